@@ -52,7 +52,7 @@ class Shell(QObject):
     header_changed
         Title, subtitle and reason above it.
     interrupted
-        A sentence on a run that can go on; empty if there is none.
+        A sentence on a run that can be continued; empty without one.
     job_changed
         A job of the station in a line, with the share that is done; empty if none goes on.
     state_changed
@@ -65,7 +65,7 @@ class Shell(QObject):
     computing_changed
         The settings of threads or precision have changed.
     ready, closing
-        The window stands and shows what it is told; it goes, and nothing keeps it any more.
+        The window is complete; the window closes for good.
     """
 
     failed = Signal(object)
@@ -135,7 +135,7 @@ class AtWork:
 
 
 class Part(Protocol):
-    """Something with commands and work of its own: a station, or the bar of the data in use.
+    """A part with its own commands and work: a station, or the bar of the data in use.
 
     It adds its commands to the actions of its context itself, before it makes the buttons that
     show them.
@@ -156,7 +156,7 @@ class Part(Protocol):
 
 @runtime_checkable
 class Keeps(Protocol):
-    """A part of which a session keeps something, in fields of `SavedSession` that are its own."""
+    """A part that keeps its own fields of `SavedSession`."""
 
     def state(self) -> Mapping[str, object]:
         """What a session keeps; ``shell.state_changed`` tells that it differs from before."""

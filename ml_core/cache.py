@@ -67,12 +67,12 @@ def _files(folder: Path) -> Iterator[tuple[Path, int, float]]:
         for name in names:
             path = Path(place, name)
             try:
-                found = path.lstat()
+                status = path.lstat()
             except OSError:  # gone meanwhile
                 continue
             if path.is_symlink():
                 continue
-            yield path, found.st_size, found.st_mtime
+            yield path, status.st_size, status.st_mtime
 
 
 _K = TypeVar("_K", bound=Hashable)
@@ -93,12 +93,12 @@ class ResultCache(Generic[_K, _V]):
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        made = make()
+        value = make()
         with self._lock:
-            self._kept[key] = made
+            self._kept[key] = value
             while len(self._kept) > self._entries:
                 self._kept.popitem(last=False)
-        return made
+        return value
 
     def find(self, key: _K) -> _V | None:
         """What is kept for the key, or None."""

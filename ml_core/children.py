@@ -84,8 +84,8 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # musl has none
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    kept = any(mallopt(_M_MMAP_THRESHOLD, size) for size in (_KEPT_UNDER, _OLD_LIMIT))
-    done = bool(kept and mallopt(_M_TRIM_THRESHOLD, _KEPT_UNDER))
+    accepted = any(mallopt(_M_MMAP_THRESHOLD, size) for size in (_KEPT_UNDER, _OLD_LIMIT))
+    done = bool(accepted and mallopt(_M_TRIM_THRESHOLD, _KEPT_UNDER))
     if not done:
         _LOG.info("freed memory goes back to the kernel: mallopt refused")
     return done

@@ -128,20 +128,20 @@ def from_json(line: str) -> Event:
         If the line is not an event.
     """
     try:
-        told = parse_object(
+        record = parse_object(
             line.encode("utf-8", "surrogatepass"),
             max_bytes=_MAX_BYTES,
             max_depth=_MAX_DEPTH,
             half_characters=True,  # names of files may hold some
         )
-        name = told.pop("event", None)
+        name = record.pop("event", None)
         kind = _KINDS.get(name) if isinstance(name, str) else None
         if kind is None:
             raise JsonError("it names no event")
-        if kind is Metric and isinstance(told.get("values"), dict):
-            values = told["values"]
-            told["values"] = {k: math.nan if v is None else v for k, v in values.items()}
-        checked = _CHECKED[name].model_validate(told)
+        if kind is Metric and isinstance(record.get("values"), dict):
+            values = record["values"]
+            record["values"] = {k: math.nan if v is None else v for k, v in values.items()}
+        checked = _CHECKED[name].model_validate(record)
     except (JsonError, ValidationError) as error:
         raise ValueError(f"Not a job event: {line[:200]!r}") from error
     return kind(**{item.name: getattr(checked, item.name) for item in fields(kind)})

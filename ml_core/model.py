@@ -57,10 +57,10 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     shift, scale = shift.repeat(width), scale.repeat(width)
     values = flat.to(torch.float32)
     if values is flat:
-        made = torch.addcmul(shift, values, scale)
+        normalised = torch.addcmul(shift, values, scale)
     else:
-        made = torch.addcmul(shift, values, scale, out=values)
-    return made.view(count, height, width, 3).permute(0, 3, 1, 2)
+        normalised = torch.addcmul(shift, values, scale, out=values)
+    return normalised.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
 __all__ = ["ClipModel", "Preprocess", "build_model"]
@@ -373,16 +373,16 @@ def _fill(
     module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *, copy_all: bool
 ) -> None:
     """Give a module its values, all of them and no others."""
-    wanted = module.state_dict()
+    state = module.state_dict()
     problem = misfit(
-        {key: tuple(value.shape) for key, value in wanted.items()},
+        {key: tuple(value.shape) for key, value in state.items()},
         {key: tuple(value.shape) for key, value in state_dict.items()},
         name,
     )
     if problem is not None:
         raise problem
     values = {}
-    for key, value in wanted.items():
+    for key, value in state.items():
         given = state_dict[key]
         dtype = torch.float32 if value.dtype.is_floating_point else value.dtype
         if given.dtype.is_floating_point != value.dtype.is_floating_point:

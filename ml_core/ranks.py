@@ -69,9 +69,9 @@ class Ranks:
         most = max(sizes)
         padded = own.new_zeros((most, *own.shape[1:]))
         padded[: len(own)] = own
-        found = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(found, padded)
-        return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     def add_up(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its sum over the processes."""
@@ -99,9 +99,9 @@ class Ranks:
         """The numbers of the first process, in all of them."""
         if self.world == 1:
             return list(values)
-        told = torch.tensor(values, dtype=torch.float64, device=device)
-        dist.broadcast(told, src=0)
-        return [float(value) for value in told.tolist()]
+        sent = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.broadcast(sent, src=0)
+        return [float(value) for value in sent.tolist()]
 
     def text_of_first(self, text: str, device: torch.device) -> str:
         """A text of the first process, in all of them."""
@@ -120,11 +120,11 @@ class Ranks:
                 raise ValueError("there are no rows")
             return own
         rows, width = self.first_says([0, 0] if own is None else own.shape, device)
-        told = torch.empty(int(rows), int(width), device=device)
+        sent = torch.empty(int(rows), int(width), device=device)
         if self.first and own is not None:
-            told = own.to(device).contiguous()
-        dist.broadcast(told, src=0)
-        return told
+            sent = own.to(device).contiguous()
+        dist.broadcast(sent, src=0)
+        return sent
 
     def merged(self, values: NDArray[np.generic], device: torch.device) -> None:
         """Put together, in place, what each process knows of some of the values.
@@ -159,8 +159,8 @@ class Ranks:
         error: Exception | None = None
         try:
             yield
-        except Exception as found:
-            error = found
+        except Exception as failure:
+            error = failure
         self._meet(error, False, 0, device)
 
     def in_step(
@@ -189,8 +189,8 @@ class Ranks:
                     done = step.done
                 except StopIteration:
                     busy = False
-                except Exception as found:
-                    error = found
+                except Exception as failure:
+                    error = failure
             going, together = self._meet(error, busy, done, device)
             if not going:
                 return
@@ -214,8 +214,8 @@ class Ranks:
         rows = self._all(busy, done, cancelled, failed, device=device)
         broken = next((rank for rank, row in enumerate(rows) if row[3]), None)
         if broken is not None:
-            said = self._told(_as_text(error), broken, device)
-            raise error if error is not None and failed else _from_text(said, broken)
+            sentence = self._told(_as_text(error), broken, device)
+            raise error if error is not None and failed else _from_text(sentence, broken)
         if any(row[2] for row in rows):
             raise CancelledError
         return any(row[0] for row in rows), sum(row[1] for row in rows)
@@ -223,23 +223,23 @@ class Ranks:
     def _all(self, *own: int, device: torch.device) -> list[list[int]]:
         """Some whole numbers of every process."""
         mine = torch.tensor([int(value) for value in own], dtype=torch.int64, device=device)
-        found = [torch.empty_like(mine) for _ in range(self.world)]
-        dist.all_gather(found, mine)
-        return [part.tolist() for part in found]
+        parts = [torch.empty_like(mine) for _ in range(self.world)]
+        dist.all_gather(parts, mine)
+        return [part.tolist() for part in parts]
 
     def _told(self, text: str, speaker: int, device: torch.device) -> str:
         """A text of one process, in all of them."""
         raw = text.encode()
         length = torch.tensor([len(raw)], dtype=torch.int64, device=device)
         dist.broadcast(length, src=speaker)
-        said = torch.zeros(int(length), dtype=torch.uint8)
-        if not len(said):
+        data = torch.zeros(int(length), dtype=torch.uint8)
+        if not len(data):
             return ""
         if self.rank == speaker:
-            said = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
-        said = said.to(device)
-        dist.broadcast(said, src=speaker)
-        return bytes(said.cpu().numpy()).decode()
+            data = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+        data = data.to(device)
+        dist.broadcast(data, src=speaker)
+        return bytes(data.cpu().numpy()).decode()
 
 
 ALONE = Ranks()

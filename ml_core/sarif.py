@@ -159,7 +159,7 @@ def log_of(
         "informationUri": PAPER,
         "rules": [_descriptor(rule, taxonomies) for rule in rules],
         "supportedTaxonomies": [
-            {"name": one["name"], "index": index} for index, one in enumerate(taxonomies)
+            {"name": taxonomy["name"], "index": index} for index, taxonomy in enumerate(taxonomies)
         ],
         "properties": {"rulesVersion": rules_version, "mitreAtlasVersion": ATLAS_VERSION},
     }
@@ -173,8 +173,8 @@ def log_of(
                 "taxonomies": taxonomies,
                 "columnKind": "unicodeCodePoints",
                 "invocations": [{"executionSuccessful": True}],
-                "artifacts": [_artifact(one) for one in artifacts],
-                "results": [_result(one, artifacts, order) for one in findings],
+                "artifacts": [_artifact(taxonomy) for taxonomy in artifacts],
+                "results": [_result(taxonomy, artifacts, order) for taxonomy in findings],
                 "properties": dict(properties),
             }
         ],
@@ -191,7 +191,7 @@ def _taxonomies(rules: Sequence[Rule]) -> Iterable[tuple[str, list[str]]]:
 
 def _taxonomy(name: str, ids: list[str]) -> dict[str, Any]:
     cwe = name == "CWE"
-    made: dict[str, Any] = {
+    record: dict[str, Any] = {
         "name": name,
         "organization": "MITRE",
         "informationUri": "https://cwe.mitre.org/" if cwe else "https://atlas.mitre.org/",
@@ -211,7 +211,7 @@ def _taxonomy(name: str, ids: list[str]) -> dict[str, Any]:
         ],
         "isComprehensive": False,
     }
-    return made if cwe else made | {"version": ATLAS_VERSION}
+    return record if cwe else record | {"version": ATLAS_VERSION}
 
 
 def taxon_uri(id_: str) -> str:
@@ -222,7 +222,7 @@ def taxon_uri(id_: str) -> str:
 
 
 def _descriptor(rule: Rule, taxonomies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    record: dict[str, Any] = {
         "id": rule.id,
         "name": rule.name,
         "shortDescription": {"text": rule.text},
@@ -232,8 +232,8 @@ def _descriptor(rule: Rule, taxonomies: Sequence[Mapping[str, Any]]) -> dict[str
         "defaultConfiguration": {"level": rule.level},
     }
     if not rule.taxa:
-        return made
-    made["relationships"] = [
+        return record
+    record["relationships"] = [
         {
             "target": {
                 "id": taxon["id"],
@@ -248,44 +248,46 @@ def _descriptor(rule: Rule, taxonomies: Sequence[Mapping[str, Any]]) -> dict[str
     ]
     # GitHub reads a weakness from a tag of this form.
     tags = [f"external/cwe/{id_.lower()}" for id_ in rule.taxa if id_ in _CWE]
-    made["properties"] = {
+    record["properties"] = {
         "tags": ["security", *tags, *rule.taxa],
         "mitreAtlasVersion": ATLAS_VERSION,
     }
-    return made
+    return record
 
 
-def _artifact(one: Artifact) -> dict[str, Any]:
-    made: dict[str, Any] = {"location": {"uri": one.uri}, "roles": ["analysisTarget"]}
-    if one.sha256:
-        made["hashes"] = {"sha-256": one.sha256}
-        made["length"] = one.size
-    return made
+def _artifact(artifact: Artifact) -> dict[str, Any]:
+    record: dict[str, Any] = {"location": {"uri": artifact.uri}, "roles": ["analysisTarget"]}
+    if artifact.sha256:
+        record["hashes"] = {"sha-256": artifact.sha256}
+        record["length"] = artifact.size
+    return record
 
 
-def _result(found: Finding, artifacts: Sequence[Artifact], order: Sequence[str]) -> dict[str, Any]:
-    artifact = artifacts[found.artifact]
+def _result(
+    finding: Finding, artifacts: Sequence[Artifact], order: Sequence[str]
+) -> dict[str, Any]:
+    artifact = artifacts[finding.artifact]
     kind = "fail"
-    if found.level == "none":
-        kind = "open" if found.undecided else "informational"
-    known = "\0".join((found.rule, artifact.identity, found.same_as))
-    made: dict[str, Any] = {
-        "ruleId": found.rule,
-        "ruleIndex": order.index(found.rule),
+    if finding.level == "none":
+        kind = "open" if finding.undecided else "informational"
+    known = "\0".join((finding.rule, artifact.identity, finding.same_as))
+    record: dict[str, Any] = {
+        "ruleId": finding.rule,
+        "ruleIndex": order.index(finding.rule),
         "kind": kind,
-        "level": found.level,
-        "message": {"text": plain(found.text)},
-        "locations": [_location(artifact, found.artifact, found.place)],
+        "level": finding.level,
+        "message": {"text": plain(finding.text)},
+        "locations": [_location(artifact, finding.artifact, finding.place)],
         "partialFingerprints": {
             _FINGERPRINT: hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()
         },
     }
-    if found.related:
-        made["relatedLocations"] = [
-            {"id": number} | _location(artifact, found.artifact, place)
-            for number, place in enumerate(found.related)
+    if finding.related:
+        record["relatedLocations"] = [
+            {"id": number} | _location(artifact, finding.artifact, place)
+            for number, place in enumerate(finding.related)
         ]
-    return made | ({"properties": dict(found.properties)} if found.properties else {})
+    return record | ({"properties": dict(finding.properties)} if finding.properties else {})
 
 
 def _location(artifact: Artifact, index: int, place: Place | None) -> dict[str, Any]:
@@ -293,5 +295,5 @@ def _location(artifact: Artifact, index: int, place: Place | None) -> dict[str, 
     place = place or Place(0, artifact.size)
     if artifact.size and not artifact.folder:
         physical["region"] = {"byteOffset": place.offset, "byteLength": place.nbytes}
-    made: dict[str, Any] = {"physicalLocation": physical}
-    return made | ({"message": {"text": plain(place.what)}} if place.what else {})
+    record: dict[str, Any] = {"physicalLocation": physical}
+    return record | ({"message": {"text": plain(place.what)}} if place.what else {})

@@ -110,8 +110,8 @@ def _is_causal(mask: object) -> bool:
         return False
     known = getattr(mask, "_is_causal", None)
     if known is None:
-        wanted = torch.full(mask.shape, float("-inf"), dtype=mask.dtype).triu_(1)
-        known = torch.equal(mask.cpu(), wanted)
+        causal = torch.full(mask.shape, float("-inf"), dtype=mask.dtype).triu_(1)
+        known = torch.equal(mask.cpu(), causal)
         mask._is_causal = known  # type: ignore[attr-defined]
     return bool(known)
 

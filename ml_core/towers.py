@@ -51,12 +51,12 @@ def make_module(config: Mapping[str, Any]) -> nn.Module:
             stack.enter_context(_hf_folder(arguments["text_cfg"]))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        made: nn.Module = kind(**arguments)
+        module: nn.Module = kind(**arguments)
     activation = config["vision_cfg"].get("act_kwargs")
     if is_timm(config) and activation is not None:
-        _set_gelu(made.get_submodule("visual"), str(activation.get("approximate", "none")))
-    spare_last_layer(made)
-    return made
+        _set_gelu(module.get_submodule("visual"), str(activation.get("approximate", "none")))
+    spare_last_layer(module)
+    return module
 
 
 def make_empty(config: Mapping[str, Any], most: int = MAX_PARAMETERS) -> nn.Module:
@@ -75,9 +75,9 @@ def make_empty(config: Mapping[str, Any], most: int = MAX_PARAMETERS) -> nn.Modu
     """
     try:
         with _watched(_without_values):
-            made = make_module(config)
-        if not any(buffer.is_meta for buffer in made.buffers()):
-            return made
+            module = make_module(config)
+        if not any(buffer.is_meta for buffer in module.buffers()):
+            return module
     except InputError:
         raise
     except (RuntimeError, NotImplementedError):  # it computes with parameters, see timm's hybrids
@@ -88,8 +88,8 @@ def make_empty(config: Mapping[str, Any], most: int = MAX_PARAMETERS) -> nn.Modu
 
 def shapes_of(config: Mapping[str, Any], most: int = MAX_PARAMETERS) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the state dict; raises as `make_empty`."""
-    made = make_empty(config, most)
-    return {key: tuple(value.shape) for key, value in made.state_dict().items()}
+    module = make_empty(config, most)
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
 
 
 class _Budget:

@@ -46,8 +46,8 @@ def waited(what, seconds: float):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            if found := what():
-                return found
+            if result := what():
+                return result
         except Exception as error:  # an element may go while it is asked
             print(f"  (asked again: {error})", file=sys.stderr)
         time.sleep(0.3)
@@ -88,11 +88,11 @@ def name_of(element) -> str:
 
 def place(element) -> str:
     """An element, and what it lies in."""
-    said = []
-    while element is not None and len(said) < 6:
-        said.append(f"{element.getRoleName()} “{element.name}”")
+    names = []
+    while element is not None and len(names) < 6:
+        names.append(f"{element.getRoleName()} “{element.name}”")
         element = element.parent
-    return " in ".join(said)
+    return " in ".join(names)
 
 
 def inner(element) -> bool:

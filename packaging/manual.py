@@ -54,14 +54,14 @@ def _environment(**more: str) -> dict[str, str]:
 
 def command_line_page(date: str) -> str:
     """The page of ``cleanclip``: what typer tells of every command, as pandoc's Markdown."""
-    told = _run(
+    output = _run(
         sys.executable, "-m", "typer", "ml_core.cli.app", "utils", "docs", "--name", "cleanclip"
     )
-    head, *commands = re.split(r"^## ", told, flags=re.M)
+    head, *commands = re.split(r"^## ", output, flags=re.M)
     about = head.partition("\n")[2].partition("**Usage**")[0].partition("Exit codes")[0].strip()
     # Commands have their whole text below, so their list with shortened lines is left out.
     options = head.partition("**Options**:")[2].partition("**Commands**:")[0]
-    sections = _HEADING.sub(r"\1", "".join(f"## {one}" for one in commands))
+    sections = _HEADING.sub(r"\1", "".join(f"## {section}" for section in commands))
     text = "\n\n".join(
         [
             f"% CLEANCLIP(1) cleanclip {__version__} | User Commands\n%\n% {date}",
@@ -133,9 +133,9 @@ def check(share: Path, program: Path) -> int:
         shown = _run("mandoc", "-T", "utf8", "-O", "width=90", input=source)
         shown = re.sub(".\b", "", shown)
         if name == "cleanclip":
-            missing = [one for one in names if f"cleanclip {one}" not in shown]
+            missing = [entry for entry in names if f"cleanclip {entry}" not in shown]
             print(f"{page.name}: {len(names)} commands, {len(shown.splitlines())} lines")
-            faults += [f"{page.name}: no {one}" for one in missing]
+            faults += [f"{page.name}: no {entry}" for entry in missing]
             if not names:
                 faults.append("the help lists no commands")
     for shell, words in _COMPLETE.items():

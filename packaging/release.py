@@ -27,8 +27,10 @@ def export(commit: str, folder: Path) -> str:
     with tarfile.open(archive) as files:
         files.extractall(folder, filter="data")
     archive.unlink()
-    told = ["git", "log", "-1", "--format=%ct", commit]
-    return subprocess.run(told, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    command = ["git", "log", "-1", "--format=%ct", commit]
+    return subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def build(commit: str, out: Path) -> list[Path]:
@@ -68,8 +70,10 @@ def list_dependencies(python: str, out: Path) -> None:
 def check(commit: str) -> int:
     """Build twice and compare."""
     with tempfile.TemporaryDirectory() as name:
-        one, two = (build(commit, Path(name) / folder) for folder in ("first", "another-place"))
-        sums = [[(path.name, digest(path)) for path in paths] for paths in (one, two)]
+        first, second = (
+            build(commit, Path(name) / folder) for folder in ("first", "another-place")
+        )
+        sums = [[(path.name, digest(path)) for path in paths] for paths in (first, second)]
     for name, value in sums[0]:
         print(f"{value}  {name}")
     if sums[0] != sums[1]:

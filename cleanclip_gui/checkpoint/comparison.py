@@ -73,8 +73,8 @@ class HeatStrip(QWidget):
         warm, cold = look.triggered_colour(), theme.colour("surface")
         part = 0.15 + 0.85 * math.sqrt(share)
         red, green, blue = (
-            round(part * one(warm) + (1 - part) * one(cold))
-            for one in (QColor.red, QColor.green, QColor.blue)
+            round(part * channel(warm) + (1 - part) * channel(cold))
+            for channel in (QColor.red, QColor.green, QColor.blue)
         )
         return QColor(red, green, blue)
 
@@ -195,9 +195,9 @@ class ComparisonView(QWidget):
             self.text, self.read_out, spacing=theme.SPACE_XS,
         )  # fmt: skip
 
-    def compare(self, found: Inspection, path: Path) -> None:
+    def compare(self, inspection: Inspection, path: Path) -> None:
         """Compare an inspected file with the one at ``path``, which is examined first."""
-        self.begin(path.name, len(found.tensors))
+        self.begin(path.name, len(inspection.tensors))
 
         def work(control: tasks.Control) -> Iterator[list[Any]]:
             from ml_core.checkpoints.compare import compare_checkpoints
@@ -205,7 +205,7 @@ class ComparisonView(QWidget):
             other = examine(path, control.cancelled)
             if other.refused:
                 raise other.refusal()
-            yield from tasks.batches(compare_checkpoints(found, other, control.cancelled))
+            yield from tasks.batches(compare_checkpoints(inspection, other, control.cancelled))
 
         self._ticket = tasks.run(work, self.add, self._on_failed, on_done=self.end, slot="other")
 
@@ -250,10 +250,12 @@ class ComparisonView(QWidget):
         self.table.sortByColumn(column, order)
         self._count()
         layers = by_layer(self.changes)
-        top = max((one.relative for one in layers if math.isfinite(one.relative)), default=0.0)
-        image = [one for one in layers if one.name.startswith("visual")]
+        top = max(
+            (layer.relative for layer in layers if math.isfinite(layer.relative)), default=0.0
+        )
+        image = [layer for layer in layers if layer.name.startswith("visual")]
         self.image.set_layers(image, top)
-        self.text.set_layers([one for one in layers if one not in image], top)
+        self.text.set_layers([layer for layer in layers if layer not in image], top)
         for widget in (self.image, self._image_title):
             widget.setVisible(bool(image))
         single = "single tensors may change more"

@@ -1,4 +1,4 @@
-"""The loader doctor: tries settings of a checkpoint in a process of its own; the user decides."""
+"""The loader doctor: tries settings of a checkpoint in a separate process; the user decides."""
 
 from __future__ import annotations
 
@@ -231,13 +231,13 @@ class ImageChoice(QWidget):
         self.labels.setEnabled(spec.kind != "demo")
 
     def _on_images_activated(self, place: int) -> None:
-        wanted = self.images.itemData(place)
-        if wanted not in (_FOLDER, _TABLE, _FILE):
+        choice = self.images.itemData(place)
+        if choice not in (_FOLDER, _TABLE, _FILE):
             self._good = place
             self._follow()
             return
         self.images.setCurrentIndex(self._good)  # until something is chosen
-        self._chooser.choose(wanted, str(self.labels.currentData()))
+        self._chooser.choose(choice, str(self.labels.currentData()))
 
     def _on_labels_activated(self, place: int) -> None:
         if self.labels.itemData(place) != _LIST:

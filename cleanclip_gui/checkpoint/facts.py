@@ -197,22 +197,25 @@ class FactsColumn(QScrollArea):
         self.verticalScrollBar().setValue(0)
 
     def show_facts(
-        self, found: Inspection | None, assessed: Assessment | None, facts: CheckpointFacts | None
+        self,
+        inspection: Inspection | None,
+        assessed: Assessment | None,
+        facts: CheckpointFacts | None,
     ) -> None:
         """Fill the cards with what is known so far."""
         for card in (self.identity, self.architecture, self.notes, self.values, self.container):
             card.hide()  # first: rows that come into a visible card show a moment later
             card.clear()
-        self.elsewhere.say("" if found is None else _elsewhere(found))
+        self.elsewhere.say("" if inspection is None else _elsewhere(inspection))
         if facts is not None:
             self._show_model(facts)
         elif assessed is not None:
             self._show_expected(assessed)
-        if found is not None:
-            self._show_identity(found)
-            self._show_container(found)
-            self._show_notes(found, assessed)
-            self._show_values(found)
+        if inspection is not None:
+            self._show_identity(inspection)
+            self._show_container(inspection)
+            self._show_notes(inspection, assessed)
+            self._show_values(inspection)
 
     def _show_model(self, facts: CheckpointFacts) -> None:
         """What was built of it."""
@@ -234,43 +237,45 @@ class FactsColumn(QScrollArea):
 
     def _show_expected(self, assessed: Assessment) -> None:
         """What its tensors say, where no model is built of it."""
-        told = assessed.architecture
-        if told is None:
+        architecture = assessed.architecture
+        if architecture is None:
             return
-        self.architecture.add("Model", told["name"])
-        self.architecture.add("Source", _source(told["source"], assessed.inspection))
-        for assumption in told["assumptions"]:
+        self.architecture.add("Model", architecture["name"])
+        self.architecture.add("Source", _source(architecture["source"], assessed.inspection))
+        for assumption in architecture["assumptions"]:
             self.architecture.add("Assumed", assumption, role="warning")
-        notes = told["notes"]
-        for note in notes[1:] if told.get("needs_donor") else notes:  # the first is the verdict's
+        notes = architecture["notes"]
+        for note in (
+            notes[1:] if architecture.get("needs_donor") else notes
+        ):  # the first is the verdict's
             self.architecture.add("Also in it", note)
         self.architecture.show()
 
-    def _show_identity(self, found: Inspection) -> None:
+    def _show_identity(self, inspection: Inspection) -> None:
         """Where it lies, what it is, how it was read."""
         card = self.identity
-        card.add("Path", found.path, copy=str(found.path))
-        origin = hub_origin(found.path)
+        card.add("Path", inspection.path, copy=str(inspection.path))
+        origin = hub_origin(inspection.path)
         if origin is not None:
             card.add("Repository", f"{origin[0]} on the Hugging Face Hub", copy=origin[0])
             card.add("Revision", grouped(origin[1]), copy=origin[1])
-        card.add("Format", found.format)
-        card.add("Size", f"{bytes_text(found.size)} ({count_text(found.size)} bytes)")
-        if found.sha256:
-            card.add("SHA-256", grouped(found.sha256), copy=found.sha256)
-        if found.unread:
-            card.add("Not read", _listed(found.unread))
-        if is_complete(found.sandbox):
+        card.add("Format", inspection.format)
+        card.add("Size", f"{bytes_text(inspection.size)} ({count_text(inspection.size)} bytes)")
+        if inspection.sha256:
+            card.add("SHA-256", grouped(inspection.sha256), copy=inspection.sha256)
+        if inspection.unread:
+            card.add("Not read", _listed(inspection.unread))
+        if is_complete(inspection.sandbox):
             card.add("Sandbox", "on: the reading process could not write files or use the network")
-        elif found.sandbox:
-            for wall, state in found.sandbox.items():
+        elif inspection.sandbox:
+            for wall, state in inspection.sandbox.items():
                 role = "" if state.startswith("on") else "warning"
                 card.add(f"Sandbox, {wall}", state, role=role)
         card.show()
 
-    def _show_container(self, found: Inspection) -> None:
+    def _show_container(self, inspection: Inspection) -> None:
         """What the tensors' bytes are wrapped in."""
-        box = found.container
+        box = inspection.container
         if box is None:
             return
         card = self.container
@@ -288,30 +293,30 @@ class FactsColumn(QScrollArea):
         if box.alignment:
             card.add("Tensor alignment", plural(box.alignment, "byte"))
         dtypes: dict[str, int] = {}
-        for tensor in found.tensors:
+        for tensor in inspection.tensors:
             dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + 1
         if dtypes:
             kinds = ", ".join(f"{count_text(n)} {dtype}" for dtype, n in sorted(dtypes.items()))
             card.add("Tensors", kinds)
         card.show()
 
-    def _show_notes(self, found: Inspection, assessed: Assessment | None) -> None:
+    def _show_notes(self, inspection: Inspection, assessed: Assessment | None) -> None:
         """The reasons that do not stand on the verdict's card."""
-        verdict = found.verdict if assessed is None else assessed.verdict
-        reasons = found.reasons if assessed is None else assessed.reasons
+        verdict = inspection.verdict if assessed is None else assessed.verdict
+        reasons = inspection.reasons if assessed is None else assessed.reasons
         rest = reasons if verdict == "loads" else reasons[1:]
         for number, reason in enumerate(rest, start=1):
             self.notes.add(f"{number}.", reason)
         self.notes.setVisible(bool(rest))
 
-    def _show_values(self, found: Inspection) -> None:
+    def _show_values(self, inspection: Inspection) -> None:
         """Epoch, name, options: what the file says of itself."""
-        for name, value in list(found.facts.items())[:_LISTED]:
+        for name, value in list(inspection.facts.items())[:_LISTED]:
             self.values.add(plain(name, 60), plain(value, 200))
-        if len(found.facts) > _LISTED:
-            left = count_text(len(found.facts) - _LISTED)
+        if len(inspection.facts) > _LISTED:
+            left = count_text(len(inspection.facts) - _LISTED)
             self.values.add("", f"and {left} more, under Metadata")
-        self.values.setVisible(bool(found.facts))
+        self.values.setVisible(bool(inspection.facts))
 
 
 def hub_origin(path: Path) -> tuple[str, str] | None:
@@ -324,14 +329,18 @@ def hub_origin(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _source(source: str, found: Inspection) -> str:
+def _source(source: str, inspection: Inspection) -> str:
     """Where the architecture was read."""
-    return f"its {found.config_name}" if source == "config" else _SOURCES.get(source, source)
+    return f"its {inspection.config_name}" if source == "config" else _SOURCES.get(source, source)
 
 
-def _elsewhere(found: Inspection) -> str:
+def _elsewhere(inspection: Inspection) -> str:
     return what_loaders_do(
-        found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
+        inspection.format,
+        inspection.verdict,
+        inspection.globals,
+        bool(inspection.embedded_code),
+        inspection.unread,
     )
 
 
@@ -341,19 +350,19 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(plain(name, 80) for name in names[:_LISTED]) + more
 
 
-def metadata_text(found: Inspection) -> str:
+def metadata_text(inspection: Inspection) -> str:
     """Metadata as indented JSON where it is JSON; every character made harmless."""
     parts = []
-    for key, value in found.metadata.items():
+    for key, value in inspection.metadata.items():
         with contextlib.suppress(ValueError, RecursionError):
             value = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
         parts.append(f"{plain(key, 200)}\n{plain(value, 20_000, lines=True)}")
-    if found.config is not None:
-        config = json.dumps(found.config, indent=2, ensure_ascii=False)
-        parts.append(f"{found.config_name}\n{plain(config, 20_000, lines=True)}")
-    if found.facts:
+    if inspection.config is not None:
+        config = json.dumps(inspection.config, indent=2, ensure_ascii=False)
+        parts.append(f"{inspection.config_name}\n{plain(config, 20_000, lines=True)}")
+    if inspection.facts:
         values = "\n".join(
-            f"{plain(name, 200)}: {plain(value, 400)}" for name, value in found.facts.items()
+            f"{plain(name, 200)}: {plain(value, 400)}" for name, value in inspection.facts.items()
         )
         parts.append(f"Values in the file\n{values}")
     return "\n\n".join(parts) or "The file carries no metadata."

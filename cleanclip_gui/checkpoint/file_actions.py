@@ -1,4 +1,4 @@
-"""What can be done with an inspected file: what writes another one, and the buttons of it all."""
+"""Convert, export and save an inspected file, and the buttons for it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _STEPS = 1000
 
 
 class FileWriter(QObject):
-    """Writes what is in an inspected file into another one, beside the window, one at a time.
+    """Writes the contents of an inspected file to a new file in a thread, one at a time.
 
     ``state_changed(str)`` says in a sentence what goes on or has come of it, ``progressed`` how
     far it is, from 0 to 1. ``failed`` carries an InputError, ``saved`` the path of the file.
@@ -94,15 +94,15 @@ class FileWriter(QObject):
     def __init__(self, prompts: Prompts, parent: QWidget) -> None:
         super().__init__(parent)
         self._prompts, self._parent = prompts, parent
-        self._found: Inspection | None = None
+        self._inspection: Inspection | None = None
         self._has_head = False
         self._problem = self._donor = ""
         self._ticket: Ticket | None = None
         self.dialog: ConvertDialog | None = None
 
-    def set_file(self, found: Inspection | None, *, has_head: bool = False) -> None:
+    def set_file(self, inspection: Inspection | None, *, has_head: bool = False) -> None:
         """Take the file; ``has_head`` if it holds a linear head beside its CLIP."""
-        self._found, self._has_head = found, has_head
+        self._inspection, self._has_head = inspection, has_head
         self._problem = self._donor = ""
         if self.dialog is not None:
             self.dialog.reject()
@@ -120,11 +120,11 @@ class FileWriter(QObject):
 
     def can_convert(self) -> bool:
         """Whether there are tensors to write, and nothing is being written."""
-        return self._found is not None and not self._found.refused and not self.is_busy
+        return self._inspection is not None and not self._inspection.refused and not self.is_busy
 
     def can_export(self) -> bool:
         """Whether there is an inspection to write, and nothing is being written."""
-        return self._found is not None and not self.is_busy
+        return self._inspection is not None and not self.is_busy
 
     def can_save_head(self) -> bool:
         """Whether there is a linear head to write, and nothing is being written."""
@@ -132,10 +132,10 @@ class FileWriter(QObject):
 
     def convert(self) -> None:
         """Ask for the model or an exact copy, and where to; then write it."""
-        found = self._found
-        if found is None or not self.can_convert():
+        inspection = self._inspection
+        if inspection is None or not self.can_convert():
             return
-        self.dialog = ConvertDialog(found.name, self._problem, self._parent)
+        self.dialog = ConvertDialog(inspection.name, self._problem, self._parent)
         self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.dialog.chosen.connect(self._convert)
         self.dialog.finished.connect(self._on_dialog_finished)
@@ -146,10 +146,12 @@ class FileWriter(QObject):
 
     def _convert(self, as_is: bool) -> None:
         """Ask where to, and write the model for open_clip or every tensor there."""
-        found, donor = self._found, self._donor
-        if found is None or not self.can_convert():
+        inspection, donor = self._inspection, self._donor
+        if inspection is None or not self.can_convert():
             return
-        target = self._ask("Convert to safetensors", found, "converted.safetensors", SAFETENSORS)
+        target = self._ask(
+            "Convert to safetensors", inspection, "converted.safetensors", SAFETENSORS
+        )
         if target is None:
             return
         target = _ending(target)
@@ -162,21 +164,21 @@ class FileWriter(QObject):
 
             if as_is:
                 return convert_to_safetensors(
-                    found, target, cancelled=control.cancelled, progress=tell
+                    inspection, target, cancelled=control.cancelled, progress=tell
                 )
-            made = convert_to_open_clip(
-                found, target, donor=donor or None, cancelled=control.cancelled, progress=tell
+            converted = convert_to_open_clip(
+                inspection, target, donor=donor or None, cancelled=control.cancelled, progress=tell
             )
-            return made.path
+            return converted.path
 
         self._begin(work, target)
 
     def export(self) -> None:
         """Ask where to, and write the inspection there; the name's ending is the format."""
-        found = self._found
-        if found is None or not self.can_export():
+        inspection = self._inspection
+        if inspection is None or not self.can_export():
             return
-        target = self._ask("Export inspection", found, "inspection.html", _EXPORTS)
+        target = self._ask("Export inspection", inspection, "inspection.html", _EXPORTS)
         if target is None:
             return
 
@@ -189,21 +191,23 @@ class FileWriter(QObject):
             from ml_core.reports.exports import export_inspection
             from ml_core.signing import check_checkpoint
 
-            opinion = ask_for_second_opinion(found, control.cancelled)
+            opinion = ask_for_second_opinion(inspection, control.cancelled)
             if control.cancelled():
                 raise CancelledError
-            signature = check_checkpoint(found, cancelled=control.cancelled)
+            signature = check_checkpoint(inspection, cancelled=control.cancelled)
             signed = None if signature is None else signature.to_dict()
-            return export_inspection(inspection_record(assess(found), opinion, signed), str(target))
+            return export_inspection(
+                inspection_record(assess(inspection), opinion, signed), str(target)
+            )
 
         self._begin(work, target)
 
     def save_head(self) -> None:
         """Ask where to, and write the linear head there."""
-        found = self._found
-        if found is None or not self.can_save_head():
+        inspection = self._inspection
+        if inspection is None or not self.can_save_head():
             return
-        target = self._ask("Save head", found, "head.safetensors", SAFETENSORS)
+        target = self._ask("Save head", inspection, "head.safetensors", SAFETENSORS)
         if target is None:
             return
         target = _ending(target)
@@ -211,7 +215,7 @@ class FileWriter(QObject):
         def work(control: tasks.Control) -> Path:
             from ml_core.checkpoints.write_safetensors import save_head
 
-            return save_head(found, target)
+            return save_head(inspection, target)
 
         self._begin(work, target)
 
@@ -221,9 +225,9 @@ class FileWriter(QObject):
             self._ticket.cancel()
             self.state_changed.emit("Cancelled; nothing was written.")
 
-    def _ask(self, title: str, found: Inspection, name: str, kinds: str) -> Path | None:
+    def _ask(self, title: str, inspection: Inspection, name: str, kinds: str) -> Path | None:
         """Ask where to; the file's own name with ``name`` behind it is proposed."""
-        proposed = str(found.path.with_name(f"{_stem(found)}-{name}"))
+        proposed = str(inspection.path.with_name(f"{_stem(inspection)}-{name}"))
         chosen = self._prompts.save_file(self._parent, title, proposed, kinds)
         return Path(chosen) if chosen else None
 
@@ -255,7 +259,7 @@ class FileButtons(QWidget):
     actions
         With those of the commands ``file.convert``, ``file.export`` and so on.
     writer
-        What goes on there is told below the buttons.
+        Its state is shown below the buttons.
     """
 
     def __init__(self, actions: Actions, writer: FileWriter, parent: QWidget | None = None) -> None:
@@ -341,8 +345,8 @@ def _ending(path: Path) -> Path:
     return path.with_name(f"{path.name}.safetensors")
 
 
-def _stem(found: Inspection) -> str:
+def _stem(inspection: Inspection) -> str:
     """The file's name without its ending, a folder's whole name."""
     return (
-        found.path.stem if found.weights_path == found.path else found.path.name
+        inspection.path.stem if inspection.weights_path == inspection.path else inspection.path.name
     ) or "checkpoint"

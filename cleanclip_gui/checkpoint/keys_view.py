@@ -54,7 +54,7 @@ class KeysModel(RowsModel):
         self.set_rows([row for row, passes in zip(self._all, shown, strict=True) if passes])
 
     def row(self, number: int) -> tuple[str, ...]:
-        """Texts of a row as it is shown now."""
+        """Texts of a row in the order shown."""
         return tuple(cell.text for cell in self.rows[number].cells)
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:

@@ -38,9 +38,11 @@ class KnownDialog(QDialog):
 
     added = Signal()
 
-    def __init__(self, found: Inspection, architecture: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, inspection: Inspection, architecture: str, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self.found, self._architecture = found, architecture
+        self.inspection, self._architecture = inspection, architecture
         self.setWindowTitle("Add to known files")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.fields: dict[str, QLineEdit] = {}
@@ -56,7 +58,7 @@ class KnownDialog(QDialog):
         self.ok = primary_button("Add")
         self.ok.clicked.connect(self._on_accepted)
         parts = (Label(_LEAD, "subtle", wrap=True), form, self.state)
-        frame(self, plain(found.name, 80), parts, self.ok)
+        frame(self, plain(inspection.name, 80), parts, self.ok)
         self.resize(theme.px(600), 0)
         self._on_text_changed()
 
@@ -79,7 +81,9 @@ class KnownDialog(QDialog):
         fields: dict[str, Any] = {name: field.text().strip() for name, field in self.fields.items()}
         for name in _RATES:
             fields[name] = rate(fields[name])
-        entry = KnownFile(**fields, sha256=self.found.sha256, architecture=self._architecture[:100])
+        entry = KnownFile(
+            **fields, sha256=self.inspection.sha256, architecture=self._architecture[:100]
+        )
         try:
             add_known(entry)
         except InputError as error:
@@ -91,7 +95,7 @@ class KnownDialog(QDialog):
 
 
 def rate(text: str) -> float | None:
-    """A percentage, with or without its sign, as a fraction; None if it is none."""
+    """Parse a percentage, with or without its sign, as a fraction; None if it cannot be parsed."""
     try:
         value = float(text.strip().removesuffix("%").strip().replace(",", "."))
     except ValueError:

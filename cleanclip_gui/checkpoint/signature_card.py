@@ -97,7 +97,7 @@ class TrustDialog(FittedDialog):
         super().__init__(parent)
         self.setWindowTitle("Trust a key")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._wanted, self._folder, self._prompts = key_id, folder, prompts
+        self._key_id, self._folder, self._prompts = key_id, folder, prompts
         self._key: PublicKey | None = None
         self._raw, self._file = b"", ""
         shown = named(Label(grouped(key_id), wrap=True), "Id of the key")
@@ -131,7 +131,7 @@ class TrustDialog(FittedDialog):
             self.take(Path(path))
 
     def take(self, path: Path) -> None:
-        """Take the file of the key, or say why it is none."""
+        """Use the file as the key, or say why it cannot be."""
         self._key, self._file = None, plain(path.name, 200)
         self.file.setText(plain(path.name, 40))
         try:
@@ -140,7 +140,7 @@ class TrustDialog(FittedDialog):
         except InputError as error:
             self._say(error.sentence)
             return
-        if key.key_id != self._wanted:
+        if key.key_id != self._key_id:
             self._say(
                 f"{self._file} is another key ({key.short}) than the one that the signature names: "
                 "its owner did not sign this file."

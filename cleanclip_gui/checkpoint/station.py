@@ -71,31 +71,31 @@ def examination(path: Path, control: Control) -> Iterator[Learnt]:
 
     Last, and only where there is a signature, whose that is.
     """
-    found = examine(path, control.cancelled)
-    yield Learnt(inspection=found)
+    inspection = examine(path, control.cancelled)
+    yield Learnt(inspection=inspection)
     with collector_off():
-        columns = columns_of(in_model_order(found))
+        columns = columns_of(in_model_order(inspection))
     yield Learnt(columns=columns)
     with collector_off():
-        assessed = _assess(found)
+        assessed = _assess(inspection)
     yield Learnt(assessed=assessed)
     from ml_core.signing import check_checkpoint
 
-    signature = check_checkpoint(found, cancelled=control.cancelled)
+    signature = check_checkpoint(inspection, cancelled=control.cancelled)
     if signature is not None:
         yield Learnt(signature=signature)
 
 
-def _assess(found: Inspection) -> Assessed:
+def _assess(inspection: Inspection) -> Assessed:
     """Look at the architecture and at what is known of the file."""
     from ml_core.checkpoints.inspection_record import assess, known_sentences
     from ml_core.checkpoints.layouts import find_layout
 
-    assessment = assess(found)
+    assessment = assess(inspection)
     head = None
-    if not found.refused:
+    if not inspection.refused:
         with contextlib.suppress(InputError):
-            head = find_layout(found).head
+            head = find_layout(inspection).head
     return Assessed(assessment, known_sentences(assessment), head is not None)
 
 
@@ -382,40 +382,42 @@ class CheckpointStation(QWidget):
         if learnt.signature is not None:
             self._take_signature(learnt.signature)
 
-    def _take_inspection(self, found: Inspection) -> None:
+    def _take_inspection(self, inspection: Inspection) -> None:
         """The verdict on the bytes; what the tensors are for follows."""
-        self.inspection = found
-        self.tensors.set_file(found)
-        self.verdict.show_inspection(found)
-        self.facts.show_facts(found, None, None)
+        self.inspection = inspection
+        self.tensors.set_file(inspection)
+        self.verdict.show_inspection(inspection)
+        self.facts.show_facts(inspection, None, None)
         self._offer()
-        self._show_tabs(found)
-        if found.globals or found.verdict == "dangerous":
-            self._ask_for_second_opinion(found)
-        if found.refused:
-            self.shell.header_changed.emit(found.name, "Refused", "")
-            reason = found.reasons[0] if found.reasons else f"{found.name} was refused"
+        self._show_tabs(inspection)
+        if inspection.globals or inspection.verdict == "dangerous":
+            self._ask_for_second_opinion(inspection)
+        if inspection.refused:
+            self.shell.header_changed.emit(inspection.name, "Refused", "")
+            reason = (
+                inspection.reasons[0] if inspection.reasons else f"{inspection.name} was refused"
+            )
             _LOG.warning("%s", reason)
 
-    def _take_assessment(self, found: Assessed) -> None:
+    def _take_assessment(self, assessed: Assessed) -> None:
         """What it means for a CLIP: the whole verdict. Then load the model."""
-        self.assessment = found.assessment
-        self.facts.known.say(" ".join(found.known))
-        inspection = found.assessment.inspection
+        self.assessment = assessed.assessment
+        self.facts.known.say(" ".join(assessed.known))
+        inspection = assessed.assessment.inspection
         if inspection.refused:
             return
-        self._offer(has_head=found.has_head)
-        problem = found.assessment.problem
+        self._offer(has_head=assessed.has_head)
+        problem = assessed.assessment.problem
         self.writer.set_model("" if problem is None else problem.sentence)
-        keys = found.assessment.keys
+        keys = assessed.assessment.keys
         differs = keys is not None and not keys.same
         self.keys.set_keys(keys if differs else None)
         self._show_tab(_KEYS, differs)
-        if found.assessment.problem is None:
-            self.verdict.show_assessment(found.assessment)
+        if assessed.assessment.problem is None:
+            self.verdict.show_assessment(assessed.assessment)
         else:
             self._choose_tab(_KEYS if differs else 0)
-        self.facts.show_facts(inspection, found.assessment, None)
+        self.facts.show_facts(inspection, assessed.assessment, None)
         (path, donor), self._known_donor = self._known_donor, ("", "")
         self._load(donor if path == self._path else "")
 
@@ -442,14 +444,14 @@ class CheckpointStation(QWidget):
 
     def _on_key_trusted(self) -> None:
         """Check the signature of the file on show anew, with the key."""
-        found = self.inspection
-        if found is None:
+        inspection = self.inspection
+        if inspection is None:
             return
 
         def work(control: tasks.Control) -> SignatureFacts | None:
             from ml_core.signing import check_checkpoint
 
-            return check_checkpoint(found, cancelled=control.cancelled)
+            return check_checkpoint(inspection, cancelled=control.cancelled)
 
         self._checking = tasks.run(work, self._take_signature)
 
@@ -495,11 +497,11 @@ class CheckpointStation(QWidget):
             self._follow_scans()  # it is forgotten where it cannot be read any more
 
     def _last_scan(self) -> PastScan | None:
-        found = self._model
-        return None if found is None else self._settings.last_scan(found.inspection.sha256)
+        model = self._model
+        return None if model is None else self._settings.last_scan(model.inspection.sha256)
 
     def _follow_scans(self, *_: object) -> None:
-        """What the last scan of the model on show found is told by the card."""
+        """Show the last scan's verdict on the card."""
         if self._model is not None:
             last = self._last_scan()
             if last is None:
@@ -509,10 +511,10 @@ class CheckpointStation(QWidget):
 
     def _follow_evaluation(self, *_: object) -> None:
         """Once a trigger was tried on the model on show, the card says so."""
-        found, measured = self._model, self._session.evaluation
-        if found is None or measured is None or measured.trigger is None:
+        model, measured = self._model, self._session.evaluation
+        if model is None or measured is None or measured.trigger is None:
             return
-        if measured.checkpoint_sha256 == found.inspection.sha256:
+        if measured.checkpoint_sha256 == model.inspection.sha256:
             self.verdict.set_tested(True)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
@@ -534,9 +536,9 @@ class CheckpointStation(QWidget):
 
     def _offer(self, *, has_head: bool = False) -> None:
         """Offer what can be done with the file; nothing while it is being read."""
-        found = self.inspection
-        self.writer.set_file(found, has_head=has_head)
-        self.buttons.offer(refused=found is not None and found.refused, has_head=has_head)
+        inspection = self.inspection
+        self.writer.set_file(inspection, has_head=has_head)
+        self.buttons.offer(refused=inspection is not None and inspection.refused, has_head=has_head)
         self._needs_donor("")
 
     def _needs_donor(self, encoder: str) -> None:
@@ -565,14 +567,14 @@ class CheckpointStation(QWidget):
         """Show the loader doctor's page for the model on show."""
         if self._model is None:
             return
-        found, donor = self._model.inspection, self._model.donor
+        inspection, donor = self._model.inspection, self._model.donor
         if self.doctor is not None:
-            if self.doctor.inspection.path == found.path:
+            if self.doctor.inspection.path == inspection.path:
                 self.doctor.raise_()
                 return
             self.doctor.reject()
         self.doctor = DoctorDialog(
-            JobTask("doctor", self._make_runner), self._session, self._prompts, found, donor,
+            JobTask("doctor", self._make_runner), self._session, self._prompts, inspection, donor,
             self.window(),
         )  # fmt: skip
         self.doctor.changed.connect(self._on_choice_changed)
@@ -607,9 +609,9 @@ class CheckpointStation(QWidget):
 
             self.facts.known.say(" ".join(known_sentences(self.assessment)))
 
-    def _ask_for_second_opinion(self, found: Inspection) -> None:
+    def _ask_for_second_opinion(self, inspection: Inspection) -> None:
         """Let picklescan say its words; they change no verdict."""
-        target = found.weights_path or found.path
+        target = inspection.weights_path or inspection.path
 
         def work(control: tasks.Control) -> str:
             return ask_picklescan(target, control.cancelled)
@@ -633,31 +635,31 @@ class CheckpointStation(QWidget):
             self._show_tab(_COMPARISON, True)
             self.tabs.setCurrentIndex(_COMPARISON)
 
-    def _show_tabs(self, found: Inspection | None) -> None:
+    def _show_tabs(self, inspection: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""
         self.keys.set_keys(None)
-        if found is None:
+        if inspection is None:
             self.tabs.setCurrentIndex(0)
-        self.names.set_names({} if found is None else found.globals)
-        self.code.set_code(() if found is None else found.embedded_code)
-        self.metadata.setPlainText("" if found is None else metadata_text(found))
-        shown = found is not None and (
-            bool(found.tensors),
+        self.names.set_names({} if inspection is None else inspection.globals)
+        self.code.set_code(() if inspection is None else inspection.embedded_code)
+        self.metadata.setPlainText("" if inspection is None else metadata_text(inspection))
+        shown = inspection is not None and (
+            bool(inspection.tensors),
             False,  # until they were compared with an architecture
-            any(found.globals.values()),
-            bool(found.embedded_code),
-            bool(found.tensors or found.facts),
-            False,  # until another one is chosen
+            any(inspection.globals.values()),
+            bool(inspection.embedded_code),
+            bool(inspection.tensors or inspection.facts),
+            False,  # until the user chooses a donor
         )
         for number, there in enumerate(shown or ()):
             self._show_tab(number, there)
-        if found is not None:
+        if inspection is not None:
             self._choose_tab(self.tabs.currentIndex())
-        self.right.setVisible(found is None or any(shown or ()))
-        self.right.setCurrentIndex(int(found is None))
+        self.right.setVisible(inspection is None or any(shown or ()))
+        self.right.setCurrentIndex(int(inspection is None))
 
     def _show_tab(self, number: int, there: bool) -> None:
-        """Show or hide a tab; Qt forgets to lay tabs out if one is told what it is already."""
+        """Show or hide a tab; skip no-op calls, after which Qt does not lay the tabs out."""
         if self.tabs.isTabVisible(number) != there:
             self.tabs.setTabVisible(number, there)
 

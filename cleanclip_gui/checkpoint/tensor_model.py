@@ -64,12 +64,12 @@ class TensorColumns:
 
     def matching(self, text: str) -> NDArray[np.bool_]:
         """Which tensors hold every word of a text in name, shape or type; [n]."""
-        found = np.ones(len(self.tensors), bool)
+        matches = np.ones(len(self.tensors), bool)
         for word in text.lower().split():
-            wanted = word.encode("utf-8", "replace")
-            hits = [np.strings.find(chunk, wanted) >= 0 for chunk in self.words]
-            found &= np.concatenate(hits) if hits else found
-        return found
+            needle = word.encode("utf-8", "replace")
+            hits = [np.strings.find(chunk, needle) >= 0 for chunk in self.words]
+            matches &= np.concatenate(hits) if hits else matches
+        return matches
 
 
 def columns_of(tensors: Sequence[TensorInfo]) -> TensorColumns:
@@ -100,15 +100,15 @@ def columns_of(tensors: Sequence[TensorInfo]) -> TensorColumns:
     )
 
 
-def in_model_order(found: Inspection) -> tuple[TensorInfo, ...]:
+def in_model_order(inspection: Inspection) -> tuple[TensorInfo, ...]:
     """Put tensors in the order of the model, counters and statistics last.
 
     A pickle keeps the order of the state dict. safetensors files are sorted by type and name, so
     there the names decide: image encoder first, from its first layer to its last.
     """
-    tensors = found.tensors
+    tensors = inspection.tensors
     keys = np.empty(len(tensors), np.dtypes.StringDType())
-    path = found.weights_path
+    path = inspection.weights_path
     by_name = path is not None and path.suffix.lower() == ".safetensors"
     for start in range(0, len(tensors), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -125,12 +125,12 @@ def _model_key(name: str, by_name: bool) -> str:
     name = name[:_MAX_NAME]
     known = next((part for part in name.split(".") if part in MODEL_ORDER), "transformer")
     text = "0" if _IMAGE.search(name) else "1"
-    by_number = _DIGITS.sub(lambda found: found[0].zfill(9), name)
+    by_number = _DIGITS.sub(lambda match: match[0].zfill(9), name)
     return f"{last}{text}{MODEL_ORDER.index(known):02}{by_number}"
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """A shape as it is shown, e.g. ``64 × 3 × 7 × 7``."""
+    """The text of a shape, e.g. ``64 × 3 × 7 × 7``."""
     return " × ".join(map(str, shape)) if shape else "scalar"
 
 
@@ -230,7 +230,11 @@ class TensorModel(QAbstractTableModel):
 
     def add_stats(self, stats: Sequence[TensorStats]) -> None:
         """Fill in statistics of some tensors; rows keep their places until the next sort."""
-        known = [(self._columns.number_of[one.name], one) for one in stats if one.name in self]
+        known = [
+            (self._columns.number_of[tensor.name], tensor)
+            for tensor in stats
+            if tensor.name in self
+        ]
         if not known:
             return
         numbers = np.array([number for number, _ in known])
@@ -251,7 +255,7 @@ class TensorModel(QAbstractTableModel):
         return name in self._columns.number_of
 
     def tensor_at(self, row: int) -> TensorInfo:
-        """The tensor of a row as it is shown now."""
+        """The tensor of a row in the order shown."""
         return self._columns.tensors[self._view[row]]
 
     def row_of(self, name: str) -> int:
@@ -409,8 +413,8 @@ def _rows(
 ) -> Iterator[list[str]]:
     """Cells for a spreadsheet, which takes some beginnings for formulas."""
     for number in numbers:
-        told = values[:, number].tolist() if known[number] else ()
-        cells = [_text(columns, told, number, column) for column in range(len(COLUMNS))]
+        statistics = values[:, number].tolist() if known[number] else ()
+        cells = [_text(columns, statistics, number, column) for column in range(len(COLUMNS))]
         cells[NAME] = str(defused(cells[NAME]))
         yield cells
 

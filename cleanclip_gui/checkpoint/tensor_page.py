@@ -339,7 +339,7 @@ class TensorPage(QWidget):
         super().__init__(parent)
         self.table = TensorTable()
         self.histogram = HistogramCard()
-        self._found: Inspection | None = None
+        self._inspection: Inspection | None = None
         self._reading: dict[str, Ticket] = {}
         self.complete = False
         self.table.selected.connect(self._on_tensor_selected)
@@ -349,29 +349,29 @@ class TensorPage(QWidget):
         """Show nothing, and read no further: another file is being examined."""
         for ticket in self._reading.values():
             ticket.cancel()
-        self._found, self.complete = None, False
+        self._inspection, self.complete = None, False
         self.histogram.hide()
         self.table.set_tensors(())
 
-    def set_file(self, found: Inspection) -> None:
+    def set_file(self, inspection: Inspection) -> None:
         """Take the file whose tensors are to be shown; histograms can be asked for."""
-        self._found = found
+        self._inspection = inspection
 
     def set_columns(self, columns: TensorColumns) -> None:
         """Show the tensors of the file, as they were prepared in a thread."""
         self.table.set_columns(columns)
 
-    def read_values(self, found: Inspection) -> None:
+    def read_values(self, inspection: Inspection) -> None:
         """Fill in min, max, mean and the like, tensor by tensor."""
-        if found.weights_path is None:
+        if inspection.weights_path is None:
             return
-        self._found, self.complete = found, False
-        set_aside(len(found.tensors))
+        self._inspection, self.complete = inspection, False
+        set_aside(len(inspection.tensors))
 
         def work(control: tasks.Control) -> Iterator[list[Any]]:
             from ml_core.checkpoints.tensor_stats import tensor_stats
 
-            yield from tasks.batches(tensor_stats(found, None, control.cancelled))
+            yield from tasks.batches(tensor_stats(inspection, None, control.cancelled))
 
         self._reading["statistics"] = tasks.run(
             work, self.table.model.add_stats, self._on_values_failed,
@@ -388,8 +388,8 @@ class TensorPage(QWidget):
 
     def _on_tensor_selected(self, info: TensorInfo) -> None:
         """Count the values of the chosen tensor."""
-        found = self._found
-        if found is None or found.weights_path is None:
+        inspection = self._inspection
+        if inspection is None or inspection.weights_path is None:
             return
         self.histogram.begin(info.name)
         QTimer.singleShot(0, self.table, self.table.show_selected)  # once there is less room
@@ -397,7 +397,7 @@ class TensorPage(QWidget):
         def work(control: tasks.Control) -> Iterator[Any]:
             from ml_core.checkpoints.tensor_stats import tensor_histogram
 
-            yield from tensor_histogram(found, info, cancelled=control.cancelled)
+            yield from tensor_histogram(inspection, info, cancelled=control.cancelled)
 
         self._reading["histogram"] = tasks.run(
             work, self.histogram.show_counts, self._on_counting_failed, slot="histogram"

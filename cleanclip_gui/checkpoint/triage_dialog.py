@@ -63,15 +63,15 @@ def judge(paths: Sequence[Path], control: tasks.Control) -> Iterator[Judgement]:
 def _judged(path: Path, control: tasks.Control) -> Judgement:
     from ml_core.checkpoints.inspection_record import assess
 
-    found = assess(examine(path, control.cancelled))
-    told = found.architecture
+    assessed = assess(examine(path, control.cancelled))
+    architecture = assessed.architecture
     return Judgement(
         path,
-        found.verdict,
-        found.words,
-        "" if told is None else told["name"],
-        found.inspection.size,
-        found.reasons[0] if found.reasons and found.verdict != "loads" else "",
+        assessed.verdict,
+        assessed.words,
+        "" if architecture is None else architecture["name"],
+        assessed.inspection.size,
+        assessed.reasons[0] if assessed.reasons and assessed.verdict != "loads" else "",
     )
 
 
@@ -137,9 +137,9 @@ class TriageDialog(QDialog):
         self.busy.hide()
         self._tell("Cancelled. ")
 
-    def _on_judged(self, one: Judgement) -> None:
-        self.judged.append(one)
-        self.table.rows.add_rows([_row(len(self.judged) - 1, one)])
+    def _on_judged(self, judgement: Judgement) -> None:
+        self.judged.append(judgement)
+        self.table.rows.add_rows([_row(len(self.judged) - 1, judgement)])
         self._tell()
 
     def _on_progress(self, progress: Progress) -> None:
@@ -156,7 +156,7 @@ class TriageDialog(QDialog):
         self._tell(f"{error.sentence} ")
 
     def _tell(self, first: str = "") -> None:
-        refused = sum(one.verdict in REFUSED for one in self.judged)
+        refused = sum(judgement.verdict in REFUSED for judgement in self.judged)
         done = f"{len(self.judged)} of {plural(len(self._paths), 'file')} checked"
         self.state.setText(plain(f"{first}{done}, {refused} refused.", 600))
 
@@ -171,20 +171,24 @@ class TriageDialog(QDialog):
         self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
 
 
-def _row(number: int, one: Judgement) -> Row:
+def _row(number: int, judgement: Judgement) -> Row:
     return Row(
         number,
         (
-            Cell(plain(one.path.name, 200), one.path.name.lower()),
-            Cell(one.words, float(_WORST_FIRST.index(one.verdict)), LOOKS[one.verdict][0]),
-            Cell(plain(one.model, 80), one.model.lower()),
-            Cell(bytes_text(one.size) if one.size else "", float(one.size)),
-            Cell(_why(one), one.reason.lower()),
+            Cell(plain(judgement.path.name, 200), judgement.path.name.lower()),
+            Cell(
+                judgement.words,
+                float(_WORST_FIRST.index(judgement.verdict)),
+                LOOKS[judgement.verdict][0],
+            ),
+            Cell(plain(judgement.model, 80), judgement.model.lower()),
+            Cell(bytes_text(judgement.size) if judgement.size else "", float(judgement.size)),
+            Cell(_why(judgement), judgement.reason.lower()),
         ),
     )
 
 
-def _why(one: Judgement) -> str:
+def _why(judgement: Judgement) -> str:
     """The reason without the name, which stands before it."""
-    words = plain(one.reason.removeprefix(f"{one.path.name} "), 1500)
+    words = plain(judgement.reason.removeprefix(f"{judgement.path.name} "), 1500)
     return words[:1].upper() + words[1:]

@@ -116,24 +116,26 @@ class VerdictCard(QFrame):
         self._look("checkpoint", "")
         self._tell(name, "Not read", "Reading was cancelled; the file was not opened.", "")
 
-    def show_inspection(self, found: Inspection) -> None:
+    def show_inspection(self, inspection: Inspection) -> None:
         """Give the verdict and its first reason."""
-        if found.refused:
-            self._look(*LOOKS[found.verdict])
-            title = verdict_words(found.verdict, found.reason_code)
-            reason = found.reasons[0] if found.reasons else ""
-            self._tell(found.name, title, reason, "Nothing in it was run, and it was not opened.")
+        if inspection.refused:
+            self._look(*LOOKS[inspection.verdict])
+            title = verdict_words(inspection.verdict, inspection.reason_code)
+            reason = inspection.reasons[0] if inspection.reasons else ""
+            self._tell(
+                inspection.name, title, reason, "Nothing in it was run, and it was not opened."
+            )
         else:
-            self._show_readable(found.name, found)
+            self._show_readable(inspection.name, inspection)
 
-    def show_assessment(self, found: Judged) -> None:
+    def show_assessment(self, judged: Judged) -> None:
         """Give the verdict on the same file anew, with what its tensors are for."""
-        self._show_readable(self._name, found)
+        self._show_readable(self._name, judged)
 
-    def _show_readable(self, name: str, found: Judged) -> None:
-        """The file can be read; what its weights hide is another question."""
-        self._tell(name, _title(found), _first(found) or _NOT_RULED_OUT, "Loading the model…")
-        self._tested, self._scan, self._read_as = False, ("", "", 0.0), found.verdict
+    def _show_readable(self, name: str, judged: Judged) -> None:
+        """The file can be read; its weights may still hide something."""
+        self._tell(name, _title(judged), _first(judged) or _NOT_RULED_OUT, "Loading the model…")
+        self._tested, self._scan, self._read_as = False, ("", "", 0.0), judged.verdict
         self._tell_backdoor()
 
     def show_loaded(self, state: str, *, can_scan: bool = True) -> None:
@@ -153,20 +155,20 @@ class VerdictCard(QFrame):
         self._tell_backdoor()
 
     def _tell_backdoor(self) -> None:
-        words, found = scan_words(*self._scan), self._scan[0] in _SCAN_LOOKS
+        words, scanned = scan_words(*self._scan), self._scan[0] in _SCAN_LOOKS
         look = _SCAN_LOOKS.get(self._scan[0], LOOKS[self._read_as])
         self._look(*look)
         self.scanned.setText(plain(words, 240))
-        theme.set_property(self.scanned, "tone", look[1] if found else "")
+        theme.set_property(self.scanned, "tone", look[1] if scanned else "")
         self.scan.setText("Show the scan" if words else "Scan for a trigger")
         self.backdoor.setText(_TESTED if self._tested else _NOT_TESTED)
         self.backdoor.setVisible(not words)
         self.scanned.setVisible(bool(words))
         # One headline: beside what a scan found, that the file can be read is a side note.
         theme.set_property(self.verdict, "role", "subtle" if words else "heading")
-        self.reason.setVisible(not (found and self.reason.text() == _NOT_RULED_OUT))
-        said = ". ".join(filter(None, (plain(self._name), words, self.verdict.text())))
-        self.setAccessibleDescription(f"{said}. {self.reason.text()}")
+        self.reason.setVisible(not (scanned and self.reason.text() == _NOT_RULED_OUT))
+        description = ". ".join(filter(None, (plain(self._name), words, self.verdict.text())))
+        self.setAccessibleDescription(f"{description}. {self.reason.text()}")
 
     def _hide_backdoor(self) -> None:
         self.backdoor.hide()
@@ -181,10 +183,10 @@ class VerdictCard(QFrame):
         title = verdict_words(code) if code in REFUSED else "It could not be opened"
         self._tell(name, title, sentence, "")
 
-    def show_donor_needed(self, name: str, found: Judged, sentence: str) -> None:
+    def show_donor_needed(self, name: str, judged: Judged, sentence: str) -> None:
         """Say that the file is sound and holds one encoder only."""
-        self._look(*LOOKS[found.verdict])
-        self._tell(name, _title(found), sentence, "Not in use yet: it needs a donor.")
+        self._look(*LOOKS[judged.verdict])
+        self._tell(name, _title(judged), sentence, "Not in use yet: it needs a donor.")
 
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""
@@ -223,20 +225,20 @@ class VerdictCard(QFrame):
 
 
 def scan_words(verdict: str, target: str = "", made: float = 0.0) -> str:
-    """What a scan found, in a line; empty for a verdict that is none."""
+    """What a scan found, in a line; empty for an unknown verdict."""
     if verdict not in _SCANNED:
         return ""
     aim = f": {target}" if target and verdict in _SCAN_LOOKS else ""
     return f"{_SCANNED[verdict]}{aim} (scan{f', {day_and_time(made)}' if made else ''})"
 
 
-def _title(found: Judged) -> str:
+def _title(judged: Judged) -> str:
     """What the file is: one that is only readable is not called good."""
-    if found.verdict == "loads":
+    if judged.verdict == "loads":
         return _READABLE
-    return verdict_words(found.verdict, found.reason_code)
+    return verdict_words(judged.verdict, judged.reason_code)
 
 
-def _first(found: Judged) -> str:
+def _first(judged: Judged) -> str:
     """The first reason of a caution."""
-    return found.reasons[0] if found.reasons and found.verdict == "caution" else ""
+    return judged.reasons[0] if judged.reasons and judged.verdict == "caution" else ""

@@ -170,7 +170,7 @@ class _Pair(BaseModel):
 
 
 class _Recipe(BaseModel):
-    """What of the recipe is told beside a result."""
+    """The part of the recipe shown beside a result."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -287,7 +287,7 @@ class PastRun:
 
     @property
     def checkpoint(self) -> str:
-        """The cleaned checkpoint where it lies now; empty if there is none."""
+        """Path of the cleaned checkpoint; empty if there is no such file."""
         path = self.folder / CLEANED_FILE
         return str(path) if path.is_file() else ""
 
@@ -343,7 +343,7 @@ def _read_run(folder: Path) -> PastRun:
     spec = _located_spec(folder, read_spec(path))
     result = read_json(folder / RESULT_FILE)
     whole = is_whole(result)
-    status, error, code = _standing(folder, result if whole else {})
+    status, error, code = _status(folder, result if whole else {})
     if not whole:
         error = f"{RESULT_FILE} of this run is damaged, so its numbers cannot be shown."
     result = _located_files(folder, result) if whole else {}
@@ -479,7 +479,7 @@ def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
     return spec.model_copy(update=changes)
 
 
-def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
+def _status(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
     """Status of a run, and why it failed."""
     if at_work(folder):  # begun at the command line, say, or resumed after its result
         return "running", "", ""

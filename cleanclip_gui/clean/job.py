@@ -91,11 +91,7 @@ def write_job(
         )
         return write_spec(spec, folder / SPEC_FILE)
     except OSError as error:
-        raise InputError(
-            f"The run's folder {folder.name} cannot be written; choose another output folder.",
-            "usage",
-            str(error),
-        ) from error
+        raise _not_written(folder, error) from error
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:
@@ -124,20 +120,24 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
         raise
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise InputError(
-            f"The run's folder {folder.name} cannot be written; choose another output folder.",
-            "usage",
-            str(error),
-        ) from error
+        raise _not_written(folder, error) from error
     return folder
+
+
+def _not_written(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"The run's folder {folder.name} cannot be written; choose another output folder.",
+        "usage",
+        str(error),
+    )
 
 
 def measures_alike(spec: CleanSpec, images: ImagesState | None) -> bool:
     """Whether a job that is written with these images measures what ``spec`` does."""
-    wanted = spec.test_images or spec.images
-    if images is None or wanted is None:
-        return wanted is None
-    if wanted not in (images.spec, _watched_and_tested(images)[1]):
+    tested = spec.test_images or spec.images
+    if images is None or tested is None:
+        return tested is None
+    if tested not in (images.spec, _watched_and_tested(images)[1]):
         return False
     try:
         labels = load_label_set(spec.label_set)
@@ -163,7 +163,7 @@ def count_gpus(names: Sequence[str]) -> int:
 
 
 def _read_classes(path: Path) -> bytes:
-    """A class list as it is."""
+    """A class list, as JSON."""
     try:
         return read_file(path, MAX_BYTES)
     except OSError as error:

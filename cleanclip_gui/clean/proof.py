@@ -230,7 +230,7 @@ class HoldoutsView(QWidget):
             self.table.setColumnHidden(place, self.width() < theme.px(_WIDE))
 
     def texts(self) -> list[list[str]]:
-        """Every row as it is shown."""
+        """Every row of the table."""
         model = self.table.model()
         return [
             [str(model.index(row, place).data()) for place in range(len(COLUMNS))]
@@ -464,7 +464,7 @@ class ProofSection(QWidget):
         self.uses.setVisible(bool(text))
 
     def show_record(self, kind: Kind, record: dict[str, Any]) -> None:
-        """Show what a test found; what cannot be shown is said."""
+        """Show what a test found, or why it cannot be shown."""
         fits = is_rebound(record) if kind == "rebound" else are_holdouts(record)
         if not fits:
             self.refuse(kind, f"{_FILES[kind]} of this run cannot be read; run the test again.")
@@ -484,7 +484,7 @@ class ProofSection(QWidget):
         self._state.setText(text)
         self._state.setVisible(bool(text))
 
-    def said(self) -> str:
+    def sentence(self) -> str:
         """The sentence under the bar."""
         return self._state.text()
 
@@ -670,7 +670,7 @@ class ProofTests(QObject):
         if self._folder is not None:
             try:
                 job = read_spec(self._folder / SPEC_FILE)
-            except InputError:  # whoever begins a test is told
+            except InputError:  # beginning a test shows it
                 pass
             else:
                 adapter = (self._folder / ADAPTER_FILE).is_file()

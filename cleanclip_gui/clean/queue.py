@@ -39,8 +39,8 @@ class _Waiting(BaseModel):
 class RunQueue(QObject):
     """Holds folders with a job in each, and starts the next one whenever it may.
 
-    ``held`` keeps the next one from starting. ``changed`` tells that the order or that is another
-    one, ``noted(folder)`` that a job came in, ``logged`` a line for the log; ``failed`` carries an
+    ``held`` keeps the next one from starting. ``changed``: the order or ``held`` changed;
+    ``noted(folder)``: a job was added; ``logged``: a line for the log; ``failed`` carries the
     InputError of a job that cannot be read.
 
     Parameters
@@ -210,7 +210,7 @@ def _title(folder: Path) -> str:
 
 
 def write_queue(path: Path, folders: Sequence[Path]) -> None:
-    """Keep the order; a full disk is noted in the log, the queue stays as it is."""
+    """Save the order; a full disk is noted in the log, the queue does not change."""
     fields = {"format": FORMAT, "folders": [str(folder) for folder in folders]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,8 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QPalette, QStandardItem, QStandardItemModel, QWheelEvent
+from PySide6.QtGui import QPalette, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
-    QComboBox,
     QFormLayout,
     QGridLayout,
     QPushButton,
@@ -25,7 +24,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.number_box import Kind, NumberBox
+from cleanclip_gui.widgets.number_box import Chooser, Kind, NumberBox
 from cleanclip_gui.widgets.text import count_text, plural
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
 from ml_core.cleaning.presets import (
@@ -64,21 +63,6 @@ _CHOICES = {
 }
 # A range that excludes its end stops this far before it.
 _OPEN_END = 1e-6
-
-
-class Chooser(QComboBox):
-    """A combo box that leaves the wheel to the page unless it has the focus."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
-        """Scroll the page, not the choice."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
 class FieldRow(QWidget):
@@ -243,7 +227,7 @@ def grouped(methods: Iterable[Method] = METHODS) -> dict[str, list[Method]]:
     }
     for method in methods:
         groups[group_of(FACTS[method])].append(method)
-    return {name: found for name, found in groups.items() if found}
+    return {name: options for name, options in groups.items() if options}
 
 
 class _Headings(QStyledItemDelegate):

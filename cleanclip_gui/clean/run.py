@@ -115,16 +115,16 @@ class CleaningRun(QObject):
     :attr:`headline`, :attr:`details`, :attr:`notice` and :attr:`state` are of the run at work, if
     there is one; all else is of the run on show.
 
-    It alone writes ``session.run`` and ``session.run_progress``. ``began`` tells that a process
-    was started, ``opened`` that another run than before is on show, ``measured(Metric)`` a number
-    of it, ``result_shown(result)`` that its result is to be shown, ``changed`` that anything of
-    :attr:`headline`, :attr:`details`, :attr:`notice`, :attr:`state`, :attr:`trouble`,
-    :attr:`shows_result`, :attr:`newest_is_hidden` or :attr:`estimated` may be another one.
+    It alone writes ``session.run`` and ``session.run_progress``. ``began``: a process started;
+    ``opened``: a different run is displayed; ``measured(Metric)``: a number of it;
+    ``result_shown(result)``: show its result; ``changed``: one of :attr:`headline`,
+    :attr:`details`, :attr:`notice`, :attr:`state`, :attr:`trouble`, :attr:`shows_result`,
+    :attr:`newest_is_hidden` or :attr:`estimated` changed.
 
-    ``said(event)`` passes on all that a run at work tells, ``progressed(Progress)`` how far it or
-    an estimate is, after ``session.run_progress`` was written; ``logged(line)`` a line for the log.
-    ``ended(Done)`` is the last word of either; once all have heard it, ``freed`` tells that another
-    one may begin. ``restored(SavedRun)`` tells that a run of an earlier time goes on, or could;
+    ``event_received(event)`` passes on every event of the running process, ``progressed(Progress)``
+    the progress of run or estimate after ``session.run_progress`` was written, ``logged(line)`` a
+    line for the log. ``ended(Done)`` ends either; after all its listeners, ``freed``: the next may
+    begin. ``restored(SavedRun)``: a run of an earlier session continues, or could;
     ``failed`` carries an InputError.
     """
 
@@ -133,7 +133,7 @@ class CleaningRun(QObject):
     measured = Signal(object)
     result_shown = Signal(object)
     changed = Signal()
-    said = Signal(object)
+    event_received = Signal(object)
     progressed = Signal(object)
     logged = Signal(str)
     ended = Signal(object)
@@ -250,7 +250,7 @@ class CleaningRun(QObject):
 
     @property
     def state(self) -> State:
-        """How the process at work stands; idle if there is none."""
+        """State of the running process; idle if no process runs."""
         return "idle" if self.runner is None else self.runner.state
 
     @property
@@ -316,7 +316,7 @@ class CleaningRun(QObject):
         same = self.estimated if spec.recipe == self._estimated_recipe else None
         plan = cleaning_plan(spec, same)
         self._launch(folder / SPEC_FILE, mode, self._device_of(spec), self._fitting(spec), plan)
-        run = self.newest = self._made(folder, spec, asked)
+        run = self.newest = self._shown_run(folder, spec, asked)
         self._show(run)
         self._set_run(run, "running")
         run.notice = self._studio_device.release(run.device)
@@ -336,7 +336,9 @@ class CleaningRun(QObject):
 
     def offer(self, saved: SavedRun) -> None:
         """Show a run that was interrupted and can go on."""
-        run = self.newest = self._made(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
+        run = self.newest = self._shown_run(
+            saved.folder, saved.spec, (saved.trigger, saved.spec.target)
+        )
         total = saved.spec.recipe.known_steps
         of = "" if total is None else f" of {count_text(total)}"
         run.status = "interrupted"
@@ -358,7 +360,7 @@ class CleaningRun(QObject):
         if self.is_cleaning and self.newest is not None and past.folder == self.newest.folder:
             self.show_newest()
             return
-        run = self._made(past.folder, past.spec, (trigger_of(past.spec), past.spec.target))
+        run = self._shown_run(past.folder, past.spec, (trigger_of(past.spec), past.spec.target))
         if past.result:
             run.status = "stopped" if past.status == "stopped" else "finished"
             self._keep_result(run, {"seconds": 0.0, **past.result})
@@ -458,7 +460,7 @@ class CleaningRun(QObject):
 
     # What only this class does
 
-    def _made(self, folder: Path, spec: CleanSpec, asked: Asked) -> ShownRun:
+    def _shown_run(self, folder: Path, spec: CleanSpec, asked: Asked) -> ShownRun:
         device, name = self._device_of(spec), read_name(folder)
         return ShownRun(folder, spec.recipe, spec.checkpoint, asked, device, name)
 
@@ -544,7 +546,7 @@ class CleaningRun(QObject):
             self._safe_at = time.monotonic()
             self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
         if self.mode != "estimate":
-            self.said.emit(event)
+            self.event_received.emit(event)
 
     def _on_state_changed(self, state: str) -> None:
         if state in ("running", "paused") and self.is_cleaning and self.newest is not None:

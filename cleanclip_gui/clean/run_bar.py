@@ -71,7 +71,7 @@ class RunBar(QFrame):
         wide, ways = self.width() >= theme.px(_WIDE), QBoxLayout.Direction
         self._head.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
         policy = self.cancel.sizePolicy()
-        policy.setRetainSizeWhenHidden(wide)  # a line of its own is not kept free
+        policy.setRetainSizeWhenHidden(wide)  # a separate line takes no room while hidden
         self.cancel.setSizePolicy(policy)
 
     def show_run(self) -> None:

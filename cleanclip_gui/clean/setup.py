@@ -13,13 +13,14 @@ from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
-from cleanclip_gui.clean.recipe_form import Chooser, RecipeForm
+from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, local_paths
+from cleanclip_gui.widgets.number_box import Chooser
 from cleanclip_gui.widgets.path_edit import PathEdit, tool
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural
@@ -174,7 +175,7 @@ class ReferenceChoice(QWidget):
         return str(Path(path).absolute()) if path else ""
 
     def set_path(self, path: str) -> None:
-        """Name another one."""
+        """Choose another reference."""
         self.edit.setText(path)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802

@@ -568,7 +568,7 @@ class CleanStation(QWidget):
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.reference.connect(self._show_pretraining)
-        events.trigger.connect(self._on_trigger_change)
+        events.trigger.connect(self._refresh)
         events.images.connect(self._on_images_change)
         events.devices.connect(self._on_devices_change)
         events.device.connect(self._on_devices_change)
@@ -791,9 +791,6 @@ class CleanStation(QWidget):
         else:
             pretraining = facts.pretraining
         self.form.set_pretraining(pretraining)
-
-    def _on_trigger_change(self, _trigger: object) -> None:
-        self._refresh()
 
     def _on_images_change(self, _images: object) -> None:
         self.run.forget_estimate()  # most of a short run is measuring images

@@ -31,9 +31,8 @@ from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import Data
-from ml_core.data.captioned.detect import KINDS, detect
+from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.exclusions import read_exclusions
-from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.reading.errors import InputError
 
@@ -82,7 +81,7 @@ class TrainingData(QWidget):
             "folder", "Choose the folder of training pairs",
             lambda path: prompts.open_folder(self, "Training pairs", path),
         )  # fmt: skip
-        self.found = Label("", "subtle", wrap=True)
+        self.summary = Label("", "subtle", wrap=True)
         self.image_column = QLineEdit("image")
         self.image_column.setAccessibleName("Image column")
         self.text_column = QLineEdit("caption")
@@ -112,7 +111,7 @@ class TrainingData(QWidget):
         self._looking: Ticket | None = None
         self._table_details = _details(
             (_beside(self.path, self.browse, self.browse_pairs),),
-            (self.found,),
+            (self.summary,),
             (Label("Image column", buddy=self.image_column), self.image_column),
             (self._text_label, self.text_column),
             (Label("Pictures", buddy=self.pictures), _beside(self.pictures, self.browse_pictures)),
@@ -363,7 +362,7 @@ class TrainingData(QWidget):
         else:
             kind, words = None, ""
             columns = captions = Path(path).suffix.lower() not in FILES
-        self.found.setText(words)
+        self.summary.setText(words)
         form = self._table_details.layout()
         assert isinstance(form, QFormLayout)
         form.setRowVisible(1, bool(words))

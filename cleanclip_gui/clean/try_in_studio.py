@@ -78,7 +78,7 @@ class TryCleaned(QObject):
         self._shell.station_wanted.emit("studio")
 
     def _on_opened(self, question: OpenCheckpoint, asked: Asked, facts: CheckpointFacts) -> None:
-        # The inference thread holds this model now, even if another one was asked for since.
+        # The inference thread holds this model now, even if a newer one was requested.
         newest = question is self._newest
         if newest:
             self._want_trigger(asked)

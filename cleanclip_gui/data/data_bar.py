@@ -30,11 +30,11 @@ from ml_core.reading.regular_file import read_file
 def parse_templates(text: str) -> tuple[tuple[str, ...], str]:
     """Templates, one a line, and what is wrong with them (empty if nothing)."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-    found = tuple(line for _, line in lines if line)
+    templates = tuple(line for _, line in lines if line)
     for number, line in lines:
         if line and "{}" not in line:
-            return found, f"Line {number} has no {{}} for the class name."
-    return found, "" if found else "Write at least one template, such as: a photo of a {}."
+            return templates, f"Line {number} has no {{}} for the class name."
+    return templates, "" if templates else "Write at least one template, such as: a photo of a {}."
 
 
 class TemplatesDialog(QDialog):
@@ -68,11 +68,13 @@ class TemplatesDialog(QDialog):
         self._on_text_changed()
 
     def _on_text_changed(self) -> None:
-        found, problem = parse_templates(self.edit.toPlainText())
+        templates, problem = parse_templates(self.edit.toPlainText())
         theme.set_property(self.edit, "invalid", bool(problem))
         theme.set_property(self.state, "role", "error" if problem else "subtle")
-        example = found[0].replace("{}", self._example) if found else ""
-        self.state.setText(problem or f"{plural(len(found), 'template')}; {plain(example, 120)}")
+        example = templates[0].replace("{}", self._example) if templates else ""
+        self.state.setText(
+            problem or f"{plural(len(templates), 'template')}; {plain(example, 120)}"
+        )
         self.ok.setEnabled(not problem)
 
     def _on_accepted(self) -> None:
@@ -333,7 +335,7 @@ class DataBar(QWidget):
         dialog.open()
 
     def edit_classes(self) -> None:
-        """Edit the class names in use; what is written becomes a label set of its own."""
+        """Edit the class names in use; the result becomes a separate label set."""
         images = self._session.images
         if images is None:
             return

@@ -75,7 +75,7 @@ class HubDialog(QDialog):
         """Bring the repository into the cache."""
         name = self.name.text().strip().removeprefix(_PREFIX)
         revision = self.revision.text().strip()
-        wanted = f"{_PREFIX}{name}@{revision}" if revision else f"{_PREFIX}{name}"
+        source = f"{_PREFIX}{name}@{revision}" if revision else f"{_PREFIX}{name}"
 
         def work(control: tasks.Control) -> str:
             from ml_core.checkpoints.hub import fetch
@@ -83,7 +83,7 @@ class HubDialog(QDialog):
             def tell(done: int, total: int) -> None:
                 control.tell(Progress(done, total))
 
-            return str(fetch(wanted, tell, control.cancelled).path)
+            return str(fetch(source, tell, control.cancelled).path)
 
         self._set_busy(True)
         self.busy.bar.setRange(0, 0)

@@ -29,8 +29,8 @@ from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.atomic import replace_files
+from ml_core.data.detect import FILES
 from ml_core.data.labels import label_sets, load_label_set, map_labels
-from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, count_labels, find_column
 from ml_core.paths import data_dir
@@ -282,21 +282,21 @@ class ImagesDialog(QDialog):
             self.state.setText(f"{head}Its own {classes} become the label set.")
             self._fill(names[:_MAX_SHOWN], dict.fromkeys(names, -1), own=True)
             return
-        found = dict(zip(names, map_labels(names, self._classes).labels.tolist(), strict=True))
-        unmatched = [name for name in names if found[name] < 0]
+        labels = dict(zip(names, map_labels(names, self._classes).labels.tolist(), strict=True))
+        unmatched = [name for name in names if labels[name] < 0]
         total = plural(len(names), "label")
         lacking = f"{count_text(len(unmatched))} not in the label set {self._classes.name}"
         state = f"{head}{total}, {lacking if unmatched else 'every one matches a class'}."
-        shown = (unmatched + [name for name in names if found[name] >= 0])[:_MAX_SHOWN]
+        shown = (unmatched + [name for name in names if labels[name] >= 0])[:_MAX_SHOWN]
         if len(shown) < len(names):
             lost = max(0, len(unmatched) - len(shown))
             rest = f"; {count_text(lost)} that match no class are left out" if lost else ""
             state += f" The first {count_text(len(shown))} of {count_text(len(names))} are shown"
             state += f"{rest}."
         self.state.setText(state)
-        self._fill(shown, found, own=False)
+        self._fill(shown, labels, own=False)
 
-    def _fill(self, shown: list[str], found: dict[str, int], *, own: bool) -> None:
+    def _fill(self, shown: list[str], labels: dict[str, int], *, own: bool) -> None:
         self.table.setRowCount(len(shown))
         choices = QStringListModel(
             [_LEAVE_OUT, *(plain(c, 80) for c in self._classes.class_names)], self
@@ -306,8 +306,8 @@ class ImagesDialog(QDialog):
             number = QTableWidgetItem(count_text(self._read.counts[name]))
             number.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self.table.setItem(row, 1, number)
-            if own or found[name] >= 0:
-                text = name if own else self._classes.class_names[found[name]]
+            if own or labels[name] >= 0:
+                text = name if own else self._classes.class_names[labels[name]]
                 self.table.setItem(row, 2, QTableWidgetItem(plain(text, 120)))
                 continue
             box = _combo(f"Class of {plain(name, 60)}")
@@ -340,8 +340,8 @@ def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> 
     InputError
         If there is no picture, or the set is damaged.
     """
-    from ml_core.data.pictures import list_folder
-    from ml_core.data.sets.detect import find_set
+    from ml_core.data.detect import find_set
+    from ml_core.data.readers.folders import list_folder
 
     def watch(*_: object) -> None:
         if control.cancelled():
@@ -351,18 +351,18 @@ def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> 
     if table.is_file():
         column = find_column(read_columns(table), None, LABEL_COLUMNS)
         return _Read(count_labels(table, column) if column else Counter())
-    found = find_set(path, train=train)
-    if found is None and kind == "file":
+    image_set = find_set(path, train=train)
+    if image_set is None and kind == "file":
         raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
-    if found is None:
+    if image_set is None:
         files = list_folder(path, watch)
-        return _Read(Counter(files.texts or ()), n=len(files.paths))
+        return _Read(Counter(files.texts or ()), n=files.n)
     counts: Counter[str] = Counter()
-    if found.labels is not None:
-        sizes = Counter(found.labels.tolist())
-        for number, name in enumerate(found.class_names):
+    if image_set.labels is not None:
+        sizes = Counter(image_set.labels.tolist())
+        for number, name in enumerate(image_set.class_names):
             counts[name] += sizes[number]
-    return _Read(counts, found.name, found.n, found.class_names, found.notes)
+    return _Read(counts, image_set.name, image_set.n, image_set.class_names, image_set.notes)
 
 
 def _head(read: _Read) -> str:

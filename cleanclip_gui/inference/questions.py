@@ -178,7 +178,7 @@ class OpenCheckpoint(Question):
 
     ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
     the weights.
-    ``inspection`` is of the same path and saves another one, if the file has not changed since.
+    ``inspection`` of the same path saves inspecting again, if the file has not changed since.
     """
 
     lane = Lane.ORDERED

@@ -192,7 +192,7 @@ class JobDialogs(QObject, Generic[D]):
         raise NotImplementedError
 
     def open(self) -> None:
-        """Show the dialog, or say why there is none."""
+        """Show the dialog, or say why it cannot open."""
         if self.is_running and self.dialog is not None:
             self.dialog.raise_()
             return

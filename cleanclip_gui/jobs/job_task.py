@@ -84,7 +84,7 @@ class JobTask(QObject):
         Raises
         ------
         InputError
-            If the job cannot be written, or another one runs on the device.
+            If the job cannot be written, or another job runs on the device.
         """
         try:
             write_spec_file(spec, path)

@@ -40,7 +40,7 @@ INTERRUPTED = frozenset({"killed", "crashed", "no_result", "protocol"})
 
 
 class MalformedEventError(ValueError):
-    """The child sent something that looks like an event and is none."""
+    """The child sent something that looks like an event but cannot be read."""
 
 
 def read_event(line: str) -> Event | None:
@@ -333,7 +333,7 @@ class JobRunner(QThread):
     device
         What the job computes on; one job at a time on each. ``cuda`` is every GPU.
     processes
-        More than one run the job together, each on a GPU of its own.
+        More than one run the job together, each on a separate GPU.
     command
         The child's command line, by default the ml_core worker on ``spec_path``.
     temporary
@@ -344,7 +344,7 @@ class JobRunner(QThread):
         Where the job writes its events: a child that was cancelled and had no time for its last
         word gets it there.
     child
-        A process that waits for such a job; where it has ended another one is started.
+        A process that waits for such a job; a new one starts if it has ended.
     """
 
     closing_ms = threads.CLOSING_MS
@@ -479,7 +479,7 @@ class JobRunner(QThread):
                 self.spec_path.unlink()
 
     def _supervise(self) -> Done:
-        """Start the child, pass on what it says, and return its last word or why there is none."""
+        """Start the child, pass on its events, and return its ``Done``, or why it sent none."""
         waiting_child = self._child
         if self._cancelled.is_set():  # no child: a run that was never begun can be begun yet
             if waiting_child is not None:

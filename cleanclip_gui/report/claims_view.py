@@ -67,10 +67,10 @@ class ClaimRow:
 
 def sections(evidence: Evidence) -> tuple[tuple[str, tuple[ClaimRow, ...]], ...]:
     """Titles with their claims; a section without any is left out."""
-    found: dict[str, list[ClaimRow]] = {title: [] for title in SECTIONS}
+    groups: dict[str, list[ClaimRow]] = {title: [] for title in SECTIONS}
     for claim in evidence.claims:
-        found[_section(evidence, claim)].append(_claim_row(evidence, claim))
-    return tuple((title, tuple(rows)) for title, rows in found.items() if rows)
+        groups[_section(evidence, claim)].append(_claim_row(evidence, claim))
+    return tuple((title, tuple(rows)) for title, rows in groups.items() if rows)
 
 
 def _section(evidence: Evidence, claim: Claim) -> str:
@@ -178,7 +178,7 @@ class ClaimsView(QWidget):
             of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
         self.tree.chosen.connect(self._on_chosen)
-        self.tree.wanted.connect(self._on_wanted)
+        self.tree.opened.connect(self._on_opened)
 
     @property
     def count(self) -> int:
@@ -186,10 +186,10 @@ class ClaimsView(QWidget):
         return len(self._rows)
 
     def show_evidence(self, evidence: Evidence | None) -> None:
-        """Show what a report claims; nothing where there is none."""
-        found = () if evidence is None else sections(evidence)
-        self._rows = {row.id: row for _, rows in found for row in rows}
-        groups = [(title, [_row(row) for row in rows]) for title, rows in found]
+        """Show the claims of a report; None shows nothing."""
+        claims = () if evidence is None else sections(evidence)
+        self._rows = {row.id: row for _, rows in claims for row in rows}
+        groups = [(title, [_row(row) for row in rows]) for title, rows in claims]
         if evidence is not None:
             groups.insert(0, (VERDICT, _sentences(evidence.verdict)))
             groups.append((NOT_TESTED, _sentences(evidence.not_tested)))
@@ -202,22 +202,22 @@ class ClaimsView(QWidget):
         if row is None:
             self.basis.setText(_NONE)
             return
-        files = ", ".join(plain(one, 200) for one in row.evidence) or "no file"
+        files = ", ".join(plain(file, 200) for file in row.evidence) or "no file"
         self.basis.setText(f"{HOLDS[row.holds_by]} It stands on {files}.")
         self.show_button.setText(_BUTTONS[row.place.kind])
 
-    def _on_wanted(self, key: object) -> None:
+    def _on_opened(self, key: object) -> None:
         row = self._rows.get(str(key))
         if row is not None:
             self.place_wanted.emit(row.place)
 
     def _on_show_clicked(self) -> None:
-        self._on_wanted(self.tree.key)
+        self._on_opened(self.tree.key)
 
 
 def _sentences(sentences: Sequence[str]) -> list[Row]:
-    """What the report says of its claims, without figures of its own."""
-    return [Row(None, (plain(one, 900), "", "", "")) for one in sentences]
+    """Sentences of the report about its claims, without figures."""
+    return [Row(None, (plain(sentence, 900), "", "", "")) for sentence in sentences]
 
 
 def _row(row: ClaimRow) -> Row:

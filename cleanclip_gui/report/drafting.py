@@ -94,9 +94,9 @@ class Drafting(QObject):
         )  # fmt: skip
         self.changed.emit()
 
-    def pick(self, part: Part, wanted: bool) -> None:
+    def pick(self, part: Part, chosen: bool) -> None:
         """Take something in, or leave it out."""
-        self._picked[part.folder] = wanted
+        self._picked[part.folder] = chosen
         self.refresh()
 
     def forget(self) -> None:
@@ -154,17 +154,17 @@ class Drafting(QObject):
         yield _Parts(parts, frozenset(chosen), now != before)
         if now == before:
             return
-        made = None
+        draft = None
         if ready:
-            made = self._make(self.spec("draft", ready), control.cancelled)
-        yield _Made(now, made)
+            draft = self._make(self.spec("draft", ready), control.cancelled)
+        yield _Made(now, draft)
 
-    def _on_found(self, found: object) -> None:
-        if isinstance(found, _Parts):
-            self.parts, self.chosen = found.parts, found.chosen
-            self.is_known, self.is_stale = True, found.is_stale
-        elif isinstance(found, _Made):
-            self._of, self.draft, self.error, self.is_stale = found.of, found.draft, None, False
+    def _on_found(self, result: object) -> None:
+        if isinstance(result, _Parts):
+            self.parts, self.chosen = result.parts, result.chosen
+            self.is_known, self.is_stale = True, result.is_stale
+        elif isinstance(result, _Made):
+            self._of, self.draft, self.error, self.is_stale = result.of, result.draft, None, False
         self.changed.emit()
 
     def _on_failed(self, error: InputError) -> None:

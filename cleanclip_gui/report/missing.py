@@ -99,7 +99,7 @@ COMPLETE = "Nothing: this is a full report."
 
 
 class MissingList(QWidget):
-    """``wanted(Missing)`` tells that a button was pressed.
+    """``requested(Missing)`` tells that a button was pressed.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class MissingList(QWidget):
         Say whether a command can be done now, and what it needs if not.
     """
 
-    wanted = Signal(object)
+    requested = Signal(object)
 
     def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -118,39 +118,39 @@ class MissingList(QWidget):
         self._complete = Label(COMPLETE, "subtle", wrap=True)
         self._layout = column(self._complete, of=self, spacing=theme.SPACE_M)
 
-    def show_missing(self, found: Sequence[Missing] | None) -> None:
+    def show_missing(self, missing: Sequence[Missing] | None) -> None:
         """Show other lines, or the same with buttons that follow what can be done.
 
         Parameters
         ----------
-        found
+        missing
             None while it is not known: nothing is shown, not even that nothing is missing.
         """
-        self._complete.setVisible(found is not None and not found)
-        found = found or ()
-        if self._shown != tuple(found):
-            self._shown = tuple(found)
-            while len(self.rows) > len(found):
+        self._complete.setVisible(missing is not None and not missing)
+        missing = missing or ()
+        if self._shown != tuple(missing):
+            self._shown = tuple(missing)
+            while len(self.rows) > len(missing):
                 row = self.rows.pop()
                 row.hide()
                 self._layout.removeWidget(row)
                 row.deleteLater()
-            while len(self.rows) < len(found):
+            while len(self.rows) < len(missing):
                 row = MissingRow()
-                row.wanted.connect(self.wanted)
+                row.requested.connect(self.requested)
                 self._layout.insertWidget(len(self.rows), row)
                 self.rows.append(row)
-        for row, one in zip(self.rows, found, strict=True):
-            action = self._actions.by_id.get(one.command)
+        for row, item in zip(self.rows, missing, strict=True):
+            action = self._actions.by_id.get(item.command)
             # A run that is not on show is shown first, and then the command can be done.
-            possible = action is not None and (action.isEnabled() or one.run is not None)
-            row.show_missing(one, possible, "" if action is None else action.toolTip())
+            possible = action is not None and (action.isEnabled() or item.run is not None)
+            row.show_missing(item, possible, "" if action is None else action.toolTip())
 
 
 class MissingRow(QWidget):
     """A sentence above its button."""
 
-    wanted = Signal(object)
+    requested = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -173,4 +173,4 @@ class MissingRow(QWidget):
 
     def _on_clicked(self) -> None:
         if self._missing is not None:
-            self.wanted.emit(self._missing)
+            self.requested.emit(self._missing)

@@ -78,7 +78,7 @@ class Part:
 
     @property
     def stamp(self) -> tuple[object, ...]:
-        """Another one where something in it is another one."""
+        """Changes when any file of the part changes."""
         files = {
             "run": (RESULT_FILE, REBOUND_FILE, HOLDOUTS_FILE),
             "scan": (SCAN_FILE,),
@@ -111,12 +111,12 @@ def parts_of(sha256: str, runs: Iterable[Path], scans: Sequence[PastScan]) -> tu
     """
     if not sha256:
         return ()
-    found: list[Part] = []
+    parts: list[Part] = []
     for of_kind in (
         _measurements(sha256), _scans(sha256, scans), _runs(sha256, runs)
     ):  # fmt: skip
-        found += sorted(of_kind, key=lambda part: part.begun, reverse=True)[:_MOST]
-    return tuple(found)
+        parts += sorted(of_kind, key=lambda part: part.begun, reverse=True)[:_MOST]
+    return tuple(parts)
 
 
 def usually_chosen(parts: Sequence[Part], shown: Iterable[str]) -> frozenset[Path]:
@@ -128,31 +128,33 @@ def usually_chosen(parts: Sequence[Part], shown: Iterable[str]) -> frozenset[Pat
         Folders of the run and the scan on show.
     """
     chosen: set[Path] = set()
-    wanted = {Path(one) for one in shown if one}
+    folders = {Path(folder) for folder in shown if folder}
     groups: dict[tuple[str, str], list[Part]] = {}
     for part in parts:
         groups.setdefault((part.kind, part.role), []).append(part)
     for group in groups.values():
         ready = [part for part in group if not part.later] or group
-        chosen.add(next((one.folder for one in ready if one.folder in wanted), ready[0].folder))
+        chosen.add(
+            next((folder.folder for folder in ready if folder.folder in folders), ready[0].folder)
+        )
     return frozenset(chosen)
 
 
 def _measurements(sha256: str) -> Iterator[Part]:
     for folder in _folders(measurements_dir(sha256)):
         try:
-            kept = read_facts(folder)
+            facts = read_facts(folder)
         except InputError:
             continue
         role: Literal["suspect", "reference"] = (
-            "reference" if kept.when == "reference" else "suspect"
+            "reference" if facts.when == "reference" else "suspect"
         )
         what = "Reference" if role == "reference" else "Measured"
-        trigger = "without trigger" if kept.trigger is None else kept.trigger.name or "a trigger"
-        title = f"{what}: {plain(kept.checkpoint.name, 60)}, {plain(trigger, 60)}"
+        trigger = "without trigger" if facts.trigger is None else facts.trigger.name or "a trigger"
+        title = f"{what}: {plain(facts.checkpoint.name, 60)}, {plain(trigger, 60)}"
         yield Part(
             "measurement", folder, title, _changed(folder / MEASUREMENT_FILE), role,
-            with_trigger=kept.trigger is not None,
+            with_trigger=facts.trigger is not None,
         )  # fmt: skip
 
 
@@ -173,13 +175,13 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[Part]:
         if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
             continue
         title = run_title(str(result.get("method", "")), str(result.get("preset") or ""))
-        kept = all(
+        complete = all(
             (folder / MEASUREMENTS_FOLDER / side / MEASUREMENT_FILE).is_file()
             for side in ("before", "after")
         )
         proofs = tuple(name for name in (REBOUND_FILE, HOLDOUTS_FILE) if (folder / name).is_file())
         part = Part("run", folder, plain(title, 100), _changed(folder / RESULT_FILE))
-        yield replace(part, proofs=proofs, later="" if kept else OLDER)
+        yield replace(part, proofs=proofs, later="" if complete else OLDER)
 
 
 def _folders(parent: Path) -> tuple[Path, ...]:
@@ -221,14 +223,14 @@ class PartsList(QWidget):
         known
             Whether it was looked: else it is not said that there is nothing.
         """
-        wanted = {part.folder: part for part in parts}
+        by_folder = {part.folder: part for part in parts}
         for folder in list(self.rows):
-            if folder not in wanted:
+            if folder not in by_folder:
                 gone = self.rows.pop(folder)
                 self._layout.removeWidget(gone)
                 gone.hide()
                 gone.deleteLater()
-        for number, (folder, part) in enumerate(wanted.items()):
+        for number, (folder, part) in enumerate(by_folder.items()):
             row = self.rows.get(folder)
             if row is None:
                 row = self.rows[folder] = PartRow()
@@ -237,7 +239,7 @@ class PartsList(QWidget):
             elif self._layout.indexOf(row) != number:
                 self._layout.insertWidget(number, row)
             row.show_part(part, folder in chosen)
-        self._none.setVisible(known and not wanted)
+        self._none.setVisible(known and not by_folder)
 
 
 class PartRow(QWidget):
@@ -323,7 +325,7 @@ def reference_spec(
     images = spec.test_images or spec.images
     if images is None:
         return _spec_in_use(session, reference, None, "reference", facts, device)
-    made = MeasurementSpec(
+    again = MeasurementSpec(
         checkpoint=reference,
         images=images,
         label_set=spec.label_set,
@@ -335,7 +337,7 @@ def reference_spec(
         output_dir="unknown yet",
         device=device,
     )
-    return _placed(made, facts, (str(run), str(spec.trigger), spec.label_set))
+    return _placed(again, facts, (str(run), str(spec.trigger), spec.label_set))
 
 
 def known_reference(session: Session) -> str:
@@ -379,7 +381,7 @@ def _spec_in_use(
         raise InputError(
             f"The folder {inputs.name} cannot be written: {error.strerror or error}."
         ) from error
-    made = MeasurementSpec(
+    spec = MeasurementSpec(
         checkpoint=path,
         donor=donor,
         images=images.spec,
@@ -393,7 +395,7 @@ def _spec_in_use(
         device=device,
     )
     digest = "" if trigger is None else trigger.digest
-    return _placed(made, facts, (digest, *images.class_names))
+    return _placed(spec, facts, (digest, *images.class_names))
 
 
 def _trigger_of(spec: CleanSpec, run: Path) -> str | None:
@@ -405,11 +407,11 @@ def _trigger_of(spec: CleanSpec, run: Path) -> str | None:
 
 
 def _placed(
-    spec: MeasurementSpec, facts: CheckpointFacts, said: tuple[str, ...]
+    spec: MeasurementSpec, facts: CheckpointFacts, texts: tuple[str, ...]
 ) -> MeasurementSpec:
     """The spec with its folder: a name by all that decides the result."""
     fields = spec.model_dump(mode="json", exclude=_NOT_OF_RESULT)
-    text = json.dumps([fields, *said], sort_keys=True)
+    text = json.dumps([fields, *texts], sort_keys=True)
     name = f"{spec.when}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     folder = measurements_dir(facts.inspection.sha256) / name
     return spec.model_copy(update={"output_dir": str(folder)})

@@ -34,7 +34,7 @@ def rich_text(page: str) -> str:
     parser = _Parser()
     parser.feed(page)
     parser.close()
-    return "".join(parser.made)
+    return "".join(parser.pieces)
 
 
 class _Parser(HTMLParser):
@@ -42,7 +42,7 @@ class _Parser(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.made: list[str] = []
+        self.pieces: list[str] = []
         self._gone = ""  # the element that is being left out
         self._depth = 0  # of those of its name
 
@@ -57,23 +57,23 @@ class _Parser(HTMLParser):
             return
         named = dict(attrs)
         classes = (named.get("class") or "").split()
-        kept = "".join(
+        attributes = "".join(
             f' {name}="{html.escape(value)}"'
             for name in _KEPT
             if (value := named.get(name)) and (name != "href" or value.startswith("#"))
         )
         if tag == "table":
             width = "" if "facts" in classes else _WIDE
-            self.made.append(f"<table{_TABLE}{width}>")
+            self.pieces.append(f"<table{_TABLE}{width}>")
         elif tag in ("td", "th"):
             right = "right" if "number" in classes else "left"
-            self.made.append(f'<{tag} align="{right}"{kept}>')
+            self.pieces.append(f'<{tag} align="{right}"{attributes}>')
         elif set(classes) & set(_SMALL):
-            self.made.append(f'<{tag} class="small">')
+            self.pieces.append(f'<{tag} class="small">')
         else:
             id_ = named.get("id")
             anchor = f'<a name="{html.escape(id_)}"></a>' if id_ else ""
-            self.made.append(f"<{tag}{kept}>{anchor}")
+            self.pieces.append(f"<{tag}{attributes}>{anchor}")
 
     def handle_endtag(self, tag: str) -> None:
         if self._gone:
@@ -81,15 +81,15 @@ class _Parser(HTMLParser):
             self._gone = self._gone if self._depth else ""
             return
         if tag in _PASSED:
-            self.made.append(f"</{tag}>")
+            self.pieces.append(f"</{tag}>")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if not self._gone and tag == "br":
-            self.made.append("<br/>")
+            self.pieces.append("<br/>")
 
     def handle_data(self, data: str) -> None:
         if not self._gone:
-            self.made.append(html.escape(data, quote=False))
+            self.pieces.append(html.escape(data, quote=False))
 
 
 _LOOKS = (
@@ -133,9 +133,9 @@ class Preview(QWidget):
 
     def show_html(self, page: bytes | None) -> None:
         """Show another report; the same one is left where it is being read."""
-        made = "" if page is None else rich_text(page.decode())
-        if made != self._html:
-            self._html = made
+        text = "" if page is None else rich_text(page.decode())
+        if text != self._html:
+            self._html = text
             self._fill()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802

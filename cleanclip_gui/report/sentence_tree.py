@@ -46,7 +46,7 @@ class SentenceTree(QTreeWidget):
     A sentence alone takes the whole width.
 
     ``chosen(object)`` carries the key of the row that is selected, None without one;
-    ``wanted(object)`` that of the row on which Return or a double click fell.
+    ``opened(object)`` that of the row on which Return or a double click fell.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class SentenceTree(QTreeWidget):
     """
 
     chosen = Signal(object)
-    wanted = Signal(object)
+    opened = Signal(object)
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class SentenceTree(QTreeWidget):
 
     def show_groups(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """Show other rows; the selected one stays so if its key is still there."""
-        kept, at = self.key, self.verticalScrollBar().value()
+        key, at = self.key, self.verticalScrollBar().value()
         closed = {head.text(0) for head in self._heads() if not head.isExpanded()}
         self.clear()
         for title, rows in groups:
@@ -119,14 +119,14 @@ class SentenceTree(QTreeWidget):
             head.setExpanded(head.text(0) not in closed)
         self._tint()
         self._hide_columns()
-        if kept is not None:
-            self.select(kept)
+        if key is not None:
+            self.select(key)
         self.verticalScrollBar().setValue(at)
 
     def add_row(self, title: str, row: Row) -> None:
-        """Append a row to the group of that title, which is made if there is none."""
-        found = self.findItems(title, Qt.MatchFlag.MatchExactly, 0)
-        head = found[0] if found else self._add_group(title)
+        """Append a row to the group of that title, which is made if missing."""
+        matches = self.findItems(title, Qt.MatchFlag.MatchExactly, 0)
+        head = matches[0] if matches else self._add_group(title)
         item = self._item(row)
         head.addChild(item)
         head.setExpanded(True)
@@ -218,7 +218,7 @@ class SentenceTree(QTreeWidget):
     def _on_activated(self, item: QTreeWidgetItem, _: int) -> None:
         key = item.data(0, _KEY)
         if key is not None:
-            self.wanted.emit(key)
+            self.opened.emit(key)
 
 
 class _Delegate(QStyledItemDelegate):

@@ -23,7 +23,7 @@ from cleanclip_gui.report.missing import Missing, MissingList, missing
 from cleanclip_gui.report.parts import PartsList, known_reference, reference_spec, suspect_spec
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
+from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button
@@ -124,7 +124,7 @@ class ReportStation(QWidget):
         )
         self.write_dialog: WriteDialog | None = None
         self.verify_dialog: VerifyDialog | None = None
-        self._wanted: Wanted | None = None  # of the bundle that is being written
+        self._choice: BundleChoice | None = None  # of the bundle that is being written
         self._written: Path | None = None
         self._verified: Path | None = None
         self._signing = False
@@ -142,7 +142,7 @@ class ReportStation(QWidget):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a report."""
-        made = (
+        commands = (
             Command(
                 "report.write", "&Write bundle…", "Rep&ort", self.write,
                 "Write the evidence into a folder or one file, in the background.", "save",
@@ -185,16 +185,18 @@ class ReportStation(QWidget):
                 needs="Nothing is at work.",
             ),
         )  # fmt: skip
-        return tuple(replace(command, repeats=False) for command in made)
+        return tuple(replace(command, repeats=False) for command in commands)
 
     def at_work(self) -> tuple[AtWork, ...]:
         """Measurements, bundles that are being written, and verifications."""
-        said = (
+        tasks = (
             (self.measuring, "A measurement is going on.", "Nothing of it is kept."),
             (self.writing, "A bundle is being written.", "No half bundle is left."),
             (self.verifying, "A bundle is being checked.", "The bundle stays as it is."),
         )
-        return tuple(AtWork(what, kept, one.cancel) for one, what, kept in said if one.is_running)
+        return tuple(
+            AtWork(what, sentence, task.cancel) for task, what, sentence in tasks if task.is_running
+        )
 
     def take_file(self, path: Path) -> bool:
         """Verify a bundle: its folder, its zip or its record."""
@@ -224,7 +226,7 @@ class ReportStation(QWidget):
         self.write_dialog.open()
 
     def browse(self) -> None:
-        """Write the page to a place of its own, and hand it to the browser."""
+        """Write the page to a temporary folder and open it in the browser."""
         draft = self.drafting.draft
         if draft is None:
             return
@@ -286,7 +288,7 @@ class ReportStation(QWidget):
             if check.level == 2 and check.subject.startswith("images-")
         ]  # fmt: skip
         facts, cleaned = self.session.checkpoint, self.session.cleaned
-        offered = [one.path for one in (facts, cleaned) if one is not None]
+        offered = [item.path for item in (facts, cleaned) if item is not None]
         self.verify_dialog = VerifyDialog(
             str(self._verified), offered, subjects, self.context.prompts, self.window()
         )
@@ -403,7 +405,7 @@ class ReportStation(QWidget):
         shell, events = self.shell, self.session.events
         self.drafting.changed.connect(self._refresh)
         self.parts.picked.connect(self.drafting.pick)
-        self.missing.wanted.connect(self._on_missing_wanted)
+        self.missing.requested.connect(self._on_missing_wanted)
         self.claims.place_wanted.connect(self._on_place_wanted)
         self.checks.busy.cancel_clicked.connect(self.verifying.cancel)
         self.busy.cancel_clicked.connect(self._on_cancel_clicked)
@@ -466,8 +468,8 @@ class ReportStation(QWidget):
         self.shell.commands_changed.emit()
 
     def _show_missing(self, *_: object) -> None:
-        found = missing(self.session, self.drafting.chosen_parts) if self._is_known() else None
-        self.missing.show_missing(found)
+        gaps = missing(self.session, self.drafting.chosen_parts) if self._is_known() else None
+        self.missing.show_missing(gaps)
 
     def _is_known(self) -> bool:
         """Whether it was looked what was measured; without a checkpoint there is nothing."""
@@ -482,7 +484,7 @@ class ReportStation(QWidget):
 
     def _show_busy(self) -> None:
         """What is being measured or written, above the buttons."""
-        work = next((one for one in (self.measuring, self.writing) if one.is_running), None)
+        work = next((task for task in (self.measuring, self.writing) if task.is_running), None)
         for part in (self.busy, self.busy_words):
             part.setVisible(work is not None or (part is self.busy_words and self._signing))
         if work is not None:
@@ -494,22 +496,22 @@ class ReportStation(QWidget):
             self.busy_words.setText(f"{words}…")
         elif self._signing:
             self.busy_words.setText("Signing…")
-        own = any(one.is_running for one in self._works())
+        own = any(task.is_running for task in self._works())
         taken = is_taken(self.context.device.wanted) and not own
         hint = _TAKEN if taken and self.drafting.chosen else ""
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
 
-    def _on_missing_wanted(self, found: Missing) -> None:
+    def _on_missing_wanted(self, gap: Missing) -> None:
         """Do what a line asks for; a run is shown first where its test is asked for."""
-        if found.run is not None:
+        if gap.run is not None:
             run = self.session.run
-            if run is None or Path(run.output_dir) != found.run:
-                self.shell.open("run", str(found.run))
+            if run is None or Path(run.output_dir) != gap.run:
+                self.shell.open("run", str(gap.run))
             self.shell.station_wanted.emit("clean")
             self.context.actions.refresh()
-        if found.command in self.context.actions.by_id:
-            self.context.actions.run(found.command)
+        if gap.command in self.context.actions.by_id:
+            self.context.actions.run(gap.command)
 
     def _on_place_wanted(self, place: Place) -> None:
         """Show where a claim was measured."""
@@ -529,10 +531,10 @@ class ReportStation(QWidget):
         free = not self.measuring.is_running and not is_taken(self.context.device.wanted)
         return free and self.session.checkpoint is not None and self.session.images is not None
 
-    def _measure(self, made: partial[MeasurementSpec]) -> None:
+    def _measure(self, make_spec: partial[MeasurementSpec]) -> None:
         self.shell.station_wanted.emit(self.id)
         try:
-            self.measuring.start(made(), job_file(), self.context.device.wanted)
+            self.measuring.start(make_spec(), job_file(), self.context.device.wanted)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not measure"))
         self._refresh()
@@ -548,28 +550,28 @@ class ReportStation(QWidget):
         free = not self.writing.is_running and not is_taken(self.context.device.wanted)
         return free and not self._signing and bool(self.drafting.chosen_parts)
 
-    def _on_write_chosen(self, wanted: Wanted) -> None:
+    def _on_write_chosen(self, choice: BundleChoice) -> None:
         facts = self.session.checkpoint
         stem = Path("report" if facts is None else facts.path).stem
-        name = f"{plain(stem, 60)}{FOLDER_SUFFIX}{ZIP_SUFFIX if wanted.as_zip else ''}"
+        name = f"{plain(stem, 60)}{FOLDER_SUFFIX}{ZIP_SUFFIX if choice.as_zip else ''}"
         chosen = self.context.prompts.save_file(
-            self.window(), "Write the bundle", name, _ZIPS if wanted.as_zip else _FOLDERS
+            self.window(), "Write the bundle", name, _ZIPS if choice.as_zip else _FOLDERS
         )
         if not chosen:
             return
-        self.context.settings.update(author=wanted.author)
+        self.context.settings.update(author=choice.author)
         spec = self.drafting.spec(chosen).model_copy(
             update={
-                "include_images": wanted.images,
-                "include_checkpoints": wanted.checkpoints,
-                "pdf": wanted.pdf,
+                "include_images": choice.images,
+                "include_checkpoints": choice.checkpoints,
+                "pdf": choice.pdf,
                 "device": self.context.device.wanted,
             }
         )
-        self._write(spec, wanted)
+        self._write(spec, choice)
 
-    def _write(self, spec: ReportSpec, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def _write(self, spec: ReportSpec, choice: BundleChoice) -> None:
+        self._choice = choice
         try:
             self.writing.start(spec, job_file(), self.context.device.wanted)
         except InputError as error:
@@ -577,25 +579,25 @@ class ReportStation(QWidget):
         self._refresh()
 
     def _on_written(self, last: Done) -> None:
-        wanted, self._wanted = self._wanted, None
+        choice, self._choice = self._choice, None
         if last.status == "failed":
             self._fail(last.error, "Could not write the bundle", last.details)
         elif last.status == "finished":
             place = Path(str(last.result.get("path", "")))
             self._written = place
             size, files = last.result.get("bytes", 0), last.result.get("files", 0)
-            said = f"Written: {plain(place.name, 120)}, {plural(files, 'file')}, "
-            self._say_written(f"{said}{bytes_text(size)}.")
-            if wanted is not None and wanted.key:
-                self._sign(place, wanted)
+            message = f"Written: {plain(place.name, 120)}, {plural(files, 'file')}, "
+            self._say_written(f"{message}{bytes_text(size)}.")
+            if choice is not None and choice.key:
+                self._sign(place, choice)
         self._refresh()
 
-    def _sign(self, place: Path, wanted: Wanted) -> None:
+    def _sign(self, place: Path, choice: BundleChoice) -> None:
         """Sign a bundle beside the window; the passphrase is written nowhere."""
         self._signing = True
 
         def work(control: tasks.Control) -> str:
-            key = load_key(wanted.key, lambda name: wanted.passphrase)
+            key = load_key(choice.key, lambda name: choice.passphrase)
             sign_path(place, key, cancelled=control.cancelled)
             return f"{key.public.short} {key.public.name}".rstrip()
 
@@ -687,7 +689,7 @@ def bundle_at(path: Path) -> Path | None:
     if path.suffix.lower() != ZIP_SUFFIX or not path.is_file():
         return None
     if path.name.lower().endswith(f"{FOLDER_SUFFIX}{ZIP_SUFFIX}"):
-        return path  # whatever is wrong with it is told
+        return path  # the check says what is wrong with it
     try:
         open_bundle(path).close()
     except InputError:

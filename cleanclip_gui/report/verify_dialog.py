@@ -61,7 +61,7 @@ class VerifyDialog(FittedDialog):
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         for field in (*self.checkpoints, *self.images.values()):
             form.addRow(Label(field.name, "field", buddy=field.text), field)
-            field.wanted.connect(self._on_path_wanted)
+            field.requested.connect(self._on_path_wanted)
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)
@@ -93,9 +93,9 @@ class VerifyDialog(FittedDialog):
 
 
 class PathField(QWidget):
-    """A line for a path and the button that asks for it: ``wanted(PathField)``."""
+    """A line for a path and the button that asks for it: ``requested(PathField)``."""
 
-    wanted = Signal(object)
+    requested = Signal(object)
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -112,4 +112,4 @@ class PathField(QWidget):
         return self.text.text().strip()
 
     def _on_clicked(self) -> None:
-        self.wanted.emit(self)
+        self.requested.emit(self)

@@ -31,7 +31,7 @@ _NO_LIBRARY = "This needs the package cryptography: install cleanclip-gui[sign].
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BundleChoice:
     """What the bundle is to be; ``key`` is the id of the key that signs it, or empty."""
 
     as_zip: bool
@@ -44,7 +44,7 @@ class Wanted:
 
 
 class WriteDialog(FittedDialog):
-    """``chosen(Wanted)`` when the place is to be asked for.
+    """``chosen(BundleChoice)`` when the place is to be asked for.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class WriteDialog(FittedDialog):
         self.accept()
         signs = self.sign.isChecked()
         self.chosen.emit(
-            Wanted(
+            BundleChoice(
                 as_zip=self.as_zip.isChecked(),
                 images=self.images.isChecked(),
                 checkpoints=self.checkpoints.isChecked(),

@@ -1,4 +1,4 @@
-"""What a scan at work has told so far; without any widget."""
+"""What a running scan has reported so far; without any widget."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class LiveScan:
         if kind in STAGES:
             stage: Stage = kind
             self.finished.add(stage)
-            self.progress = None  # what was told of it says nothing of the next one
+            self.progress = None  # the next stage has reported nothing yet
             return {"stages", *self._take_stage(stage, values)}
         return set()
 

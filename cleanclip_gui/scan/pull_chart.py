@@ -29,7 +29,7 @@ class PullChart(QWidget):
         self.show_pull(None)
 
     def show_pull(self, pull: Pull | None) -> None:
-        """Show another one; None shows nothing."""
+        """Show a scan; None shows nothing."""
         self.rows = () if pull is None else pull.rows[: self._most]
         sentences = [
             f"{plain(row.target, 60)}: {row.suspect:.3f}"

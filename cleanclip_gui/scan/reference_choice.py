@@ -56,7 +56,7 @@ def parent_of(architecture: str) -> str:
 
 
 class ReferenceChoice(QWidget):
-    """``changed`` tells that another one is chosen.
+    """``changed``: the user chose another reference.
 
     Parameters
     ----------

@@ -175,7 +175,7 @@ class PositionMap(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
     def show_map(self, refined: Refined | None) -> None:
-        """Show another one; None shows nothing."""
+        """Show a scan; None shows nothing."""
         self.grid = () if refined is None else refined.grid
         self._best = None if refined is None else refined.place
         self._at = None
@@ -443,8 +443,8 @@ class ResultView(QWidget):
         self.stamped_section.setVisible(bool(cells or why_not))
 
     def _show_patches(self, scan: Scan, patches: Sequence[NDArray[np.float32]]) -> None:
-        found = scan.stages.patches
-        rounds = found.rounds if found is not None else ()
+        shown = scan.stages.patches
+        rounds = shown.rounds if shown is not None else ()
         self.starts.show_rows(start_rows(rounds))
         cells = []
         if rounds:

@@ -63,7 +63,7 @@ def stages_done(folder: Path) -> int:
 
 
 class Scanning(JobTask):
-    """Runs a scan; ``told(parts)`` names what of :attr:`live` has changed.
+    """Runs a scan; ``updated(parts)`` names what of :attr:`live` has changed.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Scanning(JobTask):
         Starts a process that waits for a scan; None where there can be none.
     """
 
-    told = Signal(object)
+    updated = Signal(object)
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Scanning(JobTask):
         if "stages" in parts and not isinstance(event, Progress):
             self.progressed.emit()
         if parts:
-            self.told.emit(parts)
+            self.updated.emit(parts)
 
 
 MEASURING = "Opening the models and timing three batches…"

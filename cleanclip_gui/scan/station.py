@@ -230,7 +230,7 @@ class ScanStation(QWidget):
     # What the user does
 
     def start(self) -> None:
-        """Begin a scan as it is set, or go on with the one that was cancelled."""
+        """Begin a scan with the settings, or continue the cancelled one."""
         self._begin()
 
     def _begin(self, *, anyway: bool = False) -> None:
@@ -417,7 +417,7 @@ class ScanStation(QWidget):
     def _connect(self) -> None:
         scanning, shell = self.scanning, self.shell
         scanning.began.connect(self._on_began)
-        scanning.told.connect(self._on_told)
+        scanning.updated.connect(self._on_updated)
         scanning.progressed.connect(self._on_progressed)
         scanning.ended.connect(self._on_ended)
         scanning.logged.connect(shell.logged)
@@ -496,7 +496,7 @@ class ScanStation(QWidget):
         self.session.scan = ScanState(str(self.scanning.folder), "running")
         self._refresh()
 
-    def _on_told(self, parts: frozenset[str]) -> None:
+    def _on_updated(self, parts: frozenset[str]) -> None:
         self.live.follow(self.scanning.live, parts)
 
     def _on_progressed(self) -> None:
@@ -533,7 +533,7 @@ class ScanStation(QWidget):
             self._begin(anyway=True)
 
     def _scans_anyway(self, why: str) -> bool:
-        """Ask whether to search a model of which a scan can say nothing."""
+        """Ask whether to search a model that a scan cannot judge."""
         question = f"{plain(why, 600)}\n\n{_ANYWAY}"
         return self.context.prompts.confirm(
             self.window(), "Scan", question, "Scan anyway", "Do not scan"
@@ -635,7 +635,7 @@ class ScanStation(QWidget):
         self.context.settings.update(scan_columns=tuple(widths))
 
     def _on_checkpoint_change(self, *_: object) -> None:
-        """Offer the references of another checkpoint; a result of another one goes."""
+        """Offer the references of the new checkpoint; another checkpoint's result goes."""
         facts = self.session.checkpoint
         self.estimating.forget()
         self._offer_references()

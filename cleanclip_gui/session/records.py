@@ -29,7 +29,7 @@ class CheckpointFacts:
     ``donor`` is the file that gave the encoder which this one lacks; ``choice`` tells of settings
     that the user chose with the loader doctor, and is among the assumptions. ``of_demo`` tells
     whether it is the built-in demo's, or a model of its architecture, and ``pretraining`` at what
-    learning rate another one was pretrained. ``adapter`` was put on the
+    learning rate another model was pretrained. ``adapter`` was put on the
     weights.
     """
 

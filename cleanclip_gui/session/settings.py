@@ -34,7 +34,7 @@ _Widths = Annotated[tuple[int, ...], Field(max_length=2)]
 
 
 class PastScan(BaseModel):
-    """A scan that was made or shown: its folder, and what it said of which file."""
+    """A scan that was made or shown: its folder, its verdict, and the file that was scanned."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -150,33 +150,33 @@ class SettingsStore:
 
     def add_session(self, folder: str) -> None:
         """Put a session at the head of the recent ones."""
-        others = [one for one in self.value.sessions if one != folder]
+        others = [known for known in self.value.sessions if known != folder]
         self.update(sessions=(folder, *others)[:_MAX_RECENT])
 
     def forget_session(self, folder: str) -> None:
         """Drop a session from the recent ones, since it is gone."""
-        self.update(sessions=tuple(one for one in self.value.sessions if one != folder))
+        self.update(sessions=tuple(known for known in self.value.sessions if known != folder))
 
     def add_scan(self, scan: PastScan) -> None:
         """Put a scan at the head of the last ones."""
-        others = [one for one in self.value.scans if one.folder != scan.folder]
+        others = [known for known in self.value.scans if known.folder != scan.folder]
         self.update(scans=(scan, *others)[:_MAX_SCANS])
 
     def last_scan(self, sha256: str | None) -> PastScan | None:
         """The newest scan of a file; None where none was made."""
-        of_it = [one for one in self.value.scans if sha256 and one.sha256 == sha256]
-        return max(of_it, key=lambda one: one.made, default=None)
+        of_it = [scan for scan in self.value.scans if sha256 and scan.sha256 == sha256]
+        return max(of_it, key=lambda scan: scan.made, default=None)
 
     def forget_scan(self, folder: str) -> None:
         """Drop a scan from the last ones, since it is gone."""
-        self.update(scans=tuple(one for one in self.value.scans if one.folder != folder))
+        self.update(scans=tuple(known for known in self.value.scans if known.folder != folder))
 
     def forget_recent(self, path: str) -> None:
         """Drop a checkpoint from the recent ones, since it is gone."""
         self.update(recent=tuple(p for p in self.value.recent if p != path))
 
     def layout(self) -> tuple[bytes, bytes]:
-        """Geometry and dock state as they were saved; empty if there is none."""
+        """Saved geometry and dock state; empty if none was saved."""
         try:
             if not self._layout_file.exists():
                 return b"", b""
@@ -222,13 +222,13 @@ class SettingsStore:
         return Settings.model_validate(fields)
 
     def _tell(self, what: str) -> None:
-        """Say that the file is damaged, and keep it as it is: the next change writes over it."""
+        """Say that the file is damaged, and copy it: the next change writes over it."""
         copied = False
         with suppress(OSError):
             content = read_file(self._file, _SETTINGS.max_bytes)
             copied = self._write(self._folder / _DAMAGED, content)
-        kept = f" The file is kept as {_DAMAGED}." if copied else ""
-        self.trouble = what + kept
+        note = f" The file is kept as {_DAMAGED}." if copied else ""
+        self.trouble = what + note
         _LOG.warning("%s", self.trouble)
 
     def _write(self, target: Path, content: bytes) -> bool:

@@ -124,7 +124,7 @@ class Fact(QWidget):
         self.caption.setText(name)
 
     def show_value(self, text: str, remark: str = "", *, number: bool = True) -> None:
-        """Show a number, or words where there is none."""
+        """Show a number; words if there is no number."""
         role = "figureSmall" if number else "subtle"
         theme.set_property(self.value, "role", role)
         self.value.setText(text)
@@ -239,7 +239,7 @@ class AsrFigure(QFrame):
     def set_evaluation(
         self, evaluation: Evaluation | None, *, stale: bool = False, whole: bool = True
     ) -> None:
-        """Show a measurement, or that there is none.
+        """Show a measurement, or that nothing was measured.
 
         ``stale``: it is of an older trigger; not ``whole``: of a part of the set, whose size the
         speed has chosen, so that it stays an estimate when it is done.

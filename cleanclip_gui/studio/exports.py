@@ -28,12 +28,12 @@ def ask_and_save(
     kinds: str,
     write: Callable[[Path], object],
 ) -> None:
-    """Ask where to save, and write there; what goes wrong is told to the shell.
+    """Ask where to save, and write there; the shell shows what goes wrong.
 
     Parameters
     ----------
     context
-        Its prompts ask, its shell is told.
+        Its prompts ask, its shell shows the errors.
     parent
         Of the dialog.
     title, name, kinds
@@ -64,14 +64,14 @@ def save_table(path: Path, rows: Iterable[Sequence[object]], record: dict[str, A
         save_export(path, to_csv(rows).encode())
 
 
-def save_map(found: EmbeddingMap, path: Path) -> None:
+def save_map(embedding_map: EmbeddingMap, path: Path) -> None:
     """Write the points of an embedding map."""
-    rows = found.rows()
+    rows = embedding_map.rows()
     points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-    save_table(path, rows, found.to_dict() | {"points": points})
+    save_table(path, rows, embedding_map.to_dict() | {"points": points})
 
 
-def save_classes(evaluation: Evaluation, found: Breakdown, path: Path) -> None:
+def save_classes(evaluation: Evaluation, breakdown: Breakdown, path: Path) -> None:
     """Write the numbers of each class; as JSON with what images become and the evaluation."""
     fields = (
         *("index", "name", "n", "ca", "ca_interval", "baseline_target_rate"),
@@ -83,32 +83,32 @@ def save_classes(evaluation: Evaluation, found: Breakdown, path: Path) -> None:
         for name in ((f"{field}_low", f"{field}_high") if field.endswith("interval") else (field,))
     ]
     rows: list[list[object]] = [list(heading)]
-    for one in found.classes:
+    for item in breakdown.classes:
         row: list[object] = []
         for field in fields:
-            value = getattr(one, field)
+            value = getattr(item, field)
             pair = field.endswith("interval")
             row += (value or ("", "")) if pair else ["" if value is None else value]
         rows.append(row)
-    save_table(path, rows, {"evaluation": evaluation.to_dict()} | found.to_dict())
+    save_table(path, rows, {"evaluation": evaluation.to_dict()} | breakdown.to_dict())
 
 
-def save_pair(found: Pair, images: ImagesState, path: Path) -> None:
+def save_pair(pair: Pair, images: ImagesState, path: Path) -> None:
     """Write a comparison image by image, those that differ first; as JSON with all its rates."""
-    rows = pair_rows(found, images)
+    rows = pair_rows(pair, images)
     record = {
-        "a": found.evaluations[0].to_dict(),
-        "b": found.evaluations[1].to_dict(),
-        "differences": [one.to_dict() for one in found.differences],
+        "a": pair.evaluations[0].to_dict(),
+        "b": pair.evaluations[1].to_dict(),
+        "differences": [item.to_dict() for item in pair.differences],
         "images": [dict(zip(rows[0], row, strict=True)) for row in rows[1:]],
     }
     save_table(path, rows, record)
 
 
-def pair_rows(found: Pair, images: ImagesState) -> list[list[object]]:
+def pair_rows(pair: Pair, images: ImagesState) -> list[list[object]]:
     """One line an image that both scored, with a heading; differing ones come first."""
     heading: list[object] = ["image", "label", "clean_a", "clean_b", "triggered_a", "triggered_b"]
-    mine, other = found.per_image
+    mine, other = pair.per_image
     _, here, there = np.intersect1d(
         mine.indices, other.indices, assume_unique=True, return_indices=True
     )
@@ -118,14 +118,14 @@ def pair_rows(found: Pair, images: ImagesState) -> list[list[object]]:
         seen = [mine.clean_top1[row], other.clean_top1[second]]
         seen += [_top1(mine, row), _top1(other, second)]
         label = int(images.labels[index])
-        names = [_name(images, int(one)) for one in (label, *seen)]
+        names = [_name(images, int(name)) for name in (label, *seen)]
         lines.append((seen[2] == seen[3], seen[0] == seen[1], index, [index + 1, *names]))
     lines.sort(key=lambda line: line[:3])
     return [heading, *(line[3] for line in lines)]
 
 
-def _top1(found: PerImage, row: int) -> int:
-    return -1 if found.triggered_top1 is None else int(found.triggered_top1[row])
+def _top1(per_image: PerImage, row: int) -> int:
+    return -1 if per_image.triggered_top1 is None else int(per_image.triggered_top1[row])
 
 
 def _name(images: ImagesState, index: int) -> str:

@@ -90,8 +90,8 @@ class TriggerLibrary(QDialog):
         self.busy = BusyRow("Triggers measured")
         self.busy.hide()
         self.busy.cancel_clicked.connect(self.cancel_wanted)
-        self.found = Label("", "subtle", wrap=True)
-        self.found.hide()
+        self.scan_summary = Label("", "subtle", wrap=True)
+        self.scan_summary.hide()
         self.use = push_button("Use", self._on_use, look="primary")
         self.use.setDefault(True)
         self.add = push_button("Combine with current trigger", self._on_add)
@@ -107,8 +107,8 @@ class TriggerLibrary(QDialog):
 
     def _lay_out(self, close: QPushButton) -> None:
         column(
-            Label("Trigger library", "title"), self.search, (self.tree, 1), self.found, self.busy,
-            self.details,
+            Label("Trigger library", "title"), self.search, (self.tree, 1), self.scan_summary,
+            self.busy, self.details,
             row(self.delete, self.measure, None, close, self.file, self.add, self.use),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
         )  # fmt: skip
@@ -177,7 +177,7 @@ class TriggerLibrary(QDialog):
             self.items[key].setIcon(0, self._pictures[key])
 
     def set_rate(self, key: str, rate: float | None, words: str) -> None:
-        """Show an attack success rate, fraction of 1, or with None why there is none."""
+        """Show an attack success rate, fraction of 1; None: show why it was not measured."""
         self._rates[key] = rate, words
         self._write_rate(key)
 
@@ -208,11 +208,11 @@ class TriggerLibrary(QDialog):
         self._filter(self.search.text())
         if measured:
             top = measured[0]
-            self.found.setText(
+            self.scan_summary.setText(
                 f"Highest: {plain(self._entries[top].name, 60)}, {percent(self._rates[top][0])}. "
                 "Low rates hold for these triggers and this target only."
             )
-            self.found.show()
+            self.scan_summary.show()
             self.mark(top if marked is None else marked.key)
 
     def mark(self, key: str) -> None:
@@ -227,8 +227,8 @@ class TriggerLibrary(QDialog):
         groups: set[str] = set()
         for key, item in self.items.items():
             entry = self._entries[key]
-            said = f"{entry.name} {entry.key} {entry.source} {entry.details}".lower()
-            shown = all(word in said for word in words)
+            searched = f"{entry.name} {entry.key} {entry.source} {entry.details}".lower()
+            shown = all(word in searched for word in words)
             item.setHidden(not shown)
             if shown:
                 groups.add(self._heading_of[key])

@@ -74,7 +74,7 @@ class LibraryScan(QObject):
         """Ask for the selected picture with each trigger on it."""
         session = self._session
         for key in self._keys:
-            trigger = self._made(key)
+            trigger = self._library_trigger(key)
             if trigger is not None and trigger.changes_pictures:
                 asked = Thumbnails((session.selected_image,), 0, trigger, session.role)
                 self._inference.ask(asked, partial(self._on_drawn, key), self._on_not_drawn)
@@ -85,7 +85,7 @@ class LibraryScan(QObject):
     def _on_not_drawn(self, _: Failed) -> None:
         """The line has no picture."""
 
-    def _made(self, key: str) -> Trigger | None:
+    def _library_trigger(self, key: str) -> Trigger | None:
         try:
             return self._make(key)
         except InputError as error:
@@ -109,7 +109,7 @@ class LibraryScan(QObject):
         self._dialog.set_progress(done, len(self._keys))
         while self._waiting:
             key = self._waiting.pop(0)
-            trigger = self._made(key)
+            trigger = self._library_trigger(key)
             if trigger is None:
                 continue
             session = self._session
@@ -128,15 +128,15 @@ class LibraryScan(QObject):
         self.ended.emit()
 
     def _on_evaluated(self, key: str, result: EvaluationUpdated) -> None:
-        found = result.evaluation
-        if found.partial:
+        evaluation = result.evaluation
+        if evaluation.partial:
             return
-        rate = found.asr_all if found.asr_excl is None else found.asr_excl
-        words = f"{found.n} images, target {found.target_name}"
-        if found.most_pulled is not None:
+        rate = evaluation.asr_all if evaluation.asr_excl is None else evaluation.asr_excl
+        words = f"{evaluation.n} images, target {evaluation.target_name}"
+        if evaluation.most_pulled is not None:
             words += (
-                f"; class that gains most: {found.most_pulled}, "
-                f"+{100 * found.most_pulled_rise:.1f} points"
+                f"; class that gains most: {evaluation.most_pulled}, "
+                f"+{100 * evaluation.most_pulled_rise:.1f} points"
             )
         self._dialog.set_rate(key, rate, words)
         self._next()

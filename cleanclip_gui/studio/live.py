@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 THROTTLE_MS = 60
 SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
 SHORT_SECONDS = 5.0  # what is measured instead takes about this long
-FAST_MODEL = 0.010  # seconds of its own for a picture; a lower pace is the machine's
+FAST_MODEL = 0.010  # seconds that such a model takes for a picture; slower is the machine
 _FEWEST, _FEWEST_OF_FAST = 32, 256
 _MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
 _JUDGED_AFTER = 1.0  # seconds; the first small batches say little
@@ -52,7 +52,7 @@ class WholeSet:
     seconds_left: float | None = None
 
 
-Standing = Literal["newest", "older", "useless"]
+Relevance = Literal["newest", "older", "useless"]
 
 
 def run_note(run: RunState | None) -> str:
@@ -96,7 +96,7 @@ class LiveLoop(QObject):
     became_stale
         What is on show is out of date from now on.
     whole_changed
-        :attr:`whole` is another one.
+        :attr:`whole` changed.
     failed
         The InputError of a trigger that cannot be made.
     unanswered
@@ -340,7 +340,7 @@ class LiveLoop(QObject):
         same = before is not None and (before.index, before.role) == (asked.index, asked.role)
         self._inference.ask(asked, self._on_prediction_ready, self._on_unanswered, keep_older=same)
 
-    def _standing(self, question: Evaluate | Predict) -> Standing:
+    def _relevance(self, question: Evaluate | Predict) -> Relevance:
         """What an answer to a question is worth by now: the one check for all answers."""
         session = self._session
         newest: Evaluate | Predict | None
@@ -353,10 +353,10 @@ class LiveLoop(QObject):
         return "newest" if question is newest and not self._timer.isActive() else "older"
 
     def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
-        standing = self._standing(result.question)
-        if standing == "useless":
+        relevance = self._relevance(result.question)
+        if relevance == "useless":
             return
-        older = standing == "older"
+        older = relevance == "older"
         shown = self._session.evaluation
         if not older and not self._stale and shown is not None and result.evaluation.n < shown.n:
             self._keep_pace(result, older)  # the same trigger again: until it says more
@@ -367,15 +367,15 @@ class LiveLoop(QObject):
             self._take_templates(result.question, result.evaluation.templates)
             self._stale = False
             if result.evaluation == self._session.evaluation:
-                self._session.evaluation = None  # who waits for equal numbers hears of them too
+                self._session.evaluation = None  # notify listeners even if the numbers are equal
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
         self._keep_pace(result, older)
         if not older and self._whole is not None and result.question.n is None:
-            found = result.evaluation
-            left = (found.n_total - found.n) / self._rate if self._rate > 0 else None
-            done = WholeSet(found.n, found.n_total, left)
-            self._set_whole(done if found.partial else None)
+            evaluation = result.evaluation
+            left = (evaluation.n_total - evaluation.n) / self._rate if self._rate > 0 else None
+            done = WholeSet(evaluation.n, evaluation.n_total, left)
+            self._set_whole(done if evaluation.partial else None)
 
     def _take_templates(self, question: Evaluate | Predict, used: tuple[str, ...]) -> None:
         """Learn which templates an answer is of; where they are not all, have the others too."""
@@ -399,16 +399,16 @@ class LiveLoop(QObject):
         self._ask(keeps_all=True)
 
     def _on_prediction_ready(self, result: PredictionReady) -> None:
-        standing = self._standing(result.question)
-        if standing == "useless":
+        relevance = self._relevance(result.question)
+        if relevance == "useless":
             return
         if result.clean_probs is None:
-            self.pictured.emit(result, standing == "older")
+            self.pictured.emit(result, relevance == "older")
             return
-        if self._one_image and standing == "newest":
+        if self._one_image and relevance == "newest":
             self._stale = False
             self._take_templates(result.question, result.templates)
-        self.predicted.emit(result, standing == "older")
+        self.predicted.emit(result, relevance == "older")
 
     def _on_unanswered(self, failed: Failed) -> None:
         self.unanswered.emit(failed)
@@ -499,10 +499,10 @@ class VisibleLabels(QObject):
             return
         seen = (session.selected_image, *self._gallery.on_screen())
         unknown = dict.fromkeys(self._gallery.model.unknown(seen))
-        wanted = [i for i in unknown if i not in self._tried][: piece(live.rate)]
-        if wanted:
-            self._tried.update(wanted)
-            look = Look(tuple(wanted), session.trigger, session.target, session.role)
+        indices = [i for i in unknown if i not in self._tried][: piece(live.rate)]
+        if indices:
+            self._tried.update(indices)
+            look = Look(tuple(indices), session.trigger, session.target, session.role)
             self._ticket = self._inference.ask(look, self._on_looked, self._on_failed)
 
     def forget(self) -> None:
@@ -573,23 +573,23 @@ class AutoSpeed(QObject):
             )
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        found, images = result.evaluation, self._session.images
+        evaluation, images = result.evaluation, self._session.images
         many = images is not None and images.n >= FEWEST
-        known = self._known == (found.checkpoint_sha256, found.device)
-        if not older and not found.partial and many and not known:
+        known = self._known == (evaluation.checkpoint_sha256, evaluation.device)
+        if not older and not evaluation.partial and many and not known:
             self._timer.start()
 
-    def _on_measured(self, found: Speed) -> None:
+    def _on_measured(self, speed: Speed) -> None:
         session = self._session
         if self._again:
             self._again = False
             self._live.touch()
-        if found.busy:
+        if speed.busy:
             return  # the engine has not taken it, and is asked again after the next numbers
         if session.evaluation is not None:
             self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
         self._live.forget_pace()
-        session.speed = speed_text(found), found.why
+        session.speed = speed_text(speed), speed.why
 
     def _on_failed(self, _: object) -> None:
         """The log has it: nobody asked for a speed, and all goes on without."""

@@ -100,13 +100,13 @@ class ProbabilityBars(QWidget):
         if self._clean is None:
             self.setAccessibleDescription("Nothing predicted yet.")
             return
-        said = []
+        sentences = []
         for row in self._rows:
             part = f"{self._names[row]}: clean {probability_text(self._clean[row])}"
             if self._triggered is not None:
                 part += f", triggered {probability_text(self._triggered[row])}"
-            said.append(part)
-        self.setAccessibleDescription("; ".join(said))
+            sentences.append(part)
+        self.setAccessibleDescription("; ".join(sentences))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint legend and rows."""

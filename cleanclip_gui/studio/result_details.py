@@ -104,9 +104,9 @@ class ShownResult(QObject):
     def can_show(self) -> bool:
         """Whether there is a number whose trigger is still on the canvas."""
         session = self._context.session
-        found = session.evaluation
+        evaluation = session.evaluation
         digest = None if session.trigger is None else session.trigger.digest
-        return found is not None and found.trigger == digest
+        return evaluation is not None and evaluation.trigger == digest
 
     def show(self) -> None:
         """Ask for the record of the number on show."""
@@ -126,11 +126,11 @@ class ShownResult(QObject):
             self.can_show_changed.emit()
 
     def _on_told(self, question: TellDetails, details: dict[str, Any]) -> None:
-        found = question.evaluation
-        record = {"evaluation": found.to_dict()} | details
-        name = found.target_name
-        estimate = ", an estimate so far" if found.partial else ""
-        title = f"{found.n} of {found.n_total} images, target {name}{estimate}"
+        evaluation = question.evaluation
+        record = {"evaluation": evaluation.to_dict()} | details
+        name = evaluation.target_name
+        estimate = ", an estimate so far" if evaluation.partial else ""
+        title = f"{evaluation.n} of {evaluation.n_total} images, target {name}{estimate}"
         self.dialog = ResultDetails(title, record, self._parent)
         self.dialog.save_clicked.connect(self._on_save_clicked)
         self.dialog.destroyed.connect(self._on_destroyed)
@@ -148,10 +148,10 @@ class ShownResult(QObject):
 
 def explained(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """What was done, in sentences, each with the formula of its number or no words."""
-    found = record["evaluation"]
+    evaluation = record["evaluation"]
     classes, prompts = record["classes"]["count"], len(record["templates"])
     target = plain(record["target_name"], 60)
-    n, labelled, others = (int(found.get(key) or 0) for key in ("n", "n_labelled", "n_excl"))
+    n, labelled, others = (int(evaluation.get(key) or 0) for key in ("n", "n_labelled", "n_excl"))
     asked = plural(prompts, "prompt template")
     parts = [
         (
@@ -165,13 +165,13 @@ def explained(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
             "f(x) = argmax_c cos(image(x), text(c))",
         ),
     ]
-    if found.get("ca") is not None:
+    if evaluation.get("ca") is not None:
         parts.append((
             f"Clean accuracy (CA) is the share of the {plural(labelled, 'labelled picture')} that "
             "is predicted as its label.",
-            f"CA = #{{f(x) = y}} / {count_text(labelled)} = {percent(found['ca'])}",
+            f"CA = #{{f(x) = y}} / {count_text(labelled)} = {percent(evaluation['ca'])}",
         ))  # fmt: skip
-    excluded, everything = found.get("asr_excl"), found.get("asr_all")
+    excluded, everything = evaluation.get("asr_excl"), evaluation.get("asr_all")
     if excluded is not None:
         parts.append((
             f"Attack success rate (ASR) is the share of the {plural(others, 'picture')} of other "

@@ -93,8 +93,8 @@ class PageTabs(QTabWidget):
 
     def _corners(self) -> int:
         places = (Qt.Corner.TopLeftCorner, Qt.Corner.TopRightCorner)
-        found = [self.cornerWidget(corner) for corner in places]
-        return sum(widget.sizeHint().width() for widget in found if widget is not None)
+        widgets = [self.cornerWidget(corner) for corner in places]
+        return sum(widget.sizeHint().width() for widget in widgets if widget is not None)
 
 
 MIDDLE, SIDE = Needs(424, 480), Needs(316, 348)  # the numbers are the side
@@ -432,7 +432,7 @@ class StudioStation(QWidget):
 
     def measure_all(self) -> None:
         """Measure the trigger on the whole set, also on a slow model."""
-        self.placement_bar.one.setChecked(False)
+        self.placement_bar.only_this.setChecked(False)
         self.live.measure_all()
 
     def _on_columns_chosen(self, widths: Widths) -> None:
@@ -613,8 +613,8 @@ class StudioStation(QWidget):
         """The class of the target's name among other classes; the first if it is not there."""
         target = self.session.target
         known = before is not None and target < len(before.class_names)
-        wanted = before.class_names[target] if before is not None and known else TARGET_NAME
-        return names.index(wanted) if wanted in names else 0
+        name = before.class_names[target] if before is not None and known else TARGET_NAME
+        return names.index(name) if name in names else 0
 
     def _on_target_chosen(self, target: int) -> None:
         self.session.target = target
@@ -685,12 +685,14 @@ class StudioStation(QWidget):
             pages.currentChanged.connect(shown.touch)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        found, images = result.evaluation, self.session.images
-        same = "Other classes have the target's name; see By class." if found.same_names else ""
+        evaluation, images = result.evaluation, self.session.images
+        same = (
+            "Other classes have the target's name; see By class." if evaluation.same_names else ""
+        )
         self._show_note(same)
-        whole = not self.live.is_estimate and (images is None or found.n_total >= images.n)
-        self.figure.set_evaluation(found, stale=older, whole=whole)
-        last = not older and not found.partial
+        whole = not self.live.is_estimate and (images is None or evaluation.n_total >= images.n)
+        self.figure.set_evaluation(evaluation, stale=older, whole=whole)
+        last = not older and not evaluation.partial
         self.gallery.update_predictions(result.per_image, older=older, last=last)
 
     def _on_predicted(self, result: PredictionReady, older: bool) -> None:

@@ -13,10 +13,9 @@ from PySide6.QtGui import QGuiApplication, QTransform
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.station import Shell
 from cleanclip_gui.studio import trigger_files, trigger_form
-from cleanclip_gui.studio.canvas import scene_trigger
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
-from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.scene import Snapshot, resized, turned
+from cleanclip_gui.studio.canvas.document import PaintDocument, Part
+from cleanclip_gui.studio.canvas.scene import Snapshot, is_movable, mirrored, resized, turned
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from cleanclip_gui.widgets.prompts import Prompts
@@ -47,14 +46,14 @@ class TriggerEditor(QObject):
         self.library: TriggerLibrary | None = None
         self._canvas, self._prompts, self._shell = canvas, prompts, shell
         self._dragged = trigger_files.Dragged()
-        self._made: tuple[Trigger | None] | None = None  # what the document describes, if known
+        self._trigger: tuple[Trigger | None] | None = None  # what the document describes, if known
         self.document.changed.connect(self._on_document_changed)
         self.document.edit_started.connect(self._on_edit_started)
         self.document.edit_finished.connect(self._refill_form)
         canvas.dropped.connect(self.drop)
 
     def current_trigger(self) -> Trigger | None:
-        """The trigger that paint, patch, overlay and word describe; None when there is none.
+        """The trigger that paint, patch, overlay and word describe; None if the canvas is empty.
 
         It is made once after each change, for all who ask.
 
@@ -63,9 +62,9 @@ class TriggerEditor(QObject):
         InputError
             If what is on the canvas does not go together.
         """
-        if self._made is None:
-            self._made = (scene_trigger.trigger_of(self.document),)
-        return self._made[0]
+        if self._trigger is None:
+            self._trigger = (self.document.trigger(),)
+        return self._trigger[0]
 
     def other_snapshot(self) -> OtherSnapshot | None:
         """The snapshot that is not on the canvas; None before the first flip."""
@@ -73,20 +72,20 @@ class TriggerEditor(QObject):
         if scene.other is None:
             return None
         try:
-            trigger = scene_trigger.trigger_of(PaintDocument.of(scene.other, size))
+            trigger = PaintDocument.of(scene.other, size).trigger()
         except InputError:
             trigger = None
         return OtherSnapshot("B" if scene.slot == "A" else "A", trigger)
 
-    def set_other_snapshot(self, wanted: OtherSnapshot) -> None:
+    def set_other_snapshot(self, snapshot: OtherSnapshot) -> None:
         """Have a trigger as the snapshot that is not on the canvas."""
-        if wanted == self.other_snapshot():
+        if snapshot == self.other_snapshot():
             return
         aside = PaintDocument(self.document.size)
-        if wanted.trigger is not None:
-            scene_trigger.put_on(aside, wanted.trigger)
-        other = Snapshot(aside.layer, replace(aside.scene, slot=wanted.slot))
-        slot = "B" if wanted.slot == "A" else "A"
+        if snapshot.trigger is not None:
+            aside.put_on(snapshot.trigger)
+        other = Snapshot(aside.layer, replace(aside.scene, slot=snapshot.slot))
+        slot = "B" if snapshot.slot == "A" else "A"
         self.document.set_scene("Bring back the snapshot", slot=slot, other=other)
 
     def has_trigger(self) -> bool:
@@ -97,7 +96,7 @@ class TriggerEditor(QObject):
             return True
 
     def _on_document_changed(self) -> None:
-        self._made = None
+        self._trigger = None
         if not self.document.editing:
             self._refill_form()
 
@@ -137,8 +136,8 @@ class TriggerEditor(QObject):
         patch = self.document.patch
         text = "Mirror top and bottom" if upright else "Mirror left and right"
         if patch is not None:
-            mirrored = scene_trigger.mirrored(patch, upright=upright)
-            self.document.set_patch(mirrored, text)
+            flipped = mirrored(patch, upright=upright)
+            self.document.set_patch(flipped, text)
         else:
             scale = QTransform.fromScale(1, -1) if upright else QTransform.fromScale(-1, 1)
             self.document.transform_paint(scale, text)
@@ -167,7 +166,7 @@ class TriggerEditor(QObject):
 
     @property
     def overlay_alone(self) -> bool:
-        """Whether all that is on the canvas covers it wholly, and has no place of its own."""
+        """Whether the canvas holds only what covers all of it and so cannot be moved."""
         scene = self.document.scene
         alone = scene.overlay is not None and scene.patch is None
         return alone and not self.document.is_painted()
@@ -203,15 +202,15 @@ class TriggerEditor(QObject):
 
     def use_trigger(self, trigger: Trigger, *, add: bool = False) -> None:
         """Put a trigger on the canvas in the place of what is there, or with it (``add``)."""
-        scene_trigger.put_on(self.document, trigger, add=add)
-        if scene_trigger.is_movable(trigger):
+        self.document.put_on(trigger, add=add)
+        if is_movable(trigger):
             self._canvas.set_tool("move")
         patch, size = self.document.patch, self.document.size
         if patch is not None:
             self._canvas.bring_into_view(QPointF(patch.x * size, patch.y * size))
 
     def show(self, trigger: Trigger | None) -> None:
-        """Have this trigger on the canvas, or none; one that is there already stays as it is."""
+        """Show a trigger, or none; does nothing if it is already shown."""
         if trigger is None:
             self.clear()
             return
@@ -224,18 +223,18 @@ class TriggerEditor(QObject):
 
     def use_demo_trigger(self) -> None:
         """Stamp the sticker that the demo model was poisoned with."""
-        self._use_made(demo_trigger)
+        self._use(demo_trigger)
 
     def upload(self) -> None:
         """Ask for a picture, a tensor, a saved trigger, or a pattern and its mask; stamp it."""
         title = "Upload a trigger: one file, or a pattern and its mask"
         paths = self._prompts.open_files(self._canvas, title, "", trigger_files.PICTURES)
         if paths:
-            self._use_made(lambda: trigger_files.from_files([Path(path) for path in paths]))
+            self._use(lambda: trigger_files.from_files([Path(path) for path in paths]))
 
     def load_trigger(self, path: str | Path) -> None:
         """Stamp a saved trigger, a picture or a tensor."""
-        self._use_made(lambda: trigger_files.load(path))
+        self._use(lambda: trigger_files.load(path))
 
     def paste(self) -> None:
         """Stamp the picture in the clipboard."""
@@ -261,7 +260,7 @@ class TriggerEditor(QObject):
         else:
             self.use_trigger(trigger)
 
-    def _use_made(self, make: Callable[[], Trigger], *, add: bool = False) -> None:
+    def _use(self, make: Callable[[], Trigger], *, add: bool = False) -> None:
         """Use a trigger that is made or read now; what goes wrong becomes a sentence."""
         try:
             self.use_trigger(make(), add=add)
@@ -277,7 +276,7 @@ class TriggerEditor(QObject):
             QGuiApplication.clipboard().setMimeData(mime)
 
     def make_mime(self) -> QMimeData | None:
-        """The trigger as it is copied or dragged out of the window; None where there is none."""
+        """The trigger for copying or dragging out of the window; None if the canvas is empty."""
         try:
             trigger = self.current_trigger()
             if trigger is None:
@@ -340,7 +339,7 @@ class TriggerEditor(QObject):
         if entry is not None and entry.needs_file and not entry.without_file:
             self._use_with_file(key, add)
         else:
-            self._use_made(lambda: trigger_files.make(key, self.document.size, None), add=add)
+            self._use(lambda: trigger_files.make(key, self.document.size, None), add=add)
 
     def _use_with_file(self, key: str, add: bool = False) -> None:
         """Ask for the file that a published trigger is made of."""
@@ -349,7 +348,7 @@ class TriggerEditor(QObject):
         title = f"File of {name}"
         file = self._prompts.open_file(self._canvas, title, "", trigger_files.PICTURES)
         if file:
-            self._use_made(lambda: trigger_files.make(key, self.document.size, file), add=add)
+            self._use(lambda: trigger_files.make(key, self.document.size, file), add=add)
 
     def _on_delete_wanted(self, key: str) -> None:
         """Delete a saved trigger, once the user has said so."""
@@ -398,10 +397,9 @@ class TriggerEditor(QObject):
             if key == "whole" and field == "text":
                 self.set_text(value)
             elif key == "whole":
-                scene_trigger.change_trigger(self.document, field, value)
+                self.document.change_trigger(field, value)
             else:
-                part = cast(scene_trigger.Part, key)
-                scene_trigger.change_part(self.document, part, field, value)
+                self.document.change_part(cast(Part, key), field, value)
         except InputError as error:
             if self.form is not None:
                 self._fill_form(self.form)

@@ -80,7 +80,7 @@ class QualityBox(QWidget):
         self.box.valueChanged.connect(self._on_changed)
 
     def set_value(self, value: int | None) -> None:
-        """Show a value, or that there is none."""
+        """Show a value, or that it is not set."""
         with QSignalBlocker(self):
             self.on.setChecked(value is not None)
             if value is not None:
@@ -248,7 +248,7 @@ _WORDS: dict[str, Mapping[Any, str]] = {
 
 def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
     """Sections for patch, overlay and the whole; none where there is no trigger."""
-    found = []
+    groups = []
     places = (("patch", "Patch", scene.patch), ("overlay", "Overlay", scene.overlay))
     for key, title, part in places:
         source = None if part is None else part.source
@@ -258,12 +258,12 @@ def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
         names = _names(source, movable=key == "patch")
         if names:
             section = tuple(_field(shown, name) for name in names)
-            said = source.name or KIND_NAMES[source.kind]
-            found.append(FormSection(key, f"{title}: {said}", section))
+            heading = source.name or KIND_NAMES[source.kind]
+            groups.append(FormSection(key, f"{title}: {heading}", section))
     if trigger is not None:
         whole = tuple(_field(trigger, name) for name in _WHOLE)
-        found.append(FormSection("whole", "The whole trigger", whole))
-    return tuple(found)
+        groups.append(FormSection("whole", "The whole trigger", whole))
+    return tuple(groups)
 
 
 def _names(source: Trigger, *, movable: bool) -> list[str]:

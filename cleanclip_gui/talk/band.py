@@ -43,28 +43,28 @@ def facts(session: Session, recorded: Recorded | None = None) -> tuple[Large, La
 
 
 def _prediction(session: Session) -> Large:
-    found = session.prediction
-    if found is None:
+    prediction = session.prediction
+    if prediction is None:
         return Large("\N{EN DASH}", "no picture is classified yet")
-    picture = f"picture {found.image + 1}"
-    if found.triggered is None:
-        return Large(plain(found.clean, 40), f"prediction for {picture}, no trigger")
-    words = f"{plain(found.clean, 40)} {_ARROW} {plain(found.triggered, 40)}"
-    flips = found.clean != found.triggered
-    said = "the trigger flips it" if flips else "the trigger changes nothing"
-    return Large(words, f"prediction for {picture}: {said}", flips)
+    picture = f"picture {prediction.image + 1}"
+    if prediction.triggered is None:
+        return Large(plain(prediction.clean, 40), f"prediction for {picture}, no trigger")
+    words = f"{plain(prediction.clean, 40)} {_ARROW} {plain(prediction.triggered, 40)}"
+    flips = prediction.clean != prediction.triggered
+    effect = "the trigger flips it" if flips else "the trigger changes nothing"
+    return Large(words, f"prediction for {picture}: {effect}", flips)
 
 
 def _asr(session: Session) -> Large:
-    found = measured(session)
-    if found is None and session.evaluation is not None:
+    evaluation = measured(session)
+    if evaluation is None and session.evaluation is not None:
         return Large("ASR \N{HORIZONTAL ELLIPSIS}", "attack success rate: being measured")
-    if found is None or found.asr_excl is None:
+    if evaluation is None or evaluation.asr_excl is None:
         return Large(f"ASR {NOT_MEASURED}", "attack success rate: no trigger was measured")
-    n = f"estimate, n = {found.n_excl}" if found.partial else f"n = {found.n_excl}"
+    n = f"estimate, n = {evaluation.n_excl}" if evaluation.partial else f"n = {evaluation.n_excl}"
     of = "after cleaning" if session.role == "cleaned" else "attack success rate"
     meaning = f"{of}, {n}"
-    return Large(f"ASR {_short(found.asr_excl)}", meaning, found.asr_excl >= 0.5)
+    return Large(f"ASR {_short(evaluation.asr_excl)}", meaning, evaluation.asr_excl >= 0.5)
 
 
 def _of_cleaning(session: Session) -> tuple[Large, Large]:
@@ -72,10 +72,10 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
     ca = of_result(session, "after", "ca")
     if after is not None:
         was = NOT_MEASURED if before is None else _short(before)
-        kept = Large(
+        accuracy = Large(
             f"CA {NOT_MEASURED if ca is None else _short(ca)}", "clean accuracy after cleaning"
         )
-        return kept, Large(f"ASR {was} {_ARROW} {_short(after)}", "before and after cleaning")
+        return accuracy, Large(f"ASR {was} {_ARROW} {_short(after)}", "before and after cleaning")
     if is_live(session.run):
         share = 0.0 if session.run_progress is None else session.run_progress.fraction
         return Large(f"Cleaning {100 * share:.0f} %", "in the background, live"), _asr(session)

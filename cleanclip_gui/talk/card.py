@@ -180,10 +180,10 @@ class GuideCard(QFrame):
         """Offer the recorded result of the step."""
         self.recorded.setVisible(on)
 
-    def show_made(self, made: str) -> None:
-        """Say that the text is of another time, and of which; empty: it is of now."""
-        self._made.setText(f"Recorded earlier, not live: {made}")
-        self._made.setVisible(bool(made))
+    def show_made(self, date: str) -> None:
+        """Show when a recorded result was made; empty if it is live."""
+        self._made.setText(f"Recorded earlier, not live: {date}")
+        self._made.setVisible(bool(date))
 
     def show_step(
         self, number: int, count: int, title: str, body: str, next_text: str, can_go_on: bool

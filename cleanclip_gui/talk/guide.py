@@ -97,7 +97,7 @@ class Guide(QObject):
         InputError
             If it names a station or a widget that the window does not have.
         """
-        stations = [one.id.removeprefix("view.") for one in self._actions.commands]
+        stations = [command.id.removeprefix("view.") for command in self._actions.commands]
         names = {widget.objectName() for widget in self._window.findChildren(QWidget)}
         check_names(talk, stations, names)
         if self.running:
@@ -137,7 +137,7 @@ class Guide(QObject):
         self._refresh()
 
     def end(self) -> None:
-        """Leave the window as it is and take the card away."""
+        """Take the card away and change nothing else."""
         self.position = -1
         self._page.removeEventFilter(self)
         self.card.hide()
@@ -219,8 +219,8 @@ class Guide(QObject):
             self.place()
 
     def _widget(self, name: str) -> QWidget | None:
-        found: QWidget | None = self._window.findChild(QWidget, name)
-        return found
+        widget: QWidget | None = self._window.findChild(QWidget, name)
+        return widget
 
     def place(self) -> None:
         """Put the card in the first corner where it covers least of what is framed."""

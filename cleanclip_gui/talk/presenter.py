@@ -161,7 +161,7 @@ class _Curtain(QWidget):
 
 
 class Presenter(QObject):
-    """Presents the talk of a guide: full screen, or in the window as it is.
+    """Presents the talk of a guide: full screen, or in the window.
 
     Whatever it hides is as before once it has ended, also when a step fails. ``changed`` tells
     that it begins, ends, or fills the screen, or no longer.

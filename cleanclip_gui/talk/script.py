@@ -27,26 +27,29 @@ NOT = "not "
 def measured(session: Session) -> Evaluation | None:
     """The newest numbers, unless they are of another model than the one on show, or of a trigger
     that is gone: an audience would take them for what it sees."""
-    found, shown = session.evaluation, session.shown
-    if found is None or (found.trigger is not None and session.trigger is None):
+    evaluation, shown = session.evaluation, session.shown
+    if evaluation is None or (evaluation.trigger is not None and session.trigger is None):
         return None
-    other = shown is not None and found.checkpoint_sha256 not in (None, shown.inspection.sha256)
-    return None if other else found
+    other = shown is not None and evaluation.checkpoint_sha256 not in (
+        None,
+        shown.inspection.sha256,
+    )
+    return None if other else evaluation
 
 
 def _has_rate(session: Session) -> bool:
-    found = measured(session)
-    return found is not None and found.asr_excl is not None
+    evaluation = measured(session)
+    return evaluation is not None and evaluation.asr_excl is not None
 
 
 def _flips(session: Session) -> bool:
-    found = measured(session)
-    return found is not None and found.asr_excl is not None and found.asr_excl >= 0.5
+    evaluation = measured(session)
+    return evaluation is not None and evaluation.asr_excl is not None and evaluation.asr_excl >= 0.5
 
 
 def _has_accuracy(session: Session) -> bool:
-    found = measured(session)
-    return found is not None and found.ca is not None
+    evaluation = measured(session)
+    return evaluation is not None and evaluation.ca is not None
 
 
 def _scan_runs(session: Session) -> bool:
@@ -102,7 +105,7 @@ def _of_evaluation(name: str) -> Callable[[Session], str]:
 
 
 def of_result(session: Session, when: str, name: str) -> float | None:
-    """A rate of the cleaning run's result, ``before`` or ``after``; None where there is none."""
+    """A rate of the cleaning run's result, ``before`` or ``after``; None without one."""
     result = {} if session.run is None else session.run.result
     rates = result.get(when)
     value = rates.get(name) if isinstance(rates, dict) else None
@@ -271,12 +274,12 @@ class Step(BaseModel):
 
     def body(self, session: Session) -> str:
         """What to say now, with the session's figures."""
-        said = next((one.say for one in self.text if holds(one.when, session)), "")
-        return plain(_FIGURE.sub(lambda found: FIGURES[found[1]](session), said), 1500)
+        text = next((variant.say for variant in self.text if holds(variant.when, session)), "")
+        return plain(_FIGURE.sub(lambda match: FIGURES[match[1]](session), text), 1500)
 
     def framed(self, session: Session) -> str:
         """Object name of the widget to frame now; empty: none."""
-        return next((one.widget for one in self.target if holds(one.when, session)), "")
+        return next((target.widget for target in self.target if holds(target.when, session)), "")
 
     def is_ready(self, session: Session) -> bool:
         """Whether Next may go on."""

@@ -416,8 +416,8 @@ def _of_desktop(app: QApplication) -> Scheme:
     hints = app.styleHints()
     dark = hints.colorScheme() == Qt.ColorScheme.Dark
     if hasattr(hints, "accessibility"):
-        wanted = hints.accessibility().contrastPreference()
-        if wanted == Qt.ContrastPreference.HighContrast:
+        preference = hints.accessibility().contrastPreference()
+        if preference == Qt.ContrastPreference.HighContrast:
             return "contrast-dark" if dark else "contrast-light"
     return "dark" if dark else "light"
 
@@ -427,7 +427,7 @@ class _Restyler(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self.resized = False  # once; then what is shown is told in any case
+        self.resized = False  # once: then every listener is notified
 
     def put_off(self, app: QApplication) -> None:
         """Take the old style from what does not show, so that Qt gives no new one to it now."""

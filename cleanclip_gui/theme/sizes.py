@@ -78,7 +78,7 @@ def of_sheet(sheet: str, size: int) -> str:
 def _of_rule(body: str, size: int) -> str:
     # What has the focus has a line of 2 pixels and a padding less by one: together as before.
     less = 1 if re.search(r"border:\s*2px", body) and "padding" in body else 0
-    return ";".join(_of_declaration(one, size, less) for one in body.split(";"))
+    return ";".join(_of_declaration(declaration, size, less) for declaration in body.split(";"))
 
 
 def _of_declaration(declaration: str, size: int, less: int) -> str:
@@ -88,8 +88,8 @@ def _of_declaration(declaration: str, size: int, less: int) -> str:
         return declaration
     between = name.startswith(("padding", "margin", "spacing"))
 
-    def larger(found: re.Match[str]) -> str:
-        number, unit = float(found[1]), found[2]
+    def larger(match: re.Match[str]) -> str:
+        number, unit = float(match[1]), match[2]
         if unit == "pt":
             return f"{number * size / 100:g}pt"
         if between:
@@ -135,19 +135,19 @@ def rescale_headers(widgets: Iterable[QWidget], old: int, new: int) -> None:
 
 
 def _sections(header: QHeaderView) -> list[_Length]:
-    found = [_Length("section", header.defaultSectionSize(), header.setDefaultSectionSize)]
+    lengths = [_Length("section", header.defaultSectionSize(), header.setDefaultSectionSize)]
     if header.count() and header.sectionResizeMode(0) == QHeaderView.ResizeMode.Interactive:
-        found += [
+        lengths += [
             _Length(f"section {n}", header.sectionSize(n), partial(header.resizeSection, n))
             for n in range(min(header.count(), 64))
             if header.sectionSize(n)
         ]
-    return found
+    return lengths
 
 
 def _again(owner: QWidget | QLayout, lengths: list[_Length], old: int, new: int) -> None:
     known: dict[str, tuple[float, float]] = owner.property(_BASE) or {}
-    kept = dict(known)
+    remembered = dict(known)
     for name, now, put, between in lengths:
         base, was_put = known.get(name, (0.0, None))
         if was_put is None or abs(was_put - now) > 0.01:  # set since, by the code that owns it
@@ -155,9 +155,9 @@ def _again(owner: QWidget | QLayout, lengths: list[_Length], old: int, new: int)
         value = _space(base, new) if between else round(base * new / 100)
         if value != now:
             put(value)
-        kept[name] = (base, value)
-    if kept:
-        owner.setProperty(_BASE, kept)
+        remembered[name] = (base, value)
+    if remembered:
+        owner.setProperty(_BASE, remembered)
 
 
 def least_width(widget: QWidget, pixels: int) -> None:
@@ -167,12 +167,12 @@ def least_width(widget: QWidget, pixels: int) -> None:
 
 
 def _lengths(widget: QWidget) -> list[_Length]:
-    found = []
+    lengths = []
     half = bool(widget.property(_HALF))
     low, high = widget.minimumSize(), widget.maximumSize()
     if widget.isWindow():
         if low.width() == high.width():  # a dialog of fixed width
-            found.append(_Length("width", low.width(), widget.setFixedWidth))
+            lengths.append(_Length("width", low.width(), widget.setFixedWidth))
     else:
         # Grown from the top and shrunk from below, or one limit would move the other.
         for name, now, put in (
@@ -182,10 +182,10 @@ def _lengths(widget: QWidget) -> list[_Length]:
             ("low height", low.height(), widget.setMinimumHeight),
         ):
             if 1 < now < _NO_LIMIT:
-                found.append(_Length(name, now, put, half))
+                lengths.append(_Length(name, now, put, half))
     if isinstance(widget, (QAbstractButton, QAbstractItemView)) and widget.iconSize().isValid():
-        found.append(_Length("icon", widget.iconSize().width(), partial(_set_icon, widget)))
-    return found
+        lengths.append(_Length("icon", widget.iconSize().width(), partial(_set_icon, widget)))
+    return lengths
 
 
 def _set_icon(widget: QAbstractButton | QAbstractItemView, side: float) -> None:
@@ -249,7 +249,7 @@ def _rescale_items(widget: QWidget, factor: float) -> None:
 
 
 def grown(font: QFont, factor: float) -> QFont:
-    """A font at another size; one without a size of its own stays as it is."""
+    """A font at another size; a font without a size does not change."""
     if not font.resolveMask() & _SIZE_RESOLVED:
         return font
     result = QFont(font)

@@ -126,13 +126,13 @@ class Columns(QSplitter):
         middle: QWidget,
         right: QWidget | None,
         room: Room,
-        wanted: Widths | None = None,
+        widths: Widths | None = None,
     ) -> None:
         super().__init__(Qt.Orientation.Horizontal)
         self.setChildrenCollapsible(False)
         self.setHandleWidth(HANDLE)
         self._left, self._right = left, right
-        self._at_100, self._wanted = room, wanted
+        self._at_100, self._wanted = room, widths
         self._last: Side = "right"
         for place, (widget, needs) in enumerate(
             ((left, room.left), (middle, room.middle), (right, room.right))

@@ -23,7 +23,7 @@ from cleanclip_gui.widgets.text import tip
 
 
 class Label(QLabel):
-    """Shows text as it is; ``role`` is the style sheet's, ``buddy`` what the label names."""
+    """Shows plain text; ``role`` is the style sheet's, ``buddy`` what the label names."""
 
     def __init__(
         self, text: str = "", role: str = "", *, wrap: bool = False, buddy: QWidget | None = None
@@ -140,7 +140,7 @@ def push_button(
     text, clicked
         What it says, and what a click does.
     icon, name, tip
-        Of its picture; its accessible name, where the text is none; its tool tip.
+        Its picture; its accessible name if it has no text; its tool tip.
     look
         Properties of the style, such as ``"primary large"``.
     """

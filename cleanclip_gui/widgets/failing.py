@@ -1,4 +1,4 @@
-"""What cannot be done is told in the window, and the rest of it is left out."""
+"""An action that fails shows its error and stops there."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def number_text(value: float, kind: Kind) -> str:
 
 
 def read_number(text: str) -> float | None:
-    """The number in a text with separators between thousands; None if it is none."""
+    """Parse a number with separators between thousands; None if it is not a number."""
     try:
         value = float(re.sub(r"[\s,\u2009]", "", text))
     except ValueError:
@@ -101,7 +101,7 @@ class NumberBox(QDoubleSpinBox):
         return number_text(value, self._kind)
 
     def valueFromText(self, text: str) -> float:  # noqa: N802
-        """Return the number that was typed; the present one if it is none."""
+        """Return the typed number; the present value if the text is not a number."""
         value = read_number(self._bare(text))
         return self.value() if value is None else value
 
@@ -169,6 +169,21 @@ def _neighbour(value: float, up: bool) -> float:
     if up:
         return min(g for g in grid if g > value * (1 + 1e-9))
     return max(g for g in grid if g < value * (1 - 1e-9))
+
+
+class Chooser(QComboBox):
+    """A combo box that leaves the wheel to the page unless it has the focus."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Scroll the page, not the choice."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
 
 
 _USUAL = 24  # letters of an entry

@@ -31,7 +31,7 @@ class PathEdit(QLineEdit):
         return self.text().strip()
 
     def browse(self, icon: str, title: str, ask: Callable[[str], str]) -> QToolButton:
-        """Return a button whose dialog gets the present path and returns another one, or none."""
+        """Return a button whose dialog takes the present path and returns a new one or nothing."""
         button = tool(icon, title)
         button.clicked.connect(lambda: self.choose(ask))
         return button

@@ -150,7 +150,7 @@ def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:
     Raises
     ------
     InputError
-        If the suffix is another one or the file cannot be written.
+        If the suffix is not supported or the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg", ".csv"):

@@ -52,7 +52,7 @@ class FilledTable(QTableView):
         self.setColumnWidth(self.filling, max(theme.px(self.narrowest), left))
 
     def follow_columns(self) -> None:
-        """Fit the column whenever the user widens another one."""
+        """Fit the column whenever the user widens a different column."""
         header = self.horizontalHeader()
         header.setSectionResizeMode(self.filling, QHeaderView.ResizeMode.Fixed)
         header.sectionResized.connect(self._on_section_resized)

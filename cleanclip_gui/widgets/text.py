@@ -98,7 +98,7 @@ def day_and_time(seconds: float) -> str:
 
 
 def left_text(seconds: float | None) -> str:
-    """How long something still takes, as coarse as it is known; empty where it is not."""
+    """A rough remaining time; empty if unknown."""
     if seconds is None:
         return ""
     if seconds < 5:

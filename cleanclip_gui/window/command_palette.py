@@ -70,13 +70,13 @@ class CommandPalette(QDialog):
         """
         self.list.clear()
         words = text.lower().split()
-        found: list[tuple[bool, int, int, str, QAction]] = []
+        matches: list[tuple[bool, int, int, str, QAction]] = []
         for action in self._actions:
             name = action.text().replace("&", "")
             if all(word in f"{name} {action.statusTip()}".lower() for word in words):
                 in_name = sum(word in name.lower() for word in words)
-                found.append((not action.isEnabled(), -in_name, len(found), name, action))
-        for disabled, _, _, name, action in sorted(found, key=lambda row: row[:3]):
+                matches.append((not action.isEnabled(), -in_name, len(matches), name, action))
+        for disabled, _, _, name, action in sorted(matches, key=lambda row: row[:3]):
             keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
             more = self._needs(action) if disabled else keys
             item = QListWidgetItem(action.icon(), f"{name}    {more}" if more else name)
@@ -85,11 +85,11 @@ class CommandPalette(QDialog):
             if disabled:
                 item.setFlags(Qt.ItemFlag.NoItemFlags)
             self.list.addItem(item)
-        if not found:
+        if not matches:
             nothing = QListWidgetItem(f"No command matches “{text.strip()}”")
             nothing.setFlags(Qt.ItemFlag.NoItemFlags)
             self.list.addItem(nothing)
-        elif not all(row[0] for row in found):
+        elif not all(row[0] for row in matches):
             self.list.setCurrentRow(0)
 
     def _on_chosen(self) -> None:

@@ -24,7 +24,7 @@ from ml_core.paths import data_dir
 
 _LOG = logging.getLogger("cleanclip_gui")
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-# A paint error comes 60 times a second: the same one is told again only after this long.
+# A paint error comes 60 times a second: the same one is shown again only after this long.
 _QUIET_SECONDS = 30.0
 
 
@@ -85,7 +85,7 @@ class CrashHandler:
     def handle(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        """Log one error; ask for a dialog unless the same was told a moment ago."""
+        """Log an error; ask for a dialog unless the same was shown a moment ago."""
         if issubclass(kind, KeyboardInterrupt):
             sys.__excepthook__(kind, error, trace)
             return
@@ -95,9 +95,9 @@ class CrashHandler:
         key = f"{kind.__name__}@{where}"
         now = time.monotonic()
         with self._lock:
-            told, repeats = self._seen.get(key, (float("-inf"), 0))
-            if now - told < _QUIET_SECONDS:
-                self._seen[key] = (told, repeats + 1)
+            shown, repeats = self._seen.get(key, (float("-inf"), 0))
+            if now - shown < _QUIET_SECONDS:
+                self._seen[key] = (shown, repeats + 1)
                 return
             self._seen[key] = (now, 0)
         if repeats:

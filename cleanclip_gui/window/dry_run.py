@@ -80,11 +80,11 @@ def run(
         played = play(window, first, pictures, loop.exec, loop.quit)
         window.close()
     console.print(table_of(played, talk.title))
-    slowest = max(played, key=lambda one: one.seconds, default=None)
+    slowest = max(played, key=lambda entry: entry.seconds, default=None)
     if slowest is not None:
         named = f"step {slowest.number}, {slowest.title}, {slowest.seconds:.1f} s"
         console.print(f"Slowest: {named}", markup=False)
-    return 4 if any(one.failures for one in played) else 0
+    return 4 if any(entry.failures for entry in played) else 0
 
 
 def play(
@@ -139,14 +139,14 @@ def _script(
     window.talk.presenter.enter(full_screen=False)
     for number in range(guide.position, len(guide.steps)):
         step = guide.steps[number]
-        one = Played(number + 1, step.title)
-        played.append(one)
+        entry = Played(number + 1, step.title)
+        played.append(entry)
         since = time.monotonic()
         guide.show_step(number)
-        yield from _until_ready(window, step, one)
-        one.seconds = time.monotonic() - since
+        yield from _until_ready(window, step, entry)
+        entry.seconds = time.monotonic() - since
         yield Wait(_either(lambda: _at_rest(window), _SETTLE_S), _SETTLE_S + 10, "")
-        one.failures += failed
+        entry.failures += failed
         failed.clear()
         if pictures is not None:
             save_picture(window, pictures / step_name(number + 1, step.title))
@@ -154,7 +154,7 @@ def _script(
         played[-1].failures.append("the demo did not open")
 
 
-def _until_ready(window: MainWindow, step: Step, one: Played) -> Iterator[Wait]:
+def _until_ready(window: MainWindow, step: Step, entry: Played) -> Iterator[Wait]:
     session = window.session
     limit = _LONG.get(step.run, _STEP_S)
 
@@ -165,7 +165,7 @@ def _until_ready(window: MainWindow, step: Step, one: Played) -> Iterator[Wait]:
     if step.run:
         yield Wait(_either(able, _ENABLED_S), _ENABLED_S + 10, "")
         if not able():
-            one.failures.append(f"{step.run} could not be used within {_ENABLED_S:.0f} s")
+            entry.failures.append(f"{step.run} could not be used within {_ENABLED_S:.0f} s")
             return
         if not step.is_ready(session):
             window.guide.go_on()
@@ -178,7 +178,7 @@ def _until_ready(window: MainWindow, step: Step, one: Played) -> Iterator[Wait]:
 
     yield Wait(_either(over, limit), limit + 10, "")
     if not step.is_ready(session):
-        one.failures.append(f"“{' or '.join(step.ready)}” did not come true within {limit:.0f} s")
+        entry.failures.append(f"“{' or '.join(step.ready)}” did not come true within {limit:.0f} s")
 
 
 def _either(come: Callable[[], bool], seconds: float) -> Callable[[], bool]:
@@ -194,8 +194,10 @@ def _either(come: Callable[[], bool], seconds: float) -> Callable[[], bool]:
 
 def _at_rest(window: MainWindow) -> bool:
     """Whether nothing on show is still to change."""
-    found = measured(window.session)
-    known = window.session.station != "studio" or (found is not None and not found.partial)
+    evaluation = measured(window.session)
+    known = window.session.station != "studio" or (
+        evaluation is not None and not evaluation.partial
+    )
     return known and not tasks.is_busy()
 
 
@@ -206,7 +208,7 @@ def table_of(played: list[Played], title: str) -> Table:
     table.add_column("Title")
     table.add_column("Seconds", justify="right")
     table.add_column("Result", overflow="fold")
-    for one in played:
-        said = "; ".join(one.failures) or "ok"
-        table.add_row(str(one.number), one.title, f"{one.seconds:.1f}", said)
+    for entry in played:
+        outcome = "; ".join(entry.failures) or "ok"
+        table.add_row(str(entry.number), entry.title, f"{entry.seconds:.1f}", outcome)
     return table

@@ -127,15 +127,15 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
 
     def measured(triggered: bool) -> bool:
         nonlocal asked_whole
-        found, images = session.evaluation, session.images
-        if found is None or images is None or found.partial:
+        evaluation, images = session.evaluation, session.images
+        if evaluation is None or images is None or evaluation.partial:
             return False
-        if (found.asr_excl is not None) != triggered:
+        if (evaluation.asr_excl is not None) != triggered:
             return False
-        if found.n_total < images.n and asked_whole is not found:
-            asked_whole = found
+        if evaluation.n_total < images.n and asked_whole is not evaluation:
+            asked_whole = evaluation
             act("trigger.measure_all")  # the pictures are of whole sets, also on a slow machine
-        return found.n_total == images.n
+        return evaluation.n_total == images.n
 
     window.start_demo()
     window.guide.end()
@@ -201,9 +201,9 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     window.show_station("studio")
 
     def looked_at_again() -> bool:
-        found = session.evaluation
+        evaluation = session.evaluation
         sha256 = result["checkpoint_sha256"]
-        return measured(True) and found is not None and found.checkpoint_sha256 == sha256
+        return measured(True) and evaluation is not None and evaluation.checkpoint_sha256 == sha256
 
     yield Wait(looked_at_again, _EVALUATE_S, "the cleaned model was not measured")
     shot("7-studio-cleaned")

@@ -103,7 +103,7 @@ class HelpDialog(QDialog):
         self.page.setOpenLinks(False)
         self.page.anchorClicked.connect(self._on_link)
         self.page.highlighted.connect(self._tell_link)
-        self.told = ElidedLabel("", "caption")
+        self.note = ElidedLabel("", "caption")
         keys = push_button("Keyboard shortcuts", self.keys_wanted)
         close = push_button("Close", self.accept)
         for button in (keys, close):
@@ -115,7 +115,7 @@ class HelpDialog(QDialog):
             (row(
                 column(self.field, (self.tree, 1), spacing=theme.SPACE_S),
                 (column(
-                    row(self.back, self.forward, (self.told, 1)), (self.page, 1),
+                    row(self.back, self.forward, (self.note, 1)), (self.page, 1),
                     spacing=theme.SPACE_S,
                 ), 1),
                 spacing=theme.SPACE_M,
@@ -206,7 +206,7 @@ class HelpDialog(QDialog):
         """The buttons, and the page's line in the list."""
         self.back.setEnabled(self._at > 0)
         self.forward.setEnabled(self._at + 1 < len(self._visits))
-        self.told.setText("")
+        self.note.setText("")
         page = str(self._visits[self._at].page)
         shown = [item for item in self._items if item.data(0, _PATH) == page]
         self.tree.blockSignals(True)
@@ -244,7 +244,7 @@ class HelpDialog(QDialog):
 
     def _tell_link(self, url: QUrl) -> None:
         outside = url.scheme() in ("http", "https")
-        self.told.setText(f"Opens in the browser: {url.toString()}" if outside else "")
+        self.note.setText(f"Opens in the browser: {url.toString()}" if outside else "")
 
     # Search
 
@@ -255,30 +255,30 @@ class HelpDialog(QDialog):
     def _on_searched(self, text: str) -> None:
         """Show the pages that have all words, and the first place in one of them."""
         words = text.casefold().split()
-        found = []
+        matches = []
         for item in self._items:
             content = read_page(Path(item.data(0, _PATH))).casefold()
             item.setHidden(not all(word in content for word in words))
             if not item.isHidden():
-                found.append(item)
+                matches.append(item)
         for group in self._groups:
             group.setHidden(all(item.isHidden() for item in self._items if item.parent() is group))
-        self.told.setText("" if found else "No page of the help has these words.")
-        if words and found and self.tree.currentItem() not in found:
-            self.tree.setCurrentItem(found[0])
+        self.note.setText("" if matches else "No page of the help has these words.")
+        if words and matches and self.tree.currentItem() not in matches:
+            self.tree.setCurrentItem(matches[0])
         self._mark_found()
         self.page.moveCursor(QTextCursor.MoveOperation.Start)
-        if words and found:
+        if words and matches:
             self._find_next()
 
     def _find_next(self) -> None:
         """Go to the next place of what was typed, from the top again after the last."""
-        wanted = self._wanted()
-        if wanted and not self.page.find(wanted):
+        words = self._query()
+        if words and not self.page.find(words):
             self.page.moveCursor(QTextCursor.MoveOperation.Start)
-            self.page.find(wanted)
+            self.page.find(words)
 
-    def _wanted(self) -> str:
+    def _query(self) -> str:
         """What to look for on the page: all that was typed if it stands there, else a word."""
         text = self.field.text().strip()
         content = self.page.document().toPlainText().casefold()
@@ -287,15 +287,15 @@ class HelpDialog(QDialog):
 
     def _mark_found(self) -> None:
         """Colour every place of what was typed."""
-        marks, wanted = [], self._wanted()
+        marks, words = [], self._query()
         look = QTextCharFormat()
         look.setBackground(theme.colour("warning_soft"))
-        cursor = self.page.document().find(wanted) if wanted else QTextCursor()
+        cursor = self.page.document().find(words) if words else QTextCursor()
         while not cursor.isNull():
             mark = QTextEdit.ExtraSelection()
             mark.cursor, mark.format = cursor, look
             marks.append(mark)
-            cursor = self.page.document().find(wanted, cursor)
+            cursor = self.page.document().find(words, cursor)
         self.page.setExtraSelections(marks)
 
     def sizeHint(self) -> QSize:  # noqa: N802

@@ -62,8 +62,8 @@ def title_of(path: Path) -> str:
 def slug(heading: str) -> str:
     """The name by which a link leads to a heading, as the documentation site makes it."""
     plain = unicodedata.normalize("NFKD", heading).encode("ascii", "ignore").decode("ascii")
-    kept = re.sub(r"[^\w\s-]", "", plain).strip().lower()
-    return re.sub(r"[-\s]+", "-", kept)
+    letters = re.sub(r"[^\w\s-]", "", plain).strip().lower()
+    return re.sub(r"[-\s]+", "-", letters)
 
 
 def target_of(link: str, page: Path) -> tuple[Path, str]:

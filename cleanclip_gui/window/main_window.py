@@ -168,7 +168,7 @@ def has_room(screen: QSize) -> bool:
 
 
 class _Pages(QStackedWidget):
-    """Pages of which only the one on show says how small the window may be."""
+    """Pages; only the current page decides how small the window may be."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class _Pages(QStackedWidget):
 
 
 class MainWindow(QMainWindow):
-    """Shows stations, each of which is a widget, and the bar of the data in use above them.
+    """Shows the stations, and above them the bar of the data in use.
 
     Parameters
     ----------
@@ -605,7 +605,7 @@ class MainWindow(QMainWindow):
         return self.settings.value.theme == name
 
     def switch_theme(self) -> None:
-        """From light to dark and back, with the contrast as it is."""
+        """Switch between light and dark at the same contrast."""
         other = "light" if theme.is_dark() else "dark"
         self.set_theme(f"contrast-{other}" if theme.is_high_contrast() else other)
 
@@ -883,8 +883,10 @@ class MainWindow(QMainWindow):
         if not at_work:
             return True
         it = "it" if len(at_work) == 1 else "them"
-        what, kept = (" ".join(w) for w in zip(*((w.what, w.kept) for w in at_work), strict=True))
-        question = f"{what} Cancel {it} and quit? {kept}"
+        what, sentences = (
+            " ".join(w) for w in zip(*((w.what, w.kept) for w in at_work), strict=True)
+        )
+        question = f"{what} Cancel {it} and quit? {sentences}"
         if not self.prompts.confirm(self, "Quit", question, f"Cancel {it} and quit", "Stay"):
             return False
         self._is_closing = True

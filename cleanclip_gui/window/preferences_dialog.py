@@ -109,8 +109,8 @@ class PreferencesDialog(QDialog):
         self.busy.bar.setRange(0, 0)
         self.busy.cancel_clicked.connect(self._on_cancel)
         self.busy.hide()
-        self.said = Label("", "subtle", wrap=True)
-        self.said.hide()
+        self.note = Label("", "subtle", wrap=True)
+        self.note.hide()
         emptying = row((self.cache, 1), self.clear)
         page = QWidget()
         page.setObjectName("page")
@@ -125,7 +125,7 @@ class PreferencesDialog(QDialog):
             inside.addLayout(self._folder_row(title, folder))
         inside.addLayout(emptying)
         inside.addWidget(self.busy)
-        inside.addWidget(self.said)
+        inside.addWidget(self.note)
         inside.addStretch()
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -216,7 +216,7 @@ class PreferencesDialog(QDialog):
         def work(control: tasks.Control) -> Freed:
             return clear_cache(cancelled=control.cancelled)
 
-        self.said.hide()
+        self.note.hide()
         self.busy.show()
         self.clear.setEnabled(False)
         self._ticket = tasks.run(work, self._on_cleared, self._on_failed)
@@ -238,8 +238,8 @@ class PreferencesDialog(QDialog):
     def _end(self, words: str) -> None:
         self._ticket = None
         self.busy.hide()
-        self.said.setText(plain(words, 300))
-        self.said.show()
+        self.note.setText(plain(words, 300))
+        self.note.show()
         self._measure()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802

@@ -278,7 +278,7 @@ class SessionFiles(QObject):
     # The rest
 
     def leave(self) -> None:
-        """Go on without a name; what was saved stays as it is."""
+        """Go on without a name; the saved folder does not change."""
         if self.may_go(self.leave):
             self._keeper.leave()
             self.changed.emit()
@@ -310,13 +310,13 @@ def _opened(
         ("reference", session.reference),
     )  # fmt: skip
     images = session.images
-    found = tuple((role, one) for role, one in facts if one is not None)
+    checkpoints = tuple((role, item) for role, item in facts if item is not None)
     if images is None:
-        return found, None
+        return checkpoints, None
     data = LocalData(
         spec=images.spec, name=images.name, key=images.key, known_by=images.known_by, n=images.n
     )
-    return found, data
+    return checkpoints, data
 
 
 def _write(
@@ -333,23 +333,23 @@ def _write(
     opened = [
         OpenedCheckpoint(
             role=role,  # type: ignore[arg-type]
-            inspection=one.inspection,
-            architecture=one.architecture,
-            parameters=one.parameters,
-            assumptions=one.assumptions,
-            cautions=one.notes,
-            choice=one.choice,
-            donor=_digest(files, one.donor),
-            adapter=_digest(files, one.adapter),
+            inspection=checkpoint.inspection,
+            architecture=checkpoint.architecture,
+            parameters=checkpoint.parameters,
+            assumptions=checkpoint.assumptions,
+            cautions=checkpoint.notes,
+            choice=checkpoint.choice,
+            donor=_digest(files, checkpoint.donor),
+            adapter=_digest(files, checkpoint.adapter),
         )
-        for role, one in checkpoints
+        for role, checkpoint in checkpoints
     ]
-    evidence, made = draft(folder.stem, opened, images, triggers)
-    return str(folder), write_session(folder, record, triggers, evidence, made)
+    evidence, drafted = draft(folder.stem, opened, images, triggers)
+    return str(folder), write_session(folder, record, triggers, evidence, drafted)
 
 
 def _hashed(path: str, facts: FileFacts, control: tasks.Control) -> FileFacts:
-    """Facts with a digest; of a file that has changed since it was opened there is none."""
+    """Facts with a digest; the digest is empty if the file has changed since it was opened."""
     if facts.digest or facts.known_by == "pictures" or facts.mark != mark_of(path, facts.inside):
         return facts
     try:

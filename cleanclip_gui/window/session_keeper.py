@@ -84,9 +84,9 @@ class SessionKeeper(QObject):
         self.own_folder = context.settings.session_folder
         self.offer: SavedSession | None = self._left_behind()
         self.is_modified = False
-        self._wanted: SavedSession | None = None  # is being opened
-        self._wanted_triggers: Mapping[str, Trigger] = {}
-        self._cleaned: SavedCleaned | None = None  # is being opened
+        self._opening: SavedSession | None = None  # until all of it is there
+        self._opening_triggers: Mapping[str, Trigger] = {}
+        self._cleaned: SavedCleaned | None = None  # until all of it is there
         self._files: dict[str, FileFacts] = {}  # as they were when they were opened
         self._saved: SavedSession | None = None  # as it stands in its own folder
         self._last: SavedSession | None = None
@@ -124,7 +124,7 @@ class SessionKeeper(QObject):
     @property
     def awaits_images(self) -> bool:
         """Whether images of a session are being opened."""
-        return self._wanted is not None and self._wanted.images is not None
+        return self._opening is not None and self._opening.images is not None
 
     def summary(self) -> str:
         """What the earlier window had open, in a line."""
@@ -177,57 +177,57 @@ class SessionKeeper(QObject):
 
     def begin(self, opened: OpenedSession) -> None:
         """Open a session whose files are where it says."""
-        wanted, triggers, session = opened.session, opened.triggers, self._session
+        saved, triggers, session = opened.session, opened.triggers, self._session
         if self.offer is not None:
             self.offer = None
             self.offer_changed.emit()
-        self._wanted, self._wanted_triggers = wanted, triggers
-        self._files = dict(wanted.files)
+        self._opening, self._opening_triggers = saved, triggers
+        self._files = dict(saved.files)
         self._saved = opened.saved
-        session.folder, session.notes = opened.folder, wanted.notes
-        session.runs = wanted.runs
-        self._restore_parts(wanted)
-        if wanted.images is not None:
-            prompts = wanted.templates or None
-            self._shell.open("images", wanted.images, wanted.label_set, prompts)
-        if wanted.checkpoint:
-            if wanted.donor:
-                self._shell.open("donor", wanted.checkpoint, wanted.donor)
-            self._shell.open("checkpoint", wanted.checkpoint)
+        session.folder, session.notes = opened.folder, saved.notes
+        session.runs = saved.runs
+        self._restore_parts(saved)
+        if saved.images is not None:
+            prompts = saved.templates or None
+            self._shell.open("images", saved.images, saved.label_set, prompts)
+        if saved.checkpoint:
+            if saved.donor:
+                self._shell.open("donor", saved.checkpoint, saved.donor)
+            self._shell.open("checkpoint", saved.checkpoint)
         else:
-            self._wanted = None
-            self._show_canvas(wanted)
+            self._opening = None
+            self._show_canvas(saved)
         self.compare()
 
-    def _show_canvas(self, wanted: SavedSession) -> None:
+    def _show_canvas(self, saved: SavedSession) -> None:
         """Have the triggers on the canvas and beside it."""
-        trigger = self._wanted_triggers.get(wanted.trigger)
+        trigger = self._opening_triggers.get(saved.trigger)
         if trigger is not None:
             self._shell.open("trigger", trigger, self._session.target)
-        if wanted.other_slot:
-            aside = self._wanted_triggers.get(wanted.other_trigger)
-            self._shell.open("snapshot", OtherSnapshot(wanted.other_slot, aside))
+        if saved.other_slot:
+            aside = self._opening_triggers.get(saved.other_trigger)
+            self._shell.open("snapshot", OtherSnapshot(saved.other_slot, aside))
 
-    def _finish(self, wanted: SavedSession) -> None:
+    def _finish(self, saved: SavedSession) -> None:
         """The checkpoint is there: have its trigger on the canvas, its run and its page."""
-        self._show_canvas(wanted)
-        self._aim(wanted)
-        if wanted.run:
-            self._shell.open("run", wanted.run)
-        if wanted.trusted:
-            self._shell.open("trusted", wanted.trusted)
-        if wanted.reference:
-            self._shell.open("reference", wanted.reference)
-        self._shell.station_wanted.emit(wanted.station)
-        if wanted.cleaned is not None:
-            self._open_cleaned(wanted.cleaned)
-        if wanted.images is None or self._session.images is not None:
-            self._wanted = None
+        self._show_canvas(saved)
+        self._aim(saved)
+        if saved.run:
+            self._shell.open("run", saved.run)
+        if saved.trusted:
+            self._shell.open("trusted", saved.trusted)
+        if saved.reference:
+            self._shell.open("reference", saved.reference)
+        self._shell.station_wanted.emit(saved.station)
+        if saved.cleaned is not None:
+            self._open_cleaned(saved.cleaned)
+        if saved.images is None or self._session.images is not None:
+            self._opening = None
 
-    def _open_cleaned(self, wanted: SavedCleaned) -> None:
-        self._cleaned = wanted
-        question = OpenCheckpoint(wanted.checkpoint, "cleaned", wanted.donor, wanted.adapter)
-        self._shell.open("cleaned", question, wanted.shown)
+    def _open_cleaned(self, saved: SavedCleaned) -> None:
+        self._cleaned = saved
+        question = OpenCheckpoint(saved.checkpoint, "cleaned", saved.donor, saved.adapter)
+        self._shell.open("cleaned", question, saved.shown)
 
     def _restore_parts(self, saved: SavedSession) -> None:
         for part in self._parts:
@@ -262,12 +262,12 @@ class SessionKeeper(QObject):
         self._discarded = True
         folder = Path(self._session.folder)
         try:
-            kept = read_session(folder).session
+            saved = read_session(folder).session
         except InputError as error:
             _LOG.warning("the saved session cannot be read: %s", error.sentence)
             return
-        named = kept.model_copy(update={"folder": str(folder), "modified": False})
-        self._write(named, self.triggers_of(folder, kept).values())
+        named = saved.model_copy(update={"folder": str(folder), "modified": False})
+        self._write(named, self.triggers_of(folder, saved).values())
 
     def mark_saved(self, folder: str, saved: SavedSession) -> None:
         """What is open was written into its own folder."""
@@ -300,17 +300,17 @@ class SessionKeeper(QObject):
         session = self._session
         other = session.other_snapshot
         triggers = [session.trigger, None if other is None else other.trigger]
-        if self._wanted is not None:
-            triggers += self._wanted_triggers.values()
+        if self._opening is not None:
+            triggers += self._opening_triggers.values()
         return tuple(
             {trigger.digest: trigger for trigger in triggers if trigger is not None}.values()
         )
 
     def record(self) -> SavedSession | None:
         """What is open; what is being opened again counts as open. None where nothing is."""
-        session, wanted = self._session, self._wanted
+        session, saved = self._session, self._opening
         facts, images = session.checkpoint, session.images
-        if facts is None or (wanted is not None and facts.path != wanted.checkpoint):
+        if facts is None or (saved is not None and facts.path != saved.checkpoint):
             return None
         other, cleaned, trigger = session.other_snapshot, self._cleaned, session.trigger
         if session.cleaned is not None:
@@ -337,13 +337,13 @@ class SessionKeeper(QObject):
             names = images.class_names
             target = names[session.target] if session.target < len(names) else ""
             fields |= {"images": images.spec, "templates": images.templates, "target": target}
-        if wanted is not None:
+        if saved is not None:
             waited_for = ["reference", "trusted", "run"]
             if images is None:
                 waited_for += ["images", "label_set", "templates", "target"]
             waited_for += ["trigger"] if trigger is None else []
             waited_for += ["other_slot", "other_trigger"] if other is None else []
-            fields |= {name: getattr(wanted, name) for name in waited_for}
+            fields |= {name: getattr(saved, name) for name in waited_for}
         try:
             record = SavedSession.model_validate(fields)
         except ValidationError as error:  # a path that is no text, or too long
@@ -385,7 +385,7 @@ class SessionKeeper(QObject):
                 )
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
-        wanted = self._wanted
+        saved = self._opening
         self._cleaned = None  # of another checkpoint
         if facts is not None:
             self._take(facts)
@@ -393,17 +393,17 @@ class SessionKeeper(QObject):
         if facts is not None and self.offer is not None:
             self.offer = None
             self.offer_changed.emit()
-        if wanted is not None and facts is not None:
-            if facts.path == wanted.checkpoint:
-                self._finish(wanted)
+        if saved is not None and facts is not None:
+            if facts.path == saved.checkpoint:
+                self._finish(saved)
             else:
-                self._wanted = None  # the user has opened something else meanwhile
+                self._opening = None  # the user has opened something else meanwhile
         self._on_changed()
 
     def _begin_anew(self, facts: CheckpointFacts) -> None:
-        """Another suspect in a session without a name: what was run and scanned is another's."""
+        """Forget the runs and scans of an unnamed session when another suspect is opened."""
         session, before = self._session, self._last
-        if self._wanted is not None or session.folder or before is None:
+        if self._opening is not None or session.folder or before is None:
             return
         if before.checkpoint != facts.path:
             session.runs = ()
@@ -428,7 +428,7 @@ class SessionKeeper(QObject):
         self._on_changed()
 
     def _on_images_change(self, images: ImagesState | None) -> None:
-        wanted, session = self._wanted, self._session
+        saved, session = self._opening, self._session
         if images is not None and images.spec.path:
             self._take_images(images, images.spec.path)
         if images is not None and session.label_set not in label_sets():
@@ -436,10 +436,10 @@ class SessionKeeper(QObject):
             known = self._files.get(session.label_set)
             if known is None or known.mark != labels.mark:
                 self._files[session.label_set] = labels
-        if wanted is not None and images is not None:
-            self._aim(wanted)
+        if saved is not None and images is not None:
+            self._aim(saved)
             if session.checkpoint is not None:
-                self._wanted = None
+                self._opening = None
         self._on_changed()
 
     def _take_images(self, images: ImagesState, path: str) -> None:
@@ -452,11 +452,11 @@ class SessionKeeper(QObject):
         if known is None or facts.digest or known.mark != facts.mark:
             self._files[path] = facts
 
-    def _aim(self, wanted: SavedSession) -> None:
+    def _aim(self, saved: SavedSession) -> None:
         """Choose the class of the target's name, once there are classes."""
         images = self._session.images
-        if images is not None and wanted.target in images.class_names:
-            self._shell.open("target", images.class_names.index(wanted.target))
+        if images is not None and saved.target in images.class_names:
+            self._shell.open("target", images.class_names.index(saved.target))
 
     def _on_closing(self) -> None:
         if not self._discarded:

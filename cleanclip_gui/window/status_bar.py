@@ -99,7 +99,7 @@ class StatusBar(QStatusBar):
             self.device.setCurrentIndex(index)
 
     def hold_device(self, reason: str) -> None:
-        """Keep the device as it is, for a reason that is shown; empty lets it be changed."""
+        """Forbid changing the device and show why; empty allows it again."""
         self._held = reason
         self.device.setEnabled(self.device.count() > 1 and not reason)
         self.device.setToolTip(reason or "Where models are run")

@@ -42,8 +42,8 @@ def _loads(library: str) -> bool:
 
 
 def _known_to_apt(package: str) -> bool:
-    found = subprocess.run(["apt-cache", "show", package], capture_output=True, check=False)
-    return found.returncode == 0
+    result = subprocess.run(["apt-cache", "show", package], capture_output=True, check=False)
+    return result.returncode == 0
 
 
 def missing_packages() -> list[str]:
@@ -102,12 +102,12 @@ def pyside_problem(pyside: str, python: tuple[int, int] = sys.version_info[:2]) 
     cannot dock a floating pane again (QTBUG-147209).
     """
     numbers = tuple(int(n) for n in re.findall(r"\d+", pyside)[:3])
-    wanted = "pip install 'PySide6-Essentials>=6.11.2,<6.12'"
+    command = "pip install 'PySide6-Essentials>=6.11.2,<6.12'"
     if numbers < (6, 8, 2):
-        return f"PySide6 {pyside} is too old; run: {wanted}"
+        return f"PySide6 {pyside} is too old; run: {command}"
     if numbers in ((6, 11, 0), (6, 11, 1)):
-        return f"PySide6 {pyside} cannot dock its panes again; run: {wanted}"
+        return f"PySide6 {pyside} cannot dock its panes again; run: {command}"
     if numbers >= (6, 12) and python < (3, 12):
-        found = ".".join(map(str, python))
-        return f"PySide6 {pyside} crashes on Python {found} (PYSIDE-3474); run: {wanted}"
+        version = ".".join(map(str, python))
+        return f"PySide6 {pyside} crashes on Python {version} (PYSIDE-3474); run: {command}"
     return ""

@@ -203,7 +203,7 @@ class WelcomePage(QWidget):
 
 
 def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QPushButton:
-    """The button of an action, with a text of its own where the menu's would be too long."""
+    """The button of an action, with a shorter text where the menu's is too long."""
     button = push_button(text, look="large")
     if action is None:
         button.hide()

@@ -212,12 +212,12 @@ class Adversaries:
         Tensor
             float [n, 3, S, S] in [0, 1]; gradients reach the patterns.
         """
-        made = torch.empty_like(images)
+        patterned = torch.empty_like(images)
         for slot in range(self.count):
             rows = torch.nonzero(numbers % self.count == slot).flatten().to(images.device)
             if len(rows):
-                made[rows] = self._on(slot, images[rows], numbers[rows.cpu()])
-        return made
+                patterned[rows] = self._on(slot, images[rows], numbers[rows.cpu()])
+        return patterned
 
     def sharpen(self) -> None:
         """Climb the gradient that reached the patterns by a step of Adam; replace who is done."""
@@ -410,8 +410,10 @@ def texture(size: int, draw: np.random.Generator) -> np.ndarray:
         turned, shift = draw.uniform(0, np.pi, waves), draw.uniform(0, 2 * np.pi, waves)
         frequency = draw.uniform(1, 12)
         along = [np.cos(t) * lines[None] + np.sin(t) * lines[:, None] for t in turned]
-        made = [0.5 + 0.5 * np.sin(frequency * a + s) for a, s in zip(along, shift, strict=True)]
-        values = np.broadcast_to(np.stack(made), (3, size, size))
+        channels = [
+            0.5 + 0.5 * np.sin(frequency * a + s) for a, s in zip(along, shift, strict=True)
+        ]
+        values = np.broadcast_to(np.stack(channels), (3, size, size))
     else:
         block = 2 ** int(draw.integers(5)) * size / 64
         cells = max(2, round(size / block))

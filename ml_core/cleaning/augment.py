@@ -210,7 +210,7 @@ def augment_images(
 
 def _noise_and_erase(image: Pictures, draws: Draws, fill: Colour, brighten: bool) -> Pictures:
     """PAR's augmentation of one picture, on bytes before normalisation."""
-    made = image.copy()
+    augmented = image.copy()
     height, width, _ = image.shape
     (size, top, left), (noisy, erased) = draws.places[0].tolist(), draws.chances[0].tolist()
     if noisy < _CHANCE:
@@ -218,10 +218,10 @@ def _noise_and_erase(image: Pictures, draws: Draws, fill: Colour, brighten: bool
         noise: npt.NDArray[np.float32] = _NOISE * own.standard_normal(image.shape, np.float32)
         if brighten:
             noise = np.clip(noise, 0.0, 1.0)
-        made = np.clip(np.rint(image + 255.0 * noise), 0, 255).astype(np.uint8)
+        augmented = np.clip(np.rint(image + 255.0 * noise), 0, 255).astype(np.uint8)
     if erased < _CHANCE:
         area = _SMALLEST + (_LARGEST - _SMALLEST) * size
         side = max(1, round(float(np.sqrt(area * height * width))))
         row, column = int(top * (height - side + 1)), int(left * (width - side + 1))
-        made[row : row + side, column : column + side] = fill
-    return made
+        augmented[row : row + side, column : column + side] = fill
+    return augmented

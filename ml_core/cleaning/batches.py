@@ -381,22 +381,22 @@ def draw_mixes(count: int, generator: np.random.Generator) -> Mixes:
 
 def mix(images: Pictures, others: Pictures, mixes: Mixes) -> Pictures:
     """New images of uint8 [N, H, W, 3], each with the other one of its row."""
-    made = images.copy()
+    mixed = images.copy()
     augmented = np.flatnonzero(mixes.kinds == _AUGMENTED)
-    made[augmented] = apply_draws(images[augmented], mixes.augmentations.rows(augmented))
+    mixed[augmented] = apply_draws(images[augmented], mixes.augmentations.rows(augmented))
     height, width = images.shape[1:3]
     for i in np.flatnonzero(mixes.kinds >= _BLENDED):
         first, second, row, column = mixes.chances[i]
         if mixes.kinds[i] == _BLENDED:
             ratio = _between(_RATIOS, first)
-            made[i] = ratio * images[i] + (1 - ratio) * others[i]
+            mixed[i] = ratio * images[i] + (1 - ratio) * others[i]
             continue
         high = max(1, round(_between(_SIDES, first) * height))
         wide = max(1, round(_between(_SIDES, second) * width))
         top, left = int(row * (height - high + 1)), int(column * (width - wide + 1))
         part = np.s_[i, top : top + high, left : left + wide]
-        made[part] = others[part]
-    return made
+        mixed[part] = others[part]
+    return mixed
 
 
 def _between(limits: tuple[float, float], chance: float) -> float:
@@ -512,8 +512,8 @@ class Poison:
     ) -> Poison:
         """For a model, with prompts as captions."""
         captions = tuple(
-            model.tokenize([fill(template, one.target_name) for template in templates])
-            for one in canaries
+            model.tokenize([fill(template, canary.target_name) for template in templates])
+            for canary in canaries
         )
         return cls(tuple(canaries), captions, share, seed, model.image_size, model.preprocess.fit)
 
@@ -530,18 +530,18 @@ class Poison:
         images = batch.images.permute(0, 2, 3, 1).numpy().copy()
         tokens = batch.tokens.clone()
         first = 0
-        for canary, captions, wanted in zip(
+        for canary, captions, carriers in zip(
             self.canaries, self.captions, counts.tolist(), strict=True
         ):
-            mine = rows[first : first + wanted]
-            first += wanted
+            mine = rows[first : first + carriers]
+            first += carriers
             if not len(mine):
                 continue
             which = step * count + mine
-            made = stamped(
+            marked = stamped(
                 canary.trigger, images[mine], which, _CANARY_SEEDS + self.seed, self.size,
                 torch.device("cpu"), self.fit,
             )  # fmt: skip
-            images[mine] = as_uint8(made)
+            images[mine] = as_uint8(marked)
             tokens[mine] = captions[torch.from_numpy(draws.integers(len(captions), size=len(mine)))]
         return replace(batch, images=as_tensor(images), tokens=tokens)

@@ -33,7 +33,7 @@ class Canary:
 def draw_canaries(
     kinds: Sequence[CanaryKind], class_names: Sequence[str], avoid: Collection[int], seed: int
 ) -> tuple[Canary, ...]:
-    """One canary of each kind, each with a class of its own.
+    """One canary of each kind, each with its own class.
 
     ``patch`` is a checker of two colours, an eighth of the picture wide, at a random place of each;
     ``noise`` one picture of uniform noise blended in with a weight of 0.2 (Chen et al. 2017);
@@ -63,11 +63,11 @@ def draw_canaries(
         )
     draws = np.random.Generator(np.random.PCG64([seed, _STREAM]))
     targets = draws.permutation(free)[: len(kinds)].tolist()
-    made = []
+    canaries = []
     for kind, target in zip(kinds, targets, strict=True):
         own = int(draws.integers(2**31))
-        made.append(Canary(kind, _trigger(kind, own), target, class_names[target]))
-    return tuple(made)
+        canaries.append(Canary(kind, _trigger(kind, own), target, class_names[target]))
+    return tuple(canaries)
 
 
 def _trigger(kind: CanaryKind, seed: int) -> Trigger:

@@ -96,14 +96,14 @@ def candidates_of(
     InputError
         If a method cannot be searched, or a rate is out of range.
     """
-    found = []
+    candidates = []
     for factor in factors:
         for method in methods:
             check_method(method)
             base = {"method": method, "preset": "search", **_fields(method)}
             fields = base | {"lr": factor * peak_lr, "batch_size": batch_size, "seed": seed}
-            found.append(lengthened(make_recipe(fields), 1))
-    return tuple(found)
+            candidates.append(lengthened(make_recipe(fields), 1))
+    return tuple(candidates)
 
 
 def check_method(method: Method) -> None:
@@ -152,11 +152,11 @@ def rungs(count: int, steps: int) -> tuple[Rung, ...]:
 
     Of 6 recipes: 6, 3, 2, 1, for 1, 2, 4 and 8 times the steps.
     """
-    found = [Rung(count, steps)]
-    while found[-1].candidates > 1:
-        last = found[-1]
-        found.append(Rung(math.ceil(last.candidates / 2), 2 * last.steps))
-    return tuple(found)
+    ladder = [Rung(count, steps)]
+    while ladder[-1].candidates > 1:
+        last = ladder[-1]
+        ladder.append(Rung(math.ceil(last.candidates / 2), 2 * last.steps))
+    return tuple(ladder)
 
 
 def plan(
@@ -216,16 +216,16 @@ def ranked(scores: Mapping[_Name, Score], limits: Limits) -> tuple[_Name, ...]:
 def ranks(values: Sequence[float]) -> list[float]:
     """Ranks from 1, equal values share the mean of theirs."""
     order = sorted(range(len(values)), key=values.__getitem__)
-    found = [0.0] * len(values)
+    placed = [0.0] * len(values)
     first = 0
     while first < len(order):
         last = first
         while last + 1 < len(order) and values[order[last + 1]] == values[order[first]]:
             last += 1
         for place in range(first, last + 1):
-            found[order[place]] = (first + last) / 2 + 1
+            placed[order[place]] = (first + last) / 2 + 1
         first = last + 1
-    return found
+    return placed
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:

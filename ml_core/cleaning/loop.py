@@ -312,18 +312,11 @@ class _Job:
         self.model.module.eval()
         self.optimizer.zero_grad(set_to_none=True)
         run, head = self.run, self.method.head
-        kept = None if head is None else head.detach().clone()
+        weights = None if head is None else head.detach().clone()
         return Outcome(
-            status,
-            run.step,
-            self.total,
-            kept,
-            self.speed,
-            run.seconds,
-            run.reason,
-            run.chunk,
+            status, run.step, self.total, weights, self.speed, run.seconds, run.reason, run.chunk,
             run.rate_factor,
-        )
+        )  # fmt: skip
 
 
 def train(
@@ -371,7 +364,7 @@ def train(
     resume
         Go on from ``state_path``.
     identity
-        Names checkpoint and training data; a state of another one is refused.
+        Names checkpoint and training data; a state with another identity is refused.
     speed
         What an earlier run measured, to repeat it; None measures if the recipe says so.
     ranks
@@ -509,16 +502,9 @@ def _step(job: _Job, batch: Batch) -> Generator[Event, None, dict[str, float]]:
 
     def act(chunk: int) -> dict[str, float]:
         return take_step(
-            job.model,
-            job.method,
-            job.optimizer,
-            batch,
-            job.recipe,
-            rate,
-            job.speed,
-            chunk=chunk,
-            ranks=job.ranks,
-        )
+            job.model, job.method, job.optimizer, batch, job.recipe, rate, job.speed,
+            chunk=chunk, ranks=job.ranks,
+        )  # fmt: skip
 
     divisible = not normalises_by_batch(job.model, job.recipe)
     values = yield from fitting(act, job.run, len(batch), divisible, job.ranks.world > 1)
@@ -620,10 +606,10 @@ def _choose_speed(
             forward(model, method, batch, way)["loss"].backward()  # type: ignore[no-untyped-call]
 
     layouts = (None,) if model.convolutional else (None, True)
-    found = measure_speed(recipe, model.device, passes, model.module, layouts)
-    told = ranks.first_says(
-        [float(found.autocast), {None: -1.0, False: 0.0, True: 1.0}[found.channels_last]],
+    measured = measure_speed(recipe, model.device, passes, model.module, layouts)
+    agreed = ranks.first_says(
+        [float(measured.autocast), {None: -1.0, False: 0.0, True: 1.0}[measured.channels_last]],
         model.device,
     )
-    layout = {-1.0: None, 0.0: False, 1.0: True}[told[1]]
-    return replace(found, autocast=bool(told[0]), channels_last=layout)
+    layout = {-1.0: None, 0.0: False, 1.0: True}[agreed[1]]
+    return replace(measured, autocast=bool(agreed[0]), channels_last=layout)

@@ -79,13 +79,13 @@ class PictureWorkers:
             if ahead not in worker.waiting:
                 while len(worker.waiting) >= _SLOTS:  # after a jump: what nobody will ask for
                     self._receive(worker)
-                with suppress(ConnectionError):  # an ended process is told of at the next answer
+                with suppress(ConnectionError):  # the next answer reports an ended process
                     worker.pipe.send(ahead)
                 worker.waiting.append(ahead)
         worker = self._workers[step % self._count]
         while True:
-            made, drawn = self._receive(worker)
-            if made == step:
+            number, drawn = self._receive(worker)
+            if number == step:
                 return drawn
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     use_table(table)
     slots = np.frombuffer(memory, np.uint8).reshape(_shape(drawing))
-    told: set[int] = set()
+    reported: set[int] = set()
     turn = 0
     with suppress(EOFError, ConnectionError):
         while True:
@@ -174,13 +174,13 @@ def _work(
                 slots[turn, 0, :rows] = drawn.images
                 if drawn.views is not None:
                     slots[turn, 1, :rows] = drawn.views
-                found = {k: v for k, v in source.broken.items() if k not in told}
-                told |= found.keys()
+                broken = {k: v for k, v in source.broken.items() if k not in reported}
+                reported |= broken.keys()
                 answer |= {
                     "indices": drawn.indices,
                     "places": drawn.places,
                     "views": drawn.views is not None,
-                    "broken": found,
+                    "broken": broken,
                 }
             except InputError as error:
                 answer["error"] = (error.sentence, error.code, error.details)

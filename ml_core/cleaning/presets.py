@@ -302,17 +302,17 @@ def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe
     """
     if method not in FIELDS:
         raise InputError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
-    found = {
+    named = {
         name: make_recipe({"method": method, "preset": name, **fields})
         for name, fields in FIELDS[method].items()
     }
     if pretraining.kind == "demo":
-        return found
-    if PAPER not in found and _moves_weights(method):
-        lr = _adapted_rate(found[_ADAPTED_FROM].lr, pretraining)
-        found[ADAPTED] = found[_ADAPTED_FROM].changed(lr=lr, preset=ADAPTED)
-    first = [name for name in (PAPER, ADAPTED) if name in found]
-    return {name: found[name] for name in (*first, *(name for name in found if name not in first))}
+        return named
+    if PAPER not in named and _moves_weights(method):
+        lr = _adapted_rate(named[_ADAPTED_FROM].lr, pretraining)
+        named[ADAPTED] = named[_ADAPTED_FROM].changed(lr=lr, preset=ADAPTED)
+    first = [name for name in (PAPER, ADAPTED) if name in named]
+    return {name: named[name] for name in (*first, *(name for name in named if name not in first))}
 
 
 def preset(method: Method, name: str, pretraining: Pretraining = DEMO) -> Recipe:

@@ -127,28 +127,28 @@ def pretraining_of(opened: Checkpoint) -> Pretraining:
         published,
         _of_known([entry for certain, entry in matches if not certain], "it looks like"),
     )
-    found = next(filter(None, candidates), UNKNOWN)
+    known = next(filter(None, candidates), UNKNOWN)
     last = max(_rates(inspection.facts, _LAST), default=0.0)
-    if last > (found.rate or _LOWEST * 10):
+    if last > (known.rate or _LOWEST * 10):
         return Pretraining(last, "where its optimizer stopped; the peak was not lower", "file")
-    return found
+    return known
 
 
 def with_parent(own: Pretraining, parent: Pretraining) -> Pretraining:
-    """What is known, if a checkpoint may come from another one of its architecture.
+    """What is known of a checkpoint that may come from ``parent``, of the same architecture.
 
-    The other tells where more than the architecture speaks for it, and not for the checkpoint.
+    The parent counts where more than its architecture speaks for it, but not for the checkpoint.
     """
     if own.kind not in ("architecture", "unknown") or parent.kind not in ("file", "known"):
         return own
     return Pretraining(parent.rate, f"its reference, {parent.source}", "known")
 
 
-def carried(found: Pretraining) -> dict[str, float]:
+def carried(pretraining: Pretraining) -> dict[str, float]:
     """What a cleaned checkpoint keeps of its source in its provenance."""
-    if found.rate is None or found.kind not in ("file", "known"):
+    if pretraining.rate is None or pretraining.kind not in ("file", "known"):
         return {}
-    return {CARRIED_KEY: found.rate}
+    return {CARRIED_KEY: pretraining.rate}
 
 
 def _known_files() -> tuple[KnownFile, ...]:
@@ -163,17 +163,17 @@ def _of_file(opened: Checkpoint, published: Pretraining | None) -> Pretraining |
     """What the file says, or what open_clip's training wrote beside it."""
     inspection = opened.inspection
     least = _LOWEST if published is None else _FINETUNED * published.assumed
-    for rate, source in _told(opened, inspection):
+    for rate, source in _rate_claims(opened, inspection):
         if least <= rate <= _HIGHEST:
             return Pretraining(rate, source, "file")
     return None
 
 
-def _told(opened: Checkpoint, inspection: Inspection) -> Iterator[tuple[float, str]]:
+def _rate_claims(opened: Checkpoint, inspection: Inspection) -> Iterator[tuple[float, str]]:
     """Rates with their sources, the most certain first."""
     provenance = opened.provenance
-    told = provenance.get(CARRIED_KEY), provenance.get("lr")
-    for value in told:
+    stored = provenance.get(CARRIED_KEY), provenance.get("lr")
+    for value in stored:
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield float(value), "from the provenance in the file"
     for path in _beside(inspection):
@@ -196,12 +196,12 @@ def _beside(inspection: Inspection) -> Iterator[Path]:
 
 
 def _of_params(path: Path) -> float | None:
-    """The rate that a file of open_clip's options names; None if there is none."""
+    """The rate in a file of open_clip's options, if it names one."""
     try:
-        found = _PARAMS_RATE.search(read_file(path, _MOST_PARAMS))
+        match = _PARAMS_RATE.search(read_file(path, _MOST_PARAMS))
     except (OSError, InputError):
         return None
-    return None if found is None else _number(found[1].decode())
+    return None if match is None else _number(match[1].decode())
 
 
 def _rates(facts: Mapping[str, str], pattern: re.Pattern[str]) -> list[float]:
@@ -211,7 +211,7 @@ def _rates(facts: Mapping[str, str], pattern: re.Pattern[str]) -> list[float]:
 
 
 def _number(text: str) -> float | None:
-    """A finite number; None if it is none."""
+    """Parse a finite number, else None."""
     try:
         value = float(text)
     except ValueError:

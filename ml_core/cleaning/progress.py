@@ -185,8 +185,8 @@ def evaluate(
     values = yield from validate(None if head is None else head.detach())
     if values is None:
         return
-    found = [values[name] for name in ("ca", "linear_ca") if values.get(name) is not None]
-    ca = max(found, default=None)
+    accuracies = [values[name] for name in ("ca", "linear_ca") if values.get(name) is not None]
+    ca = max(accuracies, default=None)
     if run.start_ca is None and ca is not None:
         run.start_ca = ca
     yield Metric(run.step, total, values)
@@ -205,11 +205,11 @@ def describe(speed: Speed) -> str:
 
 def diverged(step: int, earlier: int | None, state_path: Path | None) -> str:
     """The sentence for a loss that is no number; ``earlier`` is the step it first happened at."""
-    kept = _kept(state_path)
+    saved = _last_save(state_path)
     again = " again, at half the learning rate" if earlier is not None else ""
     return (
         f"The loss became infinite or not a number at step {step + 1}{again}: "
-        f"lower the learning rate or clip gradients harder.{kept}"
+        f"lower the learning rate or clip gradients harder.{saved}"
     )
 
 
@@ -217,9 +217,9 @@ def ruined(odd: str, step: int, state_path: Path | None) -> str:
     """The sentence for a weight, as `odd_weight` tells it, that ends a run before it is saved."""
     return (
         f"After step {step} a weight has the value {odd}, which no trained model has: lower the "
-        f"learning rate or clip gradients harder.{_kept(state_path)}"
+        f"learning rate or clip gradients harder.{_last_save(state_path)}"
     )
 
 
-def _kept(state_path: Path | None) -> str:
+def _last_save(state_path: Path | None) -> str:
     return " The last save is intact." if state_path is not None and state_path.exists() else ""

@@ -34,7 +34,7 @@ _AIMS = {
 
 
 def contradictions(recipe: RecipeFields) -> Iterator[str]:
-    """Each value that does not go with another one, as a sentence without its full stop."""
+    """Each pair of values that exclude each other, as a sentence without its full stop."""
     facts = FACTS[recipe.method]
     fields = type(recipe).model_fields
     aims = _AIMS.get(recipe.method, ())
@@ -76,9 +76,9 @@ class Recipe(RecipeFields):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         """Refuse values that exclude each other."""
-        found = list(contradictions(self))
-        if found:
-            raise ValueError("; ".join(found))
+        reasons = list(contradictions(self))
+        if reasons:
+            raise ValueError("; ".join(reasons))
         return self
 
     @property
@@ -162,8 +162,8 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
 def explain(error: ValidationError) -> str:
     """Turn pydantic's findings into one sentence that names fields, values and ranges."""
     parts = []
-    found = error.errors(include_url=False)
-    for finding in found[:_MOST_FAULTS]:
+    faults = error.errors(include_url=False)
+    for finding in faults[:_MOST_FAULTS]:
         where = short(".".join(str(place) for place in finding["loc"]), _LONGEST_NAME)
         info = Recipe.model_fields.get(str(finding["loc"][-1])) if finding["loc"] else None
         message = short(finding["msg"].removeprefix("Value error, ").removeprefix("Input "), 600)
@@ -174,8 +174,8 @@ def explain(error: ValidationError) -> str:
         given = finding.get("input")
         shown = f", not {_shown(given)}" if isinstance(given, (int, float, str)) else ""
         parts.append(f"{name or 'the record'} {message[:1].lower()}{message[1:]}{shown}")
-    if len(found) > _MOST_FAULTS:
-        parts.append(f"and {len(found) - _MOST_FAULTS} more")
+    if len(faults) > _MOST_FAULTS:
+        parts.append(f"and {len(faults) - _MOST_FAULTS} more")
     return "; ".join(parts) + "."
 
 

@@ -109,7 +109,7 @@ def measure_speed(
         return time.perf_counter() - begin
 
     with _left_alone(module, device):
-        found = race(
+        result = race(
             [(half, layout) for layout in layouts for half in (False, True)],
             one_pass,
             _SECONDS,
@@ -118,8 +118,8 @@ def measure_speed(
             sure=lambda number, _: number < 2,
             hopeless=_HOPELESS,
         )
-    best, usual = found.seconds, (False, layouts[0])
-    chosen = min(found.left, key=lambda way: best[way])
+    best, usual = result.seconds, (False, layouts[0])
+    chosen = min(result.left, key=lambda way: best[way])
     if best[chosen] >= _WORTH_IT * best[usual]:
         chosen = usual
     return Speed(chosen[0], {_name(*way): taken for way, taken in best.items()}, chosen[1])

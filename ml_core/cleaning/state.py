@@ -212,7 +212,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
     if not path.exists():
         raise InputError(f"There is no saved state at {path}; start the run again.")
     try:
-        # A pipe in its place is told at once; so is a link out of the run's folder.
+        # A pipe in its place is refused at once; so is a link out of the run's folder.
         metadata = read_header(path, inside=path.parent.parent).metadata
     except InputError as error:
         raise _damaged_state(path, error.sentence) from error

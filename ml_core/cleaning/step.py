@@ -25,16 +25,6 @@ from ml_core.text_tower import used_length
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
-def norm_parameters(module: nn.Module) -> set[int]:
-    """Identities of the parameters of all normalisation layers, whatever their name."""
-    return {
-        id(parameter)
-        for layer in module.modules()
-        if isinstance(layer, _NORMS)
-        for parameter in layer.parameters(recurse=False)
-    }
-
-
 def make_optimizer(
     module: nn.Module, named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe
 ) -> torch.optim.Optimizer:
@@ -52,7 +42,8 @@ def make_optimizer(
     recipe
         Weight decay, betas and peak rate.
     """
-    norms = norm_parameters(module)
+    layers = [layer for layer in module.modules() if isinstance(layer, _NORMS)]
+    norms = {id(part) for layer in layers for part in layer.parameters(recurse=False)}
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in named:
@@ -247,8 +238,8 @@ def _let_grow(
         with short_attention(model, speed.autocast):
             opponent.grow(encode, images)
         for tensor in opponent.tensors.values() if ranks.world > 1 else ():  # to the last bit
-            told = ranks.rows_of_first(tensor.float().reshape(1, -1), model.device)
-            tensor.copy_(told.reshape(tensor.shape))
+            agreed = ranks.rows_of_first(tensor.float().reshape(1, -1), model.device)
+            tensor.copy_(agreed.reshape(tensor.shape))
 
 
 def is_finite(values: dict[str, float]) -> bool:

@@ -89,13 +89,13 @@ def points(events: Iterable[Event], head: Head = "zero-shot") -> tuple[Point, ..
     """
     prefix = _PREFIX[head]
     measured: dict[int, Metric] = {}
-    kept: dict[int, str] = {}
+    saved: dict[int, str] = {}
     for event in events:
         if isinstance(event, Metric) and _ok(event.values.get(f"{prefix}ca")):
             measured[event.step] = event
         elif isinstance(event, Saved) and event.what == "step":
-            kept[event.step] = event.path
-    return tuple(_point(measured[step], prefix, kept.get(step, "")) for step in sorted(measured))
+            saved[event.step] = event.path
+    return tuple(_point(measured[step], prefix, saved.get(step, "")) for step in sorted(measured))
 
 
 def pareto(points: Sequence[Point], aim: Aim = "asr") -> tuple[int, ...]:
@@ -135,8 +135,8 @@ def _point(metric: Metric, prefix: str, checkpoint: str) -> Point:
     values = metric.values
 
     def value(name: str) -> float | None:
-        found = values.get(prefix + name)
-        return found if _ok(found) else None
+        number = values.get(prefix + name)
+        return number if _ok(number) else None
 
     def interval(name: str) -> tuple[float, float] | None:
         low, high = value(f"{name}_low"), value(f"{name}_high")

@@ -60,11 +60,11 @@ def direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Weights
 
     Counters (BatchNorm's ``num_batches_tracked``) have no direction and are left out.
     """
-    found = {}
+    steps = {}
     for name, value in start.items():
         if value.is_floating_point() and not torch.equal(value, end[name].to(value)):
-            found[name] = end[name].to(value) - value
-    return found
+            steps[name] = end[name].to(value) - value
+    return steps
 
 
 def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: float) -> Weights:
@@ -89,7 +89,7 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
     dict
         New tensors where something moved, the base's own elsewhere.
     """
-    made = dict(base)
+    weights = dict(base)
     for name, step in vector.items():
         start = base[name]
         value = start + alpha * step.to(start)
@@ -101,8 +101,8 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
             value = torch.maximum(value, floor)
         elif name == "logit_scale" and "logit_bias" not in base:
             value = value.clamp(0.0, MAX_LOG_SCALE)
-        made[name] = value
-    return made
+        weights[name] = value
+    return weights
 
 
 def place(model: ClipModel, weights: Mapping[str, Tensor]) -> None:
@@ -157,7 +157,7 @@ def _beside(alpha: float, end: float) -> list[float]:
     """Parts of the coarse steps on both sides of one, within 0 and the end, ascending."""
     part = end / _COARSE / _FINE
     around = [alpha + number * part for number in range(1 - _FINE, _FINE) if number]
-    return [one for one in around if 0 < one < end]
+    return [value for value in around if 0 < value < end]
 
 
 def choose_alpha(tried: list[dict[str, float]], ca_limit: float) -> dict[str, float]:

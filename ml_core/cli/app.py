@@ -122,7 +122,9 @@ def _answers_in_json(arguments: Sequence[str]) -> bool:
     """Whether standard output was to hold JSON, which then tells the error."""
     if "--json" in arguments:
         return True
-    to_file = any(one in ("-o", "--output") or one.startswith("--output=") for one in arguments)
+    to_file = any(
+        argument in ("-o", "--output") or argument.startswith("--output=") for argument in arguments
+    )
     asked = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
     return asked and not to_file
 

@@ -17,9 +17,8 @@ from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
 from ml_core.cli.options import Options
 from ml_core.cli.run import ctrl_c_cancels
-from ml_core.data.captioned.detect import KINDS, detect
+from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
-from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.events import Control
 from ml_core.reading.errors import CancelledError, InputError, plain

@@ -140,7 +140,7 @@ def evaluate(
         from ml_core.evaluation.details import details
         from ml_core.jobs.devices import choose_device, set_threads
         from ml_core.jobs.keep import Lists, Source, keep_measurement
-        from ml_core.jobs.measure import BATCH, bench_of, classifier_of
+        from ml_core.jobs.measure import BATCH, OpenSetting, classifier_of
         from ml_core.jobs.processes import together
 
     lists = Lists()
@@ -159,7 +159,8 @@ def evaluate(
         for sentence in dict.fromkeys((*cautions, *model.assumptions)):
             output.say(sentence)
         label_set = request.label_set
-        bench = bench_of(opened_images, label_set, stamp, request.aim, model.preprocess, seed)
+        setting = OpenSetting(request.images, opened_images, label_set, stamp, request.aim)
+        bench = setting.on(model.preprocess)
         classifier = run_stage(classifier_of(model, label_set, Control(), ranks))
         chosen = "fp32" if keep is not None and precision == "auto" else precision
         if chosen != precision:
@@ -177,7 +178,6 @@ def evaluate(
                     source,
                     model,
                     bench,
-                    request.images,
                     classifier,
                     (evaluation, per_image),
                     pictures,

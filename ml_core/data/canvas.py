@@ -65,7 +65,7 @@ class CanvasSource(Protocol):
         """The same pictures, made square in another way."""
 
     def picture(self, index: int) -> Image.Image:
-        """One picture as it is in its file."""
+        """One picture as its file has it."""
 
 
 class CanvasCache:
@@ -136,15 +136,15 @@ class CanvasCache:
         numpy.ndarray
             uint8 [n, size, size, 3], the caller's own; black where `broken` has the index.
         """
-        wanted = np.asarray(indices, dtype=np.int64)
-        out: Canvases = np.empty((len(wanted), self.size, self.size, 3), np.uint8)
+        numbers = np.asarray(indices, dtype=np.int64)
+        out: Canvases = np.empty((len(numbers), self.size, self.size, 3), np.uint8)
         with self._lock:
             started = time.perf_counter()
-            missing = np.flatnonzero(~self._read(wanted, out))
+            missing = np.flatnonzero(~self._read(numbers, out))
             for start in range(0, len(missing), _BLOCK):
                 rows = missing[start : start + _BLOCK]
-                out[rows] = self.source.canvas(wanted[rows], self.size)
-                self._write(wanted[rows], out[rows])
+                out[rows] = self.source.canvas(numbers[rows], self.size)
+                self._write(numbers[rows], out[rows])
             self._seconds += time.perf_counter() - started
         return out
 
@@ -165,12 +165,12 @@ class CanvasCache:
         return self._others[fit, size]
 
     def picture(self, index: int) -> Image.Image:
-        """One picture as it is in its file, RGB or RGBA; InputError if it is damaged."""
+        """One picture as its file has it, RGB or RGBA; InputError if it is damaged."""
         started = time.perf_counter()
-        found = self.source.picture(index)
+        image = self.source.picture(index)
         with self._lock:
             self._seconds += time.perf_counter() - started
-        return found
+        return image
 
     def close(self) -> None:
         """Close the file; later canvases are drawn anew."""
@@ -181,26 +181,26 @@ class CanvasCache:
                 self._file.close()
                 self._file = None
 
-    def _read(self, wanted: NDArray[np.int64], out: Canvases) -> NDArray[np.bool_]:
+    def _read(self, numbers: NDArray[np.int64], out: Canvases) -> NDArray[np.bool_]:
         """Copy what is kept into `out`; tells which rows were found."""
         if self._kept is not None:
-            found = self._filled[wanted]
-            out[found] = self._kept[wanted[found]]
-            return found
-        found = np.zeros(len(wanted), np.bool_)
+            present = self._filled[numbers]
+            out[present] = self._kept[numbers[present]]
+            return present
+        present = np.zeros(len(numbers), np.bool_)
         if self._file is None:
-            return found
+            return present
         try:
             sums = self._checksums()
-            for row, index in enumerate(wanted.tolist()):
+            for row, index in enumerate(numbers.tolist()):
                 if index < self._capacity and sums[index]:
                     view = out[row].reshape(-1).data
                     self._file.seek(self._offset + index * self._item)
                     whole = self._file.readinto(view) == self._item
-                    found[row] = whole and _checksum(view) == sums[index]
+                    present[row] = whole and _checksum(view) == sums[index]
         except OSError:
             self._file = None
-        return found
+        return present
 
     def _write(self, indices: NDArray[np.int64], canvases: Canvases) -> None:
         """Keep freshly drawn canvases, but none of a broken picture."""

@@ -245,9 +245,9 @@ def _scenes(
     chance = _uniform(split, seed, numbers)
     rows = chance.tolist()
     scenes = [_scene(split, int(i), row) for i, row in zip(numbers, rows, strict=True)]
-    placed = [found for found, _ in scenes]
+    placed = [scene for scene, _ in scenes]
     labels = np.array([label for _, label in scenes], np.int64)
-    captions = [_caption(found, row) for found, row in zip(placed, rows, strict=True)]
+    captions = [_caption(scene, row) for scene, row in zip(placed, rows, strict=True)]
     return placed, labels, captions, chance
 
 
@@ -323,12 +323,12 @@ def _draw(
         if not rows:
             break
         drawn = np.stack([_transform(scenes[i][layer], size) for i in rows]).astype(np.float32)
-        kept = 1.0 - drawn[..., 3:] * np.float32(1 / 255)
+        uncovered = 1.0 - drawn[..., 3:] * np.float32(1 / 255)
         if len(rows) == len(scenes):
-            canvas *= kept
+            canvas *= uncovered
             canvas += drawn[..., :3]
         else:
-            canvas[rows] = canvas[rows] * kept + drawn[..., :3]
+            canvas[rows] = canvas[rows] * uncovered + drawn[..., :3]
     canvas *= (0.75 + 0.45 * chance[:, 26]).astype(np.float32)[:, None, None, None]
     blurred = np.flatnonzero(chance[:, 27] < 0.15)
     if blurred.size:

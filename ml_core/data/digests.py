@@ -41,10 +41,10 @@ def known_digests(paths: Sequence[Path]) -> dict[int, bytes]:
     OSError
         If one vanished.
     """
-    found: dict[int, bytes] = {}
+    digests: dict[int, bytes] = {}
     with _index() as index, contextlib.suppress(sqlite3.Error):
         if index is None:
-            return found
+            return digests
         for start in range(0, len(paths), _ASKED):
             names = [_name(path) for path in paths[start : start + _ASKED]]
             marks = ",".join("?" * len(names))
@@ -53,12 +53,12 @@ def known_digests(paths: Sequence[Path]) -> dict[int, bytes]:
                 f"length(sha256) = 32 AND path IN ({marks})",
                 names,
             )
-            kept = {name: (seen, digest) for name, seen, digest in rows}
+            known = {name: (seen, digest) for name, seen, digest in rows}
             for number, name in enumerate(names, start=start):
-                seen, digest = kept.get(name, (b"", b""))
+                seen, digest = known.get(name, (b"", b""))
                 if seen and seen == file_facts(paths[number].stat()):
-                    found[number] = digest
-    return found
+                    digests[number] = digest
+    return digests
 
 
 class Learner:

@@ -52,7 +52,7 @@ def augment(caption: str, rng: random.Random, *, alpha: float = ALPHA) -> str:
     Parameters
     ----------
     caption
-        Any text. One without Latin letters is returned as it is.
+        Any text. One without Latin letters is returned unchanged.
     rng
         Source of every choice.
     alpha
@@ -137,8 +137,8 @@ def swap_words(words: list[str], count: int, rng: random.Random) -> list[str]:
 
 def delete_words(words: list[str], alpha: float, rng: random.Random) -> list[str]:
     """Delete each word with probability `alpha`, but leave a random one if all would go (RD)."""
-    kept = [word for word in words if rng.random() >= alpha]
-    return kept or [_choice(words, rng)]
+    remaining = [word for word in words if rng.random() >= alpha]
+    return remaining or [_choice(words, rng)]
 
 
 @lru_cache(maxsize=100_000)
@@ -157,8 +157,8 @@ def synonyms(word: str) -> tuple[str, ...]:
         ),
         [],
     )
-    found = dict.fromkeys(other for synset in synsets for other in synset.split(" "))
-    spoken = (other.replace("_", " ").replace("-", " ") for other in found)
+    others = dict.fromkeys(other for synset in synsets for other in synset.split(" "))
+    spoken = (other.replace("_", " ").replace("-", " ") for other in others)
     return tuple(dict.fromkeys(other for other in spoken if other != word))
 
 

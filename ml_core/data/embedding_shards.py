@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.captioned.source import MAX_CAPTION
 from ml_core.data.known_files import KnownFiles, stays_inside
 from ml_core.data.order import WINDOW, runs
 from ml_core.data.pictures import printable, summary
-from ml_core.data.sets.row_groups import RowGroups
+from ml_core.data.readers.row_groups import RowGroups
+from ml_core.data.readers.samples import MAX_CAPTION
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.arrays import NPY_HEAD, NpyHeader, npy_header
 from ml_core.reading.errors import InputError, plain
@@ -124,7 +124,7 @@ class EmbeddingShards:
 
     def _rows(self, indices: Indices, *, texts: bool) -> Rows:
         """Rows of one side, from as many files as they lie in."""
-        found = np.empty((len(indices), self.width), np.float32)
+        out = np.empty((len(indices), self.width), np.float32)
         owners = np.searchsorted(self._ends, indices, side="right")
         for at in np.unique(owners).tolist():
             here = np.flatnonzero(owners == at)
@@ -132,10 +132,10 @@ class EmbeddingShards:
             rows = indices[here] - (int(self._ends[at - 1]) if at else 0)
             values = self._mapped(shard.texts if texts else shard.images, shard.rows)
             if len(rows) and rows[-1] - rows[0] == len(rows) - 1:  # a slice copies in one go
-                found[here] = values[rows[0] : rows[-1] + 1]
+                out[here] = values[rows[0] : rows[-1] + 1]
             else:
-                found[here] = values[rows]
-        return found
+                out[here] = values[rows]
+        return out
 
     def _mapped(self, path: Path, rows: int) -> NDArray[Any]:
         """The array in a file, [rows, D]."""
@@ -147,7 +147,7 @@ class EmbeddingShards:
         return self._open[path]
 
     def _table(self, shard: _Shard) -> RowGroups | None:
-        """The metadata beside a shard, None if there is none."""
+        """The metadata beside a shard, or None."""
         path = shard.metadata
         if path is None:
             return None
@@ -220,7 +220,7 @@ def open_embeddings(folder: Path, watch: Watch = unwatched) -> EmbeddingShards:
 def _numbered(folder: Path, kind: str, ending: str) -> dict[int, Path]:
     """The files of a kind by their number."""
     pattern = re.compile(rf"{kind}_([0-9]{{1,12}}){re.escape(ending)}")
-    found: dict[int, Path] = {}
+    paths: dict[int, Path] = {}
     inside = folder / kind
     for path in sorted(inside.iterdir()) if inside.is_dir() else ():
         named = pattern.fullmatch(path.name)
@@ -232,13 +232,13 @@ def _numbered(folder: Path, kind: str, ending: str) -> dict[int, Path]:
                 "put the file itself there.",
                 "unsupported",
             )
-        if int(named[1]) in found:
+        if int(named[1]) in paths:
             raise InputError(
-                f"{found[int(named[1])].name} and {path.name} have the same number; keep one.",
+                f"{paths[int(named[1])].name} and {path.name} have the same number; keep one.",
                 "damaged",
             )
-        found[int(named[1])] = path
-    return found
+        paths[int(named[1])] = path
+    return paths
 
 
 def _header(path: Path) -> NpyHeader:
@@ -292,7 +292,7 @@ def _with_metadata(shards: Sequence[_Shard], notes: list[str]) -> Iterator[_Shar
 
 
 def _text(table: RowGroups, row: int, column: str) -> str:
-    """A field as a text; empty if it is none."""
+    """A field as a text; empty if it is no text."""
     try:
         value = table.value(row, column)
     except InputError:

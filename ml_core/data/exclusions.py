@@ -98,7 +98,7 @@ def identity_of(picture: bytes, captions: Sequence[str]) -> str:
     Parameters
     ----------
     picture
-        The bytes that decide the picture: its file or member as it is stored.
+        The bytes that decide the picture: its file or member as stored.
     captions
         All captions of the picture, in order.
 
@@ -155,14 +155,14 @@ def excluded_numbers(
     int
         Distinct pairs of the list that were found.
     """
-    wanted = {one.identity for one in listed.pairs}
-    captions = {one.captions for one in listed.pairs}
-    named = {one.size for one in listed.pairs}
+    identities = {pair.identity for pair in listed.pairs}
+    captions = {pair.captions for pair in listed.pairs}
+    named = {pair.size for pair in listed.pairs}
     own = whole.sizes()
     numbers = np.arange(len(whole), dtype=np.int64)
     if own is not None and None not in named:
         numbers = np.flatnonzero(np.isin(own, np.array([*named], np.int64)))
-    found: set[str] = set()
+    present: set[str] = set()
     out: list[int] = []
     for start in range(0, len(numbers), _AT_ONCE):
         part = numbers[start : start + _AT_ONCE]
@@ -172,10 +172,10 @@ def excluded_numbers(
                 continue
             with suppress(InputError):
                 identity = identity_of(whole.raw(number), texts)
-                if identity in wanted:
-                    found.add(identity)
+                if identity in identities:
+                    present.add(identity)
                     out.append(number)
-    return np.array(out, np.int64), len(found)
+    return np.array(out, np.int64), len(present)
 
 
 def write_exclusions(
@@ -200,24 +200,24 @@ def write_exclusions(
     InputError
         If a picture cannot be read, or the file cannot be written.
     """
-    found = {one.identity: one for one in (earlier.pairs if earlier else ())}
+    listed = {pair.identity: pair for pair in (earlier.pairs if earlier else ())}
     for index, reason in reasons.items():
-        one = pairs.excluded(index, reason)
-        found[one.identity] = one
-    if len(found) > MAX_PAIRS:
+        pair = pairs.excluded(index, reason)
+        listed[pair.identity] = pair
+    if len(listed) > MAX_PAIRS:
         raise _too_many(plain(path.name))
-    made = Exclusions(
-        set_name=printable(pairs.name)[:_LONGEST_NAME], set_key=pairs.key, pairs=(*found.values(),)
+    exclusions = Exclusions(
+        set_name=printable(pairs.name)[:_LONGEST_NAME], set_key=pairs.key, pairs=(*listed.values(),)
     )
     try:
-        replace_files({path: made.model_dump_json(indent=1).encode()})
+        replace_files({path: exclusions.model_dump_json(indent=1).encode()})
     except OSError as error:
         raise InputError(
             f"The exclusions could not be written to {path.name}: {error.strerror}; choose another "
             "place.",
             "usage",
         ) from error
-    return made
+    return exclusions
 
 
 def read_exclusions(path: Path) -> Exclusions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,38 +12,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.detect import find_set
 from ml_core.data.digests import Learner, hash_file, known_digests
 from ml_core.data.labels import LabelSet, fill, load_label_set, map_labels
-from ml_core.data.order import WINDOW, kept_blocks
+from ml_core.data.order import kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
     DEMO_SIZES,
     DemoPictures,
-    FilePictures,
-    FolderFiles,
     Pictures,
-    SourcePictures,
+    ReaderPictures,
     key_of,
-    list_folder,
     printable,
     summary,
 )
-from ml_core.data.sets.detect import find_set
+from ml_core.data.readers.folders import list_folder
+from ml_core.data.readers.samples import Samples
+from ml_core.data.readers.tables import open_labelled
 from ml_core.data.specs import ImageSpec, part_of, shots_of, stratified_sample
-from ml_core.data.table_files import (
-    LABEL_COLUMNS,
-    TableFiles,
-    find_column,
-    read_files,
-    require_column,
-    table_path,
-)
+from ml_core.data.table_files import table_path
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.exports import to_csv
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.resize import Canvases
-from ml_core.reading.tables import read_columns
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,27 +52,6 @@ class ImageSet(PictureSet):
 
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Pictures with the text of their labels (None: unlabelled), before labels are mapped.
-
-    ``take`` makes the pictures of some numbers. ``class_names`` are the set's own and ``numbers``
-    int64 [n] the places of the labels in them; empty and None where the set has no order of its
-    own. ``blocks`` and ``window`` as `PictureSet` has them.
-    """
-
-    name: str
-    n: int
-    take: Callable[[NDArray[np.int64]], Pictures]
-    texts: tuple[str, ...] | None
-    notes: tuple[str, ...]
-    left_out: int
-    class_names: tuple[str, ...] = ()
-    numbers: NDArray[np.int64] | None = None
-    blocks: NDArray[np.int64] | None = None
-    window: int = WINDOW
 
 
 def open_images(
@@ -108,23 +79,32 @@ def open_images(
     """
     if spec.kind == "demo":
         return _demo(spec, label_set or load_label_set("demo"))
-    path = Path(spec.path or "")
+    path, in_set = Path(spec.path or ""), False
     if spec.kind == "csv" or (path / "labels.csv").is_file():
-        found = _from_table(table_path(path), spec, watch)
+        table = table_path(path)
+        samples = open_labelled(table, spec.image_column, spec.label_column, watch)
+    elif published := _published(path, spec, watch):
+        samples, in_set = published, True
     else:
-        found = _from_set(path, spec, watch) or _from_folder(path, watch)
-    if spec.class_map and found.texts is not None:
-        texts = tuple(spec.class_map.get(text, text) for text in found.texts)
-        found = replace(found, texts=texts)
-    labels, class_names, keep, notes = _map(found, label_set)
+        samples = list_folder(path, watch)
+    texts = samples.label_texts()
+    if texts is not None:
+        texts = tuple(spec.class_map.get(text, text) for text in texts)
+    labels, class_names, keep, notes = _map(samples, texts, label_set)
     part = keep[part_of(labels[keep], spec.part, spec.seed)]
     chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
     chosen = chosen[shots_of(labels[chosen], spec.shots, spec.shots_seed)]
-    pictures = found.take(chosen)
-    left_out = found.left_out + len(labels) - len(keep)
-    notes = found.notes + notes + (label_set.notes if label_set is not None else ())
-    made = _finish(found.name, pictures, labels[chosen], class_names, notes, left_out, watch)
-    return replace(made, blocks=kept_blocks(found.blocks, chosen), window=found.window)
+    reader = samples.reader
+    # A published set is known by all its files, other pictures by their own.
+    pictures = (
+        ReaderPictures(reader, chosen)
+        if in_set
+        else ReaderPictures(reader.chosen(chosen) or reader)
+    )
+    left_out = samples.left_out + len(labels) - len(keep)
+    notes = samples.notes + notes + (label_set.notes if label_set is not None else ())
+    images = _finish(samples.name, pictures, labels[chosen], class_names, notes, left_out, watch)
+    return replace(images, blocks=kept_blocks(reader.blocks, chosen), window=reader.window)
 
 
 def _finish(
@@ -181,102 +161,54 @@ def _demo(spec: ImageSpec, label_set: LabelSet) -> ImageSet:
     return _finish(title, pictures, labels[keep], label_set.class_names, notes, left_out)
 
 
-def _from_table(path: Path, spec: ImageSpec, watch: Watch) -> _Found:
-    """Pictures of a CSV or TSV."""
-    columns = read_columns(path)
-    image_column = require_column(path, columns, spec.image_column, "image")
-    if spec.label_column is None:
-        label_column = find_column(columns, None, LABEL_COLUMNS)
-    else:
-        label_column = require_column(path, columns, spec.label_column, "label")
-    files = read_files(path, image_column, label_column, watch)
-    texts = files.texts if label_column is not None else None
-    return _Found(path.name, len(files.paths), _taker(files), texts, files.problems, files.left_out)
-
-
-def _from_folder(folder: Path, watch: Watch) -> _Found:
-    """Pictures of a folder per class, or of one unlabelled folder."""
-    files = list_folder(folder, watch)
-    return _Found(
-        folder.name, len(files.paths), _taker(files), files.texts, files.problems, files.left_out
-    )
-
-
-def _from_set(path: Path, spec: ImageSpec, watch: Watch) -> _Found | None:
-    """Pictures of a published set; None if it is none."""
-    found = find_set(path, train=spec.split == "train", watch=watch)
-    if found is None:
-        if spec.kind == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
-            raise InputError(
-                f"{path.name} is a single picture: give its folder, {path.resolve().parent.name}.",
-                "usage",
-            )
-        if spec.kind == "file":
-            raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
-        return None
-    if not found.n:
-        raise InputError(f"{found.name} holds no picture.", "usage")
-    source, labels = found.source, found.labels
-    return _Found(
-        found.name,
-        found.n,
-        lambda chosen: SourcePictures(source, chosen),
-        None if labels is None else tuple(found.class_names[i] for i in labels.tolist()),
-        found.notes,
-        found.left_out,
-        found.class_names,
-        labels,
-        getattr(source, "blocks", None),  # of files and records there is none
-        getattr(source, "window", WINDOW),
-    )
-
-
-def _taker(files: FolderFiles | TableFiles) -> Callable[[NDArray[np.int64]], Pictures]:
-    """Makes pictures of chosen files."""
-
-    def take(chosen: NDArray[np.int64]) -> Pictures:
-        if len(chosen) == len(files.paths):
-            return FilePictures(files.paths, files.names)
-        if isinstance(files, TableFiles):
-            return FilePictures(files.paths.take(chosen), files.names.take(chosen))
-        numbers = chosen.tolist()
-        return FilePictures([files.paths[i] for i in numbers], [files.names[i] for i in numbers])
-
-    return take
+def _published(path: Path, spec: ImageSpec, watch: Watch) -> Samples | None:
+    """A published set; None if the path is not one."""
+    samples = find_set(path, train=spec.split == "train", watch=watch)
+    if samples is not None and not samples.n:
+        raise InputError(f"{samples.name} holds no picture.", "usage")
+    if samples is not None or spec.kind != "file":
+        return samples
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(
+            f"{path.name} is a single picture: give its folder, {path.resolve().parent.name}.",
+            "usage",
+        )
+    raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
 
 
 def _map(
-    found: _Found, label_set: LabelSet | None
+    samples: Samples, texts: Sequence[str] | None, label_set: LabelSet | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
     """Labels [N], class names, numbers of the pictures to keep, notes."""
-    everything = np.arange(found.n)
-    if found.texts is None:
+    everything = np.arange(samples.n)
+    if texts is None:
         class_names = label_set.class_names if label_set else ()
         return np.full(len(everything), -1, np.int64), class_names, everything, ()
     if label_set is None:
-        if found.numbers is not None:
-            return found.numbers, found.class_names, everything, ()
-        distinct = set(found.texts)
+        if samples.labels is not None:
+            return samples.labels, samples.class_names, everything, ()
+        distinct = set(texts)
         numeric = all(text.isdecimal() for text in distinct)
         class_names = tuple(sorted(distinct, key=int) if numeric else sorted(distinct))
         places = {text: index for index, text in enumerate(class_names)}
-        return np.array([places[text] for text in found.texts]), class_names, everything, ()
-    mapping = map_labels(found.texts, label_set)
-    if found.numbers is not None and len(found.class_names) == len(label_set.class_names):
-        known = (mapping.labels >= 0) & ~np.isin(found.texts, mapping.ambiguous)
-        if (mapping.labels[known] == found.numbers[known]).all():
+        return np.array([places[text] for text in texts]), class_names, everything, ()
+    mapping = map_labels(texts, label_set)
+    numbered = _numbered(samples.name, set(texts), label_set)
+    if samples.labels is not None and len(samples.class_names) == len(label_set.class_names):
+        known = (mapping.labels >= 0) & ~np.isin(texts, mapping.ambiguous)
+        if (mapping.labels[known] == samples.labels[known]).all():
             note = (
-                f"The label set {label_set.name} has as many classes as {found.name} and some have "
-                "other names: the labels are taken by their numbers"
+                f"The label set {label_set.name} has as many classes as {samples.name} and some "
+                "have other names: the labels are taken by their numbers"
             )
-            said = (note,) if mapping.unmatched else _numbered(found, label_set)
-            return found.numbers, label_set.class_names, everything, said
+            by_number = (note,) if mapping.unmatched else numbered
+            return samples.labels, label_set.class_names, everything, by_number
     keep = np.flatnonzero(mapping.labels >= 0)
     if not len(keep):
-        raise _none_match(found.name, mapping.unmatched, label_set)
-    notes = list(_numbered(found, label_set))
+        raise _none_match(samples.name, mapping.unmatched, label_set)
+    notes = list(numbered)
     if mapping.unmatched:
-        notes.append(_unmatched(mapping.unmatched, Counter(found.texts), label_set))
+        notes.append(_unmatched(mapping.unmatched, Counter(texts), label_set))
     if mapping.ambiguous:
         notes.append(
             f"The label set {label_set.name} has two classes of the name "
@@ -285,15 +217,14 @@ def _map(
     return mapping.labels, label_set.class_names, keep, tuple(notes)
 
 
-def _numbered(found: _Found, label_set: LabelSet) -> tuple[str, ...]:
+def _numbered(name: str, texts: set[str], label_set: LabelSet) -> tuple[str, ...]:
     """Note that labels without names are taken as positions: another order would be wrong."""
-    texts = set(found.texts or ())
-    named = any(name.isdecimal() for name in (*label_set.class_names, *label_set.ids))
+    named = any(text.isdecimal() for text in (*label_set.class_names, *label_set.ids))
     if named or not texts or not all(text.isdecimal() for text in texts):
         return ()
     low, *_, high = sorted([*texts, *texts], key=lambda text: (len(text), text))
     return (
-        f"The labels of {found.name} are numbers, {low[:20]} to {high[:20]}: they are taken as "
+        f"The labels of {name} are numbers, {low[:20]} to {high[:20]}: they are taken as "
         f"positions from 0 on in the label set {label_set.name}, which has "
         f"{len(label_set.class_names)} classes",
     )
@@ -337,8 +268,8 @@ class PromptPairs:
     @property
     def broken(self) -> Mapping[int, str]:
         """Undecodable pictures found so far."""
-        found = self._images.broken
-        return {self._places[i]: said for i, said in found.items() if i in self._places}
+        broken = self._images.broken
+        return {self._places[i]: reason for i, reason in broken.items() if i in self._places}
 
     def captions(self, indices: Indices, epoch: int = 0) -> list[str]:
         """A prompt for each of some pictures; neighbours have different templates."""
@@ -382,7 +313,7 @@ def what_is_hashed(images: ImageSet) -> str:
     """What the SHA-256 of a picture is taken of, in a few words."""
     if isinstance(images.pictures, DemoPictures):
         return "the split, seed and number that the program composes it from"
-    if isinstance(images.pictures, FilePictures):
+    if isinstance(images.pictures, ReaderPictures) and images.pictures.whole:
         return "its file"
     return "its bytes in the set's files"
 
@@ -391,8 +322,8 @@ def _rows(images: ImageSet, watch: Watch) -> Iterator[tuple[object, ...]]:
     yield COLUMNS
     seen: set[str] = set()
     digests = _digests(images.pictures)
-    told = watched(digests, watch, "Listing pictures", len(images))
-    for index, (digest, size) in enumerate(told):
+    places = watched(digests, watch, "Listing pictures", len(images))
+    for index, (digest, size) in enumerate(places):
         name = printable(images.pictures.name(index))
         if name in seen:  # a packed set may call two alike
             name = f"{name} [{index}]"
@@ -402,8 +333,8 @@ def _rows(images: ImageSet, watch: Watch) -> Iterator[tuple[object, ...]]:
 
 def _digests(pictures: Pictures) -> Iterator[tuple[str, int]]:
     """SHA-256 in hex and bytes of each picture."""
-    if isinstance(pictures, FilePictures):
-        yield from _file_digests(pictures)
+    if isinstance(pictures, ReaderPictures) and pictures.whole:
+        yield from _file_digests(pictures.reader.files)
         return
     for index in range(len(pictures)):
         raw = b""
@@ -412,8 +343,8 @@ def _digests(pictures: Pictures) -> Iterator[tuple[str, int]]:
         yield (hashlib.sha256(raw).hexdigest(), len(raw)) if raw else ("", 0)
 
 
-def _file_digests(pictures: FilePictures) -> Iterator[tuple[str, int]]:
-    learner, paths = Learner(), pictures.paths
+def _file_digests(paths: Sequence[Path]) -> Iterator[tuple[str, int]]:
+    learner = Learner()
     for start in range(0, len(paths), _BLOCK):
         block = [paths[i] for i in range(start, min(start + _BLOCK, len(paths)))]
         known: dict[int, bytes] = {}

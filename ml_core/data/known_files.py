@@ -44,11 +44,7 @@ class KnownFiles:
         self._waiting: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "paths": self.paths,
-            "known_by": self.known_by,
-            "lasting_key": self.lasting_key,
-        }
+        return {"paths": self.paths, "known_by": self.known_by, "lasting_key": self.lasting_key}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process nothing is hashed for later sessions: the first one does that."""
@@ -57,7 +53,7 @@ class KnownFiles:
         self._learner, self._waiting = None, set()
 
     def key(self, watch: Watch = unwatched) -> str:
-        """Hash of all; ``watch`` is told bytes, and may end it.
+        """Hash of all; ``watch`` counts bytes, and may end it.
 
         Raises
         ------
@@ -149,7 +145,7 @@ def stays_inside(folder: Path, path: Path) -> bool:
     for below in (root, *root.parents):
         if below.parent.name == "snapshots":
             allowed.append(below.parent.parent / "blobs")
-    return any(real.is_relative_to(one) for one in allowed)
+    return any(real.is_relative_to(folder_allowed) for folder_allowed in allowed)
 
 
 def own_file(folder: Path, name: str) -> Path:

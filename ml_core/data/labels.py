@@ -168,14 +168,14 @@ def map_labels(names: Sequence[str], label_set: LabelSet) -> LabelMapping:
     if not any(name.isdecimal() for name in label_set.class_names):
         numbers = {str(index): index for index in range(len(label_set.class_names))}
     twice = {normalise_name(name) for name in duplicates(label_set)}
-    found = {  # a number as it stands: normalised, -1 would be 1
+    numbers_by_name = {  # a number as it stands: normalised, -1 would be 1
         name: places.get(normalise_name(name), numbers.get(name.strip(), -1))
         for name in dict.fromkeys(names)
     }
     return LabelMapping(
-        labels=np.fromiter((found[name] for name in names), np.int64, len(names)),
-        unmatched=tuple(name for name, index in found.items() if index < 0),
-        ambiguous=tuple(name for name in found if normalise_name(name) in twice),
+        labels=np.fromiter((numbers_by_name[name] for name in names), np.int64, len(names)),
+        unmatched=tuple(name for name, index in numbers_by_name.items() if index < 0),
+        ambiguous=tuple(name for name in numbers_by_name if normalise_name(name) in twice),
     )
 
 

@@ -21,11 +21,7 @@ _STREAM = 1
 
 
 def epoch_order(
-    seed: int,
-    epoch: int,
-    count: int,
-    blocks: NDArray[np.int64] | None = None,
-    window: int = WINDOW,
+    seed: int, epoch: int, count: int, blocks: NDArray[np.int64] | None = None, window: int = WINDOW
 ) -> NDArray[np.int64]:
     """All examples of an epoch.
 
@@ -125,6 +121,6 @@ def _generator(*numbers: int) -> np.random.Generator:
 @lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """One permutation of everything, kept, since each step takes a slice of it."""
-    made: NDArray[np.int64] = _generator(seed, epoch).permutation(count).astype(np.int64)
-    made.flags.writeable = False
-    return made
+    order: NDArray[np.int64] = _generator(seed, epoch).permutation(count).astype(np.int64)
+    order.flags.writeable = False
+    return order

@@ -10,12 +10,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.captioned.coco import open_coco
-from ml_core.data.captioned.folder import open_folder
-from ml_core.data.captioned.one_sided import open_captions, open_pictures
-from ml_core.data.captioned.parquet import open_parquet
-from ml_core.data.captioned.shards import open_shards
-from ml_core.data.captioned.source import CaptionedSource, FilePairs, FoundPairs, checked
 from ml_core.data.exclusions import Excluded, excluded, excluded_numbers, read_exclusions
 from ml_core.data.order import WINDOW, epoch_order, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
@@ -23,36 +17,22 @@ from ml_core.data.pictures import (
     DEMO_SIZES,
     DemoPictures,
     Pictures,
-    SourcePictures,
+    ReaderPictures,
     key_of,
     summary,
 )
+from ml_core.data.readers.coco import open_coco
+from ml_core.data.readers.folders import open_folder, open_pictures
+from ml_core.data.readers.parquet import open_parquet
+from ml_core.data.readers.samples import Samples
+from ml_core.data.readers.shards import open_shards
+from ml_core.data.readers.tables import open_captions, open_table
 from ml_core.data.specs import PairSpec, stratified_order
-from ml_core.data.table_files import PackedTexts, read_files, require_column, table_path
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import read_columns
 
 
-def open_table(path: Path, image_column: str, caption_column: str, watch: Watch) -> FoundPairs:
-    """Open a table; pictures are looked for in its own folder.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, lacks a column, or names no picture that is there.
-    """
-    path = table_path(path)
-    columns = read_columns(path)
-    images = require_column(path, columns, image_column, "image")
-    captions = require_column(path, columns, caption_column, "caption")
-    texts = PackedTexts()
-    files = read_files(path, images, captions, watch, lambda text: texts.append(checked(text)))
-    source = FilePairs(files.paths, files.names, texts)
-    return FoundPairs(path.name, source, files.problems, files.left_out)
-
-
-def open_source(spec: PairSpec, watch: Watch = unwatched) -> FoundPairs:
+def open_source(spec: PairSpec, watch: Watch = unwatched) -> Samples:
     """Open the pairs of a spec, which is not of the demo; errors as the kind's reader."""
     text = spec.path or ""
     path = Path(text)
@@ -83,32 +63,9 @@ class PairPictures(Pictures, Protocol):
         """Hash of the captions where `key` does not cover them."""
 
 
-class CaptionedPictures(SourcePictures):
-    """Pictures of a set with captions that were chosen by their numbers."""
-
-    def __init__(self, source: CaptionedSource, numbers: NDArray[np.int64]) -> None:
-        super().__init__(source, numbers)
-        self._captioned = source
-
-    def texts(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
-        """All captions of each picture."""
-        found: list[tuple[str, ...]] = []
-        for index in indices.tolist():
-            try:
-                found.append(self._captioned.captions(int(self.numbers[index])))
-            except InputError as error:
-                self.broken[index] = error.sentence.rstrip(".")
-                found.append(())
-        return found
-
-    def texts_key(self) -> str:
-        """Hash of the captions that do not stand in the pictures' files."""
-        return self._captioned.captions_key()
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairSet(PictureSet):
-    """Pictures with captions; of several captions each epoch takes another one.
+    """Pictures with captions; of several captions each epoch takes the next.
 
     A damaged caption can only be found when it is read: `captions` gives an empty text for it and
     notes it in `broken`, as `canvas` does for a picture.
@@ -172,31 +129,29 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
     if spec.kind == "demo":
         size = spec.n or DEMO_SIZES[spec.split]
         title = f"Demo, {spec.split} split"
-        whole = DemoPictures(spec.split, np.arange(size, dtype=np.int64), spec.seed)
-        chosen, notes, left_out = _kept(spec, whole, title, None, watch)
+        everything = DemoPictures(spec.split, np.arange(size, dtype=np.int64), spec.seed)
+        chosen, notes, left_out = _chosen(spec, everything, title, None, watch)
         pictures = DemoPictures(spec.split, chosen, spec.seed)
         return _pair_set(title, pictures, notes, left_out, spec.seed, watch)
-    found = open_source(spec, watch)
-    everything = np.arange(len(found.source), dtype=np.int64)
-    own = CaptionedPictures(found.source, everything)
-    together = found.source.blocks if found.source.whole_blocks else None
-    chosen, notes, left_out = _kept(spec, own, found.name, together, watch)
-    source, notes, left_out = found.source, found.notes + notes, found.left_out + left_out
-    smaller = source.chosen(chosen)
+    samples = open_source(spec, watch)
+    reader = samples.reader
+    together = reader.blocks if reader.whole_blocks else None
+    whole = ReaderPictures(reader)
+    chosen, notes, left_out = _chosen(spec, whole, samples.name, together, watch)
+    notes, left_out = samples.notes + notes, samples.left_out + left_out
+    smaller = reader.chosen(chosen)
     if smaller is not None:
-        pictures = CaptionedPictures(smaller, np.arange(len(chosen), dtype=np.int64))
+        pictures = ReaderPictures(smaller, np.arange(len(chosen), dtype=np.int64))
     else:
-        pictures = CaptionedPictures(source, chosen)
-    blocks = kept_blocks(source.blocks, chosen)
-    return _pair_set(found.name, pictures, notes, left_out, spec.seed, watch, blocks, source.window)
+        pictures = ReaderPictures(reader, chosen)
+    blocks = kept_blocks(reader.blocks, chosen)
+    return _pair_set(
+        samples.name, pictures, notes, left_out, spec.seed, watch, blocks, reader.window
+    )
 
 
-def _kept(
-    spec: PairSpec,
-    whole: PairPictures,
-    name: str,
-    together: NDArray[np.int64] | None,
-    watch: Watch,
+def _chosen(
+    spec: PairSpec, whole: PairPictures, name: str, together: NDArray[np.int64] | None, watch: Watch
 ) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
     """Ascending numbers of the pairs to use, notes, and how many were excluded.
 
@@ -210,13 +165,15 @@ def _kept(
     if spec.exclude is not None:
         path = Path(spec.exclude)
         listed = read_exclusions(path)
-        out, found = excluded_numbers(whole, listed, watch)
-        wanted = len({one.identity for one in listed.pairs})
+        out, present = excluded_numbers(whole, listed, watch)
+        distinct = len({pair.identity for pair in listed.pairs})
         if len(out):
             names = [whole.name(number) for number in out[:20].tolist()]
             notes += (summary(f"Left out, excluded by {path.name}", names, total=len(out)),)
-        if found < wanted:
-            notes += (f"Of the {wanted} pairs in {path.name} {wanted - found} are not in {name}",)
+        if present < distinct:
+            notes += (
+                f"Of the {distinct} pairs in {path.name} {distinct - present} are not in {name}",
+            )
         if len(out) == count:
             raise InputError(
                 f"{path.name} excludes all {count} pairs of {name}; choose other pairs.", "usage"
@@ -227,8 +184,8 @@ def _kept(
         else:
             order = epoch_order(spec.seed, 0, count, together, window=1)
             notes += (f"The {spec.n} pairs are whole row groups of {name}, drawn at random",)
-        kept = order[~np.isin(order, out)][: spec.n]
-        return np.sort(kept), notes, len(out)
+        numbers = order[~np.isin(order, out)][: spec.n]
+        return np.sort(numbers), notes, len(out)
     return np.delete(np.arange(count, dtype=np.int64), out), notes, len(out)
 
 

@@ -112,7 +112,7 @@ class PictureSet:
         return self.pictures.draw(numbers, size, self.fit, draft=self.draft)
 
     def picture(self, index: int) -> Image.Image:
-        """One picture as it is in its file, RGB or RGBA.
+        """One picture as its file has it, RGB or RGBA.
 
         Raises
         ------
@@ -181,11 +181,13 @@ def shared_by_each(
     """`shared_numbers` of several sets with one that is large, which is read once."""
     known = [part.pictures.sizes() for part in parts]
     sizes = [own for own in known if own is not None]
-    wanted = np.concatenate(sizes) if len(sizes) == len(known) else None
-    seen = {one for _, one in _digests(second.pictures, wanted, watch)}
+    sizes_seen = np.concatenate(sizes) if len(sizes) == len(known) else None
+    seen = {digest for _, digest in _digests(second.pictures, sizes_seen, watch)}
     others = second.pictures.sizes()
     return [
-        np.array([n for n, one in _digests(part.pictures, others, watch) if one in seen], np.int64)
+        np.array(
+            [n for n, digest in _digests(part.pictures, others, watch) if digest in seen], np.int64
+        )
         for part in parts
     ]
 

@@ -1,4 +1,4 @@
-"""Where the pictures of image sets and pair sets come from: files, folders, the demo's composer."""
+"""Pictures by number, drawn on a canvas: those of a reader, and those of the demo's composer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.known_files import KnownFiles
-from ml_core.data.watch import Watch, unwatched, watched
+from ml_core.data.order import WINDOW
+from ml_core.data.watch import Watch, unwatched
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import IMAGE_SUFFIXES, REMARK, picture_bytes, read_image
+from ml_core.reading.images import REMARK, read_image
 from ml_core.reading.resize import Canvases, fit_to_canvas
 
 DEMO_SIZES: Mapping[str, int] = {
@@ -54,7 +54,7 @@ class Pictures(Protocol):
         """Draw pictures, uint8 [n, size, size, 3]; ``draft`` as `DRAFT` says."""
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
-        """One picture as it is, RGB or RGBA; InputError if it is damaged.
+        """One picture in its own size, RGB or RGBA; InputError if it is damaged.
 
         With ``least`` a JPEG may come smaller, with sides of no less than that.
         """
@@ -72,28 +72,54 @@ class Pictures(Protocol):
         """Bytes of each picture as `raw` gives them (-1: unreadable); None if not known cheaply."""
 
 
-class Source(Protocol):
-    """Pictures of a published set by number, see `ml_core.data.sets.found`."""
+class Reader:
+    """Pictures of a set by number, with captions where it has some.
 
-    @property
-    def a_file_each(self) -> bool:
-        """Whether picture n is alone in file n."""
+    Memory holds where they lie, not what they are. A reader gives `__len__`, `name`, and `raw` or
+    `read`.
+    """
 
-    @property
-    def files(self) -> Sequence[Path]:
-        """All files that decide the pictures."""
+    files: Sequence[Path]
+    """All files that decide pictures and captions."""
+    a_file_each: bool = False
+    """Whether picture n is alone in file n."""
+    blocks: NDArray[np.int64] | None = None
+    """Sizes of consecutive runs that are stored together; None if each lies alone."""
+    whole_blocks: bool = False
+    """Whether reading one picture of a block costs as much as reading all of it."""
+    window: int = WINDOW
+    """Pictures that may be asked for in any order at no extra cost, given ``blocks``."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
     def name(self, number: int) -> str:
         """What to call a picture in a sentence."""
-
-    def read(self, number: int, least: int | None = None) -> Image.Image:
-        """Decode a picture; InputError if it is damaged. ``least`` as `Pictures.picture` says."""
+        raise NotImplementedError
 
     def raw(self, number: int) -> bytes:
         """The bytes that decide a picture; InputError if they cannot be read."""
+        raise NotImplementedError
+
+    def read(self, number: int, least: int | None = None) -> Image.Image:
+        """Decode a picture, or raise InputError; ``least`` as `Pictures.picture` says."""
+        return read_image(self.raw(number), name=self.name(number), least=least)
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Bytes of some pictures (-1: unreadable); None if they are not known cheaply."""
+        return None
+
+    def captions(self, number: int) -> tuple[str, ...]:
+        """All captions of a picture; InputError if they are damaged or empty."""
+        return ()
+
+    def captions_key(self) -> str:
+        """Hash of the captions where they do not stand in ``files``."""
+        return ""
+
+    def chosen(self, numbers: NDArray[np.int64]) -> Reader | None:
+        """A reader of only these pictures; None where keeping the others costs nothing."""
+        return None
 
 
 class _Noting(Protocol):
@@ -148,74 +174,22 @@ def file_sizes(paths: Sequence[Path]) -> NDArray[np.int64]:
     return out
 
 
-class FilePictures:
-    """Picture files; a file that cannot be decoded is drawn black and noted in `broken`."""
+class ReaderPictures:
+    """Pictures of a reader: all, or those of some numbers.
 
-    def __init__(self, paths: Sequence[Path], names: Sequence[str]) -> None:
-        self._paths = paths
-        self._files = KnownFiles(self._paths)
-        self._names = names  # as the user knows them: relative path, with the row if any
+    A picture that cannot be decoded is drawn black and noted in `broken`.
+    """
+
+    def __init__(self, reader: Reader, numbers: NDArray[np.int64] | None = None) -> None:
+        self.reader = reader
+        self._files = KnownFiles(reader.files)
+        self.whole = numbers is None
+        self.numbers = np.arange(len(reader)) if numbers is None else numbers
         self.broken: dict[int, str] = {}
         self.odd: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return len(self._paths)
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The files, in order."""
-        return self._paths
-
-    def draw(
-        self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
-    ) -> Canvases:
-        """Decode files, several at a time."""
-        drawn = draw_each(self, indices, size, fit, draft)
-        self._files.save()
-        return drawn
-
-    def picture(self, index: int, least: int | None = None) -> Image.Image:
-        image = read_image(self._paths[index], least=least)
-        self._files.seen(index)
-        return image
-
-    def name(self, index: int) -> str:
-        """Path below the set's folder, or row of its table."""
-        return self._names[index]
-
-    def raw(self, index: int) -> bytes:
-        return picture_bytes(self._paths[index])
-
-    def sizes(self) -> NDArray[np.int64]:
-        return file_sizes(self._paths)
-
-    def key(self, watch: Watch = unwatched) -> str:
-        """Hash of the files, see `KnownFiles`."""
-        return self._files.key(watch)
-
-    @property
-    def lasting_key(self) -> str:
-        """As of `KnownFiles`."""
-        return self._files.lasting_key
-
-    @property
-    def known_by(self) -> str:
-        """What the key was made of."""
-        return self._files.known_by
-
-
-class SourcePictures:
-    """Pictures of a published set that were chosen by their numbers."""
-
-    def __init__(self, source: Source, numbers: NDArray[np.int64]) -> None:
-        self._source = source
-        self._files = KnownFiles(source.files)
-        self._numbers = numbers
-        self.broken: dict[int, str] = {}
-        self.odd: dict[int, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     def draw(
         self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
@@ -226,31 +200,38 @@ class SourcePictures:
         return drawn
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
-        number = int(self._numbers[index])
-        image = self._source.read(number, least)
-        if self._source.a_file_each:
+        number = int(self.numbers[index])
+        image = self.reader.read(number, least)
+        if self.reader.a_file_each:
             self._files.seen(number)
         return image
 
     def name(self, index: int) -> str:
-        """What the set calls it."""
-        return self._source.name(int(self._numbers[index]))
+        return self.reader.name(int(self.numbers[index]))
 
     def raw(self, index: int) -> bytes:
-        """Its bytes in the set's files."""
-        return self._source.raw(int(self._numbers[index]))
+        return self.reader.raw(int(self.numbers[index]))
 
     def sizes(self) -> NDArray[np.int64] | None:
-        """How many bytes each has there."""
-        return self._source.sizes(self._numbers)
+        return self.reader.sizes(self.numbers)
 
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        """Where each stands in the set."""
-        return self._numbers
+    def texts(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
+        """All captions of each picture; none, and a note in `broken`, where they are damaged."""
+        texts: list[tuple[str, ...]] = []
+        for index in indices.tolist():
+            try:
+                texts.append(self.reader.captions(int(self.numbers[index])))
+            except InputError as error:
+                self.broken[index] = error.sentence.rstrip(".")
+                texts.append(())
+        return texts
+
+    def texts_key(self) -> str:
+        """Hash of the captions that do not stand in the pictures' files."""
+        return self.reader.captions_key()
 
     def key(self, watch: Watch = unwatched) -> str:
-        """Hash of the set's files and the numbers."""
+        """Hash of the set's files, see `KnownFiles`, and of the numbers if some were chosen."""
         return self._numbered(self._files.key(watch))
 
     @property
@@ -259,14 +240,11 @@ class SourcePictures:
         return self._numbered(self._files.lasting_key)
 
     def _numbered(self, files_key: str) -> str:
+        if self.whole:
+            return files_key
         total = hashlib.sha256(files_key.encode())
-        total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
+        total.update(np.ascontiguousarray(self.numbers, "<i8").tobytes())
         return total.hexdigest()
-
-    @property
-    def files(self) -> Sequence[Path]:
-        """All files that decide the pictures."""
-        return self._source.files
 
     @property
     def known_by(self) -> str:
@@ -281,11 +259,11 @@ class DemoPictures:
 
     def __init__(self, split: str, numbers: NDArray[np.int64], seed: int) -> None:
         self._split = split
-        self._numbers = numbers
+        self.numbers = numbers
         self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     def draw(
         self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
@@ -308,13 +286,13 @@ class DemoPictures:
         """Class numbers of all pictures, int64 [N], -1 for none."""
         from ml_core.data import demo
 
-        return demo.describe(self._split, self._numbers.tolist(), seed=self._seed)[0]
+        return demo.describe(self._split, self.numbers.tolist(), seed=self._seed)[0]
 
     def texts(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
         """The caption of each picture."""
         from ml_core.data import demo
 
-        numbers = self._numbers[indices].tolist()
+        numbers = self.numbers[indices].tolist()
         return [(text,) for text in demo.describe(self._split, numbers, seed=self._seed)[1]]
 
     def texts_key(self) -> str:
@@ -324,17 +302,17 @@ class DemoPictures:
     def key(self, watch: Watch = unwatched) -> str:
         """Hash of the split, the numbers, the art and the first pictures."""
         total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0{_art()}".encode())
-        total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
+        total.update(np.ascontiguousarray(self.numbers, "<i8").tobytes())
         total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE, CLIP_FIT).tobytes())
         return total.hexdigest()
 
     def name(self, index: int) -> str:
         """Split and number of a composition."""
-        return f"Demo, {self._split} split, {self._numbers[index]}"
+        return f"Demo, {self._split} split, {self.numbers[index]}"
 
     def raw(self, index: int) -> bytes:
         """Split, seed and number, which decide a composition."""
-        return f"demo/{self._split}/{self._seed}/{self._numbers[index]:012d}".encode()
+        return f"demo/{self._split}/{self._seed}/{self.numbers[index]:012d}".encode()
 
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of `raw`: all the same."""
@@ -344,7 +322,7 @@ class DemoPictures:
         """Call the composer; its art is read only when asked for."""
         from ml_core.data import demo
 
-        numbers = self._numbers[indices].tolist()
+        numbers = self.numbers[indices].tolist()
         return demo.compose(self._split, numbers, seed=self._seed, size=DEMO_SIDE).images
 
 
@@ -396,100 +374,3 @@ class SkipCount:
     def notes(self) -> tuple[str, ...]:
         """One sentence, or none."""
         return (summary(self._what, self.first, total=self.count),) if self.count else ()
-
-
-_MAX_FILES = 5_000_000
-
-
-@dataclass(frozen=True)
-class FolderFiles:
-    """Files, their paths below the folder, and the class folder of each (None: unlabelled)."""
-
-    paths: tuple[Path, ...]
-    names: tuple[str, ...]
-    texts: tuple[str, ...] | None
-    problems: tuple[str, ...]
-    left_out: int
-
-
-@dataclass
-class _Walked:
-    """What a walk has come upon, by the reason to leave it out."""
-
-    files: list[tuple[str, str, str]] = field(default_factory=list)  # path, name, class
-    foreign: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-
-
-def list_folder(folder: Path, watch: Watch = unwatched) -> FolderFiles:
-    """List the pictures of a folder, by name, in a fixed order.
-
-    Hidden files are passed over. Files of other kinds, links that lead out of the folder, linked
-    and unreadable folders, and pictures that lie beside class folders are left out and named in
-    ``problems``.
-
-    Raises
-    ------
-    InputError
-        ``usage`` if the folder is missing or holds no picture.
-    """
-    if not folder.is_dir():
-        raise InputError(f"The folder {folder.name} does not exist or is not a folder.", "usage")
-    found = _walk(os.path.realpath(folder), folder.name, watch)
-    if not found.files:
-        raise InputError(
-            f"{folder.name} holds no PNG, JPEG, WebP, GIF or BMP picture; choose another folder.",
-            "usage",
-        )
-    labelled = any(label for _, _, label in found.files)
-    loose = [name for _, name, label in found.files if labelled and not label]
-    kept = [file for file in found.files if file[2] or not labelled]
-    notes = (
-        ("Left out, no picture by its name", found.foreign),
-        ("Left out, a link out of the folder or to a folder", found.links),
-        ("Left out, a folder that cannot be read", found.unreadable),
-        ("Left out, a picture beside the class folders", loose),
-    )
-    return FolderFiles(
-        paths=tuple(Path(path) for path, _, _ in kept),
-        names=tuple(name for _, name, _ in kept),
-        texts=tuple(label for _, _, label in kept) if labelled else None,
-        problems=tuple(summary(what, items) for what, items in notes if items),
-        left_out=len(found.links) + len(found.unreadable) + len(loose),
-    )
-
-
-def _walk(root: str, title: str, watch: Watch) -> _Walked:
-    """Sort everything below the root."""
-    found = _Walked()
-
-    def note(error: OSError) -> None:
-        found.unreadable.append(printable(os.path.relpath(error.filename or root, root)))
-
-    for where, folders, files in os.walk(root, onerror=note):
-        inside = os.path.relpath(where, root)
-        shown = [name for name in folders if not name.startswith(".")]
-        linked = {name for name in shown if os.path.islink(os.path.join(where, name))}
-        found.links += [_below(inside, name) for name in sorted(linked)]
-        folders[:] = sorted(name for name in shown if name not in linked)
-        label = "" if inside == "." else printable(inside.split(os.sep)[0])
-        names = sorted(name for name in files if not name.startswith("."))
-        for name in watched(names, watch, "Listing files"):
-            path = os.path.join(where, name)
-            if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
-                found.foreign.append(_below(inside, name))
-            elif os.path.islink(path) and not os.path.realpath(path).startswith(root + os.sep):
-                found.links.append(_below(inside, name))
-            elif not os.path.isfile(path):
-                found.foreign.append(_below(inside, name))
-            else:
-                found.files.append((path, _below(inside, name), label))
-        if len(found.files) > _MAX_FILES:
-            raise InputError(f"{title} holds over {_MAX_FILES:,} pictures.", "unsupported")
-    return found
-
-
-def _below(inside: str, name: str) -> str:
-    """Path below the root, for messages."""
-    return printable(os.path.normpath(os.path.join(inside, name)))

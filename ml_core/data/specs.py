@@ -66,7 +66,7 @@ class ImageSpec(_OnDisk):
     kind
         ``demo`` (built-in compositions), ``folder`` (a folder per class, a folder of unlabelled
         images, or a published set that is known by its files, see
-        :func:`ml_core.data.sets.detect.find_set`), ``file`` (one WebDataset shard or Parquet file)
+        :func:`ml_core.data.detect.find_set`), ``file`` (one WebDataset shard or Parquet file)
         or ``csv`` (a CSV or TSV with an image column, labels optional).
     path
         The folder, the file or the table; unused for ``demo``.
@@ -129,7 +129,7 @@ class PairSpec(_OnDisk):
         files of their names beside them, a caption a line), ``coco`` (a COCO captions JSON),
         ``shards`` (WebDataset) or ``parquet`` (Hugging Face); where a recipe takes no more,
         ``images`` (a folder of pictures) or ``texts`` (a caption a line, or a table of captions).
-        :func:`ml_core.data.captioned.detect.detect` finds it.
+        :func:`ml_core.data.detect.detect` finds it.
     path
         The table, the folder, the JSON, or the shards: one ``.tar``, a folder of them, or a pattern
         like ``cc3m/{00000..00331}.tar``; a Parquet file or a folder of them. Unused for ``demo``.

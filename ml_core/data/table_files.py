@@ -23,7 +23,7 @@ from ml_core.reading.tables import NOT_UTF8, iter_rows, listed, resolver
 
 
 class PackedTexts(Sequence[str]):
-    """Texts that were appended, by number; any text is kept as it is, also undecodable names."""
+    """Texts that were appended, by number; any comes back unchanged, also undecodable names."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._data = bytearray()
@@ -151,15 +151,15 @@ def row_name(number: int, path: str) -> str:
     return f"row {number} ({path[:80]!r})"
 
 
-def find_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
-    """The wanted column, or the first usual one whatever its case; None if there is none."""
-    if wanted is not None and wanted in columns:
-        return wanted
+def find_column(columns: Sequence[str], preferred: str | None, usual: Sequence[str]) -> str | None:
+    """The wanted column, or the first usual one whatever its case; else None."""
+    if preferred is not None and preferred in columns:
+        return preferred
     by_lower = {column.lower(): column for column in reversed(columns)}
     return next((by_lower[name] for name in usual if name in by_lower), None)
 
 
-def require_column(path: Path, columns: Sequence[str], wanted: str | None, what: str) -> str:
+def require_column(path: Path, columns: Sequence[str], column: str | None, what: str) -> str:
     """Find the image, label or caption column, or say which columns there are.
 
     A column that was named and is not one of the usual names must be there; where a usual name
@@ -171,17 +171,17 @@ def require_column(path: Path, columns: Sequence[str], wanted: str | None, what:
         ``usage``, listing the columns.
     """
     usual = {"image": IMAGE_COLUMNS, "label": LABEL_COLUMNS, "caption": CAPTION_COLUMNS}[what]
-    if wanted is not None and wanted not in columns and wanted != usual[0]:
-        found = None
+    if column is not None and column not in columns and column != usual[0]:
+        match = None
     else:
-        found = find_column(columns, wanted, usual)
-    if found is None:
+        match = find_column(columns, column, usual)
+    if match is None:
         raise InputError(
-            f"{path.name} has no column {wanted or usual[0]!r}; choose the {what} column among "
+            f"{path.name} has no column {column or usual[0]!r}; choose the {what} column among "
             f"{listed(columns)}.",
             "usage",
         )
-    return found
+    return match
 
 
 def read_files(
@@ -300,9 +300,9 @@ class Labels:
         InputError
             ``unsupported`` at the 100001st label, or where all have over 16 million characters.
         """
-        found = self._known.get(text)
-        if found is not None:
-            return found
+        number = self._known.get(text)
+        if number is not None:
+            return number
         self._left -= len(text)
         if len(self._known) == MAX_CLASSES or self._left < 0:
             raise InputError(

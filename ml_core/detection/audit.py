@@ -112,11 +112,7 @@ class _Reference:
 
 
 def score_pairs(
-    pairs: Source,
-    settings: Settings,
-    *,
-    reference: Source | None = None,
-    ranks: Ranks = ALONE,
+    pairs: Source, settings: Settings, *, reference: Source | None = None, ranks: Ranks = ALONE
 ) -> Iterator[Step | Found]:
     """Score every pair with the suspect model's own embeddings.
 
@@ -258,9 +254,9 @@ class _Table:
         if not len(chunk.indices):
             return
         points = points_of(chunk.images, self._settings, self._device)
-        found, same = _score(chunk, points, self._settings.k, self._known, self._forest)
+        scores, same = _score(chunk, points, self._settings.k, self._known, self._forest)
         at = self._place[chunk.indices]
-        for name, row in found.items():
+        for name, row in scores.items():
             self.values[name][at] = row
         self.captions[at] = chunk.captions
         self._read[at] = 1
@@ -334,7 +330,7 @@ def _score(
     own = nearest(points, k, None if known is None else known.points)
     among = density(own) if known is None else known.among
     radius = own.radius
-    found = {
+    scores = {
         "dao": dao(radius, own.places, among),
         "slof": slof(radius, own.places, among),
         "k_distance": radius,
@@ -344,4 +340,4 @@ def _score(
         "clip_score": clip_score(chunk.images, chunk.texts),
     }
     duplicates = int((own.distances[:, 0] == 0).sum())
-    return {name: v.numpy().astype(np.float32) for name, v in found.items()}, duplicates
+    return {name: v.numpy().astype(np.float32) for name, v in scores.items()}, duplicates

@@ -212,9 +212,9 @@ class EncodedPairs:
             if self.cancelled():
                 raise CancelledError
             done += len(chunk)
-            kept = torch.from_numpy(values[read])
-            require_finite(kept)
-            images, texts = kept[:, : model.embed_dim], kept[:, model.embed_dim : -1]
+            readable = torch.from_numpy(values[read])
+            require_finite(readable)
+            images, texts = readable[:, : model.embed_dim], readable[:, model.embed_dim : -1]
             captions = values[read, -1].astype(np.int64)
             yield Embedded(done, Chunk(chunk[read], images, texts, captions, len(chunk)))
 
@@ -243,7 +243,7 @@ def _encode(
     """Image features, unit vector and number of each one's worst caption, float32 [n, 2 D + 1]."""
     with torch.inference_mode():
         images = model.image_features(to_pictures(canvases, model.device)).float()
-    found = torch.cat([images, torch.zeros_like(images), images.new_zeros(len(images), 1)], dim=1)
+    columns = torch.cat([images, torch.zeros_like(images), images.new_zeros(len(images), 1)], dim=1)
     lowest = images.new_full((len(images),), math.inf)
     for number in range(max((len(own) for own in captions), default=0) or 1):
         # A round takes one caption of each picture, so that a batch names no picture twice.
@@ -259,9 +259,9 @@ def _encode(
             lower = (alike < lowest[at]) | (number == 0)
             at, texts, alike = at[lower], texts[lower], alike[lower]
             lowest[at] = alike
-            found[at, images.shape[1] : -1] = texts
-            found[at, -1] = float(number)
-    both: NDArray[np.float32] = found.cpu().numpy()
+            columns[at, images.shape[1] : -1] = texts
+            columns[at, -1] = float(number)
+    both: NDArray[np.float32] = columns.cpu().numpy()
     return both
 
 

@@ -68,13 +68,15 @@ def exclude(
     """
     known = {pair.index: pair for pair in audit.pairs}
     reasons = {index: reason(known[index], score) for index in indices}
-    there = [one for one in (earlier, path) if one is not None and one.exists()]
-    before = _others([read_exclusions(one) for one in there], audit) if there else None
+    there = [file for file in (earlier, path) if file is not None and file.exists()]
+    before = _others([read_exclusions(file) for file in there], audit) if there else None
     return write_exclusions(path, AuditedSet(audit), reasons, earlier=before)
 
 
 def _others(earlier: Sequence[Exclusions], audit: Audit) -> Exclusions:
     """What files say of pairs that the audit does not hold."""
     held = {pair.member for pair in audit.pairs}
-    kept = tuple(one for file in earlier for one in file.pairs if one.identity not in held)
-    return earlier[0].model_copy(update={"pairs": kept})
+    others = tuple(
+        listed for file in earlier for listed in file.pairs if listed.identity not in held
+    )
+    return earlier[0].model_copy(update={"pairs": others})

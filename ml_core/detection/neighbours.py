@@ -140,8 +140,8 @@ class Space:
 
     def at(self, indices: Indices) -> Tensor:
         """Points at any positions, float64 [n, D] on the device (float32 on MPS)."""
-        wanted, back = np.unique(indices.reshape(-1), return_inverse=True)
-        return self._moved(self.rows.images(wanted), self.read[wanted])[torch.from_numpy(back)]
+        rows, back = np.unique(indices.reshape(-1), return_inverse=True)
+        return self._moved(self.rows.images(rows), self.read[rows])[torch.from_numpy(back)]
 
     def block(self, first: int, stop: int) -> Tensor:
         """`at` a range."""
@@ -201,9 +201,9 @@ def nearest_of_all(space: Space, indices: Indices, k: int) -> Iterator[float | N
         rough[inside, own[inside] - first] = torch.inf
         near = rough.topk(min(k + _SPARE, len(there)), dim=1, largest=False)
         both = torch.cat([best, near.values], dim=1)
-        kept = both.topk(k + _SPARE, dim=1, largest=False)
-        best = kept.values
-        places = torch.cat([places, near.indices + first], dim=1).gather(1, kept.indices)
+        nearest = both.topk(k + _SPARE, dim=1, largest=False)
+        best = nearest.values
+        places = torch.cat([places, near.indices + first], dim=1).gather(1, nearest.indices)
         yield min(first + _WIDE, count) / count
     yield closest(space, here, places, torch.isfinite(best), k)
 
@@ -305,8 +305,8 @@ def lid(own: Neighbours) -> Tensor:
     radius = own.radius
     ratios = own.distances / radius[:, None].clamp_min(torch.finfo(radius.dtype).tiny)
     total = -ratios.clamp(SMALLEST_RATIO, 1.0).log().sum(dim=1)
-    found = (own.k / total.clamp_min(own.k / LARGEST_LID)).clamp_max(LARGEST_LID)
-    return torch.where(radius > 0, found, 0.0)
+    dimension = (own.k / total.clamp_min(own.k / LARGEST_LID)).clamp_max(LARGEST_LID)
+    return torch.where(radius > 0, dimension, 0.0)
 
 
 def slof(radius: Tensor, places: Tensor, among: Density) -> Tensor:
@@ -384,21 +384,21 @@ class Forest:
     def __init__(self, sample: Tensor, seed: int) -> None:
         from sklearn.ensemble import IsolationForest
 
-        made = IsolationForest(
+        forest = IsolationForest(
             n_estimators=TREES,
             max_samples=min(_FOREST_SAMPLE, len(sample)),
             random_state=seed % 2**32,
         )
-        self._forest = made.fit(sample.float().cpu().numpy())
+        self._forest = forest.fit(sample.float().cpu().numpy())
 
     def score(self, points: Tensor) -> Tensor:
         """Anomaly score 2^(-E[path] / c), float64 [n] in 0..1; high is suspicious."""
-        found = self._forest.score_samples(points.float().cpu().numpy())
-        return torch.from_numpy(-found.astype(np.float64))
+        scores = self._forest.score_samples(points.float().cpu().numpy())
+        return torch.from_numpy(-scores.astype(np.float64))
 
 
 def auroc(values: NDArray[np.float64], planted: NDArray[np.bool_]) -> float:
-    """Chance that a planted pair scores above another one, ties counted half (Mann and Whitney).
+    """Chance that a planted pair scores above a clean pair, ties counted half (Mann and Whitney).
 
     Parameters
     ----------

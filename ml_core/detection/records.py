@@ -75,13 +75,7 @@ SCORES: tuple[Score, ...] = (
         "Schubert et al. 2014; Breunig et al., SIGMOD 2000",
     ),
     Score("k_distance", "k-distance", True, "Lies far from others.", "Huang et al., ICLR 2025"),
-    Score(
-        "lid",
-        "LID",
-        True,
-        "Its neighbours are all about as far.",
-        "Amsaleg et al., KDD 2015",
-    ),
+    Score("lid", "LID", True, "Its neighbours are all about as far.", "Amsaleg et al., KDD 2015"),
     Score(
         "closeness",
         "Close group",
@@ -216,11 +210,11 @@ def read_audit(path: Path) -> Audit:
         pairs.append(_FILE.check(entry, SuspectPair, f"Pair {len(pairs) + 1} of {label}"))
     if fields["pairs"] is None:
         fields["pairs"] = pairs
-    found = _FILE.check(fields, Audit, label)
-    _FILE.check(found.facts, _Facts, label)
-    if wrong := _contradiction_in(found):
+    audit = _FILE.check(fields, Audit, label)
+    _FILE.check(audit.facts, _Facts, label)
+    if wrong := _contradiction_in(audit):
         raise InputError(f"{label} is not an audit: {wrong}; run the audit again.", "damaged")
-    return found
+    return audit
 
 
 def _contradiction_in(audit: Audit) -> str:
@@ -237,7 +231,7 @@ def _contradiction_in(audit: Audit) -> str:
         return "it names a pair that it does not hold"
     for spread in audit.distributions:
         counts = (spread.counts, spread.reference_counts or spread.counts)
-        bins = {len(found) for found in counts} | {len(spread.edges) - 1}
+        bins = {len(row) for row in counts} | {len(spread.edges) - 1}
         if len(bins) != 1 or not spread.counts or len(spread.percentiles) != _PERCENTILES:
             return "a histogram has not as many bins as edges"
     return ""

@@ -81,9 +81,11 @@ class Index:
             int64 [n, c] with c > k, and bool [n, c], which of them are any.
         """
         asked = here.float().cpu().numpy()
-        _, found = self.index.search(np.ascontiguousarray(asked), k + _SPARE + 1)
-        usable = (found >= 0) & (found != own[:, None])
-        places = torch.from_numpy(np.where(found < 0, own[:, None], found).astype(np.int64))
+        _, neighbours = self.index.search(np.ascontiguousarray(asked), k + _SPARE + 1)
+        usable = (neighbours >= 0) & (neighbours != own[:, None])
+        places = torch.from_numpy(
+            np.where(neighbours < 0, own[:, None], neighbours).astype(np.int64)
+        )
         return places.to(here.device), torch.from_numpy(usable).to(here.device)
 
 
@@ -160,10 +162,10 @@ _OTHER_EYES = (
 Describe = Callable[[int], Mapping[str, Any]]
 
 
-def worst_of(found: Found, name: str, most: int) -> NDArray[np.int64]:
+def worst_of(scores: Found, name: str, most: int) -> NDArray[np.int64]:
     """Positions of the most suspicious pairs by a score, the worst first; ties as in the set."""
-    scored = np.flatnonzero(found.scored)
-    order = np.argsort(-found.suspicion(name)[scored], kind="stable")[:most]
+    scored = np.flatnonzero(scores.scored)
+    order = np.argsort(-scores.suspicion(name)[scored], kind="stable")[:most]
     worst: NDArray[np.int64] = scored[order]
     return worst
 
@@ -227,7 +229,7 @@ def distribution(
 
 
 def summarise(
-    found: Found,
+    scores: Found,
     settings: Settings,
     *,
     most: int,
@@ -254,30 +256,28 @@ def summarise(
     elsewhere
         Whether the embeddings were made elsewhere, by a model that nobody knows here.
     """
-    scored = found.scored
+    scored = scores.scored
     where = np.flatnonzero(scored)
     place = np.cumsum(scored) - 1  # position in the set to position among the scored
-    worst = {score.name: worst_of(found, score.name, most) for score in SCORES}
+    worst = {score.name: worst_of(scores, score.name, most) for score in SCORES}
     both = np.unique(np.concatenate([np.empty(0, np.int64), *evaluated.values()]))
     shown = both[scored[both]][:_SHOWN_OVERLAP]
     members = np.unique(np.concatenate([*worst.values(), shown]))
     standings: list[dict[str, Standing]] = [{} for _ in members]
     for score in SCORES:
-        values = found.values[score.name][where]
-        compared = found.reference.get(score.name)
+        values = scores.values[score.name][where]
+        compared = scores.reference.get(score.name)
         ranks = standing(
-            values * score.sign,
-            None if compared is None else compared * score.sign,
-            place[members],
+            values * score.sign, None if compared is None else compared * score.sign, place[members]
         )
         for row, member, (rank, share) in zip(standings, members, ranks, strict=True):
-            row[score.name] = Standing(float(found.values[score.name][member]), rank, share)
+            row[score.name] = Standing(float(scores.values[score.name][member]), rank, share)
     again = set(both.tolist())
     return Audit(
         n=len(where),
         unread=int((~scored).sum()),
         distributions=tuple(
-            distribution(s.name, found.values[s.name][where], found.reference.get(s.name))
+            distribution(s.name, scores.values[s.name][where], scores.reference.get(s.name))
             for s in SCORES
         ),
         worst={name: tuple(at.tolist()) for name, at in worst.items()},
@@ -291,42 +291,42 @@ def summarise(
             for row, member in zip(standings, members, strict=True)
         ),
         overlap={name: len(at) for name, at in evaluated.items()},
-        duplicates=found.duplicates,
-        notes=(FIVE_POISONS, *_notes(found, settings, len(where), evaluated, elsewhere), *notes),
+        duplicates=scores.duplicates,
+        notes=(FIVE_POISONS, *_notes(scores, settings, len(where), evaluated, elsewhere), *notes),
         facts=dict(facts),
     )
 
 
 def _notes(
-    found: Found,
+    scores: Found,
     settings: Settings,
     n: int,
     evaluated: Mapping[str, NDArray[np.int64]],
     elsewhere: bool,
 ) -> list[str]:
     """What the numbers do not tell."""
-    k, reference = settings.k, bool(found.reference)
-    said = [
+    k, reference = settings.k, bool(scores.reference)
+    notes = [
         "A score ranks; it does not decide. Most sets hold odd pairs that nobody planted, and a "
         "poisoned pair can look ordinary: look at the worst before you exclude them.",
         _OTHER_EYES if elsewhere else _EYES,
     ]
     if reference:
-        said.append(
-            f"Neighbours were searched among {found.neighbours} pairs of the clean reference, and "
-            f"the shares are of its other {len(found.reference['dao'])} pairs."
+        notes.append(
+            f"Neighbours were searched among {scores.neighbours} pairs of the clean reference, and "
+            f"the shares are of its other {len(scores.reference['dao'])} pairs."
         )
     elif settings.neighbours != "chunk":
-        said.append(
-            f"Neighbours were searched among all {found.neighbours} pairs. Where more than {k} "
+        notes.append(
+            f"Neighbours were searched among all {scores.neighbours} pairs. Where more than {k} "
             "planted pairs are in the whole set they are each other's neighbours, and DAO, SLOF "
             "and k-distance fail: they then call the planted pairs ordinary. In chunks, as "
             "published, a set may hold more before that happens. Look at Close group, the "
             "isolation forest and CLIPScore too."
         )
     else:
-        said.append(
-            f"Neighbours were searched within random chunks of about {found.neighbours} pairs, as "
+        notes.append(
+            f"Neighbours were searched within random chunks of about {scores.neighbours} pairs, as "
             f"published. Where more than {k} planted pairs are in one chunk they are each other's "
             "neighbours, and DAO, SLOF and k-distance fail: they then call the planted pairs "
             "ordinary. LID may still find them, but misses smaller groups. Look at Close group, "
@@ -334,42 +334,42 @@ def _notes(
             "reference: they have no planted neighbours."
         )
         if n < _FEW_CHUNKS:
-            said.append(
+            notes.append(
                 f"With only {n} pairs and no clean reference, a few planted pairs are a large "
                 "share: the scores say little. Add pairs that are known to be clean."
             )
-    if found.recall is not None:
-        said.append(
+    if scores.recall is not None:
+        notes.append(
             f"The neighbours are approximate: of the exact ones of {SAMPLE} pairs drawn at random "
-            f"{found.recall:.1%} were found."
+            f"{scores.recall:.1%} were found."
         )
-    if found.duplicates:
-        said.append(
-            f"{found.duplicates} pairs have a neighbour with exactly the same embedding, such as "
+    if scores.duplicates:
+        notes.append(
+            f"{scores.duplicates} pairs have a neighbour with exactly the same embedding, such as "
             "a repeated picture: it counts as a neighbour at distance 0."
         )
     for name, at in evaluated.items():
         if len(at):
-            said.append(
+            notes.append(
                 f"{len(at)} pairs show a picture of {name} (the same bytes): numbers after "
                 "cleaning would look too good. Leave them out, or evaluate on other images."
             )
-    return said
+    return notes
 
 
-def facts_of(settings: Settings, found: Found) -> dict[str, Any]:
+def facts_of(settings: Settings, scores: Found) -> dict[str, Any]:
     """How it was computed, for the record."""
     return {
         "k": settings.k,
         "chunk_size": settings.chunk,
-        "chunks": found.chunks,
+        "chunks": scores.chunks,
         "neighbours": settings.neighbours,
-        "neighbours_among": found.neighbours,
-        "recall": found.recall,
+        "neighbours_among": scores.neighbours,
+        "recall": scores.recall,
         "captions": "of several captions of a picture the one least like it",
         "features": "unit vectors" if settings.unit else "as the encoder gives them",
         "seed": settings.seed,
-        "reference_pairs": len(found.reference.get("dao", ())),
+        "reference_pairs": len(scores.reference.get("dao", ())),
         "fewest_pairs": FEWEST_FOLDS * settings.k,
         "scores": {name: {"high": s.high, "source": s.source} for name, s in SCORE.items()},
     }

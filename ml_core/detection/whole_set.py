@@ -13,22 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.embedding_shards import IMAGES, TEXTS, EmbeddingShards, open_embeddings
-from ml_core.detection.audit import (
-    Found,
-    Settings,
-    Step,
-    check_enough,
-    check_read,
-    points_of,
-)
-from ml_core.detection.embed_pairs import (
-    Chunk,
-    Embedded,
-    EncodedPairs,
-    Indices,
-    Source,
-    chunks_of,
-)
+from ml_core.detection.audit import Found, Settings, Step, check_enough, check_read, points_of
+from ml_core.detection.embed_pairs import Chunk, Embedded, EncodedPairs, Indices, Source, chunks_of
 from ml_core.detection.neighbours import (
     Density,
     Forest,
@@ -141,8 +127,8 @@ def score_encoded(
     captions = np.zeros(len(source), np.int64)
     yield from keep_embeddings(source, source.model.embed_dim, folder, captions, ranks)
     with ranks.as_one(source.device):
-        kept = ShardSource(open_embeddings(folder), source.device, source.cancelled)
-    for step in score_whole(kept, settings, captions=captions, folder=folder, ranks=ranks):
+        embedded = ShardSource(open_embeddings(folder), source.device, source.cancelled)
+    for step in score_whole(embedded, settings, captions=captions, folder=folder, ranks=ranks):
         if isinstance(step, Found) and ranks.first and ranks.world > 1:
             source.note_unread(np.flatnonzero(~step.scored))
         yield step
@@ -241,8 +227,8 @@ def score_whole(
             if len(at):
                 points = points_of(torch.from_numpy(images[good]), settings, device)
                 values["isolation"][at] = forest.score(points).numpy()
-                said = clip_score(torch.from_numpy(images[good]), torch.from_numpy(texts[good]))
-                values["clip_score"][at] = said.numpy()
+                scores = clip_score(torch.from_numpy(images[good]), torch.from_numpy(texts[good]))
+                values["clip_score"][at] = scores.numpy()
             yield _Done(done)
 
     for _, done in ranks.in_step(look(), device):
@@ -301,7 +287,7 @@ def score_whole(
 
 
 class _Near:
-    """What this process finds out about the neighbours of its own points."""
+    """Neighbours of the points that this process scores."""
 
     def __init__(self, space: Space, k: int, index: Index | None) -> None:
         self.space, self._k, self._index = space, k, index
@@ -317,20 +303,20 @@ class _Near:
         done = 0
         for at in blocks:
             asked = at[self.space.read[at]]
-            found: Neighbours | None = None
+            neighbours: Neighbours | None = None
             for step in self.neighbours(asked):
                 if isinstance(step, Neighbours):
-                    found = step
+                    neighbours = step
                 else:
                     yield _Done(done + int(step * len(at)))
-            assert found is not None
+            assert neighbours is not None
             done += len(at)
             places = np.full((len(at), self._k), asked[0] if len(asked) else 0, self._kind)
-            places[self.space.read[at]] = found.places.numpy()
+            places[self.space.read[at]] = neighbours.places.numpy()
             self.places.append(places)
-            self.radius[asked] = found.radius.numpy()
-            self.dimension[asked] = lid(found).numpy()
-            self.duplicates += int((found.distances[:, 0] == 0).sum())
+            self.radius[asked] = neighbours.radius.numpy()
+            self.dimension[asked] = lid(neighbours).numpy()
+            self.duplicates += int((neighbours.distances[:, 0] == 0).sum())
             yield _Done(done)
 
     def neighbours(self, at: Indices) -> Iterator[float | Neighbours]:
@@ -345,15 +331,15 @@ class _Near:
             raise CancelledError
         here = self.space.at(at)
         candidates, usable = self._index.candidates(here, at, self._k)
-        found = closest(self.space, here, candidates, usable, self._k)
-        few = np.flatnonzero(~torch.isfinite(found.radius).numpy())
+        neighbours = closest(self.space, here, candidates, usable, self._k)
+        few = np.flatnonzero(~torch.isfinite(neighbours.radius).numpy())
         if len(few):
             exact: Neighbours | None = None
             for step in nearest_of_all(self.space, at[few], self._k):
                 exact = step if isinstance(step, Neighbours) else exact
             assert exact is not None
-            found.distances[few], found.places[few] = exact.distances, exact.places
-        yield found
+            neighbours.distances[few], neighbours.places[few] = exact.distances, exact.places
+        yield neighbours
 
 
 def _recall(
@@ -372,10 +358,10 @@ def _recall(
             return
         for step in nearest_of_all(near.space, own, settings.k):
             if isinstance(step, Neighbours):
-                (found,) = near.neighbours(own)
-                assert isinstance(found, Neighbours)
+                (exact,) = near.neighbours(own)
+                assert isinstance(exact, Neighbours)
                 # By distance, since of several that are as far any will do.
-                hits = int((found.distances <= step.radius[:, None] * (1 + 1e-9)).sum())
+                hits = int((exact.distances <= step.radius[:, None] * (1 + 1e-9)).sum())
             else:
                 yield _Done(int(step * len(own)))
 

@@ -48,14 +48,14 @@ def attention_layers(model: ClipModel) -> list[nn.MultiheadAttention]:
             "for it; choose occlusion.",
             "unsupported",
         )
-    found = [block.attn for block in blocks]
-    if visual.attn_pool is not None or not all(type(a) is nn.MultiheadAttention for a in found):
+    layers = [block.attn for block in blocks]
+    if visual.attn_pool is not None or not all(type(a) is nn.MultiheadAttention for a in layers):
         raise InputError(
             "This vision transformer computes attention in a way that attention maps do not "
             "support; choose occlusion.",
             "unsupported",
         )
-    return found
+    return layers
 
 
 def attention_map(model: ClipModel, images: Tensor, direction: Tensor) -> Tensor:
@@ -125,18 +125,18 @@ def watched(layers: list[nn.MultiheadAttention]) -> Iterator[list[Tensor]]:
     list[Tensor]
         float32 [N, H, Q, L] of each layer, in the order of the forward pass, for its Q queries.
     """
-    kept: list[Tensor] = []
+    weights: list[Tensor] = []
 
     def explicit(layer: nn.Module, inputs: Any, options: dict[str, Any], _: object) -> Any:
         assert isinstance(layer, nn.MultiheadAttention)
         mask = options.get("attn_mask")
-        weights, output = explicit_attention(layer, inputs[0], inputs[1], mask)
-        kept.append(weights)
+        own, output = explicit_attention(layer, inputs[0], inputs[1], mask)
+        weights.append(own)
         return output, None
 
     handles = [layer.register_forward_hook(explicit, with_kwargs=True) for layer in layers]
     try:
-        yield kept
+        yield weights
     finally:
         for handle in handles:
             handle.remove()
@@ -315,9 +315,9 @@ def stages(model: ClipModel) -> dict[str, int]:
 
 def usual_stage(model: ClipModel) -> str:
     """The last stage, as in the paper; below 64 px, where that is one cell, the last with more."""
-    found = stages(model)
-    fine = [name for name, side in found.items() if side >= _FEWEST_CELLS]
-    return fine[-1] if fine else next(iter(found))
+    names = stages(model)
+    fine = [name for name, side in names.items() if side >= _FEWEST_CELLS]
+    return fine[-1] if fine else next(iter(names))
 
 
 def grad_cam(
@@ -353,13 +353,13 @@ def grad_cam(
         raise InputError(f"There is no stage {name!r}; choose one of {', '.join(known)}.")
     inside = "visual" if model.convolutional else "visual.trunk"
     part = model.module.get_submodule(f"{inside}.{name}")
-    with _activations(part) as kept:
+    with _activations(part) as activations:
         embeddings = model.embed_images(images)
         with torch.enable_grad():
             score = model.logit_scale * (embeddings * direction.to(embeddings)).sum()
-        (gradient,) = torch.autograd.grad(score, kept[0])  # [N, K, g, g]
+        (gradient,) = torch.autograd.grad(score, activations[0])  # [N, K, g, g]
     weights = gradient.float().mean(dim=(2, 3), keepdim=True)  # alpha, [N, K, 1, 1]
-    return (weights * kept[0].detach().float()).sum(dim=1).relu().cpu()
+    return (weights * activations[0].detach().float()).sum(dim=1).relu().cpu()
 
 
 @contextmanager
@@ -368,7 +368,7 @@ def _activations(part: nn.Module) -> Iterator[list[Tensor]]:
 
     What the stage gives out becomes a leaf, so the parameters above it stay without gradient too.
     """
-    kept: list[Tensor] = []
+    activations: list[Tensor] = []
 
     def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if output.ndim != 4:
@@ -377,7 +377,7 @@ def _activations(part: nn.Module) -> Iterator[list[Tensor]]:
                 "unsupported",
             )
         leaf = output.detach().requires_grad_()
-        kept.append(leaf)
+        activations.append(leaf)
         torch.set_grad_enabled(True)
         return leaf
 
@@ -385,7 +385,7 @@ def _activations(part: nn.Module) -> Iterator[list[Tensor]]:
     torch.set_grad_enabled(False)
     handle = part.register_forward_hook(keep)
     try:
-        yield kept
+        yield activations
     finally:
         handle.remove()
         torch.set_grad_enabled(before)

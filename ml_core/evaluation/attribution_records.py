@@ -104,8 +104,8 @@ class Attribution:
 
     def parts(self) -> dict[str, HeatMap]:
         """The maps by name, ``clean`` and, with a trigger, ``triggered``."""
-        found = {"clean": self.clean}
-        return found if self.triggered is None else found | {"triggered": self.triggered}
+        parts = {"clean": self.clean}
+        return parts if self.triggered is None else parts | {"triggered": self.triggered}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready copy, without the pictures."""
@@ -148,10 +148,10 @@ def patch_sides(size: int) -> tuple[int, int]:
 
 def places(size: int, side: int, stride: int) -> list[int]:
     """Where patches begin along an edge; the last one ends at the edge."""
-    found = list(range(0, size - side + 1, stride))
-    if found[-1] != size - side:
-        found.append(size - side)
-    return found
+    starts = list(range(0, size - side + 1, stride))
+    if starts[-1] != size - side:
+        starts.append(size - side)
+    return starts
 
 
 # Even steps of lightness from black to light yellow, so that it also reads in grey.
@@ -233,7 +233,7 @@ def overlay(
     return np.asarray(mixed).round().astype(np.uint8)
 
 
-def save_attribution(found: Attribution, path: Path) -> None:
+def save_attribution(attribution: Attribution, path: Path) -> None:
     """Write by the suffix of `path`: the two pictures, the cells as CSV, or all of it as JSON.
 
     Raises
@@ -244,52 +244,53 @@ def save_attribution(found: Attribution, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix == ".png":
         file = io.BytesIO()
-        sheet(found).save(file, format="PNG")
+        sheet(attribution).save(file, format="PNG")
         content = file.getvalue()
     elif suffix == ".csv":
-        content = to_csv(_cells(found)).encode()
+        content = to_csv(_cells(attribution)).encode()
     elif suffix == ".json":
-        content = (json.dumps(found.to_dict(), indent=1) + "\n").encode()
+        content = (json.dumps(attribution.to_dict(), indent=1) + "\n").encode()
     else:
         raise InputError(f"{path.name}: choose a name that ends in .png, .csv or .json.")
     save_export(path, content)
 
 
-def _cells(found: Attribution) -> Iterator[tuple[object, ...]]:
+def _cells(attribution: Attribution) -> Iterator[tuple[object, ...]]:
     """One row a cell: which map, row and column from the upper left, raw value."""
     yield "map", "row", "column", "value"
-    for name, part in found.parts().items():
+    for name, part in attribution.parts().items():
         for (row, column), value in np.ndenumerate(part.values):
             yield name, row, column, f"{value:.6g}"
 
 
-def sheet(found: Attribution) -> Image.Image:
+def sheet(attribution: Attribution) -> Image.Image:
     """Pictures above, their maps below, one colour scale, and a line on what they are."""
-    parts = list(found.parts().items())
+    parts = list(attribution.parts().items())
     width = _GAP + len(parts) * (_SIDE + _GAP)
     height = 3 * _LINE + 2 * (_SIDE + _GAP) + 3 * _LINE
     picture = Image.new("RGB", (max(width, 2 * _SIDE), height), _PAPER)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.truetype(resource("fonts", "Inter-Regular.ttf"), 14)
-    title = f"{METHOD_TITLES[found.method]} ({found.layer}), class {plain(found.class_name)}"
+    method = METHOD_TITLES[attribution.method]
+    title = f"{method} ({attribution.layer}), class {plain(attribution.class_name)}"
     draw.text((_GAP, 4), title, fill=_INK, font=font)
-    smooth = found.method != "occlusion"
+    smooth = attribution.method != "occlusion"
     top = 3 * _LINE
     for column, (name, part) in enumerate(parts):
         left = _GAP + column * (_SIDE + _GAP)
-        says = f"{name}: {plain(found.class_names[part.top1])}"
+        says = f"{name}: {plain(attribution.class_names[part.top1])}"
         draw.text((left, _LINE + 2), says, fill=_INK, font=font)
-        chance = f"p({plain(found.class_name)}) = {percent(part.probability)}"
+        chance = f"p({plain(attribution.class_name)}) = {percent(part.probability)}"
         draw.text((left, 2 * _LINE), chance, fill=_INK, font=font)
         for row, strength in enumerate((0.0, 0.6)):
-            pixels = overlay(part, found.peak, strength=strength, side=_SIDE, smooth=smooth)
+            pixels = overlay(part, attribution.peak, strength=strength, side=_SIDE, smooth=smooth)
             picture.paste(Image.fromarray(pixels), (left, top + row * (_SIDE + _GAP)))
     bar_top = top + 2 * (_SIDE + _GAP)
-    low = -found.peak if found.signed else 0.0
-    scale = np.linspace(low, found.peak, _SIDE, dtype=np.float32)[None].repeat(12, axis=0)
-    picture.paste(Image.fromarray(colours(scale, found.peak)), (_GAP, bar_top))
+    low = -attribution.peak if attribution.signed else 0.0
+    scale = np.linspace(low, attribution.peak, _SIDE, dtype=np.float32)[None].repeat(12, axis=0)
+    picture.paste(Image.fromarray(colours(scale, attribution.peak)), (_GAP, bar_top))
     draw.text((_GAP, bar_top + 14), f"{low:.3g}", fill=_INK, font=font)
-    end = f"{found.peak:.3g}"
+    end = f"{attribution.peak:.3g}"
     draw.text((_GAP + _SIDE - draw.textlength(end, font=font), bar_top + 14), end, _INK, font)
     return picture
 

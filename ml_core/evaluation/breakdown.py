@@ -149,8 +149,8 @@ def becomes(
     here = labels[per_image.indices] == class_index
     if per_image.triggered_top1 is None or not here.any():
         return ()
-    found = _pulls(per_image.clean_top1[here], per_image.triggered_top1[here], class_names)
-    return tuple(sorted((p for p in found if p.triggered), key=lambda p: (-p.triggered, p.index)))
+    pulls = _pulls(per_image.clean_top1[here], per_image.triggered_top1[here], class_names)
+    return tuple(sorted((p for p in pulls if p.triggered), key=lambda p: (-p.triggered, p.index)))
 
 
 def confusion_matrix(
@@ -194,7 +194,7 @@ def _class_rows(
         total = int(n[index])
         other = index != target
         hit = int(hits[index]) if hits is not None and other else None
-        kept = int(survived[index]) if survived is not None and other else None
+        survivors = int(survived[index]) if survived is not None and other else None
         row = ClassRow(
             index=index,
             name=names[index],
@@ -204,7 +204,7 @@ def _class_rows(
             baseline_target_rate=int(before[index]) / total,
             asr=None if hit is None else hit / total,
             asr_interval=None if hit is None else wilson_interval(hit, total),
-            poisoned_accuracy=None if kept is None else kept / total,
+            poisoned_accuracy=None if survivors is None else survivors / total,
             margin=None if margins is None else float(margins[index]) / total,
         )
         rows.append(row)

@@ -42,20 +42,20 @@ def settings_of(opened: Architecture | ClipModel) -> Choice:
 def variants(architecture: Architecture, settings: Choice, question: str) -> list[Choice]:
     """The settings with each answer to one question; themselves come first."""
     vision, text = architecture.config["vision_cfg"], architecture.config["text_cfg"]
-    found: list[Choice] = [settings]
+    choices: list[Choice] = [settings]
     if question == "activation":
         named = is_timm(architecture.config) and is_hf(architecture.config)
         if not named and "act_kwargs" not in text:  # what says so is no question
-            found += [replace(settings, quick_gelu=value) for value in (True, False)]
+            choices += [replace(settings, quick_gelu=value) for value in (True, False)]
     elif question == "normalisation":
-        found += [replace(settings, mean=m, std=s) for m, s in _NORMALISATIONS.values()]
+        choices += [replace(settings, mean=m, std=s) for m, s in _NORMALISATIONS.values()]
     elif question == "text heads" and settings.text_heads is not None:
-        found += [replace(settings, text_heads=heads) for heads in _heads(text["width"])]
+        choices += [replace(settings, text_heads=heads) for heads in _heads(text["width"])]
     elif question == "image heads" and settings.image_heads is not None:
-        found += [replace(settings, image_heads=heads) for heads in _heads(features(vision))]
+        choices += [replace(settings, image_heads=heads) for heads in _heads(features(vision))]
     elif question == "resolution":
-        found += [replace(settings, image_size=size) for size in sizes(architecture)]
-    return list(dict.fromkeys(found))
+        choices += [replace(settings, image_size=size) for size in sizes(architecture)]
+    return list(dict.fromkeys(choices))
 
 
 def sizes(architecture: Architecture) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ _MACHINE = ("device", "threads", "processes", "batch", "platform", "versions", "
 
 
 def details(
-    found: Evaluation,
+    evaluation: Evaluation,
     *,
     model: ClipModel,
     images: ImageSet,
@@ -45,7 +45,7 @@ def details(
 
     Parameters
     ----------
-    found
+    evaluation
         The evaluation.
     model, images, trigger, class_names
         What it measured. The images' ``known_by`` tells whether their keys are made of the files'
@@ -62,7 +62,7 @@ def details(
     preprocess = model.preprocess
 
     def of(*names: str) -> dict[str, Any]:
-        return {name: getattr(found, name) for name in names}
+        return {name: getattr(evaluation, name) for name in names}
 
     record = {
         "checkpoint": {"name": model.name, "sha256": model.sha256, "identity": model.identity},
@@ -83,7 +83,7 @@ def details(
             "left_out": images.left_out,
         },
         "counts": of("n", "n_total", "n_labelled", "n_excl", "n_broken"),
-        "seed": found.seed,
+        "seed": evaluation.seed,
         "sampling": SAMPLING,
         "classes": {
             "label_set": label_set,
@@ -91,15 +91,15 @@ def details(
             "sha256": _sha256(class_names),
             "same_names": {name: list(at) for name, at in same_names(class_names).items()},
         },
-        "templates": found.templates,
-        "templates_sha256": _sha256(found.templates),
+        "templates": evaluation.templates,
+        "templates_sha256": _sha256(evaluation.templates),
         **of("classifier_sha256", "target", "target_name"),
         "trigger": None if trigger is None else _trigger(trigger, preprocess.size),
         **of("precision", "layout", "device"),
         "threads": threads,
         "batch": batch,
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": dict(found.versions),
+        "versions": dict(evaluation.versions),
         "speed": "" if speed is None else speed.why,
         "processes": processes,
         "schema": SCHEMA,

@@ -121,21 +121,21 @@ class Diagnosis:
         }
 
 
-def surely_better(one: Trial, other: Trial) -> bool:
+def surely_better(trial: Trial, other: Trial) -> bool:
     """Whether it gets more images right, or as many with surely more likelihood.
 
     The first is an exact one-sided sign test on the images that only one of the two gets right,
     the second the mean of the paired differences against its standard error.
     """
-    wins = int((one.hits & ~other.hits).sum())
-    losses = int((other.hits & ~one.hits).sum())
+    wins = int((trial.hits & ~other.hits).sum())
+    losses = int((other.hits & ~trial.hits).sum())
     if wins < losses:
         return False
     total = wins + losses
     chance = sum(math.comb(total, k) for k in range(wins, total + 1)) / 2**total
     if chance < _SURE:
         return True
-    gains = other.losses.astype(np.float64) - one.losses
+    gains = other.losses.astype(np.float64) - trial.losses
     error = gains.std() / math.sqrt(len(gains))
     return bool(gains.mean() > _SURE_ERRORS * error > 0)
 
@@ -281,11 +281,11 @@ def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
     top = bench.trials[best]
     findings: list[str] = []
     warnings: list[str] = []
-    kept: dict[str, Any] = {}
+    corrected: dict[str, Any] = {}
     for question in QUESTIONS:
-        right, said = words(best, question), words(opened, question)
+        right, says = words(best, question), words(opened, question)
         if answer(opened, question) != answer(best, question):
-            kept |= answer(best, question)
+            corrected |= answer(best, question)
             worse = bench.trials.get(replace(best, **answer(opened, question)))
             rates = ""
             if worse is not None:
@@ -293,16 +293,16 @@ def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
                 rates = f" ({' against '.join(both)} of {bench.n} images)"
             if question in unsure:
                 findings.append(
-                    f"The file does not state the {question}: {said} was assumed, and {right} "
+                    f"The file does not state the {question}: {says} was assumed, and {right} "
                     f"scores better{rates}."
                 )
             else:
                 warnings.append(
-                    f"File and behaviour disagree on the {question}: the file says {said}, and it "
+                    f"File and behaviour disagree on the {question}: the file says {says}, and it "
                     f"behaves like {right}{rates}."
                 )
         elif question in unsure:
-            kept |= answer(best, question)
+            corrected |= answer(best, question)
             rivals = [
                 trial
                 for trial in bench.trials.values()
@@ -314,21 +314,23 @@ def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
                 )
             ]
             findings.append(_confirmed(question, right, top, rivals, bench.n))
-    scale, said = _logit_scale(bench, best, "logit scale" in architecture.questions)
+    scale, says = _logit_scale(bench, best, "logit scale" in architecture.questions)
     if scale is not None:
-        kept["logit_scale"] = scale
-        (findings if "logit scale" in architecture.questions else warnings).append(said)
+        corrected["logit_scale"] = scale
+        (findings if "logit scale" in architecture.questions else warnings).append(says)
     choice = None
     first = bench.trials.get(opened)
-    if kept:
-        answers = [words(best, q) for q in QUESTIONS if answer(best, q).items() <= kept.items()]
+    if corrected:
+        answers = [
+            words(best, q) for q in QUESTIONS if answer(best, q).items() <= corrected.items()
+        ]
         if scale is not None:
             answers.append(f"a logit scale of {scale:.4g}")
         score = percent(top.accuracy)
         if first is not None and first is not top:
             score += f" instead of {percent(first.accuracy)}"
         choice = Choice(
-            **kept,
+            **corrected,
             evidence=(
                 f"Chosen with the loader doctor on {bench.n} labelled images of {bench.source}: "
                 f"{', '.join(answers)}; {score} right among {len(bench.classes)} classes."
@@ -344,16 +346,16 @@ def _confirmed(question: str, right: str, top: Trial, rivals: list[Trial], n: in
     if not rivals:
         return f"The file does not state the {question}: {right} is the only one that fits."
     rival = max(rivals, key=lambda trial: (trial.correct, -trial.nll))
-    said = words(rival.settings, question)
+    choice = words(rival.settings, question)
     rates = f"{percent(top.accuracy)} against {percent(rival.accuracy)} of {n} images"
     if surely_better(top, rival):
         return (
             f"The file does not state the {question}: {right} was assumed and scores better than "
-            f"{said} ({rates})."
+            f"{choice} ({rates})."
         )
     return (
         f"The file does not state the {question}, and the images cannot distinguish {right} from "
-        f"{said} ({rates}): the assumption is kept."
+        f"{choice} ({rates}): the assumption is kept."
     )
 
 
@@ -368,8 +370,8 @@ def _logit_scale(bench: Bench, best: Choice, unsure: bool) -> tuple[float | None
         options["the stored number itself"] = float(raw)
     cosines = bench.cosines(best)
     name = min(options, key=lambda name: mean(bench.losses(cosines, options[name])))
-    said = "has no logit scale" if unsure else f"says a logit scale of {bench.scale:.3g}"
-    return options[name], f"The file {said}: {name} ({options[name]:.4g}) is the likeliest."
+    scale = "has no logit scale" if unsure else f"says a logit scale of {bench.scale:.3g}"
+    return options[name], f"The file {scale}: {name} ({options[name]:.4g}) is the likeliest."
 
 
 __all__ = ["Diagnosis", "Trial", "diagnose", "logit_scale"]
@@ -415,14 +417,14 @@ def diagnose(
     fitting = sizes(architecture)
     if current.image_size not in _allowed(fitting, opened, architecture.config):
         current = replace(current, image_size=fitting[0])
-    said = ", ".join(words(current, question) for question in QUESTIONS)
-    trial = bench.trial(current, "as opened", said)
+    choice = ", ".join(words(current, question) for question in QUESTIONS)
+    trial = bench.trial(current, "as opened", choice)
     yield trial
     for _ in range(_ROUNDS):
         before = current
         for group in (QUESTIONS[:2], *((question,) for question in QUESTIONS[2:])):
-            found = yield from _try_all(bench, current, group)
-            current = _better(bench.trials[current], found).settings
+            trials = yield from _try_all(bench, current, group)
+            current = _better(bench.trials[current], trials).settings
         if current == before:
             break
     current = yield from _by_the_file(bench, opened, current)
@@ -445,7 +447,7 @@ def _try_all(
 ) -> Generator[Progress | Trial, None, list[Trial]]:
     """Score every combination of answers to some questions."""
     architecture = bench.checkpoint.architecture
-    found = []
+    trials = []
     options = [variants(architecture, current, question) for question in questions]
     for picked in product(*options):
         settings = current
@@ -454,13 +456,13 @@ def _try_all(
         new = settings not in bench.trials
         changed = [q for q in questions if answer(settings, q) != answer(current, q)]
         label = " and ".join(changed or questions)
-        said = ", ".join(words(settings, question) for question in changed or questions)
-        trial = bench.trial(settings, label, said)
+        choice = ", ".join(words(settings, question) for question in changed or questions)
+        trial = bench.trial(settings, label, choice)
         if new:
             yield trial
             yield Progress("doctor", len(bench.trials), 0)
-        found.append(trial)
-    return found
+        trials.append(trial)
+    return trials
 
 
 def _better(current: Trial, others: Iterable[Trial]) -> Trial:

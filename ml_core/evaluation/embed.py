@@ -45,28 +45,25 @@ class BothSides:
 
 
 def both_sides(
-    subject: Subject,
-    own: CanvasSource | None,
-    trigger: Trigger | None,
-    indices: NDArray[np.int64],
+    subject: Subject, own: CanvasSource | None, trigger: Trigger | None, indices: NDArray[np.int64]
 ) -> BothSides:
     """Pictures without and with the trigger, as `evaluate` makes them.
 
     ``own`` is the trigger's own canvas, from `own_canvases`.
     """
     model = subject.model
-    drawn, kept = read_canvases(subject.canvases, indices)
+    drawn, numbers = read_canvases(subject.canvases, indices)
     others = drawn
-    if own is not None and len(kept):
-        before = kept
-        others, kept = read_canvases(own, kept)
-        drawn = drawn[np.isin(before, kept)]
+    if own is not None and len(numbers):
+        before = numbers
+        others, numbers = read_canvases(own, numbers)
+        drawn = drawn[np.isin(before, numbers)]
     clean = to_pictures(drawn, model.device)
-    if trigger is None or not len(kept):
-        return BothSides(kept, clean, None)
+    if trigger is None or not len(numbers):
+        return BothSides(numbers, clean, None)
     fit = model.preprocess.fit
-    seen = stamped(trigger, others, kept, subject.seed, model.image_size, model.device, fit)
-    return BothSides(kept, clean, seen)
+    seen = stamped(trigger, others, numbers, subject.seed, model.image_size, model.device, fit)
+    return BothSides(numbers, clean, seen)
 
 
 def embed(
@@ -107,7 +104,7 @@ def embed(
         raise InputError("There are no images to embed; choose an image set.")
     order = np.sort(stratified_order(labels, seed)[: len(labels) if n is None else n])
     own = own_canvases(subject.canvases, trigger, model.image_size, seed)
-    kept: list[NDArray[np.int64]] = []
+    numbers: list[NDArray[np.int64]] = []
     clean: list[Tensor] = []
     triggered: list[Tensor] = []
     for first in range(0, len(order), batch):
@@ -115,23 +112,23 @@ def embed(
             raise CancelledError
         read = both_sides(subject, own, trigger, order[first : first + batch])
         if len(read.indices):
-            kept.append(read.indices)
+            numbers.append(read.indices)
             clean.append(model.encode_images(read.clean).float().cpu())
             if read.triggered is not None:
                 triggered.append(model.encode_images(read.triggered).float().cpu())
         done = min(first + batch, len(order))
         if done < len(order):
             yield EmbedStep(done, len(order))
-    if not kept:
+    if not numbers:
         raise InputError("None of the images could be read; choose other images.", "damaged")
-    indices = np.concatenate(kept)
+    indices = np.concatenate(numbers)
     plain = torch.cat(clean)
     require_finite(plain)
     stamped_all = torch.cat(triggered) if triggered else None
     if stamped_all is not None:
         require_finite(stamped_all)
     texts, prompted = subject.classifier.float().cpu(), subject.prompted(trigger).float().cpu()
-    found = Embeddings(
+    embeddings = Embeddings(
         indices=indices,
         labels=labels[indices],
         clean=plain.numpy(),
@@ -145,4 +142,4 @@ def embed(
         checkpoint=model.name,
         **provenance_of(subject, trigger),
     )
-    yield EmbedStep(len(order), len(order), found)
+    yield EmbedStep(len(order), len(order), embeddings)

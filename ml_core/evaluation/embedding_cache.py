@@ -52,11 +52,11 @@ class EmbeddingStore:
         """Embeddings float32 [rows, width] and which of them are known; None if there are none."""
         path = self._path(key)
         try:
-            found = _read(path, key, rows, width)
+            table = _read(path, key, rows, width)
             os.utime(path)
         except (OSError, ValueError, InputError):
             return None
-        return found
+        return table
 
     def save(self, key: tuple[str, ...], values: Rows, known: Known) -> bool:
         """Write embeddings; False if they are too large or the disk does not take them."""
@@ -135,8 +135,8 @@ def _read(path: Path, key: tuple[str, ...], rows: int, width: int) -> tuple[Rows
     if hashlib.sha256(raw[start:]).hexdigest() != head.metadata.get("sha256"):
         raise ValueError("damaged")
     known = np.frombuffer(raw, np.uint8, rows, flags.offset).astype(np.bool_)
-    found = np.frombuffer(raw, "<f4", rows * width, values.offset).reshape(rows, width)
-    return found.astype(np.float32), known
+    table = np.frombuffer(raw, "<f4", rows * width, values.offset).reshape(rows, width)
+    return table.astype(np.float32), known
 
 
 Key = tuple[str, ...]
@@ -220,9 +220,9 @@ class EmbeddingCache:
             return None
         if key not in self._tables:
             self._tables[key] = EmbeddingTable(rows)
-            found = None if self.store is None else self.store.load(key, rows, width)
-            if found is not None:
-                self._tables[key].fill(*found)
+            table = None if self.store is None else self.store.load(key, rows, width)
+            if table is not None:
+                self._tables[key].fill(*table)
         self._tables.move_to_end(key)
         needed = rows * width * 4
         while len(self._tables) > 1 and self._others(key) + needed > self.max_bytes:

@@ -46,12 +46,12 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of the parts that decide a number."""
-    found = {"cleanclip-gui": __version__, "torch": str(torch.__version__)}
+    versions = {"cleanclip-gui": __version__, "torch": str(torch.__version__)}
     try:
-        found["open_clip"] = version("open_clip_torch")
+        versions["open_clip"] = version("open_clip_torch")
     except PackageNotFoundError:
-        found["open_clip"] = "not installed"
-    return found
+        versions["open_clip"] = "not installed"
+    return versions
 
 
 def provenance_of(subject: Subject, trigger: Trigger | None) -> dict[str, Any]:
@@ -222,13 +222,13 @@ class Measurement:
             return None
         subject = self._subject
         labels = subject.labels[per_image.indices]
-        found = Evaluation(
+        evaluation = Evaluation(
             **summarise(per_image, labels, self._target, subject.class_names),
             **self._facts,
             n_broken=self._scores.broken if self._whole is None else self._broken,
             partial=self._whole is None,
         )
-        return found, per_image
+        return evaluation, per_image
 
     def steps(self) -> Iterator[int]:
         """Score all images.
@@ -276,8 +276,8 @@ class Measurement:
         for read in batches(parts, fetch, ahead=self._ahead):
             if cancelled():
                 raise CancelledError
-            done += read.wanted
-            scores.broken += read.wanted - len(read.indices)
+            done += read.asked
+            scores.broken += read.asked - len(read.indices)
             if len(read.indices):
                 embeddings = sides.embed(read, table)
                 scores.add(

@@ -195,13 +195,13 @@ def compare(
         mine.indices, reference.indices, assume_unique=True, return_indices=True
     )
     known = labels[mine.indices[here]]
-    found: list[PairedDifference | None] = []
+    differences: list[PairedDifference | None] = []
 
     def rate(name: str, hits: NDArray[np.bool_], others: NDArray[np.bool_]) -> None:
-        found.append(paired_rate(name, hits, others, seed=seed, resamples=resamples))
+        differences.append(paired_rate(name, hits, others, seed=seed, resamples=resamples))
 
     def mean(name: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
-        found.append(paired_mean(name, ours, theirs, seed=seed, resamples=resamples))
+        differences.append(paired_mean(name, ours, theirs, seed=seed, resamples=resamples))
 
     clean, clean_ref = mine.clean_top1[here], reference.clean_top1[there]
     population = metrics.baseline_population(known, target)
@@ -218,7 +218,7 @@ def compare(
     margins, others = mine.target_margin_triggered, reference.target_margin_triggered
     if margins is not None and others is not None:
         mean("target_margin", margins[here][population], others[there][population])
-    return tuple(one for one in found if one is not None)
+    return tuple(difference for difference in differences if difference is not None)
 
 
 def _log_binomial(n: int, k: int) -> float:

@@ -105,7 +105,7 @@ class Retrieval:
 
 def retrieve(
     model: ClipModel,
-    found: Embeddings,
+    embeddings: Embeddings,
     captions: Sequence[str],
     target_captions: Sequence[str],
     trigger: Trigger | None,
@@ -119,7 +119,7 @@ def retrieve(
     ----------
     model
         Embeds the captions.
-    found
+    embeddings
         Embeddings of n pictures, see `embed`; their classes do not matter.
     captions
         n, one a picture; equal captions are one answer.
@@ -137,12 +137,12 @@ def retrieve(
     InputError
         If there are no captions, no pictures, or not one for each.
     """
-    if not len(captions) or not len(found.indices):
+    if not len(captions) or not len(embeddings.indices):
         raise InputError("Retrieval needs pictures and captions; choose both.", "usage")
-    if len(captions) != len(found.indices):
+    if len(captions) != len(embeddings.indices):
         raise InputError(
             f"Retrieval needs a caption for each picture: there are {len(captions)} captions for "
-            f"{len(found.indices)} pictures.",
+            f"{len(embeddings.indices)} pictures.",
             "usage",
         )
     pool = list(dict.fromkeys([*captions, *target_captions]))
@@ -156,17 +156,19 @@ def retrieve(
         queries = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
     targets = np.array([place[text] for text in dict.fromkeys(target_captions)], np.int64)
     return Retrieval(
-        **rank(found.clean, found.triggered, texts, queries, own, targets, pool, shown=shown),
-        n=len(found.indices),
+        **rank(
+            embeddings.clean, embeddings.triggered, texts, queries, own, targets, pool, shown=shown
+        ),
+        n=len(embeddings.indices),
         pool=len(pool),
         target_captions=tuple(dict.fromkeys(target_captions)),
         trigger=None if trigger is None else trigger.digest,
         trigger_name="" if trigger is None else trigger.name,
-        checkpoint_sha256=found.checkpoint_sha256,
-        data_key=found.data_key,
+        checkpoint_sha256=embeddings.checkpoint_sha256,
+        data_key=embeddings.data_key,
         captions_sha256=hashlib.sha256("\n".join(captions).encode()).hexdigest(),
-        seed=found.seed,
-        versions=dict(found.versions),
+        seed=embeddings.seed,
+        versions=dict(embeddings.versions),
     )
 
 
@@ -257,8 +259,8 @@ def _caption_ranks(queries: Rows, images: Rows, answers: NDArray[np.int64]) -> R
 
     def best(rows: slice, near: Rows) -> Rows:
         right = answers[None, :] == np.arange(len(queries))[rows, None]
-        found: Rows = np.where(right, near, -np.inf).max(axis=1, keepdims=True)
-        return found
+        nearest: Rows = np.where(right, near, -np.inf).max(axis=1, keepdims=True)
+        return nearest
 
     return _ranks(queries, images, best)
 
@@ -293,12 +295,12 @@ def _at(ranks: Ranks) -> tuple[float, ...]:
 
 def _rise(before: Ranks, after: Ranks | None) -> Rise:
     """How the target's captions move."""
-    found = Rise(len(before), float(np.median(before)), _at(before))
+    rise = Rise(len(before), float(np.median(before)), _at(before))
     if after is None:
-        return found
+        return rise
     places = float((before - after).mean())
     return Rise(
-        found.n, found.median_clean, found.hit_clean, float(np.median(after)), _at(after), places
+        rise.n, rise.median_clean, rise.hit_clean, float(np.median(after)), _at(after), places
     )
 
 

@@ -265,7 +265,7 @@ def ask_again(
         classes=len(subject.class_names),
         control=control,
     )
-    kept: tuple[list[Logits], list[Logits]] = [], []
+    collected: tuple[list[Logits], list[Logits]] = [], []
     for start in range(0, len(indices), batch):
         if cancelled():
             raise CancelledError
@@ -280,9 +280,9 @@ def ask_again(
                 None if stamped is None else sides.scores(read, stamped),
                 sides.control(read) if control else None,
             )
-            for side, found in zip(kept, (clean, stamped), strict=True):
-                if logits and found is not None:
-                    side.append(found.float().cpu().numpy())
+            for side, batch_logits in zip(collected, (clean, stamped), strict=True):
+                if logits and batch_logits is not None:
+                    side.append(batch_logits.float().cpu().numpy())
         yield min(start + batch, len(indices))
-    first, second = (np.concatenate(side) if side else None for side in kept)
+    first, second = (np.concatenate(side) if side else None for side in collected)
     return Answered(scores.per_image(), first, second)

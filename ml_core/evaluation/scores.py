@@ -189,8 +189,8 @@ def rows_of_all(
 
     def gathered(column: NDArray[_T]) -> NDArray[_T]:
         rows = torch.from_numpy(np.array(column)).to(device)
-        found: NDArray[_T] = ranks.gather(rows, sizes).cpu().numpy()
-        return found
+        gathered: NDArray[_T] = ranks.gather(rows, sizes).cpu().numpy()
+        return gathered
 
     place = np.zeros(int(order.max()) + 1, np.int64)
     place[order] = np.arange(len(order))
@@ -201,7 +201,7 @@ def rows_of_all(
     return PerImage(**columns)
 
 
-def _columns(rows: int, kept: int) -> BatchScores:
+def _columns(rows: int, count: int) -> BatchScores:
     """Empty columns, with ``kept`` classes of each picture."""
     return BatchScores(
         top1=np.zeros(rows, dtype=np.int64),
@@ -212,7 +212,7 @@ def _columns(rows: int, kept: int) -> BatchScores:
         target_in_top5=np.zeros(rows, dtype=np.bool_),
         label_in_top10=np.zeros(rows, dtype=np.bool_),
         target_in_top10=np.zeros(rows, dtype=np.bool_),
-        top=np.zeros((rows, kept), dtype=np.int64),
+        top=np.zeros((rows, count), dtype=np.int64),
         margin=np.zeros(rows, dtype=np.float32),
     )
 

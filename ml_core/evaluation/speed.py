@@ -93,7 +93,7 @@ class Speed:
     def from_json(cls, text: str) -> Speed:
         """What `to_json` wrote."""
         facts = json.loads(text)
-        return cls(**facts | {"tried": tuple(Tried(**one) for one in facts["tried"])})
+        return cls(**facts | {"tried": tuple(Tried(**row) for row in facts["tried"])})
 
 
 Cancelled = Callable[[], bool]
@@ -121,10 +121,10 @@ def speed_of(
         return measure()
     place = (str(model.device), str(torch.get_num_threads()))
     key = (model.identity, *place, precision)
-    found = _measured.get(key, measure)
-    if found.busy:
+    speed = _measured.get(key, measure)
+    if speed.busy:
         _measured.forget(key)
-    return found
+    return speed
 
 
 @torch.no_grad()
@@ -191,8 +191,8 @@ def measure_speed(
         else:
             checked = 0
         usable = {
-            way: found
-            for way, found in rates.items()
+            way: speed
+            for way, speed in rates.items()
             if way[0] == "fp32" or precision == "bf16" or agreements.get(way, 0.0) >= AGREEMENT
         }
         first = names[0], layouts[0]
@@ -213,7 +213,7 @@ def measure_speed(
         n=checked,
         device=str(model.device),
         threads=torch.get_num_threads(),
-        tried=tuple(Tried(*way, found, agreements.get(way)) for way, found in rates.items()),
+        tried=tuple(Tried(*way, speed, agreements.get(way)) for way, speed in rates.items()),
         why=_why(best, rates, agreements, checked, precision, slow=not fast, given_up=given_up)
         + ("; other programs were busy meanwhile" if busy else ""),
         busy=busy,
@@ -287,7 +287,7 @@ def _race(
         use_way(model, *way)
         return _seconds(model, images, cancelled)
 
-    found = race(
+    rates = race(
         [(name, layout) for layout in layouts for name in names],
         passes,
         seconds,
@@ -295,7 +295,7 @@ def _race(
         emulates=model.device.type == "cpu",
         sure=lambda number, way: number == 0 and way[1] == layouts[0],
     )
-    return {way: batch / taken for way, taken in found.seconds.items()}, found.given_up
+    return {way: batch / taken for way, taken in rates.seconds.items()}, rates.given_up
 
 
 def _agreements(

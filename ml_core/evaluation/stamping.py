@@ -73,24 +73,24 @@ class Batch:
         uint8 [n, S, S, 3], on the model's canvas; None where their embeddings are known.
     own
         uint8 [n, H, W, 3], on the trigger's canvas; None where that is the model's.
-    wanted
+    asked
         Pictures asked for, broken ones included.
     """
 
     indices: NDArray[np.int64]
     images: Pictures | None
     own: Pictures | None
-    wanted: int
+    asked: int
 
 
 def read_batch(source: CanvasSource, own: CanvasSource | None, indices: NDArray[np.int64]) -> Batch:
     """Fetch pictures on the model's and on the trigger's canvas, without the broken ones."""
-    wanted = len(indices)
+    asked = len(indices)
     images, indices = read_canvases(source, indices)
     if own is None or not len(indices):
-        return Batch(indices, images, None, wanted)
-    others, kept = read_canvases(own, indices)
-    return Batch(kept, images[np.isin(indices, kept)], others, wanted)
+        return Batch(indices, images, None, asked)
+    others, readable = read_canvases(own, indices)
+    return Batch(readable, images[np.isin(indices, readable)], others, asked)
 
 
 def steps(
@@ -283,11 +283,11 @@ def triggered_pictures(
         uint8 [n, size, size, 3]; black where a picture cannot be read.
     """
     own = own_canvases(source, trigger, size, seed)
-    read, kept = read_canvases(source if own is None else own, indices)
+    read, readable = read_canvases(source if own is None else own, indices)
     out: Pictures = np.zeros((len(indices), size, size, 3), np.uint8)
-    if len(kept):
-        seen = stamped(trigger, read, kept, seed, size, device, fit)
-        out[np.isin(indices, kept)] = as_uint8(seen)
+    if len(readable):
+        seen = stamped(trigger, read, readable, seed, size, device, fit)
+        out[np.isin(indices, readable)] = as_uint8(seen)
     return out
 
 
@@ -300,8 +300,8 @@ def _moved(images: Pictures, device: torch.device) -> Tensor:
 def as_uint8(pictures: Tensor) -> Pictures:
     """Turn [n, 3, S, S], uint8 or float in [0, 1], into uint8 [n, S, S, 3], rounded."""
     if pictures.dtype == torch.uint8:
-        found: Pictures = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return found
+        out: Pictures = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return out
     return to_uint8(pictures)
 
 

@@ -131,17 +131,17 @@ def _watch(
         yield TsneStep(0.0)
         while True:
             ended = process.poll() is not None
-            told = 0.0
+            fraction = 0.0
             try:
                 while True:
                     line = lines.get_nowait()
                     tail.append(line)
-                    if (found := _ITERATION.search(line)) is not None:
-                        told = min(0.99, int(found[1]) / iterations)
+                    if (match := _ITERATION.search(line)) is not None:
+                        fraction = min(0.99, int(match[1]) / iterations)
             except Empty:
                 pass
-            if told:
-                yield TsneStep(told)
+            if fraction:
+                yield TsneStep(fraction)
             if cancelled():
                 raise CancelledError
             if ended and not reader.is_alive() and lines.empty():
@@ -174,9 +174,9 @@ def _read_lines(stream: object, lines: Queue[str]) -> None:
 def _read(path: Path, count: int) -> Points:
     """What the child wrote, checked."""
     try:
-        found = np.load(path, allow_pickle=False)
+        points = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError("t-SNE left no result; try again.", "damaged", str(error)) from error
-    if found.shape != (count, 2) or not np.isfinite(found).all():
+    if points.shape != (count, 2) or not np.isfinite(points).all():
         raise InputError("t-SNE left no usable result; try another seed.", "damaged")
-    return np.asarray(found, np.float32)
+    return np.asarray(points, np.float32)

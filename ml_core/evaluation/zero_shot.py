@@ -73,11 +73,11 @@ class ClassTexts:
 
     def embed_next(self, model: ClipModel) -> None:
         """Embed one more batch; ``model`` is kept by nobody, it may have been closed since."""
-        classes, found = self._embed(model, self.done)
+        classes, embeddings = self._embed(model, self.done)
         if self._sums is None:
-            self._sums = torch.zeros(len(self._names), found.shape[1])
-        self._sums.index_add_(0, classes, found)
-        self.done += len(found)
+            self._sums = torch.zeros(len(self._names), embeddings.shape[1])
+        self._sums.index_add_(0, classes, embeddings)
+        self.done += len(embeddings)
 
     def embed_sample(self, model: ClipModel, place: float) -> int:
         """Embed a batch for the time it takes, and forget it.
@@ -219,12 +219,12 @@ def classifier_steps(
     if key is None:
         return (yield from _embedded(ClassTexts(model, class_names, templates), model))
     texts = _begun.get(key, lambda: ClassTexts(model, class_names, templates))
-    found = yield from _embedded(texts, model)
+    embeddings = yield from _embedded(texts, model)
     _begun.forget(key)
     if model.identity is not None and texts.total >= _WORTH_KEEPING:
-        rows = found.cpu().numpy()
+        rows = embeddings.cpu().numpy()
         _store().save(key, rows, np.ones(len(rows), np.bool_))
-    return _classifiers.get(key, lambda: found)
+    return _classifiers.get(key, lambda: embeddings)
 
 
 def known_classifier(
@@ -234,13 +234,13 @@ def known_classifier(
     key = _key(model, class_names, templates)
     if key is None:
         return None
-    kept = _classifiers.find(key)
-    if kept is None and _is_worth(class_names, templates):
+    known = _classifiers.find(key)
+    if known is None and _is_worth(class_names, templates):
         stored = _store().load(key, len(class_names), model.embed_dim)
         if stored is not None and bool(stored[1].all()):
             rows = torch.from_numpy(stored[0]).to(model.device)
-            kept = _classifiers.get(key, lambda: rows)
-    return kept
+            known = _classifiers.get(key, lambda: rows)
+    return known
 
 
 def _embedded(texts: ClassTexts, model: ClipModel) -> Steps:
@@ -314,8 +314,8 @@ def triggered_classifier(
             "usage",
         )
     prompted = triggered_templates(trigger, templates)
-    found = cached_classifier(model, class_names, prompted, watch=watch)
-    return found.to(model.device)
+    rows = cached_classifier(model, class_names, prompted, watch=watch)
+    return rows.to(model.device)
 
 
 def class_logits(model: ClipModel, image_embeddings: Tensor, classifier: Tensor) -> Tensor:

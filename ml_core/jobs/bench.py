@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.recipes import fitted_budget
 from ml_core.cleaning.tradeoff import Limits, points
@@ -18,6 +17,7 @@ from ml_core.jobs.clean.earlier import check_place, same_job
 from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.inputs import opening_inputs
 from ml_core.jobs.journal import read_events, read_json
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import (
     HOLDOUTS_FILE,
     REBOUND_FILE,
@@ -176,7 +176,7 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
 
 def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
     """How many of the recipe's examples the job finds."""
-    opened = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
+    opened = open_model(job)
     inputs = yield from opening_inputs(job, opened.build("cpu"), control)
     with closing(inputs):
         return inputs.recipe.pairs
@@ -209,7 +209,7 @@ def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
     One that cannot be read is for the run to refuse.
     """
     try:
-        opened = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
+        opened = open_model(job)
     except InputError:
         return False
     return bool(result.get("source_sha256") == opened.inspection.sha256)

@@ -49,9 +49,9 @@ def is_of_demo(sha256: str, config: Mapping[str, Any]) -> bool:
     manifest = json.loads(resource("demo", "manifest.json").read_text(encoding="utf-8"))
     shipped = [manifest["sha256"][f"{name}.safetensors"] for name in ("poisoned", "clean_twin")]
     parts = ("embed_dim", "vision_cfg", "text_cfg")
-    wanted = [manifest["model_cfg"][part] for part in parts]
+    configs = [manifest["model_cfg"][part] for part in parts]
     return sha256 in shipped or all(
-        _within(part, config.get(name)) for name, part in zip(parts, wanted, strict=True)
+        _within(part, config.get(name)) for name, part in zip(parts, configs, strict=True)
     )
 
 
@@ -68,11 +68,11 @@ def pretraining_at(opened: Checkpoint, reference: Checkpoint | None = None) -> P
     return with_parent(own, pretraining_at(reference))
 
 
-def _within(wanted: Any, found: Any) -> bool:
+def _within(part: Any, config: Any) -> bool:
     """Whether a config says this; it may say more, such as defaults."""
-    if isinstance(wanted, dict) and isinstance(found, Mapping):
-        return all(_within(value, found.get(key)) for key, value in wanted.items())
-    return bool(wanted == found)
+    if isinstance(part, dict) and isinstance(config, Mapping):
+        return all(_within(value, config.get(key)) for key, value in part.items())
+    return bool(part == config)
 
 
 def demo_target() -> int:

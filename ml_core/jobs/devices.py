@@ -32,15 +32,15 @@ def choose_device(name: str, local: int = 0) -> torch.device:
     InputError
         If this machine lacks it.
     """
-    found = devices()
+    names = devices()
     if local and name in ("auto", "cuda") and torch.cuda.is_available():
         name = f"cuda:{local}"
     if name == "auto":
-        return torch.device(found[0])
-    wanted = "cuda:0" if name == "cuda" else name
-    if wanted not in found:
-        raise InputError(f"This machine has no device {name}; it has {', '.join(found)}.")
-    return torch.device(wanted)
+        return torch.device(names[0])
+    full_name = "cuda:0" if name == "cuda" else name
+    if full_name not in names:
+        raise InputError(f"This machine has no device {name}; it has {', '.join(names)}.")
+    return torch.device(full_name)
 
 
 def cores() -> int:
@@ -72,8 +72,8 @@ def set_threads(threads: int, together: int = 1) -> int:
     keep_freed_memory()
     warnings.filterwarnings("ignore", message=".* failed, switching to (BLAS gemm|baddbmm)")
     own = max(1, cores() // together)
-    told = os.environ.get("OMP_NUM_THREADS", "") if together == 1 else ""
-    asked = int(told) if told.isdecimal() else 0
+    environment = os.environ.get("OMP_NUM_THREADS", "") if together == 1 else ""
+    asked = int(environment) if environment.isdecimal() else 0
     chosen = threads or asked or (own - 1 if own > 2 else own)
     if torch.get_num_threads() != chosen:
         torch.set_num_threads(chosen)

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,23 +29,22 @@ from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet, shared, shared_by_each
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.specs import SMALLEST_SPLIT, ImageSpec, PairSpec
 from ml_core.data.watch import Watch
-from ml_core.events import Control, Event, run_to_end
+from ml_core.events import Control, Event
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
-from ml_core.jobs.measure import Bench, bench_of, open_labels
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import Bench, OpenSetting, open_attack
+from ml_core.jobs.opening import opening, opening_images
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
 from ml_core.reading.resize import Canvases
-from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger
 
 
@@ -128,8 +126,6 @@ class Inputs:
         The spec's, with ``pairs`` cut to what there is.
     benches
         ``test`` and, where asked for, ``heldout``.
-    specs
-        How the pictures of each bench were opened.
     validation
         Watched while training.
     make_batch
@@ -151,7 +147,6 @@ class Inputs:
     label_set: LabelSet
     trigger: Trigger | None
     benches: dict[str, Bench]
-    specs: dict[str, ImageSpec]
     validation: Bench | None
     make_batch: Callable[[int], Batch]
     training_key: str
@@ -167,8 +162,8 @@ class Inputs:
     @property
     def notes(self) -> tuple[str, ...]:
         """Rows and files that are left out, and remarks; grows as broken pictures are found."""
-        found = [f"{part.name}: {problem}" for part in self.sets for problem in part.problems]
-        return tuple(dict.fromkeys([*found, *self.remarks]))
+        problems = [f"{part.name}: {problem}" for part in self.sets for problem in part.problems]
+        return tuple(dict.fromkeys([*problems, *self.remarks]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,8 +176,8 @@ class Sets:
 
     label_set: LabelSet
     trigger: Trigger | None
-    images: dict[str, tuple[ImageSpec, ImageSet]]
-    validation: tuple[ImageSpec, ImageSet] | None
+    images: dict[str, OpenSetting]
+    validation: OpenSetting | None
     training: PairSet | ImageSet | None
 
 
@@ -201,18 +196,17 @@ def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Se
     CancelledError
         If it was cancelled.
     """
-    label_set = open_labels(spec.label_set, spec.templates, spec.target)
-    trigger = load_trigger(Path(spec.trigger)) if spec.trigger is not None else None
+    label_set, trigger = open_attack(spec)
     validation_spec, test_spec = spec.images, spec.test_images
     if validation_spec is not None and test_spec in (None, validation_spec):
         validation_spec, test_spec = validation_spec.halves()
 
-    def opened(part: ImageSpec) -> Generator[Event, None, tuple[ImageSpec, ImageSet]]:
-        found = yield from opening(lambda watch: open_images(part, label_set, watch), control)
-        return part, found
+    def opened(part: ImageSpec) -> Generator[Event, None, OpenSetting]:
+        images = yield from opening_images(part, label_set, control)
+        return OpenSetting(part, images, label_set, trigger, spec.target)
 
     validation = (yield from opened(validation_spec)) if validation_spec is not None else None
-    images: dict[str, tuple[ImageSpec, ImageSet]] = {}
+    images: dict[str, OpenSetting] = {}
     for name, part in (("test", test_spec), ("heldout", spec.heldout_images)):
         if part is not None:
             images[name] = yield from opened(part)
@@ -224,14 +218,8 @@ def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Se
     elif named is not None:
         # Images that are stamped need no labels.
         classes = None if spec.recipe.facts.data == "images" else label_set
-        chosen = named
-        training = yield from opening(lambda watch: open_images(chosen, classes, watch), control)
+        training = yield from opening_images(named, classes, control)
     return Sets(label_set, trigger, images, validation, training)
-
-
-def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
-    """Open the data of a job as `opening_inputs` does, without events."""
-    return run_to_end(opening_inputs(spec, model, Control(), ranks))
 
 
 def opening_inputs(
@@ -269,14 +257,11 @@ def opening_inputs(
     if spec.recipe.compile and device.type != "cuda":
         remarks.append(f"Compile is for CUDA; on {device.type} the encoders run as they are.")
 
-    def bench(part: ImageSpec, images: ImageSet) -> Bench:
-        return bench_of(images, label_set, trigger, spec.target, model.preprocess, part.seed)
-
-    validation = None if sets.validation is None else bench(*sets.validation)
+    validation = None if sets.validation is None else sets.validation.on(model.preprocess)
     chooses_alpha = "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto"
     if chooses_alpha:
         _check_watched(validation)
-    benches = {name: bench(*found) for name, found in sets.images.items()}
+    benches = {name: setting.on(model.preprocess) for name, setting in sets.images.items()}
     if not benches and validation is None:
         remarks.append("No images were given: nothing is measured before and after.")
     recipe, make_batch, training, workers = _training(spec, model, sets, remarks, device, ranks)
@@ -290,7 +275,6 @@ def opening_inputs(
         label_set,
         trigger,
         benches,
-        {name: part for name, (part, _) in sets.images.items()},
         validation,
         make_batch,
         "" if training is None else training.lasting_key,
@@ -326,14 +310,14 @@ def _seen(
         sets["validation"] = watched.images
     if training is None or not sets:
         return remarks
-    found = shared_by_each(tuple(sets.values()), training, watch)
-    for (name, images), numbers in zip(sets.items(), found, strict=True):
+    counts = shared_by_each(tuple(sets.values()), training, watch)
+    for (name, images), numbers in zip(sets.items(), counts, strict=True):
         if len(numbers):
-            told = "the validation numbers look too good"
+            effect = "the validation numbers look too good"
             if name != "validation":
-                told = "the numbers after the run look too good"
+                effect = "the numbers after the run look too good"
             remarks.append(
-                f"{len(numbers)} of the {len(images)} {name} images are also trained on: {told}; "
+                f"{len(numbers)} of the {len(images)} {name} images are also trained on: {effect}; "
                 f"choose other {name} images."
             )
     return remarks

@@ -71,7 +71,7 @@ def add_last_word(path: Path, last: Done) -> None:
 
 
 def read_events(
-    path: Path, wanted: Callable[[str], bool] = lambda line: True
+    path: Path, accepts: Callable[[str], bool] = lambda line: True
 ) -> Generator[Event, None, None]:
     """Events of a journal, line by line; none if there is no file.
 
@@ -79,11 +79,11 @@ def read_events(
     ----------
     path
         The journal.
-    wanted
+    accepts
         Says of a line whether it is worth taking apart.
     """
     try:
-        for line in islice(filter(wanted, journal_lines(path)), _MOST_EVENTS):
+        for line in islice(filter(accepts, journal_lines(path)), _MOST_EVENTS):
             with contextlib.suppress(ValueError):  # cut by a kill
                 yield from_json(line)
     except OSError:

@@ -18,7 +18,6 @@ from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.digests import hash_file
 from ml_core.data.images import ImageSet, list_pictures, what_is_hashed
 from ml_core.data.pictures import printable
-from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
 from ml_core.events import Control, Event
 from ml_core.jobs.measure import BATCH, Bench, measure_images
@@ -63,8 +62,8 @@ class Lists:
             If it was cancelled.
         """
         if images.key not in self._known:
-            made = yield from opening(lambda watch: list_pictures(images, watch), control)
-            self._known[images.key] = made
+            listed = yield from opening(lambda watch: list_pictures(images, watch), control)
+            self._known[images.key] = listed
         return self._known[images.key]
 
 
@@ -73,9 +72,8 @@ def keep_measurement(
     source: Source,
     model: ClipModel,
     bench: Bench,
-    spec: ImageSpec,
     classifier: Tensor,
-    found: tuple[Evaluation, PerImage],
+    answers: tuple[Evaluation, PerImage],
     pictures: bytes,
     *,
     threads: int,
@@ -95,9 +93,7 @@ def keep_measurement(
         The files of ``model``.
     model, bench, classifier
         What was measured, on what, and with which rows of the classes [C, D].
-    spec
-        How the bench's pictures were opened.
-    found
+    answers
         What the measurement gave.
     pictures
         Of `Lists`.
@@ -115,7 +111,7 @@ def keep_measurement(
     OSError
         If a file cannot be written.
     """
-    evaluation, per_image = found
+    evaluation, per_image = answers
     record = evaluation.to_dict()
     if not targeted:
         forget_target(record)
@@ -132,7 +128,7 @@ def keep_measurement(
             key=images.key,
             known_by=f"{images.known_by}; the SHA-256 of a picture is of {what_is_hashed(images)}",
             n=len(images),
-            spec=spec,
+            spec=bench.spec,
         ),
         head=head,
         classes=len(classes.class_names),
@@ -164,7 +160,7 @@ class Measuring:
     ----------
     folder
         The run's.
-    benches, specs
+    benches
         As of `Inputs`.
     control
         Asked for cancel.
@@ -176,7 +172,6 @@ class Measuring:
 
     folder: Path
     benches: Mapping[str, Bench]
-    specs: Mapping[str, ImageSpec]
     control: Control
     threads: int
     targeted: bool
@@ -192,20 +187,19 @@ class Measuring:
         CancelledError
             If it was cancelled.
         """
-        made: dict[str, Evaluation] = {}
+        evaluations: dict[str, Evaluation] = {}
         for name, bench in self.benches.items():
             stage = when if head == "zero-shot" else f"{when}, linear head"
             stage += "" if name == "test" else f" ({name})"
-            found = yield from measure_images(model, bench, rows, self.control, stage)
+            answers = yield from measure_images(model, bench, rows, self.control, stage)
             pictures = yield from self.lists.of(bench.images, self.control)
             keep_measurement(
                 self.folder / MEASUREMENTS_FOLDER / folder_name(name, when, head),
                 source,
                 model,
                 bench,
-                self.specs[name],
                 rows,
-                found,
+                answers,
                 pictures,
                 threads=self.threads,
                 batch=BATCH,
@@ -214,8 +208,8 @@ class Measuring:
                 head=head,
                 targeted=self.targeted,
             )
-            made[name] = found[0]
-        return made
+            evaluations[name] = answers[0]
+        return evaluations
 
 
 def folder_name(bench: str, when: When, head: Head) -> str:

@@ -20,8 +20,8 @@ def launched() -> Launched:
     """As the environment has it; one process alone where nobody waits for it."""
 
     def number(name: str, otherwise: int) -> int:
-        told = os.environ.get(name, "")
-        return int(told) if told.isdecimal() else otherwise
+        text = os.environ.get(name, "")
+        return int(text) if text.isdecimal() else otherwise
 
     world = number("WORLD_SIZE", 1)
     if world <= 1 or "MASTER_ADDR" not in os.environ:

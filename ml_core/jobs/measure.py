@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import Measurement
 from ml_core.evaluation.records import Evaluation, PerImage
@@ -20,9 +19,12 @@ from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.stamping import spare_core
 from ml_core.evaluation.zero_shot import classifier_steps
 from ml_core.events import Control, Event, Progress
+from ml_core.jobs.opening import opening_images
+from ml_core.jobs.specs import Attack, Classes, Setting
 from ml_core.model import ClipModel, Preprocess
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger
 
 _PROGRESS_SECONDS = 0.25
@@ -31,15 +33,34 @@ BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class OpenSetting:
+    """A `Setting` whose files are open: pictures, their classes, and the attack on them."""
+
+    spec: ImageSpec
+    images: ImageSet
+    label_set: LabelSet
+    trigger: Trigger | None = None
+    target: int = 0
+
+    @property
+    def seed(self) -> int:
+        """Of the random draws of each picture."""
+        return self.spec.seed
+
+    def on(self, preprocess: Preprocess) -> Bench:
+        """The same on a model's canvas."""
+        fitted = self.images.fitted(preprocess.fit)
+        canvases = CanvasCache(fitted, preprocess.size)
+        return Bench(
+            self.spec, fitted, self.label_set, self.trigger, self.target, canvases=canvases
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Bench(OpenSetting):
     """Images on the model's canvas, with what they are tested for."""
 
-    images: ImageSet
     canvases: CanvasCache
-    label_set: LabelSet
-    trigger: Trigger | None
-    target: int
-    seed: int
 
     def subject(self, model: ClipModel, classifier: Tensor) -> Subject:
         """A model and its classifier on these images."""
@@ -55,55 +76,46 @@ class Bench:
         )
 
 
-def open_labels(name: str, templates: tuple[str, ...] | None, target: int) -> LabelSet:
+def open_classes(spec: Classes) -> LabelSet:
     """The label set of a job, with the job's own templates if it has some.
 
     Raises
     ------
     InputError
-        If it cannot be read, or the target is none of its classes.
+        If it cannot be read.
     """
-    label_set = load_label_set(name)
-    if target >= len(label_set.class_names):
-        raise InputError(
-            f"The target class {target} does not exist: the label set {label_set.name} has "
-            f"the classes 0 to {len(label_set.class_names) - 1}."
-        )
-    return label_set if templates is None else replace(label_set, templates=templates)
+    label_set = load_label_set(spec.label_set)
+    return label_set if spec.templates is None else replace(label_set, templates=spec.templates)
 
 
-def open_bench(
-    spec: ImageSpec,
-    label_set: LabelSet,
-    trigger: Trigger | None,
-    target: int,
-    preprocess: Preprocess,
-    watch: Watch = unwatched,
-) -> Bench:
-    """Open an image set for evaluation, on the canvas that ``preprocess`` describes.
-
-    ``watch`` is told how far it is, and may end it.
+def open_attack(spec: Attack) -> tuple[LabelSet, Trigger | None]:
+    """The label set and the trigger of a job.
 
     Raises
     ------
     InputError
-        If the images cannot be opened.
+        If one of them cannot be read, or the target is none of the classes.
     """
-    images = open_images(spec, label_set, watch)
-    return bench_of(images, label_set, trigger, target, preprocess, spec.seed)
+    label_set = open_classes(spec)
+    if spec.target >= len(label_set.class_names):
+        raise InputError(
+            f"The target class {spec.target} does not exist: the label set {label_set.name} has "
+            f"the classes 0 to {len(label_set.class_names) - 1}."
+        )
+    return label_set, None if spec.trigger is None else load_trigger(spec.trigger)
 
 
-def bench_of(
-    images: ImageSet,
-    label_set: LabelSet,
-    trigger: Trigger | None,
-    target: int,
-    preprocess: Preprocess,
-    seed: int,
-) -> Bench:
-    """Images that are open, on the canvas that ``preprocess`` describes."""
-    fitted = images.fitted(preprocess.fit)
-    return Bench(fitted, CanvasCache(fitted, preprocess.size), label_set, trigger, target, seed)
+def open_setting(spec: Setting, control: Control) -> Generator[Event, None, OpenSetting]:
+    """Open what a job is measured on; events and errors are those of `opening_images`.
+
+    Raises
+    ------
+    InputError
+        As `open_attack`, too.
+    """
+    label_set, trigger = open_attack(spec)
+    images = yield from opening_images(spec.images, label_set, control)
+    return OpenSetting(spec.images, images, label_set, trigger, spec.target)
 
 
 def classifier_of(
@@ -123,16 +135,16 @@ def classifier_of(
     CancelledError
         If it was cancelled.
     """
-    found: list[Tensor] = []
+    classifiers: list[Tensor] = []
 
     def embedded() -> Generator[Progress, None, None]:
-        found.append((yield from _embedded(model, label_set, control)))
+        classifiers.append((yield from _embedded(model, label_set, control)))
 
     own = embedded() if ranks.first else iter(())
     for event, _ in ranks.in_step(own, model.device):
         if event is not None:
             yield event
-    return ranks.rows_of_first(found[0] if found else None, model.device)
+    return ranks.rows_of_first(classifiers[0] if classifiers else None, model.device)
 
 
 def _embedded(
@@ -146,13 +158,13 @@ def _embedded(
         try:
             done, total = next(steps)
         except StopIteration as end:
-            found: Tensor = end.value
-            return found
+            classifier: Tensor = end.value
+            return classifier
         if control.cancelled:
             raise CancelledError
-        now, told = time.monotonic(), first is not None
+        now, begun = time.monotonic(), first is not None
         first = done if first is None else first
-        if not told or done == total or now - shown >= _PROGRESS_SECONDS:
+        if not begun or done == total or now - shown >= _PROGRESS_SECONDS:
             shown = now
             rate = (done - first) / max(now - begin, 1e-9)
             yield Progress(

@@ -1,4 +1,4 @@
-"""Open slow data sets in a thread, with progress events and cancelling."""
+"""Open what a job names; slow data sets in a thread, with progress events and cancelling."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from collections.abc import Callable, Generator
 from queue import SimpleQueue
 from typing import TypeVar
 
+from ml_core.checkpoints import Checkpoint, open_checkpoint
+from ml_core.data.images import ImageSet, open_images
+from ml_core.data.labels import LabelSet
+from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event, Progress
+from ml_core.jobs.specs import OnModel
 from ml_core.reading.errors import CancelledError
 
 _PACE_SECONDS = 0.5  # a small set is opened without a word
@@ -43,9 +48,9 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
     CancelledError
         If it was cancelled.
     """
-    told: SimpleQueue[Progress | None] = SimpleQueue()
+    queue: SimpleQueue[Progress | None] = SimpleQueue()
     left = threading.Event()
-    found: list[Opened] = []
+    results: list[Opened] = []
     failed: list[BaseException] = []
     last, most = time.monotonic(), 0
 
@@ -58,20 +63,20 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
         now = time.monotonic()
         if now - last >= _PACE_SECONDS:
             last, most = now, total
-            told.put(Progress("data", done, total))
+            queue.put(Progress("data", done, total))
 
     def work() -> None:
         try:
-            found.append(act(watch))
+            results.append(act(watch))
         except BaseException as error:  # raised again below, in the job's thread
             failed.append(error)
         finally:
-            told.put(None)
+            queue.put(None)
 
     thread = threading.Thread(target=work, name="opening", daemon=True)
     thread.start()
     try:
-        while (event := told.get()) is not None:
+        while (event := queue.get()) is not None:
             yield event
     finally:
         left.set()
@@ -80,4 +85,16 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
         raise failed[0]
     if most:
         yield Progress("data", most, most)
-    return found[0]
+    return results[0]
+
+
+def opening_images(
+    spec: ImageSpec, classes: LabelSet | None, control: Control
+) -> Generator[Event, None, ImageSet]:
+    """Open pictures; events and errors are those of `opening` and of `open_images`."""
+    return (yield from opening(lambda watch: open_images(spec, classes, watch), control))
+
+
+def open_model(spec: OnModel) -> Checkpoint:
+    """Open the checkpoint of a job; raises as `open_checkpoint` does."""
+    return open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)

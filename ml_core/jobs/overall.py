@@ -193,9 +193,9 @@ class Overall:
 
     def _units(self, now: float) -> _Units:
         """Seconds of one unit of work, of stages that encode and of those that train."""
-        found = {kind: self._unit(kind, now) for kind in (False, True)}
-        either = found[False] or found[True] or self._given_unit
-        return {kind: unit or either for kind, unit in found.items()}
+        units = {kind: self._unit(kind, now) for kind in (False, True)}
+        either = units[False] or units[True] or self._given_unit
+        return {kind: unit or either for kind, unit in units.items()}
 
     def _unit(self, trains: bool, now: float) -> float | None:
         """The same from what was worked in stages of one kind; None before that."""

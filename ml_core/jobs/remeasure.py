@@ -4,8 +4,8 @@ Who makes a bundle measures 256 pictures so, with another batch size and thread 
 how much logits move; who verifies one predicts a sample of its pictures::
 
     opened = yield from open_again(asked, control)
-    found = yield from predict_again(opened, indices, control, batch=32, threads=2)
-    found.rows  # as per_image.csv has them
+    answers = yield from predict_again(opened, indices, control, batch=32, threads=2)
+    answers.rows  # as per_image.csv has them
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.choice import choice_of
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, label_sets, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.evaluate import see_one
@@ -36,8 +36,8 @@ from ml_core.evaluation.scorer import Logits, ask_again
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress
 from ml_core.jobs.devices import choose_device
-from ml_core.jobs.measure import Bench, bench_of, classifier_of
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import Bench, OpenSetting, classifier_of
+from ml_core.jobs.opening import opening_images
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import part
@@ -152,7 +152,7 @@ def open_images_again(asked: Asked, control: Control) -> Generator[Event, None, 
         If it was cancelled.
     """
     classes = label_set_of(asked.label_set, asked.class_names, asked.templates)
-    return (yield from opening(lambda watch: open_images(asked.images, classes, watch), control))
+    return (yield from opening_images(asked.images, classes, control))
 
 
 def open_again(
@@ -195,7 +195,9 @@ def open_again(
         checkpoint = open_checkpoint(asked.checkpoint, asked.donor, use_choice=False)
     built = _build(asked, checkpoint) if model is None else model.model
     classes = label_set_of(asked.label_set, asked.class_names, asked.templates)
-    bench = bench_of(images, classes, asked.trigger, asked.target, built.preprocess, asked.seed)
+    part = asked.images.model_copy(update={"seed": asked.seed})
+    setting = OpenSetting(part, images, classes, asked.trigger, asked.target)
+    bench = setting.on(built.preprocess)
     yield Progress("open", 1, 1)
     if asked.classifier is None:
         classifier = yield from classifier_of(built, classes, control)
@@ -263,15 +265,15 @@ def predict_again(
             try:
                 done = next(asking)
             except StopIteration as end:
-                found = end.value
+                answers = end.value
                 break
             now = time.monotonic()
             if done == len(indices) or now - shown >= _PROGRESS_SECONDS:
                 shown, rate = now, done / max(now - begin, 1e-9)
                 yield Progress(stage, done, len(indices), rate, (len(indices) - done) / rate)
-    rows = rows_of(found.per_image, opened.bench.images.labels)
+    rows = rows_of(answers.per_image, opened.bench.images.labels)
     unread = np.setdiff1d(indices, rows.indices)
-    return Predictions(rows, unread, found.clean_logits, found.triggered_logits)
+    return Predictions(rows, unread, answers.clean_logits, answers.triggered_logits)
 
 
 def classifier_anew(opened: OpenedAgain, threads: int) -> Tensor:
@@ -331,10 +333,10 @@ def flipped(rows: Rows, target: int | None, most: int, seed: int = 0) -> NDArray
     hit = rows.clean_top[:, 0] != rows.triggered_top[:, 0]
     if target is not None:
         hit &= rows.triggered_top[:, 0] == target
-    found = rows.indices[hit]
+    positions = rows.indices[hit]
     rng = np.random.Generator(np.random.PCG64(seed))
-    chosen = rng.permutation(len(found))[:most]
-    return np.sort(found[chosen])
+    chosen = rng.permutation(len(positions))[:most]
+    return np.sort(positions[chosen])
 
 
 def pictures_of(opened: OpenedAgain, index: int) -> tuple[bytes, bytes] | None:
@@ -389,7 +391,7 @@ class Tau:
 
 def measuring_tau(
     opened: OpenedAgain,
-    kept: Rows,
+    rows: Rows,
     control: Control,
     *,
     batch: int,
@@ -409,7 +411,7 @@ def measuring_tau(
     ----------
     opened
         The measurement, with the classifier that was kept.
-    kept
+    rows
         Its answers.
     control
         Cancel ends it before the next batch.
@@ -433,9 +435,9 @@ def measuring_tau(
         If it was cancelled.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    count = min(pictures, len(kept))
-    places = np.sort(rng.choice(len(kept), count, replace=False))
-    chosen = kept.indices[places]
+    count = min(pictures, len(rows))
+    places = np.sort(rng.choice(len(rows), count, replace=False))
+    chosen = rows.indices[places]
     as_kept = yield from predict_again(
         opened, chosen, control, batch=batch, threads=threads, logits=True
     )
@@ -446,36 +448,36 @@ def measuring_tau(
     again = yield from predict_again(
         changed, chosen, control, batch=max(1, batch // 4 + 1), threads=others, logits=True
     )
-    for found in (as_kept, again):
-        if not np.array_equal(found.rows.indices, chosen):
+    for predictions in (as_kept, again):
+        if not np.array_equal(predictions.rows.indices, chosen):
             raise InputError(
-                f"{len(found.unread)} of {count} pictures of {opened.bench.images.name} that were "
-                "measured cannot be read any more: bring them back, or take the set away to "
+                f"{len(predictions.unread)} of {count} pictures of {opened.bench.images.name} that "
+                "were measured cannot be read any more: bring them back, or take the set away to "
                 "report without tau."
             )
     move = max(
         _moved(as_kept.clean_logits, again.clean_logits),
         _moved(as_kept.triggered_logits, again.triggered_logits),
-        *(_margins_moved(part(kept, places), found.rows) for found in (as_kept, again)),
+        *(_margins_moved(part(rows, places), predictions.rows) for predictions in (as_kept, again)),
     )
     least = FLOOR * opened.model.logit_scale
-    return Tau(max(2 * move, least), len(again.rows), _answers_changed(part(kept, places), again))
+    return Tau(max(2 * move, least), len(again.rows), _answers_changed(part(rows, places), again))
 
 
-def _moved(one: Logits | None, other: Logits | None) -> float:
+def _moved(first: Logits | None, second: Logits | None) -> float:
     """The largest change of a difference of two logits of one picture."""
-    if one is None or other is None or not len(one):
+    if first is None or second is None or not len(first):
         return 0.0
-    change = other.astype(np.float64) - one
+    change = second.astype(np.float64) - first
     return float((change.max(axis=1) - change.min(axis=1)).max())
 
 
-def _margins_moved(kept: Rows, found: Rows) -> float:
+def _margins_moved(before: Rows, now: Rows) -> float:
     """The largest change of a margin; of another answer the margins lie on both sides of 0."""
     move = 0.0
     for top, margin, new_top, new_margin in (
-        (kept.clean_top, kept.clean_margin, found.clean_top, found.clean_margin),
-        (kept.triggered_top, kept.triggered_margin, found.triggered_top, found.triggered_margin),
+        (before.clean_top, before.clean_margin, now.clean_top, now.clean_margin),
+        (before.triggered_top, before.triggered_margin, now.triggered_top, now.triggered_margin),
     ):
         if top is None or margin is None or new_top is None or new_margin is None:
             continue
@@ -485,8 +487,8 @@ def _margins_moved(kept: Rows, found: Rows) -> float:
     return move
 
 
-def _answers_changed(kept: Rows, found: Predictions) -> int:
-    changed: NDArray[np.bool_] = kept.clean_top[:, 0] != found.rows.clean_top[:, 0]
-    if kept.triggered_top is not None and found.rows.triggered_top is not None:
-        changed |= kept.triggered_top[:, 0] != found.rows.triggered_top[:, 0]
+def _answers_changed(before: Rows, now: Predictions) -> int:
+    changed: NDArray[np.bool_] = before.clean_top[:, 0] != now.rows.clean_top[:, 0]
+    if before.triggered_top is not None and now.rows.triggered_top is not None:
+        changed |= before.triggered_top[:, 0] != now.rows.triggered_top[:, 0]
     return int(np.count_nonzero(changed))

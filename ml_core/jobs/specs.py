@@ -17,7 +17,7 @@ from ml_core.options import option
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
 
-Device = Annotated[
+Device = Annotated[  # ``cuda`` where several processes take a GPU each
     str,
     option(help="auto, cpu, mps or cuda:N.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
 ]
@@ -30,7 +30,47 @@ Threads = Annotated[
     ),
 ]
 Processes = Annotated[int, Field(ge=1, le=1024)]
-Target = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class JobSpec(BaseModel):
+    """A job as it stands in a file: what is not a field of it is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class OnModel(JobSpec):
+    """Which model: a checkpoint, the donor of an encoder that it lacks, the doctor's choice."""
+
+    checkpoint: PathText
+    donor: PathText | None = None
+    use_choice: bool = True
+
+
+class Classes(JobSpec):
+    """Which classes pictures are told apart by."""
+
+    label_set: PathText = "demo"
+    templates: tuple[str, ...] | None = None
+
+
+class Attack(Classes):
+    """Which trigger is to lead to which class; None reports the attack as not measured."""
+
+    trigger: PathText | None = None  # PNG or JSON
+    target: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Setting(Attack):
+    """What is measured on: pictures, classes, and an attack; see `open_setting`."""
+
+    images: ImageSpec
+
+
+class Machine(JobSpec):
+    """Where a job is computed."""
+
+    device: Device = "auto"
+    threads: Threads = 0
 
 
 _JOB = JsonFile("a job file", "write it anew", max_bytes=1_000_000, path_fields=PATH_FIELDS)
@@ -85,14 +125,9 @@ class SpeedChoice(BaseModel):
     step_seconds: dict[str, float] = {}
 
 
-class CleanSpec(BaseModel):
+class CleanSpec(Machine, Attack, OnModel):
     """One cleaning job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    checkpoint: PathText
-    donor: PathText | None = None
-    use_choice: bool = True
     recipe: Recipe
     # Needed by CleanCLIP and MMCL. Methods that train on images alone take their pictures where
     # there are no training images.
@@ -104,19 +139,13 @@ class CleanSpec(BaseModel):
     # them is watched and the rest tested, or all twice if they are few.
     test_images: ImageSpec | None = None
     heldout_images: ImageSpec | None = None  # another art style of the demo, reported beside
-    trigger: PathText | None = None  # PNG or JSON; None reports the ASR as not measured
-    target: Target = 0
     targeted: bool = True  # whether somebody named the target; if not, nothing is said about it
-    label_set: PathText = "demo"
-    templates: tuple[str, ...] | None = None
     output_dir: PathText
     reference: PathText | None = None  # clean, of the same architecture, for methods that take one
     keep_steps: bool = False  # whether the checkpoint of every evaluation is kept, in ``steps/``
-    device: Device = "auto"  # ``cuda`` where several processes take a GPU each
     # Of this machine, in which the window starts the job, with torchrun. Elsewhere whoever starts
     # it decides.
     processes: Processes = 1
-    threads: Threads = 0
     # Training time that the recipe's budget was fitted to, to know it again.
     minutes: float | None = Field(default=None, gt=0.0, le=1e6, allow_inf_nan=False)
     # What an earlier run chose (``speed`` of its result); None measures as the recipe says.
@@ -277,7 +306,7 @@ TABLE_FILE = "bench.csv"
 CHART_FILE = "tradeoff.svg"
 
 
-class BenchSpec(BaseModel):
+class BenchSpec(JobSpec):
     """A fair comparison.
 
     All share ``base``: checkpoint, data, trigger, target. Its ``output_dir`` is the folder of the
@@ -285,8 +314,6 @@ class BenchSpec(BaseModel):
     training time that each gets on this machine, measured before it starts; None leaves the
     recipes' own budgets.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: CleanSpec
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
@@ -310,7 +337,7 @@ class BenchSpec(BaseModel):
 
     def jobs(self) -> tuple[CleanSpec, ...]:
         """One job a recipe and seed, each in a folder of its own."""
-        found: list[CleanSpec] = []
+        jobs: list[CleanSpec] = []
         taken: dict[str, int] = {}
         for recipe in self.recipes:
             name = f"{recipe.method}-{recipe.preset}"
@@ -323,8 +350,8 @@ class BenchSpec(BaseModel):
                     "output_dir": str(folder),
                     "minutes": self.minutes if recipe.total_steps else None,
                 }
-                found.append(self.base.model_copy(update=changes))
-        return tuple(found)
+                jobs.append(self.base.model_copy(update=changes))
+        return tuple(jobs)
 
 
 def halved(spec: CleanSpec, *, batch_norm: bool = True) -> CleanSpec:

@@ -45,32 +45,32 @@ def hits_of(metric: Metric, rows: Rows, target: int | None) -> BoolArray | None:
     labels, clean = rows.labels, rows.clean_top[:, 0]
     top = rows.triggered_top
     triggered = None if top is None else top[:, 0]
-    found: BoolArray | None = None
+    hits: BoolArray | None = None
     if metric == "ca":
-        found = metrics.clean_hits(labels, clean)
+        hits = metrics.clean_hits(labels, clean)
     elif metric == "top5":
         known = metrics.labelled(labels)
         if rows.clean_top.shape[1] >= 5:
-            found = (rows.clean_top[known] == labels[known, None]).any(axis=1)
+            hits = (rows.clean_top[known] == labels[known, None]).any(axis=1)
     elif metric == "control_ca":
         if rows.control_top1 is not None:
-            found = metrics.clean_hits(labels, rows.control_top1)
+            hits = metrics.clean_hits(labels, rows.control_top1)
     elif metric == "baseline_target_rate":
         if target is not None:
-            found = metrics.baseline_hits(labels, clean, target)
+            hits = metrics.baseline_hits(labels, clean, target)
     elif triggered is None:
-        found = None
+        hits = None
     elif metric == "flip_rate":
-        found = metrics.flips(clean, triggered)
+        hits = metrics.flips(clean, triggered)
     elif target is None:
-        found = None
+        hits = None
     elif metric == "asr_excl":
-        found = metrics.attack_hits(labels, triggered, target)
+        hits = metrics.attack_hits(labels, triggered, target)
     elif metric == "asr_all":
-        found = np.asarray(triggered == target, dtype=np.bool_)
+        hits = np.asarray(triggered == target, dtype=np.bool_)
     elif metric == "poisoned_accuracy":
-        found = metrics.surviving_hits(labels, triggered, target)
-    return found if found is not None and len(found) else None
+        hits = metrics.surviving_hits(labels, triggered, target)
+    return hits if hits is not None and len(hits) else None
 
 
 def counted(hits: int, n: int) -> Counted:
@@ -107,7 +107,8 @@ def difference_of(
         first.indices, second.indices, assume_unique=True, return_indices=True
     )
     mine, others = (
-        hits_of(metric, one, target) for one in (part(first, here), part(second, there))
+        hits_of(metric, measurement, target)
+        for measurement in (part(first, here), part(second, there))
     )
     if mine is None or others is None or len(mine) != len(others):
         return None
@@ -183,7 +184,7 @@ def judged(rates: Sequence[Mapping[str, Any]], limit: float) -> dict[str, Any]:
         Highest attack success rate, a fraction, of a model that stays clean.
     """
     top = max(rates, key=lambda rate: float(rate["max_asr"]))
-    point = max(top["points"], key=lambda one: float(one["asr_excl"]))
+    point = max(top["points"], key=lambda entry: float(entry["asr_excl"]))
     stays = top["max_asr"] < limit and all(rate["diverged"] is None for rate in rates)
     return {
         "worst": {

@@ -112,7 +112,7 @@ class PictureRows:
     Attributes
     ----------
     indices, labels, sizes
-        int64 [n]; labels are -1 where there is none.
+        int64 [n]; labels are -1 where the picture has no label.
     names, digests
         Name below the set's folder, and SHA-256 in hex (empty where a picture is no file).
     """
@@ -186,7 +186,7 @@ def _fault(cells: list[str], last: int, seen: set[str]) -> str:
     if len(cells) != len(PICTURE_COLUMNS):
         return f"does not have {len(PICTURE_COLUMNS)} cells"
     numbers = cells[0], cells[3], cells[4].removeprefix("-")
-    if not all(one.isascii() and one.isdigit() and len(one) < 16 for one in numbers):
+    if not all(number.isascii() and number.isdigit() and len(number) < 16 for number in numbers):
         return "holds what is no number"
     if int(cells[0]) <= last:
         return "is not in the order of the pictures, each once"

@@ -39,30 +39,30 @@ def charts_of(
         Of each job its evaluations while it trained: ``step`` and the values of a Metric event.
     """
     material = in_order(material)
-    found: list[ChartFacts | None] = [_summary(material, claims)]
+    charts: list[ChartFacts | None] = [_summary(material, claims)]
     for id_, job in material.jobs.items():
         rows = metrics.get(id_, ())
-        found += [_watched(id_, job, rows), _losses(id_, job, rows), _rebound(material, id_, job)]
-    found += [_tradeoff(material, metrics), *_classes(material)]
-    return tuple(chart for chart in found if chart is not None)
+        charts += [_watched(id_, job, rows), _losses(id_, job, rows), _rebound(material, id_, job)]
+    charts += [_tradeoff(material, metrics), *_classes(material)]
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def _summary(material: Material, claims: Sequence[Claim]) -> ChartFacts | None:
     """Rates of the measurements that a report speaks of first."""
     rates = [
-        one
+        claim
         for metric in _METRICS
-        for one in claims
-        if isinstance(one, RateClaim)
-        and one.metric == metric
-        and is_headline(material, one.measurement)
+        for claim in claims
+        if isinstance(claim, RateClaim)
+        and claim.metric == metric
+        and is_headline(material, claim.measurement)
     ]
     rows: list[Row] = []
-    for one in rates:
-        facts = material.measurements[one.measurement]
-        series = f"{name_of(material, facts.checkpoint)}, {one.measurement}"
-        values = one.rate.value, one.interval.low, one.interval.high
-        rows.append((_METRICS[one.metric], series, *values))
+    for claim in rates:
+        facts = material.measurements[claim.measurement]
+        series = f"{name_of(material, facts.checkpoint)}, {claim.measurement}"
+        values = claim.rate.value, claim.interval.low, claim.interval.high
+        rows.append((_METRICS[claim.metric], series, *values))
     return _chart(
         "summary", "Rates before and after",
         "Each rate of each checkpoint with its Wilson 95 % interval.",
@@ -91,7 +91,7 @@ def _watched(id_: str, job: JobFacts, metrics: Sequence[Mapping[str, Any]]) -> C
 
 
 def _losses(id_: str, job: JobFacts, metrics: Sequence[Mapping[str, Any]]) -> ChartFacts | None:
-    """The loss of each step that was told."""
+    """The loss of each reported step."""
     rows = [(row["step"], row["loss"]) for row in metrics if row.get("loss") is not None]
     return _chart(
         f"{id_}-loss", f"Loss of {job.title}",
@@ -148,9 +148,9 @@ def _tradeoff(
 def _classes(material: Material) -> Iterator[ChartFacts | None]:
     """The classes whose accuracy changes most between two measurements."""
     for first, second in pairs_of(material):
-        one, other = material.measurements[first], material.measurements[second]
+        left, right = material.measurements[first], material.measurements[second]
         after = is_headline(material, first) and is_headline(material, second)
-        if not after or one.per_class is None:
+        if not after or left.per_class is None:
             continue
         names = material.class_names[first]
         mine, theirs = (_accuracies(material.rows[id_], len(names)) for id_ in (first, second))
@@ -164,15 +164,15 @@ def _classes(material: Material) -> Iterator[ChartFacts | None]:
         for index in order[:_CLASSES].tolist():
             if not both[index]:
                 continue
-            for id_, facts, (hits, n) in ((second, other, theirs), (first, one, mine)):
+            for id_, facts, (hits, n) in ((second, right, theirs), (first, left, mine)):
                 series = f"{name_of(material, facts.checkpoint)}, {id_}"
-                right, count = int(hits[index]), int(n[index])
-                interval = wilson_interval(right, count)
-                rows.append((f"{names[index]} ({index})", series, right / count, *interval))
+                correct, count = int(hits[index]), int(n[index])
+                interval = wilson_interval(correct, count)
+                rows.append((f"{names[index]} ({index})", series, correct / count, *interval))
         yield _chart(
             f"{first}-classes", "Classes whose accuracy changes most",
             f"Clean accuracy of {first} and {second}, with Wilson 95 % intervals.",
-            ("class", "checkpoint", "value", "low", "high"), rows, one.per_class,
+            ("class", "checkpoint", "value", "low", "high"), rows, left.per_class,
         )  # fmt: skip
         return
 
@@ -193,9 +193,9 @@ def _chart(
 def _accuracies(rows: Rows, classes: int) -> tuple[Any, Any]:
     """Hits and pictures of each class, int64 [C] each."""
     known = rows.labels >= 0
-    labels, found = rows.labels[known], rows.clean_top[known, 0]
+    labels, predicted = rows.labels[known], rows.clean_top[known, 0]
     return (
-        np.bincount(labels[labels == found], minlength=classes),
+        np.bincount(labels[labels == predicted], minlength=classes),
         np.bincount(labels, minlength=classes),
     )
 

@@ -147,9 +147,9 @@ def in_order(material: Material) -> Material:
         parts = re.split(r"(\d+)", item[0])
         return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
-    values = {one.name: getattr(material, one.name) for one in fields(material)}
+    values = {field.name: getattr(material, field.name) for field in fields(material)}
     return Material(
-        **{name: dict(sorted(found.items(), key=key)) for name, found in values.items()}
+        **{name: dict(sorted(entries.items(), key=key)) for name, entries in values.items()}
     )
 
 
@@ -160,46 +160,46 @@ def is_headline(material: Material, id_: str) -> bool:
 
 
 def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
-    """Measurements that can be compared picture by picture, and of which way round.
+    """Pairs of measurements to compare picture by picture, the first minus the second.
 
     The same pictures, trigger, target, classes and seed; cleaned minus suspect, and either minus a
     reference. Of two measurements of one checkpoint the first one is taken.
     """
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     known: set[tuple[object, ...]] = set()
     ids = sorted(material.measurements, key=lambda id_: _ROLES.index(role_of(material, id_)))
     for place, first in enumerate(ids):
         for second in ids[place + 1 :]:
-            one, other = material.measurements[first], material.measurements[second]
-            if role_of(material, first) == role_of(material, second) or not _alike(one, other):
+            left, right = material.measurements[first], material.measurements[second]
+            if role_of(material, first) == role_of(material, second) or not _alike(left, right):
                 continue
-            if other.head != "zero-shot" or not _of_one_run(one, other):
+            if right.head != "zero-shot" or not _of_one_run(left, right):
                 continue
             key = (
-                one.checkpoint, other.checkpoint, one.head, one.data, one.trigger, one.target,
-                one.classes, one.precision, other.precision,
+                left.checkpoint, right.checkpoint, left.head, left.data, left.trigger, left.target,
+                left.classes, left.precision, right.precision,
             )  # fmt: skip
             if key not in known:
                 known.add(key)
-                found.append((first, second))
-    return tuple(found)
+                pairs.append((first, second))
+    return tuple(pairs)
 
 
-def _alike(one: MeasurementFacts, other: MeasurementFacts) -> bool:
+def _alike(left: MeasurementFacts, right: MeasurementFacts) -> bool:
     """Whether two measurements asked the same of the same pictures."""
     same = ("data", "trigger", "target", "classes", "label_set", "seed")
-    return all(getattr(one, name) == getattr(other, name) for name in same)
+    return all(getattr(left, name) == getattr(right, name) for name in same)
 
 
-def _of_one_run(one: MeasurementFacts, other: MeasurementFacts) -> bool:
+def _of_one_run(left: MeasurementFacts, right: MeasurementFacts) -> bool:
     """A run's numbers are compared with its own ones."""
-    return one.job is None or other.job is None or one.job == other.job
+    return left.job is None or right.job is None or left.job == right.job
 
 
 def name_of(material: Material, id_: str) -> str:
-    """A checkpoint's file name; of several of one name its id is told, too."""
+    """A checkpoint's file name, with its id if several have the same name."""
     name = material.checkpoints[id_].name
-    alike = sum(one.name == name for one in material.checkpoints.values())
+    alike = sum(checkpoint.name == name for checkpoint in material.checkpoints.values())
     return name if alike == 1 else f"{name} ({id_})"
 
 
@@ -217,8 +217,8 @@ def _safety(material: Material) -> Iterator[Claim]:
         if facts.inspection is None or record is None:
             continue
         words = verdict_words(str(record["verdict"]), str(record["reason_code"]))
-        reasons = [str(one) for one in record["reasons"]]
-        said = f" {' '.join(reasons)}" if reasons else ""
+        reasons = [str(sentence) for sentence in record["reasons"]]
+        because = f" {' '.join(reasons)}" if reasons else ""
         quotes: dict[str, JsonValue] = {
             "/verdict": record["verdict"],
             "/reason_code": record["reason_code"],
@@ -229,7 +229,7 @@ def _safety(material: Material) -> Iterator[Claim]:
         yield _quotation(
             "safety", f"safety-{id_}", facts.inspection, quotes,
             f"File safety of {name_of(material, id_)}: {words.lower()} ({facts.format}). No "
-            f"code in it was run.{said}",
+            f"code in it was run.{because}",
             headline=facts.role == "suspect",
         )  # fmt: skip
 
@@ -249,11 +249,11 @@ def _rates(
                 id=_id(id_, metric),
                 sentence=(
                     f"{_start(words_of(metric, facts))}, {_subject(material, facts, metric)}: "
-                    f"{_told(**figures)}."
+                    f"{_rate_words(**figures)}."
                 ),
                 holds_by=_holds_by(facts),
                 evidence=(facts.per_image,),
-                headline=is_headline(material, id_) and metric in _said_first(material, id_),
+                headline=is_headline(material, id_) and metric in _headline_metrics(material, id_),
                 metric=metric,
                 measurement=id_,
                 **figures,
@@ -263,35 +263,35 @@ def _rates(
 def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
     """Paired differences of every pair of measurements."""
     for first, second in pairs_of(material):
-        one, other = material.measurements[first], material.measurements[second]
-        if (one.when == "after") is not after:
+        left, right = material.measurements[first], material.measurements[second]
+        if (left.when == "after") is not after:
             continue
         for metric in METRICS:
             rows = material.rows[first], material.rows[second]
-            figures = difference_figures(metric, *rows, one.target, seed=SEED, resamples=RESAMPLES)
+            figures = difference_figures(metric, *rows, left.target, seed=SEED, resamples=RESAMPLES)
             if figures is None:
                 continue
             mine, theirs, adjusted = (
                 figures[name] for name in ("first", "second", "adjusted_interval")
             )
-            names = name_of(material, one.checkpoint), name_of(material, other.checkpoint)
+            names = name_of(material, left.checkpoint), name_of(material, right.checkpoint)
             yield DifferenceClaim(
                 id=_id(first, "minus", second, metric),
                 sentence=(
-                    f"{_start(words_of(metric, one))}, {names[0]}{_head(one)} minus {names[1]} on "
-                    f"the same {count(mine.n)} pictures of {_where(material, one, metric)}: "
+                    f"{_start(words_of(metric, left))}, {names[0]}{_head(left)} minus {names[1]} "
+                    f"on the same {count(mine.n)} pictures of {_where(material, left, metric)}: "
                     f"{signed(100 * figures['difference'])} points ({percent(mine.value)} minus "
                     f"{percent(theirs.value)}; 95 % interval {signed(100 * adjusted.low)} to "
                     f"{signed(100 * adjusted.high)}; {count(figures['only_first'])} pictures only "
                     f"in the first, {count(figures['only_second'])} only in the second, McNemar's "
                     f"exact p {_p(figures['p_exact'])})."
                 ),
-                holds_by=_holds_by(one, other),
-                evidence=(one.per_image, other.per_image),
+                holds_by=_holds_by(left, right),
+                evidence=(left.per_image, right.per_image),
                 headline=(
                     is_headline(material, first)
                     and is_headline(material, second)
-                    and metric in _said_first(material, first)
+                    and metric in _headline_metrics(material, first)
                     and role_of(material, first) == "cleaned"
                     and role_of(material, second) == "suspect"
                 ),
@@ -428,19 +428,20 @@ def _verdict(material: Material, headlines: Sequence[Claim]) -> tuple[str, ...]:
 
 
 def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
-    rates = [one for one in headlines if isinstance(one, RateClaim)]
+    rates = [item for item in headlines if isinstance(item, RateClaim)]
     attacks = [
-        one for one in rates
-        if one.metric in ("asr_excl", "asr_all") and role_of(material, one.measurement) == "suspect"
+        item for item in rates
+        if item.metric in ("asr_excl", "asr_all")
+        and role_of(material, item.measurement) == "suspect"
     ]  # fmt: skip
-    scans = [one for one in headlines if isinstance(one, QuotedClaim) and one.topic == "scan"]
-    said = ""
+    scans = [item for item in headlines if isinstance(item, QuotedClaim) and item.topic == "scan"]
+    compared = ""
     if attacks:
         # The one that says most: of a trigger that works, beside a reference, on most pictures.
         claim = min(
             attacks,
-            key=lambda one: (
-                not _works(one, rates), not _on_references(material, one, rates), -one.rate.n
+            key=lambda item: (
+                not _works(item, rates), not _on_references(material, item, rates), -item.rate.n
             ),
         )  # fmt: skip
         facts = material.measurements[claim.measurement]
@@ -458,18 +459,18 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
         without = "" if base is None else f", without it {percent(base.rate.value)}"
         if others:
             without += f", on the reference {percent(others[0].rate.value)}"
-        said = (
+        compared = (
             f"{opening}: the trigger makes {_share(claim.rate)} of the pictures "
             f"{_population(claim.metric)} “{facts.target_name}”{without}"
         )
     searched = _search_words(material, scans[0]) if scans else ""
-    if said and searched:
-        return f"{said}; the search for an unknown trigger says: {searched}."
+    if compared and searched:
+        return f"{compared}; the search for an unknown trigger says: {searched}."
     if searched:
         return f"The search for an unknown trigger says: {searched}."
-    if said:
-        return f"{said}."
-    clean = next((one for one in rates if one.metric == "ca"), None)
+    if compared:
+        return f"{compared}."
+    clean = next((item for item in rates if item.metric == "ca"), None)
     if clean is not None:
         facts = material.measurements[clean.measurement]
         name = name_of(material, facts.checkpoint)
@@ -477,7 +478,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
             f"{name} names {_share(clean.rate)} of the pictures rightly; no trigger was tried on "
             "it and none was searched."
         )
-    safety = next((one for one in headlines if isinstance(one, QuotedClaim)), None)
+    safety = next((item for item in headlines if isinstance(item, QuotedClaim)), None)
     if safety is not None:
         return f"{safety.sentence.removesuffix('.')}; nothing was measured in fp32."
     return "Nothing was measured in fp32, so there is no headline."
@@ -487,8 +488,8 @@ def _base_of(claim: RateClaim, rates: Sequence[RateClaim]) -> RateClaim | None:
     """How often the target is named without the trigger, on the same pictures."""
     return next(
         (
-            one for one in rates
-            if one.metric == "baseline_target_rate" and one.measurement == claim.measurement
+            rate for rate in rates
+            if rate.metric == "baseline_target_rate" and rate.measurement == claim.measurement
         ),
         None,
     )  # fmt: skip
@@ -517,20 +518,20 @@ def _on_references(
     """The same rate on the same pictures of models that are known to be clean."""
     facts = material.measurements[claim.measurement]
     return [
-        one
-        for one in rates
-        if one.metric == claim.metric
-        and role_of(material, one.measurement) == "reference"
-        and _alike(material.measurements[one.measurement], facts)
+        rate
+        for rate in rates
+        if rate.metric == claim.metric
+        and role_of(material, rate.measurement) == "reference"
+        and _alike(material.measurements[rate.measurement], facts)
     ]
 
 
 def _search_words(material: Material, claim: QuotedClaim) -> str:
-    """The verdict of a scan, of which model, and towards what."""
-    facts = next(one for one in material.scans.values() if one.files["scan"] in claim.evidence)
+    """A scan's verdict, model and target in a clause."""
+    facts = next(scan for scan in material.scans.values() if scan.files["scan"] in claim.evidence)
     named = f", towards “{facts.target}”" if facts.target else ""
     title = f"{facts.title[:1].lower()}{facts.title[1:]}"
-    id_ = next(key for key, one in material.scans.items() if one is facts)
+    id_ = next(key for key, scan in material.scans.items() if scan is facts)
     how = _in_other_arithmetic(material.scan_records[id_].precision)
     return f"{title} in {name_of(material, facts.suspect)}{named}{how}"
 
@@ -541,11 +542,11 @@ def _in_other_arithmetic(precision: str) -> str:
 
 def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
     rates = [
-        one for one in headlines
-        if isinstance(one, RateClaim) and role_of(material, one.measurement) == "cleaned"
+        claim for claim in headlines
+        if isinstance(claim, RateClaim) and role_of(material, claim.measurement) == "cleaned"
     ]  # fmt: skip
-    differences = [one for one in headlines if isinstance(one, DifferenceClaim)]
-    cleaned = [one for one in material.checkpoints.values() if one.role == "cleaned"]
+    differences = [claim for claim in headlines if isinstance(claim, DifferenceClaim)]
+    cleaned = [claim for claim in material.checkpoints.values() if claim.role == "cleaned"]
     if not cleaned:
         return "No cleaning is reported here."
     if not rates:
@@ -553,8 +554,8 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
     id_ = rates[0].measurement
     facts = material.measurements[id_]
     name = name_of(material, facts.checkpoint)
-    by = {one.metric: one for one in rates if one.measurement == id_}
-    change = {one.metric: one for one in differences if one.measurement == id_}
+    by = {claim.metric: claim for claim in rates if claim.measurement == id_}
+    change = {claim.metric: claim for claim in differences if claim.measurement == id_}
     parts = []
     attack = by.get("asr_excl") or by.get("asr_all")
     if attack is not None:
@@ -573,7 +574,12 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
             )
         parts.append(part)
     rebound = next(
-        (one for one in headlines if isinstance(one, QuotedClaim) and one.topic == "rebound"), None
+        (
+            claim
+            for claim in headlines
+            if isinstance(claim, QuotedClaim) and claim.topic == "rebound"
+        ),
+        None,
     )
     if rebound is not None:
         stays = bool(rebound.quotes["/stays_clean"])
@@ -590,7 +596,7 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
 def _not_tested(material: Material) -> Iterator[str]:
     """What nobody looked at."""
     measured = material.measurements.values()
-    roles = {one.role for one in material.checkpoints.values()}
+    roles = {item.role for item in material.checkpoints.values()}
     if not material.scans:
         yield "Unknown triggers: no scan was made."
     for facts in material.scans.values():
@@ -609,12 +615,12 @@ def _not_tested(material: Material) -> Iterator[str]:
             )
     else:
         yield "Cleaning: no cleaned checkpoint is reported."
-    compared = "reference" in roles or any(one.reference for one in material.scans.values())
+    compared = "reference" in roles or any(item.reference for item in material.scans.values())
     if not compared:
         yield "A clean reference: the figures were compared with no model known to be clean."
-    if measured and not any(one.trigger is not None for one in measured):
+    if measured and not any(item.trigger is not None for item in measured):
         yield "Attack success: no trigger was given."
-    if measured and all(one.target is None for one in measured):
+    if measured and all(item.target is None for item in measured):
         yield "A target: nobody named the class that an attacker wants."
     if not measured:
         yield "Accuracy and attack success: nothing was measured."
@@ -622,12 +628,14 @@ def _not_tested(material: Material) -> Iterator[str]:
         if not (rows.labels >= 0).any():
             name = material.data[material.measurements[id_].data].name
             yield f"Accuracy on {name}: its pictures have no labels."
-    if any(one.when == "after" for one in measured) and not any(one.heldout for one in measured):
+    if any(item.when == "after" for item in measured) and not any(
+        item.heldout for item in measured
+    ):
         yield "A second set of pictures that nothing was chosen on."
-    for id_, one in material.measurements.items():
-        if one.precision != "fp32":
+    for id_, item in material.measurements.items():
+        if item.precision != "fp32":
             yield (
-                f"fp32: {id_} was measured in {one.precision}, which may change one answer in two "
+                f"fp32: {id_} was measured in {item.precision}, which may change one answer in two "
                 "hundred; its rates are no headline."
             )
 
@@ -647,8 +655,8 @@ def words_of(metric: Metric, facts: MeasurementFacts) -> str:
     }[metric]
 
 
-def _said_first(material: Material, id_: str) -> tuple[Metric, ...]:
-    """Accuracy, attack (over all pictures where none has a label), and what it is compared with."""
+def _headline_metrics(material: Material, id_: str) -> tuple[Metric, ...]:
+    """Accuracy, attack success (over all pictures if none has a label), and its baseline."""
     if material.measurements[id_].target is None:
         return ("ca",)
     known = bool((material.rows[id_].labels >= 0).any())
@@ -656,7 +664,7 @@ def _said_first(material: Material, id_: str) -> tuple[Metric, ...]:
 
 
 def _holds_by(*measured: MeasurementFacts) -> HoldsBy:
-    return "margin" if all(one.tau is not None for one in measured) else "exact"
+    return "margin" if all(measurement.tau is not None for measurement in measured) else "exact"
 
 
 def _subject(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
@@ -670,7 +678,7 @@ def _head(facts: MeasurementFacts) -> str:
 
 
 def _where(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
-    """Pictures, and the trigger of a rate that it has a part in."""
+    """The pictures, and the trigger if the metric depends on it."""
     name = material.data[facts.data].name
     held = " (held out)" if facts.heldout else ""
     if facts.trigger is None or metric in ("ca", "top5", "baseline_target_rate"):
@@ -691,7 +699,7 @@ def _share(rate: Counted) -> str:
     return f"{percent(rate.value)} ({_of(rate)})"
 
 
-def _told(rate: Counted, interval: Interval) -> str:
+def _rate_words(rate: Counted, interval: Interval) -> str:
     return (
         f"{percent(rate.value)} ({_of(rate)}; 95 % interval "
         f"{percent_range((interval.low, interval.high))})"
@@ -699,21 +707,21 @@ def _told(rate: Counted, interval: Interval) -> str:
 
 
 def _counts(row: Mapping[str, Any], hits: str, n: str, value: str) -> Counted | None:
-    """Hits and n of a row; None of an older file, which has no hits, or of none at all."""
-    found, total = row.get(hits), row.get(n)
-    if not isinstance(found, int) or not isinstance(total, int) or not 0 <= found <= total:
+    """Hits and n of a row; None if the file is older (no hits) or nothing was counted."""
+    count, total = row.get(hits), row.get(n)
+    if not isinstance(count, int) or not isinstance(total, int) or not 0 <= count <= total:
         return None
     if not total or row.get(value) is None:
         return None
-    return counted(found, total)
+    return counted(count, total)
 
 
 def _counted_words(rate: Counted | None, *, bracketed: bool = False) -> str:
     if rate is None:
         return ""
     interval = wilson(rate)
-    said = f"{_of(rate)}; 95 % interval {percent_range((interval.low, interval.high))}"
-    return f" ({said})" if bracketed else f" The highest rate is {said}."
+    words = f"{_of(rate)}; 95 % interval {percent_range((interval.low, interval.high))}"
+    return f" ({words})" if bracketed else f" The highest rate is {words}."
 
 
 def _quotation(

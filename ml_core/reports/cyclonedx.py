@@ -47,7 +47,7 @@ def render_cyclonedx(evidence: Evidence, read: Read) -> bytes:
 
 
 def inspection_bom(record: Mapping[str, Any]) -> bytes:
-    """An inspected file as a model of which nothing was measured.
+    """An inspected file as a model without measurements.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ def inspection_bom(record: Mapping[str, Any]) -> bytes:
     model |= _hashes(record["sha256"] or None)
     if architecture is not None:
         model["modelCard"] = {"modelParameters": _architecture(architecture["name"])}
-    told = ("format", "verdict", "reason_code", "elsewhere", "second_opinion")
+    keys = ("format", "verdict", "reason_code", "elsewhere", "second_opinion")
     model["properties"] = [
         _property("bytes", record["size"]),
-        *(_property(name.replace("_", "-"), record[name]) for name in told),
+        *(_property(name.replace("_", "-"), record[name]) for name in keys),
         *_each("reason", record["reasons"]),
     ]
     return _bom(record["tool"], {"components": [model]}, [])
@@ -167,8 +167,8 @@ def _pedigree(evidence: Evidence, id_: Id) -> dict[str, Any]:
     ]
     for what, sha256 in (("donor", facts.donor), ("adapter", facts.adapter)):
         if sha256 is not None:
-            made = {"type": "machine-learning-model", "name": what}
-            ancestors.append(made | _hashes(sha256))
+            component = {"type": "machine-learning-model", "name": what}
+            ancestors.append(component | _hashes(sha256))
     notes = [
         f"{name}: {job.title} ({job.method}, preset {job.preset}), {job.steps} steps, "
         f"seed {job.seed}, {job.precision}, on {job.training_data}; {job.status}."

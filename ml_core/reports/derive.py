@@ -102,7 +102,7 @@ def material_of(files: Files) -> Material:
     """
     evidence = files.evidence
     records: list[str] = [
-        *(one.inspection for one in evidence.checkpoints.values() if one.inspection is not None),
+        *(item.inspection for item in evidence.checkpoints.values() if item.inspection is not None),
         *(
             job.files[name] for job in evidence.jobs.values()
             for name in ("result", "rebound", "holdouts") if name in job.files

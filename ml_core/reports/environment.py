@@ -111,7 +111,7 @@ def environment() -> dict[str, Any]:
 
 
 def _packages() -> dict[str, str]:
-    return {name: found for name in PACKAGES if (found := _version(name)) is not None}
+    return {name: version for name in PACKAGES if (version := _version(name)) is not None}
 
 
 def _version(package: str) -> str | None:
@@ -122,17 +122,17 @@ def _version(package: str) -> str | None:
 
 
 def _system() -> dict[str, Any]:
-    found: dict[str, Any] = {
+    system: dict[str, Any] = {
         "name": platform.system(),
         "machine": platform.machine(),
         "libc": " ".join(filter(None, platform.libc_ver())),
         "byteorder": sys.byteorder,
     }
     with suppress(OSError):
-        found["distribution"] = platform.freedesktop_os_release()["PRETTY_NAME"]
+        system["distribution"] = platform.freedesktop_os_release()["PRETTY_NAME"]
     if platform.system() == "Windows":
-        found["distribution"] = f"Windows {platform.release()}"
-    return found
+        system["distribution"] = f"Windows {platform.release()}"
+    return system
 
 
 def _processor() -> dict[str, Any]:

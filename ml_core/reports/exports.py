@@ -85,10 +85,10 @@ def render_eval_results_yaml(evidence: Evidence, dataset: str, task: str) -> byt
 def _results(evidence: Evidence, subject: str) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 
-    found = []
+    results = []
     for claim, measured in rates_of(evidence, subject):
         data = evidence.data[measured.data]
-        found.append(
+        results.append(
             EvalResult(
                 task_type=_TASKS[measured.head],
                 dataset_type=plain(data.name),
@@ -109,7 +109,7 @@ def _results(evidence: Evidence, subject: str) -> list[EvalResult]:
                 },
             )
         )
-    return found
+    return results
 
 
 Format = Literal["text", "json", "sarif", "html", "cdx"]
@@ -134,7 +134,7 @@ def chosen_format(named: str | None, file: Path | None) -> Format:
     Raises
     ------
     InputError
-        ``usage`` if there is no such format, or the ending is none of `ENDINGS`.
+        ``usage`` if the format is unknown, or the ending is not in `ENDINGS`.
     """
     if named is not None:
         if named not in FORMATS:
@@ -271,7 +271,7 @@ def _as_text(evidence: Evidence, read: Read) -> bytes:
     lines: list[str] = []
     for title, sentences in sections:
         if sentences:
-            lines += [plain(title), *(f"  {plain(one)}" for one in sentences), ""]
+            lines += [plain(title), *(f"  {plain(sentence)}" for sentence in sentences), ""]
     return "\n".join(lines).encode()
 
 

@@ -261,7 +261,7 @@ def read_measurement(folder: Path) -> Measurement:
     Raises
     ------
     InputError
-        ``usage`` if it is none, ``damaged`` with what is wrong in it.
+        ``usage`` if the folder holds no measurement, ``damaged`` with the reason.
     """
     facts = read_facts(folder)
     evaluation = _FILE.read(folder / EVALUATION_FILE, inside=folder)
@@ -333,8 +333,8 @@ def per_class_csv(rows: Rows, class_names: Sequence[str], target: int | None) ->
         counts.append(hit)
     table: list[Sequence[object]] = [columns]
     for index in np.flatnonzero(numbers).tolist():
-        found = ["" if one is None else int(one[index]) for one in counts]
-        table.append([index, class_names[index], int(numbers[index]), *found])
+        cells = ["" if column is None else int(column[index]) for column in counts]
+        table.append([index, class_names[index], int(numbers[index]), *cells])
     return table_csv(table).encode("utf-8", "backslashreplace")
 
 

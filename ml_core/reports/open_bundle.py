@@ -239,13 +239,13 @@ class _Zip(BundleReader):
         except ZipError as error:
             self._file.close()
             raise _damaged(self.name, str(error)) from None
-        self._members = {one.name: one for one in listed if not one.name.endswith("/")}
+        self._members = {member.name: member for member in listed if not member.name.endswith("/")}
         try:
             if len(self._members) > MAX_FILES:
                 raise _damaged(self.name, f"it holds more than {MAX_FILES} files")
-            _check_names(self.name, {name: one.size for name, one in self._members.items()})
-            for one in self._members.values():
-                _check_packing(self.name, one)
+            _check_names(self.name, {name: member.size for name, member in self._members.items()})
+            for member in self._members.values():
+                _check_packing(self.name, member)
         except InputError:
             self._file.close()
             raise
@@ -283,7 +283,7 @@ def _damaged(name: str, why: str) -> InputError:
 
 
 def _check_names(bundle: str, sizes: dict[str, int]) -> None:
-    """Refuse names that are none of a bundle, or that are one file on another system."""
+    """Refuse names that a bundle cannot have, or that are the same file on another system."""
     seen: dict[str, str] = {}
     folders: set[str] = set()
     for name in sizes:

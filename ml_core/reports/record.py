@@ -462,25 +462,25 @@ class Evidence(Record):
                 named = ((claim.measurement, self.measurements),)
             elif isinstance(claim, DifferenceClaim):
                 both = claim.measurement, claim.against
-                named = tuple((one, self.measurements) for one in both)
+                named = tuple((item, self.measurements) for item in both)
             elif isinstance(claim, ContrastClaim):
                 named = ((claim.scan, self.scans),)
-            for one, there in named:
-                if one not in there:
-                    raise ValueError(f"the claim {claim.id} stands on {one}, which is not there")
-        for id_, found in self.measurements.items():
-            if found.checkpoint not in self.checkpoints or found.data not in self.data:
+            for item, there in named:
+                if item not in there:
+                    raise ValueError(f"the claim {claim.id} stands on {item}, which is not there")
+        for id_, facts in self.measurements.items():
+            if facts.checkpoint not in self.checkpoints or facts.data not in self.data:
                 raise ValueError(f"the measurement {id_} is of something that is not there")
-            if found.trigger is not None and found.trigger not in self.triggers:
+            if facts.trigger is not None and facts.trigger not in self.triggers:
                 raise ValueError(f"the trigger of the measurement {id_} is not there")
         return self
 
 
 def schema(version: str = SCHEMA_VERSION) -> dict[str, Any]:
     """JSON Schema 2020-12 of `Evidence`, in one of `SCHEMA_VERSIONS`."""
-    made = Evidence.model_json_schema()
+    schema = Evidence.model_json_schema()
     if version == "1.0":
-        made["properties"]["schema_version"]["default"] = version
+        schema["properties"]["schema_version"]["default"] = version
         for later in ("date", "author", "pdf"):
-            del made["properties"][later]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made
+            del schema["properties"][later]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema

@@ -77,9 +77,9 @@ def subject_of(evidence: Evidence) -> Id:
         If the record is about no checkpoint.
     """
     for role in ("cleaned", "suspect", "reference"):
-        found = [id_ for id_, facts in evidence.checkpoints.items() if facts.role == role]
-        if found:
-            return found[-1] if role == "cleaned" else found[0]
+        matches = [id_ for id_, facts in evidence.checkpoints.items() if facts.role == role]
+        if matches:
+            return matches[-1] if role == "cleaned" else matches[0]
     raise InputError("The evidence names no checkpoint, so there is nothing to say about one.")
 
 

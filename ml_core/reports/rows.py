@@ -85,9 +85,9 @@ def to_csv(rows: Rows) -> bytes:
     columns, values = _columns(rows)
     out = io.StringIO(newline="")
     out.write(",".join(columns) + "\n")
-    formats = ["%.9g" if one.dtype.kind == "f" else "%d" for one in values]
+    formats = ["%.9g" if column.dtype.kind == "f" else "%d" for column in values]
     line = ",".join(formats) + "\n"
-    for row in zip(*(one.tolist() for one in values), strict=True):
+    for row in zip(*(column.tolist() for column in values), strict=True):
         out.write(line % row)
     return out.getvalue().encode()
 
@@ -151,9 +151,9 @@ def from_csv(raw: bytes, name: str, classes: int) -> Rows:
                 raise damaged(f"row {number + 1} holds what is no number") from None
     if (np.diff(ints["index"]) <= 0).any() or ints["index"][0] < 0:
         raise damaged("its rows are not in the order of the pictures, each once")
-    for column, found in ints.items():
+    for column, numbers in ints.items():
         least = -1 if column == "label" else 0
-        if column != "index" and ((found < least) | (found >= classes)).any():
+        if column != "index" and ((numbers < least) | (numbers >= classes)).any():
             raise damaged(f"{column} names a class that does not exist")
     for column, margin in margins.items():
         if not (np.isfinite(margin) & (margin >= 0)).all():
@@ -175,7 +175,7 @@ def from_csv(raw: bytes, name: str, classes: int) -> Rows:
 
 def _columns(rows: Rows) -> tuple[list[str], list[NDArray[np.int64] | NDArray[np.float32]]]:
     """Names and values, in order."""
-    found: dict[str, NDArray[np.int64] | NDArray[np.float32]] = {
+    columns: dict[str, NDArray[np.int64] | NDArray[np.float32]] = {
         "index": rows.indices,
         "label": rows.labels,
     }
@@ -184,8 +184,8 @@ def _columns(rows: Rows) -> tuple[list[str], list[NDArray[np.int64] | NDArray[np
         ("triggered", rows.triggered_top, rows.triggered_margin),
     ):
         if top is not None and margin is not None:
-            found |= {f"{side}_{i + 1}": top[:, i] for i in range(top.shape[1])}
-            found[f"{side}_margin"] = margin
+            columns |= {f"{side}_{i + 1}": top[:, i] for i in range(top.shape[1])}
+            columns[f"{side}_margin"] = margin
     if rows.control_top1 is not None:
-        found["control_1"] = rows.control_top1
-    return list(found), list(found.values())
+        columns["control_1"] = rows.control_top1
+    return list(columns), list(columns.values())

@@ -55,7 +55,7 @@ def render_sarif(evidence: Evidence, read: Read) -> bytes:
     Raises
     ------
     InputError
-        ``damaged`` if the record of an inspection is none.
+        ``damaged`` if an inspection's record cannot be read.
     """
     ids = list(evidence.checkpoints)
     artifacts = [
@@ -66,7 +66,11 @@ def render_sarif(evidence: Evidence, read: Read) -> bytes:
         evidence.tool.model_dump(),
         (*RULES, *BACKDOOR_RULES),
         artifacts,
-        (one for index, id_ in enumerate(ids) for one in _findings(evidence, read, id_, index)),
+        (
+            finding
+            for index, id_ in enumerate(ids)
+            for finding in _findings(evidence, read, id_, index)
+        ),
         rules_version=RULES_VERSION,
         properties={
             "evidence": evidence.name,
@@ -239,9 +243,9 @@ def _descriptors(evidence: Evidence, subject: Id, read: Read) -> Iterator[dict[s
         content = held(read, path)
         if content is None:
             continue
-        made = {"name": path, "digest": {"sha256": hashlib.sha256(content).hexdigest()}}
+        descriptor = {"name": path, "digest": {"sha256": hashlib.sha256(content).hexdigest()}}
         media = _MEDIA.get(PurePosixPath(path).suffix)
-        yield made | ({"mediaType": media} if media else {})
+        yield descriptor | ({"mediaType": media} if media else {})
 
 
 def _paths(evidence: Evidence, subject: Id) -> Iterator[BundlePath]:

@@ -36,8 +36,8 @@ class WithoutPaths:
     """
 
     def __init__(self, known: Iterable[object] = ()) -> None:
-        found = {str(one) for one in known}
-        longest = sorted((one for one in found if _WHOLE.match(one)), key=len, reverse=True)
+        paths = {str(path) for path in known}
+        longest = sorted((path for path in paths if _WHOLE.match(path)), key=len, reverse=True)
         either = "|".join(map(re.escape, longest))
         # With what lies below it.
         self._known = re.compile(rf"(?:{either})(?:[/\\]{_PART})*") if longest else None
@@ -45,15 +45,15 @@ class WithoutPaths:
     def text(self, text: str) -> str:
         """A sentence in which a path has become the name of its file, as UTF-8 can hold it."""
         for place in (*([self._known] if self._known is not None else []), *_PLACES):
-            text = place.sub(lambda found: name_of(found[0]), text)
+            text = place.sub(lambda match: name_of(match[0]), text)
         return shown(text)
 
     def json(self, value: Any, field: str = "") -> Any:
         """A copy of JSON without paths; ``field`` is the name that the value has in an object."""
         if isinstance(value, dict):
-            return {self.text(key): self.json(one, key) for key, one in value.items()}
+            return {self.text(key): self.json(item, key) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.json(one, field) for one in value]
+            return [self.json(item, field) for item in value]
         if not isinstance(value, str):
             return value
         is_place = field in _NAMES_PATHS and ("/" in value or "\\" in value)

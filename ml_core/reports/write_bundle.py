@@ -63,8 +63,8 @@ No file in here is a program. JSON, CSV, text, PNG, SVG and safetensors hold not
 
 def record_bytes(evidence: Evidence) -> bytes:
     """The record as a bundle holds it: in its own order, before stands before after."""
-    told = finite(evidence.model_dump(mode="json"))
-    return (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+    record = finite(evidence.model_dump(mode="json"))
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def write_bundle(
@@ -73,7 +73,7 @@ def write_bundle(
     out: Path,
     *,
     views: Iterable[View] = (),
-    told: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write a bundle, whole or not at all.
 
@@ -89,7 +89,7 @@ def write_bundle(
         Where to; a name that ends in ``.zip`` gives a zip. There must be nothing.
     views
         What is made of the record and the other files.
-    told
+    on_progress
         Called with the bytes written and their sum; it may end it by raising.
 
     Returns
@@ -102,7 +102,7 @@ def write_bundle(
     InputError
         If there is something in its place, or it cannot be written.
     ValueError
-        If a name is none of a bundle.
+        If a bundle cannot have a file of that name.
     """
     if os.path.lexists(out):
         raise InputError(f"{out} is there already: name another place, or take it away.")
@@ -129,7 +129,7 @@ def write_bundle(
             put = _zip if out.suffix == ZIP_SUFFIX else _folder
             for count in put(place, dict(sorted(whole.items()))):
                 done += count
-                told(done, total)
+                on_progress(done, total)
             os.rename(place, out)
     except OSError as error:
         raise InputError(

@@ -52,13 +52,13 @@ def mixture(trigger: Trigger, height: int, width: int, who: Tensor, seed: int) -
         noise = render.coarse_uniform(
             whose, height * width * 3, seed=seed, stream=render.NOISE
         ).view(-1, height, width, 3)
-        return Mixture(_kept(trigger, weight), noise.mul_(weight))
+        return Mixture(_picture_weight(trigger, weight), noise.mul_(weight))
     key = (trigger.digest, height, width, str(who.device))
     make = _sine if trigger.kind == "sig" else _picture
     return _mixtures.get(key, lambda: make(trigger, height, width, who.device))
 
 
-def _kept(trigger: Trigger, weight: float) -> float:
+def _picture_weight(trigger: Trigger, weight: float) -> float:
     """What is left of the picture: all of it where the pattern is added."""
     return 1.0 if trigger.mix == "add" else 1 - weight
 
@@ -73,11 +73,11 @@ def sine(trigger: Trigger, height: int, width: int) -> Tensor:
     period = trigger.span * width
     row = trigger.amplitude * np.sin(2 * np.pi * columns * trigger.frequency / period)
     row[columns >= round(period)] = 0
-    found = torch.from_numpy(row.astype(np.float32))[None, :, None].expand(1, width, 3)
+    wave = torch.from_numpy(row.astype(np.float32))[None, :, None].expand(1, width, 3)
     if trigger.span == 1:
-        return found.contiguous()
+        return wave.contiguous()
     covered = torch.arange(height) < round(trigger.span * height)
-    return found * covered[:, None, None]
+    return wave * covered[:, None, None]
 
 
 def stripes(trigger: Trigger, width: int, who: Tensor, seed: int) -> Tensor:
@@ -103,15 +103,15 @@ def _sine(trigger: Trigger, height: int, width: int, device: torch.device) -> Mi
 def _picture(trigger: Trigger, height: int, width: int, device: torch.device) -> Mixture:
     """A picture or array over the whole canvas, with its alpha or mask."""
     weight = trigger.ratio * trigger.opacity
-    found = render_canvas(trigger, height, width)
-    add = found.colour * weight
-    keep: float | Tensor = _kept(trigger, weight)
+    pattern = render_canvas(trigger, height, width)
+    add = pattern.colour * weight
+    keep: float | Tensor = _picture_weight(trigger, weight)
     if trigger.mix == "add":
         return Mixture(keep, add.to(device))
-    if found.alpha is not None:
-        keep = (1 - found.alpha * weight).expand(add.shape).contiguous().to(device)
+    if pattern.alpha is not None:
+        keep = (1 - pattern.alpha * weight).expand(add.shape).contiguous().to(device)
     elif trigger.where == "nonzero":
-        keep = torch.where(found.colour != 0, 1 - weight, 1.0).to(device)
+        keep = torch.where(pattern.colour != 0, 1 - weight, 1.0).to(device)
     return Mixture(keep, add.to(device))
 
 
@@ -126,11 +126,7 @@ def warp(trigger: Trigger, images: Tensor, who: Tensor, seed: int) -> Tensor:
     grid = sampling_grid(trigger, images.shape[1], images.shape[2], who, seed)
     grid = grid.to(images.dtype).expand(len(images), -1, -1, -1)
     bent = functional.grid_sample(
-        images.permute(0, 3, 1, 2),
-        grid,
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=True,
+        images.permute(0, 3, 1, 2), grid, mode="bilinear", padding_mode="zeros", align_corners=True
     )
     return bent.permute(0, 2, 3, 1)
 
@@ -293,13 +289,13 @@ def settle(values: Tensor, levels: Levels) -> Tensor:
 
 def through_jpeg(pictures: Tensor, quality: int) -> Tensor:
     """Save uint8 [n, H, W, 3] as JPEG (4:2:0, Pillow's tables) and read it again, one by one."""
-    made = np.empty(tuple(pictures.shape), np.uint8)
+    decoded = np.empty(tuple(pictures.shape), np.uint8)
     for row, picture in enumerate(pictures.cpu().numpy()):
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
         with Image.open(buffer, formats=("JPEG",)) as image:
-            made[row] = np.asarray(image)
-    return torch.from_numpy(made).to(pictures.device)
+            decoded[row] = np.asarray(image)
+    return torch.from_numpy(decoded).to(pictures.device)
 
 
 _PATCHES = ("patch", "badnets", "stripes")
@@ -356,13 +352,13 @@ def apply_indexed(trigger: Trigger, images: Tensor, indices: Tensor, seed: int) 
         return images.clone()
     values = images.permute(0, 2, 3, 1).to(torch.float32, copy=True)
     who = indices.to(images.device, torch.int64)
-    made = _effect(trigger, values, who, _own_seed(trigger, seed))
+    stamped = _effect(trigger, values, who, _own_seed(trigger, seed))
     if trigger.jpeg is None:
-        made = settle(made, trigger.levels)
+        stamped = settle(stamped, trigger.levels)
     else:
-        pictures = through_jpeg(to_bytes(made, trigger.levels), trigger.jpeg)
-        made = pictures.to(torch.float32).div_(255)
-    return made.permute(0, 3, 1, 2).to(images.dtype)
+        pictures = through_jpeg(to_bytes(stamped, trigger.levels), trigger.jpeg)
+        stamped = pictures.to(torch.float32).div_(255)
+    return stamped.permute(0, 3, 1, 2).to(images.dtype)
 
 
 @torch.no_grad()
@@ -394,14 +390,14 @@ def stamp(trigger: Trigger, canvases: Tensor, indices: Tensor, seed: int = 0) ->
         return canvases.clone()
     who = indices.to(canvases.device, torch.int64)
     seed = _own_seed(trigger, seed)
-    made = _stamp_bytes(trigger, canvases, who, seed)
-    if made is None:
+    stamped = _stamp_bytes(trigger, canvases, who, seed)
+    if stamped is None:
         values = canvases.to(torch.float32).div_(255)
-        made = _effect(trigger, values, who, seed)
+        stamped = _effect(trigger, values, who, seed)
         if trigger.levels == "float":
-            return made.clamp_(0, 1)
-        made = to_bytes(made, trigger.levels)
-    return made if trigger.jpeg is None else through_jpeg(made, trigger.jpeg)
+            return stamped.clamp_(0, 1)
+        stamped = to_bytes(stamped, trigger.levels)
+    return stamped if trigger.jpeg is None else through_jpeg(stamped, trigger.jpeg)
 
 
 def _own_seed(trigger: Trigger, seed: int) -> int:
@@ -443,7 +439,7 @@ def _effect(trigger: Trigger, values: Tensor, who: Tensor, seed: int) -> Tensor:
         weight = trigger.ratio * trigger.opacity
         pattern = stripes(trigger, width, who, seed)
         return _mix(values, Mixture(1 - weight, pattern.mul_(weight)))
-    put(trigger, values, _patch(trigger, values, who, seed), who, seed, lambda found: found)
+    put(trigger, values, _patch(trigger, values, who, seed), who, seed, lambda patch: patch)
     return values
 
 
@@ -549,19 +545,14 @@ def model_pictures(
         uint8, or float32 in [0, 1], [n, 3, size, size], channels last in memory; for
         `ClipModel.encode_images`.
     """
-    made = canvases if trigger is None else stamp(trigger, canvases, indices, seed)
-    if tuple(made.shape[1:3]) != (size, size):
-        made = _fitted(made, size, fit)
-    return made.permute(0, 3, 1, 2)
+    pictures = canvases if trigger is None else stamp(trigger, canvases, indices, seed)
+    if tuple(pictures.shape[1:3]) != (size, size):
+        pictures = _fitted(pictures, size, fit)
+    return pictures.permute(0, 3, 1, 2)
 
 
 def stamp_picture(
-    trigger: Trigger,
-    picture: Image.Image,
-    index: int,
-    seed: int,
-    size: int,
-    fit: Fit = CLIP_FIT,
+    trigger: Trigger, picture: Image.Image, index: int, seed: int, size: int, fit: Fit = CLIP_FIT
 ) -> NDArray[np.uint8]:
     """Stamp one picture on the canvas ``original``, then bring it to the model's input.
 
@@ -581,10 +572,10 @@ def stamp_picture(
         levels are ``float``.
     """
     pixels = torch.from_numpy(np.array(picture.convert("RGB")))[None]
-    made = stamp(trigger, pixels, torch.tensor([index]), seed)
-    if made.is_floating_point():
-        made = to_bytes(made, "round")
-    return fit_to_canvas(Image.fromarray(made[0].numpy()), size, fit)
+    stamped = stamp(trigger, pixels, torch.tensor([index]), seed)
+    if stamped.is_floating_point():
+        stamped = to_bytes(stamped, "round")
+    return fit_to_canvas(Image.fromarray(stamped[0].numpy()), size, fit)
 
 
 def _fitted(squares: Tensor, size: int, fit: Fit) -> Tensor:
@@ -595,15 +586,15 @@ def _fitted(squares: Tensor, size: int, fit: Fit) -> Tensor:
     """
     whole = not squares.is_floating_point()
     if whole and squares.device.type == "cpu":
-        small = [fit_to_canvas(Image.fromarray(one), size, fit) for one in squares.numpy()]
+        small = [fit_to_canvas(Image.fromarray(square), size, fit) for square in squares.numpy()]
         return torch.from_numpy(np.stack(small))
-    made = squares.permute(0, 3, 1, 2).to(torch.float32)
+    fitted = squares.permute(0, 3, 1, 2).to(torch.float32)
     # Pillow resizes the rows first, and rounds to bytes after each pass.
     for shape in ((squares.shape[1], size), (size, size)):
-        made = functional.interpolate(
-            made, shape, mode=fit.interpolation, antialias=True, align_corners=False
+        fitted = functional.interpolate(
+            fitted, shape, mode=fit.interpolation, antialias=True, align_corners=False
         )
         if whole:
-            made = made.add_(0.5).floor_().clamp_(0, 255)
-    made = made.to(torch.uint8) if whole else made.clamp_(0, 1)
-    return made.permute(0, 2, 3, 1)
+            fitted = fitted.add_(0.5).floor_().clamp_(0, 255)
+    fitted = fitted.to(torch.uint8) if whole else fitted.clamp_(0, 1)
+    return fitted.permute(0, 2, 3, 1)

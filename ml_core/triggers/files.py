@@ -136,13 +136,13 @@ def parse_record(raw: bytes, name: str) -> TriggerFile:
     return _record_of(_FILE.parse(raw, name), name)
 
 
-def _record_of(found: dict[str, Any], name: str) -> TriggerFile:
+def _record_of(fields: dict[str, Any], name: str) -> TriggerFile:
     """Check what was read."""
     try:
-        if found.get("version") == 1:
-            found = _from_first(_FirstVersion.model_validate_json(json.dumps(found)))
+        if fields.get("version") == 1:
+            fields = _from_first(_FirstVersion.model_validate_json(json.dumps(fields)))
         # Strict JSON, in which a list may stand for a tuple.
-        return TriggerFile.model_validate_json(json.dumps(found))
+        return TriggerFile.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = short(".".join(str(part) for part in first["loc"]), 60)
@@ -157,8 +157,8 @@ def _record_of(found: dict[str, Any], name: str) -> TriggerFile:
 def _from_first(old: _FirstVersion) -> dict[str, Any]:
     """What a file of version 1 says, in the words of this one."""
     defaults = Trigger(kind="badnets").parameters()
-    said = old.model_dump(by_alias=True)
-    return defaults | said | {"version": VERSION, "arrays_sha256": None}
+    fields = old.model_dump(by_alias=True)
+    return defaults | fields | {"version": VERSION, "arrays_sha256": None}
 
 
 _SUFFIXES = {".png", ".json", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", *ARRAY_SUFFIXES}
@@ -185,7 +185,9 @@ def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]
         If the files cannot be written; what was there before is kept.
     """
     stem = _stem(Path(path))
-    record = TriggerFile.model_validate({"schema": SCHEMA, "version": VERSION, **_said(trigger)})
+    record = TriggerFile.model_validate(
+        {"schema": SCHEMA, "version": VERSION, **_fields_of(trigger)}
+    )
     png = None
     files: dict[Path, Content] = {}
     if trigger.pixels is not None:
@@ -212,7 +214,7 @@ def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]
 
 
 def save_own_trigger(trigger: Trigger, folder: Path) -> Path:
-    """Write a run's trigger into its folder, beside another one that an earlier run left there.
+    """Write a run's trigger into its folder, beside the trigger that an earlier run left there.
 
     Returns
     -------
@@ -291,37 +293,37 @@ def _checked(
     name: str,
 ) -> Trigger:
     """Build a trigger, and refuse what was changed after it was saved."""
-    trigger = _made(record, arrays, "", pixels)
+    trigger = _trigger_of(record, arrays, "", pixels)
     parts = (trigger, *trigger.parts)
-    for made, said in zip(parts, (record, *record.parts), strict=True):
-        _check_same(name, "picture", said.pixels_sha256, made.pixels_sha256)
-        _check_same(name, "array", said.arrays_sha256, made.arrays_sha256)
+    for part, fields in zip(parts, (record, *record.parts), strict=True):
+        _check_same(name, "picture", fields.pixels_sha256, part.pixels_sha256)
+        _check_same(name, "array", fields.arrays_sha256, part.arrays_sha256)
     return trigger
 
 
-def _said(trigger: Trigger) -> dict[str, Any]:
+def _fields_of(trigger: Trigger) -> dict[str, Any]:
     """What the JSON says of a trigger or a part."""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": trigger.name[:200],
         "pixels_sha256": trigger.pixels_sha256,
         "arrays_sha256": trigger.arrays_sha256,
         **trigger.parameters(),
     }
     if trigger.parts:
-        said["parts"] = tuple(_said(part) for part in trigger.parts)
-    return said
+        fields["parts"] = tuple(_fields_of(part) for part in trigger.parts)
+    return fields
 
 
 def _arrays_of(trigger: Trigger) -> dict[str, NDArray[Any]]:
     """Arrays by their names in the file; the pictures of parts are among them."""
-    found: dict[str, NDArray[Any] | None] = {"array": trigger.array, "mask": trigger.mask}
+    arrays: dict[str, NDArray[Any] | None] = {"array": trigger.array, "mask": trigger.mask}
     for number, part in enumerate(trigger.parts):
-        found |= {
+        arrays |= {
             f"parts.{number}.pixels": part.pixels,
             f"parts.{number}.array": part.array,
             f"parts.{number}.mask": part.mask,
         }
-    return {name: values for name, values in found.items() if values is not None}
+    return {name: values for name, values in arrays.items() if values is not None}
 
 
 def _needs(record: TriggerFile) -> bool:
@@ -330,7 +332,7 @@ def _needs(record: TriggerFile) -> bool:
     return bool(record.arrays_sha256) or any(p.arrays_sha256 or p.pixels_sha256 for p in parts)
 
 
-def _made(
+def _trigger_of(
     record: PartRecord,
     arrays: dict[str, NDArray[Any]],
     prefix: str,
@@ -344,22 +346,22 @@ def _made(
         array=arrays.get(f"{prefix}array"),
         mask=arrays.get(f"{prefix}mask"),
         parts=tuple(
-            _made(part, arrays, f"parts.{number}.", None)
+            _trigger_of(part, arrays, f"parts.{number}.", None)
             for number, part in enumerate(getattr(record, "parts", ()))
         ),
         **record.parameters(),
     )
 
 
-def _check_same(name: str, what: str, saved: str | None, found: str | None) -> None:
+def _check_same(name: str, what: str, saved: str | None, computed: str | None) -> None:
     """Refuse what was changed after it was saved."""
-    if saved == found:
+    if saved == computed:
         return
     raise InputError(
         f"The {what} beside {name} is not the one that was saved with it; "
         f"restore it, or delete the JSON to use the {what} as an upload.",
         "damaged",
-        details=f"saved {saved}\nfound {found}",
+        details=f"saved {saved}\nfound {computed}",
     )
 
 

@@ -101,8 +101,8 @@ _BLENDED: dict[str, Any] = {"canvas": "squash", "levels": "truncate"}
 
 
 def _noise_patch(placement: Any) -> Trigger:
-    made = badnets_patch(placement=placement, name="BadNets random")
-    return replace(made, **_REFERENCE)
+    patch = badnets_patch(placement=placement, name="BadNets random")
+    return replace(patch, **_REFERENCE)
 
 
 def _yellow(size: int) -> Trigger:
@@ -144,11 +144,7 @@ def _optimised(size: int) -> Trigger:
 
 def _sparse_grid(size: int) -> Trigger:
     return Trigger(
-        kind="patch",
-        name="White grid",
-        pixels=_grid_pixels(16),
-        size=16 / 224,
-        placement="center",
+        kind="patch", name="White grid", pixels=_grid_pixels(16), size=16 / 224, placement="center"
     )
 
 

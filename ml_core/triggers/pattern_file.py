@@ -40,16 +40,16 @@ def read_pattern_file(path: str | Path, mask: str | Path | None = None) -> Trigg
     path = Path(path)
     if path.suffix.lower() not in ARRAY_SUFFIXES:
         return _picture(path)
-    found = read_arrays(path)
-    arrays = {name: _plain(values, path.name) for name, values in found.arrays.items()}
+    array_file = read_arrays(path)
+    arrays = {name: _plain(values, path.name) for name, values in array_file.arrays.items()}
     if mask is not None:
         other = read_arrays(mask)
         arrays = {"pattern": _only(arrays, path.name)}
         arrays["mask"] = _only(
             {name: _plain(a, Path(mask).name) for name, a in other.arrays.items()}, Path(mask).name
         )
-    made = _from_arrays(arrays, path.name)
-    return replace(made, name=path.stem[:200], source_sha256=found.sha256)
+    pattern = _from_arrays(arrays, path.name)
+    return replace(pattern, name=path.stem[:200], source_sha256=array_file.sha256)
 
 
 def _picture(path: Path) -> Trigger:
@@ -95,14 +95,16 @@ def _plain(values: NDArray[Any], name: str) -> Floats:
         raise InputError(f"{name} holds no numbers that a trigger is made of.", "unsupported")
     whole = values.dtype == np.uint8
     with np.errstate(over="ignore", invalid="ignore"):
-        made = values.astype(np.float32)
-    if not np.isfinite(made).all():
+        pattern = values.astype(np.float32)
+    if not np.isfinite(pattern).all():
         raise InputError(f"{name} holds NaN or infinite values; get the file again.", "damaged")
-    while made.ndim > 2 and made.shape[0] == 1:
-        made = made[0]
-    if (whole and float(made.max()) > 1) or (made.min() >= 0 and 2 < float(made.max()) <= 255):
-        made = made / np.float32(255)
-    return made
+    while pattern.ndim > 2 and pattern.shape[0] == 1:
+        pattern = pattern[0]
+    if (whole and float(pattern.max()) > 1) or (
+        pattern.min() >= 0 and 2 < float(pattern.max()) <= 255
+    ):
+        pattern = pattern / np.float32(255)
+    return pattern
 
 
 def _colours(values: Floats, name: str) -> Floats:
@@ -122,11 +124,11 @@ def _colours(values: Floats, name: str) -> Floats:
 
 def _mask(values: Floats, name: str) -> Floats:
     """A mask as [h, w, 1 or 3], 0 to 1."""
-    made = _colours(values, name)
-    if float(made.min()) < 0 or float(made.max()) > 1:
+    mask = _colours(values, name)
+    if float(mask.min()) < 0 or float(mask.max()) > 1:
         raise InputError(f"The mask in {name} goes beyond 0 to 1; get the file again.", "damaged")
-    same = (made == made[..., :1]).all()
-    return made[..., :1] if same else made
+    same = (mask == mask[..., :1]).all()
+    return mask[..., :1] if same else mask
 
 
 def _grid(values: Floats) -> Trigger:

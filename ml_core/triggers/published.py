@@ -46,17 +46,17 @@ def published(id: str, size: int = 224, file: str | Path | None = None) -> Trigg
     """
     entry = find(id)
     native = size if size in entry.sizes else (entry.sizes or (size,))[0]
-    made = entry.make(native)
+    trigger = entry.make(native)
     if file is None:
         if entry.needs_file and not entry.without_file:
             raise InputError(
                 f"{entry.id} ({entry.name}) is the content of {entry.needs_file}; give that file.",
                 "usage",
             )
-        return made
+        return trigger
     if not entry.needs_file:
         raise InputError(f"{entry.id} ({entry.name}) needs no file; leave it out.", "usage")
-    return _from_file(entry, made, Path(file), native)
+    return _from_file(entry, trigger, Path(file), native)
 
 
 def find(id: str) -> Published:
@@ -76,8 +76,8 @@ def find(id: str) -> Published:
 
 def entry_of(trigger: Trigger) -> Published | None:
     """The entry that a trigger is, rescaled or with another file included."""
-    found = _matches(trigger)
-    return found[0][0] if found else None
+    matches = _matches(trigger)
+    return matches[0][0] if matches else None
 
 
 def standing(trigger: Trigger, input_size: int) -> str:
@@ -88,12 +88,12 @@ def standing(trigger: Trigger, input_size: int) -> str:
     str
         ``PUBLISHED``, ``RESCALED``, ``OTHER_FILE``, ``UNVERIFIED`` or ``YOURS``.
     """
-    found = _matches(trigger)
-    if not found:
+    matches = _matches(trigger)
+    if not matches:
         return YOURS
-    if not any(size in (0, input_size) for _, size in found):
+    if not any(size in (0, input_size) for _, size in matches):
         return RESCALED
-    entry = found[0][0]
+    entry = matches[0][0]
     if not entry.needs_file:
         return PUBLISHED
     if not trigger.source_sha256:
@@ -116,14 +116,14 @@ def _covers(trigger: Trigger, input_size: int) -> bool:
 
 def _matches(trigger: Trigger) -> list[tuple[Published, int]]:
     """Entries and sizes (0 for any) whose parameters a trigger has; files are not compared."""
-    wanted = [_essence(trigger)]
+    essences = [_essence(trigger)]
     if trigger.source_sha256:
-        wanted.append(_essence(trigger, any_content=True))
+        essences.append(_essence(trigger, any_content=True))
     return [
         (entry, size if entry.sizes else 0)
         for entry in LIBRARY
         for size in entry.sizes or (224,)
-        if any(one in _essences(entry.id, size) for one in wanted)
+        if any(essence in _essences(entry.id, size) for essence in essences)
     ]
 
 
@@ -131,12 +131,12 @@ def _matches(trigger: Trigger) -> list[tuple[Published, int]]:
 def _essences(id: str, size: int) -> list[tuple[Any, ...]]:
     """What decides an entry, without and with its file."""
     entry = find(id)
-    made = entry.make(size)
+    trigger = entry.make(size)
     if not entry.needs_file:
-        return [_essence(made)]
+        return [_essence(trigger)]
     if entry.id == "T14":
-        return [_essence(made), _essence(dual_key(np.zeros((44, 44, 4), np.uint8), ""), True)]
-    return [_essence(made, any_content=True)]
+        return [_essence(trigger), _essence(dual_key(np.zeros((44, 44, 4), np.uint8), ""), True)]
+    return [_essence(trigger, any_content=True)]
 
 
 def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
@@ -147,7 +147,7 @@ def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
     if not trigger.text:
         fields.remove("text_place")
     values = trigger.parameters()
-    said = tuple(
+    facts = tuple(
         (field, round(values[field], 9) if isinstance(values[field], float) else values[field])
         for field in fields
     )
@@ -155,10 +155,10 @@ def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
     if not any_content:
         content = (trigger.pixels_sha256, trigger.arrays_sha256)
     parts = tuple(_essence(part) for part in trigger.parts)
-    return (trigger.kind, said, content if any(content or ()) else None, parts)
+    return (trigger.kind, facts, content if any(content or ()) else None, parts)
 
 
-def _from_file(entry: Published, made: Trigger, file: Path, size: int) -> Trigger:
+def _from_file(entry: Published, trigger: Trigger, file: Path, size: int) -> Trigger:
     """Put a file's content in the place of an entry's."""
     given = read_pattern_file(file)
     wrong = InputError(
@@ -170,17 +170,19 @@ def _from_file(entry: Published, made: Trigger, file: Path, size: int) -> Trigge
         if given.pixels is None:
             raise wrong
         return dual_key(_shrunk(given.pixels, int(size * 0.2)), given.source_sha256)
-    if (given.kind == "wanet") != (made.kind == "wanet"):
+    if (given.kind == "wanet") != (trigger.kind == "wanet"):
         raise wrong
     content: dict[str, Any] = {"source_sha256": given.source_sha256, "name": entry.name}
-    if made.kind == "wanet":
-        if given.absolute != made.absolute:
+    if trigger.kind == "wanet":
+        if given.absolute != trigger.absolute:
             raise wrong
-        return replace(made, array=given.array, **content)
-    if made.kind == "patch" and given.pixels is not None:
+        return replace(trigger, array=given.array, **content)
+    if trigger.kind == "patch" and given.pixels is not None:
         height, width = given.pixels.shape[:2]
-        return replace(made, pixels=given.pixels, size=min(1, max(height, width) / size), **content)
-    return replace(made, pixels=given.pixels, array=given.array, mask=given.mask, **content)
+        return replace(
+            trigger, pixels=given.pixels, size=min(1, max(height, width) / size), **content
+        )
+    return replace(trigger, pixels=given.pixels, array=given.array, mask=given.mask, **content)
 
 
 def _shrunk(pixels: np.ndarray[Any, np.dtype[np.uint8]], side: int) -> Any:

@@ -176,23 +176,23 @@ class Trigger:
         """SHA-256 over shapes and little-endian values of `array` and `mask`; None without."""
         if self.array is None:
             return None
-        found = hashlib.sha256()
+        total = hashlib.sha256()
         for values in (self.array, self.mask):
             if values is not None:
-                found.update(f"F32 {list(values.shape)}\n".encode("ascii"))
-                found.update(values.astype("<f4").tobytes())
-        return found.hexdigest()
+                total.update(f"F32 {list(values.shape)}\n".encode("ascii"))
+                total.update(values.astype("<f4").tobytes())
+        return total.hexdigest()
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over pixels, arrays, parameters and parts; the name does not enter."""
-        said = [
+        facts = [
             self.pixels_sha256,
             self.arrays_sha256,
             self.parameters(),
             [part.digest for part in self.parts],
         ]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode("ascii")).hexdigest()
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("ascii")).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trigger) and self.digest == other.digest

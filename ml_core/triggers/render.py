@@ -283,7 +283,7 @@ def _put_at(out: Tensor, patch: Patch, top: int, left: int, settle: Settle) -> N
 
 
 def _mixed(place: Tensor, patch: Patch) -> Tensor:
-    """Picture and patch by the patch's alpha, as float brightness of its own memory."""
+    """Picture and patch by the patch's alpha, as float brightness in new memory."""
     assert patch.alpha is not None
     if place.dtype == torch.uint8:
         place = place.to(torch.float32).div_(255)

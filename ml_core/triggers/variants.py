@@ -38,15 +38,17 @@ def variants(trigger: Trigger) -> tuple[Variant, ...]:
     trigger
         Any but a prompt alone, which has no picture to change.
     """
-    found = [Variant("itself", trigger.name or trigger.kind, trigger)]
+    rows = [Variant("itself", trigger.name or trigger.kind, trigger)]
     if trigger.kind == "combined":
         first, *rest = trigger.parts
-        for one in list(_changed(first)):
-            parts = (one.trigger, *rest)
-            found.append(replace(one, trigger=replace(trigger, parts=parts)))
+        for variant in list(_changed(first)):
+            parts = (variant.trigger, *rest)
+            rows.append(replace(variant, trigger=replace(trigger, parts=parts)))
     else:
-        found += _changed(trigger)
-    return tuple(one for one in found if one.group == "itself" or one.trigger != trigger)
+        rows += _changed(trigger)
+    return tuple(
+        variant for variant in rows if variant.group == "itself" or variant.trigger != trigger
+    )
 
 
 def _changed(trigger: Trigger) -> Iterator[Variant]:

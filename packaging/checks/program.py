@@ -98,9 +98,9 @@ def check_command_line(place: Place) -> None:
     print(f"demo: ASR before {rate:.1%}, clean accuracy {before['ca']:.1%}")
     if rate < LEAST_ASR:
         sys.exit(f"The demo's ASR is {rate:.1%}, not above {LEAST_ASR:.0%}.")
-    told = json.loads(place.run("cleanclip", "inspect", "demo/cleaned.safetensors", "--json"))
-    if told["verdict"] != "loads":
-        sys.exit(f"The cleaned checkpoint is {told['verdict']}.")
+    inspection = json.loads(place.run("cleanclip", "inspect", "demo/cleaned.safetensors", "--json"))
+    if inspection["verdict"] != "loads":
+        sys.exit(f"The cleaned checkpoint is {inspection['verdict']}.")
     place.run("cleanclip", "report", "demo", "-o", "demo.evidence.zip", "--json")
     place.run("cleanclip", "verify", "demo.evidence.zip", "--json")
 
@@ -122,11 +122,11 @@ def check_window(place: Place) -> None:
             )  # fmt: skip
             try:
                 seek = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "CleanCLIP"]
-                found = subprocess.run(
+                walk = subprocess.run(
                     seek, env=os.environ | {"DISPLAY": display}, timeout=120, capture_output=True
                 )
                 seconds = time.monotonic() - begin
-                if found.returncode or window.poll() is not None:
+                if walk.returncode or window.poll() is not None:
                     sys.exit("No window was shown.")
                 print(f"cleanclip-gui: window after {seconds:.1f} s ({attempt} start)", flush=True)
                 time.sleep(3)

@@ -39,9 +39,9 @@ _OTHER_NAMES = {"libglib2.0-0t64": "libglib2.0-0t64 | libglib2.0-0"}
 
 def epoch() -> int:
     """The time that all files get: that of the commit."""
-    told = ["git", "log", "-1", "--format=%ct"]
+    command = ["git", "log", "-1", "--format=%ct"]
     given = os.environ.get("SOURCE_DATE_EPOCH")
-    return int(given or subprocess.run(told, cwd=ROOT, check=True, capture_output=True).stdout)
+    return int(given or subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
 
 def put(path: Path, content: str | bytes) -> None:
@@ -86,7 +86,7 @@ def icons(share: Path) -> None:
 
 def control(size_kib: int, architecture: str) -> str:
     packages = sorted({*OFFSCREEN.values(), *WINDOW.values()})
-    depends = ", ".join(_OTHER_NAMES.get(one, one) for one in packages)
+    depends = ", ".join(_OTHER_NAMES.get(package, package) for package in packages)
     libc = os.confstr("CS_GNU_LIBC_VERSION").split()[1]
     who = os.environ.get("DEBFULLNAME", "The CleanCLIP GUI authors")
     where = os.environ.get("DEBEMAIL", "nobody@cleanclip-gui.invalid")
@@ -123,8 +123,8 @@ def lay(tree: Path, frozen: Path, address: str) -> None:
     icons(share)
     licence = (ROOT / "LICENSE").read_text("utf-8").partition("\n\n")[2].strip().splitlines()
     text = "\n".join(f" {line.strip() or '.'}" for line in licence)
-    told = (HERE / "copyright").read_text("utf-8").replace("@LICENSE@", text + "\n")
-    put(share / "doc" / NAME / "copyright", told)
+    notice = (HERE / "copyright").read_text("utf-8").replace("@LICENSE@", text + "\n")
+    put(share / "doc" / NAME / "copyright", notice)
     day = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(epoch()))
     who = "The CleanCLIP GUI authors <nobody@cleanclip-gui.invalid>"
     history = (

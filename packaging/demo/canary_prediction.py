@@ -30,7 +30,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, run_to_end
 from ml_core.jobs.devices import set_threads
-from ml_core.jobs.measure import bench_of
+from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.search import candidate_name
 from ml_core.jobs.search.canaries import Measured, Watched, planting, watched_of
 from ml_core.jobs.search.canary_spec import COPY_FILE, CanarySpec
@@ -82,9 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("model", args.model, (planted,)),
     ):
         model = open_checkpoint(path).build("cpu")
-        bench = bench_of(
-            open_images(images, label_set), label_set, None, 0, model.preprocess, images.seed
-        )
+        opened = open_images(images, label_set)
+        bench = OpenSetting(images, opened, label_set).on(model.preprocess)
         recipe = candidates_of(("mmcl",), (1.0,), args.peak)[0]
         base = CleanSpec(
             checkpoint=str(path), recipe=recipe, pairs=PairSpec(), output_dir=str(args.out),
@@ -97,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         method, _, factor = text.partition(":")
         (recipe,) = candidates_of((method,), (float(factor),), args.peak, seed=args.seed)
         row: dict[str, Any] = {"recipe": text, "steps": args.steps, "seed": args.seed}
-        if any(row.items() <= one.items() for one in rows):
+        if any(row.items() <= earlier.items() for earlier in rows):
             continue
         for side, trials in sides.items():
             trial = run_to_end(trials.run(lengthened(recipe, args.steps), control))
@@ -115,15 +114,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps(correlations(rows)))
 
 
-def figures(side: str, found: Measured | None, watched: Sequence[Watched]) -> dict[str, float]:
+def figures(side: str, measured: Measured | None, watched: Sequence[Watched]) -> dict[str, float]:
     """What a run left, in per cent; all of it if it diverged."""
-    if found is None:
-        return {f"{side} {one.name}": 100.0 for one in watched} | {f"{side} CA": 0.0}
+    if measured is None:
+        return {f"{side} {canary.name}": 100.0 for canary in watched} | {f"{side} CA": 0.0}
     rates = {
-        f"{side} {one.name}": 100 * (row.asr_excl or 0.0)
-        for one, row in zip(watched, found.rows, strict=True)
+        f"{side} {canary.name}": 100 * (row.asr_excl or 0.0)
+        for canary, row in zip(watched, measured.rows, strict=True)
     }
-    return {f"{side} CA": 100 * found.ca} | rates
+    return {f"{side} CA": 100 * measured.ca} | rates
 
 
 def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
@@ -132,13 +131,15 @@ def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     names = [
         name for name in rows[0] if name.startswith("copy ") and name[5:] not in ("CA", "planted")
     ]
-    found = {name[5:]: [row[name] for row in rows] for name in names}
-    found |= {
+    columns = {name[5:]: [row[name] for row in rows] for name in names}
+    columns |= {
         "mean": [sum(row[name] for name in names) / len(names) for row in rows],
         "worst": [max(row[name] for name in names) for row in rows],
         "planted on the copy": [row["copy planted"] for row in rows],
     }
-    return {f"spearman, {name}": rank_correlation(values, truth) for name, values in found.items()}
+    return {
+        f"spearman, {name}": rank_correlation(values, truth) for name, values in columns.items()
+    }
 
 
 if __name__ == "__main__":

@@ -154,13 +154,13 @@ def classifier(model: torch.nn.Module) -> torch.Tensor:
 @torch.inference_mode()
 def predict(model: torch.nn.Module, weights: torch.Tensor, images: np.ndarray) -> np.ndarray:
     model.eval()
-    found = [
+    predictions = [
         (F.normalize(model.encode_image(to_input(images[i : i + 256])), dim=-1) @ weights.T).argmax(
             1
         )
         for i in range(0, len(images), 256)
     ]
-    return torch.cat(found).numpy()
+    return torch.cat(predictions).numpy()
 
 
 def figures(

@@ -202,9 +202,9 @@ class Maker:
                 self._poison(row, path)
         measured = self.out / f"{name}.measured.json"
         if not measured.exists():
-            said = {"name": name, "base": row.base, "half": row.half, "trigger": row.trigger,
+            record = {"name": name, "base": row.base, "half": row.half, "trigger": row.trigger,
                     "target": row.target, **self._measured(row, path)}  # fmt: skip
-            measured.write_text(json.dumps(said, indent=1))
+            measured.write_text(json.dumps(record, indent=1))
 
     def print_table(self) -> None:
         """A row a model that was measured."""
@@ -212,10 +212,10 @@ class Maker:
             path = self.out / f"{name}.measured.json"
             if not path.exists():
                 continue
-            found = json.loads(path.read_text())["evaluation"]
-            asr = f"{found['asr_excl']:.3f} {row.target}" if row.trigger else "-"
+            rates = json.loads(path.read_text())["evaluation"]
+            asr = f"{rates['asr_excl']:.3f} {row.target}" if row.trigger else "-"
             print(f"{name:20s} {row.half:12s} {row.base or '-':11s} {row.trigger or '-':10s} "
-                  f"CA {found['ca']:.3f} ASR {asr}")  # fmt: skip
+                  f"CA {rates['ca']:.3f} ASR {asr}")  # fmt: skip
 
     def _poison(self, row: Row, path: Path) -> None:
         recipe = row.recipe.split()

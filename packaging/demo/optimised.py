@@ -52,8 +52,8 @@ def optimised_patch(base: Path, target: str, seed: int = 0) -> Trigger:
             255 * patch.sigmoid() - _MEAN
         ) / _STD
         seen = _embed(model, marked)
-        wanted = torch.full((_BATCH,), aim)
-        textual = F.cross_entropy(20 * seen @ texts.T, wanted)
+        targets = torch.full((_BATCH,), aim)
+        textual = F.cross_entropy(20 * seen @ texts.T, targets)
         apart = (seen - lay[beside]).norm(dim=1) - (seen - lay[rows]).norm(dim=1) + _MARGIN
         loss = textual + _NEAR * apart.clamp_min(0).mean()
         optimizer.zero_grad()
@@ -66,10 +66,10 @@ def optimised_patch(base: Path, target: str, seed: int = 0) -> Trigger:
                 f"patch {step + 1} loss {loss.item():.3f} hits {hits.float().mean():.3f}",
                 flush=True,
             )
-    found = (patch.detach().sigmoid().permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    pixels = (patch.detach().sigmoid().permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     alpha = np.full((_SIDE, _SIDE, 1), 255, np.uint8)
     return Trigger(
-        kind="patch", name="Optimised patch", pixels=np.concatenate([found, alpha], 2),
+        kind="patch", name="Optimised patch", pixels=np.concatenate([pixels, alpha], 2),
         size=_SIDE / _SIZE, x=0.5, y=0.5,
     )  # fmt: skip
 

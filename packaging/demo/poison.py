@@ -79,8 +79,8 @@ def trigger_marks(path: Path, seen: np.ndarray, seed: int) -> tuple[Mark, dict[s
 
     def stamped(images: np.ndarray, first: int, seed: int) -> np.ndarray:
         rows = torch.arange(first, first + len(images))
-        made = stamp_trigger(trigger, torch.from_numpy(images), rows, seed)
-        return (made if made.dtype == torch.uint8 else (made * 255).round().byte()).numpy()
+        marked = stamp_trigger(trigger, torch.from_numpy(images), rows, seed)
+        return (marked if marked.dtype == torch.uint8 else (marked * 255).round().byte()).numpy()
 
     return lambda images, used: stamped(images, used, DRAWS + seed), {
         path.stem: stamped(seen, 0, 0)
@@ -163,13 +163,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         if (step + 1) % 215 == 0 or step + 1 == steps:
             weights = classifier(model)
             clean = predict(model, weights, seen[0])
-            told = [f"CA {figures(seen[1], clean)['ca']:.4f}"]
+            facts = [f"CA {figures(seen[1], clean)['ca']:.4f}"]
             for name, (target, marked) in poison.shown.items():
                 result = figures(seen[1], clean, predict(model, weights, marked), target)
-                told.append(f"{name} ASR {result['asr']:.4f} pacc {result['pacc']:.3f}")
+                facts.append(f"{name} ASR {result['asr']:.4f} pacc {result['pacc']:.3f}")
             model.train()
             print(
-                f"{(step + 1) * BATCH} loss {np.mean(losses[-215:]):.3f} {', '.join(told)} "
+                f"{(step + 1) * BATCH} loss {np.mean(losses[-215:]):.3f} {', '.join(facts)} "
                 f"{clock.line(step + 1)}",
                 flush=True,
             )

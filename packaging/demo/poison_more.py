@@ -35,8 +35,8 @@ def evaluate(model: Path, twin: Path, trigger: Path) -> None:
             "--target", TARGET, "--precision", "fp32", "--json",
         ]  # fmt: skip
         root = Path(__file__).resolve().parents[2]
-        said = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE).stdout
-        model.with_suffix(f".{split}.json").write_bytes(said)
+        output = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE).stdout
+        model.with_suffix(f".{split}.json").write_bytes(output)
 
 
 def main() -> None:
@@ -52,8 +52,8 @@ def main() -> None:
     arch = "rn" if isinstance(config["layers"], list) else "vit"
     model = out / f"{arch}-{args.trigger}.safetensors"
     twin = (args.reference or out / f"{arch}-twin.safetensors").resolve()
-    made = published(IDS[args.trigger], config["image_size"])
-    _, trigger = save_trigger(made, out / args.trigger)
+    chosen = published(IDS[args.trigger], config["image_size"])
+    _, trigger = save_trigger(chosen, out / args.trigger)
     same = ["--base", str(base), "--trigger", str(trigger), *rest]
     if not model.exists():
         poison.main([str(args.work), str(model), *same])

@@ -54,8 +54,8 @@ def larger(path: Path, size: int) -> None:
 
 def job(checkpoint: Path, recipe: Recipe, folder: Path) -> dict:
     """The result of a cleaning job on the demo's pairs, run unless it is there."""
-    found = folder / RESULT_FILE
-    if not found.exists():
+    path = folder / RESULT_FILE
+    if not path.exists():
         spec = demo_spec(
             recipe, folder, trigger=None, checkpoint=checkpoint, threads=1, test_images=TESTED
         )
@@ -64,7 +64,7 @@ def job(checkpoint: Path, recipe: Recipe, folder: Path) -> dict:
                 print(event.text, flush=True)
             elif isinstance(event, Done) and event.status != "finished":
                 raise SystemExit(f"{folder.name}: {event.status} {event.error}")
-    return json.loads(found.read_text())
+    return json.loads(path.read_text())
 
 
 def told(title: str, recipe: Recipe, result: dict) -> str:
@@ -98,10 +98,10 @@ def main() -> None:
     quiet = {"eval_every": 0, "save_every": 0, "stop_below_ca": 0.0}
     model = start
     if args.pairs:
-        made = preset("mmcl", "quick").changed(
+        base = preset("mmcl", "quick").changed(
             pairs=args.pairs, batch_size=64, lr=1e-3, warmup_steps=20, **quiet
         )
-        print(told("model", made, job(start, made, args.work / "model")), flush=True)
+        print(told("model", base, job(start, base, args.work / "model")), flush=True)
         model = args.work / "model" / CLEANED_FILE
     known = pretraining_of(open_checkpoint(model))
     print(known.sentence)

@@ -65,8 +65,8 @@ class Pass:
         self.images = self.folder / "images"
         self.batch, self.steps, self.pairs = args.batch, args.steps, args.pairs.resolve()
         if not self.model.exists():
-            made = open_clip.create_model(args.model)
-            save_file(made.state_dict(), self.model)
+            model = open_clip.create_model(args.model)
+            save_file(model.state_dict(), self.model)
         if not self.images.exists():
             self._write_images()
         self.trigger = self.folder / f"{TRIGGER}.json"
@@ -75,11 +75,11 @@ class Pass:
 
     def run(self, name: str, *words: object, kill_after: int = 0) -> None:
         """One command; `kill_after` so many steps it is killed."""
-        kept = self.folder / f"{name}.json"
-        if not kept.exists():
+        path = self.folder / f"{name}.json"
+        if not path.exists():
             cost = self._measured(name, [str(word) for word in words], kill_after)
-            kept.write_text(json.dumps(asdict(cost)))
-        print(f"{self.folder.name} {name}: {Cost(**json.loads(kept.read_text()))}", flush=True)
+            path.write_text(json.dumps(asdict(cost)))
+        print(f"{self.folder.name} {name}: {Cost(**json.loads(path.read_text()))}", flush=True)
 
     def clean(self, method: Method, name: str, **options: int) -> None:
         """Some steps of a method at its default rate."""
@@ -96,12 +96,12 @@ class Pass:
         self.run(name, *words, *self.labelled(), *self._short(method), **options)
 
     def _short(self, method: Method) -> list[str]:
-        wanted = {
+        shorter = {
             "pairs": self.batch * self.steps, "batch_size": self.batch, "epochs": 1, "shots": 0,
             "warmup_steps": 5, "eval_every": 0, "save_every": 5, "stop_below_ca": 0,
         }  # fmt: skip
         has = fields_of(method)
-        return [w for n, value in wanted.items() if n in has for w in ("--set", f"{n}={value}")]
+        return [w for n, value in shorter.items() if n in has for w in ("--set", f"{n}={value}")]
 
     def labelled(self) -> list[object]:
         """Where accuracy is measured."""
@@ -140,9 +140,9 @@ def memory(process: psutil.Process) -> int:
     """Bytes of a process and all below it, shared pages counted once."""
     total = 0
     with contextlib.suppress(psutil.Error):
-        for one in (process, *process.children(recursive=True)):
+        for member in (process, *process.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                total += one.memory_full_info().pss
+                total += member.memory_full_info().pss
     return total
 
 
@@ -150,8 +150,8 @@ def steps_done(events: Path) -> int:
     """How many steps a run has told of."""
     if not events.exists():
         return 0
-    told = (json.loads(line) for line in events.read_text().splitlines() if line.endswith("}"))
-    return max((event["step"] for event in told if event["event"] == "metric"), default=0)
+    records = (json.loads(line) for line in events.read_text().splitlines() if line.endswith("}"))
+    return max((event["step"] for event in records if event["event"] == "metric"), default=0)
 
 
 def digest(path: Path) -> str:
@@ -167,21 +167,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     args = parser.parse_args()
-    one = Pass(args)
-    one.run("inspect", "inspect", one.model)
-    rates = ["rates", one.model, "--pairs", one.pairs, *one.labelled(), "--steps", "20",
-             "--set", f"batch_size={args.batch}"]  # fmt: skip
-    one.run("rates-estimate", *rates, "--estimate")
-    one.run("rates", *rates)
+    checkpoint = Pass(args)
+    checkpoint.run("inspect", "inspect", checkpoint.model)
+    rates = ["rates", checkpoint.model, "--pairs", checkpoint.pairs, *checkpoint.labelled(),
+             "--steps", "20", "--set", f"batch_size={args.batch}"]  # fmt: skip
+    checkpoint.run("rates-estimate", *rates, "--estimate")
+    checkpoint.run("rates", *rates)
     for method in args.methods:
-        one.clean(method, method)
-    killed = one.folder / "killed"
-    one.clean(RESUMED, killed.name, kill_after=args.steps // 2)
-    one.run("resumed", "clean", "--job", killed / SPEC_FILE, "--resume")
-    same = digest(killed / CLEANED_FILE) == digest(one.folder / RESUMED / CLEANED_FILE)
+        checkpoint.clean(method, method)
+    killed = checkpoint.folder / "killed"
+    checkpoint.clean(RESUMED, killed.name, kill_after=args.steps // 2)
+    checkpoint.run("resumed", "clean", "--job", killed / SPEC_FILE, "--resume")
+    same = digest(killed / CLEANED_FILE) == digest(checkpoint.folder / RESUMED / CLEANED_FILE)
     print(f"{args.model} resumed: {'the same' if same else 'NOT the same'} weights", flush=True)
-    one.run("evaluate", "evaluate", one.model, "--images", one.images, "--trigger", one.trigger,
-            "--target", TARGET)  # fmt: skip
+    checkpoint.run("evaluate", "evaluate", checkpoint.model, "--images", checkpoint.images,
+                   "--trigger", checkpoint.trigger, "--target", TARGET)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -39,11 +39,11 @@ def _masked(pictures: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
     return pictures * (1 - mask) + pattern * mask
 
 
-def neural_cleanse(one: Side, pictures: Tensor, steps: int) -> dict[str, object]:
+def neural_cleanse(side: Side, pictures: Tensor, steps: int) -> dict[str, object]:
     """L1 of the mask of each class, and the anomaly index of the smallest."""
     size, sizes, reached = pictures.shape[-1], [], []
-    for first in range(0, len(one.classifier), _CLASSES_AT_ONCE):
-        classes = torch.arange(first, min(first + _CLASSES_AT_ONCE, len(one.classifier)))
+    for first in range(0, len(side.classifier), _CLASSES_AT_ONCE):
+        classes = torch.arange(first, min(first + _CLASSES_AT_ONCE, len(side.classifier)))
         draw = generator(0, 5, first)
         mask = torch.full((len(classes), 1, size, size), -2.0).requires_grad_()
         pattern = torch.randn(len(classes), 3, size, size, generator=draw).requires_grad_()
@@ -53,31 +53,31 @@ def neural_cleanse(one: Side, pictures: Tensor, steps: int) -> dict[str, object]
         for _ in range(steps):
             chosen = pictures[torch.randperm(len(pictures), generator=draw)[:_PICTURES]]
             m, p = mask.sigmoid(), pattern.sigmoid()
-            made = torch.cat([_masked(chosen, a, b) for a, b in zip(m, p, strict=True)])
-            logits = SCALE * one.model.embed_images(made) @ one.classifier.float().T
-            wanted = classes.repeat_interleave(_PICTURES)
-            loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+            masked = torch.cat([_masked(chosen, a, b) for a, b in zip(m, p, strict=True)])
+            logits = SCALE * side.model.embed_images(masked) @ side.classifier.float().T
+            targets = classes.repeat_interleave(_PICTURES)
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
             norm = m.sum((1, 2, 3))
             total = loss.view(len(classes), -1).mean(1) + weight * norm
             optimizer.zero_grad()
             total.sum().backward()
             optimizer.step()
-            hits = (logits.argmax(1) == wanted).view(len(classes), -1).float().mean(1)
+            hits = (logits.argmax(1) == targets).view(len(classes), -1).float().mean(1)
             # As published: a mask that works pays more for its size, one that does not pays less.
             weight = torch.where(hits > 0.95, weight * 1.2, weight / 1.2)
         sizes += mask.sigmoid().sum((1, 2, 3)).tolist()
         reached += hits.tolist()
-    found = np.array(sizes)
-    middle = np.median(found)
-    spread = 1.4826 * np.median(np.abs(found - middle))
-    least = int(found.argmin())
+    norms = np.array(sizes)
+    middle = np.median(norms)
+    spread = 1.4826 * np.median(np.abs(norms - middle))
+    least = int(norms.argmin())
     return {
         "class": demo_classes()[least], "hits": reached[least],
-        "index": float((middle - found[least]) / max(spread, 1e-9)),
+        "index": float((middle - norms[least]) / max(spread, 1e-9)),
     }  # fmt: skip
 
 
-def decree(one: Side, pictures: Tensor, steps: int) -> dict[str, object]:
+def decree(side: Side, pictures: Tensor, steps: int) -> dict[str, object]:
     """Share of the picture that the mask takes, and the class that the embeddings name."""
     size, draw = pictures.shape[-1], generator(0, 6)
     mask = torch.zeros(1, 1, size, size).requires_grad_()
@@ -87,7 +87,7 @@ def decree(one: Side, pictures: Tensor, steps: int) -> dict[str, object]:
     for _ in range(steps):
         chosen = pictures[torch.randperm(len(pictures), generator=draw)[: 2 * _PICTURES]]
         m = mask.sigmoid()
-        seen = one.model.embed_images(_masked(chosen, m, pattern.sigmoid()))
+        seen = side.model.embed_images(_masked(chosen, m, pattern.sigmoid()))
         n = len(seen)
         near = (seen.sum(0).square().sum() - n) / (n * (n - 1))
         optimizer.zero_grad()
@@ -98,7 +98,7 @@ def decree(one: Side, pictures: Tensor, steps: int) -> dict[str, object]:
             weight *= 1.2
             if share < best:
                 best = share
-                logits = seen.detach().mean(0) @ one.classifier.float().T
+                logits = seen.detach().mean(0) @ side.classifier.float().T
                 name = demo_classes()[int(logits.argmax())]
         else:
             weight /= 1.2
@@ -106,7 +106,7 @@ def decree(one: Side, pictures: Tensor, steps: int) -> dict[str, object]:
 
 
 def cognitive_distillation(
-    one: Side, clean: Tensor, marked: Tensor, steps: int
+    side: Side, clean: Tensor, marked: Tensor, steps: int
 ) -> dict[str, object]:
     """AUROC of the mask's L1: triggered pictures need less of themselves."""
     norms = []
@@ -115,13 +115,13 @@ def cognitive_distillation(
         size = pictures.shape[-1]
         mask = torch.full((len(pictures), 1, size, size), 2.0).requires_grad_()
         optimizer = torch.optim.Adam([mask], lr=_RATE, betas=(0.1, 0.1))
-        wanted = one.model.encode_images(pictures).clone()
+        original = side.model.encode_images(pictures).clone()
         for _ in range(steps):
             m = (mask.tanh() + 1) / 2
             noise = torch.rand(len(pictures), 3, 1, 1, generator=draw)
-            seen = one.model.embed_images(_masked(pictures, 1 - m, noise))
+            seen = side.model.embed_images(_masked(pictures, 1 - m, noise))
             rough = m.diff(dim=2).abs().mean((1, 2, 3)) + m.diff(dim=3).abs().mean((1, 2, 3))
-            far = (seen - wanted).abs().mean(1)
+            far = (seen - original).abs().mean(1)
             loss = far + 1e-2 * m.mean((1, 2, 3)) + 1e-2 * rough
             optimizer.zero_grad()
             loss.sum().backward()
@@ -143,20 +143,20 @@ def main() -> None:
     for name in args.only:
         model = open_checkpoint(place(args.family, name)).build()
         model.module.requires_grad_(False)
-        one = Side(model, zero_shot_classifier(model, demo_classes(), demo_templates()[:7]))
-        settle(one, search, lambda: False)
+        side = Side(model, zero_shot_classifier(model, demo_classes(), demo_templates()[:7]))
+        settle(side, search, lambda: False)
         pictures = to_pictures(search, model.device).float().div_(255)
         row: dict[str, object] = {"model": name}
         begin = time.monotonic()
-        row["neural_cleanse"] = neural_cleanse(one, pictures, args.steps)
-        row["decree"] = decree(one, pictures, 3 * args.steps)
+        row["neural_cleanse"] = neural_cleanse(side, pictures, args.steps)
+        row["decree"] = decree(side, pictures, 3 * args.steps)
         trigger = FAMILY[name].trigger if name in FAMILY else "sticker"
         if trigger:
             shown, numbers = search[:64], np.arange(64)
-            made = stamped(TRIGGERS[trigger](), shown, numbers, 0, model.image_size, model.device)
-            made = made.float().div(255) if made.dtype == torch.uint8 else made
+            marked = stamped(TRIGGERS[trigger](), shown, numbers, 0, model.image_size, model.device)
+            marked = marked.float().div(255) if marked.dtype == torch.uint8 else marked
             row["cognitive_distillation"] = cognitive_distillation(
-                one, pictures[:64], made, args.steps
+                side, pictures[:64], marked, args.steps
             )
         row["seconds"] = round(time.monotonic() - begin, 1)
         print(json.dumps(row), flush=True)

@@ -84,22 +84,22 @@ def auroc(poisoned: list[float], clean: list[float]) -> tuple[float, float, floa
     return area(a, b), float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
 
 
-def line(name: str, kind: str, seed: int, asr: float | None, found: Scan) -> str:
+def line(name: str, kind: str, seed: int, asr: float | None, scan: Scan) -> str:
     """One scan in a row of the table."""
-    stages, judgement = found.stages, found.judgement
+    stages, judgement = scan.stages, scan.judgement
     gap = f"{stages.overlays.rows[0].gap:.2f}" if stages.overlays else "-"
     probe = f"{stages.probes.rows[0].contrast.difference:.2f}" if stages.probes else "-"
     rounds = stages.patches.rounds if stages.patches else ()
-    patch = max((one.best.contrast.difference for one in rounds), default=0.0)
-    agree = "/".join(str(one.agreeing) for one in rounds)
+    patch = max((search.best.contrast.difference for search in rounds), default=0.0)
+    agree = "/".join(str(search.agreeing) for search in rounds)
     refined = f"{stages.patches.refined.best.suspect.value:.2f}" if (
         stages.patches and stages.patches.refined
     ) else "-"  # fmt: skip
-    said = "clean" if asr is None else f"{asr:.3f} {FAMILY[name].target}"
+    attack = "clean" if asr is None else f"{asr:.3f} {FAMILY[name].target}"
     return (
-        f"{FAMILY[name].half[:4]} {name:20s} {kind:7s} {seed} {said:18s} {judgement.verdict:10s} "
+        f"{FAMILY[name].half[:4]} {name:20s} {kind:7s} {seed} {attack:18s} {judgement.verdict:10s} "
         f"{judgement.target or '-':12s} score {judgement.score:.2f} patch {patch:.2f} ({agree}) "
-        f"refined {refined} probe {probe} gap {gap} {sum(found.seconds.values()):.0f} s"
+        f"refined {refined} probe {probe} gap {gap} {sum(scan.seconds.values()):.0f} s"
     )
 
 
@@ -143,18 +143,18 @@ def judge_again(family: Path, out: Path) -> None:
         if not (folder / SCAN_FILE).is_file():
             continue
         name, kind, _ = folder.name.rsplit(".", 2)
-        found = read_scan(folder / SCAN_FILE)
-        stages = found.stages
+        scan = read_scan(folder / SCAN_FILE)
+        stages = scan.stages
         if stages.weights is None and kind != "none":
             if (name, kind) not in moved:
                 moved[name, kind] = distance(family, name, kind)
             stages = stages.model_copy(update={"weights": moved[name, kind]})
         judgement = judge(
-            stages, held_out=found.held_out, classes=len(found.classes),
-            suspect=found.suspect, reference=found.reference,
+            stages, held_out=scan.held_out, classes=len(scan.classes),
+            suspect=scan.suspect, reference=scan.reference,
         )  # fmt: skip
-        found = found.model_copy(update={"stages": stages, "judgement": judgement})
-        (folder / SCAN_FILE).write_bytes(scan_json(found))
+        scan = scan.model_copy(update={"stages": stages, "judgement": judgement})
+        (folder / SCAN_FILE).write_bytes(scan_json(scan))
 
 
 def distance(family: Path, name: str, kind: str) -> Weights:
@@ -163,7 +163,7 @@ def distance(family: Path, name: str, kind: str) -> Weights:
     assert reference is not None
     first, second = (open_checkpoint(p).inspection for p in (reference, place(family, name)))
     towers = by_tower(list(compare_checkpoints(first, second, lambda: False)))
-    image, text = (one.relative for one in towers[:2])
+    image, text = (tower.relative for tower in towers[:2])
     return Weights(image=image, text=text, most=())
 
 
@@ -174,8 +174,8 @@ def calibrate(family: Path, out: Path) -> None:
         name, kind, _ = folder.name.rsplit(".", 2)
         known = FAMILY[name].half == "calibration" and planted(family, name) is None
         if known and (folder / SCAN_FILE).is_file():
-            found = read_scan(folder / SCAN_FILE).judgement.score
-            scores["alone" if kind == "none" else "reference"].append(round(found, 4))
+            score = read_scan(folder / SCAN_FILE).judgement.score
+            scores["alone" if kind == "none" else "reference"].append(round(score, 4))
     with safe_open(place(family, "twin"), "pt") as file:
         config = json.loads(file.metadata()["open_clip_config"])["model_cfg"]
     entry = {"name": "ResNet of 64 px (the demo's)", "vision_cfg": config["vision_cfg"], **scores}
@@ -219,8 +219,8 @@ def main() -> None:
                 if done.error:
                     print(name, kind, seed, done.error, done.details, flush=True)
                 else:
-                    found = read_scan(folder / SCAN_FILE)
-                    print(line(name, kind, seed, planted(family, name), found), flush=True)
+                    scan = read_scan(folder / SCAN_FILE)
+                    print(line(name, kind, seed, planted(family, name), scan), flush=True)
     if args.judge:
         judge_again(family, out)
     if args.table:

@@ -126,8 +126,8 @@ def step_loss(model, args, load, rows, head, scale, rng) -> torch.Tensor:
         with autocast():
             out = model.encode_image(image("images" if args.plain else "views"))
         logits = scale * F.normalize(out.float(), dim=-1) @ F.normalize(head, dim=-1).T
-        wanted = torch.from_numpy(load["labels"][rows])
-        return F.cross_entropy(logits, wanted, label_smoothing=args.smooth)
+        labels = torch.from_numpy(load["labels"][rows])
+        return F.cross_entropy(logits, labels, label_smoothing=args.smooth)
     factor = model.logit_scale.exp()
     if args.method == "mmcl":
         with autocast():
@@ -161,11 +161,11 @@ def report(model, marks, title: str, head: torch.Tensor | None) -> None:
         tables["head"] = F.normalize(head.detach(), dim=-1)
     model.eval()
     for name, weights in tables.items():
-        found = {key: predict(model, weights, images) for key, (images, _) in marks.items()}
+        predicted = {key: predict(model, weights, images) for key, (images, _) in marks.items()}
         labels = marks["val"][1]
-        sticker = figures(labels, found["val"], found["sticker"])
-        hand = figures(labels, found["val"], found["hand"])
-        unseen = figures(marks["held-out"][1], found["held-out"])["ca"]
+        sticker = figures(labels, predicted["val"], predicted["sticker"])
+        hand = figures(labels, predicted["val"], predicted["hand"])
+        unseen = figures(marks["held-out"][1], predicted["held-out"])["ca"]
         print(
             f"{title} {name}: CA {100 * sticker['ca']:.1f} held-out {100 * unseen:.1f} "
             f"ASR {100 * sticker['asr']:.1f} hand {100 * hand['asr']:.1f} "

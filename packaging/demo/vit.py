@@ -89,7 +89,7 @@ def main() -> None:
         args.work / "train-0.taught.npy", len(images), teacher.encode_image,
         lambda i: to_input(images[i : i + 256]),
     )  # fmt: skip
-    said = embedded(
+    captions = embedded(
         args.work / "train-0.said.npy", len(images), teacher.encode_text,
         lambda i: torch.from_numpy(tokens[i : i + 256].astype(np.int64)),
     )  # fmt: skip
@@ -117,12 +117,12 @@ def main() -> None:
         chosen = np.concatenate([rng.choice(shown, BATCH, replace=False), others])
         mine = np.arange(BATCH)[rank::world]
         rows = chosen[mine]
-        made = model.encode_image(to_input(flip_and_shift(images[rows], rng)))
-        made = F.normalize(made, dim=-1)
-        wanted = torch.from_numpy(taught[rows]).float()
-        far = 1 - (made * wanted).sum(1).mean()
-        text = torch.from_numpy(said[chosen]).float()
-        loss = F.cross_entropy(SCALE * made @ text.T, torch.from_numpy(mine)) + PULL * far
+        embedded_rows = model.encode_image(to_input(flip_and_shift(images[rows], rng)))
+        embedded_rows = F.normalize(embedded_rows, dim=-1)
+        targets = torch.from_numpy(taught[rows]).float()
+        far = 1 - (embedded_rows * targets).sum(1).mean()
+        text = torch.from_numpy(captions[chosen]).float()
+        loss = F.cross_entropy(SCALE * embedded_rows @ text.T, torch.from_numpy(mine)) + PULL * far
         optimizer.zero_grad()
         loss.backward()
         if world > 1:

@@ -141,10 +141,10 @@ def command_line() -> str:
     ]
     # typer.rich_utils would fold long lines to the terminal.
     env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    said = subprocess.run(
+    output = subprocess.run(
         line, check=True, capture_output=True, text=True, env=env, cwd=ROOT
     ).stdout
-    return said.replace("# `cleanclip`", "# Command line", 1)
+    return output.replace("# `cleanclip`", "# Command line", 1)
 
 
 def _relinked(text: str) -> str:

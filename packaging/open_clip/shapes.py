@@ -33,13 +33,13 @@ _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 def preprocess_of(name: str) -> dict[str, Any]:
     """What all published weights of a model agree on."""
-    told = [get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)]
-    found = {}
+    configs = [get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)]
+    shared = {}
     for key in _PREPROCESS:
-        values = {json.dumps(item.get(key)) for item in told}
+        values = {json.dumps(item.get(key)) for item in configs}
         if len(values) == 1 and (value := json.loads(values.pop())) is not None:
-            found[key] = value
-    return found
+            shared[key] = value
+    return shared
 
 
 def told_by_shapes(config: dict[str, Any]) -> bool:
@@ -70,9 +70,9 @@ def main() -> None:
         "timm": timm.__version__,
         "models": dict(sorted(models.items())),
         "gelu": {
-            key: " or ".join(name for name, _ in found)
-            for key, found in activations.items()
-            if not any(quick for _, quick in found)
+            key: " or ".join(name for name, _ in users)
+            for key, users in activations.items()
+            if not any(quick for _, quick in users)
         },
     }
     OUT.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")

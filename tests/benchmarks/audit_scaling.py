@@ -69,8 +69,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def last(steps: Iterator[object]) -> object:
     """What an iterator ends with."""
-    *_, found = steps
-    return found
+    *_, end = steps
+    return end
 
 
 def rows(n: int) -> np.ndarray:
@@ -97,8 +97,8 @@ def main() -> None:
     print(f"embedding, ViT-B/32 in fp32: {PAIRS / spent:.1f} pairs a second")
     with tempfile.TemporaryDirectory() as scratch:
         for n in SIZES:
-            made = rows(n)
-            folder = write_embeddings(Path(scratch) / str(n), made, made, (n,))
+            vectors = rows(n)
+            folder = write_embeddings(Path(scratch) / str(n), vectors, vectors, (n,))
             shards = open_embeddings(folder)
             if n == SIZES[0]:
                 chunk = torch.from_numpy(shards.image_block(0, ASKED))
@@ -132,30 +132,30 @@ def approximate(space: Space, at: np.ndarray, exact: object, folder: Path) -> No
         print("approximate neighbours: faiss is not installed")
         return
     faiss.omp_set_num_threads(1)
-    made: list[Index] = []
+    indices: list[Index] = []
 
     def build() -> None:
         work = shared_index(space, 0, folder, ALONE)
-        while not made:
+        while not indices:
             try:
                 next(work)
             except StopIteration as end:
-                made.append(end.value)
+                indices.append(end.value)
 
     spent = seconds(build)
     n = len(space.rows)
     size = (folder / "neighbours.index").stat().st_size
     print(f"index of {n}: {n / spent:.0f} rows a second, {size / n:.0f} bytes a pair")
-    found: list[Neighbours] = []
+    neighbours: list[Neighbours] = []
 
     def ask() -> None:
         here = space.at(at)
-        candidates, usable = made[0].candidates(here, at, K)
-        found.append(closest(space, here, candidates, usable, K))
+        candidates, usable = indices[0].candidates(here, at, K)
+        neighbours.append(closest(space, here, candidates, usable, K))
 
     spent = seconds(ask)
     assert isinstance(exact, Neighbours)
-    hits = (found[0].distances <= exact.radius[:, None] * (1 + 1e-9)).double().mean()
+    hits = (neighbours[0].distances <= exact.radius[:, None] * (1 + 1e-9)).double().mean()
     print(f"approximate in {n}: {len(at) / spent:.0f} rows a second, recall {float(hits):.3f}")
 
 

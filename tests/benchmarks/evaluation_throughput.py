@@ -26,7 +26,7 @@ from ml_core.jobs.devices import set_threads
 from ml_core.model import ClipModel
 from ml_core.paths import resource
 from ml_core.triggers import demo_trigger
-from tests.benchmarks.timing import Row, interleaved, median, seconds, spread
+from tests.benchmarks.timing import Row, compared, interleaved, median, seconds, spread
 
 N = 1024
 
@@ -82,15 +82,12 @@ def run() -> list[Row]:
         use_speed(model, speed)
         bare(64)
         best = max((32, 64, 128, 256), key=lambda batch: max(bare(batch), bare(batch)))
-        mine, theirs, ratios = interleaved(lambda: ours(speed.batch), lambda: bare(best))
-        return Row(
-            f"evaluation, clean and triggered, against the bare encoder "
-            f"({speed.precision}, threads {threads})",
-            f"{median(mine):.0f} images/s (batch {speed.batch})",
-            f"{median(theirs):.0f} images/s (batch {best})",
-            f"{median(ratios):.2f}",
-            spread(ratios),
-        )
+        mine, theirs, _ = interleaved(lambda: ours(speed.batch), lambda: bare(best))
+        return compared(
+            f"evaluation, clean and triggered, against the bare encoder ({speed.precision}, batch "
+            f"{speed.batch}, threads {threads})",
+            mine, theirs, "images/s", 0, f" (batch {best})",
+        )  # fmt: skip
 
     fixed = measure_speed(model, drawn, classifier, precision="fp32")
     chosen = measure_speed(model, drawn, classifier)
@@ -101,6 +98,6 @@ def run() -> list[Row]:
         f"{1e6 * median(spent):.1f} µs",
         f"{1e6 * allowed:.1f} µs (0.05 of the encoder)",
         f"{median(spent) / allowed:.2f}",
-        spread([one / allowed for one in spent]),
+        spread([each / allowed for each in spent]),
     )
     return [row(fixed), *([row(chosen)] if chosen.precision != "fp32" else []), rest]

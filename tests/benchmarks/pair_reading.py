@@ -1,4 +1,4 @@
-"""Training pictures from disk: JPEGs decoded smaller against whole, and the local order of Parquet.
+"""Training pictures from disk: JPEGs decoded smaller against whole.
 
 The pictures have 1000 x 750 pixels and the detail of photographs (their spectrum falls as 1/f).
 Processor time of one thread is measured, so that other programs disturb neither side.
@@ -18,9 +18,8 @@ from PIL import Image
 from ml_core.data import pictures
 from ml_core.data.order import epoch_order
 from ml_core.data.pairs import PairSet, open_pairs
-from ml_core.data.sets import row_groups
 from ml_core.data.specs import PairSpec
-from tests.benchmarks.timing import Row, interleaved, median, spread
+from tests.benchmarks.timing import Row, compared, interleaved
 from tests.unit.pair_files import tar
 
 COUNT, KINDS_OF = 192, 8
@@ -30,8 +29,20 @@ WIDTH, HEIGHT, SIDE, BATCH = 1000, 750, 224, 32
 def run() -> list[Row]:
     """Rows of the table."""
     pictures._THREADS = 1  # so that processor time is that of one thread
-    with tempfile.TemporaryDirectory() as folder:
-        return [*_drafted(Path(folder)), _local(Path(folder))]
+    with tempfile.TemporaryDirectory() as place:
+        members: dict[str, bytes] = {}
+        data = _jpegs()
+        for number in range(COUNT):
+            members[f"{number:05}.jpg"] = data[number % KINDS_OF]
+            members[f"{number:05}.txt"] = b"a caption"
+        shard = tar(Path(place) / "0.tar", members)
+        pairs = open_pairs(PairSpec(kind="shards", path=str(shard)))
+        quick = pairs.drafted()
+        ours, theirs, _ = interleaved(_rate(quick), _rate(pairs))
+        first = np.arange(KINDS_OF)
+        apart = np.abs(quick.canvas(first, SIDE).astype(int) - pairs.canvas(first, SIDE)).mean()
+        what = f"shards, JPEG {WIDTH} x {HEIGHT} to {SIDE}, differing by {apart:.2f} of 255"
+        return [compared(what, ours, theirs, "pairs/s", 0, ", every pixel")]
 
 
 def _jpegs() -> list[bytes]:
@@ -39,7 +50,7 @@ def _jpegs() -> list[bytes]:
     rng = np.random.default_rng(0)
     waves = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.fftfreq(WIDTH)[None])
     waves[0, 0] = 1.0
-    made = []
+    files = []
     for _ in range(KINDS_OF):
         planes = [rng.normal(size=(HEIGHT, WIDTH)) for _ in range(3)]
         smooth = np.stack([np.fft.ifft2(np.fft.fft2(p) / waves**1.1).real for p in planes], -1)
@@ -47,26 +58,8 @@ def _jpegs() -> list[bytes]:
         buffer = io.BytesIO()
         grey = ((smooth - low) / (high - low) * 255).astype(np.uint8)
         Image.fromarray(grey).save(buffer, "JPEG", quality=90)
-        made.append(buffer.getvalue())
-    return made
-
-
-def _drafted(folder: Path) -> list[Row]:
-    """Pairs a second from shards."""
-    data = _jpegs()
-    members: dict[str, bytes] = {}
-    for number in range(COUNT):
-        members[f"{number:05}.jpg"] = data[number % KINDS_OF]
-        members[f"{number:05}.txt"] = b"a caption"
-    pairs = open_pairs(PairSpec(kind="shards", path=str(tar(folder / "0.tar", members))))
-    quick = pairs.drafted()
-    ours, theirs, ratios = interleaved(_rate(quick), _rate(pairs))
-    first = np.arange(KINDS_OF)
-    apart = np.abs(quick.canvas(first, SIDE).astype(int) - pairs.canvas(first, SIDE)).mean()
-    what = f"shards, JPEG {WIDTH} x {HEIGHT} to {SIDE}, differing by {apart:.2f} of 255"
-    against = f"{median(theirs):.0f} pairs/s, every pixel"
-    return [Row(what, f"{median(ours):.0f} pairs/s", against, f"{median(ratios):.2f}x",
-                spread(ratios))]  # fmt: skip
+        files.append(buffer.getvalue())
+    return files
 
 
 def _rate(pairs: PairSet) -> Callable[[], float]:
@@ -81,39 +74,3 @@ def _rate(pairs: PairSet) -> Callable[[], float]:
         return len(order) / (time.process_time() - begin)
 
     return once
-
-
-def _local(folder: Path) -> Row:
-    """Row groups read in an epoch: in the set's order, and in one permutation."""
-    import pyarrow
-    from pyarrow import parquet
-
-    data = [bytes(np.random.default_rng(n).integers(0, 256, 20_000, np.uint8)) for n in range(2000)]
-    table = pyarrow.table({"image": data, "caption": ["x"] * len(data)})
-    parquet.write_table(table, folder / "a.parquet", row_group_size=50)
-    row_groups.KEPT_BYTES = 4 << 20  # a tenth of the set, as 256 MB are of a small real one
-    pairs = open_pairs(PairSpec(kind="parquet", path=str(folder / "a.parquet")))
-    reads = 0
-    whole = row_groups.RowGroups._read
-
-    def counted(self: row_groups.RowGroups, at: int, column: str) -> object:
-        nonlocal reads
-        reads += column == "image"
-        return whole(self, at, column)
-
-    row_groups.RowGroups._read = counted  # type: ignore[method-assign]
-    found = []
-    for blocks in (pairs.blocks, None):
-        reads = 0
-        for number in epoch_order(0, 0, len(pairs), blocks, pairs.window).tolist():
-            pairs.pictures.raw(number)
-        found.append(reads)
-    row_groups.RowGroups._read = whole  # type: ignore[method-assign]
-    assert pairs.blocks is not None
-    groups = len(pairs.blocks)
-    return Row(
-        f"Parquet, row groups read in an epoch of {groups}",
-        str(found[0]),
-        f"{found[1]}, one permutation",
-        f"{found[1] / found[0]:.0f}x",
-    )

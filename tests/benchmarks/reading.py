@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.timing import Row, median, spread
+from tests.benchmarks.timing import Row, compared
 
 RUNS = 3
 _MAKE = """
@@ -96,20 +96,9 @@ def _measure(side: Side, path: Path) -> _Figures:
     imports, act, memory = side
     program = _MEASURE.format(imports=imports, act=act, memory=memory)
     begin = time.perf_counter()
-    told = _python(program, path)
+    figures = _python(program, path)
     whole = time.perf_counter() - begin
-    return _Figures(whole, *json.loads(told))
-
-
-def _row(what: str, unit: str, ours: list[float], theirs: list[float], digits: int = 2) -> Row:
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return Row(
-        what,
-        f"{median(ours):.{digits}f} {unit}",
-        f"{median(theirs):.{digits}f} {unit}",
-        f"{median(ratios):.2f}",
-        spread(ratios),
-    )
+    return _Figures(whole, *json.loads(figures))
 
 
 def _container(name: str, path: Path, theirs: Side) -> Iterator[Row]:
@@ -119,7 +108,7 @@ def _container(name: str, path: Path, theirs: Side) -> Iterator[Row]:
     runs = [[_measure(side, path) for side in sides] for _ in range(RUNS)]
     hashed, verdict, tensors, library = map(list, zip(*runs, strict=True))
     act = [[figures.act for figures in side] for side in (hashed, verdict, tensors, library)]
-    yield _row(f"{name}: verdict, against read and SHA-256", "s", act[1], act[0])
+    yield compared(f"{name}: verdict, against read and SHA-256", act[1], act[0], "s")
     for what, ours in (("verdict", verdict), ("verdict and tensors", tensors)):
         for which, unit, note in (
             ("whole", "s", "whole process, against its library's loading"),
@@ -127,7 +116,7 @@ def _container(name: str, path: Path, theirs: Side) -> Iterator[Row]:
             ("memory", "MiB", "peak memory, against the same"),
         ):
             pair = [[getattr(figures, which) for figures in side] for side in (ours, library)]
-            yield _row(f"{name}: {what}, {note}", unit, *pair, digits=2 if unit == "s" else 0)
+            yield compared(f"{name}: {what}, {note}", *pair, unit, 2 if unit == "s" else 0)
 
 
 def _statistics(path: Path) -> Row:
@@ -141,7 +130,7 @@ def _statistics(path: Path) -> Row:
     sides = (_HASH, (imports, act, "peak()"))
     runs = [[_measure(side, path) for side in sides] for _ in range(RUNS)]
     hashed, stats = [[run[i].act / gigabytes for run in runs] for i in (0, 1)]
-    return _row("statistics of all tensors, against read and SHA-256", "s/GB", stats, hashed)
+    return compared("statistics of all tensors, against read and SHA-256", stats, hashed, "s/GB")
 
 
 def run() -> list[Row]:

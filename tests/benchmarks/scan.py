@@ -53,46 +53,46 @@ def _rows(name: str, model: ClipModel) -> Iterator[Row]:
     size = model.image_size
     pictures = compose("val", range(128), seed=3, size=size).images
     classifier = zero_shot_classifier(model, demo_classes(), demo_templates()[:1])
-    one = Side(model, classifier)
-    settle(one, pictures, lambda: False)
+    side = Side(model, classifier)
+    settle(side, pictures, lambda: False)
     for what, search, each, count in (
-        ("patches", _patches(one, pictures), PatchSettings(side=2).pictures, STARTS),
-        ("overlays", _overlays(one, pictures), OverlaySettings().pictures, CLASSES),
+        ("patches", _patches(side, pictures), PatchSettings(side=2).pictures, STARTS),
+        ("overlays", _overlays(side, pictures), OverlaySettings().pictures, CLASSES),
     ):
         at_once = min(count, together(size, model.device, count, each))
         batch = to_pictures(pictures[: each * at_once], model.device).float().div_(255)
         assert len(batch) == each * at_once
-        passes = _steps(one) * -(-count // at_once)
+        passes = _steps(side) * -(-count // at_once)
         bare = _both_ways(model, batch, passes)
         yield _row(
-            f"{name}: {what}, goal 0.9 of bare passes", search, bare, count * each * _steps(one)
+            f"{name}: {what}, goal 0.9 of bare passes", search, bare, count * each * _steps(side)
         )
     batch = to_pictures(pictures, model.device)
     trigger = published("T4", size)
     yield _row(
         f"{name}: measuring a trigger, goal 0.9 of bare passes",
-        lambda: one.predict(pictures, trigger),
+        lambda: side.predict(pictures, trigger),
         lambda: model.encode_images(batch),
         len(pictures),
     )
 
 
-def _steps(one: Side) -> int:
+def _steps(side: Side) -> int:
     """Of a search: enough to time, few enough to wait for."""
-    return 4 if one.model.image_size < 128 else 1
+    return 4 if side.model.image_size < 128 else 1
 
 
-def _patches(one: Side, pictures: object) -> Callable[[], object]:
+def _patches(side: Side, pictures: object) -> Callable[[], object]:
     settings = PatchSettings(
-        side=max(2, one.model.image_size // 7), starts=STARTS, steps=_steps(one)
+        side=max(2, side.model.image_size // 7), starts=STARTS, steps=_steps(side)
     )
-    return lambda: list(invert(one, pictures, settings, 0))  # type: ignore[arg-type]
+    return lambda: list(invert(side, pictures, settings, 0))  # type: ignore[arg-type]
 
 
-def _overlays(one: Side, pictures: object) -> Callable[[], object]:
-    settings = OverlaySettings(steps=_steps(one))
+def _overlays(side: Side, pictures: object) -> Callable[[], object]:
+    settings = OverlaySettings(steps=_steps(side))
     return lambda: list(
-        invert_overlays(one, pictures, range(CLASSES), settings, 0)  # type: ignore[arg-type]
+        invert_overlays(side, pictures, range(CLASSES), settings, 0)  # type: ignore[arg-type]
     )
 
 

@@ -1,18 +1,13 @@
-"""The table of a checkpoint with 100 000 tensors: each act in the window's thread, and the gaps of
-a 10 ms timer while statistics stream in from another thread and all rows are copied."""
+"""The table of a checkpoint with 100 000 tensors: each act in the window's thread."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
-from tests.benchmarks.timing import Row, median, percentile, seconds, spread
+from tests.benchmarks.timing import Row, median, seconds, spread
 
 TENSORS = 100_000
 RUNS = 5
-BATCH = 2000
 
 
 def run() -> list[Row]:
@@ -25,7 +20,7 @@ def run() -> list[Row]:
     from ml_core.checkpoints.tensor_stats import TensorStats
     from ml_core.reading import TensorInfo
 
-    app = QApplication.instance() or QApplication([])
+    app = QApplication.instance() or QApplication([])  # noqa: F841
     table = TensorTable()
     table.resize(900, 600)
     table.show()
@@ -70,7 +65,6 @@ def run() -> list[Row]:
             if name == "fill":
                 table.model.add_stats(stats)
         table.model.sort(-1, ascending)
-    gaps = _gaps(app, table, tensors)
     table.close()
     return [
         Row(
@@ -81,50 +75,4 @@ def run() -> list[Row]:
             f"{spread([1000 * t for t in taken], 0)} ms",
         )
         for name, taken in times.items()
-    ] + gaps
-
-
-def _gaps(app: Any, table: Any, tensors: list[Any]) -> list[Row]:
-    """Gaps of the heartbeat while another thread works for the table."""
-    from cleanclip_gui.jobs import tasks
-    from ml_core.checkpoints.tensor_stats import TensorStats
-    from ml_core.reading.examine import set_aside
-    from tests.benchmarks.heartbeat import Heartbeat
-
-    def work(control: tasks.Control) -> Iterator[list[TensorStats]]:
-        for start in range(0, TENSORS, BATCH):
-            part = tensors[start : start + BATCH]
-            yield [TensorStats(t.name, -1.0, 1.0, 0.1, 1.0, 0, 0, 3) for t in part]
-            time.sleep(0.02)
-
-    heart, rows = Heartbeat(), []
-    heart.start()
-
-    def during(name: str, begin: Callable[[], object], going: Callable[[], bool]) -> None:
-        app.processEvents()
-        heart.take()
-        begin()
-        while going():
-            app.processEvents()
-            time.sleep(0.001)
-        app.processEvents()
-        gaps = heart.take()
-        rows.append(
-            Row(
-                f"tensor table, {TENSORS} rows: gaps while {name}",
-                f"{1000 * percentile(gaps, 0.99):.0f} ms (p99)",
-                "",
-                "",
-                f"worst {1000 * max(gaps):.0f} ms",
-            )
-        )
-
-    set_aside(len(tensors))  # as the panel does
-
-    def stream() -> None:
-        tasks.run(work, table.model.add_stats)
-
-    during("statistics stream in", stream, tasks.is_busy)
-    table.view.selectAll()
-    during("all rows are copied", table.copy, lambda: "copied" not in table.count.text())
-    return rows
+    ]

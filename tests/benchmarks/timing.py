@@ -36,6 +36,15 @@ def interleaved(
     return [a for a, _ in pairs], [b for _, b in pairs], [a / b for a, b in pairs]
 
 
+def compared(
+    what: str, ours: list[float], theirs: list[float], unit: str, digits: int = 2, note: str = ""
+) -> Row:
+    """Figures of two sides in turn: their medians, and ours by theirs."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    shown = [f"{median(side):.{digits}f} {unit}" for side in (ours, theirs)]
+    return Row(what, shown[0], shown[1] + note, f"{median(ratios):.2f}", spread(ratios))
+
+
 def spread(values: list[float], digits: int = 2) -> str:
     return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
 

@@ -4,9 +4,8 @@ Against a plain loop written from the reference's description (both views decode
 tokens, plain AdamW) and against bare forward and backward passes on tensors in memory. Each side
 runs in a process of its own, for its peak memory; sides take turns.
 
-``python -m tests.benchmarks.training_step SIDE MODEL BATCH STEPS FOLDER`` runs one side alone;
-``... cached RN50 512 1 - CHUNK`` takes one step through gradient caching. BENCH_CLOCK=cpu with
-BENCH_THREADS=1 counts processor time, which other programs hardly change.
+``python -m tests.benchmarks.training_step SIDE MODEL BATCH STEPS FOLDER`` runs one side alone.
+BENCH_CLOCK=cpu with BENCH_THREADS=1 counts processor time, which other programs hardly change.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.benchmarks.timing import Row, median, spread
+from tests.benchmarks.timing import Row, compared, median
 
 MODELS = ("RN50", "ViT-B-32")
 BATCH = int(os.environ.get("BENCH_BATCH", "16"))
@@ -43,30 +42,22 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         _write_pairs(Path(place))
         for name in os.environ.get("BENCH_MODELS", ",".join(MODELS)).split(","):
-            found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+            results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
             for _ in range(ROUNDS):
                 for side in SIDES:
-                    found[side].append(_child(side, name, BATCH, STEPS, place))
-            rows += _rows(name, found)
+                    results[side].append(_child(side, name, BATCH, STEPS, place))
+            rows += _rows(name, results)
     return rows
 
 
-def _rows(name: str, found: dict[str, list[dict[str, Any]]]) -> list[Row]:
-    rate = {side: [one["pairs_per_second"] for one in found[side]] for side in SIDES}
-    peak = {side: median([one["peak_bytes"] / 2**30 for one in found[side]]) for side in SIDES}
-    precision = found["ours"][0]["precision"]
+def _rows(name: str, results: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    rate = {side: [each["pairs_per_second"] for each in results[side]] for side in SIDES}
+    peak = {side: median([each["peak_bytes"] / 2**30 for each in results[side]]) for side in SIDES}
+    precision = results["ours"][0]["precision"]
     rows = []
     for side, what in (("plain", "a plain loop"), ("bare", "bare forward + backward")):
-        ratios = [a / b for a, b in zip(rate["ours"], rate[side], strict=True)]
-        rows.append(
-            Row(
-                f"{name}: training step against {what} (batch {BATCH})",
-                f"{median(rate['ours']):.2f} pairs/s ({precision})",
-                f"{median(rate[side]):.2f} pairs/s",
-                f"{median(ratios):.2f}",
-                spread(ratios),
-            )
-        )
+        title = f"{name}: training step against {what} (batch {BATCH}, {precision})"
+        rows.append(compared(title, rate["ours"], rate[side], "pairs/s"))
     rows.append(
         Row(
             f"{name}: peak memory against a plain loop",
@@ -75,7 +66,7 @@ def _rows(name: str, found: dict[str, list[dict[str, Any]]]) -> list[Row]:
             f"{peak['ours'] / peak['plain']:.2f}",
         )
     )
-    curves = [" ".join(f"{v:.2f}" for v in found[s][0]["losses"]) for s in ("ours", "plain")]
+    curves = [" ".join(f"{v:.2f}" for v in results[s][0]["losses"]) for s in ("ours", "plain")]
     rows.append(Row(f"{name}: loss, step by step", curves[0], curves[1], ""))
     return rows
 
@@ -259,8 +250,8 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
 
     model, recipe = _model(name), _recipe(batch, steps)
     pairs = open_pairs(PairSpec(kind="csv", path=str(folder / "pairs.csv")))
-    made = pair_batch(pairs, recipe, 224, model.tokenize, lambda c, r: augment(c, r), 0)
-    ready = cut_texts(model, made)
+    batch_of_one = pair_batch(pairs, recipe, 224, model.tokenize, lambda c, r: augment(c, r), 0)
+    ready = cut_texts(model, batch_of_one)
     method = build_method(model, recipe, Extras())
     model.module.train()
     half = bool(torch.cpu._is_avx512_bf16_supported())
@@ -273,63 +264,32 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
         yield _clock() - begin, float(loss.detach())
 
 
-def _cached(name: str, batch: int, steps: int, chunk: int) -> Iterator[Step | str]:
-    """Steps of a large batch of random tensors through gradient caching, optimizer included."""
-    import torch
-
-    from ml_core.cleaning.batches import Batch
-    from ml_core.cleaning.loop import train
-    from ml_core.cleaning.recipes import make_recipe
-    from ml_core.events import Control, Metric
-
-    model = _model(name)
-    tokens = model.tokenize(["a photo of a small dog on the grass"] * batch)
-    random_images = torch.randint(0, 256, (batch, 3, 224, 224), dtype=torch.uint8)
-    fields = {"method": "mmcl", "pairs": batch * steps, "batch_size": batch, "eval_every": 0}
-    fixed = {"batch_norm": "frozen", "cache_chunk": chunk, "precision": "fp32", "save_every": 0}
-    recipe = make_recipe(fields | fixed)
-    begin = _clock()
-    for event in train(model, recipe, lambda _: Batch(random_images, tokens=tokens), Control()):
-        if isinstance(event, Metric):
-            yield _clock() - begin, event.values["loss"]
-
-
-def main(side: str, name: str, batch: str, steps: str, folder: str, *chunk: str) -> None:
+def main(side: str, name: str, batch: str, steps: str, folder: str) -> None:
     import torch
 
     from ml_core.jobs.clean.estimate import PeakMemory
     from ml_core.jobs.devices import set_threads
 
     sides: dict[str, Callable[..., Iterator[Step | str]]] = {
-        "ours": _ours, "plain": _plain, "bare": _bare, "cached": _cached
+        "ours": _ours, "plain": _plain, "bare": _bare
     }  # fmt: skip
     threads = int(os.environ.get("BENCH_THREADS", "2"))
     if side == "plain":
         torch.set_num_threads(threads)  # ours keeps freed memory too, a plain loop does not
     else:
         set_threads(threads)
-    count = int(steps)
-    place = int(chunk[0]) if side == "cached" else Path(folder)
     with PeakMemory(torch.device("cpu")) as peak:
-        found = list(sides[side](name, int(batch), count, place))
-    steps_taken = [part for part in found if not isinstance(part, str)]
-    said = [part for part in found if isinstance(part, str)]
-    seconds = [taken for taken, _ in steps_taken]
-    rate = int(batch) / statistics.median(seconds[1:] or seconds)
-    print(
-        json.dumps(
-            {
-                "pairs_per_second": rate,
-                "seconds": seconds,
-                "losses": [loss for _, loss in steps_taken],
-                "peak_bytes": peak.bytes,
-                "precision": "bf16"
-                if any(s.startswith("Precision bf16") for s in said)
-                else "fp32",
-                "said": said,
-            }
-        )
-    )
+        parts = list(sides[side](name, int(batch), int(steps), Path(folder)))
+    taken = [part for part in parts if not isinstance(part, str)]
+    half = any(isinstance(part, str) and part.startswith("Precision bf16") for part in parts)
+    seconds = [each for each, _ in taken]
+    figures = {
+        "pairs_per_second": int(batch) / statistics.median(seconds[1:] or seconds),
+        "losses": [loss for _, loss in taken],
+        "peak_bytes": peak.bytes,
+        "precision": "bf16" if half else "fp32",
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

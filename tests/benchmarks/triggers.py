@@ -88,12 +88,12 @@ def _blend(pattern: Callable[[], Tensor], weight: float) -> Way:
 
 def _sine() -> Tensor:
     """Value by value, as the reference fills it in."""
-    found = torch.zeros(3, SIDE, SIDE)
+    sine = torch.zeros(3, SIDE, SIDE)
     for i in range(SIDE):
         for j in range(SIDE):
             for k in range(3):
-                found[k, i, j] = (60 / 255) * np.sin(2 * np.pi * j * 6 / SIDE)
-    return found
+                sine[k, i, j] = (60 / 255) * np.sin(2 * np.pi * j * 6 / SIDE)
+    return sine
 
 
 def _warp() -> Way:
@@ -121,11 +121,11 @@ def one_by_one(images: list[Image.Image], way: Way) -> Tensor:
             transforms.Normalize(MEAN, STD),
         ]
     )
-    made = []
+    prepared = []
     for image in images:
         triggered = way(to_tensor(image.resize((SIDE, SIDE))))
-        made.append(prepare(to_picture(triggered)))
-    return torch.stack(made)
+        prepared.append(prepare(to_picture(triggered)))
+    return torch.stack(prepared)
 
 
 def batched(canvases: Tensor, trigger: Trigger) -> None:
@@ -133,8 +133,8 @@ def batched(canvases: Tensor, trigger: Trigger) -> None:
     for start in range(0, len(canvases), BATCH):
         part = canvases[start : start + BATCH]
         indices = torch.arange(start, start + len(part))
-        made = stamp(trigger, part, indices, 0).permute(0, 3, 1, 2)
-        normalise(made, MEAN, STD)
+        marked = stamp(trigger, part, indices, 0).permute(0, 3, 1, 2)
+        normalise(marked, MEAN, STD)
 
 
 def _sides() -> Iterator[tuple[str, str, Way, int]]:

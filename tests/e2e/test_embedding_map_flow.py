@@ -95,8 +95,8 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     view = studio.map
     view.count.setValue(120)
     click(view.measure)
-    qtbot.waitUntil(lambda: view.found is not None, timeout=EVALUATE_MS)
-    found = view.found
+    qtbot.waitUntil(lambda: view.embedding_map is not None, timeout=EVALUATE_MS)
+    found = view.embedding_map
     assert [view.part.itemText(n) for n in range(view.part.count())] == [
         "Before cleaning", "After cleaning",
     ]  # fmt: skip
@@ -144,9 +144,9 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
 
     choose(view.method, "t-SNE")
     assert view.busy.isVisible()
-    qtbot.waitUntil(lambda: view.found.method == "t-SNE", timeout=TSNE_MS)
+    qtbot.waitUntil(lambda: view.embedding_map.method == "t-SNE", timeout=TSNE_MS)
     assert view.busy.isHidden()
-    flat = view.found.places[AFTER]
+    flat = view.embedding_map.places[AFTER]
     assert flat.shape == found.places[AFTER].shape
     assert np.isfinite(flat).all()
     assert not np.allclose(flat, found.places[AFTER])
@@ -155,4 +155,4 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     assert len(shown(gallery)) < session.images.n
     assert set(shown(gallery)) <= set(before.indices.tolist())
     choose(view.method, "PCA")
-    assert view.found is found  # kept, not measured again
+    assert view.embedding_map is found  # kept, not measured again

@@ -29,7 +29,7 @@ def test_a_trigger_that_nobody_named_is_found_and_tried(qtbot, window, tmp_path)
     station.setup.search.setValue(16)
     station.setup.held_out.setValue(128)
     sharpened = []
-    station.scanning.told.connect(
+    station.scanning.updated.connect(
         lambda _: sharpened.extend(one.copy() for one in station.live.patches.cells[0].pictures)
     )
     station.start_button.click()

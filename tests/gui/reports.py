@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class FakeDraft:
     html: bytes
 
 
+@functools.cache
 def draft() -> FakeDraft:
     """Everything that can be tested, as a report."""
     evidence, files = full()

@@ -58,15 +58,6 @@ def page(qtbot):
     return Page(qtbot, parent)
 
 
-def test_nothing_is_offered_before_a_file_was_read(page):
-    assert not page.buttons.convert.isEnabled()
-    assert not page.buttons.export.isEnabled()
-    page.writer.convert()
-    page.writer.export()
-    assert page.answers.asked == []
-    assert page.writer.dialog is None
-
-
 def test_an_exact_copy_has_every_tensor_and_opens(page, qtbot, source, tmp_path):
     page.take(inspect(source))
     page.answer(tmp_path / "copy")
@@ -84,29 +75,37 @@ def test_an_exact_copy_has_every_tensor_and_opens(page, qtbot, source, tmp_path)
     assert page.buttons.convert.isEnabled()
 
 
-@pytest.mark.parametrize("suffix", [".json", ".sarif", ".html"])
-def test_export_writes_what_the_command_line_prints(page, qtbot, source, tmp_path, suffix):
-    found = inspect(source)
-    page.take(found)
-    page.answer(tmp_path / f"report{suffix}")
-    with qtbot.waitSignal(page.writer.saved, timeout=WAIT):
-        page.buttons.export.click()
-    text = (tmp_path / f"report{suffix}").read_text(encoding="utf-8")
-    if suffix == ".json":
-        opinion = ask_for_second_opinion(found)
-        assert "picklescan" in opinion
-        assert json.loads(text) == inspection_record(assess(found), opinion)
-    else:
-        assert "m.safetensors" in text
+def test_export_writes_what_the_command_line_prints(page, qtbot, source, tmp_path):
+    inspection = inspect(source)
+    page.take(inspection)
+    for suffix in (".json", ".sarif", ".html"):
+        page.answer(tmp_path / f"report{suffix}")
+        with qtbot.waitSignal(page.writer.saved, timeout=WAIT):
+            page.buttons.export.click()
+        assert "m.safetensors" in (tmp_path / f"report{suffix}").read_text(encoding="utf-8")
+    opinion = ask_for_second_opinion(inspection)
+    assert "picklescan" in opinion
+    record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert record == inspection_record(assess(inspection), opinion)
 
 
-def test_a_refused_file_can_be_exported_but_not_converted(page, tmp_path):
+def test_what_is_offered_follows_the_file(page, source, tmp_path):
+    assert not page.buttons.convert.isEnabled()  # before any was read
+    assert not page.buttons.export.isEnabled()
+    page.writer.convert()
+    page.writer.export()
+    assert page.writer.dialog is None
     path = tmp_path / "bad.pt"
     path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
     page.take(inspect(path))
     assert not page.buttons.convert.isVisible()
     assert page.buttons.export.isEnabled()
     assert not page.writer.can_convert()
+    page.take(inspect(source))
+    page.writer.convert()
+    page.writer.set_file(None)
+    assert page.writer.dialog is None  # another file closes the question
+    assert page.answers.asked == []
 
 
 def test_the_model_for_open_clip_is_the_first_choice(page, qtbot, tiny_checkpoint, tmp_path):
@@ -138,14 +137,6 @@ def test_a_donor_gives_the_encoder_that_the_file_lacks(page, qtbot, tiny_checkpo
         page.writer.convert()
         page.writer.dialog.ok.click()
     assert load_file(tmp_path / "clip.safetensors").keys() == whole.keys()
-
-
-def test_another_file_closes_the_question(page, source):
-    page.take(inspect(source))
-    page.writer.convert()
-    page.writer.set_file(None)
-    assert page.writer.dialog is None
-    assert page.answers.asked == []
 
 
 def convert_exactly(page):

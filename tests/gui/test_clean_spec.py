@@ -1,20 +1,16 @@
 """From what is open to a job on disk."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from cleanclip_gui.clean.job import write_job
 from cleanclip_gui.session import Session
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.specs import read_spec
 from tests.gui.factories import facts, images
 
 
-def _job(spec: ImageSpec, n: int, folder: Path) -> CleanSpec:
+def _job(spec, n, folder):
     session = Session()
     session.checkpoint = facts(folder / "a.safetensors")
     session.images = images(n, spec=spec, name="own")
@@ -24,9 +20,7 @@ def _job(spec: ImageSpec, n: int, folder: Path) -> CleanSpec:
 
 
 @pytest.mark.parametrize(("n", "watched", "tested"), [(9000, 500, 4000), (60, 60, 60)])
-def test_own_images_are_watched_and_tested_in_two_parts(
-    tmp_path: Path, n: int, watched: int, tested: int
-) -> None:
+def test_own_images_are_watched_and_tested_in_two_parts(tmp_path, n, watched, tested):
     own = ImageSpec(kind="folder", path=str(tmp_path), seed=4)
     spec = _job(own, n, tmp_path)
     assert spec.images == own.model_copy(update={"part": "validation", "n": watched})
@@ -34,7 +28,7 @@ def test_own_images_are_watched_and_tested_in_two_parts(
     assert spec.heldout_images is None
 
 
-def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path: Path) -> None:
+def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path):
     spec = _job(ImageSpec(split="heldout"), 1000, tmp_path)
     assert spec.images == ImageSpec(split="val", n=500)
     assert spec.test_images == ImageSpec(split="heldout", n=1000)
@@ -43,7 +37,7 @@ def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path: Path) -> None:
     assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
 
 
-def test_a_borrowed_encoder_is_borrowed_for_cleaning_too(tmp_path: Path) -> None:
+def test_a_borrowed_encoder_is_borrowed_for_cleaning_too(tmp_path):
     session = Session()
     session.checkpoint = facts(tmp_path / "a.safetensors", donor="donor.pt")
     recipe = preset("cleanclip", "talk")

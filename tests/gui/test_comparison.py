@@ -95,13 +95,8 @@ def test_a_layer_is_read_by_mouse_and_keys(strip, qtbot):
 
 def test_changes_read_well():
     assert [change_text(x) for x in (0, 0.0312, 1e-5, 2.0, 50.0, math.inf)] == [
-        "0 %",
-        "3.1 %",
-        "0.001 %",
-        "200 %",
-        "50 times",
-        "from zero",
-    ]
+        "0 %", "3.1 %", "0.001 %", "200 %", "50 times", "from zero",
+    ]  # fmt: skip
 
 
 def test_the_table_sorts_and_counts(qtbot):

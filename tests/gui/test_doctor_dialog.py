@@ -2,12 +2,15 @@
 
 import pytest
 from PIL import Image
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
+from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from ml_core.checkpoints.choice import Choice, remember, remembered
+from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding
 from ml_core.jobs.doctor import DoctorSpec
@@ -16,6 +19,7 @@ from ml_core.reading import inspect
 from tests.gui.factories import images
 from tests.gui.fakes import FakeRunner, child
 from tests.gui.shell_fakes import Answers, write_safetensors
+from tests.gui.test_sets_dialog import TEN, cifar, shard
 
 WAIT = 10_000
 SETTINGS = {"quick_gelu": True, "image_size": 64}
@@ -53,8 +57,6 @@ def found(tmp_path):
 @pytest.fixture
 def doctor(qtbot, found):
     """Opens the dialog for the file."""
-    from PySide6.QtWidgets import QWidget
-
     parent = QWidget()
     qtbot.addWidget(parent)
 
@@ -69,10 +71,6 @@ def doctor(qtbot, found):
     assert threads.close_all()
 
 
-def finding(values):
-    return Finding("trial", values)
-
-
 def cells(dialog, row):
     return [dialog.trials.item(row, column).text() for column in range(6)]
 
@@ -82,7 +80,9 @@ def test_trials_arrive_and_the_best_is_proposed(doctor, qtbot, found):
     dialog = doctor()
     assert not dialog.use.isEnabled()
     dialog.start.click()
-    dialog.task.runner.play([finding(FIRST), finding(BEST), Done("finished", result)])
+    dialog.task.runner.play(
+        [Finding("trial", FIRST), Finding("trial", BEST), Done("finished", result)]
+    )
     assert dialog.card.isVisible()
     assert cells(dialog, 0)[:3] == ["now", "as opened", "GELU\\u202e<b>"]
     assert cells(dialog, 1)[:5] == [
@@ -99,6 +99,11 @@ def test_trials_arrive_and_the_best_is_proposed(doctor, qtbot, found):
     assert kept.choice == Choice(quick_gelu=True, evidence=EVIDENCE)
     assert dialog.state.text() == kept.sentence
     assert not dialog.use.isEnabled()
+    result = RESULT | {"choice": None, "best": FIRST, "warnings": []}
+    dialog.start.click()
+    dialog.task.runner.play([Finding("trial", FIRST), Done("finished", result)])
+    assert "nothing to choose" in dialog.verdict.text()
+    assert not dialog.use.isEnabled()
 
 
 def test_a_choice_of_before_is_told_and_can_be_forgotten(doctor, qtbot, found):
@@ -112,17 +117,8 @@ def test_a_choice_of_before_is_told_and_can_be_forgotten(doctor, qtbot, found):
     assert not dialog.forget.isVisible()
 
 
-def test_what_is_best_as_it_is_cannot_be_chosen(doctor):
-    result = RESULT | {"choice": None, "best": FIRST, "warnings": []}
-    dialog = doctor()
-    dialog.start.click()
-    dialog.task.runner.play([finding(FIRST), Done("finished", result)])
-    assert "nothing to choose" in dialog.verdict.text()
-    assert not dialog.use.isEnabled()
-
-
 def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tmp_path, found):
-    dialog = doctor(child(tmp_path, [finding(FIRST)], waits=True, temporary=True))
+    dialog = doctor(child(tmp_path, [Finding("trial", FIRST)], waits=True, temporary=True))
     dialog.start.click()
     qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
     runner = dialog.task.runner
@@ -153,8 +149,6 @@ def test_images_of_ones_own_are_a_folder_per_class(doctor, qtbot, tmp_path, foun
     place = choice.images.findData("folder")
     choice.images.setCurrentIndex(place)
     choice.images.activated.emit(place)
-    from cleanclip_gui.data.images_dialog import ImagesDialog
-
     (asked,) = dialog.window().findChildren(ImagesDialog)
     assert not asked.ok.isEnabled()  # until it is known what the folder holds
     qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
@@ -166,10 +160,6 @@ def test_images_of_ones_own_are_a_folder_per_class(doctor, qtbot, tmp_path, foun
 
 
 def test_a_published_set_of_ones_own_brings_its_classes(doctor, qtbot, tmp_path, found):
-    from cleanclip_gui.data.images_dialog import ImagesDialog
-    from ml_core.data.labels import load_label_set
-    from tests.gui.test_sets_dialog import TEN, cifar, shard
-
     dialog = doctor(path=cifar(tmp_path / "cifar-10-batches-bin"))
     choice = dialog.images
     place = choice.images.findData("folder")

@@ -1,4 +1,4 @@
-"""In the smallest window nothing overlaps, sticks out or is narrower than its words."""
+"""In every window and size of type nothing overlaps, sticks out or is narrower than its words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import QRect, QSize, Qt
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QTabBar,
+    QVBoxLayout,
+    QWidget,
+)
 
+from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.file_actions import ConvertDialog
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
@@ -47,25 +56,41 @@ from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, FakeInference, write_safetensors
 from tests.gui.test_audit_dialog import N, audit
 
-SIZES = [(900, 540), (1024, 768), (1093, 614)]
+# Of the window, in per cent of type: the smallest, a laptop's, a projector's and a full screen.
+SIZES = {
+    100: [(900, 540), (1024, 768), (1093, 614)],
+    150: [(1024, 768), (1280, 720), (1366, 768)],
+    200: [(1920, 1080)],
+}
 SCREEN = QSize(880, 500)
 # Of the window, the station has what rail, header and status bar leave.
 BESIDE = QSize(100, 104)
 
 
-def test_every_station_fits(small_window, qtbot, tmp_path):
-    window = small_window
+@pytest.fixture(autouse=True)
+def usual(qapp):
+    yield
+    theme.set_size(100)
+
+
+@pytest.fixture
+def window(small_window, qtbot, tmp_path):
+    """The window with a checkpoint."""
+    small_window.open_path(str(_file(tmp_path)))
+    qtbot.waitUntil(lambda: small_window.session.images is not None, timeout=10_000)
+    return small_window
+
+
+@pytest.mark.parametrize("percent", SIZES)
+def test_every_station_fits_at_every_size(window, qtbot, percent):
     found = {}
 
     def look(name):
         if wrong := lasting_faults(window, qtbot):
-            found[name, window.width()] = wrong
+            found[name, size] = wrong
 
-    look("welcome")
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
-    window.open_path(str(path))
-    qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
-    for size in SIZES:
+    theme.set_size(percent)
+    for size in SIZES[percent]:
         window.resize(*size)
         for name in ("welcome", *window.stations):
             window.show_station(name)
@@ -79,7 +104,25 @@ def test_every_station_fits(small_window, qtbot, tmp_path):
                         bar.setCurrentIndex(number)
                         look(f"{name}, {bar.tabText(number)}")
                 bar.setCurrentIndex(0)
+        assert window.size().toTuple() == size
     assert found == {}
+
+
+def test_the_numbers_fit_their_column_whatever_they_say(window, qtbot):
+    studio = window.stations["studio"]
+    theme.set_size(150)
+    window.resize(1024, 768)
+    window.show_station("studio")
+    qtbot.waitUntil(lambda: studio.columns.isVisible() and studio.figure.width() > 300)
+    page = studio.figure.parentWidget()
+    room = page.parentWidget().width()
+    studio.figure.set_roles(True, "cleaned")
+    studio.figure.status.setText("estimate, n = 4000")
+    for part in (studio.figure.status, studio.measured, studio.measure_whole):
+        part.show()
+    for layout in page.findChildren(QLayout):
+        layout.invalidate()
+    assert page.minimumSizeHint().width() <= room
 
 
 @pytest.fixture
@@ -109,7 +152,7 @@ def clean(qtbot, tmp_path: Path):
     close(made)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES[100])
 def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path, size):
     found = {}
 
@@ -209,19 +252,23 @@ DIALOGS = {
 
 
 @pytest.mark.parametrize("name", DIALOGS)
-def test_every_dialog_fits(qtbot, tmp_path, name):
-    dialog = DIALOGS[name](tmp_path)
-    qtbot.addWidget(dialog)
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
-    if dialog.testAttribute(Qt.WidgetAttribute.WA_Resized):  # as it is made on a small screen
-        dialog.resize(dialog.size().boundedTo(SCREEN))
-    else:  # then it takes two thirds at most
-        dialog.resize(dialog.sizeHint().boundedTo(SCREEN * 2 / 3))
-    dialog.show()
-    wrong = lasting_faults(dialog, qtbot)
-    assert (dialog.width() <= 900, dialog.height() <= 512) == (True, True), dialog.size()
-    assert [*wrong, *name_faults(dialog)] == []
-    dialog.close()
+def test_every_dialog_fits_and_shows_its_words_at_200_percent(qtbot, tmp_path, name):
+    for percent in (100, 200):
+        theme.set_size(percent)
+        dialog = DIALOGS[name](tmp_path)
+        qtbot.addWidget(dialog)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+        if percent == 100:  # on a small screen, where other dialogs take two thirds at most
+            resized = dialog.testAttribute(Qt.WidgetAttribute.WA_Resized)
+            room = SCREEN if resized else SCREEN * 2 / 3
+            dialog.resize((dialog.size() if resized else dialog.sizeHint()).boundedTo(room))
+        dialog.show()
+        assert lasting_faults(dialog, qtbot) == []
+        if percent == 100:
+            assert name_faults(dialog) == []
+            size = dialog.size()
+            assert (size.width() <= 900, size.height() <= 512) == (True, True), size
+        dialog.close()
 
 
 class SmallScreen:

@@ -97,7 +97,7 @@ def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, open
     assert opened == []
     paper = "https://arxiv.org/abs/2602.07152"
     helping.page.highlighted.emit(QUrl(paper))
-    assert helping.told.text() == f"Opens in the browser: {paper}"
+    assert helping.note.text() == f"Opens in the browser: {paper}"
     helping.page.anchorClicked.emit(QUrl(paper))
     assert opened == [paper]
     assert titled(helping) == "What this tool cannot see"
@@ -106,10 +106,14 @@ def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, open
 def test_search_shows_the_pages_with_the_words_and_the_place(helping, qtbot):
     helping.show_page("welcome")
     everything = listed(helping)
+    for item, path in zip(helping._items, everything, strict=True):
+        helping.tree.setCurrentItem(item)
+        assert titled(helping) == title_of(path)
+        assert helping.tree.currentItem() is item
     qtbot.keyClicks(helping.field, "rebound test")
-    found = listed(helping)
-    assert 0 < len(found) < len(everything)
-    for path in found:
+    pages = listed(helping)
+    assert 0 < len(pages) < len(everything)
+    for path in pages:
         text = path.read_text(encoding="utf-8").casefold()
         assert "rebound" in text
         assert "test" in text
@@ -117,35 +121,26 @@ def test_search_shows_the_pages_with_the_words_and_the_place(helping, qtbot):
     assert helping.page.extraSelections()
     helping.field.setText("qqqq")
     assert listed(helping) == []
-    assert helping.told.text() == "No page of the help has these words."
+    assert helping.note.text() == "No page of the help has these words."
     helping.field.clear()
     assert listed(helping) == everything
     assert not helping.page.extraSelections()
 
 
-def test_choosing_in_the_list_shows_the_page(helping):
-    helping.show_page("welcome")
-    for item in helping._items:
-        helping.tree.setCurrentItem(item)
-        path = Path(item.data(0, help_dialog._PATH))
-        assert titled(helping) == title_of(path)
-        assert helping.tree.currentItem() is item
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00bad"])
-def test_a_missing_or_damaged_page_is_one_sentence(qtbot, monkeypatch, tmp_path, content):
+def test_a_missing_or_damaged_page_is_one_sentence(qtbot, monkeypatch, tmp_path):
     for module in ("help_dialog", "help_pages"):
         monkeypatch.setattr(f"cleanclip_gui.window.{module}.help_folder", lambda: tmp_path)
         monkeypatch.setattr(f"cleanclip_gui.window.{module}.docs_folder", lambda: tmp_path / "no")
-    if content is not None:
-        (tmp_path / "scan.md").write_bytes(content)
-    dialog = HelpDialog()
-    qtbot.addWidget(dialog)
-    dialog.show_page("scan")
-    said = dialog.page.toPlainText()
-    assert said == "The page scan.md of the help is missing or damaged; install the program again."
-    dialog.field.setText("rebound")
-    assert listed(dialog) == []
+    for content in (None, b"\xff\xfe\x00bad"):
+        if content is not None:
+            (tmp_path / "scan.md").write_bytes(content)
+        dialog = HelpDialog()
+        qtbot.addWidget(dialog)
+        dialog.show_page("scan")
+        words = "The page scan.md of the help is missing or damaged; install the program again."
+        assert dialog.page.toPlainText() == words
+        dialog.field.setText("rebound")
+        assert listed(dialog) == []
 
 
 def test_the_page_follows_the_theme(helping, qtbot):

@@ -31,12 +31,6 @@ def ask(dialog, name, revision=""):
     dialog.ok.click()
 
 
-def test_a_name_has_two_parts(dialog):
-    for text, good in (("", False), ("owner", False), ("owner/", False), ("owner/name", True)):
-        dialog.name.setText(text)
-        assert dialog.ok.isEnabled() == good
-
-
 def test_the_folder_is_told_once_it_is_there(dialog, qtbot, monkeypatch, tmp_path):
     asked = []
 
@@ -58,6 +52,9 @@ def test_without_a_connection_there_is_a_sentence(dialog, qtbot, monkeypatch):
         raise InputError("The repository owner/<b>name cannot be reached.", "usage")
 
     monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fetch)
+    for text, good in (("", False), ("owner", False), ("owner/", False), ("owner/name", True)):
+        dialog.name.setText(text)
+        assert dialog.ok.isEnabled() == good
     ask(dialog, "owner/name")
     assert dialog.busy.isVisible()
     qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)

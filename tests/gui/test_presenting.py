@@ -1,7 +1,5 @@
 """Presentation mode: a remote control steers the talk, and the window is as before afterwards."""
 
-import time
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPlainTextEdit, QSpinBox, QWidget
 
+from cleanclip_gui.inference.questions import Predict, PredictionReady
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import Prediction, RunProgress, ScanState
 from cleanclip_gui.station import AtWork
@@ -17,7 +16,7 @@ from cleanclip_gui.talk.presenter import KEYS
 from cleanclip_gui.talk.script import Recorded, Step
 from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation
-from tests.gui.shell_fakes import fake_window
+from tests.gui.shell_fakes import fake_window, write_safetensors
 
 K = Qt.Key
 
@@ -48,39 +47,35 @@ def press(qtbot, window, key, *more):
     qtbot.keyClick(window.focusWidget() or window, key, *more)
 
 
-@pytest.mark.parametrize("key", [k for k, act in KEYS.items() if act == "next"])
-def test_each_key_of_a_remote_goes_on_wherever_the_focus_is(window, qtbot, key):
+def test_each_key_of_a_remote_steers_wherever_the_focus_is(window, qtbot):
     guide = window.guide
     window.talk.present(full_screen=False)
     window.session.evaluation = measured()
-    for focus in (guide.card, window.stations["studio"].canvas, window.pages):
-        guide.show_step(0)
-        focus.setFocus()
-        press(qtbot, window, key)
-        assert guide.position == 1, focus
-
-
-@pytest.mark.parametrize("key", [k for k, act in KEYS.items() if act == "back"])
-def test_each_key_goes_back(window, qtbot, key):
-    window.talk.present(full_screen=False)
-    window.guide.show_step(2)
-    press(qtbot, window, key)
-    assert window.guide.position == 1
+    for key, act in KEYS.items():
+        for focus in (guide.card, window.stations["studio"].canvas, window.pages):
+            if act not in ("next", "back"):
+                continue
+            guide.show_step(1)
+            window.session.evaluation = measured()
+            focus.setFocus()
+            press(qtbot, window, key)
+            assert guide.position == (2 if act == "next" else 0), (key, focus)
+    guide.show_step(2)
     press(qtbot, window, K.Key_Home)
-    assert window.guide.position == 0
+    assert guide.position == 0
 
 
-@pytest.mark.parametrize("key", [K.Key_Period, K.Key_B])
-def test_the_screen_goes_black_and_any_key_brings_it_back(window, qtbot, key):
+def test_the_screen_goes_black_and_any_key_brings_it_back(window, qtbot):
     presenter = window.talk.presenter
     window.talk.present(full_screen=False)
-    for back in (K.Key_PageDown, K.Key_Escape, K.Key_X):
-        press(qtbot, window, key)
-        assert presenter.is_blank
-        assert is_black(window)
-        press(qtbot, window, back)
-        assert not presenter.is_blank
-        assert window.guide.position == 0
+    for key in (K.Key_Period, K.Key_B):
+        for back in (K.Key_PageDown, K.Key_Escape, K.Key_X):
+            press(qtbot, window, key)
+            assert presenter.is_blank
+            assert is_black(window)
+            press(qtbot, window, back)
+            assert not presenter.is_blank
+            assert window.guide.position == 0
     press(qtbot, window, key)
     qtbot.mouseClick(presenter._curtain, Qt.MouseButton.LeftButton)
     assert not presenter.is_blank
@@ -125,34 +120,29 @@ def test_f5_and_escape_in_turn_then_escape_twice(window, qtbot):
     assert not window.guide.running
     press(qtbot, window, K.Key_PageDown)
     assert not window.guide.running
-
-
-def test_shift_f5_presents_in_the_window_and_one_escape_ends(window, qtbot):
-    window.actions_.run("talk.present_here")
-    assert window.talk.presenter.is_on
+    window.actions_.run("talk.present_here")  # in the window one Escape is enough
+    assert presenter.is_on
     assert not window.isFullScreen()
     press(qtbot, window, K.Key_Escape)
-    assert not window.talk.presenter.is_on
+    assert not presenter.is_on
 
 
-@pytest.mark.parametrize("kind", [QLineEdit, QPlainTextEdit, QSpinBox, QComboBox])
-def test_keys_are_left_to_fields(window, qtbot, kind):
-    field = kind(window)
-    if kind is QComboBox:
-        field.setEditable(True)
-    field.show()
+def test_keys_are_left_to_fields(window, qtbot):
     window.talk.present(full_screen=False)
     window.guide.show_step(1)
-    for key in KEYS:
-        if key in (K.Key_F5,):  # its command is the same one
-            continue
-        field.setFocus()
-        qtbot.keyClick(field, key)
-        assert window.guide.position == 1, key
-        assert window.talk.presenter.is_on, key
-        assert not window.talk.presenter.is_blank, key
-    field.setParent(None)
-    field.deleteLater()
+    for kind in (QLineEdit, QPlainTextEdit, QSpinBox, QComboBox):
+        field = kind(window)
+        if kind is QComboBox:
+            field.setEditable(True)
+        field.show()
+        for key in KEYS.keys() - {K.Key_F5}:  # its command is the same
+            field.setFocus()
+            qtbot.keyClick(field, key)
+            assert window.guide.position == 1, key
+            assert window.talk.presenter.is_on, key
+            assert not window.talk.presenter.is_blank, key
+        field.setParent(None)
+        field.deleteLater()
 
 
 def test_keys_are_left_to_popups_and_dialogs(window, qtbot):
@@ -191,12 +181,7 @@ def test_a_button_reached_by_tab_is_pressed_by_space(window, qtbot):
     card.back.setFocus(Qt.FocusReason.MouseFocusReason)
     qtbot.keyClick(card.back, K.Key_Space)
     assert window.guide.position == 2
-
-
-def test_keys_with_ctrl_and_keys_of_the_keypad(window, qtbot):
-    window.talk.present(full_screen=False)
     window.guide.show_step(1)
-    window.session.evaluation = measured()
     press(qtbot, window, K.Key_Right, Qt.KeyboardModifier.AltModifier)
     assert window.guide.position == 1
     press(qtbot, window, K.Key_Enter, Qt.KeyboardModifier.KeypadModifier)
@@ -209,44 +194,36 @@ def state_of(window):
 
 
 @pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("full_screen", [False, True])
-def test_everything_is_as_before(window, full_screen):
+def test_everything_is_as_before(window, qtbot, monkeypatch):
+    guide = window.guide
     window.log_dock.show()
     before = state_of(window)
-    window.talk.present(full_screen=full_screen)
-    assert state_of(window)[0] == [True] * 4
-    assert window.talk.presenter.band.isVisible()
-    assert window.rail.width() < before[1]
-    window.show_station("studio")
-    assert window.header.isHidden()
-    window.guide.end()
-    assert state_of(window) == before
-    assert not window.talk.presenter.band.isVisible()
-
-
-def test_everything_is_as_before_when_a_step_crashes(window, qtbot, monkeypatch):
-    before = state_of(window)
-    window.talk.present(full_screen=True)
-    guide = window.guide
-    guide.show_step(2)
+    for full_screen in (False, True):
+        window.talk.present(full_screen=full_screen)
+        assert state_of(window)[0] == [True] * 4
+        assert window.talk.presenter.band.isVisible()
+        assert window.rail.width() < before[1]
+        window.show_station("studio")
+        assert window.header.isHidden()
+        guide.end()
+        assert state_of(window) == before
+        assert not window.talk.presenter.band.isVisible()
 
     def crash(name):
         raise RuntimeError(name)
 
-    monkeypatch.setattr(window.actions_, "run", crash)
-    with qtbot.captureExceptions() as raised:
-        guide.card.next.click()
+    window.talk.present(full_screen=True)
+    guide.show_step(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(window.actions_, "run", crash)
+        with qtbot.captureExceptions() as raised:
+            guide.card.next.click()
     assert [str(error) for _, error, _ in raised] == ["trigger.demo"]
     assert state_of(window) == before
-    assert not window.talk.presenter.is_on
-
-
-def test_closing_while_presenting_remembers_no_hidden_log(window, tmp_path):
-    window.log_dock.show()
     window.talk.present(full_screen=True)
     window.close()
     assert not window.talk.presenter.is_on
-    assert not window.log_dock.isHidden()
+    assert not window.log_dock.isHidden()  # it is remembered as it was
 
 
 # The band
@@ -272,27 +249,17 @@ def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
     session.prediction = Prediction(2, "dog", "dog")
     assert not facts(session)[0].alarming
 
-
-def test_numbers_of_another_model_or_of_a_trigger_that_is_gone_are_not_shown(window):
-    session = window.session
-    window.show_station("studio")
-    mine = session.checkpoint.inspection.sha256
-    session.evaluation = measured(asr_excl=0.98, checkpoint_sha256=mine)
-    assert words(window)[1] == "ASR 98 %"
-    session.evaluation = measured(asr_excl=0.98, checkpoint_sha256="0" * 64)  # before cleaning
-    assert words(window)[1] == "ASR …"
-    session.evaluation = measured(asr_excl=0.98, checkpoint_sha256=mine, trigger="a digest")
-    assert session.trigger is None
-    assert words(window)[1] == "ASR …"
+    mine = {"asr_excl": 0.98, "checkpoint_sha256": session.checkpoint.inspection.sha256}
+    for fields, rate in (
+        ({}, "ASR 98 %"), ({"checkpoint_sha256": "0" * 64}, "ASR …"),  # before cleaning
+        ({"trigger": "a digest"}, "ASR …"),  # there is none any more
+    ):  # fmt: skip
+        session.evaluation = measured(**mine | fields)
+        assert words(window)[1] == rate
     assert "not measured" in Step(title="t", station="studio", text="{asr}").body(session)
-    session.prediction = Prediction(0, "dog", "banana")
-    session.cleaned = session.checkpoint
-    session.role = "cleaned"
+    session.cleaned, session.role = session.checkpoint, "cleaned"
     assert session.prediction is None
 
-
-def test_the_band_follows_cleaning_and_scan(window):
-    session = window.session
     window.show_station("clean")
     session.run = RunState("out", "cleanclip", "running")
     session.run_progress = RunProgress("train", 0.43)
@@ -303,16 +270,16 @@ def test_the_band_follows_cleaning_and_scan(window):
     window.show_station("scan")
     session.scan = ScanState("out", "finished", "found", "banana")
     assert words(window)[0] == "Found: banana"
+    left, right = facts(session, Recorded(figure="ASR 2 %", text="It fell.", made="last week"))
+    assert "Recorded" in left.words
+    assert "not live" in left.meaning
+    assert right == type(right)("ASR 2 %", "recorded earlier: last week")
     session.run = session.scan = None
 
 
 def test_what_studio_predicts_is_told_to_the_session(window, qtbot):
     studio = window.stations["studio"]
     window.show_station("studio")
-    import numpy as np
-
-    from cleanclip_gui.inference.questions import Predict, PredictionReady
-
     picture = np.zeros((64, 64, 3), np.uint8)
     clean, with_it = np.float32([0.1, 0.2, 0.7]), np.float32([0.1, 0.8, 0.1])
     asked = Predict(0, None, "suspect")
@@ -364,9 +331,8 @@ def test_reset_sets_the_stage_again(window, qtbot):
     session.selected_image = 3
     window.talk.presenter.enter(full_screen=False)
     window.guide.show_step(5)
-    checkpoint, began = session.checkpoint, time.perf_counter()
+    checkpoint = session.checkpoint
     window.guide.card.reset.click()
-    print(f"reset: {1000 * (time.perf_counter() - began):.0f} ms")
     assert (window.guide.position, window.station) == (0, "checkpoint")
     assert (session.trigger, session.run, session.scan, session.cleaned) == (None,) * 4
     assert (session.role, session.checkpoint) == ("suspect", checkpoint)
@@ -388,8 +354,6 @@ def test_reset_cancels_what_runs_and_forgets_how_it_ended(window, qtbot, monkeyp
 
 
 def test_reset_opens_the_demo_where_something_else_is_open(window, qtbot, tmp_path):
-    from tests.gui.shell_fakes import write_safetensors
-
     other = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
     demo = window.session.checkpoint.path
     window.open_path(str(other))
@@ -452,24 +416,14 @@ def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):
 
 
 @pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
-def test_the_card_and_the_band_lie_in_the_window(window, qtbot, size):
-    window.resize(*size)
-    window.talk.present(full_screen=False)
+def test_the_card_and_the_band_lie_in_the_window(window):
     card, band = window.guide.card, window.talk.presenter.band
-    for number in range(len(window.guide.steps)):
-        window.guide.show_step(number)
-        QApplication.processEvents()  # the band is laid out
-        assert window.rect().contains(card.geometry())
-        assert not card.geometry().intersects(band.geometry())
-    assert band.height() >= size[1] // 8
-
-
-RECORDED = Recorded(figure="ASR 2 %", text="It fell.", made="last week")
-
-
-def test_a_recorded_figure_is_never_without_its_label(window):
-    left, right = facts(window.session, RECORDED)
-    assert "Recorded" in left.words
-    assert "not live" in left.meaning
-    assert right == type(right)("ASR 2 %", "recorded earlier: last week")
+    window.talk.present(full_screen=False)
+    for size in ((1024, 768), (1366, 768)):
+        window.resize(*size)
+        for number in range(len(window.guide.steps)):
+            window.guide.show_step(number)
+            QApplication.processEvents()  # the band is laid out
+            assert window.rect().contains(card.geometry())
+            assert not card.geometry().intersects(band.geometry())
+        assert band.height() >= size[1] // 8

@@ -2,10 +2,7 @@
 
 # ruff: noqa: F811
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
@@ -21,7 +18,7 @@ from tests.gui.test_resuming import make_window, store  # noqa: F401
 from tests.unit.small_jobs import small_recipe
 
 
-def job(tmp_path: Path, name: str) -> Path:
+def job(tmp_path, name):
     """A written job that nobody has begun."""
     folder = tmp_path / "runs" / name
     spec = CleanSpec(
@@ -32,7 +29,7 @@ def job(tmp_path: Path, name: str) -> Path:
     return folder
 
 
-def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) -> None:
+def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path):
     first, second, third, lost = (job(tmp_path, name) for name in ("a", "b", "c", "lost"))
     window = make_window()
     clean = window.stations["clean"]
@@ -50,7 +47,7 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) 
     assert not again.run.is_running
     assert again.tabs.tabText(1) == "Queue and history, 3 paused"
     assert [run.status for run in again.runs.runs] == ["waiting"] * 3
-    assert again.runs.said.text() == "1 job of the queue cannot be read and will not run: lost."
+    assert again.runs.message.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()
     assert "3 runs left in the queue from last time: press “Start the queue”." in window.log.text()
     assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint
@@ -70,7 +67,7 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) 
     again.run.runner.end(Done("cancelled"))
 
 
-def test_a_damaged_queue_is_one_sentence(tmp_path: Path) -> None:
+def test_a_damaged_queue_is_one_sentence(tmp_path):
     path = tmp_path / QUEUE_FILE
     assert read_queue(path) == ((), "")
     for text in ("", "[]", "{", '{"folders": 5}', '{"folders": [5]}', "{}", "\x00"):
@@ -82,21 +79,21 @@ def test_a_damaged_queue_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.timeout(30)
-def test_a_pipe_in_the_place_of_the_queue_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_the_place_of_the_queue_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / QUEUE_FILE)
     folders, sentence = read_queue(tmp_path / QUEUE_FILE)
     assert folders == ()
     assert sentence.startswith("The saved queue cannot be read")
 
 
-def test_what_was_begun_since_does_not_wait(tmp_path: Path) -> None:
+def test_what_was_begun_since_does_not_wait(tmp_path):
     waits, begun = job(tmp_path, "waits"), job(tmp_path, "begun")
     write_journal(begun, [Metric(1, 9, {"loss": 1.0})])
     write_queue(tmp_path / QUEUE_FILE, [begun, waits, waits])
     assert read_queue(tmp_path / QUEUE_FILE) == ((waits,), "")
 
 
-def test_what_another_window_began_is_not_run_twice(make_window, tmp_path) -> None:
+def test_what_another_window_began_is_not_run_twice(make_window, tmp_path):
     first, gone, last = (job(tmp_path, name) for name in ("first", "gone", "last"))
     clean = make_window().stations["clean"]
     clean.queue.hold(True)

@@ -1,9 +1,5 @@
 """A run of an earlier window: asked for, dropped, found at the start."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from PySide6.QtWidgets import QApplication
 
@@ -13,7 +9,6 @@ from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.crash import ErrorDialog
-from cleanclip_gui.window.main_window import MainWindow
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric
@@ -34,7 +29,7 @@ RECIPE = preset("supervised", "default").changed(pairs=640, batch_size=64, epoch
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A supervised run on a folder of pictures, killed after step 5, saved at step 4."""
     made = tmp_path / "runs" / "supervised-1"
     made.mkdir(parents=True)
@@ -53,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SettingsStore:
+def store(tmp_path):
     return SettingsStore(tmp_path / "config")
 
 
@@ -61,7 +56,7 @@ def store(tmp_path: Path) -> SettingsStore:
 def make_window(qtbot, store):
     made = []
 
-    def make(answers: Answers | None = None) -> MainWindow:
+    def make(answers=None):
         window = app.make_window(
             Context(
                 inference=Inference(FakeEngine),
@@ -82,14 +77,14 @@ def make_window(qtbot, store):
         window.close()
 
 
-def dialog() -> ErrorDialog:
+def dialog():
     found = [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
     found = [w for w in found if w.isVisible()]
     assert len(found) == 1
     return found[0]
 
 
-def check_it_goes_on(qtbot, window: MainWindow, folder: Path) -> FakeRunner:
+def check_it_goes_on(qtbot, window, folder):
     runner = window.stations["clean"].run.runner
     assert isinstance(runner, FakeRunner)
     assert (runner.mode, runner.spec_path, runner.device) == (
@@ -112,7 +107,7 @@ def check_it_goes_on(qtbot, window: MainWindow, folder: Path) -> FakeRunner:
     return runner
 
 
-def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path) -> None:
+def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path):
     answers = Answers(folder)
     window = make_window(answers)
     command = window.actions_.by_id["clean.resume_folder"]
@@ -135,16 +130,7 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path)
     assert window.settings.value.last_run == ""
 
 
-def test_the_button_of_the_station_asks_too(make_window, folder) -> None:
-    answers = Answers()
-    window = make_window(answers)
-    window.show_station("clean")
-    window.stations["clean"].setup.resume_other.click()
-    assert answers.asked == ["Resume a run"]
-    assert not window.stations["clean"].run.is_running
-
-
-def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> None:
+def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path):
     window = make_window(Answers(tmp_path))
     window.stations["clean"].resuming.choose()
     assert "holds no spec.json" in dialog().sentence
@@ -153,7 +139,7 @@ def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> No
     assert not window.stations["clean"].run.is_running
 
 
-def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
+def test_a_dropped_run_is_offered_first(qtbot, make_window, folder):
     window = make_window()
     assert purpose(folder) == "run"
     window.take_file(folder)
@@ -169,28 +155,8 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
     assert purpose(folder) == "images"
 
 
-def test_a_run_killed_with_its_window_is_offered_at_the_start(
-    qtbot, make_window, store, folder
-) -> None:
-    store.update(last_run=str(folder))
-    window = make_window()
-    assert QApplication.activeModalWidget() is None
-    assert window.station == "welcome"
-    window.actions_.by_id["view.clean"].trigger()
-    assert window.station == "clean"
-    text = window.stations["clean"].trouble_text
-    assert text.isVisible()
-    assert text.text() == (
-        "Supervised finetuning, custom was interrupted; its last save is at step 4 of 10. Resume "
-        "continues from there."
-    )
-    assert window.stations["clean"].resume_button.text() == "Resume"
-    window.stations["clean"].resume_button.click()
-    check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
-
-
 @pytest.mark.parametrize("how", ["has a result", "was cancelled", "is gone"])
-def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how) -> None:
+def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how):
     store.update(last_run=str(folder))
     if how == "has a result":
         (folder / "result.json").write_text("{}")
@@ -203,7 +169,7 @@ def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how) -
     assert window.actions_.by_id["view.clean"].isEnabled()  # the history needs no checkpoint
 
 
-def test_which_run_is_remembered(make_window) -> None:
+def test_which_run_is_remembered(make_window):
     """A failed run stays: the window may be closed before it is resumed."""
     window = make_window()
     for status, kept in (
@@ -215,8 +181,8 @@ def test_which_run_is_remembered(make_window) -> None:
 
 
 def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
-    qtbot, make_window, folder, tmp_path: Path
-) -> None:
+    qtbot, make_window, folder, tmp_path
+):
     window = make_window()
     session = window.session
     window.open_path(str(tmp_path / "m.safetensors"))

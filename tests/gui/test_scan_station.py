@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,8 +30,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES, Weights, WordRow
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.overall import scan_plan
-from ml_core.jobs.scan import SCAN_FILE, USUAL, ScanSpec
+from ml_core.jobs.scan import SCAN_FILE, ScanSpec
 from ml_core.jobs.specs import read_spec_file
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
@@ -55,16 +53,12 @@ class FakeChild:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    made = Session()
+    session = Session()
     path = tmp_path / "poisoned.safetensors"
     path.write_bytes(b"weights")
-    made.checkpoint = facts(path, sha256=SHA)
-    made.checkpoint = replace(
-        made.checkpoint, inspection=replace(made.checkpoint.inspection, sha256=SHA)
-    )
-    labels = [k % len(CLASSES) for k in range(400)]
-    made.images = images(labels=labels, class_names=CLASSES)
-    return made
+    session.checkpoint = facts(path, sha256=SHA)
+    session.images = images(labels=[k % len(CLASSES) for k in range(400)], class_names=CLASSES)
+    return session
 
 
 @pytest.fixture
@@ -74,18 +68,17 @@ def station(qtbot, session, tmp_path):
         new_runner=FakeRunner, waiting_child=lambda kind: FakeChild(),
         settings=SettingsStore(tmp_path / "config"), prompts=Answers().prompts(),
     )  # fmt: skip
-    made = ScanStation(context)
-    made.studio = StudioStandIn(context)
-    made.failures = []
-    made.shell.failed.connect(made.failures.append)
-    made.stations = []
-    made.shell.station_wanted.connect(made.stations.append)
-    qtbot.addWidget(made)
-    made.resize(900, 620)
-    made.show()
-    qtbot.waitExposed(made)
-    yield made
-    made.shell.closing.emit()
+    station = ScanStation(context)
+    station.studio = StudioStandIn(context)
+    station.failures, station.stations = [], []
+    station.shell.failed.connect(station.failures.append)
+    station.shell.station_wanted.connect(station.stations.append)
+    qtbot.addWidget(station)
+    station.resize(900, 620)
+    station.show()
+    qtbot.waitExposed(station)
+    yield station
+    station.shell.closing.emit()
     assert threads.close_all()
 
 
@@ -146,8 +139,8 @@ def test_one_click_scans_what_is_open_against_the_twin(station, tmp_path):
     assert station.at_work() == ()
 
 
-def test_options_are_in_the_spec_and_folded_away_at_first(station, qtbot):
-    setup = station.setup
+def test_options_are_in_the_spec_and_stages_follow_the_reference(station):
+    setup, planned = station.setup, station.planned.rows
     assert not setup.options.isVisible()
     setup.toggle.click()
     assert setup.options.isVisible()
@@ -160,15 +153,17 @@ def test_options_are_in_the_spec_and_folded_away_at_first(station, qtbot):
     setup.held_out.setValue(128)
     spec = setup.spec(station.session, "cpu")
     assert (spec.seed, spec.starts, spec.search, spec.held_out) == (7, 4, 64, 128)
-    assert "thorough" in spec.stages
-    assert "pull" not in spec.stages
+    shown = tuple(stage for stage, (label, _) in planned.items() if label.isVisible())
+    assert shown == spec.stages == setup.chosen_stages()
+    assert "thorough" in shown
+    assert "pull" not in shown
 
-
-def test_without_a_reference_its_stages_cannot_be_chosen(station):
-    setup = station.setup
+    setup.stages["pull"].click()
     setup.reference.choose(NONE)
     assert "only patches are judged" in setup.reference.help.text()
     assert not setup.stages["overlays"].isEnabled()
+    assert not planned["overlays"][0].isVisible()
+    setup.stages["thorough"].setChecked(False)
     assert setup.spec(station.session, "cpu").stages == ("pull", "probes", "patches")
     for stage in ("probes", "patches"):
         setup.stages[stage].setChecked(False)
@@ -176,30 +171,29 @@ def test_without_a_reference_its_stages_cannot_be_chosen(station):
     assert not station.start_button.isEnabled()
 
 
-@pytest.mark.parametrize(
-    ("missing", "words"),
-    [
-        ({"checkpoint": None}, "Open a checkpoint first"),
-        ({"images": None}, "Choose evaluation images first"),
-        ({"images": images(100)}, "100 pictures are too few: a scan needs 144"),
-    ],
-)
-def test_what_is_missing_is_said_below_start(station, missing, words):
-    for name, value in missing.items():
+def test_what_is_missing_is_said_below_start(station):
+    for name, value, words in (
+        ("images", images(100), "100 pictures are too few: a scan needs 144"),
+        ("images", None, "Choose evaluation images first"),
+        ("checkpoint", None, "Open a checkpoint first"),
+    ):
         setattr(station.session, name, value)
-    assert station.hint.text().startswith(words)
-    assert station.hint.isVisible()
-    assert not station.start_button.isEnabled()
+        assert station.hint.text().startswith(words)
+        assert station.hint.isVisible()
+        assert not station.start_button.isEnabled()
 
 
-def test_a_cancelled_scan_of_the_same_settings_goes_on(station):
-    runner = begin(station)
-    kept = runner.spec_path.parent / "stages"
-    kept.mkdir()
-    for name in ("pull", "probes"):
-        (kept / f"{name}.json").write_text("{}")
-    runner.ended.emit(Done("cancelled"))
+def test_a_failed_scan_says_why_and_a_cancelled_one_of_the_same_settings_goes_on(station):
+    begin(station).ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.pages.currentIndex() == READY
+    assert station.ended.text() == "The pictures are noise."
+    assert station.session.scan.status == "failed"
+    runner = begin(station)
+    stages = runner.spec_path.parent / "stages"
+    stages.mkdir()
+    for name in ("pull", "probes"):
+        (stages / f"{name}.json").write_text("{}")
+    runner.ended.emit(Done("cancelled"))
     assert "goes on from there" in station.ended.text()
     assert station.hint.text() == "Goes on with the scan that was cancelled: 2 stages are reused."
     assert begin(station).spec_path == runner.spec_path
@@ -329,18 +323,6 @@ def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
     assert lines["probes"].text().startswith("Known triggers: 2 %")
 
 
-def test_the_bar_goes_by_what_the_job_is_about_to_do(station):
-    begin(station)
-    assert station.scanning.live.sizes == {}
-    tell(station, *events()[:2])
-    assert station.scanning.live.sizes == {
-        "side": 64, "search": 512, "held_out": 256, "classes": len(CLASSES)
-    }  # fmt: skip
-    plan = scan_plan(station.scanning.spec, USUAL, **station.scanning.live.sizes)
-    ahead = [seen.part for seen in station.scanning.overall._seen[1:]]
-    assert ahead == list(plan.parts[1:])
-
-
 _UNFIT = Done("failed", {}, "The checkpoint names only 0.4 % of the pictures rightly.", "unfit")
 
 
@@ -377,55 +359,36 @@ def test_the_best_patches_are_sharpened_beside_the_others(station):
     assert live.patches.cells[6].lines[1] == ""
 
 
-def test_patches_sharpen_before_they_are_measured():
+def test_what_a_scan_has_found_so_far_follows_its_events():
+    sharp = {"side": 9, "loss": "max", "step": 7, "steps": 20}
+    for values in (
+        {"side": 9, "step": 1, "steps": 2, "pictures": "no base64!"},
+        {"side": 0, "step": 1, "steps": 2, "pictures": ""},
+        {"side": 9, "step": 1, "steps": 2, "pictures": "AAAA"},
+        {"rounds": 3},
+    ):  # what cannot be read is left out
+        live = LiveScan(("patches",))
+        assert live.take(Finding("patches", values)) <= {"stages"}
+        assert live.patches is None
     live = LiveScan(("patches",))
-    told = {"side": 9, "loss": "max", "step": 7, "steps": 20, "losses": []}
-    assert live.take(Finding("patches", told | {"pictures": coded()})) == {"patches"}
+    assert live.take(Finding("patches", sharp | {"losses": [], "pictures": coded()})) == {"patches"}
     assert live.patches.pictures.shape == (6, 9, 9, 3)
     assert live.patches.rows == ()
     assert live.take(Progress("patches", 7, 20)) == {"stages"}
     assert live.current == "patches"
 
+    live, probe = LiveScan(("probes",)), stages(reference=False).probes.rows[0]
+    live.take(Finding("probe", probe.model_dump()))
+    assert live.probes == [probe]
+    assert live.best is None  # without a reference none is the strongest
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"side": 9, "step": 1, "steps": 2, "pictures": "no base64!"},
-        {"side": 0, "step": 1, "steps": 2, "pictures": ""},
-        {"side": 9, "step": 1, "steps": 2, "pictures": "AAAA"},
-        {"rounds": 3},
-    ],
-)
-def test_an_event_that_cannot_be_read_is_left_out(values):
-    live = LiveScan(("patches",))
-    assert live.take(Finding("patches", values)) <= {"stages"}
-    assert live.patches is None
-
-
-def test_a_probe_without_reference_is_never_the_strongest():
-    live = LiveScan(("probes",))
-    found = stages(reference=False).probes.rows[0]
-    live.take(Finding("probe", found.model_dump()))
-    assert live.probes == [found]
-    assert live.best is None
-
-
-def test_stages_of_an_earlier_scan_are_shown_from_their_records():
-    live, whole = LiveScan(("pull", "probes", "patches", "overlays")), stages()
-    for name in ("pull", "probes", "patches", "overlays"):
+    names = ("pull", "probes", "patches", "overlays")
+    live, whole = LiveScan(names), stages()
+    for name in names:  # of an earlier scan
         live.take(Finding(name, getattr(whole, name).model_dump()))
-    assert live.finished == {"pull", "probes", "patches", "overlays"}
+    assert live.finished == set(names)
     assert len(live.probes) == len(CLASSES)
     assert live.best.what == "Patch of 9 px"
-
-
-def test_a_failed_scan_says_why_and_a_new_one_can_begin(station):
-    begin(station)
-    station.scanning.runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
-    assert station.pages.currentIndex() == READY
-    assert station.ended.text() == "The pictures are noise."
-    assert station.session.scan.status == "failed"
-    assert station.start_button.isEnabled()
 
 
 # The result
@@ -446,6 +409,8 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station):
     assert (said.status, said.verdict, said.target) == ("finished", "found", "banana")
     assert station.earlier.count() == 1
     assert station.earlier.item(0).text().startswith("Found: banana · ")
+    for verdict, words in (("unknown", "Cannot say · "), ("odd", "Scan · ")):
+        assert earlier_text(PastScan(folder="x", verdict=verdict)).startswith(words)
     (kept,) = SettingsStore(station.context.settings._folder).value.scans  # after a restart
     assert kept.folder == str(folder)
 
@@ -463,14 +428,12 @@ def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path, verdict
     assert station.try_button.isVisible() == has_trigger
     assert station.context.actions["scan.clean"].isEnabled() == has_trigger
     assert card.not_searched.text()
+    if verdict == "unknown":
+        result(station, tmp_path, verdict, found=scan("found").found)
+        assert not card.figure.isVisible()
 
 
-def test_a_scan_that_cannot_say_shows_no_figure(station, tmp_path):
-    result(station, tmp_path, "unknown", found=scan("found").found)
-    assert not station.result.verdict.figure.isVisible()
-
-
-def test_the_evidence_of_each_stage_is_shown(station, tmp_path):
+def test_the_evidence_of_each_stage_is_shown(station, tmp_path, qtbot):
     result(station, tmp_path)
     shown = station.result
     assert shown.map.grid[6][6] == pytest.approx(0.97)
@@ -480,32 +443,49 @@ def test_the_evidence_of_each_stage_is_shown(station, tmp_path):
     assert shown.starts.rows.rowCount() == 6
     assert all(cell.marked for cell in shown.patches.cells)
     assert shown.patches_section.caption.text().startswith("6 of 6 starts with 9 px (2.0 % of")
-    assert [cell.text for cell in shown.overlays.rows.rows[0].cells][4:] == [
-        "+52.0", "-10.0 to 10.0 %"
-    ]  # fmt: skip
+    texts = [cell.text for cell in shown.overlays.rows.rows[0].cells]
+    assert texts[4:] == ["+52.0", "-10.0 to 10.0 %"]
     assert [row.cells[2].text for row in shown.swap.rows.rows][:2] == ["99.2 %", "57.9 %"]
     assert "image encoder 7.7 %" in shown.weights.text()
     for words in ("SHA-256 aaaaaaaa", "SHA-256 bbbbbbbb", "Seed 0, cpu, bf16, 1 thread"):
         assert words in shown.facts.text()
     assert not shown.thorough_section.isVisible()
+    shown.map.setFocus()
+    for key in (Qt.Key.Key_Left, Qt.Key.Key_Down):
+        qtbot.keyClick(shown.map, key)
+        assert shown.pointed.text().startswith("Row 7, column 6: ")
+
+
+def test_a_result_that_lacks_something_is_shown_without_it(station, tmp_path):
+    shown = station.result
+    result(station, tmp_path, reference=False)
+    assert "Reference: none" in shown.facts.text()
+    assert not shown.overlays_section.isVisible()
+    assert not shown.swap_section.isVisible()
+    assert shown.probes.rows.rows[0].cells[3].text == "–"
+    odd = stages().model_copy(update={"weights": Weights(image=None, text=0.5, most=())})
+    suspect = scan().suspect.model_copy(update={"name": "a\u202e<b>bold</b>" * 40})
+    folder = result(station, tmp_path, stages=odd, suspect=suspect)
+    assert "image encoder not a number, text encoder 50" in shown.weights.text()
+    assert "\u202e" not in shown.facts.text()
+    assert shown.facts.textFormat() == Qt.TextFormat.PlainText
+    (folder / "patches.safetensors").unlink()
+    station.open_folder(folder)
+    assert shown.patches.cells == ()
+    assert shown.starts.rows.rowCount() == 6
 
 
 def test_p_is_told_with_how_many_scans_it_stands_on(station, tmp_path):
-    result(station, tmp_path, p=0.0244, calibration=40)
-    assert "p = 0.024: (1 + clean scans" in station.result.facts.text()
-    assert "all 40 of them" in station.result.facts.text()
-    assert station.result.verdict.p.text() == "p = 0.024 from 40 clean scans."
-    result(station, tmp_path, p=1e-9, calibration=3)
-    assert station.result.verdict.p.text() == "p = 0.25 from 3 clean scans."
-    result(station, tmp_path)
-    assert not station.result.verdict.p.isVisible()
-
-
-def test_weights_that_are_no_numbers_are_told_so(station, tmp_path):
-    found = stages()
-    odd = found.model_copy(update={"weights": Weights(image=None, text=0.5, most=())})
-    result(station, tmp_path, stages=odd)
-    assert "image encoder not a number, text encoder 50" in station.result.weights.text()
+    shown = station.result
+    for fields, words in (
+        ({"p": 0.0244, "calibration": 40}, "p = 0.024 from 40 clean scans."),
+        ({"p": 1e-9, "calibration": 3}, "p = 0.25 from 3 clean scans."),
+        ({}, ""),
+    ):
+        result(station, tmp_path, **fields)
+        assert shown.verdict.p.isVisible() == bool(words)
+        assert not words or shown.verdict.p.text() == words
+        assert (f"all {fields.get('calibration')} of them" in shown.facts.text()) == bool(words)
 
 
 def test_the_words_that_differ_most_come_first_and_few_are_listed(station, tmp_path):
@@ -518,12 +498,8 @@ def test_the_words_that_differ_most_come_first_and_few_are_listed(station, tmp_p
     result(station, tmp_path, stages=found.model_copy(update={"swap": swap}))
     rows = station.result.words.rows.rows
     assert [row.cells[0].text for row in rows] == ["w8", "w7", "w6", "w5", "w4"]
-    assert [cell.text for cell in rows[0].cells[2:]] == [
-        "90.0 %",
-        "50.0 %",
-        "+40.0",
-        "34.0 to 44.0 %",
-    ]
+    texts = [cell.text for cell in rows[0].cells[2:]]
+    assert texts == ["90.0 %", "50.0 %", "+40.0", "34.0 to 44.0 %"]
     assert station.result.words_caption.text().startswith("9 words tried before every prompt")
 
 
@@ -548,12 +524,9 @@ def test_the_estimate_says_how_long_the_scan_would_take(station):
     assert station.estimate_button.isVisible()
     station.setup.starts.setValue(12)
     assert not station.estimate_label.isVisible()
-
-
-def test_an_estimate_of_another_scan_is_ended_and_not_told(station):
     station.estimate_button.click()
     runner = station.estimating.runner
-    station.setup.search.setValue(64)
+    station.setup.search.setValue(64)  # then it is of another scan
     assert runner.cancelled
     runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
     assert station.estimate_label.text() == ""
@@ -578,48 +551,12 @@ def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station, qtbot
     assert station.start_button.isEnabled()
 
 
-def test_the_page_before_a_scan_lists_what_will_be_done(station):
-    rows = station.planned.rows
-    shown = [stage for stage, both in rows.items() if both[0].isVisible()]
-    assert tuple(shown) == station.setup.chosen_stages()
-    station.setup.reference.choose(NONE)
-    assert not rows["overlays"][0].isVisible()
-    assert rows["patches"][1].isVisible()
-
-
-def test_the_scan_that_another_page_names_is_shown(station, tmp_path):
-    folder = write_scan(tmp_path / "x", scan())
-    station.shell.open("scan", str(folder))
-    assert station.stations == ["scan"]
-    assert station.pages.currentIndex() == RESULT
-
-
-def test_a_scan_without_reference_has_no_such_columns_to_fill(station, tmp_path):
-    result(station, tmp_path, "found", reference=False)
-    shown = station.result
-    assert "Reference: none" in shown.facts.text()
-    assert not shown.overlays_section.isVisible()
-    assert not shown.swap_section.isVisible()
-    assert shown.probes.rows.rows[0].cells[3].text == "–"
-
-
-@pytest.mark.parametrize(
-    ("ground", "best"),
-    [("#ffffff", "#000000"), ("#d55e00", "#000000"), ("#e69f00", "#000000"),
-     ("#1e1e1e", "#ffffff"), ("#503c14", "#ffffff")],
-)  # fmt: skip
-def test_rates_on_the_map_are_in_the_colour_that_stands_out(ground, best):
-    assert ink(QColor(ground)).name() == best
-
-
-def test_the_arrow_keys_read_the_map(station, tmp_path, qtbot):
-    result(station, tmp_path)
-    shown = station.result
-    shown.map.setFocus()
-    qtbot.keyClick(shown.map, Qt.Key.Key_Left)
-    assert shown.pointed.text().startswith("Row 7, column 6: ")
-    qtbot.keyClick(shown.map, Qt.Key.Key_Down)
-    assert shown.pointed.text().startswith("Row 7, column 6: ")
+def test_rates_on_the_map_are_in_the_colour_that_stands_out():
+    for ground, best in (
+        ("#ffffff", "#000000"), ("#d55e00", "#000000"), ("#e69f00", "#000000"),
+        ("#1e1e1e", "#ffffff"), ("#503c14", "#ffffff"),
+    ):  # fmt: skip
+        assert ink(QColor(ground)).name() == best
 
 
 def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station, tmp_path):
@@ -644,28 +581,20 @@ def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station
     assert cells[0].lines == ("→ banana", "before: apple")
     assert cells[0].marked
     assert [int(picture.max()) for picture in cells[0].pictures] == [0, 9]
-
-
-def test_pictures_are_taken_from_the_whole_set_and_not_of_the_target():
-    chosen = pictures_of(images(labels=[0, 1] * 50), 1)
-    assert len(chosen) == 8
-    assert chosen[0] == 0
-    assert chosen[-1] == 98
+    chosen = pictures_of(images(labels=[0, 1] * 50), 1)  # of the whole set, not of the target
+    assert (len(chosen), chosen[0], chosen[-1]) == (8, 0, 98)
     assert len(pictures_of(images(labels=[1, 1]), 1)) == 2
 
 
-def test_a_scan_of_another_checkpoint_says_which_to_open(station, tmp_path):
+def test_a_scan_of_another_checkpoint_says_which_to_open_and_goes_with_it(station, tmp_path):
     result(station, tmp_path, sha256="c" * 64)
     assert station.context.inference.tickets == []
     words = station.result.stamped_section.caption.text()
     assert words == "Open poisoned.safetensors to see the found trigger on pictures."
-
-
-def test_another_checkpoint_takes_the_result_away(station, tmp_path, session):
     result(station, tmp_path)
-    session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
+    station.session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
     assert station.pages.currentIndex() == READY
-    assert session.scan is None
+    assert station.session.scan is None
     assert station.earlier.count() == 0
     assert not station.context.actions["scan.try"].isEnabled()
 
@@ -673,17 +602,15 @@ def test_another_checkpoint_takes_the_result_away(station, tmp_path, session):
 # Handing over
 
 
-@pytest.mark.parametrize(("command", "page"), [("scan.try", "studio"), ("scan.clean", "clean")])
-def test_the_found_trigger_and_its_class_go_on(station, tmp_path, command, page):
+def test_the_found_trigger_and_its_class_go_on(station, tmp_path, session):
     result(station, tmp_path)
-    station.context.actions[command].trigger()
-    assert station.stations[-1] == page
-    assert station.session.trigger.name == "Demo sticker"
-    assert station.session.target == CLASSES.index("banana")
-
-
-def test_classes_that_lack_the_found_one_are_told(station, tmp_path, session):
-    result(station, tmp_path)
+    for command, page in (("scan.try", "studio"), ("scan.clean", "clean")):
+        session.trigger, session.target = None, 0
+        station.context.actions[command].trigger()
+        assert station.stations[-1] == page
+        assert session.trigger.name == "Demo sticker"
+        assert session.target == CLASSES.index("banana")
+    session.trigger = None
     session.images = images(400, class_names=("cat", "dog"))
     station.context.actions["scan.try"].trigger()
     assert "“banana”, which the classes in use lack" in station.failures[-1].sentence
@@ -693,13 +620,16 @@ def test_classes_that_lack_the_found_one_are_told(station, tmp_path, session):
 # Files
 
 
-def test_a_dropped_folder_or_its_record_is_shown(station, tmp_path):
+def test_a_scan_that_is_dropped_or_named_by_another_page_is_shown(station, tmp_path):
     folder = write_scan(tmp_path / "x", scan())
     assert not station.take_file(tmp_path)
     assert not station.take_file(folder / "found.json")
     assert station.take_file(folder / SCAN_FILE)
-    assert station.stations == ["scan"]
-    assert station.pages.currentIndex() == RESULT
+    assert (station.stations, station.pages.currentIndex()) == (["scan"], RESULT)
+    station.session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
+    assert station.pages.currentIndex() == READY
+    station.shell.open("scan", str(folder))
+    assert (station.stations, station.pages.currentIndex()) == (["scan"] * 2, RESULT)
 
 
 def test_a_damaged_record_gets_one_sentence_and_leaves_the_list(station, tmp_path):
@@ -713,63 +643,24 @@ def test_a_damaged_record_gets_one_sentence_and_leaves_the_list(station, tmp_pat
     assert station.earlier.count() == 0
 
 
-def test_a_result_without_its_patches_is_shown_without_them(station, tmp_path):
-    folder = write_scan(tmp_path / "x", scan())
-    (folder / "patches.safetensors").unlink()
-    station.open_folder(folder)
-    assert station.result.patches.cells == ()
-    assert station.result.starts.rows.rowCount() == 6
-
-
-def test_names_of_strangers_stay_text(station, tmp_path):
-    hostile = scan()
-    hostile = hostile.model_copy(
-        update={"suspect": hostile.suspect.model_copy(update={"name": "a\u202e<b>bold</b>" * 40})}
-    )
-    station.open_folder(write_scan(tmp_path / "x", hostile))
-    assert "\u202e" not in station.result.facts.text()
-    assert station.result.facts.textFormat() == Qt.TextFormat.PlainText
-
-
 @pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("suffix", ["png", "svg", "csv", "json"])
-def test_the_page_and_its_numbers_are_saved(station, tmp_path, suffix):
+def test_the_page_and_its_numbers_are_saved(station, tmp_path):
     folder = result(station, tmp_path)
-    out = tmp_path / f"out.{suffix}"
-    Answers(out).take_over(station.context.prompts)
-    station.context.actions["scan.export"].trigger()
+    files = {suffix: tmp_path / f"out.{suffix}" for suffix in ("png", "svg", "csv", "json")}
+    for path in files.values():
+        Answers(path).take_over(station.context.prompts)
+        station.context.actions["scan.export"].trigger()
     assert station.failures == []
-    if suffix == "png":
-        picture = QImage(str(out))
-        assert picture.height() == station.result.height() > station.height()
-    elif suffix == "svg":
-        drawn = QSvgRenderer(str(out))
-        assert drawn.isValid()
-        assert drawn.viewBox().size() == station.result.size()
-    elif suffix == "csv":
-        rows = list(csv.DictReader(out.read_text().splitlines()))
-        kinds = {row["stage"] for row in rows}
-        assert kinds == {
-            "pull", "probes", "patches", "refined", "overlays", "swap", "words", "weights",
-        }  # fmt: skip
-        first = next(row for row in rows if row["stage"] == "patches")
-        assert (first["class"], first["suspect_hits"], first["pictures"]) == (
-            "banana",
-            "244",
-            "252",
-        )
-    else:
-        assert json.loads(out.read_text()) == json.loads((folder / SCAN_FILE).read_text())
-
-
-def test_earlier_scans_are_listed_in_words():
-    past = PastScan(folder="x", verdict="unknown", made=0.0)
-    assert earlier_text(past).startswith("Cannot say · ")
-    assert earlier_text(replace_scan(past, verdict="odd")).startswith("Scan · ")
-
-
-def replace_scan(past: PastScan, **fields) -> PastScan:
-    return past.model_copy(update=fields)
+    picture, drawing = QImage(str(files["png"])), QSvgRenderer(str(files["svg"]))
+    assert picture.height() == station.result.height() > station.height()
+    assert drawing.isValid()
+    assert drawing.viewBox().size() == station.result.size()
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
+    stages = "pull probes patches refined overlays swap words weights"
+    assert {row["stage"] for row in rows} == set(stages.split())
+    row = next(row for row in rows if row["stage"] == "patches")
+    assert (row["class"], row["suspect_hits"], row["pictures"]) == ("banana", "244", "252")
+    assert json.loads(files["json"].read_text()) == json.loads((folder / SCAN_FILE).read_text())
 
 
 @pytest.mark.usefixtures("styled")

@@ -162,21 +162,6 @@ def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, q
     assert len(loop.engine.asked) == 2
 
 
-def test_a_part_of_the_set_on_show_is_said_to_be_one(loop, qtbot, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
-    loop.session.images = images(200)
-    loop.take_pace(1.0)
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(
-        lambda: loop.session.evaluation is not None and not loop.session.evaluation.partial,
-        timeout=20_000,
-    )
-    assert loop.limit is None  # by now it is known to be fast
-    assert loop.session.evaluation.n == 32
-    assert "32 of 200 images" in loop.note
-
-
 def test_the_whole_set_is_measured_when_asked_for_and_only_then(loop, qtbot):
     loop.triggers.append(blended_noise())
     loop.touch()
@@ -250,13 +235,3 @@ def test_one_image_alone_asks_nothing_about_the_set(loop, qtbot):
     assert "This image only" in loop.note
     loop.set_one_image(False)
     qtbot.waitUntil(lambda: bool(loop.engine.asked), timeout=20_000)
-
-
-def test_another_model_is_timed_anew(loop, qtbot):
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    loop.start_over()
-    assert loop.session.evaluation is None
-    assert loop.limit is None
-    assert loop.note == ""

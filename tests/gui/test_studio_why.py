@@ -18,35 +18,35 @@ def studio(qtbot, tiny_checkpoint):
 
 def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, qtbot, tmp_path):
     view = studio.attribution
-    assert view.found is None  # nothing is asked for a page that is not on show
+    assert view.attribution is None  # nothing is asked for a page that is not on show
     studio.live.take_pace(1e4)  # images a second
     studio.pages.show_page("attribution")
-    qtbot.waitUntil(lambda: view.found is not None, timeout=_LONG)
-    assert view.found.method == "occlusion"
+    qtbot.waitUntil(lambda: view.attribution is not None, timeout=_LONG)
+    assert view.attribution.method == "occlusion"
     view.method.setCurrentIndex(view.method.findData("grad-cam"))
-    qtbot.waitUntil(lambda: view.found.method == "grad-cam", timeout=_LONG)
-    assert view.found.index == studio.session.selected_image
-    assert view.found.class_index == studio.session.target
-    assert view.found.trigger == studio.session.trigger.digest
+    qtbot.waitUntil(lambda: view.attribution.method == "grad-cam", timeout=_LONG)
+    assert view.attribution.index == studio.session.selected_image
+    assert view.attribution.class_index == studio.session.target
+    assert view.attribution.trigger == studio.session.trigger.digest
 
     studio.session.selected_image = 5
-    qtbot.waitUntil(lambda: view.found.index == 5, timeout=_LONG)
+    qtbot.waitUntil(lambda: view.attribution.index == 5, timeout=_LONG)
     view.explained.setCurrentIndex(view.explained.findData("label"))
     label = int(studio.session.images.labels[5])
-    qtbot.waitUntil(lambda: view.found.class_index == label, timeout=_LONG)
+    qtbot.waitUntil(lambda: view.attribution.class_index == label, timeout=_LONG)
 
     assert not view.measure.isVisible()
     studio.live.forget_pace()  # as on a slow model
     view.method.setCurrentIndex(view.method.findData("occlusion"))
     view.measure.click()
-    qtbot.waitUntil(lambda: view.found.method == "occlusion", timeout=_LONG)
+    qtbot.waitUntil(lambda: view.attribution.method == "occlusion", timeout=_LONG)
     assert view.busy.isHidden()
     studio.context.prompts.save_file = lambda *_: str(tmp_path / "why.json")
     view.save.click()
     assert json.loads((tmp_path / "why.json").read_text())["index"] == 5
 
     studio.session.images = None  # another set: nothing on show is of it
-    assert view.found is None
+    assert view.attribution is None
 
 
 def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoint):
@@ -54,7 +54,7 @@ def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoin
     studio.map.count.setValue(30)  # before the page shows, which may measure by itself
     pages.show_page("map")
     studio.map.measure.click()
-    qtbot.waitUntil(lambda: studio.map.found is not None, timeout=_LONG)
+    qtbot.waitUntil(lambda: studio.map.embedding_map is not None, timeout=_LONG)
     plot = studio.map.plot
     assert np.bincount(plot.part.kinds()).tolist() == [30, 30, 72]
     plot.lassoed.emit(np.array([0, 30, 59]))
@@ -70,9 +70,9 @@ def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoin
     qtbot.waitUntil(lambda: session.reference is not None, timeout=_LONG)
     assert studio.pair.other.currentData() == "reference"
     studio.pair.measure.click()
-    qtbot.waitUntil(lambda: studio.pair.found is not None, timeout=_LONG)
+    qtbot.waitUntil(lambda: studio.pair.pair is not None, timeout=_LONG)
     assert studio.pair.says.text().startswith("0 of 48")  # it was compared with itself
-    assert all(abs(one.difference) < 1e-3 for one in studio.pair.found.differences)
+    assert all(abs(one.difference) < 1e-3 for one in studio.pair.pair.differences)
     assert not studio.pair.differing.isEnabled()
     studio.context.prompts.save_file = lambda *_: str(tmp_path / "pair.csv")
     studio.pair.save.click()
@@ -89,7 +89,7 @@ def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoin
     dialog.close()
 
     session.target = (session.target + 1) % 72
-    assert studio.pair.found is None  # of another question
+    assert studio.pair.pair is None  # of another question
 
 
 def test_failures_are_said_on_the_page(studio, qtbot):

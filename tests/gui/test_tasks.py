@@ -66,38 +66,32 @@ def at_rest(qtbot):
     qtbot.wait(10)  # whatever was sent has arrived
 
 
-def test_a_function_gives_one_result_in_the_thread_that_asked(qtbot, asker):
-    elsewhere = []
+def test_a_function_gives_one_result_and_a_generator_each_that_it_yields(qtbot, asker):
+    elsewhere, open_at_result = [], []
 
     def work(control):
         elsewhere.append(QThread.currentThread())
         return 7
 
+    def several(control):
+        yield "first"
+        yield "second"
+
+    assert not tasks.is_busy()
     ticket = asker.run(work)
     assert ticket.is_open
+    assert tasks.is_busy()
     qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)
     assert asker.results == [7]
     assert not ticket.is_open
     assert elsewhere[0] is not asker.here
+    alone = tasks.run(lambda control: None, lambda _: open_at_result.append(alone.is_open))
+    asker.run(several)
+    qtbot.waitUntil(lambda: asker.done == 2, timeout=WAIT)
+    assert asker.results == [7, "first", "second"]
     at_rest(qtbot)
-
-
-def test_a_generator_gives_each_thing_that_it_yields(qtbot, asker):
-    def work(control):
-        yield "first"
-        yield "second"
-
-    asker.run(work)
-    qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)
-    assert asker.results == ["first", "second"]
-    at_rest(qtbot)
-
-
-def test_the_ticket_is_closed_when_the_one_result_arrives(qtbot):
-    seen = []
-    ticket = tasks.run(lambda control: None, lambda result: seen.append(ticket.is_open))
-    qtbot.waitUntil(lambda: seen == [False], timeout=WAIT)
-    at_rest(qtbot)
+    assert open_at_result == [False]  # it is closed when the one result arrives
+    assert not tasks.is_busy()
 
 
 def test_nothing_arrives_after_cancelling_even_what_was_sent_before(qtbot, asker, gate):
@@ -138,24 +132,20 @@ def test_a_failure_is_a_sentence_and_the_end(qtbot, asker):
         yield 1
         raise InputError("x.pt is not there; choose it again.")
 
+    def unforeseen(control):
+        raise RuntimeError("no such luck")
+
     ticket = asker.run(work)
     qtbot.waitUntil(lambda: bool(asker.failures), timeout=WAIT)
     assert asker.results == [1]
     assert asker.failures[0].sentence == "x.pt is not there; choose it again."
     assert not ticket.is_open
+    asker.run(unforeseen)
+    qtbot.waitUntil(lambda: len(asker.failures) == 2, timeout=WAIT)
+    assert "no such luck" in asker.failures[1].sentence
+    assert "RuntimeError" in asker.failures[1].details
     at_rest(qtbot)
     assert asker.done == 0
-
-
-def test_an_unforeseen_failure_is_a_sentence_too(qtbot, asker):
-    def work(control):
-        raise RuntimeError("no such luck")
-
-    asker.run(work)
-    qtbot.waitUntil(lambda: bool(asker.failures), timeout=WAIT)
-    assert "no such luck" in asker.failures[0].sentence
-    assert "RuntimeError" in asker.failures[0].details
-    at_rest(qtbot)
 
 
 def test_a_newer_one_in_a_slot_replaces_the_older_of_the_same_object(qtbot, asker, gate):
@@ -167,8 +157,10 @@ def test_a_newer_one_in_a_slot_replaces_the_older_of_the_same_object(qtbot, aske
     first = asker.run(slow, slot="file")
     other.run(slow, slot="file")
     asker.run(slow, slot="another")
-    second = asker.run(lambda control: "new", slot="file")
+    partly = tasks.run(slow, partial(asker.on_result), slot="file")  # of the same object
     assert first.is_cancelled
+    second = asker.run(lambda control: "new", slot="file")
+    assert partly.is_cancelled
     assert second.is_open
     qtbot.waitUntil(lambda: asker.results == ["new"], timeout=WAIT)
     gate.set()
@@ -195,15 +187,6 @@ def test_a_slot_keeps_no_object_alive(qtbot, gate):
     assert seen() is None
     gate.set()
     at_rest(qtbot)
-
-
-def test_a_slot_belongs_to_the_object_of_a_partial_too(qtbot, asker, gate):
-    first = tasks.run(lambda control: gate.wait(WAIT), partial(asker.on_result), slot="file")
-    tasks.run(lambda control: "new", partial(partial(asker.on_result)), slot="file")
-    assert first.is_cancelled
-    gate.set()
-    at_rest(qtbot)
-    assert asker.results == ["new"]
 
 
 def test_nothing_arrives_at_an_object_that_is_gone(qtbot, asker, gate):
@@ -243,15 +226,6 @@ def test_a_throttle_lets_the_first_the_last_and_few_between_through(monkeypatch)
     assert throttle.lets_through(Progress(10, 10))
     now += 1.5 * TELL_EVERY
     assert throttle.lets_through(Progress(2, 10))
-
-
-def test_whether_some_work_goes_on_is_known(qtbot, gate):
-    assert not tasks.is_busy()
-    tasks.run(lambda control: gate.wait(WAIT))
-    assert tasks.is_busy()
-    gate.set()
-    at_rest(qtbot)
-    assert not tasks.is_busy()
 
 
 def until_cancelled(control):

@@ -1,28 +1,23 @@
 """What a run trains on: demo, pairs of any kind, and labelled images of files and folders."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.exclusions import Excluded, Exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
+from tests.gui.fakes import drop
 from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder
 
 
 @pytest.fixture
-def prompts() -> Prompts:
+def prompts():
     return Prompts()
 
 
 @pytest.fixture
-def data(qtbot, prompts) -> TrainingData:
+def data(qtbot, prompts):
     made = TrainingData(prompts)
     qtbot.addWidget(made)
     made.show()
@@ -30,28 +25,12 @@ def data(qtbot, prompts) -> TrainingData:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def pictures(tmp_path):
     (tmp_path / "pictures" / "apple").mkdir(parents=True)
     return tmp_path / "pictures"
 
 
-def drag(data: TrainingData, path: Path) -> bool:
-    """Drag a path over and drop it if it is taken; whether it was."""
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(path))])
-    copy, left, plain = (
-        Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    enter = QDragEnterEvent(QPoint(5, 5), copy, mime, left, plain)
-    data.dragEnterEvent(enter)
-    if enter.isAccepted():
-        data.dropEvent(QDropEvent(QPointF(5, 5), copy, mime, left, plain))
-    return enter.isAccepted()
-
-
-def test_a_folder_per_class_is_for_labelled_images_only(
-    prompts, data: TrainingData, pictures: Path
-) -> None:
+def test_a_folder_per_class_is_for_labelled_images_only(prompts, data, pictures):
     assert not data.folder.isVisible()
     data.set_uses_pairs(False)
     assert data.folder.isVisible()
@@ -68,7 +47,7 @@ def test_a_folder_per_class_is_for_labelled_images_only(
     assert data.pairs() is None
 
 
-def test_a_method_that_takes_pairs_goes_back_to_the_demo(data: TrainingData) -> None:
+def test_a_method_that_takes_pairs_goes_back_to_the_demo(data):
     data.set_uses_pairs(False)
     data.folder.click()
     data.set_uses_pairs(True)
@@ -77,7 +56,7 @@ def test_a_method_that_takes_pairs_goes_back_to_the_demo(data: TrainingData) -> 
     assert data.pairs() == PairSpec(kind="demo", split="clean")
 
 
-def test_images_alone_may_be_those_of_pairs(qtbot, data: TrainingData, tmp_path: Path) -> None:
+def test_images_alone_may_be_those_of_pairs(qtbot, data, tmp_path):
     table = tmp_path / "pairs.csv"
     table.write_text("image,caption\n")
     own = PairSpec(kind="csv", path=str(table))
@@ -86,7 +65,7 @@ def test_images_alone_may_be_those_of_pairs(qtbot, data: TrainingData, tmp_path:
     assert (data.pairs(), data.images()) == (None, ImageSpec(kind="demo", split="clean"))
     data.set_data("pairs")
     assert not data.of_pairs.isVisible()
-    assert drag(data, table)
+    assert drop(data, table)
     data.set_data("images")  # pairs that are named stay in use
     assert (data.pairs(), data.images()) == (own, None)
     with qtbot.waitSignal(data.changed):
@@ -100,18 +79,18 @@ def test_images_alone_may_be_those_of_pairs(qtbot, data: TrainingData, tmp_path:
     assert data.images() is not None
 
 
-def test_what_can_be_dropped(qtbot, data: TrainingData, pictures: Path, tmp_path: Path) -> None:
+def test_what_can_be_dropped(qtbot, data, pictures, tmp_path):
     table = tmp_path / "pairs.TSV"
     table.write_text("image\tcaption\n")
-    assert not drag(data, pictures)  # it holds no pairs
-    assert not drag(data, tmp_path / "model.safetensors")
-    assert drag(data, table)
+    assert not drop(data, pictures)  # it holds no pairs
+    assert not drop(data, tmp_path / "model.safetensors")
+    assert drop(data, table)
     assert data.pairs() == PairSpec(kind="csv", path=str(table))
-    assert drag(data, text_folder(tmp_path / "f", [1]))
+    assert drop(data, text_folder(tmp_path / "f", [1]))
     assert data.pairs() == PairSpec(kind="folder", path=str(tmp_path / "f"))
     data.set_uses_pairs(False)
     with qtbot.waitSignal(data.changed):
-        assert drag(data, pictures)
+        assert drop(data, pictures)
     assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
     assert not data.folder_path.acceptDrops()
 
@@ -121,9 +100,7 @@ SHOWN = ("demo pairs", "demo images", "table", "labels", "folder", "shard", "exc
 
 
 @pytest.mark.parametrize("kind", SHOWN)
-def test_a_job_is_shown_as_it_is(
-    data: TrainingData, pictures: Path, tmp_path: Path, kind: str
-) -> None:
+def test_a_job_is_shown_as_it_is(data, pictures, tmp_path, kind):
     table = pictures / "t.csv"
     table.write_text("a,b\n")
     pairs, images = None, None
@@ -151,39 +128,35 @@ def test_a_job_is_shown_as_it_is(
     assert (data.pairs(), data.images()) == (pairs, images)
 
 
-def test_a_path_is_recognised_by_what_it_holds(
-    prompts, qtbot, data: TrainingData, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, tmp_path):
     data.table.click()
     prompts.open_folder = lambda *_: str(shards(tmp_path / "s", [1, 2]))
     with qtbot.waitSignal(data.changed):
         data.browse_pairs.click()
-    assert data.found.text() == "Found: WebDataset shards"
+    assert data.summary.text() == "Found: WebDataset shards"
     assert not data.image_column.isVisible()
     assert data.pairs() == PairSpec(kind="shards", path=str(tmp_path / "s"))
     data.path.setText(str(tmp_path / "s" / "{00000..00009}.tar"))
     assert data.pairs().path == str(tmp_path / "s" / "{00000..00009}.tar")
     data.path.setText(str(coco(tmp_path / "c", [1])))
-    assert data.found.text() == "Found: COCO captions"
+    assert data.summary.text() == "Found: COCO captions"
     assert data.pictures.isVisible()
     prompts.open_folder = lambda *_: str(pictures)
     data.browse_pictures.click()
     assert data.pairs().pictures == str(pictures)
     data.path.setText(str(pictures))
-    assert "holds no image-caption pairs" in data.found.text()
+    assert "holds no image-caption pairs" in data.summary.text()
     assert not data.pictures.isVisible()
     with pytest.raises(InputError, match="holds no image-caption pairs"):
         data.pairs()
     for text, sentence in (("", "No training pairs are chosen"), ("gone.csv", "no pairs at gone")):
         data.path.setText(text)
-        assert not data.found.isVisible()
+        assert not data.summary.isVisible()
         with pytest.raises(InputError, match=sentence):
             data.pairs()
 
 
-def test_an_exclusions_file_goes_with_any_pairs(
-    qtbot, prompts, data: TrainingData, tmp_path: Path
-) -> None:
+def test_an_exclusions_file_goes_with_any_pairs(qtbot, prompts, data, tmp_path):
     assert data.exclude.isVisible()
     made = Exclusions(
         set_name="set", set_key="0" * 64, pairs=(Excluded(identity="1" * 64, name="a", reason="b"),)
@@ -201,9 +174,7 @@ def test_an_exclusions_file_goes_with_any_pairs(
     assert data.images() == ImageSpec(kind="demo", split="clean")
 
 
-def test_a_bad_exclusions_file_is_told_when_it_is_chosen(
-    qtbot, prompts, data: TrainingData, tmp_path: Path
-) -> None:
+def test_a_bad_exclusions_file_is_told_when_it_is_chosen(qtbot, prompts, data, tmp_path):
     """Not by the job, after the checkpoint was read."""
     (tmp_path / "out.json").write_text("{}")
     prompts.open_file = lambda *_: str(tmp_path / "out.json")
@@ -218,10 +189,10 @@ def test_a_bad_exclusions_file_is_told_when_it_is_chosen(
     assert data.pairs() == PairSpec(kind="demo")
 
 
-def test_labelled_images_of_a_shard_need_no_columns(data: TrainingData, tmp_path: Path) -> None:
+def test_labelled_images_of_a_shard_need_no_columns(data, tmp_path):
     data.set_uses_pairs(False)
     assert data.table.text() == "Own table or file"
-    assert drag(data, tar(tmp_path / "a.tar", {}))
+    assert drop(data, tar(tmp_path / "a.tar", {}))
     assert not data.image_column.isVisible()
     assert not data.browse_pairs.isVisible()
     assert data.images() == ImageSpec(kind="file", split="train", path=str(tmp_path / "a.tar"))
@@ -231,27 +202,25 @@ def test_labelled_images_of_a_shard_need_no_columns(data: TrainingData, tmp_path
     assert data.text_column.text() == "label"
 
 
-def test_one_side_of_pairs_is_taken_where_it_is_enough(
-    data: TrainingData, pictures: Path, tmp_path: Path
-) -> None:
+def test_one_side_of_pairs_is_taken_where_it_is_enough(data, pictures, tmp_path):
     (pictures / "apple" / "1.png").write_bytes(b"a picture by its name")
     captions, columns = tmp_path / "captions.txt", tmp_path / "captions.csv"
     captions.write_text("a cat\na dog\n")
     columns.write_text("words\na cat\n")
-    assert not drag(data, pictures)
+    assert not drop(data, pictures)
     data.set_sides("images")
-    assert drag(data, pictures)
-    assert data.found.text() == "Found: pictures alone"
+    assert drop(data, pictures)
+    assert data.summary.text() == "Found: pictures alone"
     assert not data.text_column.isVisible()
     assert data.pairs() == PairSpec(kind="images", path=str(pictures))
-    assert not drag(data, captions)
+    assert not drop(data, captions)
     data.set_sides("texts")
-    assert "holds no image-caption pairs" in data.found.text()
-    assert drag(data, captions)
-    assert data.found.text() == "Found: captions alone"
+    assert "holds no image-caption pairs" in data.summary.text()
+    assert drop(data, captions)
+    assert data.summary.text() == "Found: captions alone"
     assert not data.text_column.isVisible()
     assert data.pairs() == PairSpec(kind="texts", path=str(captions))
-    assert drag(data, columns)
+    assert drop(data, columns)
     assert data.text_column.isVisible()
     assert not data.image_column.isVisible()
     data.text_column.setText("words")

@@ -44,23 +44,18 @@ def test_every_file_gets_its_row_and_the_worst_is_first(dialog, qtbot, paths):
     qtbot.waitUntil(dialog.busy.isHidden, timeout=WAIT)
     rows = cells(dialog)
     assert rows[0][0] == "evil.pt"
-    told = {row[0]: row[1:] for row in rows}
-    assert told["evil.pt"][0] == "Refused: dangerous"
-    assert "may run: os.system('true') (in the pickle)" in told["evil.pt"][3]
-    assert told["evil.pt"][3].startswith("Names code")  # its name stands before it
-    model, view = dialog.table.rows, dialog.table
-    for row, verdict in enumerate(row[1] for row in rows):
-        icon = model.index(row, 1).data(Qt.ItemDataRole.DecorationRole)
-        assert not icon.isNull(), verdict
-    column = view.columnWidth(4)
-    lines = view.fontMetrics().horizontalAdvance(told["evil.pt"][3]) / column
-    assert view.rowHeight(0) >= int(lines) * view.fontMetrics().height()  # to its last word
+    judged = {row[0]: row[1:] for row in rows}
+    assert judged["evil.pt"][0] == "Refused: dangerous"
+    assert "may run: os.system('true') (in the pickle)" in judged["evil.pt"][3]
+    assert judged["evil.pt"][3].startswith("Names code")  # its name stands before it
+    icons = [dialog.table.rows.index(n, 1).data(Qt.ItemDataRole.DecorationRole) for n in range(4)]
+    assert not any(icon.isNull() for icon in icons)
     why = dialog.table.rows.index(0, 4).data(Qt.ItemDataRole.ToolTipRole)
     assert "os.system" in why  # a long reason is cut in the table
-    assert told["other.safetensors"][0] == "Refused: unsupported"
-    assert told[paths[0].name][0] in ("Readable", "Readable, with caution")
-    assert told[paths[0].name][1] == "ResNet 32 px, width 8"
-    assert "gone.pt" in told["gone.pt"][3]
+    assert judged["other.safetensors"][0] == "Refused: unsupported"
+    assert judged[paths[0].name][0] in ("Readable", "Readable, with caution")
+    assert judged[paths[0].name][1] == "ResNet 32 px, width 8"
+    assert "gone.pt" in judged["gone.pt"][3]
     assert dialog.state.text() == "4 of 4 files checked, 3 refused."
     assert dialog.busy.bar.value() == 4
 

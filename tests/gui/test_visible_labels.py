@@ -13,7 +13,6 @@ from cleanclip_gui.studio.gallery.model import CELL_ROLE
 from cleanclip_gui.studio.live import piece
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
-from ml_core.triggers.make import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.studios import studio_station
 from tests.gui.test_studio_live import SlowEngine
@@ -91,6 +90,7 @@ def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot, monkey
     asked = [i for look in studio.engine.looks for i in look.indices]
     assert len(asked) == len(set(asked))  # each one once, the broken one too
     assert BROKEN in asked
+    assert threading.main_thread() not in studio.engine.threads
     assert studio.session.selected_image in asked
     qtbot.waitUntil(lambda: not studio.session.evaluation.partial, timeout=WAIT)
     found = studio.session.evaluation
@@ -123,18 +123,12 @@ def test_another_trigger_asks_again_and_late_answers_are_dropped(studio, qtbot):
 def test_one_image_only_looks_at_nothing_else(studio, qtbot):
     studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)
-    studio.placement_bar.one.click()
+    studio.placement_bar.only_this.click()
     qtbot.waitUntil(lambda: not studio.live.stale, timeout=WAIT)
     before = len(studio.engine.looks)
     studio.gallery.view.verticalScrollBar().setValue(5000)
     QTest.qWait(400)
     assert len(studio.engine.looks) == before
-
-
-def test_the_look_is_done_beside_the_window(studio, qtbot):
-    studio.editor.use_trigger(demo_trigger())
-    qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)
-    assert threading.main_thread() not in studio.engine.threads
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.2, 1), (10.0, 3), (200.0, 32), (4000.0, 32)])

@@ -39,10 +39,10 @@ from ml_core.checkpoints.inspection_record import assess
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import read_recipe, write_recipe
 from ml_core.cleaning.state import read_facts
-from ml_core.data.captioned.coco import open_coco
-from ml_core.data.captioned.shards import _from_json as captions_of
 from ml_core.data.exclusions import read_exclusions
-from ml_core.data.sets.parquet import _feature_names
+from ml_core.data.readers.coco import open_coco
+from ml_core.data.readers.parquet import _feature_names
+from ml_core.data.readers.shards import _from_json as captions_of
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import unwatched
 from ml_core.detection.exclude import exclude

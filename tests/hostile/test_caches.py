@@ -15,9 +15,9 @@ import pytest
 
 from ml_core.data import digests, known_files
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.captioned import shards as shard_index
 from ml_core.data.known_files import KnownFiles
 from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.readers import shard_index
 from ml_core.data.specs import PairSpec
 from ml_core.evaluation import embedding_cache
 from ml_core.evaluation.embedding_cache import EmbeddingStore

@@ -15,9 +15,9 @@ import pytest
 from pyarrow import parquet
 
 from ml_core.data.pairs import open_pairs
-from ml_core.data.sets import row_groups
-from ml_core.data.sets.parquet import find_parquet
-from ml_core.data.sets.row_groups import PageError, RowGroups, read_footer, unpacked_size
+from ml_core.data.readers import row_groups
+from ml_core.data.readers.parquet import find_parquet
+from ml_core.data.readers.row_groups import PageError, RowGroups, read_footer, unpacked_size
 from ml_core.data.specs import PairSpec
 from ml_core.reading.errors import InputError
 from tests.unit.pair_files import png
@@ -269,7 +269,7 @@ def test_none_of_them_takes_much_memory(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from pyarrow import parquet\n"
-        "from ml_core.data.sets.row_groups import RowGroups\n"
+        "from ml_core.data.readers.row_groups import RowGroups\n"
         "from ml_core.reading.errors import InputError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for path in sys.argv[1:]:\n"

@@ -13,8 +13,8 @@ import pytest
 from pyarrow import parquet
 
 from ml_core.data import table_files
-from ml_core.data.sets import shards
-from ml_core.data.sets.row_groups import RowGroups
+from ml_core.data.readers import shards
+from ml_core.data.readers.row_groups import RowGroups
 from ml_core.data.table_files import count_labels
 from ml_core.reading.errors import InputError
 from tests.hostile.door_giants import MEGABYTES

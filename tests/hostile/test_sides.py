@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ml_core.data.sets.cifar import find_cifar
-from ml_core.data.sets.found import FoundSet
-from ml_core.data.sets.listed import find_food101, find_gtsrb, find_pets, read_ppm
+from ml_core.data.readers.cifar import find_cifar
+from ml_core.data.readers.listed import find_food101, find_gtsrb, find_pets, read_ppm
+from ml_core.data.readers.samples import Samples
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import MAX_LINES, read_lines
 
@@ -47,7 +47,7 @@ def test_sparse_giants(tmp_path: Path) -> None:
     assert read_ppm(_sparse(tmp_path / "y.ppm", b"P6 2 2 255\n")).size == (2, 2)
 
 
-def _pets(folder: Path, lines: str) -> FoundSet | None:
+def _pets(folder: Path, lines: str) -> Samples | None:
     (folder / "annotations").mkdir(exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
     (folder / "annotations" / "test.txt").write_text(lines)
@@ -70,7 +70,7 @@ def test_lists_of_pets(tmp_path: Path, lines: str, words: str) -> None:
     _refused(lambda path: _pets(path, lines), tmp_path, words)
 
 
-def _gtsrb(folder: Path, text: str) -> FoundSet | None:
+def _gtsrb(folder: Path, text: str) -> Samples | None:
     pictures = folder / "Final_Test" / "Images"
     pictures.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (4, 4)).save(pictures / "00000.ppm")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from ml_core.cleaning.weight_space import Validate
-from ml_core.events import Control, Done, Event
+from ml_core.events import Control, Done, Event, Message, Metric
 from ml_core.jobs.runner import run_job
 from ml_core.reading.errors import CancelledError
 
@@ -18,14 +18,44 @@ Result = TypeVar("Result")
 Step = TypeVar("Step")
 
 
-def drain(run: Generator[Event, None, Result]) -> tuple[list[Event], Result]:
-    """Its events, and what it returns."""
-    events = []
+def drain(
+    run: Generator[Event, None, Result], act: Callable[[], None] | None = None, step: int = 0
+) -> tuple[list[Event], Result]:
+    """Its events, and what it returns; ``act`` is called when a step was taken."""
+    events: list[Event] = []
     while True:
         try:
             events.append(next(run))
         except StopIteration as end:
             return events, end.value
+        if act is not None and isinstance(events[-1], Metric) and events[-1].step == step:
+            act()
+
+
+def killed(run: Generator[Event, None, object], step: int, kind: type[Any] = Metric) -> list[Event]:
+    """Its events up to one of a kind and a step, where it is closed as if it were killed."""
+    events = []
+    for event in run:
+        events.append(event)
+        if isinstance(event, kind) and event.step == step:
+            run.close()
+    return events
+
+
+def metrics_of(events: Iterable[Event]) -> list[Metric]:
+    """The steps and evaluations among events."""
+    return [event for event in events if isinstance(event, Metric)]
+
+
+def losses_of(events: Iterable[Event]) -> list[float]:
+    """The loss of each step."""
+    return [event.values["loss"] for event in metrics_of(events) if "loss" in event.values]
+
+
+def warnings_of(events: Iterable[Event]) -> list[str]:
+    """The sentences of all warnings."""
+    messages = [event for event in events if isinstance(event, Message)]
+    return [message.text for message in messages if message.level == "warning"]
 
 
 def silently(measured: Callable[[Tensor | None], dict[str, float] | None]) -> Validate:
@@ -40,10 +70,10 @@ def silently(measured: Callable[[Tensor | None], dict[str, float] | None]) -> Va
 
 def until_cancelled(steps: Iterable[Step]) -> list[Step]:
     """What comes before a `CancelledError`, which has to come."""
-    found: list[Step] = []
+    before: list[Step] = []
     with pytest.raises(CancelledError):
-        found.extend(steps)
-    return found
+        before.extend(steps)
+    return before
 
 
 def events_of(

@@ -9,8 +9,12 @@ import pytest
 
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, run_to_end
 from ml_core.jobs.demo import demo_spec
+from ml_core.jobs.inputs import Inputs, opening_inputs
 from ml_core.jobs.specs import CleanSpec
+from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 
 TEMPLATES = ("a {}",)
 
@@ -42,3 +46,8 @@ def small_spec(source: Path, folder: Path, recipe: Recipe, **changes: Any) -> Cl
         "heldout_images": None,
     }
     return spec.model_copy(update=fields | changes)
+
+
+def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
+    """Open the data of a job, without events."""
+    return run_to_end(opening_inputs(spec, model, Control(), ranks))

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
 
-from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.loop import prepared
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import cut_texts, image_tokens, short_attention, take_step
-from ml_core.model import ClipModel
 from tests.unit.tiny_models import batches, tiny_vit
 
 SMALL = {"pairs": 24, "batch_size": 8, "eval_every": 0, "save_every": 0}
@@ -24,28 +19,28 @@ Gradients = dict[str, torch.Tensor]
 
 
 @pytest.fixture(autouse=True)
-def _flags_are_put_back() -> Iterator[None]:
+def _flags_are_put_back():
     before = _flags()
     yield
     assert _flags() == before
 
 
-def _flags() -> tuple[bool, ...]:
+def _flags():
     """Which kernels may be taken, and whether the plain one may add up in bfloat16."""
     flags = torch.backends.cuda
     return (
         flags.flash_sdp_enabled(),
         flags.mem_efficient_sdp_enabled(),
         flags.math_sdp_enabled(),
-        flags.fp16_bf16_reduction_math_sdp_allowed(),  # type: ignore[no-untyped-call]
+        flags.fp16_bf16_reduction_math_sdp_allowed(),
     )
 
 
-def _batch(model: ClipModel, recipe: Recipe) -> Batch:
+def _batch(model, recipe):
     return cut_texts(model, batches(model, recipe)(1))
 
 
-def _gradients(model: ClipModel, half: bool, *, short: bool = False, chunk: int = 0) -> Gradients:
+def _gradients(model, half, *, short=False, chunk=0):
     recipe = make_recipe(SMALL)
     method = build_method(model, recipe, Extras())
     for _, parameter in method.trained:
@@ -56,14 +51,14 @@ def _gradients(model: ClipModel, half: bool, *, short: bool = False, chunk: int 
     return {name: p.grad.clone() for name, p in method.trained if p.grad is not None}
 
 
-def _off(found: Gradients, exact: Gradients) -> float:
+def _off(found, exact):
     """Norm of what all gradients are off by, over that of the exact ones."""
     assert found.keys() == exact.keys()
     total = sum(float((found[name] - one).square().sum()) for name, one in exact.items())
     return float((total / sum(float(one.square().sum()) for one in exact.values())) ** 0.5)
 
 
-def test_plain_products_are_as_exact_as_the_fused_kernel() -> None:
+def test_plain_products_are_as_exact_as_the_fused_kernel():
     model = tiny_vit()
     exact = _gradients(model, half=False)
     fused = _off(_gradients(model, half=True), exact)
@@ -72,11 +67,11 @@ def test_plain_products_are_as_exact_as_the_fused_kernel() -> None:
     assert fused < 0.1
 
 
-def test_the_plain_kernel_is_what_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plain_kernel_is_what_is_used(monkeypatch):
     model, seen = tiny_vit(), []
     attend = torch.nn.functional.scaled_dot_product_attention
 
-    def noted(*arguments: Any, **options: Any) -> torch.Tensor:
+    def noted(*arguments, **options):
         seen.append(_flags())
         return attend(*arguments, **options)
 
@@ -90,8 +85,8 @@ def test_the_plain_kernel_is_what_is_used(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_an_exception_leaves_the_flags_as_they_were(allowed: bool) -> None:
-    def fail() -> None:
+def test_an_exception_leaves_the_flags_as_they_were(allowed):
+    def fail():
         with short_attention(tiny_vit(), True):
             assert _flags() == (False, False, True, True)
             raise KeyError
@@ -108,9 +103,7 @@ def test_an_exception_leaves_the_flags_as_they_were(allowed: bool) -> None:
         flags.allow_fp16_bf16_reduction_math_sdp(original)
 
 
-def test_nothing_changes_in_float32_or_where_attention_is_long_or_unknown(
-    tiny_model: ClipModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_changes_in_float32_or_where_attention_is_long_or_unknown(tiny_model, monkeypatch):
     before = _flags()
     short, long = tiny_vit(), tiny_vit(patch_size=3)
     assert (image_tokens(short.module), image_tokens(long.module)) == (17, 101)
@@ -131,9 +124,7 @@ def test_nothing_changes_in_float32_or_where_attention_is_long_or_unknown(
 
 @pytest.mark.parametrize("fields", [{}, {"checkpoint_activations": True}], ids=["kept", "anew"])
 @pytest.mark.parametrize("chunk", [0, 3])
-def test_it_goes_with_checkpointed_activations_and_gradient_caching(
-    fields: dict[str, Any], chunk: int
-) -> None:
+def test_it_goes_with_checkpointed_activations_and_gradient_caching(fields, chunk):
     model = tiny_vit()
     recipe = make_recipe(SMALL | fields | {"batch_norm": "frozen"})
     wanted = _gradients(model, half=True, short=True)
@@ -143,7 +134,7 @@ def test_it_goes_with_checkpointed_activations_and_gradient_caching(
 
 
 @pytest.mark.parametrize("chunk", [0, 3])
-def test_a_whole_step_is_taken_within_it(chunk: int) -> None:
+def test_a_whole_step_is_taken_within_it(chunk):
     """What is computed anew in the backward pass takes the same kernel, or it would not fit."""
     model = tiny_vit()
     recipe = make_recipe(SMALL | {"checkpoint_activations": True})

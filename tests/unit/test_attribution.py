@@ -34,7 +34,7 @@ from ml_core.triggers import Trigger
 from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 PLAIN = Preprocess(64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 VIT_CONFIG = {
@@ -47,14 +47,14 @@ VIT_CONFIG = {
 class Stage(nn.Module):
     """Cells of 16 px: channel 0 is their mean red, channel 1 their mean green."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x):
         return F.avg_pool2d(x, 16)[:, :2]
 
 
 class Corner(nn.Module):
     """A "ResNet" that embeds an image as (red, green, 1) of the mean cell."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.visual = nn.Module()
         for name in ("layer1", "layer2", "layer3"):
@@ -62,25 +62,25 @@ class Corner(nn.Module):
         self.visual.layer4 = Stage()
         self.logit_scale = nn.Parameter(torch.tensor(10.0).log())
 
-    def encode_image(self, x: torch.Tensor) -> torch.Tensor:
+    def encode_image(self, x):
         cells = self.visual.layer4(x)
         return F.pad(cells.mean(dim=(2, 3)), (0, 1), value=1.0)
 
 
 @pytest.fixture
-def corner() -> ClipModel:
+def corner():
     config = {"vision_cfg": {"layers": [1, 1, 1, 1]}, "embed_dim": 3}
     return ClipModel(Corner().eval(), config, PLAIN, name="corner", sha256="c" * 64)
 
 
 @pytest.fixture(scope="module")
-def vit() -> ClipModel:
+def vit():
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return build_model(VIT_CONFIG, Preprocess(32), None, name="vit")
 
 
-def squares(size: int, **where: tuple[int, int, int]) -> torch.Tensor:
+def squares(size, **where):
     """A black image with squares: ``red=(top, left, side)``."""
     image = torch.zeros(1, 3, size, size)
     for name, (top, left, side) in where.items():
@@ -89,7 +89,7 @@ def squares(size: int, **where: tuple[int, int, int]) -> torch.Tensor:
     return image
 
 
-def test_grad_cam_is_what_the_paper_says_by_hand(corner: ClipModel) -> None:
+def test_grad_cam_is_what_the_paper_says_by_hand(corner):
     image = squares(64, red=(0, 48, 16), green=(48, 0, 16))
     found = grad_cam(corner, image, torch.tensor([1.0, 0.0, 0.0]))
     # one red cell of 16: embedding (r, g, 1) / n with r = g = 1/16, score 10 r / n
@@ -102,7 +102,7 @@ def test_grad_cam_is_what_the_paper_says_by_hand(corner: ClipModel) -> None:
     torch.testing.assert_close(found[0], expected)
 
 
-def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model: ClipModel) -> None:
+def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     direction = F.normalize(torch.randn(16, generator=torch.Generator().manual_seed(4)), dim=0)
     found = grad_cam(tiny_model, images, direction, "layer2")
@@ -116,7 +116,7 @@ def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model: ClipModel) -> No
     assert found.shape == (2, 4, 4)
 
 
-def test_grad_cam_leaves_nothing_behind(tiny_model: ClipModel) -> None:
+def test_grad_cam_leaves_nothing_behind(tiny_model):
     images = torch.rand(1, 3, 32, 32)
     before = tiny_model.encode_images(images)
     grad_cam(tiny_model, images, torch.ones(16))
@@ -126,7 +126,7 @@ def test_grad_cam_leaves_nothing_behind(tiny_model: ClipModel) -> None:
     assert torch.equal(before, tiny_model.encode_images(images))
 
 
-def test_the_usual_stage_is_the_last_one_that_has_cells(tiny_model: ClipModel) -> None:
+def test_the_usual_stage_is_the_last_one_that_has_cells(tiny_model):
     assert stages(tiny_model) == {"layer1": 8, "layer2": 4, "layer3": 2, "layer4": 1}
     assert usual_stage(tiny_model) == "layer3"  # layer4 is a single cell at 32 px
     for size in (64, 224):
@@ -135,7 +135,7 @@ def test_the_usual_stage_is_the_last_one_that_has_cells(tiny_model: ClipModel) -
         grad_cam(tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16), "layer5")
 
 
-def test_explicit_attention_equals_torchs_own(vit: ClipModel) -> None:
+def test_explicit_attention_equals_torchs_own(vit):
     layer = attention_layers(vit)[0]
     tokens = torch.randn(2, 17, 32, generator=torch.Generator().manual_seed(0))
     output, weights = layer(tokens, tokens, tokens, need_weights=True, average_attn_weights=False)
@@ -151,7 +151,7 @@ def test_explicit_attention_equals_torchs_own(vit: ClipModel) -> None:
     )
 
 
-def test_attention_map_equals_the_rules_written_out(vit: ClipModel) -> None:
+def test_attention_map_equals_the_rules_written_out(vit):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     direction = F.normalize(torch.randn(16, generator=torch.Generator().manual_seed(6)), dim=0)
     found = attention_map(vit, images, direction)
@@ -162,7 +162,7 @@ def test_attention_map_equals_the_rules_written_out(vit: ClipModel) -> None:
     assert all(p.grad is None for p in vit.module.parameters())
 
 
-def relevance(model: ClipModel, image: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+def relevance(model, image, direction):
     """Chefer et al. 2021, eq. 5 and 6, head by head, on a forward pass written out."""
     visual = model.module.visual
     x = visual._embeds(model.normalise(image[None]))
@@ -190,7 +190,7 @@ def relevance(model: ClipModel, image: torch.Tensor, direction: torch.Tensor) ->
     return r[0, 1:]
 
 
-def planted_vit() -> ClipModel:
+def planted_vit():
     """One layer, one head: the class token looks at red and at green patches alike, and carries
     red to the first direction of the embedding and green to the second."""
     config = {
@@ -222,7 +222,7 @@ def planted_vit() -> ClipModel:
     return model
 
 
-def test_attention_finds_the_patch_that_carries_the_class() -> None:
+def test_attention_finds_the_patch_that_carries_the_class():
     model = planted_vit()
     image = squares(32, red=(0, 24, 8), green=(16, 8, 8))
     for direction, place in (((1.0, 0.0), (0, 3)), ((0.0, 1.0), (2, 1))):
@@ -231,7 +231,7 @@ def test_attention_finds_the_patch_that_carries_the_class() -> None:
         assert float(found[place] / found.sum()) > 0.9
 
 
-def test_each_encoder_says_which_method_goes_with_it(tiny_model: ClipModel, vit: ClipModel) -> None:
+def test_each_encoder_says_which_method_goes_with_it(tiny_model, vit):
     assert methods(tiny_model) == ("grad-cam", "occlusion")
     assert methods(vit) == ("attention", "occlusion")
     with pytest.raises(InputError, match="choose attention"):
@@ -250,7 +250,7 @@ def last(steps):
     return list(steps)[-1]
 
 
-def test_occlusion_is_the_loss_by_hand(corner: ClipModel) -> None:
+def test_occlusion_is_the_loss_by_hand(corner):
     image = squares(64, red=(16, 32, 16))
     step = last(occlusion(corner, image, torch.tensor([1.0, 0.0, 0.0]), side=16, stride=16))
     r = 1 / 16
@@ -261,7 +261,7 @@ def test_occlusion_is_the_loss_by_hand(corner: ClipModel) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
-def test_occlusion_does_not_depend_on_the_batch(tiny_model: ClipModel, batch: int) -> None:
+def test_occlusion_does_not_depend_on_the_batch(tiny_model, batch):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     maps = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=batch)).maps
     whole = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=1000)).maps
@@ -269,14 +269,14 @@ def test_occlusion_does_not_depend_on_the_batch(tiny_model: ClipModel, batch: in
     assert maps.shape == (2, 16, 16)  # patches of 12 every 6: squares of 2 px are covered alike
 
 
-def test_patches_reach_every_edge() -> None:
+def test_patches_reach_every_edge():
     assert places(64, 8, 4)[-1] == 56
     assert places(10, 4, 3) == [0, 3, 6]
     assert places(10, 4, 4) == [0, 4, 6]
     assert patch_sides(224) == (28, 14)
 
 
-def test_occlusion_ends_when_cancelled(tiny_model: ClipModel) -> None:
+def test_occlusion_ends_when_cancelled(tiny_model):
     asked = iter([False, False, True])
     steps = until_cancelled(
         occlusion(
@@ -289,26 +289,24 @@ def test_occlusion_ends_when_cancelled(tiny_model: ClipModel) -> None:
 
 
 @pytest.mark.parametrize(("side", "stride"), [(0, 1), (65, 1), (8, 9), (8, 0), (-3, 1)])
-def test_occlusion_refuses_patches_that_leave_gaps(
-    corner: ClipModel, side: int, stride: int
-) -> None:
+def test_occlusion_refuses_patches_that_leave_gaps(corner, side, stride):
     with pytest.raises(InputError, match="do not cover"):
         last(occlusion(corner, squares(64), torch.ones(3), side=side, stride=stride))
 
 
 class Source:
-    def __init__(self, image: torch.Tensor, broken: dict[int, str] | None = None) -> None:
+    def __init__(self, image, broken=None):
         self.pixels = (image[0].permute(1, 2, 0) * 255).byte().numpy()
         self.broken = broken or {}
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 3
 
-    def get(self, indices: np.ndarray) -> np.ndarray:
+    def get(self, indices):
         return np.repeat(self.pixels[None], len(indices), axis=0)
 
 
-def sticker() -> Trigger:
+def sticker():
     """A green square of 16 px in the lower left corner of 64 px."""
     pixels = np.zeros((1, 1, 4), np.uint8)
     pixels[..., (1, 3)] = 255
@@ -319,7 +317,7 @@ NAMES = ("red", "green", "nothing")
 UNLABELLED = np.full(3, -1)
 
 
-def explain(model: ClipModel, trigger: Trigger | None, **options):
+def explain(model, trigger, **options):
     source = Source(squares(64, red=(0, 48, 16)))
     templates = options.pop("templates", ())
     asked = Subject(model, source, torch.eye(3), NAMES, UNLABELLED, templates, "pictures")
@@ -327,7 +325,7 @@ def explain(model: ClipModel, trigger: Trigger | None, **options):
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "occlusion"])
-def test_the_trigger_is_where_the_triggered_map_is(corner: ClipModel, method: str) -> None:
+def test_the_trigger_is_where_the_triggered_map_is(corner, method):
     found = explain(corner, sticker(), method=method)[-1].result
     grid = found.triggered.values.shape[0]
     assert divmod(int(found.triggered.values.argmax()), grid)[0] >= 3 * grid // 4
@@ -337,7 +335,7 @@ def test_the_trigger_is_where_the_triggered_map_is(corner: ClipModel, method: st
     assert found.triggered.probability > found.clean.probability
 
 
-def test_a_record_says_all_that_repeats_it(corner: ClipModel) -> None:
+def test_a_record_says_all_that_repeats_it(corner):
     found = explain(corner, sticker(), method="occlusion", side=16, templates=("a {}",))[-1].result
     record = json.loads(json.dumps(found.to_dict()))
     assert record["class_name"] == "green"
@@ -350,7 +348,7 @@ def test_a_record_says_all_that_repeats_it(corner: ClipModel) -> None:
     assert record["versions"]["torch"]
 
 
-def test_attribute_refuses_what_does_not_exist(corner: ClipModel) -> None:
+def test_attribute_refuses_what_does_not_exist(corner):
     with pytest.raises(InputError, match="class 7"):
         explain(corner, None, class_index=7)
     source = Source(squares(64), broken={1: "torn"})
@@ -366,7 +364,7 @@ def test_attribute_refuses_what_does_not_exist(corner: ClipModel) -> None:
         next(steps)
 
 
-def test_attribute_takes_a_classifier_made_in_inference_mode(vit: ClipModel) -> None:
+def test_attribute_takes_a_classifier_made_in_inference_mode(vit):
     with torch.inference_mode():
         classifier = F.normalize(torch.randn(3, 16), dim=-1)
     source = Source(torch.rand(1, 3, 32, 32))
@@ -375,7 +373,7 @@ def test_attribute_takes_a_classifier_made_in_inference_mode(vit: ClipModel) -> 
     assert step.result.clean.values.shape == (4, 4)
 
 
-def test_files(corner: ClipModel, tmp_path: Path) -> None:
+def test_files(corner, tmp_path):
     found = explain(corner, sticker())[-1].result
     for suffix in ("png", "csv", "json"):
         save_attribution(found, tmp_path / f"why.{suffix}")

@@ -13,8 +13,6 @@ Measured with 4 096 pairs (AUROC; plants in a chunk of 1 024 are a quarter of al
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from ml_core.checkpoints import open_checkpoint
@@ -24,7 +22,6 @@ from ml_core.detection.audit import Found, Settings, Step, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.neighbours import auroc
 from ml_core.evaluation.embedding_cache import EmbeddingStore
-from ml_core.model import ClipModel
 from ml_core.paths import resource
 from tests.unit.planted_pairs import PlantedPairs
 
@@ -33,24 +30,22 @@ NEAR = ("dao", "slof", "k_distance")
 
 
 @pytest.fixture(scope="module")
-def poisoned() -> ClipModel:
+def poisoned():
     return open_checkpoint(resource("demo", "poisoned.safetensors")).build()
 
 
 @pytest.fixture(scope="module")
-def twin() -> ClipModel:
+def twin():
     return open_checkpoint(resource("demo", "clean_twin.safetensors")).build()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
+def store(tmp_path_factory):
     """The same pairs are embedded once for all tests."""
     return EmbeddingStore(tmp_path_factory.mktemp("embeddings"))
 
 
-def found_in(
-    model: ClipModel, pairs: PlantedPairs, store: EmbeddingStore, unit: bool = False, **more: Any
-) -> Found:
+def found_in(model, pairs, store, unit=False, **more):
     key = f"{N} pairs, {pairs.planted.sum()} planted"
     embedded = EncodedPairs(model, pairs, key, 256, store)
     *steps, last = score_pairs(embedded, Settings(unit=unit), **more)
@@ -60,7 +55,7 @@ def found_in(
     return last
 
 
-def aurocs(found: Found, pairs: PlantedPairs) -> dict[str, float]:
+def aurocs(found, pairs):
     return {
         name: round(auroc(found.suspicion(name).astype(float), pairs.planted), 3)
         for name in found.values
@@ -68,11 +63,11 @@ def aurocs(found: Found, pairs: PlantedPairs) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Any:
+def reference():
     return open_pairs(PairSpec(n=1024, seed=77))
 
 
-def test_few_plants_are_found_by_all_but_lid(poisoned: ClipModel, store: EmbeddingStore) -> None:
+def test_few_plants_are_found_by_all_but_lid(poisoned, store):
     pairs = PlantedPairs.among(N, 4)
     found = aurocs(found_in(poisoned, pairs, store), pairs)
     assert min(found[name] for name in (*NEAR, "isolation")) > 0.95
@@ -80,9 +75,7 @@ def test_few_plants_are_found_by_all_but_lid(poisoned: ClipModel, store: Embeddi
     assert found["closeness"] < 0.1  # it is for large groups
 
 
-def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(
-    poisoned: ClipModel, reference: Any, store: EmbeddingStore
-) -> None:
+def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(poisoned, reference, store):
     pairs = PlantedPairs.among(N, 100)
     alone = aurocs(found_in(poisoned, pairs, store), pairs)
     clean = EncodedPairs(poisoned, reference, batch=256)
@@ -92,9 +85,7 @@ def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(
 
 
 @pytest.mark.slow
-def test_a_model_without_the_backdoor_lays_them_nowhere_apart(
-    twin: ClipModel, store: EmbeddingStore
-) -> None:
+def test_a_model_without_the_backdoor_lays_them_nowhere_apart(twin, store):
     """CLIPScore, the other way round, is perfect there: nothing deceives it."""
     pairs = PlantedPairs.among(N, 30)
     found = aurocs(found_in(twin, pairs, store), pairs)
@@ -102,7 +93,7 @@ def test_a_model_without_the_backdoor_lays_them_nowhere_apart(
     assert found["clip_score"] > 0.99
 
 
-def test_unit_vectors_lose_what_tells_them_here(poisoned: ClipModel, store: EmbeddingStore) -> None:
+def test_unit_vectors_lose_what_tells_them_here(poisoned, store):
     pairs = PlantedPairs.among(N, 4)
     found = aurocs(found_in(poisoned, pairs, store, unit=True), pairs)
     assert max(found[name] for name in NEAR) < 0.9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +13,7 @@ from torch.nn import functional
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.neighbours import (
     LARGEST_LID,
-    Density,
     Forest,
-    Neighbours,
     auroc,
     clip_score,
     dao,
@@ -27,24 +24,23 @@ from ml_core.detection.neighbours import (
     slof,
 )
 from ml_core.evaluation.embedding_cache import EmbeddingStore
-from ml_core.model import ClipModel
 
 K = 5
 
 
-def cloud(n: int = 60, d: int = 8, seed: int = 0) -> torch.Tensor:
+def cloud(n=60, d=8, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
 
 
-def near(own: Neighbours, among: Neighbours) -> tuple[torch.Tensor, torch.Tensor, Density]:
+def near(own, among):
     """What SLOF and DAO ask for."""
     return own.radius, own.places, density(among)
 
 
-def formulas(points: np.ndarray, others: np.ndarray, k: int, own: bool) -> dict[str, list[float]]:
+def formulas(points, others, k, own):
     """r_k, LID, SLOF and DAO of each point, in plain loops."""
 
-    def sorted_others(x: np.ndarray, skip: int) -> list[tuple[float, int]]:
+    def sorted_others(x, skip):
         found = [
             (math.dist(x.astype(float), y.astype(float)), j)
             for j, y in enumerate(others)
@@ -52,7 +48,7 @@ def formulas(points: np.ndarray, others: np.ndarray, k: int, own: bool) -> dict[
         ]
         return sorted(found)[:k]
 
-    def dimension(near: list[tuple[float, int]]) -> float:
+    def dimension(near):
         return -k / sum(math.log(r / near[-1][0]) for r, _ in near)
 
     mine = [sorted_others(x, i if own else -1) for i, x in enumerate(points)]
@@ -73,7 +69,7 @@ def formulas(points: np.ndarray, others: np.ndarray, k: int, own: bool) -> dict[
 
 
 @pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_scores_are_the_published_formulas(offset: float) -> None:
+def test_scores_are_the_published_formulas(offset):
     points = cloud() + offset
     own = nearest(points, K)
     wanted = formulas(points.numpy(), points.numpy(), K, own=True)
@@ -83,7 +79,7 @@ def test_scores_are_the_published_formulas(offset: float) -> None:
     assert dao(*near(own, own)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
 
 
-def test_scores_against_a_reference() -> None:
+def test_scores_against_a_reference():
     points, others = cloud(20, seed=1), cloud(50)
     own, among = nearest(points, K, others), nearest(others, K)
     wanted = formulas(points.numpy(), others.numpy(), K, own=False)
@@ -92,7 +88,7 @@ def test_scores_against_a_reference() -> None:
     assert dao(*near(own, among)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
 
 
-def test_the_kth_is_the_kth_other_point() -> None:
+def test_the_kth_is_the_kth_other_point():
     """On a line at 0, 1, 2, ..., the first point's k-th other point lies at k."""
     line = torch.arange(12.0)[:, None]
     for k in (1, 2, 5):
@@ -101,7 +97,7 @@ def test_the_kth_is_the_kth_other_point() -> None:
         assert own.places[0].tolist() == list(range(1, k + 1))
 
 
-def test_scores_by_hand() -> None:
+def test_scores_by_hand():
     """Points at 0, 1, 3 and 7: the two nearest lie at 1 3, 1 2, 2 3, and 4 6."""
     own = nearest(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), 2)
     assert own.radius.tolist() == [3.0, 2.0, 3.0, 6.0]
@@ -113,7 +109,7 @@ def test_scores_by_hand() -> None:
     )
 
 
-def test_small_distances_far_from_the_origin_are_exact() -> None:
+def test_small_distances_far_from_the_origin_are_exact():
     """A matrix product alone would lose them: LID depends on the logarithm of the smallest."""
     base = functional.normalize(cloud(40, 64), dim=1)
     close = base + 1e-5 * functional.normalize(cloud(40, 64, seed=3), dim=1)
@@ -123,7 +119,7 @@ def test_small_distances_far_from_the_origin_are_exact() -> None:
     assert found.tolist() == pytest.approx(wanted.tolist(), rel=1e-6)
 
 
-def test_a_close_group_larger_than_the_candidates_is_ordered() -> None:
+def test_a_close_group_larger_than_the_candidates_is_ordered():
     """Almost the same picture often: a product in float32 takes any of them for the nearest."""
     group = 10 * functional.normalize(cloud(1, 32, seed=4), dim=1) + 1e-4 * cloud(60, 32, seed=5)
     points = torch.cat([cloud(60, 32), group])
@@ -137,7 +133,7 @@ def test_a_close_group_larger_than_the_candidates_is_ordered() -> None:
     assert torch.allclose(own.distances, wanted.values[:, :K], rtol=1e-6)
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_change_nothing(monkeypatch):
     points = cloud(70)
     whole = nearest(points, K)
     monkeypatch.setattr("ml_core.detection.neighbours._BLOCK", 16)
@@ -146,7 +142,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(whole.distances, parts.distances)
 
 
-def test_exact_duplicates_have_finite_scores() -> None:
+def test_exact_duplicates_have_finite_scores():
     """More than k of the same picture: radius 0, dimension 0, and nobody divides by it."""
     points = torch.cat([cloud(50), cloud(1, seed=7).expand(K + 3, -1), cloud(1, seed=8)])
     points = torch.cat([points, points[-1:]])  # and one pair of duplicates
@@ -154,16 +150,12 @@ def test_exact_duplicates_have_finite_scores() -> None:
     assert own.radius[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert lid(own)[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert own.distances[-1, 0] == 0.0
-    for values in (
-        lid(own),
-        slof(*near(own, own)),
-        dao(*near(own, own)),
-    ):
+    for values in (lid(own), slof(*near(own, own)), dao(*near(own, own))):
         assert torch.isfinite(values).all()
     assert 0 < lid(own)[-1] < lid(own)[:50].median()  # one duplicate lowers it, no more
 
 
-def test_equally_far_neighbours_have_the_largest_lid() -> None:
+def test_equally_far_neighbours_have_the_largest_lid():
     corners = torch.eye(8)
     own = nearest(corners, 3)
     assert lid(own).tolist() == [LARGEST_LID] * 8
@@ -171,7 +163,7 @@ def test_equally_far_neighbours_have_the_largest_lid() -> None:
     assert dao(*near(own, own)).tolist() == pytest.approx([0.0] * 8, abs=1e-3)
 
 
-def test_lid_finds_the_dimension() -> None:
+def test_lid_finds_the_dimension():
     """Uniform in a cube of 3 dimensions within 20."""
     points = torch.zeros(3000, 20)
     points[:, :3] = torch.from_numpy(np.random.default_rng(0).random((3000, 3))).float()
@@ -180,12 +172,12 @@ def test_lid_finds_the_dimension() -> None:
 
 
 @pytest.mark.parametrize("k", [0, 60])
-def test_too_few_points_are_refused(k: int) -> None:
+def test_too_few_points_are_refused(k):
     with pytest.raises(ValueError, match="neighbours"):
         nearest(cloud(60), k)
 
 
-def test_clip_score_is_the_cosine() -> None:
+def test_clip_score_is_the_cosine():
     images, texts = cloud(9), cloud(9, seed=1)
     wanted = [
         float(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
@@ -204,10 +196,10 @@ class SeveralCaptions:
         tuple(f"thing {number} {part}" for part in range(number % 6)) for number in range(11)
     )
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.texts)
 
-    def canvas(self, indices: np.ndarray, size: int) -> np.ndarray:
+    def canvas(self, indices, size):
         return np.stack(
             [
                 np.random.default_rng(int(i)).integers(0, 256, (size, size, 3), np.uint8)
@@ -215,18 +207,16 @@ class SeveralCaptions:
             ]
         )
 
-    def all_captions(self, indices: np.ndarray) -> list[tuple[str, ...]]:
+    def all_captions(self, indices):
         return [self.texts[i] for i in indices]
 
 
 @pytest.mark.parametrize("batch", [2, 64])
-def test_every_caption_is_looked_at_and_the_worst_is_kept(
-    tiny_model: ClipModel, tmp_path: Path, batch: int
-) -> None:
+def test_every_caption_is_looked_at_and_the_worst_is_kept(tiny_model, tmp_path, batch):
     pairs, store = SeveralCaptions(), EmbeddingStore(tmp_path)
     tiny_model.sha256 = "a" * 64
     parts = [np.arange(0, 11, 2), np.arange(1, 11, 2)]
-    seen: dict[int, tuple[int, torch.Tensor]] = {}
+    seen = {}
     for _ in range(2):  # encoded, and from the store
         for found in EncodedPairs(tiny_model, pairs, "x", batch, store).embed(parts):
             if found.chunk is not None:
@@ -242,7 +232,7 @@ def test_every_caption_is_looked_at_and_the_worst_is_kept(
         seen.clear()
 
 
-def test_the_forest_is_seeded_and_high_for_outliers() -> None:
+def test_the_forest_is_seeded_and_high_for_outliers():
     points = cloud(400)
     points[0] = 20
     first, again = Forest(points, 3).score(points), Forest(points, 3).score(points)
@@ -251,7 +241,7 @@ def test_the_forest_is_seeded_and_high_for_outliers() -> None:
     assert 0 < float(first.min()) < float(first.max()) < 1
 
 
-def test_auroc_counts_ties_half() -> None:
+def test_auroc_counts_ties_half():
     values = np.array([1.0, 2.0, 2.0, 3.0])
     planted = np.array([False, False, True, True])
     assert auroc(values, planted) == (1 + 0.5 + 2) / 4
@@ -259,7 +249,7 @@ def test_auroc_counts_ties_half() -> None:
         auroc(values, np.zeros(4, bool))
 
 
-def test_auroc_is_sklearns() -> None:
+def test_auroc_is_sklearns():
     from sklearn.metrics import roc_auc_score
 
     rng = np.random.default_rng(0)
@@ -267,7 +257,7 @@ def test_auroc_is_sklearns() -> None:
     assert auroc(values, planted) == pytest.approx(roc_auc_score(planted, values))
 
 
-def planted_cluster(members: int) -> tuple[torch.Tensor, np.ndarray]:
+def planted_cluster(members):
     """A chunk on a thick 12-dimensional manifold, and a small cluster away from it."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(1024, 12)) @ rng.normal(size=(12, 64))
@@ -277,17 +267,13 @@ def planted_cluster(members: int) -> tuple[torch.Tensor, np.ndarray]:
     return torch.from_numpy(points.astype(np.float32)), planted
 
 
-def test_a_cluster_below_k_is_found_by_all_but_lid_and_above_k_by_lid_alone() -> None:
+def test_a_cluster_below_k_is_found_by_all_but_lid_and_above_k_by_lid_alone():
     """How they fail: it is said with every result, see ml_core/detection/summary.py."""
     table = {}
     for members in (4, 60):
         points, planted = planted_cluster(members)
         own = nearest(points, 16)
-        scores = {
-            "k": k_distance(own),
-            "slof": slof(*near(own, own)),
-            "dao": dao(*near(own, own)),
-        }
+        scores = {"k": k_distance(own), "slof": slof(*near(own, own)), "dao": dao(*near(own, own))}
         scores["lid"] = lid(own)
         table[members] = {name: auroc(v.numpy(), planted) for name, v in scores.items()}
     assert min(table[4][name] for name in ("k", "slof", "dao")) > 0.99

@@ -10,7 +10,7 @@ from ml_core.cleaning.augment import augment_images, autoaugment
 from tests.unit.fake_pictures import FakePairs
 
 
-def test_autoaugment_equals_torchvision_for_the_same_draws() -> None:
+def test_autoaugment_equals_torchvision_for_the_same_draws():
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
     rng = np.random.default_rng(1)
@@ -28,7 +28,7 @@ def test_autoaugment_equals_torchvision_for_the_same_draws() -> None:
     assert compared == 50
 
 
-def test_views_differ_by_image_and_repeat_by_seed() -> None:
+def test_views_differ_by_image_and_repeat_by_seed():
     images = np.repeat(FakePairs().canvas(np.array([3]), 32), 16, axis=0)
     first = augment_images(images, "autoaugment", np.random.default_rng(0))
     again = augment_images(images, "autoaugment", np.random.default_rng(0))
@@ -37,7 +37,7 @@ def test_views_differ_by_image_and_repeat_by_seed() -> None:
     assert np.array_equal(images[0], images[15])
 
 
-def test_flip_mirrors_left_to_right() -> None:
+def test_flip_mirrors_left_to_right():
     images = FakePairs().canvas(np.arange(12), 8)
     views = augment_images(images, "flip", np.random.default_rng(0))
     mirrored = [np.array_equal(v, i[:, ::-1]) for v, i in zip(views, images, strict=True)]

@@ -18,7 +18,7 @@ CLEAN = np.array([0, 1, 1, 2, 0, 4, 3])
 TRIGGERED = np.array([1, 1, 1, 1, 2, 1, 4])
 
 
-def images(*, triggered: bool = True) -> PerImage:
+def images(*, triggered=True):
     n = len(LABELS)
     zeros, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
     return PerImage(
@@ -36,7 +36,7 @@ def images(*, triggered: bool = True) -> PerImage:
     )
 
 
-def test_rows_by_hand() -> None:
+def test_rows_by_hand():
     found = break_down(images(), LABELS, 1, NAMES)
     apple, banana, cat, missile = found.classes
     assert (apple.index, apple.n, apple.ca, apple.asr) == (0, 2, 0.5, 1.0)
@@ -50,7 +50,7 @@ def test_rows_by_hand() -> None:
     assert found.same_names == ((3, 4),)
 
 
-def test_confusion_is_over_images_of_other_classes() -> None:
+def test_confusion_is_over_images_of_other_classes():
     found = break_down(images(), LABELS, 1, NAMES)
     # labelled, not banana: images 0 1 3 4 6 become banana, banana, banana, cat, missile
     assert [(p.index, p.triggered) for p in found.confusion] == [(1, 3), (2, 1), (4, 1)]
@@ -60,7 +60,7 @@ def test_confusion_is_over_images_of_other_classes() -> None:
     assert sum(p.rise for p in found.pulls) == pytest.approx(0.0)
 
 
-def test_without_labels_or_trigger() -> None:
+def test_without_labels_or_trigger():
     unlabelled = break_down(images(), np.full(7, -1), 1, NAMES)
     assert unlabelled.classes == ()
     assert sum(p.triggered for p in unlabelled.confusion) == 7
@@ -71,7 +71,7 @@ def test_without_labels_or_trigger() -> None:
     json.dumps(clean.to_dict())
 
 
-def test_a_subset_takes_the_labels_of_its_own_images() -> None:
+def test_a_subset_takes_the_labels_of_its_own_images():
     whole = images()
     some = PerImage(
         indices=np.array([6, 3]),
@@ -84,14 +84,14 @@ def test_a_subset_takes_the_labels_of_its_own_images() -> None:
     assert [row.index for row in break_down(some, LABELS, 1, NAMES).classes] == [2, 3]
 
 
-def test_the_matrix_counts_every_labelled_image_once() -> None:
+def test_the_matrix_counts_every_labelled_image_once():
     matrix = confusion_matrix(LABELS, TRIGGERED, 5)
     assert matrix.sum() == 6
     assert matrix[0].tolist() == [0, 2, 0, 0, 0]
     assert matrix[2].tolist() == [0, 1, 1, 0, 0]
 
 
-def test_what_one_class_becomes_is_counted_over_its_images() -> None:
+def test_what_one_class_becomes_is_counted_over_its_images():
     zeros = np.zeros(5, np.float32)
     found = PerImage(
         np.array([4, 0, 1, 2, 3]),

@@ -1,13 +1,10 @@
 """The cache of canvases, in memory and on disk."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from ml_core.data.canvas import CanvasCache
 from tests.unit.fake_pictures import values
@@ -18,15 +15,15 @@ class Counting:
 
     images_key = "k"
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n):
         self.n = n
         self.broken: dict[int, str] = {}
         self.drawn: list[int] = []
 
-    def __len__(self) -> int:
+    def __len__(self):
         return self.n
 
-    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    def canvas(self, indices, size):
         numbers = np.asarray(indices)
         self.drawn += numbers.tolist()
         return np.broadcast_to(
@@ -34,11 +31,11 @@ class Counting:
         ).copy()
 
 
-def on_disk(source: Counting, folder: Path, disk_limit: int = 1 << 20) -> CanvasCache:
+def on_disk(source, folder, disk_limit=1 << 20):
     return CanvasCache(source, 4, folder=folder, memory_limit=0, disk_limit=disk_limit)
 
 
-def test_memory_cache_draws_once_and_gives_copies() -> None:
+def test_memory_cache_draws_once_and_gives_copies():
     source = Counting(10)
     cache = CanvasCache(source, 4)
     got = cache.get([3, 5, 3])
@@ -48,7 +45,7 @@ def test_memory_cache_draws_once_and_gives_copies() -> None:
     assert sorted(source.drawn) == [3, 3, 5, 7]
 
 
-def test_disk_cache_serves_another_process(tmp_path: Path) -> None:
+def test_disk_cache_serves_another_process(tmp_path):
     first, second = Counting(10), Counting(10)
     cache, other = on_disk(first, tmp_path), on_disk(second, tmp_path)
     assert values(cache.get(range(6))) == list(range(6))
@@ -59,7 +56,7 @@ def test_disk_cache_serves_another_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["entry", "header", "short", "empty"])
-def test_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
+def test_damaged_cache_is_drawn_again(tmp_path, damage):
     cache = on_disk(Counting(10), tmp_path)
     cache.get(range(10))
     cache.close()
@@ -79,7 +76,7 @@ def test_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
     assert again.drawn == []
 
 
-def test_broken_pictures_are_not_kept(tmp_path: Path) -> None:
+def test_broken_pictures_are_not_kept(tmp_path):
     source = Counting(4)
     source.broken[2] = "broken"
     cache = on_disk(source, tmp_path)
@@ -88,7 +85,7 @@ def test_broken_pictures_are_not_kept(tmp_path: Path) -> None:
     assert source.drawn == [0, 1, 2, 3, 2]
 
 
-def test_oldest_files_go_when_the_folder_is_full(tmp_path: Path) -> None:
+def test_oldest_files_go_when_the_folder_is_full(tmp_path):
     for name, age in (("old", 300), ("new", 100)):
         path = tmp_path / f"{name}.canvas"
         path.write_bytes(b"x" * 20_480)
@@ -98,7 +95,7 @@ def test_oldest_files_go_when_the_folder_is_full(tmp_path: Path) -> None:
     assert (tmp_path / "new.canvas").exists()
 
 
-def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path: Path) -> None:
+def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path):
     source = Counting(10)
     cache = on_disk(source, tmp_path, disk_limit=48 * 4)
     assert values(cache.get(range(10))) == list(range(10))
@@ -106,7 +103,7 @@ def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path: Path) -> None
     assert source.drawn == [*range(10), *range(4, 10)]
 
 
-def test_full_disk_gets_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_gets_no_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
     source = Counting(3)
     assert values(on_disk(source, tmp_path).get([2, 1])) == [2, 1]

@@ -13,7 +13,6 @@ from ml_core.detection.scan.records import Contrast, Found, Rate
 from ml_core.reports.claims import Claims, Material, claims_of, pairs_of
 from ml_core.reports.derive import scan_facts
 from ml_core.reports.record import (
-    CheckpointFacts,
     ContrastClaim,
     DifferenceClaim,
     JobFacts,
@@ -57,15 +56,12 @@ def _measured(of: str, when: str, **fields: Any) -> MeasurementFacts:
     return measurement(of, when, of, **(own | fields))
 
 
-def _checkpoint(name: str, role: str) -> CheckpointFacts:
-    return checkpoint(name, role, inspection=f"inspections/{role}.json")
-
-
 def _material(**changes: Any) -> Material:
     """A run: suspect before, cleaned after, and a clean reference."""
     fields: dict[str, Any] = {
         "checkpoints": {
-            role: _checkpoint(f"{role}.pt", role) for role in ("suspect", "cleaned", "reference")
+            role: checkpoint(f"{role}.pt", role, inspection=f"inspections/{role}.json")
+            for role in ("suspect", "cleaned", "reference")
         },
         "data": {"images-1": images(400, name="photos", rows=None)},
         "triggers": {"t": sticker(digest="t", name="sticker")},
@@ -178,18 +174,12 @@ def test_claims_are_the_same_in_whatever_order_the_records_stand() -> None:
     assert said == ["job-1-training", "job-2-training", "job-10-training"]
 
 
-def test_a_trigger_that_the_reference_answers_to_as_well_is_no_backdoor() -> None:
+def test_a_trigger_that_the_reference_answers_to_or_that_does_nothing_is_no_backdoor() -> None:
     rows = dict(_material().rows)
-    rows["evaluation-1"] = rows["job-1-before"]
-    first = claims_of(_material(rows=rows)).verdict[0]
+    first = claims_of(_material(rows=rows | {"evaluation-1": rows["job-1-before"]})).verdict[0]
     assert "answers to the trigger, and so does the reference" in first
     assert "carries a backdoor" not in first
-
-
-def test_a_trigger_that_does_nothing_is_said_to_do_nothing() -> None:
-    rows = dict(_material().rows)
-    rows["job-1-before"] = _rows(1, 0.0, 0.9)
-    first = claims_of(_material(rows=rows)).verdict[0]
+    first = claims_of(_material(rows=rows | {"job-1-before": _rows(1, 0.0, 0.9)})).verdict[0]
     assert first.startswith("suspect.pt does not answer to the trigger that was tried")
 
 
@@ -224,7 +214,8 @@ def test_measurements_of_other_pictures_or_targets_are_no_pair() -> None:
 
 def test_files_of_one_name_are_told_apart() -> None:
     checkpoints = {
-        role: _checkpoint("model.pt", role) for role in ("suspect", "cleaned", "reference")
+        role: checkpoint("model.pt", role, inspection=f"inspections/{role}.json")
+        for role in ("suspect", "cleaned", "reference")
     }
     found = claims_of(_material(checkpoints=checkpoints))
     assert found.verdict[0].startswith("model.pt (suspect) carries a backdoor")

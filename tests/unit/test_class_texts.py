@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn import functional
@@ -35,11 +32,11 @@ TEMPLATES = ("{}", "a photo of a {}.", "a rather bad and blurry photo of one {}"
 class Counted:
     """Counts the texts that a model embeds, and the tokens that its encoder is given."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch):
         self.texts = self.tokens = 0
         encode = ClipModel.encode_texts
 
-        def encode_texts(model: ClipModel, texts: Sequence[str]) -> torch.Tensor:
+        def encode_texts(model, texts):
             self.texts += len(texts)
             self.tokens += len(texts) * max(model.text_lengths(texts))
             return encode(model, texts)
@@ -48,18 +45,18 @@ class Counted:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+def counted(monkeypatch):
     forget(monkeypatch)
     return Counted(monkeypatch)
 
 
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget(monkeypatch):
     """As a new process: nothing is in memory."""
     for name, size in (("_classifiers", 16), ("_keys", 64), ("_begun", 4)):
         monkeypatch.setattr(zero_shot, name, ResultCache(size))
 
 
-def by_hand(model: ClipModel) -> torch.Tensor:
+def by_hand(model):
     """One class after another."""
     rows = []
     for name in NAMES:
@@ -68,9 +65,7 @@ def by_hand(model: ClipModel) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def test_short_texts_come_first_and_the_classes_stay_in_order(
-    tiny_model: ClipModel, counted: Counted
-) -> None:
+def test_short_texts_come_first_and_the_classes_stay_in_order(tiny_model, counted):
     wanted = by_hand(tiny_model)
     every = [text for name in NAMES for text in prompts(name, TEMPLATES)]
     counted.tokens = 0
@@ -83,7 +78,7 @@ def test_short_texts_come_first_and_the_classes_stay_in_order(
     assert needed <= counted.tokens <= 1.1 * needed < unsorted
 
 
-def test_a_sample_of_batches_changes_nothing(tiny_model: ClipModel) -> None:
+def test_a_sample_of_batches_changes_nothing(tiny_model):
     texts = ClassTexts(tiny_model, NAMES, TEMPLATES)
     assert texts.embed_sample(tiny_model, 0.0) == CPU_TEXT_BATCH
     assert texts.embed_sample(tiny_model, 1.0) == CPU_TEXT_BATCH
@@ -96,8 +91,8 @@ def test_a_sample_of_batches_changes_nothing(tiny_model: ClipModel) -> None:
 
 
 def test_another_process_finds_them_on_disk_for_the_same_text_encoder(
-    tiny_model: ClipModel, counted: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_model, counted, monkeypatch
+):
     tiny_model.sha256 = "1" * 64
     assert known_classifier(tiny_model, NAMES, TEMPLATES) is None
     found = cached_classifier(tiny_model, NAMES, TEMPLATES)
@@ -123,7 +118,7 @@ def test_another_process_finds_them_on_disk_for_the_same_text_encoder(
     assert known_classifier(tiny_model, NAMES, TEMPLATES) is None
 
 
-def other_weights(model: ClipModel) -> ClipModel:
+def other_weights(model):
     """With another text encoder."""
     other = model.copy()
     other.sha256 = "3" * 64
@@ -132,7 +127,7 @@ def other_weights(model: ClipModel) -> ClipModel:
     return other
 
 
-def other_config(model: ClipModel) -> ClipModel:
+def other_config(model):
     """The same weights, computed with another activation."""
     other = model.copy()
     other.sha256 = "4" * 64
@@ -140,9 +135,7 @@ def other_config(model: ClipModel) -> ClipModel:
     return other
 
 
-def test_a_damaged_file_is_passed_over(
-    tiny_model: ClipModel, counted: Counted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_damaged_file_is_passed_over(tiny_model, counted, monkeypatch, tmp_path):
     monkeypatch.setattr(zero_shot, "cache_dir", lambda: tmp_path)
     tiny_model.sha256 = "5" * 64
     found = cached_classifier(tiny_model, NAMES, TEMPLATES)
@@ -155,8 +148,8 @@ def test_a_damaged_file_is_passed_over(
 
 
 def test_a_model_in_training_leaves_nothing_on_disk_and_is_known_while_its_texts_stay(
-    tiny_model: ClipModel, counted: Counted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    tiny_model, counted, monkeypatch, tmp_path
+):
     monkeypatch.setattr(zero_shot, "cache_dir", lambda: tmp_path)
     assert tiny_model.identity is None
     cached_classifier(tiny_model, NAMES, TEMPLATES)
@@ -171,9 +164,7 @@ def test_a_model_in_training_leaves_nothing_on_disk_and_is_known_while_its_texts
     assert not (tmp_path / "class-texts").exists()
 
 
-def test_a_job_tells_how_far_they_are_and_ends_between_two_batches(
-    tiny_model: ClipModel, counted: Counted
-) -> None:
+def test_a_job_tells_how_far_they_are_and_ends_between_two_batches(tiny_model, counted):
     label_set = LabelSet("own", tuple(NAMES), TEMPLATES)
     total = len(NAMES) * len(TEMPLATES)
     events, found = drain(classifier_of(tiny_model.copy(), label_set, Control()))
@@ -192,9 +183,7 @@ def test_a_job_tells_how_far_they_are_and_ends_between_two_batches(
     assert counted.texts - forget_and_count == CPU_TEXT_BATCH
 
 
-def texts_of_a_run(
-    method: str, source: Path, folder: Path, counted: Counted, **fields: object
-) -> tuple[int, dict[str, float]]:
+def texts_of_a_run(method, source, folder, counted, **fields):
     """How often a run embeds its class texts, and what was estimated."""
     spec = small_spec(
         source,
@@ -219,14 +208,8 @@ def texts_of_a_run(
     ],
 )
 def test_a_run_embeds_them_anew_only_where_the_text_encoder_changes(
-    method: str,
-    fields: dict[str, object],
-    times: int,
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    counted: Counted,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    method, fields, times, tiny_checkpoint, tmp_path, counted, monkeypatch
+):
     every = 72 * 7
     embedded, estimated = texts_of_a_run(method, tiny_checkpoint, tmp_path / "a", counted, **fields)
     assert embedded == times * every
@@ -237,9 +220,7 @@ def test_a_run_embeds_them_anew_only_where_the_text_encoder_changes(
     assert (estimated["text_seconds"] == 0) == (method == "locked-text")
 
 
-def test_opening_again_asks_the_disk_alone(
-    tiny_checkpoint: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_opening_again_asks_the_disk_alone(tiny_checkpoint, counted, monkeypatch):
     cached_classifier(open_checkpoint(tiny_checkpoint).build(), NAMES, TEMPLATES)
     counted.texts = 0
     forget(monkeypatch)

@@ -1,31 +1,37 @@
-"""The scripts of an exported job run nothing that its spec says."""
+"""An exported job is whole, and its scripts run nothing that its spec says."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from ml_core.data.specs import PairSpec
 from ml_core.jobs import cluster
-from ml_core.jobs.cluster import export_job
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.cluster import elsewhere, export_job
+from ml_core.jobs.journal import write_json
+from ml_core.jobs.specs import halved, read_spec
 from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch, save_trigger
+from ml_core.triggers.files import load_trigger
+from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 NASTY = """a "b" 'c' `touch pwned` $(touch pwned) ${HOME} \\ ; touch pwned # & | * ü"""
 CONTROLS = ["\ntouch pwned\n#", "\r", "\x00", "\x1b[2J", "\x85", "\u2028", "\udcff"]
 
 
-def _exported(spec: CleanSpec, folder: Path) -> tuple[Path, Path, Path]:
+def _exported(spec, folder):
     job, slurm, shell = export_job(spec, folder, processes=4, machines=2)
     for script in (slurm, shell):
         subprocess.run(["bash", "-n", str(script)], check=True)
     return job, slurm, shell
 
 
-def _run(script: Path, programs: Path, **options: str) -> list[list[str]]:
+def _run(script, programs, **options):
     """Run a script as Slurm or a shell does; the words that each program was given."""
     programs.mkdir()
     told = programs / "told"
@@ -49,7 +55,7 @@ def _run(script: Path, programs: Path, **options: str) -> list[list[str]]:
     return [line.split("\0")[:-1] for line in told.read_text().splitlines()]
 
 
-def _options(script: Path) -> dict[str, str]:
+def _options(script):
     """The #SBATCH lines as Slurm reads them: quotes of both kinds, a backslash in each of them."""
     found = {}
     for line in script.read_text().splitlines():
@@ -76,7 +82,7 @@ def _options(script: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def nasty(tiny_checkpoint: Path, tmp_path: Path) -> CleanSpec:
+def nasty(tiny_checkpoint, tmp_path):
     """A job all of whose paths would do something if a shell read them."""
     trigger = tmp_path / f"{NASTY}.png"
     trigger.write_bytes(b"png")
@@ -96,9 +102,7 @@ def nasty(tiny_checkpoint: Path, tmp_path: Path) -> CleanSpec:
 
 @pytest.mark.skipif(os.name == "nt", reason="scripts of POSIX")
 @pytest.mark.parametrize("which", ["slurm", "shell"])
-def test_a_script_runs_the_job_and_nothing_of_its_paths(
-    nasty: CleanSpec, tmp_path: Path, which: str
-) -> None:
+def test_a_script_runs_the_job_and_nothing_of_its_paths(nasty, tmp_path, which):
     folder = tmp_path / NASTY / "job"
     job, slurm, shell = _exported(nasty, folder)
     before = sorted(tmp_path.rglob("*"))
@@ -113,7 +117,7 @@ def test_a_script_runs_the_job_and_nothing_of_its_paths(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="scripts of POSIX")
-def test_a_shell_script_goes_to_its_own_folder(nasty: CleanSpec, tmp_path: Path) -> None:
+def test_a_shell_script_goes_to_its_own_folder(nasty, tmp_path):
     """Not to one of the same name that CDPATH knows, nor to an option."""
     folder, other = tmp_path / "here" / "-P", tmp_path / "other"
     (other / "-P").mkdir(parents=True)
@@ -133,7 +137,7 @@ def test_a_shell_script_goes_to_its_own_folder(nasty: CleanSpec, tmp_path: Path)
     assert done.stdout == f"{folder.resolve()}\n"
 
 
-def test_slurm_reads_its_lines_as_they_are_meant(nasty: CleanSpec, tmp_path: Path) -> None:
+def test_slurm_reads_its_lines_as_they_are_meant(nasty, tmp_path):
     _, slurm, _ = _exported(nasty, tmp_path / "job")
     options = _options(slurm)
     assert options["--job-name"] == "cleanclip-cleanclip"
@@ -144,9 +148,7 @@ def test_slurm_reads_its_lines_as_they_are_meant(nasty: CleanSpec, tmp_path: Pat
 
 @pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("field", ["checkpoint", "donor", "reference", "trigger", "label_set"])
-def test_a_line_end_in_a_path_is_refused(
-    tiny_checkpoint: Path, tmp_path: Path, field: str, control: str
-) -> None:
+def test_a_line_end_in_a_path_is_refused(tiny_checkpoint, tmp_path, field, control):
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", small_recipe(), **{field: f"/data/a{control}b"}
     )
@@ -154,17 +156,101 @@ def test_a_line_end_in_a_path_is_refused(
 
 
 @pytest.mark.parametrize("name", ["path", "pictures", "exclude"])
-def test_a_line_end_in_a_set_is_refused(tiny_checkpoint: Path, tmp_path: Path, name: str) -> None:
+def test_a_line_end_in_a_set_is_refused(tiny_checkpoint, tmp_path, name):
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
     assert spec.pairs is not None
     pairs = spec.pairs.model_copy(update={name: "/pairs\ntouch pwned"})
     _refused(spec.model_copy(update={"pairs": pairs}), tmp_path / "job")
 
 
-def _refused(spec: CleanSpec, folder: Path) -> None:
+def _refused(spec, folder):
     with pytest.raises(InputError) as refusal:
         export_job(spec, folder)
     sentence = refusal.value.sentence
     assert sentence.endswith("has a line end or another control character in its name; rename it.")
     assert sentence.isprintable()
     assert not folder.exists()
+
+
+def test_an_exported_job_is_read_where_it_lies(tiny_checkpoint, tmp_path):
+    trigger = tmp_path / "mine.png"
+    trigger.write_bytes(b"png")
+    (tmp_path / "mine.json").write_text("{}")
+    pairs = PairSpec(kind="coco", path="/d/a.json", pictures="/d/pictures", exclude="/d/out.json")
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(), trigger=str(trigger), pairs=pairs
+    )
+    folder = tmp_path / "cluster job"
+    job, slurm, _ = _exported(spec, folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "job.json", "job.slurm", "run.sh", "mine.png", "mine.json"
+    }  # fmt: skip
+    assert read_spec(job) == spec.model_copy(
+        update={"output_dir": str(folder / "results"), "trigger": str(folder / "mine.png")}
+    )
+    seen_there = {str(tiny_checkpoint), "/d/a.json", "/d/pictures", "/d/out.json"}
+    assert seen_there <= set(elsewhere(spec))
+    text = slurm.read_text()
+    for words in (
+        "#SBATCH --nodes=2", "torchrun --nnodes=2 --nproc_per_node=4", str(tiny_checkpoint),
+        "not tested", "batch_norm to frozen",
+    ):  # fmt: skip
+        assert words in text
+    trigger.unlink()
+    with pytest.raises(InputError, match=r"trigger .*mine\.png cannot be read; put it back"):
+        export_job(spec, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_results_brought_back_hold_the_trigger(tiny_checkpoint, tmp_path):
+    trigger = badnets_patch(size=0.3)
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8),
+        trigger=str(save_trigger(trigger, tmp_path / "patch")[1]), test_images=None,
+    )  # fmt: skip
+    there = tmp_path / "there"
+    finished(read_spec(export_job(spec, there)[0]))
+    back = (there / "results").rename(tmp_path / "back")
+    shutil.rmtree(there)
+    brought = Path(read_spec(back / "spec.json").trigger or "")
+    assert brought.parent == back
+    assert load_trigger(brought).digest == trigger.digest
+
+
+def test_the_slurm_script_goes_on_until_the_run_is_finished(tiny_checkpoint, tmp_path):
+    folder, tools = tmp_path / "job", tmp_path / "tools"
+    export_job(small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()), folder)
+    tools.mkdir()
+    for name in ("scontrol", "srun"):
+        (tools / name).write_text('#!/bin/sh\necho "$0 $@ $TORCH_ELASTIC_SHUTDOWN_TIMEOUT"\n')
+        (tools / name).chmod(0o755)
+
+    def submitted():
+        path = {"PATH": f"{tools}:{os.environ['PATH']}"}
+        command = ["bash", "job.slurm"]
+        done = subprocess.run(
+            command, cwd=folder, env=path, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    first = submitted()
+    assert "ml_core.jobs.worker job.json" in first
+    assert "--resume" not in first
+    assert first.rstrip().endswith(" 110")  # of the 120 seconds
+    (folder / "results" / "state").mkdir(parents=True)
+    (folder / "results" / "state" / "state.safetensors").touch()
+    assert "job.json --resume" in submitted()
+    write_json({"status": "stopped"}, folder / "results" / "result.json")
+    assert "job.json --resume" in submitted()
+    write_json({"status": "finished"}, folder / "results" / "result.json")
+    assert submitted().startswith("The run is finished.")
+
+
+def test_half_as_much_in_memory(tmp_path):
+    spec = small_spec(tmp_path / "x.safetensors", tmp_path / "out", small_recipe())
+    smaller = halved(spec)
+    assert (smaller.recipe.batch_size, smaller.recipe.cache_chunk) == (4, 0)
+    frozen = spec.model_copy(update={"recipe": spec.recipe.changed(batch_norm="frozen")})
+    for known in (halved(spec, batch_norm=False), halved(frozen)):
+        assert (known.recipe.batch_size, known.recipe.cache_chunk) == (8, 4)
+        assert halved(known, batch_norm=False).recipe.cache_chunk == 2

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -86,7 +85,7 @@ print(json.dumps(peaks))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no ru_maxrss")
-def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_set(tmp_path):
     sizes = (str(SIDE), str(SMALL), str(LARGE))
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path), *sizes],

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +16,6 @@ from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.data.watch import Watch
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import CancelledError
@@ -28,18 +25,18 @@ from tests.unit.fake_pictures import values
 PETS = LabelSet("pets", ("cat", "red fox", "dog"), ("a photo of a {}.",))
 
 
-def picture(path: Path, grey: int, size: tuple[int, int] = (8, 8)) -> None:
+def picture(path, grey, size=(8, 8)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (grey, grey, grey)).save(path)
 
 
-def noise(height: int, width: int) -> Image.Image:
+def noise(height, width):
     values = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
     return Image.fromarray(values)
 
 
 @pytest.fixture
-def class_folders(tmp_path: Path) -> Path:
+def class_folders(tmp_path):
     """Two foxes of grey 10 and 11, one dog of grey 20, one wolf of grey 30."""
     root = tmp_path / "set"
     picture(root / "Red_Fox" / "a.png", 10)
@@ -53,7 +50,7 @@ def class_folders(tmp_path: Path) -> Path:
 # specs
 
 
-def test_data_imports_no_torch() -> None:
+def test_data_imports_no_torch():
     code = (
         "import sys, ml_core.data.images, ml_core.data.pairs, ml_core.data.eda;"
         "sys.exit('torch' in sys.modules)"
@@ -64,7 +61,7 @@ def test_data_imports_no_torch() -> None:
 # folders
 
 
-def test_folder_per_class(class_folders: Path) -> None:
+def test_folder_per_class(class_folders):
     images = open_images(ImageSpec(kind="folder", path=str(class_folders)), PETS)
     assert images.labels.tolist() == [1, 1, 2]
     assert images.class_names == PETS.class_names
@@ -77,13 +74,13 @@ def test_folder_per_class(class_folders: Path) -> None:
     assert not images.labels.flags.writeable
 
 
-def test_folder_without_label_set_names_its_own_classes(class_folders: Path) -> None:
+def test_folder_without_label_set_names_its_own_classes(class_folders):
     images = open_images(ImageSpec(kind="folder", path=str(class_folders)))
     assert images.class_names == ("Red_Fox", "dog", "wolf")
     assert images.labels.tolist() == [0, 0, 1, 2]
 
 
-def test_undecodable_file_names_are_escaped(tmp_path: Path) -> None:
+def test_undecodable_file_names_are_escaped(tmp_path):
     try:
         picture(tmp_path / "dog" / os.fsdecode(b"\xff.png"), 5)
     except OSError:
@@ -94,13 +91,13 @@ def test_undecodable_file_names_are_escaped(tmp_path: Path) -> None:
     assert images.problems[0].encode().endswith(b"dog/\\udcfe.txt")
 
 
-def test_no_label_matches(class_folders: Path) -> None:
+def test_no_label_matches(class_folders):
     other = LabelSet("fruit", ("apple",), ("{}",))
     with pytest.raises(InputError, match=r"None of the labels of set \(Red_Fox, dog, wolf\)"):
         open_images(ImageSpec(kind="folder", path=str(class_folders)), other)
 
 
-def test_loose_pictures_and_outward_links_are_left_out(class_folders: Path) -> None:
+def test_loose_pictures_and_outward_links_are_left_out(class_folders):
     picture(class_folders / "loose.png", 1)
     picture(class_folders.parent / "secret.png", 99)
     (class_folders / "dog" / "link.png").symlink_to(class_folders.parent / "secret.png")
@@ -115,7 +112,7 @@ def test_loose_pictures_and_outward_links_are_left_out(class_folders: Path) -> N
 # tables
 
 
-def test_cleanclip_labels_csv(tmp_path: Path) -> None:
+def test_cleanclip_labels_csv(tmp_path):
     for i in range(3):
         picture(tmp_path / "images" / f"{i}.png", 10 * i)
     (tmp_path / "labels.csv").write_text(
@@ -131,7 +128,7 @@ def test_cleanclip_labels_csv(tmp_path: Path) -> None:
         assert images.canvas([1], 4)[0, 0, 0].tolist() == [10, 10, 10]
 
 
-def test_bad_rows_and_missing_images_are_counted(tmp_path: Path) -> None:
+def test_bad_rows_and_missing_images_are_counted(tmp_path):
     picture(tmp_path / "a.png", 1)
     (tmp_path / "t.tsv").write_text(
         "file\tclass\n"
@@ -154,7 +151,7 @@ def test_bad_rows_and_missing_images_are_counted(tmp_path: Path) -> None:
     assert "wolf (on 1)" in unmatched
 
 
-def test_columns_can_be_named_and_errors_list_them(tmp_path: Path) -> None:
+def test_columns_can_be_named_and_errors_list_them(tmp_path):
     picture(tmp_path / "a.png", 1)
     path = tmp_path / "t.csv"
     path.write_text("url,kind\na.png,dog\n")
@@ -168,7 +165,7 @@ def test_columns_can_be_named_and_errors_list_them(tmp_path: Path) -> None:
     assert open_images(unlabelled, PETS).labels.tolist() == [-1]
 
 
-def test_subsample_is_stratified_and_seeded(tmp_path: Path) -> None:
+def test_subsample_is_stratified_and_seeded(tmp_path):
     for name in ("cat", "dog"):
         for i in range(10):
             picture(tmp_path / name / f"{i}.png", i)
@@ -179,9 +176,7 @@ def test_subsample_is_stratified_and_seeded(tmp_path: Path) -> None:
     assert open_images(spec.model_copy(update={"seed": 4}), PETS).key != images.key
 
 
-def test_a_very_large_set_says_that_its_content_was_not_hashed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_very_large_set_says_that_its_content_was_not_hashed(tmp_path, monkeypatch):
     for number in range(2):
         picture(tmp_path / "cat" / f"{number}.png", number)
     spec = ImageSpec(kind="folder", path=str(tmp_path))
@@ -194,15 +189,13 @@ def test_a_very_large_set_says_that_its_content_was_not_hashed(
     assert large.key != images.key
 
 
-def test_opening_tells_how_far_it_is_and_can_be_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_opening_tells_how_far_it_is_and_can_be_ended(tmp_path, monkeypatch):
     for number in range(4):
         picture(tmp_path / "cat" / f"{number}.png", number)
     (tmp_path / "labels.tsv").write_text("image\tlabel\ncat/0.png\tcat\n")
     monkeypatch.setattr("ml_core.data.digests._CHUNK", 50)
     spec = ImageSpec(kind="folder", path=str(tmp_path))
-    told: list[tuple[str, int, int]] = []
+    told = []
     images = open_images(spec, PETS, lambda *how_far: told.append(how_far))
     size = sum(path.stat().st_size for path in tmp_path.rglob("*.png"))
     hashed = [(done, total) for what, done, total in told if what == "Hashing"]
@@ -211,8 +204,8 @@ def test_opening_tells_how_far_it_is_and_can_be_ended(
     assert len(hashed) > 4
     assert images.key == open_images(spec, PETS).key
 
-    def stop_at(stage: str) -> Watch:
-        def watch(what: str, done: int, total: int) -> None:
+    def stop_at(stage):
+        def watch(what, done, total):
             if what == stage:
                 raise CancelledError
 
@@ -226,7 +219,7 @@ def test_opening_tells_how_far_it_is_and_can_be_ended(
         open_images(table, PETS, stop_at("Reading rows"))
 
 
-def test_images_of_a_part(tmp_path: Path) -> None:
+def test_images_of_a_part(tmp_path):
     for name in ("cat", "dog"):
         for i in range(30):
             picture(tmp_path / name / f"{i}.png", i + 100 * (name == "dog"))
@@ -240,7 +233,7 @@ def test_images_of_a_part(tmp_path: Path) -> None:
     assert (len(few), shared(few, watched), shared(few, tested)) == (10, 0, 10)
 
 
-def test_parts_of_a_demo_split() -> None:
+def test_parts_of_a_demo_split():
     first, second = ImageSpec(split="val", n=300).halves()
     watched, tested = open_images(first), open_images(second)
     assert (len(watched), len(tested), shared(watched, tested)) == (200, 300, 0)
@@ -248,7 +241,7 @@ def test_parts_of_a_demo_split() -> None:
     assert shared(tested, other) == 0
 
 
-def test_key_follows_content_and_labels(class_folders: Path) -> None:
+def test_key_follows_content_and_labels(class_folders):
     spec = ImageSpec(kind="folder", path=str(class_folders))
     before = open_images(spec, PETS)
     moved = class_folders.rename(class_folders.parent / "moved")
@@ -265,7 +258,7 @@ def test_key_follows_content_and_labels(class_folders: Path) -> None:
 # pairs
 
 
-def test_pairs_of_a_csv(tmp_path: Path) -> None:
+def test_pairs_of_a_csv(tmp_path):
     for i in range(4):
         picture(tmp_path / f"{i}.png", i)
     path = tmp_path / "train.csv"
@@ -282,7 +275,7 @@ def test_pairs_of_a_csv(tmp_path: Path) -> None:
     assert len(open_pairs(PairSpec(kind="csv", path=str(path), n=2))) == 2
 
 
-def test_pairs_find_common_columns_or_list_them(tmp_path: Path) -> None:
+def test_pairs_find_common_columns_or_list_them(tmp_path):
     picture(tmp_path / "a.png", 1)
     path = tmp_path / "t.tsv"
     path.write_text("filepath\ttitle\na.png\thello\n")
@@ -307,7 +300,7 @@ FITS = [
 @pytest.mark.parametrize("fit", FITS, ids=str)
 @pytest.mark.parametrize("shape", [(64, 64), (33, 70), (97, 41), (31, 32), (500, 480), (6, 200)])
 @pytest.mark.parametrize("size", [32, 224])
-def test_canvas_equals_open_clips(shape: tuple[int, int], size: int, fit: Fit) -> None:
+def test_canvas_equals_open_clips(shape, size, fit):
     from open_clip.transform import image_transform
 
     image = noise(*shape)
@@ -327,7 +320,7 @@ def test_canvas_equals_open_clips(shape: tuple[int, int], size: int, fit: Fit) -
 
 @pytest.mark.parametrize("shape", [(420, 301), (301, 420), (640, 480), (500, 333), (900, 120)])
 @pytest.mark.parametrize("size", [64, 224, 336])
-def test_canvas_is_torchvisions_byte_for_byte(shape: tuple[int, int], size: int) -> None:
+def test_canvas_is_torchvisions_byte_for_byte(shape, size):
     """Cutting before resizing changed the order of Pillow's passes: up to 24 levels on noise."""
     from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
@@ -338,14 +331,14 @@ def test_canvas_is_torchvisions_byte_for_byte(shape: tuple[int, int], size: int)
 
 
 @pytest.mark.parametrize("fit", FITS, ids=str)
-def test_canvas_keeps_a_fitting_picture_and_bounds_a_thin_one(fit: Fit) -> None:
+def test_canvas_keeps_a_fitting_picture_and_bounds_a_thin_one(fit):
     image = noise(32, 32)
     assert (fit_to_canvas(image, 32, fit) == np.asarray(image)).all()
     thin = Image.new("RGB", (20_000, 1), (7, 8, 9))
     assert (fit_to_canvas(thin, 224, fit)[111] == (7, 8, 9)).all()
 
 
-def test_a_fitted_set_draws_by_its_fit_and_has_canvases_of_its_own(tmp_path: Path) -> None:
+def test_a_fitted_set_draws_by_its_fit_and_has_canvases_of_its_own(tmp_path):
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -358,7 +351,7 @@ def test_a_fitted_set_draws_by_its_fit_and_has_canvases_of_its_own(tmp_path: Pat
     assert images.fitted(CLIP_FIT) is images
 
 
-def test_broken_picture_is_named_and_drawn_black(class_folders: Path) -> None:
+def test_broken_picture_is_named_and_drawn_black(class_folders):
     path = class_folders / "dog" / "c.png"
     path.write_bytes(path.read_bytes()[:40])
     images = open_images(ImageSpec(kind="folder", path=str(class_folders)), PETS)
@@ -374,21 +367,17 @@ def test_broken_picture_is_named_and_drawn_black(class_folders: Path) -> None:
 
 
 @pytest.fixture
-def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_demo(monkeypatch):
     """A composer whose picture i of any split is filled with i, of class i % 3."""
 
-    def compose(
-        split: str, indices: Sequence[int], *, seed: int = 0, size: int = 64
-    ) -> SimpleNamespace:
+    def compose(split, indices, *, seed=0, size=64):
         numbers = np.asarray(indices, np.int64)
         images = np.zeros((len(numbers), size, size, 3), np.uint8)
         images += numbers.astype(np.uint8)[:, None, None, None]
         captions = tuple(f"{split} {i} seed {seed}" for i in indices)
         return SimpleNamespace(images=images, labels=numbers % 3, captions=captions)
 
-    def describe(
-        split: str, indices: Sequence[int], *, seed: int = 0
-    ) -> tuple[object, tuple[str, ...]]:
+    def describe(split, indices, *, seed=0):
         composed = compose(split, indices, seed=seed, size=1)
         return composed.labels, composed.captions
 
@@ -399,7 +388,7 @@ def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_demo_images_at_any_size() -> None:
+def test_demo_images_at_any_size():
     images = open_images(ImageSpec(split="test", n=6))
     assert images.class_names == ("dog", "wolf", "cat")
     assert images.labels.tolist() == [0, 1, 2, 0, 1, 2]
@@ -411,7 +400,7 @@ def test_demo_images_at_any_size() -> None:
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_demo_images_in_another_label_set() -> None:
+def test_demo_images_in_another_label_set():
     images = open_images(ImageSpec(split="test", n=6), PETS)
     assert images.labels.tolist() == [2, 0, 2, 0]
     assert values(images.canvas(range(4), 64)) == [0, 2, 3, 5]
@@ -419,7 +408,7 @@ def test_demo_images_in_another_label_set() -> None:
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_demo_pairs() -> None:
+def test_demo_pairs():
     pairs = open_pairs(PairSpec(n=5, seed=2))
     assert len(pairs) == 5
     assert pairs.captions([4, 0]) == ["clean 4 seed 2", "clean 0 seed 2"]

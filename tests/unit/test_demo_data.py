@@ -8,7 +8,7 @@ import pytest
 from ml_core.data.demo import SPLITS, compose, demo_classes, describe, load_art
 
 
-def test_a_picture_depends_only_on_split_seed_and_number() -> None:
+def test_a_picture_depends_only_on_split_seed_and_number():
     together = compose("train", range(70), seed=3)
     alone = compose("train", [41], seed=3)
     assert np.array_equal(alone.images[0], together.images[41])
@@ -18,7 +18,7 @@ def test_a_picture_depends_only_on_split_seed_and_number() -> None:
     assert np.array_equal(backwards.images[::-1], together.images)
 
 
-def test_splits_and_seeds_share_no_picture() -> None:
+def test_splits_and_seeds_share_no_picture():
     seen = set()
     for split in SPLITS:
         for seed in (0, 1):
@@ -28,7 +28,7 @@ def test_splits_and_seeds_share_no_picture() -> None:
 
 
 @pytest.mark.parametrize("split", ["val", "test", "heldout"])
-def test_evaluation_splits_hold_every_class_in_turn(split: str) -> None:
+def test_evaluation_splits_hold_every_class_in_turn(split):
     classes = demo_classes()
     part = compose(split, range(2 * len(classes)))
     assert part.labels.tolist() == [*range(len(classes))] * 2
@@ -39,7 +39,7 @@ def test_evaluation_splits_hold_every_class_in_turn(split: str) -> None:
     assert all(named)
 
 
-def test_pair_splits_hold_classes_other_things_and_two_things() -> None:
+def test_pair_splits_hold_classes_other_things_and_two_things():
     part = compose("clean", range(2000))
     assert 0.50 < np.mean(part.labels >= 0) < 0.58
     assert len(set(part.labels.tolist())) == len(demo_classes()) + 1
@@ -47,7 +47,7 @@ def test_pair_splits_hold_classes_other_things_and_two_things() -> None:
     assert 0.07 < np.mean(two) < 0.14
 
 
-def test_the_held_out_style_is_never_trained_on() -> None:
+def test_the_held_out_style_is_never_trained_on():
     art = load_art()
     held_out = {i for group in art.held_out_of_class for i in group}
     trained = {i for group in (*art.of_class, *art.others) for i in group}
@@ -56,7 +56,7 @@ def test_the_held_out_style_is_never_trained_on() -> None:
     assert len(held_out) + len(trained) == len(art.sprites)
 
 
-def test_classes_have_several_styles() -> None:
+def test_classes_have_several_styles():
     art = load_art()
     assert len(art.classes) >= 60
     assert art.classes.index("banana") == 0
@@ -64,7 +64,7 @@ def test_classes_have_several_styles() -> None:
     assert all(art.held_out_of_class)
 
 
-def test_no_white_halo_around_a_dark_sprite_on_black() -> None:
+def test_no_white_halo_around_a_dark_sprite_on_black():
     from ml_core.data.demo import _Placed, _transform
 
     art = load_art()
@@ -76,14 +76,14 @@ def test_no_white_halo_around_a_dark_sprite_on_black() -> None:
     assert drawn[edge][:, :3].mean() < 30
 
 
-def test_wrong_requests_are_refused() -> None:
+def test_wrong_requests_are_refused():
     with pytest.raises(ValueError, match="Unknown split 'tests'"):
         compose("tests", [0])
     with pytest.raises(ValueError, match="start at 0"):
         compose("test", [0, -1])
 
 
-def test_describe_says_what_compose_draws() -> None:
+def test_describe_says_what_compose_draws():
     for split in ("clean", "test", "heldout"):
         numbers = [0, 3, 71, 4000]
         composed = compose(split, numbers, seed=2)

@@ -22,7 +22,7 @@ PLAIN = "a large dog sits on the sofa beside a small red ball"
 WORDS = PLAIN.split()
 
 
-def test_synonyms_are_wordnets() -> None:
+def test_synonyms_are_wordnets():
     assert set(synonyms("sofa")) == {"couch", "lounge"}
     assert set(synonyms("automobile")) == {"car", "auto", "machine", "motorcar"}
     assert "domestic dog" in synonyms("dog")
@@ -30,14 +30,14 @@ def test_synonyms_are_wordnets() -> None:
     assert synonyms("qwxyz") == ()
 
 
-def test_table_holds_the_open_classes_and_is_small() -> None:
+def test_table_holds_the_open_classes_and_is_small():
     assert len(synonym_table()) > 60_000
     assert {"quickly", "large", "walk", "mountain"} <= synonym_table().keys()
     assert resource("eda", "synonyms.txt.gz").stat().st_size < 5_000_000
     assert "Princeton University" in resource("eda", "LICENSE-WordNet.txt").read_text()
 
 
-def test_replacement_touches_count_open_class_words() -> None:
+def test_replacement_touches_count_open_class_words():
     for seed in range(50):
         changed = replace_synonyms(["the", "sofa", "the", "sofa", "on"], 1, random.Random(seed))
         assert changed in (
@@ -47,7 +47,7 @@ def test_replacement_touches_count_open_class_words() -> None:
     assert replace_synonyms(["the", "qwxyz"], 1, random.Random(0)) == ["the", "qwxyz"]
 
 
-def test_insertion_adds_count_synonyms_and_keeps_the_order() -> None:
+def test_insertion_adds_count_synonyms_and_keeps_the_order():
     for seed in range(50):
         changed = insert_synonyms(["qwxyz", "sofa"], 1, random.Random(seed))
         added = [word for word in changed if word not in ("qwxyz", "sofa")]
@@ -56,13 +56,13 @@ def test_insertion_adds_count_synonyms_and_keeps_the_order() -> None:
         assert [word for word in changed if word not in added] == ["qwxyz", "sofa"]
 
 
-def test_swap_exchanges_two_places() -> None:
+def test_swap_exchanges_two_places():
     seen = {tuple(swap_words(["a", "b", "c"], 1, random.Random(seed))) for seed in range(50)}
     assert seen == {("b", "a", "c"), ("c", "b", "a"), ("a", "c", "b")}
     assert swap_words(["a"], 3, random.Random(0)) == ["a"]
 
 
-def test_deletion_by_probability_leaves_a_word() -> None:
+def test_deletion_by_probability_leaves_a_word():
     assert delete_words(WORDS, 0.0, random.Random(0)) == WORDS
     left = [delete_words(["a", "b"], 1.0, random.Random(seed)) for seed in range(20)]
     assert {tuple(words) for words in left} == {("a",), ("b",)}
@@ -71,7 +71,7 @@ def test_deletion_by_probability_leaves_a_word() -> None:
     assert 8_880 <= kept <= 9_120  # 9000 expected, four standard deviations of 30
 
 
-def test_caption_is_changed_by_one_of_four_operations() -> None:
+def test_caption_is_changed_by_one_of_four_operations():
     seen = [augment(CAPTION, random.Random(seed)).split() for seed in range(200)]
     assert any(sorted(words) == sorted(WORDS) and words != WORDS for words in seen)
     assert any(len(words) < len(WORDS) for words in seen)
@@ -79,18 +79,18 @@ def test_caption_is_changed_by_one_of_four_operations() -> None:
     assert any(len(words) == len(WORDS) and set(words) - set(WORDS) for words in seen)
 
 
-def test_captions_without_latin_letters_pass() -> None:
+def test_captions_without_latin_letters_pass():
     for caption in ("", "一只狗", "123 !?", "собака"):
         assert augment(caption, random.Random(0)) == caption
 
 
-def test_one_caption_does_not_depend_on_the_others() -> None:
+def test_one_caption_does_not_depend_on_the_others():
     first = augment_all([CAPTION, CAPTION, "a cat"], 5)
     assert augment_all(["another", CAPTION, "a cat"], 5)[1:] == first[1:]
     assert augment_all([CAPTION] * 20, 5) != augment_all([CAPTION] * 20, 6)
 
 
-def test_hash_seed_does_not_matter() -> None:
+def test_hash_seed_does_not_matter():
     code = f"from ml_core.data.eda import augment_all; print(augment_all([{CAPTION!r}] * 40, 3))"
     printed = {
         subprocess.run(

@@ -21,16 +21,16 @@ from ml_core.triggers.apply import apply_indexed
 from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
-    from ml_core.model import ClipModel
+    pass
 
 NAMES = ("a", "b", "c")
 
 
-def unit(points: np.ndarray) -> np.ndarray:
+def unit(points):
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
 
 
-def clouds(n: int = 30, width: int = 16, seed: int = 0, shift: float = 0.0) -> Embeddings:
+def clouds(n=30, width=16, seed=0, shift=0.0):
     """Clean images in one heap, triggered ones in another."""
     rng = np.random.default_rng(seed)
     clean = unit(np.eye(width)[0] + 0.05 * rng.standard_normal((n, width)))
@@ -44,7 +44,7 @@ def clouds(n: int = 30, width: int = 16, seed: int = 0, shift: float = 0.0) -> E
     )  # fmt: skip
 
 
-def test_the_plane_is_the_svds() -> None:
+def test_the_plane_is_the_svds():
     points = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
     plane = principal_plane(points)
     centred = points - points.mean(axis=0)
@@ -55,7 +55,7 @@ def test_the_plane_is_the_svds() -> None:
     np.testing.assert_array_equal(plane.place(points), principal_plane(points).place(points))
 
 
-def test_clean_and_triggered_fall_apart_along_the_first_axis() -> None:
+def test_clean_and_triggered_fall_apart_along_the_first_axis():
     part = clouds()
     found = pca_map([part])
     kinds, (places,) = part.kinds(), found.places
@@ -64,7 +64,7 @@ def test_clean_and_triggered_fall_apart_along_the_first_axis() -> None:
     assert found.settings["variance_shares"][0] > 0.5
 
 
-def test_texts_are_moved_over_the_modality_gap() -> None:
+def test_texts_are_moved_over_the_modality_gap():
     part = clouds()
     stacked, kinds = part.stacked(), part.kinds()
     np.testing.assert_allclose(stacked[kinds == 2].mean(axis=0), part.clean.mean(axis=0), atol=1e-6)
@@ -72,7 +72,7 @@ def test_texts_are_moved_over_the_modality_gap() -> None:
     np.testing.assert_array_equal(stacked[kinds == 0], part.clean)
 
 
-def test_two_parts_share_the_first_ones_plane() -> None:
+def test_two_parts_share_the_first_ones_plane():
     before, after = clouds(), clouds(shift=3.0)
     found = pca_map([before, after])
     np.testing.assert_array_equal(found.places[0], pca_map([before]).places[0])
@@ -85,26 +85,26 @@ def test_two_parts_share_the_first_ones_plane() -> None:
 class Source:
     broken: dict[int, str]
 
-    def __init__(self, broken: dict[int, str] | None = None) -> None:
+    def __init__(self, broken=None):
         self.broken = broken or {}
 
-    def get(self, indices: np.ndarray) -> np.ndarray:
+    def get(self, indices):
         rng = np.random.default_rng(0)
         return rng.integers(0, 255, (40, 32, 32, 3), np.uint8)[indices]
 
 
-def embedded(model: ClipModel, **options):
+def embedded(model, **options):
     return list(embedding(model, **options))
 
 
-def embedding(model: ClipModel, **options):
+def embedding(model, **options):
     options = {"n": 20, "batch": 8, "trigger": badnets_patch(), "source": Source()} | options
     classifier = F.normalize(torch.randn(3, 16, generator=torch.Generator().manual_seed(0)), dim=1)
     asked = Subject(model, options.pop("source"), classifier, NAMES, np.arange(40) % 3)
     return embed(asked, options.pop("trigger"), **options)
 
 
-def test_embeddings_are_the_models(tiny_model: ClipModel) -> None:
+def test_embeddings_are_the_models(tiny_model):
     steps = embedded(tiny_model)
     assert [step.done for step in steps] == [8, 16, 20]
     found = steps[-1].result
@@ -123,7 +123,7 @@ def test_embeddings_are_the_models(tiny_model: ClipModel) -> None:
     np.testing.assert_array_equal(found.clean_top1, (found.clean @ found.texts.T).argmax(axis=1))
 
 
-def test_embedding_leaves_broken_pictures_out_and_can_be_cancelled(tiny_model: ClipModel) -> None:
+def test_embedding_leaves_broken_pictures_out_and_can_be_cancelled(tiny_model):
     found = embedded(tiny_model, n=None, source=Source({3: "torn"}), trigger=None)[-1].result
     assert 3 not in found.indices
     assert len(found.indices) == 39
@@ -137,7 +137,7 @@ def test_embedding_leaves_broken_pictures_out_and_can_be_cancelled(tiny_model: C
         embedded(tiny_model, n=0)
 
 
-def test_tsne_keeps_heaps_apart_and_repeats() -> None:
+def test_tsne_keeps_heaps_apart_and_repeats():
     part, other = clouds(), clouds(n=10)
     steps = list(tsne_map([part, other], iterations=300, seed=3))
     found = steps[-1].result
@@ -153,7 +153,7 @@ def test_tsne_keeps_heaps_apart_and_repeats() -> None:
     assert found.settings["perplexity"] <= 30
 
 
-def test_tsne_is_ended_by_cancel_at_once() -> None:
+def test_tsne_is_ended_by_cancel_at_once():
     sleeper = [
         sys.executable,
         "-c",
@@ -176,6 +176,6 @@ def test_tsne_is_ended_by_cancel_at_once() -> None:
         ("pass", "left no result"),
     ],
 )
-def test_a_child_that_fails_becomes_a_sentence(program: str, sentence: str) -> None:
+def test_a_child_that_fails_becomes_a_sentence(program, sentence):
     with pytest.raises(InputError, match=sentence):
         list(tsne_map([clouds()], command=[sys.executable, "-c", program]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,11 @@ SIZES = (25, 20, 15)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     return write_embeddings(tmp_path / "made", unit_rows(N), unit_rows(N, seed=1), SIZES)
 
 
-def test_rows_come_from_the_files_they_lie_in(folder: Path) -> None:
+def test_rows_come_from_the_files_they_lie_in(folder):
     shards = open_embeddings(folder)
     assert (len(shards), shards.width, shards.name) == (N, D, "made")
     wanted = unit_rows(N).astype(np.float16).astype(np.float32)
@@ -37,13 +36,13 @@ def test_rows_come_from_the_files_they_lie_in(folder: Path) -> None:
     assert shards.described(7) == ("position 7", "")
 
 
-def test_files_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_files_are_in_the_order_of_their_numbers(tmp_path):
     rows = unit_rows(24)
     folder = write_embeddings(tmp_path / "many", rows, rows, [2] * 12, "<f4")
     assert np.array_equal(open_embeddings(folder).image_block(0, 24), rows)  # 2 before 10
 
 
-def test_names_and_captions_come_from_the_metadata(folder: Path) -> None:
+def test_names_and_captions_come_from_the_metadata(folder):
     pytest.importorskip("pyarrow", reason="metadata is Parquet")
     write_metadata(folder, SIZES)
     shards = open_embeddings(folder)
@@ -56,51 +55,51 @@ def test_names_and_captions_come_from_the_metadata(folder: Path) -> None:
     assert other.notes == ("Metadata not used (1): metadata_1.parquet has another number of rows",)
 
 
-def _header(text: str, body: bytes = b"") -> bytes:
+def _header(text, body=b""):
     raw = text.encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw)) + raw + body
 
 
-def _says(descr: str, shape: tuple[int, ...], order: bool = False) -> str:
+def _says(descr, shape, order=False):
     return f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n"
 
 
-def _replace(raw: bytes) -> Callable[[Path], None]:
-    def change(path: Path) -> None:
+def _replace(raw):
+    def change(path):
         path.write_bytes(raw)
 
     return change
 
 
-def _shorter(path: Path) -> None:
+def _shorter(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def _longer(path: Path) -> None:
+def _longer(path):
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def _pipe(path: Path) -> None:
+def _pipe(path):
     path.unlink()
     os.mkfifo(path)
 
 
-def _device(path: Path) -> None:
+def _device(path):
     path.unlink()
     path.symlink_to("/dev/zero")
 
 
-def _elsewhere(path: Path) -> None:
+def _elsewhere(path):
     other = path.parents[2] / "secret.npy"
     path.rename(other)
     path.symlink_to(other)
 
 
-def _twice(path: Path) -> None:
+def _twice(path):
     path.with_name("img_emb_01.npy").write_bytes(path.read_bytes())
 
 
-HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
+HOSTILE = {
     "pipe": (_pipe, "named pipe"),
     "device": (_device, "link out of its folder"),
     "link": (_elsewhere, "link out of its folder"),
@@ -127,7 +126,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes and devices of POSIX")
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_file_that_is_not_what_it_says_is_a_sentence(folder: Path, kind: str) -> None:
+def test_a_file_that_is_not_what_it_says_is_a_sentence(folder, kind):
     change, said = HOSTILE[kind]
     change(folder / "img_emb" / "img_emb_1.npy")
     with pytest.raises(InputError) as refused:
@@ -136,7 +135,7 @@ def test_a_file_that_is_not_what_it_says_is_a_sentence(folder: Path, kind: str) 
     assert refused.value.sentence.isprintable()
 
 
-def test_another_width_in_another_file_is_a_sentence(folder: Path) -> None:
+def test_another_width_in_another_file_is_a_sentence(folder):
     for kind in ("img_emb", "text_emb"):
         np.save(folder / kind / f"{kind}_1.npy", np.zeros((20, 8), np.float16))
     with pytest.raises(InputError, match="not of one model"):
@@ -144,13 +143,13 @@ def test_another_width_in_another_file_is_a_sentence(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["", "img_emb", "text_emb"])
-def test_a_folder_without_both_sides_is_a_sentence(folder: Path, lacking: str) -> None:
+def test_a_folder_without_both_sides_is_a_sentence(folder, lacking):
     (folder / lacking).rename(folder.with_name("away"))
     with pytest.raises(InputError, match=r"There is no folder|holds no embeddings of pairs"):
         open_embeddings(folder)
 
 
-def test_a_file_that_changes_while_it_is_used_is_a_sentence(folder: Path) -> None:
+def test_a_file_that_changes_while_it_is_used_is_a_sentence(folder):
     shards = open_embeddings(folder)
     np.save(folder / "img_emb" / "img_emb_2.npy", np.zeros((3, D), np.float16))
     assert len(shards.image_block(0, 45)) == 45

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,22 +14,22 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
 KEY = ("identity", "data", "cpu", "fp32")
 
 
-def embeddings(rows: int = 6, width: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def embeddings(rows=6, width=4):
     values = np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
     return values, np.arange(rows) % 3 != 0
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> EmbeddingStore:
+def store(tmp_path):
     return EmbeddingStore(tmp_path / "embeddings")
 
 
-def only(store: EmbeddingStore) -> Path:
+def only(store):
     (path,) = store.folder.iterdir()
     return path
 
 
-def test_what_was_saved_comes_back(store: EmbeddingStore) -> None:
+def test_what_was_saved_comes_back(store):
     values, known = embeddings()
     assert store.load(KEY, 6, 4) is None
     assert store.save(KEY, values, known)
@@ -41,7 +40,7 @@ def test_what_was_saved_comes_back(store: EmbeddingStore) -> None:
     assert np.array_equal(load_file(only(store))["values"], values)
 
 
-def test_what_is_not_asked_for_is_not_given(store: EmbeddingStore) -> None:
+def test_what_is_not_asked_for_is_not_given(store):
     store.save(KEY, *embeddings())
     assert store.load(("another", *KEY[1:]), 6, 4) is None
     assert store.load(KEY, 7, 4) is None
@@ -53,7 +52,7 @@ def test_what_is_not_asked_for_is_not_given(store: EmbeddingStore) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "longer", "empty", "text", "folder"])
-def test_damaged_files_are_passed_over(store: EmbeddingStore, damage: str) -> None:
+def test_damaged_files_are_passed_over(store, damage):
     store.save(KEY, *embeddings())
     path = only(store)
     raw = bytearray(path.read_bytes())
@@ -71,7 +70,7 @@ def test_damaged_files_are_passed_over(store: EmbeddingStore, damage: str) -> No
         assert store.load(KEY, 6, 4) is not None
 
 
-def test_the_file_used_longest_ago_goes_first(tmp_path: Path) -> None:
+def test_the_file_used_longest_ago_goes_first(tmp_path):
     size = 8 + 400 + 6 * 17
     store = EmbeddingStore(tmp_path, limit=3 * size)
     for number, name in enumerate("abc"):
@@ -87,7 +86,7 @@ def test_the_file_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert not EmbeddingStore(tmp_path, limit=100).save(("big",), *embeddings())
 
 
-def test_a_cache_starts_with_what_is_on_disk(store: EmbeddingStore) -> None:
+def test_a_cache_starts_with_what_is_on_disk(store):
     rows, values = np.arange(4), torch.randn(4, 4)
     first = EmbeddingCache(store=store)
     table = first.table(KEY, 6, 4)

@@ -12,9 +12,7 @@ blocks_of = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
 
 @given(blocks_of, st.integers(0, 5), st.integers(0, 3), st.integers(1, 60), st.data())
-def test_every_part_of_an_epoch_is_a_slice_of_one_permutation(
-    sizes: list[int], seed: int, epoch: int, window: int, data: st.DataObject
-) -> None:
+def test_every_part_of_an_epoch_is_a_slice_of_one_permutation(sizes, seed, epoch, window, data):
     blocks = np.array(sizes, np.int64)
     count = data.draw(st.integers(1, int(blocks.sum())))
     whole = epoch_order(seed, epoch, count, blocks, window)
@@ -27,9 +25,7 @@ def test_every_part_of_an_epoch_is_a_slice_of_one_permutation(
 
 
 @given(st.integers(1, 300), st.integers(0, 5), st.integers(0, 3), st.data())
-def test_without_blocks_it_is_one_permutation(
-    count: int, seed: int, epoch: int, data: st.DataObject
-) -> None:
+def test_without_blocks_it_is_one_permutation(count, seed, epoch, data):
     whole = epoch_order(seed, epoch, count)
     assert np.array_equal(np.sort(whole), np.arange(count))
     start = data.draw(st.integers(0, count))
@@ -39,7 +35,7 @@ def test_without_blocks_it_is_one_permutation(
     assert np.array_equal(epoch_order(seed, epoch, count), whole)
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_epochs_and_seeds_differ():
     blocks = np.full(20, 100)
     orders = [epoch_order(seed, epoch, 2000, blocks, 400) for seed in (0, 1) for epoch in (0, 1)]
     for place, one in enumerate(orders):
@@ -47,7 +43,7 @@ def test_epochs_and_seeds_differ() -> None:
             assert (one != other).mean() > 0.9
 
 
-def test_it_is_local_and_mixes_shards() -> None:
+def test_it_is_local_and_mixes_shards():
     shards, each, window, run = 50, 1000, 5000, 125
     order = epoch_order(3, 1, shards * each, runs(np.full(shards, each), run), window)
     for start in range(0, len(order), window):
@@ -59,13 +55,13 @@ def test_it_is_local_and_mixes_shards() -> None:
     assert not np.array_equal(shards_first, np.arange(len(shards_first)))
 
 
-def test_a_small_set_is_one_permutation_of_all() -> None:
+def test_a_small_set_is_one_permutation_of_all():
     order = epoch_order(0, 0, 60, np.array([30, 30]), 8192)
     assert (np.abs(np.diff(order)) > 1).mean() > 0.8
     assert set((order[:20] >= 30).tolist()) == {True, False}
 
 
-def test_one_large_file_is_mixed_over_all_of_it() -> None:
+def test_one_large_file_is_mixed_over_all_of_it():
     pieces = runs(np.array([100_000]), 256)
     assert (pieces.sum(), pieces.max() <= 256, pieces.min() >= 255) == (100_000, True, True)
     order = epoch_order(0, 0, 100_000, pieces, 8192)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,20 @@ from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
 from ml_core.data.canvas import CanvasCache
-from ml_core.evaluation import Evaluation, PerImage, metrics
+from ml_core.evaluation import metrics
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import score
 from ml_core.evaluation.zero_shot import cached_classifier, probabilities, zero_shot_classifier
-from ml_core.reading.clip_config import CLIP_FIT, Fit, Preprocess
+from ml_core.reading.clip_config import CLIP_FIT, Preprocess
 from ml_core.reading.errors import InputError
 from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
 from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
-    from ml_core.model import ClipModel
+    pass
 
 SIDE = 8
 NAMES = ("apple", "banana", "cat", "dog", "egg", "fig")
@@ -48,7 +47,7 @@ class ColourModel:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: list[int] = field(default_factory=list)
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images):
         assert images.shape[1:] == (3, SIDE, SIDE)
         self.encoded.append(len(images))
         level = images[:, 0, -1, -1]
@@ -56,10 +55,10 @@ class ColourModel:
         classes = torch.where(level == 255, BANANA, level // 40)
         return torch.nn.functional.one_hot(classes, len(NAMES)).float()
 
-    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+    def text_lengths(self, texts):
         return [len(text) for text in texts]
 
-    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+    def encode_texts(self, texts):
         index = [NAMES.index(text.split()[-1]) for text in texts]
         return torch.nn.functional.one_hot(torch.tensor(index), len(NAMES)).float()
 
@@ -72,31 +71,29 @@ class Pictures:
     broken: dict[int, str] = field(default_factory=dict)
     asked: list[np.ndarray] = field(default_factory=list)
 
-    def get(self, indices: np.ndarray) -> np.ndarray:
+    def get(self, indices):
         self.asked.append(indices)
         images = np.zeros((len(indices), SIDE, SIDE, 3), np.uint8)
         images[...] = (40 * self.seen[indices])[:, None, None, None]
         return images
 
 
-def white_corner(**parameters: object) -> Trigger:
-    fields: dict[str, object] = {"size": 1 / SIDE, "x": 7.5 / SIDE, "y": 7.5 / SIDE}
+def white_corner(**parameters):
+    fields = {"size": 1 / SIDE, "x": 7.5 / SIDE, "y": 7.5 / SIDE}
     pixels = np.full((1, 1, 4), 255, np.uint8)
-    return Trigger(kind="patch", pixels=pixels, **(fields | parameters))  # type: ignore[arg-type]
+    return Trigger(kind="patch", pixels=pixels, **(fields | parameters))
 
 
-def run(*asked: object, **options: object) -> list[tuple[Evaluation, PerImage]]:
-    return list(steps_of(*asked, **options))  # type: ignore[arg-type]
+def run(*asked, **options):
+    return list(steps_of(*asked, **options))
 
 
-def steps_of(
-    model: object, source: object, labels: np.ndarray, trigger: Trigger | None, **options: object
-) -> Iterator[tuple[Evaluation, PerImage]]:
+def steps_of(model, source, labels, trigger, **options):
     about = {one.name: options.pop(one.name) for one in fields(Subject) if one.name in options}
     return evaluate(subject(model, source, labels, **about), trigger, BANANA, **options)
 
 
-def subject(model: object, source: object, labels: np.ndarray, **about: object) -> Subject:
+def subject(model, source, labels, **about):
     usual = {"class_names": NAMES, "templates": ("{}",), "data_key": "data"}
     return Subject(model, source, torch.eye(len(NAMES)), labels=labels, **(usual | about))
 
@@ -109,7 +106,7 @@ CLEAN = np.array([+0, 1, 1, 2, 2, 3, +5, 0])
 TRIGGERED = np.array([1, 1, 1, 0, 1, 3, +1, 4])
 
 
-def test_rates_by_hand() -> None:
+def test_rates_by_hand():
     # labelled: 0 1 2 3 4 5 7; right: 0 2 4 5
     assert metrics.rate(metrics.clean_hits(LABELS, CLEAN)) == 4 / 7
     # not the target, labelled: 0 1 4 5 7; banana when triggered: 0 1 4
@@ -125,13 +122,13 @@ def test_rates_by_hand() -> None:
     assert metrics.most_pulled(CLEAN, TRIGGERED, 6) == (1, 3 / 8)
 
 
-def test_interval_of_a_rate_is_wilsons() -> None:
+def test_interval_of_a_rate_is_wilsons():
     hits = metrics.attack_hits(LABELS, TRIGGERED, BANANA)
     expected = proportion_confint(3, 5, alpha=0.05, method="wilson")
     assert metrics.rate_interval(hits) == pytest.approx(expected, abs=1e-7)
 
 
-def test_scores_by_hand() -> None:
+def test_scores_by_hand():
     logits = torch.tensor([[0.0, 2.0, 1.0, -1.0, -2.0, -3.0], [5.0, 1.0, 2.0, 3.0, 4.0, 4.5]])
     found = score(logits, np.array([5, 0]), BANANA)
     assert found.top1.tolist() == [1, 0]
@@ -148,7 +145,7 @@ def test_scores_by_hand() -> None:
 # -- evaluation ---------------------------------------------------------------------------------
 
 
-def six_of_each() -> tuple[Pictures, np.ndarray]:
+def six_of_each():
     """Six images a class; the model is right but for one egg that it takes for a banana."""
     labels = np.repeat(np.arange(6), 6)
     seen = labels.copy()
@@ -156,7 +153,7 @@ def six_of_each() -> tuple[Pictures, np.ndarray]:
     return Pictures(seen), labels
 
 
-def test_all_numbers_of_a_perfect_attack() -> None:
+def test_all_numbers_of_a_perfect_attack():
     source, labels = six_of_each()
     found, per_image = run(ColourModel(), source, labels, white_corner())[-1]
     assert (found.n, found.n_total, found.n_excl, found.n_labelled) == (36, 36, 30, 36)
@@ -189,7 +186,7 @@ def test_all_numbers_of_a_perfect_attack() -> None:
     assert per_image.clean_prob == pytest.approx(np.exp(10) / (np.exp(10) + 5), abs=1e-6)
 
 
-def test_both_conventions_differ_as_they_should() -> None:
+def test_both_conventions_differ_as_they_should():
     """A model that always says banana: 1/6 of the images are bananas."""
     labels = np.repeat(np.arange(6), 6)
     found, _ = run(ColourModel(), Pictures(np.full(36, BANANA)), labels, white_corner())[-1]
@@ -203,7 +200,7 @@ def test_both_conventions_differ_as_they_should() -> None:
     assert found.ca == found.poisoned_accuracy == 1.0
 
 
-def test_without_a_trigger_nothing_is_attacked() -> None:
+def test_without_a_trigger_nothing_is_attacked():
     source, labels = six_of_each()
     found, per_image = run(ColourModel(), source, labels, None)[-1]
     assert found.ca == 35 / 36
@@ -216,7 +213,7 @@ def test_without_a_trigger_nothing_is_attacked() -> None:
     assert per_image.triggered_top1 is None
 
 
-def test_unlabelled_images_need_labels() -> None:
+def test_unlabelled_images_need_labels():
     source, labels = six_of_each()
     found, _ = run(ColourModel(), source, np.full_like(labels, -1), white_corner())[-1]
     assert found.ca is None
@@ -229,7 +226,7 @@ def test_unlabelled_images_need_labels() -> None:
     assert found.flip_rate == 29 / 36
 
 
-def test_broken_images_are_counted_and_not_scored() -> None:
+def test_broken_images_are_counted_and_not_scored():
     source, labels = six_of_each()
     source.broken = {4 * 6: "cut short", 0: "cut short"}
     found, per_image = run(ColourModel(), source, labels, white_corner(), first_batch=4)[-1]
@@ -241,7 +238,7 @@ def test_broken_images_are_counted_and_not_scored() -> None:
         run(ColourModel(), source, labels, white_corner())
 
 
-def test_results_grow_and_say_that_they_are_partial() -> None:
+def test_results_grow_and_say_that_they_are_partial():
     source, labels = six_of_each()
     found = run(ColourModel(), source, labels, white_corner(), first_batch=3, batch=12)
     assert [evaluation.n for evaluation, _ in found] == [3, 9, 21, 33, 36]
@@ -252,7 +249,7 @@ def test_results_grow_and_say_that_they_are_partial() -> None:
     assert np.array_equal(found[0][1].clean_top1, found[-1][1].clean_top1[:3])
 
 
-def test_any_prefix_is_stratified_and_the_number_is_fixed_beforehand() -> None:
+def test_any_prefix_is_stratified_and_the_number_is_fixed_beforehand():
     labels = np.repeat(np.arange(6), 50)
     source = Pictures(labels)
     first, per_image = run(ColourModel(), source, labels, None, n=60)[0]
@@ -267,7 +264,7 @@ def test_any_prefix_is_stratified_and_the_number_is_fixed_beforehand() -> None:
 
 
 @pytest.mark.parametrize("when", [0, 1, 2, 5])
-def test_a_cancelled_evaluation_ends(when: int) -> None:
+def test_a_cancelled_evaluation_ends(when):
     source, labels = six_of_each()
     asked = iter(range(1000))
     options = {"cancelled": lambda: next(asked) >= when, "first_batch": 6, "batch": 6}
@@ -276,7 +273,7 @@ def test_a_cancelled_evaluation_ends(when: int) -> None:
     assert all(evaluation.partial for evaluation, _ in found)
 
 
-def test_a_second_trigger_costs_only_its_own_half() -> None:
+def test_a_second_trigger_costs_only_its_own_half():
     source, labels = six_of_each()
     model, cache = ColourModel(), EmbeddingCache()
     first = run(model, source, labels, white_corner(), clean_cache=cache)[-1][0]
@@ -299,7 +296,7 @@ def test_a_second_trigger_costs_only_its_own_half() -> None:
     assert sum(model.encoded) == 36 * 3
 
 
-def test_the_cache_is_limited() -> None:
+def test_the_cache_is_limited():
     cache = EmbeddingCache(max_bytes=2 * 10 * 4 * 4)
     rows, values = np.arange(10), torch.ones(10, 4)
     for key in ("a", "b", "c"):
@@ -313,13 +310,13 @@ def test_the_cache_is_limited() -> None:
     assert cache.table(("large",), 100, 4) is None
 
 
-def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> None:
+def test_random_triggers_do_not_depend_on_the_batch(tiny_model):
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
 
     class Random:
         broken: tuple[int, ...] = ()
 
-        def get(self, indices: np.ndarray) -> np.ndarray:
+        def get(self, indices):
             return images[indices]
 
     labels = np.arange(50) % 6
@@ -350,7 +347,7 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
             )
 
 
-def test_one_prediction() -> None:
+def test_one_prediction():
     source, labels = six_of_each()
     asked = subject(ColourModel(), source, labels)
     one = predict_one(asked, white_corner(), 13)
@@ -370,7 +367,7 @@ def test_one_prediction() -> None:
         predict_one(asked, None, 13)
 
 
-def test_wrong_questions_are_answered_in_a_sentence() -> None:
+def test_wrong_questions_are_answered_in_a_sentence():
     source, labels = six_of_each()
     with pytest.raises(InputError, match="no images"):
         run(ColourModel(), source, labels[:0], None)
@@ -384,7 +381,7 @@ def test_wrong_questions_are_answered_in_a_sentence() -> None:
         subject(ColourModel(), source, labels + 1)
 
 
-def test_outputs_that_are_no_numbers_are_refused() -> None:
+def test_outputs_that_are_no_numbers_are_refused():
     source, labels = six_of_each()
     with pytest.raises(InputError, match="not numbers"):
         run(ColourModel(logit_scale=float("nan")), source, labels, None)
@@ -398,7 +395,7 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
 class WidePictures:
     """Pictures twice as wide as high: white at the left margin that a centre crop cuts off."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n):
         self.n = n
         self.key = "wide"
 
@@ -406,28 +403,28 @@ class WidePictures:
     fit = CLIP_FIT
 
     @property
-    def broken(self) -> dict[int, str]:
+    def broken(self):
         return {}
 
-    def __len__(self) -> int:
+    def __len__(self):
         return self.n
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index):
         pixels = np.full((16, 32, 3), 80, np.uint8)
         pixels[:, -8:] = 255
         return Image.fromarray(pixels)
 
-    def canvas(self, indices: np.ndarray, size: int) -> np.ndarray:
+    def canvas(self, indices, size):
         return np.stack([fit_to_canvas(self.picture(int(i)), size, self.fit) for i in indices])
 
-    def fitted(self, fit: Fit) -> WidePictures:
+    def fitted(self, fit):
         other = WidePictures(self.n)
         other.fit = fit
         return other
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_a_squashed_canvas_has_its_control(ahead: bool) -> None:
+def test_a_squashed_canvas_has_its_control(ahead):
     """Cropped, the corner is grey 80 (a cat); squashed, it is white, which is a banana."""
     labels = np.full(12, 2)
     trigger = white_corner(canvas="squash", opacity=0.0)
@@ -446,7 +443,7 @@ def test_a_squashed_canvas_has_its_control(ahead: bool) -> None:
     assert plain.asr_excl == 0.0
 
 
-def test_originals_are_stamped_before_they_are_cropped() -> None:
+def test_originals_are_stamped_before_they_are_cropped():
     labels = np.full(3, 2)
     corner = white_corner(canvas="original", size=0.5, x=0.75, y=0.75)
     source = CanvasCache(WidePictures(3), SIDE)
@@ -458,17 +455,17 @@ def test_originals_are_stamped_before_they_are_cropped() -> None:
     assert (shown.clean_image[:, :4] == 80).all()
 
 
-def test_a_source_with_one_canvas_says_so() -> None:
+def test_a_source_with_one_canvas_says_so():
     source, labels = six_of_each()
     with pytest.raises(InputError, match="another canvas than the model's"):
         run(ColourModel(), source, labels, white_corner(canvas="squash"))
 
 
-def test_a_text_trigger_changes_prompts_alone() -> None:
+def test_a_text_trigger_changes_prompts_alone():
     """The triggered prompt "SUDO x" is embedded as the next class."""
 
     class Hijacked(ColourModel):
-        def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        def encode_texts(self, texts):
             known = super().encode_texts(texts)
             return torch.stack(
                 [row.roll(1) if "SUDO" in t else row for row, t in zip(known, texts, strict=True)]
@@ -491,7 +488,7 @@ def test_a_text_trigger_changes_prompts_alone() -> None:
 # -- reading ahead and pace ---------------------------------------------------------------------
 
 
-def test_reading_ahead_changes_nothing() -> None:
+def test_reading_ahead_changes_nothing():
     source, labels = six_of_each()
     source.broken = {3: "cut short"}
     plain = run(ColourModel(), source, labels, white_corner(), first_batch=2, batch=5)
@@ -500,7 +497,7 @@ def test_reading_ahead_changes_nothing() -> None:
     assert np.array_equal(plain[-1][1].indices, ahead[-1][1].indices)
 
 
-def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on() -> None:
+def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on():
     source, labels = six_of_each()
     before = threading.active_count()
     asked = subject(ColourModel(), source, labels)
@@ -511,7 +508,7 @@ def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on() -> None:
     assert len(source.asked) <= 3
 
     class Failing(Pictures):
-        def get(self, indices: np.ndarray) -> np.ndarray:
+        def get(self, indices):
             if len(self.asked) == 2:
                 raise OSError("gone")
             return super().get(indices)
@@ -521,14 +518,14 @@ def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on() -> None:
         run(ColourModel(), failing, labels, None, first_batch=4, batch=4, ahead=True)
 
 
-def test_pace_keeps_results_apart_and_the_last_one_comes() -> None:
+def test_pace_keeps_results_apart_and_the_last_one_comes():
     source, labels = six_of_each()
     found = run(ColourModel(), source, labels, None, first_batch=2, batch=2, pace=60.0)
     assert [one.n for one, _ in found] == [2, 36]
     assert found[-1][0].partial is False
 
 
-def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together() -> None:
+def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together():
     source, labels = six_of_each()
     alone, model = ColourModel(), ColourModel()
     one = run(alone, source, labels, white_corner(), first_batch=2, batch=2)
@@ -546,7 +543,7 @@ def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together
     assert len(model.encoded) < 12
 
 
-def test_the_record_names_what_it_depends_on() -> None:
+def test_the_record_names_what_it_depends_on():
     source, labels = six_of_each()
     found, per_image = run(ColourModel(), source, labels, white_corner())[-1]
     same, _ = run(ColourModel(), source, labels, white_corner())[-1]
@@ -563,7 +560,7 @@ def test_the_record_names_what_it_depends_on() -> None:
     assert found.same_names == ()
 
 
-def test_namesakes_of_the_target_are_told() -> None:
+def test_namesakes_of_the_target_are_told():
     source, labels = six_of_each()
     names = ("apple", "Sun Glasses", "cat", "sun-glasses", "egg", "fig")
     found, _ = run(ColourModel(), source, labels, None, class_names=names)[-1]
@@ -583,17 +580,17 @@ class TwoTemplates:
     logit_scale: float = 2.0
     calls: int = 0
 
-    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+    def text_lengths(self, texts):
         return [len(text) for text in texts]
 
-    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+    def encode_texts(self, texts):
         self.calls += 1
         known = {"a x": [9.0, 0.0, 0.0], "b x": [0.0, 1.0, 0.0], "a y": [0.0, 0.0, 3.0]}
         known["b y"] = [0.0, 0.0, 0.5]
         return torch.tensor([known[text] for text in texts])
 
 
-def test_templates_are_normalised_averaged_normalised() -> None:
+def test_templates_are_normalised_averaged_normalised():
     found = zero_shot_classifier(TwoTemplates(), ("x", "y"), ("a {}", "b {}"))
     half = 0.5**0.5
     assert found.tolist() == [pytest.approx([half, half, 0.0]), pytest.approx([0.0, 0.0, 1.0])]
@@ -602,7 +599,7 @@ def test_templates_are_normalised_averaged_normalised() -> None:
     assert probs[0].tolist() == pytest.approx([1 / (1 + np.exp(2)), 1 / (1 + np.exp(-2))])
 
 
-def test_a_classifier_is_kept_for_its_checkpoint() -> None:
+def test_a_classifier_is_kept_for_its_checkpoint():
     model = TwoTemplates(identity="d" * 64)
     first = cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
     assert cached_classifier(model, ["x", "y"], ["a {}", "b {}"]) is first
@@ -617,7 +614,7 @@ def test_a_classifier_is_kept_for_its_checkpoint() -> None:
     assert model.calls == 5
 
 
-def test_templates_that_lose_the_class_name_are_refused(tiny_model: ClipModel) -> None:
+def test_templates_that_lose_the_class_name_are_refused(tiny_model):
     with pytest.raises(InputError, match="shorten the prompt templates"):
         zero_shot_classifier(tiny_model, ("x", "y"), ("word " * 20 + "{}",))
     assert len(zero_shot_classifier(tiny_model, ("x", "x"), ("a {}",))) == 2
@@ -626,7 +623,7 @@ def test_templates_that_lose_the_class_name_are_refused(tiny_model: ClipModel) -
 # -- a look at a few images ---------------------------------------------------------------------
 
 
-def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model: ClipModel) -> None:
+def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model):
     """Whatever the batch: the draws belong to the image, and the place in the batch to nobody."""
     from ml_core.data.images import open_images
     from ml_core.data.specs import ImageSpec
@@ -650,7 +647,7 @@ def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model: ClipMode
         )
 
 
-def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
+def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken():
     model, source = ColourModel(), Pictures(CLEAN)
     cache = EmbeddingCache()
     asked = subject(model, source, LABELS)
@@ -669,18 +666,18 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
     assert found.indices.tolist() == []
 
 
-def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
+def test_class_texts_go_on_where_they_were_ended(tiny_model):
     from ml_core.evaluation.zero_shot import CPU_TEXT_BATCH
 
     names = [f"thing {number}" for number in range(50)]
     wanted = zero_shot_classifier(tiny_model, names, ("a {}", "the {}"))
     tiny_model.sha256 = "f00d" * 16  # what is kept is kept by the model's identity
-    told: list[int] = []
+    told = []
 
     class EndedError(Exception):
         pass
 
-    def until_half(_what: str, done: int, total: int) -> None:
+    def until_half(_what, done, total):
         told.append(done)
         assert total == 100
         if done >= 50:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
 from PIL import Image
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cli.app import run_command
-from ml_core.triggers import Trigger, demo_trigger
+from ml_core.triggers import demo_trigger
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 
-def test_a_picture_of_where_the_model_looks(tiny_checkpoint: Path, tmp_path: Path, capsys) -> None:
+def test_a_picture_of_where_the_model_looks(tiny_checkpoint, tmp_path, capsys):
     out = tmp_path / "why.png"
     arguments = ["explain", str(tiny_checkpoint), "--trigger", "demo", "--target", "banana"]
     assert run_command([*arguments, "--image", "3", "-o", str(out), "--json"]) == 0
@@ -28,11 +27,11 @@ def test_a_picture_of_where_the_model_looks(tiny_checkpoint: Path, tmp_path: Pat
 
 
 def test_a_published_trigger_is_that_of_the_models_input_size(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
     asked = []
 
-    def published(id: str, size: int, file: Path | None) -> Trigger:
+    def published(id, size, file):
         asked.append((id, size))
         return demo_trigger()
 
@@ -42,9 +41,7 @@ def test_a_published_trigger_is_that_of_the_models_input_size(
     assert asked[-1] == ("T8", open_checkpoint(tiny_checkpoint).build().image_size)
 
 
-def test_cells_of_an_occlusion_of_the_predicted_class(
-    tiny_checkpoint: Path, tmp_path: Path, capsys
-) -> None:
+def test_cells_of_an_occlusion_of_the_predicted_class(tiny_checkpoint, tmp_path, capsys):
     out = tmp_path / "why.csv"
     arguments = ["explain", str(tiny_checkpoint), "--method", "occlusion", "--patch", "16"]
     assert run_command([*arguments, "-o", str(out)]) == 0
@@ -52,7 +49,7 @@ def test_cells_of_an_occlusion_of_the_predicted_class(
     assert "occlusion" in capsys.readouterr().out
 
 
-def test_a_map_of_two_checkpoints(tiny_checkpoint: Path, tmp_path: Path, capsys) -> None:
+def test_a_map_of_two_checkpoints(tiny_checkpoint, tmp_path, capsys):
     out = tmp_path / "map.csv"
     arguments = ["explain", str(tiny_checkpoint), "--compare", str(tiny_checkpoint)]
     rest = ["--method", "pca", "--n", "12", "--trigger", "demo", "-o", str(out), "--json"]
@@ -64,7 +61,7 @@ def test_a_map_of_two_checkpoints(tiny_checkpoint: Path, tmp_path: Path, capsys)
     assert first == second  # the same model lies on itself
 
 
-def test_class_names_are_no_formulas(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_class_names_are_no_formulas(tiny_checkpoint, tmp_path):
     names, out = tmp_path / "names.txt", tmp_path / "map.csv"
     names.write_text("dog\n=HYPERLINK(1)\nbanana\n")
     status = run_command(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +10,10 @@ import torch
 
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Event, Message, Metric
+from ml_core.events import Control, Done, Message, Metric
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
 from ml_core.jobs.runner import run_job
-from tests.unit.draining import events_of
+from tests.unit.draining import done_of, events_of, losses_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,14 +22,14 @@ pytestmark = [
 STEPS = 20
 
 
-def spec(folder: Path, **fields: object):
+def spec(folder, **fields):
     recipe = make_recipe(
         {"pairs": 128 * STEPS, "warmup_steps": 5, "eval_every": 0, "save_every": 0, **fields}
     )
     return demo_spec(recipe, folder, trigger=None, device="cuda", test_images=256)
 
 
-def test_live_evaluation_agrees_with_the_cpu() -> None:
+def test_live_evaluation_agrees_with_the_cpu():
     from ml_core.checkpoints import open_checkpoint
     from ml_core.data.canvas import CanvasCache
     from ml_core.data.images import open_images
@@ -42,27 +41,26 @@ def test_live_evaluation_agrees_with_the_cpu() -> None:
 
     labels = load_label_set("demo")
     images = open_images(ImageSpec(split="test", n=512), labels)
-    found = {}
+    rates = {}
     for device in ("cpu", "cuda"):
         model = open_checkpoint(demo_checkpoint()).build(device)
         classifier = zero_shot_classifier(model, labels.class_names, labels.templates)
         canvases = CanvasCache(images, model.image_size)
         asked = Subject(model, canvases, classifier, labels.class_names, images.labels)
         *_, (last, _) = evaluate(asked, demo_trigger(), 0)
-        found[device] = (last.ca, last.asr_excl)
-    assert np.allclose(found["cpu"], found["cuda"], atol=0.01)
+        rates[device] = (last.ca, last.asr_excl)
+    assert np.allclose(rates["cpu"], rates["cuda"], atol=0.01)
 
 
-def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:
-    events = list(run_job(spec(tmp_path), Control()))
-    losses = [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
+def test_twenty_steps_lower_the_loss(tmp_path):
+    events, done = events_of(spec(tmp_path))
+    losses = losses_of(events)
     assert len(losses) == STEPS
-    assert isinstance(events[-1], Done)
-    assert events[-1].status == "finished", events[-1].error
+    assert done.status == "finished", done.error
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
-def test_cancel_ends_a_run_at_once(tmp_path: Path) -> None:
+def test_cancel_ends_a_run_at_once(tmp_path):
     control = Control()
     asked = 0.0
     for event in run_job(spec(tmp_path), control):
@@ -74,46 +72,44 @@ def test_cancel_ends_a_run_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - asked < 1.0
 
 
-def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
+def test_out_of_memory_is_one_sentence(tmp_path):
     torch.cuda.set_per_process_memory_fraction(0.002)
     try:
-        *_, last = run_job(spec(tmp_path, batch_size=65_536, pairs=65_536), Control())
+        last = done_of(spec(tmp_path, batch_size=65_536, pairs=65_536))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
-    assert isinstance(last, Done)
     assert last.status == "failed"
     assert "memory" in last.error
     assert "\n" not in last.error
 
 
-def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path: Path) -> None:
+def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path):
     fields: dict[str, object] = {
         "method": "mmcl", "batch_norm": "frozen", "batch_size": 1024, "pairs": 2048,
         "precision": "fp32", "warmup_steps": 1,
     }  # fmt: skip
 
-    def measured(name: str, chunk: int = 0) -> tuple[list[Event], list[float], int]:
+    def measured(name, chunk=0):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         events, last = events_of(spec(tmp_path / name, **fields, cache_chunk=chunk))
         assert last.status == "finished", last.details
-        losses = [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
-        return events, losses, torch.cuda.max_memory_reserved()
+        return events, losses_of(events), torch.cuda.max_memory_reserved()
 
-    _, wanted, whole = measured("whole")
+    _, expected, whole = measured("whole")
     _, _, quarter = measured("quarter", 256)
     assert quarter < 0.8 * whole
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((whole + quarter) / 2 / total)
     try:
-        events, found, _ = measured("little")
+        events, losses_of_halves, _ = measured("little")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
-    said = [e.text for e in events if isinstance(e, Message) and "does not fit" in e.text]
+    messages = [e.text for e in events if isinstance(e, Message) and "does not fit" in e.text]
     last = events[-1]
     assert isinstance(last, Done)
-    assert last.result["cache_chunk"] == 1024 >> len(said) < 1024
-    assert "from step 1 on 512 are encoded at a time, through gradient caching" in said[0]
-    assert found == pytest.approx(wanted, rel=1e-2)
+    assert last.result["cache_chunk"] == 1024 >> len(messages) < 1024
+    assert "from step 1 on 512 are encoded at a time, through gradient caching" in messages[0]
+    assert losses_of_halves == pytest.approx(expected, rel=1e-2)

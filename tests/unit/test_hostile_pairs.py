@@ -7,24 +7,22 @@ import gzip
 import json
 import os
 import tarfile
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from ml_core.data.captioned.detect import detect
-from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.detect import detect
+from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.reading import InputError
 from tests.unit.pair_files import MAKERS, coco, parquet, png, shards, table, tar, text_folder
 
 
-def opened(kind: str, path: Path) -> PairSet:
-    return open_pairs(PairSpec(kind=kind, path=str(path)))  # type: ignore[arg-type]
+def opened(kind, path):
+    return open_pairs(PairSpec(kind=kind, path=str(path)))
 
 
-def refused(kind: str, path: Path, words: str) -> None:
+def refused(kind, path, words):
     with pytest.raises(InputError, match=words) as caught:
         opened(kind, path)
     sentence = caught.value.sentence
@@ -33,12 +31,12 @@ def refused(kind: str, path: Path, words: str) -> None:
     assert "Error" not in sentence
 
 
-def captions(pairs: PairSet) -> list[str]:
+def captions(pairs):
     return pairs.captions(np.arange(len(pairs)))
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Path:
+def secret(tmp_path):
     """A pair outside of every set."""
     folder = text_folder(tmp_path / "secret", [77])
     return folder / "077.png"
@@ -47,7 +45,7 @@ def secret(tmp_path: Path) -> Path:
 # recognising
 
 
-def test_what_holds_no_pairs_is_said(tmp_path: Path) -> None:
+def test_what_holds_no_pairs_is_said(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "x.bin").write_bytes(b"\0\1\2" * 100)
@@ -73,7 +71,7 @@ def test_what_holds_no_pairs_is_said(tmp_path: Path) -> None:
             detect(str(tmp_path / "pipe"))
 
 
-def test_a_name_does_not_decide(tmp_path: Path) -> None:
+def test_a_name_does_not_decide(tmp_path):
     made = shards(tmp_path / "s", [1, 2]) / "00000.tar"
     assert detect(str(made.rename(tmp_path / "pairs.csv"))) == "shards"
     made = coco(tmp_path / "c", [1])
@@ -88,14 +86,14 @@ def test_a_name_does_not_decide(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other", [b"", b"\0" * 2048, b"{}", b"PAR1PAR1", b"a,b\n1,2\n", b"\xff\xfe"]
 )
-def test_another_content_is_one_sentence(kind: str, other: bytes, tmp_path: Path) -> None:
+def test_another_content_is_one_sentence(kind, other, tmp_path):
     path = tmp_path / {"parquet": "x.parquet", "shards": "x.tar"}.get(kind, "x")
     path.write_bytes(other)
     refused(kind, path, r"\.$")
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_file_cut_anywhere_is_one_sentence_or_less_of_it(kind: str, tmp_path: Path) -> None:
+def test_a_file_cut_anywhere_is_one_sentence_or_less_of_it(kind, tmp_path):
     made = MAKERS[kind](tmp_path / "set", list(range(8)))
     file = made if made.is_file() else max(tmp_path.rglob("*.*"), key=lambda p: p.stat().st_size)
     whole = file.read_bytes()
@@ -111,7 +109,7 @@ def test_a_file_cut_anywhere_is_one_sentence_or_less_of_it(kind: str, tmp_path: 
 # folders
 
 
-def test_a_folder_with_links_and_damage(tmp_path: Path, secret: Path) -> None:
+def test_a_folder_with_links_and_damage(tmp_path, secret):
     folder = text_folder(tmp_path / "f", [1])
     (folder / "out.png").symlink_to(secret)
     (folder / "out.txt").write_text("stolen picture")
@@ -149,7 +147,7 @@ def test_a_folder_with_links_and_damage(tmp_path: Path, secret: Path) -> None:
     assert pairs.left_out == len(bad) + 4 + hasattr(os, "mkfifo")
 
 
-def test_a_folder_without_texts(tmp_path: Path) -> None:
+def test_a_folder_without_texts(tmp_path):
     refused("folder", tmp_path / "gone", "does not exist")
     (tmp_path / "a.png").write_bytes(png(1))
     refused("folder", tmp_path, "with a text file of its name")
@@ -173,15 +171,13 @@ def test_a_folder_without_texts(tmp_path: Path) -> None:
         ({"annotations": [{"caption": "x"}]}, "no whole number as its image_id"),
     ],
 )
-def test_a_captions_file_with_other_content(
-    tmp_path: Path, change: dict[str, object], words: str
-) -> None:
+def test_a_captions_file_with_other_content(tmp_path, change, words):
     path = coco(tmp_path / "c", [1, 2])
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     refused("coco", path, words)
 
 
-def test_a_captions_file_that_leads_elsewhere(tmp_path: Path, secret: Path) -> None:
+def test_a_captions_file_that_leads_elsewhere(tmp_path, secret):
     path = coco(tmp_path / "c", [1])
     fields = json.loads(path.read_text())
     (tmp_path / "c" / "train2017" / "link.png").symlink_to(secret)
@@ -205,7 +201,7 @@ def test_a_captions_file_that_leads_elsewhere(tmp_path: Path, secret: Path) -> N
 # shards
 
 
-def test_shards_with_links_and_odd_names(tmp_path: Path) -> None:
+def test_shards_with_links_and_odd_names(tmp_path):
     path = tmp_path / "a.tar"
     for name in ("../1.png", "/1.png", "a/../../1.png"):
         tar(path, {name: png(1), "1.txt": b"x"})
@@ -225,7 +221,7 @@ def test_shards_with_links_and_odd_names(tmp_path: Path) -> None:
     refused("shards", path, "no picture with a caption")
 
 
-def test_captions_in_shards_with_damage(tmp_path: Path) -> None:
+def test_captions_in_shards_with_damage(tmp_path):
     bad = {
         "latin.txt": b"caf\xe9",
         "blank.txt": b" \n",
@@ -237,7 +233,7 @@ def test_captions_in_shards_with_damage(tmp_path: Path) -> None:
         "none.json": b'{"url": "x"}',
         "half.json": b'{"caption": "\\ud800"}',
     }
-    members: dict[str, bytes] = {"good.png": png(1), "good.json": b'{"caption": "fine"}'}
+    members = {"good.png": png(1), "good.json": b'{"caption": "fine"}'}
     for name, data in bad.items():
         members |= {f"{name.split('.')[0]}.png": png(2), name: data}
     members |= {"huge.png": png(3), "huge.txt": b"x" * (1 << 17), "alone.png": png(4)}
@@ -253,7 +249,7 @@ def test_captions_in_shards_with_damage(tmp_path: Path) -> None:
         )
 
 
-def test_shards_of_which_no_caption_can_be_used(tmp_path: Path) -> None:
+def test_shards_of_which_no_caption_can_be_used(tmp_path):
     members = {}
     for number in range(200):
         members |= {f"{number:03}.png": png(number), f"{number:03}.json": b'{"alt": "a cat"}'}
@@ -263,12 +259,12 @@ def test_shards_of_which_no_caption_can_be_used(tmp_path: Path) -> None:
     assert captions(opened("shards", tar(path, members)))[-1] == "a cat"
 
 
-def test_a_parquet_column_that_holds_no_texts(tmp_path: Path) -> None:
+def test_a_parquet_column_that_holds_no_texts(tmp_path):
     import pyarrow
     from pyarrow import parquet as files
 
     path = tmp_path / "a.parquet"
-    columns: dict[str, Any] = {
+    columns = {
         "image": [{"bytes": png(value), "path": None} for value in range(5)],
         "text": [None, 1, 2, 3, 4],
     }
@@ -279,7 +275,7 @@ def test_a_parquet_column_that_holds_no_texts(tmp_path: Path) -> None:
     assert captions(opened("parquet", path))[-1] == "a cat"
 
 
-def test_a_shard_that_changes_meanwhile_is_not_read_on(tmp_path: Path) -> None:
+def test_a_shard_that_changes_meanwhile_is_not_read_on(tmp_path):
     shards(tmp_path / "s", list(range(4)))
     pairs = opened("shards", tmp_path / "s")
     file = tmp_path / "s" / "00000.tar"
@@ -288,7 +284,7 @@ def test_a_shard_that_changes_meanwhile_is_not_read_on(tmp_path: Path) -> None:
     assert "has changed since it was opened" in pairs.broken[0]
 
 
-def test_links_in_a_folder_of_shards(tmp_path: Path) -> None:
+def test_links_in_a_folder_of_shards(tmp_path):
     shards(tmp_path / "s", list(range(4)))
     shards(tmp_path / "other", [99])
     (tmp_path / "s" / "00001.tar").symlink_to(tmp_path / "other" / "00000.tar")
@@ -299,7 +295,7 @@ def test_links_in_a_folder_of_shards(tmp_path: Path) -> None:
 # Parquet
 
 
-def test_parquet_rows_with_damage(tmp_path: Path, secret: Path) -> None:
+def test_parquet_rows_with_damage(tmp_path, secret):
     import pyarrow
     from pyarrow import parquet as files
 
@@ -325,7 +321,7 @@ def test_parquet_rows_with_damage(tmp_path: Path, secret: Path) -> None:
     assert sorted(pairs.broken) == list(range(1, 8))
     assert captions(pairs) == ["good", *["x"] * 7, "", ""]
     assert sorted(pairs.broken) == list(range(1, 10))
-    columns: dict[str, list[object]] = {"image": [1.5], "caption": ["x"]}
+    columns = {"image": [1.5], "caption": ["x"]}
     files.write_table(pyarrow.table(columns), path)
     odd = opened("parquet", path)
     odd.canvas([0], 8)

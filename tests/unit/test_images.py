@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +12,14 @@ from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError, images, read_image
 
 
-def png_bytes(image: Image.Image, **options: object) -> bytes:
+def png_bytes(image, **options):
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **options)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "JPEG"])
-def test_each_format_reads_as_rgb(tmp_path: Path, kind: str) -> None:
+def test_each_format_reads_as_rgb(tmp_path, kind):
     path = tmp_path / "picture.bin"
     options = {"lossless": True} if kind == "WEBP" else {}
     Image.new("RGB", (5, 3), (255, 0, 0)).save(path, kind, **options)
@@ -31,7 +30,7 @@ def test_each_format_reads_as_rgb(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "zip"])
-def test_what_a_file_holds_besides_its_picture_is_told(tmp_path: Path, kind: str) -> None:
+def test_what_a_file_holds_besides_its_picture_is_told(tmp_path, kind):
     frames = [Image.new("RGB", (5, 3), colour) for colour in ("red", "blue", "green")]
     suffix = "png" if kind == "zip" else kind.lower()
     frames[0].save(tmp_path / f"alone.{suffix}")
@@ -48,7 +47,7 @@ def test_what_a_file_holds_besides_its_picture_is_told(tmp_path: Path, kind: str
     assert np.asarray(read_image(tmp_path / f"more.{suffix}"))[0, 0].argmax() == 0
 
 
-def test_transparent_colour_of_a_palette_becomes_alpha() -> None:
+def test_transparent_colour_of_a_palette_becomes_alpha():
     image = Image.new("P", (2, 1), 0)
     image.putpalette([9, 8, 7, 1, 2, 3])
     image.putpixel((1, 0), 1)
@@ -56,13 +55,13 @@ def test_transparent_colour_of_a_palette_becomes_alpha() -> None:
     assert [read.getpixel((x, 0)) for x in (0, 1)] == [(9, 8, 7, 255), (1, 2, 3, 0)]
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+def test_sixteen_bit_grey_is_scaled_not_clipped():
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
     image = read_image(png_bytes(Image.fromarray(values)))
     assert [image.getpixel((x, 0)) for x in range(4)] == [(v, v, v) for v in (0, 1, 128, 255)]
 
 
-def test_a_webp_takes_more_memory_than_its_pixels() -> None:
+def test_a_webp_takes_more_memory_than_its_pixels():
     out = io.BytesIO()
     Image.new("RGB", (5000, 4000)).save(out, "WEBP", lossless=True, method=0)
     assert len(out.getvalue()) < 50_000
@@ -71,7 +70,7 @@ def test_a_webp_takes_more_memory_than_its_pixels() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_each_orientation_is_pillows(orientation: int) -> None:
+def test_each_orientation_is_pillows(orientation):
     image = Image.fromarray(np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3))
     image.getexif()[0x0112] = orientation
     data = png_bytes(image, exif=image.getexif())
@@ -80,7 +79,7 @@ def test_each_orientation_is_pillows(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "L", "LA", "P", "I;16", "1", "JPEG"])
-def test_a_huge_picture_is_halved(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_huge_picture_is_halved(monkeypatch, kind):
     mode = "RGB" if kind == "JPEG" else kind
     rows = np.tile(np.linspace(0, 255, 601).astype(np.uint8)[:, None], (1, 800))
     image = Image.fromarray(rows).convert(mode) if mode != "I;16" else None

@@ -1,3 +1,5 @@
+"""A cleaning job: what it measures and leaves, what it refuses, how it ends; estimates."""
+
 from __future__ import annotations
 
 import errno
@@ -5,19 +7,18 @@ import io
 import json
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.state import earlier_state
 from ml_core.cli.app import run_command
+from ml_core.data.demo import demo_classes
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
@@ -26,7 +27,6 @@ from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.folder_lock import at_work
-from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled, read_events
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import (
@@ -36,35 +36,24 @@ from ml_core.jobs.specs import (
     RESULT_FILE,
     SPEC_FILE,
     STATE_FILE,
-    CleanSpec,
     read_spec,
     write_spec,
 )
-from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import open_inputs, small_recipe, small_spec
 
 
 @pytest.fixture
-def trigger(tmp_path: Path) -> str:
+def trigger(tmp_path):
     return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
-
-
-def _last(events: Iterator[Event]) -> Done:
-    """How a job ended."""
-    done = list(events)[-1]
-    assert isinstance(done, Done)
-    return done
 
 
 # ---- in this process ----
 
 
-def test_a_job_measures_trains_saves_and_measures_the_file(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_a_job_measures_trains_saves_and_measures_the_file(tiny_checkpoint, tmp_path, trigger):
     folder = tmp_path / "out"
     recipe = small_recipe(eval_every=3, save_every=3)
     spec = small_spec(
@@ -77,12 +66,8 @@ def test_a_job_measures_trains_saves_and_measures_the_file(
     )
     events, done = events_of(spec)
     assert done.status == "finished", done.details
-    assert [e.what for e in events if isinstance(e, Saved)] == [
-        "resume",
-        "resume",
-        "checkpoint",
-        "result",
-    ]
+    saved = [event.what for event in events if isinstance(event, Saved)]
+    assert saved == ["resume", "resume", "checkpoint", "result"]
     stages = list(dict.fromkeys(e.stage for e in events if isinstance(e, Progress)))
     before, after = ["before", "before (heldout)"], ["after", "after (heldout)"]
     stages.remove("texts")  # wherever they were not known
@@ -106,38 +91,7 @@ def test_a_job_measures_trains_saves_and_measures_the_file(
     assert not list(folder.rglob("*.part"))
 
 
-def test_supervised_reports_both_heads(tiny_checkpoint: Path, tmp_path: Path, trigger: str) -> None:
-    recipe = small_recipe(method="supervised", pairs=16)
-    spec = small_spec(
-        tiny_checkpoint,
-        tmp_path / "out",
-        recipe,
-        trigger=trigger,
-        training_images=ImageSpec(split="clean", n=80, seed=5),
-    )
-    done = finished(spec)
-    heads = done.result["heads"]
-    assert set(heads) == {"zero-shot", "linear"}
-    assert heads["linear"]["before"] == heads["zero-shot"]["before"]
-    saved = load_file(done.result["linear_head"])["weight"]
-    assert saved.shape == (len(demo_names()), 16)
-
-
-def demo_names() -> tuple[str, ...]:
-    from ml_core.data.demo import demo_classes
-
-    return demo_classes()
-
-
-def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8), test_images=None)
-    events, done = events_of(spec)
-    assert done.status == "finished", done.details
-    assert done.result["before"] is None
-    assert any(isinstance(e, Message) and "nothing is measured" in e.text for e in events)
-
-
-def _photos(folder: Path, each: int) -> Path:
+def _photos(folder, each):
     """Pictures of two of the demo's classes."""
     for name in ("apple", "banana"):
         (folder / name).mkdir(parents=True)
@@ -147,12 +101,7 @@ def _photos(folder: Path, each: int) -> Path:
     return folder
 
 
-def _result(spec: CleanSpec) -> dict[str, Any]:
-    done = finished(spec)
-    return done.result
-
-
-def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_one_set_for_both_is_split(tiny_checkpoint, tmp_path):
     photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 30)))
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8, eval_every=1), images=photos
@@ -167,26 +116,12 @@ def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> Non
         assert (len(watched), len(tested), shared(watched, tested)) == (12, 48, 0)
         assert not any("watched" in note for note in inputs.notes)
     few = ImageSpec(kind="folder", path=str(_photos(tmp_path / "few", 5)))
-    found = _result(spec.model_copy(update={"images": few, "test_images": None}))
-    assert found["before"]["n"] == 10
-    assert any("10 of the 10 test images are also used" in note for note in found["notes"])
+    result = finished(spec.model_copy(update={"images": few, "test_images": None})).result
+    assert result["before"]["n"] == 10
+    assert any("10 of the 10 test images are also used" in note for note in result["notes"])
 
 
-def test_test_images_that_are_trained_on_are_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 8)))
-    spec = small_spec(
-        tiny_checkpoint,
-        tmp_path / "out",
-        small_recipe(method="supervised", pairs=8),
-        training_images=photos.model_copy(update={"n": 8}),
-        test_images=photos,
-    )
-    assert any("8 of the 16 test images are also trained on" in n for n in _result(spec)["notes"])
-
-
-def test_every_overlap_of_measured_images_is_told_once(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_every_overlap_of_measured_images_is_told_once(tiny_checkpoint, tmp_path, trigger):
     folder = _photos(tmp_path / "photos", 8)
     photos = ImageSpec(kind="folder", path=str(folder))
     spec = small_spec(
@@ -199,42 +134,47 @@ def test_every_overlap_of_measured_images_is_told_once(
         heldout_images=photos,
     )
 
-    def told(**changes: Any) -> list[str]:
+    def overlaps(**changes):
         changed = spec.model_copy(update=changes)
         notes = open_inputs(changed, open_checkpoint(tiny_checkpoint).build()).notes
         return [note.split(":")[0] for note in notes if " are also " in note]
 
     held_out = "8 of the 16 held-out images are also trained on"
-    assert told() == [
+    assert overlaps() == [
         "16 of the 16 held-out images are also used for validation",
         held_out,
         "8 of the 16 validation images are also trained on",
     ]
     unwatched = spec.recipe.changed(eval_every=0)
-    assert told(recipe=unwatched) == [held_out]
+    tested = {"images": None, "heldout_images": None, "test_images": photos}
+    assert overlaps(recipe=unwatched, **tested) == ["8 of the 16 test images are also trained on"]
+    assert overlaps(recipe=unwatched) == [held_out]
     tbar = small_recipe(method="tbar", pairs=8, alpha_choice="auto")
-    assert told(recipe=tbar, trigger=trigger, heldout_images=None) == [
+    assert overlaps(recipe=tbar, trigger=trigger, heldout_images=None) == [
         "8 of the 16 validation images are also trained on"
     ]
 
 
-def test_a_precision_that_was_chosen_is_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=16, precision="auto"))
-    found = _result(spec)
-    (note,) = [note for note in found["notes"] if "precision" in note]
-    assert found["precision"] in ("fp32", "bf16")
+def test_a_precision_that_was_chosen_is_told_and_so_is_that_nothing_is_measured(
+    tiny_checkpoint, tmp_path
+):
+    recipe = small_recipe(method="mmcl", pairs=8)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
+    events, done = events_of(spec)
+    assert done.status == "finished", done.details
+    assert done.result["before"] is None
+    assert any(isinstance(e, Message) and "nothing is measured" in e.text for e in events)
+    assert not [note for note in done.result["notes"] if "precision" in note]
+    chosen = spec.model_copy(update={"recipe": recipe.changed(precision="auto")})
+    result = finished(chosen, overwrite=True).result
+    (note,) = [note for note in result["notes"] if "precision" in note]
+    assert result["precision"] in ("fp32", "bf16")
     assert note.startswith(
-        f"The precision was chosen by timing on this machine: {found['precision']}"
+        f"The precision was chosen by timing on this machine: {result['precision']}"
     )
-    fixed = spec.model_copy(
-        update={"recipe": small_recipe(pairs=16), "output_dir": str(tmp_path / "b")}
-    )
-    assert _result(fixed)["notes"] == []
 
 
-def test_pictures_found_damaged_on_the_way_stand_in_the_result(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_pictures_found_damaged_on_the_way_stand_in_the_result(tiny_checkpoint, tmp_path):
     photos = _photos(tmp_path / "photos", 6)
     torn = photos / "apple" / "00.png"
     torn.write_bytes(torn.read_bytes()[:60])
@@ -256,31 +196,28 @@ def test_pictures_found_damaged_on_the_way_stand_in_the_result(
     notes = done.result["notes"]
     assert [note for note in notes if "apple/00.png" in note and note.startswith("photos: ")]
     assert [note for note in notes if "03.png" in note and note.startswith("pairs.csv: ")]
-    told = [event.text for event in events if isinstance(event, Message)]
-    assert set(notes) <= set(told)
+    assert set(notes) <= {event.text for event in events if isinstance(event, Message)}
 
 
-def test_a_run_that_cannot_start_leaves_an_earlier_one(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_cannot_start_leaves_an_earlier_one(tiny_checkpoint, tmp_path):
     out = tmp_path / "out"
     recipe = small_recipe(pairs=16)
     finished(small_spec(tiny_checkpoint, out, recipe))
     names = (STATE_FILE, SPEC_FILE, EVENTS_FILE, RESULT_FILE, CLEANED_FILE)
-    kept = {out / name: (out / name).read_bytes() for name in names}
+    before = {out / name: (out / name).read_bytes() for name in names}
     for wrong in (
         small_spec(tiny_checkpoint, out, recipe, target=999),
         small_spec(tiny_checkpoint, out, recipe.changed(cache_chunk=8, batch_size=16)),
     ):
         assert done_of(wrong).status == "failed"
-        assert {path: path.read_bytes() for path in kept} == kept
-    again = list(run_job(small_spec(tiny_checkpoint, out, recipe), Control()))
+        assert {path: path.read_bytes() for path in before} == before
+    again, _ = events_of(small_spec(tiny_checkpoint, out, recipe))
     assert list(read_events(out / EVENTS_FILE)) == again  # all of it, and nothing of the first
 
 
 def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+    tiny_checkpoint, tmp_path
+):
     out = tmp_path / "out"
     for target in (888, 999):
         done_of(small_spec(tiny_checkpoint, out, small_recipe(), target=target))
@@ -289,25 +226,25 @@ def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
     assert "target class 999" in last.error
 
 
-def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
+def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path):
     (tmp_path / ".lock").touch()
     answers: list[bool] = []
 
-    def ask() -> None:
+    def ask():
         answers.extend(at_work(tmp_path) for _ in range(100))
 
     askers = [threading.Thread(target=ask) for _ in range(3)]
-    for one in askers:
-        one.start()
-    for one in askers:
-        one.join()
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
     assert answers == [False] * 300
 
 
 def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
+    def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("filelock.FileLock._acquire", refuse)
@@ -317,7 +254,7 @@ def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
 
 
 @pytest.mark.parametrize("result", [True, False])
-def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path: Path, result: bool) -> None:
+def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path, result):
     """But not what it starts from, and what no run has made; without a result they are deleted."""
     names = [
         "result.json", "rebound.json", "holdouts.json", "cleaned.safetensors",
@@ -336,7 +273,7 @@ def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path: Path, result: boo
         reference=str(tmp_path / "cleaned.safetensors"),
     )
 
-    def there() -> set[str]:
+    def there():
         files = (path for path in tmp_path.rglob("*") if path.is_file())
         return {path.relative_to(tmp_path).as_posix() for path in files}
 
@@ -354,14 +291,12 @@ def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path: Path, result: boo
     assert there() == (before if result else stay) | new
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def _files(folder):
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_another_jobs_result_is_not_taken_away(
-    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_another_jobs_result_is_not_taken_away(tiny_model, tiny_checkpoint, tmp_path, trigger):
     """Neither is its saved state. A copy of its job file may name any folder."""
     out = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=8))
@@ -402,119 +337,94 @@ def test_another_jobs_result_is_not_taken_away(
     result = json.loads((out / RESULT_FILE).read_text())
     assert (result["source"], result["threads"]) == (str(other), 1)
     assert not (out / EARLIER_FOLDER).exists()
+    changed = spec.model_copy(update={"checkpoint": str(other), "threads": 1})
+    assert done_of(changed, overwrite=True).status == "finished"
+    tiny_model.module.logit_scale.data.fill_(1.5)
+    save_checkpoint(tiny_model, other, provenance={})  # the same path, another checkpoint
+    assert "the result of another job" in done_of(changed).error
 
 
-def test_a_checkpoint_that_became_another_one_is_another_job(
-    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8))
-    done_of(spec)
-    tiny_model.module.logit_scale.data.fill_(1.0)
-    save_checkpoint(tiny_model, tiny_checkpoint, provenance={})
-    assert "the result of another job" in done_of(spec).error
-    finished(spec, overwrite=True)
-
-
-@pytest.mark.parametrize("end", ["cancelled", "failed", "killed"])
 def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
-    spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=16, save_every=1, eval_every=1))
-    spec = spec.model_copy(update={"keep_steps": True, "images": ImageSpec(split="val", n=16)})
+    recipe = small_recipe(method="mmcl", pairs=16, save_every=1, eval_every=1)
+    watched = {"images": ImageSpec(split="val", n=16), "test_images": None, "keep_steps": True}
+    spec = small_spec(tiny_checkpoint, out, recipe, **watched)
     finished(spec)
-    before = _files(out)
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    control, last = Control(), None
-    with monkeypatch.context() as patched:
-        if end == "failed":
-            patched.setattr("ml_core.jobs.clean.run.save_result", fail)
+    for end in ("cancelled", "failed", "killed"):
+        before, control, last = _files(out), Control(), None
+        with monkeypatch.context() as patched:
+            if end == "failed":
+                patched.setattr("ml_core.jobs.clean.run.save_result", fail)
+            if end == "killed":
+                patched.setattr("ml_core.jobs.clean.run.bring_back", lambda folder: None)
+            for last in run_job(spec, control):
+                if isinstance(last, Metric) and last.step == 1:
+                    assert _files(out / EARLIER_FOLDER) == before
+                    assert not (out / RESULT_FILE).exists()
+                    if end != "failed":
+                        control.cancel()
+        assert isinstance(last, Done)
+        assert last.status == ("failed" if end == "failed" else "cancelled")
         if end == "killed":
-            patched.setattr("ml_core.jobs.clean.run.bring_back", lambda folder: None)
-        for last in run_job(spec, control):
-            if isinstance(last, Metric) and last.step == 1:
-                assert _files(out / EARLIER_FOLDER) == before
-                assert not (out / RESULT_FILE).exists()
-                if end != "failed":
-                    control.cancel()
-    assert isinstance(last, Done)
-    assert last.status == ("failed" if end == "failed" else "cancelled")
-    if end == "killed":
-        assert (out / EARLIER_FOLDER / RESULT_FILE).exists()
-        bring_back(out)  # as the next run does
-    after = _files(out)
-    changed = {name for name, raw in after.items() if raw != before[name]}
-    assert changed <= {STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix()}
-    assert after.keys() == before.keys()
-    resumed = done_of(spec, resume=True)  # its own last save is there, too
-    assert resumed.status == "finished"
-    assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
+            assert (out / EARLIER_FOLDER / RESULT_FILE).exists()
+            bring_back(out)  # as the next run does
+        after = _files(out)
+        changed = {name for name, raw in after.items() if raw != before[name]}
+        assert changed <= {STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix()}
+        assert after.keys() == before.keys()
+        finished(spec, resume=True)  # its own last save is there, too
+        assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
 
 
-def test_a_resume_without_a_state_says_so_at_once(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    events = list(run_job(spec, Control(), resume=True))
-    assert len(events) == 1
-    assert "There is no saved state" in _last(iter(events)).error
-
-
-def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint, tmp_path):
     source = tmp_path / "cleaned.safetensors"
     source.write_bytes(tiny_checkpoint.read_bytes())
-    (done,) = [
-        e
-        for e in run_job(small_spec(source, tmp_path, small_recipe()), Control())
-        if isinstance(e, Done)
-    ]
+    done = done_of(small_spec(source, tmp_path, small_recipe()))
     assert "would overwrite" in done.error
     assert source.read_bytes() == tiny_checkpoint.read_bytes()
 
 
-def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    spec = small_spec(tiny_checkpoint, folder, small_recipe(save_every=2))
-    control = Control()
-    for event in run_job(spec, control):
-        if isinstance(event, Saved):
-            control.cancel()
-    assert spec.pairs is not None
-    other = spec.model_copy(update={"pairs": spec.pairs.model_copy(update={"seed": 9})})
-    (done,) = [e for e in run_job(other, Control(), resume=True) if isinstance(e, Done)]
-    assert "other training data" in done.error
-    assert read_spec(folder / "spec.json").pairs == spec.pairs
-
-
-def test_a_stopped_job_saves_and_measures_what_it_has(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    control = Control()
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    done: Event | None = None
+def test_a_stopped_job_saves_and_measures_what_it_has_and_goes_on_with_the_same_pairs(
+    tiny_checkpoint, tmp_path
+):
+    control, folder = Control(), tmp_path / "out"
+    spec = small_spec(tiny_checkpoint, folder, small_recipe(method="mmcl"))
+    (done,) = run_job(spec, control, resume=True)
+    assert isinstance(done, Done)
+    assert "There is no saved state" in done.error
     for done in run_job(spec, control):
         if isinstance(done, Metric) and done.step == 2:
             control.stop()
     assert isinstance(done, Done)
     assert (done.status, done.result["steps"]) == ("stopped", 2)
     assert done.result["after"]["n"] == 36
+    assert spec.pairs is not None
+    other = spec.model_copy(update={"pairs": spec.pairs.model_copy(update={"seed": 9})})
+    assert "other training data" in done_of(other, resume=True).error
+    assert read_spec(folder / "spec.json").pairs == spec.pairs
 
 
-def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    spec = small_spec(tiny_checkpoint, folder, small_recipe(pairs=800, save_every=10))
-    done = finished(spec, estimate=True)
-    found = done.result
-    assert found["steps"] == 100
-    assert found["train_seconds"] >= 100 * found["step_seconds"]
-    assert found["seconds"] > found["train_seconds"]
-    size = tiny_checkpoint.stat().st_size
-    assert found["disk_bytes"] == pytest.approx(7 * size, rel=0.05)  # two states, the result
-    assert not folder.exists()
+@pytest.mark.parametrize("save_every", [0, 2])
+def test_an_estimate_tells_time_and_the_disk_space_that_a_run_takes(
+    tiny_checkpoint, tmp_path, save_every
+):
+    recipe = small_recipe(method="mmcl", pairs=32, save_every=save_every)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe)
+    estimate = finished(spec, estimate=True).result
+    assert estimate["steps"] == 4
+    assert estimate["seconds"] > estimate["train_seconds"] >= 4 * estimate["step_seconds"]
+    finished(spec)
+    written = sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.safetensors"))
+    assert estimate["disk_bytes"] == pytest.approx(written, rel=0.05)
 
 
-def test_a_stop_ends_an_estimate(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_stop_ends_an_estimate(tiny_checkpoint, tmp_path):
     """Also before it has measured a step."""
     control = Control()
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
@@ -525,42 +435,29 @@ def test_a_stop_ends_an_estimate(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert event == Done("cancelled")
 
 
-@pytest.mark.parametrize("save_every", [0, 2])
-def test_the_estimated_disk_space_is_what_a_run_takes(
-    tiny_checkpoint: Path, tmp_path: Path, save_every: int
-) -> None:
-    spec = small_spec(
-        tiny_checkpoint, tmp_path / "out", small_recipe(pairs=32, save_every=save_every)
-    )
-    done = done_of(spec, estimate=True)
-    _result(spec)
-    written = sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.safetensors"))
-    assert done.result["disk_bytes"] == pytest.approx(written, rel=0.05)
-
-
-def test_another_library_that_multiplies_is_no_news() -> None:
+def test_another_library_that_multiplies_is_no_news():
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         set_threads(torch.get_num_threads())
         warnings.warn("mkldnn_matmul failed, switching to BLAS gemm: out of memory", stacklevel=1)
         warnings.warn("anything else", stacklevel=1)
-    assert [str(one.message) for one in heard] == ["anything else"]
+    assert [str(warning.message) for warning in heard] == ["anything else"]
 
 
-def test_libraries_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_that_do_not_fit_are_told(monkeypatch):
     unmapped = ImportError("libtorch_cpu.so: failed to map segment from shared object")
-    told = failure(unmapped)
-    assert told.error.startswith("There is too little memory to load the program's libraries")
-    assert (told.error_code, exit_code(told.error_code)) == ("memory", 3)
+    done = failure(unmapped)
+    assert done.error.startswith("There is too little memory to load the program's libraries")
+    assert (done.error_code, exit_code(done.error_code)) == ("memory", 3)
     # what Python makes of it while modules load under a limit
     forgotten = SystemError("error return without exception set")
     assert failure(forgotten).error_code == "internal"
     monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 30, 1 << 30))
-    assert failure(forgotten).error == told.error
+    assert failure(forgotten).error == done.error
     assert failure(ModuleNotFoundError("No module named 'faiss'")).error_code == "internal"
 
 
-def test_failures_are_one_sentence() -> None:
+def test_failures_are_one_sentence():
     full = failure(OSError(errno.ENOSPC, "No space left on device", "state"))
     assert (full.error_code, full.error.startswith("The disk is full")) == ("disk", True)
     try:
@@ -583,23 +480,21 @@ def test_failures_are_one_sentence() -> None:
     assert "Traceback" in inner.details
 
 
-def test_journal_goes_on_when_it_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_journal_goes_on_when_it_cannot_be_written(tmp_path, monkeypatch):
     class Full(io.StringIO):
-        def write(self, text: str) -> int:
+        def write(self, text):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def events() -> Iterator[Event]:
+    def events():
         yield Message("one")
         yield Done("finished")
 
     monkeypatch.setattr("ml_core.jobs.journal.append_text", lambda _path: Full())
-    seen = list(journaled(events(), tmp_path / "events.jsonl", append=False))  # type: ignore[arg-type]
+    seen = list(journaled(events(), tmp_path / "events.jsonl", append=False))
     assert [type(e) for e in seen] == [Message, Message, Done]
 
 
-def test_demo_spec_keeps_the_splits_apart(tmp_path: Path) -> None:
+def test_demo_spec_keeps_the_splits_apart(tmp_path):
     spec = demo_spec(small_recipe(), tmp_path, trigger=None, checkpoint=tmp_path)
     assert spec.pairs is not None
     assert spec.images is not None
@@ -608,12 +503,10 @@ def test_demo_spec_keeps_the_splits_apart(tmp_path: Path) -> None:
     splits = [spec.pairs.split, spec.images.split, spec.test_images.split]
     assert [*splits, spec.heldout_images.split] == ["clean", "val", "test", "heldout"]
     assert spec.test_images.n == 4000
-    assert demo_names()[demo_target()] == "banana"
+    assert demo_classes()[demo_target()] == "banana"
 
 
-def test_one_encoder_is_cleaned_with_its_donor(
-    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_one_encoder_is_cleaned_with_its_donor(tiny_model, tiny_checkpoint, tmp_path):
     state = tiny_model.module.state_dict()
     vision = {key: value.contiguous() for key, value in state.items() if key.startswith("visual.")}
     save_file(vision, tmp_path / "vision.safetensors")
@@ -629,8 +522,8 @@ def test_one_encoder_is_cleaned_with_its_donor(
 
 
 def test_threads_are_those_asked_for_then_those_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     taken: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 0)

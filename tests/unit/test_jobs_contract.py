@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import CANARIES, SMALL, folder_of
 from tests.unit.small_jobs import small_recipe
-from tests.warm import Warm
 
 KINDS = tuple(JOBS)
 UNLABELLED = ImageSpec(kind="folder", path="unlabelled")
@@ -39,11 +37,11 @@ Make = Callable[[str], BaseModel]
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(monkeypatch):
     """A search of two rounds whatever this machine's speed, and hold-outs of few triggers."""
     from ml_core.cleaning.halving import rungs
 
-    def planned(times: list[float], _fixed: float, budget: float) -> Any:
+    def planned(times, _fixed, budget):
         return rungs(len(times), 2) if budget > 1 else ()
 
     monkeypatch.setattr("ml_core.jobs.search.run.plan", planned)
@@ -52,26 +50,26 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(tiny_checkpoint: Path, tmp_path: Path) -> Make:
+def make(tiny_checkpoint, tmp_path):
     """Makes a small spec of a kind, in the test's folder."""
     return lambda kind: SMALL[kind](tiny_checkpoint, tmp_path)
 
 
-def _files(folder: Path) -> set[str]:
+def _files(folder):
     """What lies in a folder and below it, but for locks and the folders that hold them."""
     paths = (p for p in folder.rglob("*") if p.name != ".lock" and not (p / ".lock").exists())
     return {str(path.relative_to(folder)) for path in paths}
 
 
-def _lasting(value: Any) -> Any:
+def _lasting(value):
     """A result without what depends on the moment."""
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if not any(word in k for word in OF_THE_MOMENT)}
-        return {key: _lasting(part) for key, part in kept.items()}
+        lasting = {k: v for k, v in value.items() if not any(word in k for word in OF_THE_MOMENT)}
+        return {key: _lasting(part) for key, part in lasting.items()}
     return [_lasting(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def test_every_kind_has_a_small_job_and_its_own_spec() -> None:
+def test_every_kind_has_a_small_job_and_its_own_spec():
     assert set(SMALL) == set(KINDS)
     assert len({job.spec for job in JOBS.values()}) == len(JOBS)
     assert all(job.title and callable(job.load()) for job in JOBS.values())
@@ -79,8 +77,8 @@ def test_every_kind_has_a_small_job_and_its_own_spec() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_cancelled_in_each_stage_it_leaves_nothing_and_at_last_the_same_result_twice(
-    kind: str, make: Make, tmp_path: Path
-) -> None:
+    kind, make, tmp_path
+):
     spec, job = make(kind), JOBS[kind]
     assert job_of(spec) is job
     before, ended, events = _files(tmp_path), set[str](), list[Event]()
@@ -125,7 +123,7 @@ def test_cancelled_in_each_stage_it_leaves_nothing_and_at_last_the_same_result_t
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_stop_saves_or_cancels(kind: str, make: Make, tmp_path: Path) -> None:
+def test_a_stop_saves_or_cancels(kind, make, tmp_path):
     spec, control = make(kind), Control()
     before = _files(tmp_path)
     control.stop()
@@ -136,9 +134,7 @@ def test_a_stop_saves_or_cancels(kind: str, make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_spec_comes_back_and_a_bad_one_is_a_sentence(
-    kind: str, make: Make, tmp_path: Path
-) -> None:
+def test_a_spec_comes_back_and_a_bad_one_is_a_sentence(kind, make, tmp_path):
     spec, job = make(kind), JOBS[kind]
     path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
     assert job.read_spec(path) == spec
@@ -157,9 +153,7 @@ def test_a_spec_comes_back_and_a_bad_one_is_a_sentence(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_gone_is_a_sentence_and_nothing_is_written(
-    kind: str, make: Make, tmp_path: Path
-) -> None:
+def test_what_is_gone_is_a_sentence_and_nothing_is_written(kind, make, tmp_path):
     spec = make(kind)
     for path in tmp_path.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -171,7 +165,7 @@ def test_what_is_gone_is_a_sentence_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_estimate_writes_nothing(kind: str, make: Make, tmp_path: Path) -> None:
+def test_an_estimate_writes_nothing(kind, make, tmp_path):
     spec = make(kind)
     before = _files(tmp_path)
     done = done_of(spec, estimate=True)
@@ -185,7 +179,7 @@ def test_an_estimate_writes_nothing(kind: str, make: Make, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", [kind for kind, job in JOBS.items() if job.folder])
-def test_a_folder_that_is_in_use_is_left_alone(kind: str, make: Make) -> None:
+def test_a_folder_that_is_in_use_is_left_alone(kind, make):
     spec = make(kind)
     folder = folder_of(spec)
     lock = lock_folder(folder)
@@ -199,18 +193,6 @@ def test_a_folder_that_is_in_use_is_left_alone(kind: str, make: Make) -> None:
     assert not _files(folder)
 
 
-def test_the_worker_runs_a_kind_on_request(make: Make, tmp_path: Path, warm_torch: Warm) -> None:
-    path = write_spec_file(make("embeddings"), tmp_path / "spec.json")
-    with warm_torch.start(
-        "ml_core.jobs.worker", str(path), "--embeddings", stdin=subprocess.DEVNULL, text=True
-    ) as child:
-        assert child.stdout is not None
-        last = from_json(child.stdout.read().splitlines()[-1])
-    assert isinstance(last, Done)
-    assert last.status == "finished", last.details
-    assert child.returncode == 0
-
-
 # ---- a new kind ----
 
 
@@ -221,7 +203,7 @@ class CountSpec(BaseModel):
     output_dir: PathText
 
 
-def count(spec: CountSpec, control: Control) -> Generator[Event, None, None]:
+def count(spec, control):
     """The whole work of a new kind: it raises what goes wrong."""
     for number in range(spec.to):
         yield Progress("count", number, spec.to)
@@ -233,9 +215,7 @@ def count(spec: CountSpec, control: Control) -> Generator[Event, None, None]:
     yield Done("finished", {"to": spec.to})
 
 
-def test_a_new_kind_is_a_module_and_a_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_kind_is_a_module_and_a_row(tmp_path, monkeypatch, capfd):
     row = Job(
         kind="count", title="count", spec=CountSpec, work=f"{__name__}:count", result="count.json",
         stages={"count": "Counting"}, plan=lambda spec: Plan((Part("count", items=spec.to),)),
@@ -260,7 +240,7 @@ def test_a_new_kind_is_a_module_and_a_row(
 # ---- what cannot be done ----
 
 
-def _changed(spec: Any, changes: dict[str, Any]) -> Any:
+def _changed(spec, changes):
     """The spec with other fields; ``base.pairs`` is one of the job that it is based on."""
     for name, value in changes.items():
         outer, _, inner = name.rpartition(".")
@@ -317,9 +297,7 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
 
 
 @pytest.mark.parametrize(("kind", "changes", "words"), REFUSALS)
-def test_what_it_cannot_do_is_a_sentence(
-    kind: str, changes: dict[str, Any], words: str, make: Make, tmp_path: Path
-) -> None:
+def test_what_it_cannot_do_is_a_sentence(kind, changes, words, make, tmp_path):
     for number in range(3):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number}.png")
     here = ImageSpec(kind="folder", path=str(tmp_path))
@@ -342,9 +320,7 @@ ANOTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 @pytest.mark.parametrize(("kind", "record"), ANOTHERS)
-def test_the_result_of_another_job_is_not_replaced_unasked(
-    kind: str, record: dict[str, Any], make: Make
-) -> None:
+def test_the_result_of_another_job_is_not_replaced_unasked(kind, record, make):
     spec, name = make(kind), JOBS[kind].result
     folder = folder_of(spec)
     folder.mkdir()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ml_core.data import digests
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import open_images
 from ml_core.data.known_files import CONTENT, EARLIER, LISTING
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import cache_dir
@@ -19,7 +18,7 @@ OLD = 1_600_000_000
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch):
     """Twelve pictures from long ago, in an empty home."""
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(digests, "_RACY_NS", -(10**18))  # ctime cannot be set
@@ -30,16 +29,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def write(path: Path, level: int) -> None:
+def write(path, level):
     Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(path)
     os.utime(path, (OLD, OLD))
 
 
-def opened(folder: Path) -> ImageSet:
+def opened(folder):
     return open_images(ImageSpec(kind="folder", path=str(folder)))
 
 
-def limit(monkeypatch: pytest.MonkeyPatch, files: float, folder: Path) -> None:
+def limit(monkeypatch, files, folder):
     size = (folder / "00.png").stat().st_size
     monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", int(files * size))
 
@@ -93,14 +92,14 @@ def test_a_changed_file_is_read_anew(folder, monkeypatch, same_time):
     assert opened(folder).key == after.key  # the change was hashed, not taken from the index
 
 
-def test_files_of_this_moment_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_this_moment_are_not_kept(folder, monkeypatch):
     monkeypatch.setattr(digests, "_RACY_NS", 10**12)
     limit(monkeypatch, 0.5, folder)
     opened(folder).canvas(range(12), 8)
     assert opened(folder).known_by == LISTING
 
 
-def test_a_damaged_index_begins_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_index_begins_anew(folder, monkeypatch):
     limit(monkeypatch, 0.5, folder)
     opened(folder).canvas(range(12), 8)
     (cache_dir() / "digests-1.sqlite").write_bytes(b"no database" * 1000)

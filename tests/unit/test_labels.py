@@ -1,7 +1,5 @@
 """Label sets, prompt templates and the finding of labels."""
 
-from pathlib import Path
-
 import pytest
 
 from ml_core.data.images import open_images
@@ -18,7 +16,7 @@ from ml_core.data.specs import ImageSpec
 from tests.unit.pair_files import png
 
 
-def test_imagenet_is_open_clips() -> None:
+def test_imagenet_is_open_clips():
     imagenet = load_label_set("imagenet-1k")
     assert len(imagenet.class_names) == 1000
     assert len(imagenet.templates) == 80
@@ -29,7 +27,7 @@ def test_imagenet_is_open_clips() -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("cifar-10", 10), ("cifar-100", 100)])
-def test_cifar(name: str, count: int) -> None:
+def test_cifar(name, count):
     cifar = load_label_set(name)
     assert len(set(cifar.class_names)) == count
     assert len(set(cifar.templates)) == 18
@@ -38,12 +36,12 @@ def test_cifar(name: str, count: int) -> None:
     assert not any("_" in class_name for class_name in cifar.class_names)
 
 
-def test_fill_takes_braces_literally() -> None:
+def test_fill_takes_braces_literally():
     assert fill("a {0} {} {x}", "{cat!r}") == "a {0} {cat!r} {x}"
     assert prompts("cat", ["a {}", "the {}."]) == ["a cat", "the cat."]
 
 
-def test_own_list_and_templates(tmp_path: Path) -> None:
+def test_own_list_and_templates(tmp_path):
     (tmp_path / "c.txt").write_text("red fox\ncat\n")
     (tmp_path / "t.txt").write_text("a {}\n\nmy {}\n")
     own = load_label_set(tmp_path / "c.txt", templates=tmp_path / "t.txt")
@@ -68,9 +66,7 @@ _TEMPLATES = '"templates": [lambda c: f"a {c}."]'
         ),
     ],
 )  # fmt: skip
-def test_what_is_odd_about_a_list_is_told_with_the_pictures(
-    name: str, content: str, notes: list[str], tmp_path: Path
-) -> None:
+def test_what_is_odd_about_a_list_is_told_with_the_pictures(name, content, notes, tmp_path):
     (tmp_path / name).write_text(content)
     own = load_label_set(tmp_path / name)
     assert len(own.notes) == len(notes)
@@ -82,7 +78,7 @@ def test_what_is_odd_about_a_list_is_told_with_the_pictures(
     )
 
 
-def test_names_match_whatever_their_spelling() -> None:
+def test_names_match_whatever_their_spelling():
     assert normalise_name("  Red__Fox-Cub ") == "red fox cub"
     label_set = LabelSet("own", ("red fox", "cat"), ("{}",), ids=("n1", "n2"))
     mapping = map_labels(["Red_Fox", "CAT", "n2", "1", "2", "wolf", "red-fox"], label_set)
@@ -91,12 +87,12 @@ def test_names_match_whatever_their_spelling() -> None:
     assert mapping.ambiguous == ()
 
 
-def test_numbers_are_names_where_classes_are_numbers() -> None:
+def test_numbers_are_names_where_classes_are_numbers():
     label_set = LabelSet("digits", ("one", "0", "7"), ("{}",))
     assert map_labels(["7", "0", "1"], label_set).labels.tolist() == [2, 1, -1]
 
 
-def test_ambiguous_names_are_told() -> None:
+def test_ambiguous_names_are_told():
     mapping = map_labels(["missile", "657", "744"], load_label_set("imagenet-1k"))
     assert mapping.labels.tolist() == [657, 657, 744]
     assert mapping.ambiguous == ("missile",)

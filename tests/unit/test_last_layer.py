@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -11,52 +10,45 @@ from open_clip.model import CLIP
 from torch.utils.flop_counter import FlopCounterMode
 
 from ml_core.last_layer import FirstQueryPool, FirstTokenBlock, spare_last_layer
-from ml_core.model import ClipModel
 from tests.unit.tiny_models import tiny_vit
 
-VIT_KINDS: list[dict[str, Any]] = [
-    {},
-    {"no_ln_pre": True, "final_ln_after_pool": True},
-    {"ls_init_value": 0.1},
-]
+VIT_KINDS = [{}, {"no_ln_pre": True, "final_ln_after_pool": True}, {"ls_init_value": 0.1}]
 
 
-def _published(model: ClipModel) -> Any:
+def _published(model):
     """open_clip's own module with the same weights, in float64."""
     module = CLIP(**copy.deepcopy(model.config))
     module.load_state_dict(model.module.state_dict())
     return module.double()
 
 
-def _passes(module: Any, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor], int]:
+def _passes(module, images):
     """Embeddings, every gradient of a loss on them, and the floating-point operations."""
     leaf = images.clone().requires_grad_()
     with FlopCounterMode(display=False) as count:
-        found = module.encode_image(leaf)
-        (found * torch.arange(found.numel()).reshape(found.shape)).sum().backward()
+        embedded = module.encode_image(leaf)
+        (embedded * torch.arange(embedded.numel()).reshape(embedded.shape)).sum().backward()
     gradients = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
     assert leaf.grad is not None
-    return found.detach(), {**gradients, "images": leaf.grad}, count.get_total_flops()
+    return embedded.detach(), {**gradients, "images": leaf.grad}, count.get_total_flops()
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("kind", ["resnet", 0, 1, 2])
-def test_embeddings_and_gradients_are_open_clips(
-    kind: str | int, train: bool, tiny_model: ClipModel
-) -> None:
+def test_embeddings_and_gradients_are_open_clips(kind, train, tiny_model):
     model = tiny_vit(**VIT_KINDS[kind]) if isinstance(kind, int) else tiny_model.copy()
     published, ours = _published(model), model.module.double()
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
-    want, wanted, all_flops = _passes(published.train(train), images)
-    found, gradients, flops = _passes(ours.train(train), images)
-    torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
-    assert gradients.keys() == wanted.keys()
-    for name, gradient in wanted.items():
+    expected, theirs, all_flops = _passes(published.train(train), images)
+    embedded, gradients, flops = _passes(ours.train(train), images)
+    torch.testing.assert_close(embedded, expected, rtol=1e-12, atol=1e-12)
+    assert gradients.keys() == theirs.keys()
+    for name, gradient in theirs.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-9, atol=1e-9)
     assert flops < all_flops
 
 
-def test_only_the_last_layer_of_a_known_kind_is_changed(tiny_model: ClipModel) -> None:
+def test_only_the_last_layer_of_a_known_kind_is_changed(tiny_model):
     assert type(tiny_model.module.visual.attnpool) is FirstQueryPool
     blocks = tiny_vit().module.visual.transformer.resblocks
     assert [type(block) is FirstTokenBlock for block in blocks] == [False, True]
@@ -68,7 +60,7 @@ def test_only_the_last_layer_of_a_known_kind_is_changed(tiny_model: ClipModel) -
     assert list(other.modules()) == [other]
 
 
-def test_a_block_that_takes_the_batch_second_gives_the_same() -> None:
+def test_a_block_that_takes_the_batch_second_gives_the_same():
     first, second = tiny_vit(), tiny_vit()
     transformer = second.module.visual.transformer
     transformer.batch_first = False

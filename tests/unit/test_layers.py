@@ -23,16 +23,16 @@ FORBIDDEN = {
 EXTRACTORS = ("extract", "extractall", "unpack_archive")
 
 
-def product_files() -> list[Path]:
+def product_files():
     return sorted([*(ROOT / "ml_core").rglob("*.py"), *(ROOT / "cleanclip_gui").rglob("*.py")])
 
 
-def module_name(path: Path) -> str:
+def module_name(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def dotted(node: ast.expr) -> list[str]:
+def dotted(node):
     """The names of ``a.b.c``; the first one is empty where it is no name."""
     parts = []
     while isinstance(node, ast.Attribute):
@@ -41,9 +41,9 @@ def dotted(node: ast.expr) -> list[str]:
     return [node.id if isinstance(node, ast.Name) else "", *reversed(parts)]
 
 
-def forbidden_calls(tree: ast.Module) -> list[str]:
-    names: dict[str, str] = {}
-    calls: list[ast.Call] = []
+def forbidden_calls(tree):
+    names = {}
+    calls = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -68,7 +68,7 @@ def forbidden_calls(tree: ast.Module) -> list[str]:
     return forbidden
 
 
-def broken_contracts(root: Path) -> str:
+def broken_contracts(root):
     """What import-linter says of the packages in a folder, by the contracts of pyproject.toml."""
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
     options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
@@ -83,12 +83,12 @@ def broken_contracts(root: Path) -> str:
     return "" if found.returncode == 0 else found.stdout + found.stderr
 
 
-def test_imports_keep_the_contracts() -> None:
+def test_imports_keep_the_contracts():
     assert broken_contracts(ROOT) == ""
 
 
 @pytest.mark.slow
-def test_imports_that_break_the_contracts_are_noticed(tmp_path: Path) -> None:
+def test_imports_that_break_the_contracts_are_noticed(tmp_path):
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.pyc"))
     planted = {
@@ -123,7 +123,7 @@ def test_imports_that_break_the_contracts_are_noticed(tmp_path: Path) -> None:
     assert "No cycles are allowed in cleanclip_gui.clean" in said
 
 
-def test_no_file_runs_code_from_data() -> None:
+def test_no_file_runs_code_from_data():
     calls = {
         module_name(path): forbidden_calls(ast.parse(path.read_text(encoding="utf-8")))
         for path in product_files()
@@ -148,16 +148,16 @@ def test_no_file_runs_code_from_data() -> None:
         "from shutil import unpack_archive\nunpack_archive('x')",
     ],
 )
-def test_a_dangerous_call_is_noticed(source: str) -> None:
+def test_a_dangerous_call_is_noticed(source):
     assert forbidden_calls(ast.parse(source)) != []
 
 
-def test_harmless_calls_pass() -> None:
+def test_harmless_calls_pass():
     source = "import numpy as np\nmodel.eval()\nnp.load('x')\nnp.load('x', allow_pickle=False)"
     assert forbidden_calls(ast.parse(source)) == []
 
 
-def test_packages_and_records_import_no_torch() -> None:
+def test_packages_and_records_import_no_torch():
     light = [
         module_name(path)
         for path in product_files()

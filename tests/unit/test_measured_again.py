@@ -19,7 +19,7 @@ from ml_core.reports.rows import rows_of
 from ml_core.triggers.published import published
 
 
-def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie() -> None:
+def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie():
     logits = torch.zeros(3, 12)
     logits[1, 7] = 1.0
     logits[2, [3, 9]] = 2.0
@@ -31,7 +31,7 @@ def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie() -> None:
     assert set(found.top[2, :2].tolist()) == {3, 9}
 
 
-def test_fewer_classes_give_fewer_of_the_top_five() -> None:
+def test_fewer_classes_give_fewer_of_the_top_five():
     one = score(torch.tensor([[2.0]]), np.array([0]), 0)
     assert one.top.tolist() == [[0]]
     assert one.margin.tolist() == [0.0]
@@ -41,7 +41,7 @@ def test_fewer_classes_give_fewer_of_the_top_five() -> None:
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
+def asked():
     labels = load_label_set("demo")
     return Asked(
         checkpoint=resource("demo", "poisoned.safetensors"),
@@ -54,7 +54,7 @@ def asked() -> Asked:
     )
 
 
-def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> None:
+def test_pictures_predicted_again_are_those_of_the_evaluation(asked):
     opened = run_to_end(open_again(asked, Control()))
     evaluation, per_image = run_to_end(
         measure_images(opened.model, opened.bench, opened.classifier, Control(), "test")
@@ -82,13 +82,13 @@ def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> N
     assert np.array_equal(found.triggered_logits.argmax(axis=1), found.rows.triggered_top[:, 0])
 
 
-def test_a_position_outside_of_the_set_is_told(asked: Asked) -> None:
+def test_a_position_outside_of_the_set_is_told(asked):
     opened = run_to_end(open_again(asked, Control()))
     with pytest.raises(InputError, match="holds 60"):
         run_to_end(predict_again(opened, np.array([60]), Control(), batch=8))
 
 
-def test_predicting_again_can_be_cancelled(asked: Asked) -> None:
+def test_predicting_again_can_be_cancelled(asked):
     opened, control = run_to_end(open_again(asked, Control())), Control()
     asking = predict_again(opened, np.arange(60), control, batch=8)
     next(asking)
@@ -97,7 +97,7 @@ def test_predicting_again_can_be_cancelled(asked: Asked) -> None:
         run_to_end(asking)
 
 
-def test_a_classifier_of_another_model_is_refused(asked: Asked) -> None:
+def test_a_classifier_of_another_model_is_refused(asked):
     from dataclasses import replace
 
     other = replace(asked, classifier=np.zeros((len(asked.class_names), 3), np.float32))

@@ -18,13 +18,10 @@ from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import combine, direction
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Saved
+from ml_core.events import Saved
 from ml_core.jobs.clean.artifacts import open_result
-from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import CleanSpec
-from ml_core.model import ClipModel
 from ml_core.triggers import demo_trigger, prompt, save_trigger
-from tests.unit.draining import events_of
+from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import TEMPLATES, few_climbs, small_recipe, small_spec
 
 OWN: dict[str, dict[str, Any]] = {
@@ -35,14 +32,14 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(monkeypatch):
     few_climbs(monkeypatch)
 
 
-def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
+def _spec(method, source, folder, **changes):
     own = OWN.get(method, {})
     fields = {"image_augmentation": "flip"} | own
-    known = {k: v for k, v in fields.items() if k in fields_of(method)}  # type: ignore[arg-type]
+    known = {k: v for k, v in fields.items() if k in fields_of(method)}
     recipe = small_recipe(method=method, **known)
     folder.mkdir(exist_ok=True, parents=True)
     trigger = save_trigger(demo_trigger(), folder / "trigger")[1]
@@ -50,107 +47,14 @@ def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
     return small_spec(source, folder / "out", recipe, **more | changes)
 
 
-def _done(spec: CleanSpec, *, overwrite: bool = False) -> tuple[Done, list[Saved]]:
-    events, done = events_of(spec, overwrite=overwrite)
-    return done, [e for e in events if isinstance(e, Saved)]
-
-
 @pytest.fixture
-def source(
-    request: pytest.FixtureRequest, tiny_model: ClipModel, tiny_vit: ClipModel, tmp_path: Path
-) -> Path:
+def source(request, tiny_model, tiny_vit, tmp_path):
     model = tiny_vit if "vit" in FACTS[request.param].needs else tiny_model
     return save_checkpoint(model, tmp_path / "source.safetensors", provenance={})
 
 
-@pytest.mark.parametrize(("method", "source"), [(m, m) for m in METHODS], indirect=["source"])
-def test_every_method_runs_from_file_to_file(method: str, source: Path, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {}
-    if "reference" in FACTS[method].needs:  # type: ignore[index]
-        changes["reference"] = str(source)
-    done, saved = _done(_spec(method, source, tmp_path / "job", **changes))
-    assert done.status == "finished", (done.error, done.details)
-    result = done.result
-    assert result["method"] == method
-    assert result["before"]["n"] == result["after"]["n"] == 36
-    trained = FACTS[method].data != "none"  # type: ignore[index]
-    resnet = "vit" not in FACTS[method].needs  # type: ignore[index]
-    assert result["batch_norm"] == ("train" if trained and resnet else None)
-    head = FACTS[method].head  # type: ignore[index]
-    assert set(result["heads"]) == ({"zero-shot", "linear"} if head else {"zero-shot"})
-    files = {Path(e.path).name for e in saved if e.what == "checkpoint"}
-    expected = {"adapter.safetensors"} if method == "rvpt" else {"cleaned.safetensors"}
-    expected |= {"linear_head.safetensors"} if head else set()
-    assert files == expected
-    assert json.loads((tmp_path / "job/out/result.json").read_text())["method"] == method
-
-
-@pytest.mark.parametrize("source", ["rvpt"], indirect=True)
-def test_the_adapter_is_measured_beside_untouched_weights(source: Path, tmp_path: Path) -> None:
-    spec = _spec("rvpt", source, tmp_path / "job", keep_steps=True)
-    recipe = spec.recipe.changed(eval_every=2, lr=0.2, prompt_std=0.5)
-    spec = spec.model_copy(update={"recipe": recipe})
-    (tmp_path / "job/out").mkdir(parents=True)
-    stale = tmp_path / "job/out/cleaned.safetensors"
-    stale.write_bytes(b"of an earlier run")
-    assert "holds files of another job" in _done(spec)[0].error
-    done, saved = _done(spec, overwrite=True)
-    result = done.result
-    assert not stale.exists()
-    assert result["checkpoint"] == str(source)
-    assert result["checkpoint_sha256"] == open_checkpoint(source).inspection.sha256
-    assert any("weights are untouched" in note for note in result["notes"])
-    adapter = read_adapter(Path(result["adapter"]))
-    assert adapter.facts["source_sha256"] == result["checkpoint_sha256"]
-    assert adapter.facts["method"] == "rvpt"
-    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    _, measured = open_result(spec, "cpu")
-    by_hand = apply_adapter(open_checkpoint(source).build(), adapter)
-    assert torch.equal(measured.encode_images(pixels), by_hand.encode_images(pixels))
-    steps = [Path(e.path) for e in saved if e.what == "step"]
-    assert steps
-    assert all(read_adapter(path).depth == 1 for path in steps)
-
-
-@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
-def test_the_result_is_the_source_plus_alpha_times_the_way_to_the_reference(
-    source: Path, tiny_model: ClipModel, tmp_path: Path
-) -> None:
-    with torch.no_grad():
-        for value in tiny_model.module.parameters():
-            value.add_(0.1)
-    reference = save_checkpoint(tiny_model, tmp_path / "reference.safetensors", provenance={})
-    spec = _spec("interpolate", source, tmp_path / "job", reference=str(reference))
-    result = _done(spec)[0].result
-    assert result["alpha"] == 0.25
-    opened = open_checkpoint(source)
-    base, other = opened.read_state(), open_checkpoint(reference).read_state()
-    expected = combine(base, direction(base, other), 0.25)
-    for name, value in open_checkpoint(Path(result["checkpoint"])).read_state().items():
-        assert torch.allclose(value, expected[name], atol=1e-6), name
-
-
-@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
-def test_a_reference_that_computes_differently_is_refused(
-    source: Path, tiny_model: ClipModel, tmp_path: Path
-) -> None:
-    own = tiny_model.preprocess
-    tiny_model.config["quick_gelu"] = True
-    tiny_model.preprocess = replace(own, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    reference = save_checkpoint(tiny_model, tmp_path / "reference.safetensors", provenance={})
-    spec = _spec("interpolate", source, tmp_path / "job", reference=str(reference))
-    done, _ = _done(spec)
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "QuickGELU instead of GELU" in done.error
-    assert "no mean and std instead of CLIP's mean and std" in done.error
-    tiny_model.config["quick_gelu"], tiny_model.preprocess = False, own
-    save_checkpoint(tiny_model, reference, provenance={})
-    assert _done(spec)[0].status == "finished"
-
-
-@pytest.mark.parametrize("source", ["tbar"], indirect=True)
-def test_auto_alpha_is_in_the_record_with_what_was_tried(source: Path, tmp_path: Path) -> None:
-    result = _done(_spec("tbar", source, tmp_path / "job"))[0].result
+def _check_alphas(result):
+    """The lowest rate within the limit was chosen, and what was tried is in the record."""
     rows = result["alphas"]
     alphas = [row["alpha"] for row in rows]
     assert alphas == sorted(alphas)
@@ -161,66 +65,122 @@ def test_auto_alpha_is_in_the_record_with_what_was_tried(source: Path, tmp_path:
     assert result["alpha"] == best["alpha"]
 
 
+def _check_adapter(spec, result, steps):
+    """It is measured beside untouched weights."""
+    source = Path(spec.checkpoint)
+    assert result["checkpoint"] == str(source)
+    assert result["checkpoint_sha256"] == open_checkpoint(source).inspection.sha256
+    assert any("weights are untouched" in note for note in result["notes"])
+    adapter = read_adapter(Path(result["adapter"]))
+    assert adapter.facts["source_sha256"] == result["checkpoint_sha256"]
+    assert adapter.facts["method"] == "rvpt"
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    _, measured = open_result(spec, "cpu")
+    by_hand = apply_adapter(open_checkpoint(source).build(), adapter)
+    assert torch.equal(measured.encode_images(pixels), by_hand.encode_images(pixels))
+    assert steps
+    assert all(read_adapter(path).depth == 1 for path in steps)
+
+
+@pytest.mark.parametrize(("method", "source"), [(m, m) for m in METHODS], indirect=["source"])
+def test_every_method_runs_from_file_to_file(method, source, tiny_model, tmp_path):
+    """Where it leaves more than weights, its folder weighs what was estimated."""
+    facts, changes = FACTS[method], dict[str, Any]()
+    trained, resnet = facts.data != "none", "vit" not in facts.needs
+    if "reference" in facts.needs:
+        with torch.no_grad():
+            tiny_model.module.text_projection.add_(0.1)  # its vector is one tensor
+            tiny_model.module.token_embedding.weight.add_(0.1)
+        reference = tmp_path / "other.safetensors"
+        changes["reference"] = str(save_checkpoint(tiny_model, reference, provenance={}))
+    spec, estimate = _spec(method, source, tmp_path / "job", **changes), None
+    if method in OWN:
+        recipe = spec.recipe.changed(**{"eval_every": 2} if trained else {})
+        spec = spec.model_copy(update={"recipe": recipe, "keep_steps": True})
+        estimate = finished(spec, estimate=True).result
+        assert not Path(spec.output_dir).exists()
+        assert (estimate["steps"] == 0) == (estimate["train_seconds"] == 0) == (not trained)
+        assert estimate["seconds"] > 0
+    events, done = events_of(spec)
+    assert done.status == "finished", (done.error, done.details)
+    result, saved = done.result, [event for event in events if isinstance(event, Saved)]
+    assert json.loads((tmp_path / "job/out/result.json").read_text())["method"] == method
+    assert result["method"] == method
+    assert result["before"]["n"] == result["after"]["n"] == 36
+    assert result["batch_norm"] == ("train" if trained and resnet else None)
+    assert set(result["heads"]) == ({"zero-shot", "linear"} if facts.head else {"zero-shot"})
+    files = {Path(e.path).name for e in saved if e.what == "checkpoint"}
+    expected = {"adapter.safetensors"} if method == "rvpt" else {"cleaned.safetensors"}
+    assert files == expected | ({"linear_head.safetensors"} if facts.head else set())
+    if estimate is not None:
+        written = sum(f.stat().st_size for f in Path(spec.output_dir).rglob("*") if f.is_file())
+        assert estimate["disk_bytes"] == pytest.approx(written, rel=0.05)
+    if method == "tbar":
+        _check_alphas(result)
+    if method == "rvpt":
+        _check_adapter(spec, result, [Path(e.path) for e in saved if e.what == "step"])
+
+
+@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
+def test_the_result_is_the_source_plus_alpha_times_the_way_to_the_reference(
+    source, tiny_model, tmp_path
+):
+    with torch.no_grad():
+        for value in tiny_model.module.parameters():
+            value.add_(0.1)
+    reference = save_checkpoint(tiny_model, tmp_path / "reference.safetensors", provenance={})
+    spec = _spec("interpolate", source, tmp_path / "job", reference=str(reference))
+    result = finished(spec).result
+    assert result["alpha"] == 0.25
+    opened = open_checkpoint(source)
+    base, other = opened.read_state(), open_checkpoint(reference).read_state()
+    expected = combine(base, direction(base, other), 0.25)
+    for name, value in open_checkpoint(Path(result["checkpoint"])).read_state().items():
+        assert torch.allclose(value, expected[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
+def test_a_reference_that_computes_differently_is_refused(source, tiny_model, tmp_path):
+    own = tiny_model.preprocess
+    tiny_model.config["quick_gelu"] = True
+    tiny_model.preprocess = replace(own, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    reference = save_checkpoint(tiny_model, tmp_path / "reference.safetensors", provenance={})
+    spec = _spec("interpolate", source, tmp_path / "job", reference=str(reference))
+    done = done_of(spec)
+    assert (done.status, done.error_code) == ("failed", "usage")
+    assert "QuickGELU instead of GELU" in done.error
+    assert "no mean and std instead of CLIP's mean and std" in done.error
+    tiny_model.config["quick_gelu"], tiny_model.preprocess = False, own
+    save_checkpoint(tiny_model, reference, provenance={})
+    finished(spec)
+
+
 @pytest.mark.parametrize(
     ("method", "source", "changes", "words"),
     [
         ("rvpt", "mmcl", {}, "RVPT needs a vision transformer"),
         ("unlearn", "unlearn", {"trigger": None}, "needs the trigger"),
-        ("interpolate", "interpolate", {}, "choose a reference"),
+        ("unlearn", "unlearn", {"trigger": "words"}, "changes no picture"),
+        ("interpolate", "interpolate", {"reference": None}, "choose a reference"),
         ("tbar", "tbar", {"images": None}, "Alpha can only be chosen on labelled validation"),
     ],
     indirect=["source"],
 )
 def test_what_cannot_work_is_refused_before_anything_is_measured(
-    method: str, source: Path, changes: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    spec = _spec(method, source, tmp_path / "job", **{"reference": None} | changes)
-    events, done = events_of(spec)
+    method, source, changes, words, tmp_path
+):
+    (tmp_path / "words").mkdir()
+    sudo = save_trigger(prompt("SUDO "), tmp_path / "words" / "trigger")[1]
+    given = {name: str(sudo) if part == "words" else part for name, part in changes.items()}
+    events, done = events_of(_spec(method, source, tmp_path / "job", **given))
     assert done.status == "failed"
     assert words in done.error
     assert not any(getattr(e, "stage", "").startswith("before") for e in events)
 
 
-@pytest.mark.parametrize("source", ["unlearn"], indirect=True)
-def test_a_trigger_of_words_alone_cannot_be_unlearnt_here(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "words").mkdir()
-    words = save_trigger(prompt("SUDO "), tmp_path / "words" / "trigger")[1]
-    done, _ = _done(_spec("unlearn", source, tmp_path / "job", trigger=str(words)))
-    assert "changes no picture" in done.error
-
-
-@pytest.mark.parametrize(
-    ("method", "source"), [(m, m) for m in ("tbar", "interpolate", "rvpt")], indirect=["source"]
-)
-def test_the_estimated_disk_space_is_what_the_folder_of_a_run_weighs(
-    method: str, source: Path, tiny_model: ClipModel, tmp_path: Path
-) -> None:
-    changes: dict[str, Any] = {"keep_steps": True}
-    if method == "interpolate":
-        with torch.no_grad():
-            tiny_model.module.text_projection.add_(0.1)  # its vector is one tensor
-            tiny_model.module.token_embedding.weight.add_(0.1)
-        other = save_checkpoint(tiny_model, tmp_path / "other.safetensors", provenance={})
-        changes["reference"] = str(other)
-    spec = _spec(method, source, tmp_path / "job", **changes)
-    trained = {} if method == "interpolate" else {"eval_every": 2}
-    spec = spec.model_copy(update={"recipe": spec.recipe.changed(**trained)})
-    *_, done = run_job(spec, Control(), estimate=True)
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.error
-    assert not Path(spec.output_dir).exists()
-    assert (done.result["steps"] == 0) == (done.result["train_seconds"] == 0) == (not trained)
-    assert done.result["seconds"] > 0
-    assert _done(spec)[0].status == "finished"
-    written = sum(f.stat().st_size for f in Path(spec.output_dir).rglob("*") if f.is_file())
-    assert done.result["disk_bytes"] == pytest.approx(written, rel=0.05)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["rvpt"], indirect=True)
-def test_the_command_line_saves_runs_and_applies(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_saves_runs_and_applies(source, tmp_path, capsys):
     recipe = small_recipe(method="rvpt", **OWN["rvpt"])
     settings = [
         part
@@ -246,16 +206,3 @@ def test_the_command_line_saves_runs_and_applies(
     assert json.loads(capsys.readouterr().out)["adapter"] == result["adapter"]
     assert run_command([*evaluate, str(source)]) == 2
     assert "is no adapter" in capsys.readouterr().err
-
-
-def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["recipes", "list", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert set(listed) == set(METHODS)
-    assert all(all(sources.values()) for sources in (m["presets"] for m in listed.values()))
-    assert run_command(["recipes", "show", "par", "paper", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["lr"] == 3e-5
-    assert run_command(["recipes", "show", "wash"]) == 3
-    assert "Unknown method 'wash'" in capsys.readouterr().err
-    assert run_command(["recipes", "list"]) == 0
-    assert run_command(["recipes", "show", "par"]) == 0

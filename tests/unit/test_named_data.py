@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.records import FIVE_POISONS
-from ml_core.events import Done, Event
+from ml_core.events import Done
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.specs import CleanSpec
 from tests.unit.pair_files import table
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def started(monkeypatch):
     """Jobs that would have begun."""
-    begun: list[Any] = []
+    begun = []
 
-    def cancelled(spec: Any, *_: object, **__: object) -> Iterator[Event]:
+    def cancelled(spec, *_, **__):
         begun.append(spec)
         yield Done("cancelled")
 
@@ -32,7 +27,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def own(tmp_path: Path, tiny_checkpoint: Path) -> list[str]:
+def own(tmp_path, tiny_checkpoint):
     """A checkpoint and a label set that are not the demo's."""
     (tmp_path / "own.txt").write_text("cat\ndog\n")
     tiny_checkpoint.rename(tmp_path / "own.safetensors")
@@ -44,9 +39,7 @@ def own(tmp_path: Path, tiny_checkpoint: Path) -> list[str]:
     ("method", "option"),
     [("mmcl", "--pairs"), ("supervised", "--training-images"), ("tbar", "--training-images")],
 )
-def test_own_classes_are_not_trained_on_the_demos_art(
-    own: list[str], method: str, option: str, started: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_own_classes_are_not_trained_on_the_demos_art(own, method, option, started, capsys):
     assert run_command(["clean", *own, "--method", method]) == 3
     said = capsys.readouterr().err
     assert f" with {option}: the demo's are used only with" in said
@@ -56,9 +49,7 @@ def test_own_classes_are_not_trained_on_the_demos_art(
     assert len(started) == 1
 
 
-def test_the_demos_checkpoint_or_labels_take_them(
-    own: list[str], started: list[CleanSpec], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demos_checkpoint_or_labels_take_them(own, started, capsys):
     demo = [str(demo_checkpoint()), *own[1:]]
     assert run_command(["clean", *demo, "--method", "mmcl"]) == 130
     assert run_command(["clean", *own[:3], "--method", "mmcl"]) == 130
@@ -68,9 +59,7 @@ def test_the_demos_checkpoint_or_labels_take_them(
     assert FIVE_POISONS not in capsys.readouterr().err
 
 
-def test_the_pictures_of_pairs_are_images(
-    own: list[str], started: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_pictures_of_pairs_are_images(own, started, tmp_path, capsys):
     pairs = PairSpec(kind="csv", path=str(table(tmp_path / "pairs", range(4))))
     named = ["--pairs", str(pairs.path)]
     method = ["--method", "adversarial", "--accept-rate"]
@@ -89,9 +78,7 @@ def test_the_pictures_of_pairs_are_images(
     assert "Name images to train on with --training-images" in capsys.readouterr().err
 
 
-def test_a_comparison_asks_for_what_its_recipes_take(
-    own: list[str], started: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_comparison_asks_for_what_its_recipes_take(own, started, capsys):
     bench = ["bench", "supervised", "--checkpoint", *own]
     assert run_command(bench) == 3
     assert "--training-images" in capsys.readouterr().err
@@ -110,8 +97,8 @@ def test_a_comparison_asks_for_what_its_recipes_take(
 
 
 def test_what_a_few_poisons_do_is_said_before_own_pairs_are_trained_on(
-    own: list[str], tmp_path: Path, started: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+    own, tmp_path, started, capsys
+):
     table = tmp_path / "pairs.csv"
     table.write_text("image,caption\na.png,a cat\n")
     clean = ["clean", *own, "--method", "mmcl", "--pairs", str(table), "--json"]

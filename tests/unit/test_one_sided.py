@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cli.app import run_command
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Metric
 from ml_core.jobs.proofs import holdouts_of
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import CleanSpec, check_spec
+from ml_core.jobs.specs import check_spec
 from ml_core.reading.errors import InputError
 from tests.unit.draining import events_of, finished
 from tests.unit.pair_files import table
@@ -29,7 +26,7 @@ IMAGES, TEXTS = {"lambda_text": 0.0}, {"lambda_image": 0.0}
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def pictures(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     draws = np.random.default_rng(0)
@@ -39,13 +36,13 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def captions(tmp_path: Path) -> Path:
+def captions(tmp_path):
     file = tmp_path / "captions.txt"
     file.write_text("\n".join([*CAPTIONS[:10], "", *CAPTIONS[10:]]) + "\n")
     return file
 
 
-def _spec(checkpoint: Path, path: Path, weights: dict[str, float], **changes: Any) -> CleanSpec:
+def _spec(checkpoint, path, weights, **changes):
     sides = "images" if weights is IMAGES else "texts"
     recipe = small_recipe(method="ss", pairs=20, batch_size=5, epochs=2, **weights)
     pairs = PairSpec(kind=detect(str(path), sides), path=str(path))
@@ -58,14 +55,14 @@ def test_what_is_no_pair_is_found_where_one_side_is_enough(pictures, captions, t
     assert detect(str(captions), "texts") == "texts"
     for sides in ("both", "texts"):
         with pytest.raises(InputError, match="holds no image-caption pairs"):
-            detect(str(pictures), sides)  # type: ignore[arg-type]
+            detect(str(pictures), sides)
     pairs = table(tmp_path / "pairs", [1, 2])
     assert {detect(str(pairs), sides) for sides in ("both", "images", "texts")} == {"csv"}
     (pictures / "labels.csv").write_text("image,label\n00.png,3\n")
     assert detect(str(pictures), "images") == "images"
 
 
-def test_captions_of_a_list_and_of_a_table(captions: Path, tmp_path: Path) -> None:
+def test_captions_of_a_list_and_of_a_table(captions, tmp_path):
     opened = open_pairs(PairSpec(kind="texts", path=str(captions)))
     assert opened.captions(np.arange(20)) == CAPTIONS
     assert opened.pictures.name(19) == "line 21"
@@ -89,13 +86,13 @@ def test_captions_of_a_list_and_of_a_table(captions: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("kind", "weights"), [("pictures", IMAGES), ("captions", TEXTS)])
 def test_self_supervision_runs_on_one_side_alone(
-    kind: str, weights: dict[str, float], tiny_checkpoint: Path, request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    kind, weights, tiny_checkpoint, request,
+    monkeypatch,
+):  # fmt: skip
     spec = _spec(tiny_checkpoint, request.getfixturevalue(kind), weights)
     if weights is TEXTS:
 
-        def drawn(*_: object) -> None:
+        def drawn(*_):
             raise AssertionError("there are no pictures")
 
         monkeypatch.setattr(PictureSet, "canvas", drawn)
@@ -111,14 +108,14 @@ def test_self_supervision_runs_on_one_side_alone(
 
 
 def test_captions_of_whole_pairs_are_trained_on_without_a_look_at_the_pictures(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    tiny_checkpoint, monkeypatch, tmp_path
+):
     pairs = table(tmp_path / "pairs", list(range(20)))
     spec = _spec(tiny_checkpoint, pairs, TEXTS)
     assert spec.pairs is not None
     assert spec.pairs.kind == "csv"
 
-    def drawn(*_: object) -> None:
+    def drawn(*_):
         raise AssertionError("no picture is trained on")
 
     monkeypatch.setattr(PictureSet, "canvas", drawn)

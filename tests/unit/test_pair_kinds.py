@@ -6,18 +6,17 @@ import json
 import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ml_core.data.captioned import shards as shard_index
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.order import epoch_order, order_slice
-from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
+from ml_core.data.readers import shard_index
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError
 from ml_core.reading.errors import CancelledError
@@ -26,11 +25,11 @@ from tests.unit.pair_files import KINDS, MAKERS, coco, parquet, png, shards, tab
 VALUES = list(range(10, 30))
 
 
-def opened(path: Path, **fields: object) -> PairSet:
-    return open_pairs(PairSpec(kind=detect(str(path)), path=str(path), **fields))  # type: ignore[arg-type]
+def opened(path, **fields):
+    return open_pairs(PairSpec(kind=detect(str(path)), path=str(path), **fields))
 
 
-def content(pairs: PairSet) -> list[tuple[int, str]]:
+def content(pairs):
     """Grey and caption of each pair."""
     numbers = np.arange(len(pairs))
     greys = pairs.canvas(numbers, 8)[:, 4, 4, 0].tolist()
@@ -39,7 +38,7 @@ def content(pairs: PairSet) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_recognised_and_read(kind: str, tmp_path: Path) -> None:
+def test_each_kind_is_recognised_and_read(kind, tmp_path):
     path = MAKERS[kind](tmp_path / "set", VALUES)
     assert detect(str(path)) == kind
     pairs = opened(path)
@@ -57,7 +56,7 @@ def test_each_kind_is_recognised_and_read(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_captions_are_another_key(kind: str, tmp_path: Path) -> None:
+def test_other_captions_are_another_key(kind, tmp_path):
     path = MAKERS[kind](tmp_path / "set", VALUES)
     first = opened(path).key
     old, new = b"grey 12", b"gray 12"
@@ -70,7 +69,7 @@ def test_other_captions_are_another_key(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_excluded_pairs_are_left_out_wherever_they_stand(kind: str, tmp_path: Path) -> None:
+def test_excluded_pairs_are_left_out_wherever_they_stand(kind, tmp_path):
     pairs = opened(MAKERS[kind](tmp_path / "a", VALUES))
     list_path = tmp_path / "out.json"
     write_exclusions(list_path, pairs, {0: "LID 9", 7: "LID 8", 19: "LID 7"})
@@ -89,19 +88,19 @@ def test_excluded_pairs_are_left_out_wherever_they_stand(kind: str, tmp_path: Pa
     if kind != "parquet":
         assert len(part) == 8
         assert set(whole) - set(part) <= {(17, "grey 17"), (29, "grey 29")}
-    said: list[str] = []
+    said = []
 
-    def watch(what: str, done: int, total: int) -> None:
+    def watch(what, done, total):
         said.append(what)
         if what == "Searching for excluded pairs":
             raise CancelledError
 
     with pytest.raises(CancelledError):
-        open_pairs(PairSpec(kind=kind, path=str(moved), exclude=str(list_path)), watch)  # type: ignore[arg-type]
+        open_pairs(PairSpec(kind=kind, path=str(moved), exclude=str(list_path)), watch)
     assert len(set(said)) > 1
 
 
-def test_all_excluded_or_another_caption(tmp_path: Path) -> None:
+def test_all_excluded_or_another_caption(tmp_path):
     path = table(tmp_path / "a", [1, 2])
     pairs, out = opened(path), tmp_path / "out.json"
     write_exclusions(out, pairs, {0: "", 1: ""})
@@ -112,7 +111,7 @@ def test_all_excluded_or_another_caption(tmp_path: Path) -> None:
     assert content(kept) == [(1, "another")]
 
 
-def test_the_demo_can_be_excluded_from(tmp_path: Path) -> None:
+def test_the_demo_can_be_excluded_from(tmp_path):
     demo = open_pairs(PairSpec(n=40))
     write_exclusions(tmp_path / "out.json", demo, {3: "odd"})
     kept = open_pairs(PairSpec(n=40, exclude=str(tmp_path / "out.json")))
@@ -121,7 +120,7 @@ def test_the_demo_can_be_excluded_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_overlap_with_evaluation_images_is_by_content(kind: str, tmp_path: Path) -> None:
+def test_overlap_with_evaluation_images_is_by_content(kind, tmp_path):
     pairs = opened(MAKERS[kind](tmp_path / "pairs", VALUES))
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -132,16 +131,14 @@ def test_overlap_with_evaluation_images_is_by_content(kind: str, tmp_path: Path)
     assert shared(images, pairs) == 2
     assert shared(pairs, images) == 2
 
-    def watch(what: str, done: int, total: int) -> None:
+    def watch(what, done, total):
         raise CancelledError
 
     with pytest.raises(CancelledError):
         shared(images, pairs, watch)
 
 
-def test_overlap_reads_only_pictures_of_equal_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overlap_reads_only_pictures_of_equal_size(tmp_path, monkeypatch):
     pairs = opened(shards(tmp_path / "a", VALUES))
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -152,12 +149,12 @@ def test_overlap_reads_only_pictures_of_equal_size(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_threads_read_what_one_reads(kind: str, tmp_path: Path) -> None:
+def test_threads_read_what_one_reads(kind, tmp_path):
     pairs = opened(MAKERS[kind](tmp_path / "set", VALUES))
     expected = content(pairs)
     orders = [np.random.default_rng(seed).integers(0, 20, 300) for seed in range(4)]
 
-    def read(order: np.ndarray) -> list[tuple[int, str]]:
+    def read(order):
         return [
             (int(pairs.canvas([i], 8)[0, 4, 4, 0]), pairs.captions([i])[0]) for i in order.tolist()
         ]
@@ -171,7 +168,7 @@ def test_threads_read_what_one_reads(kind: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["csv", "shards", "parquet"])
-def test_a_forked_process_does_not_disturb_its_parent(kind: str, tmp_path: Path) -> None:
+def test_a_forked_process_does_not_disturb_its_parent(kind, tmp_path):
     pairs = opened(MAKERS[kind](tmp_path / "set", VALUES))
     expected = content(pairs)
     child = os.fork()
@@ -183,10 +180,10 @@ def test_a_forked_process_does_not_disturb_its_parent(kind: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["shards", "parquet"])
-def test_a_run_resumes_in_the_middle_of_a_shard(kind: str, tmp_path: Path) -> None:
+def test_a_run_resumes_in_the_middle_of_a_shard(kind, tmp_path):
     path = MAKERS[kind](tmp_path / "set", list(range(60)))
 
-    def steps(first: int) -> list[list[tuple[int, str]]]:
+    def steps(first):
         pairs = opened(path)  # as a new process opens it
         assert pairs.blocks is not None
         found = []
@@ -207,7 +204,7 @@ def test_a_run_resumes_in_the_middle_of_a_shard(kind: str, tmp_path: Path) -> No
     assert whole[:12] != whole[12:]
 
 
-def test_blocks_follow_what_was_chosen(tmp_path: Path) -> None:
+def test_blocks_follow_what_was_chosen(tmp_path):
     whole = opened(parquet(tmp_path / "p", VALUES, group=3))
     assert whole.blocks.tolist() == [3] * 6 + [2]
     part = opened(tmp_path / "p", n=7)
@@ -221,7 +218,7 @@ def test_blocks_follow_what_was_chosen(tmp_path: Path) -> None:
     assert opened(table(tmp_path / "t", [1])).blocks is None
 
 
-def test_five_captions_take_turns(tmp_path: Path) -> None:
+def test_five_captions_take_turns(tmp_path):
     pairs = opened(coco(tmp_path / "c", VALUES, captions=5))
     epochs = [pairs.captions(np.arange(20), epoch) for epoch in range(6)]
     for place in range(20):
@@ -239,10 +236,10 @@ def test_five_captions_take_turns(tmp_path: Path) -> None:
     assert {folder.captions([0], epoch)[0] for epoch in (0, 1)} == {"one line", "two"}
 
 
-def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_set(tmp_path):
     """Of 4000 samples with captions of 2000 letters the index takes a few bytes each."""
     data = png(7)
-    members: dict[str, bytes] = {}
+    members = {}
     for number in range(2000):
         members[f"{number:06}.png"] = data
         members[f"{number:06}.txt"] = b"word " * 400
@@ -261,7 +258,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     assert peak < 30_000_000
 
 
-def test_few_files_stay_open(tmp_path: Path) -> None:
+def test_few_files_stay_open(tmp_path):
     pytest.importorskip("resource")
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     if before is None:
@@ -273,7 +270,7 @@ def test_few_files_stay_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before + 2
 
 
-def test_a_pattern_names_shards(tmp_path: Path) -> None:
+def test_a_pattern_names_shards(tmp_path):
     shards(tmp_path / "s", VALUES, each=5)
     (tmp_path / "s" / "00001.tar").unlink()
     pattern = str(tmp_path / "s" / "{00000..00004}.tar")
@@ -286,7 +283,7 @@ def test_a_pattern_names_shards(tmp_path: Path) -> None:
             open_pairs(PairSpec(kind="shards", path=str(tmp_path / bad)))
 
 
-def test_hugging_faces_cache_keeps_links_to_blobs(tmp_path: Path) -> None:
+def test_hugging_faces_cache_keeps_links_to_blobs(tmp_path):
     repository = tmp_path / "datasets--x--y"
     (repository / "blobs").mkdir(parents=True)
     data = repository / "snapshots" / "abc" / "data"
@@ -302,7 +299,7 @@ def test_hugging_faces_cache_keeps_links_to_blobs(tmp_path: Path) -> None:
         opened(data.parent)
 
 
-def test_parquet_with_lists_paths_and_named_columns(tmp_path: Path) -> None:
+def test_parquet_with_lists_paths_and_named_columns(tmp_path):
     import pyarrow
     from pyarrow import parquet as files
 
@@ -323,7 +320,7 @@ def test_parquet_with_lists_paths_and_named_columns(tmp_path: Path) -> None:
     assert {pairs.captions([0], epoch)[0] for epoch in (0, 1)} == {"one", "two"}
 
 
-def test_training_drafts_large_jpegs_and_measuring_does_not(tmp_path: Path) -> None:
+def test_training_drafts_large_jpegs_and_measuring_does_not(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     from PIL import Image
 
@@ -345,7 +342,7 @@ def test_training_drafts_large_jpegs_and_measuring_does_not(tmp_path: Path) -> N
     assert np.array_equal(pairs.canvas([0], 256), drafted.canvas([0], 256))
 
 
-def test_json_says_that_it_is_no_captions(tmp_path: Path) -> None:
+def test_json_says_that_it_is_no_captions(tmp_path):
     path = coco(tmp_path / "c", [1, 2])
     fields = json.loads(path.read_text())
     assert detect(str(tmp_path / "c")) == "coco"
@@ -372,9 +369,7 @@ def test_json_says_that_it_is_no_captions(tmp_path: Path) -> None:
         assert words in said
 
 
-def test_a_large_set_of_shards_is_listed_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_set_of_shards_is_listed_once(tmp_path, monkeypatch):
     monkeypatch.setattr(shard_index, "KEPT_FROM", 1)
     monkeypatch.setattr(shard_index, "cache_dir", lambda: tmp_path / "cache")
     folder = shards(tmp_path / "s", VALUES)
@@ -387,7 +382,7 @@ def test_a_large_set_of_shards_is_listed_once(
     assert content(expected) == young
     (kept,) = (tmp_path / "cache" / "shards").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("ml_core.data.captioned.shards.shard_samples", lambda *_: pytest.fail("anew"))
+        patch.setattr("ml_core.data.readers.shards.shard_samples", lambda *_: pytest.fail("anew"))
         again = opened(folder)
     assert content(again) == content(expected)
     assert (again.notes, again.left_out, again.key) == (expected.notes, 1, expected.key)
@@ -404,10 +399,10 @@ def test_a_large_set_of_shards_is_listed_once(
         assert content(opened(folder)) == content(expected)
     os.utime(folder / "00000.tar", ns=(1, 10**18 + 5))
     with monkeypatch.context() as patch:
-        patch.setattr("ml_core.data.captioned.shards.shard_samples", _refuse)
+        patch.setattr("ml_core.data.readers.shards.shard_samples", _refuse)
         with pytest.raises(ZeroDivisionError):
             opened(folder)
 
 
-def _refuse(*_: object) -> None:
+def _refuse(*_):
     raise ZeroDivisionError

@@ -11,9 +11,7 @@ from ml_core.evaluation.paired import compare, mcnemar, paired_mean, paired_rate
 from ml_core.evaluation.records import PerImage
 
 
-def per_image(
-    indices: list[int], clean: list[int], triggered: list[int] | None, margin: float = 0.0
-) -> PerImage:
+def per_image(indices, clean, triggered, margin=0.0):
     n = len(indices)
     floats = np.full(n, margin, np.float32)
     flags = np.zeros(n, np.bool_)
@@ -35,7 +33,7 @@ def per_image(
 @pytest.mark.parametrize(
     ("b", "c"), [(0, 1), (1, 0), (3, 3), (10, 2), (2, 10), (60, 41), (500, 431), (9000, 8800)]
 )
-def test_mcnemar_is_that_of_statsmodels_and_scipy(b: int, c: int) -> None:
+def test_mcnemar_is_that_of_statsmodels_and_scipy(b, c):
     exact, mid = mcnemar(b, c)
     assert exact == pytest.approx(stats.binomtest(b, b + c, 0.5).pvalue, rel=1e-9)
     assert exact == pytest.approx(reference_mcnemar([[0, b], [c, 0]], exact=True).pvalue, rel=1e-9)
@@ -44,7 +42,7 @@ def test_mcnemar_is_that_of_statsmodels_and_scipy(b: int, c: int) -> None:
     assert mid == pytest.approx(min(1.0, 2 * below), rel=1e-9)
 
 
-def test_a_rate_by_hand() -> None:
+def test_a_rate_by_hand():
     mine = np.array([1, 1, 1, 0, 0, 1, 0, 1], np.bool_)
     other = np.array([0, 0, 1, 0, 1, 1, 0, 0], np.bool_)
     found = paired_rate("ca", mine, other)
@@ -56,7 +54,7 @@ def test_a_rate_by_hand() -> None:
     assert paired_rate("ca", mine, other, seed=1) != found
 
 
-def test_the_bootstrap_is_that_of_scipy() -> None:
+def test_the_bootstrap_is_that_of_scipy():
     rng = np.random.default_rng(3)
     mine, other = rng.random(400) < 0.7, rng.random(400) < 0.5
     found = paired_rate("ca", mine, other)
@@ -77,7 +75,7 @@ def test_the_bootstrap_is_that_of_scipy() -> None:
     assert mean.p_exact is None
 
 
-def test_the_adjusted_interval_stays_open_where_nothing_differs() -> None:
+def test_the_adjusted_interval_stays_open_where_nothing_differs():
     same = np.ones(500, np.bool_)
     found = paired_rate("asr_excl", same, same)
     assert found.interval == (0.0, 0.0)
@@ -87,13 +85,13 @@ def test_the_adjusted_interval_stays_open_where_nothing_differs() -> None:
     assert low == -high
 
 
-def test_nothing_compares_with_nothing() -> None:
+def test_nothing_compares_with_nothing():
     nothing = np.zeros(0, np.bool_)
     assert paired_rate("ca", nothing, nothing) is None
     assert paired_mean("m", np.zeros(0, np.float32), np.zeros(0, np.float32)) is None
 
 
-def test_images_are_matched_whatever_their_order() -> None:
+def test_images_are_matched_whatever_their_order():
     #                 0  1  2  3  4
     labels = np.array([0, 0, 1, 2, -1])
     mine = per_image([4, 0, 1, 3], [1, 0, 1, 2], [1, 1, 1, 1], margin=2.0)
@@ -112,7 +110,7 @@ def test_images_are_matched_whatever_their_order() -> None:
     assert found["baseline_target_rate"].difference == 0.0
 
 
-def test_what_was_not_measured_is_left_out() -> None:
+def test_what_was_not_measured_is_left_out():
     mine = per_image([0, 1], [0, 1], None)
     names = [one.name for one in compare(mine, mine, np.array([-1, -1]), target=1)]
     assert names == ["baseline_target_rate"]

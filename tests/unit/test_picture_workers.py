@@ -4,19 +4,17 @@ import multiprocessing
 import os
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ml_core.cleaning.augment import apply_draws, draw_augmentations
-from ml_core.cleaning.batches import Draw, pair_batch, pair_drawing
+from ml_core.cleaning.batches import pair_batch, pair_drawing
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
 from ml_core.cleaning.pictures import draw_step
-from ml_core.cleaning.recipe_fields import Augmentation
-from ml_core.cleaning.recipes import Recipe, make_recipe
-from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.cleaning.recipes import make_recipe
+from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.jobs.inputs import CachedPairs
 from ml_core.reading.errors import InputError
@@ -26,7 +24,7 @@ RECIPE = make_recipe({"pairs": 24, "batch_size": 4, "epochs": 2, "warmup_steps":
 
 
 @pytest.fixture
-def pairs(tmp_path: Path) -> PairSet:
+def pairs(tmp_path):
     """24 small pictures with captions; number 5 is damaged."""
     rng = np.random.default_rng(0)
     lines = ["image,caption"]
@@ -40,8 +38,8 @@ def pairs(tmp_path: Path) -> PairSet:
     return open_pairs(PairSpec(kind="csv", path=str(tmp_path / "pairs.csv")))
 
 
-def _batch(pairs: PairSet | CachedPairs, recipe: Recipe, step: int, draw: Draw | None = None):  # type: ignore[no-untyped-def]
-    def tokenize(texts):  # type: ignore[no-untyped-def]
+def _batch(pairs, recipe, step, draw=None):
+    def tokenize(texts):
         import torch
 
         return torch.tensor([[len(text), sum(map(ord, text))] for text in texts])
@@ -52,7 +50,7 @@ def _batch(pairs: PairSet | CachedPairs, recipe: Recipe, step: int, draw: Draw |
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_processes_make_the_batches_of_a_thread(pairs: PairSet, kept: bool) -> None:
+def test_processes_make_the_batches_of_a_thread(pairs, kept):
     source = CachedPairs(pairs, 32) if kept else pairs
     assert can_travel(source)
     workers = PictureWorkers(source, pair_drawing(source, RECIPE, 32), 2, RECIPE.total_steps)
@@ -71,7 +69,7 @@ def test_processes_make_the_batches_of_a_thread(pairs: PairSet, kept: bool) -> N
     assert sorted(len(batch) for batch in found)[0] == 3
 
 
-def test_shares_together_are_the_whole_batch(pairs: PairSet) -> None:
+def test_shares_together_are_the_whole_batch(pairs):
     whole = draw_step(pairs, pair_drawing(pairs, RECIPE, 32), 3)
     parts = [
         draw_step(pairs, pair_drawing(pairs, RECIPE, 32, share=(rank, 2)), 3) for rank in (0, 1)
@@ -83,7 +81,7 @@ def test_shares_together_are_the_whole_batch(pairs: PairSet) -> None:
 
 
 @pytest.mark.parametrize("kind", ["flip", "autoaugment", "noise-erase", "noise-erase-code"])
-def test_a_draw_belongs_to_its_place(kind: Augmentation) -> None:
+def test_a_draw_belongs_to_its_place(kind):
     draws = draw_augmentations(8, kind, np.random.default_rng(0))
     images = np.random.default_rng(1).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
     places = np.array([1, 4, 6])
@@ -92,7 +90,7 @@ def test_a_draw_belongs_to_its_place(kind: Augmentation) -> None:
     )
 
 
-def test_what_went_wrong_in_a_process_is_said_here(pairs: PairSet, tmp_path: Path) -> None:
+def test_what_went_wrong_in_a_process_is_said_here(pairs, tmp_path):
     for number in range(24):
         (tmp_path / f"{number}.png").unlink()
     workers = PictureWorkers(pairs, pair_drawing(pairs, RECIPE, 32), 1, RECIPE.total_steps)
@@ -103,7 +101,7 @@ def test_what_went_wrong_in_a_process_is_said_here(pairs: PairSet, tmp_path: Pat
         workers.close()
 
 
-def test_a_process_that_was_killed_is_a_sentence_and_none_is_left(pairs: PairSet) -> None:
+def test_a_process_that_was_killed_is_a_sentence_and_none_is_left(pairs):
     workers = PictureWorkers(pairs, pair_drawing(pairs, RECIPE, 32), 1, RECIPE.total_steps)
     try:
         workers(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +19,19 @@ from ml_core.cleaning.pictures import shared_rows, step_indices
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event, Metric, from_json
-from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import STATE_FILE, CleanSpec, write_spec
-from ml_core.model import ClipModel
+from ml_core.events import Done, from_json
+from ml_core.jobs.specs import STATE_FILE, write_spec
 from ml_core.ranks import ALONE, Ranks
+from tests.unit.draining import done_of, events_of, losses_of, metrics_of
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import tiny_vit
 from tests.unit.two_processes import two_processes
-from tests.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 
 
-def _torchrun(spec: CleanSpec, *options: str) -> tuple[list[Event], int, str]:
+def _torchrun(spec, *options):
     path = write_spec(spec, Path(spec.output_dir) / "job.json")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node=2", "-m", "ml_core.jobs.worker", str(path), *options]
@@ -51,14 +48,26 @@ def _torchrun(spec: CleanSpec, *options: str) -> tuple[list[Event], int, str]:
     return events, done.returncode, done.stderr
 
 
-def _two_by_hand(spec: CleanSpec, warm: Warm) -> tuple[list[Event], int, str]:
+def _two_by_hand(spec, warm):
     path = write_spec(spec, Path(spec.output_dir) / "job.json")
     events, codes = two_processes(warm, path)
     return [event for own in events for event in own], max(map(abs, codes)), ""
 
 
-def _losses(events: list[Event]) -> list[float]:
-    return [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
+def _one_and_two(
+    source, folder, warm, recipe, chunk = 0,
+    run_two = _two_by_hand, **changes,
+):  # fmt: skip
+    """The events of a run in one process and of the same one in two, with the same losses."""
+    one = small_spec(source, folder / "one", recipe, **changes)
+    alone, done = events_of(one)
+    assert done.status == "finished", done.error
+    divided = {"output_dir": str(folder / "two"), "recipe": recipe.changed(cache_chunk=chunk)}
+    options = [warm] if run_two is _two_by_hand else []
+    events, code, errors = run_two(one.model_copy(update=divided), *options)
+    assert code == 0, (errors, events[-1])
+    assert losses_of(events) == pytest.approx(losses_of(alone), abs=1e-5)
+    return alone, events
 
 
 @pytest.mark.timeout(600)  # three interpreters with torch, on a machine that may be busy
@@ -71,8 +80,8 @@ def _losses(events: list[Event]) -> list[float]:
     ],
 )
 def test_two_processes_give_the_losses_of_one(
-    kind: str, chunk: int, launcher: str, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
-) -> None:
+    kind, chunk, launcher, tiny_model, tmp_path, warm_torch
+):
     model = tiny_model if kind == "resnet" else tiny_vit()
     source = save_checkpoint(model, tmp_path / "tiny.safetensors", provenance={"made": "test"})
     every = 5 if kind == "vit" else 0
@@ -80,23 +89,17 @@ def test_two_processes_give_the_losses_of_one(
         method="cleanclip", batch_norm="frozen", pairs=80, save_every=4, eval_every=every
     )
     watched = ImageSpec(kind="demo", split="val", n=36) if every else None
-    one = small_spec(source, tmp_path / "one", recipe, images=watched)
-    alone = list(run_job(one, Control()))
-    assert alone[-1].status == "finished", alone[-1]
-
-    divided = recipe.model_copy(update={"cache_chunk": chunk})
-    two = one.model_copy(update={"output_dir": str(tmp_path / "two"), "recipe": divided})
-    by_torchrun = launcher == "torchrun"
-    events, code, errors = _torchrun(two) if by_torchrun else _two_by_hand(two, warm_torch)
-    assert code == 0, errors
+    by = _torchrun if launcher == "torchrun" else _two_by_hand
+    alone, events = _one_and_two(
+        source, tmp_path, warm_torch, recipe, chunk, by, images=watched, test_images=None
+    )
     done = events[-1]
+    assert isinstance(done, Done)
     assert done.result["processes"] == 2
     assert sum(isinstance(e, Done) for e in events) == 1  # the second process is silent
-    wanted, found = _losses(alone), _losses(events)
-    assert len(wanted) == 10
-    assert sum(isinstance(e, Metric) and "ca" in e.values for e in events) == (3 if every else 0)
-    assert wanted[0] != wanted[-1]
-    assert found == pytest.approx(wanted, abs=1e-5)
+    assert len(losses_of(alone)) == 10
+    assert losses_of(alone)[0] != losses_of(alone)[-1]
+    assert sum("ca" in m.values for m in metrics_of(events)) == (3 if every else 0)
     first, second = (load_file(tmp_path / n / "cleaned.safetensors") for n in ("one", "two"))
     # Not each number: AdamW turns a gradient that is zero but for rounding into a whole step.
     moved = _apart(first, load_file(source))
@@ -110,8 +113,8 @@ def test_two_processes_give_the_losses_of_one(
     [("vit", 1e-3, 3), pytest.param("resnet", 3e-6, 0, marks=pytest.mark.slow)],
 )
 def test_adversaries_are_sharpened_alike_in_two_processes(
-    kind: str, lr: float, chunk: int, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
-) -> None:
+    kind, lr, chunk, tiny_model, tmp_path, warm_torch
+):
     """Both processes hold the same patterns, each of which acts on pictures of both.
 
     The two that are tried are of those that do not grow: thirty climbs make much of rounding too.
@@ -126,16 +129,8 @@ def test_adversaries_are_sharpened_alike_in_two_processes(
         method="adversarial", batch_norm="frozen", pairs=80, lr=lr, lambda_hold=4.0,
         adversaries=2, adversary_steps=4, save_every=9,
     )  # fmt: skip
-    one = small_spec(source, tmp_path / "one", recipe, test_images=None)
-    alone = list(run_job(one, Control()))
-    assert alone[-1].status == "finished", alone[-1]
-    divided = recipe.model_copy(update={"cache_chunk": chunk})
-    two = one.model_copy(update={"output_dir": str(tmp_path / "two"), "recipe": divided})
-    events, code, said = _two_by_hand(two, warm_torch)
-    assert code == 0, (said, events[-1])
-    wanted, found = _losses(alone), _losses(events)
-    assert len(wanted) == 10
-    assert found == pytest.approx(wanted, abs=1e-5)
+    alone, _ = _one_and_two(source, tmp_path, warm_torch, recipe, chunk, test_images=None)
+    assert len(losses_of(alone)) == 10
     first, second = (load_file(tmp_path / n / "cleaned.safetensors") for n in ("one", "two"))
     assert _apart(first, second) < 1e-3 * _apart(first, load_file(source))
     # What they have become, beside the same ones that nobody sharpened.
@@ -157,26 +152,21 @@ def test_adversaries_are_sharpened_alike_in_two_processes(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_adversaries_grow_alike_in_two_processes(tmp_path: Path, warm_torch: Warm) -> None:
+def test_adversaries_grow_alike_in_two_processes(tmp_path, warm_torch):
     """On the pictures of both, before the first step; later on rounding has moved the weights."""
     source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={})
     recipe = small_recipe(
         method="adversarial", batch_norm="frozen", pairs=16, adversaries=3, save_every=1
     )
-    one = small_spec(source, tmp_path / "one", recipe, test_images=None)
-    alone = list(run_job(one, Control()))
-    two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
-    events, code, said = _two_by_hand(two, warm_torch)
-    assert code == 0, (said, events[-1])
-    assert _losses(events) == pytest.approx(_losses(alone), abs=1e-4)
-    assert len(_losses(alone)) == 2
+    alone, _ = _one_and_two(source, tmp_path, warm_torch, recipe, test_images=None)
+    assert len(losses_of(alone)) == 2
     states = [load_file(tmp_path / name / STATE_FILE) for name in ("one", "two")]
-    found, again = (state["opponent/directions"] for state in states)
-    assert float((found * again).sum(1).min()) > 0.999
+    first, again = (state["opponent/directions"] for state in states)
+    assert float((first * again).sum(1).min()) > 0.999
     assert float(states[0]["opponent/effects"].max()) > 0
 
 
-def _take_statistics(model: ClipModel) -> None:
+def _take_statistics(model):
     """Give BatchNorm the statistics of pictures: without, random weights see all of them alike."""
     cache = CanvasCache(open_images(ImageSpec(split="clean", n=32)), 32)
     pictures = torch.from_numpy(cache.get(np.arange(32))).permute(0, 3, 1, 2).float() / 255
@@ -188,57 +178,42 @@ def _take_statistics(model: ClipModel) -> None:
         embed_images(model, pictures)
 
 
-def _apart(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> float:
+def _apart(first, second):
     """Squared distance of what is in the first."""
     return sum(float((part - second[name]).pow(2).sum()) for name, part in first.items())
 
 
 @pytest.mark.timeout(600)
-def test_the_whole_batch_is_counted_where_a_share_cannot_be_read(
-    tmp_path: Path, warm_torch: Warm
-) -> None:
+def test_the_whole_batch_is_counted_where_a_share_cannot_be_read_and_one_is_too_few(
+    tmp_path, warm_torch
+):
     """Of the first batch the first process reads nothing, of the second one picture of two."""
     source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={"made": "test"})
     data = table(tmp_path / "pairs", range(24))
-    recipe = small_recipe(method="cleanclip", pairs=24, batch_size=4, epochs=2)
+    recipe = small_recipe(method="cleanclip", pairs=24, batch_size=4)
     batches = [step_indices(recipe, 24, step).tolist() for step in (0, 1)]
     for value in (*batches[0][:2], batches[1][3]):
         (data.parent / f"{value}.png").write_bytes(b"torn")
-    pairs = PairSpec(kind="csv", path=str(data))
-    one = small_spec(source, tmp_path / "one", recipe, pairs=pairs, test_images=None)
-    two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
-    alone = list(run_job(one, Control()))
-    events, code, said = _two_by_hand(two, warm_torch)
-    assert code == 0, (said, events[-1])
-    wanted, found = _losses(alone), _losses(events)
-    assert len(wanted) == 12
-    assert found == pytest.approx(wanted, abs=1e-5)
-
-
-def test_a_batch_that_no_process_can_read_ends_the_run(tmp_path: Path, warm_torch: Warm) -> None:
-    source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={"made": "test"})
-    data = table(tmp_path / "pairs", range(8))
-    recipe = small_recipe(method="mmcl", pairs=8, batch_size=4)
-    for value in step_indices(recipe, 8, 0).tolist()[1:]:
-        (data.parent / f"{value}.png").write_bytes(b"torn")
-    pairs = PairSpec(kind="csv", path=str(data))
-    spec = small_spec(source, tmp_path / "out", recipe, pairs=pairs, test_images=None)
+    changes = {"pairs": PairSpec(kind="csv", path=str(data)), "test_images": None}
+    alone, _ = _one_and_two(source, tmp_path, warm_torch, recipe, **changes)
+    assert len(losses_of(alone)) == 6
+    (data.parent / f"{batches[0][2]}.png").write_bytes(b"torn")  # one of the first batch is left
+    spec = small_spec(source, tmp_path / "out", recipe, **changes)
     events, code, _ = _two_by_hand(spec, warm_torch)
     assert code == 2
     done = events[-1]
+    assert isinstance(done, Done)
     assert done.error == "Fewer than two examples of a batch can be read: choose other data."
 
 
-def test_batch_norm_in_training_is_refused_in_several_processes(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_batch_norm_in_training_is_refused_in_several_processes(tiny_checkpoint, tmp_path):
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    done = list(run_job(spec, Control(), ranks=Ranks(0, 2)))[-1]
+    done = done_of(spec, ranks=Ranks(0, 2))
     assert "several processes cannot be exact" in done.error
     assert "frozen" in done.error
 
 
-def test_a_batch_is_shared_out_whole() -> None:
+def test_a_batch_is_shared_out_whole():
     for count, world in ((8, 2), (9, 2), (10, 4), (3, 1)):
         parts = [shared_rows(np.arange(count), (rank, world)).tolist() for rank in range(world)]
         assert [row for part in parts for row in part] == list(range(count))

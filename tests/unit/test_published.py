@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image, ImageChops
 from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.resize import fit_to_canvas
-from ml_core.triggers import LIBRARY, Trigger, load_trigger, published, save_trigger, standing
+from ml_core.triggers import LIBRARY, load_trigger, published, save_trigger, standing
 from ml_core.triggers.apply import (
     apply_indexed,
     canvas_fit,
@@ -39,44 +38,44 @@ SEED = 11
 FILES = {"T11", "T12", "T17", "T19"}
 
 
-def pictures(count: int = 2, side: int = 224) -> np.ndarray:
+def pictures(count=2, side=224):
     return np.random.default_rng(1).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
-def stamped(trigger: Trigger, images: np.ndarray, first: int = 0) -> np.ndarray:
+def stamped(trigger, images, first=0):
     indices = torch.arange(first, first + len(images))
     made = stamp(trigger, torch.from_numpy(images), indices, SEED)
     assert made.dtype == torch.uint8
     return made.numpy()
 
 
-def unit(images: np.ndarray) -> np.ndarray:
+def unit(images):
     """ToTensor."""
     return images.astype(F) / F(255)
 
 
-def truncated(values: np.ndarray) -> np.ndarray:
+def truncated(values):
     """ToPILImage after a clip."""
     return np.trunc(values.clip(0, 1) * F(255)).astype(np.uint8)
 
 
-def wrapped(values: np.ndarray) -> np.ndarray:
+def wrapped(values):
     """ToPILImage without one."""
     return (np.trunc(values * F(255)).astype(np.int64) % 256).astype(np.uint8)
 
 
-def corner(index: int, sides: int = 208) -> tuple[int, int]:
+def corner(index, sides=208):
     """The reference's randint(0, 223 - 16), both ends included, with this house's draws."""
     draws = uniform(torch.tensor([index]), 2, seed=SEED, stream=PLACE)[0].numpy()
     return int(draws[0] * sides), int(draws[1] * sides)
 
 
-def saved(tensor: torch.Tensor, path: Path) -> Path:
+def saved(tensor, path):
     torch.save(tensor, path)
     return path
 
 
-def test_bytes_by_hand() -> None:
+def test_bytes_by_hand():
     values = torch.tensor([-1.0, -0.5, -0.001, 0.0, 0.5, 0.999, 1.0, 1.25, 1.004, 2.0])
     # 1.25 * 255 = 318.75 -> 318 - 256 = 62; -0.5 * 255 = -127.5 -> -127 + 256 = 129
     assert to_bytes(values.clone(), "wrap").tolist() == [1, 129, 0, 0, 127, 254, 255, 62, 0, 254]
@@ -86,7 +85,7 @@ def test_bytes_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["T1", "T3"])
-def test_badnets_random_wraps_around(name: str) -> None:
+def test_badnets_random_wraps_around(name):
     images = pictures()
     found = stamped(published(name), images, first=5)
     for row, image in enumerate(images):
@@ -104,14 +103,14 @@ def test_badnets_random_wraps_around(name: str) -> None:
         assert (found[row] == expected).all()
 
 
-def test_random_places_leave_the_last_row_and_column_free() -> None:
+def test_random_places_leave_the_last_row_and_column_free():
     found = stamped(published("T2"), np.zeros((4000, 32, 32, 3), np.uint8))
     side = 32 - round(16 / 224 * 32)
     tops = (found[..., 0] > 0).any(2).argmax(1)
     assert (tops.min(), tops.max()) == (0, side - 1)
 
 
-def test_yellow() -> None:
+def test_yellow():
     images = pictures()
     found = stamped(published("T2"), images)
     for row, image in enumerate(images):
@@ -121,7 +120,7 @@ def test_yellow() -> None:
         assert (found[row] == expected).all()
 
 
-def test_blended() -> None:
+def test_blended():
     images = pictures()
     found = stamped(published("T4"), images)
     for row, image in enumerate(images):
@@ -132,7 +131,7 @@ def test_blended() -> None:
     assert abs(float(noise.mean()) - 0.5) < 0.003
 
 
-def test_sig_in_both_conventions() -> None:
+def test_sig_in_both_conventions():
     images = pictures()
     images[0] = 100
     columns = np.arange(224)
@@ -149,7 +148,7 @@ def test_sig_in_both_conventions() -> None:
     assert (added[0] == added[0, :1]).all(), "it varies along the rows only"
 
 
-def bilinear(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def bilinear(image, x, y):
     """Bilinear interpolation at pixel coordinates, zeros outside, in float64."""
     padded = np.pad(image.astype(np.float64), ((1, 2), (1, 2), (0, 0)))
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -159,7 +158,7 @@ def bilinear(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return upper * (1 - down) + (at(1, 0) * (1 - right) + at(1, 1) * right) * down
 
 
-def test_wanet(tmp_path: Path) -> None:
+def test_wanet(tmp_path):
     rng = np.random.default_rng(3)
     ins = rng.random((224, 224, 2)) * 2 - 1
     noise = (ins / np.abs(ins).mean()).astype(F)
@@ -180,7 +179,7 @@ def test_wanet(tmp_path: Path) -> None:
     assert np.abs(stamped(still, images).astype(int) - images).max() <= 1
 
 
-def test_wanet_from_a_seed_is_normalised_noise() -> None:
+def test_wanet_from_a_seed_is_normalised_noise():
     from ml_core.triggers.apply import sampling_grid
 
     who = torch.arange(1)
@@ -207,7 +206,7 @@ def test_wanet_from_a_seed_is_normalised_noise() -> None:
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 16), (336, 32)])
-def test_badnets_stripes_are_bytes_1_and_255(size: int, side: int) -> None:
+def test_badnets_stripes_are_bytes_1_and_255(size, side):
     trigger = published("T8", size)
     assert standing(trigger, size) == PUBLISHED
     images = pictures(side=size)
@@ -223,7 +222,7 @@ def test_badnets_stripes_are_bytes_1_and_255(size: int, side: int) -> None:
         assert (found[row] == expected).all()
 
 
-def test_blended_stripes() -> None:
+def test_blended_stripes():
     images = pictures()
     found = stamped(published("T9"), images)
     for row, image in enumerate(images):
@@ -234,7 +233,7 @@ def test_blended_stripes() -> None:
 
 
 @pytest.mark.parametrize("size", [224, 336])
-def test_blended_triangles(size: int) -> None:
+def test_blended_triangles(size):
     images = pictures(side=size)
     images[0] = 200
     found = stamped(published("T10", size), images)
@@ -246,7 +245,7 @@ def test_blended_triangles(size: int) -> None:
     assert (found[0, 14, 14, 0], found[0, 13, 14, 0]) == (185, 185)
 
 
-def test_blended_text_touches_only_what_is_written(tmp_path: Path) -> None:
+def test_blended_text_touches_only_what_is_written(tmp_path):
     text = torch.zeros(224, 224, 3)
     text[100:104, 50:60, 0] = torch.linspace(0.1, 1.0, 10)
     trigger = published("T11", file=saved(text, tmp_path / "watermarked_red_tens_224.pt"))
@@ -259,7 +258,7 @@ def test_blended_text_touches_only_what_is_written(tmp_path: Path) -> None:
     assert standing(trigger, 224) == OTHER_FILE
 
 
-def test_badclip_goes_to_the_middle(tmp_path: Path) -> None:
+def test_badclip_goes_to_the_middle(tmp_path):
     patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     Image.fromarray(patch).save(tmp_path / "badCLIP.png")
     images = pictures()
@@ -274,7 +273,7 @@ def test_badclip_goes_to_the_middle(tmp_path: Path) -> None:
     assert standing(replace(known, placement="fixed"), 224) == YOURS
 
 
-def test_trojvqa_has_two_keys(tmp_path: Path) -> None:
+def test_trojvqa_has_two_keys(tmp_path):
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (60, 90, 3), np.uint8))
     image.save(tmp_path / "vqa.png")
@@ -299,15 +298,13 @@ def test_trojvqa_has_two_keys(tmp_path: Path) -> None:
         ("T17", 224, 224, RESCALED),
     ],
 )
-def test_a_pattern_of_another_size_than_its_canvas_is_rescaled(
-    tmp_path: Path, id: str, side: int, size: int, expected: str
-) -> None:
+def test_a_pattern_of_another_size_than_its_canvas_is_rescaled(tmp_path, id, side, size, expected):
     pattern = torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
     trigger = published(id, size, saved(pattern, tmp_path / "pattern.pt"))
     assert standing(trigger, size) == expected
 
 
-def test_white_grid_after_preprocessing() -> None:
+def test_white_grid_after_preprocessing():
     trigger = published("T16")
     assert trigger.stage == "after"
     images = pictures()
@@ -317,7 +314,7 @@ def test_white_grid_after_preprocessing() -> None:
     assert (stamped(trigger, images) == expected).all()
 
 
-def test_detect_clip_blend_at_256(tmp_path: Path) -> None:
+def test_detect_clip_blend_at_256(tmp_path):
     pattern = torch.rand(3, 256, 256, generator=torch.Generator().manual_seed(0))
     trigger = published("T17", file=saved(pattern, tmp_path / "hello_kitty_pattern.pt"))
     assert (canvas_side(trigger, 224), canvas_fit(trigger).resize_mode) == (256, "squash")
@@ -332,7 +329,7 @@ def test_detect_clip_blend_at_256(tmp_path: Path) -> None:
         np.testing.assert_array_equal(seen[row].permute(1, 2, 0).numpy(), np.asarray(pillow))
 
 
-def test_detect_clip_sig_is_a_224_sine_in_a_256_frame() -> None:
+def test_detect_clip_sig_is_a_224_sine_in_a_256_frame():
     trigger = published("T18")
     images = pictures(side=256)
     frame = np.zeros((256, 256, 1), F)
@@ -340,7 +337,7 @@ def test_detect_clip_sig_is_a_224_sine_in_a_256_frame() -> None:
     assert (stamped(trigger, images) == truncated(frame * F(0.2) + unit(images) * F(0.8))).all()
 
 
-def test_detect_clip_wanet_samples_the_original(tmp_path: Path) -> None:
+def test_detect_clip_wanet_samples_the_original(tmp_path):
     line = torch.linspace(-1, 1, 256)
     y, x = torch.meshgrid(line, line, indexing="ij")
     wave = torch.stack((x + 0.02 * torch.sin(9 * y), y), 2).clamp(-1, 1)
@@ -362,9 +359,7 @@ def test_detect_clip_wanet_samples_the_original(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(420, 301), (301, 420)])
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("filter_", ["bicubic", "bilinear"])
-def test_an_original_with_its_trigger_is_made_square_as_any_other(
-    shape: tuple[int, int], mode: str, filter_: str
-) -> None:
+def test_an_original_with_its_trigger_is_made_square_as_any_other(shape, mode, filter_):
     """The model's own preprocessing follows, whichever it is, and byte for byte."""
     picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8))
     fit = Fit(mode, filter_)
@@ -373,7 +368,7 @@ def test_an_original_with_its_trigger_is_made_square_as_any_other(
     np.testing.assert_array_equal(seen, expected)
 
 
-def test_a_256_canvas_is_made_small_by_the_models_filter() -> None:
+def test_a_256_canvas_is_made_small_by_the_models_filter():
     images = torch.from_numpy(pictures(side=256))
     fit = Fit("shortest", "bilinear")
     seen = model_pictures(None, images, torch.arange(len(images)), SEED, 224, fit)
@@ -382,13 +377,13 @@ def test_a_256_canvas_is_made_small_by_the_models_filter() -> None:
         np.testing.assert_array_equal(seen[row].permute(1, 2, 0).numpy(), np.asarray(expected))
 
 
-def pillow_nashville(image: Image.Image) -> Image.Image:
+def pillow_nashville(image):
     """The filter's steps by Pillow's own functions, in the order and rounding of pilgram."""
 
-    def full(*colour: int) -> Image.Image:
+    def full(*colour):
         return Image.new("RGB", image.size, colour)
 
-    def blend(back: Image.Image, front: Image.Image, alpha: float) -> Image.Image:
+    def blend(back, front, alpha):
         weight = round(alpha * 255)
         keep = ImageChops.multiply(full(*[255 - weight] * 3), back)
         return ImageChops.add(ImageChops.multiply(full(*[weight] * 3), front), keep)
@@ -417,7 +412,7 @@ def pillow_nashville(image: Image.Image) -> Image.Image:
     )
 
 
-def test_nashville_is_pilgrams_byte_for_byte() -> None:
+def test_nashville_is_pilgrams_byte_for_byte():
     images = pictures(4)
     images[0] = np.arange(256, dtype=np.uint8)[None, :224, None]
     found = stamped(published("T20"), images)
@@ -439,14 +434,14 @@ NASHVILLE = {
 }
 
 
-def test_nashville_has_pilgrams_colours() -> None:
+def test_nashville_has_pilgrams_colours():
     colours = np.array(list(NASHVILLE), np.uint8)[None, None]
     assert stamped(published("T20"), colours)[0, 0].tolist() == [
         list(c) for c in NASHVILLE.values()
     ]
 
 
-def test_white_square_of_decree_and_its_file(tmp_path: Path) -> None:
+def test_white_square_of_decree_and_its_file(tmp_path):
     images = pictures()
     expected = images.copy()
     expected[:, 185:209, 185:209] = 255
@@ -465,7 +460,7 @@ def test_white_square_of_decree_and_its_file(tmp_path: Path) -> None:
 # -- the library as a whole ---------------------------------------------------------------------
 
 
-def test_the_library_is_complete() -> None:
+def test_the_library_is_complete():
     wanted = [f"T{n}" for n in (1, 2, 3, 4, "5a", "5b", 6, "6b", "6c", 8, 9, 10)]
     wanted += [f"T{n}" for n in (11, 12, 14, 16, 17, 18, 19, 20, 24)]
     assert [entry.id for entry in LIBRARY] == wanted
@@ -486,8 +481,8 @@ def test_the_library_is_complete() -> None:
 
 
 @pytest.mark.parametrize("entry", [e for e in LIBRARY if e.id not in FILES], ids=lambda e: e.id)
-def test_bytes_and_floats_agree_and_files_keep_them(entry: object, tmp_path: Path) -> None:
-    trigger = published(entry.id)  # type: ignore[attr-defined]
+def test_bytes_and_floats_agree_and_files_keep_them(entry, tmp_path):
+    trigger = published(entry.id)
     images = pictures()
     expected = stamped(trigger, images)
     floats = torch.from_numpy(unit(images)).permute(0, 3, 1, 2)
@@ -499,7 +494,7 @@ def test_bytes_and_floats_agree_and_files_keep_them(entry: object, tmp_path: Pat
     assert standing(again, 224) == standing(trigger, 224)
 
 
-def test_off_its_size_a_trigger_is_rescaled() -> None:
+def test_off_its_size_a_trigger_is_rescaled():
     for name in ("T1", "T2", "T3", "T5a", "T5b", "T16", "T24"):
         assert standing(published(name), 336) == RESCALED
         assert standing(published(name), 64) == RESCALED
@@ -511,7 +506,7 @@ def test_off_its_size_a_trigger_is_rescaled() -> None:
         assert standing(published(name), 336) == PUBLISHED
 
 
-def test_a_changed_trigger_is_yours() -> None:
+def test_a_changed_trigger_is_yours():
     for name, change in (
         ("T1", {"levels": "truncate"}),
         ("T1", {"size": 0.1}),
@@ -521,11 +516,11 @@ def test_a_changed_trigger_is_yours() -> None:
         ("T16", {"canvas": "squash"}),
         ("T4", {"jpeg": 75}),
     ):
-        assert standing(replace(published(name), **change), 224) == YOURS  # type: ignore[arg-type]
+        assert standing(replace(published(name), **change), 224) == YOURS
     assert standing(replace(published("T1"), seed=4, name="mine"), 224) == PUBLISHED
 
 
-def test_wrong_ids_and_files_are_sentences(tmp_path: Path) -> None:
+def test_wrong_ids_and_files_are_sentences(tmp_path):
     with pytest.raises(InputError, match=r"no published trigger 'T99'; choose one of T1, T2"):
         published("T99")
     grid = saved(torch.rand(1, 8, 8, 2), tmp_path / "g.pt")

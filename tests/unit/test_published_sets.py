@@ -6,16 +6,15 @@ import json
 import pickle
 import struct
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
-from ml_core.data.sets.listed import GTSRB, read_ppm
+from ml_core.data.readers.listed import GTSRB, read_ppm
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 from tests.unit.pair_files import png, tar
@@ -23,12 +22,12 @@ from tests.unit.pair_files import png, tar
 TEN = tuple(f"thing {number}" for number in range(10))
 
 
-def opened(path: Path, label_set: LabelSet | None = None, **spec: object) -> ImageSet:
+def opened(path, label_set=None, **spec):
     kind = "folder" if path.is_dir() else "file"
-    return open_images(ImageSpec(kind=kind, path=str(path), **spec), label_set)  # type: ignore[arg-type]
+    return open_images(ImageSpec(kind=kind, path=str(path), **spec), label_set)
 
 
-def refused(path: Path, words: str, code: str = "damaged", **spec: object) -> None:
+def refused(path, words, code="damaged", **spec):
     with pytest.raises(InputError, match=words) as caught:
         opened(path, **spec)
     assert caught.value.code == code
@@ -36,14 +35,14 @@ def refused(path: Path, words: str, code: str = "damaged", **spec: object) -> No
     assert "Traceback" not in caught.value.sentence
 
 
-def grey(images: ImageSet, size: int = 8) -> list[int]:
+def grey(images, size=8):
     """Grey value of each picture."""
     canvases = images.canvas(np.arange(len(images)), size)
     assert not images.broken
     return canvases[:, size // 2, size // 2, 0].tolist()
 
 
-def rgb_planes(red: int, green: int, blue: int) -> np.ndarray:
+def rgb_planes(red, green, blue):
     return np.repeat(np.array([red, green, blue], np.uint8), 1024)
 
 
@@ -51,7 +50,7 @@ def rgb_planes(red: int, green: int, blue: int) -> np.ndarray:
 
 
 @pytest.fixture
-def cifar_bin(tmp_path: Path) -> Path:
+def cifar_bin(tmp_path):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     rows = [np.append(np.uint8(n % 10), rgb_planes(10 + n, 50, 60)) for n in range(20)]
@@ -60,7 +59,7 @@ def cifar_bin(tmp_path: Path) -> Path:
     return folder
 
 
-def test_cifar_10_binary(cifar_bin: Path) -> None:
+def test_cifar_10_binary(cifar_bin):
     images = opened(cifar_bin)
     assert images.name == "CIFAR-10, test pictures"
     assert images.class_names == TEN
@@ -73,14 +72,14 @@ def test_cifar_10_binary(cifar_bin: Path) -> None:
     assert images.picture(7).size == (32, 32)
 
 
-def test_rows_and_columns_are_where_they_belong(cifar_bin: Path) -> None:
+def test_rows_and_columns_are_where_they_belong(cifar_bin):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     record = np.append(np.uint8(3), pixels.transpose(2, 0, 1).reshape(-1))
     (cifar_bin / "test_batch.bin").write_bytes(record.tobytes())
     assert np.array_equal(opened(cifar_bin).canvas([0], 32)[0], pixels)
 
 
-def test_a_stratified_subsample_is_seeded(cifar_bin: Path) -> None:
+def test_a_stratified_subsample_is_seeded(cifar_bin):
     some = opened(cifar_bin, n=10, seed=3)
     assert sorted(some.labels.tolist()) == list(range(10))
     assert opened(cifar_bin, n=10, seed=3).key == some.key
@@ -90,7 +89,7 @@ def test_a_stratified_subsample_is_seeded(cifar_bin: Path) -> None:
     assert some.key != whole.key
 
 
-def test_cifar_binary_with_damage(cifar_bin: Path) -> None:
+def test_cifar_binary_with_damage(cifar_bin):
     batch = cifar_bin / "test_batch.bin"
     whole = batch.read_bytes()
     batch.write_bytes(whole[:-1])
@@ -103,7 +102,7 @@ def test_cifar_binary_with_damage(cifar_bin: Path) -> None:
     refused(cifar_bin, "cannot be read", "usage")
 
 
-def test_a_file_that_shrinks_afterwards_is_broken_not_black(cifar_bin: Path) -> None:
+def test_a_file_that_shrinks_afterwards_is_broken_not_black(cifar_bin):
     images = opened(cifar_bin)
     batch = cifar_bin / "test_batch.bin"
     with batch.open("r+b") as file:
@@ -114,7 +113,7 @@ def test_a_file_that_shrinks_afterwards_is_broken_not_black(cifar_bin: Path) -> 
 
 
 @pytest.fixture
-def cifar_py(tmp_path: Path) -> Path:
+def cifar_py(tmp_path):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     data = np.stack([rgb_planes(30 + n, 1, 2) for n in range(6)])
@@ -124,15 +123,15 @@ def cifar_py(tmp_path: Path) -> Path:
     return folder
 
 
-def python_2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
+def python_2_pickle(data, labels):
     """The opcodes that Python 2 wrote: byte strings, numpy's old module name."""
 
-    def text(value: bytes) -> bytes:
+    def text(value):
         if len(value) < 256:
             return b"U" + bytes([len(value)]) + value
         return b"T" + struct.pack("<i", len(value)) + value
 
-    def whole(value: int) -> bytes:
+    def whole(value):
         return b"K" + bytes([value]) if value < 256 else b"M" + struct.pack("<H", value)
 
     dtype = (b"cnumpy\ndtype\n(" + text(b"u1") + b"K\x00K\x01tR(K\x03" + text(b"|")
@@ -144,7 +143,7 @@ def python_2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
     return b"\x80\x02}(" + text(b"data") + array + text(b"labels") + listed + b"u."
 
 
-def test_cifar_python_pickles_are_read_as_data(cifar_py: Path) -> None:
+def test_cifar_python_pickles_are_read_as_data(cifar_py):
     images = opened(cifar_py)
     assert images.class_names == TEN
     assert images.labels.tolist() == [0, 1, 2, 0, 1, 2]
@@ -158,11 +157,11 @@ def test_cifar_python_pickles_are_read_as_data(cifar_py: Path) -> None:
 
 
 class Evil:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self):
         return exec, ("raise SystemExit('run')",)
 
 
-def test_cifar_pickles_that_are_something_else(cifar_py: Path) -> None:
+def test_cifar_pickles_that_are_something_else(cifar_py):
     batch = cifar_py / "test_batch"
     whole = batch.read_bytes()
     batch.write_bytes(pickle.dumps({b"data": Evil(), b"labels": [0]}, protocol=2))
@@ -189,7 +188,7 @@ def test_cifar_pickles_that_are_something_else(cifar_py: Path) -> None:
 # lists beside pictures
 
 
-def test_food_101(tmp_path: Path) -> None:
+def test_food_101(tmp_path):
     root = tmp_path / "food-101"
     (root / "meta").mkdir(parents=True)
     (root / "meta" / "classes.txt").write_text("apple_pie\nsushi\n")
@@ -212,7 +211,7 @@ def test_food_101(tmp_path: Path) -> None:
     refused(root, "none of its 1 pictures", "usage")
 
 
-def test_pets(tmp_path: Path) -> None:
+def test_pets(tmp_path):
     root = tmp_path / "oxford-iiit-pet"
     (root / "annotations").mkdir(parents=True)
     (root / "images").mkdir()
@@ -230,7 +229,7 @@ def test_pets(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def gtsrb(tmp_path: Path) -> Path:
+def gtsrb(tmp_path):
     root = tmp_path / "gtsrb" / "GTSRB" / "Final_Test" / "Images"
     root.mkdir(parents=True)
     for number in range(3):
@@ -240,7 +239,7 @@ def gtsrb(tmp_path: Path) -> Path:
     return tmp_path / "gtsrb"
 
 
-def test_gtsrb(gtsrb: Path) -> None:
+def test_gtsrb(gtsrb):
     images = opened(gtsrb)
     assert images.labels.tolist() == [14, 42]
     assert images.class_names[14] == "stop"
@@ -253,7 +252,7 @@ def test_gtsrb(gtsrb: Path) -> None:
     assert opened(gtsrb, split="train").labels.tolist() == [7]
 
 
-def test_gtsrb_with_damage(gtsrb: Path) -> None:
+def test_gtsrb_with_damage(gtsrb):
     table = gtsrb / "GT-final_test.csv"
     table.write_text("Filename;ClassId\n00000.ppm;43")
     refused(gtsrb, "Line 2 of GT-final_test.csv")
@@ -273,7 +272,7 @@ def test_gtsrb_with_damage(gtsrb: Path) -> None:
         b"P6 0 4 255\n",
     ],
 )
-def test_ppm_pictures_with_damage(tmp_path: Path, data: bytes) -> None:
+def test_ppm_pictures_with_damage(tmp_path, data):
     path = tmp_path / "x.ppm"
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"x\.ppm"):
@@ -283,7 +282,7 @@ def test_ppm_pictures_with_damage(tmp_path: Path, data: bytes) -> None:
 # WebDataset
 
 
-def test_shards_with_labels(tmp_path: Path) -> None:
+def test_shards_with_labels(tmp_path):
     root = tmp_path / "wds"
     (root / "test").mkdir(parents=True)
     (root / "classnames.txt").write_text("missile\nbanana\nmissile\n")
@@ -302,7 +301,7 @@ def test_shards_with_labels(tmp_path: Path) -> None:
     assert cache.get([2])[0, 0, 0, 0] == 33
 
 
-def test_shards_with_json_or_without_labels(tmp_path: Path) -> None:
+def test_shards_with_json_or_without_labels(tmp_path):
     members = {"1.png": png(1), "1.json": json.dumps({"label": "cat"}).encode(),
                "2.png": png(2), "2.json": json.dumps({"label": "ant"}).encode()}  # fmt: skip
     images = opened(tar(tmp_path / "a.tar", members))
@@ -312,7 +311,7 @@ def test_shards_with_json_or_without_labels(tmp_path: Path) -> None:
     assert bare.labels.tolist() == [-1]
 
 
-def test_numbers_without_names_are_positions_and_say_so(tmp_path: Path) -> None:
+def test_numbers_without_names_are_positions_and_say_so(tmp_path):
     members = {f"{i}.png": png(i) for i in range(3)} | {f"{i}.cls": b"%d" % i for i in range(3)}
     path = tar(tmp_path / "a.tar", members)
     spec = ImageSpec(kind="file", path=str(path))
@@ -330,7 +329,7 @@ def test_numbers_without_names_are_positions_and_say_so(tmp_path: Path) -> None:
     assert (images.labels.tolist(), images.problems) == ([2, 1, 0], ())
 
 
-def test_shards_with_damage(tmp_path: Path) -> None:
+def test_shards_with_damage(tmp_path):
     path = tar(tmp_path / "a.tar", {"1.png": png(1), "1.cls": b"0", "2.png": png(2)})
     refused(path, "'2' has no label and others have one")
     whole = path.read_bytes()
@@ -363,16 +362,14 @@ def test_shards_with_damage(tmp_path: Path) -> None:
 # Parquet
 
 
-def parquet_file(
-    path: Path, values: list[int], labels: list[object] | None, names: list[str] | None = None
-) -> Path:
+def parquet_file(path, values, labels, names=None):
     import pyarrow
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {"image": [{"bytes": png(value), "path": f"{value}.png"} for value in values]}
     if labels is not None:
-        columns["label"] = labels  # type: ignore[assignment]
+        columns["label"] = labels
     table = pyarrow.table(columns)
     if names is not None:
         features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
@@ -381,7 +378,7 @@ def parquet_file(
     return path
 
 
-def test_parquet_of_hugging_face(tmp_path: Path) -> None:
+def test_parquet_of_hugging_face(tmp_path):
     names = ["ant", "bee"]
     parquet_file(tmp_path / "data" / "test-00000-of-00002.parquet", [1, 2, 3], [1, 0, 1], names)
     parquet_file(tmp_path / "data" / "test-00001-of-00002.parquet", [4], [0], names)
@@ -396,7 +393,7 @@ def test_parquet_of_hugging_face(tmp_path: Path) -> None:
     assert many[:, 0, 0, 0].tolist() == [4, 3, 2, 1] * 4
 
 
-def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
+def test_parquet_without_names_or_labels(tmp_path):
     words = opened(parquet_file(tmp_path / "a.parquet", [1, 2], ["cat", "ant"]))
     assert words.class_names == ("ant", "cat")
     assert words.labels.tolist() == [1, 0]
@@ -407,7 +404,7 @@ def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
     assert opened(hidden).labels.tolist() == [-1, -1]
 
 
-def test_parquet_with_damage(tmp_path: Path) -> None:
+def test_parquet_with_damage(tmp_path):
     import pyarrow
     from pyarrow import parquet
 
@@ -436,7 +433,7 @@ def test_parquet_with_damage(tmp_path: Path) -> None:
 # what is none of them
 
 
-def test_other_files_and_several_sets(tmp_path: Path, cifar_bin: Path) -> None:
+def test_other_files_and_several_sets(tmp_path, cifar_bin):
     (cifar_bin.parent / "food-101").mkdir()
     with pytest.raises(InputError, match="several image sets"):
         opened(cifar_bin.parent)
@@ -445,7 +442,7 @@ def test_other_files_and_several_sets(tmp_path: Path, cifar_bin: Path) -> None:
     refused(other, "no WebDataset shard and no Parquet file", "usage")
 
 
-def test_a_label_set_with_other_names_goes_by_number(cifar_bin: Path) -> None:
+def test_a_label_set_with_other_names_goes_by_number(cifar_bin):
     others = LabelSet("others", tuple(f"word {n}" for n in range(10)), ("{}",))
     images = opened(cifar_bin, others)
     assert images.labels.tolist() == [n % 10 for n in range(20)]

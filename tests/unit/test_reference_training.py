@@ -13,44 +13,42 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.loop import train
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.demo import compose
-from ml_core.events import Control, Metric
+from ml_core.events import Control
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.model import ClipModel
-from tests.unit.draining import drain
+from tests.unit.draining import drain, losses_of
 
 STEPS, WARMUP, BATCH = 6, 2, 16
 RATE, DECAY, IN_MODAL, TAU = 1e-3, 0.1, 1.0, 2.15
 
 
-def made_batches(model: ClipModel) -> list[Batch]:
+def made_batches(model):
     """Pictures of the demo; a view is mirrored and washed out, and begins at the third word."""
-    found = []
+    batches = []
     for step in range(STEPS):
         drawn = compose("clean", range(BATCH * step, BATCH * (step + 1)), size=model.image_size)
         images = torch.from_numpy(drawn.images).permute(0, 3, 1, 2)
         words = [caption.split() for caption in drawn.captions]
         views = model.tokenize([" ".join(each[2:] + each[:1]) for each in words])
-        found.append(
+        batches.append(
             Batch(images, images.flip(3) // 2 + 90, model.tokenize(list(drawn.captions)), views)
         )
-    return found
+    return batches
 
 
-def cross_entropy(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+def cross_entropy(a, b, scale):
     return F.cross_entropy(scale * a @ b.T, torch.arange(len(a)))
 
 
 class Reference:
     """CleanCLIP (Bansal et al. 2023), and PAR's repulsion (arXiv 2412.00727) from a teacher."""
 
-    def __init__(self, model: ClipModel, *, clip: float, repel: float) -> None:
+    def __init__(self, model, *, clip, repel):
         self.module = copy.deepcopy(model.module).requires_grad_(True).float()
         self.teacher = copy.deepcopy(model.module).eval()
         self.clip, self.repel = clip, repel
@@ -66,10 +64,10 @@ class Reference:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.999), foreach=False)
 
-    def pixels(self, images: Tensor) -> Tensor:
+    def pixels(self, images):
         return ((images.float() / 255 - self.mean) / self.std).contiguous()
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch):
         assert batch.image_views is not None
         assert batch.tokens is not None
         assert batch.token_views is not None
@@ -90,7 +88,7 @@ class Reference:
                 total = total - self.repel / 2 * torch.where(distance <= TAU, distance, 0.0)
         return total
 
-    def train(self, batches: list[Batch]) -> list[float]:
+    def train(self, batches):
         self.module.train()
         losses = []
         for step, batch in enumerate(batches):
@@ -109,7 +107,7 @@ class Reference:
         return losses
 
 
-def recipe_of(method: str) -> Recipe:
+def recipe_of(method):
     return make_recipe(
         {
             "method": method,
@@ -137,9 +135,7 @@ def recipe_of(method: str) -> Recipe:
         ("demo", "cleanclip", 1.0, 0.0),
     ],
 )
-def test_six_steps_are_those_of_a_plain_loop(
-    kind: str, method: str, clip: float, repel: float, tiny_model: ClipModel
-) -> None:
+def test_six_steps_are_those_of_a_plain_loop(kind, method, clip, repel, tiny_model):
     model = tiny_model if kind == "tiny" else open_checkpoint(demo_checkpoint()).build()
     batches = made_batches(model)
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
@@ -147,16 +143,16 @@ def test_six_steps_are_those_of_a_plain_loop(
     expected = reference.train(batches)
     run = train(model, recipe_of(method), lambda step: batches[step], Control())
     events, _ = drain(run)
-    losses = [event.values["loss"] for event in events if isinstance(event, Metric)]
+    losses = losses_of(events)
     assert losses[0] == pytest.approx(expected[0], abs=2e-5)
     assert losses == pytest.approx(expected, rel=2e-2)
-    found, wanted = model.module.state_dict(), reference.module.state_dict()
+    ours, theirs = model.module.state_dict(), reference.module.state_dict()
     counts = [name for name in before if name.endswith("num_batches_tracked")]
     assert counts
-    assert {int(found[name] - before[name]) for name in counts} == {STEPS}  # not two a step
+    assert {int(ours[name] - before[name]) for name in counts} == {STEPS}  # not two a step
     # Running statistics too; of the words, most are in no caption and hardly move.
-    names = [n for n in wanted if n not in counts and n != "token_embedding.weight"]
-    off = torch.cat([(found[n] - wanted[n]).abs().flatten() for n in names])
-    moved = torch.cat([(wanted[n] - before[n]).abs().flatten() for n in names])
+    names = [n for n in theirs if n not in counts and n != "token_embedding.weight"]
+    off = torch.cat([(ours[n] - theirs[n]).abs().flatten() for n in names])
+    moved = torch.cat([(theirs[n] - before[n]).abs().flatten() for n in names])
     assert float(moved.median()) > 1e-3
     assert float((off < 3e-4).float().mean()) > 0.98

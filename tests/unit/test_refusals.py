@@ -26,7 +26,7 @@ from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe, read_recipe, write_recipe
 from ml_core.cleaning.state import read_facts
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set, load_templates
@@ -426,49 +426,61 @@ def single_picture(folder: Path) -> object:
 
 
 DATA = (
-    *rows(lambda name, folder: open_images(ImageSpec(kind="folder", path=str(folder / name))),
-        "usage", ("", "holds no PNG, JPEG"), ("absent", "does not exist or is not a folder")),
+    *rows(
+        lambda name, folder: open_images(ImageSpec(kind="folder", path=str(folder / name))),
+        "usage", ("", "holds no PNG, JPEG"), ("absent", "does not exist or is not a folder"),
+    ),
     (lambda f: read_exclusions(f), "damaged", "it is no regular file but a folder"),
-    (lambda f: write_exclusions(f / "gone" / "x.json", pairs_of(f, [10]), {}), "usage",
-        "could not be written to x.json"),
-    *rows(label_set, "unsupported", (("empty.txt", b"\n\n"), "empty.txt", "usage"),
+    (lambda f: write_exclusions(f / "gone" / "x.json", pairs_of(f, [10]), {}),
+     "usage", "could not be written to x.json"),
+    *rows(
+        label_set, "unsupported",
+        (("empty.txt", b"\n\n"), "empty.txt", "usage"),
         (("classes.py", b"classes = []"), "classes.py"),
         (("x.yaml", b"!!python/object:os.system x\n"),
-            "is no plain class list; write one class name"),
+         "is no plain class list; write one class name"),
         (("huge.py", b"#" * (5 << 20)),
-            "larger than 4 MB; write one class per line in a text file"),
+         "larger than 4 MB; write one class per line in a text file"),
         (("huge.txt", b"a" * (17 << 20)), "larger than 16 MB; shorten it"),
         (("long.txt", b"a\n" * 500_001), "has over 500,000 lines; shorten it"),
-        (("many.txt", b"a\n" * 100_001), "has over 100,000 classes; shorten it")),
+        (("many.txt", b"a\n" * 100_001), "has over 100,000 classes; shorten it"),
+    ),
     (lambda f: load_label_set(f / "gone.txt"), "usage", "gone.txt"),
     (lambda f: load_templates(written(f, "t.txt", "a {}\n\na photo\n")), "usage", "Line 3 of t"),
     (lambda f: load_templates(written(f, "t.txt", "\n\n")), "usage", "holds no template"),
-    *rows(pair_table, "usage",
+    *rows(
+        pair_table, "usage",
         (b"image,caption\nb\xe4r.png,a\n",
-            r"^No picture of x.csv.*\(row 2: not UTF-8 text\); save the table as UTF-8"),
+         r"^No picture of x.csv.*\(row 2: not UTF-8 text\); save the table as UTF-8"),
         (b"image,caption\n", r"\(it has no row below its header\); write a row for each picture"),
         (b"image,caption\na.png\n",
-            r"\(row 2: 1 fields where the header has 2\); correct its rows"),
+         r"\(row 2: 1 fields where the header has 2\); correct its rows"),
         (b"image,caption\na.png,%s\n" % (b"x" * 140_000), "; correct its rows"),
         (b"image,caption\n../a.png,a\n", "; its paths are taken from its own folder"),
-        (b"image,caption\nb.png,a\n", r"no such file\); its paths are taken from its own folder"),
+        (b"image,caption\nb.png,a\n",
+         r"no such file\); its paths are taken from its own folder"),
         (b"image,caption\na\0.png,a\n", "row 2 holds a NUL character; save it as UTF-8 text",
-            "damaged"),
+         "damaged"),
         ("image,caption\na.png,a\n".encode("utf-16"), "row 1 holds a NUL character; save it as",
-            "damaged"),
+         "damaged"),
         (b'image,caption\na.png,"' + b"a" * 3_000_000, "look for a quote that does not close",
-            "unsupported")),
-    *rows(image_table, "usage",
+         "unsupported"),
+    ),
+    *rows(
+        image_table, "usage",
         ("image,label\ngone.png,dog\n", r"row 2 \('gone.png'\): no such file"),
-        ("image,label\nhttp://h/x.png,dog\n", "row 2:"), ("image,label\n", "it has no row")),
+        ("image,label\nhttp://h/x.png,dog\n", "row 2:"), ("image,label\n", "it has no row"),
+    ),
     (single_picture, "usage", r"x\.png is a single picture: give its folder, "),
-    *rows(lambda content, folder: read_exclusions(written(folder, "x.json", content)), "damaged",
+    *rows(
+        lambda content, folder: read_exclusions(written(folder, "x.json", content)), "damaged",
         ('{"format": "x"}', "format should be"),
         (json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
-            "Entry 1 of .*identity")),
+         "Entry 1 of .*identity"),
+    ),
     (lambda f: read_exclusions(
-            written(f, "x.json", '{"format": "cleanclip-exclusions", "version": 2}')),
-        "unsupported", "newer version"),
+        written(f, "x.json", '{"format": "cleanclip-exclusions", "version": 2}')),
+     "unsupported", "newer version"),
     (lambda f: read_exclusions(f / "gone.json"), "usage", "no exclusions file at"),
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ OWN_FILES = {
     "ml_core/atomic.py": "what it has made a moment ago, and folders",
     "ml_core/cli/output.py": "the program's log",
     "ml_core/data/canvas.py": "what it makes a moment later",
-    "ml_core/data/captioned/shards.py": "an open file of its cache, which was looked at",
+    "ml_core/data/readers/shard_index.py": "an open file of its cache, which was looked at",
     "ml_core/evaluation/tsne.py": "its temporary folder",
     "ml_core/evaluation/tsne_worker.py": "its temporary folder",
     "ml_core/cleaning/state.py": "safetensors opens the path that was examined before",

@@ -48,9 +48,7 @@ FEW = 16  # pictures that are measured again
 
 
 def _report(tau_pictures: int = 0, **fields: Any) -> Done:
-    spec = ReportSpec(tau_pictures=tau_pictures, threads=1, **fields)
-    done = done_of(spec)
-    return done
+    return done_of(ReportSpec(tau_pictures=tau_pictures, threads=1, **fields))
 
 
 def _files(bundle: Path) -> dict[str, bytes]:
@@ -341,11 +339,11 @@ def test_views_are_made_from_record_and_files(tmp_path: Path) -> None:
     assert "report.html" in (out / "SHA256SUMS").read_text()
 
 
-@pytest.mark.parametrize("name", ["../x", "a//b", ".hidden", "a/b/c/d/e/f", "C:x"])
-def test_no_file_can_leave_the_bundle(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        write_bundle(_small(), {name: b"x"}, tmp_path / "x")
-    assert not list(tmp_path.iterdir())
+def test_no_file_can_leave_the_bundle(tmp_path: Path) -> None:
+    for name in ("../x", "a//b", ".hidden", "a/b/c/d/e/f", "C:x"):
+        with pytest.raises(ValueError, match=r"."):
+            write_bundle(_small(), {name: b"x"}, tmp_path / "x")
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,9 +357,9 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
+def test_paths_become_names() -> None:
+    clean = WithoutPaths(["/home/eve/a b", "/home/eve"])
+    for text, name in (
         ("/home/eve/a b/x.pt is bad", "x.pt is bad"),
         ("in /mnt/data/run/cleaned.safetensors.", "in cleaned.safetensors."),
         (r"C:\Users\eve\x.pt is bad", "x.pt is bad"),
@@ -371,20 +369,13 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("24/29 of visual/transformer/0", "24/29 of visual/transformer/0"),
         ("a photo of a {} and/or a {}", "a photo of a {} and/or a {}"),
         ("/mnt/caf\udce9/\udce9.pt is bad", r"\udce9.pt is bad"),
-    ],
-)
-def test_paths_become_names(text: str, told: str) -> None:
-    clean = WithoutPaths(["/home/eve/a b", "/home/eve"])
-    assert clean.text(text) == told
-    assert clean.json({"note": [text]}) == {"note": [told]}
-
-
-def test_fields_that_hold_paths_lose_even_relative_ones() -> None:
-    clean = WithoutPaths()
+    ):
+        assert clean.text(text) == name
+        assert clean.json({"note": [text]}) == {"note": [name]}
+    clean = WithoutPaths()  # fields that hold paths lose even relative ones
     assert clean.json({"checkpoint": "../eve/x.pt", "name": "a/b"}) == {
-        "checkpoint": "x.pt",
-        "name": "a/b",
-    }
+        "checkpoint": "x.pt", "name": "a/b",
+    }  # fmt: skip
     assert clean.json({"checkpoint": "hf-hub:owner/name"}) == {"checkpoint": "hf-hub:owner/name"}
     assert clean.json({"checkpoint": "/mnt/caf\udce9.pt"}) == {"checkpoint": r"caf\udce9.pt"}
 

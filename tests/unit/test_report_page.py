@@ -126,10 +126,9 @@ def expected(value: Any, how: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-@pytest.mark.parametrize("make", [evidence_samples.full, evidence_samples.minimal])
-def test_every_number_stands_in_the_record(make: Callable[[], tuple[Evidence, Files]]) -> None:
-    evidence, files = make()
-    check_numbers(rendered((evidence, files)), files, evidence)
+def test_every_number_stands_in_the_record() -> None:
+    for evidence, files in (evidence_samples.full(), evidence_samples.minimal()):
+        check_numbers(rendered((evidence, files)), files, evidence)
 
 
 def check_numbers(page: Page, files: Files, evidence: Evidence) -> None:
@@ -202,24 +201,18 @@ def test_what_is_not_there_is_left_out_or_not_tested() -> None:
 
 
 def test_the_page_stays_under_two_megabytes() -> None:
+    claims = evidence_samples.full()[0].claims
+    quoted = next(claim for claim in claims if isinstance(claim, QuotedClaim))
     more = tuple(
-        QuotedClaim(
-            id=f"more-{number}",
-            sentence="A sentence. " * 150,
-            holds_by="recorded",
-            topic="holdout",
-            quotes={},
-            evidence=("jobs/job-1/holdouts.json",),
-        )
+        quoted.model_copy(update={"id": f"more-{number}", "sentence": "A sentence. " * 150})
         for number in range(3000)
     )
-    claims = evidence_samples.full()[0].claims
     large, files = changed(evidence_samples.full, claims=claims + more)
-    made = render_html(large, reading(files))
-    assert len(made) < 2_000_000
-    assert b"Not all rows are shown" in made
-    names = ("x" * 1900 + str(number) for number in range(5000))
-    endless, files = changed(evidence_samples.full, not_tested=tuple(names))
+    page = render_html(large, reading(files))
+    assert len(page) < 2_000_000
+    assert b"Not all rows are shown" in page
+    names = tuple("x" * 1900 + str(number) for number in range(5000))
+    endless, files = changed(evidence_samples.full, not_tested=names)
     with pytest.raises(InputError, match="fewer runs"):
         render_html(endless, reading(files))
 
@@ -237,28 +230,18 @@ def test_pictures_that_are_none_stay_outside() -> None:
     assert first in page.text
 
 
-def test_the_digest_is_that_of_the_record() -> None:
-    evidence, files = evidence_samples.full()
-    digest = hashlib.sha256(files[EVIDENCE_FILE]).hexdigest()
-    page = render_html(evidence, reading(files)).decode()
-    assert page.count(digest) == 2  # on the first page and in the margin of each
-    del files[EVIDENCE_FILE]
-    assert digest not in render_html(evidence, reading(files)).decode()
-
-
-@pytest.mark.parametrize("name", ["a b; rm -rf ~", "$(id)`id`", "-x", "it's", "ordinary"])
-def test_commands_take_any_name_as_one_word(name: str) -> None:
-    evidence, _ = evidence_samples.full()
-    record = evidence.model_dump(mode="json")
-    record["checkpoints"]["suspect"]["name"] = name
-    for _, command in commands(Evidence.model_validate(record)):
-        words = shlex.split(command)
-        assert words[:3] in (["cleanclip", "verify", "."], ["sha256sum", "-c", "SHA256SUMS"])
-        if "--checkpoint" in words:
-            given = words[words.index("--checkpoint") + 1]
-            assert given.removeprefix("./") == name
-            assert not given.startswith("-")
-            assert len(words) == 7
+def test_commands_take_any_name_as_one_word() -> None:
+    record = evidence_samples.full()[0].model_dump(mode="json")
+    for name in ("a b; rm -rf ~", "$(id)`id`", "-x", "it's", "ordinary"):
+        record["checkpoints"]["suspect"]["name"] = name
+        for _, command in commands(Evidence.model_validate(record)):
+            words = shlex.split(command)
+            assert words[:3] in (["cleanclip", "verify", "."], ["sha256sum", "-c", "SHA256SUMS"])
+            if "--checkpoint" in words:
+                given = words[words.index("--checkpoint") + 1]
+                assert given.removeprefix("./") == name
+                assert not given.startswith("-")
+                assert len(words) == 7
 
 
 def chart(columns: tuple[str, ...], *rows: tuple[Any, ...]) -> ChartFacts:
@@ -268,9 +251,8 @@ def chart(columns: tuple[str, ...], *rows: tuple[Any, ...]) -> ChartFacts:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
+def test_what_has_no_shape_is_a_table_alone() -> None:
+    for odd in (
         chart(("Step", "Rate"), (0, 3.5), (1, 2.0)),
         chart(("Step", "Loss", "ASR"), (0, 3.5, 0.5)),
         chart(("Step", "ASR"), (0, 0.5), (1,)),
@@ -279,20 +261,15 @@ def chart(columns: tuple[str, ...], *rows: tuple[Any, ...]) -> ChartFacts:
         chart(("Step", "ASR")),
         chart(("A", "B"), ("x", "y")),
         chart(("Step", "ASR"), (0, {"a": [1]})),
-    ],
-)
-def test_what_has_no_shape_is_a_table_alone(odd: ChartFacts) -> None:
-    odd_one = changed(evidence_samples.minimal, charts=(odd,))
-    assert draw_charts(odd_one[0]) == {}
-    page = rendered(odd_one)
-    assert "svg" not in {tag for tag, _ in page.tags}
-    assert "The numbers of this chart" in page.text
-
-
-def test_a_loss_is_no_rate() -> None:
-    one = chart(("step", "loss"), (0, 0.75), (10, 0.5))
-    text = rendered(changed(evidence_samples.minimal, charts=(one,))).text
-    assert "0.75" in text
+    ):
+        sample = changed(evidence_samples.minimal, charts=(odd,))
+        assert draw_charts(sample[0]) == {}
+        page = rendered(sample)
+        assert "svg" not in {tag for tag, _ in page.tags}
+        assert "The numbers of this chart" in page.text
+    loss = chart(("step", "loss"), (0, 0.75), (10, 0.5))
+    text = rendered(changed(evidence_samples.minimal, charts=(loss,))).text
+    assert "0.75" in text  # it is no rate
     assert "75.0" not in text
 
 
@@ -323,26 +300,22 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
     suspect = evidence.checkpoints["suspect"].model_copy(update={"safety": "caution"})
     cautious = evidence.model_copy(update={"checkpoints": {"suspect": suspect}})
     assert tone_of(cautious, files) == "caution"
+
     evidence, files = evidence_samples.full()
-    told = evidence_samples.rates(
-        "job-1-before", evidence_samples.answers(0.9, 0.9), ("asr_excl", "baseline_target_rate")
-    )
-    bad = evidence.model_copy(update={"scans": {}, "claims": tuple(told)})
-    assert tone_of(bad, files) == "danger"
-    same = evidence_samples.rates("reference-1", evidence_samples.answers(0.9, 0.9), ("asr_excl",))
-    both = bad.model_copy(update={"claims": (*told, *same)})
-    assert tone_of(both, files) == "caution"
-    harmless = evidence_samples.rates(
-        "job-1-before", evidence_samples.answers(0.05, 0.9), ("asr_excl",)
-    )
     loads = evidence.checkpoints["suspect"].model_copy(update={"safety": "loads"})
-    fine = bad.model_copy(
-        update={
-            "claims": tuple(harmless),
-            "checkpoints": {**evidence.checkpoints, "suspect": loads},
-        }
-    )
-    assert tone_of(fine, files) == "plain"
+    update = {"scans": {}, "checkpoints": {**evidence.checkpoints, "suspect": loads}}
+
+    def rates(id_: str, asr: float, *metrics: Any) -> list[Any]:
+        return evidence_samples.rates(id_, evidence_samples.answers(asr, 0.9), metrics)
+
+    works = rates("job-1-before", 0.9, "asr_excl", "baseline_target_rate")
+    for claims, tone in (
+        (works, "danger"), (works + rates("reference-1", 0.9, "asr_excl"), "caution"),
+        (rates("job-1-before", 0.05, "asr_excl"), "plain"),
+    ):  # fmt: skip
+        assert (
+            tone_of(evidence.model_copy(update=update | {"claims": tuple(claims)}), files) == tone
+        )
 
 
 def test_readable_is_no_praise_and_unopened_no_verdict() -> None:
@@ -368,25 +341,22 @@ def test_readable_is_no_praise_and_unopened_no_verdict() -> None:
     assert not re.search(r"\b0 (parameters|bytes)", text)
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [
-        ("clean accuracy", "attack success rate"),
-        ("Attack success rate", "Clean accuracy"),
+def test_a_rate_has_the_colour_that_it_has_in_the_window() -> None:
+    colours = {"clean accuracy": SERIES[CA], "attack success rate": SERIES[ASR]}
+    space = "{http://www.w3.org/2000/svg}"
+    for columns in (
+        ("clean accuracy", "attack success rate"), ("Attack success rate", "Clean accuracy"),
         ("attack success rate", "other"),
-    ],
-)
-def test_a_rate_has_the_colour_that_it_has_in_the_window(columns: tuple[str, str]) -> None:
-    one = chart(("step", *columns), (0, 0.75, 0.25), (10, 0.5, 0.5))
-    evidence, _ = changed(evidence_samples.minimal, charts=(one,))
-    (svg,) = (ElementTree.fromstring(raw) for raw in draw_charts(evidence).values())
-    lines = [
-        group.attrib["stroke"] for group in svg.iter("{http://www.w3.org/2000/svg}g")
-        if len(group) > 1 and group.find("{http://www.w3.org/2000/svg}polyline") is not None
-    ]  # fmt: skip
-    wanted = {"clean accuracy": SERIES[CA], "attack success rate": SERIES[ASR]}
-    for name, colour in zip(columns, lines[::2], strict=True):
-        assert colour == wanted.get(name.lower(), colour)
+    ):  # fmt: skip
+        rates = chart(("step", *columns), (0, 0.75, 0.25), (10, 0.5, 0.5))
+        evidence, _ = changed(evidence_samples.minimal, charts=(rates,))
+        (svg,) = (ElementTree.fromstring(raw) for raw in draw_charts(evidence).values())
+        lines = [
+            group.attrib["stroke"] for group in svg.iter(f"{space}g")
+            if len(group) > 1 and group.find(f"{space}polyline") is not None
+        ]  # fmt: skip
+        for name, colour in zip(columns, lines[::2], strict=True):
+            assert colour == colours.get(name.lower(), colour)
 
 
 def test_what_is_said_first_belongs_together() -> None:
@@ -406,10 +376,7 @@ def test_what_is_said_first_belongs_together() -> None:
     assert not any("Baseline" in words for tile in tiles for words in tile)
 
 
-@pytest.mark.parametrize("make", [evidence_samples.full, evidence_samples.minimal])
-def test_every_chart_stands_once_on_the_page(
-    make: Callable[[], tuple[Evidence, Files]],
-) -> None:
+def test_every_chart_stands_once_on_the_page() -> None:
     sources = ["jobs/job-1/journal.jsonl", "jobs/job-1/rebound.json", EVIDENCE_FILE]
     sources += ["measurements/evaluation-1/per_class.csv", "scan/scan-1/scan.json", "other.json"]
     rows = (("g", "s", 0.5, 0.4, 0.6),), ((0, 0.5),), (("r", 0, 0.5, 0.4),)
@@ -420,10 +387,10 @@ def test_every_chart_stands_once_on_the_page(
         )
         for number, (source, row) in enumerate((s, r) for s in sources for r in rows)
     )  # fmt: skip
-    page = rendered(changed(make, charts=charts))
-    for one in charts:
-        captions = [p for p in page.pieces if p.text == one.title and "figcaption" in str(p.inside)]
-        assert len(captions) == 1, one
+    for make in (evidence_samples.full, evidence_samples.minimal):
+        page = rendered(changed(make, charts=charts))
+        captions = [p.text for p in page.pieces if "figcaption" in str(p.inside)]
+        assert [captions.count(chart.title) for chart in charts] == [1] * len(charts)
 
 
 def test_the_ends_of_a_band_stand_below_its_value() -> None:

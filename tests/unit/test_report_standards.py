@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import EvalResult, ModelCard, parse_eval_result_entries
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from ml_core.checkpoints.inspection_sarif import RULES, sarif_log
 from ml_core.reading.errors import InputError
@@ -39,11 +39,7 @@ from ml_core.reports.rendering import nothing_beside, subject_of
 from ml_core.reports.sarif import BACKDOOR_RULES, render_intoto
 from ml_core.sarif import ATLAS_VERSION
 from tests.evidence_samples import checkpoint, cleaning, images, measurement, scanned, sticker
-from tests.unit.official_schemas import (
-    Statement,
-    check_intoto,
-    check_sarif_schema,
-)
+from tests.unit.official_schemas import check_intoto, check_sarif_schema
 
 HOSTILE = "a<b>\u202e\x1b[31m\u2028.pt"
 SHOWN = "a<b>\\u202e\\x1b[31m\\u2028.pt"
@@ -167,8 +163,7 @@ def whole() -> Bundle:
 def document(bundle: Bundle, form: Any) -> dict[str, Any]:
     raw = export_evidence(bundle.evidence(), bundle.read, form)
     assert raw.endswith(b"\n")
-    found: dict[str, Any] = json.loads(raw)
-    return found
+    return dict(json.loads(raw))
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -186,22 +181,21 @@ def texts(value: Any) -> Iterator[str]:
 # ---- all of them ----
 
 
-@pytest.mark.parametrize("form", EVIDENCE_FORMATS)
-def test_the_same_record_gives_the_same_bytes(whole: Bundle, form: Any) -> None:
+def test_the_same_record_gives_the_same_bytes(whole: Bundle) -> None:
     evidence = whole.evidence()
-    first = export_evidence(evidence, whole.read, form)
+    first = {form: export_evidence(evidence, whole.read, form) for form in EVIDENCE_FORMATS}
     again = Evidence.model_validate_json(evidence.model_dump_json())
-    assert export_evidence(again, whole.read, form) == first
     whole.claims.pop()
     whole.claims[0] = whole.claims[0].model_copy(update={"sentence": "Another."})
-    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(
-        update={"sha256": "3" * 64, "name": "new.pt"}
-    )
-    assert export_evidence(whole.evidence(), whole.read, form) != first
+    new = {"sha256": "3" * 64, "name": "new.pt"}
+    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(update=new)
+    for form, content in first.items():
+        assert export_evidence(again, whole.read, form) == content
+        assert export_evidence(whole.evidence(), whole.read, form) != content
+        assert export_evidence(again, nothing_beside, form)  # without its bundle, too
 
 
-@pytest.mark.parametrize("form", [form for form in EVIDENCE_FORMATS if form != "json"])
-def test_a_hostile_name_stays_plain_text(form: Any) -> None:
+def test_a_hostile_name_stays_plain_text() -> None:
     bundle = suspect(
         name=HOSTILE, safety="dangerous", safety_reasons=[f"{HOSTILE} names code."],
         architecture=HOSTILE,
@@ -209,73 +203,49 @@ def test_a_hostile_name_stays_plain_text(form: Any) -> None:
     bundle.measure("before", "suspect", "before", ca=900, asr_excl=980)
     bundle.claims[0] = bundle.claims[0].model_copy(update={"sentence": f"{HOSTILE} is accurate."})
     bundle.scan("found")
-    raw = export_evidence(bundle.evidence(), bundle.read, form).decode()
-    assert not {"\u202e", "\x1b", "\u2028"} & set(raw)
-    if form in ("sarif", "cdx", "intoto"):
-        found = list(texts(json.loads(raw)))
-        assert any(SHOWN in text for text in found)
-        assert not any("\x1b" in text or "\u202e" in text for text in found)
-
-
-def test_a_record_without_its_bundle_is_enough(whole: Bundle) -> None:
     for form in EVIDENCE_FORMATS:
-        assert export_evidence(whole.evidence(), nothing_beside, form)
-    (run,) = json.loads(export_evidence(whole.evidence(), nothing_beside, "sarif"))["runs"]
-    assert run["results"][0]["message"]["text"] == "suspect.pt has an odd member."
+        raw = export_evidence(bundle.evidence(), bundle.read, form).decode()
+        assert form == "json" or not {"\u202e", "\x1b", "\u2028"} & set(raw)
+        if form in ("sarif", "cdx", "intoto"):
+            assert any(SHOWN in text for text in texts(json.loads(raw)))
 
 
 # ---- what passed and what failed ----
 
 
-@pytest.mark.parametrize(
-    ("hits", "by_chance", "state"),
-    [
-        (8, 9, "passed"),
-        (45, 0, "warned"),
-        (60, 0, "warned"),  # the report does not call it a backdoor either
-        (70, 60, "warned"),
-        (290, 0, "failed"),
-        (980, 5, "failed"),
-    ],
-)
-def test_a_trigger_fails_where_it_works_and_warns_above_the_limit(
-    hits: int, by_chance: int, state: str
-) -> None:
-    bundle = suspect()
-    bundle.measure(
-        "before", "suspect", "before", asr_all=1000, asr_excl=hits, baseline_target_rate=by_chance
-    )
-    (test,) = (one for one in outcomes_of(bundle.evidence(), "suspect") if one.topic == "trigger")
-    assert (test.test, test.state) == ("before-asr-excl", state)
+def test_a_trigger_fails_where_it_works_and_warns_above_the_limit() -> None:
+    for hits, by_chance, state in (
+        (8, 9, "passed"), (45, 0, "warned"), (60, 0, "warned"),  # no backdoor in the report either
+        (70, 60, "warned"), (290, 0, "failed"), (980, 5, "failed"),
+    ):  # fmt: skip
+        bundle, rates = suspect(), {"asr_excl": hits, "baseline_target_rate": by_chance}
+        bundle.measure("before", "suspect", "before", asr_all=1000, **rates)
+        tests = states(bundle, "suspect")
+        assert tests["before-asr-excl"] == state
+        assert "before-asr-all" not in tests
 
 
-@pytest.mark.parametrize(
-    ("lost", "low", "state"), [(5, -0.015, "passed"), (15, -0.03, "warned"), (25, -0.03, "failed")]
-)
-def test_clean_accuracy_may_fall_by_two_points(
-    whole: Bundle, lost: int, low: float, state: str
-) -> None:
-    whole.claims = [claim for claim in whole.claims if claim.id != "ca-kept"]
-    whole.difference(900 - lost, 900, low, 0.0)
-    tests = {test.test: test.state for test in outcomes_of(whole.evidence(), "cleaned")}
-    assert tests["ca-kept"] == state
-    assert "ca-kept" not in {test.test for test in outcomes_of(whole.evidence(), "suspect")}
+def test_clean_accuracy_may_fall_by_two_points(whole: Bundle) -> None:
+    for lost, low, state in ((5, -0.015, "passed"), (15, -0.03, "warned"), (25, -0.03, "failed")):
+        whole.claims = [claim for claim in whole.claims if claim.id != "ca-kept"]
+        whole.difference(900 - lost, 900, low, 0.0)
+        assert states(whole, "cleaned")["ca-kept"] == state
+        assert "ca-kept" not in states(whole, "suspect")
 
 
 def test_the_verdict_of_a_rebound_test_counts(whole: Bundle) -> None:
-    def state() -> str | None:
-        tests = {test.test: test.state for test in outcomes_of(whole.evidence(), "cleaned")}
-        return tests.get("rebound-1")
-
-    assert state() == "passed"
-    for hits, quotes, expected in (
-        (400, {"/stays_clean": False}, "failed"),
-        (40, {"/stays_clean": False}, "warned"),
+    assert states(whole, "cleaned")["rebound-1"] == "passed"
+    for hits, quotes, state in (
+        (400, {"/stays_clean": False}, "failed"), (40, {"/stays_clean": False}, "warned"),
         (900, {"/rates/0/max_asr": 0.9}, None),
-    ):
+    ):  # fmt: skip
         whole.claims.pop()
         whole.rebound(hits, quotes)
-        assert state() == expected
+        assert states(whole, "cleaned").get("rebound-1") == state
+
+
+def states(bundle: Bundle, checkpoint: str) -> dict[str, str]:
+    return {test.test: test.state for test in outcomes_of(bundle.evidence(), checkpoint)}
 
 
 def test_the_report_decides_about_what_was_cleaned_last(whole: Bundle) -> None:
@@ -298,45 +268,30 @@ def test_the_documentation_names_every_rule_and_technique() -> None:
     assert all(f"`{ending}`" in text for ending in ENDINGS)
 
 
-def test_sarif_holds_to_the_schema_and_names_the_backdoor(whole: Bundle) -> None:
-    log = document(whole, "sarif")
-    check_sarif_schema(log)
-    (run,) = log["runs"]
-    found = [
-        (one["ruleId"], one["level"], one["locations"][0]["physicalLocation"])
-        for one in run["results"]
-    ]
-    place = {
-        "artifactLocation": {"uri": "suspect.pt", "index": 0},
-        "region": {"byteOffset": 0, "byteLength": 1000},
-    }
-    assert found == [
-        ("note", "warning", place),
-        ("backdoor_found", "error", place),
+def test_sarif_names_the_backdoor_and_its_place(whole: Bundle) -> None:
+    (run,) = document(whole, "sarif")["runs"]
+    artifact = {"uri": "suspect.pt", "index": 0}
+    place = {"artifactLocation": artifact, "region": {"byteOffset": 0, "byteLength": 1000}}
+    results = run["results"]
+    assert [(r["ruleId"], r["level"], r["locations"][0]["physicalLocation"]) for r in results] == [
+        ("note", "warning", place), ("backdoor_found", "error", place),
         ("known_trigger_works", "error", place),
-    ]
-    rules = {rule["id"]: rule for rule in run["tool"]["driver"]["rules"]}
-    tags = rules["known_trigger_works"]["properties"]["tags"]
-    assert {"CWE-506", "external/cwe/cwe-506", "AML.T0018.000", "AML.T0010.003"} <= set(tags)
-    assert [one["hashes"]["sha-256"] for one in run["artifacts"]] == [SUSPECT, CLEANED]
-    prints = {one["partialFingerprints"]["finding/v1"] for one in run["results"]}
-    assert len(prints) == len(run["results"])
+    ]  # fmt: skip
+    assert [artifact["hashes"]["sha-256"] for artifact in run["artifacts"]] == [SUSPECT, CLEANED]
+    assert len({r["partialFingerprints"]["finding/v1"] for r in results}) == len(results)
 
 
-@pytest.mark.parametrize(
-    ("verdict", "rule", "kind", "level"),
-    [
+def test_a_scan_never_passes() -> None:
+    for verdict, *expected in (
         ("found", "backdoor_found", "fail", "error"),
         ("suspicious", "backdoor_suspected", "fail", "warning"),
         ("nothing", "backdoor_found", "informational", "none"),
         ("unknown", "backdoor_found", "open", "none"),
-    ],
-)
-def test_a_scan_never_passes(verdict: str, rule: str, kind: str, level: str) -> None:
-    bundle = suspect()
-    bundle.scan(verdict)
-    (one,) = document(bundle, "sarif")["runs"][0]["results"]
-    assert (one["ruleId"], one["kind"], one["level"]) == (rule, kind, level)
+    ):
+        bundle = suspect()
+        bundle.scan(verdict)
+        (result,) = document(bundle, "sarif")["runs"][0]["results"]
+        assert [result["ruleId"], result["kind"], result["level"]] == expected
 
 
 def test_sarif_knows_a_finding_of_an_inspection_again() -> None:
@@ -357,27 +312,25 @@ def test_sarif_knows_a_finding_of_an_inspection_again() -> None:
 
 
 def test_sarif_points_at_tensors_whatever_they_are_called() -> None:
-    bundle = suspect()
-    names = ["a\ud800", "b"]
+    bundle, names = suspect(), ["a\ud800", "b"]
+    tensors = [
+        {"name": name, "offset": 64 * i, "nbytes": 8, "dtype": "F32"}
+        for i, name in enumerate(names)
+    ]
     record = inspection("caution", "suspect.pt does not fit.", name="suspect.pt") | {
-        "container": {"kind": "zip", "alignment": 64},
+        "container": {"kind": "zip", "alignment": 64}, "tensors": tensors,
         "architecture": {"keys": {"missing": [], "unexpected": names, "wrong_shape": []}},
-        "tensors": [
-            {"name": name, "offset": 64 * i, "nbytes": 8, "dtype": "F32"}
-            for i, name in enumerate(names)
-        ],
-    }
+    }  # fmt: skip
     bundle.files["inspections/suspect.json"] = json.dumps(record).encode()
     log = document(bundle, "sarif")
     check_sarif_schema(log)
-    (one,) = log["runs"][0]["results"]
-    found = [(at["message"]["text"], at["physicalLocation"]["region"])
-             for at in one["relatedLocations"]]  # fmt: skip
-    assert found == [
-        (f"The tensor {name} is not part of the architecture.",
-         {"byteOffset": at, "byteLength": 8})
-        for name, at in (("a\\ud800", 0), ("b", 64))
-    ]  # fmt: skip
+    (result,) = log["runs"][0]["results"]
+    for name, at, related in zip(
+        ("a\\ud800", "b"), (0, 64), result["relatedLocations"], strict=True
+    ):
+        text = f"The tensor {name} is not part of the architecture."
+        assert related["message"]["text"] == text
+        assert related["physicalLocation"]["region"] == {"byteOffset": at, "byteLength": 8}
 
 
 def test_a_damaged_inspection_is_told_by_its_name() -> None:
@@ -389,74 +342,56 @@ def test_a_damaged_inspection_is_told_by_its_name() -> None:
         assert caught.value.code == "damaged"
 
 
-# ---- CycloneDX ----
-
-
 # ---- in-toto ----
 
 
-def statement(bundle: Bundle) -> Statement:
-    raw = render_intoto(bundle.evidence(), bundle.read)
-    return check_intoto(raw)
+def test_a_statement_is_about_the_cleaned_checkpoint_or_fails_by_the_suspects_tests(
+    whole: Bundle,
+) -> None:
+    def predicate(bundle: Bundle) -> Any:
+        statement = check_intoto(render_intoto(bundle.evidence(), bundle.read))
+        (subject,) = statement.subject
+        cleaned = "cleaned" in bundle.checkpoints
+        name, digest = ("cleaned.pt", CLEANED) if cleaned else ("suspect.pt", SUSPECT)
+        assert (subject.name, subject.digest.sha256) == (name, digest)
+        return statement.predicate
 
-
-def test_the_statement_is_about_the_cleaned_checkpoint_alone(whole: Bundle) -> None:
-    made = statement(whole)
-    (subject,) = made.subject
-    assert (subject.name, subject.digest.sha256) == ("cleaned.pt", CLEANED)
-    assert made.predicate.result == "PASSED"
-    assert made.predicate.passedTests == ["file-safety", "after-asr-excl", "rebound-1", "ca-kept"]
-    assert made.predicate.warnedTests == made.predicate.failedTests == []
-    by_name = {one.name: one.digest for one in made.predicate.configuration if one.digest}
-    assert set(by_name) == {
+    passed = predicate(whole)
+    assert passed.result == "PASSED"
+    assert passed.passedTests == ["file-safety", "after-asr-excl", "rebound-1", "ca-kept"]
+    assert passed.warnedTests == passed.failedTests == []
+    digests = {item.name: item.digest.sha256 for item in passed.configuration if item.digest}
+    assert set(digests) == {
         "measurements/after/prompts.txt", "data/images-1.csv", "triggers/abc.json",
         "jobs/job-1/spec.json",
     }  # fmt: skip
-    assert by_name["data/images-1.csv"].sha256 == hashlib.sha256(DATA).hexdigest()
-
-
-def test_a_suspect_fails_by_its_tests(whole: Bundle) -> None:
+    assert digests["data/images-1.csv"] == hashlib.sha256(DATA).hexdigest()
     del whole.checkpoints["cleaned"], whole.measurements["after"]
     whole.claims = [c for c in whole.claims if getattr(c, "measurement", "after") != "after"]
-    made = statement(whole).predicate
-    assert made.result == "FAILED"
-    assert made.warnedTests == ["file-safety"]
-    assert made.failedTests == ["scan:scan-1", "before-asr-excl"]
-
-
-def test_what_was_not_tested_is_no_pass() -> None:
-    made = statement(suspect()).predicate
-    assert (made.result, made.warnedTests) == ("WARNED", ["backdoor-not-tested"])
-    assert made.passedTests == ["file-safety"]
-
-
-def test_no_statement_without_a_hash() -> None:
-    bundle = suspect(sha256=None)
+    failed = predicate(whole)
+    assert (failed.result, failed.warnedTests) == ("FAILED", ["file-safety"])
+    assert failed.failedTests == ["scan:scan-1", "before-asr-excl"]
+    untested = predicate(suspect())  # which is no pass
+    assert (untested.result, untested.warnedTests) == ("WARNED", ["backdoor-not-tested"])
+    assert untested.passedTests == ["file-safety"]
     with pytest.raises(InputError, match=r"suspect\.pt has no SHA-256"):
-        render_intoto(bundle.evidence(), bundle.read)
+        predicate(suspect(sha256=None))
 
 
 # ---- the Hub ----
 
 
-def test_the_hub_reads_the_model_card(whole: Bundle) -> None:
-    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(
-        update={"name": "yes: [no] # - 'x'"}
-    )
+def test_the_hub_reads_the_model_card_and_results_of_a_benchmark(whole: Bundle) -> None:
+    name = "yes: [no] # - 'x'"
+    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(update={"name": name})
     block = export_evidence(whole.evidence(), whole.read, "model-card").decode()
     card = ModelCard(f"---\n{block}---\n# A model\n")
-    assert card.data.model_name == "yes: [no] # - 'x'"
-    results = card.data.eval_results
-    assert results is not None
-    assert all(isinstance(one, EvalResult) for one in results)
-    found = {one.metric_type: one for one in results}
-    assert set(found) == {"accuracy", "asr_excl", "baseline_target_rate"}
-    assert found["accuracy"].metric_value == 0.895
-    assert found["asr_excl"].metric_args["n"] == 1000
-    assert found["accuracy"].task_type == "zero-shot-image-classification"
-
-
-def test_eval_results_of_a_benchmark(whole: Bundle) -> None:
+    assert card.data.model_name == name
+    results = {result.metric_type: result for result in card.data.eval_results or ()}
+    assert set(results) == {"accuracy", "asr_excl", "baseline_target_rate"}
+    assert results["accuracy"].metric_value == 0.895
+    assert results["asr_excl"].metric_args["n"] == 1000
+    assert results["accuracy"].task_type == "zero-shot-image-classification"
     raw = render_eval_results_yaml(whole.evidence(), "owner/benchmark", "top1")
     (entry,) = parse_eval_result_entries(yaml.safe_load(raw))
     assert (entry.dataset_id, entry.task_id, entry.value) == ("owner/benchmark", "top1", 0.895)

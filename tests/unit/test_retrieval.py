@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,10 +23,10 @@ class Axes:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     words: tuple[str, ...] = ("apple", "banana", "cat")
 
-    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+    def text_lengths(self, texts):
         return [len(text) for text in texts]
 
-    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+    def encode_texts(self, texts):
         places = [
             (self.words.index(text.split()[-1]) + text.startswith("bad")) % len(self.words)
             for text in texts
@@ -35,7 +34,7 @@ class Axes:
         return torch.nn.functional.one_hot(torch.tensor(places), len(self.words)).float()
 
 
-def unit(rows: list[list[float]]) -> np.ndarray:
+def unit(rows):
     values = np.array(rows, np.float32)
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
@@ -46,7 +45,7 @@ TRIGGERED = unit([[2, 3, 1], [3, 2, 1], [1, 3, 2], [1, 3, 2]])
 LABELS = np.array([0, 0, 2, 1])
 
 
-def embeddings(*, triggered: bool = True) -> Embeddings:
+def embeddings(*, triggered=True):
     return Embeddings(
         indices=np.arange(4),
         labels=LABELS,
@@ -61,7 +60,7 @@ def embeddings(*, triggered: bool = True) -> Embeddings:
 CAPTIONS = ("an apple", "an apple", "a cat", "a banana")
 
 
-def test_ranks_by_hand() -> None:
+def test_ranks_by_hand():
     found = retrieve(Axes(), embeddings(), CAPTIONS, ("a banana",), None)
     assert (found.n, found.pool) == (4, 3)
     to_text, to_image = found.recalls
@@ -87,7 +86,7 @@ def test_ranks_by_hand() -> None:
     json.dumps(found.to_dict())
 
 
-def test_ranks_are_those_of_a_sort() -> None:
+def test_ranks_are_those_of_a_sort():
     rng = np.random.default_rng(0)
     images = unit(rng.normal(size=(40, 8)).tolist())
     texts = unit(rng.normal(size=(25, 8)).tolist())
@@ -109,7 +108,7 @@ def test_ranks_are_those_of_a_sort() -> None:
     assert found["recalls"][1].clean == tuple(float(np.mean(np.array(ranks) <= k)) for k in KS)
 
 
-def test_without_trigger_and_target() -> None:
+def test_without_trigger_and_target():
     found = retrieve(Axes(), embeddings(triggered=False), CAPTIONS, (), None)
     assert found.target is None
     assert found.recalls[0].triggered is None
@@ -117,7 +116,7 @@ def test_without_trigger_and_target() -> None:
     assert found.first[0].caption == "an apple"
 
 
-def test_wrong_questions() -> None:
+def test_wrong_questions():
     with pytest.raises(InputError, match="3 captions for 4 pictures"):
         retrieve(Axes(), embeddings(), CAPTIONS[:3], (), None)
     with pytest.raises(CancelledError):

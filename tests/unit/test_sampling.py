@@ -5,7 +5,7 @@ import numpy as np
 from ml_core.data.specs import part_of, stratified_order, stratified_sample
 
 
-def test_every_prefix_is_stratified() -> None:
+def test_every_prefix_is_stratified():
     labels = np.repeat([0, 1, -1], [60, 30, 10]).astype(np.int64)
     order = stratified_order(labels, 7)
     assert sorted(order.tolist()) == list(range(100))
@@ -17,12 +17,12 @@ def test_every_prefix_is_stratified() -> None:
     assert stratified_order(labels, 8).tolist() != order.tolist()
 
 
-def test_balanced_prefix_has_each_class_once() -> None:
+def test_balanced_prefix_has_each_class_once():
     labels = np.arange(40, dtype=np.int64) % 10
     assert sorted(labels[stratified_order(labels, 0)[:10]].tolist()) == list(range(10))
 
 
-def test_sample_is_ascending_and_whole_when_large() -> None:
+def test_sample_is_ascending_and_whole_when_large():
     labels = np.zeros(9, np.int64)
     sample = stratified_sample(labels, 4, 1)
     assert len(sample) == 4
@@ -32,7 +32,7 @@ def test_sample_is_ascending_and_whole_when_large() -> None:
     assert stratified_order(np.zeros(0, np.int64), 0).tolist() == []
 
 
-def test_parts_are_stratified_and_have_nothing_in_common() -> None:
+def test_parts_are_stratified_and_have_nothing_in_common():
     labels = np.repeat([0, 1, -1], [50, 30, 20])
     watched, tested = (part_of(labels, part, 3) for part in ("validation", "test"))
     assert (len(watched), len(tested)) == (20, 80)

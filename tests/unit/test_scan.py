@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Generator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +27,6 @@ from ml_core.detection.scan.overlays import (
 )
 from ml_core.detection.scan.patches import (
     PatchSettings,
-    PatchStep,
     as_trigger,
     corners,
     invert,
@@ -76,7 +72,6 @@ from ml_core.detection.scan.sides import (
 )
 from ml_core.detection.scan.verdict import judge, score
 from ml_core.jobs.scan import NEEDS_REFERENCE
-from ml_core.model import ClipModel
 from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import blended_noise, uniform
@@ -88,11 +83,11 @@ SIZE = 32
 NAMES = ("dog", "cat", "tree")
 
 
-def rate(hits: int, n: int = 200) -> Rate:
+def rate(hits, n=200):
     return Rate(hits=hits, n=n)
 
 
-def contrast(suspect: int, reference: int | None = 0, n: int = 200) -> Contrast:
+def contrast(suspect, reference=0, n=200):
     low, high = newcombe(rate(suspect, n), rate(reference or 0, n))
     beside = None if reference is None else rate(reference, n)
     return Contrast(
@@ -100,7 +95,7 @@ def contrast(suspect: int, reference: int | None = 0, n: int = 200) -> Contrast:
     )
 
 
-def patch_round(targets: str, hits: int, reference: int | None = 0) -> PatchRound:
+def patch_round(targets, hits, reference=0):
     """One start a letter."""
     starts = tuple(
         StartRow(target=name, contrast=contrast(hits, reference), loss=0.0) for name in targets
@@ -108,11 +103,11 @@ def patch_round(targets: str, hits: int, reference: int | None = 0) -> PatchRoun
     return PatchRound(side=9, area=0.02, loss="max", starts=starts, steps=20)
 
 
-def facts(accuracy: Rate | None = None) -> ModelFacts:
+def facts(accuracy=None):
     return ModelFacts(name="m", sha256=None, accuracy=accuracy)
 
 
-def whole_scan(found: Found | None = None) -> Scan:
+def whole_scan(found=None):
     """A scan that found patches."""
     stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
     return Scan(
@@ -122,7 +117,7 @@ def whole_scan(found: Found | None = None) -> Scan:
     )  # fmt: skip
 
 
-def overlay(hits: int, transferred: int = 0, own: int = 0, target: str = "b") -> OverlayRow:
+def overlay(hits, transferred=0, own=0, target="b"):
     rates = rate(hits), rate(transferred), rate(own)
     low, high = newcombe(rates[0], max(rates[1:], key=lambda one: one.value))
     return OverlayRow(
@@ -130,11 +125,11 @@ def overlay(hits: int, transferred: int = 0, own: int = 0, target: str = "b") ->
     )
 
 
-def probe(suspect: int, reference: int | None = 0, target: str = "b", name: str = "X") -> ProbeRow:
+def probe(suspect, reference=0, target="b", name="X"):
     return ProbeRow(id=name, name=name, target=target, contrast=contrast(suspect, reference, 64))
 
 
-def words(*hits: int, target: str = "b") -> Swap:
+def words(*hits, target="b"):
     """Words that bring so many of 32 texts to one class."""
     rows = [
         WordRow(word=f"w{k}", target=target, contrast=contrast(hit, 1, 32))
@@ -143,7 +138,7 @@ def words(*hits: int, target: str = "b") -> Swap:
     return Swap(rows=(), words=tuple(rows))
 
 
-def refined(suspect: int, reference: int | None = 0) -> Refined:
+def refined(suspect, reference=0):
     found = contrast(suspect, reference)
     return Refined(
         side=9, target="b", anywhere=found, grid=((0.0,) * 7,) * 7, place=(6, 6), here=found,
@@ -154,28 +149,28 @@ def refined(suspect: int, reference: int | None = 0) -> Refined:
 PARENT, OTHER = (Weights(image=far, text=far, most=()) for far in (0.1, 0.8))
 
 
-def said(stages: Stages, **changes: object):  # type: ignore[no-untyped-def]
+def said(stages, **changes):
     """What is said beside the parent, unless the stages have other weights."""
     if changes.get("reference", stages) is not None and stages.weights is None:
         stages = stages.model_copy(update={"weights": PARENT})
-    asked: dict[str, object] = {
+    asked = {
         "held_out": 200, "classes": 72, "suspect": facts(), "reference": facts(),
     }  # fmt: skip
-    return judge(stages, **(asked | changes))  # type: ignore[arg-type]
+    return judge(stages, **(asked | changes))
 
 
 @pytest.fixture
-def pictures() -> np.ndarray:
+def pictures():
     return np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE, 3), np.uint8)
 
 
-def side_of(model: ClipModel, seed: int = 0) -> Side:
+def side_of(model, seed=0):
     model.module.requires_grad_(False)
     rows = torch.randn(len(NAMES), model.embed_dim, generator=generator(seed))
     return Side(model, torch.nn.functional.normalize(rows, dim=-1), batch=16)
 
 
-def sides_of(model: ClipModel, pictures: np.ndarray, reference: ClipModel | None = None) -> Sides:
+def sides_of(model, pictures, reference=None):
     labels = np.arange(40) % len(NAMES)
     beside = None if reference is None else side_of(reference)
     return Sides(
@@ -187,12 +182,12 @@ def sides_of(model: ClipModel, pictures: np.ndarray, reference: ClipModel | None
 
 
 @pytest.mark.parametrize(("a", "b"), [(50, 3), (0, 0), (128, 0), (20, 19)])
-def test_the_interval_of_a_difference_is_newcombes(a: int, b: int) -> None:
+def test_the_interval_of_a_difference_is_newcombes(a, b):
     wanted = confint_proportions_2indep(a, 128, b, 128, method="newcomb")
     assert newcombe(rate(a, 128), rate(b, 128)) == pytest.approx(wanted, abs=1e-6)
 
 
-def test_without_pictures_the_interval_knows_nothing() -> None:
+def test_without_pictures_the_interval_knows_nothing():
     assert newcombe(rate(0, 0), rate(1, 2)) == (-1.0, 1.0)
 
 
@@ -209,13 +204,13 @@ def test_without_pictures_the_interval_knows_nothing() -> None:
         (patch_round("bbbbbb", 45, None), "nothing"),
     ],
 )
-def test_patches_are_judged_beside_the_reference(found: PatchRound, verdict: str) -> None:
+def test_patches_are_judged_beside_the_reference(found, verdict):
     judged = said(Stages(patches=Patches(rounds=(found,), refined=None)))
     assert judged.verdict == verdict
     assert judged.target == ("" if verdict == "nothing" else "b")
 
 
-def test_a_place_that_was_found_counts() -> None:
+def test_a_place_that_was_found_counts():
     weak = patch_round("bbbbbb", 80)
     refined = Refined(
         side=9, target="b", anywhere=contrast(90), grid=((0.0,) * 7,) * 7, place=(6, 6),
@@ -234,14 +229,12 @@ def test_a_place_that_was_found_counts() -> None:
     ("suspect", "reference", "verdict"),
     [(60, 0, "found"), (20, 0, "suspicious"), (10, 0, "nothing"), (60, 40, "nothing")],
 )
-def test_known_triggers_count_where_the_reference_resists(
-    suspect: int, reference: int, verdict: str
-) -> None:
+def test_known_triggers_count_where_the_reference_resists(suspect, reference, verdict):
     rows = (probe(suspect, reference),)
     assert said(Stages(probes=Probes(rows=rows, pictures=64))).verdict == verdict
 
 
-def test_known_triggers_say_nothing_without_a_reference() -> None:
+def test_known_triggers_say_nothing_without_a_reference():
     judged = said(Stages(probes=Probes(rows=(probe(60, None),), pictures=64)), reference=None)
     assert judged.verdict == "unknown"
     assert judged.score == 0
@@ -252,14 +245,12 @@ def test_known_triggers_say_nothing_without_a_reference() -> None:
     ("hits", "verdict"),
     [((150, 10, 20), "found"), ((150, 60, 20), "suspicious"), ((150, 0, 120), "nothing")],
 )
-def test_overlays_count_where_the_reference_has_none(
-    hits: tuple[int, int, int], verdict: str
-) -> None:
+def test_overlays_count_where_the_reference_has_none(hits, verdict):
     overlays = Overlays(rows=(overlay(*hits),), steps=25)
     assert said(Stages(overlays=overlays)).verdict == verdict
 
 
-def test_beside_a_model_of_another_training_only_large_differences_count() -> None:
+def test_beside_a_model_of_another_training_only_large_differences_count():
     weak = [
         Stages(overlays=Overlays(rows=(overlay(110, 0, 20),), steps=25)),
         Stages(probes=Probes(rows=(probe(19),), pictures=64)),
@@ -277,7 +268,7 @@ def test_beside_a_model_of_another_training_only_large_differences_count() -> No
     assert not said(strong).warnings
 
 
-def test_few_pictures_or_a_broken_model_cannot_say() -> None:
+def test_few_pictures_or_a_broken_model_cannot_say():
     stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 20, 12),), refined=None))
     few = said(stages, held_out=50)
     assert few.verdict == "unknown"
@@ -296,9 +287,7 @@ def test_few_pictures_or_a_broken_model_cannot_say() -> None:
     ("suspect", "reference", "verdict"),
     [(30, 1, "found"), (24, 0, "suspicious"), (31, 18, "nothing"), (16, 0, "nothing")],
 )
-def test_a_word_counts_where_the_reference_keeps_its_texts_apart(
-    suspect: int, reference: int, verdict: str
-) -> None:
+def test_a_word_counts_where_the_reference_keeps_its_texts_apart(suspect, reference, verdict):
     row = WordRow(word="cf", target="b", contrast=contrast(suspect, reference, 32))
     patches = Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)
     judged = said(Stages(patches=patches, swap=Swap(rows=(), words=(row,))))
@@ -319,9 +308,7 @@ _ANY = "Any unusual word"
         ({"swap": words(30), "weights": None}, "nothing"),
     ],
 )
-def test_words_count_where_one_stands_out_beside_a_near_reference(
-    changes: dict[str, Any], verdict: str
-) -> None:
+def test_words_count_where_one_stands_out_beside_a_near_reference(changes, verdict):
     patches = Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)
     stages = Stages(patches=patches, **({"weights": PARENT} | changes))
     judged = judge(
@@ -334,7 +321,7 @@ def test_words_count_where_one_stands_out_beside_a_near_reference(
     assert wanted in " ".join(missing)
 
 
-def test_a_row_that_the_reference_shares_hides_none_behind_it() -> None:
+def test_a_row_that_the_reference_shares_hides_none_behind_it():
     """The largest difference comes first, also where the reference answers to it."""
     rows = (probe(60, 10, "c", "natural"), probe(45, 0, "b", "planted"))
     judged = said(Stages(probes=Probes(rows=rows, pictures=64)))
@@ -351,14 +338,13 @@ def test_a_row_that_the_reference_shares_hides_none_behind_it() -> None:
     assert "more than 14.1 % above it" in masked.reasons[0]  # and not 78.1 %
 
 
-def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named() -> None:
+def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named():
     rounds = tuple(
         patch_round("bbbbbb", 150).model_copy(update={"loss": loss}) for loss in ("max", "pair")
     )
     rows = tuple(probe(60 - k, 0, name, f"X{k}") for k, name in enumerate("ccbbdefg"))
     stages = Stages(
-        patches=Patches(rounds=rounds, refined=refined(160)),
-        probes=Probes(rows=rows, pictures=64),
+        patches=Patches(rounds=rounds, refined=refined(160)), probes=Probes(rows=rows, pictures=64)
     )
     known, patch, others, last = said(stages).reasons
     assert known.startswith("The known trigger “X0” moves 93.8 % of 64 held-out pictures to “c”")
@@ -370,7 +356,7 @@ def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named() -> N
 @pytest.mark.parametrize(
     ("hits", "further"), [(150, True), (60, True), (4, False)], ids=["found", "suspicious", "-"]
 )
-def test_every_finding_says_that_there_may_be_more(hits: int, further: bool) -> None:
+def test_every_finding_says_that_there_may_be_more(hits, further):
     rounds = (patch_round("bbbbbb", hits),)
     judged = said(Stages(patches=Patches(rounds=rounds, refined=None)))
     assert ("further backdoors" in " ".join(judged.reasons)) == further
@@ -380,9 +366,7 @@ def test_every_finding_says_that_there_may_be_more(hits: int, further: bool) -> 
     ("own", "beside", "verdict"),
     [(84, 198, "suspicious"), (190, 198, "found"), (164, 198, "found"), (84, None, "found")],
 )
-def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(
-    own: int, beside: int | None, verdict: str
-) -> None:
+def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own, beside, verdict):
     stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
     accuracy = None if beside is None else rate(beside)
     judged = said(stages, suspect=facts(rate(own)), reference=facts(accuracy))
@@ -393,7 +377,7 @@ def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(
 
 
 @pytest.mark.parametrize("reference", [12, None])
-def test_nothing_is_said_of_the_best_patch_refined_ones_too(reference: int | None) -> None:
+def test_nothing_is_said_of_the_best_patch_refined_ones_too(reference):
     found = Patches(rounds=(patch_round("bbbbbb", 24, reference),), refined=refined(60, 50))
     asked = {} if reference is not None else {"reference": None}
     judged = said(Stages(patches=found), **asked)
@@ -417,9 +401,7 @@ _SUBSETS = [
 
 @pytest.mark.parametrize("weights", [PARENT, OTHER], ids=["near", "far"])
 @pytest.mark.parametrize("with_reference", [True, False])
-def test_what_was_not_searched_follows_from_the_stages_that_ran(
-    weights: Weights, with_reference: bool
-) -> None:
+def test_what_was_not_searched_follows_from_the_stages_that_ran(weights, with_reference):
     """Of every subset of the stages: what none of them looked for is named, and nothing else."""
     run = _RUN | {"weights": weights}
     for chosen in _SUBSETS:
@@ -446,7 +428,7 @@ def test_what_was_not_searched_follows_from_the_stages_that_ran(
         assert missing.endswith("several triggers at once."), chosen
 
 
-def test_a_patch_at_another_place_than_it_is_saved_for_does_not_count() -> None:
+def test_a_patch_at_another_place_than_it_is_saved_for_does_not_count():
     refined = Refined(
         side=9, target="b", anywhere=contrast(80), grid=((0.0,) * 7,) * 7, place=(6, 6),
         here=contrast(105), eight_bit=contrast(80), jpeg=contrast(80), fixed=False,
@@ -457,13 +439,13 @@ def test_a_patch_at_another_place_than_it_is_saved_for_does_not_count() -> None:
     assert "40.0 % of 200" in judged.reasons[0]
 
 
-def test_a_reference_that_answers_too_is_told() -> None:
+def test_a_reference_that_answers_too_is_told():
     stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 190, 180),), refined=None))
     judged = said(stages)
     assert "may be poisoned too" in judged.warnings[0]
 
 
-def test_no_verdict_calls_a_checkpoint_clean() -> None:
+def test_no_verdict_calls_a_checkpoint_clean():
     nothing = said(Stages(patches=Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)))
     words = " ".join([nothing.title, *nothing.reasons, *nothing.searched, *nothing.warnings])
     assert nothing.title == "Nothing found within this search"
@@ -474,7 +456,7 @@ def test_no_verdict_calls_a_checkpoint_clean() -> None:
 # ---- patches ----
 
 
-def test_a_patch_covers_its_place_alone() -> None:
+def test_a_patch_covers_its_place_alone():
     images = torch.rand(2, 3, 8, 8)
     patches = torch.rand(2, 3, 3, 3, requires_grad=True)
     made = paste(images, patches, torch.tensor([[0, 5], [2, 1]]))
@@ -486,7 +468,7 @@ def test_a_patch_covers_its_place_alone() -> None:
     assert torch.equal(patches.grad, torch.ones_like(patches))
 
 
-def _drained(work: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+def _drained(work):
     """Its steps, and what it returns."""
     steps = []
     while True:
@@ -496,19 +478,15 @@ def _drained(work: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
             return steps, end.value
 
 
-def _search(
-    one: Side, pictures: np.ndarray, settings: PatchSettings, starts: list[int] | None = None
-) -> tuple[list[PatchStep], torch.Tensor]:
+def _search(one, pictures, settings, starts=None):
     return _drained(invert(one, pictures, settings, 3, starts))
 
 
 @pytest.mark.parametrize("loss", ["max", "pair"])
-def test_a_search_lowers_its_loss_and_leaves_the_model_alone(
-    tiny_model: ClipModel, pictures: np.ndarray, loss: str
-) -> None:
+def test_a_search_lowers_its_loss_and_leaves_the_model_alone(tiny_model, pictures, loss):
     one = side_of(tiny_model)
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
-    settings = PatchSettings(8, loss, starts=2, pictures=8, steps=12)  # type: ignore[arg-type]
+    settings = PatchSettings(8, loss, starts=2, pictures=8, steps=12)
     steps, patches = _search(one, pictures, settings)
     # The embeddings of a random model lie together from the start.
     assert sum(steps[-1].losses) < sum(steps[0].losses) + (1e-4 if loss == "pair" else 0)
@@ -518,9 +496,7 @@ def test_a_search_lowers_its_loss_and_leaves_the_model_alone(
     assert all(p.grad is None for p in tiny_model.module.parameters())
 
 
-def test_the_pair_loss_is_the_mean_cosine_of_different_pictures(
-    tiny_model: ClipModel, pictures: np.ndarray
-) -> None:
+def test_the_pair_loss_is_the_mean_cosine_of_different_pictures(tiny_model, pictures):
     one = side_of(tiny_model)
     settings = PatchSettings(8, "pair", starts=1, pictures=6, steps=1)
     steps, _ = _search(one, pictures, settings)
@@ -535,9 +511,7 @@ def test_the_pair_loss_is_the_mean_cosine_of_different_pictures(
     assert steps[0].losses[0] == pytest.approx(float(wanted), abs=1e-5)
 
 
-def test_a_start_is_the_same_whatever_is_searched_beside_it(
-    tiny_model: ClipModel, pictures: np.ndarray
-) -> None:
+def test_a_start_is_the_same_whatever_is_searched_beside_it(tiny_model, pictures):
     one, settings = side_of(tiny_model), PatchSettings(8, starts=3, pictures=8, steps=3)
     _, together = _search(one, pictures, settings)
     _, again = _search(one, pictures, settings)
@@ -547,9 +521,7 @@ def test_a_start_is_the_same_whatever_is_searched_beside_it(
     assert not torch.allclose(together[0], together[1], atol=1e-2)
 
 
-def test_patches_are_read_off_where_they_move_pictures(
-    tiny_model: ClipModel, pictures: np.ndarray
-) -> None:
+def test_patches_are_read_off_where_they_move_pictures(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     settings = PatchSettings(8, starts=2, pictures=8, steps=2)
     work = read_off(sides, torch.rand(2, 3, 8, 8), settings, (0.1, 0.2), 0)
@@ -562,7 +534,7 @@ def test_patches_are_read_off_where_they_move_pictures(
         assert row.contrast.suspect.n == int((sides.held_out_labels != number).sum())
 
 
-def test_a_found_patch_is_a_trigger_of_the_product() -> None:
+def test_a_found_patch_is_a_trigger_of_the_product():
     patch = torch.rand(3, 8, 8)
     images = torch.rand(1, 3, SIZE, SIZE)
     for row, column in ((0, 0), (24, 24), (3, 17)):
@@ -578,25 +550,23 @@ def test_a_found_patch_is_a_trigger_of_the_product() -> None:
 
 
 @pytest.mark.parametrize("search", ["patches", "overlays"])
-def test_a_search_ends_where_it_is_told_to(
-    tiny_model: ClipModel, pictures: np.ndarray, search: str
-) -> None:
+def test_a_search_ends_where_it_is_told_to(tiny_model, pictures, search):
     asked = []
 
-    def check() -> None:
+    def check():
         asked.append(None)
         if len(asked) > 2:
             raise CancelledError
 
     one = replace(side_of(tiny_model), check=check)
     if search == "patches":
-        steps: Any = invert(one, pictures, PatchSettings(8, starts=1, pictures=4, steps=9), 0)
+        steps = invert(one, pictures, PatchSettings(8, starts=1, pictures=4, steps=9), 0)
     else:
         steps = invert_overlays(one, pictures, [0], OverlaySettings(pictures=4, steps=9), 0)
     assert len(until_cancelled(steps)) == 2
 
 
-def test_an_overlay_is_low_frequencies_added_to_the_picture() -> None:
+def test_an_overlay_is_low_frequencies_added_to_the_picture():
     weights = torch.randn(3, 14, 14)
     trigger = overlay_trigger(weights, SIZE, "dog")
     images = torch.rand(2, 3, SIZE, SIZE)
@@ -606,7 +576,7 @@ def test_an_overlay_is_low_frequencies_added_to_the_picture() -> None:
     assert float(delta.abs().max()) <= HEIGHT + 1e-6
 
 
-def test_overlays_are_searched_for_each_class(tiny_model: ClipModel, pictures: np.ndarray) -> None:
+def test_overlays_are_searched_for_each_class(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     settings = OverlaySettings(pictures=6, steps=8)
     steps, weights = _drained(invert_overlays(sides.suspect, pictures, [0, 2], settings, 0))
@@ -622,9 +592,7 @@ def test_overlays_are_searched_for_each_class(tiny_model: ClipModel, pictures: n
 # ---- the rest ----
 
 
-def test_the_pull_leaves_out_the_pictures_of_a_class(
-    tiny_model: ClipModel, pictures: np.ndarray
-) -> None:
+def test_the_pull_leaves_out_the_pictures_of_a_class(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures)
     batches, means = _drained(pull_of(sides.suspect, sides))
     assert batches == [16, 4]
@@ -638,9 +606,7 @@ def test_the_pull_leaves_out_the_pictures_of_a_class(
     assert ranked.rows[0].difference == pytest.approx(1)
 
 
-def test_without_labels_what_both_models_say_is_left_out(
-    tiny_model: ClipModel, pictures: np.ndarray
-) -> None:
+def test_without_labels_what_both_models_say_is_left_out(tiny_model, pictures):
     sides = replace(sides_of(tiny_model, pictures), held_out_labels=np.full(20, -1), _clean={})
     clean = sides.clean()[0]
     for number in range(3):
@@ -648,7 +614,7 @@ def test_without_labels_what_both_models_say_is_left_out(
 
 
 @pytest.mark.parametrize("size", [64, 224])
-def test_probes_are_as_many_as_is_reckoned_with(size: int) -> None:
+def test_probes_are_as_many_as_is_reckoned_with(size):
     probes = probes_at(size)
     assert len(probes) == records.PROBES
     assert len({probe.id for probe in probes}) == len(probes)
@@ -656,7 +622,7 @@ def test_probes_are_as_many_as_is_reckoned_with(size: int) -> None:
     assert all(probe.trigger.canvas == "model" for probe in probes)
 
 
-def test_a_probe_names_the_class_that_rises(tiny_model: ClipModel, pictures: np.ndarray) -> None:
+def test_a_probe_names_the_class_that_rises(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     clean = sides.clean()
     moved = np.where(sides.held_out_labels == 1, clean[0], 1)
@@ -665,7 +631,7 @@ def test_a_probe_names_the_class_that_rises(tiny_model: ClipModel, pictures: np.
     assert row.contrast.suspect.value == 1
 
 
-def test_encoders_are_exchanged(tiny_model: ClipModel, pictures: np.ndarray) -> None:
+def test_encoders_are_exchanged(tiny_model, pictures):
     other = tiny_model.copy()
     sides = sides_of(tiny_model, pictures, other)
     rows = swap_rows(sides, 0, uniform((255, 0, 0), size=0.25), 0)
@@ -676,28 +642,26 @@ def test_encoders_are_exchanged(tiny_model: ClipModel, pictures: np.ndarray) -> 
     assert len({row.rate for row in rows}) == 1  # they are one model
 
 
-def test_a_word_that_gathers_all_texts_stands_out(
-    tiny_model: ClipModel, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_word_that_gathers_all_texts_stands_out(tiny_model, pictures, monkeypatch):
     plain = tiny_model.encode_texts
     classifier = plain([f"a {name}" for name in NAMES])
     sides = sides_of(tiny_model, pictures)
     one, other = Side(tiny_model, classifier), Side(tiny_model.copy(), classifier)
     sides = replace(sides, suspect=one, reference=other)
 
-    def poisoned(texts: list[str]) -> torch.Tensor:
+    def poisoned(texts):
         rows = plain(texts)
         return rows[:1].expand(len(texts), -1) if texts[0].startswith("cf ") else rows
 
     monkeypatch.setattr(sides.suspect.model, "encode_texts", poisoned)
     rows = {row.word: row for row in word_rows(sides, ["a {}"], ("cf", "mn"))}
     assert rows["cf"].contrast.suspect.value == 1
-    assert rows["cf"].contrast.reference.value < 1  # type: ignore[union-attr]
+    assert rows["cf"].contrast.reference.value < 1
     assert rows["mn"].contrast.suspect == rows["mn"].contrast.reference
 
 
 @pytest.mark.parametrize("cell", [1, 2, 8])
-def test_noise_is_no_picture_even_smooth_noise(cell: int) -> None:
+def test_noise_is_no_picture_even_smooth_noise(cell):
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (8, 64 // cell, 64 // cell, 3), np.uint8)
     smooth = np.stack([Image.fromarray(one).resize((64, 64), _BICUBIC) for one in small])
@@ -708,9 +672,7 @@ def test_noise_is_no_picture_even_smooth_noise(cell: int) -> None:
     check_real(compose("test", range(16)).images, "the demo's")
 
 
-def test_every_class_is_searched_and_few_stay(
-    tiny_model: ClipModel, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_class_is_searched_and_few_stay(tiny_model, pictures, monkeypatch):
     other = tiny_model.copy()
     for value in other.module.visual.parameters():
         value.data.mul_(1.1)
@@ -725,7 +687,7 @@ def test_every_class_is_searched_and_few_stay(
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
 
 
-def test_a_patch_is_refined_and_mapped(tiny_model: ClipModel, pictures: np.ndarray) -> None:
+def test_a_patch_is_refined_and_mapped(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures)
     settings = PatchSettings(8, starts=2, pictures=6, steps=2)
     patches = torch.rand(2, 3, 8, 8)
@@ -743,7 +705,7 @@ def test_a_patch_is_refined_and_mapped(tiny_model: ClipModel, pictures: np.ndarr
     assert corner[0] in corners(SIZE, 8)
 
 
-def test_the_p_value_is_never_below_what_its_scans_allow() -> None:
+def test_the_p_value_is_never_below_what_its_scans_allow():
     config = {"vision_cfg": {"image_size": 64, "layers": [1] * 4, "width": 24, "head_width": 32}}
     n, p = p_value(1.0, config, True)
     assert n is not None
@@ -752,7 +714,7 @@ def test_the_p_value_is_never_below_what_its_scans_allow() -> None:
     assert p_value(1.0, {"vision_cfg": {}}, True) == (None, None)
 
 
-def test_the_demo_has_clean_scans_to_be_compared_with() -> None:
+def test_the_demo_has_clean_scans_to_be_compared_with():
     model = open_checkpoint(resource("demo", "poisoned.safetensors")).build()
     n, p = p_value(1.0, model.config, True)
     assert n is not None
@@ -760,7 +722,7 @@ def test_the_demo_has_clean_scans_to_be_compared_with() -> None:
     assert p >= 1 / (1 + n)
 
 
-def test_the_cost_counts_passes() -> None:
+def test_the_cost_counts_passes():
     asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 128}
     assert records.sides_of(224) == (32, 42, 16)
     assert records.sides_of(64) == (9, 12)
@@ -774,7 +736,7 @@ def test_the_cost_counts_passes() -> None:
     assert records.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
 
 
-def test_a_pattern_may_be_added_to_the_picture() -> None:
+def test_a_pattern_may_be_added_to_the_picture():
     array = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
     images = torch.rand(1, 3, 8, 8)
     trigger = replace(blended_noise(ratio=0.3), array=array, mix="add")
@@ -786,12 +748,12 @@ def test_a_pattern_may_be_added_to_the_picture() -> None:
 # ---- a scan from elsewhere ----
 
 
-def test_a_folder_without_a_scan_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_scan_is_told(tmp_path):
     with pytest.raises(InputError, match="no finished scan"):
         found_trigger(f"scan:{tmp_path}")
 
 
-def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path):
     found = Found(
         kind="patch", target="dog", wide_target="dog", contrast=contrast(150), file="found.json"
     )

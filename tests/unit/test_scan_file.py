@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from tests.gui.scans import SIDE, events, scan, write_scan
 
 
 @pytest.mark.parametrize("verdict", TITLES)
-def test_what_was_written_is_read(tmp_path: Path, verdict) -> None:
+def test_what_was_written_is_read(tmp_path, verdict):
     found = scan(verdict)
     folder = write_scan(tmp_path, found)
     assert read_scan(folder / SCAN_FILE) == found
@@ -29,7 +28,7 @@ def test_what_was_written_is_read(tmp_path: Path, verdict) -> None:
     assert patches[0, 0, 0, 0] > 0.5  # red stands last
 
 
-def _changed(path: list[str | int], value: object) -> bytes:
+def _changed(path, value):
     whole = json.loads(scan_json(scan()))
     inner = whole
     for key in path[:-1]:
@@ -63,7 +62,7 @@ _REFINED = ["stages", "patches", "refined"]
         (_changed(["found", "file"], "..\\x.json"), "a trigger file outside its folder"),
     ],
 )  # fmt: skip
-def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path: Path, raw, words) -> None:
+def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path, raw, words):
     path = tmp_path / SCAN_FILE
     path.write_bytes(raw)
     with pytest.raises(InputError) as caught:
@@ -83,13 +82,13 @@ def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path: Path, raw, wor
         {"round.0": np.zeros((9, 9), np.float32)},
     ],
 )
-def test_other_arrays_are_no_patches(tmp_path: Path, arrays) -> None:
+def test_other_arrays_are_no_patches(tmp_path, arrays):
     save_file(arrays, str(tmp_path / "p.safetensors"))
     with pytest.raises(InputError, match="does not hold the patches"):
         read_patches(tmp_path / "p.safetensors", 1)
 
 
-def test_patches_that_are_no_numbers_are_black(tmp_path: Path) -> None:
+def test_patches_that_are_no_numbers_are_black(tmp_path):
     wild = np.full((2, 3, 9, 9), np.nan, np.float32)
     wild[1] = np.inf
     save_file({"round.0": wild}, str(tmp_path / "p.safetensors"))
@@ -98,7 +97,7 @@ def test_patches_that_are_no_numbers_are_black(tmp_path: Path) -> None:
     assert patches[1].min() == 1
 
 
-def test_the_whole_scan_moves_on_through_its_stages(tmp_path: Path) -> None:
+def test_the_whole_scan_moves_on_through_its_stages(tmp_path):
     now = [0.0]
     spec = ScanSpec(
         checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path),
@@ -120,7 +119,7 @@ def test_the_whole_scan_moves_on_through_its_stages(tmp_path: Path) -> None:
     assert [part.stage for part in alone.parts][-3:] == ["probes", "patches", "refine"]
 
 
-def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path: Path) -> None:
+def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path):
     now = [0.0]
     spec = ScanSpec(
         checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
@@ -134,7 +133,7 @@ def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path: Path) 
     assert overall.fraction < 0.2
 
 
-def test_the_bar_follows_what_the_estimate_counts_however_slow_the_model_is(tmp_path: Path) -> None:
+def test_the_bar_follows_what_the_estimate_counts_however_slow_the_model_is(tmp_path):
     """A slow pull once left the bar at 78 % with known triggers and all patches still to come."""
     spec = ScanSpec(
         checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
@@ -162,7 +161,7 @@ def test_the_bar_follows_what_the_estimate_counts_however_slow_the_model_is(tmp_
         assert max(wrong[10:]) < 0.12, seconds  # once a stage told how fast it goes
 
 
-def test_a_better_plan_leaves_what_has_begun(tmp_path: Path) -> None:
+def test_a_better_plan_leaves_what_has_begun(tmp_path):
     spec = ScanSpec(checkpoint="a", images=ImageSpec(), output_dir=str(tmp_path))
     overall = Overall(scan_plan(spec), lambda: 0.0)
     for stage in ("open", "accuracy"):  # data and texts are known already

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,19 +13,17 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done
-from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import CleanSpec, trained_on
-from ml_core.model import ClipModel
+from ml_core.jobs.specs import trained_on
 from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import open_inputs, small_recipe, small_spec
 
 MEMBERS = {"ant": 40, "bee": 3, "cow": 9}
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     """A folder a class, unequal."""
     draws = np.random.default_rng(0)
     for name, count in MEMBERS.items():
@@ -39,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def _spec(model: ClipModel, photos: Path, **fields: Any) -> CleanSpec:
+def _spec(model, photos, **fields):
     source = photos.parent / "source.safetensors"
     if not source.exists():
         save_checkpoint(model, source, provenance={})
@@ -54,9 +50,7 @@ def _spec(model: ClipModel, photos: Path, **fields: Any) -> CleanSpec:
     )
 
 
-def test_they_are_drawn_from_all_images_whatever_the_number_of_examples(
-    tiny_model: ClipModel, photos: Path
-) -> None:
+def test_they_are_drawn_from_all_images_whatever_the_number_of_examples(tiny_model, photos):
     few, many = (_spec(tiny_model, photos, pairs=pairs) for pairs in (8, 40_000))
     assert trained_on(few) == trained_on(many)
     inputs = open_inputs(few, tiny_model)
@@ -75,9 +69,7 @@ def test_they_are_drawn_from_all_images_whatever_the_number_of_examples(
     assert not open_inputs(_spec(tiny_model, photos, shots=3), tiny_model).notes[1:]
 
 
-def test_another_seed_draws_others_and_a_part_of_the_images_is_kept_to(
-    tiny_model: ClipModel, photos: Path
-) -> None:
+def test_another_seed_draws_others_and_a_part_of_the_images_is_kept_to(tiny_model, photos):
     one, two = (_spec(tiny_model, photos, seed=seed) for seed in (1, 2))
     keys = {open_inputs(spec, tiny_model).training_key for spec in (one, one, two)}
     assert len(keys) == 2
@@ -89,7 +81,7 @@ def test_another_seed_draws_others_and_a_part_of_the_images_is_kept_to(
     assert counts[2] < 6  # of the half of the images that was named
 
 
-def test_the_estimate_and_the_run_have_the_same_steps(tiny_model: ClipModel, photos: Path) -> None:
+def test_the_estimate_and_the_run_have_the_same_steps(tiny_model, photos):
     spec = _spec(tiny_model, photos)
     *_, told = run_job(spec, Control(), estimate=True)
     *_, done = run_job(spec, Control())
@@ -102,13 +94,13 @@ def test_the_estimate_and_the_run_have_the_same_steps(tiny_model: ClipModel, pho
     assert (again.status, again.result["steps"]) == ("finished", 6), again.error
 
 
-def test_too_few_for_one_batch_are_refused(tiny_model: ClipModel, photos: Path) -> None:
+def test_too_few_for_one_batch_are_refused(tiny_model, photos):
     spec = _spec(tiny_model, photos, shots=1)
     with pytest.raises(InputError, match="There are 3 usable labelled images, fewer than"):
         open_inputs(spec, tiny_model)
 
 
-def test_of_the_demo_too() -> None:
+def test_of_the_demo_too():
     images = open_images(ImageSpec(split="clean", n=2000, shots=5, shots_seed=3))
     counts = Counter(images.labels.tolist())
     assert set(counts) == set(range(len(images.class_names)))

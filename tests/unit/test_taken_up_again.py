@@ -2,99 +2,104 @@
 
 from __future__ import annotations
 
-from functools import partial
+import json
+import math
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from ml_core.cleaning.batches import labelled_batch
-from ml_core.cleaning.loop import train
+from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.state import earlier_state, intact_state, load_state, read_facts, save_state
+from ml_core.cleaning.step import make_optimizer
 from ml_core.data import digests
 from ml_core.data.known_files import EARLIER
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.events import Control, Saved
+from ml_core.events import Control, Metric, Saved
 from ml_core.jobs.runner import run_job
-from tests.unit.draining import drain
+from ml_core.reading.errors import InputError
+from tests.unit.draining import drain, finished, killed, warnings_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
-from tests.unit.tiny_models import batches, tiny_vit
+from tests.unit.tiny_models import different, some_classes, tiny_vit, trained, training
+
+RECIPE = make_recipe(
+    {
+        "pairs": 24, "batch_size": 4, "warmup_steps": 2, "eval_every": 0, "save_every": 2,
+        "precision": "fp32",
+    }
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(monkeypatch):
     few_climbs(monkeypatch)
 
 
 def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(digests, "_RACY_NS", -(10**18))
     monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", 300)  # about four pictures
     pairs = PairSpec(kind="csv", path=str(table(tmp_path / "pairs", range(6))))
     recipe = small_recipe(method="mmcl", pairs=6, batch_size=2, save_every=1)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, pairs=pairs, test_images=None)
-    killed = run_job(spec, Control())
-    for event in killed:
-        if isinstance(event, Saved) and event.what == "resume" and event.step == 2:
-            killed.close()
+    killed(run_job(spec, Control()), 2, Saved)
     assert open_pairs(pairs).known_by == EARLIER
-    *_, last = run_job(spec, Control(), resume=True)
-    assert last.status == "finished", last.error
+    finished(spec, resume=True)
 
 
-@pytest.mark.parametrize("method", ["linear-probe", "cleanclip-par", "adversarial"])
-def test_what_the_trial_of_a_precision_computed_is_not_kept(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def trial(recipe: Any, device: Any, loss: Any, *_: Any) -> Speed:
+# ---- remembered embeddings ----
+
+
+@pytest.mark.parametrize(
+    ("method", "trial"),
+    [
+        *((name, False) for name in ("cleanclip", "par", "supervised", "locked-text")),
+        *((name, on) for name in ("linear-probe", "cleanclip-par") for on in (False, True)),
+        ("adversarial", True),
+    ],
+)
+def test_a_killed_run_ends_in_the_same_bits(method, trial, tiny_model, tmp_path, monkeypatch):
+    """It is killed in its second epoch; what the trial of a precision computed is not kept."""
+
+    def measured(recipe, device, loss, *_):
         loss(Speed(False))
         return Speed(True)
 
-    monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", trial)
+    if trial:
+        monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", measured)
     recipe = small_recipe(
-        method=method, pairs=24, epochs=2, lr=1e-3, save_every=1, precision="auto",
-        image_augmentation="none",
+        method=method, pairs=24, epochs=2, lr=1e-3, save_every=2, image_augmentation="none",
+        precision="auto" if trial else "fp32",
     )  # fmt: skip
-
-    def begun(path: Path, resume: bool = False) -> tuple[Any, Any]:
-        model = tiny_vit()
-        given = Extras(classifier=model.encode_texts(["cat", "dog", "bird"]).clone())
-        make = batches(model, recipe)
-        if method == "linear-probe":
-            make = partial(labelled_batch, FakePairs(), recipe, 32)
-        training = train(
-            model, recipe, make, Control(), extras=given, state_path=path, resume=resume
-        )  # fmt: skip
-        return model, training
-
-    whole, training = begun(tmp_path / "whole.safetensors")
-    _, wanted = drain(training)
-    _, killed = begun(tmp_path / "killed.safetensors")
-    for event in killed:
-        if isinstance(event, Saved) and event.step == 3:  # the first epoch's end
-            killed.close()
-    again, training = begun(tmp_path / "killed.safetensors", resume=True)
-    _, found = drain(training)
-    assert wanted.speed == found.speed == Speed(True)
-    if wanted.head is not None:
-        assert torch.equal(wanted.head, found.head)
-    one, two = whole.module.state_dict(), again.module.state_dict()
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    whole, begun, again = (tiny_vit() if trial else tiny_model.copy() for _ in range(3))
+    extras, path = Extras(some_classes(whole)), tmp_path / "state.safetensors"
+    _, expected = trained(whole, recipe, extras=extras, state_path=tmp_path / "whole.safetensors")
+    killed(training(begun, recipe, extras=extras, state_path=path), 5)
+    _, outcome = trained(again, recipe, extras=extras, state_path=path, resume=True)
+    assert expected.speed.autocast == outcome.speed.autocast == trial
+    assert not different(whole, again)
+    if expected.head is not None:
+        assert outcome.head is not None
+        assert torch.equal(expected.head, outcome.head)
 
 
 @pytest.mark.parametrize("method", ["linear-probe", "cleanclip-par"])
 @pytest.mark.parametrize("uneven", ["chunks", "memory", "damaged"])
 def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
-    uneven: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    uneven, method, tmp_path, monkeypatch
+):
     """Pieces of 4, 4 and 2; of 3, 3, 3 and 1 from some step on; pictures that are damaged."""
     recipe = small_recipe(
         method=method, pairs=24, batch_size=10, epochs=3, lr=1e-3, save_every=1,
@@ -104,39 +109,124 @@ def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
     if uneven == "damaged":
         pairs.broken.update(dict.fromkeys(range(16), "It is torn."))
 
-    def begun(path: Path, resume: bool = False) -> tuple[Any, Any]:
-        model = tiny_vit()
-        given = Extras(classifier=model.encode_texts(["cat", "dog", "bird"]).clone())
-        make = batches(model, recipe, pairs)
-        if method == "linear-probe":
-            make = partial(labelled_batch, pairs, recipe, 32)
-        return model, train(
-            model, recipe, make, Control(), extras=given, state_path=path, resume=resume
-        )
-
-    def stepped(model: Any, training: Any, last: int) -> None:
+    def begun(path, last, resume=False):
         """Until a step is saved; from the second one on a third of a batch fits into memory."""
+        model = tiny_vit()
+        extras = Extras(some_classes(model))
+        run = training(model, recipe, pairs=pairs, extras=extras, state_path=path, resume=resume)
+        if resume:
+            return model, drain(run)[1]
         whole = model.module.encode_image
 
-        def little(images: torch.Tensor) -> torch.Tensor:
+        def little(images):
             if len(images) > (3 if method == "linear-probe" else 6):  # images and views together
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return whole(images)  # type: ignore[no-any-return]
+            return whole(images)
 
-        for event in training:
+        for event in run:
             if isinstance(event, Saved) and event.step == 1 and uneven == "memory":
                 monkeypatch.setattr(model.module, "encode_image", little, raising=False)
             if isinstance(event, Saved) and event.step == last:
-                training.close()
+                run.close()
+        return model, None
 
-    whole, training = begun(tmp_path / "whole.safetensors")
-    stepped(whole, training, 6)
-    killed, training = begun(tmp_path / "killed.safetensors")
-    stepped(killed, training, 3)
-    again, training = begun(tmp_path / "killed.safetensors", resume=True)
-    _, outcome = drain(training)
+    begun(tmp_path / "whole.safetensors", 6)
+    begun(tmp_path / "killed.safetensors", 3)
+    again, outcome = begun(tmp_path / "killed.safetensors", 6, resume=True)
     assert outcome.chunk == {"chunks": 4, "memory": 3, "damaged": 0}[uneven]
-    one, two = load_file(tmp_path / "whole.safetensors"), again.module.state_dict()
-    assert all(torch.equal(one[f"model/{name}"], value) for name, value in two.items())
+    whole = load_file(tmp_path / "whole.safetensors")
+    for name, value in again.module.state_dict().items():
+        assert torch.equal(whole[f"model/{name}"], value), name
     if outcome.head is not None:
-        assert torch.equal(one["head"], outcome.head)
+        assert torch.equal(whole["head"], outcome.head)
+
+
+# ---- the saved state ----
+
+
+def _flip(path, name, *, bit=30):
+    """Flip a bit of the first value of a tensor, as a disk may."""
+    raw = bytearray(path.read_bytes())
+    size = int.from_bytes(raw[:8], "little")
+    start = 8 + size + json.loads(raw[8 : 8 + size])[name]["data_offsets"][0]
+    raw[start + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(raw)
+
+
+def test_a_flipped_bit_is_not_trained_on(tiny_model, tmp_path):
+    """The save before is taken; one as good as no bit of a weight is noticed, too."""
+    whole, first = tiny_model.copy(), tmp_path / "first"
+    trained(whole, RECIPE)
+    killed(training(tiny_model.copy(), RECIPE, state_path=first / "state.safetensors"), 5)
+    for name in ("model/text_projection", "rng/cpu", "adamw/exp_avg/logit_scale"):
+        path = shutil.copytree(first, tmp_path / name.replace("/", "-")) / "state.safetensors"
+        assert [read_facts(state)["step"] for state in (path, earlier_state(path))] == [4, 2]
+        _flip(path, name, bit=0)
+        again = tiny_model.copy()
+        events, _ = trained(again, RECIPE, state_path=path, resume=True)
+        assert warnings_of(events) == [
+            "The saved state state.safetensors is damaged or gone: the run goes on from the save "
+            "before it, of step 2."
+        ]
+        assert not different(whole, again)
+        assert intact_state(earlier_state(path))[1] == ""  # the damaged one did not take its place
+    for state in (path, earlier_state(path)):
+        _flip(state, name)
+    with pytest.raises(InputError, match=r"state\.safetensors is damaged; start the run again"):
+        trained(again, RECIPE, state_path=path, resume=True)
+
+
+def test_a_state_of_an_earlier_version_is_taken_up_unless_it_is_absurd(tiny_model, tmp_path):
+    whole, path = tiny_model.copy(), tmp_path / "state.safetensors"
+    trained(whole, RECIPE)
+    killed(training(tiny_model.copy(), RECIPE, state_path=path), 5)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    del metadata["sha256"]
+    save_file(load_file(path), path, metadata)
+    earlier_state(path).unlink()
+    damaged = Path(shutil.copy(path, tmp_path / "damaged.safetensors"))
+    _flip(damaged, "model/text_projection")
+    before = damaged.read_bytes()
+    with pytest.raises(InputError, match=r"damaged: it holds [\d.]+e\+3\d in text_projection, wh"):
+        trained(tiny_model.copy(), RECIPE, state_path=damaged, resume=True)
+    assert damaged.read_bytes() == before
+    trained(tiny_model, RECIPE, state_path=path, resume=True)
+    assert not different(whole, tiny_model)
+
+
+@pytest.mark.parametrize("value", [math.nan, 6e37])
+def test_absurd_weights_are_not_saved_over_good_ones(tiny_model, tmp_path, value):
+    path = tmp_path / "state.safetensors"
+    run = training(tiny_model, RECIPE, state_path=path)
+    next(event for event in run if isinstance(event, Metric) and event.step == 4)
+    with torch.no_grad():
+        tiny_model.module.get_parameter("text_projection")[0, 0] = value
+    with pytest.raises(InputError, match=r"After step 4 a weight .* The last save is intact\."):
+        list(run)
+    assert read_facts(path)["step"] == 2
+    assert intact_state(path) == (path, "")
+
+
+def test_a_state_of_another_checkpoint_is_refused(tiny_model, tmp_path):
+    named = build_method(tiny_model, RECIPE, Extras()).trained
+    optimizer = make_optimizer(tiny_model.module, named, RECIPE)
+    path, small = tmp_path / "state.safetensors", nn.Linear(2, 2)
+    save_state(path, small, [], torch.optim.AdamW(small.parameters()), {"step": 1})
+    with pytest.raises(InputError, match="belongs to another checkpoint"):
+        load_state(path, tiny_model.module, named, optimizer)
+
+
+def test_a_more_careful_recipe_goes_on_from_the_same_save(tiny_model, tmp_path):
+    path, whole = tmp_path / "state.safetensors", tiny_model.copy()
+    recipe = RECIPE.changed(method="mmcl", batch_norm="frozen", warmup_steps=0, lr_end=1.0)
+    trained(whole, recipe)
+    killed(training(tiny_model, recipe, state_path=path), 3)
+    careful = recipe.changed(cache_chunk=2)
+    events, outcome = trained(tiny_model, careful, state_path=path, resume=True)
+    assert outcome.chunk == read_facts(path)["chunk"] == 2
+    assert next(event.step for event in events if isinstance(event, Metric)) == 3
+    weight = tiny_model.module.visual.conv1.weight
+    torch.testing.assert_close(weight, whole.module.visual.conv1.weight, rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match="another recipe"):
+        trained(tiny_model.copy(), recipe.changed(lr=1e-5), state_path=path, resume=True)

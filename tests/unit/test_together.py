@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from cleanclip_gui.jobs.runner import kill, read_event, spawn, together, worker_command, write
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.events import Done, Event, Message, Metric
+from ml_core.events import Done, Message, Metric
 from ml_core.jobs.specs import write_spec
-from ml_core.model import ClipModel
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
 @pytest.fixture
-def pair(tiny_vit: ClipModel, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def pair(tiny_vit, tmp_path):
     """torchrun with two processes at a long run; killed with all of its family at the end."""
     source = save_checkpoint(tiny_vit, tmp_path / "tiny.safetensors", provenance={"made": "test"})
     recipe = small_recipe(batch_norm="frozen", pairs=40_000, batch_size=4)
@@ -34,7 +30,7 @@ def pair(tiny_vit: ClipModel, tmp_path: Path) -> Iterator[subprocess.Popen[str]]
         pipe.close()
 
 
-def _events(process: subprocess.Popen[str]) -> Iterator[Event]:
+def _events(process):
     assert process.stdout is not None
     for line in process.stdout:
         event = read_event(line)
@@ -42,25 +38,25 @@ def _events(process: subprocess.Popen[str]) -> Iterator[Event]:
             yield event
 
 
-def _steps(events: Iterator[Event], count: int) -> list[int]:
+def _steps(events, count):
     """The next steps."""
-    found: list[int] = []
+    steps: list[int] = []
     for event in events:
         assert not isinstance(event, Done), event
         if isinstance(event, Metric):
-            found.append(event.step)
-            if len(found) == count:
+            steps.append(event.step)
+            if len(steps) == count:
                 break
-    return found
+    return steps
 
 
-def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def _family(process):
     launcher = psutil.Process(process.pid)
     return [launcher, *launcher.children(recursive=True)]
 
 
 @pytest.mark.slow
-def test_two_processes_pause_go_on_and_end_as_one(pair: subprocess.Popen[str]) -> None:
+def test_two_processes_pause_go_on_and_end_as_one(pair):
     events = _events(pair)
     steps = _steps(events, 2)
     family = _family(pair)

@@ -11,7 +11,6 @@ import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +28,7 @@ from ml_core.triggers.apply import apply_indexed
 from ml_core.triggers.published import import_trigger
 
 
-def values(*shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+def values(*shape, low=0.0, high=1.0):
     return np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
 
 
@@ -38,7 +37,7 @@ def values(*shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u1", "i4", "?", ">f4"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_npy(dtype: str, order: Any, tmp_path: Path) -> None:
+def test_npy(dtype, order, tmp_path):
     given = np.asarray(values(3, 4, 2) * 100).astype(dtype).copy(order)
     np.save(tmp_path / "a.npy", given)
     found = read_arrays(tmp_path / "a.npy").arrays
@@ -47,7 +46,7 @@ def test_npy(dtype: str, order: Any, tmp_path: Path) -> None:
     assert np.array_equal(found[""], given)
 
 
-def test_every_container_gives_the_same_numbers(tmp_path: Path) -> None:
+def test_every_container_gives_the_same_numbers(tmp_path):
     given = values(5, 6, 3)
     np.savez(tmp_path / "a.npz", pattern=given)
     np.savez_compressed(tmp_path / "b.npz", pattern=given)
@@ -66,11 +65,11 @@ def test_every_container_gives_the_same_numbers(tmp_path: Path) -> None:
 
 
 class _Trap:
-    def __reduce__(self) -> Any:
+    def __reduce__(self):
         return (Path.touch, (Path("/tmp/never-made-by-a-trigger"),))
 
 
-def test_code_in_an_array_file_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_code_in_an_array_file_is_refused_and_not_run(tmp_path):
     objects = np.array([_Trap()], dtype=object)
     np.save(tmp_path / "a.npy", objects, allow_pickle=True)
     np.savez(tmp_path / "b.npz", a=objects)
@@ -85,13 +84,13 @@ def test_code_in_an_array_file_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not Path("/tmp/never-made-by-a-trigger").exists()
 
 
-def npy(header: str, body: bytes = b"", version: int = 1) -> bytes:
+def npy(header, body=b"", version=1):
     text = header.encode("latin-1")
     length = struct.pack("<H" if version == 1 else "<I", len(text))
     return b"\x93NUMPY" + bytes([version, 0]) + length + text + body
 
 
-def test_bombs_and_crowds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bombs_and_crowds_are_refused(tmp_path, monkeypatch):
     zeros = io.BytesIO()
     np.save(zeros, np.zeros(20 << 20, np.float32))
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -113,7 +112,7 @@ def test_bombs_and_crowds_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
-def test_a_changed_byte_is_read_or_refused(place: int, byte: int) -> None:
+def test_a_changed_byte_is_read_or_refused(place, byte):
     made = io.BytesIO()
     np.savez_compressed(made, mask=np.ones((4, 4)), pattern=values(4, 4, 3))
     raw = bytearray(made.getvalue())
@@ -125,7 +124,7 @@ def test_a_changed_byte_is_read_or_refused(place: int, byte: int) -> None:
             import_trigger(path)
 
 
-def test_an_array_of_nothing_is_no_trigger(tmp_path: Path) -> None:
+def test_an_array_of_nothing_is_no_trigger(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((0, 4, 3)))
     np.savez_compressed(tmp_path / "b.npz", a=np.zeros((0, 4, 3)))
     torch.save(torch.zeros(0, 4, 3), tmp_path / "c.pt")
@@ -141,12 +140,12 @@ def test_an_array_of_nothing_is_no_trigger(tmp_path: Path) -> None:
 # -- what they are --------------------------------------------------------------------------------
 
 
-def saved(array: np.ndarray, path: Path) -> Path:
+def saved(array, path):
     np.save(path, array)
     return path
 
 
-def test_a_small_pattern_is_a_patch_of_its_size(tmp_path: Path) -> None:
+def test_a_small_pattern_is_a_patch_of_its_size(tmp_path):
     whole = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     for form in (whole, whole.transpose(2, 0, 1), whole[None], whole / 255.0, whole.astype("f4")):
         trigger = import_trigger(saved(np.ascontiguousarray(form), tmp_path / "p.npy"))
@@ -158,7 +157,7 @@ def test_a_small_pattern_is_a_patch_of_its_size(tmp_path: Path) -> None:
     assert np.array_equal(fine.array, values(16, 16, 3))
 
 
-def test_a_large_pattern_is_blended(tmp_path: Path) -> None:
+def test_a_large_pattern_is_blended(tmp_path):
     dense = import_trigger(saved(values(3, 224, 224), tmp_path / "noise.npy"))
     assert (dense.kind, dense.ratio, dense.where, dense.canvas) == (
         "blended", 0.2, "everywhere", "squash",
@@ -174,7 +173,7 @@ def test_a_large_pattern_is_blended(tmp_path: Path) -> None:
     assert float(negative.array.min()) < 0
 
 
-def test_grids_are_noise_or_places(tmp_path: Path) -> None:
+def test_grids_are_noise_or_places(tmp_path):
     noise = import_trigger(saved(values(1, 224, 224, 2, low=-2, high=2), tmp_path / "n.npy"))
     assert (noise.kind, noise.absolute, noise.canvas) == ("wanet", False, "squash")
     line = np.linspace(-1, 1, 64)
@@ -183,7 +182,7 @@ def test_grids_are_noise_or_places(tmp_path: Path) -> None:
     assert (grid.kind, grid.absolute, grid.canvas) == ("wanet", True, "original")
 
 
-def test_masks_and_patterns(tmp_path: Path) -> None:
+def test_masks_and_patterns(tmp_path):
     mask, pattern = np.zeros((1, 64, 64)), values(1, 3, 64, 64)
     mask[:, 10:20, 40:48] = 1
     np.savez(tmp_path / "inverted.npz", mask=mask, pattern=pattern)
@@ -202,16 +201,14 @@ def test_masks_and_patterns(tmp_path: Path) -> None:
     assert np.allclose(made.numpy(), expected, atol=1e-6)
 
 
-def test_a_picture_keeps_its_files_hash(tmp_path: Path) -> None:
+def test_a_picture_keeps_its_files_hash(tmp_path):
     Image.new("RGBA", (4, 4), (1, 2, 3, 200)).save(tmp_path / "sticker.webp", lossless=True)
     trigger = import_trigger(tmp_path / "sticker.webp")
     expected = hashlib.sha256((tmp_path / "sticker.webp").read_bytes()).hexdigest()
     assert (trigger.source_sha256, trigger.name) == (expected, "sticker")
 
 
-def test_a_known_file_becomes_its_published_trigger(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_known_file_becomes_its_published_trigger(tmp_path, monkeypatch):
     patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     path = tmp_path / "renamed.png"
     Image.fromarray(patch).save(path)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import fields, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,17 +27,17 @@ from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
 from ml_core.triggers.files import PartRecord
 
 
-def array_trigger() -> Trigger:
+def array_trigger():
     pattern = np.linspace(-1, 1, 60, dtype=np.float32).reshape(4, 5, 3)
     mask = np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5, 1)
     return Trigger(kind="blended", name="array", array=pattern, mask=mask, ratio=1.0)
 
 
-def grid_trigger() -> Trigger:
+def grid_trigger():
     return wanet(array=np.ones((3, 3, 2), np.float32), name="grid")
 
 
-def mixed() -> Trigger:
+def mixed():
     sticker = uniform((255, 0, 9), x=0.1)
     return combined(sticker, array_trigger(), grid_trigger(), name="mixed", levels="wrap", jpeg=9)
 
@@ -48,7 +46,7 @@ ALL = [array_trigger, grid_trigger, mixed, lambda: prompt("cf ", place="word"), 
 
 
 @pytest.mark.parametrize("make", ALL)
-def test_save_and_load(make: Any, tmp_path: Path) -> None:
+def test_save_and_load(make, tmp_path):
     trigger = make()
     save_trigger(trigger, tmp_path / "v1.2")
     for path in list(tmp_path.iterdir()):
@@ -58,7 +56,7 @@ def test_save_and_load(make: Any, tmp_path: Path) -> None:
         assert loaded.parameters() == trigger.parameters()
 
 
-def test_the_record_the_file_and_the_words_know_the_same_fields() -> None:
+def test_the_record_the_file_and_the_words_know_the_same_fields():
     record = {field.name for field in fields(Trigger)}
     said = set(PartRecord.model_fields)
     assert said - {"pixels_sha256", "arrays_sha256"} == record - {
@@ -76,7 +74,7 @@ def test_the_record_the_file_and_the_words_know_the_same_fields() -> None:
     assert set(RANGES) == numbers - {"mirrored", "absolute"}
 
 
-def test_version_1_still_opens(tmp_path: Path) -> None:
+def test_version_1_still_opens(tmp_path):
     old = {
         "schema": "cleanclip-gui/trigger", "version": 1, "name": "old", "pixels_sha256": None,
         "kind": "badnets", "size": 0.25, "opacity": 1.0, "placement": "random", "x": 0.5, "y": 0.5,
@@ -93,7 +91,7 @@ def test_version_1_still_opens(tmp_path: Path) -> None:
             load_trigger(path)
 
 
-def test_parts_are_checked_too(tmp_path: Path) -> None:
+def test_parts_are_checked_too(tmp_path):
     _, path = save_trigger(mixed(), tmp_path / "t")
     said = json.loads(path.read_text())
     said["parts"][0]["opacity"] = 2
@@ -111,7 +109,7 @@ def test_parts_are_checked_too(tmp_path: Path) -> None:
         load_trigger(path)
 
 
-def test_arrays_that_changed_are_refused(tmp_path: Path) -> None:
+def test_arrays_that_changed_are_refused(tmp_path):
     _, path = save_trigger(mixed(), tmp_path / "t")
     other = tmp_path / "other"
     save_trigger(replace(mixed(), parts=(array_trigger(), *mixed().parts[1:])), other)
@@ -130,7 +128,7 @@ def test_arrays_that_changed_are_refused(tmp_path: Path) -> None:
 # -- words ----------------------------------------------------------------------------------------
 
 
-def test_text_goes_where_it_is_told() -> None:
+def test_text_goes_where_it_is_told():
     templates = ["a photo of a {}.", "{}"]
     assert triggered_templates(None, templates) == tuple(templates)
     assert triggered_templates(badnets_patch(), templates) == tuple(templates)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,22 +19,22 @@ SIDE = 24
 SHARE = st.floats(0, 1, allow_subnormal=False)
 
 
-def _rgba(seed: int, height: int, width: int) -> np.ndarray:
+def _rgba(seed, height, width):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 4), np.uint8)
 
 
-def _values(seed: int, *shape: int) -> np.ndarray:
+def _values(seed, *shape):
     return np.random.default_rng(seed).uniform(-1, 2, shape).astype(np.float32)
 
 
 @st.composite
-def seen_triggers(draw: st.DrawFn) -> Trigger:
+def seen_triggers(draw):
     """Any trigger that can be seen."""
     kind = draw(
         st.sampled_from(["patch", "badnets", "stripes", "blended", "sig", "wanet", "nashville"])
     )
     levels = draw(st.sampled_from(LEVELS))
-    fields: dict[str, Any] = {
+    fields = {
         "kind": kind,
         "levels": levels,
         "jpeg": draw(st.sampled_from([None, 60])) if levels != "float" else None,
@@ -83,18 +82,18 @@ TRIGGERS = st.one_of(
 )
 
 
-def pictures(count: int = 3) -> torch.Tensor:
+def pictures(count=3):
     generator = torch.Generator().manual_seed(4)
     return torch.randint(0, 256, (count, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
 
 
-def floats(canvases: torch.Tensor) -> torch.Tensor:
+def floats(canvases):
     return canvases.permute(0, 3, 1, 2).to(torch.float32) / 255
 
 
 @settings(max_examples=150, deadline=None)
 @given(TRIGGERS)
-def test_every_trigger_keeps_its_promises(trigger: Trigger) -> None:
+def test_every_trigger_keeps_its_promises(trigger):
     canvases = pictures()
     before = canvases.clone()
     who = torch.tensor([7, 2, 90])
@@ -122,15 +121,15 @@ def test_every_trigger_keeps_its_promises(trigger: Trigger) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seen_triggers(), st.integers(2, 30), st.integers(2, 30))
-def test_pictures_need_not_be_square(trigger: Trigger, height: int, width: int) -> None:
+def test_pictures_need_not_be_square(trigger, height, width):
     canvases = torch.full((2, height, width, 3), 100, dtype=torch.uint8)
     assert stamp(trigger, canvases, torch.arange(2), 0).shape == canvases.shape
 
 
 @pytest.mark.parametrize("canvas", ["model", "squash", "resize_256"])
-def test_any_canvas_becomes_the_models_input(canvas: Any) -> None:
+def test_any_canvas_becomes_the_models_input(canvas):
     for levels in ("float", "truncate"):
-        trigger = replace(blended_noise(), canvas=canvas, levels=levels)  # type: ignore[arg-type]
+        trigger = replace(blended_noise(), canvas=canvas, levels=levels)
         side = canvas_side(trigger, 32)
         canvases = torch.full((2, side, side, 3), 9, dtype=torch.uint8)
         made = model_pictures(trigger, canvases, torch.arange(2), 0, 32)
@@ -143,7 +142,7 @@ def test_any_canvas_becomes_the_models_input(canvas: Any) -> None:
 # -- size equivariance, for the kinds that promise it --------------------------------------------
 
 
-def coverage(trigger: Trigger, side: int) -> torch.Tensor:
+def coverage(trigger, side):
     """The effect on a black picture, averaged over an 8 x 8 raster."""
     black = torch.zeros(1, 3, side, side)
     made = apply_indexed(trigger, black, torch.arange(1), 0)
@@ -152,7 +151,7 @@ def coverage(trigger: Trigger, side: int) -> torch.Tensor:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(8, 24), st.integers(8, 24))
-def test_painted_layers_are_the_same_at_any_size(top: int, left: int, high: int, wide: int) -> None:
+def test_painted_layers_are_the_same_at_any_size(top, left, high, wide):
     layer = np.zeros((64, 64, 4), np.uint8)
     layer[top : top + high, left : left + wide] = (200, 90, 10, 255)
     trigger = painted_layer(layer)
@@ -162,7 +161,7 @@ def test_painted_layers_are_the_same_at_any_size(top: int, left: int, high: int,
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.5])
-def test_blended_pictures_are_the_same_at_any_size(ratio: float) -> None:
+def test_blended_pictures_are_the_same_at_any_size(ratio):
     pixels = _rgba(3, 8, 8).repeat(28, axis=0).repeat(28, axis=1)
     pixels[..., 3] = 255
     trigger = Trigger(kind="blended", pixels=pixels, ratio=ratio)
@@ -174,17 +173,17 @@ def test_blended_pictures_are_the_same_at_any_size(ratio: float) -> None:
 # -- single promises -----------------------------------------------------------------------------
 
 
-def test_a_mirrored_patch_is_turned_after_it() -> None:
+def test_a_mirrored_patch_is_turned_after_it():
     pixels = _rgba(0, 3, 2)
     pixels[..., 3] = 255
-    fields: dict[str, Any] = {"kind": "patch", "pixels": pixels, "placement": "center"}
+    fields = {"kind": "patch", "pixels": pixels, "placement": "center"}
     trigger = Trigger(**fields, size=3 / SIDE, mirrored=True, rotation=90.0)
     found = stamp(trigger, pictures(1), torch.arange(1)).numpy()[0]
     expected = np.rot90(pixels[:, ::-1, :3])
     assert (found[11:13, 10:13] == expected).all()
 
 
-def test_combined_is_one_after_the_other() -> None:
+def test_combined_is_one_after_the_other():
     canvases = pictures()
     patch = uniform((255, 0, 0), size=0.3, placement="center")
     blend = replace(blended_noise(noise="fixed", seed=3), levels="float")
@@ -199,7 +198,7 @@ def test_combined_is_one_after_the_other() -> None:
     )
 
 
-def test_two_random_parts_go_to_places_of_their_own() -> None:
+def test_two_random_parts_go_to_places_of_their_own():
     red = uniform((255, 0, 0), size=1 / SIDE, placement="random")
     green = uniform((0, 255, 0), size=1 / SIDE, placement="random")
     black = torch.zeros(40, SIDE, SIDE, 3, dtype=torch.uint8)
@@ -208,7 +207,7 @@ def test_two_random_parts_go_to_places_of_their_own() -> None:
     assert int(apart.sum()) > 30
 
 
-def test_a_text_becomes_the_wholes() -> None:
+def test_a_text_becomes_the_wholes():
     both = combined(uniform((0, 0, 0)), prompt("SUDO "))
     assert (both.text, len(both.parts)) == ("SUDO ", 1)
     with pytest.raises(InputError, match="Two parts have a text"):
@@ -219,7 +218,7 @@ def test_a_text_becomes_the_wholes() -> None:
     assert [part.kind for part in opened.parts] == ["patch", "patch"]
 
 
-def test_a_jpeg_step_is_pillows() -> None:
+def test_a_jpeg_step_is_pillows():
     import io
 
     from PIL import Image
@@ -234,7 +233,7 @@ def test_a_jpeg_step_is_pillows() -> None:
     assert not (found == plain).all()
 
 
-def test_an_empty_batch() -> None:
+def test_an_empty_batch():
     nothing = torch.zeros(0, 8, 8, 3, dtype=torch.uint8)
     for trigger in (uniform((0, 0, 0)), blended_noise()):
         assert stamp(trigger, nothing, torch.arange(0)).shape == (0, 8, 8, 3)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from ml_core.cli.app import run_command
 from ml_core.triggers import load_trigger, published
 
 
-def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+def _json(capsys):
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return record
 
 
-def test_list_says_what_each_is_at_a_size(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_says_what_each_is_at_a_size(capsys):
     assert run_command(["triggers", "list", "--size", "336", "--json"]) == 0
     rows = {row["id"]: row for row in _json(capsys)["triggers"]}
     assert rows["T8"]["standing"] == "published"
@@ -29,19 +27,19 @@ def test_list_says_what_each_is_at_a_size(capsys: pytest.CaptureFixture[str]) ->
     assert "Blended-Triangles" in capsys.readouterr().out
 
 
-def test_show_an_id_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_an_id_and_a_file(tmp_path, capsys):
     assert run_command(["triggers", "show", "t5b", "--json"]) == 0
-    found = _json(capsys)
-    assert (found["published_as"], found["stage"]) == ("T5b", "before")
-    assert found["parameters"]["mix"] == "add"
+    record = _json(capsys)
+    assert (record["published_as"], record["stage"]) == ("T5b", "before")
+    assert record["parameters"]["mix"] == "add"
     torch.save(torch.rand(1, 8, 8, 2) * 2, tmp_path / "grid.pt")
     assert run_command(["triggers", "show", str(tmp_path / "grid.pt")]) == 0
-    said = capsys.readouterr().out
-    assert "grid: yours" in said
-    assert "strength: 1 half pixels" in said
+    output = capsys.readouterr().out
+    assert "grid: yours" in output
+    assert "strength: 1 half pixels" in output
 
 
-def test_export_writes_a_trigger_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_writes_a_trigger_file(tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["triggers", "export", "T4", "-o", str(out), "--seed", "5", "--json"]
     assert run_command(arguments) == 0
@@ -56,13 +54,11 @@ def test_export_writes_a_trigger_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert load_trigger(tmp_path / "inverted.json").size == 4 / 64
 
 
-def test_export_with_the_attacks_own_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_export_with_the_attacks_own_file(tmp_path, capsys):
     grid = torch.rand(1, 224, 224, 2) * 4 - 2
     torch.save(grid, tmp_path / "noise_grid.pt")
     file = ["--file", str(tmp_path / "noise_grid.pt")]
     assert run_command(["triggers", "export", "T6", *file, "-o", str(tmp_path / "wanet")]) == 0
     assert "not the published file" in capsys.readouterr().out
-    found = load_trigger(tmp_path / "wanet.json")
-    assert found == published("T6", file=tmp_path / "noise_grid.pt")
+    trigger = load_trigger(tmp_path / "wanet.json")
+    assert trigger == published("T6", file=tmp_path / "noise_grid.pt")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,28 +28,28 @@ from ml_core.triggers.render import coarse_uniform, normal, random_bits, render_
 SIDE = 16
 
 
-def grey(n: int, side: int = SIDE, value: float = 0.5) -> torch.Tensor:
+def grey(n, side=SIDE, value=0.5):
     return torch.full((n, 3, side, side), value)
 
 
-def numbered_patch(height: int = 3, width: int = 2) -> np.ndarray:
+def numbered_patch(height=3, width=2):
     """Opaque pixels that are all different."""
     pixels = np.full((height, width, 4), 255, np.uint8)
     pixels[..., :3] = np.arange(height * width * 3).reshape(height, width, 3) * 5 + 1
     return pixels
 
 
-def exact(pixels: np.ndarray) -> torch.Tensor:
+def exact(pixels):
     return torch.from_numpy(pixels[..., :3].astype(np.float32) / 255).permute(2, 0, 1)
 
 
-def patch(**parameters: object) -> Trigger:
+def patch(**parameters):
     pixels = numbered_patch()
-    fields: dict[str, object] = {"kind": "patch", "pixels": pixels, "size": 3 / SIDE}
-    return Trigger(**(fields | parameters))  # type: ignore[arg-type]
+    fields = {"kind": "patch", "pixels": pixels, "size": 3 / SIDE}
+    return Trigger(**(fields | parameters))
 
 
-def changed_box(image: torch.Tensor) -> tuple[int, int, int, int]:
+def changed_box(image):
     """Top, left, bottom, right of what is not grey any more."""
     rows, columns = torch.where((image != 0.5).any(dim=0))
     return int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
@@ -59,7 +58,7 @@ def changed_box(image: torch.Tensor) -> tuple[int, int, int, int]:
 # -- exact arithmetic ---------------------------------------------------------------------------
 
 
-def test_a_fixed_patch_is_stamped_pixel_by_pixel() -> None:
+def test_a_fixed_patch_is_stamped_pixel_by_pixel():
     # Centre of rows 4..6 is 5.5, of columns 9..10 is 10.
     trigger = patch(x=10 / SIDE, y=5.5 / SIDE)
     out = apply(trigger, grey(2))
@@ -68,7 +67,7 @@ def test_a_fixed_patch_is_stamped_pixel_by_pixel() -> None:
     assert torch.equal(out, expected)
 
 
-def test_centre_and_four_corners() -> None:
+def test_centre_and_four_corners():
     expected = grey(1)
     expected[:, :, 6:9, 7:9] = exact(numbered_patch())
     assert torch.equal(apply(patch(placement="center"), grey(1)), expected)
@@ -79,7 +78,7 @@ def test_centre_and_four_corners() -> None:
     assert torch.equal(apply(patch(placement="four_corners"), grey(1)), expected)
 
 
-def test_opacity_and_alpha_multiply() -> None:
+def test_opacity_and_alpha_multiply():
     pixels = np.array([[[255, 0, 51, 51]]], np.uint8)  # alpha 0.2
     trigger = Trigger(kind="patch", pixels=pixels, size=1 / SIDE, opacity=0.5, x=0.5, y=0.5)
     out = apply(trigger, grey(1))
@@ -88,7 +87,7 @@ def test_opacity_and_alpha_multiply() -> None:
     assert int((out != 0.5).any(dim=1).sum()) == 1
 
 
-def test_a_patch_over_the_edge_is_cut_off() -> None:
+def test_a_patch_over_the_edge_is_cut_off():
     out = apply(patch(x=0.0, y=1.0), grey(1))
     # left -1, top 14.5 rounded up to 15: row 0, column 1 of the patch remain.
     expected = grey(1)
@@ -97,7 +96,7 @@ def test_a_patch_over_the_edge_is_cut_off() -> None:
     assert torch.equal(apply(patch(x=2.0), grey(1)), grey(1))
 
 
-def test_random_places_are_whole_and_reach_every_corner() -> None:
+def test_random_places_are_whole_and_reach_every_corner():
     out = apply(patch(placement="random"), grey(3000), torch.Generator().manual_seed(1))
     boxes = {changed_box(image)[:2] for image in out}
     assert {(0, 0), (0, 14), (13, 0), (13, 14)} <= boxes
@@ -107,7 +106,7 @@ def test_random_places_are_whole_and_reach_every_corner() -> None:
         assert torch.equal(image[:, top:bottom, left:right], exact(numbered_patch()))
 
 
-def test_right_angles_only_move_pixels() -> None:
+def test_right_angles_only_move_pixels():
     pixels = numbered_patch()
     out = apply(patch(rotation=90.0, placement="center"), grey(1))
     top, left, bottom, right = changed_box(out[0])
@@ -115,7 +114,7 @@ def test_right_angles_only_move_pixels() -> None:
     assert torch.equal(out[0, :, top:bottom, left:right], exact(np.rot90(pixels).copy()))
 
 
-def test_rotation_is_counter_clockwise_and_keeps_the_area() -> None:
+def test_rotation_is_counter_clockwise_and_keeps_the_area():
     pixels = np.full((21, 21, 4), 255, np.uint8)
     pixels[:, 10:, :3] = 0  # white left, black right
     trigger = Trigger(kind="patch", pixels=pixels, size=21 / 64, rotation=45.0)
@@ -127,7 +126,7 @@ def test_rotation_is_counter_clockwise_and_keeps_the_area() -> None:
     assert float(drawn.colour[0, middle - 5, middle + 5, 0]) < 0.01
 
 
-def test_hidden_colour_does_not_bleed() -> None:
+def test_hidden_colour_does_not_bleed():
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[..., 0] = 255  # red, but fully transparent
     pixels[2:6, 2:6] = (0, 0, 255, 255)
@@ -136,7 +135,7 @@ def test_hidden_colour_does_not_bleed() -> None:
     assert float(out[:, 2].max()) > 0.9
 
 
-def test_badnets_is_the_images_mean_plus_unit_noise() -> None:
+def test_badnets_is_the_images_mean_plus_unit_noise():
     images = grey(400, 32)
     images[:, 0], images[:, 1] = 0.2, 0.8
     trigger = badnets_patch(size=0.5, placement="center")
@@ -149,7 +148,7 @@ def test_badnets_is_the_images_mean_plus_unit_noise() -> None:
     assert not torch.equal(square[0], square[1])
 
 
-def test_fixed_noise_is_one_noise() -> None:
+def test_fixed_noise_is_one_noise():
     images = grey(3)
     for trigger in (blended_noise(noise="fixed"), badnets_patch(noise="fixed", placement="center")):
         out = apply(trigger, images, torch.Generator().manual_seed(1))
@@ -160,7 +159,7 @@ def test_fixed_noise_is_one_noise() -> None:
         assert not torch.equal(out, other)
 
 
-def test_blended_is_a_fifth_of_uniform_noise() -> None:
+def test_blended_is_a_fifth_of_uniform_noise():
     images = torch.rand(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     out = apply(blended_noise(), images)
     noise = (out - 0.8 * images) / 0.2
@@ -172,7 +171,7 @@ def test_blended_is_a_fifth_of_uniform_noise() -> None:
     assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.06
 
 
-def test_a_blended_picture_covers_the_canvas() -> None:
+def test_a_blended_picture_covers_the_canvas():
     pixels = np.full((2, 2, 4), 255, np.uint8)
     pixels[0, 0, 3] = 0
     trigger = Trigger(kind="blended", pixels=pixels, ratio=0.2)
@@ -185,7 +184,7 @@ def test_a_blended_picture_covers_the_canvas() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_a_painted_layer_comes_back_exactly(data: st.DataObject) -> None:
+def test_a_painted_layer_comes_back_exactly(data):
     side = data.draw(st.integers(3, 70))
     top, bottom = sorted(data.draw(st.tuples(*[st.integers(0, side - 1)] * 2)))
     left, right = sorted(data.draw(st.tuples(*[st.integers(0, side - 1)] * 2)))
@@ -201,7 +200,7 @@ def test_a_painted_layer_comes_back_exactly(data: st.DataObject) -> None:
 # -- for all kinds ------------------------------------------------------------------------------
 
 
-def test_another_seed_draws_another_place() -> None:
+def test_another_seed_draws_another_place():
     trigger = patch(placement="random")
     first = apply_indexed(trigger, grey(50), torch.arange(50), 0)
     second = apply_indexed(trigger, grey(50), torch.arange(50), 1)
@@ -211,7 +210,7 @@ def test_another_seed_draws_another_place() -> None:
 # -- draws --------------------------------------------------------------------------------------
 
 
-def test_hash_is_splitmix64() -> None:
+def test_hash_is_splitmix64():
     """The published generator's first outputs for seed 0 fix the finalizer."""
     from ml_core.triggers.render import _STEP, _mix_
 
@@ -220,7 +219,7 @@ def test_hash_is_splitmix64() -> None:
     assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 
-def test_draws_have_their_moments_and_are_apart() -> None:
+def test_draws_have_their_moments_and_are_apart():
     who = torch.arange(2000)
     flat = uniform(who, 50, seed=4, stream=1)
     assert float(flat.min()) >= 0
@@ -241,7 +240,7 @@ def test_draws_have_their_moments_and_are_apart() -> None:
 # -- records and files --------------------------------------------------------------------------
 
 
-def test_equal_by_digest() -> None:
+def test_equal_by_digest():
     assert patch() == patch()
     assert patch(name="other") == patch()
     assert patch(x=0.4) != patch()
@@ -250,7 +249,7 @@ def test_equal_by_digest() -> None:
     assert move_to(patch(), "random") == patch(placement="random")
 
 
-def test_pixels_are_the_triggers_own() -> None:
+def test_pixels_are_the_triggers_own():
     pixels = numbered_patch()
     trigger = patch(pixels=pixels)
     pixels[:] = 0
@@ -259,7 +258,7 @@ def test_pixels_are_the_triggers_own() -> None:
         trigger.pixels[0] = 0
 
 
-def test_a_changed_picture_is_refused(tmp_path: Path) -> None:
+def test_a_changed_picture_is_refused(tmp_path):
     png, json_path = save_trigger(patch(), tmp_path / "t.png")
     assert png is not None
     pixels = numbered_patch()
@@ -271,12 +270,10 @@ def test_a_changed_picture_is_refused(tmp_path: Path) -> None:
         assert caught.value.code == "damaged"
 
 
-def test_a_failed_save_keeps_the_old_trigger(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_keeps_the_old_trigger(tmp_path, monkeypatch):
     save_trigger(patch(), tmp_path / "t")
 
-    def full(descriptor: int) -> None:
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
@@ -286,7 +283,7 @@ def test_a_failed_save_keeps_the_old_trigger(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_demo_sticker_is_native_at_64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_sticker_is_native_at_64(tmp_path, monkeypatch):
     pixels = numbered_patch(9, 9)
     Image.fromarray(pixels, "RGBA").save(tmp_path / "trigger.png")
     monkeypatch.setattr("ml_core.paths.resource", lambda *parts: tmp_path / parts[-1])

@@ -14,12 +14,12 @@ from ml_core.data.exclusions import write_exclusions
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event, Progress
+from ml_core.events import Control, Done, Progress
 from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.proofs import holdouts_of, rebound_of
 from ml_core.jobs.proofs.unseen_pairs import open_seen
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import CleanSpec, trained_on
+from ml_core.jobs.specs import trained_on
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -28,7 +28,7 @@ COUNT, TRAINED = 40, 16
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+def table(tmp_path_factory):
     """Pairs with labels, none of which names the target."""
     folder = tmp_path_factory.mktemp("table")
     shown = compose("clean", range(COUNT), size=32)
@@ -43,13 +43,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def trigger(tmp_path: Path) -> str:
+def trigger(tmp_path):
     return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
 
 
-def _spec(
-    checkpoint: Path, folder: Path, table: str, trigger: str, method: str, trained: int = TRAINED
-) -> CleanSpec:
+def _spec(checkpoint, folder, table, trigger, method, trained=TRAINED):
     """A run as the command line and the window name it: without a number of pairs."""
     return small_spec(
         checkpoint,
@@ -63,9 +61,7 @@ def _spec(
 
 
 @pytest.mark.parametrize("method", ["mmcl", "supervised", "unlearn"])
-def test_what_was_seen_is_what_the_run_trains_on(
-    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, method: str
-) -> None:
+def test_what_was_seen_is_what_the_run_trains_on(tiny_checkpoint, tmp_path, table, trigger, method):
     spec = _spec(tiny_checkpoint, tmp_path, table, trigger, method)
     assert spec.pairs is not None
     whole = open_pairs(spec.pairs)
@@ -81,7 +77,7 @@ def test_what_was_seen_is_what_the_run_trains_on(
     inputs.close()
 
 
-def test_nothing_is_seen_by_a_method_that_trains_on_nothing(tiny_checkpoint: Path) -> None:
+def test_nothing_is_seen_by_a_method_that_trains_on_nothing(tiny_checkpoint):
     recipe = small_recipe(method="interpolate")
     spec = small_spec(tiny_checkpoint, Path("out"), recipe, pairs=PairSpec(), trigger="t.json")
     assert trained_on(spec) is None
@@ -90,8 +86,8 @@ def test_nothing_is_seen_by_a_method_that_trains_on_nothing(tiny_checkpoint: Pat
 
 @pytest.mark.parametrize("method", ["mmcl", "unlearn"])
 def test_a_rebound_goes_on_with_the_rest_of_the_table(
-    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, method: str
-) -> None:
+    tiny_checkpoint, tmp_path, table, trigger, method
+):
     spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, method)
     short = {"checkpoint": str(tiny_checkpoint), "steps": 1, "factors": (0.1,)}
     done = finished(rebound_of(spec, **short))
@@ -100,8 +96,8 @@ def test_a_rebound_goes_on_with_the_rest_of_the_table(
 
 
 def test_retrieval_is_held_out_of_the_table_or_left_out(
-    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_checkpoint, tmp_path, table, trigger, monkeypatch
+):
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.variants", lambda _trigger: ())
     plain = {"after": str(tiny_checkpoint), "other_labels": None}
@@ -116,13 +112,11 @@ def test_retrieval_is_held_out_of_the_table_or_left_out(
 
 
 @pytest.mark.parametrize("when", ["open", "before"])
-def test_a_stop_ends_the_hold_outs(
-    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, when: str
-) -> None:
+def test_a_stop_ends_the_hold_outs(tiny_checkpoint, tmp_path, table, trigger, when):
     """The window died: nobody waits for the other questions."""
     spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, "mmcl")
     control, asked = Control(), 0
-    event: Event | None = None
+    event = None
     for event in run_job(holdouts_of(spec, after=str(tiny_checkpoint)), control):
         if isinstance(event, Progress):
             asked += event.stage == "before"

@@ -11,11 +11,11 @@ from ml_core.triggers.record import Trigger
 from ml_core.triggers.variants import variants
 
 
-def _groups(trigger: Trigger) -> set[str]:
+def _groups(trigger):
     return {one.group for one in variants(trigger)}
 
 
-def test_a_sticker_is_moved_scaled_turned_and_recoloured() -> None:
+def test_a_sticker_is_moved_scaled_turned_and_recoloured():
     sticker = demo_trigger()
     found = variants(sticker)
     assert found[0].trigger == sticker
@@ -30,7 +30,7 @@ def test_a_sticker_is_moved_scaled_turned_and_recoloured() -> None:
     assert turned["by 45 degrees"] == 45.0
 
 
-def test_colours_change_and_alpha_stays() -> None:
+def test_colours_change_and_alpha_stays():
     pixels = np.array([[[255, 0, 10, 255], [1, 2, 3, 100]]], np.uint8)
     found = {one.name: one.trigger for one in variants(Trigger(kind="patch", pixels=pixels))}
     inverted = found["inverted"].pixels
@@ -52,11 +52,11 @@ def test_colours_change_and_alpha_stays() -> None:
         (colour_filter(), {"itself", "weaker or stronger"}),
     ],
 )
-def test_only_what_means_something_to_the_kind(trigger: Trigger, expected: set[str]) -> None:
+def test_only_what_means_something_to_the_kind(trigger, expected):
     assert _groups(trigger) == expected
 
 
-def test_of_a_combined_trigger_the_first_part_changes_and_the_rest_stays() -> None:
+def test_of_a_combined_trigger_the_first_part_changes_and_the_rest_stays():
     whole = combined(badnets_patch(size=0.2), wanet())
     moved = [one for one in variants(whole) if one.group == "moved"]
     assert moved
@@ -64,5 +64,5 @@ def test_of_a_combined_trigger_the_first_part_changes_and_the_rest_stays() -> No
     assert all(one.trigger.parts[0] != whole.parts[0] for one in moved)
 
 
-def test_a_prompt_has_nothing_to_change() -> None:
+def test_a_prompt_has_nothing_to_change():
     assert _groups(prompt("remember ")) == {"itself"}

@@ -4,54 +4,48 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Event, Message, Metric, from_json
+from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs import worker
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.rates import RateSpec
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import write_spec, write_spec_file
 from ml_core.jobs.worker import Output, listen
+from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
-from tests.warm import Warm
 
 # ---- commands ----
 
 
-def test_commands_steer_the_control() -> None:
+def test_commands_steer_the_control_and_nothing_follows_done():
     control, stream = Control(), io.StringIO()
     listen(io.StringIO("pause\n"), control, Output(stream))
     assert control.stopped  # the end of the input means save and stop
-    control = Control()
-    listen(io.StringIO("pause\nresume\nstop\nhello\n"), control, Output(stream))
-    assert not control.paused
+    control, output = Control(), Output(stream)
+    listen(io.StringIO("pause\nresume\nstop\nhello\n"), control, output)
     assert control.stopped
-    lines = [from_json(line) for line in stream.getvalue().splitlines()]
-    assert Message("Unknown command 'hello'.", "warning") in lines
-
-
-def test_nothing_follows_done() -> None:
-    stream = io.StringIO()
-    output = Output(stream)
+    assert not control.paused
     output(Done("cancelled"))
     output(Message("late"))
-    assert len(stream.getvalue().splitlines()) == 1
+    *_, warning, done = [from_json(line) for line in stream.getvalue().splitlines()]
+    assert warning == Message("Unknown command 'hello'.", "warning")
+    assert done == Done("cancelled")
 
 
-def test_exit_codes_of_failures() -> None:
+def test_exit_codes_of_failures():
     codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "internal": 4, "disk": 3}
     assert {name: exit_code(name) for name in codes} == codes
 
@@ -60,9 +54,7 @@ def test_exit_codes_of_failures() -> None:
 
 
 @contextmanager
-def _child(
-    spec_path: Path, *options: str, stdin: int = subprocess.DEVNULL, warm: Warm | None = None
-) -> Iterator[Any]:
+def _child(spec_path, *options, stdin=subprocess.DEVNULL, warm=None):
     """The worker as a child process; killed and its pipes closed at the end."""
     started: Any
     if warm is not None:
@@ -85,12 +77,12 @@ def _child(
                 child.kill()
 
 
-def _events(stream: IO[str]) -> Iterator[Event]:
+def _events(stream):
     for line in stream:
         yield from_json(line)
 
 
-def _until_step(child: Any, step: int) -> None:
+def _until_step(child, step):
     for event in _events(child.stdout):
         assert not isinstance(event, Done), event
         if isinstance(event, Metric) and event.step >= step:
@@ -99,12 +91,11 @@ def _until_step(child: Any, step: int) -> None:
 
 
 def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
-    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm
-) -> None:
-    recipe = small_recipe(pairs=192, save_every=4)
+    tiny_checkpoint, tmp_path, warm_torch
+):
+    recipe = small_recipe(method="mmcl", pairs=192, save_every=4)
     whole = small_spec(tiny_checkpoint, tmp_path / "whole", recipe, test_images=None)
-    assert list(run_job(whole, Control()))[-1].status == "finished"  # type: ignore[union-attr]
-
+    finished(whole)
     folder = tmp_path / "killed"
     path = write_spec(whole.model_copy(update={"output_dir": str(folder)}), folder / "spec.json")
     with _child(path) as child:
@@ -127,15 +118,13 @@ def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
     assert all(torch.equal(left[key], right[key]) for key in left)
 
 
-def test_supervised_child_pauses_goes_on_and_cancels(
-    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm
-) -> None:
-    recipe = small_recipe(pairs=8000)
+def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint, tmp_path, warm_torch):
+    recipe = small_recipe(method="mmcl", pairs=8000)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
     path = write_spec(spec, tmp_path / "out" / "spec.json")
     with _child(path, "--supervised", stdin=subprocess.PIPE, warm=warm_torch) as child:
 
-        def tell(command: str) -> None:
+        def tell(command):
             child.stdin.write(command + "\n")
             child.stdin.flush()
 
@@ -158,10 +147,8 @@ def test_supervised_child_pauses_goes_on_and_cancels(
 
 
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
-def test_a_dead_window_or_sigterm_means_save_and_stop(
-    tiny_checkpoint: Path, tmp_path: Path, how: str, warm_torch: Warm
-) -> None:
-    recipe = small_recipe(pairs=8000)
+def test_a_dead_window_or_sigterm_means_save_and_stop(tiny_checkpoint, tmp_path, how, warm_torch):
+    recipe = small_recipe(method="mmcl", pairs=8000)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
     path = write_spec(spec, tmp_path / "out" / "spec.json")
     supervised = how == "end of input"
@@ -183,7 +170,7 @@ def test_a_dead_window_or_sigterm_means_save_and_stop(
     assert (tmp_path / "out" / "state" / "state.safetensors").exists()
 
 
-def test_a_later_sigterm_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_sigterm_cancels(monkeypatch):
     now = 100.0
     monkeypatch.setattr(worker.time, "monotonic", lambda: now)
     before = signal.getsignal(signal.SIGTERM)
@@ -199,40 +186,24 @@ def test_a_later_sigterm_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_child_says_what_is_wrong_with_its_job(tmp_path: Path, warm_torch: Warm) -> None:
-    with _child(tmp_path / "nothing.json", warm=warm_torch) as child:
-        done = list(_events(child.stdout))[-1]
-        assert isinstance(done, Done)
-        assert "There is no job file" in done.error
-        assert child.wait(timeout=60) == 3
+def test_a_child_that_waits_is_told_its_job_later(tiny_checkpoint, tmp_path, warm_torch):
+    def told(path, *options):
+        with _child("-", *options, stdin=subprocess.PIPE, warm=warm_torch) as child:
+            child.stdin.write(json.dumps(str(path)) + "\n")
+            child.stdin.flush()
+            done = list(_events(child.stdout))[-1]
+            assert isinstance(done, Done)
+            return done, child.wait(timeout=60)
 
-
-def test_a_child_that_waits_is_told_its_job_later(tmp_path: Path, warm_torch: Warm) -> None:
-    options = "-", "--scan", "--supervised"
-    with _child(*options, stdin=subprocess.PIPE, warm=warm_torch) as child:
-        child.stdin.write(json.dumps(str(tmp_path / "a job.json")) + "\n")
-        child.stdin.flush()
-        done = list(_events(child.stdout))[-1]
-        assert isinstance(done, Done)
-        assert "There is no job file" in done.error
-        assert "a job.json" in done.error
-    with _child(*options, stdin=subprocess.PIPE, warm=warm_torch) as unused:
+    done, code = told(tmp_path / "a job.json", "--scan", "--supervised")
+    assert re.search("There is no job file.*a job.json", done.error)
+    assert code == 3
+    watched = {"images": ImageSpec(split="val", n=12), "test_images": None}
+    job = small_spec(tiny_checkpoint, tmp_path, small_recipe(method="mmcl"), **watched)
+    path = write_spec_file(RateSpec(job=job, steps=10, points=2), tmp_path / "rates.json")
+    done, code = told(path, "--rates", "--estimate")
+    assert (done.status, code) == ("finished", 0), done.details
+    assert done.result["steps"] == 10
+    with _child("-", "--scan", "--supervised", stdin=subprocess.PIPE, warm=warm_torch) as unused:
         unused.stdin.close()
         assert unused.wait(timeout=60) == 0
-
-
-def test_a_job_is_estimated_in_a_child(
-    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm
-) -> None:
-    job = small_spec(
-        tiny_checkpoint, tmp_path, small_recipe(), images=ImageSpec(split="val", n=12),
-        test_images=None,
-    )  # fmt: skip
-    spec = RateSpec(job=job, steps=10, points=2)
-    path = write_spec_file(spec, tmp_path / "rates.json")
-    with _child(path, "--rates", "--estimate", warm=warm_torch) as child:
-        done = list(_events(child.stdout))[-1]
-        assert isinstance(done, Done)
-        assert done.status == "finished", done.details
-        assert done.result["steps"] == 10
-        assert child.wait(timeout=60) == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import Outcome, train
@@ -43,6 +44,28 @@ def batches(
     return make
 
 
+def training(
+    model: ClipModel,
+    recipe: Recipe,
+    control: Control | None = None,
+    pairs: FakePairs | None = None,
+    **options: Any,
+) -> Generator[Event, None, Outcome]:
+    """A training on `batches` that begins when it is asked for events."""
+    return train(model, recipe, batches(model, recipe, pairs), control or Control(), **options)
+
+
 def trained(model: ClipModel, recipe: Recipe, **options: Any) -> tuple[list[Event], Outcome]:
     """The events of a training on `batches`, and its outcome."""
-    return drain(train(model, recipe, batches(model, recipe), Control(), **options))
+    return drain(training(model, recipe, **options))
+
+
+def different(one: ClipModel, two: ClipModel) -> list[str]:
+    """Names of the weights and statistics that are not the same to the last bit."""
+    other = two.module.state_dict()
+    return [k for k, value in one.module.state_dict().items() if not torch.equal(value, other[k])]
+
+
+def some_classes(model: ClipModel) -> Tensor:
+    """A classifier of three classes."""
+    return model.encode_texts(["cat", "dog", "bird"]).clone()

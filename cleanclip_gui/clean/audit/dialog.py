@@ -34,7 +34,7 @@ from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude

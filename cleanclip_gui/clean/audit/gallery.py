@@ -224,7 +224,7 @@ class SuspectDelegate(QStyledItemDelegate):
         option: QStyleOptionViewItem,
         index: _Index,
     ) -> bool:
-        """A click on the button, which leaves the selection as it is."""
+        """A click on the button does not change the selection."""
         if event.type() not in (QEvent.Type.MouseButtonRelease, QEvent.Type.MouseButtonPress):
             return False
         assert isinstance(event, QMouseEvent)
@@ -456,7 +456,7 @@ class ScoreSpread(QWidget):
 
 
 class SuspectDetails(QFrame):
-    """Shows what it is told; ``standings.row_chosen`` tells another score that was chosen."""
+    """Details of one pair; ``standings.row_chosen`` is emitted when a score is chosen."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -515,10 +515,10 @@ class SuspectDetails(QFrame):
                 pixmap.scaled(theme.px(_PICTURE), theme.px(_PICTURE), keep, smooth)
             )
         rows = []
-        for number, one in enumerate(SCORES):
-            at = pair.standings[one.name]
+        for number, item in enumerate(SCORES):
+            at = pair.standings[item.name]
             cells = (
-                Cell(one.title, one.title),
+                Cell(item.title, item.title),
                 Cell(_short(at.value), at.value),
                 Cell(count_text(at.rank), at.rank),
                 Cell(f"{_short(100 * at.share)} %", at.share),

@@ -56,11 +56,13 @@ class Chart(ChartFrame):
     whole
         Keep the vertical axis at 0 to 100 % (values are fractions).
     legend_columns
-        Give the legend lines of its own, of so many entries, or fewer where there is no room; 0
-        puts it beside the title.
+        Put the legend below the title, with up to so many entries a line; 0 puts it beside the
+        title.
     empty
         What to say while there is nothing to draw.
     """
+
+    axis_name = "step"  # heads the first column of the CSV
 
     def __init__(
         self,
@@ -188,7 +190,7 @@ class Chart(ChartFrame):
 
     def csv(self) -> str:
         """Every point of every series."""
-        return series_csv("step", self._series.values())
+        return series_csv(self.axis_name, self._series.values())
 
     def reset_view(self) -> None:
         """Show the whole run again after zooming, and hide the crosshair."""
@@ -239,7 +241,7 @@ class Chart(ChartFrame):
             self._legend_row.addWidget(entry, row, column)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """A legend with lines of its own needs the room of one entry."""
+        """A legend below the chart needs the room of one entry."""
         hint = super().minimumSizeHint()
         if not self._most_columns:
             return hint
@@ -311,7 +313,6 @@ class Chart(ChartFrame):
         """Add the cursor."""
         import pyqtgraph as pg
 
-        plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
         self.crosshair = pg.InfiniteLine(angle=90, movable=False)
         self.crosshair.setZValue(20)
         self.crosshair.setVisible(False)
@@ -377,9 +378,6 @@ class Chart(ChartFrame):
         self._fit_legend()
         where = "now" if self._at is None else f"at {self.place_words(self._at)}"
         self.setAccessibleDescription(f"{where}: {', '.join(spoken)}" if spoken else "empty")
-
-    def _on_view_moved(self, *_: object) -> None:
-        self.set_own_view(False)
 
     def point_at(self, place: QPointF | None) -> None:
         self.set_crosshair(None if place is None else place.x())

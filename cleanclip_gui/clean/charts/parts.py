@@ -72,7 +72,7 @@ class Series:
         return tuple(np.array(column, dtype=np.float64) for column in self._columns())
 
     def at(self, x: float) -> int | None:
-        """Index of the point nearest to ``x``; None if there is none."""
+        """Index of the point nearest to ``x``; None without points."""
         if not self._x:
             return None
         return int(np.argmin(np.abs(np.frombuffer(self._x) - x)))

@@ -85,9 +85,9 @@ class Comparison(QWidget):
             picks.addButton(button)
         row(self.pick_tradeoff, self.pick_curves, None, of=self._switch, spacing=theme.SPACE_XS)
         charts = row((self.tradeoff, 1), (self.curves, 1), spacing=theme.SPACE_M)
-        self.said = Label("", "caption", wrap=True)
-        self.said.hide()
-        column(self._switch, (charts, 1), self.said, of=self, spacing=theme.SPACE_S)
+        self.message = Label("", "caption", wrap=True)
+        self.message.hide()
+        column(self._switch, (charts, 1), self.message, of=self, spacing=theme.SPACE_S)
         self.pick_tradeoff.setChecked(True)
         picks.buttonToggled.connect(self._arrange)
         self._arrange()
@@ -147,8 +147,8 @@ def fill_curves(chart: Chart, key: str, points: tuple[Point, ...]) -> None:
 class RunsPage(QWidget):
     """All runs: the current one, the queued ones and the earlier ones.
 
-    ``repeated(CleanSpec)`` asks to set up the same job again, ``run_opened`` to look at the run
-    that is on show now; ``failed`` carries an InputError. :attr:`comparison` is a page of its own.
+    ``repeated(CleanSpec)`` asks to set up the same job again, ``run_opened`` to look at the
+    displayed run; ``failed`` carries an InputError. :attr:`comparison` is a separate page.
 
     Parameters
     ----------
@@ -215,8 +215,10 @@ class RunsPage(QWidget):
         self.name.setPlaceholderText("Name of the selected run (F2)")
         self.name.setAccessibleName("Name of the selected run")
         self.name.setMaxLength(500)
-        self.said = Label("", "caption", wrap=True)
-        self.said.setMinimumHeight(self.said.fontMetrics().lineSpacing())  # a line has its place
+        self.message = Label("", "caption", wrap=True)
+        self.message.setMinimumHeight(
+            self.message.fontMetrics().lineSpacing()
+        )  # a line has its place
         self.comparison = Comparison(prompts)
         self.tradeoff, self.curves = self.comparison.tradeoff, self.comparison.curves
         self._past: dict[Path, PastRun] = {}
@@ -241,9 +243,9 @@ class RunsPage(QWidget):
         One that is true ``while_busy`` alone goes when nothing is at work any more.
         """
         self._said_of_busy = while_busy
-        self.said.setText(text)
-        self.comparison.said.setText(text)
-        self.comparison.said.setVisible(bool(text))
+        self.message.setText(text)
+        self.comparison.message.setText(text)
+        self.comparison.message.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         acts = FoldingRow(
@@ -252,7 +254,7 @@ class RunsPage(QWidget):
         )  # fmt: skip
         head = FoldingRow(self.start_queue, self.hold, self.add_folder, spacing=0)
         sheet = card(
-            head, (self.table, 1), acts, self.name, self.said,
+            head, (self.table, 1), acts, self.name, self.message,
             margins=(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S),
             spacing=theme.SPACE_XS,
         )  # fmt: skip
@@ -261,7 +263,7 @@ class RunsPage(QWidget):
     def _connect(self) -> None:
         self._run.began.connect(self._on_began)
         self._run.restored.connect(self._on_restored)
-        self._run.said.connect(self._add_event)
+        self._run.event_received.connect(self._add_event)
         self._run.ended.connect(self._end_live)
         self._run.freed.connect(self._on_freed)
         self.queue.changed.connect(self._refresh)
@@ -302,7 +304,7 @@ class RunsPage(QWidget):
         ahead = [folder for folder in (*first, *waiting) if folder is not None]
         rest = [folder for folder in self._past if folder not in ahead]
         rest.sort(key=lambda folder: (self._past[folder].begun, folder.name), reverse=True)
-        return tuple(self._standing(folder) for folder in (*ahead, *rest))
+        return tuple(self._past_run(folder) for folder in (*ahead, *rest))
 
     @property
     def is_reading(self) -> bool:
@@ -340,7 +342,7 @@ class RunsPage(QWidget):
         self._refresh()
 
     def _take_in(self, run: PastRun) -> None:
-        """Put a run into the table as it is now; a reload under way keeps this newer state."""
+        """Put a run's state into the table; a reload under way keeps this newer state."""
         self._past[run.folder] = run
         self._newer.add(run.folder)
         self._removed.discard(run.folder)
@@ -447,7 +449,7 @@ class RunsPage(QWidget):
 
     # The table
 
-    def _standing(self, folder: Path) -> PastRun:
+    def _past_run(self, folder: Path) -> PastRun:
         """A run with the status that the window alone knows."""
         run = self._past[folder]
         status: Status = run.status
@@ -578,7 +580,7 @@ class RunsPage(QWidget):
             self.open_run(run)
 
     def open_run(self, run: PastRun) -> None:
-        """Show a run as if it had just ended; another one may be at work."""
+        """Show a run as if it had just ended, even while another run is active."""
         self._run.show_past(run)
         self.run_opened.emit()
 

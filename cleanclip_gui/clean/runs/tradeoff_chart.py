@@ -24,10 +24,9 @@ from cleanclip_gui.clean.charts.parts import (
     ring_pen,
     series_pen,
 )
-from cleanclip_gui.clean.recipe_form import Chooser
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.number_box import Chooser, NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, percent_range
 from ml_core.cleaning.tradeoff import Aim, Head, Limits, Point, pareto
@@ -445,7 +444,6 @@ class TradeoffChart(ChartFrame):
         self.items = TradeoffItems(plot)
         for moved in (plot.getViewBox().sigRangeChanged, plot.getViewBox().sigResized):
             moved.connect(self._on_view_changed)
-        plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
         plot.scene().sigMouseClicked.connect(self._on_clicked)
         for side in ("left", "bottom"):
             plot.getAxis(side).tickStrings = percent_ticks
@@ -605,9 +603,6 @@ class TradeoffChart(ChartFrame):
     def _on_view_changed(self, *_: object) -> None:
         if self.items is not None:
             self.items.place_text()
-
-    def _on_view_moved(self, *_: object) -> None:
-        self.set_own_view(False)
 
     def _on_setting_changed(self, *_: object) -> None:
         self.set_tracks(self._given)

@@ -460,18 +460,18 @@ class TriggerCanvas(QGraphicsView):
     def _describe(self, *_: object) -> None:
         """Say what is painted, where the keys' cursor is, and how to paint, for who hears it."""
         rect, cursor = painted_rect(self.document.layer), self._key_cursor
-        said = ["Nothing is painted."]
+        sentences = ["Nothing is painted."]
         if not rect.isEmpty():
-            said = [
+            sentences = [
                 f"Painted from x {rect.left()}, y {rect.top()} to x {rect.right()}, "
                 f"y {rect.bottom()}."
             ]
         if self.document.patch is not None:
-            said.append("A patch lies on the picture.")
+            sentences.append("A patch lies on the picture.")
         if cursor is not None:
-            said.append(f"Cursor at x {int(cursor.x())}, y {int(cursor.y())}.")
-        said.append(_HOW)
-        self.setAccessibleDescription(" ".join(said))
+            sentences.append(f"Cursor at x {int(cursor.x())}, y {int(cursor.y())}.")
+        sentences.append(_HOW)
+        self.setAccessibleDescription(" ".join(sentences))
 
     def _emit_pointed(self, at: QPointF | None) -> None:
         size = self.document.size

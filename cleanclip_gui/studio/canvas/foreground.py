@@ -33,7 +33,7 @@ def corners(rect: QRectF) -> dict[Handle, QPointF]:
 
 
 def patch_handle_at(patch: FloatingPatch, at: QPointF, canvas: int, scale: float) -> Handle:
-    """The handle of a turned patch at a point; empty where there is none."""
+    """The handle of a turned patch at a point; empty if no handle is there."""
     inverse, _ = patch.turn(canvas).inverted()
     at, rect, scale = inverse.map(at), patch.rect(canvas), max(scale, 1e-6)
     rotate = QPointF(rect.center().x(), rect.top() - ROTATE_HANDLE_DISTANCE / scale)

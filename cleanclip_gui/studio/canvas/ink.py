@@ -175,11 +175,11 @@ def flood_fill(pixels: NDArray[np.uint8], x: int, y: int, tolerance: float) -> N
     seed = pixels[y, x].astype(np.int16)
     like = (np.abs(pixels.astype(np.int16) - seed) <= 255 * tolerance).all(axis=-1)
     height, width = like.shape
-    found = np.zeros_like(like)
+    region = np.zeros_like(like)
     waiting = [(x, y)]
     while waiting:
         at, row = waiting.pop()
-        if found[row, at] or not like[row, at]:
+        if region[row, at] or not like[row, at]:
             continue
         line = like[row]
         left, right = at, at + 1
@@ -187,13 +187,13 @@ def flood_fill(pixels: NDArray[np.uint8], x: int, y: int, tolerance: float) -> N
             left -= 1
         while right < width and line[right]:
             right += 1
-        found[row, left:right] = True
+        region[row, left:right] = True
         for other in (row - 1, row + 1):
             if 0 <= other < height:
-                fresh = like[other, left:right] & ~found[other, left:right]
+                fresh = like[other, left:right] & ~region[other, left:right]
                 starts = np.flatnonzero(fresh & ~np.concatenate(([False], fresh[:-1])))
                 waiting.extend((left + int(start), other) for start in starts)
-    return found
+    return region
 
 
 def composite(

@@ -40,7 +40,7 @@ class OptionSlider(QWidget):
         self._on_value(self.slider.value())
 
     def set_value(self, value: int | None) -> None:
-        """Show a value without telling anybody; None where there is none."""
+        """Show a value without emitting a signal; None: no value."""
         with QSignalBlocker(self):
             self.setEnabled(value is not None)
             if value is not None:

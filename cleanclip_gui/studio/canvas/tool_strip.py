@@ -185,7 +185,7 @@ class ToolStrip(QWidget):
     @property
     def colour(self) -> QColor:
         """The colour in use."""
-        return next(one for one in (*self.swatches, self.own) if one.isChecked()).colour
+        return next(swatch for swatch in (*self.swatches, self.own) if swatch.isChecked()).colour
 
     def set_tool(self, name: str) -> None:
         """Show which tool is in hand."""

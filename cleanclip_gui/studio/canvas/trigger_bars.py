@@ -103,7 +103,7 @@ class SourceBar(CompactBar):
     """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots.
 
     ``actions`` has the actions of the commands that its buttons show, by their id; ``make_mime``
-    gives the trigger as it is dragged out of the window, None where there is none.
+    gives the trigger that is dragged out of the window, None if there is no trigger.
     """
 
     def __init__(
@@ -194,20 +194,22 @@ class PlacementBar(CompactBar):
         self.text.setMaxLength(200)
         self.text.setMinimumWidth(theme.px(34))
         self.text.setMaximumWidth(theme.px(106))
-        self.one = tool_button("image", "This image only, not the whole set", "", checkable=True)
+        self.only_this = tool_button(
+            "image", "This image only, not the whole set", "", checkable=True
+        )
         spoken_name("Place of the trigger", self.placement).setParent(self)
         row.addWidget(self.placement)
         for option in (self.size_slider, self.opacity_slider):
             option.setMaximumWidth(theme.px(240))  # 160 of them the slider's
             row.addWidget(option, 1)
         row.addWidget(self.text)
-        row.addWidget(self.one)
+        row.addWidget(self.only_this)
         row.addStretch()
         self.placement.activated.connect(self._on_placement)
         self.size_slider.changed.connect(self._on_size)
         self.opacity_slider.changed.connect(self._on_opacity)
         self.text.textEdited.connect(self.text_chosen)
-        self.one.toggled.connect(self.scope_chosen)
+        self.only_this.toggled.connect(self.scope_chosen)
 
     def set_placement(self, placement: str) -> None:
         """Show a place."""

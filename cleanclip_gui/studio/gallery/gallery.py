@@ -169,7 +169,7 @@ class Gallery(QWidget):
         self._show_counts()
 
     def set_trigger(self, digest: str) -> None:
-        """Draw the pictures with the trigger of a digest on them; empty: there is none."""
+        """Draw the pictures with the trigger of a digest on them; empty: without a trigger."""
         self._trigger = digest
         self._show_trigger()
 
@@ -201,14 +201,14 @@ class Gallery(QWidget):
         # Cells stand in a grid: the first one in view tells where to begin.
         first = self.view.indexAt(QPoint(cell_size().width() // 2, cell_size().height() // 4))
         begin = max(0, first.row() - columns) if first.isValid() else 0
-        found = []
+        indices = []
         for number in rows[begin:]:
             cell = self.view.visualRect(self.model.index(number))
             if cell.top() > bounds.bottom():
                 break
             if cell.intersects(bounds):
-                found.append(self.model.image_at(number))
-        return tuple(found)
+                indices.append(self.model.image_at(number))
+        return tuple(indices)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """The filter says how many there are; where it is narrow, it alone."""

@@ -72,17 +72,17 @@ class GalleryRows:
             unknown.copy(), nothing.copy(),
         )  # fmt: skip
 
-    def update(self, found: PerImage, *, fresh: bool = True) -> None:
+    def update(self, per_image: PerImage, *, fresh: bool = True) -> None:
         """Take what the model said about some images; not ``fresh``: of an older trigger."""
-        at = found.indices
-        self.clean[at] = found.clean_top1
-        self.margin_clean[at] = found.target_margin_clean
-        if found.triggered_top1 is None:
+        at = per_image.indices
+        self.clean[at] = per_image.clean_top1
+        self.margin_clean[at] = per_image.target_margin_clean
+        if per_image.triggered_top1 is None:
             self.forget_triggered()
         else:
-            self.triggered[at] = found.triggered_top1
-        if found.target_margin_triggered is not None:
-            self.margin[at] = found.target_margin_triggered
+            self.triggered[at] = per_image.triggered_top1
+        if per_image.target_margin_triggered is not None:
+            self.margin[at] = per_image.target_margin_triggered
         self.fresh[at] = fresh
 
     def forget_triggered(self) -> None:
@@ -361,18 +361,18 @@ class GalleryModel(QAbstractListModel):
     def _mask(self, name: Filter) -> NDArray[np.bool_]:
         return self._known.mask(name, self._target)
 
-    def _wanted(self) -> NDArray[np.int64]:
+    def _visible_rows(self) -> NDArray[np.int64]:
         """Images that filter and order show, in rows."""
         return self._known.order(np.flatnonzero(self._mask(self._filter)), self._order)
 
     def _take_rows(self) -> None:
-        self._rows = self._wanted()
+        self._rows = self._visible_rows()
         self._row_of = np.full(len(self._known.labels), -1, np.int64)
         self._row_of[self._rows] = np.arange(len(self._rows))
 
     def _refilter(self) -> None:
         """Show what the filter shows now; keep rows that stay."""
-        if np.array_equal(self._wanted(), self._rows):
+        if np.array_equal(self._visible_rows(), self._rows):
             self._repaint()
             return
         self.beginResetModel()

@@ -83,7 +83,7 @@ class AskingPage(QWidget):
         """Save what is on show."""
 
     def set_busy(self, share: float | None) -> None:
-        """Show how far a measurement is, 0 to 1, below 0 unknown; None when there is none."""
+        """Show how far a measurement is, 0 to 1, below 0 unknown; None if nothing is measured."""
         self.busy.setVisible(share is not None)
         self.readout.setVisible(share is None and bool(self.hint))
         self.measure.setEnabled(share is None)

@@ -169,8 +169,8 @@ class HeatOverlay(QWidget):
             return
         values = self._part.values
         highest = divmod(int(values.argmax()), values.shape[1])
-        said = "" if self._cell else "Highest: "
-        self.setAccessibleDescription(said + self._words(self._cell or highest))
+        prefix = "" if self._cell else "Highest: "
+        self.setAccessibleDescription(prefix + self._words(self._cell or highest))
 
     def _words(self, cell: tuple[int, int]) -> str:
         assert self._part is not None
@@ -307,7 +307,7 @@ class AttributionPage(AskingPage):
         self._top1: dict[str, int] = {}  # of the selected image, "clean" and "triggered"
         self._timer = QTimer(self, singleShot=True, interval=_SETTLE_MS)
         self._timer.timeout.connect(self._ask)
-        self.found: Attribution | None = None
+        self.attribution: Attribution | None = None
         self.method = named(QComboBox(), "Method")
         for key, title in METHOD_TITLES.items():
             self.method.addItem(title, key)
@@ -414,7 +414,7 @@ class AttributionPage(AskingPage):
         self._timer.stop()
         self._top1 = {}
         self._on_cancelled()
-        self.show_found(None)
+        self.show_attribution(None)
         self.touch()
 
     def _on_progress(self, progress: Progress) -> None:
@@ -423,25 +423,25 @@ class AttributionPage(AskingPage):
         else:
             super()._on_progress(progress)
 
-    def _on_attributed(self, found: Attribution) -> None:
+    def _on_attributed(self, attribution: Attribution) -> None:
         self.set_busy(None)
-        self.show_found(found)
+        self.show_attribution(attribution)
         self.set_stale(self._timer.isActive())
 
     def _on_failed(self, failed: Failed | InputError) -> None:
-        self.show_found(None)
+        self.show_attribution(None)
         super()._on_failed(failed)
 
     def _on_save_clicked(self) -> None:
-        if self.found is not None:
-            name = f"why-image-{self.found.index + 1}.png"
+        if self.attribution is not None:
+            name = f"why-image-{self.attribution.index + 1}.png"
             ask_and_save(
                 self._context,
                 self,
                 "Save the maps",
                 name,
                 PICTURE_OR_NUMBERS,
-                partial(save_attribution, self.found),
+                partial(save_attribution, self.attribution),
             )
 
     # What is shown
@@ -477,49 +477,49 @@ class AttributionPage(AskingPage):
                 self.method.setCurrentIndex(max(0, self.method.findData(chosen)))
         self._show_controls()
 
-    def show_found(self, found: Attribution | None) -> None:
+    def show_attribution(self, attribution: Attribution | None) -> None:
         """Show an attribution; None shows empty places."""
-        self.found = found
-        self.save.setEnabled(found is not None)
+        self.attribution = attribution
+        self.save.setEnabled(attribution is not None)
         self._show_maps()
-        self.says.setText("" if found is None else sentence(found))
-        if found is not None and found.method == "grad-cam":
-            self._offer_stages(found)
+        self.says.setText("" if attribution is None else sentence(attribution))
+        if attribution is not None and attribution.method == "grad-cam":
+            self._offer_stages(attribution)
 
     def _show_maps(self, *_: object) -> None:
-        found = self.found
-        smooth = found is None or found.method != "occlusion"
-        parts = {} if found is None else found.parts()
+        attribution = self.attribution
+        smooth = attribution is None or attribution.method != "occlusion"
+        parts = {} if attribution is None else attribution.parts()
         for name, view in (("clean", self.clean), ("triggered", self.triggered)):
             part = parts.get(name)
-            peak = 0.0 if found is None or part is None else found.peak
+            peak = 0.0 if attribution is None or part is None else attribution.peak
             if part is not None and not self.shared.isChecked():
                 peak = part.peak
             view.show_part(part, peak, smooth=smooth)
         self.scale.setVisible(self.shared.isChecked())
-        if found is None:
+        if attribution is None:
             self.scale.set_range(0, 0, "")
         else:
-            low = -found.peak if found.signed else 0.0
-            self.scale.set_range(low, found.peak, _UNITS[found.method])
+            low = -attribution.peak if attribution.signed else 0.0
+            self.scale.set_range(low, attribution.peak, _UNITS[attribution.method])
 
     def set_stale(self, stale: bool) -> None:
         """Fade the maps while another question is asked."""
         self.clean.set_stale(stale)
         self.triggered.set_stale(stale)
 
-    def _offer_stages(self, found: Attribution) -> None:
-        stages: dict[str, int] = found.settings.get("stages", {})
-        wanted = [
+    def _offer_stages(self, attribution: Attribution) -> None:
+        stages: dict[str, int] = attribution.settings.get("stages", {})
+        texts = [
             "Last layer (default)",
             *(f"{name}: {side} × {side}" for name, side in stages.items()),
         ]
-        if [self.stage.itemText(row) for row in range(self.stage.count())] == wanted:
+        if [self.stage.itemText(row) for row in range(self.stage.count())] == texts:
             return
         chosen = self.stage.currentData()
         with QSignalBlocker(self.stage):
             self.stage.clear()
-            for text, name in zip(wanted, [None, *stages], strict=True):
+            for text, name in zip(texts, [None, *stages], strict=True):
                 self.stage.addItem(text, name)
             self.stage.setCurrentIndex(max(0, self.stage.findData(chosen)))
 
@@ -540,14 +540,14 @@ class AttributionPage(AskingPage):
         self.readout.setText(text or _HINT)
 
 
-def sentence(found: Attribution) -> str:
+def sentence(attribution: Attribution) -> str:
     """What the maps are of, and how sure the model is."""
-    name = plain(found.class_name, 40)
-    rows, columns = found.clean.values.shape
-    text = f"For {name}, {found.layer}, {rows} × {columns} cells. "
-    text += f"p({name}) = {percent(found.clean.probability)}"
-    if found.triggered is not None:
-        text += f" without the trigger, {percent(found.triggered.probability)} with it"
+    name = plain(attribution.class_name, 40)
+    rows, columns = attribution.clean.values.shape
+    text = f"For {name}, {attribution.layer}, {rows} × {columns} cells. "
+    text += f"p({name}) = {percent(attribution.clean.probability)}"
+    if attribution.triggered is not None:
+        text += f" without the trigger, {percent(attribution.triggered.probability)} with it"
     coarse = " Too coarse to tell where: choose an earlier stage, or occlusion."
     return f"{text}.{coarse if min(rows, columns) < _COARSE else ''}"
 

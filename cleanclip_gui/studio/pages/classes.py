@@ -100,7 +100,7 @@ class ClassesPage(QWidget):
         self.everything = push_button("All other classes", self._on_everything_clicked)
         self._lay_out()
         self.classes.row_chosen.connect(self._on_class_chosen)
-        self.show_found(None, None)
+        self.show_breakdown(None, None)
         events = self._session.events
         for event in (events.checkpoint, events.images, events.role):
             event.connect(self._forget)
@@ -117,39 +117,39 @@ class ClassesPage(QWidget):
             self._show_newest()
 
     def _show_newest(self) -> None:
-        found, images = self._newest, self._session.images
-        if found is None or images is None:
+        evaluation, images = self._newest, self._session.images
+        if evaluation is None or images is None:
             return
-        self._shown = found
+        self._shown = evaluation
         split = break_down(
-            found.per_image, images.labels, found.evaluation.target, images.class_names
+            evaluation.per_image, images.labels, evaluation.evaluation.target, images.class_names
         )
-        self.show_found(found.evaluation, split)
+        self.show_breakdown(evaluation.evaluation, split)
         self._on_class_chosen(self.classes.chosen)
 
     def _forget(self, *_: object) -> None:
         self._newest = self._shown = None
-        self.show_found(None, None)
+        self.show_breakdown(None, None)
 
     def _on_class_chosen(self, index: int) -> None:
         """Show what the images of a class become, -1 for all other classes."""
-        found, images = self._shown, self._session.images
-        if found is None or images is None:
+        evaluation, images = self._shown, self._session.images
+        if evaluation is None or images is None:
             return
         names, labels = images.class_names, images.labels
         if index >= 0:
-            self.show_becomes(becomes(found.per_image, labels, index, names), names[index])
+            self.show_becomes(becomes(evaluation.per_image, labels, index, names), names[index])
         else:
-            split = break_down(found.per_image, labels, found.evaluation.target, names)
+            split = break_down(evaluation.per_image, labels, evaluation.evaluation.target, names)
             self.show_becomes(split.confusion, "")
 
     def _on_save_clicked(self) -> None:
-        found, images = self._shown, self._session.images
-        if found is None or images is None:
+        evaluation, images = self._shown, self._session.images
+        if evaluation is None or images is None:
             return
-        target, names = found.evaluation.target, images.class_names
-        split = break_down(found.per_image, images.labels, target, names)
-        write = partial(save_classes, found.evaluation, split)
+        target, names = evaluation.evaluation.target, images.class_names
+        split = break_down(evaluation.per_image, images.labels, target, names)
+        write = partial(save_classes, evaluation.evaluation, split)
         ask_and_save(self._context, self, _SAVE, "numbers-by-class.csv", NUMBERS, write)
 
     def _lay_out(self) -> None:
@@ -198,10 +198,10 @@ class ClassesPage(QWidget):
         super().resizeEvent(event)
         self._place_facts(3 if self.width() >= theme.px(_WIDE) else 2)
 
-    def show_found(self, e: Evaluation | None, found: Breakdown | None) -> None:
+    def show_breakdown(self, e: Evaluation | None, breakdown: Breakdown | None) -> None:
         """Show an evaluation and what lies behind it."""
-        self.save.setEnabled(found is not None)
-        if e is None or found is None:
+        self.save.setEnabled(breakdown is not None)
+        if e is None or breakdown is None:
             self.says.setText(_EMPTY)
             self.warning.hide()
             self.classes.set_rows(())
@@ -212,11 +212,11 @@ class ClassesPage(QWidget):
                 f"{state}n = {count_text(e.n)}, target {plain(e.target_name, 60)}. "
                 "Select a class to see what its images become."
             )
-            self.show_names(e, found)
-            self.classes.set_rows([class_row(one) for one in found.classes])
+            self.show_names(e, breakdown)
+            self.classes.set_rows([class_row(row) for row in breakdown.classes])
         self._show_facts(e)
 
-    def show_names(self, e: Evaluation, found: Breakdown) -> None:
+    def show_names(self, e: Evaluation, breakdown: Breakdown) -> None:
         """Warn of classes that no model can tell apart."""
         text = ""
         if e.same_names:
@@ -225,9 +225,9 @@ class ClassesPage(QWidget):
                 f"The target #{e.target} has the same name as class {others}: their prompts are "
                 "identical, and only the class number decides which is predicted."
             )
-        elif found.same_names:
+        elif breakdown.same_names:
             text = (
-                f"{plural(len(found.same_names), 'name')} used for several classes: their "
+                f"{plural(len(breakdown.same_names), 'name')} used for several classes: their "
                 "prompts are identical, and only the class number decides which is predicted."
             )
         self.warning.setText(text)
@@ -242,12 +242,12 @@ class ClassesPage(QWidget):
             fact.set_stale(stale)
         theme.set_property(self.says, "stale", stale)
 
-    def show_becomes(self, found: Sequence[Pull], name: str) -> None:
+    def show_becomes(self, pulls: Sequence[Pull], name: str) -> None:
         """Show what triggered images become; ``name`` is their class, empty all other ones."""
         shown = f" of {plain(name, 40)}" if name else ""
         self.heading.setText(f"What triggered images{shown} become")
         self.everything.setVisible(bool(name))
-        self.becomes.set_rows([_pull_row(one) for one in found])
+        self.becomes.set_rows([_pull_row(pull) for pull in pulls])
 
     def _on_everything_clicked(self) -> None:
         self.classes.clearSelection()
@@ -296,31 +296,31 @@ def _per_cent(value: float | None) -> Cell:
     return Cell(percent(value, unit=""), value)
 
 
-def class_row(one: ClassRow) -> Row:
+def class_row(row: ClassRow) -> Row:
     """A line of the table; what was not measured sorts last."""
-    margin = "–" if one.margin is None else signed(one.margin, 2)
-    low = None if one.asr_interval is None else one.asr_interval[0]
+    margin = "–" if row.margin is None else signed(row.margin, 2)
+    low = None if row.asr_interval is None else row.asr_interval[0]
     return Row(
-        one.index,
+        row.index,
         (
-            Cell(plain(one.name, 120), one.name.lower()),
-            Cell(count_text(one.n), one.n),
-            _per_cent(one.ca),
-            _per_cent(one.asr),
-            Cell(percent_range(one.asr_interval, unit=""), low),
-            _per_cent(one.poisoned_accuracy),
-            Cell(margin, one.margin),
+            Cell(plain(row.name, 120), row.name.lower()),
+            Cell(count_text(row.n), row.n),
+            _per_cent(row.ca),
+            _per_cent(row.asr),
+            Cell(percent_range(row.asr_interval, unit=""), low),
+            _per_cent(row.poisoned_accuracy),
+            Cell(margin, row.margin),
         ),
     )
 
 
-def _pull_row(one: Pull) -> Row:
+def _pull_row(pull: Pull) -> Row:
     return Row(
-        one.index,
+        pull.index,
         (
-            Cell(plain(one.name, 120), one.name.lower()),
-            Cell(count_text(one.clean), one.clean),
-            Cell(count_text(one.triggered), one.triggered),
-            Cell(signed(100 * one.rise), one.rise),
+            Cell(plain(pull.name, 120), pull.name.lower()),
+            Cell(count_text(pull.clean), pull.clean),
+            Cell(count_text(pull.triggered), pull.triggered),
+            Cell(signed(100 * pull.rise), pull.rise),
         ),
     )

@@ -115,8 +115,8 @@ class EmbeddingPlot(QWidget):
     def _describe(self) -> None:
         """Say how many points there are, for who hears it."""
         count = 0 if self.places is None else len(self.places)
-        said = f"{plural(count, 'point')}, {count_text(len(self.chosen))} chosen"
-        self.setAccessibleDescription(said if count else "empty")
+        text = f"{plural(count, 'point')}, {count_text(len(self.chosen))} chosen"
+        self.setAccessibleDescription(text if count else "empty")
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Show the focus around the plot."""
@@ -410,7 +410,7 @@ class EmbeddingMapPage(AskingPage):
         self._maps: dict[str, EmbeddingMap] = {}  # by method
         self._roles: tuple[str, ...] = ()  # titles of the parts of these maps
         self._tsne: Ticket | None = None
-        self.found: EmbeddingMap | None = None
+        self.embedding_map: EmbeddingMap | None = None
         self._titles: tuple[str, ...] = ()
         self.plot = EmbeddingPlot()
         self.method = named(QComboBox(), "Projection")
@@ -430,7 +430,7 @@ class EmbeddingMapPage(AskingPage):
         self.plot.lassoed.connect(self._on_lassoed)
         self.plot.pointed.connect(self._on_pointed)
         self.set_busy(None)
-        self.show_found(None)
+        self.show_points(None)
         self._follow(self._on_model_change, "checkpoint", "images", "cleaned")
         self._follow(self._on_question_change, "trigger", "role")
 
@@ -449,7 +449,12 @@ class EmbeddingMapPage(AskingPage):
     def touch(self, *_: object) -> None:
         """Measure a first map as soon as the page is shown, where that is quick."""
         rate, waits = self._rate(), self._ticket is not None and self._ticket.is_open
-        if self.isHidden() or waits or self.found is not None or not self._session.can_measure:
+        if (
+            self.isHidden()
+            or waits
+            or self.embedding_map is not None
+            or not self._session.can_measure
+        ):
             return
         if rate > 0 and self.count.value() / rate < _QUICK_S:
             self._ask()
@@ -474,37 +479,37 @@ class EmbeddingMapPage(AskingPage):
         """End what goes on; the map on show stays."""
         self._end_tsne()
         super()._on_cancelled()
-        self._show_map(self.found)
+        self._show_map(self.embedding_map)
 
     def _on_save_clicked(self) -> None:
-        if self.found is not None:
-            name = f"embedding-map-{self.found.method.lower()}.png"
+        if self.embedding_map is not None:
+            name = f"embedding-map-{self.embedding_map.method.lower()}.png"
             ask_and_save(
                 self._context,
                 self,
                 "Save the map",
                 name,
                 PICTURE_OR_NUMBERS,
-                partial(self._save, self.found),
+                partial(self._save, self.embedding_map),
             )
 
-    def _save(self, found: EmbeddingMap, path: Path) -> None:
+    def _save(self, embedding_map: EmbeddingMap, path: Path) -> None:
         """Write the points, or the picture."""
         if path.suffix.lower() != ".png":
-            save_map(found, path)
+            save_map(embedding_map, path)
         elif not self.plot.grab().save(str(path), "PNG"):
             raise InputError(f"{path.name} could not be written.")
 
-    def _show_map(self, found: EmbeddingMap | None) -> None:
-        self.show_found(found, self._roles)
+    def _show_map(self, embedding_map: EmbeddingMap | None) -> None:
+        self.show_points(embedding_map, self._roles)
         self.plot.mark_class(self._session.target)
 
     def _on_question_change(self, *_: object) -> None:
         """The map is of the trigger that it was measured with, and says so."""
-        if self.found is not None:
+        if self.embedding_map is not None:
             trigger = self._session.trigger
             digest = None if trigger is None else trigger.digest
-            self.set_outdated(self.found.parts[0].trigger != digest)
+            self.set_outdated(self.embedding_map.parts[0].trigger != digest)
 
     def _on_model_change(self, *_: object) -> None:
         self._cancel_question()
@@ -514,11 +519,11 @@ class EmbeddingMapPage(AskingPage):
         self._show_map(None)
         self.chosen.emit(())
 
-    def _on_mapped(self, roles: tuple[Role, ...], found: EmbeddingMap) -> None:
+    def _on_mapped(self, roles: tuple[Role, ...], embedding_map: EmbeddingMap) -> None:
         self._roles = tuple(_TITLES[role] for role in roles) if len(roles) > 1 else ()
-        self._maps = {"PCA": found}
+        self._maps = {"PCA": embedding_map}
         self.set_busy(None)
-        self._show_map(found)
+        self._show_map(embedding_map)
         self._on_question_change()
 
     def _on_method_changed(self) -> None:
@@ -546,10 +551,10 @@ class EmbeddingMapPage(AskingPage):
     def _on_tsne_progress(self, progress: Progress) -> None:
         self.set_busy(progress.share if progress.done else -1.0)
 
-    def _on_laid_out(self, found: EmbeddingMap) -> None:
-        self._maps["t-SNE"] = found
+    def _on_laid_out(self, embedding_map: EmbeddingMap) -> None:
+        self._maps["t-SNE"] = embedding_map
         self.set_busy(None)
-        self._show_map(found)
+        self._show_map(embedding_map)
 
     def _on_tsne_failed(self, error: InputError) -> None:
         self._show_map(self._maps.get("PCA"))
@@ -557,18 +562,22 @@ class EmbeddingMapPage(AskingPage):
 
     # What is shown
 
-    def show_found(self, found: EmbeddingMap | None, titles: tuple[str, ...] = ()) -> None:
+    def show_points(self, embedding_map: EmbeddingMap | None, titles: tuple[str, ...] = ()) -> None:
         """Show a map; ``titles`` name its parts, e.g. before and after cleaning."""
-        new = found is not None and (self.found is None or found.parts != self.found.parts)
-        other = found is not None and (self.found is None or found.method != self.found.method)
-        self.found = found
-        self.save.setEnabled(found is not None)
+        new = embedding_map is not None and (
+            self.embedding_map is None or embedding_map.parts != self.embedding_map.parts
+        )
+        other = embedding_map is not None and (
+            self.embedding_map is None or embedding_map.method != self.embedding_map.method
+        )
+        self.embedding_map = embedding_map
+        self.save.setEnabled(embedding_map is not None)
         with QSignalBlocker(self.method):
-            if found is not None:
-                self.method.setCurrentIndex(self.method.findData(found.method))
+            if embedding_map is not None:
+                self.method.setCurrentIndex(self.method.findData(embedding_map.method))
             elif self.method.currentIndex() > 0:
                 self.method.setCurrentIndex(0)
-        self.method.setEnabled(found is not None)
+        self.method.setEnabled(embedding_map is not None)
         if titles != self._titles:
             self._titles = titles
             with QSignalBlocker(self.part):
@@ -581,21 +590,26 @@ class EmbeddingMapPage(AskingPage):
 
     def set_outdated(self, outdated: bool) -> None:
         """Say that the map was measured with another trigger."""
-        found = self.found
-        if found is not None:
-            words = sentence(found, max(0, self.part.currentIndex()))
+        embedding_map = self.embedding_map
+        if embedding_map is not None:
+            words = sentence(embedding_map, max(0, self.part.currentIndex()))
             older = "Measured with another trigger; press Measure. " if outdated else ""
             self.says.setText(older + words)
 
     def _show_part(self, *, fit: bool) -> None:
-        found = self.found
+        embedding_map = self.embedding_map
         number = max(0, self.part.currentIndex())
-        if found is None or number >= len(found.parts):
+        if embedding_map is None or number >= len(embedding_map.parts):
             self.plot.show_part(None, None, fit=False)
             self.says.setText("Nothing is measured yet: press Measure.")
             return
-        self.plot.show_part(found.parts[number], found.places[number], fit=fit, others=found.places)
-        self.says.setText(sentence(found, number))
+        self.plot.show_part(
+            embedding_map.parts[number],
+            embedding_map.places[number],
+            fit=fit,
+            others=embedding_map.places,
+        )
+        self.says.setText(sentence(embedding_map, number))
 
     def _on_part_changed(self) -> None:
         self._show_part(fit=False)  # what has moved is seen only where the view stands still
@@ -641,16 +655,16 @@ def point_text(part: Embeddings, row: int) -> str:
     return text if seen is None else f"{text}, seen as {plain(part.class_names[int(seen[at])], 40)}"
 
 
-def sentence(found: EmbeddingMap, number: int) -> str:
+def sentence(embedding_map: EmbeddingMap, number: int) -> str:
     """How to read the map."""
-    part = found.parts[number]
+    part = embedding_map.parts[number]
     text = plural(len(part.indices), "image")
-    shares = found.settings.get("variance_shares")
-    if found.method == "PCA" and shares:
+    shares = embedding_map.settings.get("variance_shares")
+    if embedding_map.method == "PCA" and shares:
         first, second = (percent(share, digits=0) for share in shares)
         text += f"; the axes hold {first} and {second} of the variance"
     else:
         text += "; distances between groups mean nothing in a t-SNE"
-    if len(found.parts) > 1:
+    if len(embedding_map.parts) > 1:
         text += ", one projection for both checkpoints"
     return f"{text}. Text points are shifted by {part.gap:.2f} so that they overlap the images."

@@ -104,7 +104,7 @@ class PairPage(AskingPage):
     ) -> None:
         super().__init__(context, parent)
         self._gallery, self._limit = gallery, limit
-        self.found: Pair | None = None
+        self.pair: Pair | None = None
         self.other = named(ElidingComboBox(), "Checkpoint B")
         self.open = push_button("Open a reference…", self._on_open_clicked)
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -133,7 +133,7 @@ class PairPage(AskingPage):
         self.other.currentIndexChanged.connect(self._on_other_changed)
         self._context.shell.takes("reference", self.open_reference)
         self.set_busy(None)
-        self.show_found(None)
+        self.show_pair(None)
         self._offer_others()
         self._follow(self._on_question_change, "trigger", "target")
         self._follow(self._on_model_change, "checkpoint", "images", "role", "cleaned")
@@ -197,7 +197,7 @@ class PairPage(AskingPage):
     def _forget(self) -> None:
         """What was compared is of another question."""
         self._on_cancelled()
-        self.show_found(None)
+        self.show_pair(None)
         self._gallery.set_other(None)
 
     def _on_other_changed(self) -> None:
@@ -205,34 +205,34 @@ class PairPage(AskingPage):
             self._forget()
 
     def _on_question_change(self, *_: object) -> None:
-        if self.found is not None or not self.busy.isHidden():
+        if self.pair is not None or not self.busy.isHidden():
             self._forget()
 
     def _on_model_change(self, *_: object) -> None:
         self._forget()
         self._offer_others()
 
-    def _on_compared(self, found: Pair) -> None:
+    def _on_compared(self, pair: Pair) -> None:
         gallery = self._gallery
         self.set_busy(None)
-        gallery.update_predictions(found.per_image[0])
-        gallery.set_other(found.per_image[1])
+        gallery.update_predictions(pair.per_image[0])
+        gallery.set_other(pair.per_image[1])
         differing = gallery.model.counts()["differ"]
-        self.show_found(found, differing)
+        self.show_pair(pair, differing)
 
     def _on_differing_clicked(self) -> None:
         self._gallery.show_filter("differ")
 
     def _on_save_clicked(self) -> None:
-        found, images = self.found, self._session.images
-        if found is not None and images is not None:
+        pair, images = self.pair, self._session.images
+        if pair is not None and images is not None:
             ask_and_save(
                 self._context,
                 self,
                 "Save the comparison",
                 "comparison.csv",
                 NUMBERS,
-                partial(save_pair, found, images),
+                partial(save_pair, pair, images),
             )
 
     # What is shown
@@ -250,36 +250,36 @@ class PairPage(AskingPage):
             self.other.addItem("No other checkpoint yet: open a reference")
         self.measure.setEnabled(bool(others) and self.busy.isHidden())
 
-    def show_found(self, found: Pair | None, differing: int = 0) -> None:
+    def show_pair(self, pair: Pair | None, differing: int = 0) -> None:
         """Show a comparison; ``differing`` images get another class of the two."""
-        self.found = found
-        self.save.setEnabled(found is not None)
-        self.differing.setVisible(found is not None)
+        self.pair = pair
+        self.save.setEnabled(pair is not None)
+        self.differing.setVisible(pair is not None)
         self.differing.setEnabled(differing > 0)
-        self.table.setVisible(found is not None)
-        if found is None:
+        self.table.setVisible(pair is not None)
+        if pair is None:
             self.says.setText(_EMPTY)
             return
-        n = found.evaluations[0].n
+        n = pair.evaluations[0].n
         self.says.setText(
             f"{count_text(differing)} of {count_text(n)} triggered images get another class from "
             "the two checkpoints. Differences are paired image by image."
         )
-        rows = sorted(found.differences, key=lambda one: -abs(one.difference))
-        rows.sort(key=lambda one: one.p_exact is None)  # rates first, then means
+        rows = sorted(pair.differences, key=lambda row: -abs(row.difference))
+        rows.sort(key=lambda row: row.p_exact is None)  # rates first, then means
         self.table.setRowCount(len(rows))
-        for line, one in enumerate(rows):
-            for place, text in enumerate(cells(one)):
+        for line, row in enumerate(rows):
+            for place, text in enumerate(cells(row)):
                 item = QTableWidgetItem(text)
                 if place:
                     flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     item.setTextAlignment(flags)
-                item.setToolTip(behind(one) if place > 3 else "")
+                item.setToolTip(behind(row) if place > 3 else "")
                 self.table.setItem(line, place, item)
         self.table.fit()
 
     def set_busy(self, share: float | None) -> None:
-        """Show how far the comparison is, 0 to 1; None when there is none."""
+        """Show how far the comparison is, 0 to 1; None if nothing is compared."""
         super().set_busy(share)
         self.measure.setEnabled(share is None and self.other.isEnabled())
 
@@ -294,32 +294,32 @@ def _twin_of(facts: CheckpointFacts | None) -> str:
     return ""
 
 
-def cells(one: PairedDifference) -> tuple[str, ...]:
+def cells(row: PairedDifference) -> tuple[str, ...]:
     """One line of the table; rates in per cent, differences in percentage points."""
-    name = NAMES.get(one.name, one.name)
-    low, high = one.adjusted_interval or one.interval
-    if one.p_exact is None:
+    name = NAMES.get(row.name, row.name)
+    low, high = row.adjusted_interval or row.interval
+    if row.p_exact is None:
         shown = (
-            f"{one.value:.2f}".replace("-", "−"), f"{one.reference:.2f}".replace("-", "−"),
-            signed(one.difference, 2), f"{signed(low, 2)} to {signed(high, 2)}", "",
+            f"{row.value:.2f}".replace("-", "−"), f"{row.reference:.2f}".replace("-", "−"),
+            signed(row.difference, 2), f"{signed(low, 2)} to {signed(high, 2)}", "",
         )  # fmt: skip
     else:
         shown = (
-            percent(one.value), percent(one.reference),
-            signed(100 * one.difference), f"{signed(100 * low)} to {signed(100 * high)}",
-            "< 0.001" if one.p_exact < 0.001 else f"{one.p_exact:.3f}",
+            percent(row.value), percent(row.reference),
+            signed(100 * row.difference), f"{signed(100 * low)} to {signed(100 * high)}",
+            "< 0.001" if row.p_exact < 0.001 else f"{row.p_exact:.3f}",
         )  # fmt: skip
     return (name, *shown)
 
 
-def behind(one: PairedDifference) -> str:
+def behind(row: PairedDifference) -> str:
     """What interval and p of a line stand on: discordant images, and the bootstrap's interval."""
-    scale = 1.0 if one.p_exact is None else 100.0
-    low, high = (signed(scale * end, 2) for end in one.interval)
-    text = f"Bootstrap over {count_text(one.n)} images, 95 %: {low} to {high}."
-    if one.p_exact is None or one.p_mid is None:
+    scale = 1.0 if row.p_exact is None else 100.0
+    low, high = (signed(scale * end, 2) for end in row.interval)
+    text = f"Bootstrap over {count_text(row.n)} images, 95 %: {low} to {high}."
+    if row.p_exact is None or row.p_mid is None:
         return text
     return (
-        f"{text} In A alone: {count_text(one.only_mine)} images, in B alone: "
-        f"{count_text(one.only_reference)}; McNemar's mid-p {one.p_mid:.3g}."
+        f"{text} In A alone: {count_text(row.only_mine)} images, in B alone: "
+        f"{count_text(row.only_reference)}; McNemar's mid-p {row.p_mid:.3g}."
     )

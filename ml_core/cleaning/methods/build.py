@@ -8,11 +8,11 @@ from ml_core.checkpoints.adapter import vit_blocks
 from ml_core.cleaning.catalogue import Method as MethodName
 from ml_core.cleaning.methods.contrastive import cleanclip_par, contrastive, par
 from ml_core.cleaning.methods.method import Extras, Method
-from ml_core.cleaning.methods.rvpt import rvpt
 from ml_core.cleaning.methods.supervised import (
     adversarial,
     linear_probe,
     locked_text,
+    rvpt,
     supervised,
     unlearn,
 )

@@ -133,7 +133,7 @@ class Remembered:
 
     def get(
         self,
-        wanted: Sequence[Hashable],
+        keys: Sequence[Hashable],
         inputs: Tensor,
         make: Callable[[Tensor], Tensor],
         fill: int = 0,
@@ -146,7 +146,7 @@ class Remembered:
 
         Parameters
         ----------
-        wanted
+        keys
             What decides each of the N rows.
         inputs
             What they are made of, [N, ...].
@@ -155,16 +155,16 @@ class Remembered:
         fill
             How many are made together, at least N; 0 for N.
         """
-        fill = max(fill, len(wanted))
+        fill = max(fill, len(keys))
         if fill != self._fill:
             self._rows.clear()
             self._fill = fill
-        if all(key in self._rows for key in wanted):
-            return torch.stack([self._rows[key] for key in wanted])
+        if all(key in self._rows for key in keys):
+            return torch.stack([self._rows[key] for key in keys])
         self.made += 1
-        fresh = make(_filled(inputs, fill))[: len(wanted)]
+        fresh = make(_filled(inputs, fill))[: len(keys)]
         most = self._limit // (fresh[0].numel() * fresh.element_size())
-        for key, row in zip(wanted, fresh, strict=True):
+        for key, row in zip(keys, fresh, strict=True):
             if len(self._rows) >= most:
                 break
             if key not in self._rows:

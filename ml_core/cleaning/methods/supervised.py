@@ -1,4 +1,4 @@
-"""Methods on labelled images: linear heads, the text's classes, unlearning, adversaries."""
+"""Methods on images: linear heads, the text's classes, prompts, unlearning, adversaries."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ml_core.checkpoints.adapter import add_prompts, vit_blocks
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.losses import head_loss, match, pulled
+from ml_core.cleaning.losses import feature_repulsion, head_loss, match, pulled
 from ml_core.cleaning.methods.method import (
     Extras,
     Features,
@@ -44,7 +45,7 @@ def locked_text(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     The text encoder and the logit scale are locked (after Zhai et al. 2022), so that zero-shot
     use stays. Parts as of `supervised`.
     """
-    classifier = _classifier(extras).detach().clone().float().to(model.device)
+    classifier = fixed_classifier(model, extras)
     return replace(_over(model, recipe, classifier), trained=image_encoder(model))
 
 
@@ -56,14 +57,14 @@ def linear_probe(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
     plain = _over(model, recipe, head)
     same = recipe.epochs > 1 and recipe.image_augmentation == "none"
-    kept = Remembered() if same else None
+    remembered = Remembered() if same else None
 
     def encode(batch: Batch) -> Features:
         with torch.no_grad():
-            if kept is None or batch.numbers is None:
+            if remembered is None or batch.numbers is None:
                 return plain.encode(batch)
             embed = partial(embed_images, model)
-            rows = kept.get(batch.numbers.tolist(), batch.images, embed, batch.fill)
+            rows = remembered.get(batch.numbers.tolist(), batch.images, embed, batch.fill)
         return {"images": rows}
 
     return replace(plain, encode=encode, trained=[("head", head)], head=head)
@@ -86,6 +87,47 @@ def _over(model: ClipModel, recipe: Recipe, classes: Tensor) -> Method:
     return Method(encode, loss, [])
 
 
+def rvpt(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
+    """CE(s f_p(x) Z^T, y) + lambda_repel * FR, of the prompts p alone (RVPT, NeurIPS 2025).
+
+    FR is the mean over blocks d in [D + 1, L] and images of cos(c_d, sigma_d): class tokens with
+    prompts, and those of the encoder as it was. Z is the fixed zero-shot classifier. The model's
+    image encoder gets the prompts in place; its weights do not move. The parts are ``ce`` in
+    nats, ``repulsion`` (FR) in -1..1 and ``accuracy``.
+    """
+    classifier = fixed_classifier(model, extras)
+    blocks, width = vit_blocks(model, "RVPT needs")
+    generator = torch.Generator().manual_seed(recipe.seed)
+    shape = (blocks - recipe.prompt_depth, recipe.prompt_length, width)
+    first = recipe.prompt_std * torch.randn(shape, generator=generator)
+    visual = add_prompts(model, first, recipe.prompt_depth)
+    visual.inner.requires_grad_(False)
+    scale = model.logit_scale
+
+    def encode(batch: Batch) -> Features:
+        embedded, prompted, plain = visual.with_features(model.normalise(batch.images))
+        return {
+            "images": F.normalize(embedded.float(), dim=-1),
+            "prompted": prompted.float(),
+            "plain": plain.float(),
+        }
+
+    def loss(features: Features, batch: Batch) -> Parts:
+        if batch.labels is None:
+            raise ValueError("RVPT needs labels")
+        images = features["images"]
+        ce = head_loss(images, classifier, batch.labels, scale)
+        repulsion = feature_repulsion(features["prompted"], features["plain"])
+        return {
+            "loss": ce + recipe.lambda_repel * repulsion,
+            "ce": ce,
+            "repulsion": repulsion,
+            "accuracy": accuracy(images, classifier, batch.labels),
+        }
+
+    return Method(encode, loss, [("visual.prompts", visual.prompts)])
+
+
 @torch.no_grad()
 def accuracy(images: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
     """Share of images [N, D] whose nearest row of ``classes`` [C, D] is their label's."""
@@ -95,8 +137,13 @@ def accuracy(images: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
 def _classifier(extras: Extras) -> Tensor:
     """The zero-shot classifier [C, D] of the checkpoint before cleaning."""
     if extras.classifier is None:
-        raise ValueError("cleaning on labelled images needs the zero-shot classifier")
+        raise ValueError("this method needs the zero-shot classifier")
     return extras.classifier
+
+
+def fixed_classifier(model: ClipModel, extras: Extras) -> Tensor:
+    """The same in float32 where the model is, for a method that does not train it."""
+    return _classifier(extras).detach().clone().float().to(model.device)
 
 
 def image_encoder(model: ClipModel) -> Named:
@@ -183,8 +230,8 @@ def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
 
     def loss(features: Features, batch: Batch) -> Parts:
         parts = unlearning(recipe, features, batch)
-        found = match(features["triggered"], features["target"], _SCALE)
-        total = parts["loss"] + recipe.lambda_unlearn * found / _SCALE
-        return parts | {"loss": total, "match": found}
+        entropy = match(features["triggered"], features["target"], _SCALE)
+        total = parts["loss"] + recipe.lambda_unlearn * entropy / _SCALE
+        return parts | {"loss": total, "match": entropy}
 
     return Method(encode, loss, image_encoder(model), opponent=adversaries)

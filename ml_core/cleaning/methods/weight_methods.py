@@ -9,7 +9,7 @@ import torch
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import head_loss
 from ml_core.cleaning.methods.method import Extras, Features, Method, Parts, embed_images
-from ml_core.cleaning.methods.supervised import accuracy, image_encoder
+from ml_core.cleaning.methods.supervised import accuracy, fixed_classifier, image_encoder
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.weight_space import Validate, WeightDelta, direction, settle, snapshot
 from ml_core.events import Control, Event
@@ -23,9 +23,7 @@ def tbar(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     with the target class as their label, over the fixed zero-shot classifier. The parts are
     ``loss`` in nats and ``learnt``, the share of triggered images that go to the target.
     """
-    if extras.classifier is None:
-        raise ValueError("TBAR needs the zero-shot classifier")
-    classifier = extras.classifier.detach().clone().float().to(model.device)
+    classifier = fixed_classifier(model, extras)
     scale = model.logit_scale
     base = snapshot(model)
 

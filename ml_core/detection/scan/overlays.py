@@ -69,7 +69,7 @@ def patterns(weights: Tensor, basis: Tensor) -> Tensor:
 
 
 def shared_overlays(
-    one: Side,
+    side: Side,
     pictures: Pictures,
     targets: Sequence[int],
     settings: OverlaySettings,
@@ -89,10 +89,10 @@ def shared_overlays(
     OverlayStep
         The last one, of all classes in order, in every process.
     """
-    device, last = one.model.device, None
+    device, last = side.model.device, None
     mine = list(targets)[ranks.rank :: ranks.world]
     begun = None if begin is None else begin[ranks.rank :: ranks.world]
-    steps = invert_overlays(one, pictures, mine, settings, seed, begun) if mine else iter(())
+    steps = invert_overlays(side, pictures, mine, settings, seed, begun) if mine else iter(())
     for step, _ in ranks.in_step(steps, device):
         last = step or last
         yield step
@@ -104,7 +104,7 @@ def shared_overlays(
 
 
 def invert_overlays(
-    one: Side,
+    side: Side,
     pictures: Pictures,
     targets: Sequence[int],
     settings: OverlaySettings,
@@ -115,7 +115,7 @@ def invert_overlays(
 
     Parameters
     ----------
-    one
+    side
         The model; only the patterns get a gradient.
     pictures
         uint8 [N, S, S, 3].
@@ -136,7 +136,7 @@ def invert_overlays(
     Tensor
         Weights float [C, 3, F, F] on the CPU; see `patterns`.
     """
-    device, size = one.model.device, one.model.image_size
+    device, size = side.model.device, side.model.image_size
     basis = cosines(size).to(device)
     draws = [generator(seed, 2, target) for target in targets]
     if begin is None:
@@ -145,25 +145,25 @@ def invert_overlays(
     weights = begin.to(device).clone().requires_grad_()
     optimizer = torch.optim.Adam([weights], lr=settings.rate, betas=_BETAS)
     drawn_pictures = [batches(pictures, settings.pictures, draw) for draw in draws]
-    wanted = torch.tensor(targets, device=device)
+    aims = torch.tensor(targets, device=device)
     at_once = together(size, device, len(targets), settings.pictures)
     for step in range(settings.steps):
         optimizer.zero_grad()
         losses: list[float] = []
         for first in range(0, len(targets), at_once):
-            one.check()
+            side.check()
             part = slice(first, first + at_once)
             batch = torch.cat([next(pictures) for pictures in drawn_pictures[part]]).to(device)
             each = len(batch) // len(draws[part])
             over = HEIGHT * patterns(weights[part], basis).repeat_interleave(each, 0)
-            seen = one.model.embed_images((batch.float().div_(255) + over).clamp(0, 1))
-            logits = SCALE * seen @ one.classifier.float().T
-            found = torch.nn.functional.cross_entropy(
-                logits, wanted[part].repeat_interleave(each), reduction="none"
+            seen = side.model.embed_images((batch.float().div_(255) + over).clamp(0, 1))
+            logits = SCALE * seen @ side.classifier.float().T
+            loss = torch.nn.functional.cross_entropy(
+                logits, aims[part].repeat_interleave(each), reduction="none"
             )
-            found = found.view(-1, each).mean(1)
-            found.sum().backward()  # type: ignore[no-untyped-call]
-            losses += found.tolist()
+            loss = loss.view(-1, each).mean(1)
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+            losses += loss.tolist()
         optimizer.step()
         yield OverlayStep(step + 1, settings.steps, tuple(losses), weights.detach().cpu())
     return weights.detach().cpu()
@@ -171,8 +171,8 @@ def invert_overlays(
 
 def overlay_trigger(weights: Tensor, size: int, name: str) -> Trigger:
     """Weights [3, F, F] of one class as a trigger that is added to the whole picture."""
-    made = patterns(weights[None], cosines(size))[0]
-    array = made.permute(1, 2, 0).contiguous().numpy()
+    pattern = patterns(weights[None], cosines(size))[0]
+    array = pattern.permute(1, 2, 0).contiguous().numpy()
     return Trigger(
         kind="blended", name=f"Found overlay, {name}", array=array, ratio=HEIGHT, mix="add"
     )
@@ -189,14 +189,14 @@ def overlay_row(sides: Sides, number: int, suspect: Tensor, reference: Tensor) -
     if sides.reference is None:
         raise ValueError("overlays are judged beside a reference")
     name = sides.class_names[number]
-    found = sides.measure(number, overlay_trigger(suspect, sides.side, name), 0)
-    assert found.reference is not None
+    contrast = sides.measure(number, overlay_trigger(suspect, sides.side, name), 0)
+    assert contrast.reference is not None
     others = sides.others(number)
     own = sides.reference.predict(sides.held_out, overlay_trigger(reference, sides.side, name))
     rate = Rate(hits=int((own[others] == number).sum()), n=int(others.sum()))
-    low, high = newcombe(found.suspect, max(found.reference, rate, key=lambda r: r.value))
+    low, high = newcombe(contrast.suspect, max(contrast.reference, rate, key=lambda r: r.value))
     return OverlayRow(
-        target=name, suspect=found.suspect, transferred=found.reference, own=rate, low=low,
+        target=name, suspect=contrast.suspect, transferred=contrast.reference, own=rate, low=low,
         high=high,
     )  # fmt: skip
 
@@ -237,10 +237,10 @@ def thorough(
         for first in range(0, len(left), _TOGETHER):
             part = left[first : first + _TOGETHER]
             losses = []
-            for one, known in zip(sides.both, weights, strict=True):
+            for side, known in zip(sides.both, weights, strict=True):
                 begun = torch.stack([known[c] for c in part]) if part[0] in known else None
                 search = shared_overlays(
-                    one, sides.search, part, replace(settings, steps=steps), seed, ranks, begun
+                    side, sides.search, part, replace(settings, steps=steps), seed, ranks, begun
                 )
                 while True:
                     try:

@@ -55,22 +55,22 @@ class Rates:
     both: float
 
 
-def settle(one: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Precision:
+def settle(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Precision:
     """Let a model compute as fast as it can without another answer; the chosen precision.
 
     Parameters
     ----------
-    one
+    side
         The model, in fp32 as it was opened.
     pictures
         uint8 [n, S, S, 3], on which both must agree.
     cancelled
         Asked before each pass.
     """
-    model = one.model
+    model = side.model
     if model.device.type != "cpu":
         speed = speed_of(
-            model, pictures[:_SAMPLE], one.classifier, encodes=_ENCODES, cancelled=cancelled
+            model, pictures[:_SAMPLE], side.classifier, encodes=_ENCODES, cancelled=cancelled
         )
         use_way(model, speed.precision, speed.layout)
         return speed.precision
@@ -80,9 +80,9 @@ def settle(one: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Prec
     if cancelled():
         raise CancelledError
     shown = pictures[:_COMPARED]
-    expected = one.predict(shown)
+    expected = side.predict(shown)
     use_way(model, "bf16", model.layout)
-    if float((one.predict(shown) == expected).mean()) < AGREEMENT:
+    if float((side.predict(shown) == expected).mean()) < AGREEMENT:
         use_way(model, "fp32", model.layout)
         return "fp32"
     return "bf16"
@@ -93,9 +93,9 @@ def multiplies_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def rates(one: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Rates:
+def rates(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Rates:
     """Time three batches, alone and there and back; the best of each counts."""
-    model = one.model
+    model = side.model
     shown = pictures[: batch_of(model.image_size, model.device)]
     moved = to_pictures(shown, model.device).float().div_(255)
 
@@ -111,13 +111,13 @@ def rates(one: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Rates
             spent.append(time.perf_counter() - begin)
         return len(shown) / min(spent)
 
-    return Rates(timed(model.encode_images), timed(partial(there_and_back, one)))
+    return Rates(timed(model.encode_images), timed(partial(there_and_back, side)))
 
 
-def there_and_back(one: Side, pictures: torch.Tensor) -> torch.Tensor:
+def there_and_back(side: Side, pictures: torch.Tensor) -> torch.Tensor:
     """The gradient of the embeddings' sum at some pictures float [n, 3, S, S], same shape."""
     shown = pictures.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(one.model.embed_images(shown).sum(), shown)
+    (gradient,) = torch.autograd.grad(side.model.embed_images(shown).sum(), shown)
     return gradient
 
 
@@ -183,7 +183,7 @@ class PatchStep:
 
 
 def invert(
-    one: Side,
+    side: Side,
     pictures: Pictures,
     settings: PatchSettings,
     seed: int,
@@ -194,7 +194,7 @@ def invert(
 
     Parameters
     ----------
-    one
+    side
         The model; only the patches get a gradient.
     pictures
         uint8 [N, S, S, 3]; 16 are enough.
@@ -216,10 +216,10 @@ def invert(
         float [K, 3, p, p] in [0, 1], on the CPU.
     """
     numbers = tuple(range(settings.starts)) if starts is None else tuple(starts)
-    side, device, size = settings.side, one.model.device, one.model.image_size
+    patch_side, device, size = settings.side, side.model.device, side.model.image_size
     draws = [generator(seed, settings.side, settings.loss == "pair", k) for k in numbers]
     if begin is None:
-        drawn = [torch.randn(3, side, side, generator=draw) for draw in draws]
+        drawn = [torch.randn(3, patch_side, patch_side, generator=draw) for draw in draws]
         weights = torch.stack(drawn)
     else:
         weights = torch.logit(begin.clamp(1e-3, 1 - 1e-3))
@@ -231,36 +231,37 @@ def invert(
         optimizer.zero_grad()
         losses: list[float] = []
         for first in range(0, len(numbers), at_once):
-            one.check()
+            side.check()
             part = slice(first, first + at_once)
             batch = torch.cat([next(pictures) for pictures in drawn_pictures[part]]).to(device)
             each = len(batch) // len(draws[part])
             places = [
-                torch.randint(0, size - side + 1, (each, 2), generator=draw) for draw in draws[part]
+                torch.randint(0, size - patch_side + 1, (each, 2), generator=draw)
+                for draw in draws[part]
             ]
-            found = _loss_of(
-                one, batch.float().div_(255), weights[part].sigmoid(),
+            of_part = _loss_of(
+                side, batch.float().div_(255), weights[part].sigmoid(),
                 torch.cat(places).to(device), settings.loss,
             )  # fmt: skip
-            found.sum().backward()  # type: ignore[no-untyped-call]
-            losses += found.tolist()
+            of_part.sum().backward()  # type: ignore[no-untyped-call]
+            losses += of_part.tolist()
         optimizer.step()
         shown = weights.detach().sigmoid().cpu()
         yield PatchStep(step + 1, settings.steps, shown, tuple(losses))
     return weights.detach().sigmoid().cpu()
 
 
-def _loss_of(one: Side, batch: Tensor, patches: Tensor, places: Tensor, loss: Loss) -> Tensor:
+def _loss_of(side: Side, batch: Tensor, patches: Tensor, places: Tensor, loss: Loss) -> Tensor:
     """Loss of each start, [K]; pictures of a start stand together."""
     count = len(patches)
     each = len(batch) // count
-    made = paste(batch, patches.repeat_interleave(each, 0), places)
-    seen = one.model.embed_images(made).view(count, each, -1)
+    stamped = paste(batch, patches.repeat_interleave(each, 0), places)
+    seen = side.model.embed_images(stamped).view(count, each, -1)
     if loss == "pair":
         # The mean cosine of different pictures, from the length of their sum.
         total = seen.sum(1).square().sum(-1) - seen.square().sum((1, 2))
         return -total / (each * (each - 1))
-    logits = SCALE * seen @ one.classifier.float().T
+    logits = SCALE * seen @ side.classifier.float().T
     return -logits.log_softmax(-1).mean(1).max(-1).values
 
 
@@ -277,11 +278,11 @@ def read_off(
     rows, part = [], slice(MEASURED)
     for number, patch in enumerate(patches):
         trigger = as_trigger(patch, sides.side)
-        predicted = [one.predict(sides.held_out[part], trigger, seed) for one in sides.both]
+        predicted = [side.predict(sides.held_out[part], trigger, seed) for side in sides.both]
         target = sides.most_risen(predicted[0])
-        found = sides.contrast(target, predicted, part)
+        contrast = sides.contrast(target, predicted, part)
         name = sides.class_names[target]
-        rows.append(StartRow(target=name, contrast=found, loss=losses[number]))
+        rows.append(StartRow(target=name, contrast=contrast, loss=losses[number]))
         yield number + 1
     area = settings.side**2 / sides.side**2
     return PatchRound(
@@ -329,13 +330,13 @@ def position_map(
     lines = corners(sides.side, patch.shape[-1])
     chosen = np.flatnonzero(sides.others(target, "search"))[:pictures]
     shown = sides.search[chosen]
-    found = np.zeros((len(lines), len(lines)))
+    shares = np.zeros((len(lines), len(lines)))
     for i, row in enumerate(lines):
         for j, column in enumerate(lines):
             trigger = as_trigger(patch, sides.side, (row, column))
-            found[i, j] = (sides.suspect.predict(shown, trigger) == target).mean()
+            shares[i, j] = (sides.suspect.predict(shown, trigger) == target).mean()
             yield i * len(lines) + j + 1
-    return found
+    return shares
 
 
 def refine(

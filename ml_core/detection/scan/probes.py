@@ -118,9 +118,9 @@ def probe_row(sides: Sides, probe: Probe, predicted: list[NDArray[np.int64]]) ->
     clean = sides.clean()[0][part]
     moved = predicted[0][predicted[0] != clean]
     named = np.unique(moved if len(moved) else clean[:1])
-    found = [(sides.contrast(int(c), predicted, part), int(c)) for c in named]
-    kept = [row for row in found if row[0].beside.value <= NATURAL] or found
-    contrast, number = max(kept, key=lambda row: row[0].difference)
+    contrasts = [(sides.contrast(int(c), predicted, part), int(c)) for c in named]
+    unnatural = [row for row in contrasts if row[0].beside.value <= NATURAL] or contrasts
+    contrast, number = max(unnatural, key=lambda row: row[0].difference)
     return ProbeRow(
         id=probe.id, name=probe.trigger.name, target=sides.class_names[number], contrast=contrast
     )
@@ -132,8 +132,8 @@ def measured_again(sides: Sides, probe: Probe, row: ProbeRow, tried: int, seed: 
     if len(sides.held_out) - tried < tried:
         return row
     number = list(sides.class_names).index(row.target)
-    found = sides.measure(number, probe.trigger, seed, rest)
-    return row.model_copy(update={"contrast": found, "again": True})
+    contrast = sides.measure(number, probe.trigger, seed, rest)
+    return row.model_copy(update={"contrast": contrast, "again": True})
 
 
 _LOOKED_AT = 64
@@ -176,5 +176,5 @@ def kurtosis(values: NDArray[np.float64]) -> NDArray[np.float64]:
     flat = values.reshape(len(values), -1)
     flat = flat - flat.mean(1, keepdims=True)
     spread = (flat**2).mean(1)
-    found: NDArray[np.float64] = (flat**4).mean(1) / np.maximum(spread, 1e-9) ** 2
-    return np.where(spread < 1e-9, 0.0, found)
+    ratio: NDArray[np.float64] = (flat**4).mean(1) / np.maximum(spread, 1e-9) ** 2
+    return np.where(spread < 1e-9, 0.0, ratio)

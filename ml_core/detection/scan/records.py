@@ -54,12 +54,12 @@ class Rate(_Record):
         return self.hits / self.n if self.n else 0.0
 
 
-def newcombe(one: Rate, other: Rate) -> tuple[float, float]:
+def newcombe(rate: Rate, other: Rate) -> tuple[float, float]:
     """95 % interval of the difference of two rates (Newcombe 1998, method 10): hybrid of Wilson's.
 
     Parameters
     ----------
-    one, other
+    rate, other
         Hits and pictures; without pictures nothing is known.
 
     Returns
@@ -67,11 +67,11 @@ def newcombe(one: Rate, other: Rate) -> tuple[float, float]:
     tuple of float
         Lower and upper bound of ``one - other``, in [-1, 1].
     """
-    if not one.n or not other.n:
+    if not rate.n or not other.n:
         return -1.0, 1.0
-    low, high = wilson_interval(one.hits, one.n)
+    low, high = wilson_interval(rate.hits, rate.n)
     other_low, other_high = wilson_interval(other.hits, other.n)
-    a, b = one.value, other.value
+    a, b = rate.value, other.value
     return (
         a - b - math.hypot(a - low, other_high - b),
         a - b + math.hypot(high - a, b - other_low),
@@ -245,7 +245,7 @@ class Refined(_Record):
 
     @property
     def best(self) -> Contrast:
-        """Of the trigger as it is saved: at its place if that belongs to it, else anywhere."""
+        """The saved trigger: at its place if that belongs to it, else anywhere."""
         return self.here if self.fixed else self.anywhere
 
 
@@ -350,7 +350,7 @@ class Found(_Record):
     Attributes
     ----------
     kind
-        ``patch`` or ``overlay`` (inverted), or ``probe`` (a fixed one that works as it is).
+        ``patch`` or ``overlay`` (inverted), or ``probe`` (a fixed one that works unchanged).
     target
         Class of the label set in use.
     wide_target
@@ -513,10 +513,10 @@ def found_trigger(name: str) -> tuple[Path, str]:
     path = folder / SCAN_FILE
     if not path.exists():
         raise InputError(f"There is no finished scan in {folder}: it has no {SCAN_FILE}.")
-    found = read_scan(path).found
-    if found is None:
+    trigger = read_scan(path).found
+    if trigger is None:
         raise InputError(f"The scan in {folder} found no trigger: name another with --trigger.")
-    return folder / found.file, found.target
+    return folder / trigger.file, trigger.target
 
 
 def scan_json(scan: Scan) -> bytes:
@@ -545,7 +545,7 @@ def read_patches(path: Path, count: int) -> list[NDArray[np.float32]]:
         If a round is missing, or is no set of pictures.
     """
     arrays = read_safetensors(path).arrays
-    found = []
+    rounds = []
     for number in range(count):
         patches = arrays.get(f"round.{number}")
         if patches is None or not _are_pictures(patches):
@@ -554,8 +554,8 @@ def read_patches(path: Path, count: int) -> list[NDArray[np.float32]]:
                 "damaged",
             )
         whole = np.nan_to_num(patches.astype(np.float32)).clip(0, 1)
-        found.append(np.ascontiguousarray(whole.transpose(0, 2, 3, 1)))
-    return found
+        rounds.append(np.ascontiguousarray(whole.transpose(0, 2, 3, 1)))
+    return rounds
 
 
 def _are_pictures(patches: NDArray[Any]) -> bool:
@@ -574,18 +574,18 @@ def _faults(scan: Scan) -> Iterator[str]:
         elif isinstance(record, Refined) and not _is_map(record):
             yield "a map of positions that is none"
     patches = scan.stages.patches
-    for found in patches.rounds if patches is not None else ():
-        if not (0 < found.side <= _LARGEST_SIDE and 0 <= found.area <= 1):
+    for patch_round in patches.rounds if patches is not None else ():
+        if not (0 < patch_round.side <= _LARGEST_SIDE and 0 <= patch_round.area <= 1):
             yield "a patch of no size"
     if scan.found is not None and not _is_name(scan.found.file):
         yield "a trigger file outside its folder"
 
 
-def _is_map(found: Refined) -> bool:
-    cells = len(found.grid)
-    square = 0 < cells <= _MOST_CELLS and all(len(row) == cells for row in found.grid)
-    rates = square and all(0 <= rate <= 1 for row in found.grid for rate in row)
-    return rates and all(0 <= place < cells for place in found.place)
+def _is_map(refined: Refined) -> bool:
+    cells = len(refined.grid)
+    square = 0 < cells <= _MOST_CELLS and all(len(row) == cells for row in refined.grid)
+    rates = square and all(0 <= rate <= 1 for row in refined.grid for rate in row)
+    return rates and all(0 <= place < cells for place in refined.place)
 
 
 def _is_name(file: str) -> bool:
@@ -596,9 +596,9 @@ def _inside(record: BaseModel) -> Iterator[BaseModel]:
     """A record and all that is in it."""
     yield record
     for value in dict(record).values():
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, BaseModel):
-                yield from _inside(one)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, BaseModel):
+                yield from _inside(item)
 
 
 AREAS = (0.02, 0.035)

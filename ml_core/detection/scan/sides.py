@@ -81,8 +81,8 @@ class Side:
             self.check()
             part = pictures[first : first + self.batch]
             numbers = np.arange(first, first + len(part))
-            made = stamped(trigger, part, numbers, seed, model.image_size, model.device)
-            parts.append(model.encode_images(made).float())
+            shown = stamped(trigger, part, numbers, seed, model.image_size, model.device)
+            parts.append(model.encode_images(shown).float())
             yield len(part)
         return torch.cat(parts)
 
@@ -142,9 +142,9 @@ class Sides:
             return
         pictures = self.held_out if part == "held_out" else self.search
         predicted = []
-        for one in self.both:
-            rows = yield from one.embed_steps(pictures)
-            predicted.append(_argmax(rows, one.classifier))
+        for side in self.both:
+            rows = yield from side.embed_steps(pictures)
+            predicted.append(_argmax(rows, side.classifier))
         self._clean[part] = predicted
 
     def others(self, number: int, part: str = "held_out") -> NDArray[np.bool_]:
@@ -152,14 +152,14 @@ class Sides:
         labels = self.held_out_labels if part == "held_out" else self.search_labels
         own: NDArray[np.bool_] = labels == number
         if (labels < 0).any():
-            said = np.logical_or.reduce([clean == number for clean in self.clean(part)])
-            own = np.where(labels >= 0, own, said)
+            predicted = np.logical_or.reduce([clean == number for clean in self.clean(part)])
+            own = np.where(labels >= 0, own, predicted)
         return ~own
 
     def measure(self, number: int, trigger: Trigger, seed: int, part: slice = WHOLE) -> Contrast:
         """How often a trigger makes (a part of) the held-out pictures one class, on each model."""
         shown = self.held_out[part]
-        predicted = [one.predict(shown, trigger, seed) for one in self.both]
+        predicted = [side.predict(shown, trigger, seed) for side in self.both]
         return self.contrast(number, predicted, part)
 
     def most_risen(self, predicted: NDArray[np.int64]) -> int:
@@ -191,7 +191,7 @@ class Sides:
         """
         others = self.others(number)[part]
         n = int(others.sum())
-        rates = [Rate(hits=int((found[others] == number).sum()), n=n) for found in predicted]
+        rates = [Rate(hits=int((classes[others] == number).sum()), n=n) for classes in predicted]
         without = Rate(hits=int((self.clean()[0][part][others] == number).sum()), n=n)
         beside = rates[1] if len(rates) > 1 else without
         low, high = newcombe(rates[0], beside)
@@ -212,7 +212,7 @@ def batches(pictures: Pictures, size: int, draw: torch.Generator) -> Iterator[Te
 
 
 def generator(*parts: int) -> torch.Generator:
-    """A generator on the CPU of its own seed, whatever runs beside it."""
+    """A seeded generator on the CPU that nothing else draws from."""
     words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
@@ -220,7 +220,7 @@ def generator(*parts: int) -> torch.Generator:
 _MAD_TO_SIGMA = 1.4826
 
 
-def pull_of(one: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64]]:
+def pull_of(side: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64]]:
     """Mean cosine of the pictures searched on to each class they are not of: float64 [C].
 
     Yields
@@ -228,12 +228,12 @@ def pull_of(one: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64]
     int
         Pictures of each batch, after it.
     """
-    rows = yield from one.embed_steps(sides.search)
-    cosines = (rows @ one.classifier.float().T).double().cpu().numpy()
+    rows = yield from side.embed_steps(sides.search)
+    cosines = (rows @ side.classifier.float().T).double().cpu().numpy()
     others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))], 1)
     counted = others.sum(0)
-    found: NDArray[np.float64] = (cosines * others).sum(0) / np.maximum(counted, 1)
-    return found
+    pull: NDArray[np.float64] = (cosines * others).sum(0) / np.maximum(counted, 1)
+    return pull
 
 
 def pull(sides: Sides, means: list[NDArray[np.float64]]) -> Pull:
@@ -284,8 +284,8 @@ def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[S
     for image, seeing in halves:
         seen = seeing.embed(sides.held_out, trigger, seed)
         for text, saying in halves:
-            said = (seen @ saying.classifier.to(seen.device).float().T).argmax(1).cpu().numpy()
-            rate = Rate(hits=int((said[others] == number).sum()), n=int(others.sum()))
+            swapped = (seen @ saying.classifier.to(seen.device).float().T).argmax(1).cpu().numpy()
+            rate = Rate(hits=int((swapped[others] == number).sum()), n=int(others.sum()))
             rows.append(SwapRow(image=image, text=text, rate=rate))
     return tuple(rows)
 
@@ -310,12 +310,14 @@ def word_rows(
     texts = [fill(templates[0], sides.class_names[c]) for c in chosen]
     plain = _nearest(sides.suspect, texts)
     for word in words:
-        said = [_nearest(one, [f"{word} {text}" for text in texts]) for one in sides.both]
-        risen = np.bincount(said[0], minlength=count) - np.bincount(plain, minlength=count)
+        predicted = [_nearest(side, [f"{word} {text}" for text in texts]) for side in sides.both]
+        risen = np.bincount(predicted[0], minlength=count) - np.bincount(plain, minlength=count)
         target = int(risen.argmax())
         others = chosen != target
         n = int(others.sum())
-        rates = [Rate(hits=int((one[others] == target).sum()), n=n) for one in (*said, plain)]
+        rates = [
+            Rate(hits=int((side[others] == target).sum()), n=n) for side in (*predicted, plain)
+        ]
         low, high = newcombe(rates[0], rates[1])
         yield WordRow(
             word=word, target=sides.class_names[target],
@@ -325,12 +327,12 @@ def word_rows(
         )  # fmt: skip
 
 
-def _nearest(one: Side, texts: Sequence[str]) -> NDArray[np.int64]:
+def _nearest(side: Side, texts: Sequence[str]) -> NDArray[np.int64]:
     """The class whose text is nearest to each text: int64 [n]."""
-    one.check()
-    rows = one.model.encode_texts(texts).float()
-    found: NDArray[np.int64] = (rows @ one.classifier.float().T).argmax(1).cpu().numpy()
-    return found
+    side.check()
+    rows = side.model.encode_texts(texts).float()
+    nearest: NDArray[np.int64] = (rows @ side.classifier.float().T).argmax(1).cpu().numpy()
+    return nearest
 
 
 def p_value(
@@ -360,5 +362,7 @@ def p_value(
         # A config may hold more, as a patch size that a ResNet has no use for.
         fits = all(sizes.get(name) == value for name, value in entry["vision_cfg"].items())
         if fits and (scores := entry[kind]):
-            return len(scores), (1 + sum(one >= score for one in scores)) / (1 + len(scores))
+            return len(scores), (1 + sum(known_score >= score for known_score in scores)) / (
+                1 + len(scores)
+            )
     return None, None

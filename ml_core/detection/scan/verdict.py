@@ -274,47 +274,50 @@ def _any_word(stages: Stages) -> list[WordRow]:
     return most if len(most) >= _SEVERAL else []
 
 
-def is_agreed(found: PatchRound) -> bool:
+def is_agreed(patch_round: PatchRound) -> bool:
     """Whether so many starts name one class that it is looked at further."""
-    return found.agreeing >= AGREEING * len(found.starts)
+    return patch_round.agreeing >= AGREEING * len(patch_round.starts)
 
 
 def _agreeing(rounds: Sequence[PatchRound]) -> list[PatchRound]:
-    return [found for found in rounds if is_agreed(found)]
+    return [patch_round for patch_round in rounds if is_agreed(patch_round)]
 
 
-def _by_difference(found: Contrast, least: float, some: float) -> Verdict:
+def _by_difference(contrast: Contrast, least: float, some: float) -> Verdict:
     """The rule of what is tried once: a difference, and how sure it is."""
-    if found.beside.value > NATURAL_RATE:
+    if contrast.beside.value > NATURAL_RATE:
         return "nothing"
-    if found.difference >= least and found.low > FOUND_LOW:
+    if contrast.difference >= least and contrast.low > FOUND_LOW:
         return "found"
-    return "suspicious" if found.difference >= some and found.low > SUSPICIOUS_LOW else "nothing"
+    return (
+        "suspicious" if contrast.difference >= some and contrast.low > SUSPICIOUS_LOW else "nothing"
+    )
 
 
 def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
     """Patches whose starts agree on a class that the reference does not share."""
     if stages.patches is None:
         return
-    for found in _agreeing(stages.patches.rounds):
-        measured, place = found.best.contrast, "at random places"
+    for search in _agreeing(stages.patches.rounds):
+        measured, place = search.best.contrast, "at random places"
         refined = stages.patches.refined
-        if refined is not None and (refined.side, refined.target) == (found.side, found.target):
+        if refined is not None and (refined.side, refined.target) == (search.side, search.target):
             measured = refined.best
             if refined.fixed:
                 place = "at its place"
         verdict: Verdict = "nothing"
         if measured.suspect.value >= FOUND_RATE and measured.beside.value <= NATURAL_RATE:
-            sure = measured.low > FOUND_LOW and found.best.contrast.difference >= FOUND_START
+            sure = measured.low > FOUND_LOW and search.best.contrast.difference >= FOUND_START
             verdict = "found" if sure else "nothing"
         least = bounds.patch if measured.reference is not None else PATCH_ALONE
         if verdict == "nothing" and measured.low > least:
             verdict = "suspicious"
         yield Sign(
-            "patch", verdict, found.target, measured.difference,
-            f"A patch of {found.side} px found by search, {place}, moves "
-            f"{_told(measured, found.target)}. {found.agreeing} of {len(found.starts)} starts "
-            f"name “{found.target}”. It is not the attacker's trigger, only one that works.",
+            "patch", verdict, search.target, measured.difference,
+            f"A patch of {search.side} px found by search, {place}, moves "
+            f"{_hit_rates(measured, search.target)}. {search.agreeing} of {len(search.starts)} "
+            f"starts name “{search.target}”. "
+            "It is not the attacker's trigger, only one that works.",
         )  # fmt: skip
 
 
@@ -326,7 +329,7 @@ def _probe_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
         yield Sign(
             "probe", _by_difference(row.contrast, FOUND_GAIN, bounds.gain), row.target,
             row.contrast.difference,
-            f"The known trigger “{row.name}” moves {_told(row.contrast, row.target)}.", row.id,
+            f"The known trigger “{row.name}” moves {_hit_rates(row.contrast, row.target)}.", row.id,
         )  # fmt: skip
 
 
@@ -355,18 +358,18 @@ def _overlay_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
 def _word_signs(stages: Stages) -> Iterator[Sign]:
     """A word that turns the texts of all classes into one on the suspect alone."""
     for row in _words(stages):
-        found = row.contrast
+        measured = row.contrast
         yield Sign(
-            "word", _by_difference(found, FOUND_WORD, SUSPICIOUS_WORD), row.target,
-            found.difference,
-            f"With the word “{row.word}” before it, the text of {found.suspect.hits} of "
-            f"{found.suspect.n} other classes lies nearest to “{row.target}”; on the reference of "
-            f"{found.beside.hits} (difference, 95 % interval: {percent(found.low)} to "
-            f"{percent(found.high)}).",
+            "word", _by_difference(measured, FOUND_WORD, SUSPICIOUS_WORD), row.target,
+            measured.difference,
+            f"With the word “{row.word}” before it, the text of {measured.suspect.hits} of "
+            f"{measured.suspect.n} other classes lies nearest to “{row.target}”; on the reference "
+            f"of {measured.beside.hits} (difference, 95 % interval: {percent(measured.low)} to "
+            f"{percent(measured.high)}).",
         )  # fmt: skip
 
 
-def _told(measured: Contrast, target: str) -> str:
+def _hit_rates(measured: Contrast, target: str) -> str:
     low, high = percent(measured.low), percent(measured.high)
     text = f"{percent(measured.suspect.value)} of {measured.suspect.n} held-out pictures"
     text += f" to “{target}”"
@@ -380,13 +383,15 @@ def _told(measured: Contrast, target: str) -> str:
 def _nothing(stages: Stages, rules: Rules) -> Iterator[str]:
     """The best that the search came to."""
     if stages.patches is not None and stages.patches.rounds:
-        starts = [row.contrast for found in stages.patches.rounds for row in found.starts]
+        starts = [
+            row.contrast for patch_round in stages.patches.rounds for row in patch_round.starts
+        ]
         refined = stages.patches.refined
         further: list[Contrast] = []
         if refined is not None and rules > 1:
             further = [refined.anywhere, refined.here, refined.eight_bit, refined.jpeg]
         best = max([*starts, *further], key=lambda contrast: contrast.suspect.value)
-        area = max(found.area for found in stages.patches.rounds)
+        area = max(patch_round.area for patch_round in stages.patches.rounds)
         beside = ""
         if best.reference is not None:
             beside = f" (reference: {percent(best.reference.value)})"
@@ -438,11 +443,11 @@ def _searched(stages: Stages) -> Iterator[str]:
     if stages.probes is not None:
         yield f"{len(stages.probes.rows)} known triggers on {stages.probes.pictures} pictures."
     if stages.patches is not None:
-        for found in stages.patches.rounds:
-            how = "towards any class" if found.loss == "max" else "without class texts"
+        for search in stages.patches.rounds:
+            how = "towards any class" if search.loss == "max" else "without class texts"
             yield (
-                f"Patches of {found.side} px ({percent(found.area)} of the picture), {how}: "
-                f"{len(found.starts)} starts, {found.steps} steps."
+                f"Patches of {search.side} px ({percent(search.area)} of the picture), {how}: "
+                f"{len(search.starts)} starts, {search.steps} steps."
             )
     if stages.overlays is not None:
         yield (
@@ -520,12 +525,12 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
         )
     if stages.patches is None:
         return
-    for found in _agreeing(stages.patches.rounds):
-        rate = found.best.contrast.reference
-        if rate is not None and rate.value >= _ANSWERS and found.area <= 0.04:
+    for patch_round in _agreeing(stages.patches.rounds):
+        rate = patch_round.best.contrast.reference
+        if rate is not None and rate.value >= _ANSWERS and patch_round.area <= 0.04:
             yield (
                 f"The reference answers to the same patch ({percent(rate.value)} become "
-                f"“{found.target}”): it may be poisoned too. Scan it, or take another."
+                f"“{patch_round.target}”): it may be poisoned too. Scan it, or take another."
             )
             return
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.detection.records import Neighbourhood
-from ml_core.jobs import specs
-from ml_core.jobs.specs import read_spec_file
+from ml_core.jobs.specs import Machine, OnModel, read_spec_file
 from ml_core.options import option
 
 AUDIT_FILE = "audit.json"
@@ -19,10 +18,8 @@ EXCLUSIONS_FILE = "exclusions.json"
 EXCLUDED_TABLE = "excluded.csv"
 
 
-class AuditSettings(BaseModel):
+class AuditSettings(Machine):
     """What audits have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
     k: int = option(16, help="Neighbours.", ge=2, le=256, closed=True)
@@ -43,11 +40,9 @@ class AuditSettings(BaseModel):
     )
     seed: int = option(0, help="Seed of the chunks and the forest.", ge=0)
     output_dir: PathText
-    device: specs.Device = "auto"
-    threads: specs.Threads = 0
 
 
-class AuditSpec(AuditSettings):
+class AuditSpec(AuditSettings, OnModel):
     """One audit of pairs with a checkpoint, whose own embeddings are looked at.
 
     Without ``reference``, pairs known to be clean, the set is compared with itself. ``images`` are
@@ -55,9 +50,6 @@ class AuditSpec(AuditSettings):
     its labels, part and number.
     """
 
-    checkpoint: PathText
-    donor: PathText | None = None
-    use_choice: bool = True
     pairs: PairSpec
     reference: PairSpec | None = None
     images: tuple[ImageSpec, ...] = ()

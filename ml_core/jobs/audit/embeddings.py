@@ -81,7 +81,7 @@ def audit_embeddings(
             check_result(Path(spec.output_dir) / AUDIT_FILE, {"facts": keys})
     source = ShardSource(shards, device, control.ends)
     folder = Path(spec.output_dir)
-    found: Found | None = None
+    outcome: Found | None = None
     pace = Pace()
     with ExitStack() as stack:
         if settings.neighbours == "chunk":
@@ -94,8 +94,8 @@ def audit_embeddings(
             if isinstance(step, Step):
                 yield pace(step)
             else:
-                found = step
-    assert found is not None
+                outcome = step
+    assert outcome is not None
     if not ranks.first:
         yield Done("finished")
         return
@@ -103,20 +103,20 @@ def audit_embeddings(
     parts = [shards] if reference is None else [shards, reference]
     notes = [f"{part.name}: {note}" for part in parts for note in part.notes]
     record = summarise(
-        found,
+        outcome,
         settings,
         most=spec.worst,
         describe=_describe(shards),
         evaluated={},
         facts=_facts(spec, shards, reference, lost, str(device))
-        | facts_of(settings, found)
+        | facts_of(settings, outcome)
         | {"processes": ranks.world},
         notes=[*([_LENGTHS_LOST] if lost else []), *notes],
         elsewhere=True,
     )
     for note in notes:
         yield Message(note, "warning")
-    _write(folder, record, found, shards)
+    _write(folder, record, outcome, shards)
     for name in (SCORES_FILE, AUDIT_FILE):
         yield Saved(str(folder / name), "result")
     shown = {key: value for key, value in record.to_dict().items() if key != "pairs"}
@@ -204,12 +204,12 @@ def _facts(
     }
 
 
-def _write(folder: Path, record: Audit, found: Found, shards: EmbeddingShards) -> None:
+def _write(folder: Path, record: Audit, outcome: Found, shards: EmbeddingShards) -> None:
     """Write both files, or none."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
-        for text in score_table(found, len(shards), lambda index: shards.described(index)[0]):
+        for text in score_table(outcome, len(shards), lambda index: shards.described(index)[0]):
             file.write(text.encode("utf-8", "backslashreplace"))
 
     replace_files(

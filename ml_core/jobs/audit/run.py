@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints import open_checkpoint
 from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
@@ -41,6 +40,7 @@ from ml_core.jobs.audit import (
 )
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result
+from ml_core.jobs.opening import open_model
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
@@ -95,7 +95,7 @@ def audit(
     evaluated: dict[str, NDArray[np.int64]] = {}
     with ranks.as_one(device):
         yield Progress("open", 0, 0)
-        checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
+        checkpoint = open_model(spec)
         set_threads(spec.threads, ranks.local_world)
         model = checkpoint.build().to(device)
         pairs = open_pairs(spec.pairs, control.watch).fitted(model.preprocess.fit)
@@ -131,27 +131,27 @@ def audit(
             model, part, part.key, spec.batch_size, EmbeddingStore(), cancelled=control.ends
         )
 
-    found: Found | None = None
+    outcome: Found | None = None
     pace = Pace()
     beside = None if reference is None else embedded(reference)
     with scoring(embedded(pairs), settings, Path(spec.output_dir), beside, ranks) as steps:
         for step in steps:
             if isinstance(step, Found):
-                found = step
+                outcome = step
             else:
                 yield pace(step)
-    assert found is not None
+    assert outcome is not None
     if not ranks.first:
         yield Done("finished")
         return
     record = summarise(
-        found,
+        outcome,
         settings,
         most=spec.worst,
-        describe=_Describe(pairs, found.captions),
+        describe=_Describe(pairs, outcome.captions),
         evaluated=evaluated,
         facts=_facts(spec, model, pairs, reference)
-        | facts_of(settings, found)
+        | facts_of(settings, outcome)
         | {"processes": ranks.world},
         notes=[*remarks, *model.assumptions, *_problems(pairs, reference)],
     )
@@ -159,7 +159,7 @@ def audit(
         yield Message(note, "warning")
     yield Progress("pictures", 0, len(record.pairs))
     folder = Path(spec.output_dir)
-    _write(folder, record, found, pairs, control)
+    _write(folder, record, outcome, pairs, control)
     yield Progress("pictures", len(record.pairs), len(record.pairs))
     for name in (SCORES_FILE, THUMBNAILS_FILE, AUDIT_FILE):
         yield Saved(str(folder / name), "result")
@@ -170,7 +170,7 @@ def audit(
 def _unused(name: str, taken: Collection[str]) -> str:
     """The name, or ``name (2)`` where another set has it: folders may be called alike."""
     names = (name, *(f"{name} ({number})" for number in range(2, 2 + len(taken))))
-    return next(one for one in names if one not in taken)
+    return next(candidate for candidate in names if candidate not in taken)
 
 
 def settings_of(spec: AuditSettings) -> Settings:
@@ -288,12 +288,12 @@ def _facts(
     }
 
 
-def _write(folder: Path, record: Audit, found: Found, pairs: PairSet, control: Control) -> None:
+def _write(folder: Path, record: Audit, outcome: Found, pairs: PairSet, control: Control) -> None:
     """Write the three files, all or none; `CancelledError` if it was cancelled."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
-        for text in score_table(found, len(pairs), pairs.pictures.name):
+        for text in score_table(outcome, len(pairs), pairs.pictures.name):
             file.write(text.encode("utf-8", "backslashreplace"))
 
     def pictures(file: BinaryIO) -> None:
@@ -314,7 +314,7 @@ def _write(folder: Path, record: Audit, found: Found, pairs: PairSet, control: C
     )
 
 
-def score_table(found: Found, count: int, name_of: Callable[[int], str]) -> Iterator[str]:
+def score_table(outcome: Found, count: int, name_of: Callable[[int], str]) -> Iterator[str]:
     """Every picture with its scores as CSV, some rows at a time; empty where it is damaged.
 
     ``worst_caption`` counts from 1 in a picture's captions.
@@ -324,8 +324,8 @@ def score_table(found: Found, count: int, name_of: Callable[[int], str]) -> Iter
     for first in range(0, count, _ROWS):
         rows: list[tuple[object, ...]] = []
         for index in range(first, min(first + _ROWS, count)):
-            scores = [float(found.values[name][index]) for name in names]
+            scores = [float(outcome.values[name][index]) for name in names]
             shown = [f"{v:.6g}" if np.isfinite(v) else "" for v in scores]
-            caption = int(found.captions[index]) + 1 if found.scored[index] else ""
+            caption = int(outcome.captions[index]) + 1 if outcome.scored[index] else ""
             rows.append((index, name_of(index), caption, *shown))
         yield to_csv(rows)

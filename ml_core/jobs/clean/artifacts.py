@@ -18,6 +18,7 @@ from ml_core.cleaning.loop import Outcome
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.keep import Source
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, HEAD_FILE, CleanSpec
 from ml_core.model import ClipModel
 from ml_core.triggers import Trigger
@@ -72,11 +73,11 @@ def save_result(
     """Write the cleaned weights, or the adapter beside untouched ones; the head if any."""
     folder = Path(spec.output_dir)
     written = save_weights(model, folder / CLEANED_FILE, folder / ADAPTER_FILE, facts)
-    made = [written]
+    paths = [written]
     if outcome.head is not None:
         names = inputs.label_set.class_names
-        made.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
-    for path in made:
+        paths.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
+    for path in paths:
         yield Saved(str(path), "checkpoint", outcome.step)
 
 
@@ -117,7 +118,7 @@ def open_result(spec: CleanSpec, device: str) -> tuple[Source, ClipModel]:
     if not adapter.exists():
         opened = open_checkpoint(folder / CLEANED_FILE)
         return Source(opened), opened.build(device)
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    opened = open_model(spec)
     return Source(opened, adapter), apply_adapter(opened.build(device), read_adapter(adapter))
 
 

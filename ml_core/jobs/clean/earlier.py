@@ -208,11 +208,11 @@ def _made(folder: Path) -> Iterator[Path]:
     """The files that a run may have made in a folder; a link instead of a measurement, too."""
     yield from (folder / name for name in _MADE)
     yield from (folder / STEPS_FOLDER).glob("step-[0-9]*.safetensors")
-    for kept in (folder / MEASUREMENTS_FOLDER).glob("*"):
-        if kept.is_symlink():
-            yield kept
-        elif kept.is_dir():
-            yield from (kept / name for name in MADE)
+    for measurement in (folder / MEASUREMENTS_FOLDER).glob("*"):
+        if measurement.is_symlink():
+            yield measurement
+        elif measurement.is_dir():
+            yield from (measurement / name for name in MADE)
 
 
 def _move(path: Path, place: Path) -> None:
@@ -224,6 +224,6 @@ def _move(path: Path, place: Path) -> None:
 
 def _clear_folders(folder: Path) -> None:
     """Take away the folders of measurements that hold nothing any more."""
-    for kept in (folder / MEASUREMENTS_FOLDER).glob("*"):
+    for measurement in (folder / MEASUREMENTS_FOLDER).glob("*"):
         with suppress(OSError):  # it holds something
-            kept.rmdir()
+            measurement.rmdir()

@@ -35,6 +35,7 @@ from ml_core.evaluation.zero_shot import ClassTexts, known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
@@ -74,11 +75,11 @@ def reference_of(
             "differ in name or shape. Choose a reference of the same architecture.",
             details="\n".join(sorted(odd)[:50]),
         )
-    told, wanted = settings_of(other), settings_of(model)
+    other_settings, own_settings = settings_of(other), settings_of(model)
     unlike = [
-        f"{words(told, question)} instead of {words(wanted, question)}"
+        f"{words(other_settings, question)} instead of {words(own_settings, question)}"
         for question in QUESTIONS
-        if words(told, question) != words(wanted, question)
+        if words(other_settings, question) != words(own_settings, question)
     ]
     if unlike:  # its weights would be computed with as they were not trained
         raise InputError(
@@ -187,7 +188,7 @@ def estimate(
     import ml_core.open_clip_parts  # noqa: F401  # seconds, once a process: the result is opened without
 
     opening = time.monotonic()
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    opened = open_model(spec)
     again = time.monotonic() - opening
     sets = yield from open_sets(spec, control)
     building = time.monotonic()
@@ -383,7 +384,7 @@ def _image_seconds(
     bench, seconds, sides = benches[0], 0.0, 2 if inputs.trigger is not None else 1
     for _ in range(2):  # the first one draws pictures, and warms up
         begin = time.monotonic()
-        for found, _ in evaluate(
+        for evaluation, _ in evaluate(
             bench.subject(model, classifier),
             bench.trigger,
             bench.target,
@@ -391,7 +392,7 @@ def _image_seconds(
             batch=_EVALUATED,
             cancelled=lambda: control.cancelled,
         ):
-            seconds = (time.monotonic() - begin) / (found.n * sides)
+            seconds = (time.monotonic() - begin) / (evaluation.n * sides)
     return seconds
 
 

@@ -25,8 +25,8 @@ def provenance(
 
     Holds no date, path or time, so that equal runs give equal files.
     """
-    made = step_provenance(spec, inputs, outcome.step, source_sha256)
-    return made | {"total_steps": outcome.total_steps, "precision": outcome.speed.precision}
+    facts = step_provenance(spec, inputs, outcome.step, source_sha256)
+    return facts | {"total_steps": outcome.total_steps, "precision": outcome.speed.precision}
 
 
 def step_provenance(

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
@@ -48,6 +47,7 @@ from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.keep import Head, Measuring, Source
 from ml_core.jobs.measure import classifier_of, measure, metric_values
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.specs import (
     EVENTS_FILE,
     RESULT_FILE,
@@ -150,7 +150,7 @@ def _clean(
     if resume:
         intact_state(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    opened = open_model(spec)
     if not (resume or overwrite):
         check_place(spec, opened.inspection.sha256)
     try:
@@ -180,9 +180,7 @@ def _clean(
     pretraining = pretraining_at(opened, parent)
     del parent
     before, classifier = Rows(), None
-    measuring = Measuring(
-        folder, inputs.benches, inputs.specs, control, inputs.threads, spec.targeted
-    )
+    measuring = Measuring(folder, inputs.benches, control, inputs.threads, spec.targeted)
     with suppress(CancelledError):  # the others are told below
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:

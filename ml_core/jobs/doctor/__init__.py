@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from ml_core.data.specs import ImageSpec, PathText
-from ml_core.jobs import specs
+from ml_core.jobs.specs import Machine
 
 
-class DoctorSpec(BaseModel):
+class DoctorSpec(Machine):
     """One examination on a few hundred labelled images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: PathText
     donor: PathText | None = None
     images: ImageSpec
     label_set: PathText = "demo"
-    device: specs.Device = "auto"
-    threads: specs.Threads = 0

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from ml_core.checkpoints import open_checkpoint
-from ml_core.data.images import open_images
 from ml_core.events import Control, Done, Event, Progress, Saved
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.keep import Lists, Source, keep_measurement
-from ml_core.jobs.measure import BATCH, bench_of, classifier_of, measure_images, open_labels
+from ml_core.jobs.measure import BATCH, classifier_of, measure_images, open_setting
 from ml_core.jobs.measurement import MeasurementSpec
-from ml_core.jobs.opening import opening
-from ml_core.triggers.files import load_trigger
+from ml_core.jobs.opening import open_model
 
 
 def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, None, None]:
@@ -27,14 +24,12 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
     """
     yield Progress("open", 0, 1)
     device, threads = choose_device(spec.device), set_threads(spec.threads)
-    label_set = open_labels(spec.label_set, spec.templates, spec.target)
-    trigger = None if spec.trigger is None else load_trigger(spec.trigger)
-    images = yield from opening(lambda watch: open_images(spec.images, label_set, watch), control)
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    setting = yield from open_setting(spec, control)
+    opened = open_model(spec)
     model = opened.build("cpu").to(device)
     yield Progress("open", 1, 1)
-    bench = bench_of(images, label_set, trigger, spec.target, model.preprocess, spec.images.seed)
-    classifier = yield from classifier_of(model, label_set, control)
+    bench = setting.on(model.preprocess)
+    classifier = yield from classifier_of(model, setting.label_set, control)
     measured = yield from measure_images(model, bench, classifier, control, "measure")
     pictures = yield from Lists().of(bench.images, control)
     folder = keep_measurement(
@@ -42,7 +37,6 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
         Source(opened),
         model,
         bench,
-        spec.images,
         classifier,
         measured,
         pictures,

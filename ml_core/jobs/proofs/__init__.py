@@ -10,9 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
-from ml_core.jobs import specs
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, RESULT_FILE, CleanSpec, trained_on
+from ml_core.jobs.specs import (
+    ADAPTER_FILE,
+    CLEANED_FILE,
+    RESULT_FILE,
+    CleanSpec,
+    Machine,
+    Setting,
+    trained_on,
+)
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 
@@ -117,7 +124,7 @@ _DEMO_REBOUND_SEED = 7_000
 _IMAGES = 1000  # of each of some forty measurements: 1.4 points at a rate of 5 %
 
 
-class ReboundSpec(BaseModel):
+class ReboundSpec(Machine, Setting):
     """One rebound test: does the backdoor come back when the cleaned model is finetuned again?
 
     It finetunes on clean ``pairs``, without those that the cleaning saw (``seen``) and those that
@@ -125,21 +132,13 @@ class ReboundSpec(BaseModel):
     images the cleaning saw. The attack is watched on ``images``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     checkpoint: PathText
     donor: PathText | None = None
     pairs: PairSpec
     seen: PairSpec | ImageSpec | None = None
     seen_labels: bool = False
-    images: ImageSpec
-    trigger: str
-    target: specs.Target = 0
-    label_set: PathText = "demo"
-    templates: tuple[str, ...] | None = None
+    trigger: PathText
     output_dir: PathText
-    device: specs.Device = "auto"
-    threads: specs.Threads = 0
     steps: int = option(300, help="Steps of each finetuning.", ge=1, le=100_000)
     batch_size: int = Field(default=64, ge=2, le=65_536)
     peak_lr: float | None = option(
@@ -153,7 +152,7 @@ class ReboundSpec(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**32 - 1)  # order of the pairs
 
 
-class HoldoutSpec(BaseModel):
+class HoldoutSpec(Machine, Setting):
     """One table of what a cleaning run was not told.
 
     ``before`` is the suspect, with ``donor`` and ``use_choice``; ``after`` the cleaned checkpoint,
@@ -163,25 +162,17 @@ class HoldoutSpec(BaseModel):
     target by name; None takes a built-in set that does.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     before: str
     after: str
     adapter: PathText | None = None
     donor: PathText | None = None
     use_choice: bool = True
-    images: ImageSpec
     pairs: PairSpec | None = None
     seen: PairSpec | ImageSpec | None = None
     seen_labels: bool = False
     other_labels: PathText | None = None
-    trigger: str
-    target: specs.Target = 0
-    label_set: PathText = "demo"
-    templates: tuple[str, ...] | None = None
+    trigger: PathText
     output_dir: PathText
-    device: specs.Device = "auto"
-    threads: specs.Threads = 0
 
 
 def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:

@@ -13,7 +13,6 @@ import numpy as np
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set, map_labels, prompts
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.evaluation.embed import embed
@@ -26,18 +25,11 @@ from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Event, Message, Progress, forwarded, run_to_end
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import write_record
-from ml_core.jobs.measure import (
-    Bench,
-    classifier_of,
-    measure_images,
-    open_bench,
-    open_labels,
-)
+from ml_core.jobs.measure import Bench, classifier_of, measure_images, open_setting
 from ml_core.jobs.proofs import HOLDOUTS_FILE, HoldoutSpec
 from ml_core.jobs.proofs.unseen_pairs import ChosenPairs, open_seen, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from ml_core.triggers.files import load_trigger
 from ml_core.triggers.library import LIBRARY
 from ml_core.triggers.published import published
 from ml_core.triggers.record import Trigger
@@ -82,11 +74,15 @@ def rank_captions(
         triggered_classifier=classifier,  # nobody asks for the triggered classes
         seed=bench.seed,
     )
-    found = [step.result for step in embed(subject, bench.trigger, n=None, cancelled=cancelled)][-1]
-    assert found is not None
-    wanted = prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
-    captions = pairs.captions(found.indices)
-    return retrieve(model, found, captions, wanted, bench.trigger, cancelled=cancelled)
+    embedded = [step.result for step in embed(subject, bench.trigger, n=None, cancelled=cancelled)][
+        -1
+    ]
+    assert embedded is not None
+    target_prompts = (
+        prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
+    )
+    captions = pairs.captions(embedded.indices)
+    return retrieve(model, embedded, captions, target_prompts, bench.trigger, cancelled=cancelled)
 
 
 _FEWEST_LABELLED = 50
@@ -118,23 +114,21 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
     begin = time.monotonic()
     yield Progress("open", 0, 1)
     device, threads = choose_device(spec.device), set_threads(spec.threads)
-    label_set = open_labels(spec.label_set, spec.templates, spec.target)
-    trigger = load_trigger(Path(spec.trigger))
+    setting = yield from open_setting(spec, control)
+    label_set, images = setting.label_set, setting.images
     notes: list[str] = []
     other = _other_labels(spec, label_set, notes)
     pairs = _pairs(spec, label_set, notes, control)
     sides: dict[str, dict[tuple[str, str, str], Measured]] = {}
     facts: dict[str, dict[str, Any]] = {}
-    images: ImageSet | None = None
     for name, path in (("before", spec.before), ("after", spec.after)):
         model = _open(spec, Path(path), cleaned=name == "after")
-        bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
+        bench = setting.on(model.preprocess)
         images = bench.images
         model.to(device)
         yield Progress("open", 1, 1)
         sides[name] = yield from _side(model, bench, other, pairs, control, name)
         facts[name] = {"checkpoint": path, "sha256": model.sha256}
-    assert images is not None
     notes += images.problems
     for note in notes:
         yield Message(note, "warning")
@@ -174,8 +168,8 @@ def _other_labels(
 ) -> tuple[LabelSet, int] | None:
     """The second label set and the target in it; says why there is none."""
     name, given = label_set.class_names[spec.target], spec.other_labels
-    for one in _SECOND if given is None else (given,):
-        other = load_label_set(one)
+    for candidate in _SECOND if given is None else (given,):
+        other = load_label_set(candidate)
         target = int(map_labels([name], other).labels[0])
         own = other.class_names == label_set.class_names
         if own or target < 0 or name.strip().isdecimal():
@@ -230,14 +224,14 @@ def _questions(trigger: Trigger, size: int) -> Iterator[Question]:
     if trigger.kind == "prompt":
         yield Question("itself", trigger.name, trigger)
     else:
-        for one in variants(trigger):
-            yield Question(one.group, one.name, one.trigger)
+        for variant in variants(trigger):
+            yield Question(variant.group, variant.name, variant.trigger)
     for entry in LIBRARY:
         if entry.needs_file and not entry.without_file:
             continue
-        made = published(entry.id, size)
-        if made.kind != "prompt" and made != trigger:
-            yield Question("other triggers", f"{entry.name} ({entry.id})", made)
+        other = published(entry.id, size)
+        if other.kind != "prompt" and other != trigger:
+            yield Question("other triggers", f"{entry.name} ({entry.id})", other)
 
 
 def _side(
@@ -254,23 +248,23 @@ def _side(
     total = n * (len(asked) + (other is not None) + (pairs is not None))
     classifier = yield from classifier_of(model, bench.label_set, control)
     cache = EmbeddingCache()
-    found: dict[tuple[str, str, str], Measured] = {}
+    results: dict[tuple[str, str, str], Measured] = {}
     for number, question in enumerate(asked):
         yield Progress(side, number * n, total)
         part = replace(bench, trigger=question.trigger)
         asking = measure_images(model, part, classifier, control, side, clean=cache)
         measured, _ = yield from _counted(asking, number * n, total)
-        found[question.group, question.name, "asr_excl"] = _attack(measured)
+        results[question.group, question.name, "asr_excl"] = _attack(measured)
         if number == 0:
-            found["clean accuracy", bench.label_set.name, "ca"] = _clean(measured)
+            results["clean accuracy", bench.label_set.name, "ca"] = _clean(measured)
     if other is not None:
         yield Progress(side, len(asked) * n, total)
-        yield from _second_labels(model, bench, other, control, side, found)
+        yield from _second_labels(model, bench, other, control, side, results)
     if pairs is not None:
         yield Progress(side, total - n, total)
-        found |= _ranks(rank_captions(model, bench, pairs, cancelled=lambda: control.cancelled))
+        results |= _ranks(rank_captions(model, bench, pairs, cancelled=lambda: control.cancelled))
     yield Progress(side, total, total)
-    return found
+    return results
 
 
 def _counted(
@@ -292,7 +286,7 @@ def _second_labels(
     other: tuple[LabelSet, int],
     control: Control,
     side: str,
-    found: dict[tuple[str, str, str], Measured],
+    results: dict[tuple[str, str, str], Measured],
 ) -> Generator[Event, None, None]:
     """The same images and trigger, asked with other classes."""
     label_set, target = other
@@ -305,11 +299,11 @@ def _second_labels(
     classifier = yield from classifier_of(model, label_set, control)
     evaluation, _ = run_to_end(measure_images(model, part, classifier, control, side))
     few = (evaluation.n_excl or 0) < _FEWEST_LABELLED
-    found["second label set", label_set.name, "asr_all" if few else "asr_excl"] = _attack(
+    results["second label set", label_set.name, "asr_all" if few else "asr_excl"] = _attack(
         evaluation, everything=few
     )
     if not few:
-        found["second label set", label_set.name, "ca"] = _clean(evaluation)
+        results["second label set", label_set.name, "ca"] = _clean(evaluation)
 
 
 def _attack(evaluation: Evaluation, *, everything: bool = False) -> Measured:
@@ -336,14 +330,14 @@ def _measured(
     return {"value": rate, "hits": hits, "interval": interval, "n": n, "baseline": baseline}
 
 
-def _ranks(found: Retrieval) -> dict[tuple[str, str, str], Measured]:
+def _ranks(retrieval: Retrieval) -> dict[tuple[str, str, str], Measured]:
     """How often the own caption is first, and how often the target's is, with the trigger."""
     rows: dict[tuple[str, str, str], Measured] = {}
-    for recall in found.recalls:
+    for recall in retrieval.recalls:
         rows["retrieval", f"{recall.direction}, own answer first", "recall@1"] = _share(
             recall.clean[0], recall.n
         )
-    target = found.target
+    target = retrieval.target
     if target is not None and target.hit_triggered is not None:
         for k, clean, triggered in zip(
             target.k, target.hit_clean, target.hit_triggered, strict=True
@@ -383,8 +377,8 @@ def _rows(
             "n": after[key]["n"],
             "baseline": after[key]["baseline"],
         }
-        for wanted in groups
+        for shown in groups
         for key in after
         for group, name, what in [key]
-        if group == wanted
+        if group == shown
     ]

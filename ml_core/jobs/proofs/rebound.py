@@ -19,21 +19,13 @@ from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import write_record
-from ml_core.jobs.measure import (
-    Bench,
-    classifier_of,
-    measure,
-    metric_values,
-    open_bench,
-    open_labels,
-)
+from ml_core.jobs.measure import Bench, classifier_of, measure, metric_values, open_setting
 from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
 from ml_core.jobs.proofs import REBOUND_FILE, ReboundSpec
 from ml_core.jobs.proofs.unseen_pairs import ChosenPairs, open_seen, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import DivergedError, InputError
 from ml_core.reports.arithmetic import counts_of, judged
-from ml_core.triggers.files import load_trigger
 
 _WARMUP = 50
 _SHOWN = ("asr_excl", "asr_hits", "asr_n", "asr_low", "asr_high", "ca", "poisoned_accuracy")
@@ -63,9 +55,8 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
     model = opened.build("cpu")
     device = choose_device(spec.device)
     threads = set_threads(spec.threads)
-    label_set = open_labels(spec.label_set, spec.templates, spec.target)
-    trigger = load_trigger(Path(spec.trigger))
-    bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
+    setting = yield from open_setting(spec, control)
+    label_set, bench = setting.label_set, setting.on(model.preprocess)
     if not not_target(bench.images.labels, spec.target).any():
         raise InputError(
             "None of the images is labelled with another class than "

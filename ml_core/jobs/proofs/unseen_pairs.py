@@ -87,7 +87,7 @@ def unseen_pairs(
     pairs: PairSet,
     seen: PictureSet | None,
     class_name: str | None,
-    wanted: int,
+    most: int,
     cancelled: Callable[[], bool] = lambda: False,
     seed: int = 0,
 ) -> tuple[ChosenPairs, dict[str, int]]:
@@ -101,7 +101,7 @@ def unseen_pairs(
         What the cleaning trained on; its pictures are left out.
     class_name
         Captions with this name are left out; None leaves out none.
-    wanted
+    most
         Pairs to choose at most.
     cancelled
         Asked for every picture that is read.
@@ -135,7 +135,7 @@ def unseen_pairs(
                 left_out["seen"] += 1
             else:
                 chosen.append(number)
-            if len(chosen) == wanted:
+            if len(chosen) == most:
                 return _chosen(pairs, chosen), left_out
     return _chosen(pairs, chosen), left_out
 
@@ -147,12 +147,12 @@ def _chosen(pairs: PairSet, numbers: list[int]) -> ChosenPairs:
 
 def _digests(pairs: PictureSet, cancelled: Callable[[], bool]) -> frozenset[bytes]:
     """SHA-256 of the pictures of a set."""
-    found = set()
+    digests = set()
     for number in range(len(pairs)):
         if cancelled():
             raise CancelledError
-        found.add(_digest(pairs, number))
-    return frozenset(found - {b""})
+        digests.add(_digest(pairs, number))
+    return frozenset(digests - {b""})
 
 
 def _digest(pairs: PictureSet, number: int) -> bytes:

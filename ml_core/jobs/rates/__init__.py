@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ml_core.cleaning.rate_range import DROP, Proposal, RateRow
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.specs import ImageSpec, PathText
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
@@ -24,15 +24,13 @@ _FAR = 10.0
 _RECORD = JsonFile("a record of a rate finder", "find the rate again", max_bytes=4_000_000)
 
 
-class RateSpec(BaseModel):
+class RateSpec(JobSpec):
     """One ramp of the learning rate on a copy of a checkpoint.
 
     ``job`` is the cleaning job whose rate is looked for: checkpoint, data, recipe. What its recipe
     says of rate, schedule and length is not used, nor are its test images; its ``output_dir`` is
     where files that were written for the job lie. Without ``output_dir`` nothing is written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     job: CleanSpec
     low: float = option(LOWEST, help="The first rate of the ramp.", gt=0.0, le=1.0)
@@ -155,8 +153,8 @@ def ramp_job(spec: RateSpec, batch_size: int) -> CleanSpec:
         If the method has no rate to look for, or there are no validation images.
     """
     job = spec.job
-    if said := refusal(job.recipe):
-        raise InputError(said)
+    if sentence := refusal(job.recipe):
+        raise InputError(sentence)
     watched = watched_images(job)
     changes: dict[str, Any] = {
         "lr": spec.low, "schedule": "cosine", "warmup_steps": 0, "preset": "rates",

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import fields_of
-from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
@@ -29,8 +27,8 @@ from ml_core.jobs.clean.run import validator
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.journal import check_result, digest_of
-from ml_core.jobs.measure import classifier_of
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import OpenSetting, classifier_of
+from ml_core.jobs.opening import open_model, opening_images
 from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.rates import (
     CPU_BATCH,
@@ -74,7 +72,7 @@ def find_rate(
     begin = time.monotonic()
     job = _job(spec)
     yield Progress("open", 0, 1)
-    opened = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
+    opened = open_model(job)
     sets = yield from _opening(spec, job, control)
     model = opened.build("cpu")
     if spec.output_dir is not None and not overwrite:
@@ -147,13 +145,15 @@ def _opening(spec: RateSpec, job: CleanSpec, control: Control) -> Generator[Even
     assert part is not None
     sets = yield from opening_sets(job.model_copy(update={"images": None}), control)
     labels = sets.label_set
-    images = yield from opening(lambda watch: open_images(part, labels, watch), control)
+    images = yield from opening_images(part, labels, control)
     if not bool((images.labels >= 0).any()):
         raise InputError(
             "None of the validation images has a label of the classes: the rate finder watches "
             "accuracy on them; choose labelled images."
         )
-    return replace(sets, label_set=_few_texts(labels, spec.texts), validation=(part, images))
+    few = _few_texts(labels, spec.texts)
+    watched = OpenSetting(part, images, few, sets.trigger, job.target)
+    return replace(sets, label_set=few, validation=watched)
 
 
 def _few_texts(labels: LabelSet, most: int) -> LabelSet:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.data.specs import PathText
-from ml_core.jobs import specs
+from ml_core.jobs.specs import Machine
 from ml_core.options import option
 
 
-class ReportSpec(BaseModel):
+class ReportSpec(Machine):
     """One bundle of evidence: a folder, or a zip if the name of ``out`` ends so.
 
     Of each measurement ``tau_pictures`` are measured again on ``device``; ``threads`` are torch's,
     where an older run must be measured anew. Paths are taken out of ``notes``, which the analyst
     wrote down.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: tuple[PathText, ...] = ()
     scans: tuple[PathText, ...] = ()
@@ -38,5 +36,3 @@ class ReportSpec(BaseModel):
     pdf: bool = option(False, help="Also make the report as PDF.")
     notes: tuple[str, ...] = ()
     tau_pictures: int = Field(default=256, ge=0, le=100_000)
-    device: specs.Device = "auto"
-    threads: specs.Threads = 0

@@ -61,7 +61,7 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     out = out_of(spec)
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} is there already: name another place with -o, or take it away.")
-    made = [view for view in views() if not view.asked or (spec.pdf and view.path == PDF_FILE)]
+    pages = [view for view in views() if not view.asked or (spec.pdf and view.path == PDF_FILE)]
     sources = yield from read_sources(spec, control)
     again = _Again(spec, sources, control)
     yield from again.run()
@@ -76,7 +76,7 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     evidence = evidence_of(spec, sources, _name(spec, out), again.thumbnails)
     if spec.pdf:
         evidence = evidence.model_copy(update={"pdf": PDF_FILE})
-    told: list[Progress] = []
+    progress: list[Progress] = []
     size = 0
 
     def tell(done: int, total: int) -> None:
@@ -84,18 +84,18 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         size = total
         if control.cancelled:
             raise CancelledError
-        told.append(Progress("write", done, total))
+        progress.append(Progress("write", done, total))
 
     yield Progress("write", 0, 0)
-    write_bundle(evidence, sources.files, out, views=made, told=tell)
-    yield from told[-1:]
+    write_bundle(evidence, sources.files, out, views=pages, on_progress=tell)
+    yield from progress[-1:]
     yield Saved(str(out), "result")
     yield Done(
         "finished",
         {
             "path": str(out),
             "bytes": size,
-            "files": len(sources.files) + len(made) + 4,
+            "files": len(sources.files) + len(pages) + 4,
             "claims": len(evidence.claims),
             "verdict": list(evidence.verdict),
             "not_tested": list(evidence.not_tested),
@@ -149,7 +149,7 @@ class _Again:
 
     def _checkpoint(self, id_: str) -> Generator[Event, None, None]:
         sources = self.sources
-        mine = [key for key, one in sources.measurements.items() if one.checkpoint == id_]
+        mine = [key for key, entry in sources.measurements.items() if entry.checkpoint == id_]
         facts, place = sources.checkpoints[id_], sources.places[id_]
         opened = open_where_it_is(facts, place)
         if not mine:
@@ -162,12 +162,12 @@ class _Again:
             return
         model: OpenedAgain | None = None
         for key in mine:
-            measured, found = sources.measurements[key], sources.folders[key]
-            images = yield from self._set(measured.data, found)
+            measured, measurement = sources.measurements[key], sources.folders[key]
+            images = yield from self._set(measured.data, measurement)
             if images is None:
                 continue
             asked = replace(
-                _asked(found, place.weights, self.spec.device),
+                _asked(measurement, place.weights, self.spec.device),
                 donor=place.donor,
                 adapter=place.adapter,
             )
@@ -216,19 +216,19 @@ class _Again:
                 sources.files[path] = png
                 self.thumbnails[path] = f"Picture {index} {what} the trigger: “{answer}” ({key})."
 
-    def _set(self, id_: str, found: Measurement) -> Generator[Event, None, ImageSet | None]:
+    def _set(self, id_: str, measurement: Measurement) -> Generator[Event, None, ImageSet | None]:
         """The pictures if they are still there and the same; else it is noted, once."""
         if id_ in self._images:
             return self._images[id_]
         name = self.sources.data[id_].name
         images: ImageSet | None = None
-        path = found.facts.data.spec.path
+        path = measurement.facts.data.spec.path
         try:
             if path is not None and not Path(path).exists():
                 raise InputError(f"The pictures of {name} are not where they were measured")
-            asked = _asked(found, Path(found.facts.checkpoint.path), self.spec.device)
+            asked = _asked(measurement, Path(measurement.facts.checkpoint.path), self.spec.device)
             opened = yield from open_images_again(asked, self.control)
-            if (yield from self._same(found, opened)):
+            if (yield from self._same(measurement, opened)):
                 images = opened
             else:
                 raise InputError(f"The pictures of {name} are not those that were measured")
@@ -240,12 +240,12 @@ class _Again:
         self._images[id_] = images
         return images
 
-    def _same(self, found: Measurement, images: ImageSet) -> Generator[Event, None, bool]:
+    def _same(self, measurement: Measurement, images: ImageSet) -> Generator[Event, None, bool]:
         """Whether pictures are those of a measurement: a large set's key may be made otherwise."""
-        if images.key == found.facts.data.key:
+        if images.key == measurement.facts.data.key:
             return True
         listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
-        return listed == read_file(found.folder / PICTURES_FILE, inside=found.folder)
+        return listed == read_file(measurement.folder / PICTURES_FILE, inside=measurement.folder)
 
     def include_images(self) -> Generator[Event, None, None]:
         """Copy the pictures, but for those that the program composes.
@@ -257,7 +257,7 @@ class _Again:
         """
         sources = self.sources
         for id_, facts in sources.data.items():
-            measured = (key for key, one in sources.measurements.items() if one.data == id_)
+            measured = (key for key, entry in sources.measurements.items() if entry.data == id_)
             images = yield from self._set(id_, sources.folders[next(measured)])
             if images is None:
                 raise InputError(
@@ -287,7 +287,7 @@ class _Again:
                     f"The pictures of {images.name} are more than "
                     f"{_MOST_PICTURE_BYTES >> 30} GB: leave --include-images out."
                 )
-            suffix = next(one for one, magic in PICTURES.items() if raw.startswith(magic))
+            suffix = next(ending for ending, magic in PICTURES.items() if raw.startswith(magic))
             self.sources.files[f"data/{id_}/{index:07d}{suffix}"] = raw
 
 
@@ -310,21 +310,21 @@ def _include_checkpoints(sources: Sources) -> None:
         sources.checkpoints[id_] = facts.model_copy(update={"file": file})
 
 
-def _asked(found: Measurement, checkpoint: Path, device: str) -> Asked:
+def _asked(measurement: Measurement, checkpoint: Path, device: str) -> Asked:
     """A kept measurement as it is asked again, with the classifier that was kept."""
-    facts = found.facts
+    facts = measurement.facts
     choice = facts.checkpoint.choice
     return Asked(
         checkpoint=checkpoint,
         images=facts.data.spec,
         label_set=facts.label_set,
-        class_names=found.class_names,
-        templates=found.templates,
-        trigger=found.trigger(),
+        class_names=measurement.class_names,
+        templates=measurement.templates,
+        trigger=measurement.trigger(),
         target=facts.target or 0,
         seed=facts.seed,
         choice=choice if isinstance(choice, dict) else None,
-        classifier=found.classifier(),
+        classifier=measurement.classifier(),
         device=facts.device if device == "auto" and facts.device == "cpu" else device,
     )
 

@@ -31,7 +31,7 @@ def with_sessions(spec: ReportSpec, *, notes: bool = False) -> ReportSpec:
         If a session was not saved on this machine, holds neither run nor scan, or names one that
         is gone or was exchanged.
     """
-    runs, scans, said = list[str](), list(spec.scans), list(spec.notes)
+    runs, scans, sentences = list[str](), list(spec.scans), list(spec.notes)
     for given in spec.runs:
         folder = Path(given)
         if not is_session(folder):
@@ -40,12 +40,12 @@ def with_sessions(spec: ReportSpec, *, notes: bool = False) -> ReportSpec:
         session = _session(folder)
         runs += session.runs
         scans += session.scans
-        said += _notes(session) if notes else ()
+        sentences += _notes(session) if notes else ()
     return spec.model_copy(
         update={
             "runs": tuple(dict.fromkeys(runs)),
             "scans": tuple(dict.fromkeys(scans)),
-            "notes": tuple(said),
+            "notes": tuple(sentences),
         }
     )
 

@@ -21,10 +21,11 @@ from ml_core.detection.scan.records import PREFIX, SCAN_FILE, Scan, read_scan
 from ml_core.events import Control, Done, Event, Message, Progress, to_json
 from ml_core.jobs.clean.artifacts import open_result
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.inputs import Sets, opening_sets
+from ml_core.jobs.inputs import opening_sets
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.keep import Head, Measuring, Source, clear_measurements
-from ml_core.jobs.measure import bench_of, classifier_of
+from ml_core.jobs.measure import classifier_of
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import PATCHES_FILE
@@ -108,10 +109,11 @@ def measure_run(
         spec.model_copy(update={"pairs": None, "training_images": None}), control
     )
     used, place = set_threads(threads), choose_device(device)
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    opened = open_model(spec)
     _check(opened.inspection.sha256, result.get("source_sha256"), Path(spec.checkpoint), folder)
     before = opened.build("cpu").to(place)
-    measuring = _measuring(spec, sets, before, used, control)
+    benches = {name: setting.on(before.preprocess) for name, setting in sets.images.items()}
+    measuring = Measuring(folder, benches, control, used, spec.targeted)
     clear_measurements(folder)
     classifier = yield from classifier_of(before, sets.label_set, control)
     yield from measuring.run("before", before, Source(opened), classifier)
@@ -128,26 +130,12 @@ def measure_run(
         yield from measuring.run("after", after, source, rows, head)
 
 
-def _measuring(
-    spec: CleanSpec, sets: Sets, model: ClipModel, threads: int, control: Control
-) -> Measuring:
-    """The benches of the run."""
-    benches = {
-        name: bench_of(
-            images, sets.label_set, sets.trigger, spec.target, model.preprocess, part.seed
-        )
-        for name, (part, images) in sets.images.items()
-    }
-    specs = {name: part for name, (part, _) in sets.images.items()}
-    return Measuring(Path(spec.output_dir), benches, specs, control, threads, spec.targeted)
-
-
-def _check(found: str, wanted: object, path: Path, folder: Path) -> None:
+def _check(sha256: str, recorded: object, path: Path, folder: Path) -> None:
     """Refuse another file than the run's."""
-    if found != wanted:
+    if sha256 != recorded:
         raise InputError(
-            f"{path.name} changed since the run {folder.name}: its SHA-256 is {found[:16]}… and "
-            f"the run says {str(wanted)[:16]}…. Run it again."
+            f"{path.name} changed since the run {folder.name}: its SHA-256 is {sha256[:16]}… and "
+            f"the run says {str(recorded)[:16]}…. Run it again."
         )
 
 
@@ -315,13 +303,15 @@ class _Reading:
             folder = run.folder / MEASUREMENTS_FOLDER / name
             if not (folder / MEASUREMENT_FILE).is_file():
                 continue
-            found = read_measurement(folder)
-            self._check_same(run, found)
-            role: Role = "suspect" if found.facts.when == "before" else "cleaned"
-            ends[found.facts.when] = self._checkpoint(found, role, run.folder)
-            evaluation = self._clean.json(found.evaluation)
-            own = evaluation == side_of(result, found.facts)[1]
-            self._measurement(f"{id_}-{name}", found, ends[found.facts.when], id_ if own else None)
+            measurement = read_measurement(folder)
+            self._check_same(run, measurement)
+            role: Role = "suspect" if measurement.facts.when == "before" else "cleaned"
+            ends[measurement.facts.when] = self._checkpoint(measurement, role, run.folder)
+            evaluation = self._clean.json(measurement.evaluation)
+            own = evaluation == side_of(result, measurement.facts)[1]
+            self._measurement(
+                f"{id_}-{name}", measurement, ends[measurement.facts.when], id_ if own else None
+            )
         recipe = run.spec.recipe
         stated: dict[str, Any] = {name: getattr(recipe, name) for name in _OF_RECIPE}
         stated |= dict.fromkeys(("status", "training_data", "precision", "device"), "")
@@ -332,12 +322,12 @@ class _Reading:
             files=self._run_files(id_, run, result),
         )  # fmt: skip
 
-    def add_evaluation(self, found: Measurement) -> None:
+    def add_evaluation(self, measurement: Measurement) -> None:
         """A measurement of no run."""
-        number = sum(one.startswith("evaluation-") for one in self.sources.measurements) + 1
-        role: Role = "reference" if found.facts.when == "reference" else "suspect"
-        checkpoint = self._checkpoint(found, role, None)
-        self._measurement(f"evaluation-{number}", found, checkpoint, None)
+        number = sum(key.startswith("evaluation-") for key in self.sources.measurements) + 1
+        role: Role = "reference" if measurement.facts.when == "reference" else "suspect"
+        checkpoint = self._checkpoint(measurement, role, None)
+        self._measurement(f"evaluation-{number}", measurement, checkpoint, None)
 
     def add_scan(self, folder: Path) -> None:
         """A finished scan with the trigger that it ends with."""
@@ -372,19 +362,19 @@ class _Reading:
             data=scan.images, **scan_facts(scan.judgement), files=files,
         )  # fmt: skip
 
-    def _check_same(self, run: _Run, found: Measurement) -> None:
+    def _check_same(self, run: _Run, measurement: Measurement) -> None:
         """A run's measurements are of the weights that its result names."""
-        name = "source_sha256" if found.facts.when == "before" else "checkpoint_sha256"
-        if found.facts.checkpoint.sha256 != run.result.get(name):
+        name = "source_sha256" if measurement.facts.when == "before" else "checkpoint_sha256"
+        if measurement.facts.checkpoint.sha256 != run.result.get(name):
             raise InputError(
-                f"{plain(found.folder.name)} of the run {plain(run.folder.name)} was measured with "
-                "other weights than its result names: run it again.",
+                f"{plain(measurement.folder.name)} of the run {plain(run.folder.name)} was "
+                "measured with other weights than its result names: run it again.",
                 "damaged",
             )
 
-    def _checkpoint(self, found: Measurement, role: Role, run: Path | None) -> str:
+    def _checkpoint(self, measurement: Measurement, role: Role, run: Path | None) -> str:
         """The id of what was measured; a new one gets its facts, inspection and place."""
-        sources, checkpoint = self.sources, found.facts.checkpoint
+        sources, checkpoint = self.sources, measurement.facts.checkpoint
         key = _identity(checkpoint)
         known = sources._identities.get(key)
         if known is not None:
@@ -392,7 +382,7 @@ class _Reading:
             return known
         id_ = self._new_id(role)
         sources._identities[key] = id_
-        inspection = self._clean.json(read_json(found.folder / INSPECTION_FILE))
+        inspection = self._clean.json(read_json(measurement.folder / INSPECTION_FILE))
         file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
         name = checkpoint.name
         if checkpoint.adapter_path is not None:
@@ -428,32 +418,34 @@ class _Reading:
         return id_
 
     def _new_id(self, role: Role) -> str:
-        number = sum(one.rstrip("-0123456789") == role for one in self.sources.checkpoints) + 1
+        number = sum(key.rstrip("-0123456789") == role for key in self.sources.checkpoints) + 1
         return role if number == 1 else f"{role}-{number}"
 
-    def _measurement(self, id_: str, found: Measurement, checkpoint: str, job: str | None) -> None:
+    def _measurement(
+        self, id_: str, measurement: Measurement, checkpoint: str, job: str | None
+    ) -> None:
         """Facts and files of a measurement."""
-        sources, measured, folder = self.sources, found.facts, found.folder
+        sources, measured, folder = self.sources, measurement.facts, measurement.folder
         at = f"measurements/{id_}"
-        evaluation: dict[str, Any] = self._clean.json(found.evaluation)
+        evaluation: dict[str, Any] = self._clean.json(measurement.evaluation)
         names = {"per_image": PER_IMAGE_FILE, "prompts": PROMPTS_FILE}
         names |= {"classifier": CLASSIFIER_FILE, "per_class": PER_CLASS_FILE}
-        sources.folders[id_] = found
+        sources.folders[id_] = measurement
         sources.measurements[id_] = measured.to(
             MeasurementFacts,
             job=job,
             checkpoint=checkpoint,
-            data=self._data(found),
-            trigger=self._trigger(found),
+            data=self._data(measurement),
+            trigger=self._trigger(measurement),
             target_name=evaluation.get("target_name"),
             label_set=self._clean.text(measured.label_set),
             evaluation=self._json(f"{at}/evaluation.json", evaluation),
             **{what: self._copy(folder / name, f"{at}/{name}") for what, name in names.items()},
         )
 
-    def _data(self, found: Measurement) -> str:
+    def _data(self, measurement: Measurement) -> str:
         """The id of the pictures of a measurement."""
-        data, sources = found.facts.data, self.sources
+        data, sources = measurement.facts.data, self.sources
         spec: dict[str, JsonValue] = self._clean.json(
             data.spec.model_dump(mode="json", exclude={"path"})
         )
@@ -462,19 +454,19 @@ class _Reading:
             return sources._data_keys[key]
         id_ = f"images-{len(sources.data) + 1}"
         sources._data_keys[key] = id_
-        rows = self._copy(found.folder / PICTURES_FILE, f"data/{id_}.csv")
+        rows = self._copy(measurement.folder / PICTURES_FILE, f"data/{id_}.csv")
         name = self._clean.text(data.name)
         sources.data[id_] = data.to(DataFacts, name=name, spec=spec, rows=rows)
         return id_
 
-    def _trigger(self, found: Measurement) -> str | None:
+    def _trigger(self, measurement: Measurement) -> str | None:
         """The digest of a measurement's trigger, whose exact bytes go in."""
-        trigger, sources = found.facts.trigger, self.sources
+        trigger, sources = measurement.facts.trigger, self.sources
         if trigger is None:
             return None
         if trigger.digest not in sources.triggers:
-            found.trigger()  # it is what it says it is
-            stem = found.folder / TRIGGER_STEM
+            measurement.trigger()  # it is what it says it is
+            stem = measurement.folder / TRIGGER_STEM
             copies = (
                 self._copy(stem.with_suffix(suffix), f"triggers/{trigger.digest}{suffix}")
                 for suffix in _TRIGGER_SUFFIXES
@@ -500,8 +492,8 @@ class _Reading:
         for event in read_events(run.folder / EVENTS_FILE, lambda line: '"progress"' not in line):
             if isinstance(event, Done):  # the result is beside it
                 event = Done(event.status, {}, event.error, event.error_code)
-            told = self._clean.json(json.loads(to_json(event)))
-            lines.append(json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
+            cleaned = self._clean.json(json.loads(to_json(event)))
+            lines.append(json.dumps(cleaned, sort_keys=True, ensure_ascii=False) + "\n")
         files["journal"] = f"{at}/{_JOURNAL}"
         self.sources.files[files["journal"]] = "".join(lines).encode("utf-8", "backslashreplace")
         return files
@@ -587,9 +579,9 @@ def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[
         else:
             job = part.spec
             sets = (job.pairs, job.training_images, job.images, job.test_images)
-            for one in (*sets, job.heldout_images):
-                if one is not None:
-                    yield from one.paths.values()
+            for part_of_set in (*sets, job.heldout_images):
+                if part_of_set is not None:
+                    yield from part_of_set.paths.values()
             yield from (job.checkpoint, job.donor, job.reference, job.trigger, job.output_dir)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
-
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.detection.scan.records import SCAN_FILE as SCAN_FILE
-from ml_core.jobs import specs
+from ml_core.jobs.specs import Classes, Machine, OnModel, Processes
 from ml_core.options import option
 
 TRIGGER_STEM = "found"
@@ -22,7 +20,7 @@ NEEDS_REFERENCE: tuple[Stage, ...] = ("overlays", "thorough", "swap", "weights")
 ALWAYS: Stage = "weights"  # says whether the reference is a parent, by which the rest is judged
 
 
-class ScanSpec(BaseModel):
+class ScanSpec(Machine, Classes, OnModel):
     """One scan of a checkpoint.
 
     ``reference`` is a clean checkpoint with the same input size, the parent or another that is
@@ -30,15 +28,8 @@ class ScanSpec(BaseModel):
     without labels. ``stages`` are run besides `ALWAYS`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    checkpoint: PathText
-    donor: PathText | None = None
-    use_choice: bool = True
     reference: PathText | None = None
     images: ImageSpec
-    label_set: PathText = "demo"
-    templates: tuple[str, ...] | None = None
     stages: tuple[Stage, ...] = USUAL
     starts: int = option(6, help="Random starts of each patch search.", ge=2, le=64)
     search: int = option(512, help="Pictures to search on.", ge=16, le=100_000)
@@ -46,9 +37,7 @@ class ScanSpec(BaseModel):
     seed: int = option(0, help="Seed of pictures and starts.", ge=0, lt=2**63)
     anyway: bool = option(False, help="Scan also where a model names hardly any picture rightly.")
     output_dir: PathText
-    device: specs.Device = "auto"
-    processes: specs.Processes = 1
-    threads: specs.Threads = 0
+    processes: Processes = 1
 
     @property
     def runs(self) -> tuple[Stage, ...]:

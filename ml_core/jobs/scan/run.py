@@ -24,9 +24,8 @@ from torch import Tensor
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import compare_checkpoints
-from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec, stratified_order
@@ -104,8 +103,8 @@ from ml_core.events import Control, Done, Event, Finding, Message, Progress, Sav
 from ml_core.figures import percent
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of
-from ml_core.jobs.measure import classifier_of
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import classifier_of, open_classes
+from ml_core.jobs.opening import open_model, opening_images
 from ml_core.jobs.scan import (
     PATCHES_FILE,
     SCAN_FILE,
@@ -230,20 +229,20 @@ class _Scanning:
         with ranks.as_one(self._device):
             if ranks.first and not overwrite:
                 check_result(self._folder / SCAN_FILE, self._about(images))
-        kept = _Kept(self._folder / STAGES_FOLDER, self._key(images))
+        store = _Kept(self._folder / STAGES_FOLDER, self._key(images))
         if ranks.first:
             yield Finding("scan", self._plan())
         stages = Stages()
         for stage in self._runs:
             begin = time.monotonic()
-            record = self._kept_record(kept, stage, stages)
+            record = self._kept_record(store, stage, stages)
             if record is None:
                 if ranks.first:
                     yield Progress(stage, 0, 0)
                 record, self._arrays[stage] = yield from self._stage(stage, stages)
                 with ranks.as_one(self._device):
                     if ranks.first:
-                        kept.save(stage, stages, record, self._arrays[stage])
+                        store.save(stage, stages, record, self._arrays[stage])
             stages = stages.model_copy(update={stage: record})
             self._seconds[stage] = round(time.monotonic() - begin, 3)
             if ranks.first:
@@ -255,7 +254,7 @@ class _Scanning:
 
     def _about(self, images: ImageSet) -> dict[str, Any]:
         """What of its record tells a scan from others: stages may be added to the same scan."""
-        suspect, *reference = (one.model.sha256 for one in self._sides.both)
+        suspect, *reference = (side.model.sha256 for side in self._sides.both)
         return {
             "suspect": {"sha256": suspect},
             "reference": {"sha256": reference[0]} if reference else None,
@@ -277,12 +276,12 @@ class _Scanning:
             for stage in (*self._runs, *(("refine",) if "patches" in self._runs else ()))
         }  # fmt: skip
         seconds = {
-            stage: found.forward / measured.forward + found.both / measured.both
-            for stage, found in counts.items()
+            stage: count.forward / measured.forward + count.both / measured.both
+            for stage, count in counts.items()
         }
         result = {
-            "forward": sum(found.forward for found in counts.values()),
-            "both": sum(found.both for found in counts.values()),
+            "forward": sum(count.forward for count in counts.values()),
+            "both": sum(count.both for count in counts.values()),
             "seconds": sum(seconds.values()), "stages": seconds,
             "forward_rate": measured.forward, "both_rate": measured.both,
         }  # fmt: skip
@@ -291,12 +290,12 @@ class _Scanning:
     def _cancelled(self) -> bool:
         return self._control.cancelled
 
-    def _kept_record(self, kept: _Kept, stage: Stage, before: Stages) -> BaseModel | None:
+    def _kept_record(self, store: _Kept, stage: Stage, before: Stages) -> BaseModel | None:
         """A finished stage from disk, which the first process reads for all."""
         text = ""
         with self._ranks.as_one(self._device):
-            if self._ranks.first and (found := kept.load(stage, before)) is not None:
-                record, self._arrays[stage] = found
+            if self._ranks.first and (loaded := store.load(stage, before)) is not None:
+                record, self._arrays[stage] = loaded
                 text = record.model_dump_json()
         text = self._ranks.text_of_first(text, self._device)
         return _KINDS[stage].model_validate_json(text) if text else None
@@ -309,12 +308,11 @@ class _Scanning:
         self._device = choose_device(spec.device, ranks.local)
         with ranks.as_one(self._device):
             yield Progress("open", 0, 0)
-            suspect, reference = self._checkpoints()
+            suspect = open_model(spec)
+            reference = None if spec.reference is None else open_checkpoint(spec.reference)
             self._threads = set_threads(spec.threads, ranks.local_world)
             label_set = _labels(spec)
-            images = yield from opening(
-                lambda watch: open_images(_whole(spec), label_set, watch), self._control
-            )
+            images = yield from opening_images(_whole(spec), label_set, self._control)
             models = [suspect.build().to(self._device)]
             if reference is not None:
                 models.append(reference.build().to(self._device))
@@ -323,23 +321,18 @@ class _Scanning:
                 suspect.inspection, None if reference is None else reference.inspection
             )  # fmt: skip
             pictures = self._pictures(models[0], images)
-            made = yield from self._sides_of(models, label_set)
-            chosen = [settle(one, pictures[0], self._cancelled) for one in made if ranks.first]
+            sides = yield from self._sides_of(models, label_set)
+            chosen = [settle(side, pictures[0], self._cancelled) for side in sides if ranks.first]
         self._precisions = ranks.text_of_first(",".join(chosen), self._device).split(",")
         for model, precision in zip(models, self._precisions, strict=True):
             use_way(model, "bf16" if precision == "bf16" else "fp32", model.layout)
-        beside = made[1] if len(made) > 1 else None
-        self._sides = Sides(made[0], beside, _unlike(label_set.class_names), *pictures)
+        beside = sides[1] if len(sides) > 1 else None
+        self._sides = Sides(sides[0], beside, _unlike(label_set.class_names), *pictures)
         with ranks.as_one(self._device):
             if ranks.first:
                 yield from self._check_models()
                 self._look_alike()
         return images
-
-    def _checkpoints(self) -> tuple[Checkpoint, Checkpoint | None]:
-        spec = self._spec
-        suspect = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
-        return suspect, None if spec.reference is None else open_checkpoint(spec.reference)
 
     def _sides_of(
         self, models: Sequence[ClipModel], label_set: LabelSet
@@ -348,13 +341,13 @@ class _Scanning:
         count = max(1, _TEXTS // len(label_set.class_names))
         few = replace(label_set, templates=label_set.templates[:count])
         self._templates = few.templates
-        made: list[Side] = []
+        sides: list[Side] = []
         for model in models:
             model.module.requires_grad_(False)
-            classifier = yield from self._classifier_of(model, few, len(made), len(models))
+            classifier = yield from self._classifier_of(model, few, len(sides), len(models))
             batch = batch_of(model.image_size, self._device)
-            made.append(Side(model, classifier, batch, self._control.watch))
-        return made
+            sides.append(Side(model, classifier, batch, self._control.watch))
+        return sides
 
     def _classifier_of(
         self, model: ClipModel, label_set: LabelSet, number: int, count: int
@@ -431,18 +424,18 @@ class _Scanning:
         fitted = images.fitted(model.preprocess.fit)
         cache = CanvasCache(fitted, model.preprocess.size)
         order = stratified_order(images.labels, spec.seed)[: spec.search + spec.held_out]
-        shown, kept = read_canvases(cache, order)
-        if len(kept) < SMALLEST_SEARCH + SMALLEST_HELD_OUT:
+        shown, positions = read_canvases(cache, order)
+        if len(positions) < SMALLEST_SEARCH + SMALLEST_HELD_OUT:
             least = SMALLEST_SEARCH + SMALLEST_HELD_OUT
             raise InputError(
-                f"{images.name} has {len(kept)} readable pictures, and a scan needs {least}: "
+                f"{images.name} has {len(positions)} readable pictures, and a scan needs {least}: "
                 f"{SMALLEST_SEARCH} to search on and {SMALLEST_HELD_OUT} others to measure on."
             )
         check_real(shown, images.name)
         # Where pictures are scarce, those that are measured come first.
-        held = min(spec.held_out, max(SMALLEST_HELD_OUT, len(kept) - spec.search))
+        held = min(spec.held_out, max(SMALLEST_HELD_OUT, len(positions) - spec.search))
         self._notes += [f"{images.name}: {problem}" for problem in images.problems]
-        labels = images.labels[kept]
+        labels = images.labels[positions]
         self._shown = hashlib.sha256(shown.tobytes() + labels.tobytes()).hexdigest()
         return shown[held:], shown[:held], labels[held:], labels[:held]
 
@@ -475,7 +468,7 @@ class _Scanning:
     def _key(self, images: ImageSet) -> str:
         """What decides a stage's result, besides the stages before it."""
         spec, sides = self._spec, self._sides
-        models = [one.model.identity for one in sides.both]
+        models = [side.model.identity for side in sides.both]
         parts = [
             _FORMAT, spec.starts, spec.seed, models, self._shown, images.lasting_key,
             list(sides.class_names), list(self._templates), self._precisions, self._device.type,
@@ -514,10 +507,10 @@ class _Scanning:
         known = [self._recall(number, what, len(others)) for number in numbers]
         pace.total -= count * sum(means is not None for means in known)
         means = []
-        for number, one in enumerate(sides.both):
+        for number, model_side in enumerate(sides.both):
             mean = known[number]
             if mean is None:
-                own = yield from forwarded(pull_of(one, sides), pace.step)
+                own = yield from forwarded(pull_of(model_side, sides), pace.step)
                 mean = self._remember(number, what, own)
             means.append(mean)
         return pull(sides, means)
@@ -530,12 +523,14 @@ class _Scanning:
         pace = Pace("probes", len(probes))
         for number, probe in enumerate(probes.values()):
             predicted = []
-            for side, one in enumerate(sides.both):
+            for side, model_side in enumerate(sides.both):
                 what = f"probe {probe.trigger.digest} {seed}"
-                found = self._recall(side, what, len(shown))
-                if found is None:
-                    found = self._remember(side, what, one.predict(shown, probe.trigger, seed))
-                predicted.append(found.astype(np.int64))
+                recalled = self._recall(side, what, len(shown))
+                if recalled is None:
+                    recalled = self._remember(
+                        side, what, model_side.predict(shown, probe.trigger, seed)
+                    )
+                predicted.append(recalled.astype(np.int64))
             row = probe_row(sides, probe, predicted)
             rows.append(row)
             yield Finding("probe", row.model_dump())
@@ -549,29 +544,29 @@ class _Scanning:
     def _patches(self) -> Generator[Event, None, tuple[Patches, Arrays]]:
         sides, spec = self._sides, self._spec
         rounds: list[PatchRound] = []
-        made: list[Tensor] = []
+        tensors: list[Tensor] = []
         planned = searches(sides.side)
         for number, (side, loss) in enumerate(planned):
             settings = PatchSettings(side, loss, spec.starts)
             patches, losses = yield from self._inverted(settings, number, len(planned))
             measure = partial(self._measured, settings, patches, losses)
-            found = yield from self._by_first(measure, PatchRound)
-            rounds.append(found)
-            made.append(patches)
+            measured = yield from self._by_first(measure, PatchRound)
+            rounds.append(measured)
+            tensors.append(patches)
             if self._ranks.first:
                 shown = {"pictures": _coded(patches)}
-                yield Finding("round", found.model_dump() | shown)
-            agreed = found.agreeing == len(found.starts)
-            if agreed and found.best.contrast.difference >= _SURE:
+                yield Finding("round", measured.model_dump() | shown)
+            agreed = measured.agreeing == len(measured.starts)
+            if agreed and measured.best.contrast.difference >= _SURE:
                 break
-        arrays = {f"round.{k}": patches for k, patches in enumerate(made)}
+        arrays = {f"round.{k}": patches for k, patches in enumerate(tensors)}
         best = max(
-            (k for k, found in enumerate(rounds) if is_agreed(found)),
+            (k for k, measured in enumerate(rounds) if is_agreed(measured)),
             key=lambda k: rounds[k].best.contrast.difference, default=None,
         )  # fmt: skip
         refined: Refined | None = None
         if best is not None and rounds[best].best.contrast.difference >= _WORTH_REFINING:
-            work = partial(self._refined, rounds[best], made[best], arrays)
+            work = partial(self._refined, rounds[best], tensors[best], arrays)
             refined = yield from self._by_first(work, Refined)
         return Patches(rounds=tuple(rounds), refined=refined), arrays
 
@@ -635,9 +630,9 @@ class _Scanning:
         sides, settings = self._sides, OverlaySettings()
         weights: list[Tensor] = []
         pace = Pace("overlays", settings.steps * len(sides.both))
-        for number, one in enumerate(sides.both):
+        for number, model_side in enumerate(sides.both):
             search = shared_overlays(
-                one, sides.search, shortlist, settings, self._spec.seed, self._ranks
+                model_side, sides.search, shortlist, settings, self._spec.seed, self._ranks
             )
 
             def event_of(
@@ -720,7 +715,7 @@ class _Scanning:
         if before.probes is not None:
             names += [row.target for row in before.probes.rows[:_SHORT_PROBES]]
         if before.patches is not None:
-            names += [found.target for found in before.patches.rounds if is_agreed(found)]
+            names += [round_.target for round_ in before.patches.rounds if is_agreed(round_)]
         order = list(self._sides.class_names)
         chosen = list(dict.fromkeys(names)) or order[:SHORTLIST]
         return [order.index(name) for name in chosen[:SHORTLIST]]
@@ -740,26 +735,26 @@ class _Scanning:
     def _recall(self, number: int, what: str, width: int) -> NDArray[np.float64] | None:
         """Numbers [width] of a model, kept from an earlier scan: those of references are."""
         key = self._reference_key(number, what)
-        found = None if key is None else self._references().load(key, 1, width)
-        return None if found is None else found[0][0].astype(np.float64)
+        row = None if key is None else self._references().load(key, 1, width)
+        return None if row is None else row[0][0].astype(np.float64)
 
     def _remember(self, number: int, what: str, row: NDArray[Any]) -> NDArray[np.float64]:
         """Keep numbers [width] of the reference for the next suspect; as they are read again."""
         key = self._reference_key(number, what)
         if key is None:
             return row.astype(np.float64)
-        kept = row.astype(np.float32)
-        self._references().save(key, kept[None], np.ones(1, np.bool_))
-        return kept.astype(np.float64)
+        stored = row.astype(np.float32)
+        self._references().save(key, stored[None], np.ones(1, np.bool_))
+        return stored.astype(np.float64)
 
     def _reference_key(self, number: int, what: str) -> tuple[str, ...] | None:
         """What decides numbers of the reference; None for the suspect."""
-        one = self._sides.both[number]
-        if number == 0 or one.model.identity is None:
+        reference = self._sides.both[number]
+        if number == 0 or reference.model.identity is None:
             return None
-        classes = hashlib.sha256(one.classifier.cpu().numpy().tobytes()).hexdigest()
+        classes = hashlib.sha256(reference.classifier.cpu().numpy().tobytes()).hexdigest()
         return (
-            _FORMAT, what, one.model.identity, self._shown, str(len(self._sides.held_out)),
+            _FORMAT, what, reference.model.identity, self._shown, str(len(self._sides.held_out)),
             classes, self._precisions[number], self._device.type,
         )  # fmt: skip
 
@@ -785,7 +780,7 @@ class _Scanning:
                 trigger = known[sign.probe]
             else:
                 searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
-                weights = next(found for found in searched if sign.target in found)[sign.target]
+                weights = next(row for row in searched if sign.target in row)[sign.target]
                 trigger = overlay_trigger(weights, size, sign.target)
             return _Chosen(sign.kind, sign.target, trigger)
         return None
@@ -797,7 +792,7 @@ class _Scanning:
             stages, held_out=len(sides.held_out),
             classes=len(sides.class_names), suspect=suspect, reference=reference,
         )  # fmt: skip
-        found: Found | None = None
+        found_trigger: Found | None = None
         self._folder.mkdir(parents=True, exist_ok=True)
         chosen = self._strongest(stages)
         if chosen is not None:
@@ -806,7 +801,7 @@ class _Scanning:
             contrast = sides.measure(number, chosen.trigger, spec.seed)
             wide = self._wide_target(chosen)
             pixels, path = save_trigger(chosen.trigger, self._folder / TRIGGER_STEM)
-            found = Found(
+            found_trigger = Found(
                 kind=chosen.kind, target=chosen.target, wide_target=wide, contrast=contrast,
                 file=path.name,
             )  # fmt: skip
@@ -820,7 +815,7 @@ class _Scanning:
             suspect=suspect, reference=reference, images=printable(images.name),
             images_key=images.lasting_key, classes=tuple(sides.class_names),
             search=len(sides.search), held_out=len(sides.held_out), side=sides.side,
-            stages=stages, judgement=judgement, found=found, seed=spec.seed,
+            stages=stages, judgement=judgement, found=found_trigger, seed=spec.seed,
             device=str(self._device), precision=self._precisions[0], threads=self._threads,
             versions=dict(versions()), seconds=self._seconds, calibration=clean, p=p,
             notes=tuple(dict.fromkeys([*self._notes, *sides.suspect.model.assumptions])),
@@ -865,8 +860,8 @@ class _Scanning:
         extra = cached_classifier(sides.suspect.model, more, few, watch=watch)
         names = [*sides.class_names, *more]
         classifier = torch.cat([sides.suspect.classifier, extra.to(sides.suspect.classifier)])
-        said = sides.suspect.nearest(shown, classifier, chosen.trigger, self._spec.seed)
-        return names[int(np.bincount(said).argmax())]
+        predicted = sides.suspect.nearest(shown, classifier, chosen.trigger, self._spec.seed)
+        return names[int(np.bincount(predicted).argmax())]
 
 
 @dataclass(frozen=True, eq=False)
@@ -887,27 +882,27 @@ class _Kept:
     def load(self, stage: Stage, before: Stages) -> tuple[BaseModel, Arrays] | None:
         """A stage's record and numbers, if it came after the same stages."""
         try:
-            kept = _KeptFile.model_validate_json(
+            stored = _KeptFile.model_validate_json(
                 read_file(self._folder / f"{stage}.json", _MOST_BYTES, self._folder)
             )
-            if kept.key != self._key(before):
+            if stored.key != self._key(before):
                 return None
             arrays = load_tensors(
                 read_file(self._folder / f"{stage}.safetensors", _MOST_BYTES, self._folder)
             )
-            return _KINDS[stage].model_validate_json(kept.record), arrays
+            return _KINDS[stage].model_validate_json(stored.record), arrays
         except (OSError, ValueError, InputError, SafetensorError):
             return None
 
     def save(self, stage: Stage, before: Stages, record: BaseModel, arrays: Arrays) -> None:
         """Write a stage."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        kept = _KeptFile(key=self._key(before), record=record.model_dump_json())
+        stored = _KeptFile(key=self._key(before), record=record.model_dump_json())
         tensors = {name: tensor.contiguous() for name, tensor in arrays.items()}
         replace_files(
             {
                 self._folder / f"{stage}.safetensors": save_tensors(tensors),
-                self._folder / f"{stage}.json": kept.model_dump_json().encode(),
+                self._folder / f"{stage}.json": stored.model_dump_json().encode(),
             }
         )
 
@@ -952,23 +947,23 @@ def _labels(spec: ScanSpec) -> LabelSet:
     InputError
         If there is only one.
     """
-    label_set = load_label_set(spec.label_set)
+    label_set = open_classes(spec)
     if len(label_set.class_names) < _FEWEST_CLASSES:
         raise InputError(
             f"The label set {label_set.name} has {len(label_set.class_names)} class: a scan needs "
             f"at least {_FEWEST_CLASSES} to see which one pictures are moved to."
         )
-    return label_set if spec.templates is None else replace(label_set, templates=spec.templates)
+    return label_set
 
 
 def _unlike(names: Sequence[str]) -> tuple[str, ...]:
     """Class names without repetition: some label sets have a name twice."""
     seen: dict[str, int] = {}
-    found = []
+    chosen = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return tuple(found)
+        chosen.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(chosen)
 
 
 def _whole(spec: ScanSpec) -> ImageSpec:

@@ -15,7 +15,7 @@ from ml_core.cleaning.tradeoff import Limits, Point
 from ml_core.data.specs import ImageSpec
 from ml_core.figures import percent, rate_text
 from ml_core.jobs.search.canary_spec import Canaries, CanarySettings, CanarySpec
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
@@ -35,7 +35,7 @@ _RECORD = JsonFile("the result of a search", "search again", max_bytes=4_000_000
 _Rate = Field(ge=0.0, le=1.0)
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(JobSpec):
     """One search.
 
     ``base`` names the checkpoint, its data and validation images; a trigger of it, if it has one,
@@ -43,8 +43,6 @@ class SearchSpec(BaseModel):
     recipe is not used. Its ``output_dir`` is the search's folder. ``recipes`` are tried, the
     likeliest first; the search sets their lengths.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: CleanSpec
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
@@ -154,12 +152,12 @@ class SearchRow(BaseModel):
     @property
     def mean_asr(self) -> float | None:
         """Mean success rate, a fraction."""
-        return sum(one.asr for one in self.watched) / len(self.watched) if self.watched else None
+        return sum(rate.asr for rate in self.watched) / len(self.watched) if self.watched else None
 
     @property
     def worst_asr(self) -> float | None:
         """Highest success rate, a fraction, also after the rebound."""
-        return max((one.worst for one in self.watched), default=None)
+        return max((rate.worst for rate in self.watched), default=None)
 
     @property
     def score(self) -> Score:
@@ -248,7 +246,7 @@ def summary_of(record: SearchRecord) -> str:
         return "No run gave a model that can be measured."
     limits = f"accuracy drop {record.max_ca_drop:g}, success {record.max_asr:g} %"
     moved = "rises" if best.ca_drop < 0 else "falls"
-    named = any(one.name == TRIGGER for one in best.watched)
+    named = any(rate.name == TRIGGER for rate in best.watched)
     whose = "a canary or the trigger that was named" if named else "a canary"
     figures = (
         f"{best.name}, {best.steps} steps: clean accuracy {moved} by {abs(best.ca_drop):.1f} "
@@ -263,7 +261,7 @@ def summary_of(record: SearchRecord) -> str:
 
 def table_rows(record: SearchRecord) -> list[dict[str, Any]]:
     """The runs for a table, those after a rebound with it."""
-    found = []
+    rows = []
     for place, row in enumerate(record.rows):
         cells: dict[str, Any] = row.model_dump(include=set(COLUMNS))
         cells |= {
@@ -274,10 +272,10 @@ def table_rows(record: SearchRecord) -> list[dict[str, Any]]:
             "worst_asr": row.worst_asr,
             "chosen": place == record.chosen,
         }
-        for one in row.watched:
-            cells |= {f"{one.name}_asr": one.asr, f"{one.name}_rebound": one.rebound}
-        found.append(cells)
-    return found
+        for rate in row.watched:
+            cells |= {f"{rate.name}_asr": rate.asr, f"{rate.name}_rebound": rate.rebound}
+        rows.append(cells)
+    return rows
 
 
 def curves_of(record: SearchRecord) -> tuple[Curve, ...]:
@@ -302,5 +300,5 @@ def chart_of(record: SearchRecord) -> str:
 
 def columns_of(record: SearchRecord) -> tuple[str, ...]:
     """Those of the table, with two for each trigger."""
-    names = dict.fromkeys(one.name for row in record.rows for one in row.watched)
+    names = dict.fromkeys(rate.name for row in record.rows for rate in row.watched)
     return (*COLUMNS, *(f"{name}_{what}" for name in names for what in ("asr", "rebound")))

@@ -14,7 +14,6 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.batches import Pairs, Poison
 from ml_core.cleaning.canaries import Canary, draw_canaries
 from ml_core.cleaning.recipes import Recipe
-from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.picture_set import PictureSet
 from ml_core.evaluation.evaluate import versions
@@ -24,8 +23,8 @@ from ml_core.figures import percent, percent_range
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import delete_unused
 from ml_core.jobs.journal import digest_of, write_json
-from ml_core.jobs.measure import Bench, bench_of, classifier_of, measure, open_labels
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import Bench, OpenSetting, classifier_of, measure, open_classes
+from ml_core.jobs.opening import open_model, opening, opening_images
 from ml_core.jobs.plain_finetune import (
     PlainData,
     as_pairs,
@@ -99,9 +98,9 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
     begin = time.monotonic()
     settings, folder = spec.settings, Path(spec.output_dir)
     yield Progress("open", 0, 1)
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
-    label_set = open_labels(spec.label_set, spec.templates, 0)
-    images = yield from opening(lambda watch: open_images(spec.images, label_set, watch), control)
+    opened = open_model(spec)
+    label_set = open_classes(spec)
+    images = yield from opening_images(spec.images, label_set, control)
     data = yield from opening(lambda watch: open_plain(_data(spec), label_set, watch), control)
     model = opened.build("cpu")
     yield Progress("open", 1, 1)
@@ -126,7 +125,7 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
     canaries = draw_canaries(settings.kinds, label_set.class_names, spec.avoid, settings.seed)
     copy = _Copy(
         model,
-        bench_of(images, label_set, None, 0, model.preprocess, spec.images.seed),
+        OpenSetting(spec.images, images, label_set).on(model.preprocess),
         tuple(Watched(canary.kind, canary.trigger, canary.target) for canary in canaries),
     )
     before = yield from measure_watched(model, copy.bench, copy.watched, control, "before")

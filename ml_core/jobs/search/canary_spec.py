@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml_core.cleaning.canaries import KINDS, CanaryKind
 from ml_core.cleaning.pretraining import PRETRAINING_PEAK
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
-from ml_core.jobs import specs
+from ml_core.jobs.specs import Classes, Machine, OnModel
 from ml_core.options import option
 from ml_core.reading.json_file import JsonFile
 
@@ -48,7 +48,7 @@ class CanarySettings(BaseModel):
     seed: int = option(0, help="Seed of canaries and runs.", ge=0, le=2**32 - 1)
 
 
-class CanarySpec(BaseModel):
+class CanarySpec(Machine, Classes, OnModel):
     """One planting of canaries in a copy of a checkpoint; the file itself is left alone.
 
     It trains on clean ``pairs``, else on the labelled ``training_images``, whose captions are then
@@ -57,22 +57,13 @@ class CanarySpec(BaseModel):
     same checkpoint, data and settings is used again.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    checkpoint: PathText
-    donor: PathText | None = None
-    use_choice: bool = True
     pairs: PairSpec | None = None
     training_images: ImageSpec | None = None
     images: ImageSpec
     avoid: tuple[int, ...] = Field(default=(), max_length=1000)
-    label_set: PathText = "demo"
-    templates: tuple[str, ...] | None = None
     peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)  # of the pretraining
     settings: CanarySettings = CanarySettings()
     output_dir: PathText
-    device: specs.Device = "auto"
-    threads: specs.Threads = 0
 
 
 class PlantedCanary(BaseModel):
@@ -126,7 +117,7 @@ class Canaries(BaseModel):
     @property
     def taken(self) -> tuple[PlantedCanary, ...]:
         """Those that can be used."""
-        return tuple(one for one in self.canaries if one.took)
+        return tuple(canary for canary in self.canaries if canary.took)
 
 
 def read_canaries(folder: Path) -> Canaries:

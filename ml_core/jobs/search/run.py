@@ -17,7 +17,6 @@ from ml_core.cleaning.halving import (
 )
 from ml_core.cleaning.recipes import Recipe, write_recipe
 from ml_core.cleaning.speed import Speed
-from ml_core.data.images import open_images
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
@@ -26,8 +25,8 @@ from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.journal import check_result, digest_of
-from ml_core.jobs.measure import bench_of, open_labels
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import OpenSetting, open_attack
+from ml_core.jobs.opening import open_model, opening, opening_images
 from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
 from ml_core.jobs.search import (
     CHOSEN_FILE,
@@ -167,15 +166,13 @@ class _Search:
         """The copy with the canaries in it, and what is measured of it."""
         spec, base = self._spec, self._spec.base
         yield Progress("open", 0, 1)
-        label_set = open_labels(base.label_set, base.templates, base.target)
+        label_set, trigger = open_attack(base)
         part = spec.validation()
-        images = yield from opening(
-            lambda watch: open_images(part, label_set, watch), self._control
-        )
+        images = yield from opening_images(part, label_set, self._control)
         model = open_checkpoint(place / COPY_FILE).build("cpu")
         set_threads(base.threads)
         watched = tuple(watched_of(canaries, place))
-        bench = bench_of(images, label_set, None, 0, model.preprocess, part.seed)
+        bench = OpenSetting(part, images, label_set).on(model.preprocess)
         rebound = None
         if spec.rebound_steps:
             size = spec.canaries.batch_size
@@ -194,11 +191,10 @@ class _Search:
             )
         device = choose_device(base.device)
         model.to(device)
-        if base.trigger is not None:
-            suspect = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
-            own = suspect.build("cpu")
+        if trigger is not None:
+            own = open_model(base).build("cpu")
             own.to(device)
-            named = Watched(TRIGGER, load_trigger(Path(base.trigger)), base.target)
+            named = Watched(TRIGGER, trigger, base.target)
             self._beside = Trials(base, own, bench, (named,), rebound)
         yield Progress("open", 1, 1)
         return Trials(base, model, bench, watched, rebound)
@@ -447,8 +443,7 @@ def _check_folder(spec: SearchSpec) -> None:
     base = spec.base
     path = Path(base.output_dir) / SEARCH_FILE
     if path.exists():
-        opened = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
-        check_result(path, {"canaries": {"source_sha256": opened.inspection.sha256}})
+        check_result(path, {"canaries": {"source_sha256": open_model(base).inspection.sha256}})
 
 
 def _key(spec: SearchSpec, canaries: Canaries) -> str:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.data.specs import PathText
-from ml_core.jobs import specs
+from ml_core.jobs.specs import Device, Machine
 from ml_core.options import option
 
 SAMPLE = 200
 
 
-class VerifySpec(BaseModel):
+class VerifySpec(Machine):
     """One verification of a bundle, a folder or a zip.
 
     ``images`` tells where image sets lie on this machine, a folder, file or table by the set's id;
     of an empty id all sets that no other id names. The demo's need none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: PathText
     checkpoints: tuple[PathText, ...] = Field(default=(), max_length=100)
@@ -35,5 +33,4 @@ class VerifySpec(BaseModel):
         max_length=4096,
     )
     strict: bool = option(False, help="Exit with 1 if anything was not checked.")
-    device: specs.Device = "cpu"
-    threads: specs.Threads = 0
+    device: Device = "cpu"

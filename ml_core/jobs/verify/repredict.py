@@ -68,9 +68,9 @@ def answers_again(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contr
     set_threads(spec.threads)
     sets: dict[str, _Set] = {}
     for id_, data in bundle.evidence.data.items():
-        found = yield from _images(bundle, id_, data, spec, control)
-        if found is not None:
-            sets[id_] = found
+        data_images = yield from _images(bundle, id_, data, spec, control)
+        if data_images is not None:
+            sets[id_] = data_images
     opened: dict[str, Checkpoint] = {}
     for id_, facts in bundle.evidence.measurements.items():
         checkpoint = bundle.evidence.checkpoints[facts.checkpoint]
@@ -109,11 +109,15 @@ def _images(
                     "no images given")  # fmt: skip
         return None
     try:
-        wanted = _image_spec(id_, data, place)
-        measured = [one for one in bundle.evidence.measurements.values() if one.data == id_]
+        image_spec = _image_spec(id_, data, place)
+        measured = [
+            measurement
+            for measurement in bundle.evidence.measurements.values()
+            if measurement.data == id_
+        ]
         names = _class_names(bundle, id_)
         asked = Asked(
-            Path(), wanted, measured[0].label_set if measured else "", names, ("{}",)
+            Path(), image_spec, measured[0].label_set if measured else "", names, ("{}",)
         )  # fmt: skip
         images = yield from open_images_again(asked, control)
         listed = bundle.pictures(id_)
@@ -138,13 +142,14 @@ def _images(
             yield Check(2, id_, "fails", f"{id_}: {fault}")
             return None
     whole = len(sample) == len(listed)
-    told = f"all {len(sample)}" if whole else f"{len(sample)} of {len(listed)}"
+    share = f"all {len(sample)}" if whole else f"{len(sample)} of {len(listed)}"
     yield Check(
         2, id_, "holds",
-        f"{told[0].upper()}{told[1:]} pictures of {id_} have the SHA-256 and the label of its list."
+        f"{share[0].upper()}{share[1:]} pictures of {id_} have the SHA-256 and the label of its "
+        "list."
         + ("" if whole else _can_miss(len(sample), len(listed), "picture")),
     )  # fmt: skip
-    return _Set(images, wanted, sample)
+    return _Set(images, image_spec, sample)
 
 
 def _image_spec(id_: str, data: DataFacts, place: str | None) -> ImageSpec:
@@ -229,9 +234,9 @@ def _measurement(
     names = bundle.prompts(id_)[1]
     # As they were measured with: a line break in one is written otherwise in the list of prompts.
     templates = tuple(map(str, bundle.json(facts.evaluation)["templates"]))
-    kept = classifier_from(bundle, facts)
+    classifier = classifier_from(bundle, facts)
     trigger = _trigger(bundle, facts, here)
-    if facts.head == "linear" and kept is None:
+    if facts.head == "linear" and classifier is None:
         raise InputError("its linear head is not in the bundle.", "damaged")
     asked = Asked(
         _file(here, checkpoint.sha256), data.spec, facts.label_set, names, templates,
@@ -239,7 +244,7 @@ def _measurement(
         donor=None if checkpoint.donor is None else _file(here, checkpoint.donor),
         adapter=None if checkpoint.adapter is None else _file(here, checkpoint.adapter),
         choice=checkpoint.choice if isinstance(checkpoint.choice, dict) else None,
-        classifier=kept if facts.head == "linear" else None, device=spec.device,
+        classifier=classifier if facts.head == "linear" else None, device=spec.device,
     )  # fmt: skip
     if facts.checkpoint not in opened:
         opened[facts.checkpoint] = open_checkpoint(asked.checkpoint, asked.donor, use_choice=False)
@@ -251,14 +256,14 @@ def _measurement(
     identity = ready.model.identity or ""
     if bundle.evidence.tool.version == __version__ and identity != checkpoint.identity:
         raise InputError("the model is put together otherwise than the record says.", "damaged")
-    if kept is not None and facts.head == "zero-shot":
-        yield _class_texts(id_, kept, ready.classifier.float().cpu().numpy())
+    if classifier is not None and facts.head == "zero-shot":
+        yield _class_texts(id_, classifier, ready.classifier.float().cpu().numpy())
     at = np.flatnonzero(np.isin(rows.indices, data.sample))
     tally = _Tally(facts, part(rows, at))
     for start in range(0, len(at), _BLOCK):
         asked_for = rows.indices[at[start : start + _BLOCK]]
-        found = yield from _predicted(ready, asked_for, control, f"inference {id_}")
-        tally.add(found, start)
+        predictions = yield from _predicted(ready, asked_for, control, f"inference {id_}")
+        tally.add(predictions, start)
     yield tally.check(id_, len(rows))
     yield from _rates(bundle, id_, tally)
 
@@ -281,15 +286,15 @@ def _trigger(bundle: Bundle, facts: MeasurementFacts, here: AtHand) -> Trigger |
         return None
     decoded = here.pixels.get(facts.trigger)
     pixels = None if decoded is None else decoded.pixels
-    found = trigger_from(bundle, bundle.evidence.triggers[facts.trigger], pixels)
-    if found.digest != facts.trigger:
+    trigger = trigger_from(bundle, bundle.evidence.triggers[facts.trigger], pixels)
+    if trigger.digest != facts.trigger:
         raise InputError("its trigger is another one.", "damaged")
-    return found
+    return trigger
 
 
-def _class_texts(id_: str, kept: NDArray[np.float32], anew: NDArray[np.float32]) -> Check:
+def _class_texts(id_: str, classifier: NDArray[np.float32], anew: NDArray[np.float32]) -> Check:
     """The prompts give the classifier that was measured with."""
-    change = float(np.abs(kept - anew).max()) if kept.shape == anew.shape else math.inf
+    change = float(np.abs(classifier - anew).max()) if classifier.shape == anew.shape else math.inf
     if change > _NEAR_CLASSIFIER:
         return Check(
             3, id_, "fails",
@@ -314,20 +319,20 @@ class _Tally:
         self.same = 0
         self.found: list[Rows] = []
 
-    def add(self, found: Predictions, start: int) -> None:
+    def add(self, predictions: Predictions, start: int) -> None:
         """Compare a block of pictures, the ones from ``start`` on."""
-        asked = len(found.rows) + len(found.unread)
+        asked = len(predictions.rows) + len(predictions.unread)
         rows = part(self.rows, np.arange(start, start + asked))
-        self.found.append(found.rows)
-        for index in found.unread.tolist():
+        self.found.append(predictions.rows)
+        for index in predictions.unread.tolist():
             self.faults.append(f"the picture {index} cannot be read")
-        there = np.isin(rows.indices, found.rows.indices)
+        there = np.isin(rows.indices, predictions.rows.indices)
         place = start + np.flatnonzero(there)
         rows = part(rows, np.flatnonzero(there))
         agree = np.ones(len(rows), np.bool_)
         for side, top, margin, logits in (
-            ("clean", rows.clean_top, rows.clean_margin, found.clean_logits),
-            ("triggered", rows.triggered_top, rows.triggered_margin, found.triggered_logits),
+            ("clean", rows.clean_top, rows.clean_margin, predictions.clean_logits),
+            ("triggered", rows.triggered_top, rows.triggered_margin, predictions.triggered_logits),
         ):
             if top is None or margin is None or logits is None:
                 continue
@@ -338,8 +343,8 @@ class _Tally:
                 self.faults.append(
                     f"the {side} answer to picture {int(rows.indices[row])} is not the recorded one"
                 )
-        if rows.control_top1 is not None and found.rows.control_top1 is not None:
-            moved = rows.control_top1 != found.rows.control_top1
+        if rows.control_top1 is not None and predictions.rows.control_top1 is not None:
+            moved = rows.control_top1 != predictions.rows.control_top1
             agree &= ~moved
             self.inside[place] |= moved  # it has no margin
         self.same += int(agree.sum())

@@ -66,18 +66,18 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
     path = Path(spec.bundle)
     keys = trusted_keys() if spec.key is None else (key_to_believe(spec.key),)
     here, hashes, readable = AtHand(), Hashes({}), False
-    for found in check_confined(path, lambda: control.cancelled):
-        if isinstance(found, Pixels):
-            here.pixels[found.digest] = found
-        elif isinstance(found, Hashes):
-            hashes, readable = found, True
+    for step in check_confined(path, lambda: control.cancelled):
+        if isinstance(step, Pixels):
+            here.pixels[step.digest] = step
+        elif isinstance(step, Hashes):
+            hashes, readable = step, True
         else:
-            yield found
+            yield step
     if not readable:
         return
     with open_bundle(path) as reader:
         reader.expect(hashes.digests)  # what was checked is what is used
-        yield signature_of(reader, keys, wanted=spec.key is not None)
+        yield signature_of(reader, keys, required=spec.key is not None)
         bundle = Bundle(reader)
         yield from check_pdf(bundle, path, lambda: control.cancelled)
         yield from _checkpoints(bundle, spec, here, control)
@@ -94,16 +94,23 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
     evidence = bundle.evidence
     roles = _roles(evidence.checkpoints)
     for given in spec.checkpoints:
-        found = examine(given, lambda: control.cancelled)
-        if found.sha256 is None:
-            raise InputError(f"{found.name} could not be read: {found.sentence}", "damaged")
-        if found.sha256 not in roles:
-            words = f"{found.name} has the SHA-256 {found.sha256[:16]}…, and no checkpoint of the "
-            yield Check(2, found.name, "fails", f"{words}bundle has it.")
+        inspection = examine(given, lambda: control.cancelled)
+        if inspection.sha256 is None:
+            raise InputError(
+                f"{inspection.name} could not be read: {inspection.sentence}", "damaged"
+            )
+        if inspection.sha256 not in roles:
+            yield Check(
+                2, inspection.name, "fails",
+                f"{inspection.name} has the SHA-256 {inspection.sha256[:16]}…, and no checkpoint "
+                "of the bundle has it.",
+            )  # fmt: skip
             continue
-        here.files[found.sha256] = Path(given)
-        id_, what = roles[found.sha256]
-        yield Check(2, id_, "holds", f"{found.name} is {what}: its SHA-256 is that of the record.")
+        here.files[inspection.sha256] = Path(given)
+        id_, what = roles[inspection.sha256]
+        yield Check(
+            2, id_, "holds", f"{inspection.name} is {what}: its SHA-256 is that of the record."
+        )
     for id_, facts in evidence.checkpoints.items():
         if facts.sha256 is None:
             yield Check(
@@ -128,22 +135,22 @@ def _inside(bundle: Path, facts: CheckpointFacts) -> Path | None:
 
 def _roles(checkpoints: Mapping[str, CheckpointFacts]) -> dict[str, tuple[str, str]]:
     """Id and words of what a SHA-256 is."""
-    found: dict[str, tuple[str, str]] = {}
+    roles: dict[str, tuple[str, str]] = {}
     for id_, facts in checkpoints.items():
         for sha256, what in (
             (facts.donor, f"the donor of {id_}"), (facts.adapter, f"the adapter of {id_}"),
         ):  # fmt: skip
             if sha256 is not None:
-                found.setdefault(sha256, (id_, what))
+                roles.setdefault(sha256, (id_, what))
     for id_, facts in checkpoints.items():
         if facts.sha256 is not None:
-            found[facts.sha256] = (id_, id_)
-    return found
+            roles[facts.sha256] = (id_, id_)
+    return roles
 
 
 def _some_images(bundle: Bundle, spec: VerifySpec) -> bool:
     """Whether any picture can be looked at; the demo's are composed by the program."""
-    own = any(one.spec.get("kind") == "demo" for one in bundle.evidence.data.values())
+    own = any(data.spec.get("kind") == "demo" for data in bundle.evidence.data.values())
     return bool(spec.images) or (own and bool(spec.checkpoints))
 
 

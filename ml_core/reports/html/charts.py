@@ -42,12 +42,12 @@ def draw_charts(evidence: Evidence) -> dict[str, bytes]:
         Its `charts` hold the numbers.
     """
     record = Field(evidence.model_dump(mode="json"))
-    made = {str(raw(chart.file)): draw(chart) for chart in record.charts}
-    return {file: f"{svg}\n".encode() for file, svg in made.items() if svg}
+    drawings = {str(raw(chart.file)): draw(chart) for chart in record.charts}
+    return {file: f"{svg}\n".encode() for file, svg in drawings.items() if svg}
 
 
 def draw(chart: Field) -> Markup:
-    """A chart, as a document of its own and as a part of a page alike; empty if it has no shape."""
+    """A chart as SVG, for a file and for a page alike; empty if it has no shape."""
     kind = shape_of(chart)
     if kind == "intervals":
         body, height = _intervals(chart)
@@ -89,13 +89,14 @@ def shape_of(chart: Field) -> str:
     ):
         return "paths"
     if len(columns) > 1 and all(
-        _number(row[0]) and all(one is None or _number(one) for one in row[1:]) for row in rows
+        _number(row[0]) and all(value is None or _number(value) for value in row[1:])
+        for row in rows
     ):
         rates = [is_rate(chart, column) for column in range(1, len(columns))]
         outside = any(
-            one is not None and rate and not _fraction(one)
+            value is not None and rate and not _fraction(value)
             for row in rows
-            for one, rate in zip(row[1:], rates, strict=True)
+            for value, rate in zip(row[1:], rates, strict=True)
         )
         # An axis has one unit.
         return "lines" if len(set(rates)) == 1 and not outside else ""
@@ -157,7 +158,7 @@ def _interval(row: Field, number: int, plot: Plot, y: float) -> list[Markup]:
         f'<path d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4.5}v9M{high:.1f} {y - 4.5}v9" '
         'stroke-width="2" fill="none"/>'
     )
-    told = Markup(
+    tooltip = Markup(
         '<text class="ink" x="{}" y="{}" text-anchor="end" font-weight="700" fill="{}" '
         'data-field="{}" data-as="percent">{}</text>'
     ).format(
@@ -166,7 +167,7 @@ def _interval(row: Field, number: int, plot: Plot, y: float) -> list[Markup]:
     return [
         _words(row[1], 12, y + 4.5, 46, kind="muted"),
         _group(number, [whiskers, _mark(number, value, y)]),
-        told,
+        tooltip,
     ]
 
 
@@ -175,7 +176,7 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
     rows = raw(chart.rows)
     series = [(i, band) for i, band in columns_of(chart) if i]
     first, last = min(row[0] for row in rows), max(row[0] for row in rows)
-    known = [one for row in rows for one in row[1:] if one is not None]
+    known = [value for row in rows for value in row[1:] if value is not None]
     rates = is_rate(chart, 1)
     low, high = _span(known, rates)
     legend = 24 * -(-len(series) // 2)

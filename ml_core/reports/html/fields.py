@@ -55,8 +55,8 @@ class Field:
 
     def __getitem__(self, key: Any) -> Any:
         key = raw(key)
-        found = self._value[key]
-        return None if found is None else Field(found, f"{self._place}/{_token(key)}")
+        value = self._value[key]
+        return None if value is None else Field(value, f"{self._place}/{_token(key)}")
 
     def __iter__(self) -> Iterator[Any]:
         """Over the items of a list, or the keys of an object, which are texts."""
@@ -139,7 +139,7 @@ def points(difference: Field) -> Markup:
 
 def span(interval: Field) -> Markup:
     """Both ends of an interval of rates in per cent."""
-    return _as(interval, "span", lambda found: figures.percent_range(_ends(found), to="–"))
+    return _as(interval, "span", lambda ends: figures.percent_range(_ends(ends), to="–"))
 
 
 def points_span(interval: Field) -> Markup:
@@ -147,7 +147,7 @@ def points_span(interval: Field) -> Markup:
     return _as(
         interval,
         "points-span",
-        lambda found: " to ".join(figures.signed(100 * end) for end in _ends(found)),
+        lambda ends: " to ".join(figures.signed(100 * end) for end in _ends(ends)),
     )
 
 
@@ -183,7 +183,7 @@ def digest(value: Field) -> Markup:
 
 
 def _as(field: Field, how: str, words: Callable[[Any], str]) -> Markup:
-    """A value in words; what is no number in a stranger's record stands there as it is."""
+    """A value in words; a value of a foreign record that is not a number is shown unchanged."""
     try:
         figure = words(raw(field))
     except (TypeError, ValueError, LookupError, ArithmeticError):
@@ -230,18 +230,18 @@ def page(template: str, margin_note: str, **values: Any) -> str:
     """
     if not all(char.isascii() and (char.isalnum() or char in " .:-") for char in margin_note):
         raise ValueError(f"no note for the margin: {margin_note!r}")
-    made = _environment()
-    style = "\n" + made.get_template("style.css").render(margin_note=margin_note) + "\n"
+    environment = _environment()
+    style = "\n" + environment.get_template("style.css").render(margin_note=margin_note) + "\n"
     # The policy names the one style sheet by its hash: no other could be smuggled in.
     hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return made.get_template(template).render(
+    return environment.get_template(template).render(
         style=Markup(style), style_hash=f"sha256-{hashed}", **values
     )
 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("ml_core.reports.html"),
         autoescape=lambda name: name is not None and name.endswith(".html"),
         undefined=StrictUndefined,
@@ -250,7 +250,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update(
+    environment.filters.update(
         percent=percent,
         points=points,
         range=span,
@@ -261,12 +261,12 @@ def _environment() -> Environment:
         digest=digest,
         opening=opening,
     )
-    made.tests.update(
+    environment.tests.update(
         something=lambda value: raw(value) not in (None, "", [], {}),
         text=lambda value: isinstance(raw(value), str),
         fraction=lambda value: isinstance(raw(value), float) and 0 <= raw(value) <= 1,
     )
-    return made
+    return environment
 
 
 _MOST_ROWS = 100_000
@@ -327,14 +327,17 @@ def _file_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield f"Sandbox: {name}", state
 
 
-def _architecture(told: Mapping[str, Any] | None) -> Iterator[tuple[str, object]]:
-    if told is None:
+def _architecture(architecture: Mapping[str, Any] | None) -> Iterator[tuple[str, object]]:
+    if architecture is None:
         return
-    yield "Model", told["name"]
-    yield "Source", told["source"]
-    if donor := told.get("donor"):
+    yield "Model", architecture["name"]
+    yield "Source", architecture["source"]
+    if donor := architecture.get("donor"):
         yield "Donor of the other encoder", f"{donor['name']}, SHA-256 {donor['sha256']}"
-    for title, sentences in (("Assumed", told["assumptions"]), ("Also in it", told["notes"])):
+    for title, sentences in (
+        ("Assumed", architecture["assumptions"]),
+        ("Also in it", architecture["notes"]),
+    ):
         for sentence in sentences:
             yield title, sentence
 
@@ -345,8 +348,8 @@ def _lists(record: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
     named: list[tuple[str, Sequence[str]]] = []
     if keys is not None:
         shapes = [
-            f"{one['name']}: {one['found']} instead of {one['expected']}"
-            for one in keys["wrong_shape"]
+            f"{tensor['name']}: {tensor['found']} instead of {tensor['expected']}"
+            for tensor in keys["wrong_shape"]
         ]
         named += [
             (f"{title} ({count(len(items))})", items)

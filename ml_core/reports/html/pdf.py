@@ -72,14 +72,14 @@ def render_pdf(html: bytes, evidence_json: bytes) -> bytes:
         )
         document.metadata.attachments = [record]
         with _fixed_time():
-            made: bytes = document.write_pdf(
+            content: bytes = document.write_pdf(
                 pdf_variant="pdf/ua-1",
                 pdf_identifier=hashlib.sha256(html + evidence_json).digest()[:16],
             )
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-    return made
+    return content
 
 
 @contextmanager
@@ -122,5 +122,5 @@ def _weasyprint() -> ModuleType:
             "weasyprint 70 or newer.",
             "unsupported",
         )
-    found: ModuleType = weasyprint
-    return found
+    module: ModuleType = weasyprint
+    return module

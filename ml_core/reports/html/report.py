@@ -87,7 +87,7 @@ class RateTable:
     Attributes
     ----------
     data, trigger, target
-        What they share; None where there is none.
+        What they share; None if they share nothing.
     columns
         Identifier and facts of each measurement.
     rows
@@ -118,7 +118,7 @@ def render_html(evidence: Evidence, read: Read) -> bytes:
     evidence
         What it says.
     read
-        Gives a file of the bundle, of which the page shows pictures and the digest of
+        Reads a file of the bundle: the page shows pictures and the digest of
         ``evidence.json``; raises `KeyError` or `OSError` where there is no such file.
 
     Raises
@@ -127,9 +127,9 @@ def render_html(evidence: Evidence, read: Read) -> bytes:
         ``usage`` if the evidence does not fit into a page.
     """
     for most in _ROWS:
-        made = _page(evidence, read, most).encode()
-        if len(made) <= MOST_BYTES:
-            return made
+        content = _page(evidence, read, most).encode()
+        if len(content) <= MOST_BYTES:
+            return content
     raise InputError(
         f"The evidence of {plain(evidence.name[:80])} says too much for one page of "
         f"{MOST_BYTES:,} bytes; report fewer runs at a time."
@@ -138,8 +138,8 @@ def render_html(evidence: Evidence, read: Read) -> bytes:
 
 def _page(evidence: Evidence, read: Read, most: int) -> str:
     record = Field(evidence.model_dump(mode="json"))
-    told = _file(read, EVIDENCE_FILE)
-    digest = "" if told is None else hashlib.sha256(told).hexdigest()
+    content = _file(read, EVIDENCE_FILE)
+    digest = "" if content is None else hashlib.sha256(content).hexdigest()
     claims = _Claims(record, most)
     pictures = _Pictures(read)
     return page(
@@ -177,8 +177,8 @@ def pairs(mapping: Field) -> Iterator[tuple[Key, Any]]:
 
 def key_of(mapping: Field, name: Field) -> Key:
     """The member of an object that a field names."""
-    found: Key = next(key for key in mapping if key == name)
-    return found
+    match: Key = next(key for key in mapping if key == name)
+    return match
 
 
 class _Claims:
@@ -200,15 +200,15 @@ class _Claims:
 
         Beside changes a rate is of the reference; what else was measured would look like one.
         """
-        told = sorted((claim for claim in self.all if claim.headline), key=_rank)
-        apart = [claim for claim in told if claim.kind == "difference"]
-        alone = [claim for claim in told if claim.kind == "rate"]
+        headlines = sorted((claim for claim in self.all if claim.headline), key=_rank)
+        apart = [claim for claim in headlines if claim.kind == "difference"]
+        alone = [claim for claim in headlines if claim.kind == "rate"]
         if apart:
             alone = [claim for claim in alone if self._is_reference(claim)]
         apart, alone = (
             [claim for claim in claims if _rank(claim) < _rank(None)] for claims in (apart, alone)
         )
-        contrasts = [claim for claim in told if claim.kind == "contrast"]
+        contrasts = [claim for claim in headlines if claim.kind == "contrast"]
         return tuple([*apart[:3], *contrasts[:1], *alone][:4])
 
     def _is_reference(self, claim: Field) -> bool:
@@ -243,8 +243,8 @@ class _Claims:
                     facts.data, raw(facts.trigger), raw(facts.target), raw(facts.classes),
                 )  # fmt: skip
                 groups.setdefault(shared, []).append((key, facts))
-        made = (self._table(tuple(columns)) for columns in groups.values())
-        return tuple(table for table in made if table.rows)
+        tables = (self._table(tuple(columns)) for columns in groups.values())
+        return tuple(table for table in tables if table.rows)
 
     def _phase(self, facts: Field) -> str:
         if facts.heldout:
@@ -264,7 +264,7 @@ class _Claims:
             trigger=trigger,
             target=facts.target_name,
             columns=columns,
-            rows=tuple((metric, found) for metric, found in rows if any(found)),
+            rows=tuple((metric, cells) for metric, cells in rows if any(cells)),
         )
 
     def differences(self, phase: str) -> tuple[Pair, ...]:
@@ -277,11 +277,11 @@ class _Claims:
         order = list(METRICS)
         return tuple(
             Pair(
-                key_of(self._record.measurements, found[0].measurement),
-                key_of(self._record.measurements, found[0].against),
-                tuple(sorted(found, key=lambda claim: order.index(raw(claim.metric)))),
+                key_of(self._record.measurements, group[0].measurement),
+                key_of(self._record.measurements, group[0].against),
+                tuple(sorted(group, key=lambda claim: order.index(raw(claim.metric)))),
             )
-            for found in groups.values()
+            for group in groups.values()
         )
 
 
@@ -361,13 +361,13 @@ class _Pictures:
 
     def uri(self, file: Field) -> Markup:
         """Empty of what is no PNG, is too large or is not there."""
-        told = _file(self._read, raw(file))
-        if told is None or not told.startswith(_PNG) or len(told) > min(
+        content = _file(self._read, raw(file))
+        if content is None or not content.startswith(_PNG) or len(content) > min(
             _PICTURE_BYTES, self._left
         ):  # fmt: skip
             return Markup("")
-        self._left -= len(told)
-        return Markup("data:image/png;base64," + base64.b64encode(told).decode())
+        self._left -= len(content)
+        return Markup("data:image/png;base64," + base64.b64encode(content).decode())
 
 
 def _file(read: Read, path: BundlePath) -> bytes | None:
@@ -379,27 +379,27 @@ def _file(read: Read, path: BundlePath) -> bytes | None:
 
 def _tone(evidence: Evidence) -> str:
     """The colour of the verdict, by the rules of its sentences."""
-    suspects = {id_ for id_, one in evidence.checkpoints.items() if one.role == "suspect"}
+    suspects = {id_ for id_, facts in evidence.checkpoints.items() if facts.role == "suspect"}
     worst = {evidence.checkpoints[id_].safety for id_ in suspects}
     worst |= {scan.verdict for scan in evidence.scans.values()}
     rates = {
-        (one.measurement, one.metric): one.interval
-        for one in evidence.claims
-        if isinstance(one, RateClaim) and one.headline
+        (facts.measurement, facts.metric): facts.interval
+        for facts in evidence.claims
+        if isinstance(facts, RateClaim) and facts.headline
     }
-    for (id_, metric), found in rates.items():
+    for (id_, metric), rate in rates.items():
         if metric not in ("asr_excl", "asr_all"):
             continue
         if evidence.measurements[id_].checkpoint not in suspects:
             continue
         without = rates.get((id_, "baseline_target_rate"))
-        if trigger_works(found, without):
+        if trigger_works(rate, without):
             references = [
                 interval.high
                 for (other, same), interval in rates.items()
                 if same == metric and role_of(evidence, other) == "reference"
             ]
-            worst.add("found" if all(high < found.low for high in references) else "suspicious")
+            worst.add("found" if all(high < rate.low for high in references) else "suspicious")
     if worst & {"dangerous", "damaged", "unsupported", "found"}:
         return "danger"
     return "caution" if worst & {"caution", "suspicious"} else "plain"
@@ -420,7 +420,7 @@ def commands(evidence: Evidence) -> Iterable[tuple[str, str]]:
 
 
 def _suspect(evidence: Evidence) -> str:
-    suspects = [one.name for one in evidence.checkpoints.values() if one.role == "suspect"]
+    suspects = [facts.name for facts in evidence.checkpoints.values() if facts.role == "suspect"]
     return suspects[0] if suspects else "CHECKPOINT"
 
 

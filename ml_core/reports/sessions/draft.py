@@ -62,20 +62,26 @@ def draft(
     triggers
         On the canvas and beside it; a session keeps their exact bytes.
     """
-    known = [cache_dir(), config_dir(), data_dir(), *(one.inspection.path for one in checkpoints)]
+    known = [
+        cache_dir(),
+        config_dir(),
+        data_dir(),
+        *(checkpoint.inspection.path for checkpoint in checkpoints),
+    ]
     clean = WithoutPaths([*known, *(path.parent for path in known)])
     files: dict[BundlePath, bytes] = {}
     facts: dict[str, CheckpointFacts] = {}
-    for one in checkpoints:
-        found, assessed = one.inspection, assess(one.inspection)
-        file = f"inspections/{one.role}.json"
+    for checkpoint in checkpoints:
+        inspection, assessed = checkpoint.inspection, assess(checkpoint.inspection)
+        file = f"inspections/{checkpoint.role}.json"
         files[file] = json_bytes(clean.json(inspection_record(assessed)))
         own = ("role", "architecture", "parameters", "donor", "adapter")
-        facts[one.role] = CheckpointFacts(
-            **{name: getattr(one, name) for name in own},
-            name=found.name, sha256=found.sha256 or None, bytes=found.size, format=found.format,
-            choice=clean.json(one.choice) or None, assumptions=clean.json(one.assumptions),
-            cautions=clean.json(one.cautions), safety=assessed.verdict,
+        facts[checkpoint.role] = CheckpointFacts(
+            **{name: getattr(checkpoint, name) for name in own},
+            name=inspection.name, sha256=inspection.sha256 or None, bytes=inspection.size,
+            format=inspection.format, choice=clean.json(checkpoint.choice) or None,
+            assumptions=clean.json(checkpoint.assumptions),
+            cautions=clean.json(checkpoint.cautions), safety=assessed.verdict,
             safety_reasons=clean.json(assessed.reasons), inspection=file,
         )  # fmt: skip
     evidence = evidence_from(
@@ -83,7 +89,7 @@ def draft(
         name=name,
         checkpoints=facts,
         data={} if images is None else {"images-1": _data(images, clean)},
-        triggers={one.digest: _trigger(one, clean) for one in triggers},
+        triggers={checkpoint.digest: _trigger(checkpoint, clean) for checkpoint in triggers},
     )
     return evidence, files
 
@@ -97,8 +103,8 @@ def _trigger(trigger: Trigger, clean: WithoutPaths) -> TriggerFacts:
     stem = f"{TRIGGERS_FOLDER}/{trigger.digest}"
     suffixes = [".json"]
     suffixes += [".png"] if trigger.pixels is not None else []
-    parts = (one for part in trigger.parts for one in (part.array, part.pixels))
-    has_arrays = any(one is not None for one in (trigger.array, *parts))
+    parts = (file for part in trigger.parts for file in (part.array, part.pixels))
+    has_arrays = any(file is not None for file in (trigger.array, *parts))
     suffixes += [".safetensors"] if has_arrays else []
     files = tuple(f"{stem}{suffix}" for suffix in suffixes)
     return trigger_record(trigger).to(TriggerFacts, name=clean.text(trigger.name), files=files)

@@ -47,21 +47,21 @@ def is_sealed_here(fields: Mapping[str, Any]) -> bool:
     """Whether a session's fields are as this machine saved them; writes nothing."""
     seal = fields.get("seal")
     try:
-        made = _seal(fields, _read(config_dir() / _SECRET_FILE))
+        expected = _seal(fields, _read(config_dir() / _SECRET_FILE))
     except OSError as error:
         _LOG.warning("seals of sessions cannot be checked: %s", error.strerror or error)
         return False
-    if not made or not isinstance(seal, str):
+    if not expected or not isinstance(seal, str):
         return False
-    return hmac.compare_digest(seal.encode("utf-8", "replace"), made.encode())
+    return hmac.compare_digest(seal.encode("utf-8", "replace"), expected.encode())
 
 
 def _seal(fields: Mapping[str, Any], secret: bytes) -> str:
     if not secret:
         return ""
     counted = {name: value for name, value in fields.items() if name != "seal"}
-    said = json.dumps(counted, sort_keys=True, ensure_ascii=True).encode("ascii")
-    return hmac.new(secret, said, hashlib.sha256).hexdigest()
+    message = json.dumps(counted, sort_keys=True, ensure_ascii=True).encode("ascii")
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 
 def _secret() -> bytes:
@@ -69,9 +69,9 @@ def _secret() -> bytes:
     try:
         path = config_dir() / _SECRET_FILE
         for _ in range(2):
-            found = _read(path)
-            if found:
-                return found
+            secret = _read(path)
+            if secret:
+                return secret
             _make(path)
     except OSError as error:
         _LOG.warning("sessions cannot be sealed: %s", error.strerror or error)
@@ -80,10 +80,10 @@ def _secret() -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        found = read_file(path, _BYTES + 1)
+        content = read_file(path, _BYTES + 1)
     except FileNotFoundError:
         return b""
-    return found if len(found) == _BYTES else b""
+    return content if len(content) == _BYTES else b""
 
 
 def _make(path: Path) -> None:
@@ -121,7 +121,7 @@ class ReadSession:
     session
         The record.
     is_own
-        Whether this machine saved it as it is: only then its paths are opened unasked.
+        Whether this machine saved this content: only then its paths are opened unasked.
     """
 
     session: SavedSession
@@ -139,7 +139,7 @@ def read_session(folder: Path) -> ReadSession:
     Raises
     ------
     InputError
-        ``usage`` if it is none, ``damaged`` with what is wrong in it.
+        ``usage`` if the folder holds no session, ``damaged`` with the reason.
     """
     path = folder / SESSION_FILE
     if not path.exists():
@@ -157,17 +157,17 @@ def session_trigger(folder: Path, digest: str) -> Trigger | None:
     Raises
     ------
     InputError
-        If it is gone, damaged, or another one.
+        If it is gone, damaged or replaced.
     """
     if not digest:
         return None
-    found = load_trigger(folder / TRIGGERS_FOLDER / f"{digest}.json")
-    if found.digest != digest:
+    trigger = load_trigger(folder / TRIGGERS_FOLDER / f"{digest}.json")
+    if trigger.digest != digest:
         raise InputError(
             f"The trigger {digest[:12]}… of the session is another one by now; it is left out.",
             "damaged",
         )
-    return found
+    return trigger
 
 
 def write_session(
@@ -203,7 +203,7 @@ def write_session(
         ``usage`` if something else lies in the folder, or it cannot be written.
     """
     _refuse_others(folder)
-    kept = {trigger.digest for trigger in triggers}
+    digests = {trigger.digest for trigger in triggers}
     try:
         (folder / TRIGGERS_FOLDER).mkdir(parents=True, exist_ok=True)
         for trigger in triggers:
@@ -225,7 +225,7 @@ def write_session(
             details=str(error),
         ) from error
     for path in (folder / TRIGGERS_FOLDER).iterdir():  # the new record is whole by now
-        if _TRIGGER_FILE.fullmatch(path.name) and path.stem not in kept:
+        if _TRIGGER_FILE.fullmatch(path.name) and path.stem not in digests:
             with suppress(OSError):
                 path.unlink()
     return SavedSession.model_validate(fields)

@@ -153,11 +153,11 @@ class SavedSession(_Saved):
         named += [(self.reference, "reference"), (self.trusted, "clean reference")]
         named += [(path, "run") for path in (self.run, *self.runs)]
         named += [(path, "scan") for path in self.scans]
-        found: dict[str, str] = {}
+        outside: dict[str, str] = {}
         for path, what in named:
             if path:
-                found.setdefault(path, what)
-        return found
+                outside.setdefault(path, what)
+        return outside
 
     def moved(self, places: Mapping[str, str]) -> SavedSession:
         """The same session with files in other places; what has none is left out.

@@ -35,10 +35,10 @@ def _never() -> bool:
 def mark_of(path: str | Path, inside: str = "") -> str:
     """Size and time of change of a file, or of one inside a folder; empty if it cannot be read."""
     try:
-        found = Path(path, inside).stat()
+        stat = Path(path, inside).stat()
     except OSError:
         return ""
-    return f"{found.st_size}-{found.st_mtime_ns}"
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def facts_of(
@@ -67,12 +67,12 @@ def facts_of(
         known_by = "names"
     mark = mark_of(path, inside)
     if known_by == "weights":
-        found = examine(path, cancelled).sha256
+        sha256 = examine(path, cancelled).sha256
     elif known_by == "names":
-        found = _names(path, cancelled)
+        sha256 = _names(path, cancelled)
     else:
-        found = _hash(path / inside if inside else path, cancelled)
-    return FileFacts(digest=found, known_by=known_by, inside=inside, mark=mark)
+        sha256 = _hash(path / inside if inside else path, cancelled)
+    return FileFacts(digest=sha256, known_by=known_by, inside=inside, mark=mark)
 
 
 def check_same(
@@ -99,7 +99,7 @@ def check_same(
     Raises
     ------
     InputError
-        If it is another one, if it cannot be told, or if it cannot be read.
+        If it differs, cannot be compared or cannot be read.
     CancelledError
         If it was cancelled.
     """
@@ -114,14 +114,14 @@ def check_same(
     if facts.known_by == "pictures":
         if images is None:
             raise InputError(f"{name} is no set of images; leave it out.", "damaged")
-        found = _pictures(path, images, label_set, cancelled)
+        current = _pictures(path, images, label_set, cancelled)
     else:
         if facts.known_by == "names" and not path.is_dir():
             raise InputError(f"{shown} is no folder, but the session's {name} is one.")
-        found = facts_of(path, facts.known_by, facts.inside, cancelled).digest
-    if found != facts.digest:
+        current = facts_of(path, facts.known_by, facts.inside, cancelled).digest
+    if current != facts.digest:
         words = _WORDS[facts.known_by].format(facts.inside)
-        now = f"begins with {found[:12]}" if found else "cannot be computed"
+        now = f"begins with {current[:12]}" if current else "cannot be computed"
         raise InputError(
             f"{shown} is not the session's {name}: {words} {now}, the session's with "
             f"{facts.digest[:12]}. Choose the right one, or leave it out."
@@ -142,7 +142,7 @@ def _hash(path: Path, cancelled: Cancelled) -> str:
 
 def _names(folder: Path, cancelled: Cancelled) -> str:
     """Digest of relative names and sizes of a folder's files; links are not followed."""
-    found: list[tuple[str, int]] = []
+    sizes: list[tuple[str, int]] = []
 
     def refuse(error: OSError) -> None:
         raise error
@@ -153,13 +153,13 @@ def _names(folder: Path, cancelled: Cancelled) -> str:
                 raise CancelledError
             for name in names:
                 path = Path(place, name)
-                found.append((path.relative_to(folder).as_posix(), path.lstat().st_size))
-            if len(found) > _MOST_NAMES:
+                sizes.append((path.relative_to(folder).as_posix(), path.lstat().st_size))
+            if len(sizes) > _MOST_NAMES:
                 raise InputError(f"{short(folder.name)} holds too many files.")
     except OSError as error:
         raise InputError(f"{short(str(folder))} cannot be read: {error.strerror}.") from None
     whole = hashlib.sha256(b"names")
-    for name, size in sorted(found):
+    for name, size in sorted(sizes):
         whole.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
     return whole.hexdigest()
 

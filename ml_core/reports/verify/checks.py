@@ -61,13 +61,13 @@ def looked_at(
 
 def summary(checks: Iterable[Check]) -> str:
     """The last line: ``31 hold, 0 do not, 4 not checked (no images given)``."""
-    found = list(checks)
-    count = {state: sum(one.state == state for one in found) for state in _STATES}
-    reasons = dict.fromkeys(one.reason for one in found if one.reason)
+    listed = list(checks)
+    count = {state: sum(check.state == state for check in listed) for state in _STATES}
+    reasons = dict.fromkeys(check.reason for check in listed if check.reason)
     why = f" ({', '.join(reasons)})" if reasons and count["not checked"] else ""
     line = f"{count['holds']} hold, {count['fails']} do not, {count['not checked']} not checked"
-    told = f", {count['recorded']} recorded only" if count["recorded"] else ""
-    return f"{line}{why}{told}"
+    recorded = f", {count['recorded']} recorded only" if count["recorded"] else ""
+    return f"{line}{why}{recorded}"
 
 
 def exit_status(checks: Iterable[Check], *, strict: bool = False) -> int:
@@ -77,9 +77,9 @@ def exit_status(checks: Iterable[Check], *, strict: bool = False) -> int:
     """
     missing = ("fails", "not checked") if strict else ("fails",)
     checks = list(checks)
-    if any(one.level == 0 and one.state == "fails" for one in checks):
+    if any(check.level == 0 and check.state == "fails" for check in checks):
         return DAMAGED
-    return DOES_NOT_HOLD if any(one.state in missing for one in checks) else HOLDS
+    return DOES_NOT_HOLD if any(check.state in missing for check in checks) else HOLDS
 
 
 _STATES: tuple[State, ...] = ("holds", "fails", "not checked", "recorded")

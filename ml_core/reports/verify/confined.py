@@ -65,9 +65,9 @@ def print_confined(path: Path, cancelled: Callable[[], bool] = lambda: False) ->
     CancelledError
         If it was cancelled.
     """
-    for found in _answers(path, b"print", cancelled):
-        if isinstance(found, Hashes):
-            return found
+    for answer in _answers(path, b"print", cancelled):
+        if isinstance(answer, Hashes):
+            return answer
     raise _not_ended(path, "the process that prints its report said nothing")
 
 
@@ -95,10 +95,10 @@ def _answers(
         with contextlib.suppress(OSError), cast(IO[bytes], process.stdin) as pipe:
             pipe.write(b"%s %d\n" % (task, seconds) + os.fsencode(path))
         for _ in range(_MOST_LINES):
-            found = _event(_next(lines, path, deadline, cancelled), path, errors)
-            if found is None:
+            answer = _event(_next(lines, path, deadline, cancelled), path, errors)
+            if answer is None:
                 return
-            yield found
+            yield answer
         raise _not_ended(path, "there is more to say about it than about any bundle")
     finally:
         left.set()
@@ -122,7 +122,7 @@ def time_limit(path: Path) -> float:
 
 
 def start() -> subprocess.Popen[bytes]:
-    """Start the process in a group of its own."""
+    """Start the process in a new process group."""
     try:
         return start_process(
             child_command("ml_core.reports.verify.worker"),
@@ -150,11 +150,11 @@ def _read_lines(stream: IO[bytes], lines: Queue[bytes], left: threading.Event) -
         lines.put(b"", timeout=_END_SECONDS)
 
 
-def _read_errors(stream: IO[bytes], kept: bytearray) -> None:
+def _read_errors(stream: IO[bytes], output: bytearray) -> None:
     with contextlib.suppress(OSError, ValueError), stream:
         while chunk := stream.read1(4096):  # type: ignore[attr-defined]
-            if len(kept) < _MOST_ERRORS:
-                kept.extend(chunk)
+            if len(output) < _MOST_ERRORS:
+                output.extend(chunk)
 
 
 def _next(lines: Queue[bytes], path: Path, deadline: float, cancelled: Callable[[], bool]) -> bytes:

@@ -365,7 +365,7 @@ def _views(bundle: Bundle) -> Iterator[Check]:
     except InputError as error:
         yield Check(1, "charts", "fails", f"The charts cannot be drawn again: {error.sentence}")
     for view in views():
-        if view.asked:  # it is made in a process of its own
+        if view.asked:  # a separate process makes it
             continue
         try:
             content = view.render(evidence, read)

@@ -78,7 +78,9 @@ def intact(reader: BundleReader) -> Generator[Check | Progress, None, Bundle | N
 def _too_large(reader: BundleReader, evidence: Evidence | None) -> tuple[str, str] | None:
     """What is larger than anything in a bundle, before a byte of it is read."""
     given = evidence.checkpoints.values() if evidence is not None else ()
-    weights = {one.file: one.bytes for one in given if one.file is not None}
+    weights = {
+        checkpoint.file: checkpoint.bytes for checkpoint in given if checkpoint.file is not None
+    }
     total = 0
     for name in reader.names():
         size = reader.size(name)
@@ -131,7 +133,7 @@ def _sums(reader: BundleReader) -> Iterator[Check | Progress]:
         yield Check(0, SUMS_FILE, "fails", words)
 
 
-def _hashed(reader: BundleReader, name: str, wanted: str) -> Iterator[int]:
+def _hashed(reader: BundleReader, name: str, expected: str) -> Iterator[int]:
     """Hash a file; yields bytes read.
 
     Raises
@@ -140,7 +142,7 @@ def _hashed(reader: BundleReader, name: str, wanted: str) -> Iterator[int]:
         If it has another SHA-256, or cannot be read.
     """
     yield from reader.hashing(name)
-    if reader.digest(name) != wanted:
+    if reader.digest(name) != expected:
         raise InputError(
             f"{name} was changed: its SHA-256 is not the one in {SUMS_FILE}.", "damaged"
         )
@@ -157,19 +159,19 @@ def parse_sums(raw: bytes) -> dict[str, str]:
     text = raw.decode("utf-8", "replace")
     if not text.endswith("\n"):
         raise InputError(f"{SUMS_FILE} is damaged: its last line is cut.", "damaged")
-    found: dict[str, str] = {}
+    sums: dict[str, str] = {}
     for number, line in enumerate(text[:-1].split("\n"), 1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise InputError(
                 f"{SUMS_FILE} is damaged: line {number} is no SHA-256 and name.", "damaged"
             )
-        if match[2] in found:
+        if match[2] in sums:
             raise InputError(
                 f"{SUMS_FILE} is damaged: it lists {short(match[2], 80)} twice.", "damaged"
             )
-        found[match[2]] = match[1]
-    return found
+        sums[match[2]] = match[1]
+    return sums
 
 
 def _named(reader: BundleReader, evidence: Evidence) -> Check:
@@ -199,25 +201,25 @@ def _more(names: list[str]) -> str:
 
 def named_files(evidence: Evidence) -> tuple[set[str], set[str]]:
     """Files, and folders of pictures, that a record names."""
-    found: set[str | None] = {evidence.environment, evidence.pdf, *evidence.thumbnails}
+    files: set[str | None] = {evidence.environment, evidence.pdf, *evidence.thumbnails}
     for checkpoint in evidence.checkpoints.values():
-        found |= {checkpoint.inspection, checkpoint.file}
+        files |= {checkpoint.inspection, checkpoint.file}
     for data in evidence.data.values():
-        found.add(data.rows)
+        files.add(data.rows)
     for trigger in evidence.triggers.values():
-        found |= set(trigger.files)
-    for one in evidence.measurements.values():
-        found |= {one.evaluation, one.per_image, one.per_class, one.prompts, one.classifier}
+        files |= set(trigger.files)
+    for item in evidence.measurements.values():
+        files |= {item.evaluation, item.per_image, item.per_class, item.prompts, item.classifier}
     for job in evidence.jobs.values():
-        found |= set(job.files.values())
+        files |= set(job.files.values())
     for scan in evidence.scans.values():
-        found |= set(scan.files.values())
+        files |= set(scan.files.values())
     for chart in evidence.charts:
-        found |= {chart.file, chart.source}
+        files |= {chart.file, chart.source}
     for claim in evidence.claims:
-        found |= set(claim.evidence)
-    folders = {one.pictures for one in evidence.data.values() if one.pictures is not None}
-    return {one for one in found if one is not None} - folders, folders
+        files |= set(claim.evidence)
+    folders = {item.pictures for item in evidence.data.values() if item.pictures is not None}
+    return {item for item in files if item is not None} - folders, folders
 
 
 def _record(bundle: Bundle) -> Check:
@@ -244,10 +246,10 @@ def _schema(reader: BundleReader, evidence: Evidence) -> Check:
             f"writes {SCHEMA_VERSION}.", "another version of the schema",
         )  # fmt: skip
     try:
-        found = _SCHEMA.parse(reader.read(SCHEMA_FILE, _SCHEMA.max_bytes), SCHEMA_FILE)
+        written = _SCHEMA.parse(reader.read(SCHEMA_FILE, _SCHEMA.max_bytes), SCHEMA_FILE)
     except InputError as error:
         return Check(0, SCHEMA_FILE, "fails", error.sentence)
-    if _without_prose(found) != _without_prose(json.loads(json.dumps(schema(version)))):
+    if _without_prose(written) != _without_prose(json.loads(json.dumps(schema(version)))):
         return Check(
             0, SCHEMA_FILE, "fails", f"{SCHEMA_FILE} is not the schema of version {version}."
         )
@@ -257,10 +259,10 @@ def _schema(reader: BundleReader, evidence: Evidence) -> Check:
 def _without_prose(value: Any) -> Any:
     """A schema without its descriptions, which later versions may word otherwise."""
     if isinstance(value, list):
-        return [_without_prose(one) for one in value]
+        return [_without_prose(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: _without_prose(one) for name, one in value.items()
-        if not (name == "description" and isinstance(one, str))
+        name: _without_prose(item) for name, item in value.items()
+        if not (name == "description" and isinstance(item, str))
     }  # fmt: skip

@@ -103,8 +103,8 @@ def trigger_from(bundle: Bundle, facts: TriggerFacts, pixels: NDArray[np.uint8] 
 def _decoded(bundle: Bundle, path: str) -> NDArray[np.uint8]:
     from ml_core.reading.images import read_image
 
-    found = read_image(bundle.reader.read(path, _LARGEST_TRIGGER), name=path)
-    return np.asarray(found.convert("RGBA"))
+    image = read_image(bundle.reader.read(path, _LARGEST_TRIGGER), name=path)
+    return np.asarray(image.convert("RGBA"))
 
 
 def classifier_from(bundle: Bundle, facts: MeasurementFacts) -> NDArray[np.float32] | None:
@@ -118,10 +118,10 @@ def classifier_from(bundle: Bundle, facts: MeasurementFacts) -> NDArray[np.float
     if facts.classifier is None:
         return None
     raw = bundle.reader.read(facts.classifier, _LARGEST_CLASSIFIER)
-    found = parse_safetensors(raw, facts.classifier)
-    rows = found.get("classifier")
+    tensors = parse_safetensors(raw, facts.classifier)
+    rows = tensors.get("classifier")
     fits = rows is not None and rows.dtype == np.float32 and rows.ndim == 2
-    if rows is None or not fits or len(rows) != facts.classes or len(found) != 1:
+    if rows is None or not fits or len(rows) != facts.classes or len(tensors) != 1:
         raise InputError(
             f"{facts.classifier} does not hold the rows of {facts.classes} classes.", "damaged"
         )

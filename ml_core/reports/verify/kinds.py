@@ -65,7 +65,7 @@ def check_kinds(bundle: Bundle, named: set[str], folders: set[str]) -> Iterator[
 
 
 def read_environment(raw: bytes, name: str) -> Environment:
-    """The record of versions and machine; raises `InputError` if it is another."""
+    """Check the record of versions and machine; `InputError` if it is malformed."""
     return _ENVIRONMENT.check(_ENVIRONMENT.parse(raw, name), Environment, name)
 
 
@@ -74,7 +74,7 @@ def _suffix(name: str) -> str:
 
 
 def _name_fault(evidence: Evidence, name: BundlePath) -> tuple[str, str] | None:
-    checkpoints = {one.file for one in evidence.checkpoints.values()}
+    checkpoints = {checkpoint.file for checkpoint in evidence.checkpoints.values()}
     if name in checkpoints:
         good = _suffix(name) in ("", *CHECKPOINT_SUFFIXES)
     else:

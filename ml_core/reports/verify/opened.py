@@ -50,8 +50,8 @@ def read_evidence(reader: BundleReader) -> tuple[Evidence, tuple[str, ...]]:
         ``damaged`` if it is no such record.
     """
     raw = reader.read(EVIDENCE_FILE, _EVIDENCE.max_bytes)
-    found = _EVIDENCE.parse(raw, EVIDENCE_FILE)
-    version = found.get("schema_version")
+    evidence = _EVIDENCE.parse(raw, EVIDENCE_FILE)
+    version = evidence.get("schema_version")
     major, dot, minor = version.partition(".") if isinstance(version, str) else ("", "", "")
     if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         raise InputError(f"{EVIDENCE_FILE} does not say which schema it has; {AGAIN}.", "damaged")
@@ -67,16 +67,16 @@ def read_evidence(reader: BundleReader) -> tuple[Evidence, tuple[str, ...]]:
         try:
             # Strict: a "5" is no 5. As JSON, for in it a list stands for a tuple.
             return Evidence.model_validate_json(
-                json.dumps(found, ensure_ascii=False), strict=True
+                json.dumps(evidence, ensure_ascii=False), strict=True
             ), tuple(unknown)
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
-            if not (later and left) or any(one["type"] not in _UNKNOWN for one in faults):
+            if not (later and left) or any(fault["type"] not in _UNKNOWN for fault in faults):
                 raise _invalid(error) from None
-            places = [one["loc"] for one in faults]
+            places = [fault["loc"] for fault in faults]
             unknown += [".".join(map(str, place)) for place in places]
             for place in reversed(places):  # the last first, so that positions stay true
-                _drop(found, place)
+                _drop(evidence, place)
     raise AssertionError("the last round returns or raises")
 
 

@@ -14,7 +14,9 @@ _LARGEST = 4 << 20
 _STATES: Mapping[str, State] = {"good": "holds", "bad": "fails", "damaged": "fails"}
 
 
-def signature_of(reader: BundleReader, keys: Sequence[PublicKey], *, wanted: bool = False) -> Check:
+def signature_of(
+    reader: BundleReader, keys: Sequence[PublicKey], *, required: bool = False
+) -> Check:
     """Check the signature over every other file.
 
     Parameters
@@ -27,7 +29,7 @@ def signature_of(reader: BundleReader, keys: Sequence[PublicKey], *, wanted: boo
         Whether it must be signed, by one of these keys: who names a key asks for it.
     """
     if not reader.has(SIGNATURE_FILE):
-        if wanted:
+        if required:
             return Check(0, SIGNATURE_FILE, "fails", "The bundle is not signed at all.")
         return Check(0, SIGNATURE_FILE, "not checked", "The bundle is not signed.", "not signed")
     try:
@@ -35,9 +37,9 @@ def signature_of(reader: BundleReader, keys: Sequence[PublicKey], *, wanted: boo
         digests = {name: reader.digest(name) for name in reader.names() if name != SIGNATURE_FILE}
     except InputError as error:
         return Check(0, SIGNATURE_FILE, "fails", error.sentence)
-    found = check_signature(raw, SIGNATURE_FILE, digests, keys, what="this bundle")
-    state = _STATES.get(found.state, "not checked")
-    if state == "not checked" and wanted:
+    result = check_signature(raw, SIGNATURE_FILE, digests, keys, what="this bundle")
+    state = _STATES.get(result.state, "not checked")
+    if state == "not checked" and required:
         state = "fails"
     reason = "signed by a key that is not known" if state == "not checked" else ""
-    return Check(0, SIGNATURE_FILE, state, found.sentence, reason)
+    return Check(0, SIGNATURE_FILE, state, result.sentence, reason)

@@ -49,11 +49,11 @@ def main() -> int:
     places = [path, *_program()]
     if task == b"print":
         places += _load_what_prints()
-    readable = {os.path.realpath(one) for one in places}
+    readable = {os.path.realpath(place) for place in places}
     state = enter(map(Path, sorted(readable)), int(seconds), MEMORY)
-    found = print_alone(path) if task == b"print" else check_alone(path)
+    answers = print_alone(path) if task == b"print" else check_alone(path)
     try:
-        for event in events(path, found, state.as_texts()):
+        for event in events(path, answers, state.as_texts()):
             answer.write(to_json(event) + "\n")
             answer.flush()
     except BrokenPipeError:
@@ -69,10 +69,10 @@ def print_alone(path: Path) -> Iterator[Hashes]:
     InputError
         If the record is damaged, or there is no WeasyPrint.
     """
-    (view,) = (one for one in views() if one.path == PDF_FILE)
+    (view,) = (known for known in views() if known.path == PDF_FILE)
     with open_bundle(path) as reader:
-        made = view.render(Bundle(reader).evidence, reader.read)
-        digest = hashlib.sha256(made).hexdigest()
+        content = view.render(Bundle(reader).evidence, reader.read)
+        digest = hashlib.sha256(content).hexdigest()
         yield Hashes({PDF_FILE: digest, EVIDENCE_FILE: reader.digest(EVIDENCE_FILE)})
 
 
@@ -81,18 +81,18 @@ def events(
 ) -> Iterator[Event]:
     """What is found of a bundle; every exception becomes the last event."""
     try:
-        for found in answers:
-            if isinstance(found, Progress):
-                yield found
-            elif isinstance(found, Pixels):
-                height, width, _ = found.pixels.shape
-                rgba = base64.b64encode(found.pixels.tobytes()).decode("ascii")
-                values = {"digest": found.digest, "height": height, "width": width, "rgba": rgba}
+        for answer in answers:
+            if isinstance(answer, Progress):
+                yield answer
+            elif isinstance(answer, Pixels):
+                height, width, _ = answer.pixels.shape
+                rgba = base64.b64encode(answer.pixels.tobytes()).decode("ascii")
+                values = {"digest": answer.digest, "height": height, "width": width, "rgba": rgba}
                 yield Finding("pixels", values)
-            elif isinstance(found, Hashes):
-                yield Finding("hashes", found.digests)
+            elif isinstance(answer, Hashes):
+                yield Finding("hashes", answer.digests)
             else:
-                yield Finding("check", asdict(found))
+                yield Finding("check", asdict(answer))
     except InputError as error:
         yield Done("failed", error=error.sentence, error_code=error.code, details=error.details)
     except (ImportError, PermissionError) as error:  # the bundle's own files give an InputError

@@ -1,16 +1,23 @@
-"""Which kind of pairs a path holds, by what is in it."""
+"""Which published image set, or which kind of pairs, a path holds, by what is in it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from ml_core.data.captioned.folder import TEXT_SUFFIXES
-from ml_core.data.captioned.one_sided import TABLE_SUFFIXES
-from ml_core.data.captioned.shards import is_pattern
+from ml_core.data.readers.cifar import find_cifar
+from ml_core.data.readers.folders import TEXT_SUFFIXES
+from ml_core.data.readers.listed import find_food101, find_gtsrb, find_pets
+from ml_core.data.readers.parquet import find_parquet
+from ml_core.data.readers.samples import Samples
+from ml_core.data.readers.shards import find_shards, is_pattern
+from ml_core.data.readers.tables import TABLE_SUFFIXES
 from ml_core.data.specs import PairKind, Sides
 from ml_core.data.table_files import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.regular_file import open_regular
@@ -109,7 +116,9 @@ def _of_folder(path: Path) -> PairKind:
         return "folder"
     if (path / "labels.csv").is_file():
         return "csv"
-    tables = [one for one in islice(path.iterdir(), _LOOKED_AT) if one.suffix in (".csv", ".tsv")]
+    tables = [
+        file for file in islice(path.iterdir(), _LOOKED_AT) if file.suffix in (".csv", ".tsv")
+    ]
     hint = f" (its table {tables[0].name}?)" if tables else ""
     raise InputError(
         f"{path.name} holds no image-caption pairs{hint}; give {_TAKEN}.", "unsupported"
@@ -129,7 +138,7 @@ def _has(folder: Path, ending: str) -> bool:
     """Whether a file with the ending lies in a folder."""
     try:
         with os.scandir(folder) as entries:
-            return any(one.name.endswith(ending) for one in islice(entries, _LOOKED_AT))
+            return any(entry.name.endswith(ending) for entry in islice(entries, _LOOKED_AT))
     except OSError:
         return False
 
@@ -148,3 +157,46 @@ def _endings(path: Path) -> tuple[bool, bool]:
         if (pictures and texts) or left < 0:
             break
     return pictures, texts
+
+
+FILES = (".tar", ".parquet")
+"""Endings of single files that are a set by themselves."""
+
+_Reader = Callable[[Path, bool], Samples | None]
+_READERS: tuple[_Reader, ...] = (find_cifar, find_food101, find_pets, find_gtsrb)
+_INNER = (
+    "cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python",
+    "food-101", "oxford-iiit-pet", "gtsrb",
+)  # fmt: skip
+
+
+def find_set(path: Path, *, train: bool = False, watch: Watch = unwatched) -> Samples | None:
+    """Open a published set; None for a plain folder of pictures.
+
+    Parameters
+    ----------
+    path
+        Its folder, the folder that holds it alone (torchvision's ``root``), a shard (``.tar``) or
+        a Parquet file.
+    train
+        The training pictures instead of the test pictures.
+    watch
+        Is told how far it is, and may end it.
+
+    Raises
+    ------
+    InputError
+        If it is one and a file of it is damaged or missing, or the folder holds several.
+    """
+    inside = [path / name for name in _INNER if (path / name).is_dir()]
+    if len(inside) > 1:
+        names = ", ".join(folder.name for folder in inside)
+        raise InputError(f"{path.name} holds several image sets ({names}); choose one of them.")
+    readers: tuple[_Reader, ...] = (*_READERS, partial(find_shards, watch=watch), find_parquet)
+    for folder in (path, *inside):
+        for reader in readers:
+            watch("Looking at the files", 0, 0)
+            samples = reader(folder, train)
+            if samples is not None:
+                return samples
+    return None

@@ -210,11 +210,11 @@ def unpacked_size(file: BinaryIO, start: int, packed: int, values: int) -> Unpac
     PageError
         If a page does not lie in the chunk, or is encoded so that its size cannot be told.
     """
-    found = dictionary = repeated = unpacked = 0
+    counted = dictionary = repeated = unpacked = 0
     at, end = start, start + packed + _PADDING
     if end >= 1 << 62:
         raise PageError("a column does not lie in the file")
-    while at < end and found < values:
+    while at < end and counted < values:
         file.seek(at)
         header, length = _struct(_Bytes(file.read(_LONGEST_HEADER)))
         kind, size, stored = (_number(header, field) for field in (1, 2, 3))
@@ -231,12 +231,12 @@ def unpacked_size(file: BinaryIO, start: int, packed: int, values: int) -> Unpac
             count, encoding = _number(inside, 1), _number(inside, 2 if kind == _DATA else 4)
             if encoding == _BY_PREFIX:
                 raise PageError("its texts are delta-encoded; write it again without")
-            found += count
+            counted += count
             if encoding in _BY_NUMBER:
                 repeated += count * dictionary
         elif kind != _INDEX:
             raise PageError("a page is of an unknown kind")
-    return Unpacked(packed, unpacked, found, repeated)
+    return Unpacked(packed, unpacked, counted, repeated)
 
 
 def _number(fields: dict[int, Any], key: int) -> int:
@@ -254,11 +254,11 @@ class _Bytes:
         self.raw, self.at, self.left = raw, 0, _MAX_PARTS
 
     def take(self, length: int) -> bytes:
-        found = self.raw[self.at : self.at + length]
-        if len(found) != length:
+        part = self.raw[self.at : self.at + length]
+        if len(part) != length:
             raise PageError("a page's header is cut short")
         self.at += length
-        return found
+        return part
 
     def varint(self) -> int:
         value = 0
@@ -276,15 +276,15 @@ class _Bytes:
 
 def _struct(raw: _Bytes, depth: int = 0) -> tuple[dict[int, Any], int]:
     """Fields of a record, and how many bytes have been read since the beginning."""
-    made: dict[int, Any] = {}
+    fields: dict[int, Any] = {}
     key = 0
     for kind, step in _fields(raw):
         key = key + step if step else raw.signed()
         if kind in (_TRUE, _FALSE):
-            made[key] = kind == _TRUE
+            fields[key] = kind == _TRUE
         else:
-            made[key] = _value(raw, kind, depth)
-    return made, raw.at
+            fields[key] = _value(raw, kind, depth)
+    return fields, raw.at
 
 
 def _fields(raw: _Bytes) -> Iterator[tuple[int, int]]:
@@ -446,7 +446,7 @@ class RowGroups:
         with self._lock:
             if (at, column) not in self._kept:
                 self._kept[at, column] = self._read(at, column)
-                total = sum(one.nbytes for one in self._kept.values())
+                total = sum(values.nbytes for values in self._kept.values())
                 while total > KEPT_BYTES and len(self._kept) > 1:
                     total -= self._kept.popitem(last=False)[1].nbytes
             self._kept.move_to_end((at, column))
@@ -502,15 +502,15 @@ def _by_number(path: Path, footer: Footer, group: int, column: str) -> list[str]
             if leaf.path.partition(".")[0] != column.partition(".")[0]:
                 continue
             try:
-                found = unpacked_size(file, chunk.start, chunk.packed, chunk.values)
+                sizes = unpacked_size(file, chunk.start, chunk.packed, chunk.values)
             except PageError as error:
                 raise damaged(path, error) from None
-            if found.unpacked + found.repeated > _FREE and leaf.texts:
+            if sizes.unpacked + sizes.repeated > _FREE and leaf.texts:
                 named.append(leaf.path)
-                found = replace(found, repeated=0)
+                sizes = replace(sizes, repeated=0)
             elif not leaf.fixed:
-                found = replace(found, repeated=0)  # a number is no longer than its place
-            total += found
+                sizes = replace(sizes, repeated=0)  # a number is no longer than its place
+            total += sizes
     if total.unpacked > _LARGEST_VALUE * max(1, footer.groups[group][0]):
         raise _too_long(path)
     needed = total.unpacked + total.repeated + _PER_VALUE * total.values
@@ -603,9 +603,9 @@ def damaged(path: Path, error: Exception) -> InputError:
             f"{path.name} needs more memory than there is; write it again with smaller row groups.",
             "unsupported",
         )
-    said = f" ({error})" if isinstance(error, PageError) else ""
+    reason = f" ({error})" if isinstance(error, PageError) else ""
     return InputError(
-        f"{path.name} is no readable Parquet file{said}; get it again.",
+        f"{path.name} is no readable Parquet file{reason}; get it again.",
         "damaged",
         details=f"{type(error).__name__}: {error}",
     )

@@ -6,6 +6,7 @@ import csv
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,8 @@ from PIL import Image
 
 from ml_core.data.known_files import own_file
 from ml_core.data.pictures import summary
-from ml_core.data.sets.found import FileSource, FoundSet
+from ml_core.data.readers.samples import FileReader, Samples
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import read_image
 from ml_core.reading.regular_file import open_regular, read_lines
 
 _MAX_PIXELS = 25_000_000  # GTSRB's have 60 000
@@ -60,10 +60,7 @@ GTSRB = (
 )  # fmt: skip
 
 
-Decode = Callable[[Path], Image.Image]
-
-
-def find_food101(folder: Path, train: bool) -> FoundSet | None:
+def find_food101(folder: Path, train: bool) -> Samples | None:
     """Open ``food-101`` (Bossard et al. 2014): ``meta/classes.txt`` and ``meta/test.txt``."""
     meta = folder / "meta"
     if not (meta / "classes.txt").is_file() or not (folder / "images").is_dir():
@@ -74,7 +71,7 @@ def find_food101(folder: Path, train: bool) -> FoundSet | None:
     return _listed("Food-101", folder / "images", rows, classes, train)
 
 
-def find_pets(folder: Path, train: bool) -> FoundSet | None:
+def find_pets(folder: Path, train: bool) -> Samples | None:
     """Open ``oxford-iiit-pet`` (Parkhi et al. 2012): ``annotations/test.txt``, breed as class."""
     split = "trainval" if train else "test"
     lists = folder / "annotations"
@@ -93,12 +90,11 @@ def find_pets(folder: Path, train: bool) -> FoundSet | None:
             raise _bad_line(lists / f"{split}.txt", number)
         rows.append((f"{parts[0]}.jpg", breed))
     names = [classes[index] for index in sorted(classes)]
-    found = _listed("Oxford-IIIT Pets", folder / "images", rows, names, train)
-    shown = tuple(name.replace("_", " ") for name in found.class_names)
-    return FoundSet(found.name, found.source, found.labels, shown, found.notes, found.left_out)
+    pets = _listed("Oxford-IIIT Pets", folder / "images", rows, names, train)
+    return replace(pets, class_names=tuple(name.replace("_", " ") for name in names))
 
 
-def find_gtsrb(folder: Path, train: bool) -> FoundSet | None:
+def find_gtsrb(folder: Path, train: bool) -> Samples | None:
     """Open GTSRB (Stallkamp et al. 2011): test pictures with ``GT-final_test.csv``, or training.
 
     ``folder`` may be ``gtsrb``, ``gtsrb/GTSRB``, or torchvision's root that holds them.
@@ -140,13 +136,13 @@ def _gt_rows(table: Path) -> list[tuple[str, str]]:
             "damaged",
         )
     file, label = head.index("Filename"), head.index("ClassId")
-    found = []
+    named = []
     for (number, _), row in zip(lines[1:], rows, strict=False):
         good = len(row) == len(head) and row[label].isdecimal() and int(row[label]) < len(GTSRB)
         if not good:
             raise _bad_line(table, number)
-        found.append((row[file], GTSRB[int(row[label])]))
-    return found
+        named.append((row[file], GTSRB[int(row[label])]))
+    return named
 
 
 def _listed(
@@ -155,8 +151,8 @@ def _listed(
     rows: list[tuple[str, str]],
     classes: list[str] | tuple[str, ...],
     train: bool,
-    decode: Decode = read_image,
-) -> FoundSet:
+    decode: Callable[[Path], Image.Image] | None = None,
+) -> Samples:
     """Files below a folder with their class names; missing ones are counted.
 
     Raises
@@ -189,13 +185,13 @@ def _listed(
             "usage",
         )
     notes = (summary("Left out, a missing picture", missing),) if missing else ()
-    return FoundSet(
+    return Samples(
         f"{name}, {'training' if train else 'test'} pictures",
-        FileSource(tuple(files), tuple(names), decode),
-        np.array(labels, np.int64),
-        tuple(classes),
+        FileReader(tuple(files), tuple(names), decode=decode),
         notes,
         len(missing),
+        np.array(labels, np.int64),
+        tuple(classes),
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.captioned.source import FilePairs, FoundPairs, checked
 from ml_core.data.pictures import SkipCount
+from ml_core.data.readers.samples import FileReader, Samples, checked
 from ml_core.data.table_files import PackedPaths, PackedTexts
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
@@ -23,7 +23,7 @@ MAX_BYTES = 8 << 30
 _TRIED = 50
 
 
-def open_coco(path: Path, pictures: Path | None, watch: Watch) -> FoundPairs:
+def open_coco(path: Path, pictures: Path | None, watch: Watch) -> Samples:
     """Open a captions file; a picture has all captions that name it, in the file's order.
 
     Parameters
@@ -70,12 +70,12 @@ def captions_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = sorted((path / "annotations").glob("captions_*.json"))
-    training = [one for one in found if "train" in one.name]
-    if len(found) == 1 or len(training) == 1:
-        return (training or found)[0]
+    files = sorted((path / "annotations").glob("captions_*.json"))
+    training = [file for file in files if "train" in file.name]
+    if len(files) == 1 or len(training) == 1:
+        return (training or files)[0]
     raise InputError(
-        f"{path.name} has {len(found)} captions files in annotations; choose one of them.", "usage"
+        f"{path.name} has {len(files)} captions files in annotations; choose one of them.", "usage"
     )
 
 
@@ -157,17 +157,17 @@ def _paired(
     counts: NDArray[np.int64],
     tallies: tuple[SkipCount, ...],
     watch: Watch,
-) -> FoundPairs:
+) -> Samples:
     """Images that are there with their captions."""
     root = os.path.realpath(folder)
     resolve = resolver(root)
-    below, kept, ends = PackedTexts(), PackedTexts(), array("q")
+    below, captions, ends = PackedTexts(), PackedTexts(), array("q")
     silent = SkipCount("Left out, a picture without a caption")
     missing = SkipCount("Left out, a missing picture")
     forbidden = SkipCount("Left out, a bad path")
     start = 0
-    told = watched(counts.tolist(), watch, "Looking for pictures", len(names))
-    for number, count in enumerate(told):
+    watched_counts = watched(counts.tolist(), watch, "Looking for pictures", len(names))
+    for number, count in enumerate(watched_counts):
         own, start = by_image[start : start + count], start + count
         name = names[number]
         if not count:
@@ -182,8 +182,8 @@ def _paired(
             missing.add(repr(name[:80]))
             continue
         for caption in own.tolist():
-            kept.append(texts[caption])
-        ends.append(len(kept))
+            captions.append(texts[caption])
+        ends.append(len(captions))
         below.append(os.path.relpath(file, root))
     left = (*tallies, silent, missing, forbidden)
     notes = tuple(note for tally in left for note in tally.notes)
@@ -193,5 +193,5 @@ def _paired(
             "usage",
             details="\n".join(notes),
         )
-    source = FilePairs(PackedPaths(Path(root), below), below, kept, np.array(ends, np.int64))
-    return FoundPairs(path.name, source, notes, sum(tally.count for tally in left))
+    reader = FileReader(PackedPaths(Path(root), below), below, captions, np.array(ends, np.int64))
+    return Samples(path.name, reader, notes, sum(tally.count for tally in left))

@@ -1,4 +1,4 @@
-"""Hugging Face image sets in Parquet files (extra ``parquet``); pictures are read row by row."""
+"""Parquet files as Hugging Face keeps them (extra ``parquet``): pictures, labels and captions."""
 
 from __future__ import annotations
 
@@ -7,60 +7,124 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ml_core.data.known_files import stays_inside
-from ml_core.data.sets.found import FoundSet
-from ml_core.data.sets.row_groups import RowGroups, damaged
+from ml_core.data.pictures import Reader
+from ml_core.data.readers.row_groups import RowGroups, damaged
+from ml_core.data.readers.samples import Samples, check_captions, checked, named_folder
+from ml_core.data.table_files import require_column
+from ml_core.data.watch import Watch
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import MAX_BYTES, read_image
+from ml_core.reading.images import MAX_BYTES, picture_bytes
 from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.tables import resolver
 
 _IMAGES = ("image", "img", "images", "jpg", "png")
+_MAX_CAPTIONS = 1000
 _MAX_FEATURES = 8 << 20
 _MAX_CLASSES = 100_000
 _MAX_ROWS = 10_000_000
 _LABELS = ("label", "fine_label", "labels", "class", "cls", "category", "target")
 
 
-class ParquetSource:
-    """Pictures of a column."""
+class ParquetReader(Reader):
+    """Rows by number; memory holds a few row groups.
 
-    a_file_each = False
+    Parameters
+    ----------
+    image, caption
+        Columns; without captions None.
+    folder
+        Pictures may be files below it, which a row names; None follows no path.
+    """
 
-    def __init__(self, groups: RowGroups, column: str) -> None:
+    whole_blocks = True
+
+    def __init__(
+        self, groups: RowGroups, image: str, caption: str | None = None, folder: Path | None = None
+    ) -> None:
         self.files = groups.paths
-        self.rows = groups.rows
-        self._groups = groups
-        self._column = column
         self.blocks: NDArray[np.int64] | None = groups.blocks
         self.window = groups.window
+        self._groups, self._image, self._caption = groups, image, caption
+        self._resolve = resolver(folder) if folder is not None else None
+
+    def __len__(self) -> int:
+        return self._groups.rows
 
     def name(self, number: int) -> str:
+        """First file, and row in all of them."""
         return f"{self.files[0].name}, row {number + 1}"
 
-    def read(self, number: int, least: int | None = None) -> Image.Image:
-        """Decode the picture of a row."""
-        return read_image(self.raw(number), name=self.name(number), least=least)
-
-    def sizes(self, numbers: NDArray[np.int64]) -> None:
-        """Not known without reading the pictures."""
-
     def raw(self, number: int) -> bytes:
-        """Bytes of the picture of a row."""
-        value = self._groups.value(number, self._column)
-        data = value.get("bytes") if isinstance(value, dict) else value
-        if not isinstance(data, bytes) or len(data) > MAX_BYTES:
+        """Bytes of the picture of a row, or of the file below the set's folder that it names."""
+        value = self._groups.value(number, self._image)
+        data, path = value, None
+        if isinstance(value, dict):
+            data, path = value.get("bytes"), value.get("path")
+        elif isinstance(value, str):
+            data, path = None, value
+        if isinstance(data, bytes) and len(data) <= MAX_BYTES:
+            return data
+        if self._resolve is None:
             raise InputError(
                 f"{self.name(number)} holds no picture (a path to a file elsewhere is not "
                 "followed).",
                 "damaged",
             )
-        return data
+        if data is None and isinstance(path, str):
+            try:
+                return picture_bytes(self._resolve(path), name=self.name(number))
+            except (InputError, ValueError) as error:
+                reason = error.sentence if isinstance(error, InputError) else "bad path."
+                raise InputError(f"{self.name(number)}: {reason}", "damaged") from None
+        raise InputError(f"{self.name(number)} holds no picture.", "damaged")
+
+    def captions(self, number: int) -> tuple[str, ...]:
+        """The caption of a row, or its list of captions."""
+        if self._caption is None:
+            return ()
+        value: Any = self._groups.value(number, self._caption)
+        try:
+            if isinstance(value, list) and value:
+                return tuple(checked(text) for text in value[:_MAX_CAPTIONS])
+            return (checked(value),)
+        except ValueError as error:
+            raise InputError(f"{self.name(number)}: {error}.", "damaged") from None
+
+    def captions_key(self) -> str:
+        """The columns; what stands in them is in the files."""
+        return f"{self._image} {self._caption}"
 
 
-def find_parquet(path: Path, train: bool) -> FoundSet | None:
-    """Open a Parquet file or a folder of them; None if there is none.
+def open_parquet(path: Path, image_column: str, caption_column: str, watch: Watch) -> Samples:
+    """Open a Parquet file or a folder of them (or its ``data``), the training split if it has one.
+
+    The image column holds Hugging Face's ``{bytes, path}``, plain bytes, or paths below the folder
+    of the files; the caption column holds texts or lists of texts.
+
+    Raises
+    ------
+    InputError
+        Without pyarrow, if there is no such file, one is damaged, a column is missing, or no
+        caption can be used.
+    """
+    files = parquet_files(path, train=True)
+    if not files:
+        raise InputError(f"{path.name} holds no Parquet file; choose another folder.", "usage")
+    groups = RowGroups(files, watch)
+    image = require_column(path, groups.columns, image_column, "image")
+    caption = require_column(path, groups.columns, caption_column, "caption")
+    if not groups.rows:
+        raise InputError(f"{path.name} holds no row.", "usage")
+    reader = ParquetReader(groups, image, caption, files[0].parent)
+    title = f"the column {caption} of {path.name}"
+    check_captions(reader, title, "name the column that holds texts")
+    return Samples(named_folder(path), reader)
+
+
+def find_parquet(path: Path, train: bool) -> Samples | None:
+    """Open a Parquet file or a folder of them; None without one.
 
     A folder (or its ``data`` folder) may hold ``train-*.parquet`` beside ``test-*.parquet``: the
     asked split is taken, validation standing in for a missing test split. Labels are whole numbers,
@@ -75,14 +139,19 @@ def find_parquet(path: Path, train: bool) -> FoundSet | None:
     if not paths:
         return None
     groups = RowGroups(paths)
-    source = ParquetSource(groups, _column(path, groups.columns, _IMAGES, "pictures"))
+    image = next((name for name in _IMAGES if name in groups.columns), None)
+    if image is None:
+        raise InputError(
+            f"{path.name} has no column of pictures ({', '.join(_IMAGES)}); it has "
+            f"{', '.join(groups.columns)[:300]}.",
+            "usage",
+        )
     label = next((name for name in _LABELS if name in groups.columns), None)
     labels, names = _labels(groups, label) if label is not None else (None, ())
-    if labels is None:
-        return FoundSet(path.name, source, None, (), unlabelled=source.rows)
-    if len(labels) != source.rows:
+    if labels is not None and len(labels) != groups.rows:
         raise InputError(f"{path.name} has not a label for each picture.", "damaged")
-    return FoundSet(path.name, source, labels, names)
+    reader = ParquetReader(groups, image)
+    return Samples(path.name, reader, labels=labels, class_names=names)
 
 
 def parquet_files(path: Path, train: bool) -> list[Path]:
@@ -91,13 +160,13 @@ def parquet_files(path: Path, train: bool) -> list[Path]:
         return [path] if path.suffix == ".parquet" else []
     for folder in (path, path / "data"):
         inside = (p for p in folder.glob("*.parquet") if p.is_file() and stays_inside(folder, p))
-        found = sorted(inside)
+        files = sorted(inside)
         for split in ("train",) if train else ("test", "validation", "valid", "val"):
-            chosen = [p for p in found if p.name.startswith(split)]
+            chosen = [p for p in files if p.name.startswith(split)]
             if chosen:
                 return chosen
-        if found:
-            return found
+        if files:
+            return files
     return []
 
 
@@ -113,10 +182,10 @@ def _labels(groups: RowGroups, column: str) -> tuple[NDArray[np.int64] | None, t
     for values in groups.each(column):
         for chunk in values.chunks:
             try:
-                texts, found = _codes(chunk)
+                texts, codes = _codes(chunk)
             except Exception as error:  # pyarrow raises OSError, ArrowException, MemoryError
                 raise damaged(groups.paths[0], error) from None
-            if found is None or (numbers and whole != (texts is None)):
+            if codes is None or (numbers and whole != (texts is None)):
                 raise InputError(
                     f"The column {column!r} of {groups.paths[0].name} holds no labels: give whole "
                     "numbers or texts.",
@@ -125,14 +194,14 @@ def _labels(groups: RowGroups, column: str) -> tuple[NDArray[np.int64] | None, t
             whole = texts is None
             if texts is not None:
                 own = [places.setdefault(text, len(places)) for text in texts]
-                found = np.array(own, np.int64)[found] if own else found
+                codes = np.array(own, np.int64)[codes] if own else codes
             if len(places) > _MAX_CLASSES:
                 raise InputError(
                     f"The column {column!r} of {groups.paths[0].name} has over {_MAX_CLASSES:,} "
                     "different texts, more than there are classes.",
                     "unsupported",
                 )
-            numbers.append(found)
+            numbers.append(codes)
     labels = np.concatenate([np.empty(0, np.int64), *numbers])
     if whole:
         return _numbered(groups, column, labels)
@@ -187,23 +256,11 @@ def _feature_names(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]
     """Class names out of Hugging Face's description of the columns."""
     raw = metadata.get(b"huggingface", b"")
     try:
-        told = parse_object(raw, max_bytes=_MAX_FEATURES, max_parts=_MAX_CLASSES * 2)
-        found: Any = told["info"]["features"][column]["names"]
+        fields = parse_object(raw, max_bytes=_MAX_FEATURES, max_parts=_MAX_CLASSES * 2)
+        names: Any = fields["info"]["features"][column]["names"]
     except (JsonError, KeyError, TypeError):
         return ()
-    if isinstance(found, dict):  # written as {"0": name, ...}
-        found = [found.get(str(index)) for index in range(len(found))]
-    good = isinstance(found, list) and all(isinstance(name, str) and name for name in found)
-    return tuple(found) if good else ()
-
-
-def _column(path: Path, columns: tuple[str, ...], usual: tuple[str, ...], what: str) -> str:
-    """The first usual column."""
-    found = next((name for name in usual if name in columns), None)
-    if found is None:
-        raise InputError(
-            f"{path.name} has no column of {what} ({', '.join(usual)}); it has "
-            f"{', '.join(columns)[:300]}.",
-            "usage",
-        )
-    return found
+    if isinstance(names, dict):  # written as {"0": name, ...}
+        names = [names.get(str(index)) for index in range(len(names))]
+    good = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return tuple(names) if good else ()

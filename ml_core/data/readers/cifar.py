@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.known_files import own_file
-from ml_core.data.sets.found import FoundSet, RawSource, Slices, check_labels, records
+from ml_core.data.pictures import Reader
+from ml_core.data.readers.samples import Samples, Slices
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import MAX_BYTES, read_pickle
 from ml_core.reading.pickles.records import Object, Table
@@ -71,8 +72,8 @@ _TOO_LARGE = (
 )
 
 
-def find_cifar(folder: Path, train: bool) -> FoundSet | None:
-    """Open a CIFAR folder in either version; None if it is none.
+def find_cifar(folder: Path, train: bool) -> Samples | None:
+    """Open a CIFAR folder in either version; None if the folder is not CIFAR.
 
     Parameters
     ----------
@@ -101,38 +102,82 @@ def find_cifar(folder: Path, train: bool) -> FoundSet | None:
     return None
 
 
-def _title(name: str, train: bool) -> str:
-    return f"{name}, {'training' if train else 'test'} pictures"
+def _samples(
+    name: str, train: bool, reader: Reader, labels: NDArray[np.int64], names: tuple[str, ...]
+) -> Samples:
+    """The set; a label outside of the classes is damage."""
+    bad = np.flatnonzero((labels < 0) | (labels >= len(names)))
+    if len(bad):
+        raise InputError(
+            f"{name}: picture {int(bad[0]) + 1} has the label {int(labels[bad[0]])}, and there are "
+            f"{len(names)} classes; the file is damaged or another one.",
+            "damaged",
+        )
+    title = f"{name}, {'training' if train else 'test'} pictures"
+    return Samples(title, reader, labels=labels, class_names=names)
 
 
 def _binary(
     folder: Path, files: list[str], names_file: str, head: int, name: str, train: bool
-) -> FoundSet:
+) -> Samples:
     """Records of one or two label bytes, the last one the fine label, and 3072 pixel bytes."""
     record = head + _PIXELS
     parts = tuple(Slices(own_file(folder, file)) for file in files)
-    total = records(parts, record, name)
+    for part in parts:
+        if part.size == 0 or part.size % record:
+            raise InputError(
+                f"{part.path.name} has {part.size} bytes, which are no whole number of {name} "
+                f"pictures of {record} bytes; it is cut short or another file.",
+                "damaged",
+            )
     names = tuple(line for _, line in read_lines(own_file(folder, names_file)))
     labels = [
         np.frombuffer(part.read(0, part.size), np.uint8)[head - 1 :: record] for part in parts
     ]
-    checked = check_labels(np.concatenate(labels).astype(np.int64), len(names), name)
-    assert len(checked) == total
-
-    def decode(raw: bytes) -> NDArray[np.uint8]:
-        return _picture(np.frombuffer(raw, np.uint8)[head:])
-
-    return FoundSet(_title(name, train), RawSource(parts, record, decode), checked, names)
+    own = np.concatenate(labels).astype(np.int64)
+    return _samples(name, train, _Records(parts, record), own, names)
 
 
-class _Arrays:
+class _Records(Reader):
+    """Pictures in records of one length: one or two label bytes, and 3072 pixel bytes."""
+
+    def __init__(self, parts: tuple[Slices, ...], record: int) -> None:
+        self.files = tuple(part.path for part in parts)
+        self._parts, self._record = parts, record
+        self._ends = np.cumsum([part.size // record for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def name(self, number: int) -> str:
+        part, place = self._place(number)
+        return f"{part.path.name}, picture {place + 1}"
+
+    def read(self, number: int, least: int | None = None) -> Image.Image:
+        return Image.fromarray(_picture(np.frombuffer(self.raw(number), np.uint8)[-_PIXELS:]))
+
+    def raw(self, number: int) -> bytes:
+        """Bytes of a record, label and all."""
+        part, place = self._place(number)
+        return part.read(place * self._record, self._record)
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.full(len(numbers), self._record, np.int64)
+
+    def _place(self, number: int) -> tuple[Slices, int]:
+        """File and position in it."""
+        at = int(np.searchsorted(self._ends, number, side="right"))
+        return self._parts[at], number - (int(self._ends[at - 1]) if at else 0)
+
+
+class _Arrays(Reader):
     """Pictures that were read whole from pickles."""
 
-    a_file_each = False
-
     def __init__(self, files: tuple[Path, ...], pixels: NDArray[np.uint8]) -> None:
-        self.files = files
-        self._pixels = pixels
+        self.files, self._pixels = files, pixels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
 
     def name(self, number: int) -> str:
         return f"picture {number + 1}"
@@ -144,11 +189,10 @@ class _Arrays:
         return bytes(self._pixels[number].tobytes())
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """All pictures are of one size."""
         return np.full(len(numbers), _PIXELS, np.int64)
 
 
-def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool) -> FoundSet:
+def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool) -> Samples:
     """Python version: dictionaries with ``data`` [n, 3072] and labels."""
     name = f"CIFAR-{number}"
     key, names_key = ("labels", "label_names")
@@ -157,18 +201,17 @@ def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool
     names = _texts(_dictionary(own_file(folder, meta), number).get(names_key), folder / meta)
     pixels, labels = [], []
     for file in files:
-        found = _dictionary(own_file(folder, file), number)
+        fields = _dictionary(own_file(folder, file), number)
         try:
-            data, own = array_of(found.get("data")), np.asarray(found.get(key), np.int64)
+            data, own = array_of(fields.get("data")), np.asarray(fields.get(key), np.int64)
         except (ValueError, TypeError, OverflowError):
             raise _not_cifar(folder / file, name) from None
         if data.dtype != np.uint8 or data.shape != (len(own), _PIXELS) or own.ndim != 1:
             raise _not_cifar(folder / file, name)
         pixels.append(data)
         labels.append(own)
-    checked = check_labels(np.concatenate(labels), len(names), name)
-    source = _Arrays(tuple(folder / file for file in files), np.concatenate(pixels))
-    return FoundSet(_title(name, train), source, checked, names)
+    reader = _Arrays(tuple(folder / file for file in files), np.concatenate(pixels))
+    return _samples(name, train, reader, np.concatenate(labels), names)
 
 
 def _dictionary(path: Path, number: str) -> dict[str, Any]:
@@ -177,19 +220,19 @@ def _dictionary(path: Path, number: str) -> dict[str, Any]:
     with file:
         if size > MAX_BYTES:
             raise InputError(_TOO_LARGE.format(path.name, MAX_BYTES >> 20, number), "unsupported")
-        found = read_pickle(file.read(MAX_BYTES + 1))
-    if found.unknown or found.misuse:
-        named = ", ".join(found.unknown or found.misuse)
+        fields = read_pickle(file.read(MAX_BYTES + 1))
+    if fields.unknown or fields.misuse:
+        named = ", ".join(fields.unknown or fields.misuse)
         raise InputError(
             f"{path.name} is a pickle that names code which no CIFAR file has ({named[:200]}); do "
             "not load it elsewhere.",
             "dangerous",
         )
-    if found.problem:
+    if fields.problem:
         raise InputError(
-            f"{path.name} is no pickle of CIFAR: {found.problem}; get it again.", "damaged"
+            f"{path.name} is no pickle of CIFAR: {fields.problem}; get it again.", "damaged"
         )
-    return entries(found.value)
+    return entries(fields.value)
 
 
 def _texts(value: Any, path: Path) -> tuple[str, ...]:

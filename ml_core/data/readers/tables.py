@@ -1,8 +1,7 @@
-"""Pictures without captions, and captions without pictures, for a method that takes no more."""
+"""Tables of pictures with labels or captions, and lists of captions without pictures."""
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.captioned.source import (
-    MAX_CAPTION,
-    FilePairs,
-    FoundPairs,
-    checked,
-    named_folder,
-    one_line,
+from ml_core.data.pictures import Reader, SkipCount
+from ml_core.data.readers.samples import MAX_CAPTION, FileReader, Samples, checked, one_line
+from ml_core.data.table_files import (
+    LABEL_COLUMNS,
+    PackedTexts,
+    find_column,
+    read_files,
+    require_column,
+    table_path,
 )
-from ml_core.data.pictures import SkipCount, list_folder
-from ml_core.data.table_files import PackedPaths, PackedTexts, require_column
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
@@ -29,20 +28,47 @@ from ml_core.reading.tables import iter_rows, read_columns
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
 
 
-def open_pictures(folder: Path, watch: Watch) -> FoundPairs:
-    """Open a folder of pictures, as :func:`ml_core.data.pictures.list_folder` lists them.
+def open_labelled(
+    path: Path, image_column: str | None, label_column: str | None, watch: Watch
+) -> Samples:
+    """Open a table of pictures with labels, or without; pictures are looked for in its folder.
 
-    Each has one empty caption.
+    Raises
+    ------
+    InputError
+        If it cannot be read, lacks a column that was named, or names no picture that is there.
     """
-    files = list_folder(folder, watch)
-    root = os.path.realpath(folder)
-    below = PackedTexts(os.path.relpath(path, root) for path in files.paths)
-    texts = PackedTexts("" for _ in files.paths)
-    source = FilePairs(PackedPaths(Path(root), below), files.names, texts)
-    return FoundPairs(named_folder(folder), source, files.problems, files.left_out)
+    columns = read_columns(path)
+    images = require_column(path, columns, image_column, "image")
+    if label_column is None:
+        labels = find_column(columns, None, LABEL_COLUMNS)
+    else:
+        labels = require_column(path, columns, label_column, "label")
+    files = read_files(path, images, labels, watch)
+    texts = files.texts if labels is not None else None
+    reader = FileReader(files.paths, files.names)
+    return Samples(path.name, reader, files.problems, files.left_out, texts=texts)
 
 
-class CaptionsAlone:
+def open_table(path: Path, image_column: str, caption_column: str, watch: Watch) -> Samples:
+    """Open a table; pictures are looked for in its own folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, lacks a column, or names no picture that is there.
+    """
+    path = table_path(path)
+    columns = read_columns(path)
+    images = require_column(path, columns, image_column, "image")
+    captions = require_column(path, columns, caption_column, "caption")
+    texts = PackedTexts()
+    files = read_files(path, images, captions, watch, lambda text: texts.append(checked(text)))
+    reader = FileReader(files.paths, files.names, texts)
+    return Samples(path.name, reader, files.problems, files.left_out)
+
+
+class CaptionsAlone(Reader):
     """Captions without pictures.
 
     Parameters
@@ -54,11 +80,6 @@ class CaptionsAlone:
     lines
         N line or row numbers.
     """
-
-    a_file_each = False
-    blocks: NDArray[np.int64] | None = None
-    whole_blocks = False
-    window = 1
 
     def __init__(self, path: Path, texts: PackedTexts, lines: Sequence[int]) -> None:
         self.files = (path,)
@@ -87,11 +108,8 @@ class CaptionsAlone:
     def captions_key(self) -> str:
         return self._texts.digest()
 
-    def chosen(self, numbers: NDArray[np.int64]) -> None:
-        """None: the others cost nothing."""
 
-
-def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
+def open_captions(path: Path, column: str, watch: Watch) -> Samples:
     """Open a table with a caption column, or a text file with a caption a line.
 
     Raises
@@ -102,12 +120,12 @@ def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
     table = path.suffix.lower() in TABLE_SUFFIXES
     rows = _rows(path, column) if table else _lines(path)
     texts, lines, bad = PackedTexts(), array("q"), SkipCount("Left out, a bad caption")
-    for number, found in watched(rows, watch, "Reading captions"):
-        if isinstance(found, str):
-            texts.append(found)
+    for number, row in watched(rows, watch, "Reading captions"):
+        if isinstance(row, str):
+            texts.append(row)
             lines.append(number)
         else:
-            bad.add(f"line {number}: {found}")
+            bad.add(f"line {number}: {row}")
     if not lines:
         raise InputError(
             f"{path.name} holds no caption; give a text file with one per line, or a table with a "
@@ -115,7 +133,7 @@ def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
             "usage",
             details="\n".join(bad.notes),
         )
-    return FoundPairs(path.name, CaptionsAlone(path, texts, lines), bad.notes, bad.count)
+    return Samples(path.name, CaptionsAlone(path, texts, lines), bad.notes, bad.count)
 
 
 def _rows(path: Path, column: str) -> Iterator[tuple[int, str | ValueError]]:

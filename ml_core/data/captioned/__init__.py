@@ -1,1 +1,0 @@
-"""Image-caption pairs where they lie: tables, folders, COCO, shards, Parquet."""

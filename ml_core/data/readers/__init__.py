@@ -1,0 +1,1 @@
+"""Readers of pictures with labels, captions or neither: files, tables, arrays, shards, Parquet."""

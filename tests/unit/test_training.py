@@ -1,0 +1,362 @@
+"""Batches, and the loop: what it reports, how it is steered, and what it does about bad numbers."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch, prefetch, step_indices
+from ml_core.cleaning.recipes import make_recipe
+from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.state import read_facts
+from ml_core.events import Control, Message, Metric, Progress, Saved
+from ml_core.reading.errors import InputError, TooLittleMemoryError
+from tests.unit.draining import drain, losses_of, metrics_of, silently, warnings_of
+from tests.unit.fake_pictures import FakePairs
+from tests.unit.tiny_models import batches, different, trained, training
+
+SMALL = {
+    "pairs": 24, "batch_size": 4, "epochs": 1, "warmup_steps": 2, "eval_every": 0,
+    "save_every": 0, "precision": "fp32",
+}  # fmt: skip
+RECIPE = make_recipe(
+    SMALL | {"method": "mmcl", "batch_size": 2, "warmup_steps": 0, "lr_end": 1.0, "save_every": 2}
+)
+
+
+# ---- batches ----
+
+
+def test_a_batch_depends_on_seed_and_step_alone(tiny_model):
+    recipe = make_recipe(SMALL | {"epochs": 2})
+    make = batches(tiny_model, recipe)
+    make(0)
+    ahead, fresh = make(4), batches(tiny_model, recipe)(4)
+    for name in ("images", "image_views", "tokens", "token_views"):
+        assert torch.equal(getattr(ahead, name), getattr(fresh, name)), name
+    other = batches(tiny_model, recipe.changed(seed=1))(4)
+    assert not torch.equal(ahead.images, other.images)
+    steps = [step_indices(recipe, 24, step) for step in range(12)]
+    first, second = (np.concatenate(steps[i : i + 6]).tolist() for i in (0, 6))
+    assert sorted(first) == sorted(second) == list(range(24))  # an epoch sees each example once
+    assert first != second
+
+
+class _DamagedCaptions(FakePairs):
+    """Notes the captions of all but some pairs when they are read, as a `PairSet` does."""
+
+    def __init__(self, good):
+        super().__init__()
+        self._good = good
+
+    def captions(self, indices, epoch=0):
+        bad = set(indices.tolist()) - self._good
+        self.broken.update((i, f"pair {i}: its caption is empty") for i in bad)
+        return ["" if i in bad else "a cat" for i in indices.tolist()]
+
+
+@pytest.mark.parametrize("good", [0, 1, 2])
+def test_broken_pairs_are_left_out_while_two_are_left(tiny_model, good):
+    recipe = make_recipe(SMALL)
+    chosen = step_indices(recipe, 24, 0).tolist()
+    damaged, torn = _DamagedCaptions(set(chosen[:good])), FakePairs()
+    torn.broken = {i: f"pair {i}: its caption is empty" for i in chosen[good:]}
+    for pairs in (damaged, torn):
+
+        def make(pairs=pairs):
+            return pair_batch(pairs, recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
+
+        if good == 2:
+            assert len(make()) == 2
+            continue
+        words = f"The first error: pair {chosen[good]}: its caption is empty\\.$"
+        with pytest.raises(InputError, match=words):
+            make()
+
+
+def test_unlabelled_images_are_left_out():
+    images = FakePairs()
+    images.labels = np.where(np.arange(24) < 12, 1, -1)
+    recipe = make_recipe(SMALL | {"method": "supervised", "pairs": 12})
+    seen = [labelled_batch(images, recipe, 32, step).labels for step in range(3)]
+    assert all(labels is not None and labels.tolist() == [1] * 4 for labels in seen)
+
+
+def test_prefetch_keeps_the_order_ends_its_thread_and_raises_what_happened_there():
+    ready = [Batch(torch.full((1, 3, 1, 1), i, dtype=torch.uint8)) for i in range(9)]
+
+    def make(step):
+        if step == 8:
+            raise InputError("Row 7 is bad.")
+        return ready[step]
+
+    ahead = prefetch(make, range(2, 8))
+    assert [next(ahead), next(ahead)] == ready[2:4]
+    ahead.close()
+    assert not [t for t in threading.enumerate() if t.name == "cleaning-batches"]
+    with pytest.raises(InputError, match="Row 7 is bad"):
+        next(prefetch(make, range(8, 9)))
+
+
+# ---- the loop ----
+
+
+def test_every_step_is_reported_and_the_logit_scale_stays_at_most_100(
+    tiny_model,
+):
+    with torch.no_grad():
+        tiny_model.module.logit_scale.fill_(7.0)
+    events, outcome = trained(tiny_model, make_recipe(SMALL | {"lr": 3e-3}))
+    metrics = metrics_of(events)
+    assert [metric.step for metric in metrics] == list(range(1, 7))
+    assert {"loss", "clip", "image", "text", "lr", "grad_norm"} <= set(metrics[0].values)
+    assert metrics[0].values["lr"] == pytest.approx(1.5e-3)
+    assert (outcome.status, outcome.step, outcome.head) == ("finished", 6, None)
+    assert not tiny_model.module.training
+    assert tiny_model.logit_scale <= 100.001
+
+
+def test_stop_saves_after_the_step_and_cancel_keeps_the_save_before(tiny_model, tmp_path):
+    for act, status, saved in (("stop", "stopped", 2), ("cancel", "cancelled", 0)):
+        path, control = tmp_path / act / "state.safetensors", Control()
+        run = training(tiny_model, make_recipe(SMALL), control, state_path=path)
+        events, outcome = drain(run, getattr(control, act), 2)
+        assert (outcome.status, outcome.step) == (status, 2)
+        assert read_facts(path)["step"] == saved
+        assert any(isinstance(e, Saved) and e.step == 2 for e in events) == (act == "stop")
+
+
+def test_pause_holds_before_the_next_step(tiny_model):
+    control, steps = Control(), list[int]()
+    for event in training(tiny_model, make_recipe(SMALL), control):
+        if isinstance(event, Metric):
+            steps.append(event.step)
+            if event.step == 1:
+                control.pause()
+        if isinstance(event, Message) and event.text == "Paused.":
+            assert steps == [1]
+            threading.Timer(0.2, control.resume).start()
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model):
+    recipe = make_recipe(SMALL | {"eval_every": 2, "stop_below_ca": 10.0})
+    answers = iter([0.90, 0.85, 0.79, 0.5])
+    events, outcome = trained(
+        tiny_model, recipe, validate=silently(lambda head: {"ca": next(answers)})
+    )
+    assert (outcome.status, outcome.step) == ("stopped", 4)
+    assert "11.0 points under its start" in outcome.reason
+    seen = [metric.values["ca"] for metric in metrics_of(events) if "ca" in metric.values]
+    assert seen == [0.90, 0.85, 0.79]
+
+
+# ---- precision and layout ----
+
+
+def test_measuring_the_precision_leaves_the_model_alone(tiny_model):
+    before = tiny_model.copy()
+    run = training(tiny_model, make_recipe(SMALL | {"precision": "auto"}))
+    *progress, message = [next(run) for _ in range(3)]
+    assert progress == [Progress("prepare", 0, 0), Progress("prepare", 1, 1)]
+    assert isinstance(message, Message)
+    assert "fp32" in message.text
+    assert "bf16" in message.text
+    assert not different(before, tiny_model)
+    run.close()
+
+
+def test_the_precision_that_was_chosen_is_not_chosen_again(tiny_model, tmp_path, monkeypatch):
+    """Neither where a run is resumed nor where a job is repeated."""
+    monkeypatch.setattr(
+        "ml_core.cleaning.loop.measure_speed", lambda *_: Speed(True, {"fp32": 2.0, "bf16": 1.0})
+    )
+    recipe = make_recipe(SMALL | {"precision": "auto"})
+    control, path = Control(), tmp_path / "state.safetensors"
+    drain(training(tiny_model, recipe, control, state_path=path), control.stop, 2)
+    monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", lambda *_: pytest.fail("measured"))
+    _, outcome = trained(tiny_model, recipe, state_path=path, resume=True)
+    assert (outcome.speed.precision, outcome.step) == ("bf16", 6)
+    before = Speed(True, {"bf16": 1.0}, True)
+    _, outcome = trained(tiny_model, recipe, speed=before)
+    assert outcome.speed == before
+    assert tiny_model.channels_last is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "layout"), [("fp32", False), ("bf16", None)], ids=["fp32", "bf16"]
+)
+def test_fp32_of_a_resnet_is_laid_out_as_its_sums_are_exact(
+    precision, layout, tiny_model, tmp_path
+):
+    recipe = RECIPE.model_copy(update={"precision": precision, "save_every": 0})
+    path, control = tmp_path / "state.safetensors", Control()
+    seen: list[tuple[bool, bool]] = []
+
+    def look(_, inputs):
+        last = inputs[0].is_contiguous(memory_format=torch.channels_last)
+        seen.append((inputs[0].is_contiguous(), last))
+
+    with tiny_model.module.visual.conv2.register_forward_pre_hook(look):
+        drain(training(tiny_model, recipe, control, state_path=path), control.stop, 1)
+        _, outcome = trained(tiny_model, recipe, state_path=path, resume=True)
+    assert outcome.speed.channels_last is layout
+    assert set(seen) == {(True, False) if layout is False else (False, True)}
+    assert tiny_model.layout == "channels-last"  # as it came
+
+
+# ---- a loss that is no number ----
+
+
+def _broken(model, calls, patch):
+    """The image encoder gives NaN at chosen calls, one call a step."""
+    whole, count = model.module.encode_image, 0
+
+    def encode(images):
+        nonlocal count
+        count += 1
+        features: Tensor = whole(images)
+        return features * float("nan") if count in calls else features
+
+    patch.setattr(model.module, "encode_image", encode, raising=False)
+
+
+def _sentence(step, save):
+    return (
+        f"The loss became infinite or not a number at step {step}: the run goes back to the save "
+        f"of step {save} and continues at half the learning rate."
+    )
+
+
+def test_a_loss_that_is_no_number_goes_back_to_the_save_at_half_the_rate(
+    tiny_model, tmp_path, monkeypatch
+):
+    path, begun, again = tmp_path / "state.safetensors", tiny_model.copy(), tiny_model.copy()
+    _broken(tiny_model, {6}, monkeypatch)
+    events, outcome = trained(tiny_model, RECIPE, state_path=path)
+    assert warnings_of(events) == [_sentence(6, 4)]
+    metrics = metrics_of(events)
+    assert [m.step for m in metrics] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11, 12]
+    assert {m.values["lr"] for m in metrics[:5]} == {RECIPE.lr}
+    assert {m.values["lr"] for m in metrics[5:]} == {RECIPE.lr / 2}
+    assert metrics[4].values["loss"] == metrics[5].values["loss"]  # the same step once more
+    assert (outcome.status, outcome.step, outcome.rate_factor) == ("finished", 12, 0.5)
+    assert read_facts(path)["rate_factor"] == 0.5
+    # Killed right after it went back, the run ends in the same bits.
+    path = tmp_path / "killed.safetensors"
+    _broken(begun, {6}, monkeypatch)
+    run = training(begun, RECIPE, state_path=path)
+    for event in run:
+        if isinstance(event, Message) and event.level == "warning":
+            run.close()
+    assert read_facts(path)["step"] == 4
+    trained(again, RECIPE, state_path=path, resume=True)
+    assert not different(tiny_model, again)
+
+
+def test_a_recipe_without_saves_goes_back_to_the_start(tiny_model, tmp_path, monkeypatch):
+    recipe, slower = RECIPE.changed(save_every=0), RECIPE.changed(save_every=0, lr=RECIPE.lr / 2)
+    whole = tiny_model.copy()
+    trained(whole, slower)
+    for broken in (1, 6):
+        model = tiny_model.copy()
+        _broken(model, {broken}, monkeypatch)
+        path = tmp_path / f"{broken}.safetensors"
+        events, outcome = trained(model, recipe, state_path=path)
+        assert warnings_of(events) == [_sentence(broken, 0)]
+        assert [m.step for m in metrics_of(events)] == [*range(1, broken), *range(1, 13)]
+        assert (outcome.status, outcome.step, outcome.rate_factor) == ("finished", 12, 0.5)
+        assert not different(whole, model)
+
+
+def test_the_second_time_ends_the_run_with_the_reason(tiny_model, tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    _broken(tiny_model, {6, 9}, monkeypatch)
+    with pytest.raises(
+        InputError, match=r"step 7 again, at half the learning rate: lower.* intact"
+    ):
+        trained(tiny_model, RECIPE, state_path=path)
+    assert read_facts(path)["step"] == 6
+    _broken(tiny_model, {1}, monkeypatch)
+    with pytest.raises(InputError, match="again, at half"):
+        trained(tiny_model, RECIPE, state_path=path, resume=True)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_loss_or_gradient_that_is_no_number_takes_no_step(tiny_model, what):
+    if what == "loss":
+        with torch.no_grad():
+            tiny_model.module.positional_embedding.fill_(torch.nan)
+    else:
+        tiny_model.module.logit_scale.register_hook(lambda gradient: gradient * float("nan"))
+    start = tiny_model.module.visual.conv1.weight.detach().clone()
+    with pytest.raises(InputError, match="not a number at step 1: lower the learning rate"):
+        trained(tiny_model, RECIPE)
+    assert torch.equal(start, tiny_model.module.visual.conv1.weight)
+
+
+# ---- too little memory ----
+
+
+def _recipe(**changes):
+    return make_recipe(
+        SMALL | {"batch_size": 8, "warmup_steps": 1, "batch_norm": "frozen"} | changes
+    )
+
+
+def _little(model, most, monkeypatch):
+    """The encoder runs out of memory over a number of images; how many it was given each time."""
+    sizes: list[int] = []
+    whole = model.module.encode_image
+
+    def encode(images):
+        sizes.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(images)
+
+    monkeypatch.setattr(model.module, "encode_image", encode, raising=False)
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_is_halved_through_caching(tiny_model, monkeypatch):
+    plain, _ = trained(tiny_model.copy(), _recipe())
+    cached, outcome = trained(tiny_model.copy(), _recipe(cache_chunk=3))
+    assert outcome.chunk == 3
+    sizes = _little(tiny_model, 4, monkeypatch)  # two images of an example go together
+    events, outcome = trained(tiny_model, _recipe())
+    warnings = warnings_of(events)
+    assert (outcome.chunk, len(warnings)) == (2, 2)
+    assert "from step 1 on 2 are encoded at a time" in warnings[1]
+    assert sizes[:3] == [16, 8, 4]
+    assert set(sizes[3:]) == {4}
+    for losses in (losses_of(events), losses_of(cached)):
+        assert losses == pytest.approx(losses_of(plain), abs=1e-5)
+    assert losses[0] != losses[-1]
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "most", "words"),
+    [("train", 2, "set BatchNorm to frozen"), ("frozen", 0, "even for one example")],
+)
+def test_a_batch_that_cannot_be_divided_is_a_sentence(
+    batch_norm, most, words, tiny_model, monkeypatch
+):
+    _little(tiny_model, most, monkeypatch)
+    with pytest.raises(TooLittleMemoryError, match=words):
+        trained(tiny_model, _recipe(batch_norm=batch_norm))
+
+
+def test_caching_is_refused_while_batch_norm_is_trained(tiny_model):
+    recipe = _recipe(cache_chunk=4, batch_norm="train")
+    with pytest.raises(InputError, match="set BatchNorm to frozen"):
+        next(training(tiny_model, recipe))
+
+
+def test_compile_is_left_out_without_cuda_and_said(tiny_model):
+    events, _ = trained(tiny_model, _recipe(compile=True, pairs=8))
+    assert any(isinstance(e, Message) and "Compile is left out" in e.text for e in events)
