@@ -130,7 +130,8 @@ def test_stock_open_clip_loads_every_layout_converted(hugging, tmp_path):  # noq
         weights = load_file(target / "open_clip_model.safetensors" if number % 2 else target)
         assert len(weights) == made.tensors
         if case.startswith("OpenAI"):  # half precision stays as small
-            assert {value.dtype for value in weights.values()} == {torch.float16}
+            floats = (value for value in weights.values() if value.is_floating_point())
+            assert {value.dtype for value in floats} == {torch.float16}
         assert weights.keys() == models[case].module.state_dict().keys()
     for (case, model), stock in zip(models.items(), stock_embeddings(saved, tmp_path), strict=True):
         ours: tuple[Tensor, Tensor] = (

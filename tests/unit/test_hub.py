@@ -131,8 +131,6 @@ def test_a_download_can_be_cancelled_and_begun_again(online, tmp_path):
         with pytest.raises(CancelledError):
             fetch(f"hf-hub:{REPOSITORY}", lambda done, total: told.append(done), lambda: bool(told))
         assert open_checkpoint(fetch(f"hf-hub:{REPOSITORY}").path).inspection.verdict == "loads"
-    with pytest.raises(InputError, match=r"other/clip cannot be reached and is not in the cache"):
-        fetch("hf-hub:other/clip")
 
 
 def test_ctrl_c_ends_a_download(online, tmp_path, monkeypatch, capsys):
@@ -172,3 +170,10 @@ def test_what_a_hub_does_not_have_is_a_sentence(name, words, online):
         with pytest.raises(InputError, match=words) as caught:
             fetch(f"hf-hub:{name}")
     assert "\n" not in caught.value.sentence
+
+
+def test_a_hub_that_is_away_is_a_sentence(online: Callable[[str], None]) -> None:
+    with fake_hub({}) as (address, _):
+        online(address)
+    with pytest.raises(InputError, match=r"owner/clip cannot be reached and is not in the cache"):
+        fetch(f"hf-hub:{REPOSITORY}")
