@@ -270,7 +270,8 @@ def test_a_tokenizer_that_does_not_fit_the_model_is_told(tmp_path: Path) -> None
 def test_a_tokenizer_that_is_too_large_or_elsewhere_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "inside" / "tokenizer.json"
     path.parent.mkdir()
-    (path.parent / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "a" * 300]))
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a" * 300]
+    (path.parent / "vocab.txt").write_text("\n".join(pieces))
     with pytest.raises(InputError, match=r"vocab\.txt has a piece of 300 bytes"):
         read_tokenizer(path.parent / "vocab.txt")
     (tmp_path / "tokenizer.json").write_text(json.dumps(unigram()))
