@@ -163,35 +163,25 @@ def test_a_slow_model_is_not_checked_for_minutes(monkeypatch):
     assert found.precision == "fp32"
     assert "too slow here to check bf16" in found.why
     assert model.clock < 30  # of a model that takes a second an image
-
-
-def test_before_a_long_pass_a_slow_model_is_checked(monkeypatch):
-    model = timed(monkeypatch, fp32=1 / 20, bf16=1 / 30)
+    model = timed(monkeypatch, fp32=1 / 20, bf16=1 / 30)  # before a long pass it is checked
     assert measure_speed(model, IMAGES, CLASSIFIER).precision == "fp32"
     found = measure_speed(model, IMAGES, CLASSIFIER, encodes=100_000)
     assert (found.precision, found.n) == ("bf16", 300)
 
 
-def test_a_model_is_measured_once(monkeypatch):
-    model = timed(monkeypatch, identity="speed-test")
-    first = speed_of(model, IMAGES, CLASSIFIER)
-    clock = model.clock
-    assert speed_of(model, IMAGES, CLASSIFIER) is first
-    assert model.clock == clock
-    model.identity = None
-    speed_of(model, IMAGES, CLASSIFIER)
-    assert model.clock > clock
-
-
-def test_what_was_measured_on_a_busy_machine_is_not_kept(monkeypatch):
+def test_a_model_is_measured_once_unless_the_machine_was_busy(monkeypatch):
     model = timed(monkeypatch, share=0.5, identity="busy")
     first = speed_of(model, IMAGES, CLASSIFIER)
     assert first.busy
     assert first.why.endswith("other programs were busy meanwhile")
     monkeypatch.setattr(speeds.time, "thread_time", lambda: model.clock)
-    second = speed_of(model, IMAGES, CLASSIFIER)
+    second, clock = speed_of(model, IMAGES, CLASSIFIER), model.clock
     assert not second.busy
     assert speed_of(model, IMAGES, CLASSIFIER) is second
+    assert model.clock == clock
+    model.identity = None
+    speed_of(model, IMAGES, CLASSIFIER)
+    assert model.clock > clock
 
 
 def test_layouts_give_the_same_answers(tiny_model):
