@@ -9,7 +9,9 @@ import os
 import tarfile
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet as files
 
 from ml_core.data.detect import detect
 from ml_core.data.pairs import open_pairs
@@ -255,9 +257,6 @@ def test_shards_of_which_no_caption_can_be_used(tmp_path):
 
 
 def test_a_parquet_column_that_holds_no_texts(tmp_path):
-    import pyarrow
-    from pyarrow import parquet as files
-
     path = tmp_path / "a.parquet"
     columns = {
         "image": [{"bytes": png(value), "path": None} for value in range(5)],
@@ -286,9 +285,6 @@ def test_a_folder_of_shards_with_links_and_a_shard_that_changes_meanwhile(tmp_pa
 
 
 def test_parquet_rows_with_damage(tmp_path, secret):
-    import pyarrow
-    from pyarrow import parquet as files
-
     path = tmp_path / "p" / "x.parquet"
     path.parent.mkdir()
     (path.parent / "link.png").symlink_to(secret)

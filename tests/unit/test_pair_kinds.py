@@ -8,8 +8,10 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet as files
 
 from ml_core.data.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
@@ -283,9 +285,6 @@ def test_hugging_faces_cache_keeps_links_to_blobs(tmp_path):
 
 
 def test_parquet_with_lists_paths_and_named_columns(tmp_path):
-    import pyarrow
-    from pyarrow import parquet as files
-
     (tmp_path / "a.png").write_bytes(png(33))
     columns = {
         "photo": ["a.png", "../a.png", "/etc/passwd", "gone.png"],
