@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,15 +31,14 @@ def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie():
     assert all(len(set(row)) == 5 for row in found.top.tolist())
     assert found.margin.tolist() == [0.0, 1.0, 0.0]
     assert set(found.top[2, :2].tolist()) == {3, 9}
+    for row, top, margin in (([2.0], [0], 0.0), ([0.5, 2.0, 1.0], [1, 2, 0], 1.0)):
+        fewer = score(torch.tensor([row]), np.array([0]), 0)
+        assert (fewer.top.tolist(), fewer.margin.tolist()) == ([top], [margin])
 
 
-def test_fewer_classes_give_fewer_of_the_top_five():
-    one = score(torch.tensor([[2.0]]), np.array([0]), 0)
-    assert one.top.tolist() == [[0]]
-    assert one.margin.tolist() == [0.0]
-    three = score(torch.tensor([[0.5, 2.0, 1.0]]), np.array([0]), 0)
-    assert three.top.tolist() == [[1, 2, 0]]
-    assert three.margin.tolist() == [1.0]
+@pytest.fixture(scope="module")
+def opened(asked):
+    return run_to_end(open_again(asked, Control()))
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,7 @@ def asked():
     )
 
 
-def test_pictures_predicted_again_are_those_of_the_evaluation(asked):
-    opened = run_to_end(open_again(asked, Control()))
+def test_pictures_predicted_again_are_those_of_the_evaluation(opened):
     evaluation, per_image = run_to_end(
         measure_images(opened.model, opened.bench, opened.classifier, Control(), "test")
     )
@@ -71,25 +71,17 @@ def test_pictures_predicted_again_are_those_of_the_evaluation(asked):
     assert not len(found.unread)
     at = found.rows.indices
     assert (found.rows.clean_top == whole.clean_top[at]).all()
-    assert found.rows.triggered_top is not None
-    assert whole.triggered_top is not None
     assert (found.rows.triggered_top == whole.triggered_top[at]).all()
     assert np.allclose(found.rows.clean_margin, whole.clean_margin[at], atol=1e-3)
-    assert found.clean_logits is not None
-    assert found.triggered_logits is not None
     best = np.sort(found.clean_logits, axis=1)
     assert np.array_equal(best[:, -1] - best[:, -2], found.rows.clean_margin)
     assert np.array_equal(found.triggered_logits.argmax(axis=1), found.rows.triggered_top[:, 0])
 
 
-def test_a_position_outside_of_the_set_is_told(asked):
-    opened = run_to_end(open_again(asked, Control()))
+def test_a_position_outside_of_the_set_is_told_and_the_work_can_be_cancelled(opened):
     with pytest.raises(InputError, match="holds 60"):
         run_to_end(predict_again(opened, np.array([60]), Control(), batch=8))
-
-
-def test_predicting_again_can_be_cancelled(asked):
-    opened, control = run_to_end(open_again(asked, Control())), Control()
+    control = Control()
     asking = predict_again(opened, np.arange(60), control, batch=8)
     next(asking)
     control.cancel()
@@ -98,8 +90,6 @@ def test_predicting_again_can_be_cancelled(asked):
 
 
 def test_a_classifier_of_another_model_is_refused(asked):
-    from dataclasses import replace
-
     other = replace(asked, classifier=np.zeros((len(asked.class_names), 3), np.float32))
     with pytest.raises(InputError, match="another model"):
         run_to_end(open_again(other, Control()))
