@@ -38,14 +38,9 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from tests.gui.factories import facts
 from tests.gui.fakes import FakeRunner
-from tests.gui.shell_fakes import Answers, FakeEngine, fake_window, write_safetensors
+from tests.gui.shell_fakes import FakeEngine, fake_window, write_safetensors
 
 WAIT = 30_000
-
-
-@pytest.fixture
-def answers():
-    return Answers()
 
 
 @pytest.fixture
@@ -60,11 +55,10 @@ def window(qtbot, tmp_path, answers):
 
 
 @pytest.fixture
-def checkpoint(tmp_path, monkeypatch):
-    """A small file, which is that of the demo too."""
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
-    monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: path)
-    return path
+def checkpoint(checkpoint, monkeypatch):
+    """Which is that of the demo too."""
+    monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: checkpoint)
+    return checkpoint
 
 
 def opened(window, qtbot, path):
