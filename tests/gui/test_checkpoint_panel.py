@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
 from cleanclip_gui.checkpoint.facts import metadata_text
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
-from cleanclip_gui.checkpoint.tensor_page import TensorTable
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.widgets.text import bytes_text, count_text, day_and_time, plain
@@ -333,21 +332,6 @@ def test_numbers_are_short(model):
     ):  # fmt: skip
         model.add_stats([Row("logit_scale", value, 0)])
         assert model.index(1, 3).data() == text
-
-
-def test_the_chosen_tensor_stays_chosen(qtbot, model):
-    table = TensorTable()
-    qtbot.addWidget(table)
-    chosen = []
-    table.selected.connect(lambda info: chosen.append(info.name))
-    table.set_tensors([model.tensor_at(row) for row in range(3)])
-    table.view.selectRow(1)
-    table.model.sort(0, Qt.SortOrder.DescendingOrder)
-    assert table.model.tensor_at(table.view.currentIndex().row()).name == "logit_scale"
-    table.filter.setText("visual")
-    table.filter.setText("")
-    assert table.model.tensor_at(table.view.currentIndex().row()).name == "logit_scale"
-    assert chosen == ["logit_scale"]
 
 
 def test_foreign_text_is_escaped():

@@ -1,9 +1,8 @@
 """The guided run: it waits for what it speaks of, acts on the real controls, and leaves cleanly."""
 
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session import RunState
@@ -194,25 +193,6 @@ def test_the_card_shows_its_words_and_leaves_free_what_it_speaks_of(window, qtbo
     finally:
         guide.end()
         theme.set_size(100)
-
-
-@pytest.mark.usefixtures("styled")
-def test_the_card_stays_where_it_is_dragged_until_the_next_step(window, qtbot):
-    guide, card = window.guide, window.guide.card
-    guide.show_step(1)
-    corner, low = card.pos(), card.geometry().bottomRight()
-    grip = QPoint(20, card.height() - 4)
-    qtbot.mousePress(card, Qt.MouseButton.LeftButton, pos=grip)
-    moved = QMouseEvent(
-        QEvent.Type.MouseMove, QPointF(grip - QPoint(100, 50)), QPointF(), Qt.MouseButton.NoButton,
-        Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    QApplication.sendEvent(card, moved)
-    window.session.evaluation = measured()
-    assert card.pos() == corner - QPoint(100, 50)
-    guide.show_step(1)
-    assert card.geometry().bottomRight() == low
-    guide.end()
 
 
 def test_it_goes_by_the_keys_of_a_clicker_and_by_return(window, qtbot):

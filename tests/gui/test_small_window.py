@@ -10,9 +10,8 @@ from PySide6.QtWidgets import QComboBox, QLabel, QToolButton, QWidget
 
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
-from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
-from cleanclip_gui.studio.station import MIDDLE, SIDE, PageTabs
+from cleanclip_gui.studio.station import MIDDLE, SIDE
 from cleanclip_gui.widgets.columns import HANDLE, Columns, Needs, Room, Widths, fitted, usual_widths
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.shell_fakes import write_safetensors
@@ -57,16 +56,6 @@ def test_beside_the_log_rail_and_first_page_lose_no_words(window, qtbot):
     assert lasting_faults(window.rail, qtbot) == []
     window.resize(1366, 768)
     qtbot.waitUntil(lambda: first.height() >= first.sizeHint().height())  # its name is whole
-
-
-def test_the_tours_card_lies_on_the_screen_though_the_window_does_not(window, qtbot):
-    screen = window.screen().availableGeometry()
-    window.move(screen.width() - 500, screen.height() - 300)
-    window.guide.start()
-    card = window.guide.card
-    assert screen.contains(card.mapToGlobal(card.rect().bottomRight()))
-    assert screen.contains(card.mapToGlobal(QPoint(0, 0)))
-    window.guide.end()
 
 
 def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
@@ -143,31 +132,3 @@ def test_bars_keep_their_words_in_the_narrowest_middle(qtbot):
         assert [label.text() for label in paint.findChildren(QLabel) if not uncut(label)] == []
     assert all(uncut(box) for box in placement.findChildren(QComboBox))
     assert [label.text() for label in placement.findChildren(QLabel) if not uncut(label)] == []
-
-
-def test_tabs_take_short_titles_before_they_hide_one(qtbot):
-    tabs = PageTabs()
-    qtbot.addWidget(tabs)
-    for number in range(6):
-        tabs.add_page(str(number), QWidget(), f"A long title, number {number}", "Brief", "Tip")
-    tabs.resize(1600, 300)
-    tabs.show()
-    assert tabs.tabText(5) == "A long title, number 5"
-    tabs.resize(MIDDLE.least, 300)
-    assert tabs.tabText(5) == "Brief"
-    assert tabs.tabBar().sizeHint().width() <= MIDDLE.least
-
-
-def test_tools_stand_in_more_columns_where_it_is_low(qtbot):
-    outer, strip = QWidget(), ToolStrip()
-    qtbot.addWidget(outer)
-    strip.setParent(outer)
-    outer.show()
-    strip.resize(strip.width(), 600)
-    wide = strip.width()
-    assert strip.minimumSizeHint().height() < 260
-    strip.resize(strip.width(), 250)
-    assert strip.width() > wide
-    assert strip.own.geometry().bottom() < strip.height()
-    strip.resize(strip.width(), 600)
-    assert strip.width() == wide
