@@ -174,7 +174,7 @@ def test_moving_a_patch_that_was_drawn_anywhere_is_one_step(qapp):
 
 
 def test_any_acts_can_be_taken_back_and_done_again(qapp):
-    machine = settings(max_examples=40, stateful_step_count=30, deadline=None)
+    machine = settings(max_examples=25, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(Painting, settings=machine)
 
 

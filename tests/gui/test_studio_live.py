@@ -132,7 +132,10 @@ def test_on_a_busy_machine_the_whole_set_follows_when_the_brush_rests(loop, qtbo
     assert loop.note == ""
 
 
-def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
+def test_a_slow_model_gets_fewer_images_and_the_whole_set_when_asked_for(loop, qtbot):
+    def asked_of(whole):
+        return lambda: (loop.engine.asked[-1].n is None) == whole
+
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
@@ -144,11 +147,25 @@ def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
     assert 32 <= limit <= STEP / SECONDS * 5
     assert found.n in [request.n for request in loop.engine.asked]
     assert "of 100\u2009000 images" in loop.note
+    seen = []
+    loop.whole_changed.connect(lambda: seen.append(loop.whole))
+    loop.measure_all()
+    assert seen == [WholeSet(0, N)]
+    qtbot.waitUntil(lambda: asked_of(True)() and not loop.stale, timeout=20_000)
+    assert (loop.limit, loop.note) == (None, "")
+    qtbot.waitUntil(lambda: len(seen) >= 4, timeout=20_000)
+    assert {whole.total for whole in seen} == {N}
+    dones = [whole.done for whole in seen]
+    assert dones == sorted(dones)
+    assert seen[-1].seconds_left == pytest.approx((N - dones[-1]) / loop.rate, rel=0.01)
+    loop.cancel_all()
+    assert seen[-1] is None
+    qtbot.waitUntil(asked_of(False), timeout=20_000)
+    loop.measure_all()
+    qtbot.waitUntil(asked_of(True), timeout=20_000)
     loop.triggers.append(blended_noise(ratio=0.5))
-    before = len(loop.engine.asked)
-    loop.touch()
-    qtbot.waitUntil(lambda: len(loop.engine.asked) > before, timeout=20_000)
-    assert loop.engine.asked[before].n is not None
+    loop.touch()  # a change asks for a part again
+    qtbot.waitUntil(asked_of(False), timeout=20_000)
 
 
 def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, qtbot):
@@ -160,39 +177,6 @@ def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, q
     qtbot.waitUntil(lambda: [r.n for r in loop.engine.asked] == [32, None], timeout=20_000)
     qtbot.waitUntil(lambda: loop.session.evaluation.n == 200, timeout=20_000)
     assert len(loop.engine.asked) == 2
-
-
-def test_the_whole_set_is_measured_when_asked_for_and_only_then(loop, qtbot):
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    loop.measure_all()
-    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is None and not loop.stale, timeout=20_000)
-    assert loop.limit is None
-    assert loop.note == ""
-    qtbot.waitUntil(lambda: loop.session.evaluation.n >= 5 * STEP, timeout=20_000)
-    assert loop.engine.asked[-1].n is None
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is not None, timeout=20_000)
-
-
-def test_how_far_the_whole_set_is_can_be_seen_and_ended(loop, qtbot):
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    seen = []
-    loop.whole_changed.connect(lambda: seen.append(loop.whole))
-    loop.measure_all()
-    total = loop.session.images.n
-    assert seen == [WholeSet(0, total)]
-    qtbot.waitUntil(lambda: len(seen) >= 4, timeout=20_000)
-    assert [whole.total for whole in seen] == [total] * len(seen)
-    dones = [whole.done for whole in seen]
-    assert dones == sorted(dones)
-    assert seen[-1].seconds_left == pytest.approx((total - dones[-1]) / loop.rate, rel=0.01)
-    loop.cancel_all()
-    assert seen[-1] is None
-    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is not None, timeout=20_000)
 
 
 def test_of_many_changes_the_first_and_the_last_are_evaluated(loop, qtbot):
