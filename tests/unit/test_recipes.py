@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -76,6 +77,15 @@ def test_changing_a_number_makes_the_preset_custom_but_a_seed_does_not():
     recipe = preset("cleanclip", "default")
     assert recipe.changed(lr=recipe.lr / 2).preset == "custom"
     assert (recipe.changed(seed=7).preset, recipe.changed(seed=7).seed) == ("quick", 7)
+
+
+def test_recipes_are_listed_and_shown_as_json(capsys):
+    assert run_command(["recipes", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == set(METHODS)
+    assert all(all(method["presets"].values()) for method in listed.values())
+    assert run_command(["recipes", "show", "par", "paper", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lr"] == 3e-5
 
 
 def test_recipes_and_specs_import_no_torch():
