@@ -158,8 +158,8 @@ def spoken(row: Row) -> str:
 class RateLine(QWidget):
     """A line from 0 to 100 % with a hollow mark before, a filled one after, and intervals."""
 
-    def __init__(self, row: Row, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, row: Row) -> None:
+        super().__init__()
         self._row = row
         self.setAccessibleName(row.title)
         self.setAccessibleDescription(spoken(row))
@@ -221,8 +221,8 @@ def tone_colour(row: Row) -> str:
 class BeforeAfter(QFrame):
     """The table of a finished run."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("Before and after")
         self._sentence = Label("", "heading", wrap=True)
         self._facts = Label("", "caption", wrap=True)

@@ -117,8 +117,8 @@ def _vit(title: str, session: Session) -> Requirement:
 class RequirementsList(QWidget):
     """Lines such as ``✓ Trigger: the one in Studio`` and ``✗ Clean reference: none yet``."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("What the method needs")
         self._layout = column(of=self, spacing=2)
         self._lines: list[Label] = []
@@ -154,8 +154,8 @@ class ReferenceChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self.setAcceptDrops(True)
         self.edit = PathEdit("Clean reference checkpoint", "Checkpoint file or folder")
         self.browse = self.edit.browse(
@@ -222,8 +222,8 @@ class CleanSetup(QWidget):
     changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self._prompts = prompts
         self.setObjectName("page")
         self.setAcceptDrops(True)
@@ -423,8 +423,8 @@ class GpuChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.choice = Chooser()
         self.choice.setAccessibleName("Device of the run")
         self.help = Label(GPU_HELP, "caption", wrap=True)

@@ -51,8 +51,8 @@ def near_chance(interval: tuple[float, float] | None, classes: int) -> bool:
 class IntervalTrack(QWidget):
     """A rate on a line from 0 to 1, with its interval as a band."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("Attack success rate with its interval")
         give_role(self, QAccessible.Role.Chart)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -143,8 +143,8 @@ class AsrFigure(QFrame):
     target_chosen = Signal(int)
     role_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setObjectName("asrFigure")
         self.setProperty("card", True)
         self._stale = False

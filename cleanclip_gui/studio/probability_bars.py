@@ -33,8 +33,8 @@ _LEGEND = 24.0
 class ProbabilityBars(QWidget):
     """The five likeliest classes of both; triggered bars are hatched as well as coloured."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setObjectName("probabilityBars")
         self.setAccessibleName("Class probabilities of the selected image")
         give_role(self, QAccessible.Role.Chart)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QBrush, QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QGraphicsRectItem, QGridLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QGraphicsRectItem, QGridLayout, QPushButton
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
@@ -283,15 +283,8 @@ class TradeoffChart(ChartFrame):
 
     chosen = Signal(str, object)
 
-    def __init__(
-        self,
-        prompts: Prompts,
-        parent: QWidget | None = None,
-        *,
-        empty: str = EMPTY,
-        opens: bool = True,
-    ) -> None:
-        super().__init__("Trade-off", empty, prompts, parent)
+    def __init__(self, prompts: Prompts, *, empty: str = EMPTY, opens: bool = True) -> None:
+        super().__init__("Trade-off", empty, prompts)
         self._opens = opens
         self._given: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
