@@ -229,14 +229,6 @@ class HoldoutsView(QWidget):
         for place in (_MEASURE, _INTERVAL, _BASELINE, _N):
             self.table.setColumnHidden(place, self.width() < theme.px(_WIDE))
 
-    def texts(self) -> list[list[str]]:
-        """Every row of the table."""
-        model = self.table.model()
-        return [
-            [str(model.index(row, place).data()) for place in range(len(COLUMNS))]
-            for row in range(self.table.rowCount())
-        ]
-
     def _add_heading(self, group: str) -> None:
         item = self._put([plain(group, 60).capitalize(), *[""] * (len(COLUMNS) - 1)])
         item.setFont(sized(item.font(), 1.0, bold=True))

@@ -138,10 +138,6 @@ class RequirementsList(QWidget):
                 theme.set_property(line, "role", "warning" if requirement.missing else "caption")
         self.setVisible(bool(requirements))
 
-    def texts(self) -> list[str]:
-        """The lines on show."""
-        return [line.text() for line in self._lines if not line.isHidden()]
-
 
 HELP = (
     "A checkpoint of the same architecture that you know to be clean, such as the vendor's own. "

@@ -147,7 +147,7 @@ class AsrFigure(QFrame):
         super().__init__()
         self.setObjectName("asrFigure")
         self.setProperty("card", True)
-        self._stale = False
+        self.stale = False
         self._evaluation: Evaluation | None = None
         self._whole = True
         self.target = _search_box("Target class")
@@ -250,19 +250,14 @@ class AsrFigure(QFrame):
 
     def set_stale(self, stale: bool) -> None:
         """Grey the numbers while newer ones are awaited."""
-        if stale != self._stale:
-            self._stale = stale
+        if stale != self.stale:
+            self.stale = stale
             theme.set_property(self.figure, "stale", stale)
             theme.set_property(self.caption, "stale", stale)
             self.track.set_stale(stale)
             for fact in (self.poisoned, self.pulled, self.baseline, self.ca):
                 fact.set_stale(stale)
             self._show_status()
-
-    @property
-    def stale(self) -> bool:
-        """Whether the numbers are of an older trigger."""
-        return self._stale
 
     def _show(self, evaluation: Evaluation | None) -> None:
         self._show_rate(evaluation)
@@ -346,7 +341,7 @@ class AsrFigure(QFrame):
         e = self._evaluation
         if e is None:
             text, tone = "", ""
-        elif self._stale:
+        elif self.stale:
             text, tone = "updating…", ""
         elif e.partial or not self._whole:
             text, tone = f"estimate, n = {count_text(e.n)}", "info"
