@@ -1,4 +1,4 @@
-"""Queue, history and comparison in the Clean station, with a runner that the test plays."""
+"""Queue, history and comparison in the Clean station, also while another run is at work."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Proof under a result, and the slider along its line: begun, watched, cancelled, shown again."""
+"""Proof under a result: begun, watched, cancelled, shown again, and its options."""
 
 import json
 

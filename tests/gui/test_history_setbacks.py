@@ -1,4 +1,4 @@
-"""The history when folders vanish, files are damaged, or runs are long; notes that are typed."""
+"""Runs that vanish, are damaged, or were made elsewhere; names that are typed."""
 
 # ruff: noqa: F811
 
