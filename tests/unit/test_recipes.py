@@ -104,7 +104,6 @@ def test_a_job_names_what_it_needs_by_paths_that_start_at_its_file(tmp_path):
         images=ImageSpec(split="val"), output_dir="out", trigger="t.json",
     )  # fmt: skip
     read, root = read_spec(write_spec(spec, tmp_path / "spec.json")), tmp_path.resolve()
-    assert read.pairs is not None
     paths = read.checkpoint, read.output_dir, read.trigger
     assert paths == tuple(str(root / name) for name in ("m.safetensors", "out", "t.json"))
     paths = read.pairs.path, read.pairs.pictures, read.pairs.exclude
