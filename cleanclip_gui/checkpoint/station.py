@@ -241,12 +241,12 @@ class CheckpointStation(QWidget):
             Command(
                 "file.doctor", "Loader docto&r…", "&File", self.ask_doctor,
                 "Try on labelled images what the file leaves open or states wrongly.", "settings",
-                "Ctrl+Shift+L", 4, self._can_ask_doctor,
+                "Ctrl+Shift+L", 4, lambda: self._model is not None,
             ),
             Command(
                 "file.donor", "Choose a do&nor…", "&File", self.choose_donor,
                 "Choose a complete CLIP that supplies the missing encoder.", "checkpoint", "", 4,
-                self._can_choose_donor,
+                lambda: bool(self._lacks),
             ),
             Command(
                 "file.head", "Sa&ve the linear head…", "&File", writer.save_head,
@@ -256,12 +256,12 @@ class CheckpointStation(QWidget):
             Command(
                 "file.known", "Add to &known files…", "&File", self.add_known,
                 "Store what you know about this file under its SHA-256.", "library", "", 4,
-                self._can_add_known,
+                lambda: self.inspection is not None and bool(self.inspection.sha256),
             ),
             Command(
                 "file.trust", "Trust its signin&g key…", "&File", self.trust_key,
                 "Say whose key signed this file, so that what they sign bears their name.", "tag",
-                "", 4, self._can_trust,
+                "", 4, lambda: self._signature is not None and can_trust(self._signature),
             ),
         )  # fmt: skip
 
@@ -426,9 +426,6 @@ class CheckpointStation(QWidget):
         self.facts.signature.show_facts(facts)
         self.shell.commands_changed.emit()
 
-    def _can_trust(self) -> bool:
-        return self._signature is not None and can_trust(self._signature)
-
     def trust_key(self) -> None:
         """Ask for the public key of who signed the file, and whose it is."""
         if self._signature is None or not can_trust(self._signature):
@@ -547,9 +544,6 @@ class CheckpointStation(QWidget):
         self.buttons.offer_donor(encoder)
         self.shell.commands_changed.emit()
 
-    def _can_choose_donor(self) -> bool:
-        return bool(self._lacks)
-
     def choose_donor(self) -> None:
         """Ask for a whole CLIP whose encoder the file lacks, and open it with that."""
         if self.inspection is None:
@@ -559,9 +553,6 @@ class CheckpointStation(QWidget):
         if donor and not self.inspection.refused:
             self.verdict.show_inspection(self.inspection)
             self._load(donor)
-
-    def _can_ask_doctor(self) -> bool:
-        return self._model is not None
 
     def ask_doctor(self) -> None:
         """Show the loader doctor's page for the model on show."""
@@ -590,9 +581,6 @@ class CheckpointStation(QWidget):
         if self._model is not None and path == self._path:
             self.verdict.set_state("Loading the model…")
             self._load(self._model.donor)
-
-    def _can_add_known(self) -> bool:
-        return self.inspection is not None and bool(self.inspection.sha256)
 
     def add_known(self) -> None:
         """Ask what is known of the file."""

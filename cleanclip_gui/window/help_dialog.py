@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal
@@ -96,9 +97,9 @@ class HelpDialog(QDialog):
         self.tree.setUniformRowHeights(True)
         self.tree.currentItemChanged.connect(self._on_chosen)
         self.back = self._button("back", "Back", QKeySequence.StandardKey.Back)
-        self.back.clicked.connect(self._go_back)
+        self.back.clicked.connect(partial(self._go, -1))
         self.forward = self._button("next", "Forward", QKeySequence.StandardKey.Forward)
-        self.forward.clicked.connect(self._go_forward)
+        self.forward.clicked.connect(partial(self._go, 1))
         self.page = named(QTextBrowser(), "Page of the help")
         self.page.setOpenLinks(False)
         self.page.anchorClicked.connect(self._on_link)
@@ -186,13 +187,7 @@ class HelpDialog(QDialog):
         if self._at >= 0:
             self._visits[self._at].scroll = self.page.verticalScrollBar().value()
 
-    def _go_back(self) -> None:
-        self._go(-1)
-
-    def _go_forward(self) -> None:
-        self._go(1)
-
-    def _go(self, step: int) -> None:
+    def _go(self, step: int, *_: object) -> None:
         if not 0 <= self._at + step < len(self._visits):
             return
         self._keep_scroll()

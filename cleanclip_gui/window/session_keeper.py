@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -20,7 +19,7 @@ from cleanclip_gui.widgets.text import plain
 from ml_core.data.labels import label_sets
 from ml_core.reading.errors import InputError
 from ml_core.reports.sessions.folder import read_session, session_trigger, write_session
-from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
+from ml_core.reports.sessions.record import JOB_FOLDERS, FileFacts, SavedCleaned, SavedSession
 from ml_core.reports.sessions.same_file import mark_of
 from ml_core.triggers import Trigger
 
@@ -28,10 +27,6 @@ _LOG = logging.getLogger(__name__)
 _SAVE_AFTER_MS = 2000  # of quiet: a stroke changes the trigger many times a second
 _LOOK_AFTER_MS = 200
 _DIGEST = 64
-_INSIDE: Mapping[str, Literal["spec.json", "scan.json"]] = {
-    "run": "spec.json",
-    "scan": "scan.json",
-}  # which file of such a folder tells it from others
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +145,7 @@ class SessionKeeper(QObject):
         if work is None:
             return None
         if not work.folder:  # nobody asked to keep these: they may have been deleted since
-            folders = [path for path, what in work.outside.items() if what in _INSIDE]
+            folders = [path for path, what in work.outside.items() if what in JOB_FOLDERS]
             work = work.moved({path: "" for path in folders if not Path(path).exists()})
         triggers = self.triggers_of(self.own_folder, work)
         folder, saved = work.folder, None
@@ -277,7 +272,7 @@ class SessionKeeper(QObject):
         self.save()
 
     def leave(self) -> None:
-        """Go on with what is open in a session without a name, runs, scans and notes."""
+        """Go on with what is open in a session without a name, notes and parts of its own."""
         session = self._session
         self._saved = None
         session.folder, session.notes = "", ""
@@ -356,7 +351,7 @@ class SessionKeeper(QObject):
         """How a file is known again, as far as that is known now."""
         facts = self._files.get(path)
         if facts is None:
-            inside = _INSIDE.get(what, "")
+            inside = JOB_FOLDERS.get(what, "")
             known_by = "inside" if inside else "weights" if what == "clean reference" else "file"
             named = {"known_by": known_by, "inside": inside, "mark": mark_of(path, inside)}
             facts = self._files[path] = FileFacts.model_validate(named)
@@ -401,7 +396,7 @@ class SessionKeeper(QObject):
         self._on_changed()
 
     def _begin_anew(self, facts: CheckpointFacts) -> None:
-        """Forget the runs and scans of an unnamed session when another suspect is opened."""
+        """Forget what belongs to an unnamed session when another suspect is opened."""
         session, before = self._session, self._last
         if self._opening is not None or session.folder or before is None:
             return

@@ -17,12 +17,12 @@ from cleanclip_gui.widgets.name_filters import ALL, CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
-from ml_core.reports.sessions.record import FileFacts, SavedSession
+from ml_core.reports.sessions.record import JOB_FOLDERS, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import check_same, mark_of
 
 Why = Literal["missing", "changed", "unasked"]
 _TITLE = "Files of the session"
-_MAY_CHANGE = ("class list", "evaluation images", "run", "scan")
+_MAY_CHANGE = ("class list", "evaluation images", *JOB_FOLDERS)
 _LISTED = 12
 
 

@@ -211,29 +211,3 @@ def ranked(scores: Mapping[_Name, Score], limits: Limits) -> tuple[_Name, ...]:
         return (0.0 if beyond <= _TOLERANCE else beyond), score.ca_drop, worst
 
     return tuple(sorted(scores, key=cost))
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 1, equal values share the mean of theirs."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    placed = [0.0] * len(values)
-    first = 0
-    while first < len(order):
-        last = first
-        while last + 1 < len(order) and values[order[last + 1]] == values[order[first]]:
-            last += 1
-        for place in range(first, last + 1):
-            placed[order[place]] = (first + last) / 2 + 1
-        first = last + 1
-    return placed
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; None of fewer than two, or where one side does not vary."""
-    a, b = ranks(first), ranks(second)
-    n = len(a)
-    mean = (n + 1) / 2
-    spread = math.sqrt(sum((x - mean) ** 2 for x in a) * sum((y - mean) ** 2 for y in b))
-    if n < 2 or not spread:
-        return None
-    return sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True)) / spread

@@ -133,9 +133,10 @@ def claims_of(material: Material) -> Claims:
         *_rebounds(material),
         *_holdouts(material),
     ]
+    headlines = [claim for claim in claims if claim.headline]
     return Claims(
         claims=tuple(claims),
-        verdict=_verdict(material, [claim for claim in claims if claim.headline]),
+        verdict=(_about_suspect(material, headlines), _about_cleaned(material, headlines)),
         not_tested=tuple(_not_tested(material)),
     )
 
@@ -420,11 +421,6 @@ def _holdouts(material: Material) -> Iterator[Claim]:
                 f"{after}{_counted_words(rate, bracketed=True)} after cleaning{before}.",
                 rate=rate,
             )  # fmt: skip
-
-
-def _verdict(material: Material, headlines: Sequence[Claim]) -> tuple[str, ...]:
-    """Two sentences from headline claims alone: what the suspect does, and what was done."""
-    return (_about_suspect(material, headlines), _about_cleaned(material, headlines))
 
 
 def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:

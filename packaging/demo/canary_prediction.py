@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from common import demo_classes
+from scipy.stats import spearmanr
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.halving import candidates_of, lengthened, rank_correlation
+from ml_core.cleaning.halving import candidates_of, lengthened
 from ml_core.cleaning.pretraining import DEMO_PEAK
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
@@ -125,7 +126,7 @@ def figures(side: str, measured: Measured | None, watched: Sequence[Watched]) ->
     return {f"{side} CA": 100 * measured.ca} | rates
 
 
-def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Spearman's correlation of each canary, of their mean and of the worst, with the planted."""
     truth = [row["model planted"] for row in rows]
     names = [
@@ -138,7 +139,8 @@ def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         "planted on the copy": [row["copy planted"] for row in rows],
     }
     return {
-        f"spearman, {name}": rank_correlation(values, truth) for name, values in columns.items()
+        f"spearman, {name}": float(spearmanr(values, truth).statistic)
+        for name, values in columns.items()
     }
 
 

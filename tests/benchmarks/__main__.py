@@ -10,10 +10,7 @@ from rich.table import Table
 
 # Each is the function ``run`` of a module of its name, or one of `tests.benchmarks.window`.
 IN_THE_WINDOW = ("first_window", "first_number", "heartbeat")
-NAMES = (
-    *IN_THE_WINDOW, "evaluation_throughput", "training_step", "tensor_table", "reading", "triggers",
-    "pair_reading", "scan",
-)  # fmt: skip
+NAMES = (*IN_THE_WINDOW, "evaluation_throughput", "training_step", "reading", "scan")
 
 
 def main(names: list[str]) -> None:

@@ -21,7 +21,6 @@ from ml_core.cleaning.presets import preset
 from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
-from ml_core.paths import resource
 
 pytestmark = pytest.mark.timeout(1200)
 RED, WHITE = (220, 20, 40), (250, 250, 250)
@@ -161,11 +160,6 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     after = result["after"]
     assert session.evaluation.asr_excl == pytest.approx(after["asr_excl"], abs=2e-3)
     assert session.evaluation.ca == pytest.approx(after["ca"], abs=2e-3)
-
-
-def test_the_demo_files_are_shipped():
-    for name in ("poisoned.safetensors", "clean_twin.safetensors", "trigger.png", "manifest.json"):
-        assert resource("demo", name).is_file()
 
 
 def test_a_newer_question_replaces_an_older_one(qtbot, window):

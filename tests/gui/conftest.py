@@ -14,7 +14,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, Qt, QThread, QTimer
 from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
-from cleanclip_gui import theme
+from cleanclip_gui import theme, threads
 from cleanclip_gui.threads import still_running
 
 _STYLESHEET = theme.stylesheet
@@ -116,3 +116,62 @@ def small_window(qtbot, tmp_path):
     window.show()
     yield window
     window.close()
+
+
+@pytest.fixture
+def panel(qtbot):
+    """The Checkpoint station with an engine that answers at once; ``answers`` are its prompts'."""
+    from cleanclip_gui.checkpoint.station import CheckpointStation
+    from cleanclip_gui.inference.inference import Inference
+    from cleanclip_gui.station import Context
+    from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn
+
+    answers = Answers()
+    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
+    panel = CheckpointStation(context)
+    panel.answers, panel.studio = answers, StudioStandIn(context)
+    panel.session, panel.actions_ = context.session, context.actions
+    context.shell.commands_changed.connect(context.actions.refresh_soon)  # as the window does
+    qtbot.addWidget(panel)
+    panel.resize(1200, 700)
+    panel.show()
+    yield panel
+    threads.close_all()
+
+
+@pytest.fixture
+def answers():
+    from tests.gui.shell_fakes import Answers
+
+    return Answers()
+
+
+@pytest.fixture
+def make(qtbot, tmp_path, answers):
+    """Windows one after the other, with the same settings."""
+    from tests.gui.shell_fakes import fake_window
+
+    windows = []
+
+    def make_one():
+        window = fake_window(tmp_path / "config", answers)
+        qtbot.addWidget(window)
+        window.show()
+        qtbot.waitExposed(window)
+        windows.append(window)
+        return window
+
+    yield make_one
+    answers.changes = "discard"
+    for window in windows:
+        window.session.run = None
+        window.close()
+    qtbot.waitUntil(lambda: not still_running())
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A small file that opens."""
+    from tests.gui.shell_fakes import write_safetensors
+
+    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})

@@ -26,19 +26,13 @@ DIALOGS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("make", "part", "name"),
-    [
-        (Gallery, "filter", "Show images"),
-        (Gallery, "order", "Order"),
-        (PlacementBar, "placement", "Place of the trigger"),
-    ],
-)
-def test_a_combo_box_is_named_and_not_only_its_value(qtbot, make, part, name):
-    widget = make()
-    qtbot.addWidget(widget)
-    widget.show()
-    assert name == heard_name(getattr(widget, part))
+def test_a_combo_box_is_named_and_not_only_its_value(qtbot):
+    gallery, bar = Gallery(), PlacementBar()
+    for widget in (gallery, bar):
+        qtbot.addWidget(widget)
+        widget.show()
+    boxes = gallery.filter, gallery.order, bar.placement
+    assert list(map(heard_name, boxes)) == ["Show images", "Order", "Place of the trigger"]
 
 
 @pytest.fixture
@@ -62,51 +56,49 @@ def pages(window, station):
 
 
 @pytest.mark.parametrize("station", STATIONS)
-def test_everything_on_a_station_is_named_and_has_its_role(window, qtbot, station):
+def test_everything_is_named_and_the_focus_is_seen_wherever_tab_comes(window, qtbot, station):
     found = {}
     for page in pages(window, station):
         qtbot.wait(20)
-        if wrong := name_faults(window):
+        if wrong := [*name_faults(window), *focus_faults(window)]:
             found[page] = wrong
     assert found == {}
 
 
-@pytest.mark.parametrize("station", STATIONS)
-def test_the_focus_is_seen_wherever_tab_comes(window, qtbot, station):
+def test_dialogs_are_named_and_show_the_focus(window, qtbot):
     found = {}
-    for page in pages(window, station):
-        qtbot.wait(20)
-        if wrong := focus_faults(window):
-            found[page] = wrong
+    for command in DIALOGS:
+        window.show_station("studio" if command.startswith("trigger") else "checkpoint")
+        window.actions_.refresh()
+        assert window.actions_[command].isEnabled(), command
+        window.actions_.run(command)
+        qtbot.waitUntil(lambda: open_dialogs() != [], timeout=5000)
+        (dialog, *_) = open_dialogs()
+        dialog.activateWindow()
+        assert dialog.windowTitle() or dialog.accessibleName(), command
+        if wrong := [*name_faults(dialog), *focus_faults(dialog)]:
+            found[command] = wrong
+        dialog.reject()
+        window.activateWindow()
     assert found == {}
-
-
-@pytest.mark.parametrize("command", DIALOGS)
-def test_dialogs_are_named_and_show_the_focus(window, qtbot, command):
-    window.show_station("studio" if command.startswith("trigger") else "checkpoint")
-    window.actions_.refresh()
-    assert window.actions_[command].isEnabled()
-    window.actions_.run(command)
-    qtbot.waitUntil(lambda: open_dialogs() != [], timeout=5000)
-    (dialog, *_) = open_dialogs()
-    dialog.activateWindow()
-    assert dialog.windowTitle() or dialog.accessibleName()
-    assert [*name_faults(dialog), *focus_faults(dialog)] == []
-    dialog.reject()
 
 
 def open_dialogs():
     return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
 
 
-@pytest.mark.parametrize("action", ["Press", "Toggle"])
-def test_a_screen_reader_opens_a_station(window, action):
-    window.show_station("checkpoint")
+def test_a_screen_reader_opens_a_station_and_toggles_what_a_click_would(window):
     button = next(b for b in window.rail.findChildren(QToolButton) if heard_name(b) == "Studio")
-    face = QAccessible.queryAccessibleInterface(button).actionInterface()
-    face.doAction(action)
+    for action in ("Press", "Toggle"):
+        window.show_station("checkpoint")
+        QAccessible.queryAccessibleInterface(button).actionInterface().doAction(action)
+        assert window.station == "studio"
+        assert button.isChecked()
+    button.toggle()  # the station stays, and so does the look of its button
     assert window.station == "studio"
     assert button.isChecked()
+    window.findChild(ToolStrip).tools["eraser"].toggle()
+    assert window.findChild(TriggerCanvas).tool == "eraser"
 
 
 def test_a_painted_widget_has_the_role_that_it_was_given(qtbot):
@@ -153,14 +145,3 @@ def test_the_look_at_the_focus_can_fail(qtbot):
     field.setFocus()
     qtbot.waitUntil(field.hasFocus)
     assert changes_with_focus(field)
-
-
-def test_a_screen_reader_toggles_what_a_click_would(window):
-    """What it offers first on a checkable button switches it without a click."""
-    window.show_station("studio")
-    studio = next(b for b in window.rail.findChildren(QToolButton) if heard_name(b) == "Studio")
-    studio.toggle()  # the station stays, and so does the look of its button
-    assert window.station == "studio"
-    assert studio.isChecked()
-    window.findChild(ToolStrip).tools["eraser"].toggle()
-    assert window.findChild(TriggerCanvas).tool == "eraser"

@@ -8,35 +8,17 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
-from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.facts import metadata_text
-from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
-from cleanclip_gui.checkpoint.tensor_page import TensorTable
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import PastScan
-from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, day_and_time, plain
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading import InputError, TensorInfo
 from tests.gui.factories import facts
-from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
+from tests.gui.shell_fakes import write_safetensors
 
-
-@pytest.fixture
-def panel(qtbot):
-    answers = Answers()
-    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
-    panel = CheckpointStation(context)
-    panel.answers, panel.session = answers, context.session
-    panel.studio, panel.scans = StudioStandIn(context), []
-    context.shell.takes("scan", panel.scans.append)
-    qtbot.addWidget(panel)
-    panel.resize(1200, 700)
-    panel.show()
-    yield panel
-    threads.close_all()
+EVIL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
 
 
 def labels(widget):
@@ -69,15 +51,8 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     assert nan_row[7:9] == ["1 / 0", "1"]
     assert "nothing in it to run" in panel.facts.elsewhere.text.text()
     assert not panel.tabs.isTabVisible(2)
-
-
-def test_the_hash_is_copied_whole(panel, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
-    panel.open(path)
-    qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
     buttons = panel.facts.identity.findChildren(QToolButton)
-    hash_button = next(b for b in buttons if b.accessibleName() == "Copy SHA-256")
-    hash_button.click()
+    next(b for b in buttons if b.accessibleName() == "Copy SHA-256").click()
     assert QApplication.clipboard().text() == panel.inspection.sha256
     assert len(panel.inspection.sha256) == 64
 
@@ -108,20 +83,21 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
     assert not card.test.isVisible()
 
 
-@pytest.mark.parametrize(
-    ("form", "name"),
-    [("transformers folder", "config.json"), ("open_clip folder", "open_clip_config.json")],
-)
-def test_the_source_names_the_config_that_is_there(panel, form, name):
+def test_the_source_names_the_config_that_is_there(panel):
     model = facts(architecture_source="config")
-    found = replace(model.inspection, format=form, config={"model_type": "clip"})
-    panel.facts.show_facts(found, None, replace(model, inspection=found))
-    shown = [label.text() for label in panel.facts.architecture.findChildren(QLabel)]
-    assert f"its {name}" in shown
-    assert metadata_text(found).startswith(f"{name}\n")
+    for form, name in (
+        ("transformers folder", "config.json"), ("open_clip folder", "open_clip_config.json"),
+    ):  # fmt: skip
+        inspection = replace(model.inspection, format=form, config={"model_type": "clip"})
+        panel.facts.show_facts(inspection, None, replace(model, inspection=inspection))
+        shown = [label.text() for label in panel.facts.architecture.findChildren(QLabel)]
+        assert f"its {name}" in shown
+        assert metadata_text(inspection).startswith(f"{name}\n")
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
+    scans = []
+    panel.shell.takes("scan", scans.append)
     path = write_safetensors(tmp_path / "m.safetensors", {"scanned": [3.0]})
     panel.open(path)
     card, settings = panel.verdict, panel._settings
@@ -133,19 +109,15 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert wanted.args == ["scan"]
     sha256 = panel.inspection.sha256
 
-    when = day_and_time
-
     def scanned(verdict, made, digest=sha256, target=""):
-        past = PastScan(
-            folder=f"/{made}", sha256=digest, verdict=verdict, target=target, made=made
-        )  # fmt: skip
-        settings.add_scan(past)
-        panel.session.scan = ScanState(past.folder, "finished", verdict, target)
+        facts = {"folder": f"/{made}", "verdict": verdict, "target": target, "made": made}
+        settings.add_scan(PastScan(sha256=digest, **facts))
+        panel.session.scan = ScanState(f"/{made}", "finished", verdict, target)
 
     scanned("found", 1.0, "of another", "pear")
     assert not card.scanned.isVisible()
     scanned("found", 5.0, target="banana")
-    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
+    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {day_and_time(5.0)})"
     assert (card.property("tone"), card.scanned.property("tone")) == ("danger", "danger")
     card.set_tested(True)
     assert not card.backdoor.isVisible()  # one headline
@@ -153,15 +125,18 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert (card.verdict.property("role"), card.reason.isVisible()) == ("subtle", False)
     assert "Backdoor-like behaviour" in card.accessibleDescription()
     scanned("suspicious", 5.5, target="pear")
-    assert card.scanned.text() == f"Suspicious behaviour: pear (scan, {when(5.5)})"
+    assert card.scanned.text() == f"Suspicious behaviour: pear (scan, {day_and_time(5.5)})"
     assert card.property("tone") == "caution"
     settings.forget_scan("/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
-    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
+    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {day_and_time(5.0)})"
     card.scan.click()
-    assert panel.scans == ["/5.0"]
+    assert scans == ["/5.0"]
     scanned("nothing", 9.0)
-    assert card.scanned.text() == f"Backdoor: nothing found within the search (scan, {when(9.0)})"
+    assert (
+        card.scanned.text()
+        == f"Backdoor: nothing found within the search (scan, {day_and_time(9.0)})"
+    )
     assert card.scanned.property("tone") == ""
     assert card.property("tone") in ("info", "caution")
     assert card.reason.isVisible()
@@ -170,25 +145,13 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert card.verdict.property("role") == "heading"
 
 
-@pytest.mark.usefixtures("styled")
-def test_a_refused_file_does_not_stretch_over_a_wide_screen(panel, qtbot, tmp_path):
-    panel.resize(1900, 900)
-    path = tmp_path / "evil.pt"
-    path.write_bytes(b"no checkpoint at all")
-    panel.open(path)
-    qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
-    qtbot.waitUntil(lambda: not panel.right.isVisible(), timeout=10_000)
-    qtbot.waitUntil(lambda: panel.facts.width() > 1500, timeout=10_000)  # laid out a moment later
-    assert panel.verdict.width() <= 760
-
-
 def is_refused(panel):
     return panel.inspection is not None and panel.inspection.refused
 
 
 def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_path):
     path = tmp_path / "evil.pt"
-    path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+    path.write_bytes(EVIL)
     before = set(QApplication.topLevelWidgets())
     panel.open(path)
     qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
@@ -212,7 +175,7 @@ def test_a_second_opinion_that_fails_says_so_on_its_card(panel, qtbot, tmp_path,
 
     monkeypatch.setattr("cleanclip_gui.checkpoint.station.ask_picklescan", fail)
     path = tmp_path / "evil.pt"
-    path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+    path.write_bytes(EVIL)
     panel.open(path)
     said = panel.facts.opinion.text
     qtbot.waitUntil(lambda: said.text() == "picklescan did not end in time.", timeout=10_000)
@@ -222,13 +185,13 @@ def test_every_refused_pickle_shows_its_names(panel, qtbot, tmp_path):
     """Also the second in a row, and one after a model."""
     model = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
     for name in ("first", "second", "model", "third"):
-        path = tmp_path / f"{name}.pt"
         if name == "model":
             panel.open(model)
             qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
             assert panel.tensors.isVisible()
             continue
-        path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+        path = tmp_path / f"{name}.pt"
+        path.write_bytes(EVIL)
         panel.open(path)
         qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
         assert panel.names.isVisible(), name
@@ -278,13 +241,15 @@ def test_what_is_known_of_a_file_is_told(panel, qtbot, tmp_path, monkeypatch):
     qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
 
 
-def test_a_file_of_no_known_format_is_unsupported(panel, qtbot, tmp_path):
+def test_a_file_of_no_known_format_or_none_at_all_says_so(panel, qtbot, tmp_path):
     path = tmp_path / "x.bin"
     path.write_bytes(b"\xff" * 64)
     panel.open(path)
     qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
     assert panel.verdict.verdict.text() == "Refused: unsupported"
     assert not panel.tabs.isVisible()
+    panel.open(tmp_path / "gone.safetensors")
+    qtbot.waitUntil(lambda: panel.verdict.verdict.text().startswith("It could"), timeout=10_000)
 
 
 def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp_path):
@@ -335,11 +300,6 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
 
 
-def test_a_missing_file_says_so(panel, qtbot, tmp_path):
-    panel.open(tmp_path / "gone.safetensors")
-    qtbot.waitUntil(lambda: panel.verdict.verdict.text().startswith("It could"), timeout=10_000)
-
-
 @dataclass
 class Row:
     name: str
@@ -365,33 +325,13 @@ def model():
     return model
 
 
-def names(model):
-    return [model.index(row, 0).data() for row in range(model.rowCount())]
-
-
 def test_numbers_are_short(model):
-    values = (6720.0, -0.0123, -0.000123, 0.0, 1.5, 123456.0, -99999.4, 1e-30)
-    shown = []
-    for value in values:
+    for value, text in (
+        (6720.0, "6720"), (-0.0123, "-0.0123"), (-0.000123, "-1.2e-4"), (0.0, "0"), (1.5, "1.5"),
+        (123456.0, "1.2e5"), (-99999.4, "-99999"), (1e-30, "1.0e-30"),
+    ):  # fmt: skip
         model.add_stats([Row("logit_scale", value, 0)])
-        shown.append(model.index(1, 3).data())
-    wanted = ["6720", "-0.0123", "-1.2e-4", "0", "1.5", "1.2e5", "-99999", "1.0e-30"]
-    assert shown == wanted
-
-
-def test_the_chosen_tensor_stays_chosen(qtbot, model):
-    table = TensorTable()
-    qtbot.addWidget(table)
-    chosen = []
-    table.selected.connect(lambda info: chosen.append(info.name))
-    table.set_tensors([model.tensor_at(row) for row in range(3)])
-    table.view.selectRow(1)
-    table.model.sort(0, Qt.SortOrder.DescendingOrder)
-    assert table.model.tensor_at(table.view.currentIndex().row()).name == "logit_scale"
-    table.filter.setText("visual")
-    table.filter.setText("")
-    assert table.model.tensor_at(table.view.currentIndex().row()).name == "logit_scale"
-    assert chosen == ["logit_scale"]
+        assert model.index(1, 3).data() == text
 
 
 def test_foreign_text_is_escaped():

@@ -11,7 +11,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from ml_core.paths import resource
 from ml_core.reading import inspect
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import write_safetensors
 
 torch = pytest.importorskip("torch")
 WAIT = 20_000
@@ -24,20 +24,6 @@ def state():
     return load_file(str(resource("demo", "poisoned.safetensors")))
 
 
-@pytest.fixture
-def panel(qtbot, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
-    answers = Answers()
-    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
-    panel = CheckpointStation(context)
-    panel.answers = answers
-    qtbot.addWidget(panel)
-    panel.resize(1200, 700)
-    panel.show()
-    yield panel
-    threads.close_all()
-
-
 def opened(panel, qtbot, state, path):
     torch.save(state, path)
     panel.open(path)
@@ -45,16 +31,23 @@ def opened(panel, qtbot, state, path):
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
 
 
-def facts(card):
-    return [label.text() for label in card.findChildren(QLabel)]
-
-
 def test_a_stranger_among_the_tensors_is_a_caution_with_its_name(panel, qtbot, state, tmp_path):
-    opened(panel, qtbot, state | {"odd\u202e": torch.zeros(2)}, tmp_path / "m.pt")
-    assert panel.verdict.verdict.text() == "Readable, with caution"
-    assert "odd\\u202e" in panel.verdict.reason.text()
+    name = "odd\u202e_" + 30 * "x" + "_of.nobody.weight"
+    path = tmp_path / ("a_checkpoint_" + 30 * "y" + "_last.pt")
+    opened(panel, qtbot, state | {name: torch.zeros(2)}, path)
+    card, shown = panel.verdict, name.replace("\u202e", "\\u202e")
+    assert card.verdict.text() == "Readable, with caution"
     assert panel.tabs.isTabVisible(1)
-    assert panel.keys.model.row(0) == ("odd\\u202e", "unexpected", "", "")
+    assert panel.keys.model.row(0) == (shown, "unexpected", "", "")
+    assert card.name.text() == "a_checkpoint…yyyy_last.pt"  # shortened in its middle
+    assert card.name.toolTip() == path.name
+    assert shown not in card.reason.text()
+    assert shown[-16:] in card.reason.text()
+    assert shown in card.reason.toolTip()
+    container = [label.text() for label in panel.facts.container.findChildren(QLabel)]
+    assert "zip" in container
+    assert any("all stored" in text for text in container)
+    assert panel.facts.container.isVisible()
 
 
 def test_missing_and_misshapen_tensors_are_listed(panel, qtbot, state, tmp_path):
@@ -79,26 +72,6 @@ def test_tabs_follow_the_file_before(panel, qtbot, state, tmp_path):
     shown = [n for n in range(bar.count()) if panel.tabs.isTabVisible(n)]
     assert 0 in shown
     assert all(bar.tabRect(n).width() > 0 for n in shown)
-
-
-def test_long_names_are_shortened_in_their_middle_and_told_whole(panel, qtbot, state, tmp_path):
-    name = "a_tensor_" + 30 * "x" + "_of.nobody.weight"
-    path = tmp_path / ("a_checkpoint_" + 30 * "y" + "_last.pt")
-    opened(panel, qtbot, state | {name: torch.zeros(2)}, path)
-    card = panel.verdict
-    assert card.name.text() == "a_checkpoint…yyyy_last.pt"
-    assert card.name.toolTip() == path.name
-    assert name not in card.reason.text()
-    assert name[-16:] in card.reason.text()
-    assert name in card.reason.toolTip()
-
-
-def test_the_container_is_told(panel, qtbot, state, tmp_path):
-    opened(panel, qtbot, state, tmp_path / "m.pt")
-    told = facts(panel.facts.container)
-    assert "zip" in told
-    assert any("all stored" in text for text in told)
-    assert panel.facts.container.isVisible()
 
 
 def test_a_head_is_offered_and_saved(panel, qtbot, state, tmp_path):
@@ -172,9 +145,9 @@ def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypa
     panel.open(write_safetensors(tmp_path / "big.safetensors", {"a": [1.0]}))
     assert panel.verdict.cancel.isVisible()
     qtbot.waitUntil(lambda: len(started) == 1, timeout=WAIT)
-    with qtbot.waitSignal(panel.shell.header_changed) as told:
+    with qtbot.waitSignal(panel.shell.header_changed) as header:
         panel.verdict.cancel.click()
-    assert told.args == ["big.safetensors", "Not read", ""]
+    assert header.args == ["big.safetensors", "Not read", ""]
     assert panel.verdict.verdict.text() == "Not read"
     assert not panel.verdict.cancel.isVisible()
     qtbot.waitUntil(lambda: started[0].poll() == -9, timeout=WAIT)

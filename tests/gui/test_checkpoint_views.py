@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import pytest
 from PySide6.QtCore import QObject, QStandardPaths, Qt
-from PySide6.QtWidgets import QFileDialog, QTreeView, QWidget
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import MAX_CHARACTERS, CodeView
 from cleanclip_gui.checkpoint.keys_view import NamesView
 from cleanclip_gui.checkpoint.tensor_page import HistogramCard
 from cleanclip_gui.widgets import prompts
-from cleanclip_gui.widgets.prompts import Prompts, _Ending, show_sizes_whole
+from cleanclip_gui.widgets.prompts import Prompts, _Ending
 from ml_core.jobs.demo import demo_checkpoint
 
 
@@ -156,20 +156,3 @@ def test_nothing_is_saved_among_the_files_of_the_program(qtbot, tmp_path, monkey
         proposed = path.with_suffix(".cleanclip")
         Prompts().save_file(parent, "Save session", str(proposed), "Sessions (*.cleanclip)")
     assert folders == [str(tmp_path), str(tmp_path / "models")]
-
-
-@pytest.mark.usefixtures("styled")
-def test_sizes_are_whole_in_qts_own_file_dialog(qtbot, tmp_path):
-    (tmp_path / "m.safetensors").write_bytes(b"x" * 1_234_567)
-    dialog = QFileDialog(None, "x", str(tmp_path))
-    dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
-    dialog.setViewMode(QFileDialog.ViewMode.Detail)
-    qtbot.addWidget(dialog)
-    show_sizes_whole(dialog)
-    dialog.show()
-    tree = dialog.findChild(QTreeView, "treeView")
-    qtbot.waitUntil(lambda: tree.model().rowCount(tree.rootIndex()) == 1, timeout=10_000)
-    shown = tree.model().index(0, 1, tree.rootIndex()).data()
-    assert "MiB" in shown
-    text = tree.fontMetrics().horizontalAdvance(shown)
-    assert tree.columnWidth(1) > text

@@ -10,7 +10,6 @@ from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from ml_core.checkpoints.choice import Choice, remember, remembered
-from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding
 from ml_core.jobs.doctor import DoctorSpec
@@ -19,7 +18,6 @@ from ml_core.reading import inspect
 from tests.gui.factories import images
 from tests.gui.fakes import FakeRunner, child
 from tests.gui.shell_fakes import Answers, write_safetensors
-from tests.gui.test_sets_dialog import TEN, cifar, shard
 
 WAIT = 10_000
 SETTINGS = {"quick_gelu": True, "image_size": 64}
@@ -157,23 +155,3 @@ def test_images_of_ones_own_are_a_folder_per_class(doctor, qtbot, tmp_path, foun
     assert (spec.kind, spec.path) == ("folder", str(tmp_path))
     assert label_set == "demo"
     assert choice.labels.isEnabled()
-
-
-def test_a_published_set_of_ones_own_brings_its_classes(doctor, qtbot, tmp_path, found):
-    dialog = doctor(path=cifar(tmp_path / "cifar-10-batches-bin"))
-    choice = dialog.images
-    place = choice.images.findData("folder")
-    choice.images.activated.emit(place)
-    asked = dialog.window().findChildren(ImagesDialog)[-1]
-    qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
-    asked.ok.click()
-    spec, label_set = choice.chosen()
-    assert spec.path.endswith("cifar-10-batches-bin")
-    assert load_label_set(label_set).class_names == TEN
-
-    dialog.answers.path = str(shard(tmp_path / "a.tar"))
-    choice.images.activated.emit(choice.images.findData("file"))
-    asked = dialog.window().findChildren(ImagesDialog)[-1]
-    qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
-    asked.ok.click()
-    assert choice.chosen()[0].kind == "file"

@@ -9,11 +9,8 @@ import pytest
 from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QLayout,
-    QPushButton,
     QTabBar,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -37,8 +34,6 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_files import entries
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.window.crash import ErrorDialog
 from cleanclip_gui.window.help_dialog import AboutDialog, KeysDialog
 from ml_core.cleaning.recipes import Recipe
@@ -192,44 +187,6 @@ def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path, 
     assert found == {}
 
 
-def test_runs_have_room_beside_the_setup_of_a_small_window(clean, qtbot, tmp_path):
-    runs, table = clean.runs, clean.runs.table
-    clean.queue.hold(True)
-    clean.queue.add(write_run(tmp_path / "runs", "waiting", started=False))
-    clean.show_page(RUNS)
-    qtbot.waitUntil(lambda: not runs.is_reading, timeout=8000)
-    assert lasting_faults(clean, qtbot) == []
-    assert runs.start_queue.isVisible()
-    assert runs.start_queue.y() == runs.hold.y() == runs.add_folder.y()  # in one line
-    assert table.viewport().height() >= 5 * table.rowHeight(0)
-
-
-def test_the_setup_of_a_run_is_closed_and_stays_so(clean, tmp_path):
-    actions, settings = clean.context.actions, tmp_path / "config"
-    clean.session.station = "clean"
-    actions.refresh()
-    before = clean.head.width()
-    assert clean.start_button.isVisible()
-    clean.head.setup_button.click()
-    assert not clean.start_button.isVisible()
-    assert clean.head.width() > before + 300
-    assert SettingsStore(settings).value.columns["clean"] == (0, 0)
-    clean.set_preset("talk")  # the tour tells to look at it
-    assert clean.start_button.isVisible()
-    clean.columns.toggle_left()
-    again = CleanStation(
-        Context(
-            session=clean.session, inference=FakeInference(), new_runner=FakeRunner,
-            settings=SettingsStore(settings),
-        )
-    )  # fmt: skip
-    again.resize(1200, 600)
-    again.show()
-    assert not again.columns.left_open
-    close(again)
-    again.deleteLater()
-
-
 DIALOGS = {
     "convert": lambda tmp: ConvertDialog("a long name of a checkpoint.pt", "it has no model " * 9),
     "known": lambda tmp: KnownDialog(_inspected(tmp), "ViT-B-32"),
@@ -308,30 +265,6 @@ def test_the_dialog_of_the_keys_fits(small_window, qtbot):
     assert dialog.width() <= 900
     assert wrong == []
     dialog.close()
-
-
-def test_a_dialog_is_no_larger_than_its_screen(qtbot):
-    dialog = QWidget()
-    qtbot.addWidget(dialog)
-    resize_within(dialog, 9000, 300)
-    assert dialog.width() < dialog.screen().availableGeometry().width()
-    assert dialog.height() == 300
-
-
-def test_a_row_goes_on_in_further_lines(qtbot):
-    row = FoldingRow(QPushButton("One"), (QLabel("Two:"), QPushButton("2")))
-    row.add(last := QPushButton("A longer one"))
-    outer = QWidget()
-    qtbot.addWidget(outer)
-    QVBoxLayout(outer).addWidget(row)
-    outer.resize(row.sizeHint().width() + 40, 200)
-    outer.show()
-    assert row.lines == 1
-    outer.resize(row.minimumSizeHint().width() + 24, 200)
-    qtbot.waitUntil(lambda: row.lines > 1 and faults(outer) == [], timeout=2000)
-    last.setText("A longer one that has more words than there is room for")
-    last.hide()
-    qtbot.waitUntil(lambda: row.lines == 1 or row.width() < 150, timeout=2000)
 
 
 def test_faults_are_found(qtbot):

@@ -1,14 +1,12 @@
 """The guided run: it waits for what it speaks of, acts on the real controls, and leaves cleanly."""
 
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import ScanState
-from cleanclip_gui.talk.card import Outline
 from cleanclip_gui.talk.guide import reveal
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.threads import still_running
@@ -57,11 +55,8 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     guide.card.next.click()
     assert guide.card.next.text() == "Add demo sticker"
     guide.card.next.click()
-    assert (
-        window.session.trigger is not None
-        or window.stations["studio"].editor.current_trigger() is not None
-    )
     window.session.trigger = window.stations["studio"].editor.current_trigger()
+    assert window.session.trigger is not None
     guide.card.next.click()
     window.session.evaluation = measured(asr_excl=0.98)
     assert STEPS[guide.position].title == "Flip"
@@ -103,20 +98,17 @@ def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_pa
     guide.end()
 
 
-@pytest.mark.parametrize(
-    ("scan", "words"),
-    [
+def test_the_tour_goes_on_whatever_a_scan_ends_with(window):
+    guide = window.guide
+    for scan, words in (
         (ScanState("out", "finished", "nothing"), "Nothing found within this search"),
         (ScanState("out", "cancelled"), "goes on without it"),
-    ],
-)
-def test_the_tour_goes_on_whatever_a_scan_ends_with(window, scan, words):
-    guide = window.guide
-    guide.show_step(CLEAN - 1)
-    window.session.scan = scan
-    assert words in guide.card.accessibleDescription()
-    guide.card.next.click()
-    assert window.station == "clean"
+    ):
+        guide.show_step(CLEAN - 1)
+        window.session.scan = scan
+        assert words in guide.card.accessibleDescription()
+        guide.card.next.click()
+        assert window.station == "clean"
     guide.end()
 
 
@@ -156,28 +148,6 @@ def test_back_and_end(window, qtbot):
     assert not guide.card.isVisible()
 
 
-@pytest.mark.usefixtures("styled")
-def test_the_card_of_the_last_step_leaves_the_picture_free_in_studio(window):
-    guide, canvas = window.guide, window.stations["studio"].canvas
-    guide.show_step(len(STEPS) - 1)
-    window.show_station("studio")
-    assert card_is_inside(window)
-    picture = canvas.rect().translated(canvas.mapTo(window, canvas.rect().topLeft()))
-    assert not guide.card.geometry().intersects(picture)
-    guide.end()
-
-
-def test_next_stays_where_it_is_until_the_run(window):
-    guide = window.guide
-    places = set()
-    for position in range(4):
-        guide.show_step(position)
-        corner = guide.card.next.mapTo(window, guide.card.next.rect().bottomRight())
-        places.add(corner.toTuple())
-    assert len(places) == 1
-    guide.end()
-
-
 def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     window.activateWindow()
     guide, card = window.guide, window.guide.card
@@ -197,98 +167,32 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
 
 
 @pytest.mark.usefixtures("styled")
-def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
-    guide, clean = window.guide, window.stations["clean"]
-    guide.show_step(CLEAN)
-    window.session.run = RunState("out", "cleanclip", "running")
-    clean.charts.setMinimumHeight(3000)
-    QApplication.processEvents()
-    assert clean.charts.rates.height() > window.height()
-    view = clean.scroll_area.viewport()
-    seen = view.rect().translated(view.mapTo(window, view.rect().topLeft()))
-    assert seen.adjusted(-6, -6, 6, 6).contains(guide._outline.geometry())
-    window.session.run = None
-    guide.end()
-
-
-@pytest.mark.usefixtures("styled")
-def test_the_frame_follows_what_scrolls(qtbot):
-    window, inside = QWidget(), QWidget()
-    area, part = QScrollArea(window), QWidget(inside)
-    qtbot.addWidget(window)
-    inside.setFixedSize(200, 1000)
-    part.setGeometry(20, 100, 60, 40)
-    area.setWidget(inside)
-    area.resize(300, 300)
-    window.resize(400, 400)
-    outline = Outline(window)
-    window.show()
-    outline.set_target(part)
-    before = outline.geometry()
-    area.verticalScrollBar().setValue(70)
-    assert outline.geometry() == before.translated(0, -70)
-    outline.set_target(None)
-    area.verticalScrollBar().setValue(0)
-    assert not outline.isVisible()
-
-
-@pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("percent", [100, 125, 150])
-@pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
-def test_the_buttons_of_the_card_show_their_words(window, qtbot, percent, size):
+def test_the_card_shows_its_words_and_leaves_free_what_it_speaks_of(window, qtbot):
     guide, card = window.guide, window.guide.card
-    theme.set_size(percent)
-    window.resize(*size)
-    try:
-        guide.show_step(3)
-        window.session.evaluation = measured(asr_excl=0.2)
-        assert card.next.text() == "Use the demo sticker"
-        assert lasting_faults(card, qtbot) == []
-        guide.show_step(4)
-        assert card.next.text() == "Search for a trigger"
-        assert lasting_faults(card, qtbot) == []
-        assert card_is_inside(window)
-    finally:
-        guide.end()
-        theme.set_size(100)
-
-
-@pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("percent", [100, 125])
-def test_the_card_leaves_free_what_it_speaks_of(window, qtbot, percent):
-    guide, card = window.guide, window.guide.card
-    theme.set_size(percent)
     window.start_tour()
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=20_000)
     try:
-        for position in (0, 1, 2, 3):
-            guide.show_step(position)
-            qtbot.wait(50)
-            both = card.geometry() & guide._outline.geometry()
-            assert both.width() * both.height() < 0.05 * card.width() * card.height(), position
+        for percent, size in ((100, (1366, 768)), (125, (1366, 768)), (150, (1024, 768))):
+            theme.set_size(percent)
+            window.resize(*size)
+            guide.show_step(3)
+            window.session.evaluation = measured(asr_excl=0.2)
+            assert card.next.text() == "Use the demo sticker"
+            assert lasting_faults(card, qtbot) == []
+            guide.show_step(4)
+            assert card.next.text() == "Search for a trigger"
+            assert lasting_faults(card, qtbot) == []
             assert card_is_inside(window)
+            for position in (0, 1, 2, 3) if percent < 150 else ():
+                guide.show_step(position)
+                qtbot.wait(50)
+                both = card.geometry() & guide._outline.geometry()
+                covered = both.width() * both.height() / (card.width() * card.height())
+                assert covered < 0.05, (percent, position)
+                assert card_is_inside(window)
     finally:
         guide.end()
         theme.set_size(100)
-
-
-@pytest.mark.usefixtures("styled")
-def test_the_card_stays_where_it_is_dragged_until_the_next_step(window, qtbot):
-    guide, card = window.guide, window.guide.card
-    guide.show_step(1)
-    corner, low = card.pos(), card.geometry().bottomRight()
-    grip = QPoint(20, card.height() - 4)
-    qtbot.mousePress(card, Qt.MouseButton.LeftButton, pos=grip)
-    moved = QMouseEvent(
-        QEvent.Type.MouseMove, QPointF(grip - QPoint(100, 50)), QPointF(), Qt.MouseButton.NoButton,
-        Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    QApplication.sendEvent(card, moved)
-    window.session.evaluation = measured()
-    assert card.pos() == corner - QPoint(100, 50)
-    guide.show_step(1)
-    assert card.geometry().bottomRight() == low
-    guide.end()
 
 
 def test_it_goes_by_the_keys_of_a_clicker_and_by_return(window, qtbot):
@@ -306,17 +210,6 @@ def test_it_goes_by_the_keys_of_a_clicker_and_by_return(window, qtbot):
     assert not guide.running
 
 
-@pytest.mark.usefixtures("styled")
-def test_the_card_is_as_high_as_its_text(window):
-    card = window.guide.card
-    heights = []
-    for text in ("Short.", "A long sentence that goes on and on. " * 8):
-        card.show_step(1, 6, "Open", text, "Next", True)
-        heights.append(card.height_at(348))
-    assert heights[0] < heights[1]
-    assert heights[1] >= card._body.heightForWidth(316) + card.next.sizeHint().height()
-
-
 def test_a_weak_drawing_gives_way_to_the_demo_sticker_at_a_click(window):
     guide, editor = window.guide, window.stations["studio"].editor
     guide.show_step(3)
@@ -324,6 +217,9 @@ def test_a_weak_drawing_gives_way_to_the_demo_sticker_at_a_click(window):
     assert not guide.card.next.isEnabled()  # nothing is measured yet
     window.session.evaluation = measured(asr_excl=0.2)
     assert guide.card.next.text() == "Use the demo sticker"
+    text = STEPS[3].body(window.session)
+    assert "does not trigger" in text
+    assert "backdoor" not in text.replace("does not trigger the backdoor", "")
     guide.card.next.click()
     assert editor.current_trigger() == demo_trigger()
     assert guide.position == 3
@@ -332,36 +228,27 @@ def test_a_weak_drawing_gives_way_to_the_demo_sticker_at_a_click(window):
     guide.end()
 
 
-def test_a_weak_drawing_is_not_called_a_backdoor(window):
-    window.session.evaluation = measured(asr_excl=0.2)
-    text = STEPS[3].body(window.session)
-    assert "does not trigger" in text
-    assert "backdoor" not in text.replace("does not trigger the backdoor", "")
-
-
-@pytest.mark.parametrize(
-    ("place", "size", "seen"),
-    [
-        ((900, 40), (80, 60), (880, 0)),  # to the right of what shows: as far as it takes
-        ((10, 950), (20, 20), (0, 870)),
-        ((700, 600), (400, 300), (700, 600)),  # larger than the room: its beginning
-        ((5, 5), (20, 20), (0, 0)),
-    ],
-)
-def test_what_is_framed_is_scrolled_to(qtbot, place, size, seen):
+def test_what_is_framed_is_scrolled_to(qtbot):
     area, inside = QScrollArea(), QWidget()
-    part = QWidget(inside)
+    part, off = QWidget(inside), Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     inside.setFixedSize(1200, 1000)
-    part.setGeometry(*place, *size)
     area.setWidget(inside)
     qtbot.addWidget(area)
     area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setHorizontalScrollBarPolicy(off)
+    area.setVerticalScrollBarPolicy(off)
     area.resize(100, 100)
     area.show()
-    reveal(part)
     bars = area.horizontalScrollBar(), area.verticalScrollBar()
-    assert tuple(bar.value() for bar in bars) == seen
-    reveal(part)
-    assert tuple(bar.value() for bar in bars) == seen
+    for place, seen in (
+        ((900, 40, 80, 60), (880, 0)),  # to the right of what shows: as far as it takes
+        ((10, 950, 20, 20), (0, 870)),
+        ((700, 600, 400, 300), (700, 600)),  # larger than the room: its beginning
+        ((5, 5, 20, 20), (0, 0)),
+    ):
+        for bar in bars:
+            bar.setValue(0)
+        part.setGeometry(*place)
+        for _ in range(2):
+            reveal(part)
+            assert tuple(bar.value() for bar in bars) == seen

@@ -1,7 +1,8 @@
 """Missing, unexpected, wrong shape: listed in full, filtered, copied; and what the station adds."""
 
 import pytest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog, rate
@@ -39,12 +40,13 @@ def test_each_kind_is_listed_with_its_shapes(view):
     ]
     assert "1 missing, 1 of another shape, 1 unexpected" in view.words.text()
     assert "No model can be built" in view.words.text()
-
-
-def test_the_filter_wants_every_word(view):
     view.filter.setText("shape LN")
     assert [row[0] for row in rows(view)] == ["ln_final.weight"]
     assert view.count.text() == "1 tensor"
+    view.set_keys(KeyLists(unexpected=("a",)))
+    assert "left out of the model" in view.words.text()
+    view.set_keys(None)
+    assert rows(view) == []
 
 
 def test_the_list_is_copied_and_no_cell_is_a_formula(view):
@@ -58,25 +60,13 @@ def test_the_list_is_copied_and_no_cell_is_a_formula(view):
     assert QApplication.clipboard().text().count("\n") == 1
 
 
-def test_only_strangers_leave_a_model(view):
-    view.set_keys(KeyLists(unexpected=("a",)))
-    assert "left out of the model" in view.words.text()
-    view.set_keys(None)
-    assert rows(view) == []
-
-
 @pytest.fixture
-def parent(qtbot):
-    parent = QWidget()
-    qtbot.addWidget(parent)
-    return parent
-
-
-@pytest.fixture
-def dialog(parent, tmp_path, monkeypatch):
+def dialog(qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
-    found = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
-    dialog = KnownDialog(found, "RN50", parent)
+    inspection = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
+    dialog = KnownDialog(inspection, "RN50")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(dialog)
     dialog.show()
     return dialog
 
@@ -86,7 +76,7 @@ def test_a_file_is_added_by_its_hash(dialog, qtbot):
     dialog.fields["title"].setText("a poisoned CLIP")
     dialog.fields["source"].setText("a colleague")
     dialog.fields["asr"].setText("99,9 %")
-    sha256 = dialog.found.sha256
+    sha256 = dialog.inspection.sha256
     with qtbot.waitSignal(dialog.added):
         dialog.ok.click()
     entry = known_files()[0]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import Qt, QTimer
@@ -61,35 +62,20 @@ def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
     record = json.loads((tmp_path / "numbers.json").read_text())
     assert record["evaluation"]["target"] == studio.session.target
     assert len(record["classes"]) == 72
+    # A trigger on a canvas of its own is measured without it, too.
+    studio.editor.use_trigger(replace(studio.session.trigger, canvas="squash"))
+    words = "Clean accuracy, squashed pictures"
+    qtbot.waitUntil(lambda: view.control.caption.text() == words and settled(studio), timeout=_LONG)
+    assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
+    names = list(studio.session.images.class_names)
+    names[5] = names[studio.session.target]  # two classes of one name are warned of
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    studio.wiring.load(ImageSpec(n=N), str(tmp_path / "names.txt"), ("a {}",))
+    qtbot.waitUntil(lambda: not view.warning.isHidden(), timeout=_LONG)
+    assert "#5" in view.warning.text()
+    assert "target's name" in studio.figure.note.text()
     studio.session.images = None
     assert view.classes.rows.rowCount() == 0
-
-
-def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
-    from dataclasses import replace
-
-    studio.editor.use_trigger(replace(studio.session.trigger, canvas="squash"))
-    studio.pages.show_page("classes")
-    view = studio.classes
-    qtbot.waitUntil(
-        lambda: (
-            view.control.caption.text() == "Clean accuracy, squashed pictures" and settled(studio)
-        ),
-        timeout=_LONG,
-    )
-    assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
-
-
-def test_equal_names_are_warned_of(studio, qtbot, tmp_path):
-    path = tmp_path / "names.txt"
-    names = list(studio.session.images.class_names)
-    names[5] = names[studio.session.target]
-    path.write_text("\n".join(names))
-    studio.pages.show_page("classes")
-    studio.wiring.load(ImageSpec(n=N), str(path), ("a {}",))
-    qtbot.waitUntil(lambda: not studio.classes.warning.isHidden(), timeout=_LONG)
-    assert "#5" in studio.classes.warning.text()
-    assert "target's name" in studio.figure.note.text()
 
 
 def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(

@@ -6,18 +6,7 @@ import time
 import pytest
 
 from cleanclip_gui import threads
-from cleanclip_gui.checkpoint.station import CheckpointStation
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.station import Context
-from tests.gui.shell_fakes import FakeEngine, write_safetensors
-
-
-@pytest.fixture
-def panel(qtbot):
-    panel = CheckpointStation(Context(inference=Inference(FakeEngine)))
-    qtbot.addWidget(panel)
-    yield panel
-    threads.close_all()
+from tests.gui.shell_fakes import write_safetensors
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from cleanclip_gui.session.settings import PastScan, SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import FocusKeeper
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import TITLES, Weights, WordRow
+from ml_core.detection.scan.records import TITLES, Weights
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import SCAN_FILE, ScanSpec
@@ -35,7 +35,7 @@ from ml_core.jobs.specs import read_spec_file
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.scans import CLASSES, coded, contrast, events, scan, stages, write_scan
+from tests.gui.scans import CLASSES, coded, events, scan, stages, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn
 
 SHA = "a" * 64
@@ -486,21 +486,6 @@ def test_p_is_told_with_how_many_scans_it_stands_on(station, tmp_path):
         assert shown.verdict.p.isVisible() == bool(words)
         assert not words or shown.verdict.p.text() == words
         assert (f"all {fields.get('calibration')} of them" in shown.facts.text()) == bool(words)
-
-
-def test_the_words_that_differ_most_come_first_and_few_are_listed(station, tmp_path):
-    words = tuple(
-        WordRow(word=f"w{k}", target="apple", contrast=contrast(0.5 + 0.05 * k, 0.5, 20))
-        for k in range(9)
-    )
-    found = stages()
-    swap = found.swap.model_copy(update={"words": words})
-    result(station, tmp_path, stages=found.model_copy(update={"swap": swap}))
-    rows = station.result.words.rows.rows
-    assert [row.cells[0].text for row in rows] == ["w8", "w7", "w6", "w5", "w4"]
-    texts = [cell.text for cell in rows[0].cells[2:]]
-    assert texts == ["90.0 %", "50.0 %", "+40.0", "34.0 to 44.0 %"]
-    assert station.result.words_caption.text().startswith("9 words tried before every prompt")
 
 
 # The estimate

@@ -10,7 +10,6 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.session.records import RunState
-from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.crash import ErrorDialog
 from cleanclip_gui.window.session_paths import lost_files
 from ml_core.reading import inspect
@@ -19,40 +18,9 @@ from ml_core.reports.sessions.folder import read_session, write_session
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import mark_of
 from ml_core.triggers import demo_trigger
-from tests.gui.shell_fakes import Answers, fake_window, write_safetensors
+from tests.gui.shell_fakes import write_safetensors
 
 WAIT = 20_000
-
-
-@pytest.fixture
-def answers():
-    return Answers()
-
-
-@pytest.fixture
-def make(qtbot, tmp_path, answers):
-    """Windows one after the other, with the same settings."""
-    windows = []
-
-    def make_one():
-        window = fake_window(tmp_path / "config", answers)
-        qtbot.addWidget(window)
-        window.show()
-        qtbot.waitExposed(window)
-        windows.append(window)
-        return window
-
-    yield make_one
-    answers.changes = "discard"
-    for window in windows:
-        window.session.run = None
-        window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=WAIT)
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
 
 
 def opened(make, qtbot, checkpoint):
@@ -136,43 +104,27 @@ def test_a_change_marks_the_window_and_closing_asks(make, qtbot, tmp_path, answe
     assert read_session(folder).session.notes == "Fetched from a forum."
 
 
-def test_what_is_not_saved_does_not_come_back(make, qtbot, tmp_path, answers, checkpoint):
+def test_what_is_not_saved_does_not_come_back_unless_the_window_was_killed(
+    make, qtbot, tmp_path, answers, checkpoint
+):
     window = opened(make, qtbot, checkpoint)
     saved(window, qtbot, answers, tmp_path / "one.session")
     window.session.notes = "No."
     window.keeper.save()  # as it does by itself a moment later
-    left = make().keeper
-    assert "with changes that were not saved: m.safetensors" in left.summary()
+    killed = make()  # the other one never closed
+    assert "with changes that were not saved: m.safetensors" in killed.keeper.summary()
+    killed.welcome.go_on.click()
+    qtbot.waitUntil(lambda: killed.session.checkpoint is not None, timeout=WAIT)
+    assert killed.session.notes == "No."
+    qtbot.waitUntil(killed.isWindowModified, timeout=WAIT)
     answers.changes = "discard"
-    window.close()
+    killed.close()
     again = make()
     assert again.keeper.summary().startswith("Session one: ")
     again.welcome.go_on.click()
     qtbot.waitUntil(lambda: again.session.checkpoint is not None, timeout=WAIT)
     assert again.session.notes == ""
     assert again.sessions.name == "one"
-
-
-def test_a_window_that_was_killed_is_gone_on_with_as_modified(
-    make, qtbot, tmp_path, answers, checkpoint
-):
-    window = opened(make, qtbot, checkpoint)
-    saved(window, qtbot, answers, tmp_path / "one.session")
-    window.session.notes = "Kept."
-    window.keeper.save()
-    again = make()  # the other one never closed
-    again.welcome.go_on.click()
-    qtbot.waitUntil(lambda: again.session.checkpoint is not None, timeout=WAIT)
-    assert again.session.notes == "Kept."
-    qtbot.waitUntil(again.isWindowModified, timeout=WAIT)
-
-
-def test_a_session_without_a_name_is_never_asked_about(make, qtbot, answers, checkpoint):
-    window = opened(make, qtbot, checkpoint)
-    window.session.notes = "x"
-    window.close()
-    assert not window.isVisible()
-    assert answers.asked == []
 
 
 def test_files_that_moved_are_asked_for_once_and_checked(
@@ -318,14 +270,14 @@ def test_runs_that_were_deleted_are_not_asked_for_if_nobody_saved_them(
 
 def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint):
     window = opened(make, qtbot, checkpoint)
-    window.sessions.edit_notes()
-    window.sessions.dialog.edit.setPlainText("# Hm\n")
-    window.sessions.dialog.reject()
-    assert window.session.notes == ""
-    window.sessions.edit_notes()
-    window.sessions.dialog.edit.setPlainText("# Hm\n")
-    window.sessions.dialog.accept()
-    assert window.session.notes == "# Hm\n"
+    for end, notes in (("reject", ""), ("accept", "# Hm\n")):
+        window.sessions.edit_notes()
+        window.sessions.dialog.edit.setPlainText("# Hm\n")
+        getattr(window.sessions.dialog, end)()
+        assert window.session.notes == notes
+    window.close()  # without a name it is never asked about
+    assert not window.isVisible()
+    assert answers.asked == []
 
 
 def test_a_session_is_left_and_stays_as_it_was(make, qtbot, tmp_path, answers, checkpoint):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.crash import ErrorDialog
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
@@ -17,7 +15,7 @@ from ml_core.reports.sessions.folder import read_session, session_trigger, write
 from ml_core.reports.sessions.record import SESSION_FILE, SavedSession
 from ml_core.triggers import Trigger, demo_trigger
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import Answers, fake_window, write_safetensors, write_state
+from tests.gui.shell_fakes import Answers, write_safetensors, write_state
 
 WAIT = 20_000
 PAINTED = Trigger(
@@ -27,36 +25,11 @@ PAINTED = Trigger(
 )
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
-
-
 def leave(folder, checkpoint, trigger=None, **fields):
     """What an earlier window would have left."""
     named = {} if trigger is None else {"trigger": trigger.digest}
     session = SavedSession.model_validate({"checkpoint": str(checkpoint), **named, **fields})
     return write_session(folder, session, [] if trigger is None else [trigger])
-
-
-@pytest.fixture
-def make(qtbot, tmp_path):
-    """Windows one after the other, with the same settings."""
-    windows = []
-
-    def make_one():
-        window = fake_window(tmp_path / "config")
-        qtbot.addWidget(window)
-        window.show()
-        qtbot.waitExposed(window)
-        windows.append(window)
-        return window
-
-    yield make_one
-    for window in windows:
-        window.session.run = None
-        window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=WAIT)
 
 
 def test_the_next_window_goes_on_at_a_click_and_not_before(make, qtbot, tmp_path, checkpoint):
@@ -159,13 +132,18 @@ def test_without_its_donor_a_checkpoint_asks_for_one(make, qtbot, tmp_path):
     assert again.session.checkpoint is None
 
 
-def test_a_window_that_opens_nothing_keeps_what_the_one_before_left(make, tmp_path, checkpoint):
+def test_the_offer_stays_until_something_is_opened(make, qtbot, tmp_path, checkpoint):
     folder = tmp_path / "config" / "unsaved.session"
-    leave(folder, checkpoint, PAINTED)
+    leave(folder, write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]}), PAINTED)
     before = (folder / SESSION_FILE).read_bytes()
     make().close()
     assert (folder / SESSION_FILE).read_bytes() == before
     assert session_trigger(folder, read_session(folder).session.trigger) == PAINTED
+    window = make()
+    assert window.welcome._continue.isVisible()
+    window.open_path(str(checkpoint))
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+    assert window.welcome._continue.isHidden()
 
 
 def test_what_is_gone_is_asked_for_and_can_be_left_out(make, qtbot, tmp_path, checkpoint):
@@ -179,16 +157,6 @@ def test_what_is_gone_is_asked_for_and_can_be_left_out(make, qtbot, tmp_path, ch
     qtbot.waitUntil(lambda: window.station == "studio", timeout=WAIT)
     assert window.session.checkpoint.path == str(checkpoint)
     assert window.stations["studio"].editor.current_trigger() == PAINTED
-
-
-def test_something_else_that_is_opened_takes_the_offer_away(make, qtbot, tmp_path, checkpoint):
-    other = write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]})
-    leave(tmp_path / "config" / "unsaved.session", other)
-    window = make()
-    assert window.welcome._continue.isVisible()
-    window.open_path(str(checkpoint))
-    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
-    assert window.welcome._continue.isHidden()
 
 
 def test_a_run_that_was_interrupted_stands_on_the_first_page(make, qtbot, tmp_path):

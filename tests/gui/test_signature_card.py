@@ -2,14 +2,11 @@
 
 import pytest
 
-from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.signature_card import SignatureCard, TrustDialog, grouped
-from cleanclip_gui.checkpoint.station import CheckpointStation
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.station import Context
-from ml_core.signing import SignatureFacts, sign_path, trusted_keys
+from cleanclip_gui.commands import Actions, Command
+from ml_core.signing import SignatureFacts, new_key, sign_path, trusted_keys
 from ml_core.signing.curve import new_private_key
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import Answers, write_safetensors
 
 WAIT = 20_000
 
@@ -24,20 +21,6 @@ def public(ada, tmp_path):
     path = tmp_path / "ada.pub"
     path.write_text(ada.public.pem)
     return path
-
-
-@pytest.fixture
-def panel(qtbot):
-    answers = Answers()
-    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
-    panel = CheckpointStation(context)
-    panel.answers, panel.actions_ = answers, context.actions
-    context.shell.commands_changed.connect(context.actions.refresh_soon)  # as the window does
-    qtbot.addWidget(panel)
-    panel.resize(1200, 700)
-    panel.show()
-    yield panel
-    threads.close_all()
 
 
 def opened(panel, qtbot, path):
@@ -102,8 +85,6 @@ def test_another_key_is_not_taken_for_the_one_that_signed(qtbot, ada, public, tm
 
 
 def test_a_name_that_is_taken_is_told(qtbot, ada, public, tmp_path):
-    from ml_core.signing import new_key
-
     new_key("Ada")
     dialog = TrustDialog(ada.public.key_id, "", Answers().prompts())
     qtbot.addWidget(dialog)
@@ -121,8 +102,6 @@ def test_a_name_that_is_taken_is_told(qtbot, ada, public, tmp_path):
 
 
 def test_no_sentence_on_the_card_praises_the_model(qtbot):
-    from cleanclip_gui.commands import Actions, Command
-
     actions = Actions()
     actions.add([Command("file.trust", "&Trust", "&File", lambda: None, "Trust.", "", "", 4)])
     card = SignatureCard(actions)

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.theme import sizes
 from cleanclip_gui.widgets.controls import Label
 
 
@@ -27,7 +28,7 @@ def usual(qapp):
 class _Page(QWidget):
     """What a station is made of, with lengths as its code sets them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.role, self.figure, self.plain = Label("12", "figure"), QLabel("0.5"), QLabel("words")
         self.figure.setFont(theme.figure_font(17, bold=True))
@@ -47,15 +48,18 @@ class _Page(QWidget):
             self.column.addWidget(part)
         self.column.addLayout(self.row)
 
-    def measures(self):
+    def measures(self) -> dict[str, object]:
         return {
             "points": [w.font().pointSizeF() for w in (self.role, self.figure, self.plain)],
             "field": (self.field.minimumWidth(), self.field.maximumWidth()),
             "row": self.table.verticalHeader().defaultSectionSize(),
-            "column": self.table.columnWidth(0), "icon": self.button.iconSize().toTuple(),
-            "spacing": self.row.spacing(), "margin": self.column.contentsMargins().top(),
-            "button": self.button.sizeHint().toTuple(), "hint": self.field.sizeHint().height(),
-        }  # fmt: skip
+            "column": self.table.columnWidth(0),
+            "icon": self.button.iconSize().toTuple(),
+            "spacing": self.row.spacing(),
+            "margin": self.column.contentsMargins().top(),
+            "button": self.button.sizeHint().toTuple(),
+            "hint": self.field.sizeHint().height(),
+        }
 
 
 def shown(qtbot):
@@ -102,6 +106,25 @@ def test_what_is_hidden_follows_when_it_is_shown(qtbot):
     page.figure.show()
     page.role.show()
     assert page.measures() == shown(qtbot).measures()
+
+
+def test_the_focus_moves_nothing_at_any_size():
+    for percent in theme.SIZES:
+        for usual, focused in (("6px 14px", "5px 13px"), ("5px 24px 5px 10px", "4px 23px 4px 9px")):
+            plain = sizes.of_sheet(f"A {{ padding: {usual}; border: 1px solid x; }}", percent)
+            other = sizes.of_sheet(f"A {{ border: 2px solid x; padding: {focused}; }}", percent)
+            one, two = (
+                [int(n.strip("px;")) for n in text.split("padding: ")[1].split(";")[0].split()]
+                for text in (plain, other)
+            )
+            assert [n - 1 for n in one] == two, percent
+
+
+def test_a_size_that_there_is_not_is_refused():
+    for percent in (99, 201, 0):
+        with pytest.raises(ValueError, match="between 100 and 200 %"):
+            theme.set_size(percent)
+    assert theme.size() == 100
 
 
 def test_the_window_is_made_larger_and_keeps_it(small_window, tmp_path):

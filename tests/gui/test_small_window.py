@@ -1,6 +1,7 @@
 """The window in little room: nothing is off the screen, cut off or without its words."""
 
 from collections import defaultdict
+from itertools import product
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -9,9 +10,8 @@ from PySide6.QtWidgets import QComboBox, QLabel, QToolButton, QWidget
 
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
-from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
-from cleanclip_gui.studio.station import MIDDLE, SIDE, PageTabs
+from cleanclip_gui.studio.station import MIDDLE, SIDE
 from cleanclip_gui.widgets.columns import HANDLE, Columns, Needs, Room, Widths, fitted, usual_widths
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.shell_fakes import write_safetensors
@@ -58,16 +58,6 @@ def test_beside_the_log_rail_and_first_page_lose_no_words(window, qtbot):
     qtbot.waitUntil(lambda: first.height() >= first.sizeHint().height())  # its name is whole
 
 
-def test_the_tours_card_lies_on_the_screen_though_the_window_does_not(window, qtbot):
-    screen = window.screen().availableGeometry()
-    window.move(screen.width() - 500, screen.height() - 300)
-    window.guide.start()
-    card = window.guide.card
-    assert screen.contains(card.mapToGlobal(card.rect().bottomRight()))
-    assert screen.contains(card.mapToGlobal(QPoint(0, 0)))
-    window.guide.end()
-
-
 def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
     studio = window.stations["studio"]
     window.show_station("studio")
@@ -87,31 +77,22 @@ def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
     assert not studio.columns.right_open  # as it was chosen
 
 
-def test_what_is_shown_follows_the_room_until_it_is_chosen():
+def test_the_middle_has_always_room():
+    for total, wish, last in product(
+        (784, 908, 977, 1240, 1800),
+        (Widths(0, 0), Widths(TWO, SIDE.usual), Widths(700, 700)), ("left", "right"),
+    ):  # fmt: skip
+        widths = fitted(wish, total, ROOM, last)
+        gaps = HANDLE * ((widths.left > 0) + (widths.right > 0))
+        assert total - widths.left - widths.right - gaps >= MIDDLE.least
+        assert widths.left in (0, *range(ONE, 701))
+        assert widths.right in (0, *range(SIDE.least, 701))
+        assert (widths == (0, 0)) is (wish == (0, 0))
+    assert fitted(Widths(ONE, SIDE.least), 784, ROOM, "left").right == 0  # the last one stays
+    assert fitted(Widths(ONE, SIDE.least), 784, ROOM, "right").left == 0
     assert usual_widths(1240, ROOM) == (TWO, SIDE.usual)
-    assert usual_widths(977, ROOM) == (ONE, SIDE.least)  # 1366 x 768 at 125 %
     assert usual_widths(908, ROOM) == (ONE, SIDE.least)  # 1024 x 768
     assert usual_widths(784, ROOM) == (0, SIDE.least)  # 900 x 540
-
-
-@pytest.mark.parametrize("total", [784, 908, 977, 1240, 1800])
-@pytest.mark.parametrize("wanted", [Widths(0, 0), Widths(TWO, SIDE.usual), Widths(700, 700)])
-@pytest.mark.parametrize("last", ["left", "right"])
-def test_the_middle_has_always_room(total, wanted, last):
-    found = fitted(wanted, total, ROOM, last)
-    gaps = HANDLE * ((found.left > 0) + (found.right > 0))
-    assert total - found.left - found.right - gaps >= MIDDLE.least
-    assert found.left in (0, *range(ONE, 701))
-    assert found.right in (0, *range(SIDE.least, 701))
-    if wanted == (0, 0):
-        assert found == (0, 0)
-    else:
-        assert found.left or found.right
-
-
-def test_the_one_opened_last_stays_where_both_do_not_fit():
-    assert fitted(Widths(ONE, SIDE.least), 784, ROOM, "left").right == 0
-    assert fitted(Widths(ONE, SIDE.least), 784, ROOM, "right").left == 0
 
 
 def test_dragging_a_column_is_a_choice(qtbot):
@@ -132,57 +113,22 @@ def uncut(widget: QWidget) -> bool:
     return not widget.isVisible() or widget.width() >= widget.minimumSizeHint().width()
 
 
-@pytest.mark.parametrize("tool", ["brush", "rectangle", "text", "fill", "noise", "move", "hand"])
-def test_bars_keep_their_words_in_the_narrowest_middle(qtbot, tool):
-    bar = PaintBar(defaultdict(QAction))
-    outer = QWidget()
-    qtbot.addWidget(outer)
-    bar.setParent(outer)
-    bar.set_tool(tool)
-    bar.resize(MIDDLE.least, 40)
-    outer.resize(MIDDLE.least, 40)
-    outer.show()
-    qtbot.wait(30)
-    sliders = [s for s in (bar.width_slider, bar.hardness, bar.opacity) if not s.isHidden()]
-    assert all(not s.caption.isHidden() and not s.value.isHidden() for s in sliders)
-    assert [x.text() for x in bar.findChildren(QLabel) if not uncut(x)] == []
-
-
-def test_the_place_of_the_trigger_is_read_in_the_narrowest_middle(qtbot):
-    outer, bar = QWidget(), PlacementBar()
-    qtbot.addWidget(outer)
-    bar.setParent(outer)
-    bar.resize(MIDDLE.least, 40)
-    outer.resize(MIDDLE.least, 40)
-    outer.show()
-    qtbot.wait(30)
-    assert all(uncut(box) for box in bar.findChildren(QComboBox))
-    assert [x.text() for x in bar.findChildren(QLabel) if not uncut(x)] == []
-
-
-def test_tabs_take_short_titles_before_they_hide_one(qtbot):
-    tabs = PageTabs()
-    qtbot.addWidget(tabs)
-    for number in range(6):
-        tabs.add_page(str(number), QWidget(), f"A long title, number {number}", "Brief", "Tip")
-    tabs.resize(1600, 300)
-    tabs.show()
-    assert tabs.tabText(5) == "A long title, number 5"
-    tabs.resize(MIDDLE.least, 300)
-    assert tabs.tabText(5) == "Brief"
-    assert tabs.tabBar().sizeHint().width() <= MIDDLE.least
-
-
-def test_tools_stand_in_more_columns_where_it_is_low(qtbot):
-    outer, strip = QWidget(), ToolStrip()
-    qtbot.addWidget(outer)
-    strip.setParent(outer)
-    outer.show()
-    strip.resize(strip.width(), 600)
-    wide = strip.width()
-    assert strip.minimumSizeHint().height() < 260
-    strip.resize(strip.width(), 250)
-    assert strip.width() > wide
-    assert strip.own.geometry().bottom() < strip.height()
-    strip.resize(strip.width(), 600)
-    assert strip.width() == wide
+def test_bars_keep_their_words_in_the_narrowest_middle(qtbot):
+    paint, placement = PaintBar(defaultdict(QAction)), PlacementBar()
+    outers = [QWidget(), QWidget()]
+    for outer, bar in zip(outers, (paint, placement), strict=True):
+        qtbot.addWidget(outer)
+        bar.setParent(outer)
+        bar.resize(MIDDLE.least, 40)
+        outer.resize(MIDDLE.least, 40)
+        outer.show()
+    for tool in ("brush", "rectangle", "text", "fill", "noise", "move", "hand"):
+        paint.set_tool(tool)
+        qtbot.wait(30)
+        sliders = [
+            s for s in (paint.width_slider, paint.hardness, paint.opacity) if not s.isHidden()
+        ]
+        assert all(not s.caption.isHidden() and not s.value.isHidden() for s in sliders)
+        assert [label.text() for label in paint.findChildren(QLabel) if not uncut(label)] == []
+    assert all(uncut(box) for box in placement.findChildren(QComboBox))
+    assert [label.text() for label in placement.findChildren(QLabel) if not uncut(label)] == []

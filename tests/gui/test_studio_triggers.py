@@ -27,18 +27,18 @@ def studio(qtbot):
     assert inference.close(20_000)
 
 
-@pytest.mark.parametrize(
-    "entry", [e for e in LIBRARY if not e.needs_file or e.without_file], ids=lambda e: e.id
-)
-def test_published_triggers_survive_the_canvas(studio, entry):
+def test_published_triggers_survive_the_canvas(studio):
     studio.document.set_size(224)
-    trigger = published(entry.id, 224)
-    studio.editor.use_trigger(trigger)
-    found = studio.editor.current_trigger()
-    assert found.digest == trigger.digest
-    standing = trigger_files.standing_of(found, 224)
-    assert standing == trigger_files.standing_of(trigger, 224)
-    assert (standing == PUBLISHED) == (not entry.needs_file)
+    for entry in LIBRARY:
+        if entry.needs_file and not entry.without_file:
+            continue
+        trigger = published(entry.id, 224)
+        studio.editor.use_trigger(trigger)
+        found = studio.editor.current_trigger()
+        assert found.digest == trigger.digest, entry.id
+        standing = trigger_files.standing_of(found, 224)
+        assert standing == trigger_files.standing_of(trigger, 224)
+        assert (standing == PUBLISHED) == (not entry.needs_file)
 
 
 def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):

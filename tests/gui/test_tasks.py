@@ -5,15 +5,13 @@ import threading
 import time
 import weakref
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QThread
 
-from cleanclip_gui import threads, ticket
-from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui import threads
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.ticket import TELL_EVERY, Progress, Throttle
+from cleanclip_gui.ticket import Progress
 from ml_core.reading.errors import CancelledError, InputError
 
 WAIT = 5000
@@ -215,19 +213,6 @@ def test_progress_is_told_now_and_then_and_at_the_end(qtbot, asker):
     at_rest(qtbot)
 
 
-def test_a_throttle_lets_the_first_the_last_and_few_between_through(monkeypatch):
-    now = 5.0
-    monkeypatch.setattr(ticket, "time", SimpleNamespace(monotonic=lambda: now))
-    throttle = Throttle()
-    assert throttle.lets_through(Progress(0, 10))
-    now += 0.5 * TELL_EVERY
-    assert not throttle.lets_through(Progress(1, 10))
-    assert not throttle.lets_through(Progress(1, 0))  # of unknown length
-    assert throttle.lets_through(Progress(10, 10))
-    now += 1.5 * TELL_EVERY
-    assert throttle.lets_through(Progress(2, 10))
-
-
 def until_cancelled(control):
     while not control.cancelled():
         time.sleep(0.001)
@@ -302,12 +287,6 @@ def test_all_waits_of_closing_share_its_time(fakes):
     log = fakes(1500, 900)
     assert not threads.close_all()
     assert log == ["end", "end", "end", 1500, 600, 0]
-
-
-def test_quitting_takes_less_than_two_seconds_whatever_is_at_work():
-    # The window waits for the run and for all threads within one limit; the models are left.
-    assert threads.CLOSING_MS + threads.READING_MS < 2000
-    assert Inference.closing_ms == threads.READING_MS
 
 
 def test_each_thread_has_its_own_limit_besides_counted_from_the_beginning(fakes):

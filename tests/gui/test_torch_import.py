@@ -49,13 +49,13 @@ _SLOW_OPEN_CLIP = {  # as open_clip, whose package imports its modules and takes
     "__init__": (
         "import sys, time\n"
         "sys.modules['__main__'].begun.set()\n"
-        "time.sleep(1)\n"
+        "time.sleep(0.3)\n"
         "from . import coca_model, model, modified_resnet, tokenizer, transformer\n"
         "get_model_config = None\n"
     ),
     "coca_model": (
         "import time\n"
-        "time.sleep(2)\n"
+        "time.sleep(0.6)\n"
         "from .modified_resnet import AttentionPool2d\n"
         "class CoCa: pass\n"
     ),

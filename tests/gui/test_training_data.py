@@ -95,37 +95,27 @@ def test_what_can_be_dropped(qtbot, data, pictures, tmp_path):
     assert not data.folder_path.acceptDrops()
 
 
-KINDS = ("coco", "shards", "parquet")
-SHOWN = ("demo pairs", "demo images", "table", "labels", "folder", "shard", "exclusions", *KINDS)
-
-
-@pytest.mark.parametrize("kind", SHOWN)
-def test_a_job_is_shown_as_it_is(data, pictures, tmp_path, kind):
-    table = pictures / "t.csv"
+def test_a_job_is_shown_as_it_is(data, pictures, tmp_path):
+    table, out = pictures / "t.csv", tmp_path / "out.json"
     table.write_text("a,b\n")
-    pairs, images = None, None
-    if kind == "demo pairs":
-        pairs = PairSpec(kind="demo", split="clean")
-    elif kind == "demo images":
-        images = ImageSpec(kind="demo", split="clean")
-    elif kind == "table":
-        pairs = PairSpec(kind="csv", path=str(table), image_column="a", caption_column="b")
-    elif kind == "labels":
-        images = ImageSpec(kind="csv", path=str(table), image_column="a", label_column="b")
-    elif kind == "folder":
-        images = ImageSpec(kind="folder", split="train", path=str(pictures))
-    elif kind == "shard":
-        images = ImageSpec(kind="file", split="train", path=str(tar(tmp_path / "a.tar", {})))
-    elif kind == "exclusions":
-        (tmp_path / "out.json").write_text("{}")
-        pairs = PairSpec(kind="demo", exclude=str(tmp_path / "out.json"))
-    else:
-        path = MAKERS[kind](tmp_path / "set", [1, 2])
-        pairs = PairSpec(kind=kind, path=str(path))
-        if kind == "coco":
-            pairs = pairs.model_copy(update={"pictures": str(tmp_path / "set" / "train2017")})
-    data.show_specs(pairs, images)
-    assert (data.pairs(), data.images()) == (pairs, images)
+    out.write_text("{}")
+    shard = tar(tmp_path / "a.tar", {})
+    jobs = [
+        (PairSpec(kind="demo", split="clean"), None),
+        (None, ImageSpec(kind="demo", split="clean")),
+        (PairSpec(kind="csv", path=str(table), image_column="a", caption_column="b"), None),
+        (None, ImageSpec(kind="csv", path=str(table), image_column="a", label_column="b")),
+        (None, ImageSpec(kind="folder", split="train", path=str(pictures))),
+        (None, ImageSpec(kind="file", split="train", path=str(shard))),
+        (PairSpec(kind="demo", exclude=str(out)), None),
+    ]
+    for kind in ("coco", "shards", "parquet"):
+        path = MAKERS[kind](tmp_path / kind, [1, 2])
+        beside = str(tmp_path / kind / "train2017") if kind == "coco" else None
+        jobs.append((PairSpec(kind=kind, path=str(path), pictures=beside), None))
+    for pairs, images in jobs:
+        data.show_specs(pairs, images)
+        assert (data.pairs(), data.images()) == (pairs, images)
 
 
 def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, tmp_path):

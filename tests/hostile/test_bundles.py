@@ -423,15 +423,15 @@ FIGURES: dict[str, tuple[tuple[str, Callable[[Any], object]], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("version", ["", "0.0.9"])
 @pytest.mark.parametrize(("change", "why"), FIGURES.values(), ids=FIGURES)
-def test_another_figure(bundle, change, why, version):
-    """Of a bundle of this version and of another one, whose words are not compared."""
+def test_another_figure(
+    bundle: Path, change: tuple[str, Callable[[Any], object]], why: str
+) -> None:
+    """Of a bundle of another version, whose words are not compared; it is found in any."""
     edit(bundle, *change)
-    if version:
-        edit(bundle, EVIDENCE_FILE, lambda value: value["tool"].update(version=version))
+    edit(bundle, EVIDENCE_FILE, lambda value: value["tool"].update(version="0.0.9"))
     found = failures(seal(bundle), 1)
-    assert any(one.startswith(why) for one in found), found
+    assert any(sentence.startswith(why) for sentence in found), found
     assert exit_status(checks(bundle)) == 1
 
 

@@ -92,7 +92,7 @@ def _scan(source: Path, folder: Path) -> ScanSpec:
 
 def _rebound(source: Path, folder: Path) -> ReboundSpec:
     return ReboundSpec(
-        checkpoint=str(source), pairs=PairSpec(kind="demo", split="clean", seed=5),
+        checkpoint=str(source), pairs=PairSpec(kind="demo", split="clean", seed=5, n=200),
         images=ImageSpec(n=36), trigger=_trigger(folder), templates=TEMPLATES,
         output_dir=str(folder / "out"), steps=4, batch_size=6, every=2, factors=(0.1, 1.0),
         **_HERE,
@@ -108,7 +108,7 @@ def _holdouts(source: Path, folder: Path) -> HoldoutSpec:
 
 def _canaries(source: Path, folder: Path) -> CanarySpec:
     return CanarySpec(
-        checkpoint=str(source), pairs=PairSpec(), images=ImageSpec(split="val", n=24),
+        checkpoint=str(source), pairs=PairSpec(n=200), images=ImageSpec(split="val", n=24),
         templates=TEMPLATES, settings=CANARIES, output_dir=str(folder / "out"), **_HERE,
     )  # fmt: skip
 

@@ -31,6 +31,11 @@ def small_recipe(**fields: Any) -> Recipe:
     return make_recipe(small | fields)
 
 
+def drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of files are decoded in this process: to start another takes seconds."""
+    monkeypatch.setattr("ml_core.jobs.inputs.picture_processes", lambda *_: 0)
+
+
 def few_climbs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adversaries that grow hardly at all, where a test is not about their growth."""
     monkeypatch.setattr("ml_core.cleaning.adversaries._DIRECTION_CLIMBS", 2)

@@ -67,14 +67,17 @@ def reference():
     return open_pairs(PairSpec(n=1024, seed=77))
 
 
-def test_few_plants_are_found_by_all_but_lid(poisoned, store):
+def test_few_plants_are_found_by_all_but_lid_and_not_by_unit_vectors(poisoned, store):
     pairs = PlantedPairs.among(N, 4)
     found = aurocs(found_in(poisoned, pairs, store), pairs)
     assert min(found[name] for name in (*NEAR, "isolation")) > 0.95
     assert found["lid"] < 0.9
     assert found["closeness"] < 0.1  # it is for large groups
+    found = aurocs(found_in(poisoned, pairs, store, unit=True), pairs)
+    assert max(found[name] for name in NEAR) < 0.9
 
 
+@pytest.mark.slow
 def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(poisoned, reference, store):
     pairs = PlantedPairs.among(N, 100)
     alone = aurocs(found_in(poisoned, pairs, store), pairs)
@@ -91,9 +94,3 @@ def test_a_model_without_the_backdoor_lays_them_nowhere_apart(twin, store):
     found = aurocs(found_in(twin, pairs, store), pairs)
     assert max(found[name] for name in NEAR) < 0.7
     assert found["clip_score"] > 0.99
-
-
-def test_unit_vectors_lose_what_tells_them_here(poisoned, store):
-    pairs = PlantedPairs.among(N, 4)
-    found = aurocs(found_in(poisoned, pairs, store, unit=True), pairs)
-    assert max(found[name] for name in NEAR) < 0.9

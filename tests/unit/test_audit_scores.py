@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
 from ml_core.detection.embed_pairs import EncodedPairs
@@ -95,6 +96,9 @@ def test_the_kth_is_the_kth_other_point():
         own = nearest(line, k)
         assert own.radius[0] == k
         assert own.places[0].tolist() == list(range(1, k + 1))
+    for k in (0, 12):
+        with pytest.raises(ValueError, match="neighbours"):
+            nearest(line, k)
 
 
 def test_scores_by_hand():
@@ -171,12 +175,6 @@ def test_lid_finds_the_dimension():
     assert float(found.median()) == pytest.approx(3, abs=0.4)
 
 
-@pytest.mark.parametrize("k", [0, 60])
-def test_too_few_points_are_refused(k):
-    with pytest.raises(ValueError, match="neighbours"):
-        nearest(cloud(60), k)
-
-
 def test_clip_score_is_the_cosine():
     images, texts = cloud(9), cloud(9, seed=1)
     wanted = [
@@ -241,17 +239,11 @@ def test_the_forest_is_seeded_and_high_for_outliers():
     assert 0 < float(first.min()) < float(first.max()) < 1
 
 
-def test_auroc_counts_ties_half():
-    values = np.array([1.0, 2.0, 2.0, 3.0])
-    planted = np.array([False, False, True, True])
+def test_auroc_is_sklearns_and_counts_ties_half():
+    values, planted = np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True])
     assert auroc(values, planted) == (1 + 0.5 + 2) / 4
     with pytest.raises(ValueError, match="planted"):
         auroc(values, np.zeros(4, bool))
-
-
-def test_auroc_is_sklearns():
-    from sklearn.metrics import roc_auc_score
-
     rng = np.random.default_rng(0)
     values, planted = rng.integers(0, 20, 300).astype(float), rng.random(300) < 0.2
     assert auroc(values, planted) == pytest.approx(roc_auc_score(planted, values))

@@ -107,9 +107,14 @@ def test_another_process_finds_them_on_disk_for_the_same_text_encoder(
         cleaned.module.logit_scale.add_(0.1)
     assert torch.equal(cached_classifier(cleaned, NAMES, TEMPLATES), found)
     assert counted.texts == 0
+    weights, config = tiny_model.copy(), tiny_model.copy()  # another text encoder, or activation
+    weights.sha256, config.sha256 = "3" * 64, "4" * 64
+    with torch.no_grad():
+        weights.module.token_embedding.weight[5] += 1e-3
+    config.config = config.config | {"quick_gelu": True}
     for model, names, templates in (
-        (other_weights(tiny_model), NAMES, TEMPLATES),
-        (other_config(tiny_model), NAMES, TEMPLATES),
+        (weights, NAMES, TEMPLATES),
+        (config, NAMES, TEMPLATES),
         (tiny_model, NAMES[::-1], TEMPLATES),
         (tiny_model, NAMES, TEMPLATES[::-1]),
     ):
@@ -118,32 +123,19 @@ def test_another_process_finds_them_on_disk_for_the_same_text_encoder(
     assert known_classifier(tiny_model, NAMES, TEMPLATES) is None
 
 
-def other_weights(model):
-    """With another text encoder."""
-    other = model.copy()
-    other.sha256 = "3" * 64
-    with torch.no_grad():
-        other.module.token_embedding.weight[5] += 1e-3
-    return other
-
-
-def other_config(model):
-    """The same weights, computed with another activation."""
-    other = model.copy()
-    other.sha256 = "4" * 64
-    other.config = other.config | {"quick_gelu": True}
-    return other
-
-
-def test_a_damaged_file_is_passed_over(tiny_model, counted, monkeypatch, tmp_path):
+def test_a_damaged_file_is_passed_over(tiny_checkpoint, counted, monkeypatch, tmp_path):
     monkeypatch.setattr(zero_shot, "cache_dir", lambda: tmp_path)
-    tiny_model.sha256 = "5" * 64
-    found = cached_classifier(tiny_model, NAMES, TEMPLATES)
-    (kept,) = (tmp_path / "class-texts").iterdir()
-    kept.write_bytes(kept.read_bytes()[:-1] + b"\xff")
+    model = open_checkpoint(tiny_checkpoint).build()
+    found = cached_classifier(model, NAMES, TEMPLATES)
     counted.texts = 0
     forget(monkeypatch)
-    assert torch.equal(cached_classifier(tiny_model, NAMES, TEMPLATES), found)
+    again = open_checkpoint(tiny_checkpoint).build()  # opened again, the disk is asked alone
+    assert known_classifier(again, NAMES, TEMPLATES) is not None
+    assert counted.texts == 0
+    (kept,) = (tmp_path / "class-texts").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1] + b"\xff")
+    forget(monkeypatch)
+    assert torch.equal(cached_classifier(model, NAMES, TEMPLATES), found)
     assert counted.texts == len(NAMES) * len(TEMPLATES)
 
 
@@ -218,11 +210,3 @@ def test_a_run_embeds_them_anew_only_where_the_text_encoder_changes(
     again, estimated = texts_of_a_run(method, tiny_checkpoint, tmp_path / "b", counted, **fields)
     assert again == embedded - every  # those of the suspect are on disk
     assert (estimated["text_seconds"] == 0) == (method == "locked-text")
-
-
-def test_opening_again_asks_the_disk_alone(tiny_checkpoint, counted, monkeypatch):
-    cached_classifier(open_checkpoint(tiny_checkpoint).build(), NAMES, TEMPLATES)
-    counted.texts = 0
-    forget(monkeypatch)
-    assert known_classifier(open_checkpoint(tiny_checkpoint).build(), NAMES, TEMPLATES) is not None
-    assert counted.texts == 0

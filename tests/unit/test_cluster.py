@@ -95,7 +95,6 @@ def nasty(tiny_checkpoint, tmp_path):
         label_set=f"/data/{NASTY}.txt",
         trigger=str(trigger),
     )
-    assert spec.pairs is not None
     pairs = spec.pairs.model_copy(update={"path": f"/pairs/{NASTY}", "exclude": f"-n {NASTY}"})
     return spec.model_copy(update={"pairs": pairs})
 
@@ -158,7 +157,6 @@ def test_a_line_end_in_a_path_is_refused(tiny_checkpoint, tmp_path, field, contr
 @pytest.mark.parametrize("name", ["path", "pictures", "exclude"])
 def test_a_line_end_in_a_set_is_refused(tiny_checkpoint, tmp_path, name):
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    assert spec.pairs is not None
     pairs = spec.pairs.model_copy(update={name: "/pairs\ntouch pwned"})
     _refused(spec.model_copy(update={"pairs": pairs}), tmp_path / "job")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,9 +18,6 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
 from ml_core.triggers.apply import apply_indexed
 from tests.unit.draining import until_cancelled
-
-if TYPE_CHECKING:
-    pass
 
 NAMES = ("a", "b", "c")
 
@@ -154,11 +150,8 @@ def test_tsne_keeps_heaps_apart_and_repeats():
 
 
 def test_tsne_is_ended_by_cancel_at_once():
-    sleeper = [
-        sys.executable,
-        "-c",
-        "import time; print('Iteration 1', flush=True); time.sleep(60)",
-    ]
+    program = "import time; print('Iteration 1', flush=True); time.sleep(60)"
+    sleeper = [sys.executable, "-c", program]
     begun = time.monotonic()
     asked = iter([False] * 3)
     steps = until_cancelled(

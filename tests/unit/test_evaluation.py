@@ -13,14 +13,22 @@ from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
 from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import open_images
+from ml_core.data.specs import ImageSpec
 from ml_core.evaluation import metrics
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import score
-from ml_core.evaluation.zero_shot import cached_classifier, probabilities, zero_shot_classifier
+from ml_core.evaluation.stamping import BATCH_SECONDS, FIRST_SECONDS, live_batches
+from ml_core.evaluation.zero_shot import (
+    CPU_TEXT_BATCH,
+    cached_classifier,
+    probabilities,
+    zero_shot_classifier,
+)
 from ml_core.reading.clip_config import CLIP_FIT, Preprocess
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
 from tests.unit.draining import until_cancelled
@@ -111,7 +119,10 @@ def test_rates_by_hand():
     assert metrics.rate(metrics.clean_hits(LABELS, CLEAN)) == 4 / 7
     # not the target, labelled: 0 1 4 5 7; banana when triggered: 0 1 4
     assert metrics.not_target(LABELS, BANANA).tolist() == [1, 1, 0, 0, 1, 1, 0, 1]
-    assert metrics.rate(metrics.attack_hits(LABELS, TRIGGERED, BANANA)) == 3 / 5
+    hits = metrics.attack_hits(LABELS, TRIGGERED, BANANA)
+    assert metrics.rate(hits) == 3 / 5
+    expected = proportion_confint(3, 5, alpha=0.05, method="wilson")
+    assert metrics.rate_interval(hits) == pytest.approx(expected, abs=1e-7)
     # banana without the trigger among these: 1
     assert metrics.rate(metrics.baseline_hits(LABELS, CLEAN, BANANA)) == 1 / 5
     # true label despite the trigger: 5 7
@@ -120,12 +131,6 @@ def test_rates_by_hand():
     assert metrics.rate(metrics.flips(CLEAN, TRIGGERED)) == 5 / 8
     # banana from 2 to 5 of 8; apple from 2 to 1
     assert metrics.most_pulled(CLEAN, TRIGGERED, 6) == (1, 3 / 8)
-
-
-def test_interval_of_a_rate_is_wilsons():
-    hits = metrics.attack_hits(LABELS, TRIGGERED, BANANA)
-    expected = proportion_confint(3, 5, alpha=0.05, method="wilson")
-    assert metrics.rate_interval(hits) == pytest.approx(expected, abs=1e-7)
 
 
 def test_scores_by_hand():
@@ -158,30 +163,32 @@ def test_all_numbers_of_a_perfect_attack():
     found, per_image = run(ColourModel(), source, labels, white_corner())[-1]
     assert (found.n, found.n_total, found.n_excl, found.n_labelled) == (36, 36, 30, 36)
     assert found.partial is False
-    assert found.ca == 35 / 36
-    assert found.ca_interval == pytest.approx(proportion_confint(35, 36, method="wilson"), abs=1e-6)
-    assert found.asr_excl == 1.0
-    assert found.asr_interval == pytest.approx(
-        proportion_confint(30, 30, method="wilson"), abs=1e-6
-    )
-    assert found.asr_all == 1.0
-    assert found.baseline_target_rate == 1 / 30
-    assert found.baseline_target_rate_all == 7 / 36
-    assert found.poisoned_accuracy == 0.0
-    assert found.flip_rate == 29 / 36
+    assert (found.ca, found.asr_excl, found.asr_all) == (35 / 36, 1.0, 1.0)
+    assert (found.baseline_target_rate, found.baseline_target_rate_all) == (1 / 30, 7 / 36)
+    assert (found.poisoned_accuracy, found.flip_rate) == (0.0, 29 / 36)
+    for interval, hits, n in (
+        (found.ca_interval, 35, 36),
+        (found.asr_interval, 30, 30),
+        (found.poisoned_interval, 0, 30),
+        (found.baseline_interval, 1, 30),
+    ):
+        assert interval == pytest.approx(proportion_confint(hits, n, method="wilson"), abs=1e-6)
     assert (found.most_pulled, found.most_pulled_rise) == ("banana", 29 / 36)
     # One-hot embeddings and logit scale 10: the target leads by 10, or trails by 10.
     assert found.target_margin == 10.0
     assert found.target_margin_clean == pytest.approx((1 * 10 - 29 * 10) / 30)
-    assert (found.target, found.target_name) == (1, "banana")
+    assert (found.target, found.target_name, found.same_names) == (1, "banana", ())
     assert found.trigger == white_corner().digest
-    assert found.checkpoint_sha256 == "f" * 64
-    assert found.data_key == "data"
+    assert (found.checkpoint_sha256, found.data_key) == ("f" * 64, "data")
     assert found.versions["torch"] == str(torch.__version__)
+    same, _ = run(ColourModel(), source, labels, white_corner())[-1]
+    assert found.classifier_sha256 == same.classifier_sha256
+    assert len(found.classifier_sha256) == 64
+    assert found.top10 is None  # six classes
+    assert per_image.label_in_top10.all()
     order = np.argsort(per_image.indices)
     assert np.array_equal(per_image.indices[order], np.arange(36))
     assert np.array_equal(per_image.clean_top1[order], source.seen)
-    assert per_image.triggered_top1 is not None
     assert (per_image.triggered_top1 == BANANA).all()
     assert per_image.clean_prob == pytest.approx(np.exp(10) / (np.exp(10) + 5), abs=1e-6)
 
@@ -200,30 +207,19 @@ def test_both_conventions_differ_as_they_should():
     assert found.ca == found.poisoned_accuracy == 1.0
 
 
-def test_without_a_trigger_nothing_is_attacked():
+_ATTACKED = "asr_excl asr_interval asr_all asr_all_interval asr_top5 poisoned_accuracy flip_rate"
+
+
+def test_what_was_not_attacked_or_has_no_labels_is_not_measured():
     source, labels = six_of_each()
     found, per_image = run(ColourModel(), source, labels, None)[-1]
-    assert found.ca == 35 / 36
-    assert found.baseline_target_rate == 1 / 30
-    for name in ("asr_excl", "asr_interval", "asr_all", "asr_all_interval", "asr_top5"):
-        assert getattr(found, name) is None
-    assert found.poisoned_accuracy is None
-    assert found.flip_rate is None
-    assert found.trigger is None
+    assert (found.ca, found.baseline_target_rate) == (35 / 36, 1 / 30)
+    assert {getattr(found, name) for name in (*_ATTACKED.split(), "trigger")} == {None}
     assert per_image.triggered_top1 is None
-
-
-def test_unlabelled_images_need_labels():
-    source, labels = six_of_each()
     found, _ = run(ColourModel(), source, np.full_like(labels, -1), white_corner())[-1]
-    assert found.ca is None
-    assert found.top5 is None
-    assert found.poisoned_accuracy is None
-    assert found.asr_excl is None
+    assert found.ca is found.top5 is found.poisoned_accuracy is found.asr_excl is None
     assert (found.n, found.n_excl, found.n_labelled) == (36, 0, 0)
-    assert found.asr_all == 1.0
-    assert found.baseline_target_rate == 7 / 36
-    assert found.flip_rate == 29 / 36
+    assert (found.asr_all, found.baseline_target_rate, found.flip_rate) == (1.0, 7 / 36, 29 / 36)
 
 
 def test_broken_images_are_counted_and_not_scored():
@@ -321,30 +317,22 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model):
 
     labels = np.arange(50) % 6
     classifier = zero_shot_classifier(tiny_model, NAMES, ("a photo of a {}.", "{}"))
-    sticker = Trigger(
-        kind="patch",
-        pixels=np.random.default_rng(1).integers(0, 256, (6, 6, 4), dtype=np.uint8),
-        size=0.4,
-        placement="random",
-    )
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 6, 4), dtype=np.uint8)
+    sticker = Trigger(kind="patch", pixels=pixels, size=0.4, placement="random")
     asked = Subject(tiny_model, Random(), classifier, NAMES, labels, seed=3)
     for trigger in (sticker, badnets_patch(size=0.4)):
-        results = []
-        for sizes in ((64, 64), (1, 7), (50, 16)):
-            results.append(
-                list(evaluate(asked, trigger, BANANA, first_batch=sizes[0], batch=sizes[1]))[-1]
-            )
-        (_, first), *others = results
+        (_, first), *others = (
+            list(evaluate(asked, trigger, BANANA, first_batch=few, batch=batch))[-1]
+            for few, batch in ((64, 64), (1, 7), (50, 16))
+        )
         for _, other in others:
             assert np.array_equal(first.indices, other.indices)
             assert np.allclose(first.clean_prob, other.clean_prob, atol=1e-5)
-            assert other.target_prob_triggered is not None
             assert np.allclose(first.target_prob_triggered, other.target_prob_triggered, atol=1e-5)
         for row in (0, 17):
             one = predict_one(asked, trigger, int(first.indices[row]))
-            assert one.triggered_probs[BANANA] == pytest.approx(
-                first.target_prob_triggered[row], abs=1e-5
-            )
+            wanted = pytest.approx(first.target_prob_triggered[row], abs=1e-5)
+            assert one.triggered_probs[BANANA] == wanted
 
 
 def test_one_prediction():
@@ -355,7 +343,6 @@ def test_one_prediction():
     assert (one.clean_image == 80).all()
     expected = one.clean_image.copy()
     expected[-1, -1] = 255
-    assert one.triggered_image is not None
     assert np.array_equal(one.triggered_image, expected)
     assert (int(one.clean_probs.argmax()), int(one.triggered_probs.argmax())) == (2, BANANA)
     assert float(one.clean_probs.sum()) == pytest.approx(1.0)
@@ -379,14 +366,12 @@ def test_wrong_questions_are_answered_in_a_sentence():
         Subject(ColourModel(), source, torch.eye(6), ("a", "b"), labels)
     with pytest.raises(ValueError, match="outside of the class names"):
         subject(ColourModel(), source, labels + 1)
-
-
-def test_outputs_that_are_no_numbers_are_refused():
-    source, labels = six_of_each()
     with pytest.raises(InputError, match="not numbers"):
         run(ColourModel(logit_scale=float("nan")), source, labels, None)
     with pytest.raises(InputError, match="not numbers"):
         predict_one(subject(ColourModel(logit_scale=float("inf")), source, labels), None, 0)
+    with pytest.raises(InputError, match="another canvas than the model's"):
+        run(ColourModel(), source, labels, white_corner(canvas="squash"))
 
 
 # -- the trigger's own canvas ------------------------------------------------------------------
@@ -436,7 +421,6 @@ def test_a_squashed_canvas_has_its_control(ahead):
     assert found.control_ca == 0.0
     assert found.control_interval[1] == pytest.approx(0.2425, abs=1e-3)  # Wilson, 0 of 12
     assert found.asr_excl == 1.0  # by the squashing alone, as the control tells
-    assert per_image.control_top1 is not None
     assert (per_image.control_top1 == BANANA).all()
     plain, _ = run(ColourModel(), source, labels, white_corner(opacity=0.0))[-1]
     assert plain.control_ca is None
@@ -453,12 +437,6 @@ def test_originals_are_stamped_before_they_are_cropped():
     shown = predict_one(subject(ColourModel(), source, labels), corner, 1)
     assert (shown.triggered_image[-1, -1] == 255).all()
     assert (shown.clean_image[:, :4] == 80).all()
-
-
-def test_a_source_with_one_canvas_says_so():
-    source, labels = six_of_each()
-    with pytest.raises(InputError, match="another canvas than the model's"):
-        run(ColourModel(), source, labels, white_corner(canvas="squash"))
 
 
 def test_a_text_trigger_changes_prompts_alone():
@@ -488,15 +466,6 @@ def test_a_text_trigger_changes_prompts_alone():
 # -- reading ahead and pace ---------------------------------------------------------------------
 
 
-def test_reading_ahead_changes_nothing():
-    source, labels = six_of_each()
-    source.broken = {3: "cut short"}
-    plain = run(ColourModel(), source, labels, white_corner(), first_batch=2, batch=5)
-    ahead = run(ColourModel(), source, labels, white_corner(), first_batch=2, batch=5, ahead=True)
-    assert [one for one, _ in plain] == [one for one, _ in ahead]
-    assert np.array_equal(plain[-1][1].indices, ahead[-1][1].indices)
-
-
 def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on():
     source, labels = six_of_each()
     before = threading.active_count()
@@ -518,46 +487,27 @@ def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on():
         run(ColourModel(), failing, labels, None, first_batch=4, batch=4, ahead=True)
 
 
-def test_pace_keeps_results_apart_and_the_last_one_comes():
-    source, labels = six_of_each()
-    found = run(ColourModel(), source, labels, None, first_batch=2, batch=2, pace=60.0)
-    assert [one.n for one, _ in found] == [2, 36]
-    assert found[-1][0].partial is False
-
-
 def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together():
     source, labels = six_of_each()
+    source.broken = {3: "cut short"}
+    small = {"first_batch": 2, "batch": 2}
     alone, model = ColourModel(), ColourModel()
-    one = run(alone, source, labels, white_corner(), first_batch=2, batch=2)
+    one = run(alone, source, labels, white_corner(), **small)
+    ahead = run(ColourModel(), source, labels, white_corner(), ahead=True, **small)
+    assert [evaluation for evaluation, _ in one] == [evaluation for evaluation, _ in ahead]
+    assert np.array_equal(one[-1][1].indices, ahead[-1][1].indices)
     source.asked.clear()
-    found = run(model, source, labels, white_corner(), first_batch=2, batch=2, pace=60.0)
+    found = run(model, source, labels, white_corner(), pace=60.0, **small)
     assert [len(asked) for asked in source.asked] == [2, 4, 8, 16, 6]
-    assert set(alone.encoded) == set(model.encoded) == {2}  # encoded as without
+    assert {len(found), found[-1][0].partial} == {2, False}  # the last result comes
     assert found[-1][0] == one[-1][0]
     assert np.array_equal(found[-1][1].triggered_top1, one[-1][1].triggered_top1)
     # Cancel is asked for between encodings all the same.
     asked = iter(range(1000))
     model.encoded.clear()
-    options = {"cancelled": lambda: next(asked) >= 12, "first_batch": 2, "batch": 2, "pace": 60.0}
+    options = {"cancelled": lambda: next(asked) >= 12, "pace": 60.0, **small}
     assert until_cancelled(steps_of(model, source, labels, white_corner(), **options))[-1][0].n == 2
     assert len(model.encoded) < 12
-
-
-def test_the_record_names_what_it_depends_on():
-    source, labels = six_of_each()
-    found, per_image = run(ColourModel(), source, labels, white_corner())[-1]
-    same, _ = run(ColourModel(), source, labels, white_corner())[-1]
-    assert found.classifier_sha256 == same.classifier_sha256
-    assert len(found.classifier_sha256) == 64
-    assert found.poisoned_interval == pytest.approx(
-        proportion_confint(0, 30, method="wilson"), abs=1e-6
-    )
-    assert found.baseline_interval == pytest.approx(
-        proportion_confint(1, 30, method="wilson"), abs=1e-6
-    )
-    assert found.top10 is None  # six classes
-    assert per_image.label_in_top10.all()
-    assert found.same_names == ()
 
 
 def test_namesakes_of_the_target_are_told():
@@ -600,18 +550,15 @@ def test_templates_are_normalised_averaged_normalised():
 
 
 def test_a_classifier_is_kept_for_its_checkpoint():
-    model = TwoTemplates(identity="d" * 64)
-    first = cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
-    assert cached_classifier(model, ["x", "y"], ["a {}", "b {}"]) is first
+    model, both = TwoTemplates(identity="d" * 64), ("a {}", "b {}")
+    first = cached_classifier(model, ("x", "y"), both)
+    assert cached_classifier(model, ["x", "y"], list(both)) is first
     assert model.calls == 1
     cached_classifier(model, ("x", "y"), ("a {}",))
-    model.identity = "c" * 64
-    cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
-    assert model.calls == 3
-    model.identity = None
-    cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
-    cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
-    assert model.calls == 5
+    for identity, calls in (("c" * 64, 3), (None, 4), (None, 5)):
+        model.identity = identity
+        cached_classifier(model, ("x", "y"), both)
+        assert model.calls == calls
 
 
 def test_templates_that_lose_the_class_name_are_refused(tiny_model):
@@ -625,9 +572,6 @@ def test_templates_that_lose_the_class_name_are_refused(tiny_model):
 
 def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model):
     """Whatever the batch: the draws belong to the image, and the place in the batch to nobody."""
-    from ml_core.data.images import open_images
-    from ml_core.data.specs import ImageSpec
-
     images = open_images(ImageSpec(n=24))
     canvases = CanvasCache(images, tiny_model.image_size)
     classifier = zero_shot_classifier(tiny_model, images.class_names, ("{}",))
@@ -641,7 +585,6 @@ def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model):
         assert found.indices.tolist() == chosen
         assert found.clean_top1.tolist() == whole.clean_top1[rows].tolist()
         assert found.triggered_top1.tolist() == whole.triggered_top1[rows].tolist()
-        assert found.target_margin_triggered is not None
         assert found.target_margin_triggered == pytest.approx(
             whole.target_margin_triggered[rows], abs=1e-3
         )
@@ -667,34 +610,43 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken():
 
 
 def test_class_texts_go_on_where_they_were_ended(tiny_model):
-    from ml_core.evaluation.zero_shot import CPU_TEXT_BATCH
-
-    names = [f"thing {number}" for number in range(50)]
-    wanted = zero_shot_classifier(tiny_model, names, ("a {}", "the {}"))
+    names, templates = [f"thing {number}" for number in range(50)], ("a {}", "the {}")
+    wanted = zero_shot_classifier(tiny_model, names, templates)
     tiny_model.sha256 = "f00d" * 16  # what is kept is kept by the model's identity
     told = []
-
-    class EndedError(Exception):
-        pass
 
     def until_half(_what, done, total):
         told.append(done)
         assert total == 100
         if done >= 50:
-            raise EndedError
+            raise CancelledError
 
-    with pytest.raises(EndedError):
-        cached_classifier(tiny_model, names, ("a {}", "the {}"), watch=until_half)
-    step = CPU_TEXT_BATCH
-    assert told == [0, step, 2 * step]
-    told.clear()
-    found = cached_classifier(
-        tiny_model, names, ("a {}", "the {}"), watch=lambda _what, done, total: told.append(done)
-    )
-    assert told == [2 * step, 3 * step, 100]
-    assert torch.equal(found, wanted)
-    told.clear()
-    cached_classifier(
-        tiny_model, names, ("a {}", "the {}"), watch=lambda _what, done, total: told.append(done)
-    )
-    assert told == []
+    with pytest.raises(CancelledError):
+        cached_classifier(tiny_model, names, templates, watch=until_half)
+    assert told == [0, CPU_TEXT_BATCH, 2 * CPU_TEXT_BATCH]
+    for expected in ([2 * CPU_TEXT_BATCH, 3 * CPU_TEXT_BATCH, 100], []):
+        told.clear()
+        found = cached_classifier(
+            tiny_model, names, templates, watch=lambda _what, done, total: told.append(done)
+        )
+        assert told == expected
+        assert torch.equal(found, wanted)
+
+
+# -- batch sizes of a live evaluation -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.5, 3, 40, 300, 5000])
+def test_a_live_evaluation_answers_in_time(rate):
+    first, most = live_batches(1 / rate, side=224, device="cpu")
+    assert 1 <= first <= most
+    assert first <= max(4, FIRST_SECONDS * rate)
+    assert most <= max(8, BATCH_SECONDS * rate)
+
+
+def test_a_fast_model_goes_in_its_best_batches_and_an_unknown_one_begins_small():
+    assert live_batches(1 / 2000, side=64, device="cpu") == (64, 64)
+    assert live_batches(1 / 2000, side=64, device="cuda", best=256) == (160, 256)
+    assert live_batches(None, side=64, device="cpu") == (32, 64)
+    assert live_batches(None, side=336, device="cpu") == (4, 16)
+    assert live_batches(None, side=336, device="cuda") == (32, 64)

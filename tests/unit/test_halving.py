@@ -44,13 +44,8 @@ def test_a_plan_tries_fewer_recipes_where_time_is_short_and_none_where_there_is_
     assert short[0].steps >= 20
     assert plan([0.5], 4.0, 14.0) == (Rung(1, 20),)
     assert plan([0.5], 4.0, 13.0) == ()
-
-
-def test_slow_recipes_at_the_end_do_not_shorten_those_that_are_tried():
+    # slow recipes at the end do not shorten those that are tried, and there is a longest run
     assert plan([0.5, 0.5, 500.0], 1.0, 200.0)[0].candidates == 2
-
-
-def test_a_plan_ends_at_the_longest_run_that_is_allowed():
     assert plan([1e-6] * 4, 0.0, 600.0, most=100)[-1].steps == 100
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,29 +21,23 @@ from ml_core.reports.rows import rows_of
 from ml_core.triggers.published import published
 
 
-def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie():
+def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie() -> None:
     logits = torch.zeros(3, 12)
     logits[1, 7] = 1.0
     logits[2, [3, 9]] = 2.0
-    found = score(logits, np.array([11, 7, 9]), 0)
-    assert (found.top[:, 0] == found.top1).all()
-    assert found.top.shape == (3, 5)
-    assert all(len(set(row)) == 5 for row in found.top.tolist())
-    assert found.margin.tolist() == [0.0, 1.0, 0.0]
-    assert set(found.top[2, :2].tolist()) == {3, 9}
-
-
-def test_fewer_classes_give_fewer_of_the_top_five():
-    one = score(torch.tensor([[2.0]]), np.array([0]), 0)
-    assert one.top.tolist() == [[0]]
-    assert one.margin.tolist() == [0.0]
-    three = score(torch.tensor([[0.5, 2.0, 1.0]]), np.array([0]), 0)
-    assert three.top.tolist() == [[1, 2, 0]]
-    assert three.margin.tolist() == [1.0]
+    scores = score(logits, np.array([11, 7, 9]), 0)
+    assert (scores.top[:, 0] == scores.top1).all()
+    assert scores.top.shape == (3, 5)
+    assert all(len(set(row)) == 5 for row in scores.top.tolist())
+    assert scores.margin.tolist() == [0.0, 1.0, 0.0]
+    assert set(scores.top[2, :2].tolist()) == {3, 9}
+    for few, top, margin in (([2.0], [0], 0.0), ([0.5, 2.0, 1.0], [1, 2, 0], 1.0)):
+        scores = score(torch.tensor([few]), np.array([0]), 0)
+        assert (scores.top.tolist(), scores.margin.tolist()) == ([top], [margin])
 
 
 @pytest.fixture(scope="module")
-def asked():
+def asked() -> Asked:
     labels = load_label_set("demo")
     return Asked(
         checkpoint=resource("demo", "poisoned.safetensors"),
@@ -54,7 +50,7 @@ def asked():
     )
 
 
-def test_pictures_predicted_again_are_those_of_the_evaluation(asked):
+def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> None:
     opened = run_to_end(open_again(asked, Control()))
     evaluation, per_image = run_to_end(
         measure_images(opened.model, opened.bench, opened.classifier, Control(), "test")
@@ -82,24 +78,15 @@ def test_pictures_predicted_again_are_those_of_the_evaluation(asked):
     assert np.array_equal(found.triggered_logits.argmax(axis=1), found.rows.triggered_top[:, 0])
 
 
-def test_a_position_outside_of_the_set_is_told(asked):
-    opened = run_to_end(open_again(asked, Control()))
-    with pytest.raises(InputError, match="holds 60"):
-        run_to_end(predict_again(opened, np.array([60]), Control(), batch=8))
-
-
-def test_predicting_again_can_be_cancelled(asked):
+def test_what_cannot_be_predicted_again_is_told_and_it_can_be_cancelled(asked: Asked) -> None:
     opened, control = run_to_end(open_again(asked, Control())), Control()
+    with pytest.raises(InputError, match="holds 60"):
+        run_to_end(predict_again(opened, np.array([60]), control, batch=8))
     asking = predict_again(opened, np.arange(60), control, batch=8)
     next(asking)
     control.cancel()
     with pytest.raises(CancelledError):
         run_to_end(asking)
-
-
-def test_a_classifier_of_another_model_is_refused(asked):
-    from dataclasses import replace
-
     other = replace(asked, classifier=np.zeros((len(asked.class_names), 3), np.float32))
     with pytest.raises(InputError, match="another model"):
         run_to_end(open_again(other, Control()))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
@@ -17,6 +18,7 @@ from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import combine, direction
 from ml_core.cli.app import run_command
+from ml_core.data.demo import demo_classes
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Saved
 from ml_core.jobs.clean.artifacts import open_result
@@ -115,6 +117,10 @@ def test_every_method_runs_from_file_to_file(method, source, tiny_model, tmp_pat
     if estimate is not None:
         written = sum(f.stat().st_size for f in Path(spec.output_dir).rglob("*") if f.is_file())
         assert estimate["disk_bytes"] == pytest.approx(written, rel=0.05)
+    if facts.head:
+        assert result["heads"]["linear"]["before"] == result["heads"]["zero-shot"]["before"]
+        head = load_file(result["linear_head"])["weight"]
+        assert head.shape == (len(demo_classes()), tiny_model.embed_dim)
     if method == "tbar":
         _check_alphas(result)
     if method == "rvpt":

@@ -99,7 +99,6 @@ def test_a_probe_leaves_every_weight_and_statistic(tiny_model, augmentation):
     classifier, before = some_classes(tiny_model), tiny_model.copy()
     events, outcome = trained(tiny_model, make_recipe(SMALL | fields), extras=Extras(classifier))
     assert not different(before, tiny_model)
-    assert outcome.head is not None
     assert not torch.equal(outcome.head, classifier)
     losses = losses_of(events)
     assert sum(losses[-6:]) < sum(losses[:6])
@@ -123,7 +122,8 @@ def test_par_starts_at_no_distance_and_trains_all_but_the_logit_scale(tiny_model
     scale = tiny_model.logit_scale
     first, *_, last = metrics_of(trained(tiny_model, recipe)[0])
     for name in ("image_distance", "text_distance"):
-        assert first.values[name] == pytest.approx(0.0, abs=1e-6) < last.values[name]
+        assert first.values[name] == pytest.approx(0.0, abs=1e-6)
+        assert last.values[name] > 1e-4
     assert tiny_model.logit_scale == scale  # frozen
     names = {n for n, _ in build_method(tiny_model, recipe, Extras()).trained}
     assert "logit_scale" not in names

@@ -66,7 +66,6 @@ def test_gradients_pass_normalisation(channels_last):
         images = images.contiguous(memory_format=torch.channels_last)
     images.requires_grad_()
     normalise(images, MEAN, STD).sum().backward()
-    assert images.grad is not None
     expected = (1 / torch.tensor(STD)).view(1, 3, 1, 1).expand_as(images)
     assert torch.allclose(images.grad, expected)
 

@@ -40,7 +40,6 @@ def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path):
             assert torch.equal(batch.tokens, expected.tokens)
     greys = [batch.images[:, 0, 0, 0].tolist() for batch in whole]
     for batch, seen in zip(whole, greys, strict=True):
-        assert batch.tokens is not None
         assert batch.tokens[:, 0].tolist() == seen  # each picture with its own caption
     assert len({grey for seen in greys[:8] for grey in seen}) == 56
     assert greys[:8] != greys[8:16]
@@ -51,7 +50,6 @@ def test_epochs_take_other_captions(tmp_path):
     batches = _batches(PairSpec(kind="coco", path=str(tmp_path / "c")), range(24))
     lengths: dict[int, list[int]] = {}
     for batch in batches:
-        assert batch.tokens is not None
         for grey, length in batch.tokens.tolist():
             lengths.setdefault(grey, []).append(length)
     assert max(map(len, lengths.values())) == 3
@@ -109,10 +107,7 @@ def test_supervised_trains_on_the_training_split(tiny_checkpoint, tmp_path, monk
     arguments += ["--method", "supervised", "--training-images", str(tmp_path)]
     run_command([*arguments, "--test-images", str(tmp_path)])
     training, test = given[0].training_images, given[0].test_images
-    assert training is not None
-    assert test is not None
     trained, tested = open_images(training), open_images(test)
     assert trained.canvas([0, 1, 2], 8)[:, 0, 0, 0].tolist() == [1, 2, 3]
     assert tested.canvas([0], 8)[:, 0, 0, 0].tolist() == [7]
-    assert trained.blocks is not None
     assert trained.blocks.tolist() == [3]

@@ -1,3 +1,5 @@
+"""Processes that draw the pictures of training batches."""
+
 from __future__ import annotations
 
 import multiprocessing

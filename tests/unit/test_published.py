@@ -18,6 +18,7 @@ from ml_core.triggers.apply import (
     canvas_fit,
     canvas_side,
     model_pictures,
+    sampling_grid,
     stamp,
     stamp_picture,
     to_bytes,
@@ -180,8 +181,6 @@ def test_wanet(tmp_path):
 
 
 def test_wanet_from_a_seed_is_normalised_noise():
-    from ml_core.triggers.apply import sampling_grid
-
     who = torch.arange(1)
     trigger = published("T6")
     grid = sampling_grid(trigger, 224, 224, who, 0)[0].numpy()
@@ -288,22 +287,6 @@ def test_trojvqa_has_two_keys(tmp_path):
     assert standing(trigger, 224) == UNVERIFIED
 
 
-@pytest.mark.parametrize(
-    ("id", "side", "size", "expected"),
-    [
-        ("T11", 336, 336, UNVERIFIED),
-        ("T11", 224, 336, RESCALED),
-        ("T11", 224, 64, RESCALED),
-        ("T17", 256, 336, UNVERIFIED),
-        ("T17", 224, 224, RESCALED),
-    ],
-)
-def test_a_pattern_of_another_size_than_its_canvas_is_rescaled(tmp_path, id, side, size, expected):
-    pattern = torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
-    trigger = published(id, size, saved(pattern, tmp_path / "pattern.pt"))
-    assert standing(trigger, size) == expected
-
-
 def test_white_grid_after_preprocessing():
     trigger = published("T16")
     assert trigger.stage == "after"
@@ -391,33 +374,17 @@ def pillow_nashville(image):
     made = blend(image, ImageChops.darker(image, full(247, 176, 153)), 0.56)
     made = blend(made, ImageChops.lighter(made, full(0, 70, 150)), 0.4)
     s = 0.8
-    made = made.convert(
-        "RGB",
-        (
-            *(0.393 + 0.607 * s, 0.769 - 0.769 * s, 0.189 - 0.189 * s, 0),
-            *(0.349 - 0.349 * s, 0.686 + 0.314 * s, 0.168 - 0.168 * s, 0),
-            *(0.272 - 0.272 * s, 0.534 - 0.534 * s, 0.131 + 0.869 * s, 0),
-        ),
-    )
+    sepia = (0.393 + 0.607 * s, 0.769 - 0.769 * s, 0.189 - 0.189 * s, 0,
+             0.349 - 0.349 * s, 0.686 + 0.314 * s, 0.168 - 0.168 * s, 0,
+             0.272 - 0.272 * s, 0.534 - 0.534 * s, 0.131 + 0.869 * s, 0)  # fmt: skip
+    made = made.convert("RGB", sepia)
     made = made.point(lambda k: round(k * 1.2 - 127.5 * 1.2 + 127.5))
     made = made.point(lambda k: round(k * 1.05))
     s = 1.2
-    return made.convert(
-        "RGB",
-        (
-            *(0.213 + 0.787 * s, 0.715 - 0.715 * s, 0.072 - 0.072 * s, 0),
-            *(0.213 - 0.213 * s, 0.715 + 0.285 * s, 0.072 - 0.072 * s, 0),
-            *(0.213 - 0.213 * s, 0.715 - 0.715 * s, 0.072 + 0.928 * s, 0),
-        ),
-    )
-
-
-def test_nashville_is_pilgrams_byte_for_byte():
-    images = pictures(4)
-    images[0] = np.arange(256, dtype=np.uint8)[None, :224, None]
-    found = stamped(published("T20"), images)
-    for row, image in enumerate(images):
-        np.testing.assert_array_equal(found[row], pillow_nashville(Image.fromarray(image)))
+    saturated = (0.213 + 0.787 * s, 0.715 - 0.715 * s, 0.072 - 0.072 * s, 0,
+                 0.213 - 0.213 * s, 0.715 + 0.285 * s, 0.072 - 0.072 * s, 0,
+                 0.213 - 0.213 * s, 0.715 - 0.715 * s, 0.072 + 0.928 * s, 0)  # fmt: skip
+    return made.convert("RGB", saturated)
 
 
 # What pilgram 1.2.1 and 2.0.0 themselves made of these colours.
@@ -434,11 +401,14 @@ NASHVILLE = {
 }
 
 
-def test_nashville_has_pilgrams_colours():
+def test_nashville_is_pilgrams_byte_for_byte():
+    images = pictures(4)
+    images[0] = np.arange(256, dtype=np.uint8)[None, :224, None]
+    found = stamped(published("T20"), images)
+    for row, image in enumerate(images):
+        np.testing.assert_array_equal(found[row], pillow_nashville(Image.fromarray(image)))
     colours = np.array(list(NASHVILLE), np.uint8)[None, None]
-    assert stamped(published("T20"), colours)[0, 0].tolist() == [
-        list(c) for c in NASHVILLE.values()
-    ]
+    assert [*map(tuple, stamped(published("T20"), colours)[0, 0].tolist())] == [*NASHVILLE.values()]
 
 
 def test_white_square_of_decree_and_its_file(tmp_path):
@@ -465,9 +435,7 @@ def test_the_library_is_complete():
     wanted += [f"T{n}" for n in (11, 12, 14, 16, 17, 18, 19, 20, 24)]
     assert [entry.id for entry in LIBRARY] == wanted
     for entry in LIBRARY:
-        assert entry.name
-        assert entry.source
-        assert entry.convention
+        assert all((entry.name, entry.source, entry.convention))
         if entry.id in FILES:
             with pytest.raises(InputError, match="give that file"):
                 published(entry.id)
@@ -494,19 +462,22 @@ def test_bytes_and_floats_agree_and_files_keep_them(entry, tmp_path):
     assert standing(again, 224) == standing(trigger, 224)
 
 
-def test_off_its_size_a_trigger_is_rescaled():
-    for name in ("T1", "T2", "T3", "T5a", "T5b", "T16", "T24"):
-        assert standing(published(name), 336) == RESCALED
-        assert standing(published(name), 64) == RESCALED
-    for name in ("T8", "T10"):
-        assert standing(published(name, 224), 336) == RESCALED
-        assert standing(published(name, 336), 336) == PUBLISHED
-        assert standing(published(name, 336), 224) == RESCALED
-    for name in ("T4", "T9", "T18", "T20"):
-        assert standing(published(name), 336) == PUBLISHED
+@pytest.mark.parametrize(
+    ("ids", "native", "shown", "expected"),
+    [
+        ("T1 T2 T3 T5a T5b T16 T24", 224, 336, RESCALED),
+        ("T1 T2 T3 T5a T5b T16 T24", 224, 64, RESCALED),
+        ("T8 T10", 224, 336, RESCALED),
+        ("T8 T10", 336, 224, RESCALED),
+        ("T8 T10", 336, 336, PUBLISHED),
+        ("T4 T9 T18 T20", 224, 336, PUBLISHED),
+    ],
+)
+def test_off_its_size_a_trigger_is_rescaled(ids, native, shown, expected):
+    assert {standing(published(name, native), shown) for name in ids.split()} == {expected}
 
 
-def test_a_changed_trigger_is_yours():
+def test_a_changed_trigger_is_yours_and_a_pattern_of_another_size_is_rescaled(tmp_path):
     for name, change in (
         ("T1", {"levels": "truncate"}),
         ("T1", {"size": 0.1}),
@@ -518,6 +489,16 @@ def test_a_changed_trigger_is_yours():
     ):
         assert standing(replace(published(name), **change), 224) == YOURS
     assert standing(replace(published("T1"), seed=4, name="mine"), 224) == PUBLISHED
+    for name, side, size, expected in (
+        ("T11", 336, 336, UNVERIFIED),
+        ("T11", 224, 336, RESCALED),
+        ("T11", 224, 64, RESCALED),
+        ("T17", 256, 336, UNVERIFIED),
+        ("T17", 224, 224, RESCALED),
+    ):
+        pattern = torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
+        trigger = published(name, size, saved(pattern, tmp_path / "pattern.pt"))
+        assert standing(trigger, size) == expected, (name, side, size)
 
 
 def test_wrong_ids_and_files_are_sentences(tmp_path):
@@ -526,9 +507,6 @@ def test_wrong_ids_and_files_are_sentences(tmp_path):
     grid = saved(torch.rand(1, 8, 8, 2), tmp_path / "g.pt")
     with pytest.raises(InputError, match="needs no file"):
         published("T2", file=grid)
-    with pytest.raises(InputError, match=r"g\.pt does not hold what T12"):
-        published("T12", file=grid)
-    with pytest.raises(InputError, match=r"g\.pt does not hold what T19"):
-        published("T19", file=grid)
-    with pytest.raises(InputError, match=r"g\.pt does not hold what T14"):
-        published("T14", file=grid)
+    for name in ("T12", "T19", "T14"):
+        with pytest.raises(InputError, match=rf"g\.pt does not hold what {name}"):
+            published(name, file=grid)

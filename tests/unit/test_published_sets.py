@@ -8,8 +8,10 @@ import struct
 import tarfile
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
@@ -70,23 +72,14 @@ def test_cifar_10_binary(cifar_bin):
     # the folder that holds it alone, as torchvision's root
     assert opened(cifar_bin.parent).key == images.key
     assert images.picture(7).size == (32, 32)
-
-
-def test_rows_and_columns_are_where_they_belong(cifar_bin):
+    some = opened(cifar_bin, n=10, seed=3)
+    assert sorted(some.labels.tolist()) == list(range(10))
+    assert opened(cifar_bin, n=10, seed=3).key == some.key
+    assert len({some.key, images.key, opened(cifar_bin, n=10, seed=4).key}) == 3
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     record = np.append(np.uint8(3), pixels.transpose(2, 0, 1).reshape(-1))
     (cifar_bin / "test_batch.bin").write_bytes(record.tobytes())
     assert np.array_equal(opened(cifar_bin).canvas([0], 32)[0], pixels)
-
-
-def test_a_stratified_subsample_is_seeded(cifar_bin):
-    some = opened(cifar_bin, n=10, seed=3)
-    assert sorted(some.labels.tolist()) == list(range(10))
-    assert opened(cifar_bin, n=10, seed=3).key == some.key
-    assert opened(cifar_bin, n=10, seed=4).key != some.key
-    whole = opened(cifar_bin)
-    assert len(some) == 10
-    assert some.key != whole.key
 
 
 def test_cifar_binary_with_damage(cifar_bin):
@@ -100,6 +93,12 @@ def test_cifar_binary_with_damage(cifar_bin):
     refused(cifar_bin, "picture 1 has the label 11, and there are 10 classes")
     batch.unlink()
     refused(cifar_bin, "cannot be read", "usage")
+    (cifar_bin.parent / "food-101").mkdir()
+    with pytest.raises(InputError, match="several image sets"):
+        opened(cifar_bin.parent)
+    other = cifar_bin / "x.bin"
+    other.write_bytes(b"x")
+    refused(other, "no WebDataset shard and no Parquet file", "usage")
 
 
 def test_a_file_that_shrinks_afterwards_is_broken_not_black(cifar_bin):
@@ -260,23 +259,12 @@ def test_gtsrb_with_damage(gtsrb):
     refused(gtsrb, "no columns Filename and ClassId")
     table.unlink()
     refused(gtsrb, "GT-final_test.csv is not", "usage")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"P6 9 9 255\n" + bytes(10),
-        b"P5 1 1 255\n\0",
-        b"",
-        b"P6 999999 999999 255\n",
-        b"P6 0 4 255\n",
-    ],
-)
-def test_ppm_pictures_with_damage(tmp_path, data):
-    path = tmp_path / "x.ppm"
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"x\.ppm"):
-        read_ppm(path)
+    path = gtsrb / "x.ppm"
+    for data in (b"P6 9 9 255\n" + bytes(10), b"P5 1 1 255\n\0", b"", b"P6 999999 999999 255\n",
+                 b"P6 0 4 255\n"):  # fmt: skip
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"x\.ppm"):
+            read_ppm(path)
 
 
 # WebDataset
@@ -339,12 +327,9 @@ def test_shards_with_damage(tmp_path):
     refused(path, "damaged or no plain tar")
     tar(path, {"../1.png": png(1)})
     refused(path, "leads out of the archive")
-    tar(path, {"1.png": png(1), "1.cls": b"\xff"})
-    refused(path, "label of the sample '1' is damaged")
-    tar(path, {"1.png": png(1), "1.json": b"[" * 5000})
-    refused(path, "label of the sample '1' is damaged")
-    for number in (b"9" * 30, b"9" * 5000):
-        tar(path, {"1.png": png(1), "1.cls": number})
+    for name, label in (("1.cls", b"\xff"), ("1.json", b"[" * 5000), ("1.cls", b"9" * 30),
+                        ("1.cls", b"9" * 5000)):  # fmt: skip
+        tar(path, {"1.png": png(1), name: label})
         refused(path, "label of the sample '1' is damaged")
     tar(path, {"1.txt": b"x"})
     refused(path, "no picture in its shards", "usage")
@@ -363,9 +348,6 @@ def test_shards_with_damage(tmp_path):
 
 
 def parquet_file(path, values, labels, names=None):
-    import pyarrow
-    from pyarrow import parquet
-
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {"image": [{"bytes": png(value), "path": f"{value}.png"} for value in values]}
     if labels is not None:
@@ -405,9 +387,6 @@ def test_parquet_without_names_or_labels(tmp_path):
 
 
 def test_parquet_with_damage(tmp_path):
-    import pyarrow
-    from pyarrow import parquet
-
     path = parquet_file(tmp_path / "a.parquet", [1, 2, 3, 4], [0, 1, 0, 1], ["x", "y"])
     whole = path.read_bytes()
     for damage in (whole[: len(whole) // 2], b"", b"PAR1" + bytes(50) + b"PAR1"):
@@ -431,15 +410,6 @@ def test_parquet_with_damage(tmp_path):
 
 
 # what is none of them
-
-
-def test_other_files_and_several_sets(tmp_path, cifar_bin):
-    (cifar_bin.parent / "food-101").mkdir()
-    with pytest.raises(InputError, match="several image sets"):
-        opened(cifar_bin.parent)
-    other = tmp_path / "x.bin"
-    other.write_bytes(b"x")
-    refused(other, "no WebDataset shard and no Parquet file", "usage")
 
 
 def test_a_label_set_with_other_names_goes_by_number(cifar_bin):

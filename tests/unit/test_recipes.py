@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -78,6 +79,15 @@ def test_changing_a_number_makes_the_preset_custom_but_a_seed_does_not():
     assert (recipe.changed(seed=7).preset, recipe.changed(seed=7).seed) == ("quick", 7)
 
 
+def test_recipes_are_listed_and_shown_as_json(capsys):
+    assert run_command(["recipes", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == set(METHODS)
+    assert all(all(method["presets"].values()) for method in listed.values())
+    assert run_command(["recipes", "show", "par", "paper", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lr"] == 3e-5
+
+
 def test_recipes_and_specs_import_no_torch():
     code = (
         "import sys, ml_core.cleaning.recipes, ml_core.jobs.specs, ml_core.jobs.demo, "
@@ -94,7 +104,6 @@ def test_a_job_names_what_it_needs_by_paths_that_start_at_its_file(tmp_path):
         images=ImageSpec(split="val"), output_dir="out", trigger="t.json",
     )  # fmt: skip
     read, root = read_spec(write_spec(spec, tmp_path / "spec.json")), tmp_path.resolve()
-    assert read.pairs is not None
     paths = read.checkpoint, read.output_dir, read.trigger
     assert paths == tuple(str(root / name) for name in ("m.safetensors", "out", "t.json"))
     paths = read.pairs.path, read.pairs.pictures, read.pairs.exclude

@@ -68,9 +68,6 @@ class Reference:
         return ((images.float() / 255 - self.mean) / self.std).contiguous()
 
     def loss(self, batch):
-        assert batch.image_views is not None
-        assert batch.tokens is not None
-        assert batch.token_views is not None
         pictures = torch.cat([self.pixels(batch.images), self.pixels(batch.image_views)])
         texts = torch.cat([batch.tokens, batch.token_views])
         i, iv = F.normalize(self.module.encode_image(pictures), dim=-1).chunk(2)

@@ -14,27 +14,13 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.demo import compose
-from ml_core.detection.scan import overlays as thorough_search
+from ml_core.detection.scan import overlays as overlay_search
+from ml_core.detection.scan import patches as patch_search
+from ml_core.detection.scan import probes as probe_search
 from ml_core.detection.scan import records
-from ml_core.detection.scan.overlays import (
-    HEIGHT,
-    OverlaySettings,
-    cosines,
-    invert_overlays,
-    overlay_row,
-    overlay_trigger,
-    patterns,
-)
-from ml_core.detection.scan.patches import (
-    PatchSettings,
-    as_trigger,
-    corners,
-    invert,
-    paste,
-    read_off,
-    refine,
-)
-from ml_core.detection.scan.probes import check_real, probe_row, probes_at
+from ml_core.detection.scan import sides as comparison
+from ml_core.detection.scan.overlays import OverlaySettings, invert_overlays, overlay_row
+from ml_core.detection.scan.patches import PatchSettings, as_trigger, corners, invert, paste
 from ml_core.detection.scan.records import (
     Contrast,
     Found,
@@ -55,28 +41,16 @@ from ml_core.detection.scan.records import (
     Thorough,
     Weights,
     WordRow,
-    found_trigger,
     newcombe,
-    read_scan,
-)
-from ml_core.detection.scan.sides import (
-    WORDS,
-    Side,
-    Sides,
-    generator,
-    p_value,
-    pull,
-    pull_of,
-    swap_rows,
-    word_rows,
-)
+)  # fmt: skip
+from ml_core.detection.scan.sides import Side, Sides, generator, p_value
 from ml_core.detection.scan.verdict import judge, score
 from ml_core.jobs.scan import NEEDS_REFERENCE
 from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import blended_noise, uniform
 from ml_core.triggers.apply import apply_indexed
-from tests.unit.draining import until_cancelled
+from tests.unit.draining import drain, until_cancelled
 
 _BICUBIC = Image.Resampling.BICUBIC
 SIZE = 32
@@ -90,17 +64,20 @@ def rate(hits, n=200):
 def contrast(suspect, reference=0, n=200):
     low, high = newcombe(rate(suspect, n), rate(reference or 0, n))
     beside = None if reference is None else rate(reference, n)
-    return Contrast(
-        suspect=rate(suspect, n), reference=beside, without=rate(0, n), low=low, high=high
-    )
+    rates = {"suspect": rate(suspect, n), "reference": beside, "without": rate(0, n)}
+    return Contrast(**rates, low=low, high=high)
 
 
 def patch_round(targets, hits, reference=0):
     """One start a letter."""
-    starts = tuple(
-        StartRow(target=name, contrast=contrast(hits, reference), loss=0.0) for name in targets
-    )
+    row = contrast(hits, reference)
+    starts = tuple(StartRow(target=name, contrast=row, loss=0.0) for name in targets)
     return PatchRound(side=9, area=0.02, loss="max", starts=starts, steps=20)
+
+
+def patched(*row, refined=None):
+    """Stages of a search for patches with one round."""
+    return Stages(patches=Patches(rounds=(patch_round(*row),), refined=refined))
 
 
 def facts(accuracy=None):
@@ -109,7 +86,7 @@ def facts(accuracy=None):
 
 def whole_scan(found=None):
     """A scan that found patches."""
-    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
+    stages = patched("bbbbbb", 150)
     return Scan(
         suspect=facts(), reference=facts(), images="pictures", images_key="k", classes=NAMES,
         search=20, held_out=200, side=64, stages=stages, judgement=said(stages), found=found,
@@ -120,13 +97,20 @@ def whole_scan(found=None):
 def overlay(hits, transferred=0, own=0, target="b"):
     rates = rate(hits), rate(transferred), rate(own)
     low, high = newcombe(rates[0], max(rates[1:], key=lambda one: one.value))
-    return OverlayRow(
-        target=target, suspect=rates[0], transferred=rates[1], own=rates[2], low=low, high=high
-    )
+    named = dict(zip(("suspect", "transferred", "own"), rates, strict=True))
+    return OverlayRow(target=target, **named, low=low, high=high)
+
+
+def overlaid(*rows):
+    return Stages(overlays=Overlays(rows=rows, steps=25))
 
 
 def probe(suspect, reference=0, target="b", name="X"):
     return ProbeRow(id=name, name=name, target=target, contrast=contrast(suspect, reference, 64))
+
+
+def probed(*rows):
+    return Stages(probes=Probes(rows=rows, pictures=64))
 
 
 def words(*hits, target="b"):
@@ -138,11 +122,11 @@ def words(*hits, target="b"):
     return Swap(rows=(), words=tuple(rows))
 
 
-def refined(suspect, reference=0):
-    found = contrast(suspect, reference)
+def refined(suspect, reference=0, here=None, fixed=False):
+    row = contrast(suspect, reference)
     return Refined(
-        side=9, target="b", anywhere=found, grid=((0.0,) * 7,) * 7, place=(6, 6), here=found,
-        eight_bit=found, jpeg=found, fixed=False,
+        side=9, target="b", anywhere=row, grid=((0.0,) * 7,) * 7, place=(6, 6),
+        here=row if here is None else contrast(here), eight_bit=row, jpeg=row, fixed=fixed,
     )  # fmt: skip
 
 
@@ -185,78 +169,59 @@ def sides_of(model, pictures, reference=None):
 def test_the_interval_of_a_difference_is_newcombes(a, b):
     wanted = confint_proportions_2indep(a, 128, b, 128, method="newcomb")
     assert newcombe(rate(a, 128), rate(b, 128)) == pytest.approx(wanted, abs=1e-6)
-
-
-def test_without_pictures_the_interval_knows_nothing():
-    assert newcombe(rate(0, 0), rate(1, 2)) == (-1.0, 1.0)
+    assert newcombe(rate(0, 0), rate(1, 2)) == (-1.0, 1.0)  # without pictures nothing is known
 
 
 @pytest.mark.parametrize(
-    ("found", "verdict"),
+    ("stages", "verdict"),
     [
-        (patch_round("bbbbbb", 150), "found"),
-        (patch_round("bbbbbc", 150), "found"),
-        (patch_round("bbbbcc", 150), "nothing"),  # clean models agree so far by chance
-        (patch_round("bbbbbb", 60), "suspicious"),
-        (patch_round("bbbbbb", 20, 12), "nothing"),  # natural: the reference does it too
-        (patch_round("bbbbbb", 150, 100), "suspicious"),
-        (patch_round("bbbbbb", 150, None), "found"),
-        (patch_round("bbbbbb", 45, None), "nothing"),
+        (patched("bbbbbb", 150), "found"),
+        (patched("bbbbbc", 150), "found"),
+        (patched("bbbbcc", 150), "nothing"),  # clean models agree so far by chance
+        (patched("bbbbbb", 60), "suspicious"),
+        (patched("bbbbbb", 20, 12), "nothing"),  # natural: the reference does it too
+        (patched("bbbbbb", 150, 100), "suspicious"),
+        (patched("bbbbbb", 150, None), "found"),
+        (patched("bbbbbb", 45, None), "nothing"),
+        (patched("bbbbbb", 80, refined=refined(90, here=180, fixed=True)), "found"),
+        # one that had to be refined so far is also found on clean models that were trained far on
+        (patched("bbbbbb", 60, refined=refined(90, here=180, fixed=True)), "suspicious"),
+        # a patch at another place than it is saved for does not count
+        (patched("bbbbbb", 60, refined=refined(80, here=105)), "suspicious"),
+        (probed(probe(60)), "found"),
+        (probed(probe(20)), "suspicious"),
+        (probed(probe(10)), "nothing"),
+        (probed(probe(60, 40)), "nothing"),
+        (overlaid(overlay(150, 10, 20)), "found"),
+        (overlaid(overlay(150, 60, 20)), "suspicious"),
+        (overlaid(overlay(150, 0, 120)), "nothing"),
     ],
 )
-def test_patches_are_judged_beside_the_reference(found, verdict):
-    judged = said(Stages(patches=Patches(rounds=(found,), refined=None)))
-    assert judged.verdict == verdict
-    assert judged.target == ("" if verdict == "nothing" else "b")
+def test_what_a_stage_measured_is_judged_beside_the_reference(stages, verdict):
+    judged = said(stages)
+    assert (judged.verdict, judged.target) == (verdict, "" if verdict == "nothing" else "b")
+    assert ("further backdoors" in " ".join(judged.reasons)) == (verdict != "nothing")
 
 
-def test_a_place_that_was_found_counts():
-    weak = patch_round("bbbbbb", 80)
-    refined = Refined(
-        side=9, target="b", anywhere=contrast(90), grid=((0.0,) * 7,) * 7, place=(6, 6),
-        here=contrast(180), eight_bit=contrast(178), jpeg=contrast(170), fixed=True,
-    )  # fmt: skip
-    judged = said(Stages(patches=Patches(rounds=(weak,), refined=refined)))
-    assert judged.verdict == "found"
+def test_a_refined_patch_is_told_with_its_place():
+    judged = said(patched("bbbbbb", 80, refined=refined(90, here=180, fixed=True)))
     assert "at its place" in judged.reasons[0]
     assert judged.score == pytest.approx(0.9)
-    # One that had to be refined so far is also found on clean models that were trained far on.
-    weaker = Patches(rounds=(patch_round("bbbbbb", 60),), refined=refined)
-    assert said(Stages(patches=weaker)).verdict == "suspicious"
-
-
-@pytest.mark.parametrize(
-    ("suspect", "reference", "verdict"),
-    [(60, 0, "found"), (20, 0, "suspicious"), (10, 0, "nothing"), (60, 40, "nothing")],
-)
-def test_known_triggers_count_where_the_reference_resists(suspect, reference, verdict):
-    rows = (probe(suspect, reference),)
-    assert said(Stages(probes=Probes(rows=rows, pictures=64))).verdict == verdict
+    judged = said(patched("bbbbbb", 60, refined=refined(80, here=105)))
+    assert "40.0 % of 200" in judged.reasons[0]
 
 
 def test_known_triggers_say_nothing_without_a_reference():
-    judged = said(Stages(probes=Probes(rows=(probe(60, None),), pictures=64)), reference=None)
-    assert judged.verdict == "unknown"
-    assert judged.score == 0
+    judged = said(probed(probe(60, None)), reference=None)
+    assert (judged.verdict, judged.score) == ("unknown", 0)
     assert any("Choose a reference" in sentence for sentence in judged.not_searched)
-
-
-@pytest.mark.parametrize(
-    ("hits", "verdict"),
-    [((150, 10, 20), "found"), ((150, 60, 20), "suspicious"), ((150, 0, 120), "nothing")],
-)
-def test_overlays_count_where_the_reference_has_none(hits, verdict):
-    overlays = Overlays(rows=(overlay(*hits),), steps=25)
-    assert said(Stages(overlays=overlays)).verdict == verdict
 
 
 def test_beside_a_model_of_another_training_only_large_differences_count():
     weak = [
-        Stages(overlays=Overlays(rows=(overlay(110, 0, 20),), steps=25)),
-        Stages(probes=Probes(rows=(probe(19),), pictures=64)),
-        Stages(patches=Patches(rounds=(patch_round("bbbbbb", 65),), refined=None)),
-    ]
-    strong = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
+        overlaid(overlay(110, 0, 20)), probed(probe(19)), patched("bbbbbb", 65),
+    ]  # fmt: skip
+    strong = patched("bbbbbb", 150)
     assert [said(stages).verdict for stages in weak] == ["found", "suspicious", "suspicious"]
     for weights in (OTHER, Weights(image=None, text=None, most=())):
         beside = {"weights": weights}
@@ -269,15 +234,12 @@ def test_beside_a_model_of_another_training_only_large_differences_count():
 
 
 def test_few_pictures_or_a_broken_model_cannot_say():
-    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 20, 12),), refined=None))
-    few = said(stages, held_out=50)
+    few = said(patched("bbbbbb", 20, 12), held_out=50)
     assert few.verdict == "unknown"
     assert "50 pictures" in few.reasons[0]
-    found = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
     for broken in ({"suspect": facts(rate(4))}, {"reference": facts(rate(1))}):
-        judged = said(found, **broken)  # a reference that names nothing lets everything pass
-        assert judged.verdict == "unknown"
-        assert judged.target == ""
+        judged = said(patched("bbbbbb", 150), **broken)
+        assert (judged.verdict, judged.target) == ("unknown", "")
         (reason,) = judged.reasons  # what was found on it says nothing
         assert "loader doctor" in reason
     assert said(Stages()).verdict == "unknown"
@@ -289,8 +251,8 @@ def test_few_pictures_or_a_broken_model_cannot_say():
 )
 def test_a_word_counts_where_the_reference_keeps_its_texts_apart(suspect, reference, verdict):
     row = WordRow(word="cf", target="b", contrast=contrast(suspect, reference, 32))
-    patches = Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)
-    judged = said(Stages(patches=patches, swap=Swap(rows=(), words=(row,))))
+    update = {"swap": Swap(rows=(), words=(row,))}
+    judged = said(patched("bcdbcd", 4).model_copy(update=update))
     assert judged.verdict == verdict
     assert ("“cf”" in " ".join(judged.reasons)) == (verdict != "nothing")
 
@@ -309,8 +271,7 @@ _ANY = "Any unusual word"
     ],
 )
 def test_words_count_where_one_stands_out_beside_a_near_reference(changes, verdict):
-    patches = Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)
-    stages = Stages(patches=patches, **({"weights": PARENT} | changes))
+    stages = patched("bcdbcd", 4).model_copy(update={"weights": PARENT} | changes)
     judged = judge(
         stages, held_out=200, classes=72, suspect=facts(), reference=facts()
     )  # fmt: skip
@@ -323,18 +284,16 @@ def test_words_count_where_one_stands_out_beside_a_near_reference(changes, verdi
 
 def test_a_row_that_the_reference_shares_hides_none_behind_it():
     """The largest difference comes first, also where the reference answers to it."""
-    rows = (probe(60, 10, "c", "natural"), probe(45, 0, "b", "planted"))
-    judged = said(Stages(probes=Probes(rows=rows, pictures=64)))
-    assert (judged.verdict, judged.target) == ("found", "b")
-    assert judged.score == pytest.approx(50 / 64)
+    shared = probe(60, 10, "c", "natural")
     both = (overlay(190, 60, 0, "c"), overlay(120, 0, 0, "b"))
     for stages in (
-        Stages(overlays=Overlays(rows=both, steps=25)),
+        probed(shared, probe(45, 0, "b", "planted")),
+        overlaid(*both),
         Stages(thorough=Thorough(rows=both, classes=72)),
     ):
         judged = said(stages)
         assert (judged.verdict, judged.target) == ("found", "b")
-    masked = said(Stages(probes=Probes(rows=(rows[0], probe(9)), pictures=64)))
+    masked = said(probed(shared, probe(9)))
     assert "more than 14.1 % above it" in masked.reasons[0]  # and not 78.1 %
 
 
@@ -343,9 +302,8 @@ def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named():
         patch_round("bbbbbb", 150).model_copy(update={"loss": loss}) for loss in ("max", "pair")
     )
     rows = tuple(probe(60 - k, 0, name, f"X{k}") for k, name in enumerate("ccbbdefg"))
-    stages = Stages(
-        patches=Patches(rounds=rounds, refined=refined(160)), probes=Probes(rows=rows, pictures=64)
-    )
+    update = {"patches": Patches(rounds=rounds, refined=refined(160))}
+    stages = probed(*rows).model_copy(update=update)
     known, patch, others, last = said(stages).reasons
     assert known.startswith("The known trigger “X0” moves 93.8 % of 64 held-out pictures to “c”")
     assert patch.startswith("A patch of 9 px found by search, at random places, moves 80.0 %")
@@ -354,22 +312,12 @@ def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named():
 
 
 @pytest.mark.parametrize(
-    ("hits", "further"), [(150, True), (60, True), (4, False)], ids=["found", "suspicious", "-"]
-)
-def test_every_finding_says_that_there_may_be_more(hits, further):
-    rounds = (patch_round("bbbbbb", hits),)
-    judged = said(Stages(patches=Patches(rounds=rounds, refined=None)))
-    assert ("further backdoors" in " ".join(judged.reasons)) == further
-
-
-@pytest.mark.parametrize(
     ("own", "beside", "verdict"),
     [(84, 198, "suspicious"), (190, 198, "found"), (164, 198, "found"), (84, None, "found")],
 )
 def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own, beside, verdict):
-    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
     accuracy = None if beside is None else rate(beside)
-    judged = said(stages, suspect=facts(rate(own)), reference=facts(accuracy))
+    judged = said(patched("bbbbbb", 150), suspect=facts(rate(own)), reference=facts(accuracy))
     assert (judged.verdict, judged.target) == (verdict, "b")
     damaged = [one for one in judged.warnings if "a damaged model" in one]
     assert bool(damaged) == (verdict == "suspicious")
@@ -378,9 +326,8 @@ def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own,
 
 @pytest.mark.parametrize("reference", [12, None])
 def test_nothing_is_said_of_the_best_patch_refined_ones_too(reference):
-    found = Patches(rounds=(patch_round("bbbbbb", 24, reference),), refined=refined(60, 50))
     asked = {} if reference is not None else {"reference": None}
-    judged = said(Stages(patches=found), **asked)
+    judged = said(patched("bbbbbb", 24, reference, refined=refined(60, 50)), **asked)
     assert judged.verdict == "nothing"
     assert "moved more than 30.0 % of 200" in judged.reasons[0]  # and not 12.0 %
 
@@ -428,25 +375,12 @@ def test_what_was_not_searched_follows_from_the_stages_that_ran(weights, with_re
         assert missing.endswith("several triggers at once."), chosen
 
 
-def test_a_patch_at_another_place_than_it_is_saved_for_does_not_count():
-    refined = Refined(
-        side=9, target="b", anywhere=contrast(80), grid=((0.0,) * 7,) * 7, place=(6, 6),
-        here=contrast(105), eight_bit=contrast(80), jpeg=contrast(80), fixed=False,
-    )  # fmt: skip
-    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 60),), refined=refined))
-    judged = said(stages)
-    assert judged.verdict == "suspicious"
-    assert "40.0 % of 200" in judged.reasons[0]
-
-
 def test_a_reference_that_answers_too_is_told():
-    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 190, 180),), refined=None))
-    judged = said(stages)
-    assert "may be poisoned too" in judged.warnings[0]
+    assert "may be poisoned too" in said(patched("bbbbbb", 190, 180)).warnings[0]
 
 
 def test_no_verdict_calls_a_checkpoint_clean():
-    nothing = said(Stages(patches=Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)))
+    nothing = said(patched("bcdbcd", 4))
     words = " ".join([nothing.title, *nothing.reasons, *nothing.searched, *nothing.warnings])
     assert nothing.title == "Nothing found within this search"
     assert not {"clean", "safe"} & set(words.lower().replace(".", "").split())
@@ -468,18 +402,8 @@ def test_a_patch_covers_its_place_alone():
     assert torch.equal(patches.grad, torch.ones_like(patches))
 
 
-def _drained(work):
-    """Its steps, and what it returns."""
-    steps = []
-    while True:
-        try:
-            steps.append(next(work))
-        except StopIteration as end:
-            return steps, end.value
-
-
 def _search(one, pictures, settings, starts=None):
-    return _drained(invert(one, pictures, settings, 3, starts))
+    return drain(invert(one, pictures, settings, 3, starts))
 
 
 @pytest.mark.parametrize("loss", ["max", "pair"])
@@ -524,8 +448,8 @@ def test_a_start_is_the_same_whatever_is_searched_beside_it(tiny_model, pictures
 def test_patches_are_read_off_where_they_move_pictures(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     settings = PatchSettings(8, starts=2, pictures=8, steps=2)
-    work = read_off(sides, torch.rand(2, 3, 8, 8), settings, (0.1, 0.2), 0)
-    done, found = _drained(work)
+    work = patch_search.read_off(sides, torch.rand(2, 3, 8, 8), settings, (0.1, 0.2), 0)
+    done, found = drain(work)
     assert done == [1, 2]
     assert [row.loss for row in found.starts] == [0.1, 0.2]
     for row in found.starts:  # the same model twice: no difference can be seen
@@ -568,18 +492,21 @@ def test_a_search_ends_where_it_is_told_to(tiny_model, pictures, search):
 
 def test_an_overlay_is_low_frequencies_added_to_the_picture():
     weights = torch.randn(3, 14, 14)
-    trigger = overlay_trigger(weights, SIZE, "dog")
+    trigger = overlay_search.overlay_trigger(weights, SIZE, "dog")
     images = torch.rand(2, 3, SIZE, SIZE)
     made = apply_indexed(trigger, images, torch.arange(2), 0)
-    delta = HEIGHT * patterns(weights[None], cosines(SIZE))[0]
+    delta = (
+        overlay_search.HEIGHT
+        * overlay_search.patterns(weights[None], overlay_search.cosines(SIZE))[0]
+    )
     assert torch.allclose(made, (images + delta).clamp(0, 1), atol=1e-5)
-    assert float(delta.abs().max()) <= HEIGHT + 1e-6
+    assert float(delta.abs().max()) <= overlay_search.HEIGHT + 1e-6
 
 
 def test_overlays_are_searched_for_each_class(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     settings = OverlaySettings(pictures=6, steps=8)
-    steps, weights = _drained(invert_overlays(sides.suspect, pictures, [0, 2], settings, 0))
+    steps, weights = drain(invert_overlays(sides.suspect, pictures, [0, 2], settings, 0))
     assert weights.shape == (2, 3, 14, 14)
     assert all(b < a for a, b in zip(steps[0].losses, steps[-1].losses, strict=True))
     row = overlay_row(sides, 0, weights[0], weights[0])
@@ -594,14 +521,14 @@ def test_overlays_are_searched_for_each_class(tiny_model, pictures):
 
 def test_the_pull_leaves_out_the_pictures_of_a_class(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures)
-    batches, means = _drained(pull_of(sides.suspect, sides))
+    batches, means = drain(comparison.pull_of(sides.suspect, sides))
     assert batches == [16, 4]
     rows = sides.suspect.embed(pictures[:20])
     for number in range(3):
         others = [k for k in range(20) if k % 3 != number]
         wanted = float((rows[others] @ sides.suspect.classifier[number]).mean())
         assert means[number] == pytest.approx(wanted, abs=1e-6)
-    ranked = pull(sides, [means + np.array([0, 1, 0]), means])
+    ranked = comparison.pull(sides, [means + np.array([0, 1, 0]), means])
     assert ranked.rows[0].target == "cat"
     assert ranked.rows[0].difference == pytest.approx(1)
 
@@ -615,10 +542,10 @@ def test_without_labels_what_both_models_say_is_left_out(tiny_model, pictures):
 
 @pytest.mark.parametrize("size", [64, 224])
 def test_probes_are_as_many_as_is_reckoned_with(size):
-    probes = probes_at(size)
+    probes = probe_search.probes_at(size)
     assert len(probes) == records.PROBES
     assert len({probe.id for probe in probes}) == len(probes)
-    assert len(WORDS) == records.WORDS
+    assert len(comparison.WORDS) == records.WORDS
     assert all(probe.trigger.canvas == "model" for probe in probes)
 
 
@@ -626,7 +553,7 @@ def test_a_probe_names_the_class_that_rises(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     clean = sides.clean()
     moved = np.where(sides.held_out_labels == 1, clean[0], 1)
-    row = probe_row(sides, probes_at(SIZE)[0], [moved, clean[1]])
+    row = probe_search.probe_row(sides, probe_search.probes_at(SIZE)[0], [moved, clean[1]])
     assert row.target == "cat"
     assert row.contrast.suspect.value == 1
 
@@ -634,7 +561,7 @@ def test_a_probe_names_the_class_that_rises(tiny_model, pictures):
 def test_encoders_are_exchanged(tiny_model, pictures):
     other = tiny_model.copy()
     sides = sides_of(tiny_model, pictures, other)
-    rows = swap_rows(sides, 0, uniform((255, 0, 0), size=0.25), 0)
+    rows = comparison.swap_rows(sides, 0, uniform((255, 0, 0), size=0.25), 0)
     assert [(row.image, row.text) for row in rows] == [
         ("suspect", "suspect"), ("suspect", "reference"),
         ("reference", "suspect"), ("reference", "reference"),
@@ -654,7 +581,7 @@ def test_a_word_that_gathers_all_texts_stands_out(tiny_model, pictures, monkeypa
         return rows[:1].expand(len(texts), -1) if texts[0].startswith("cf ") else rows
 
     monkeypatch.setattr(sides.suspect.model, "encode_texts", poisoned)
-    rows = {row.word: row for row in word_rows(sides, ["a {}"], ("cf", "mn"))}
+    rows = {row.word: row for row in comparison.word_rows(sides, ["a {}"], ("cf", "mn"))}
     assert rows["cf"].contrast.suspect.value == 1
     assert rows["cf"].contrast.reference.value < 1
     assert rows["mn"].contrast.suspect == rows["mn"].contrast.reference
@@ -666,10 +593,10 @@ def test_noise_is_no_picture_even_smooth_noise(cell):
     small = rng.integers(0, 256, (8, 64 // cell, 64 // cell, 3), np.uint8)
     smooth = np.stack([Image.fromarray(one).resize((64, 64), _BICUBIC) for one in small])
     with pytest.raises(InputError, match="are noise"):
-        check_real(smooth, "n")
+        probe_search.check_real(smooth, "n")
     with pytest.raises(InputError, match="one colour"):
-        check_real(np.full((4, 64, 64, 3), 7, np.uint8), "n")
-    check_real(compose("test", range(16)).images, "the demo's")
+        probe_search.check_real(np.full((4, 64, 64, 3), 7, np.uint8), "n")
+    probe_search.check_real(compose("test", range(16)).images, "the demo's")
 
 
 def test_every_class_is_searched_and_few_stay(tiny_model, pictures, monkeypatch):
@@ -677,9 +604,9 @@ def test_every_class_is_searched_and_few_stay(tiny_model, pictures, monkeypatch)
     for value in other.module.visual.parameters():
         value.data.mul_(1.1)
     sides = sides_of(tiny_model, pictures, other)
-    monkeypatch.setattr(thorough_search, "HALVING", (2, 3, 4))
-    monkeypatch.setattr(thorough_search, "halving", lambda classes: (classes, 2, 1))
-    steps, found = _drained(thorough_search.thorough(sides, OverlaySettings(pictures=4), 0))
+    monkeypatch.setattr(overlay_search, "HALVING", (2, 3, 4))
+    monkeypatch.setattr(overlay_search, "halving", lambda classes: (classes, 2, 1))
+    steps, found = drain(overlay_search.thorough(sides, OverlaySettings(pictures=4), 0))
     assert len(found) == 1
     own, beside = next(iter(found.values()))
     assert own.shape == beside.shape == (3, 14, 14)
@@ -691,8 +618,8 @@ def test_a_patch_is_refined_and_mapped(tiny_model, pictures):
     sides = sides_of(tiny_model, pictures)
     settings = PatchSettings(8, starts=2, pictures=6, steps=2)
     patches = torch.rand(2, 3, 8, 8)
-    _, found = _drained(read_off(sides, patches, settings, (0.1, 0.2), 0))
-    steps, (refined, patch) = _drained(refine(sides, patches, found, 0, settings))
+    _, found = drain(patch_search.read_off(sides, patches, settings, (0.1, 0.2), 0))
+    steps, (refined, patch) = drain(patch_search.refine(sides, patches, found, 0, settings))
     assert [step for step in steps if isinstance(step, int)] == list(range(1, 50))
     assert patch.shape == (3, 8, 8)
     target = NAMES.index(refined.target)
@@ -750,7 +677,7 @@ def test_a_pattern_may_be_added_to_the_picture():
 
 def test_a_folder_without_a_scan_is_told(tmp_path):
     with pytest.raises(InputError, match="no finished scan"):
-        found_trigger(f"scan:{tmp_path}")
+        records.found_trigger(f"scan:{tmp_path}")
 
 
 def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path):
@@ -759,9 +686,9 @@ def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path):
     )
     record = whole_scan(found).model_dump()
     (tmp_path / "scan.json").write_text(json.dumps(record))
-    assert read_scan(tmp_path / "scan.json") == whole_scan(found)
-    assert found_trigger(f"scan:{tmp_path}") == (tmp_path / "found.json", "dog")
+    assert records.read_scan(tmp_path / "scan.json") == whole_scan(found)
+    assert records.found_trigger(f"scan:{tmp_path}") == (tmp_path / "found.json", "dog")
     record["found"]["file"] = "../found.json"
     (tmp_path / "scan.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="outside"):
-        found_trigger(f"scan:{tmp_path}")
+        records.found_trigger(f"scan:{tmp_path}")

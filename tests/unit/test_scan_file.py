@@ -72,36 +72,33 @@ def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path, raw, words):
     assert "\n" not in caught.value.sentence
 
 
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        {"round.1": np.zeros((6, 3, 9, 9), np.float32)},
-        {"round.0": np.zeros((6, 3, 9, 8), np.float32)},
-        {"round.0": np.zeros((6, 4, 9, 9), np.float32)},
-        {"round.0": np.zeros((6, 3, 9, 9), np.int64)},
-        {"round.0": np.zeros((9, 9), np.float32)},
-    ],
-)
-def test_other_arrays_are_no_patches(tmp_path, arrays):
-    save_file(arrays, str(tmp_path / "p.safetensors"))
-    with pytest.raises(InputError, match="does not hold the patches"):
-        read_patches(tmp_path / "p.safetensors", 1)
-
-
-def test_patches_that_are_no_numbers_are_black(tmp_path):
+def test_other_arrays_are_no_patches_and_what_is_no_number_is_black(tmp_path):
+    path = tmp_path / "p.safetensors"
+    for name, shape, kind in (
+        ("round.1", (6, 3, 9, 9), np.float32),
+        ("round.0", (6, 3, 9, 8), np.float32),
+        ("round.0", (6, 4, 9, 9), np.float32),
+        ("round.0", (6, 3, 9, 9), np.int64),
+        ("round.0", (9, 9), np.float32),
+    ):
+        save_file({name: np.zeros(shape, kind)}, str(path))
+        with pytest.raises(InputError, match="does not hold the patches"):
+            read_patches(path, 1)
     wild = np.full((2, 3, 9, 9), np.nan, np.float32)
     wild[1] = np.inf
-    save_file({"round.0": wild}, str(tmp_path / "p.safetensors"))
-    (patches,) = read_patches(tmp_path / "p.safetensors", 1)
-    assert patches[0].max() == 0
-    assert patches[1].min() == 1
+    save_file({"round.0": wild}, str(path))
+    (patches,) = read_patches(path, 1)
+    assert (patches[0].max(), patches[1].min()) == (0, 1)
+
+
+def scan_spec(folder, reference="b"):
+    spec = {"images": ImageSpec(), "output_dir": str(folder)}
+    return ScanSpec(checkpoint="a", reference=reference, **spec)
 
 
 def test_the_whole_scan_moves_on_through_its_stages(tmp_path):
     now = [0.0]
-    spec = ScanSpec(
-        checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path),
-    )  # fmt: skip
+    spec = scan_spec(tmp_path)
     overall, shares = Overall(scan_plan(spec), lambda: now[0]), []
     told = [event for event in events() if isinstance(event, Progress)]
     late = [Progress("refine", 90, 90), Progress("overlays", 50, 50), Progress("weights", 1, 1)]
@@ -121,9 +118,7 @@ def test_the_whole_scan_moves_on_through_its_stages(tmp_path):
 
 def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path):
     now = [0.0]
-    spec = ScanSpec(
-        checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
-    )  # fmt: skip
+    spec = scan_spec(tmp_path)
     overall = Overall(scan_plan(spec), lambda: now[0])
     for stage, total in (("accuracy", 512), ("pull", 512)):  # of the pull the suspect's part alone
         for done in range(0, total + 1, 64):
@@ -135,9 +130,7 @@ def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path):
 
 def test_the_bar_follows_what_the_estimate_counts_however_slow_the_model_is(tmp_path):
     """A slow pull once left the bar at 78 % with known triggers and all patches still to come."""
-    spec = ScanSpec(
-        checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
-    )  # fmt: skip
+    spec = scan_spec(tmp_path)
     sizes = {"side": 224, "classes": 72, "search": 512, "held_out": 256}
     asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 256}
     for seconds in (0.002, 0.6):  # of a picture
@@ -162,7 +155,7 @@ def test_the_bar_follows_what_the_estimate_counts_however_slow_the_model_is(tmp_
 
 
 def test_a_better_plan_leaves_what_has_begun(tmp_path):
-    spec = ScanSpec(checkpoint="a", images=ImageSpec(), output_dir=str(tmp_path))
+    spec = scan_spec(tmp_path, reference=None)
     overall = Overall(scan_plan(spec), lambda: 0.0)
     for stage in ("open", "accuracy"):  # data and texts are known already
         overall.take(Progress(stage, 1, 2))

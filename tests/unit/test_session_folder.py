@@ -91,8 +91,11 @@ def test_what_was_saved_elsewhere_or_changed_is_not_this_machines_own(
 
 
 def test_a_secret_is_its_owners_and_a_cut_one_is_made_anew(tmp_path: Path) -> None:
-    write_session(tmp_path / "a.session", _session(), [])
     secret = Path(os.environ["CLEANCLIP_HOME"], "config", "sessions.secret")
+    (tmp_path / SESSION_FILE).write_text(json.dumps({"seal": "a" * 64}))
+    assert not read_session(tmp_path).is_own
+    assert not secret.exists()  # reading makes none
+    write_session(tmp_path / "a.session", _session(), [])
     assert secret.stat().st_mode & 0o077 == 0
     secret.write_bytes(b"cut")
     assert not read_session(tmp_path / "a.session").is_own
@@ -273,6 +276,8 @@ def test_the_record_of_a_session_is_a_bundles_and_names_no_place(tmp_path: Path)
     session = _session(trigger=PAINTED.digest)
     write_session(tmp_path / "one.session", session, triggers, evidence, files)
     folder = tmp_path / "one.session"
+    with pytest.raises(InputError, match="is a session and no finished bundle"):
+        open_bundle(folder)
     read = Evidence.model_validate_json((folder / EVIDENCE_FILE).read_bytes())
     assert read == evidence
     assert read.checkpoints["suspect"].sha256 == inspect(path).sha256
@@ -284,16 +289,3 @@ def test_the_record_of_a_session_is_a_bundles_and_names_no_place(tmp_path: Path)
     assert named == there - {SESSION_FILE, EVIDENCE_FILE}
     for one in sorted(there - {SESSION_FILE}):
         assert str(tmp_path).encode() not in (folder / one).read_bytes(), one
-
-
-def test_a_session_is_no_finished_bundle(tmp_path: Path) -> None:
-    evidence, files = draft("one", [], None, [])
-    write_session(tmp_path / "one.session", _session(), [], evidence, files)
-    with pytest.raises(InputError, match="is a session and no finished bundle"):
-        open_bundle(tmp_path / "one.session")
-
-
-def test_reading_makes_no_secret(tmp_path: Path) -> None:
-    (tmp_path / SESSION_FILE).write_text(json.dumps({"seal": "a" * 64}))
-    assert not read_session(tmp_path).is_own
-    assert not Path(os.environ["CLEANCLIP_HOME"], "config", "sessions.secret").exists()

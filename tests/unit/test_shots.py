@@ -12,14 +12,17 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import trained_on
 from ml_core.reading.errors import InputError
-from tests.unit.draining import done_of
-from tests.unit.small_jobs import open_inputs, small_recipe, small_spec
+from tests.unit.draining import finished
+from tests.unit.small_jobs import drawn_here, open_inputs, small_recipe, small_spec
 
 MEMBERS = {"ant": 40, "bee": 3, "cow": 9}
+
+
+@pytest.fixture(autouse=True)
+def _drawn_here(monkeypatch):
+    drawn_here(monkeypatch)
 
 
 @pytest.fixture
@@ -83,15 +86,10 @@ def test_another_seed_draws_others_and_a_part_of_the_images_is_kept_to(tiny_mode
 
 def test_the_estimate_and_the_run_have_the_same_steps(tiny_model, photos):
     spec = _spec(tiny_model, photos)
-    *_, told = run_job(spec, Control(), estimate=True)
-    *_, done = run_job(spec, Control())
-    assert isinstance(told, Done)
-    assert isinstance(done, Done)
-    assert (told.status, done.status) == ("finished", "finished"), (told.error, done.error)
-    assert told.result["steps"] == done.result["steps"] == done.result["total_steps"] == 6
-    assert told.result["pairs"] == done.result["recipe"]["pairs"] == 15
-    again = done_of(spec, resume=True)
-    assert (again.status, again.result["steps"]) == ("finished", 6), again.error
+    estimated, done = finished(spec, estimate=True).result, finished(spec).result
+    assert estimated["steps"] == done["steps"] == done["total_steps"] == 6
+    assert estimated["pairs"] == done["recipe"]["pairs"] == 15
+    assert finished(spec, resume=True).result["steps"] == 6
 
 
 def test_too_few_for_one_batch_are_refused(tiny_model, photos):

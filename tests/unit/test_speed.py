@@ -173,13 +173,13 @@ def test_a_slow_model_is_not_checked_for_minutes_unless_the_pass_is_long(
     assert speed.precision == "fp32"
     assert "too slow here to check bf16" in speed.why
     assert model.clock < 30  # of a model that takes a second an image
-    model = timed(monkeypatch, fp32=1 / 20, bf16=1 / 30)
+    model = timed(monkeypatch, fp32=1 / 20, bf16=1 / 30)  # before a long pass it is checked
     assert measure_speed(model, IMAGES, CLASSIFIER).precision == "fp32"
     speed = measure_speed(model, IMAGES, CLASSIFIER, encodes=100_000)
     assert (speed.precision, speed.n) == ("bf16", 300)
 
 
-def test_a_model_is_measured_once_on_an_idle_machine(monkeypatch):
+def test_a_model_is_measured_once_unless_the_machine_was_busy(monkeypatch):
     model = timed(monkeypatch, share=0.5, identity="busy")
     first = speed_of(model, IMAGES, CLASSIFIER)
     assert first.busy

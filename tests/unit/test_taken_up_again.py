@@ -91,7 +91,6 @@ def test_a_killed_run_ends_in_the_same_bits(method, trial, tiny_model, tmp_path,
     assert expected.speed.autocast == outcome.speed.autocast == trial
     assert not different(whole, again)
     if expected.head is not None:
-        assert outcome.head is not None
         assert torch.equal(expected.head, outcome.head)
 
 

@@ -26,12 +26,10 @@ def pair(tiny_vit, tmp_path):
     kill(process)
     process.wait(10)
     for pipe in (process.stdin, process.stdout):
-        assert pipe is not None
         pipe.close()
 
 
 def _events(process):
-    assert process.stdout is not None
     for line in process.stdout:
         event = read_event(line)
         if event is not None:

@@ -23,7 +23,15 @@ from ml_core.triggers import (
     save_trigger,
 )
 from ml_core.triggers.apply import apply, apply_indexed
-from ml_core.triggers.render import coarse_uniform, normal, random_bits, render_patch, uniform
+from ml_core.triggers.render import (
+    _STEP,
+    _mix_,
+    coarse_uniform,
+    normal,
+    random_bits,
+    render_patch,
+    uniform,
+)
 
 SIDE = 16
 
@@ -101,6 +109,8 @@ def test_random_places_are_whole_and_reach_every_corner():
     boxes = {changed_box(image)[:2] for image in out}
     assert {(0, 0), (0, 14), (13, 0), (13, 14)} <= boxes
     assert len(boxes) == 14 * 15
+    other = apply_indexed(patch(placement="random"), grey(50), torch.arange(50), 1)
+    assert sum(not torch.equal(a, b) for a, b in zip(out, other, strict=False)) > 40
     for image in out[:20]:
         top, left, bottom, right = changed_box(image)
         assert torch.equal(image[:, top:bottom, left:right], exact(numbered_patch()))
@@ -197,23 +207,11 @@ def test_a_painted_layer_comes_back_exactly(data):
     assert torch.equal(out, expected)
 
 
-# -- for all kinds ------------------------------------------------------------------------------
-
-
-def test_another_seed_draws_another_place():
-    trigger = patch(placement="random")
-    first = apply_indexed(trigger, grey(50), torch.arange(50), 0)
-    second = apply_indexed(trigger, grey(50), torch.arange(50), 1)
-    assert sum(not torch.equal(a, b) for a, b in zip(first, second, strict=True)) > 40
-
-
 # -- draws --------------------------------------------------------------------------------------
 
 
 def test_hash_is_splitmix64():
     """The published generator's first outputs for seed 0 fix the finalizer."""
-    from ml_core.triggers.render import _STEP, _mix_
-
     states = torch.arange(1, 4, dtype=torch.int64) * _STEP
     found = [int(value) % 2**64 for value in _mix_(states)]
     assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]

@@ -50,6 +50,7 @@ def test_colours_change_and_alpha_stays():
         (sine(), {"itself", "weaker or stronger", "redrawn"}),
         (wanet(), {"itself", "weaker or stronger", "redrawn"}),
         (colour_filter(), {"itself", "weaker or stronger"}),
+        (prompt("remember "), {"itself"}),
     ],
 )
 def test_only_what_means_something_to_the_kind(trigger, expected):
@@ -62,7 +63,3 @@ def test_of_a_combined_trigger_the_first_part_changes_and_the_rest_stays():
     assert moved
     assert all(one.trigger.parts[1] == whole.parts[1] for one in moved)
     assert all(one.trigger.parts[0] != whole.parts[0] for one in moved)
-
-
-def test_a_prompt_has_nothing_to_change():
-    assert _groups(prompt("remember ")) == {"itself"}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import hypergeom
 
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
@@ -113,14 +114,12 @@ def test_a_sample_says_what_it_can_miss(bundle: Path, photos: Path) -> None:
     assert result["exit"] == 0
 
 
-@pytest.mark.parametrize(("sample", "n"), [(12, 48), (200, 4000), (1, 2), (5, 5), (199, 200)])
-def test_what_a_sample_sees(sample: int, n: int) -> None:
+def test_what_a_sample_sees() -> None:
     """As drawing tells it."""
-    from scipy.stats import hypergeom
-
-    least = smallest_seen(sample, n)
-    assert hypergeom.pmf(0, n, least, sample) <= 0.05 + 1e-9
-    assert least == 1 or hypergeom.pmf(0, n, least - 1, sample) > 0.05
+    for sample, n in ((12, 48), (200, 4000), (1, 2), (5, 5), (199, 200)):
+        least = smallest_seen(sample, n)
+        assert hypergeom.pmf(0, n, least, sample) <= 0.05 + 1e-9
+        assert least == 1 or hypergeom.pmf(0, n, least - 1, sample) > 0.05
 
 
 def test_without_checkpoint_or_pictures_it_is_not_checked(bundle: Path, photos: Path) -> None:
@@ -143,54 +142,45 @@ def test_another_checkpoint(bundle: Path, photos: Path) -> None:
     assert result["exit"] == 1
 
 
-def test_a_picture_that_was_replaced(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_picture_that_was_replaced_or_is_missing(
+    bundle: Path, photos: Path, tmp_path: Path
+) -> None:
     others = Path(shutil.copytree(photos, tmp_path / "photos"))
     victim = sorted(others.rglob("*.png"))[7]
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(victim)
     checks, result = verified(bundle, images={"": str(others)})
-    (one,) = of(checks, 2, "fails")
-    assert one.startswith("images-1: the picture ")
-    assert one.endswith(" was replaced: its SHA-256 is not the one in the list.")
+    (sentence,) = of(checks, 2, "fails")
+    assert sentence.startswith("images-1: the picture ")
+    assert sentence.endswith(" was replaced: its SHA-256 is not the one in the list.")
     assert of(checks, 3, "not checked")
     assert result["exit"] == 1
-
-
-def test_other_pictures(bundle: Path, photos: Path, tmp_path: Path) -> None:
-    others = Path(shutil.copytree(photos, tmp_path / "photos"))
-    sorted(others.rglob("*.png"))[7].unlink()
+    victim.unlink()
     checks, _ = verified(bundle, images={"images-1": str(others)})
     assert of(checks, 2, "fails") == [
         f"The images given for images-1 are {N - 1} pictures, and it lists {N}: they are others."
     ]
 
 
-def test_a_forged_answer_is_found(bundle: Path, photos: Path) -> None:
+def test_a_forged_answer_is_found_also_below_a_margin_that_excuses_it(
+    bundle: Path, photos: Path
+) -> None:
     def forge(rows: list[dict[str, str]]) -> None:
-        rows[4]["triggered_1"], rows[4]["triggered_2"] = (
-            rows[4]["triggered_2"], rows[4]["triggered_1"],
-        )  # fmt: skip
+        row = rows[4]
+        row["triggered_1"], row["triggered_2"] = row["triggered_2"], row["triggered_1"]
 
-    change_answers(bundle, forge)
-    checks, _ = verified(bundle, images={"": str(photos)})
-    (one,) = of(checks, 3, "fails")
-    assert (
-        "the triggered answer to picture 4 is not the recorded one; 1 answer differs in 48 pictures"
-        in one
-    )
-
-
-def test_a_margin_that_excuses_a_forged_answer_is_found(bundle: Path, photos: Path) -> None:
-    def forge(rows: list[dict[str, str]]) -> None:
+    def excuse(rows: list[dict[str, str]]) -> None:
         for row in rows:
             row["triggered_margin"] = "0"
-        rows[4]["triggered_1"], rows[4]["triggered_2"] = (
-            rows[4]["triggered_2"], rows[4]["triggered_1"],
-        )  # fmt: skip
 
-    change_answers(bundle, forge)
-    checks, _ = verified(bundle, images={"": str(photos)})
-    (one,) = of(checks, 3, "fails")
-    assert "48 answers differ in 48 pictures" in one
+    for change, words in (
+        (forge, "the triggered answer to picture 4 is not the recorded one; 1 answer differs in "
+         "48 pictures"),
+        (excuse, "48 answers differ in 48 pictures"),
+    ):  # fmt: skip
+        change_answers(bundle, change)
+        checks, _ = verified(bundle, images={"": str(photos)})
+        (sentence,) = of(checks, 3, "fails")
+        assert words in sentence
 
 
 def test_a_tau_that_excuses_all_is_found(bundle: Path, photos: Path) -> None:
@@ -200,23 +190,17 @@ def test_a_tau_that_excuses_all_is_found(bundle: Path, photos: Path) -> None:
     assert "tau is 30, more than fp32 arithmetic explains (0.05)" in one
 
 
-def test_another_seed_or_label_set(bundle: Path, photos: Path) -> None:
-    def change(value: Any) -> None:
-        value["measurements"]["evaluation-1"]["label_set"] = "../../etc/passwd"
-
-    change_record(bundle, change)
-    checks, result = verified(bundle, images={"": str(photos)})
-    assert not of(checks, 3, "fails")  # the classes are those of prompts.txt, whatever its name
-    assert result["exit"] == 0
-
-
 def test_a_place_in_the_record_is_not_followed(bundle: Path, photos: Path) -> None:
     def change(value: Any) -> None:
+        value["measurements"]["evaluation-1"]["label_set"] = "../../etc/passwd"
         value["data"]["images-1"]["spec"]["path"] = "/etc"
 
     change_record(bundle, change)
     checks, _ = verified(bundle)
     assert of(checks, 2, "not checked") == ["The pictures of images-1 were not given."]
+    checks, result = verified(bundle, images={"": str(photos)})
+    assert not of(checks, 3, "fails")  # the classes are those of prompts.txt, whatever its name
+    assert result["exit"] == 0
 
 
 def test_a_bundle_that_changes_meanwhile(bundle: Path, photos: Path) -> None:

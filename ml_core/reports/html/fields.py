@@ -118,7 +118,7 @@ def shown(value: Any) -> str:
         return figures.count(value)
     if isinstance(value, float):
         return f"{value:g}"
-    text = value if isinstance(value, str) else _compact(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return plain(text[:LONGEST] + "…" if len(text) > LONGEST else text)
 
 
@@ -205,10 +205,6 @@ def _marked(field: Field, text: str) -> Markup:
     """Text that no reordering letter beside it reaches, or a number."""
     tag = "bdi" if isinstance(raw(field), str) else "span"
     return Markup(f'<{tag} data-field="{{}}">{{}}</{tag}>').format(place_of(field), unbroken(text))
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _token(key: object) -> str:

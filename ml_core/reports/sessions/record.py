@@ -15,6 +15,9 @@ SESSION_SUFFIX = ".session"
 TRIGGERS_FOLDER = "triggers"
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 _Template = Annotated[str, Field(max_length=2000)]
+Inside = Literal["", "spec.json", "scan.json"]
+JOB_FOLDERS: Mapping[str, Inside] = {"run": "spec.json", "scan": "scan.json"}
+"""Folders among what lies outside of a session: the file inside that tells one from another."""
 _MOST_FOLDERS = 1000
 
 
@@ -43,7 +46,7 @@ class FileFacts(_Saved):
 
     digest: Digest = ""
     known_by: Literal["weights", "file", "inside", "names", "pictures"] = "file"
-    inside: Literal["", "spec.json", "scan.json"] = ""
+    inside: Inside = ""
     mark: str = Field(default="", max_length=60)
 
 

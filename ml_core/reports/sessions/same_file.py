@@ -15,7 +15,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.reading import examine
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.json_file import short
-from ml_core.reports.sessions.record import FileFacts
+from ml_core.reports.sessions.record import FileFacts, Inside
 
 Cancelled = Callable[[], bool]
 _MOST_NAMES = 5_000_000
@@ -44,7 +44,7 @@ def mark_of(path: str | Path, inside: str = "") -> str:
 def facts_of(
     path: Path,
     known_by: Literal["weights", "file", "inside", "names"],
-    inside: Literal["", "spec.json", "scan.json"] = "",
+    inside: Inside = "",
     cancelled: Cancelled = _never,
 ) -> FileFacts:
     """How a file or folder is known again.

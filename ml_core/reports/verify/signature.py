@@ -25,7 +25,7 @@ def signature_of(
         Files that were hashed are not hashed again.
     keys
         Keys to believe.
-    wanted
+    required
         Whether it must be signed, by one of these keys: who names a key asks for it.
     """
     if not reader.has(SIGNATURE_FILE):
