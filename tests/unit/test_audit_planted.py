@@ -72,7 +72,7 @@ def reference() -> Any:
     return open_pairs(PairSpec(n=1024, seed=77))
 
 
-def test_few_plants_are_found_by_all_but_lid(poisoned: ClipModel, store: EmbeddingStore) -> None:
+def test_few_plants_are_found_by_all_but_lid(poisoned, store):
     pairs = PlantedPairs.among(N, 4)
     found = aurocs(found_in(poisoned, pairs, store), pairs)
     assert min(found[name] for name in (*NEAR, "isolation")) > 0.95
@@ -80,9 +80,7 @@ def test_few_plants_are_found_by_all_but_lid(poisoned: ClipModel, store: Embeddi
     assert found["closeness"] < 0.1  # it is for large groups
 
 
-def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(
-    poisoned: ClipModel, reference: Any, store: EmbeddingStore
-) -> None:
+def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(poisoned, reference, store):
     pairs = PlantedPairs.among(N, 100)
     alone = aurocs(found_in(poisoned, pairs, store), pairs)
     clean = EncodedPairs(poisoned, reference, batch=256)
@@ -92,9 +90,7 @@ def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(
 
 
 @pytest.mark.slow
-def test_a_model_without_the_backdoor_lays_them_nowhere_apart(
-    twin: ClipModel, store: EmbeddingStore
-) -> None:
+def test_a_model_without_the_backdoor_lays_them_nowhere_apart(twin, store):
     """CLIPScore, the other way round, is perfect there: nothing deceives it."""
     pairs = PlantedPairs.among(N, 30)
     found = aurocs(found_in(twin, pairs, store), pairs)
@@ -102,7 +98,7 @@ def test_a_model_without_the_backdoor_lays_them_nowhere_apart(
     assert found["clip_score"] > 0.99
 
 
-def test_unit_vectors_lose_what_tells_them_here(poisoned: ClipModel, store: EmbeddingStore) -> None:
+def test_unit_vectors_lose_what_tells_them_here(poisoned, store):
     pairs = PlantedPairs.among(N, 4)
     found = aurocs(found_in(poisoned, pairs, store, unit=True), pairs)
     assert max(found[name] for name in NEAR) < 0.9

@@ -89,16 +89,13 @@ def nasty(tiny_checkpoint: Path, tmp_path: Path) -> CleanSpec:
         label_set=f"/data/{NASTY}.txt",
         trigger=str(trigger),
     )
-    assert spec.pairs is not None
     pairs = spec.pairs.model_copy(update={"path": f"/pairs/{NASTY}", "exclude": f"-n {NASTY}"})
     return spec.model_copy(update={"pairs": pairs})
 
 
 @pytest.mark.skipif(os.name == "nt", reason="scripts of POSIX")
 @pytest.mark.parametrize("which", ["slurm", "shell"])
-def test_a_script_runs_the_job_and_nothing_of_its_paths(
-    nasty: CleanSpec, tmp_path: Path, which: str
-) -> None:
+def test_a_script_runs_the_job_and_nothing_of_its_paths(nasty, tmp_path, which):
     folder = tmp_path / NASTY / "job"
     job, slurm, shell = _exported(nasty, folder)
     before = sorted(tmp_path.rglob("*"))
@@ -113,7 +110,7 @@ def test_a_script_runs_the_job_and_nothing_of_its_paths(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="scripts of POSIX")
-def test_a_shell_script_goes_to_its_own_folder(nasty: CleanSpec, tmp_path: Path) -> None:
+def test_a_shell_script_goes_to_its_own_folder(nasty, tmp_path):
     """Not to one of the same name that CDPATH knows, nor to an option."""
     folder, other = tmp_path / "here" / "-P", tmp_path / "other"
     (other / "-P").mkdir(parents=True)
@@ -133,7 +130,7 @@ def test_a_shell_script_goes_to_its_own_folder(nasty: CleanSpec, tmp_path: Path)
     assert done.stdout == f"{folder.resolve()}\n"
 
 
-def test_slurm_reads_its_lines_as_they_are_meant(nasty: CleanSpec, tmp_path: Path) -> None:
+def test_slurm_reads_its_lines_as_they_are_meant(nasty, tmp_path):
     _, slurm, _ = _exported(nasty, tmp_path / "job")
     options = _options(slurm)
     assert options["--job-name"] == "cleanclip-cleanclip"
@@ -144,9 +141,7 @@ def test_slurm_reads_its_lines_as_they_are_meant(nasty: CleanSpec, tmp_path: Pat
 
 @pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("field", ["checkpoint", "donor", "reference", "trigger", "label_set"])
-def test_a_line_end_in_a_path_is_refused(
-    tiny_checkpoint: Path, tmp_path: Path, field: str, control: str
-) -> None:
+def test_a_line_end_in_a_path_is_refused(tiny_checkpoint, tmp_path, field, control):
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", small_recipe(), **{field: f"/data/a{control}b"}
     )
@@ -154,9 +149,8 @@ def test_a_line_end_in_a_path_is_refused(
 
 
 @pytest.mark.parametrize("name", ["path", "pictures", "exclude"])
-def test_a_line_end_in_a_set_is_refused(tiny_checkpoint: Path, tmp_path: Path, name: str) -> None:
+def test_a_line_end_in_a_set_is_refused(tiny_checkpoint, tmp_path, name):
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    assert spec.pairs is not None
     pairs = spec.pairs.model_copy(update={name: "/pairs\ntouch pwned"})
     _refused(spec.model_copy(update={"pairs": pairs}), tmp_path / "job")
 

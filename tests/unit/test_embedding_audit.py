@@ -31,7 +31,6 @@ from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, finished
 from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata
 from tests.unit.two_processes import two_processes
-from tests.warm import Warm
 
 N, K = 130, 4
 SIZES = (50, 50, 30)
@@ -79,9 +78,7 @@ def _column(rows: list[dict[str, str]], name: str) -> Any:
     return np.array([float(row[name] or "nan") for row in rows])
 
 
-def test_embeddings_are_audited_without_checkpoint_and_pictures(
-    spec: EmbeddingAuditSpec, folder: Path
-) -> None:
+def test_embeddings_are_audited_without_checkpoint_and_pictures(spec, folder):
     pytest.importorskip("pyarrow", reason="metadata is Parquet")
     write_metadata(folder, SIZES)
     found, rows = _finished(spec)
@@ -105,7 +102,7 @@ def test_embeddings_are_audited_without_checkpoint_and_pictures(
     assert _column(rows, "clip_score")[good] == pytest.approx(cosine, abs=1e-5)
 
 
-def test_lengths_that_are_there_are_kept(folder: Path, spec: EmbeddingAuditSpec) -> None:
+def test_lengths_that_are_there_are_kept(folder, spec):
     longer = unit_rows(N) * np.linspace(1, 3, N, dtype=np.float32)[:, None]
     write_embeddings(folder, longer, unit_rows(N, seed=1), SIZES, "<f4")
     found, _ = _finished(spec)
@@ -113,9 +110,7 @@ def test_lengths_that_are_there_are_kept(folder: Path, spec: EmbeddingAuditSpec)
     assert not any("their lengths" in note for note in found.notes)
 
 
-def test_a_reference_of_clean_embeddings_gives_the_shares(
-    spec: EmbeddingAuditSpec, tmp_path: Path
-) -> None:
+def test_a_reference_of_clean_embeddings_gives_the_shares(spec, tmp_path):
     clean = write_embeddings(tmp_path / "clean", unit_rows(90, seed=5), unit_rows(90), (90,))
     found, _ = _finished(spec.model_copy(update={"reference": str(clean)}))
     assert (found.facts["neighbours_among"], found.facts["reference_pairs"]) == (45, 45)
@@ -127,7 +122,7 @@ def test_a_reference_of_clean_embeddings_gives_the_shares(
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("unit", [False, True])
-def test_neighbours_in_the_whole_set_are_those_of_brute_force(folder: Path, unit: bool) -> None:
+def test_neighbours_in_the_whole_set_are_those_of_brute_force(folder, unit):
     points = unit_rows(N) * np.linspace(1, 2, N, dtype=np.float32)[:, None]
     points[7, 3] = np.nan
     write_embeddings(folder, points, points, SIZES, "<f4")
@@ -151,7 +146,7 @@ def test_neighbours_in_the_whole_set_are_those_of_brute_force(folder: Path, unit
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_a_close_group_on_disk_is_ordered(tmp_path: Path) -> None:
+def test_a_close_group_on_disk_is_ordered(tmp_path):
     """Distances come from differences: a product alone would lose the small ones."""
     base = unit_rows(1)[0]
     rows = np.concatenate([unit_rows(40, seed=3), base + 1e-5 * unit_rows(30, seed=4)])
@@ -165,7 +160,7 @@ def test_a_close_group_on_disk_is_ordered(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_scores_by_the_whole_set_are_those_of_one_chunk_of_all(spec: EmbeddingAuditSpec) -> None:
+def test_scores_by_the_whole_set_are_those_of_one_chunk_of_all(spec):
     _, chunk = _finished(spec.model_copy(update={"chunk_size": 1024}))
     whole = spec.model_copy(update={"chunk_size": 1024, "neighbours": "all"})
     found, rows = _finished(whole)
@@ -180,9 +175,7 @@ def test_scores_by_the_whole_set_are_those_of_one_chunk_of_all(spec: EmbeddingAu
 
 
 @pytest.mark.slow
-def test_two_processes_find_the_neighbours_of_one(
-    spec: EmbeddingAuditSpec, tmp_path: Path, warm_torch: Warm
-) -> None:
+def test_two_processes_find_the_neighbours_of_one(spec, tmp_path, warm_torch):
     """With more pairs than a block of points, so that both have some."""
     count = 1100
     write_embeddings(Path(spec.embeddings), unit_rows(count), unit_rows(count, seed=1), (600, 500))
@@ -202,9 +195,7 @@ def test_two_processes_find_the_neighbours_of_one(
     assert found.facts["processes"] == 2
 
 
-def test_a_checkpoint_finds_neighbours_in_the_whole_set_too(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_finds_neighbours_in_the_whole_set_too(tiny_checkpoint, tmp_path):
     one = AuditSpec(
         checkpoint=str(tiny_checkpoint),
         pairs=PairSpec(n=80),
@@ -227,9 +218,7 @@ def test_a_checkpoint_finds_neighbours_in_the_whole_set_too(
     assert not list(tmp_path.glob(".whole-*"))
 
 
-def test_without_faiss_it_is_named(
-    spec: EmbeddingAuditSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_faiss_it_is_named(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     done = done_of(spec.model_copy(update={"neighbours": "approximate"}))
     assert done.error == (
@@ -238,9 +227,7 @@ def test_without_faiss_it_is_named(
     assert done.error_code == "unsupported"
 
 
-def test_approximate_neighbours_say_how_many_they_found(
-    spec: EmbeddingAuditSpec, folder: Path
-) -> None:
+def test_approximate_neighbours_say_how_many_they_found(spec, folder):
     pytest.importorskip("faiss", reason="the extra faiss is not installed")
     rows = unit_rows(3000, 16)
     write_embeddings(folder, rows, rows, (1500, 1000, 500), "<f4")
@@ -255,9 +242,7 @@ def test_approximate_neighbours_say_how_many_they_found(
     assert np.corrcoef(_column(table, "lid"), _column(wanted, "lid"))[0, 1] > 0.5
 
 
-def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
-    spec: EmbeddingAuditSpec, tmp_path: Path
-) -> None:
+def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(spec, tmp_path):
     """2 TB of rows that take no room on the disk."""
     for kind in ("img_emb", "text_emb"):
         (tmp_path / "holes" / kind).mkdir(parents=True)
@@ -271,9 +256,7 @@ def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
     assert "549755813888 pairs in holes" in done.error
 
 
-def test_the_command_needs_no_checkpoint(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_needs_no_checkpoint(folder, tmp_path, capsys):
     pytest.importorskip("pyarrow", reason="metadata is Parquet")
     write_metadata(folder, SIZES)
     base = ["audit", "--embeddings", str(folder), "--k", "4", "-o", str(tmp_path / "out")]
