@@ -130,9 +130,7 @@ def test_packages_that_lie_on_pythonpath_can_be_read(made: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     "error", [ModuleNotFoundError("No module named 'numpy.x'"), PermissionError(13, "No", "/a")]
 )
-def test_a_program_that_cannot_be_read_is_not_the_fault_of_the_bundle(
-    error: Exception, made: Path
-) -> None:
+def test_a_program_that_cannot_be_read_is_not_the_fault_of_the_bundle(error, made):
     def broken() -> Iterator[Check]:
         raise error
         yield
@@ -263,9 +261,7 @@ CARRIERS: dict[str, tuple[Callable[[Path, Any], object], str]] = {
 
 
 @pytest.mark.parametrize(("change", "why"), CARRIERS.values(), ids=CARRIERS)
-def test_a_bundle_carries_nothing_that_runs(
-    bundle: Path, change: Callable[[Path, Any], object], why: str
-) -> None:
+def test_a_bundle_carries_nothing_that_runs(bundle, change, why):
     edit(bundle, EVIDENCE_FILE, lambda value: change(bundle, value))
     assert any(why in one for one in failures(seal(bundle), 0))
     assert exit_status(checks(bundle)) == 2
@@ -443,9 +439,7 @@ FIGURES: dict[str, tuple[tuple[str, Callable[[Any], object]], str]] = {
 
 
 @pytest.mark.parametrize(("change", "why"), FIGURES.values(), ids=FIGURES)
-def test_another_figure(
-    bundle: Path, change: tuple[str, Callable[[Any], object]], why: str
-) -> None:
+def test_another_figure(bundle, change, why):
     """Of a bundle of another version, whose words are not compared; it is found in any."""
     edit(bundle, *change)
     edit(bundle, EVIDENCE_FILE, lambda value: value["tool"].update(version="0.0.9"))
