@@ -91,11 +91,7 @@ def write_job(
         )
         return write_spec(spec, folder / SPEC_FILE)
     except OSError as error:
-        raise InputError(
-            f"The run's folder {folder.name} cannot be written; choose another output folder.",
-            "usage",
-            str(error),
-        ) from error
+        raise _not_written(folder, error) from error
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:
@@ -124,12 +120,16 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
         raise
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise InputError(
-            f"The run's folder {folder.name} cannot be written; choose another output folder.",
-            "usage",
-            str(error),
-        ) from error
+        raise _not_written(folder, error) from error
     return folder
+
+
+def _not_written(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"The run's folder {folder.name} cannot be written; choose another output folder.",
+        "usage",
+        str(error),
+    )
 
 
 def measures_alike(spec: CleanSpec, images: ImagesState | None) -> bool:

@@ -15,7 +15,6 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, plain
-from cleanclip_gui.clean.charts.parts import series_csv
 from cleanclip_gui.clean.run import estimate_sentence
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
@@ -49,6 +48,7 @@ class RateChart(Chart):
     :meth:`show_proposal` marks the range that is worth trying as a band, and the start as a line.
     """
 
+    axis_name = "log10_rate"
     band: pg.LinearRegionItem | None = None
     start: pg.InfiniteLine | None = None
     _marks: tuple[float | None, ...] = (None, None, None)
@@ -69,10 +69,6 @@ class RateChart(Chart):
         """Mark what was proposed; None takes the marks away."""
         self._marks = (proposal.low, proposal.high, proposal.start) if proposal else (None,) * 3
         self.dress()
-
-    def csv(self) -> str:
-        """Every point of every series."""
-        return series_csv("log10_rate", (self.series(key) for key in self.keys()))
 
     def furnish(self, plot: pg.PlotWidget) -> None:
         """Add the marks of a proposal."""

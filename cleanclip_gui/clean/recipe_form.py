@@ -8,9 +8,8 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QPalette, QStandardItem, QStandardItemModel, QWheelEvent
+from PySide6.QtGui import QPalette, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
-    QComboBox,
     QFormLayout,
     QGridLayout,
     QPushButton,
@@ -25,7 +24,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.number_box import Kind, NumberBox
+from cleanclip_gui.widgets.number_box import Chooser, Kind, NumberBox
 from cleanclip_gui.widgets.text import count_text, plural
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
 from ml_core.cleaning.presets import (
@@ -66,21 +65,6 @@ _CHOICES = {
 _OPEN_END = 1e-6
 
 
-class Chooser(QComboBox):
-    """A combo box that leaves the wheel to the page unless it has the focus."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
-        """Scroll the page, not the choice."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
-
-
 class FieldRow(QWidget):
     """Edits one field of a recipe; built from what the field says about itself."""
 
@@ -88,8 +72,8 @@ class FieldRow(QWidget):
     corrected = Signal(str)
     reset_requested = Signal()
 
-    def __init__(self, name: str, info: FieldInfo, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, name: str, info: FieldInfo) -> None:
+        super().__init__()
         self.name = name
         self.title = info.title or name
         self._help = info.description or ""
@@ -310,8 +294,8 @@ class RecipeForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.rows: dict[str, FieldRow] = {}
         self._presets: dict[str, Recipe] = {}
         self._pretraining = DEMO

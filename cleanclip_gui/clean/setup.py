@@ -13,13 +13,14 @@ from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
-from cleanclip_gui.clean.recipe_form import Chooser, RecipeForm
+from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, local_paths
+from cleanclip_gui.widgets.number_box import Chooser
 from cleanclip_gui.widgets.path_edit import PathEdit, tool
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural
@@ -116,8 +117,8 @@ def _vit(title: str, session: Session) -> Requirement:
 class RequirementsList(QWidget):
     """Lines such as ``✓ Trigger: the one in Studio`` and ``✗ Clean reference: none yet``."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("What the method needs")
         self._layout = column(of=self, spacing=2)
         self._lines: list[Label] = []
@@ -137,10 +138,6 @@ class RequirementsList(QWidget):
                 theme.set_property(line, "role", "warning" if requirement.missing else "caption")
         self.setVisible(bool(requirements))
 
-    def texts(self) -> list[str]:
-        """The lines on show."""
-        return [line.text() for line in self._lines if not line.isHidden()]
-
 
 HELP = (
     "A checkpoint of the same architecture that you know to be clean, such as the vendor's own. "
@@ -153,8 +150,8 @@ class ReferenceChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self.setAcceptDrops(True)
         self.edit = PathEdit("Clean reference checkpoint", "Checkpoint file or folder")
         self.browse = self.edit.browse(
@@ -221,8 +218,8 @@ class CleanSetup(QWidget):
     changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self._prompts = prompts
         self.setObjectName("page")
         self.setAcceptDrops(True)
@@ -422,8 +419,8 @@ class GpuChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.choice = Chooser()
         self.choice.setAccessibleName("Device of the run")
         self.help = Label(GPU_HELP, "caption", wrap=True)

@@ -64,8 +64,8 @@ class PageHead(QWidget):
         Opens and closes the set-up.
     """
 
-    def __init__(self, setup: QAction, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, setup: QAction) -> None:
+        super().__init__()
         self.setup_button = action_tool(setup)
         self.tabs = QTabBar()
         self.tabs.setAccessibleName("Pages of the Clean station")
@@ -141,8 +141,8 @@ class CleanStation(QWidget):
     icon = "clean"
     shortcut = "Ctrl+3"
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, context: Context) -> None:
+        super().__init__()
         self.setObjectName("clean")
         self.setAccessibleName("Clean")
         self.context = context
@@ -568,7 +568,7 @@ class CleanStation(QWidget):
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.reference.connect(self._show_pretraining)
-        events.trigger.connect(self._on_trigger_change)
+        events.trigger.connect(self._refresh)
         events.images.connect(self._on_images_change)
         events.devices.connect(self._on_devices_change)
         events.device.connect(self._on_devices_change)
@@ -791,9 +791,6 @@ class CleanStation(QWidget):
         else:
             pretraining = facts.pretraining
         self.form.set_pretraining(pretraining)
-
-    def _on_trigger_change(self, _trigger: object) -> None:
-        self._refresh()
 
     def _on_images_change(self, _images: object) -> None:
         self.run.forget_estimate()  # most of a short run is measuring images

@@ -70,9 +70,9 @@ def _torch_engine(watch_texts: Watch) -> Engine:
     """
     with imported_beside_the_window():
         import ml_core.last_layer  # noqa: F401
-        from cleanclip_gui.inference.explain_engine import ExplainingEngine
+        from cleanclip_gui.inference import engine
 
-        return ExplainingEngine(watch_texts)
+        return engine.Engine(watch_texts)
 
 
 class InferenceWorker(QObject):

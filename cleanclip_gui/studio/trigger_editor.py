@@ -13,10 +13,9 @@ from PySide6.QtGui import QGuiApplication, QTransform
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.station import Shell
 from cleanclip_gui.studio import trigger_files, trigger_form
-from cleanclip_gui.studio.canvas import scene_trigger
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
-from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.scene import Snapshot, resized, turned
+from cleanclip_gui.studio.canvas.document import PaintDocument, Part
+from cleanclip_gui.studio.canvas.scene import Snapshot, is_movable, mirrored, resized, turned
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from cleanclip_gui.widgets.prompts import Prompts
@@ -64,7 +63,7 @@ class TriggerEditor(QObject):
             If what is on the canvas does not go together.
         """
         if self._trigger is None:
-            self._trigger = (scene_trigger.trigger_of(self.document),)
+            self._trigger = (self.document.trigger(),)
         return self._trigger[0]
 
     def other_snapshot(self) -> OtherSnapshot | None:
@@ -73,7 +72,7 @@ class TriggerEditor(QObject):
         if scene.other is None:
             return None
         try:
-            trigger = scene_trigger.trigger_of(PaintDocument.of(scene.other, size))
+            trigger = PaintDocument.of(scene.other, size).trigger()
         except InputError:
             trigger = None
         return OtherSnapshot("B" if scene.slot == "A" else "A", trigger)
@@ -84,7 +83,7 @@ class TriggerEditor(QObject):
             return
         aside = PaintDocument(self.document.size)
         if snapshot.trigger is not None:
-            scene_trigger.put_on(aside, snapshot.trigger)
+            aside.put_on(snapshot.trigger)
         other = Snapshot(aside.layer, replace(aside.scene, slot=snapshot.slot))
         slot = "B" if snapshot.slot == "A" else "A"
         self.document.set_scene("Bring back the snapshot", slot=slot, other=other)
@@ -137,8 +136,8 @@ class TriggerEditor(QObject):
         patch = self.document.patch
         text = "Mirror top and bottom" if upright else "Mirror left and right"
         if patch is not None:
-            mirrored = scene_trigger.mirrored(patch, upright=upright)
-            self.document.set_patch(mirrored, text)
+            flipped = mirrored(patch, upright=upright)
+            self.document.set_patch(flipped, text)
         else:
             scale = QTransform.fromScale(1, -1) if upright else QTransform.fromScale(-1, 1)
             self.document.transform_paint(scale, text)
@@ -203,8 +202,8 @@ class TriggerEditor(QObject):
 
     def use_trigger(self, trigger: Trigger, *, add: bool = False) -> None:
         """Put a trigger on the canvas in the place of what is there, or with it (``add``)."""
-        scene_trigger.put_on(self.document, trigger, add=add)
-        if scene_trigger.is_movable(trigger):
+        self.document.put_on(trigger, add=add)
+        if is_movable(trigger):
             self._canvas.set_tool("move")
         patch, size = self.document.patch, self.document.size
         if patch is not None:
@@ -398,10 +397,9 @@ class TriggerEditor(QObject):
             if key == "whole" and field == "text":
                 self.set_text(value)
             elif key == "whole":
-                scene_trigger.change_trigger(self.document, field, value)
+                self.document.change_trigger(field, value)
             else:
-                part = cast(scene_trigger.Part, key)
-                scene_trigger.change_part(self.document, part, field, value)
+                self.document.change_part(cast(Part, key), field, value)
         except InputError as error:
             if self.form is not None:
                 self._fill_form(self.form)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
-from PySide6.QtGui import QMouseEvent
+from PySide6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication
 
 from cleanclip_gui import threads
@@ -209,3 +209,41 @@ def result_of(checkpoint: Path) -> dict[str, Any]:
                   "n_excl": 390},
         "heldout": {"before": {"ca": 0.74}, "after": {"ca": 0.74}},
     }  # fmt: skip
+
+
+def drop(widget: Any, path: Path) -> bool:
+    """Drag a path over a widget and drop it if it is taken, as a file manager does."""
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    how = (
+        Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    enter = QDragEnterEvent(QPoint(5, 5), *how)
+    QApplication.sendEvent(widget, enter)
+    if enter.isAccepted():
+        QApplication.sendEvent(widget, QDropEvent(QPointF(5, 5), *how))
+    return enter.isAccepted()
+
+
+def turn_wheel(
+    widget: Any, delta: int, modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier
+) -> Any:
+    """Turn the wheel over a widget; whichever parent took it, None if nobody did."""
+    place = QPointF(widget.rect().center())
+    event = QWheelEvent(
+        place, QPointF(widget.mapToGlobal(place)), QPoint(), QPoint(0, delta),
+        Qt.MouseButton.NoButton, modifiers, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    while widget is not None:
+        event.accept()
+        if QApplication.sendEvent(widget, event) and event.isAccepted():
+            return widget
+        widget = widget.parentWidget()
+    return None
+
+
+def heard(signal: Any) -> list[Any]:
+    """All that a signal tells from now on."""
+    values: list[Any] = []
+    signal.connect(values.append)
+    return values

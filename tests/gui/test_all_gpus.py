@@ -5,23 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.clean.setup import BATCH_NORM, GPU_HELP
-from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.jobs.runner import JobRunner, environment, explain_exit, together, worker_command
-from cleanclip_gui.session import Session
-from ml_core.cleaning.presets import preset
+from cleanclip_gui.jobs.runner import JobRunner, environment, together, worker_command
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
 from ml_core.jobs.cluster import export_job
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.reading.errors import InputError
-from tests.gui.factories import facts
 from tests.gui.fakes import clean_panel, open_session, runner_of
 from tests.unit.small_jobs import small_recipe
 
@@ -40,22 +34,22 @@ Root Cause (first observed failure):
 class Ear(QObject):
     """Notes the lines that a runner passes on."""
 
-    def __init__(self, runner: JobRunner) -> None:
+    def __init__(self, runner):
         super().__init__()
         self.lines: list[str] = []
         runner.line_logged.connect(self._on_line)
 
-    def _on_line(self, text: str) -> None:
+    def _on_line(self, text):
         self.lines.append(text)
 
 
-def _family(runner: JobRunner) -> list[psutil.Process]:
+def _family(runner):
     assert runner.pid is not None
     launcher = psutil.Process(runner.pid)
     return [launcher, *launcher.children(recursive=True)]
 
 
-def _all_gone(family: list[psutil.Process], seconds: float = 3.0) -> bool:
+def _all_gone(family, seconds=3.0):
     _, alive = psutil.wait_procs(family, timeout=seconds)
     return not alive
 
@@ -74,7 +68,7 @@ time.sleep(600)
 """
 
 
-def test_a_stubborn_process_of_another_group_is_killed_too(qtbot, tmp_path: Path) -> None:
+def test_a_stubborn_process_of_another_group_is_killed_too(qtbot, tmp_path):
     """As torchrun's are: each of them leads a session of its own."""
     deaf, launcher = tmp_path / "deaf.py", tmp_path / "launcher.py"
     deaf.write_text(_DEAF)
@@ -108,7 +102,7 @@ sys.stdin.read()
 """
 
 
-def test_each_process_ends_once_torchrun_is_gone() -> None:
+def test_each_process_ends_once_torchrun_is_gone():
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT, _CHILD],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
@@ -121,7 +115,7 @@ def test_each_process_ends_once_torchrun_is_gone() -> None:
         assert _all_gone([child], 30)
 
 
-def test_the_command_that_starts_several(tmp_path: Path, monkeypatch) -> None:
+def test_the_command_that_starts_several(tmp_path, monkeypatch):
     command = together(worker_command(tmp_path / "spec.json", resume=True), 4)
     assert command[1:4] == ["-P", "-m", "torch.distributed.run"]
     assert "--nproc-per-node=4" in command
@@ -136,16 +130,7 @@ def test_the_command_that_starts_several(tmp_path: Path, monkeypatch) -> None:
     assert (frozen[1], frozen[-3:-1]) == ("--torchrun", ["--worker", str(tmp_path / "spec.json")])
 
 
-def test_a_killed_process_of_several_is_named() -> None:
-    done = explain_exit(1, KILLED.splitlines())
-    assert done.error_code == "killed"
-    assert "A process of the cleaning job was killed by SIGKILL, probably out of memory" in (
-        done.error
-    )
-    assert explain_exit(1, ["Traceback"]).error_code == "crashed"
-
-
-def test_all_gpus_and_one_of_them_do_not_run_at_once(tmp_path: Path, monkeypatch) -> None:
+def test_all_gpus_and_one_of_them_do_not_run_at_once(tmp_path, monkeypatch):
     from cleanclip_gui.jobs import runner as module
 
     busy = JobRunner(tmp_path / "spec.json", device="cuda:1", command=["true"])
@@ -154,10 +139,7 @@ def test_all_gpus_and_one_of_them_do_not_run_at_once(tmp_path: Path, monkeypatch
         JobRunner(tmp_path / "spec.json", device="cuda", processes=2).launch()
 
 
-def test_the_choice_is_there_with_two_gpus_alone(
-    panel: CleanStation,
-    session: Session,
-) -> None:
+def test_the_choice_is_there_with_two_gpus_alone(panel, session):
     gpus = panel.setup.gpus
     for names in ((), ("cpu",), ("cuda:0", "cpu"), ("mps", "cpu")):
         session.devices = names
@@ -170,20 +152,7 @@ def test_the_choice_is_there_with_two_gpus_alone(
     ]  # fmt: skip
 
 
-def test_batch_norm_stands_in_the_way_of_methods_that_train_it_alone(
-    panel: CleanStation, session: Session
-) -> None:
-    session.checkpoint = facts(session.checkpoint.path, architecture="ResNet, 224 px")
-    for method, told in (("cleanclip", BATCH_NORM), ("linear-probe", GPU_HELP)):
-        panel.setup.form.set_recipe(preset(method, "talk"))
-        panel.setup.show_requirements(session)
-        assert panel.setup.gpus.help.text() == told
-
-
-def test_all_gpus_are_written_started_and_repeated(
-    panel: CleanStation,
-    session: Session,
-) -> None:
+def test_all_gpus_are_written_started_and_repeated(panel, session):
     session.device, session.devices = "cuda:0", GPUS
     choice = panel.setup.gpus.choice
     panel.start()
@@ -213,11 +182,7 @@ def test_all_gpus_are_written_started_and_repeated(
     assert panel.setup.gpus.processes() == 3
 
 
-def test_a_run_goes_on_with_the_gpus_there_are(
-    panel: CleanStation,
-    session: Session,
-    tmp_path: Path,
-) -> None:
+def test_a_run_goes_on_with_the_gpus_there_are(panel, session, tmp_path):
     session.device, session.devices = "cuda:0", ("cuda:0", "cuda:1", "cpu")
     job = CleanSpec(
         checkpoint=str(tmp_path / "poisoned.safetensors"), recipe=small_recipe(),

@@ -7,12 +7,10 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
-from cleanclip_gui.clean.audit.dialog import AuditDialog, AuditDialogs, read_result
+from cleanclip_gui.clean.audit.dialog import AuditDialogs
 from cleanclip_gui.clean.audit.gallery import mark_rect
-from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.records import (
@@ -264,15 +262,10 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert job.pairs == PAIRS
     assert job.reference == PairSpec(kind="csv", path=str(tmp_path / "clean.csv"))
     assert (job.images, job.k, job.donor, runner.device) == ((spec,), 8, "d.pt", "cpu")
-
-
-def test_no_chunk_of_few_pairs_can_be_asked_for(auditing):
-    auditing.open()
-    setup = auditing.dialog.setup
-    setup.chunk.setValue(64)
-    assert setup.chosen().chunk_size == 64
-    setup.k.setValue(128)
-    assert setup.chosen().chunk_size == 512
+    dialog.setup.chunk.setValue(64)
+    assert dialog.setup.chosen().chunk_size == 64
+    dialog.setup.k.setValue(128)  # of which a chunk of few pairs is no help
+    assert dialog.setup.chosen().chunk_size == 512
 
 
 def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session, pairs):
@@ -285,19 +278,6 @@ def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session, pairs):
     assert "labelled images" in said[0]
     assert "Open a checkpoint first" in said[1]
     assert auditing.dialog is None
-
-
-@pytest.mark.parametrize("damage", ["no file", "text", "other pictures"])
-def test_damaged_results_are_a_sentence(tmp_path, damage):
-    write_result(tmp_path, audit())
-    if damage == "no file":
-        (tmp_path / THUMBNAILS_FILE).unlink()
-    elif damage == "text":
-        (tmp_path / AUDIT_FILE).write_text("{}")
-    else:
-        np.save(tmp_path / THUMBNAILS_FILE, np.zeros((3, 8, 8, 3), np.uint8))
-    with pytest.raises(InputError, match=r"again\.$"):
-        read_result(tmp_path)
 
 
 def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):
@@ -403,17 +383,6 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     assert running.task.is_running
 
 
-@pytest.mark.usefixtures("styled")
-def test_long_names_do_not_widen_the_page(qtbot, session):
-    def width(name):
-        pairs = PairSpec(kind="csv", path=name)
-        dialog = AuditDialog(JobTask("audit"), session, name, name, pairs, Prompts())
-        qtbot.addWidget(dialog)
-        return dialog.minimumSizeHint().width()
-
-    assert width("a" * 75 + ".csv") == width("a.csv")
-
-
 def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, prompts, tmp_path):
     first, second = (saved_audit(tmp_path, session, name) for name in ("one", "two"))
     answers = Answers(second, yes=False)
@@ -431,11 +400,13 @@ def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, p
     assert auditing.dialog.folder == second
 
 
-@pytest.mark.parametrize("what", ["nothing", "record", "pictures", "exclusions", "spec"])
+@pytest.mark.parametrize("what", ["nothing", "record", "pictures", "others", "exclusions", "spec"])
 def test_a_damaged_audit_is_one_sentence(auditing, session, tmp_path, qtbot, what):
     folder = saved_audit(tmp_path, session)
     if what == "nothing":
         (folder / AUDIT_FILE).unlink()
+    elif what == "others":
+        np.save(folder / THUMBNAILS_FILE, np.zeros((3, 8, 8, 3), np.uint8))
     else:
         names = {
             "record": AUDIT_FILE, "pictures": THUMBNAILS_FILE, "exclusions": EXCLUSIONS_FILE,

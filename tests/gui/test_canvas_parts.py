@@ -7,8 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, QRect, QSize, Qt
-from PySide6.QtGui import QAction, QColor, QImage, QPainter, QTransform
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QAction, QColor, QImage
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
@@ -16,13 +15,11 @@ from cleanclip_gui.studio.canvas.foreground import (
     HANDLE_RADIUS,
     MAX_SCALE,
     ROTATE_HANDLE_DISTANCE,
-    Foreground,
     PatchDrag,
     along_axis,
     dragged_patch,
     fitting_scale,
     limited_zoom,
-    paint_foreground,
     patch_handle_at,
     pixel_rect,
     square_corner,
@@ -32,22 +29,14 @@ from cleanclip_gui.studio.canvas.foreground import (
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
-from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import (
     ARROWS,
     TOOL_KEYS,
     TOOLS,
-    BrushTool,
-    HandTool,
     KeyAction,
-    MoveTool,
-    PickTool,
-    ShapeTool,
-    ToolEvent,
     key_action,
     key_rows,
 )
-from cleanclip_gui.studio.canvas.trigger_bars import TriggerChip
 
 CANVAS = 100
 
@@ -93,16 +82,6 @@ def test_a_corner_is_dragged_against_the_opposite_one_and_within_limits():
     assert larger.rect(CANVAS).topLeft() == patch().rect(CANVAS).topLeft()
     assert dragged_patch(drag, QPointF(900, 700), CANVAS).size == pytest.approx(1.0)
     assert dragged_patch(drag, QPointF(0, 0), CANVAS).size == pytest.approx(0.03)
-
-
-def test_shift_moves_a_patch_along_one_axis_and_turns_it_in_steps():
-    body = PatchDrag("body", QPointF(50, 50), patch())
-    moved = dragged_patch(body, QPointF(60, 53), CANVAS, constrain=True)
-    assert (moved.x, moved.y) == (pytest.approx(0.6), pytest.approx(0.5))
-    turn = PatchDrag("rotate", QPointF(50, 30), patch())
-    turned = dragged_patch(turn, QPointF(80, 47), CANVAS, constrain=True)
-    assert turned.rotation == pytest.approx(90)
-    assert dragged_patch(turn, QPointF(50, 80), CANVAS).rotation == pytest.approx(180)
 
 
 def test_constrained_points():
@@ -162,59 +141,6 @@ def test_shift_matters_only_where_it_means_something_else():
 # Tools
 
 
-def event(x, y, **how):
-    return ToolEvent(QPointF(x, y), Ink(QColor(255, 0, 0), width=3), **how)
-
-
-def test_tools_need_only_a_document(qapp):
-    document = PaintDocument(32)
-    for tool in (BrushTool(document), ShapeTool(document, "line")):
-        tool.press(event(4.5, 4.5))
-        tool.move(event(20.5, 6.5, constrain=True))
-        tool.release()
-        painted = np.argwhere(document.rgba()[..., 3])
-        assert painted.min(0).tolist() == [3, 3]
-        assert painted.max(0).tolist()[0] == 5
-        tool.press(event(20.5, 20.5))
-        tool.cancel()
-        assert not document.rgba()[16:].any()
-        document.undo()
-        assert document.is_empty()
-
-
-def test_picker_and_hand_ask_and_tell_functions():
-    picked, panned, zoomed = [], [], []
-    picker = PickTool(lambda at: QColor(1, 2, 3) if at.x() < 9 else None, picked.append)
-    picker.press(event(5, 5))
-    picker.move(event(10, 5))
-    assert picked == [QColor(1, 2, 3)]
-    hand = HandTool(lambda dx, dy: panned.append((dx, dy)), lambda *how: zoomed.append(how))
-    hand.press(event(5, 5, scale=10.0))
-    hand.move(event(5.2, 5, scale=10.0))
-    hand.release()
-    assert (panned, zoomed) == ([], [(2.0, QPointF(5, 5))])
-    hand.press(event(5, 5, scale=10.0))
-    hand.move(event(6, 5, scale=10.0))
-    hand.release()
-    assert (panned, len(zoomed)) == ([(10.0, 0.0)], 1)
-
-
-def test_the_move_tool_takes_the_patch_alone(qapp):
-    document = PaintDocument(32)
-    tool = MoveTool(document)
-    tool.press(event(16, 25.6, scale=20.0))  # there is none yet
-    tool.move(event(18, 25.6, scale=20.0))
-    tool.release()
-    assert len(document.stack.steps) == 0
-    document.set_patch(patch(y=0.8), "Stamp")
-    tool.press(event(16, 25.6, scale=20.0))
-    tool.move(event(18, 25.6, scale=20.0))
-    tool.release()
-    assert document.patch.x == pytest.approx(18 / 32)
-    assert tool.cursor(QPointF(18, 25.6), 20.0) == Qt.CursorShape.SizeAllCursor
-    assert tool.cursor(QPointF(30, 2), 20.0) == Qt.CursorShape.ArrowCursor
-
-
 # Bar of options
 
 
@@ -232,77 +158,12 @@ def test_each_option_of_the_bar_is_a_field_of_the_ink(qtbot):
     for box in (bar.filled, bar.whole, bar.grey):
         box.click()
     assert chosen == [
-        {"width": 7.0},
-        {"hardness": 0.4},
-        {"opacity": 0.25},
-        {"text_height": 20},
-        {"tolerance": 0.3},
-        {"text": "Hi"},
-        {"filled": True},
-        {"whole": True},
-        {"grey": True},
-    ]
+        {"width": 7.0}, {"hardness": 0.4}, {"opacity": 0.25}, {"text_height": 20},
+        {"tolerance": 0.3}, {"text": "Hi"}, {"filled": True}, {"whole": True}, {"grey": True},
+    ]  # fmt: skip
     chosen.clear()
     bar.set_ink(Ink(QColor(0, 0, 0), text="Hi"))
     assert chosen == []
 
 
 # Foreground
-
-
-def drawn(**shown):
-    """The pixels that a foreground draws over a canvas of 20 pixels at ten times its size."""
-    image = QImage(200, 200, QImage.Format.Format_RGBA8888)
-    image.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(image)
-    painter.translate(50, 50)  # of no consequence: the foreground draws in screen pixels
-    to_view = QTransform.fromScale(10, 10)
-    colours = {"highlight": QColor(255, 0, 0), "message_colour": QColor(0, 255, 0)}
-    paint_foreground(painter, Foreground(to_view, image.rect(), 20, **colours, **shown))
-    painter.end()
-    return np.frombuffer(image.constBits(), np.uint8).reshape(200, 200, 4)[..., 3] > 0
-
-
-def test_an_empty_foreground_draws_nothing(qapp):
-    assert not drawn().any()
-    assert not drawn(brush=Ink(QColor("red")), crosshair=True).any()  # without a pointer
-
-
-def test_what_is_shown_is_drawn_where_it_is(qapp):
-    grid = drawn(grid=True)
-    assert grid[5, ::10].all()
-    assert not grid[5, 5::10].any()
-    ring = drawn(pointer=QPointF(10, 10), brush=Ink(QColor("red"), width=6))
-    assert not ring[95:105, 95:105].any()
-    assert ring[100, 130]
-    assert ring[70, 100]
-    cross = drawn(pointer=QPointF(10, 10), crosshair=True)
-    assert cross[100, 107]
-    assert not cross[100, 100]
-    assert drawn(message="Nothing here").any()
-    assert drawn(focused=True)[0, 100]
-    handles = drawn(patch=FloatingPatch(QImage(4, 4, QImage.Format.Format_RGBA8888), "", size=0.2))
-    assert handles[80 - int(ROTATE_HANDLE_DISTANCE), 100]
-
-
-def test_zoom_is_beside_every_tool(qtbot):
-    strip = ToolStrip()
-    qtbot.addWidget(strip)
-    strip.show()
-    for tool in strip.tools:
-        strip.set_tool(tool)
-        for button in (strip.zoom_in, strip.fit_picture, strip.zoom_out):
-            assert button.isVisible(), tool
-
-
-def test_without_a_trigger_there_is_no_chip_to_drag(qtbot):
-    outer = QWidget()
-    qtbot.addWidget(outer)
-    chip = TriggerChip(lambda: None)
-    chip.setParent(outer)
-    outer.show()
-    assert not chip.isVisible()
-    chip.set_picture(QImage(8, 8, QImage.Format.Format_RGBA8888))
-    assert chip.isVisible()
-    chip.set_picture(None)
-    assert not chip.isVisible()

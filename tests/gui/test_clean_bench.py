@@ -1,65 +1,46 @@
-"""Queue, history and comparison in the Clean station, with a runner that the test plays."""
+"""Queue, history and comparison in the Clean station, also while another run is at work."""
 
-from __future__ import annotations
-
-import json
+import os
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QMenu
 
-from cleanclip_gui.clean.history import read_name
-from cleanclip_gui.clean.runs.runs_table import (
-    ACCURACY,
-    ATTACK,
-    RUN,
-    SHOWN,
-    STARTED,
-    STATUS,
-    TITLES,
-)
+from cleanclip_gui.clean import run as run_module
+from cleanclip_gui.clean.history import read_name, read_run
+from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
 from cleanclip_gui.clean.setup import KEEP_HELP, missing, requirements_of
-from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.jobs.runner import DEVICES
-from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.controls import Label
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
-from ml_core.data.specs import PairSpec
-from ml_core.events import Done, Metric, Saved
+from ml_core.events import Done, Metric, Progress, Saved, to_json
+from ml_core.jobs.journal import add_last_word
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts
-from tests.gui.fakes import (
-    FakeRunner,
-    close,
-    open_session,
-    result_of,
-    runner_of,
-    station,
-    two_clicks,
-)
+from tests.gui.fakes import close, drop, open_session, result_of, runner_of, station, two_clicks
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import write_journal, write_state
+from tests.gui.shell_fakes import Answers, write_journal, write_state
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
+def session(tmp_path):
     (tmp_path / "runs").mkdir()
     return open_session(tmp_path / "runs")
 
 
 @pytest.fixture
-def panel(qtbot, session: Session, tmp_path: Path):
+def panel(qtbot, session, tmp_path):
     made = station(qtbot, session, tmp_path)
     made.resize(1262, 640)
     yield made
     close(made)
 
 
-def end(panel: CleanStation, tmp_path: Path) -> None:
+def end(panel, tmp_path):
     runner = runner_of(panel)
     cleaned = runner.spec_path.parent / "cleaned.safetensors"
     cleaned.write_bytes(b"cleaned")
@@ -67,24 +48,24 @@ def end(panel: CleanStation, tmp_path: Path) -> None:
     runner.end(Done("finished", result_of(cleaned) | {"source": source}))
 
 
-def shown(panel: CleanStation) -> list[tuple[str, str]]:
+def shown(panel):
     return [(run.folder.name, run.status) for run in panel.runs.table.runs.runs]
 
 
-def history(qtbot, panel: CleanStation) -> None:
+def history(qtbot, panel):
     panel.show_page(1)
     qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=8000)
 
 
-def all_read(qtbot, panel: CleanStation) -> None:
+def all_read(qtbot, panel):
     qtbot.waitUntil(lambda: not (panel.runs.is_reading or panel.run.is_reading), timeout=8000)
 
 
-def click(button) -> None:
+def click(button):
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def test_a_second_start_waits_its_turn(panel: CleanStation, session, tmp_path: Path) -> None:
+def test_a_second_start_waits_its_turn(panel, session, tmp_path):
     panel.form.row("seed").editor.setValue(1)
     click(panel.start_button)
     first = runner_of(panel)
@@ -120,69 +101,7 @@ def test_a_second_start_waits_its_turn(panel: CleanStation, session, tmp_path: P
     end(panel, tmp_path)
 
 
-@pytest.mark.usefixtures("styled")
-def test_a_small_screen_cuts_no_mark_status_or_accuracy(
-    panel: CleanStation, tmp_path: Path
-) -> None:
-    killed = write_run(tmp_path / "runs", "killed", end=Done("failed", {}, "Killed.", "killed"))
-    whole = write_run(tmp_path / "runs", "whole", dip=0.0)
-    result = json.loads((whole / "result.json").read_text())
-    result["before"]["ca"] = 1.0
-    (whole / "result.json").write_text(json.dumps(result))
-    table = panel.runs.table
-    panel.resize(1262, 640)
-    panel.show_page(1)
-    for folder in (killed, whole):
-        panel.runs.note_run(folder)
-        panel.runs.compare(folder, True)
-    for column in (SHOWN, STARTED, STATUS, ACCURACY, ATTACK):
-        assert table.sizeHintForColumn(column) <= table.columnWidth(column), TITLES[column]
-    assert table.horizontalScrollBar().maximum() == 0
-    tip = table.runs.data(table.runs.index(0, RUN), Qt.ItemDataRole.ToolTipRole)
-    assert "CleanCLIP, custom: 100 steps" in tip
-
-
-def test_that_the_queue_is_held_can_be_seen(panel: CleanStation) -> None:
-    panel.show_page(1)
-    free = panel.runs.hold.grab().toImage()
-    panel.runs.hold.setChecked(True)
-    assert panel.runs.hold.grab().toImage() != free
-
-
-def test_a_held_queue_starts_nobody(panel: CleanStation, tmp_path: Path) -> None:
-    panel.start()
-    panel.start()
-    panel.show_page(1)
-    click(panel.runs.hold)
-    end(panel, tmp_path)
-    assert not panel.run.is_running
-    assert len(panel.queue) == 1
-    click(panel.runs.hold)
-    assert panel.run.is_running
-    end(panel, tmp_path)
-
-
-def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatch) -> None:
-    def refuse(self: FakeRunner) -> None:
-        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
-
-    panel.start()
-    panel.start()
-    (waiting,) = panel.queue.folders
-    with monkeypatch.context() as patch:
-        patch.setattr(FakeRunner, "launch", refuse)
-        end(panel, tmp_path)
-    assert "already running on cpu" in panel.log_line.text()
-    assert (panel.queue.folders, panel.queue.held) == ((waiting,), False)
-    assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
-    assert panel.before_after.isVisible()
-    DEVICES.changed.emit()  # as the job of another station ends
-    qtbot.waitUntil(lambda: panel.run.is_running)
-    assert runner_of(panel).spec_path == waiting / "spec.json"
-    end(panel, tmp_path)
-
-
-def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path: Path) -> None:
+def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path):
     runs = tmp_path / "runs"
     write_run(runs, "older", begun=1000.0, seed=7, lr=3e-3)
     write_run(runs, "newer", begun=2000.0, method="supervised")
@@ -206,33 +125,23 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path
     assert Path(again.output_dir) not in (runs / "older", runs / "newer")
 
 
-def test_an_old_run_is_shown_again(qtbot, panel: CleanStation, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "runs", "old")
-    history(qtbot, panel)
-    panel.runs.table.choose(folder)
-    panel.runs.table.setFocus()
-    QTest.keyClick(panel.runs.table, Qt.Key.Key_Return)
-    assert panel.tabs.currentIndex() == 0
-    assert panel.before_after.isVisible()
-    all_read(qtbot, panel)
-    assert len(panel.charts.rates.series("ca")) == 6
-    panel.try_cleaned()
-    request = panel.context.inference.questions[-1]
-    assert (request.path, request.role) == (str(folder / "cleaned.safetensors"), "cleaned")
-
-
-def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
-    qtbot, panel: CleanStation, session
-) -> None:
+def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(qtbot, panel, session):
     """One word, and the way on, now and after the window was closed."""
     panel.start()
     runner = runner_of(panel)
     folder = runner.spec_path.parent
     write_journal(folder, [Metric(1, 9, {"loss": 1.0})])
     write_state(folder, step=1)
-    runner.end(Done("failed", {}, "The cleaning job was killed by SIGKILL.", "killed"))
+    killed = "The cleaning job was killed by SIGKILL."
+    runner.end(Done("failed", {}, killed, "killed", "last line"))
+    assert panel.trouble_text.text() == (
+        f"Interrupted: {killed} Resume continues from the last save."
+    )
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
+        panel.details_button.click()
+    assert blocker.args[0].details == "last line"
     assert panel.run_bar.title.text().endswith(": interrupted")
-    assert session.run.status == "interrupted"
+    assert (session.run.status, session.run.error) == ("interrupted", killed)
     assert ("interrupted") in [status for _, status in shown(panel)]
     history(qtbot, panel)
     panel.run.forget(folder)  # nothing of it is on show
@@ -249,7 +158,7 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     assert (runner_of(panel).mode, runner_of(panel).spec_path.parent) == ("resume", folder)
 
 
-def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanStation) -> None:
+def test_a_killed_run_is_offered_at_half_its_batch(panel):
     panel.start()
     first = runner_of(panel)
     first.end(Done("failed", {}, "Killed by SIGKILL, probably out of memory.", "killed"))
@@ -263,7 +172,7 @@ def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanStation) -> None:
     assert not panel.halve_button.isVisible()
 
 
-def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanStation, tmp_path: Path) -> None:
+def test_runs_are_compared_live_and_by_hand(qtbot, panel, tmp_path):
     runs = tmp_path / "runs"
     old = write_run(runs, "old")
     history(qtbot, panel)
@@ -288,7 +197,7 @@ def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanStation, tmp_path
     styles = {key: curves.series(key).style for key in curves.keys()}  # noqa: SIM118
     assert styles["A.ca"].symbol != styles["B.ca"].symbol
     assert styles["B.ca"].dash != styles["B.asr"].dash
-    spots = panel.runs.tradeoff.spots()
+    spots = panel.runs.tradeoff.spots
     assert [s.point.step for s in spots if s.track.key == str(live)] == [0, 3]
     assert [bool(s.point.checkpoint) for s in spots if s.track.key == str(live)] == [False, True]
     table.choose(old)
@@ -296,7 +205,7 @@ def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanStation, tmp_path
     assert curves.keys() == ("B.ca", "B.asr")
 
 
-def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> None:
+def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path):
     kept = write_run(tmp_path / "runs", "kept")
     bare = write_run(tmp_path / "runs", "bare", kept=False)
     history(qtbot, panel)
@@ -327,7 +236,7 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     assert session.role == "suspect"
 
 
-def test_results_of_another_place_are_opened(qtbot, panel: CleanStation, tmp_path: Path) -> None:
+def test_results_of_another_place_are_opened(qtbot, panel, tmp_path):
     away = write_run(tmp_path / "cluster", "job-7")
     history(qtbot, panel)
     panel.context.prompts.open_folder = lambda *_: str(away)
@@ -342,7 +251,7 @@ def test_results_of_another_place_are_opened(qtbot, panel: CleanStation, tmp_pat
     assert "holds no spec.json" in blocker.args[0].sentence
 
 
-def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanStation, tmp_path: Path) -> None:
+def test_recipes_are_saved_opened_and_dropped(qtbot, panel, tmp_path):
     panel.form.set_method("mmcl")
     panel.form.row("seed").editor.setValue(11)
     wanted = panel.form.recipe()
@@ -354,14 +263,7 @@ def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanStation, tmp_pa
     click(panel.setup.open_recipe)
     assert panel.form.recipe() == wanted
     panel.form.set_method("cleanclip")
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(path))])
-    panel.setup.dropEvent(
-        QDropEvent(
-            QPointF(2, 2), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
-        )
-    )  # fmt: skip
+    assert drop(panel.setup, path)
     assert panel.form.recipe() == wanted
     path.write_text("{}")
     with qtbot.waitSignal(panel.shell.failed) as blocker:
@@ -369,7 +271,7 @@ def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanStation, tmp_pa
     assert "mine.json is not a recipe file" in blocker.args[0].sentence
 
 
-def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
+def test_what_a_method_needs_is_said(session, tmp_path):
     method = MethodFacts(
         "Blend", "h", "s", data="none", needs=frozenset({"reference", "trigger", "vit"})
     )
@@ -377,7 +279,7 @@ def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
     clean = tmp_path / "clean.safetensors"
     clean.write_bytes(b"w")
 
-    def said(reference: str) -> str:
+    def said(reference):
         return missing(requirements_of(method, session, reference))
 
     assert "works only on a ViT image encoder; this checkpoint has ResNet 64 px" in said(str(clean))
@@ -388,7 +290,7 @@ def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
     assert "needs the trigger: paint or open one in Studio" in said(str(clean))
 
 
-def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypatch) -> None:
+def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
     from dataclasses import replace
 
     monkeypatch.setitem(
@@ -399,7 +301,8 @@ def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypat
     assert not panel.start_button.isEnabled()
     assert "needs the trigger" in panel.hint.text()
     assert panel.setup.reference.isVisibleTo(panel)
-    assert panel.setup.requirements.texts() == [
+    shown = [line.text() for line in panel.setup.requirements.findChildren(Label)]
+    assert shown == [
         "✗  Trigger: none yet",
         "✗  Clean reference: none yet",
     ]
@@ -407,19 +310,13 @@ def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypat
     assert "choose a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")
     reference.write_bytes(b"w")
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(reference))])
-    drop = QDropEvent(
-        QPointF(QPoint(2, 2)), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    panel.setup.reference.dropEvent(drop)
+    assert drop(panel.setup.reference, reference)
     assert panel.start_button.isEnabled()
     panel.start()
     assert read_spec(runner_of(panel).spec_path).reference == str(reference)
 
 
-def test_what_keeping_every_checkpoint_takes(panel: CleanStation) -> None:
+def test_what_keeping_every_checkpoint_takes(panel):
     panel.setup.set_weight_bytes(10 << 20)
     panel.form.row("pairs").editor.setValue(128 * 100)
     panel.form.row("eval_every").editor.setValue(30)
@@ -439,21 +336,256 @@ def test_what_keeping_every_checkpoint_takes(panel: CleanStation) -> None:
     assert read_spec(runner_of(panel).spec_path).keep_steps
 
 
-def test_self_supervision_of_pictures_takes_a_folder_of_them(
-    panel: CleanStation, tmp_path: Path
-) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "1.png").write_bytes(b"a picture by its name")
-    panel.form.set_method("ss")
-    panel.data.table.click()
-    panel.data.path.setText(str(tmp_path / "photos"))
-    assert "holds no image-caption pairs" in panel.data.summary.text()
-    panel.form.row("lambda_text").editor.setValue(0.0)
-    panel.form.changed.emit()
-    assert panel.data.summary.text() == "Found: pictures alone"
+DAY = 86_400.0
+
+
+def names(panel):
+    return [run.folder.name for run in panel.runs.table.runs.runs]
+
+
+def three_runs(parent):
+    """The best accuracy in the middle; the last one has no result."""
+    begun = 1_790_000_000.0
+    return [
+        write_run(parent, "old", begun=begun, dip=0.2),
+        write_run(parent, "middle", begun=begun + DAY, dip=0.0),
+        write_run(
+            parent, "new", begun=begun + 2 * DAY, end=Done("failed", {}, "It broke.", "usage")
+        ),
+    ]
+
+
+def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_path):
+    old = write_run(tmp_path / "runs", "old", checkpoint=tmp_path / "runs" / "poisoned.safetensors")
     panel.start()
-    spec = read_spec(runner_of(panel).spec_path)
-    assert spec.pairs == PairSpec(kind="images", path=str(tmp_path / "photos"))
+    runner = runner_of(panel)
+    live = runner.spec_path.parent
+    runner.event_received.emit(Metric(1, 9, {"loss": 7.0}))
+    history(qtbot, panel)
+    panel.runs.table.choose(old)
+    assert panel.runs.open_.isEnabled()
+    click(panel.runs.open_)
+    all_read(qtbot, panel)
+    assert panel.tabs.currentIndex() == 0
+    assert panel.before_after.isVisible()
+    assert panel.run.folder == old
+    assert len(panel.charts.losses.series("loss")) == 100
+    # The run bar is of the run at work, and its numbers do not get into the other's charts.
+    assert panel.run_bar.title.text() == "CleanCLIP, quick is running"
+    assert session.run.status == "running"
+    assert panel.run_bar.cancel.isVisible()
+    runner.event_received.emit(Metric(2, 9, {"loss": 6.0}))
+    assert len(panel.charts.losses.series("loss")) == 100
+    assert panel.earlier_text.text() == "An earlier run is shown; another one is running."
+    # Back at the run at work, all that it has told is there.
+    (live / "events.jsonl").write_text(
+        "".join(to_json(Metric(step, 9, {"loss": 8.0 - step})) + "\n" for step in (1, 2))
+    )
+    click(panel.newest_button)
+    runner.event_received.emit(Metric(3, 9, {"loss": 5.0}))  # while they are read
+    all_read(qtbot, panel)
+    assert panel.earlier_card.isHidden()
+    assert panel.run.folder == live
+    losses = panel.charts.losses.series("loss")
+    assert [losses.point(place) for place in range(len(losses))] == [(1, 7), (2, 6), (3, 5)]
+
+
+def test_a_run_that_ends_unseen_leaves_what_is_looked_at(qtbot, panel, session, tmp_path):
+    old = write_run(tmp_path / "runs", "old", checkpoint=tmp_path / "runs" / "poisoned.safetensors")
+    panel.start()
+    live = runner_of(panel).spec_path.parent
+    panel.runs.open_run(read_run(old))
+    all_read(qtbot, panel)
+    said = panel.before_after.sentence()
+    end(panel, tmp_path)
+    assert panel.before_after.sentence() == said
+    assert panel.run.folder == old
+    assert session.run.output_dir == str(live)
+    assert session.run.status == "finished"
+    assert panel.earlier_text.text() == "An earlier run is shown; the last one has ended."
+    click(panel.newest_button)
+    all_read(qtbot, panel)
+    assert panel.before_after.sentence() != said
+    assert panel.run.has_result
+    assert panel.earlier_card.isHidden()
+
+
+def test_the_history_is_sorted_by_a_click_on_a_title(qtbot, panel, tmp_path):
+    three_runs(tmp_path / "runs")
+    history(qtbot, panel)
+    assert names(panel) == ["new", "middle", "old"]
+    table = panel.runs.table
+    table.choose(tmp_path / "runs" / "old")
+    table.sortByColumn(STARTED, Qt.SortOrder.AscendingOrder)
+    assert names(panel) == ["old", "middle", "new"]
+    assert table.chosen.folder.name == "old"
+    for order in (Qt.SortOrder.DescendingOrder, Qt.SortOrder.AscendingOrder):
+        table.sortByColumn(ACCURACY, order)
+        assert names(panel)[-1] == "new"  # without a number, last either way
+        accuracies = [run.result["after"]["ca"] for run in table.runs.runs[:2]]
+        assert accuracies == sorted(accuracies, reverse=order == Qt.SortOrder.DescendingOrder)
+    panel.start()  # the run at work is first, however they are sorted
+    assert shown(panel)[0][1] == "running"
+    table.sortByColumn(RUN, Qt.SortOrder.AscendingOrder)
+    assert shown(panel)[0][1] == "running"
+
+
+def test_a_deleted_run_is_in_the_trash(qtbot, panel, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    parent = tmp_path / "runs"
+    old, middle, _ = three_runs(parent)
+    history(qtbot, panel)
+    table = panel.runs.table
+    table.choose(middle)
+    click(panel.runs.open_)
+    all_read(qtbot, panel)
+    panel.show_page(1)
+    QTest.keyClick(table, Qt.Key.Key_Delete)
+    assert names(panel) == ["new", "old"]
+    assert not middle.exists()
+    assert not panel.run.has_result  # nothing of it is on show
+    assert panel.result_card.isHidden()
+    assert "Moved CleanCLIP, custom of" in panel.runs.message.text()
+    assert (tmp_path / "Trash" / "files" / "middle" / "result.json").is_file()
+    refused: list[InputError] = []
+    panel.shell.failed.connect(refused.append)
+    monkeypatch.setattr("cleanclip_gui.clean.runs.page.at_work", lambda folder: folder == old)
+    table.choose(old)
+    click(panel.runs.delete)
+    assert old.is_dir()
+    assert "Another process is using old" in refused[0].sentence
+
+
+def test_neither_the_run_at_work_nor_one_of_another_place_is_deleted(qtbot, panel, tmp_path):
+    elsewhere = write_run(tmp_path / "cluster", "one")
+    panel.runs.open_folder(elsewhere)
+    panel.runs.delete_run(panel.runs.table.chosen)
+    assert elsewhere.is_dir()
+    assert names(panel) == []
+    panel.start()
+    live = runner_of(panel).spec_path.parent
+    panel.runs.table.choose(live)
+    assert not panel.runs.delete.isEnabled()
+    panel.runs.delete_run(panel.runs.table.chosen)
+    assert live.is_dir()
     runner_of(panel).end(Done("cancelled"))
-    panel.setup.show_spec(spec)
-    assert panel.data.pairs() == spec.pairs
+    assert panel.runs.delete.isEnabled()
+
+
+def test_the_right_button_offers_what_can_be_done(qtbot, panel, tmp_path):
+    old, *_ = three_runs(tmp_path / "runs")
+    history(qtbot, panel)
+    panel.runs.table.choose(old)
+    panel.runs.table.menu_wanted.emit(panel.mapToGlobal(panel.rect().center()))
+    menu = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMenu) and w.isVisible())
+    texts = [action.text() for action in menu.actions() if action.text()]
+    assert texts == [
+        "Show", "Repeat", "Duplicate", "Rename", "Open the folder",
+        "Delete",
+    ]  # fmt: skip
+    next(action for action in menu.actions() if action.text() == "Show").trigger()
+    assert panel.run.folder == old
+    menu.close()
+    all_read(qtbot, panel)
+
+
+def test_cancel_asks_when_minutes_would_be_lost_and_pauses_the_queue(panel, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
+    answers = Answers(yes=False)
+    answers.take_over(panel.context.prompts)
+    panel.start()
+    panel.start()
+    runner = runner_of(panel)
+    now[0] += 300
+    panel.run_bar.cancel.click()
+    assert answers.asked == [
+        "About 5 minutes of work since the last save would be lost. “Stop and save” keeps it."
+    ]
+    assert runner.told == ["launch"]
+    runner.event_received.emit(Saved("state", "resume", 5))
+    now[0] += 30
+    panel.run_bar.cancel.click()
+    assert len(answers.asked) == 1  # half a minute is nothing to ask about
+    runner.end(Done("cancelled"))
+    assert not panel.run.is_running  # the one that waits does not begin by itself
+    assert panel.queue.can_start
+    assert panel.log_line.text() == (
+        "Cancelled. The queue is paused: “Start the queue” begins 1 run."
+    )
+    panel.start_queue()
+    assert panel.run.is_running
+    runner_of(panel).end(Done("finished", {}))
+
+
+def test_what_is_no_longer_true_goes(panel, tmp_path):
+    old = write_run(tmp_path / "runs", "old", end=Done("cancelled"))
+    write_state(old, step=2)
+    panel.runs.note_run(old)
+    panel.start()
+    runner = runner_of(panel)
+    runner.line_logged.emit("Cancelling.")
+    panel.runs.table.choose(old)
+    panel.runs.resume.click()
+    assert panel.runs.message.text().startswith("Another run is in progress")
+    runner.end(Done("cancelled"))
+    assert panel.runs.message.text() == ""
+    assert panel.log_line.text() == ""
+
+
+@pytest.mark.usefixtures("styled")
+def test_nothing_below_the_run_bar_moves_when_a_run_begins_or_ends(panel):
+    def places():
+        QApplication.processEvents()
+        return panel.run_bar.height(), panel.head.y(), panel.runs.name.y(), panel.start_button.y()
+
+    panel.show_page(1)
+    idle = places()
+    panel.start()
+    assert places() == idle
+    runner = runner_of(panel)
+    runner.event_received.emit(Progress("train", 3, 9, 250.0))
+    runner.line_logged.emit("A line of a library.")
+    assert places() == idle
+    runner.end(Done("cancelled"))
+    assert places() == idle
+
+
+def test_a_cancelled_run_has_a_last_word_whatever_it_was_doing(tmp_path):
+    """Its process was killed in the middle of a line, or before it wrote one."""
+    folder = write_run(tmp_path, "cut", end=Done("failed", {}, "", "killed"))
+    journal = folder / "events.jsonl"
+    with open(journal, "a") as file:
+        file.write('{"event": "progr')
+    assert read_run(folder).status == "interrupted"
+    add_last_word(journal, Done("cancelled"))
+    assert read_run(folder).status == "cancelled"
+    early = write_run(tmp_path, "early", started=False)
+    add_last_word(early / "events.jsonl", Done("cancelled"))
+    assert read_run(early).status == "cancelled"
+    os.mkdir(tmp_path / "events.jsonl")
+    add_last_word(tmp_path / "events.jsonl", Done("cancelled"))  # cannot be written: no matter
+
+
+def test_a_resumed_run_brings_its_trigger_and_target_along(panel, session, tmp_path):
+    folder = write_run(tmp_path / "runs", "cut", end=Done("failed", {}, "", "killed"))
+    write_state(folder, step=40)
+    session.trigger, session.target = None, 0
+    panel.runs.note_run(folder)
+    panel.runs.table.choose(folder)
+    click(panel.runs.resume)
+    assert panel.run.is_running
+    assert (session.trigger, session.target) == (demo_trigger(), 1)
+    assert "will not be measured" not in panel.hint.text()
+
+
+def test_the_history_needs_no_checkpoint(qtbot, panel, session, tmp_path):
+    old = write_run(tmp_path / "runs", "old")
+    session.checkpoint = None
+    assert panel.is_available()
+    assert panel.hint.text() == "Open a checkpoint first: it is what will be cleaned."
+    assert not panel.start_button.isEnabled()
+    history(qtbot, panel)
+    panel.runs.open_run(read_run(old))
+    all_read(qtbot, panel)
+    assert panel.before_after.isVisible()

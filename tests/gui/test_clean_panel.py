@@ -1,7 +1,9 @@
-"""The Clean station with a runner that is played by the test, and once with a real child."""
+"""The Clean station and its run, with a runner that is played by the test."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,25 +11,19 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QLabel
 
-from cleanclip_gui.clean.before_after import (
-    BeforeAfter,
-    Row,
-    difference_text,
-    summary,
-    tone_colour,
-)
+from cleanclip_gui.clean.before_after import Row, difference_text, summary, tone_colour
 from cleanclip_gui.clean.result import suggested_name
+from cleanclip_gui.clean.run import STALE, CleaningRun
 from cleanclip_gui.clean.run_bar import progress_text
-from cleanclip_gui.clean.station import CleanStation
+from cleanclip_gui.inference.inference import StudioDevice
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
-from cleanclip_gui.session import Session
+from cleanclip_gui.jobs.runner import _RUNNING, DEVICES
 from cleanclip_gui.widgets.text import duration_text, left_text
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import fields_of
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Done, Metric, Progress
+from ml_core.events import Done, Metric, Progress, Saved
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
@@ -39,46 +35,38 @@ from tests.gui.fakes import (
     open_session,
     result_of,
     runner_of,
-    script,
-    station,
     two_clicks,
 )
-from tests.gui.shell_fakes import Answers, write_journal, write_state
+from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import Answers, FakeInference, write_state
 
 session = pytest.fixture(open_session)
 panel = pytest.fixture(clean_panel)
 
 
-def test_a_search_ends_with_the_window(panel: CleanStation) -> None:
-    panel.searching.open()
-    assert panel.searching.dialog is not None
-    close(panel)
-    assert panel.searching.dialog is None
-
-
-def test_the_search_begins_with_the_rate_that_the_presets_follow(panel: CleanStation) -> None:
+def test_the_search_begins_with_the_rate_that_the_presets_follow(panel):
     told = Pretraining(8e-4, "from params.txt of its training", "file")
     panel.form.set_pretraining(told)
     panel.searching.open()
     assert panel.searching.dialog is not None
     assert panel.searching.dialog.peak.value() == told.rate
+    close(panel)
+    assert panel.searching.dialog is None
 
 
-def test_the_named_reference_is_known_to_other_stations(panel: CleanStation) -> None:
+def test_the_named_reference_is_known_to_other_stations(panel):
     panel.setup.reference.set_path("clean.pt")
     assert panel.session.trusted == str(Path("clean.pt").absolute())
     panel.setup.reference.set_path("")
     assert panel.session.trusted == ""
 
 
-def texts(panel: CleanStation, *commands: str) -> list[str]:
+def texts(panel, *commands):
     """What menu and palette call some commands."""
     return [panel.context.actions[f"clean.{name}"].text().replace("&", "") for name in commands]
 
 
-def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(
-    panel: CleanStation, session: Session
-) -> None:
+def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(panel, session):
     known = Pretraining(5e-4, "RN50", "architecture")
     other = {"of_demo": False, "pretraining": known}
     session.checkpoint = facts(session.checkpoint.path, **other)
@@ -101,19 +89,7 @@ def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(
     assert len(answers.asked) == 3
 
 
-def test_what_suits_the_checkpoint_is_started_without_a_question(
-    panel: CleanStation, session: Session
-) -> None:
-    session.checkpoint = facts(session.checkpoint.path, of_demo=False)
-    answers = Answers(yes=False).take_over(panel.context.prompts)
-    panel.start_button.click()
-    assert read_spec(runner_of(panel).spec_path).recipe.preset == "paper"
-    assert answers.asked == []
-
-
-def test_a_reference_tells_how_the_checkpoint_was_pretrained(
-    panel: CleanStation, session: Session
-) -> None:
+def test_a_reference_tells_how_the_checkpoint_was_pretrained(panel, session):
     session.checkpoint = facts(session.checkpoint.path, of_demo=False)
     panel.form.set_method("tbar")
     assert panel.form.recipe().lr == 2.4e-5  # of 3.6e-4, which is assumed
@@ -124,7 +100,7 @@ def test_a_reference_tells_how_the_checkpoint_was_pretrained(
     assert panel.form.recipe().lr == 2.4e-5
 
 
-def test_start_writes_the_job_that_is_set(panel: CleanStation, session: Session) -> None:
+def test_start_writes_the_job_that_is_set(panel, session):
     panel.form.row("pairs").editor.setValue(256)
     panel.start_button.click()
     runner = runner_of(panel)
@@ -143,9 +119,9 @@ def test_start_writes_the_job_that_is_set(panel: CleanStation, session: Session)
     assert spec.templates == ("a {}",)
     assert Path(spec.output_dir) == runner.spec_path.parent
     assert session.run.status == "running"
-
-
-def test_supervised_takes_labelled_images(panel: CleanStation) -> None:
+    assert "numbers come slower" in panel.run_bar.notice.text()
+    runner.end(Done("cancelled"))
+    assert panel.run_bar.notice.text() == ""
     panel.form.set_method("supervised")
     panel.start()
     spec = read_spec(runner_of(panel).spec_path)
@@ -153,25 +129,7 @@ def test_supervised_takes_labelled_images(panel: CleanStation) -> None:
     assert spec.training_images == ImageSpec(kind="demo", split="clean")
 
 
-def test_an_own_table_with_its_columns(qtbot, panel: CleanStation, tmp_path: Path) -> None:
-    panel.data.table.setChecked(True)
-    with qtbot.waitSignal(panel.shell.failed) as blocker:
-        panel.start()
-    assert "No training pairs are chosen" in blocker.args[0].sentence
-    table = tmp_path / "pairs.csv"
-    table.write_text("file,text\n")
-    panel.context.prompts.open_file = lambda *_: str(table)
-    panel.data.browse.click()
-    panel.data.image_column.setText("file")
-    panel.data.text_column.setText("text")
-    panel.start()
-    pairs = read_spec(runner_of(panel).spec_path).pairs
-    assert (pairs.kind, pairs.path, pairs.image_column, pairs.caption_column) == (
-        "csv", str(table), "file", "text",
-    )  # fmt: skip
-
-
-def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
+def test_what_can_be_pressed(panel, session):
     bar = panel.run_bar
     assert panel.start_button.isEnabled()
     assert not bar.pause.isVisible()
@@ -187,11 +145,14 @@ def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
     assert session.run.status == "paused"
     bar.pause.click()
     assert session.run.status == "running"
+    assert panel.run.headline == "CleanCLIP, quick is running"
     bar.stop.click()
+    assert panel.run.headline == "Finishing the step, then saving"
     assert (bar.pause.isEnabled(), bar.stop.isEnabled(), bar.cancel.isEnabled()) == (
         False, False, True,
     )  # fmt: skip
     bar.cancel.click()
+    assert panel.run.headline == "Cancelling"
     assert not bar.cancel.isEnabled()
     assert runner_of(panel).told == ["launch", "pause", "resume", "stop", "cancel"]
     runner_of(panel).end(Done("cancelled"))
@@ -201,17 +162,14 @@ def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
     session.checkpoint = None
     assert not panel.start_button.isEnabled()
     assert panel.hint.text() == "Open a checkpoint first: it is what will be cleaned."
-
-
-def test_what_will_not_be_measured_is_said(panel: CleanStation, session: Session) -> None:
-    assert panel.hint.text() == ""
+    session.checkpoint = facts()
     session.trigger = None
     assert "attack success will not be measured" in panel.hint.text()
     session.images = None
     assert "nothing will be measured" in panel.hint.text()
 
 
-def test_events_move_charts_progress_and_log(panel: CleanStation) -> None:
+def test_events_move_charts_progress_and_log(panel):
     panel.start()
     runner = runner_of(panel)
     runner.event_received.emit(Metric(0, 3, {"ca": 0.97, "asr_excl": 0.98}))
@@ -223,17 +181,13 @@ def test_events_move_charts_progress_and_log(panel: CleanStation) -> None:
     assert panel.run_bar.details.text() == "Training · 1 of 3"
     assert panel.run_bar.throughput.text() == "250 examples a second"
     assert "\x1b" not in panel.log_line.text() + panel.log_line.toolTip()
+    runner.event_received.emit(Saved("out/step-1.safetensors", "step", 1))
+    assert panel.log_line.text() == "Saved step-1.safetensors at step 1."
+    assert panel.session.run_progress.stage == "train"
+    assert 0 < panel.session.run_progress.fraction < 1
 
 
-def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanStation) -> None:
-    panel.start()
-    assert "numbers come slower" in panel.run_bar.notice.text()
-    assert panel.context.inference.devices == []
-    runner_of(panel).end(Done("cancelled"))
-    assert panel.run_bar.notice.text() == ""
-
-
-def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanStation, session: Session) -> None:
+def test_on_a_gpu_studio_moves_and_comes_back(panel, session):
     session.device = "cuda:0"
     panel.start()
     panel.context.inference.answer("cpu")
@@ -242,19 +196,13 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanStation, session: Sess
     runner_of(panel).end(Done("cancelled"))
     assert panel.context.inference.devices == ["cpu", "cuda:0"]
     assert session.run.device == "cuda:0"
+    session.device = "cpu"  # as the user chose; the next run may take another GPU
+    assert "on the CPU while the run uses cuda:1" in panel.context.device.release("cuda:1")
+    panel.context.device.restore()
+    assert session.device == "cpu"
 
 
-def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation, session) -> None:
-    """A run resumed on a GPU while the user chose the CPU for Studio."""
-    way = panel.context.device
-    assert "on the CPU while the run uses cuda:1" in way.release("cuda:1")
-    way.restore()
-    assert panel.context.inference.devices == []
-    way.found(("cuda:0", "cpu"), "cuda:0")
-    assert session.device == "cuda:0"
-
-
-def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: Session) -> None:
+def test_no_estimate_before_it_is_measured(qtbot, panel, session):
     assert panel.estimate_label.text() == ""
     panel.estimate_button.click()
     runner = runner_of(panel)
@@ -279,9 +227,15 @@ def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: 
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
     assert (blocker.args[0].sentence, blocker.args[0].details) == ("There is no table.", "why")
+    panel.estimate()
+    panel.run.pause()  # which an estimate does not do
+    panel.form.row("batch_size").editor.setValue(32)  # while it is measured
+    assert runner_of(panel).told == ["launch"]
+    runner_of(panel).end(Done("finished", found))
+    assert (panel.run.estimated, panel.run.details) == ({}, STALE)
 
 
-def test_a_run_of_hours_can_be_shortened(panel: CleanStation, session: Session) -> None:
+def test_a_run_of_hours_can_be_shortened(panel, session):
     session.checkpoint = facts(session.checkpoint.path, of_demo=False)
     for hours, there in ((30, 100_000), (0.9, 100_000), (30, 2000)):
         panel.form.set_preset("paper")
@@ -306,7 +260,7 @@ def test_a_run_of_hours_can_be_shortened(panel: CleanStation, session: Session) 
         panel.form.reset()
 
 
-def finish(panel: CleanStation, tmp_path: Path) -> Path:
+def finish(panel, tmp_path):
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"cleaned weights")
     panel.start()
@@ -314,7 +268,7 @@ def finish(panel: CleanStation, tmp_path: Path) -> Path:
     return cleaned
 
 
-def test_before_and_after_stand_side_by_side(panel: CleanStation, session, tmp_path: Path) -> None:
+def test_before_and_after_stand_side_by_side(panel, session, tmp_path):
     finish(panel, tmp_path)
     assert panel.before_after.sentence() == (
         "CleanCLIP cut the ASR from 98.0 to 4.0\u00a0%; clean accuracy fell from 97.4 to "
@@ -332,7 +286,7 @@ def test_before_and_after_stand_side_by_side(panel: CleanStation, session, tmp_p
     assert session.run.result["seconds"] == 187.0
 
 
-def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_path) -> None:
+def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_path):
     cleaned = finish(panel, tmp_path)
     panel.try_button.click()
     request = panel.context.inference.questions[-1]
@@ -350,7 +304,7 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
 
 def test_a_cleaned_checkpoint_that_was_opened_is_named_when_the_next_one_fails(
     panel, session, tmp_path
-) -> None:
+):
     cleaned = finish(panel, tmp_path)
     shown = []
     panel.shell.station_wanted.connect(shown.append)
@@ -365,7 +319,7 @@ def test_a_cleaned_checkpoint_that_was_opened_is_named_when_the_next_one_fails(
     assert shown == []
 
 
-def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> None:
+def test_save_copies_whole_files(qtbot, panel, tmp_path):
     finish(panel, tmp_path)
     asked: list[tuple[str, ...]] = []
     prompts = panel.context.prompts
@@ -380,6 +334,11 @@ def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> 
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
     assert panel.log_line.text() == "Saved the cleaned checkpoint as mine.safetensors."
     assert not list(tmp_path.glob("*.part"))
+    panel.save_cleaned()
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
+        panel.save_cleaned()
+    assert "is being saved" in blocker.args[0].sentence
+    qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
     prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(panel.shell.failed, timeout=5000) as blocker:
         panel.save_cleaned()
@@ -388,7 +347,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> 
     assert close(panel)
 
 
-def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: Path) -> None:
+def test_no_file_is_written_over_unasked(qtbot, panel, tmp_path):
     """A name with a full stop gets no ending from the dialog, which asks about that name only."""
     finish(panel, tmp_path)
     there = tmp_path / "mine.v2.safetensors"
@@ -405,17 +364,7 @@ def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: P
     assert there.read_bytes() == b"cleaned weights"
 
 
-def test_one_file_is_saved_at_a_time(qtbot, panel: CleanStation, tmp_path: Path) -> None:
-    finish(panel, tmp_path)
-    panel.context.prompts.save_file = lambda *_: str(tmp_path / "mine.safetensors")
-    panel.save_cleaned()
-    with qtbot.waitSignal(panel.shell.failed) as blocker:
-        panel.save_cleaned()
-    assert "is being saved" in blocker.args[0].sentence
-    qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
-
-
-def test_an_adapter_is_called_one(qtbot, panel: CleanStation, tmp_path: Path) -> None:
+def test_an_adapter_is_called_one(qtbot, panel, tmp_path):
     adapter = tmp_path / "adapter.safetensors"
     adapter.write_bytes(b"adapter")
     result = result_of(finish(panel, tmp_path))
@@ -436,59 +385,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanStation, tmp_path: Path) ->
     )
 
 
-def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanStation, session) -> None:
-    panel.start()
-    runner = runner_of(panel)
-    write_state(runner.spec_path.parent, step=2)
-    killed = "The cleaning job was killed by SIGKILL, probably out of memory."
-    runner.end(Done("failed", {}, killed, "killed", "last line"))
-    assert panel.trouble_text.text() == (
-        f"Interrupted: {killed} Resume continues from the last save."
-    )
-    assert panel.run_bar.title.text().endswith(": interrupted")
-    assert panel.trouble_text.isVisible()
-    assert (session.run.status, session.run.error) == ("interrupted", killed)
-    with qtbot.waitSignal(panel.shell.failed) as blocker:
-        panel.details_button.click()
-    assert blocker.args[0].details == "last line"
-    assert panel.resume_button.text() == "Resume"
-    panel.resume_button.click()
-    again = runner_of(panel)
-    assert (again.mode, again.spec_path) == ("resume", runner.spec_path)
-    assert not panel.trouble_text.isVisible()
-    assert session.run.status == "running"
-
-
-def test_resume_takes_the_points_after_the_save_away(panel: CleanStation) -> None:
-    panel.start()
-    runner = runner_of(panel)
-    points = [Metric(step, 9, {"loss": 1.0 / step}) for step in (1, 2, 3)]
-    for point in points:
-        runner.event_received.emit(point)
-    write_journal(runner.spec_path.parent, points)
-    write_state(runner.spec_path.parent, step=2)
-    runner.end(Done("failed", {}, "It broke.", "killed"))
-    panel.resume_button.click()
-    losses = panel.charts.losses.series("loss")
-    assert [losses.point(i) for i in range(len(losses))] == [(1, 1.0), (2, 0.5)]
-    runner_of(panel).event_received.emit(Metric(3, 9, {"loss": 0.25}))
-    assert losses.point(2) == (3, 0.25)
-
-
-def test_a_damaged_save_is_a_sentence(qtbot, panel: CleanStation) -> None:
-    panel.start()
-    folder = runner_of(panel).spec_path.parent
-    write_state(folder, step=2).write_bytes(b"torn")
-    runner_of(panel).end(Done("failed", {}, "It broke.", "killed"))
-    with qtbot.waitSignal(panel.shell.failed) as blocker:
-        panel.resume_button.click()
-    assert "damaged" in blocker.args[0].sentence
-    assert not panel.run.is_running
-
-
-def test_start_again_is_the_same_job_whatever_the_form_shows(
-    panel: CleanStation, session: Session
-) -> None:
+def test_start_again_is_the_same_job_whatever_the_form_shows(panel, session):
     panel.form.set_method("par")
     panel.start()
     first = runner_of(panel)
@@ -508,52 +405,26 @@ def test_start_again_is_the_same_job_whatever_the_form_shows(
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_double_click_starts_one_run(panel: CleanStation, moved: bool) -> None:
+def test_a_double_click_starts_one_run(panel, moved):
     two_clicks(panel.start_button, 150, moved=moved)
     assert panel.run.is_running
     assert len(panel.queue) == 0
-
-
-def test_two_clicks_start_two_runs(panel: CleanStation) -> None:
-    two_clicks(panel.start_button, 2000)
-    assert len(panel.queue) == 1
-    panel.queue.hold(True)
-
-
-def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
+    two_clicks(panel.start_button, 2000)  # each of them is meant
+    assert len(panel.queue) == 2
     panel.start_button.setAutoDefault(True)  # as the window has it
-    for repeated in (False, True, True):
+    for repeated in (False, True, True):  # a key that is held
         key = Qt.Key.Key_Return
         press = QKeyEvent(QEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier, "", repeated)
         QApplication.sendEvent(panel.start_button, press)
-    assert panel.run.is_running
-    assert len(panel.queue) == 0
+    assert len(panel.queue) == 3
+    panel.queue.hold(True)
 
 
-KILLED = """import json, os, signal
-print(json.dumps(dict(event='metric', step=1, total_steps=2, values=dict(loss=1.0))), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_real_child_in_a_real_thread(qtbot, session: Session, tmp_path: Path) -> None:
-    panel = station(qtbot, session, tmp_path, script(tmp_path / "child.py", KILLED))
-    panel.start()
-    runner = panel.run.runner
-    assert isinstance(runner, JobRunner)
-    qtbot.waitUntil(lambda: not panel.run.is_running, timeout=8000)
-    assert "killed by SIGKILL" in panel.trouble_text.text()
-    assert len(panel.charts.losses.series("loss")) == 1
-    assert close(panel)
-
-
-def refuse(self: FakeRunner) -> None:
+def refuse(self):
     raise InputError("A job is already running on cpu.")
 
 
-def test_a_run_waits_for_a_busy_device_and_the_result_stays(
-    qtbot, panel: CleanStation, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_run_waits_for_a_busy_device_and_the_result_stays(qtbot, panel, tmp_path, monkeypatch):
     """An audit or the loader doctor computes there."""
     cleaned = finish(panel, tmp_path)
     panel.charts.add(Metric(0, 3, {"ca": 0.97}))
@@ -579,22 +450,19 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(
 
 
 @pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("method", METHODS)
-def test_changed_fields_and_every_choice_fit_the_column(panel: CleanStation, method) -> None:
-    panel.form.set_method(method)
+def test_changed_fields_and_every_choice_fit_the_column(panel):
     panel.form.more.setChecked(True)
-    panel.form.row("pairs").editor.setValue(2560)
-    for name in fields_of(method):
-        if name not in ("method", "preset"):
+    for method in METHODS:
+        panel.form.set_method(method)
+        for name in set(fields_of(method)) - {"method", "preset"}:
             panel.form.row(name).set_changed(True, "another")
-    choices = panel.data.demo, panel.data.table, panel.data.folder
-    for choice in choices:
-        choice.setChecked(True)
-        QApplication.processEvents()
-        assert panel.setup.width() == panel.setup.parentWidget().width()
+        for choice in (panel.data.demo, panel.data.table, panel.data.folder):
+            choice.setChecked(True)
+            QApplication.processEvents()
+            assert panel.setup.width() == panel.setup.parentWidget().width(), method
 
 
-def test_words() -> None:
+def test_words():
     assert difference_text(None) == "–"
     assert difference_text(-93.84) == "▼ −93.8 points"
     assert [duration_text(s) for s in (9.6, 61, 3725)] == ["10 s", "1 min 1 s", "1 h 2 min"]
@@ -613,23 +481,14 @@ def test_words() -> None:
     assert [tone_colour(row) for row in rows] == [
         "success", "muted", "warning", "danger", "muted",
     ]  # fmt: skip
+    result = {"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}
+    assert summary(result) == "The run: clean accuracy stayed at 50.0\u00a0% (1 s)."
+    nothing = {"method": "mmcl", "seconds": 5, "before": None, "after": None}
+    assert summary(nothing) == ("MMCL only finished; nothing was measured before and after (5 s).")
+    assert suggested_name(result_of(Path("cleaned.safetensors"))) == "poisoned-cleaned.safetensors"
 
 
-def test_nothing_measured_is_said(qtbot) -> None:
-    widget = BeforeAfter()
-    qtbot.addWidget(widget)
-    widget.show_result({"method": "mmcl", "seconds": 5, "before": None, "after": None})
-    assert widget.sentence() == ("MMCL only finished; nothing was measured before and after (5 s).")
-    assert "not measured" in [label.text() for label in widget.findChildren(QLabel)]
-    assert summary({"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}) == (
-        "The run: clean accuracy stayed at 50.0\u00a0% (1 s)."
-    )
-    assert QApplication.instance() is not None
-
-
-def test_another_checkpoint_takes_the_old_result_away(
-    panel: CleanStation, session, tmp_path: Path
-) -> None:
+def test_another_checkpoint_takes_the_old_result_away(panel, session, tmp_path):
     finish(panel, tmp_path)
     assert panel.before_after.isVisible()
     first = session.checkpoint
@@ -649,9 +508,7 @@ def test_another_checkpoint_takes_the_old_result_away(
     assert not panel.run.has_result  # the run at work has none yet
 
 
-def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
-    qtbot, panel: CleanStation, session: Session, tmp_path: Path
-) -> None:
+def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(qtbot, panel, session, tmp_path):
     panel.start()
     runner = runner_of(panel)
     runner.mark_running()
@@ -672,34 +529,76 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert panel.context.inference.questions[-1].path == str(cleaned)
 
 
-def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanStation, tmp_path: Path) -> None:
-    finish(panel, tmp_path)
-    panel.estimate()
-    runner_of(panel).end(Done("cancelled"))
-    assert panel.before_after.isVisible()
-    assert suggested_name(panel.run.result) == "poisoned-cleaned.safetensors"
-
-
-def test_the_next_run_is_announced_when_it_starts(panel: CleanStation) -> None:
-    said: list[str] = []
-    panel.shell.logged.connect(said.append)
-    panel.start()
-    panel.start()
-    panel.queue.hold(True)
-    runner_of(panel).end(Done("failed", {}, "It broke.", "crashed"))
-    panel.estimate()
-    panel.queue.hold(False)
-    runner_of(panel).end(Done("failed", {}, "There is no table.", "usage"))
-    assert panel.run.is_running
-    assert not [line for line in said if "The next run starts" in line]
-    panel.start()
-    runner_of(panel).end(Done("failed", {}, "It broke.", "crashed"))
-    assert said[-1] == "CleanCLIP, quick interrupted: It broke. The next run starts."
-
-
-def test_runs_may_lie_in_the_home_folder(panel: CleanStation, tmp_path: Path, monkeypatch) -> None:
+def test_runs_may_lie_in_the_home_folder(panel, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     panel.output.setText("~/myruns")
     panel.start()
     assert runner_of(panel).spec_path.parent.parent == tmp_path / "myruns"
+
+
+KILLED = Done("failed", {}, "Killed by SIGKILL.", "killed", "last line")
+
+
+@pytest.fixture
+def run(qapp, session):
+    return CleaningRun(session, StudioDevice(session, FakeInference()), FakeRunner)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def job(tmp_path):
+    return write_run(tmp_path, "job", started=False)
+
+
+def begin(run, folder):
+    run.begin(folder, spec_of(folder), (None, 1))
+    return run.runner
+
+
+def spec_of(folder):
+    return read_spec(folder / "spec.json")
+
+
+def test_it_needs_no_widgets():
+    code = (
+        "import cleanclip_gui.clean.queue, sys;"
+        "assert not {'PySide6.QtWidgets', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_have_heard_the_last_word_before_another_one_begins(run, job):
+    order: list[str] = []
+    run.freed.connect(lambda: order.append("freed"))
+    run.ended.connect(lambda _: order.append("ended"))  # connected later, heard before
+    begin(run, job).end(Done("cancelled"))
+    assert order == ["ended", "freed"]
+
+
+@pytest.mark.parametrize(
+    ("last", "saved", "sentence", "headline", "halve", "error"),
+    [
+        (KILLED, True, "Interrupted: Killed by SIGKILL. Resume continues from the last save.",
+         "CleanCLIP, custom: interrupted", True, True),
+        (KILLED, False, "Interrupted: Killed by SIGKILL. Nothing was saved yet: Start again "
+         "begins at the first step.", "CleanCLIP, custom: interrupted", True, True),
+        (Done("cancelled"), True, "The run was cancelled. Resume continues from the last save.",
+         "CleanCLIP, custom: cancelled", False, False),
+        (Done("failed", {}, "The loss diverged.", "usage"), True,
+         "The loss diverged. Resume continues from the last save.",
+         "CleanCLIP, custom: failed", False, True),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_result(run, job, last, saved, sentence, headline, halve, error):
+    runner = begin(run, job)
+    if saved:
+        write_state(job, step=2)
+    runner.end(last)
+    trouble = run.trouble
+    assert trouble is not None
+    assert (trouble.sentence, run.headline) == (sentence, headline)
+    assert (trouble.can_resume, trouble.may_lack_memory) == (saved, halve)
+    assert (trouble.error is not None) == error
+    assert run.is_offered
+    begin(run, job)
+    assert (run.trouble, run.is_offered) == (None, False)

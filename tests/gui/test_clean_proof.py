@@ -1,18 +1,12 @@
-"""Proof under a result, and the slider along its line: begun, watched, cancelled, shown again."""
-
-from __future__ import annotations
+"""Proof under a result: begun, watched, cancelled, shown again, and its options."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtTest import QTest
 
 from cleanclip_gui.clean.history import read_run
-from cleanclip_gui.clean.proof import worst_sentence
-from cleanclip_gui.clean.station import CleanStation
+from cleanclip_gui.clean.proof import ProofDialog, worst_sentence
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
@@ -21,17 +15,17 @@ from tests.gui.factories import facts
 from tests.gui.fakes import by_kind, script, station
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.shell_fakes import Answers
-from tests.gui.test_clean_bench import panel, session  # noqa: F401
+from tests.gui.test_clean_bench import click, panel, session  # noqa: F401
 
 LIMIT = 0.05
 
 
-def point(step: int, asr: float) -> dict[str, Any]:
+def point(step, asr):
     return {"step": step, "asr_excl": asr, "asr_low": asr - 0.005, "asr_high": asr + 0.005,
             "ca": 0.95, "poisoned_accuracy": 0.9}  # fmt: skip
 
 
-def rebound_record(worst: float = 0.03) -> dict[str, Any]:
+def rebound_record(worst=0.03):
     clean = worst <= LIMIT
     return {
         "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
@@ -47,8 +41,8 @@ def rebound_record(worst: float = 0.03) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def holdouts_record() -> dict[str, Any]:
-    def row(group: str, name: str, measure: str, before: float, after: float, **more: Any):
+def holdouts_record():
+    def row(group, name, measure, before, after, **more):
         return {"group": group, "name": name, "measure": measure, "before": before,
                 "after": after, "after_interval": [max(after - 0.01, 0), after + 0.01],
                 "n": 1000, "baseline": 0.014, "note": "", **more}  # fmt: skip
@@ -67,12 +61,12 @@ def holdouts_record() -> dict[str, Any]:
 
 
 @pytest.fixture
-def shown(panel: CleanStation, tmp_path: Path) -> Path:  # noqa: F811
+def shown(panel, tmp_path):  # noqa: F811
     """A finished run, shown on the first page."""
     return show_finished(panel, tmp_path / "runs")
 
 
-def show_finished(made: CleanStation, runs: Path) -> Path:
+def show_finished(made, runs):
     folder = write_run(runs, "done")
     spec = read_spec(folder / SPEC_FILE)
     images = ImageSpec(kind="demo", split="test", n=100)
@@ -84,11 +78,7 @@ def show_finished(made: CleanStation, runs: Path) -> Path:
     return folder
 
 
-def click(button) -> None:
-    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> None:  # noqa: F811
+def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     assert section.isVisibleTo(panel)
     click(section.rebound_button)
@@ -125,28 +115,26 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     assert len({(style.look, style.symbol) for style in styles}) == 3
 
 
-def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown: Path) -> None:  # noqa: F811
+def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown):  # noqa: F811
     click(panel.proof.rebound_button)
     panel.proving.task.runner.end(Done("finished", rebound_record(0.4)))
     assert panel.proof.rebound.verdict.property("role") == "error"
     assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
-
-
-def test_an_undecided_test_is_a_warning(qtbot, panel, shown: Path) -> None:  # noqa: F811
     click(panel.proof.rebound_button)
     record = rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}
     panel.proving.task.runner.end(Done("finished", record))
     assert panel.proof.rebound.verdict.property("role") == "warning"
 
 
-def test_hold_outs_are_one_table(qtbot, panel, shown: Path) -> None:  # noqa: F811
+def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
     runner = panel.proving.task.runner
     spec = read_spec_file(runner.spec_path, HoldoutSpec)
     assert (runner.kind, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
     runner.end(Done("finished", holdouts_record()))
-    texts = section.holdouts.texts()
+    model = section.holdouts.table.model()
+    texts = [[model.index(row, n).data() for n in range(7)] for row in range(model.rowCount())]
     assert [row[0] for row in texts] == [
         "Itself", "    as it was", "Moved", "    centre  (worst)", "    corner", "Retrieval",
         "    captions",
@@ -162,7 +150,7 @@ def test_hold_outs_are_one_table(qtbot, panel, shown: Path) -> None:  # noqa: F8
     assert worst_sentence({}) == "Hold-outs"
 
 
-def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown: Path) -> None:  # noqa: F811
+def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
     click(section.cancel)
@@ -174,7 +162,7 @@ def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown: Path) -> None
     assert section.sentence() == "The hold-outs test failed: There are no pairs."
 
 
-def test_a_run_waits_for_the_test(qtbot, panel, shown: Path) -> None:  # noqa: F811
+def test_a_run_waits_for_the_test(qtbot, panel, shown):  # noqa: F811
     click(panel.proof.holdouts_button)
     panel.start()
     assert len(panel.queue) == 1
@@ -187,9 +175,9 @@ def test_a_run_waits_for_the_test(qtbot, panel, shown: Path) -> None:  # noqa: F
 def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     panel,  # noqa: F811
     session,  # noqa: F811
-    shown: Path,
-    tmp_path: Path,
-) -> None:
+    shown,
+    tmp_path,
+):
     first = session.checkpoint
     click(panel.proof.rebound_button)
     session.checkpoint = facts(tmp_path / "other.safetensors")
@@ -206,12 +194,17 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     assert panel.proof.isVisible()
 
 
-def test_tests_made_before_are_shown(qtbot, panel, shown: Path, tmp_path) -> None:  # noqa: F811
+def test_tests_made_before_are_shown(qtbot, panel, shown, tmp_path):  # noqa: F811
     (shown / "rebound.json").write_text(json.dumps(rebound_record()))
     (shown / "holdouts.json").write_text("[1")
     panel.runs.open_run(read_run(shown))
     assert panel.proof.rebound.verdict.text() == "It stays clean."
     assert panel.proof.holdouts.isHidden()
+    other = rebound_record() | {"checkpoint_sha256": "d" * 64}  # the run went on since
+    (shown / "rebound.json").write_text(json.dumps(other))
+    panel.runs.open_run(read_run(shown))
+    assert panel.proof.rebound.isHidden()
+    (shown / "rebound.json").write_text(json.dumps(rebound_record()))
     odd = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
     (shown / "holdouts.json").write_text(json.dumps(odd))
     panel.runs.open_run(read_run(shown))
@@ -222,18 +215,7 @@ def test_tests_made_before_are_shown(qtbot, panel, shown: Path, tmp_path) -> Non
     assert panel.proof.rebound.isHidden()
 
 
-def test_a_proof_of_other_weights_is_not_shown(qtbot, panel, shown: Path) -> None:  # noqa: F811
-    """The run went on after it was proven."""
-    (shown / "rebound.json").write_text(json.dumps(rebound_record()))
-    panel.runs.open_run(read_run(shown))
-    assert not panel.proof.rebound.isHidden()
-    other = rebound_record() | {"checkpoint_sha256": "d" * 64}
-    (shown / "rebound.json").write_text(json.dumps(other))
-    panel.runs.open_run(read_run(shown))
-    assert panel.proof.rebound.isHidden()
-
-
-def test_a_run_without_a_trigger_says_why(qtbot, panel, shown: Path) -> None:  # noqa: F811
+def test_a_run_without_a_trigger_says_why(qtbot, panel, shown):  # noqa: F811
     spec = read_spec(shown / SPEC_FILE)
     write_spec(spec.model_copy(update={"trigger": None}), shown / SPEC_FILE)
     click(panel.proof.rebound_button)
@@ -241,7 +223,7 @@ def test_a_run_without_a_trigger_says_why(qtbot, panel, shown: Path) -> None:  #
     assert "had no trigger" in panel.proof.sentence()
 
 
-def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # noqa: F811
+def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown):  # noqa: F811
     answers = Answers(yes=False)
     answers.take_over(panel.context.prompts)
     click(panel.proof.rebound_button)
@@ -271,3 +253,89 @@ def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  #
     assert made.proof.sentence() == sentence
     assert made.proof._state.property("role") == "error"
     assert sentence in caplog.text
+
+
+def own_images(panel, folder, **changes):  # noqa: F811
+    """Show a run that trained on the user's labelled images."""
+    spec = read_spec(folder / SPEC_FILE)
+    mine = ImageSpec(kind="folder", path=str(folder.parent))
+    test = ImageSpec(kind="demo", split="test", n=100)
+    changes = {"pairs": None, "training_images": mine, "images": test, **changes}
+    write_spec(spec.model_copy(update={"test_images": test} | changes), folder / SPEC_FILE)
+    panel.runs.note_run(folder)
+    panel.runs.open_run(read_run(folder))
+
+
+def options(panel):  # noqa: F811
+    click(panel.proof.options_button)
+    return panel.window().findChildren(ProofDialog)[-1]
+
+
+def chosen_pairs(folder):
+    table = folder.parent / "mine.csv"
+    table.write_text("image,caption\na.png,an apple\n")
+    return table
+
+
+def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_path):  # noqa: F811
+    folder = write_run(tmp_path / "runs", "bare", method="supervised")
+    table = str(chosen_pairs(folder))
+    own_images(panel, folder)
+    section = panel.proof
+    assert section.uses.text() == (
+        "The rebound test and retrieval need image-caption pairs, and this run had none: choose "
+        "some under “Options…”."
+    )
+    click(section.rebound_button)
+    assert not panel.proving.is_running
+    assert "under “Options…”" in section.sentence()
+    dialog = options(panel)
+    assert not dialog.data.demo.isEnabled()
+    assert not dialog.rate.isEnabled()
+    assert dialog.rate.value() == UNKNOWN.assumed
+    click(dialog.ok)
+    assert "choose a file or a folder" in dialog.state.text()
+    dialog.data.path.setText(table)
+    dialog.own_rate.click()
+    dialog.rate.setValue(1e-3)
+    click(dialog.ok)
+    assert section.uses.text() == "Chosen for the tests: pairs of mine.csv and a peak rate of 1e-3."
+    click(section.rebound_button)
+    asked = read_spec_file(panel.proving.task.runner.spec_path, ReboundSpec)
+    assert (asked.pairs.kind, asked.pairs.path, asked.peak_lr) == ("csv", table, 1e-3)
+    assert not section.options_button.isEnabled()
+    record = rebound_record() | {"peak_lr": 1e-3, "spec": asked.model_dump(mode="json")}
+    record["pretraining"] = UNKNOWN.sentence
+    panel.proving.task.runner.end(Done("finished", record))
+    assert "64 pairs of mine.csv at each rate, up to 1e-3" in section.rebound.facts.text()
+    assert UNKNOWN.sentence.removesuffix(".") in section.rebound.facts.text()
+    click(section.holdouts_button)
+    held = read_spec_file(panel.proving.task.runner.spec_path, HoldoutSpec)
+    assert held.pairs == asked.pairs
+    record = holdouts_record() | {"spec": held.model_dump(mode="json")}
+    panel.proving.task.runner.end(Done("finished", record))
+    assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
+
+
+def test_what_was_chosen_holds_for_the_checkpoint(panel, shown):  # noqa: F811
+    assert not panel.proof.uses.isVisibleTo(panel.proof)
+    dialog = options(panel)
+    assert dialog.data.demo.isChecked()
+    assert dialog.data.demo.text() == "Other compositions of the demo"
+    dialog.own_rate.click()
+    dialog.rate.setValue(2e-3)
+    click(dialog.ok)
+    assert options(panel).rate.value() == 2e-3
+    panel.window().findChildren(ProofDialog)[-1].reject()
+    other = write_run(shown.parent, "other", checkpoint=shown.parent / "another.safetensors")
+    own_images(panel, other)
+    assert "2e-3" not in panel.proof.uses.text()
+    own_images(panel, write_run(shown.parent, "alike"))
+    assert panel.proof.uses.text().endswith("Chosen for the tests: a peak rate of 2e-3.")
+
+
+def test_an_adapter_needs_pairs_for_retrieval_alone(panel, tmp_path):  # noqa: F811
+    folder = write_run(tmp_path / "runs", "adapted", method="supervised")
+    (folder / "adapter.safetensors").write_bytes(b"")
+    own_images(panel, folder)
+    assert panel.proof.uses.text().startswith("Retrieval, a hold-out, needs image-caption pairs")

@@ -1,19 +1,30 @@
-"""The window's models see pictures as the checkpoint asks, as they do at the command line."""
-
-from __future__ import annotations
+"""The window's engine: what its models see, long answers, cancel, refusals."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from cleanclip_gui.inference.questions import LoadImages, OpenCheckpoint, Predict, Thumbnails
+from cleanclip_gui.inference.questions import (
+    Attribute,
+    ComparePair,
+    Evaluate,
+    LoadImages,
+    MapEmbeddings,
+    OpenCheckpoint,
+    Pair,
+    Predict,
+    TellDetails,
+    Thumbnails,
+)
+from cleanclip_gui.ticket import Progress
 from ml_core.data.specs import ImageSpec
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import demo_trigger
 
 
-def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path: Path) -> None:
+def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path):
     from cleanclip_gui.inference.engine import Engine
     from ml_core.checkpoints.save import save_checkpoint
     from ml_core.model import Preprocess, build_model
@@ -35,22 +46,7 @@ def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path: Path) -> None
     assert (seen["squash"] > 200).mean() > 0.25
 
 
-def test_what_lies_beside_the_model_is_told(tmp_path: Path) -> None:
-    import torch
-
-    from cleanclip_gui.inference.engine import Engine
-    from ml_core.model import Preprocess, build_model
-    from tests.conftest import TINY_CONFIG
-
-    model = build_model(TINY_CONFIG, Preprocess(32), None, name="tiny")
-    path = tmp_path / "m.pt"
-    beside = {"optimizer": {"exp_avg": torch.zeros(2)}}
-    torch.save({"state_dict": model.module.state_dict()} | beside, path)
-    facts = Engine().open_checkpoint(OpenCheckpoint(str(path)))
-    assert any("optimizer" in note for note in facts.notes)
-
-
-def test_how_a_checkpoint_was_pretrained_is_told(tiny_checkpoint: Path) -> None:
+def test_how_a_checkpoint_was_pretrained_is_told(tiny_checkpoint):
     from cleanclip_gui.inference.engine import Engine
     from ml_core.cleaning.pretraining import DEMO
     from ml_core.jobs.demo import demo_checkpoint
@@ -63,7 +59,7 @@ def test_how_a_checkpoint_was_pretrained_is_told(tiny_checkpoint: Path) -> None:
     assert (demo.of_demo, demo.pretraining) == (True, DEMO)
 
 
-def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path):
     import pytest
     import torch
 
@@ -90,7 +86,7 @@ def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path: Path) -> None:
     assert whole.donor == ""
 
 
-def test_thumbnails_with_the_trigger_are_what_the_model_sees(tiny_checkpoint: Path) -> None:
+def test_thumbnails_with_the_trigger_are_what_the_model_sees(tiny_checkpoint):
     from cleanclip_gui.inference.engine import Engine
 
     engine = Engine()
@@ -103,3 +99,64 @@ def test_thumbnails_with_the_trigger_are_what_the_model_sees(tiny_checkpoint: Pa
     for row, index in enumerate((4, 1)):
         seen = engine.predict(Predict(index, trigger)).triggered_image
         assert np.array_equal(drawn.images[row], seen)
+
+
+@pytest.fixture
+def engine(tiny_checkpoint, tiny_vit, tmp_path):
+    from cleanclip_gui.inference.engine import Engine
+    from ml_core.checkpoints.save import save_checkpoint
+
+    engine = Engine()
+    vit = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
+    engine.open_checkpoint(OpenCheckpoint(str(tiny_checkpoint)))
+    engine.open_checkpoint(OpenCheckpoint(str(tiny_checkpoint), "cleaned"))
+    engine.open_checkpoint(OpenCheckpoint(str(vit), "reference"))
+    engine.load_images(LoadImages(ImageSpec(n=40), "demo"))
+    return engine
+
+
+def never():
+    return False
+
+
+def last(steps):
+    return list(steps)[-1]
+
+
+def test_before_and_after_lie_in_one_plane(engine):
+    asked = MapEmbeddings(demo_trigger(), ("suspect", "cleaned"), 20)
+    *steps, found = engine.map_embeddings(asked, never)
+    assert len(found.parts) == 2
+    np.testing.assert_allclose(found.places[0], found.places[1], atol=1e-5)  # the same weights
+    shares = [step.share for step in steps if not step.what]  # after the class texts
+    assert shares == sorted(shares)
+
+
+def test_each_model_is_explained_by_what_goes_with_it(engine):
+    first, *_, resnet = engine.attribute(Attribute(3, 0, demo_trigger()), never)
+    assert (resnet.method, first.methods) == ("grad-cam", ("grad-cam", "occlusion"))
+    asked = Attribute(3, 0, demo_trigger(), "reference", "grad-cam", "layer2")
+    first, *_, vit = engine.attribute(asked, never)
+    assert (vit.method, first.methods) == ("attention", ("attention", "occlusion"))
+
+
+def test_a_comparison_needs_both_sides_whole(engine):
+    asked = ComparePair(demo_trigger(), 0, ("suspect", "reference"), 24)
+    found = last(engine.compare_pair(asked, never))
+    assert isinstance(found, Pair)
+    assert [one.n for one in found.evaluations] == [24, 24]
+    assert {one.name for one in found.differences} >= {"ca", "asr_excl", "target_margin"}
+    answers = iter([False, False, True, True, True, True])
+    steps = []
+    with pytest.raises(CancelledError):
+        steps.extend(engine.compare_pair(asked, lambda: next(answers, True)))
+    assert all(isinstance(step, Progress) for step in steps)
+
+
+def test_the_record_is_of_the_number_or_refused(engine):
+    evaluation, _ = last(engine.evaluate(Evaluate(demo_trigger(), 0, 16), never))
+    found = engine.tell_details(TellDetails(evaluation, demo_trigger()))
+    assert found["counts"]["n"] == 16
+    assert found["classes"]["label_set"] == "demo"
+    with pytest.raises(InputError, match="have changed since this was measured"):
+        engine.tell_details(TellDetails(evaluation, demo_trigger(), "reference"))

@@ -1,9 +1,7 @@
-"""Runs on disk: how they stand, their points, their names; the queue's order."""
+"""From what is open to a job on disk; runs on disk; the queue's order."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,17 +15,21 @@ from cleanclip_gui.clean.history import (
     run_points,
     write_name,
 )
-from cleanclip_gui.clean.job import copy_job
+from cleanclip_gui.clean.job import copy_job, write_job
 from cleanclip_gui.clean.queue import RunQueue
+from cleanclip_gui.session import Session
+from ml_core.cleaning.presets import preset
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
+from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
 
 KILLED = Done("failed", {}, "It was killed.", "killed")
 
 
-def test_the_newest_comes_first_and_other_folders_are_left_out(tmp_path: Path) -> None:
+def test_the_newest_comes_first_and_other_folders_are_left_out(tmp_path):
     write_run(tmp_path, "old", begun=1000.0)
     write_run(tmp_path, "new", begun=3000.0)
     write_run(tmp_path, "middle", begun=2000.0)
@@ -51,13 +53,13 @@ def test_the_newest_comes_first_and_other_folders_are_left_out(tmp_path: Path) -
         (None, False, "not started", False),
     ],
 )
-def test_how_a_run_stands(tmp_path: Path, end, started, status, ran_out) -> None:
+def test_how_a_run_stands(tmp_path, end, started, status, ran_out):
     run = read_run(write_run(tmp_path, "run", end=end, started=started))
     assert (run.status, run.ran_out) == (status, ran_out)
     assert run.error == (end.error if end is not None and status == "failed" else "")
 
 
-def test_points_know_the_checkpoints_that_are_there(tmp_path: Path) -> None:
+def test_points_know_the_checkpoints_that_are_there(tmp_path):
     folder = write_run(tmp_path, "run")
     (folder / "steps" / "step-000040.safetensors").unlink()
     by_head = run_points(folder)
@@ -72,7 +74,7 @@ def test_points_know_the_checkpoints_that_are_there(tmp_path: Path) -> None:
     assert linear[5].checkpoint.endswith("step-000100.safetensors")
 
 
-def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
+def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path):
     moved = tmp_path / "elsewhere"
     write_run(tmp_path, "run").rename(moved)
     run = read_run(moved)
@@ -83,7 +85,7 @@ def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
     )
 
 
-def test_metrics_of_a_journal_that_a_kill_has_cut(tmp_path: Path) -> None:
+def test_metrics_of_a_journal_that_a_kill_has_cut(tmp_path):
     folder = write_run(tmp_path, "run", end=KILLED)
     with open(folder / "events.jsonl", "a") as file:
         file.write('{"event": "metric", "step": 7, "va')
@@ -92,7 +94,7 @@ def test_metrics_of_a_journal_that_a_kill_has_cut(tmp_path: Path) -> None:
     assert [metric.step for metric in metrics if "ca" in metric.values][-1] == 100
 
 
-def test_a_name_stays_with_the_run(tmp_path: Path) -> None:
+def test_a_name_stays_with_the_run(tmp_path):
     folder = write_run(tmp_path, "run")
     assert read_name(folder) == ""
     write_name(folder, "  best so far, ±1\n")
@@ -101,12 +103,7 @@ def test_a_name_stays_with_the_run(tmp_path: Path) -> None:
         write_name(tmp_path / "gone", "x")
 
 
-def test_no_run_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no spec\.json"):
-        read_run(tmp_path)
-
-
-def test_a_copy_of_a_job_stands_on_its_own(tmp_path: Path) -> None:
+def test_a_copy_of_a_job_stands_on_its_own(tmp_path):
     first = write_run(tmp_path, "run")
     again = copy_job(read_spec(first / "spec.json"), tmp_path)
     one, two = read_spec(first / "spec.json"), read_spec(again / "spec.json")
@@ -117,46 +114,41 @@ def test_a_copy_of_a_job_stands_on_its_own(tmp_path: Path) -> None:
     assert read_run(again).status == "not started"
 
 
-def test_history_needs_no_torch() -> None:
-    code = "import cleanclip_gui.clean.history, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 class RunStandIn(QObject):
     """Begins what it is told to, until the test says that it ended."""
 
     ended = Signal(object)
     freed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.begun: list[Path] = []
         self.is_running, self.mode, self.title = False, "run", "CleanCLIP"
         self.refuses = False
 
-    def begin(self, folder: Path, spec: CleanSpec, asked: object) -> None:
+    def begin(self, folder, spec, asked):
         if self.refuses:
             raise InputError("A job is already running on cpu.")
         self.begun.append(folder)
         self.is_running = True
 
-    def end(self, last: Done) -> None:
+    def end(self, last):
         self.is_running = False
         self.ended.emit(last)
         self.freed.emit()
 
 
 @pytest.fixture
-def run(qapp) -> RunStandIn:
+def run(qapp):
     return RunStandIn()
 
 
 @pytest.fixture
-def queue(run: RunStandIn) -> RunQueue:
+def queue(run):
     return RunQueue(run, lambda: run.is_running)  # type: ignore[arg-type]
 
 
-def test_the_queue_keeps_its_order(queue: RunQueue) -> None:
+def test_the_queue_keeps_its_order(queue):
     queue.hold(True)
     told: list[int] = []
     queue.changed.connect(lambda: told.append(len(queue)))
@@ -174,7 +166,7 @@ def test_the_queue_keeps_its_order(queue: RunQueue) -> None:
     assert queue.can_start
 
 
-def test_the_queue_starts_one_after_the_other(queue: RunQueue, run, tmp_path: Path) -> None:
+def test_the_queue_starts_one_after_the_other(queue, run, tmp_path):
     lines: list[str] = []
     queue.logged.connect(lines.append)
     a, b, c = (write_run(tmp_path, name, started=False) for name in "abc")
@@ -196,7 +188,7 @@ def test_the_queue_starts_one_after_the_other(queue: RunQueue, run, tmp_path: Pa
     assert (run.begun, queue.folders) == ([a, b, c], ())
 
 
-def test_a_failed_estimate_is_no_failed_run(queue: RunQueue, run, tmp_path: Path) -> None:
+def test_a_failed_estimate_is_no_failed_run(queue, run, tmp_path):
     lines: list[str] = []
     a = write_run(tmp_path, "a", started=False)
     run.is_running, run.mode = True, "estimate"
@@ -204,3 +196,38 @@ def test_a_failed_estimate_is_no_failed_run(queue: RunQueue, run, tmp_path: Path
     queue.logged.connect(lines.append)
     run.end(Done("failed", {}, "It broke.", "usage"))
     assert (run.begun, lines) == ([a], [])
+
+
+def _job(spec, n, folder):
+    session = Session()
+    session.checkpoint = facts(folder / "a.safetensors")
+    session.images = images(n, spec=spec, name="own")
+    recipe = preset("cleanclip", "talk")
+    path = write_job(session, recipe, folder, pairs=PairSpec(), training_images=None)
+    return read_spec(path)
+
+
+@pytest.mark.parametrize(("n", "watched", "tested"), [(9000, 500, 4000), (60, 60, 60)])
+def test_own_images_are_watched_and_tested_in_two_parts(tmp_path, n, watched, tested):
+    own = ImageSpec(kind="folder", path=str(tmp_path), seed=4)
+    spec = _job(own, n, tmp_path)
+    assert spec.images == own.model_copy(update={"part": "validation", "n": watched})
+    assert spec.test_images == own.model_copy(update={"part": "test", "n": tested})
+    assert spec.heldout_images is None
+
+
+def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path):
+    spec = _job(ImageSpec(split="heldout"), 1000, tmp_path)
+    assert spec.images == ImageSpec(split="val", n=500)
+    assert spec.test_images == ImageSpec(split="heldout", n=1000)
+    spec = _job(ImageSpec(split="val"), 1000, tmp_path)
+    assert spec.images == ImageSpec(split="val", part="validation", n=500)
+    assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
+
+
+def test_a_borrowed_encoder_is_borrowed_for_cleaning_too(tmp_path):
+    session = Session()
+    session.checkpoint = facts(tmp_path / "a.safetensors", donor="donor.pt")
+    recipe = preset("cleanclip", "talk")
+    path = write_job(session, recipe, tmp_path, pairs=PairSpec(), training_images=None)
+    assert read_spec(path).donor == str(path.parent / "donor.pt")

@@ -1,4 +1,4 @@
-"""The history when folders vanish, files are damaged, or runs are long; notes that are typed."""
+"""Runs that vanish, are damaged, or were made elsewhere; names that are typed."""
 
 # ruff: noqa: F811
 
@@ -16,27 +16,18 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.clean import history as history_module
-from cleanclip_gui.clean.history import (
-    list_runs,
-    read_name,
-    read_run,
-    run_metrics,
-    run_points,
-)
-from cleanclip_gui.clean.runs.runs_table import (
-    ACCURACY,
-    CHECKPOINT,
-    RUN,
-    STATUS,
-    TITLES,
-    started_text,
-)
-from cleanclip_gui.clean.station import CleanStation
-from ml_core.events import Done, Metric
+from cleanclip_gui.clean.history import list_runs, read_name, read_run, run_metrics, run_points
+from cleanclip_gui.clean.job import copy_job
+from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STATUS, started_text
+from ml_core.events import Done
+from ml_core.jobs.cluster import JOB_FILE
+from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch, save_trigger
+from tests.gui.factories import facts
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import write_journal
-from tests.gui.test_clean_bench import (  # noqa: F401
+from tests.gui.shell_fakes import write_journal, write_safetensors
+from tests.gui.test_clean_bench import (  # noqa: F401  # noqa: F401
     all_read,
     click,
     close,
@@ -55,8 +46,8 @@ def locked(monkeypatch):
     """Make a folder one that may not be looked into, also for root."""
     real = Path.stat
 
-    def lock(folder: Path) -> None:
-        def stat(self: Path, **options: object):
+    def lock(folder):
+        def stat(self, **options):
             if folder in self.parents:
                 raise PermissionError(13, "Permission denied", str(self))
             return real(self, **options)
@@ -69,7 +60,7 @@ def locked(monkeypatch):
 # ---- folders that cannot be read ----
 
 
-def test_an_unreadable_folder_hides_no_other(tmp_path: Path, locked) -> None:
+def test_an_unreadable_folder_hides_no_other(tmp_path, locked):
     write_run(tmp_path, "mine")
     write_run(tmp_path, "theirs")
     locked(tmp_path / "theirs")
@@ -78,7 +69,7 @@ def test_an_unreadable_folder_hides_no_other(tmp_path: Path, locked) -> None:
         read_run(tmp_path / "theirs")
 
 
-def test_an_unreadable_job_does_not_hold_the_queue(qtbot, panel, tmp_path: Path, locked) -> None:
+def test_an_unreadable_job_does_not_hold_the_queue(qtbot, panel, tmp_path, locked):
     runs = tmp_path / "runs"
     first, second = (write_run(runs, name, started=False) for name in ("first", "second"))
     panel.queue.hold(True)
@@ -91,7 +82,7 @@ def test_an_unreadable_job_does_not_hold_the_queue(qtbot, panel, tmp_path: Path,
     assert runner_of(panel).spec_path.parent == second
 
 
-def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path: Path) -> None:
+def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path):
     away = write_run(tmp_path / "cluster", "job-7")
     failures: list[InputError] = []
     panel.shell.failed.connect(failures.append)
@@ -111,15 +102,13 @@ def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path: Path
     assert [run.folder for run in panel.runs.runs] == [here]
 
 
-def test_what_changes_while_the_folders_are_read_stays(
-    qtbot, panel, tmp_path: Path, monkeypatch
-) -> None:
+def test_what_changes_while_the_folders_are_read_stays(qtbot, panel, tmp_path, monkeypatch):
     here = write_run(tmp_path / "runs", "here", end=Done("failed", {}, "x", "killed"))
     away = write_run(tmp_path / "cluster", "job-7")
     history(qtbot, panel)
     go_on, has_read = threading.Event(), threading.Event()
 
-    def slow(parent: Path):
+    def slow(parent):
         found = list_runs(parent)
         has_read.set()
         assert go_on.wait(10)
@@ -136,7 +125,7 @@ def test_what_changes_while_the_folders_are_read_stays(
     assert sorted(shown(panel)) == [("here", "cancelled"), ("job-7", "finished")]
 
 
-def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel: CleanStation) -> None:
+def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel):
     panel.start()
     runner = runner_of(panel)
     assert [status for _, status in shown(panel)] == ["running"]
@@ -149,42 +138,37 @@ def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel: CleanStat
 # ---- damaged results ----
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"before": "x"}, {"after": {"ca": "x"}}, {"after": {"ca_interval": [1.0]}},
-        {"heads": []}, {"method": []}, {"seconds": "long"}, {"heldout": {"after": 5}},
-        {"cache_chunk": "8"}, {"recipe": 5}, {"batch_norm": ["train"]}, {"notes": 5},
-        {"steps": "x"},
-    ],
+DAMAGES = (
+    {"before": "x"}, {"after": {"ca": "x"}}, {"after": {"ca_interval": [1.0]}}, {"heads": []},
+    {"method": []}, {"seconds": "long"}, {"heldout": {"after": 5}}, {"cache_chunk": "8"},
+    {"recipe": 5}, {"batch_norm": ["train"]}, {"notes": 5}, {"steps": "x"},
 )  # fmt: skip
-def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path: Path, damage) -> None:
-    folder = write_run(tmp_path / "runs", "run")
-    path = folder / "result.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+
+
+def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path):
+    write_journal(write_run(tmp_path / "runs", "last"), [Done(5, {}, 6, 7)])
+    for number, damage in enumerate(DAMAGES):
+        path = write_run(tmp_path / "runs", f"{number}") / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | damage))
     history(qtbot, panel)
-    table = panel.runs.table
-    table.choose(folder)
-    model = table.runs
-    assert model.data(model.index(0, ACCURACY)) == "–"
-    tip = model.data(model.index(0, STATUS), Qt.ItemDataRole.ToolTipRole)
-    assert "result.json of this run is damaged" in tip
-    click(panel.runs.open_)
-    assert "damaged" in panel.run_bar.details.text()
-    assert not panel.before_after.isVisible()
-    all_read(qtbot, panel)
-
-
-def test_a_last_word_that_is_none_is_no_status(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, "run", end=Done("cancelled"))
-    write_journal(folder, [Done(5, {}, 6, 7)])  # type: ignore[arg-type]
-    assert read_run(folder).status == "interrupted"
+    model = panel.runs.table.runs
+    for run in [run for run in model.runs if run.folder.name != "last"]:
+        panel.runs.table.choose(run.folder)
+        row = panel.runs.table.currentIndex().row()
+        assert model.data(model.index(row, ACCURACY)) == "–"
+        tip = model.data(model.index(row, STATUS), Qt.ItemDataRole.ToolTipRole)
+        assert "result.json of this run is damaged" in tip
+        click(panel.runs.open_)
+        assert "damaged" in panel.run_bar.details.text()
+        assert not panel.before_after.isVisible()
+        all_read(qtbot, panel)
+        panel.show_page(1)
 
 
 # ---- names ----
 
 
-def test_a_name_that_is_being_typed_outlives_a_new_row(qtbot, panel, tmp_path: Path) -> None:
+def test_a_name_that_is_being_typed_outlives_a_new_row(qtbot, panel, tmp_path):
     folder = write_run(tmp_path / "runs", "old")
     history(qtbot, panel)
     panel.runs.table.choose(folder)
@@ -198,9 +182,7 @@ def test_a_name_that_is_being_typed_outlives_a_new_row(qtbot, panel, tmp_path: P
     assert read_name(folder) == "half a word"
 
 
-def test_a_name_is_kept_when_another_run_is_chosen_or_the_window_closes(
-    qtbot, panel, tmp_path: Path
-) -> None:
+def test_a_name_is_kept_when_another_run_is_chosen_or_the_window_closes(qtbot, panel, tmp_path):
     one, two = (write_run(tmp_path / "runs", name) for name in ("one", "two"))
     history(qtbot, panel)
     panel.runs.table.choose(one)
@@ -216,25 +198,7 @@ def test_a_name_is_kept_when_another_run_is_chosen_or_the_window_closes(
 # ---- the table ----
 
 
-def test_names_can_be_read_on_a_small_screen(qtbot, panel, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    folder = write_run(runs, "one")
-    write_run(runs, "two")
-    history(qtbot, panel)
-    table = panel.runs.table
-    assert table.isColumnHidden(CHECKPOINT)
-    assert table.columnWidth(RUN) >= 220
-    other = write_run(runs, "three", checkpoint=runs / "another.safetensors")
-    panel.runs.note_run(other)
-    assert not table.isColumnHidden(CHECKPOINT)
-    assert table.columnWidth(RUN) >= 140
-    row = [run.folder for run in table.runs.runs].index(other)
-    assert table.runs.data(table.runs.index(row, CHECKPOINT)) == "another"
-    assert TITLES[RUN] == "Run"
-    assert folder.is_dir()
-
-
-def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path: Path) -> None:
+def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path):
     folder = write_run(tmp_path / "runs", "one")
     history(qtbot, panel)
     runs, table = panel.runs, panel.runs.table
@@ -259,7 +223,7 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path:
     assert panel.run_bar.title.text() == "best <b>so far: finished"
 
 
-def test_when_a_run_was_written() -> None:
+def test_when_a_run_was_written():
     now = time.time()
     assert started_text(now) == time.strftime("Today %H:%M", time.localtime(now))
     year = time.localtime(now).tm_year
@@ -272,26 +236,7 @@ def test_when_a_run_was_written() -> None:
 # ---- long runs ----
 
 
-def test_only_what_is_drawn_of_a_long_run_is_taken_apart(tmp_path: Path, monkeypatch) -> None:
-    folder = write_run(tmp_path, "long")
-    steps = range(1, 20_001)
-    losses = [Metric(step, 20_000, {"loss": 1.0, "lr": 1e-3}) for step in steps]
-    checks = [Metric(step, 20_000, {"ca": 0.9, "asr_excl": 0.1}) for step in (0, 10_000, 20_000)]
-    write_journal(folder, [*losses, *checks, Done("finished")])
-    read: list[str] = []
-    real = history_module.from_json
-    monkeypatch.setattr(history_module, "from_json", lambda line: read.append(line) or real(line))
-    monkeypatch.setattr("ml_core.jobs.journal.from_json", history_module.from_json)
-    found = run_metrics(folder)
-    assert len(read) == len(found) <= 2 * history_module.MAX_LOSSES + len(checks) + 1
-    assert found[-1].step == 20_000
-    read.clear()
-    points = run_points(folder)["zero-shot"]
-    assert [point.step for point in points] == [0, 10_000, 20_000]
-    assert len(read) == len(checks)
-
-
-def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path: Path, monkeypatch) -> None:
+def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path, monkeypatch):
     folder = write_run(tmp_path / "runs", "old")
     history(qtbot, panel)
     threads: list[threading.Thread] = []
@@ -314,17 +259,15 @@ def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path: Path, monke
     assert len(threads) == 2
     assert threading.main_thread() not in threads
     assert len(panel.charts.losses.series("loss")) == 100
-    assert len(panel.runs.tradeoff.spots()) == 6
+    assert len(panel.runs.tradeoff.spots) == 6
 
 
-def test_charts_of_one_run_do_not_come_into_those_of_the_next(
-    qtbot, panel, tmp_path: Path, monkeypatch
-) -> None:
+def test_charts_of_one_run_do_not_come_into_those_of_the_next(qtbot, panel, tmp_path, monkeypatch):
     folder = write_run(tmp_path / "runs", "old")
     history(qtbot, panel)
     go_on = threading.Event()
 
-    def slow(folder: Path):
+    def slow(folder):
         assert go_on.wait(10)
         return run_metrics(folder)
 
@@ -335,3 +278,149 @@ def test_charts_of_one_run_do_not_come_into_those_of_the_next(
     go_on.set()
     all_read(qtbot, panel)
     assert len(panel.charts.rates.series("ca")) == 0
+
+
+def made_elsewhere(parent, sha256, **options):
+    """Results that were brought back: the checkpoint's path and the trigger's are of there."""
+    there = parent / "there"
+    folder = write_run(parent, "results", checkpoint=there / "m.safetensors", **options)
+    facts = {"provenance": json.dumps({"source_sha256": sha256})}
+    write_safetensors(folder / "cleaned.safetensors", {"a": [1.0]}, facts)
+    for path in folder.glob("steps/*"):
+        write_safetensors(path, {"a": [1.0]}, facts)
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["trigger"] = str(there / "trigger.json")
+    (folder / "spec.json").write_text(json.dumps(spec))
+    return folder
+
+
+def opened_here(session, sha256):
+    path = session.checkpoint.path
+    session.checkpoint = facts(path, sha256=sha256)
+    return path
+
+
+def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, session, tmp_path):
+    folder = made_elsewhere(tmp_path / "back", "ab" * 32)
+    assert Path(read_run(folder).spec.trigger) == folder / "trigger.json"
+    source = opened_here(session, "ab" * 32)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
+    failures: list[InputError] = []
+    panel.shell.failed.connect(failures.append)
+    panel.try_cleaned()
+    assert failures == []
+    assert panel.context.inference.questions[-1].path == str(folder / "cleaned.safetensors")
+    assert panel.run.result["source"] == source
+    all_read(qtbot, panel)
+    point = run_points(folder)["zero-shot"][1]
+    panel.runs.open_point(read_run(folder), point)
+    assert panel.context.inference.questions[-1].path == point.checkpoint
+    with qtbot.waitSignal(panel.runs.repeated) as blocker:
+        click(panel.runs.repeat)
+    assert blocker.args[0].checkpoint == source
+    assert failures == []
+    opened_here(session, "cd" * 32)
+    assert not panel.before_after.isVisible()  # of another checkpoint
+    click(panel.runs.open_)
+    panel.try_cleaned()
+    assert "open that file first" in failures[0].sentence
+    assert panel.run.result["source"].endswith("/there/m.safetensors")
+    session.checkpoint = None
+    click(panel.runs.open_)
+    all_read(qtbot, panel)
+
+
+def test_the_checkpoint_may_be_opened_after_the_result(panel, session, tmp_path):
+    folder = made_elsewhere(tmp_path / "back", "ab" * 32)
+    session.checkpoint = None
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
+    path = str(tmp_path / "runs" / "poisoned.safetensors")
+    session.checkpoint = facts(path, sha256="ab" * 32)
+    assert panel.before_after.isVisible()
+    assert panel.run.result["source"] == path
+
+
+def test_an_adapter_of_elsewhere_goes_on_the_file_here(qtbot, panel, session, tmp_path):
+    folder = made_elsewhere(tmp_path / "back", "")
+    facts = {"facts": json.dumps({"source_sha256": "ab" * 32})}
+    write_safetensors(folder / "adapter.safetensors", {"prompts": [1.0]}, facts)
+    result = json.loads((folder / "result.json").read_text())
+    result |= {"checkpoint": result["source"], "adapter": "/there/adapter.safetensors"}
+    (folder / "result.json").write_text(json.dumps(result))
+    source = opened_here(session, "ab" * 32)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
+    panel.try_cleaned()
+    request = panel.context.inference.questions[-1]
+    assert (request.path, request.adapter) == (source, str(folder / "adapter.safetensors"))
+    all_read(qtbot, panel)
+
+
+def test_a_missing_trigger_is_said_and_studio_keeps_its_own(qtbot, panel, session, tmp_path):
+    folder = made_elsewhere(tmp_path / "back", "ab" * 32)
+    for path in folder.glob("trigger.*"):
+        path.unlink()
+    opened_here(session, "ab" * 32)
+    mine, session.target = session.trigger, 0
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
+    assert panel.run_bar.notice.isVisible()
+    assert "Studio keeps the current one" in panel.run_bar.notice.text()
+    panel.try_cleaned()
+    request = panel.context.inference.questions[-1]
+    opened = facts(request.path)
+    with qtbot.waitSignal(panel.shell.station_wanted):
+        panel.context.inference.answer(opened)
+    assert session.trigger is mine
+    assert session.target == 0
+    assert session.cleaned is opened
+    all_read(qtbot, panel)
+
+
+def test_the_trigger_beside_the_results_of_a_job_is_found(tmp_path):
+    folder = made_elsewhere(tmp_path / "job", "ab" * 32)
+    for path in folder.glob("trigger.*"):
+        path.rename(folder.parent / path.name)
+    assert read_run(folder).spec.trigger == str(tmp_path / "job" / "there" / "trigger.json")
+    (folder.parent / JOB_FILE).write_text("{}")
+    assert read_run(folder).spec.trigger == str(folder.parent / "trigger.json")
+
+
+# ---- copies ----
+
+
+@pytest.mark.parametrize("lost", ["trigger", "class list"])
+def test_a_copy_names_what_is_gone_and_leaves_no_folder(tmp_path, lost):
+    folder = write_run(tmp_path / "runs", "run")
+    spec = read_spec(folder / "spec.json")
+    if lost == "trigger":
+        spec = spec.model_copy(update={"trigger": str(tmp_path / "gone.json")})
+    else:
+        spec = spec.model_copy(update={"label_set": str(tmp_path / "gone.txt")})
+    with pytest.raises(InputError, match=r"gone\.(json|txt)") as caught:
+        copy_job(spec, tmp_path / "runs")
+    assert "choose another output folder" not in caught.value.sentence
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
+
+
+def test_a_copy_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "runs", "run")
+    spec = read_spec(folder / "spec.json")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cleanclip_gui.clean.job.write_spec", full)
+    with pytest.raises(InputError, match="choose another output folder"):
+        copy_job(spec, tmp_path / "runs")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
+
+
+def test_a_trigger_of_another_name_is_found_where_the_run_lies(tmp_path):
+    folder = write_run(tmp_path, "run")
+    save_trigger(badnets_patch(), folder / "mine")
+    spec = json.loads((folder / "spec.json").read_text()) | {"trigger": "/there/mine.json"}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    assert read_run(folder).spec.trigger == str(folder / "mine.json")

@@ -15,9 +15,12 @@ from PySide6.QtCore import QObject
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.mailbox import MOST_THUMBNAILS
 from cleanclip_gui.inference.questions import (
+    Attribute,
     Evaluate,
     LoadImages,
     Look,
+    MapEmbeddings,
+    MeasureSpeed,
     OpenCheckpoint,
     Predict,
     PredictionReady,
@@ -26,12 +29,14 @@ from cleanclip_gui.inference.questions import (
     Thumbnails,
     ThumbnailsReady,
 )
+from cleanclip_gui.ticket import Progress
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import unwatched
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.make import badnets_patch
 from tests.gui.factories import images
+from tests.gui.fakes import heard
 from tests.gui.shell_fakes import TextsKnown
 
 
@@ -97,6 +102,21 @@ class FakeEngine(TextsKnown):
         image = np.zeros((2, 2, 3), np.uint8)
         return PredictionReady(request, image, None, np.ones(1), None)
 
+    def attribute(self, request, stopped):
+        return self.explain(request, stopped)
+
+    map_embeddings = measure_speed = attribute
+
+    def explain(self, request, stopped):
+        """A long answer, in four steps."""
+        for step in range(1, 5):
+            self.gate.acquire()
+            if stopped():
+                raise CancelledError
+            self.asked.append((request, step))
+            yield Progress(step, 4)
+        yield request
+
 
 @pytest.fixture
 def engine():
@@ -111,12 +131,6 @@ def inference(qtbot, engine):
     yield handle
     engine.gate.release(100)
     assert handle.close(5000)
-
-
-def collect(signal):
-    found = []
-    signal.connect(found.append)
-    return found
 
 
 def ask(inference, question, found, **options):
@@ -200,27 +214,17 @@ def test_prediction_and_thumbnails_cut_in_between_batches(qtbot, inference, engi
     found, predicted = [], []
     ask(inference, Evaluate(None, 0), found)
     begun(engine, qtbot)
-    ask(inference, Predict(2, None), predicted)
+    for index in range(3):  # of which the newest alone is made
+        ask(inference, Predict(index, None), predicted)
     inference.ask(Thumbnails((1, 2), 8))
     engine.gate.release(1)
     qtbot.waitUntil(lambda: len(predicted) == 1)
     assert len(found) == 1
     engine.gate.release(3)
     qtbot.waitUntil(lambda: len(found) == 4)
-    assert predicted[0].question.index == 2
+    assert [p.question.index for p in predicted] == [2]
     assert isinstance(engine.asked[1], Predict)
     assert isinstance(engine.asked[2], Thumbnails)
-
-
-def test_only_the_newest_prediction_is_made(qtbot, inference, engine):
-    predicted = []
-    inference.ask(Evaluate(None, 0))
-    begun(engine, qtbot)
-    for index in range(5):
-        ask(inference, Predict(index, None), predicted)
-    engine.gate.release(4)
-    qtbot.waitUntil(lambda: bool(predicted))
-    assert [p.question.index for p in predicted] == [4]
 
 
 def test_thumbnails_asked_for_last_come_first_and_old_ones_are_forgotten(qtbot, inference, engine):
@@ -354,7 +358,7 @@ def test_images_that_are_in_use_already_can_not_be_cancelled(qtbot, inference, e
 
 
 def test_loading_that_is_cancelled_before_changes_nothing(qtbot, inference, engine):
-    loaded, failed = [], collect(inference.failed)
+    loaded, failed = [], heard(inference.failed)
     inference.ask(Evaluate(None, 0))
     begun(engine, qtbot)
     ticket = ask(inference, LoadImages(ImageSpec(), "demo"), loaded)
@@ -367,7 +371,7 @@ def test_loading_that_is_cancelled_before_changes_nothing(qtbot, inference, engi
 
 
 def test_bad_input_and_a_bug_both_become_sentences(qtbot, inference, caplog):
-    failed, taken = collect(inference.failed), []
+    failed, taken = heard(inference.failed), []
     inference.ask(OpenCheckpoint("x.safetensors"))
     inference.ask(Predict(13, None), on_failed=taken.append)
     qtbot.waitUntil(lambda: bool(failed) and bool(taken))
@@ -458,7 +462,7 @@ def starting(engine):
 @pytest.mark.parametrize(("failures", "answers"), [(1, ()), (2, (True,)), (4, (True, True, True))])
 def test_an_engine_that_did_not_start_is_tried_again(qtbot, starting, failures, answers):
     handle, sentences = starting(failures, answers)
-    failed, found = collect(handle.failed), []
+    failed, found = heard(handle.failed), []
     ask(handle, Predict(0, None), found)
     qtbot.waitUntil(lambda: bool(found))
     assert failed == []
@@ -470,21 +474,13 @@ def test_an_engine_that_did_not_start_is_tried_again(qtbot, starting, failures, 
 )
 def test_an_engine_that_does_not_start_answers_with_a_sentence(qtbot, starting, failures, answers):
     handle, sentences = starting(failures, answers)
-    failed = collect(handle.failed)
+    failed = heard(handle.failed)
     handle.ask(Predict(0, None))
     qtbot.waitUntil(lambda: bool(failed))
     assert failed[0].sentence == (
         "The model library did not load: no torch here. Close the program and start it again."
     )
     assert len(sentences) == len(answers)
-
-
-def test_nobody_is_waited_for_where_the_engine_did_not_start(qtbot):
-    handle = Inference(lambda _: 1 // 0)
-    failed = collect(handle.failed)
-    handle.ask(Predict(0, None))
-    qtbot.waitUntil(lambda: bool(failed))
-    assert handle.close(2000)
 
 
 def test_close_ends_the_thread_in_the_middle_of_an_evaluation(qtbot, engine):
@@ -496,10 +492,6 @@ def test_close_ends_the_thread_in_the_middle_of_an_evaluation(qtbot, engine):
     assert not handle._thread.isRunning()
     qtbot.wait(20)
     assert found == []  # nobody is called once the window closes
-
-
-def test_close_before_start_is_quiet():
-    assert Inference(FakeEngine).close(100)
 
 
 class TextEngine(FakeEngine):
@@ -543,7 +535,7 @@ def texts(qtbot):
 
 def test_class_texts_are_told_and_make_way_for_an_opening(qtbot, texts):
     engine, handle = texts
-    busy, found, loaded, predicted, moved = collect(handle.busy_changed), [], [], [], []
+    busy, found, loaded, predicted, moved = heard(handle.busy_changed), [], [], [], []
     ask(handle, Evaluate(None, 0), found)
     engine.gate.release(3)
     qtbot.waitUntil(lambda: len(engine.batches) == 3)
@@ -591,7 +583,7 @@ def test_class_texts_go_on_for_a_newer_question_that_needs_them_too(qtbot, texts
 
 def test_class_texts_end_for_a_question_that_was_cancelled(qtbot, texts):
     engine, handle = texts
-    busy, ticket = collect(handle.busy_changed), handle.ask(Predict(0, None))
+    busy, ticket = heard(handle.busy_changed), handle.ask(Predict(0, None))
     engine.gate.release(3)
     qtbot.waitUntil(lambda: len(engine.batches) == 3)
     ticket.cancel()
@@ -599,3 +591,106 @@ def test_class_texts_end_for_a_question_that_was_cancelled(qtbot, texts):
     qtbot.waitUntil(lambda: busy[-1] == "")
     qtbot.wait(20)
     assert len(engine.batches) == 4
+
+
+# ---- long questions: live ones cut in, the newest wins, nothing is late
+
+
+@pytest.fixture
+def explain(inference):
+    """Ask a long question; ``steps`` holds how far each was said to be, ``results`` the rest."""
+
+    def ask(question, **options):
+        return inference.ask(
+            question, ask.results.append,
+            on_progress=lambda progress: ask.steps.append((question, progress.done)), **options,
+        )  # fmt: skip
+
+    ask.steps, ask.results = [], []
+    return ask
+
+
+FIRST, SECOND, THIRD = (Attribute(index, 0, None) for index in (1, 2, 3))
+MAP = MapEmbeddings(None)
+
+
+def test_another_kind_waits_for_its_turn(qtbot, explain, engine):
+    ticket = explain(FIRST)
+    explain(MAP)
+    engine.gate.release(8)
+    qtbot.waitUntil(lambda: len(explain.results) == 2)
+    assert explain.results == [FIRST, MAP]
+    assert explain.steps == [(question, n) for question in (FIRST, MAP) for n in range(1, 5)]
+    assert not ticket.is_open
+
+
+def test_what_is_live_cuts_in_and_nothing_done_is_lost(qtbot, inference, explain, engine):
+    explain(FIRST)
+    engine.gate.release(1)
+    begun(engine, qtbot)
+    predict, evaluate = Predict(7, None), Evaluate(None, 0)
+    for question in (predict, evaluate):
+        inference.ask(question)
+    engine.gate.release(7)
+    qtbot.waitUntil(lambda: bool(explain.results))
+    asked = engine.asked
+    assert asked.index(predict) < asked.index(evaluate) < asked.index((FIRST, 3))
+    assert [entry for entry in asked if isinstance(entry, tuple)] == [
+        (FIRST, step) for step in range(1, 5)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("between", [Predict(7, None), OpenCheckpoint("bad")])
+def test_a_speed_and_what_makes_way_for_an_opening_are_begun_anew(
+    qtbot, inference, explain, engine, between
+):
+    question = MeasureSpeed() if isinstance(between, Predict) else FIRST
+    explain(question)
+    engine.gate.release(1)
+    begun(engine, qtbot)
+    inference.ask(between, on_failed=lambda _: None)
+    engine.gate.release(8)
+    qtbot.waitUntil(lambda: bool(explain.results))
+    assert [engine.asked.count((question, step)) for step in (1, 4)] == [2, 1]
+
+
+def test_the_newest_long_question_of_a_kind_wins(qtbot, explain, engine):
+    explain(FIRST)
+    engine.gate.release(1)
+    begun(engine, qtbot)
+    explain(SECOND)
+    explain(THIRD)
+    engine.gate.release(6)
+    qtbot.waitUntil(lambda: bool(explain.results))
+    assert explain.results == [THIRD]
+    assert {question for question, _ in explain.steps} <= {FIRST, THIRD}
+    assert (SECOND, 1) not in engine.asked
+
+
+def test_a_newer_question_takes_the_place_of_the_one_that_waits(qtbot, explain, engine):
+    explain(FIRST)
+    engine.gate.release(1)
+    begun(engine, qtbot)
+    explain(SECOND, slot="other")
+    explain(MAP)
+    explain(THIRD, slot="other")
+    engine.gate.release(11)
+    qtbot.waitUntil(lambda: len(explain.results) == 3)
+    assert explain.results == [FIRST, THIRD, MAP]
+
+
+def test_after_cancel_no_step_arrives(qtbot, explain, engine):
+    ticket = explain(FIRST)
+    engine.gate.release(1)
+    begun(engine, qtbot)
+    ticket.cancel()
+    qtbot.wait(20)
+    explain.steps.clear()
+    engine.gate.release(2)
+    qtbot.wait(50)
+    assert explain.steps == []
+    explain(SECOND)
+    engine.gate.release(4)
+    qtbot.waitUntil(lambda: bool(explain.results))
+    assert explain.results == [SECOND]
+    assert {question for question, _ in explain.steps} == {SECOND}

@@ -1,9 +1,8 @@
-"""What all windows on one job promise: it starts, tells, is cancelled, fails, and is let go."""
+"""What a job and all windows on one promise: it starts, is cancelled, fails, is let go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from PySide6.QtWidgets import QWidget
@@ -18,8 +17,8 @@ from cleanclip_gui.session import Session
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Done, Event, Finding, Progress
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
+from ml_core.events import Done, Event, Finding, Message, Progress
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
 from ml_core.reading import inspect
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
@@ -30,16 +29,16 @@ PROMPTS = Answers().prompts()
 Parts = tuple[Session, CleanSpec, QWidget]
 
 
-def _write(job: CleanSpec, folder: Path) -> Path:
+def _write(job, folder):
     return write_spec(job, folder / SPEC_FILE)
 
 
-def _rates(parts: Parts) -> JobDialog:
+def _rates(parts):
     _, job, parent = parts
     return _opened(RateDialogs(lambda folder: (job, "cpu"), PROMPTS, parent, FakeRunner))
 
 
-def _search(parts: Parts) -> JobDialog:
+def _search(parts):
     session, job, parent = parts
     return _opened(
         SearchDialogs(
@@ -49,12 +48,12 @@ def _search(parts: Parts) -> JobDialog:
     )  # fmt: skip
 
 
-def _audit(parts: Parts) -> JobDialog:
+def _audit(parts):
     session, _, parent = parts
     return _opened(AuditDialogs(session, PROMPTS, PairSpec, parent, FakeRunner))
 
 
-def _doctor(parts: Parts) -> JobDialog:
+def _doctor(parts):
     session, _, parent = parts
     task = JobTask("doctor", FakeRunner)
     dialog = DoctorDialog(task, session, PROMPTS, session.checkpoint.inspection, "", parent)
@@ -62,7 +61,7 @@ def _doctor(parts: Parts) -> JobDialog:
     return dialog
 
 
-def _opened(dialogs) -> JobDialog:
+def _opened(dialogs):
     dialogs.open()
     return dialogs.dialog
 
@@ -83,7 +82,7 @@ DIALOGS: dict[str, tuple[Callable[[Parts], JobDialog], Event, str]] = {
 
 
 @pytest.fixture(params=DIALOGS)
-def shown(request, qtbot, tmp_path: Path, monkeypatch):
+def shown(request, qtbot, tmp_path, monkeypatch):
     """A dialog, an event of its job, and how that is told."""
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
@@ -100,7 +99,7 @@ def shown(request, qtbot, tmp_path: Path, monkeypatch):
     return dialog, event, words
 
 
-def begun(dialog: JobDialog) -> FakeRunner:
+def begun(dialog):
     dialog.start.click()
     runner = dialog.task.runner
     assert isinstance(runner, FakeRunner)
@@ -108,7 +107,7 @@ def begun(dialog: JobDialog) -> FakeRunner:
     return runner
 
 
-def test_a_job_is_watched_and_cancelled(shown) -> None:
+def test_a_job_is_watched_and_cancelled(shown):
     dialog, event, words = shown
     runner = begun(dialog)
     assert dialog.busy.isVisible()
@@ -128,7 +127,7 @@ def test_a_job_is_watched_and_cancelled(shown) -> None:
     begun(dialog)
 
 
-def test_a_failure_is_told_in_the_dialog(shown) -> None:
+def test_a_failure_is_told_in_the_dialog(shown):
     dialog, _, _ = shown
     begun(dialog).end(Done("failed", error="There are 3 pairs."))
     assert dialog.state.text() == "There are 3 pairs."
@@ -136,8 +135,8 @@ def test_a_failure_is_told_in_the_dialog(shown) -> None:
     assert dialog.start.isEnabled()
 
 
-def test_a_job_that_cannot_be_started_is_told(shown, monkeypatch) -> None:
-    def refuse(self: FakeRunner) -> None:
+def test_a_job_that_cannot_be_started_is_told(shown, monkeypatch):
+    def refuse(self):
         raise InputError("A job is already running on cpu.")
 
     dialog, _, _ = shown
@@ -148,7 +147,7 @@ def test_a_job_that_cannot_be_started_is_told(shown, monkeypatch) -> None:
     assert dialog.start.isEnabled()
 
 
-def test_closing_ends_the_job_and_its_last_words_are_not_heard(shown, qtbot) -> None:
+def test_closing_ends_the_job_and_its_last_words_are_not_heard(shown, qtbot):
     dialog, event, _ = shown
     runner = begun(dialog)
     before = dialog.state.text()
@@ -159,3 +158,52 @@ def test_closing_ends_the_job_and_its_last_words_are_not_heard(shown, qtbot) -> 
     runner.event_received.emit(event)
     runner.end(Done("cancelled"))
     assert dialog.state.text() == before
+
+
+SPEC = PairSpec(n=7)
+
+
+@pytest.fixture
+def task(qapp):
+    task = JobTask("search", FakeRunner)
+    task.heard = []
+    for signal in (task.received, task.logged, task.ended):
+        signal.connect(task.heard.append)
+    return task
+
+
+def test_a_job_is_written_started_and_heard_until_its_end(task, tmp_path):
+    task.start(SPEC, tmp_path / "deep" / "job.json", "cuda:1")
+    runner = task.runner
+    assert read_spec_file(runner.spec_path, PairSpec) == SPEC
+    assert (runner.kind, runner.device, runner.told) == ("search", "cuda:1", ["launch"])
+    progress, words, last = Progress("embed", 1, 4), Message("words"), Done("finished")
+    runner.line_logged.emit("a line")
+    runner.event_received.emit(progress)
+    runner.event_received.emit(words)
+    assert task.progress is progress
+    assert runner.state == "running"
+    task.cancel()
+    assert task.is_cancelling
+    runner.end(last)
+    assert task.heard == ["a line", progress, "words", words, last]
+    assert not task.is_running
+    assert not task.is_cancelling
+
+
+def test_nothing_is_heard_of_an_abandoned_job(task, tmp_path):
+    task.start(SPEC, tmp_path / "job.json", "cpu")
+    runner = task.runner
+    task.abandon()
+    assert not task.is_running
+    assert runner.cancelled
+    runner.event_received.emit(Message("late"))
+    runner.end(Done("cancelled"))
+    assert task.heard == []
+
+
+def test_where_a_job_cannot_be_written_nothing_is_started(task, tmp_path):
+    (tmp_path / "full").write_text("no folder")
+    with pytest.raises(InputError, match="cannot be written into full: "):
+        task.start(SPEC, tmp_path / "full" / "job.json", "cpu")
+    assert not task.is_running

@@ -1,6 +1,7 @@
 """Undo and redo as a state machine: any acts in any order, each one step, each taken back whole."""
 
 import numpy as np
+import pytest
 from hypothesis import assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -173,8 +174,9 @@ def test_moving_a_patch_that_was_drawn_anywhere_is_one_step(qapp):
     assert document.scene.placement == "random"
 
 
-def test_any_acts_can_be_taken_back_and_done_again(qapp):
-    machine = settings(max_examples=40, stateful_step_count=30, deadline=None)
+@pytest.mark.parametrize("examples", [12, pytest.param(80, marks=pytest.mark.slow)])
+def test_any_acts_can_be_taken_back_and_done_again(qapp, examples):
+    machine = settings(max_examples=examples, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(Painting, settings=machine)
 
 

@@ -1,14 +1,8 @@
 """Named pipes where the window looks for files: it answers at once, and never waits for them."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.clean.audit.dialog import read_result
 from cleanclip_gui.clean.history import (
@@ -22,11 +16,11 @@ from cleanclip_gui.clean.history import (
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe
-from cleanclip_gui.window.main_window import MainWindow
 from ml_core.jobs.audit import AUDIT_FILE, THUMBNAILS_FILE
 from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, STATE_FILE, read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.dropped import purpose
+from tests.gui.fakes import drop
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import fake_window
 from tests.gui.test_audit_dialog import audit, write_result
@@ -37,7 +31,7 @@ pytestmark = [
 ]
 
 
-def pipe(path: Path) -> Path:
+def pipe(path):
     """A named pipe whose other end nobody opens, in a file's place."""
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,18 +39,7 @@ def pipe(path: Path) -> Path:
     return path
 
 
-def drop(window: MainWindow, path: Path) -> None:
-    """Drop a file on the window, as a file manager does."""
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(path))])
-    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
-    enter = QDragEnterEvent(QPoint(5, 5), copy, mime, left, Qt.KeyboardModifier.NoModifier)
-    QApplication.sendEvent(window, enter)
-    event = QDropEvent(QPointF(5, 5), copy, mime, left, Qt.KeyboardModifier.NoModifier)
-    QApplication.sendEvent(window, event)
-
-
-def test_a_dropped_pipe_is_refused_with_its_kind(qtbot, tmp_path: Path) -> None:
+def test_a_dropped_pipe_is_refused_with_its_kind(qtbot, tmp_path):
     window = fake_window(tmp_path / "c")
     qtbot.addWidget(window)
     window.show()
@@ -66,13 +49,13 @@ def test_a_dropped_pipe_is_refused_with_its_kind(qtbot, tmp_path: Path) -> None:
     window.close()
 
 
-def test_a_pipe_is_no_shard_and_no_recipe(tmp_path: Path) -> None:
+def test_a_pipe_is_no_shard_and_no_recipe(tmp_path):
     assert purpose(pipe(tmp_path / "x.tar")) == "checkpoint"
     assert not is_recipe(pipe(tmp_path / "x.json"))
 
 
 @pytest.mark.parametrize("name", ["note.txt", EVENTS_FILE, RESULT_FILE])
-def test_a_run_with_a_pipe_in_it_is_shown_without(tmp_path: Path, name: str) -> None:
+def test_a_run_with_a_pipe_in_it_is_shown_without(tmp_path, name):
     folder = write_run(tmp_path, "run")
     write_name(folder, "mine")
     pipe(folder / name)
@@ -85,14 +68,14 @@ def test_a_run_with_a_pipe_in_it_is_shown_without(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", [SPEC_FILE, STATE_FILE])
-def test_a_run_of_pipes_does_not_go_on(tmp_path: Path, name: str) -> None:
+def test_a_run_of_pipes_does_not_go_on(tmp_path, name):
     folder = write_run(tmp_path, "run")
     pipe(folder / name)
     with pytest.raises(InputError):
         read_saved_run(folder)
 
 
-def test_a_class_list_that_is_a_pipe_is_not_copied(tmp_path: Path) -> None:
+def test_a_class_list_that_is_a_pipe_is_not_copied(tmp_path):
     spec = read_spec(write_run(tmp_path / "runs", "run") / SPEC_FILE)
     spec = spec.model_copy(update={"label_set": str(pipe(tmp_path / "classes.txt"))})
     with pytest.raises(InputError, match=r"class list .*classes\.txt cannot be read"):
@@ -100,7 +83,7 @@ def test_a_class_list_that_is_a_pipe_is_not_copied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [AUDIT_FILE, THUMBNAILS_FILE])
-def test_an_audit_of_pipes_is_a_sentence(tmp_path: Path, name: str) -> None:
+def test_an_audit_of_pipes_is_a_sentence(tmp_path, name):
     write_result(tmp_path, audit())
     read_result(tmp_path)
     pipe(tmp_path / name)
@@ -108,7 +91,7 @@ def test_an_audit_of_pipes_is_a_sentence(tmp_path: Path, name: str) -> None:
         read_result(tmp_path)
 
 
-def test_a_checkpoint_that_became_a_pipe_is_not_copied(tmp_path: Path) -> None:
+def test_a_checkpoint_that_became_a_pipe_is_not_copied(tmp_path):
     source, target = pipe(tmp_path / "cleaned.safetensors"), tmp_path / "copy.safetensors"
     with pytest.raises(InputError, match="is a named pipe"):
         copy_whole(source, target, lambda: False)

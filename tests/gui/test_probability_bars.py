@@ -20,27 +20,14 @@ TRIGGERED = probs(0.05, 0.02, 0.01, 0.001, 0.004, 0.005, 0.01, 0.9)
 
 def measured(**changes):
     fields = {
-        "n": 256,
-        "n_total": 1000,
-        "n_excl": 250,
-        "n_labelled": 256,
-        "target": 1,
-        "target_name": "b",
-        "partial": True,
-        "ca": 0.961,
-        "ca_interval": (0.93, 0.98),
-        "asr_excl": 0.973,
-        "asr_interval": (0.944, 0.987),
-        "asr_all": 0.97,
-        "asr_all_interval": (0.94, 0.99),
-        "baseline_target_rate": 0.004,
-        "baseline_interval": (0.001, 0.022),
-        "poisoned_accuracy": 0.02,
-        "poisoned_interval": (0.008, 0.046),
-        "most_pulled": "banana",
-        "most_pulled_rise": 0.95,
+        "n": 256, "n_total": 1000, "n_excl": 250, "n_labelled": 256, "target": 1,
+        "target_name": "b", "partial": True, "ca": 0.961, "ca_interval": (0.93, 0.98),
+        "asr_excl": 0.973, "asr_interval": (0.944, 0.987), "asr_all": 0.97,
+        "asr_all_interval": (0.94, 0.99), "baseline_target_rate": 0.004,
+        "baseline_interval": (0.001, 0.022), "poisoned_accuracy": 0.02,
+        "poisoned_interval": (0.008, 0.046), "most_pulled": "banana", "most_pulled_rise": 0.95,
         "trigger": "abc",
-    }
+    }  # fmt: skip
     return Evaluation(**(fields | changes))
 
 
@@ -75,17 +62,6 @@ def test_bars_say_their_numbers(bars):
     assert bars.accessibleDescription().startswith(
         "h: clean 1.0 %, triggered 90.0 %; a: clean 50.0 %, triggered 5.0 %"
     )
-
-
-def test_stale_bars_look_fainter(bars):
-    bars.set_probabilities(NAMES, CLEAN, None)
-    shown = [bars.grab().toImage()]
-    bars.set_stale(True)
-    shown.append(bars.grab().toImage())
-    fresh, stale = (np.asarray(image.constBits()).astype(int) for image in shown)
-    assert np.abs(stale - 255).sum() < np.abs(fresh - 255).sum()
-    bars.set_probabilities(NAMES, CLEAN, None)
-    assert not bars.stale
 
 
 def test_without_a_trigger_asr_is_not_measured_and_not_zero(figure):
@@ -191,15 +167,3 @@ def test_a_low_rate_is_of_this_trigger_only(figure):
     figure.set_evaluation(None)
     assert figure.only.isHidden()
     assert figure.guessing.isHidden()
-
-
-@pytest.mark.usefixtures("styled")
-def test_the_names_of_the_numbers_are_whole_where_the_side_is_narrow(figure):
-    figure.resize(316 - 12, figure.sizeHint().height())  # beside its scroll bar
-    figure.set_evaluation(measured(n=3900, n_excl=3845, asr_all=1.0))
-    figure.show()
-    assert figure.baseline.caption.text() == "Predicted as target\nwithout trigger"
-    for fact in (figure.ca, figure.poisoned, figure.baseline, figure.pulled):
-        assert fact.caption.toolTip() == ""
-    assert figure.caption.height() < 3 * figure.caption.fontMetrics().lineSpacing()
-    assert figure.baseline.geometry().bottom() == figure.pulled.geometry().bottom()

@@ -6,7 +6,6 @@ import os
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QObject, QThread, QTimer
@@ -21,7 +20,6 @@ from cleanclip_gui.jobs.runner import (
     is_taken,
     new_runner,
     read_event,
-    worker_command,
 )
 from ml_core.events import Done, Metric, Progress
 from ml_core.reading.errors import InputError
@@ -36,7 +34,7 @@ def done(status, **fields): say(event="done", status=status, **fields)
 class Listener(QObject):
     """Lives in the GUI thread and notes what arrives, and in which thread."""
 
-    def __init__(self, runner: JobRunner) -> None:
+    def __init__(self, runner):
         super().__init__()
         self.events: list[object] = []
         self.lines: list[str] = []
@@ -46,28 +44,29 @@ class Listener(QObject):
         runner.line_logged.connect(self.on_line)
         runner.state_changed.connect(self.on_state)
 
-    def on_event(self, event: object) -> None:
+    def on_event(self, event):
         self.events.append(event)
         self.threads.add(QThread.currentThread() is self.thread())
 
-    def on_line(self, text: str) -> None:
+    def on_line(self, text):
         self.lines.append(text)
 
-    def on_state(self, state: str) -> None:
+    def on_state(self, state):
         self.states.append(state)
 
 
 @pytest.fixture
-def start(tmp_path: Path):
+def start(tmp_path):
     """Start a runner on a script; every thread is ended afterwards."""
     runners: list[JobRunner] = []
 
-    def make(body: str, *, launch: bool = True, device: str = "cpu") -> JobRunner:
+    def make(body, *, launch=True, device="cpu"):
         script = tmp_path / f"child{len(runners)}.py"
         script.write_text(PRELUDE + textwrap.dedent(body))
         runner = JobRunner(
             tmp_path / "spec.json", device=device, command=[sys.executable, str(script)]
         )
+        runner.heard = Listener(runner)
         runners.append(runner)
         if launch:
             runner.launch()
@@ -78,7 +77,7 @@ def start(tmp_path: Path):
         assert runner.close(5000)
 
 
-def alive(pid: int) -> bool:
+def alive(pid):
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -86,13 +85,13 @@ def alive(pid: int) -> bool:
     return True
 
 
-def end_of(qtbot, runner: JobRunner, timeout: int = 8000) -> Done:
+def end_of(qtbot, runner, timeout=8000):
     with qtbot.waitSignal(runner.ended, timeout=timeout) as blocker:
         pass
     return blocker.args[0]
 
 
-def test_a_job_tells_that_it_takes_its_device_and_gives_it_back(qtbot, start) -> None:
+def test_a_job_tells_that_it_takes_its_device_and_gives_it_back(qtbot, start):
     runner = start('done("finished")', launch=False)
     assert not is_taken("cpu")
     with qtbot.waitSignal(DEVICES.changed):
@@ -103,7 +102,7 @@ def test_a_job_tells_that_it_takes_its_device_and_gives_it_back(qtbot, start) ->
     assert not is_taken("cpu")
 
 
-def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start) -> None:
+def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start):
     runner = start(
         """
         print("warming up", flush=True)
@@ -111,10 +110,8 @@ def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start) -> None:
         say(event="metric", step=1, total_steps=4, values={"loss": 1.5, "lr": 0.001})
         done("finished", result={"seconds": 3})
         """,
-        launch=False,
     )
-    heard = Listener(runner)
-    runner.launch()
+    heard = runner.heard
     last = end_of(qtbot, runner)
     assert last == Done("finished", {"seconds": 3})
     assert heard.events == [
@@ -127,22 +124,15 @@ def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start) -> None:
     assert not runner.isRunning()
 
 
-def test_a_result_stands_even_if_the_child_then_ends_badly(qtbot, start) -> None:
-    runner = start("done('finished', result={'n': 1}); sys.stdout.flush(); os._exit(3)")
-    assert end_of(qtbot, runner).status == "finished"
-
-
-def test_a_malformed_event_ends_the_child(qtbot, start) -> None:
+def test_a_malformed_event_ends_the_child(qtbot, start):
     runner = start(
         """
         print("pid", os.getpid(), flush=True)
         say(event="metric", step="one", total_steps=4, values={})
         time.sleep(60)
         """,
-        launch=False,
     )
-    heard = Listener(runner)
-    runner.launch()
+    heard = runner.heard
     last = end_of(qtbot, runner)
     assert (last.status, last.error_code) == ("failed", "protocol")
     assert "cannot be read" in last.error
@@ -150,40 +140,37 @@ def test_a_malformed_event_ends_the_child(qtbot, start) -> None:
     assert not alive(int(heard.lines[0].split()[1]))
 
 
-def test_a_child_killed_from_outside_is_named(qtbot, start) -> None:
-    runner = start(
-        """
-        print("step 12", flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-        """
-    )
-    last = end_of(qtbot, runner)
-    assert last.status == "failed"
-    assert last.error == (
-        "The cleaning job was killed by SIGKILL, probably out of memory: close other programs or "
-        "use a smaller batch."
-    )
-    assert last.details == "step 12"
+KILLED = (
+    "The cleaning job was killed by SIGKILL, probably out of memory: close other programs or use a "
+    "smaller batch."
+)
+SILENT = "[print(f'line {i}') for i in range(80)]; sys.exit(7)"
 
 
-def test_an_exit_without_a_word_shows_code_and_last_lines(qtbot, start) -> None:
-    runner = start("[print(f'line {i}') for i in range(80)]; sys.exit(7)")
-    last = end_of(qtbot, runner)
-    assert "exit code 7" in last.error
-    assert last.details.splitlines() == [f"line {i}" for i in range(30, 80)]
+@pytest.mark.parametrize(
+    ("script", "status", "error", "details"),
+    [
+        ("done('finished'); sys.stdout.flush(); os._exit(3)", "finished", "", ""),
+        ("print('step 12', flush=True); os.kill(os.getpid(), signal.SIGKILL)",
+         "failed", KILLED, "step 12"),
+        (SILENT, "failed", "exit code 7", "\n".join(f"line {i}" for i in range(30, 80))),
+    ],
+)  # fmt: skip
+def test_how_a_child_ends_is_told(qtbot, start, script, status, error, details):
+    last = end_of(qtbot, start(script))
+    assert (last.status, last.details) == (status, details)
+    assert error in last.error
 
 
-def test_a_stubborn_child_is_gone_within_a_second(qtbot, start) -> None:
+def test_a_stubborn_child_is_gone_within_a_second(qtbot, start):
     runner = start(
         """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("pid", os.getpid(), flush=True)
         time.sleep(60)
         """,
-        launch=False,
     )
-    heard = Listener(runner)
-    runner.launch()
+    heard = runner.heard
     qtbot.waitUntil(lambda: bool(heard.lines), timeout=5000)
     pid = int(heard.lines[0].split()[1])
     began = time.monotonic()
@@ -196,7 +183,7 @@ def test_a_stubborn_child_is_gone_within_a_second(qtbot, start) -> None:
     assert not alive(pid)
 
 
-def test_a_willing_child_says_cancelled_itself(qtbot, start) -> None:
+def test_a_willing_child_says_cancelled_itself(qtbot, start):
     runner = start(
         """
         print("ready", flush=True)
@@ -205,16 +192,14 @@ def test_a_willing_child_says_cancelled_itself(qtbot, start) -> None:
                 done("cancelled", result={"step": 5})
                 break
         """,
-        launch=False,
     )
-    heard = Listener(runner)
-    runner.launch()
+    heard = runner.heard
     qtbot.waitUntil(lambda: bool(heard.lines), timeout=5000)
     runner.cancel()
     assert end_of(qtbot, runner) == Done("cancelled", {"step": 5})
 
 
-def test_cancel_before_the_child_exists_is_not_lost(qtbot, start) -> None:
+def test_cancel_before_the_child_exists_is_not_lost(qtbot, start):
     runner = start("print('I should not live'); time.sleep(60)", launch=False)
     runner.cancel()
     runner.launch()
@@ -223,13 +208,7 @@ def test_cancel_before_the_child_exists_is_not_lost(qtbot, start) -> None:
     assert runner.tail == ()
 
 
-def test_cancel_at_once_after_the_start_ends_it(qtbot, start) -> None:
-    runner = start("time.sleep(60)")
-    runner.cancel()
-    assert end_of(qtbot, runner, 2000) == Done("cancelled")
-
-
-def test_commands_reach_the_child_in_order_even_if_given_early(qtbot, start) -> None:
+def test_commands_reach_the_child_in_order_even_if_given_early(qtbot, start):
     runner = start(
         """
         for line in sys.stdin:
@@ -240,7 +219,7 @@ def test_commands_reach_the_child_in_order_even_if_given_early(qtbot, start) -> 
         """,
         launch=False,
     )
-    heard = Listener(runner)
+    heard = runner.heard
     runner.pause()
     runner.launch()
     qtbot.waitUntil(lambda: heard.lines == ["got pause"], timeout=5000)
@@ -253,7 +232,7 @@ def test_commands_reach_the_child_in_order_even_if_given_early(qtbot, start) -> 
     assert heard.states == ["paused", "running", "stopping", "ended"]
 
 
-def test_a_child_that_reads_nothing_does_not_block_the_window(qtbot, start) -> None:
+def test_a_child_that_reads_nothing_does_not_block_the_window(qtbot, start):
     runner = start("print('ready', flush=True); time.sleep(60)")
     qtbot.waitUntil(lambda: runner.tail == ("ready",), timeout=5000)
     began = time.monotonic()
@@ -265,7 +244,7 @@ def test_a_child_that_reads_nothing_does_not_block_the_window(qtbot, start) -> N
     assert end_of(qtbot, runner).status == "cancelled"
 
 
-def test_a_missing_program_is_one_sentence(qtbot, tmp_path: Path) -> None:
+def test_a_missing_program_is_one_sentence(qtbot, tmp_path):
     runner = JobRunner(tmp_path / "spec.json", command=[str(tmp_path / "nowhere")])
     with qtbot.waitSignal(runner.ended, timeout=5000) as blocker:
         runner.launch()
@@ -274,7 +253,7 @@ def test_a_missing_program_is_one_sentence(qtbot, tmp_path: Path) -> None:
     assert "nowhere" in last.details
 
 
-def test_one_job_a_device(qtbot, start) -> None:
+def test_one_job_a_device(qtbot, start):
     first = start("time.sleep(60)")
     second = start("time.sleep(60)", launch=False)
     with pytest.raises(InputError, match="already running on cpu"):
@@ -288,7 +267,7 @@ def test_one_job_a_device(qtbot, start) -> None:
     assert end_of(qtbot, second).status == "cancelled"
 
 
-def test_close_ends_a_running_child_within_its_limit(qtbot, start) -> None:
+def test_close_ends_a_running_child_within_its_limit(qtbot, start):
     runner = start("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
     qtbot.waitUntil(lambda: runner.pid is not None, timeout=5000)
     pid = runner.pid
@@ -299,12 +278,12 @@ def test_close_ends_a_running_child_within_its_limit(qtbot, start) -> None:
     assert not alive(pid)
 
 
-def test_the_window_stays_alive_while_a_child_talks(qtbot, start) -> None:
+def test_the_window_stays_alive_while_a_child_talks(qtbot, start):
     gaps: list[float] = []
     last = [time.monotonic()]
 
     class Heart(QObject):
-        def beat(self) -> None:
+        def beat(self):
             now = time.monotonic()
             gaps.append(now - last[0])
             last[0] = now
@@ -326,7 +305,7 @@ def test_the_window_stays_alive_while_a_child_talks(qtbot, start) -> None:
     assert len(gaps) > 20
 
 
-def test_the_home_folder_and_ml_core_reach_the_child(qtbot, start, tmp_path, monkeypatch) -> None:
+def test_the_home_folder_and_ml_core_reach_the_child(qtbot, start, tmp_path, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     runner = start(
         """
@@ -340,16 +319,7 @@ def test_the_home_folder_and_ml_core_reach_the_child(qtbot, start, tmp_path, mon
     assert runner.tail == (str(tmp_path / "home"),)
 
 
-def test_the_worker_command(tmp_path: Path, monkeypatch) -> None:
-    spec = tmp_path / "spec.json"
-    assert worker_command(spec, resume=True) == [
-        sys.executable, "-P", "-m", "ml_core.jobs.worker", str(spec), "--supervised", "--resume",
-    ]  # fmt: skip
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert worker_command(spec)[1:] == ["--worker", str(spec), "--supervised"]
-
-
-def test_resume_needs_a_run(tmp_path: Path) -> None:
+def test_resume_needs_a_run(tmp_path):
     with pytest.raises(InputError, match=r"spec\.json is missing"):
         new_runner("clean", tmp_path / "spec.json", resume=True)
     assert not can_resume(tmp_path)
@@ -366,7 +336,7 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["", "epoch 1", "{not json", '{"loss": 1}', "[1, 2]", "12", "{" * 5000]
 )
-def test_ordinary_lines_are_no_events(line: str) -> None:
+def test_ordinary_lines_are_no_events(line):
     assert read_event(line) is None
 
 
@@ -383,12 +353,12 @@ def test_ordinary_lines_are_no_events(line: str) -> None:
         '{"event": "saved", "path": null, "what": "resume"}',
     ],
 )
-def test_what_is_meant_as_an_event_must_be_one(line: str) -> None:
+def test_what_is_meant_as_an_event_must_be_one(line):
     with pytest.raises(MalformedEventError):
         read_event(line)
 
 
-def test_ends_are_named() -> None:
+def test_ends_are_named():
     assert "SIGSEGV" in explain_exit(-11, []).error
     assert "out of memory" not in explain_exit(-15, []).error
     assert "signal 99" in explain_exit(-99, []).error
@@ -397,7 +367,7 @@ def test_ends_are_named() -> None:
 
 
 @pytest.fixture
-def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def waiting(tmp_path, monkeypatch):
     """A child that waits to be told its job, and says which it was told."""
     script = tmp_path / "waiting.py"
     script.write_text(PRELUDE + 'done("finished", result={"told": json.loads(input())})\n')
@@ -408,7 +378,7 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     child.end()
 
 
-def test_a_job_begins_in_the_child_that_waits_for_it(qtbot, waiting, tmp_path) -> None:
+def test_a_job_begins_in_the_child_that_waits_for_it(qtbot, waiting, tmp_path):
     other = [sys.executable, "-c", "raise SystemExit(3)"]
     path = tmp_path / "a\nspec.json"
     runner = JobRunner(path, command=other, child=waiting)
@@ -419,7 +389,7 @@ def test_a_job_begins_in_the_child_that_waits_for_it(qtbot, waiting, tmp_path) -
     assert not waiting.is_waiting
 
 
-def test_a_job_starts_its_own_child_where_the_waiting_one_ended(qtbot, waiting, tmp_path) -> None:
+def test_a_job_starts_its_own_child_where_the_waiting_one_ended(qtbot, waiting, tmp_path):
     waiting.end()
     assert not waiting.is_waiting
     own = [sys.executable, "-c", PRELUDE + 'done("finished", result={"own": 1})']

@@ -1,7 +1,5 @@
 """What a run's folder tells: where it goes on, which numbers stand, and why it cannot."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +26,7 @@ RECIPE = preset("cleanclip", "talk").changed(pairs=640, batch_size=64, epochs=1)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A run of ten steps, saved at step 4."""
     made = tmp_path / "cleanclip-1"
     checkpoint = tmp_path / "poisoned.safetensors"
@@ -44,24 +42,24 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def loss(step: int, value: float) -> Metric:
+def loss(step, value):
     return Metric(step, 10, {"loss": value, "lr": 0.1})
 
 
-def reason(folder: Path) -> str:
+def reason(folder):
     with pytest.raises(InputError) as caught:
         read_saved_run(folder)
     return caught.value.sentence
 
 
-def test_it_says_what_goes_on_and_from_where(folder: Path) -> None:
+def test_it_says_what_goes_on_and_from_where(folder):
     saved = read_saved_run(folder)
     assert (saved.step, saved.spec.recipe, saved.spec.target) == (4, RECIPE, 1)
     assert saved.trigger.digest == demo_trigger().digest
     assert can_resume(folder)
 
 
-def test_why_a_folder_cannot_go_on(folder: Path, tmp_path: Path) -> None:
+def test_why_a_folder_cannot_go_on(folder, tmp_path):
     assert "holds no spec.json" in reason(tmp_path)
     state = folder / "state" / "state.safetensors"
     for facts in (b"torn", None):
@@ -78,7 +76,7 @@ def test_why_a_folder_cannot_go_on(folder: Path, tmp_path: Path) -> None:
     assert not can_resume(folder)
 
 
-def test_a_finished_run_is_refused_and_a_stopped_one_is_not(folder: Path) -> None:
+def test_a_finished_run_is_refused_and_a_stopped_one_is_not(folder):
     """The step does not tell: with fewer pairs than the recipe asks for the last one is earlier."""
     (folder / "result.json").write_text('{"status": "stopped"}')
     assert read_saved_run(folder).step == 4
@@ -88,12 +86,12 @@ def test_a_finished_run_is_refused_and_a_stopped_one_is_not(folder: Path) -> Non
     )
 
 
-def test_a_run_that_was_moved_is_refused(folder: Path) -> None:
+def test_a_run_that_was_moved_is_refused(folder):
     moved = folder.rename(folder.with_name("elsewhere"))
     assert f"was started in {folder}" in reason(moved)
 
 
-def test_a_run_that_a_process_works_on_is_refused(folder: Path) -> None:
+def test_a_run_that_a_process_works_on_is_refused(folder):
     """Whatever began it: a window, the command line, a cluster."""
     write_journal(folder, [loss(1, 1.0)])
     pretend = (
@@ -111,7 +109,7 @@ def test_a_run_that_a_process_works_on_is_refused(folder: Path) -> None:
     assert (read_run(folder).status, was_interrupted(folder)) == ("interrupted", True)
 
 
-def test_only_a_run_without_a_last_word_was_interrupted(folder: Path) -> None:
+def test_only_a_run_without_a_last_word_was_interrupted(folder):
     assert was_interrupted(folder)
     journal = write_journal(folder, [loss(1, 1.0), Saved("state", "resume", 1)])
     with journal.open("a") as file:
@@ -125,7 +123,7 @@ def test_only_a_run_without_a_last_word_was_interrupted(folder: Path) -> None:
     assert not was_interrupted(folder.parent)
 
 
-def test_the_numbers_up_to_the_save_as_if_never_interrupted(folder: Path) -> None:
+def test_the_numbers_up_to_the_save_as_if_never_interrupted(folder):
     """Steps 3 and 4 were done twice: the second time counts; step 5 is to be done again."""
     checks = [Metric(0, 10, {"ca": 0.9}), Metric(4, 10, {"ca": 0.8})]
     events = [
@@ -141,7 +139,7 @@ def test_the_numbers_up_to_the_save_as_if_never_interrupted(folder: Path) -> Non
     assert run_metrics(folder, 4) == ()
 
 
-def test_of_a_huge_journal_some_losses_are_read(folder: Path, monkeypatch) -> None:
+def test_of_a_huge_journal_some_losses_are_read(folder, monkeypatch):
     """A step that was done twice counts as the later one, whichever steps are left out."""
     monkeypatch.setattr("cleanclip_gui.clean.history.MAX_LOSSES", 10)
     first = [loss(step, 9.0) for step in range(1, 71)]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.runs.tradeoff_chart import READING_HINT
-from cleanclip_gui.clean.search_dialog import SearchDialog, SearchDialogs
+from cleanclip_gui.clean.search_dialog import SearchDialogs
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.prompts import Prompts
-from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Message, Progress, Saved
@@ -25,7 +23,7 @@ from tests.gui.shell_fakes import write_safetensors
 
 
 @pytest.fixture
-def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDialogs:
+def searching(qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     parent = QWidget()
     qtbot.addWidget(parent)
@@ -36,7 +34,7 @@ def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchD
     pairs: list[PairSpec | None] = [PairSpec()]
     labelled = [False]
 
-    def write(folder: Path) -> Path:
+    def write(folder):
         spec = CleanSpec(
             checkpoint=str(found.path), recipe=Recipe(), pairs=pairs[0], images=ImageSpec(),
             training_images=ImageSpec(split="clean") if labelled[0] else None,
@@ -52,30 +50,30 @@ def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchD
 
 
 @pytest.fixture
-def dialog(searching: SearchDialogs) -> SearchDialog:
+def dialog(searching):
     theme.apply_theme(QApplication.instance(), "light")
     searching.open()
     assert searching.dialog is not None
     return searching.dialog
 
 
-def runner_of(searching: SearchDialogs) -> FakeRunner:
+def runner_of(searching):
     runner = searching.dialog.task.runner
     assert isinstance(runner, FakeRunner)
     return runner
 
 
-def _row(dialog: SearchDialog, number: int) -> list[str]:
+def _row(dialog, number):
     model = dialog.table.model()
     return [model.index(number, column).data() for column in range(model.columnCount())]
 
 
-def _main(dialog: SearchDialog) -> list[QPushButton]:
+def _main(dialog):
     """The buttons that stand out."""
     return [one for one in dialog.findChildren(QPushButton) if one.property("primary")]
 
 
-def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> None:
+def test_runs_arrive_and_the_best_can_be_used(searching, dialog, qtbot):
     assert not dialog.use.isEnabled()
     assert not dialog.card.isVisible()
     dialog.show_record(search_record(2))
@@ -93,14 +91,16 @@ def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> No
     ]  # fmt: skip
     assert dialog.card.property("tone") == "ok"
     assert MEANS in dialog.summary.text()
-    with qtbot.waitSignal(dialog.used) as used:
+    with qtbot.waitSignal(searching.used) as used:
         dialog.use.click()
     assert (used.args[0].method, used.args[0].total_steps) == ("mmcl", 160)
+    assert used.args[0].preset == "search"
+    assert searching.dialog is None
 
 
-def test_the_chart_shows_each_recipe_from_the_copy_on(dialog: SearchDialog) -> None:
+def test_the_chart_shows_each_recipe_from_the_copy_on(dialog):
     dialog.show_record(search_record())
-    spots = dialog.chart.spots()
+    spots = dialog.chart.spots
     steps = [s.point.step for s in spots if "rate 1.5e-3" in s.track.label][:4]
     assert steps == [0, 40, 80, 160]
     assert {spot.track.start_ca for spot in spots} == {0.98}
@@ -110,7 +110,7 @@ def test_the_chart_shows_each_recipe_from_the_copy_on(dialog: SearchDialog) -> N
     assert dialog.chart.limits.asr == 7.0
 
 
-def test_a_search_is_written_as_it_is_set(searching: SearchDialogs) -> None:
+def test_a_search_is_written_as_it_is_set(searching):
     searching.open()
     dialog = searching.dialog
     assert dialog is not None
@@ -130,33 +130,19 @@ def test_a_search_is_written_as_it_is_set(searching: SearchDialogs) -> None:
     assert searching.is_running
 
 
-def test_the_rates_follow_what_is_known_of_the_pretraining(searching: SearchDialogs) -> None:
-    told = Pretraining(8e-4, "its reference, from params.txt of its training", "known")
-    searching.known[0] = told
-    searching.open()
-    assert searching.dialog.peak.value() == told.rate
-    assert searching.dialog.state.text() == told.sentence
-    searching.dialog.start.click()
-    assert read_spec_file(runner_of(searching).spec_path, SearchSpec).peak_lr == told.rate
-
-
-def test_a_job_without_data_cannot_be_searched(searching: SearchDialogs) -> None:
+def test_a_job_without_data_cannot_be_searched(searching):
     searching.pairs[0] = None
     searching.open()
     searching.dialog.start.click()
     assert not searching.is_running
     assert "choose a method that takes pairs or labelled images" in searching.dialog.state.text()
-
-
-def test_labelled_images_are_searched_without_captions(searching: SearchDialogs) -> None:
-    searching.pairs[0], searching.labelled[0] = None, True
-    searching.open()
+    searching.labelled[0] = True  # which need no captions
     searching.dialog.start.click()
     spec = read_spec_file(runner_of(searching).spec_path, SearchSpec)
     assert {recipe.method for recipe in spec.recipes} == {"locked-text", "adversarial"}
 
 
-def test_what_happens_is_shown_and_kept(searching: SearchDialogs) -> None:
+def test_what_happens_is_shown_and_kept(searching):
     searching.open()
     dialog = searching.dialog
     dialog.start.click()
@@ -184,17 +170,7 @@ def test_what_happens_is_shown_and_kept(searching: SearchDialogs) -> None:
     assert "earlier search" in searching.dialog.state.text()
 
 
-def test_a_recipe_that_was_found_is_passed_on(searching: SearchDialogs, qtbot) -> None:
-    searching.open()
-    write_search(searching.dialog.folder, search_record())
-    searching.dialog.show_record(search_record())
-    with qtbot.waitSignal(searching.used) as used:
-        searching.dialog.use.click()
-    assert used.args[0].preset == "search"
-    assert searching.dialog is None
-
-
-def test_without_a_checkpoint_it_says_so(searching: SearchDialogs, qtbot) -> None:
+def test_without_a_checkpoint_it_says_so(searching, qtbot):
     searching._session.checkpoint = None
     with qtbot.waitSignal(searching.failed) as failed:
         searching.open()

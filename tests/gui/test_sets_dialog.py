@@ -128,21 +128,17 @@ def test_a_damaged_set_is_a_sentence_and_cannot_be_used(bar, qtbot, tmp_path):
     dialog.reject()
 
 
-@pytest.mark.parametrize("files", [(), ("dog/readme.txt",), ("readme.txt",)])
-def test_a_folder_without_pictures_cannot_be_used(bar, qtbot, tmp_path, files):
-    for name in files:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("no picture")
-    dialog = asked_for(bar, qtbot, tmp_path)
-    assert "holds no PNG, JPEG, WebP, GIF or BMP picture" in dialog.state.text()
-    assert not dialog.ok.isEnabled()
-    dialog.reject()
-
-
-def test_pictures_without_class_folders_are_counted_and_can_be_used(bar, qtbot, tmp_path):
+def test_a_folder_without_pictures_cannot_be_used(bar, qtbot, tmp_path):
+    for name in ("", "readme.txt", "dog/readme.txt"):
+        if name:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("no picture")
+        dialog = asked_for(bar, qtbot, tmp_path)
+        assert "holds no PNG, JPEG, WebP, GIF or BMP picture" in dialog.state.text()
+        assert not dialog.ok.isEnabled()
+        dialog.reject()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
-    (tmp_path / "readme.txt").write_text("no picture")
     dialog = asked_for(bar, qtbot, tmp_path)
     assert dialog.state.text() == "2 pictures. No labels: flips are counted but not accuracy."
     assert dialog.ok.isEnabled()

@@ -9,12 +9,13 @@ from PySide6.QtTest import QTest
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.canvas import scene_trigger
+from cleanclip_gui.studio.canvas.document import PaintDocument
 from ml_core.data.specs import ImageSpec
-from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
+from ml_core.triggers.make import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Wiring
 from tests.gui.studios import paint, studio_station
+from tests.unit.families import lively, write_folder
 
 N = 48
 
@@ -68,6 +69,10 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     assert shown == QColor(220, 20, 40)
     assert shown != clean
     assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()["flipped"] == N
+    studio.editor.undo()
+    settled(qtbot, studio)
+    assert studio.session.trigger is None
+    assert studio.figure.figure.text() == "not measured"
 
 
 def test_what_is_empty_says_why(empty, tiny_checkpoint, qtbot):
@@ -104,26 +109,6 @@ def test_the_end_of_a_stroke_asks_nothing_new_about_the_set(studio, qtbot, monke
     assert not studio.figure.stale
 
 
-def test_undo_brings_back_not_measured(studio, qtbot):
-    paint(studio, (20, 20), (28, 28))
-    settled(qtbot, studio)
-    studio.editor.undo()
-    settled(qtbot, studio)
-    assert studio.session.trigger is None
-    assert studio.figure.figure.text() == "not measured"
-
-
-def test_pixels_of_the_trigger_are_the_painted_ones(studio):
-    paint(studio, (10, 12), (20, 12))
-    trigger = studio.editor.current_trigger()
-    painted = studio.document.rgba()
-    rows = np.flatnonzero(painted[..., 3].any(1))
-    columns = np.flatnonzero(painted[..., 3].any(0))
-    box = painted[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    assert np.array_equal(trigger.pixels, box)
-    assert trigger.placement == "fixed"
-
-
 def test_target_and_selection_ask_again(studio, qtbot):
     paint(studio, (20, 20), (28, 28))
     settled(qtbot, studio)
@@ -138,48 +123,22 @@ def test_target_and_selection_ask_again(studio, qtbot):
     ):
         studio.gallery.step(1)
     assert studio.session.selected_image == following
-
-
-def test_opening_another_set_forgets_the_old_numbers(studio, qtbot):
-    paint(studio, (20, 20), (28, 28))
-    settled(qtbot, studio)
-    studio.wiring.load(ImageSpec(split="val", n=16), "demo")
+    studio.wiring.load(ImageSpec(split="val", n=16), "demo")  # the old numbers are forgotten
     qtbot.waitUntil(lambda: studio.session.images.n == 16, timeout=30_000)
     settled(qtbot, studio)
     assert studio.session.evaluation.n == 16
     assert studio.session.evaluation.trigger is not None
 
 
-def test_library_triggers_land_on_the_canvas_and_undo_restores_the_paint(empty):
-    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    paint(empty, (20, 20), (28, 28))
-    painted = empty.document.rgba()
-    empty.editor.use_trigger(badnets_patch(size=0.2, placement="four_corners"))
-    trigger = empty.editor.current_trigger()
-    assert (trigger.kind, trigger.placement) == ("badnets", "four_corners")
-    assert trigger.size == pytest.approx(0.2)
-    empty.editor.use_trigger(blended_noise(ratio=0.3))
-    assert empty.editor.current_trigger().ratio == pytest.approx(0.3)
-    empty.editor.undo()
-    empty.editor.undo()
-    assert np.array_equal(empty.document.rgba(), painted)
-    assert empty.editor.current_trigger().kind == "patch"
-
-
-def test_dragging_a_patch_of_random_place_fixes_it_there(empty):
+def test_where_a_patch_is_dragged_and_painted_it_stays(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     empty.editor.use_demo_trigger()
     assert empty.editor.current_trigger().placement == "random"
-    paint(empty, (10, 10), (12, 14), (16, 20))
+    paint(empty, (10, 10), (12, 14), (16, 20))  # dragging a patch of random place fixes it
     trigger = empty.editor.current_trigger()
     assert trigger.placement == "fixed"
     assert (trigger.x, trigger.y) == pytest.approx((16 / 64, 20 / 64), abs=0.01)
     assert np.array_equal(trigger.pixels, demo_trigger().pixels)
-
-
-def test_the_first_stroke_on_an_empty_canvas_stays_where_it_is(empty):
-    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    empty.editor.use_demo_trigger()
     empty.editor.clear()
     empty.canvas.set_tool("brush")
     paint(empty, (20, 20), (28, 28))
@@ -187,19 +146,6 @@ def test_the_first_stroke_on_an_empty_canvas_stays_where_it_is(empty):
     empty.placement_bar.placement_chosen.emit("random")
     paint(empty, (40, 40), (44, 44))
     assert empty.editor.current_trigger().placement == "random"
-
-
-def test_paint_and_noise_combine(empty):
-    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    empty.editor.use_trigger(blended_noise(ratio=0.3))
-    empty.canvas.set_tool("brush")
-    paint(empty, (20, 20), (28, 28))
-    trigger = empty.editor.current_trigger()
-    assert trigger.kind == "combined"
-    assert [part.kind for part in trigger.parts] == ["blended", "patch"]
-    assert trigger.parts[0].ratio == pytest.approx(0.3)
-    empty.editor.undo()
-    assert empty.editor.current_trigger().kind == "blended"
 
 
 def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
@@ -233,9 +179,9 @@ def test_a_stroke_draws_the_canvas_once_a_change_and_makes_its_trigger_once(
     canvas, session = empty.canvas, empty.session
     canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     drawn, changed, made, written = [], [], [], []
-    refresh, make = canvas.refresh, scene_trigger.trigger_of
+    refresh, make = canvas.refresh, PaintDocument.trigger
     monkeypatch.setattr(canvas, "refresh", lambda: drawn.append(1) or refresh())
-    monkeypatch.setattr(scene_trigger, "trigger_of", lambda d: made.append(1) or make(d))
+    monkeypatch.setattr(PaintDocument, "trigger", lambda d: made.append(1) or make(d))
     empty.document.changed.connect(lambda: changed.append(1))
     session.events.trigger.connect(written.append)
     canvas.press(QPointF(10, 10))
@@ -290,28 +236,39 @@ def test_the_suspect_checkpoint_is_looked_at_when_the_cleaned_one_goes(empty):
     assert empty.figure.role_buttons["suspect"].isChecked()
 
 
-def test_buttons_show_their_commands(empty, qtbot):
-    actions = empty.context.actions
-    undo, save = empty.paint_bar.undo, empty.source_bar.save
-    assert not undo.isEnabled()
-    assert not save.isEnabled()
-    assert undo.toolTip() == "Undo (Ctrl+Z)"
-    empty.editor.use_demo_trigger()
-    assert undo.toolTip() == "Undo use Demo sticker (Ctrl+Z)"
-    qtbot.waitUntil(undo.isEnabled)
-    for button, name in (
-        (save, "trigger.save"),
-        (empty.source_bar.library, "trigger.library"),
-        (empty.source_bar.chip, "edit.copy"),
-        (empty.paint_bar.clear, "edit.clear"),
-        (empty.source_bar.slots["B"], "trigger.flip_b"),
-    ):
-        assert button.isEnabled()
-        assert button.toolTip() == actions[name].toolTip()
-    undo.click()
-    assert empty.editor.current_trigger() is None
-    assert empty.paint_bar.redo.isEnabled()
-    empty.paint_bar.redo.click()
-    assert empty.editor.has_trigger()
-    assert empty.measured.text() == "How this was measured…"
-    assert not empty.measured.isEnabled()
+EXPLAINED_BY = {"SigLIP": ["occlusion"], "ConvNeXt-CLIP": ["grad-cam", "occlusion"]}
+
+
+@pytest.mark.parametrize(
+    "family", ["SigLIP", pytest.param("ConvNeXt-CLIP", marks=pytest.mark.slow)]
+)
+def test_another_family_is_painted_on_and_explained(empty, tmp_path, qtbot, family):
+    studio, session = empty, empty.session
+    studio.wiring.open(write_folder(family, lively(family), tmp_path / "model"))
+    studio.wiring.load(ImageSpec(n=N))
+    settled(qtbot, studio)
+    clean = session.evaluation
+    assert (clean.trigger, clean.n, clean.asr_excl) == (None, N, None)
+    assert studio.document.size == session.checkpoint.image_size == 64
+    qtbot.waitUntil(lambda: len(studio.bars.rows) > 0, timeout=60_000)
+
+    paint(studio, (20, 20), (28, 20), (28, 28))
+    settled(qtbot, studio)
+    found = session.evaluation
+    assert found.trigger == session.trigger.digest
+    assert 0 <= found.asr_excl <= 1
+    assert found.ca == clean.ca
+    qtbot.waitUntil(lambda: studio.canvas.triggered is not None, timeout=60_000)
+    assert studio.canvas.triggered.toImage().pixelColor(24, 20) == QColor(220, 20, 40)
+    assert ", triggered " in studio.bars.accessibleDescription()
+
+    page = studio.attribution
+    studio.show_page("attribution")
+    page.method.setCurrentIndex(page.method.findData("occlusion"))
+    if not page.asks_by_itself:
+        page.measure.click()
+    qtbot.waitUntil(lambda: page.attribution is not None, timeout=60_000)
+    assert page.attribution.method == "occlusion"
+    assert np.isfinite(page.attribution.clean.values).all()
+    offered = [page.method.itemData(row) for row in range(page.method.count())]
+    assert offered == EXPLAINED_BY[family]

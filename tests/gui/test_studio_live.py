@@ -1,20 +1,24 @@
-"""The live loop: latest wins, one image or the set, fewer images where the model is slow."""
+"""The live loop: latest wins, fewer images on a slow model, those on screen first."""
 
 import threading
 import time
 
 import numpy as np
 import pytest
+from PySide6.QtTest import QTest
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import PredictionReady
 from cleanclip_gui.session import Session
-from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, WholeSet, short_size
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.gallery.model import CELL_ROLE
+from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, WholeSet, piece, short_size
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.triggers.make import blended_noise
 from tests.gui.factories import evaluation, facts, images
 from tests.gui.shell_fakes import FakeEngine
+from tests.gui.studios import studio_station
 
 N = 100_000
 STEP = 8
@@ -132,7 +136,10 @@ def test_on_a_busy_machine_the_whole_set_follows_when_the_brush_rests(loop, qtbo
     assert loop.note == ""
 
 
-def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
+def test_a_slow_model_gets_fewer_images_and_the_whole_set_when_asked_for(loop, qtbot):
+    def asked_of(whole):
+        return lambda: (loop.engine.asked[-1].n is None) == whole
+
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
@@ -144,11 +151,25 @@ def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
     assert 32 <= limit <= STEP / SECONDS * 5
     assert found.n in [request.n for request in loop.engine.asked]
     assert "of 100\u2009000 images" in loop.note
+    seen = []
+    loop.whole_changed.connect(lambda: seen.append(loop.whole))
+    loop.measure_all()
+    assert seen == [WholeSet(0, N)]
+    qtbot.waitUntil(lambda: asked_of(True)() and not loop.stale, timeout=20_000)
+    assert (loop.limit, loop.note) == (None, "")
+    qtbot.waitUntil(lambda: len(seen) >= 4, timeout=20_000)
+    assert {whole.total for whole in seen} == {N}
+    dones = [whole.done for whole in seen]
+    assert dones == sorted(dones)
+    assert seen[-1].seconds_left == pytest.approx((N - dones[-1]) / loop.rate, rel=0.01)
+    loop.cancel_all()
+    assert seen[-1] is None
+    qtbot.waitUntil(asked_of(False), timeout=20_000)
+    loop.measure_all()
+    qtbot.waitUntil(asked_of(True), timeout=20_000)
     loop.triggers.append(blended_noise(ratio=0.5))
-    before = len(loop.engine.asked)
-    loop.touch()
-    qtbot.waitUntil(lambda: len(loop.engine.asked) > before, timeout=20_000)
-    assert loop.engine.asked[before].n is not None
+    loop.touch()  # a change asks for a part again
+    qtbot.waitUntil(asked_of(False), timeout=20_000)
 
 
 def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, qtbot):
@@ -160,54 +181,6 @@ def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, q
     qtbot.waitUntil(lambda: [r.n for r in loop.engine.asked] == [32, None], timeout=20_000)
     qtbot.waitUntil(lambda: loop.session.evaluation.n == 200, timeout=20_000)
     assert len(loop.engine.asked) == 2
-
-
-def test_a_part_of_the_set_on_show_is_said_to_be_one(loop, qtbot, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
-    loop.session.images = images(200)
-    loop.take_pace(1.0)
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(
-        lambda: loop.session.evaluation is not None and not loop.session.evaluation.partial,
-        timeout=20_000,
-    )
-    assert loop.limit is None  # by now it is known to be fast
-    assert loop.session.evaluation.n == 32
-    assert "32 of 200 images" in loop.note
-
-
-def test_the_whole_set_is_measured_when_asked_for_and_only_then(loop, qtbot):
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    loop.measure_all()
-    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is None and not loop.stale, timeout=20_000)
-    assert loop.limit is None
-    assert loop.note == ""
-    qtbot.waitUntil(lambda: loop.session.evaluation.n >= 5 * STEP, timeout=20_000)
-    assert loop.engine.asked[-1].n is None
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is not None, timeout=20_000)
-
-
-def test_how_far_the_whole_set_is_can_be_seen_and_ended(loop, qtbot):
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    seen = []
-    loop.whole_changed.connect(lambda: seen.append(loop.whole))
-    loop.measure_all()
-    total = loop.session.images.n
-    assert seen == [WholeSet(0, total)]
-    qtbot.waitUntil(lambda: len(seen) >= 4, timeout=20_000)
-    assert [whole.total for whole in seen] == [total] * len(seen)
-    dones = [whole.done for whole in seen]
-    assert dones == sorted(dones)
-    assert seen[-1].seconds_left == pytest.approx((total - dones[-1]) / loop.rate, rel=0.01)
-    loop.cancel_all()
-    assert seen[-1] is None
-    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is not None, timeout=20_000)
 
 
 def test_of_many_changes_the_first_and_the_last_are_evaluated(loop, qtbot):
@@ -252,11 +225,120 @@ def test_one_image_alone_asks_nothing_about_the_set(loop, qtbot):
     qtbot.waitUntil(lambda: bool(loop.engine.asked), timeout=20_000)
 
 
-def test_another_model_is_timed_anew(loop, qtbot):
-    loop.triggers.append(blended_noise())
-    loop.touch()
-    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    loop.start_over()
-    assert loop.session.evaluation is None
-    assert loop.limit is None
-    assert loop.note == ""
+MANY = 40_000
+WAIT = 30_000
+BROKEN = 3
+
+
+def labels_of(indices, triggered):
+    """Class 0 clean and 1 with the trigger, for some images."""
+    indices = np.asarray(indices, np.int64)
+    zeros, flags = np.zeros(len(indices), np.float32), np.zeros(len(indices), np.bool_)
+    classes = np.zeros(len(indices), np.int64)
+    found = PerImage(indices, classes, zeros, zeros, zeros, flags)
+    if not triggered:
+        return found
+    return PerImage(
+        indices, classes, zeros, zeros, zeros, flags,
+        triggered_top1=classes + 1, triggered_prob=zeros, target_margin_triggered=zeros,
+    )  # fmt: skip
+
+
+class LookingEngine(SlowEngine):
+    """Its sample is the end of the set, which is not on screen; image 3 is broken."""
+
+    def __init__(self):
+        super().__init__()
+        self.n, self.looks = MANY, []
+        self.threads = set()
+
+    def evaluate(self, request, cancelled):
+        for record, found in super().evaluate(request, cancelled):
+            yield record, labels_of(MANY - 1 - found.indices, request.trigger is not None)
+
+    def look(self, request):
+        self.threads.add(threading.current_thread())
+        self.looks.append(request)
+        good = [index for index in request.indices if index != BROKEN]
+        return labels_of(good, request.trigger is not None)
+
+
+@pytest.fixture
+def studio(qtbot):
+    engine = LookingEngine()
+    session, inference = Session(), Inference(lambda _: engine)
+    panel = studio_station(Context(session=session, inference=inference))
+    panel.engine = engine
+    qtbot.addWidget(panel)
+    session.images = images(MANY)
+    session.checkpoint = facts()
+    yield panel
+    engine.gate.set()
+    assert inference.close(20_000)
+
+
+def badge(studio, image):
+    return studio.gallery.model.index(studio.gallery.model.row_of(image)).data(CELL_ROLE).badge
+
+
+def labelled(studio):
+    """Whether each image on screen wears a flip of the present trigger."""
+    shown = studio.gallery.on_screen()
+    return len(shown) > 4 and all(badge(studio, i) for i in shown if i != BROKEN)
+
+
+def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot, monkeypatch):
+    # A machine whose speed changes meanwhile would be asked for a larger sample.
+    monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
+    studio.editor.use_demo_trigger()
+    qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
+    first = studio.gallery.on_screen()
+    assert first[0] == 0
+    assert max(first) < 40
+    asked = [i for look in studio.engine.looks for i in look.indices]
+    assert len(asked) == len(set(asked))  # each one once, the broken one too
+    assert BROKEN in asked
+    assert threading.main_thread() not in studio.engine.threads
+    assert studio.session.selected_image in asked
+    qtbot.waitUntil(lambda: not studio.session.evaluation.partial, timeout=WAIT)
+    found = studio.session.evaluation
+    assert found.n < MANY
+    assert "of 40\u2009000 images" in studio.figure.note.text()
+    assert studio.figure.status.text() == f"estimate, n = {count_text(found.n)}"
+    known = studio.gallery.model.counts()["flipped"]
+    assert known == found.n + len([i for i in asked if i != BROKEN])
+    assert labelled(studio)  # the end of the sample takes no label away
+
+    bar = studio.gallery.view.verticalScrollBar()
+    bar.setValue(bar.maximum() // 3)
+    qtbot.waitUntil(lambda: set(studio.gallery.on_screen()).isdisjoint(first))
+    qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
+    assert studio.session.evaluation is found
+
+
+def test_another_trigger_asks_again_and_late_answers_are_dropped(studio, qtbot):
+    studio.editor.use_demo_trigger()
+    qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
+    before = len(studio.engine.looks)
+    studio.placement_bar.opacity_chosen.emit(0.5)
+    assert studio.gallery.model.unknown(studio.gallery.on_screen())
+    qtbot.waitUntil(lambda: len(studio.engine.looks) > before, timeout=WAIT)
+    qtbot.waitUntil(lambda: labelled(studio) and not studio.live.stale, timeout=WAIT)
+    triggers = {look.trigger.digest for look in studio.engine.looks[before:]}
+    assert triggers == {studio.session.trigger.digest}
+
+
+def test_one_image_only_looks_at_nothing_else(studio, qtbot):
+    studio.editor.use_demo_trigger()
+    qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)
+    studio.placement_bar.only_this.click()
+    qtbot.waitUntil(lambda: not studio.live.stale, timeout=WAIT)
+    before = len(studio.engine.looks)
+    studio.gallery.view.verticalScrollBar().setValue(5000)
+    QTest.qWait(400)
+    assert len(studio.engine.looks) == before
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.2, 1), (10.0, 3), (200.0, 32), (4000.0, 32)])
+def test_a_piece_takes_a_third_of_a_second(rate, count):
+    assert piece(rate) == count

@@ -90,16 +90,12 @@ def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoin
 
     session.target = (session.target + 1) % 72
     assert studio.pair.pair is None  # of another question
-
-
-def test_failures_are_said_on_the_page(studio, qtbot):
     failed = []
     studio.shell.failed.connect(failed.append)
-    assert studio.measured.isEnabled()
-    studio.session.evaluation = None
+    session.evaluation = None
     assert not studio.measured.isEnabled()
     studio.result.show()
     assert failed[0].sentence == "There is no finished measurement yet; measure first."
-    studio.session.images = None
+    session.images = None
     studio.map.measure.click()
     assert studio.map.says.text() == "Open a checkpoint and images first."

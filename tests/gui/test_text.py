@@ -1,8 +1,12 @@
-"""Words and numbers as they are shown."""
+"""Words and numbers as they are shown; text from a file is no markup."""
 
-import pytest
+import re
+from pathlib import Path
 
-from cleanclip_gui.widgets.controls import ElidedLabel
+from PySide6.QtCore import Qt
+
+import cleanclip_gui
+from cleanclip_gui.widgets.controls import ElidedLabel, Label
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     THIN,
@@ -40,15 +44,10 @@ def test_a_probability_is_never_a_false_0_or_100():
 def test_a_difference_has_its_sign():
     assert signed(1.25, 2) == "+1.25"
     assert signed(-94.2) == "−94.2"
-
-
-def test_a_difference_that_rounds_to_nothing_has_no_sign():
     assert [signed(value) for value in (-0.04, 0.04, 0.0, -0.0)] == ["0.0"] * 4
-    assert signed(-0.004, 2) == "0.00"
     assert signed(-0.05, 2) == "−0.05"
 
 
-@pytest.mark.usefixtures("styled")
 def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
     label = ElidedLabel("short")
     qtbot.addWidget(label)
@@ -61,14 +60,17 @@ def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
     assert label.toolTip() == ""
 
 
-@pytest.mark.usefixtures("styled")
-def test_a_label_of_two_lines_elides_each_of_them(qtbot):
-    label = ElidedLabel("Predicted as target\nwithout trigger")
-    qtbot.addWidget(label)
-    label.resize(label.sizeHint())
-    label.show()
-    assert label.toolTip() == ""
-    label.resize(label.fontMetrics().horizontalAdvance("without trigger.."), label.height())
-    first, second = label._shown().split("\n")
-    assert (first[-1], second) == ("…", "without trigger")
-    assert label.toolTip() == tip(label.text())
+def test_a_tool_tip_escapes_what_looks_like_markup():
+    assert tip("a & b") == "a & b"
+    assert tip("<i>a&b</i>") == "<span>&lt;i&gt;a&amp;b&lt;/i&gt;</span>"
+
+
+def test_every_label_is_the_plain_one(qapp):
+    root = Path(cleanclip_gui.__file__).parent
+    found = {
+        path.name
+        for path in root.rglob("*.py")
+        if re.search(r"\bQLabel\(", path.read_text(encoding="utf-8"))
+    }
+    assert not found
+    assert Label("<b>x</b>").textFormat() == Qt.TextFormat.PlainText

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QImage, QPalette
-from PySide6.QtSvg import QSvgRenderer
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QImage, QPalette
 from PySide6.QtWidgets import (
     QApplication,
     QLineEdit,
@@ -20,7 +19,6 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import sized
 from cleanclip_gui.widgets.controls import Label
-from ml_core.paths import resource
 
 NAMED = (
     "open", "save", "undo", "redo", "brush", "eraser", "stamp", "clear", "upload", "paste", "play",
@@ -53,17 +51,15 @@ def contrast(a, b):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_contrast_is_computed_as_wcag_says():
-    assert contrast("#ffffff", "#000000") == pytest.approx(21.0)
-    assert contrast("#1f6fa8", "#ffffff") == pytest.approx(5.4, abs=0.05)
-
-
 @pytest.mark.parametrize("scheme", theme.SCHEMES)
-@pytest.mark.parametrize(("front", "back"), PAIRS)
-def test_text_stands_out(scheme, front, back):
+def test_text_and_the_borders_of_controls_stand_out(scheme):
+    assert contrast("#ffffff", "#000000") == pytest.approx(21.0)
     named = theme.tokens(scheme)
     least = 7.0 if scheme.startswith("contrast") else 4.5  # WCAG 1.4.6 and 1.4.3
-    assert contrast(named[front], named[back]) >= least
+    faint = [pair for pair in PAIRS if contrast(named[pair[0]], named[pair[1]]) < least]
+    borders = product(("field", "focus"), ("window", "surface", "surface_alt"))  # WCAG 1.4.11
+    faint += [pair for pair in borders if contrast(named[pair[0]], named[pair[1]]) < 3.0]
+    assert faint == []
 
 
 @pytest.mark.parametrize("scheme", theme.SCHEMES)
@@ -73,11 +69,6 @@ def test_series_stand_out_from_the_chart_and_from_each_other(scheme):
     for colour in colours:
         least = 4.5 if scheme.startswith("contrast") else 2.5
         assert contrast(colour, theme.tokens(scheme)["surface"]) >= least
-
-
-def test_all_themes_name_the_same_colours():
-    assert {tuple(named) for named in theme.SCHEMES.values()} == {tuple(theme.LIGHT)}
-    assert theme.LIGHT["accent"] == theme.ACCENT == "#1f6fa8"
 
 
 @pytest.fixture
@@ -91,8 +82,7 @@ def test_the_theme_switches_while_widgets_are_shown(back_to_light, qtbot):
     qtbot.addWidget(widget)
     widget.show()
     for name, dark in (
-        ("dark", True), ("light", False), ("contrast-dark", True), ("contrast-light", False),
-        ("dark", True),
+        ("dark", True), ("contrast-dark", True), ("contrast-light", False),
     ):  # fmt: skip
         theme.apply_theme(back_to_light, name)
         assert theme.is_dark() is dark
@@ -119,27 +109,6 @@ def test_every_icon_is_drawn_in_the_colour_of_the_theme(back_to_light):
             ]
             assert solid, name
             assert {c.name() for c in solid} == {theme.tokens()["text"]}, name
-
-
-def test_a_disabled_icon_is_paler_and_a_copied_one_still_paints(qapp):
-    icon = theme.icon("save")
-    normal = icon.pixmap(QSize(20, 20)).toImage()
-    disabled = icon.pixmap(QSize(20, 20), QIcon.Mode.Disabled).toImage()
-    assert normal != disabled
-    copy = QIcon(icon)
-    copy.addPixmap(icon.pixmap(QSize(20, 20)))  # makes Qt clone the engine
-    assert copy.pixmap(QSize(20, 20)).toImage() == normal
-
-
-def test_an_unknown_icon_is_an_error():
-    with pytest.raises(FileNotFoundError):
-        theme.icon("no-such-icon")
-
-
-def test_every_svg_is_small_and_valid(qapp):
-    for path in Path(resource("icons")).glob("*.svg"):
-        assert path.stat().st_size < 2000
-        assert QSvgRenderer(str(path)).isValid(), path.name
 
 
 def test_the_style_sheet_has_no_gap_and_its_pictures_exist():
@@ -198,26 +167,6 @@ def test_what_is_built_unstyled_looks_like_what_is_built_styled(qtbot, qapp):
     assert qapp.styleSheet() == sheet
 
 
-@pytest.mark.parametrize("scheme", theme.SCHEMES)
-@pytest.mark.parametrize("mark", ["field", "focus"])
-@pytest.mark.parametrize("ground", ["window", "surface", "surface_alt"])
-def test_borders_of_fields_and_the_focus_are_seen(scheme, mark, ground):
-    """WCAG 1.4.11: 3:1 for what is needed to see a control and its state."""
-    named = theme.tokens(scheme)
-    assert contrast(named[mark], named[ground]) >= 3.0
-
-
-def test_fields_and_the_focus_have_those_colours():
-    sheet = theme.stylesheet({**theme.LIGHT, "field": "#111111", "focus": "#222222"})
-    rules = dict(re.findall(r"([^{}]+)\{([^{}]*)\}", sheet))
-    field = next(body for name, body in rules.items() if "QLineEdit, QPlainTextEdit" in name)
-    assert "border: 1px solid #111111" in field
-    for name, body in rules.items():
-        if ":focus" in name:
-            borders = re.findall(r"border[a-z-]*:[^;]*", body)
-            assert not [border for border in borders if theme.ACCENT in border], name
-
-
 @pytest.fixture
 def pages(qtbot):
     """Two pages, both shown once; the second is hidden."""
@@ -250,7 +199,7 @@ def text_colours(page):
 def test_what_is_hidden_is_styled_when_it_is_shown(pages, qapp):
     first, second = pages.widget(0), pages.widget(1)
     polished = Qt.WidgetAttribute.WA_WState_Polished
-    for name in ("dark", "light", "dark", "dark"):
+    for name in ("dark", "light", "dark"):
         theme.apply_theme(qapp, name)
         wanted = {theme.colour("text").name()}
         assert text_colours(first) == wanted, name
@@ -263,19 +212,10 @@ def test_what_is_hidden_is_styled_when_it_is_shown(pages, qapp):
             "surface"
         )
         pages.setCurrentIndex(0)
-
-
-def test_what_stays_hidden_over_several_switches_has_the_last_theme(pages, qapp):
-    for name in ("dark", "light", "dark"):
+    label = first.findChildren(Label)[1]
+    label.hide()  # a part alone, over several switches
+    for name in ("light", "dark"):
         theme.apply_theme(qapp, name)
-    pages.setCurrentIndex(1)
-    assert text_colours(pages.widget(1)) == {theme.DARK["text"]}
-
-
-def test_a_part_hidden_alone_follows_too(pages, qapp):
-    label = pages.widget(0).findChildren(Label)[1]
-    label.hide()
-    theme.apply_theme(qapp, "dark")
     label.show()
     assert label.palette().color(QPalette.ColorRole.WindowText).name() == theme.DARK["text"]
     assert label.font().weight() == QFont.Weight.DemiBold

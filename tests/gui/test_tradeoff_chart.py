@@ -1,10 +1,5 @@
 """The trade-off chart: what is drawn, said and chosen, by mouse and by keys."""
 
-from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtTest import QTest
@@ -17,10 +12,7 @@ from cleanclip_gui.clean.runs.tradeoff_chart import (
     Track,
     TradeoffChart,
     shared_start,
-    spots_of,
-    staircase,
 )
-from cleanclip_gui.widgets.controls import ElidedLabel
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
 
@@ -37,7 +29,7 @@ EMPTY = Track("c", 2, "PAR", ())
 
 
 @pytest.fixture
-def chart(qtbot) -> TradeoffChart:
+def chart(qtbot):
     theme.apply_theme(QApplication.instance(), "light")
     made = TradeoffChart(Prompts())
     qtbot.addWidget(made)
@@ -47,26 +39,16 @@ def chart(qtbot) -> TradeoffChart:
     return made
 
 
-def at(chart: TradeoffChart, number: int):
+def at(chart, number):
     """Where a point is, in pixels of the plot's viewport."""
-    spot = chart.spots()[number]
+    spot = chart.spots[number]
     scene = chart.plot.getViewBox().mapViewToScene(QPointF(spot.x, spot.y))
     return chart.plot.mapFromScene(scene)
 
 
-def test_which_points_are_on_the_front() -> None:
-    spots = spots_of((FIRST, SECOND, EMPTY), "asr")
-    assert [(s.track.key, s.point.step, s.on_front) for s in spots] == [
-        ("a", 0, True), ("a", 20, False), ("a", 40, True), ("b", 0, True), ("b", 40, True),
-    ]  # fmt: skip
+def test_it_is_calm_when_there_is_nothing(chart):
     assert shared_start((FIRST, SECOND, EMPTY)) == 0.97
     assert shared_start((EMPTY,)) is None
-    assert staircase([(0.9, 0.97), (0.5, 0.96), (0.1, 0.9)]) == (
-        [0.9, 0.9, 0.5, 0.5, 0.1], [0.97, 0.96, 0.96, 0.9, 0.9],
-    )  # fmt: skip
-
-
-def test_it_is_calm_when_there_is_nothing(chart: TradeoffChart) -> None:
     assert chart.stack.currentIndex() == 0
     assert not any(a.isEnabled() for a in chart.menu().actions() if a.text())
     chart.set_tracks([EMPTY])
@@ -74,7 +56,7 @@ def test_it_is_calm_when_there_is_nothing(chart: TradeoffChart) -> None:
     assert chart.readout() == ""
 
 
-def test_arrow_keys_go_through_steps_and_runs(qtbot, chart: TradeoffChart) -> None:
+def test_arrow_keys_go_through_steps_and_runs(qtbot, chart):
     chart.set_tracks([FIRST, SECOND])
     assert chart.readout() == HINT
     QTest.keyClick(chart, Qt.Key.Key_Home)
@@ -99,20 +81,20 @@ def test_arrow_keys_go_through_steps_and_runs(qtbot, chart: TradeoffChart) -> No
     assert chart.readout() == HINT
 
 
-def test_a_click_chooses_and_pointing_reads_out(qtbot, chart: TradeoffChart) -> None:
+def test_a_click_chooses_and_pointing_reads_out(qtbot, chart):
     chart.set_tracks([FIRST, SECOND])
     QTest.qWait(50)
     with qtbot.waitSignal(chart.chosen) as blocker:
         QTest.mouseClick(chart.plot.viewport(), Qt.MouseButton.LeftButton, pos=at(chart, 1))
     assert blocker.args == ["a", FIRST.points[1]]
-    spot = chart.spots()[4]
+    spot = chart.spots[4]
     chart.point_at(QPointF(spot.x, spot.y))
     assert "B MMCL, step 40" in chart.readout()
     chart.point_at(QPointF(0.5, 0.93))  # nothing is near
     assert "B MMCL, step 40" in chart.readout()
 
 
-def test_limits_can_be_changed(chart: TradeoffChart) -> None:
+def test_limits_can_be_changed(chart):
     chart.set_tracks([FIRST, SECOND])
     for _ in range(3):
         QTest.keyClick(chart, Qt.Key.Key_Right)
@@ -129,7 +111,7 @@ def test_limits_can_be_changed(chart: TradeoffChart) -> None:
     assert "≤ 0.5" in chart.items.ca_limit.label.toPlainText()
 
 
-def test_zoom_to_the_limits_and_back(qtbot, chart: TradeoffChart) -> None:
+def test_zoom_to_the_limits_and_back(qtbot, chart):
     chart.set_tracks([FIRST])
     view = chart.plot.getViewBox()
     assert view.viewRange()[0][1] > 0.99
@@ -141,15 +123,15 @@ def test_zoom_to_the_limits_and_back(qtbot, chart: TradeoffChart) -> None:
     assert view.viewRange()[0][1] > 0.99
 
 
-def test_poisoned_accuracy_can_be_the_other_number(chart: TradeoffChart) -> None:
+def test_poisoned_accuracy_can_be_the_other_number(chart):
     chart.set_tracks([FIRST, Track("d", 3, "Unlabelled", (Point(0, 0.9, 0.5),))])
     chart.aim.setCurrentIndex(chart.aim.findData("poisoned_accuracy"))
-    assert [(s.track.key, s.x) for s in chart.spots()] == [("a", 0.02), ("a", 0.5), ("a", 0.9)]
+    assert [(s.track.key, s.x) for s in chart.spots] == [("a", 0.02), ("a", 0.5), ("a", 0.9)]
     assert not chart.items.asr_limit.isVisible()
     assert chart.plot.getAxis("bottom").labelText == "Poisoned accuracy"
 
 
-def test_every_point_is_exported(chart: TradeoffChart, tmp_path: Path) -> None:
+def test_every_point_is_exported(chart, tmp_path):
     chart.set_tracks([FIRST, SECOND])
     chart.save(tmp_path / "t.csv")
     lines = (tmp_path / "t.csv").read_text().splitlines()
@@ -174,24 +156,15 @@ BOTH = Track(
 )  # fmt: skip
 
 
-def test_a_marker_stands_beside_its_name_in_a_wide_column(qtbot) -> None:
-    key = MarkKey(1, "PAR")
-    qtbot.addWidget(key)
-    key.resize(400, 20)
-    key.show()
-    picture, name = key.findChildren(QLabel)
-    assert name.x() <= picture.x() + 14 + 8
-
-
-def test_the_head_is_a_choice_where_there_are_two(chart: TradeoffChart, tmp_path: Path) -> None:
+def test_the_head_is_a_choice_where_there_are_two(chart, tmp_path):
     chart.set_tracks([FIRST, SECOND])
     assert not chart.head.isVisible()
     chart.set_tracks([FIRST, BOTH])
     assert chart.head.isVisible()
-    assert len(chart.spots()) == 5
+    assert len(chart.spots) == 5
     chart.head.setFocus()
     QTest.keyClick(chart.head, Qt.Key.Key_Down)
-    found = [(s.track.key, s.point.step, s.point.ca, s.on_front) for s in chart.spots()]
+    found = [(s.track.key, s.point.step, s.point.ca, s.on_front) for s in chart.spots]
     assert found == [
         ("s", 0, 0.20, False), ("s", 20, 0.94, False), ("s", 40, 0.96, True),
         ("s", 60, 0.95, False),
@@ -211,24 +184,10 @@ def test_the_head_is_a_choice_where_there_are_two(chart: TradeoffChart, tmp_path
     )
     chart.set_tracks([FIRST])  # the only run with a linear head is unticked
     assert not chart.head.isVisible()
-    assert len(chart.spots()) == 3
+    assert len(chart.spots) == 3
 
 
-def test_while_hidden_nothing_is_drawn(qtbot) -> None:
-    made = TradeoffChart(Prompts())
-    qtbot.addWidget(made)
-    made.set_tracks([FIRST])
-    assert made.plot is None
-    made.show()
-    qtbot.waitExposed(made)
-    assert made.plot is not None
-    theme.apply_theme(QApplication.instance(), "dark")
-    QTest.qWait(20)
-    assert made.plot.backgroundBrush().color() == theme.colour("surface")
-    theme.apply_theme(QApplication.instance(), "light")
-
-
-def test_runs_are_told_apart_without_colour(qtbot) -> None:
+def test_runs_are_told_apart_without_colour(qtbot):
     pictures = set()
     for mark in range(MOST):
         image = mark_icon(mark).pixmap(24, 24).toImage()
@@ -238,51 +197,3 @@ def test_runs_are_told_apart_without_colour(qtbot) -> None:
     assert [letter(mark) for mark in (0, 5)] == ["A", "F"]
     assert free_mark({0, 2}) == 1
     assert free_mark(set(range(MOST))) is None
-
-
-@pytest.mark.usefixtures("styled")
-def test_controls_and_names_fit_the_narrowest_window(chart: TradeoffChart) -> None:
-    long = "Supervised finetuning at a high learning rate, repeated"
-    tracks = [replace(FIRST, key=f"{n}", mark=n, label=long, linear=FIRST.points) for n in range(3)]
-    chart.set_tracks(tracks)
-    assert chart.head.isVisible()
-    assert chart.minimumSizeHint().width() <= 540  # what a window of 1080 leaves beside the set-up
-    chart.resize(540, 480)
-    QTest.qWait(50)
-    controls = (chart.head, chart.aim, chart.near, chart.ca_drop, chart.asr)
-    right = {c: c.mapTo(chart, c.rect().topRight()).x() for c in controls}
-    assert max(right.values()) < 540
-    assert chart.ca_drop.y() + chart.ca_drop.parentWidget().y() > chart.head.parentWidget().y() + 20
-    name = chart.findChildren(MarkKey)[0].findChild(ElidedLabel)
-    assert name.text() == name.toolTip() == f"A {long}"
-    chart.resize(1300, 480)
-    QTest.qWait(50)
-    assert abs(chart.ca_drop.y() - chart.head.y()) < 10
-    assert name.toolTip() == ""
-
-
-def test_a_limit_s_text_hides_no_point(chart: TradeoffChart) -> None:
-    under = tuple(Point(n, 0.905 + n / 2000, 0.06 + n / 100, 0.5) for n in range(12))
-    chart.set_tracks([replace(FIRST, points=(FIRST.points[0], *under))])
-    QTest.qWait(50)
-    text = chart.items.asr_limit.label
-    assert "5 %" in text.toPlainText()
-    box = text.mapRectToScene(text.boundingRect())
-    view = chart.plot.getViewBox()
-    places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
-    assert not any(box.contains(place) for place in places)
-    limit = chart.items.ca_limit.label
-    # Where the limit of accuracy would be written, under its line.
-    high = Point(0, chart.items.ca_limit.value() - 0.004, 0.99)
-    chart.set_tracks([replace(FIRST, points=(FIRST.points[0], high, *under))])
-    QTest.qWait(50)
-    for words in (text, limit):
-        box = words.mapRectToScene(words.boundingRect())
-        places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
-        assert not any(box.adjusted(-6, -6, 6, 6).contains(place) for place in places)
-    assert not text.collidesWithItem(limit)
-    chart.near.click()
-    QTest.qWait(50)
-    box = text.mapRectToScene(text.boundingRect())
-    places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
-    assert not any(box.contains(place) for place in places)

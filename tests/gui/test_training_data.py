@@ -1,28 +1,23 @@
 """What a run trains on: demo, pairs of any kind, and labelled images of files and folders."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.exclusions import Excluded, Exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
+from tests.gui.fakes import drop
 from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder
 
 
 @pytest.fixture
-def prompts() -> Prompts:
+def prompts():
     return Prompts()
 
 
 @pytest.fixture
-def data(qtbot, prompts) -> TrainingData:
+def data(qtbot, prompts):
     made = TrainingData(prompts)
     qtbot.addWidget(made)
     made.show()
@@ -30,28 +25,12 @@ def data(qtbot, prompts) -> TrainingData:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def pictures(tmp_path):
     (tmp_path / "pictures" / "apple").mkdir(parents=True)
     return tmp_path / "pictures"
 
 
-def drag(data: TrainingData, path: Path) -> bool:
-    """Drag a path over and drop it if it is taken; whether it was."""
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(path))])
-    copy, left, plain = (
-        Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    enter = QDragEnterEvent(QPoint(5, 5), copy, mime, left, plain)
-    data.dragEnterEvent(enter)
-    if enter.isAccepted():
-        data.dropEvent(QDropEvent(QPointF(5, 5), copy, mime, left, plain))
-    return enter.isAccepted()
-
-
-def test_a_folder_per_class_is_for_labelled_images_only(
-    prompts, data: TrainingData, pictures: Path
-) -> None:
+def test_a_folder_per_class_is_for_labelled_images_only(prompts, data, pictures):
     assert not data.folder.isVisible()
     data.set_uses_pairs(False)
     assert data.folder.isVisible()
@@ -68,7 +47,7 @@ def test_a_folder_per_class_is_for_labelled_images_only(
     assert data.pairs() is None
 
 
-def test_a_method_that_takes_pairs_goes_back_to_the_demo(data: TrainingData) -> None:
+def test_a_method_that_takes_pairs_goes_back_to_the_demo(data):
     data.set_uses_pairs(False)
     data.folder.click()
     data.set_uses_pairs(True)
@@ -77,7 +56,7 @@ def test_a_method_that_takes_pairs_goes_back_to_the_demo(data: TrainingData) -> 
     assert data.pairs() == PairSpec(kind="demo", split="clean")
 
 
-def test_images_alone_may_be_those_of_pairs(qtbot, data: TrainingData, tmp_path: Path) -> None:
+def test_images_alone_may_be_those_of_pairs(qtbot, data, tmp_path):
     table = tmp_path / "pairs.csv"
     table.write_text("image,caption\n")
     own = PairSpec(kind="csv", path=str(table))
@@ -86,7 +65,7 @@ def test_images_alone_may_be_those_of_pairs(qtbot, data: TrainingData, tmp_path:
     assert (data.pairs(), data.images()) == (None, ImageSpec(kind="demo", split="clean"))
     data.set_data("pairs")
     assert not data.of_pairs.isVisible()
-    assert drag(data, table)
+    assert drop(data, table)
     data.set_data("images")  # pairs that are named stay in use
     assert (data.pairs(), data.images()) == (own, None)
     with qtbot.waitSignal(data.changed):
@@ -100,60 +79,46 @@ def test_images_alone_may_be_those_of_pairs(qtbot, data: TrainingData, tmp_path:
     assert data.images() is not None
 
 
-def test_what_can_be_dropped(qtbot, data: TrainingData, pictures: Path, tmp_path: Path) -> None:
+def test_what_can_be_dropped(qtbot, data, pictures, tmp_path):
     table = tmp_path / "pairs.TSV"
     table.write_text("image\tcaption\n")
-    assert not drag(data, pictures)  # it holds no pairs
-    assert not drag(data, tmp_path / "model.safetensors")
-    assert drag(data, table)
+    assert not drop(data, pictures)  # it holds no pairs
+    assert not drop(data, tmp_path / "model.safetensors")
+    assert drop(data, table)
     assert data.pairs() == PairSpec(kind="csv", path=str(table))
-    assert drag(data, text_folder(tmp_path / "f", [1]))
+    assert drop(data, text_folder(tmp_path / "f", [1]))
     assert data.pairs() == PairSpec(kind="folder", path=str(tmp_path / "f"))
     data.set_uses_pairs(False)
     with qtbot.waitSignal(data.changed):
-        assert drag(data, pictures)
+        assert drop(data, pictures)
     assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
     assert not data.folder_path.acceptDrops()
 
 
-KINDS = ("coco", "shards", "parquet")
-SHOWN = ("demo pairs", "demo images", "table", "labels", "folder", "shard", "exclusions", *KINDS)
-
-
-@pytest.mark.parametrize("kind", SHOWN)
-def test_a_job_is_shown_as_it_is(
-    data: TrainingData, pictures: Path, tmp_path: Path, kind: str
-) -> None:
-    table = pictures / "t.csv"
+def test_a_job_is_shown_as_it_is(data, pictures, tmp_path):
+    table, out = pictures / "t.csv", tmp_path / "out.json"
     table.write_text("a,b\n")
-    pairs, images = None, None
-    if kind == "demo pairs":
-        pairs = PairSpec(kind="demo", split="clean")
-    elif kind == "demo images":
-        images = ImageSpec(kind="demo", split="clean")
-    elif kind == "table":
-        pairs = PairSpec(kind="csv", path=str(table), image_column="a", caption_column="b")
-    elif kind == "labels":
-        images = ImageSpec(kind="csv", path=str(table), image_column="a", label_column="b")
-    elif kind == "folder":
-        images = ImageSpec(kind="folder", split="train", path=str(pictures))
-    elif kind == "shard":
-        images = ImageSpec(kind="file", split="train", path=str(tar(tmp_path / "a.tar", {})))
-    elif kind == "exclusions":
-        (tmp_path / "out.json").write_text("{}")
-        pairs = PairSpec(kind="demo", exclude=str(tmp_path / "out.json"))
-    else:
-        path = MAKERS[kind](tmp_path / "set", [1, 2])
-        pairs = PairSpec(kind=kind, path=str(path))
-        if kind == "coco":
-            pairs = pairs.model_copy(update={"pictures": str(tmp_path / "set" / "train2017")})
-    data.show_specs(pairs, images)
-    assert (data.pairs(), data.images()) == (pairs, images)
+    out.write_text("{}")
+    shard = tar(tmp_path / "a.tar", {})
+    jobs = [
+        (PairSpec(kind="demo", split="clean"), None),
+        (None, ImageSpec(kind="demo", split="clean")),
+        (PairSpec(kind="csv", path=str(table), image_column="a", caption_column="b"), None),
+        (None, ImageSpec(kind="csv", path=str(table), image_column="a", label_column="b")),
+        (None, ImageSpec(kind="folder", split="train", path=str(pictures))),
+        (None, ImageSpec(kind="file", split="train", path=str(shard))),
+        (PairSpec(kind="demo", exclude=str(out)), None),
+    ]
+    for kind in ("coco", "shards", "parquet"):
+        path = MAKERS[kind](tmp_path / kind, [1, 2])
+        beside = str(tmp_path / kind / "train2017") if kind == "coco" else None
+        jobs.append((PairSpec(kind=kind, path=str(path), pictures=beside), None))
+    for pairs, images in jobs:
+        data.show_specs(pairs, images)
+        assert (data.pairs(), data.images()) == (pairs, images)
 
 
-def test_a_path_is_recognised_by_what_it_holds(
-    prompts, qtbot, data: TrainingData, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, tmp_path):
     data.table.click()
     prompts.open_folder = lambda *_: str(shards(tmp_path / "s", [1, 2]))
     with qtbot.waitSignal(data.changed):
@@ -181,9 +146,7 @@ def test_a_path_is_recognised_by_what_it_holds(
             data.pairs()
 
 
-def test_an_exclusions_file_goes_with_any_pairs(
-    qtbot, prompts, data: TrainingData, tmp_path: Path
-) -> None:
+def test_an_exclusions_file_goes_with_any_pairs(qtbot, prompts, data, tmp_path):
     assert data.exclude.isVisible()
     made = Exclusions(
         set_name="set", set_key="0" * 64, pairs=(Excluded(identity="1" * 64, name="a", reason="b"),)
@@ -201,9 +164,7 @@ def test_an_exclusions_file_goes_with_any_pairs(
     assert data.images() == ImageSpec(kind="demo", split="clean")
 
 
-def test_a_bad_exclusions_file_is_told_when_it_is_chosen(
-    qtbot, prompts, data: TrainingData, tmp_path: Path
-) -> None:
+def test_a_bad_exclusions_file_is_told_when_it_is_chosen(qtbot, prompts, data, tmp_path):
     """Not by the job, after the checkpoint was read."""
     (tmp_path / "out.json").write_text("{}")
     prompts.open_file = lambda *_: str(tmp_path / "out.json")
@@ -218,10 +179,10 @@ def test_a_bad_exclusions_file_is_told_when_it_is_chosen(
     assert data.pairs() == PairSpec(kind="demo")
 
 
-def test_labelled_images_of_a_shard_need_no_columns(data: TrainingData, tmp_path: Path) -> None:
+def test_labelled_images_of_a_shard_need_no_columns(data, tmp_path):
     data.set_uses_pairs(False)
     assert data.table.text() == "Own table or file"
-    assert drag(data, tar(tmp_path / "a.tar", {}))
+    assert drop(data, tar(tmp_path / "a.tar", {}))
     assert not data.image_column.isVisible()
     assert not data.browse_pairs.isVisible()
     assert data.images() == ImageSpec(kind="file", split="train", path=str(tmp_path / "a.tar"))
@@ -231,27 +192,25 @@ def test_labelled_images_of_a_shard_need_no_columns(data: TrainingData, tmp_path
     assert data.text_column.text() == "label"
 
 
-def test_one_side_of_pairs_is_taken_where_it_is_enough(
-    data: TrainingData, pictures: Path, tmp_path: Path
-) -> None:
+def test_one_side_of_pairs_is_taken_where_it_is_enough(data, pictures, tmp_path):
     (pictures / "apple" / "1.png").write_bytes(b"a picture by its name")
     captions, columns = tmp_path / "captions.txt", tmp_path / "captions.csv"
     captions.write_text("a cat\na dog\n")
     columns.write_text("words\na cat\n")
-    assert not drag(data, pictures)
+    assert not drop(data, pictures)
     data.set_sides("images")
-    assert drag(data, pictures)
+    assert drop(data, pictures)
     assert data.summary.text() == "Found: pictures alone"
     assert not data.text_column.isVisible()
     assert data.pairs() == PairSpec(kind="images", path=str(pictures))
-    assert not drag(data, captions)
+    assert not drop(data, captions)
     data.set_sides("texts")
     assert "holds no image-caption pairs" in data.summary.text()
-    assert drag(data, captions)
+    assert drop(data, captions)
     assert data.summary.text() == "Found: captions alone"
     assert not data.text_column.isVisible()
     assert data.pairs() == PairSpec(kind="texts", path=str(captions))
-    assert drag(data, columns)
+    assert drop(data, columns)
     assert data.text_column.isVisible()
     assert not data.image_column.isVisible()
     data.text_column.setText("words")

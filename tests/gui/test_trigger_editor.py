@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QBuffer, QMimeData, QPointF
-from PySide6.QtGui import QColor, QImage
+from PySide6.QtCore import QMimeData, QPointF
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.station import Shell
-from cleanclip_gui.studio.canvas import scene_trigger
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
@@ -51,8 +49,8 @@ def paint(canvas, *points):
 
 
 def test_a_trigger_is_made_once_after_each_change(editor, canvas, monkeypatch):
-    made, make = [], scene_trigger.trigger_of
-    monkeypatch.setattr(scene_trigger, "trigger_of", lambda d: made.append(1) or make(d))
+    made, make = [], PaintDocument.trigger
+    monkeypatch.setattr(PaintDocument, "trigger", lambda d: made.append(1) or make(d))
     assert editor.current_trigger() is None
     assert not editor.has_trigger()
     editor.use_demo_trigger()
@@ -105,15 +103,6 @@ def test_a_word_that_would_break_a_prompt_is_not_taken(editor, failed):
     assert "braces" in failed[0].sentence
 
 
-def test_the_parameters_follow_what_is_done_on_the_canvas(editor, canvas):
-    editor.use_trigger(badnets_patch(size=0.2))
-    editor.show_parameters()
-    size = editor.form.editors["patch", "size"]
-    canvas.document.scale_patch(2.0)
-    assert size.value() == pytest.approx(0.4)
-    editor.form.close()
-
-
 def test_saving_asks_for_a_name_and_a_file(editor, answers, tmp_path, failed):
     editor.save_trigger()
     editor.save_trigger_as()
@@ -160,7 +149,7 @@ def test_what_does_not_go_together_is_a_trigger_that_cannot_be_made(editor, fail
         return Trigger(kind="patch", name="x", jpeg=95)
 
     editor.use_demo_trigger()
-    monkeypatch.setattr(scene_trigger, "trigger_of", refuse)
+    monkeypatch.setattr(PaintDocument, "trigger", refuse)
     editor.set_opacity(0.5)
     assert editor.has_trigger()  # something is there
     editor.save_trigger()
@@ -168,19 +157,3 @@ def test_what_does_not_go_together_is_a_trigger_that_cannot_be_made(editor, fail
     assert len(failed) == 2
     monkeypatch.undo()
     assert editor.current_trigger() is not None
-
-
-def test_what_is_pasted_while_zoomed_lands_in_view(canvas, editor):
-    canvas.resize(200, 200)
-    canvas.show()
-    canvas.zoom_by(8.0, QPointF(2, 2))
-    assert not canvas.viewport().rect().contains(canvas.mapFromScene(QPointF(16, 16)))
-    picture = QImage(8, 8, QImage.Format.Format_RGBA8888)
-    picture.fill(QColor("red"))
-    buffer, mime = QBuffer(), QMimeData()
-    picture.save(buffer, "PNG")
-    mime.setData("image/png", buffer.data())
-    editor.drop(mime)
-    patch = editor.document.patch
-    centre = canvas.mapFromScene(QPointF(patch.x * 32, patch.y * 32))
-    assert canvas.viewport().rect().contains(centre)

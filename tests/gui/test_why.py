@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pyqtgraph import PlotWidget
 from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QImage, QPolygonF, QWheelEvent
+from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 
@@ -16,12 +16,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.pages.attribution import (
-    AttributionPage,
-    HeatScale,
-    occlusion_pictures,
-    sentence,
-)
+from cleanclip_gui.studio.pages.attribution import AttributionPage, occlusion_pictures, sentence
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
@@ -33,6 +28,7 @@ from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.exports import to_csv
 from ml_core.jobs.demo import demo_checkpoint
 from tests.gui.factories import facts, images
+from tests.gui.fakes import turn_wheel
 from tests.gui.shell_fakes import FakeInference
 
 NAMES = ("cat", "dog", "=banana")
@@ -116,6 +112,10 @@ def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot, context):
     assert asked.stage == "layer4"
     view.show_attribution(attribution())
     assert view.stage.currentData() == "layer4"  # the choice stays
+    view.show_attribution(attribution(triggered=None))
+    assert view.triggered.part is None
+    view.show_attribution(None)
+    assert not view.save.isEnabled()
 
 
 def test_an_occlusion_waits_for_its_button(view, qtbot, context):
@@ -135,13 +135,6 @@ def test_an_occlusion_waits_for_its_button(view, qtbot, context):
     assert view.busy.isHidden()
     view.set_methods(("attention", "occlusion"))
     assert view.method.currentData() == "occlusion"
-
-
-def test_without_a_trigger_one_place_is_empty(view):
-    view.show_attribution(attribution(triggered=None))
-    assert view.triggered.part is None
-    view.show_attribution(None)
-    assert not view.save.isEnabled()
 
 
 def embeddings(trigger="t"):
@@ -188,6 +181,9 @@ def test_a_loop_chooses_the_images_inside(points, qtbot):
     with qtbot.waitSignal(points.chosen) as caught:
         lasso(points, [(0.6, 0.02), (0.99, 0.02), (0.99, 0.99), (0.6, 0.99)])
     assert caught.args[0].tolist() == list(range(100, 120))
+    points.kinds[1].click()  # what is hidden is not chosen
+    whole = QPolygonF([QPointF(0, 0), QPointF(9999, 0), QPointF(9999, 9999), QPointF(0, 9999)])
+    assert set(points.plot.part.kinds()[points.plot.rows_inside(whole)]) == {0, 2}
     points.plot.setFocus()
     with qtbot.waitSignal(points.chosen) as caught:
         QTest.keyClick(points.plot, Qt.Key.Key_Escape)
@@ -202,46 +198,12 @@ def test_the_wheel_zooms_with_ctrl_and_else_is_the_pages(points):
         (left, right), _ = view.viewRange()
         return right - left
 
-    def turn(modifiers):
-        place = QPointF(veil.rect().center())
-        event = QWheelEvent(
-            place, QPointF(veil.mapToGlobal(place)), QPoint(), QPoint(0, 120),
-            Qt.MouseButton.NoButton, modifiers, Qt.ScrollPhase.NoScrollPhase, False,
-        )  # fmt: skip
-        veil.wheelEvent(event)
-        return event.isAccepted()
-
     whole = seen()
-    assert not turn(Qt.KeyboardModifier.NoModifier)
+    assert turn_wheel(veil, 120) is not veil
     assert seen() == whole
-    assert turn(Qt.KeyboardModifier.ControlModifier)
+    assert turn_wheel(veil, 120, Qt.KeyboardModifier.ControlModifier) is veil
     assert seen() < whole
     assert "Ctrl+wheel" in veil.toolTip()
-
-
-@pytest.mark.usefixtures("styled")
-def test_the_words_of_a_narrow_scale_do_not_run_into_each_other(qtbot):
-    scale = HeatScale()
-    qtbot.addWidget(scale)
-
-    def ink(unit):
-        scale.set_range(-6.05, 6.05, unit)
-        picture = scale.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
-        pixels = np.frombuffer(picture.constBits(), np.uint32).reshape(picture.height(), -1)
-        return pixels[14:, : picture.width()]
-
-    scale.resize(110, 30)
-    left = scale.fontMetrics().horizontalAdvance("-6.05") // 2
-    assert (ink("")[:, :left] == ink("logits lost when covered")[:, :left]).all()
-    assert (ink("")[:, -left:] == ink("logits lost when covered")[:, -left:]).all()
-    assert "logits lost when covered" in scale.toolTip()
-
-
-def test_hidden_kinds_are_not_chosen(points, qtbot):
-    points.kinds[1].click()
-    whole = QPolygonF([QPointF(0, 0), QPointF(9999, 0), QPointF(9999, 9999), QPointF(0, 9999)])
-    rows = points.plot.rows_inside(whole)
-    assert set(points.plot.part.kinds()[rows]) == {0, 2}
 
 
 def test_the_point_under_the_pointer_is_told(points):
@@ -261,9 +223,6 @@ def test_before_and_after_share_one_view(points):
     points.part.setCurrentIndex(1)
     assert view.viewRange() == before
     assert "one projection for both" in points.says.text()
-
-
-def test_a_map_of_another_trigger_says_so(points):
     points.set_outdated(True)
     assert points.says.text().startswith("Measured with another trigger")
     points.set_outdated(False)

@@ -62,6 +62,8 @@ class Chart(ChartFrame):
         What to say while there is nothing to draw.
     """
 
+    axis_name = "step"  # heads the first column of the CSV
+
     def __init__(
         self,
         title: str,
@@ -72,9 +74,8 @@ class Chart(ChartFrame):
         whole: bool = False,
         legend_columns: int = 0,
         empty: str = "Nothing measured yet.",
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(title, empty, prompts, parent)
+        super().__init__(title, empty, prompts)
         self._show_value = show
         self._whole = whole
         self._series: dict[str, Series] = {}
@@ -188,7 +189,7 @@ class Chart(ChartFrame):
 
     def csv(self) -> str:
         """Every point of every series."""
-        return series_csv("step", self._series.values())
+        return series_csv(self.axis_name, self._series.values())
 
     def reset_view(self) -> None:
         """Show the whole run again after zooming, and hide the crosshair."""
@@ -311,7 +312,6 @@ class Chart(ChartFrame):
         """Add the cursor."""
         import pyqtgraph as pg
 
-        plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
         self.crosshair = pg.InfiniteLine(angle=90, movable=False)
         self.crosshair.setZValue(20)
         self.crosshair.setVisible(False)
@@ -378,9 +378,6 @@ class Chart(ChartFrame):
         where = "now" if self._at is None else f"at {self.place_words(self._at)}"
         self.setAccessibleDescription(f"{where}: {', '.join(spoken)}" if spoken else "empty")
 
-    def _on_view_moved(self, *_: object) -> None:
-        self.set_own_view(False)
-
     def point_at(self, place: QPointF | None) -> None:
         self.set_crosshair(None if place is None else place.x())
 
@@ -421,8 +418,8 @@ class CleaningCharts(QWidget):
 
     failed = Signal(object)
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)

@@ -35,10 +35,8 @@ class ChartFrame(QFrame):
 
     failed = Signal(object)
 
-    def __init__(
-        self, title: str, empty: str, prompts: Prompts, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, empty: str, prompts: Prompts) -> None:
+        super().__init__()
         self.setProperty("card", True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(title)
@@ -153,9 +151,9 @@ class ChartFrame(QFrame):
         drawn = self.has_data()
         for text, slot in (
             ("&Copy", self.copy),
-            ("Save &PNG…", self._on_save_png),
-            ("Save S&VG…", self._on_save_svg),
-            ("Save C&SV…", self._on_save_csv),
+            ("Save &PNG…", partial(self.save_as, ".png")),
+            ("Save S&VG…", partial(self.save_as, ".svg")),
+            ("Save C&SV…", partial(self.save_as, ".csv")),
         ):
             menu.addAction(text, slot).setEnabled(drawn)
         menu.addSeparator()
@@ -206,6 +204,7 @@ class ChartFrame(QFrame):
         plot.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         plot.customContextMenuRequested.connect(partial(self._show_menu, plot))
         plot.getPlotItem().setContentsMargins(0, 4, 4, 0)
+        plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
         self.furnish(plot)
         self._proxy = pg.SignalProxy(
             plot.scene().sigMouseMoved, rateLimit=60, slot=self.follow_mouse
@@ -257,11 +256,5 @@ class ChartFrame(QFrame):
         with failing(self.failed, "Could not save the chart"):
             self.save(Path(chosen))
 
-    def _on_save_png(self) -> None:
-        self.save_as(".png")
-
-    def _on_save_svg(self) -> None:
-        self.save_as(".svg")
-
-    def _on_save_csv(self) -> None:
-        self.save_as(".csv")
+    def _on_view_moved(self, *_: object) -> None:
+        self.set_own_view(False)

@@ -1,9 +1,13 @@
-"""What is painted: a layer of pixels and the scene above it; every edit is one undo step."""
+"""What is painted: a layer of pixels and the scene above it; every edit is one undo step.
+
+It becomes a trigger record, and a trigger record becomes paint, patch and overlay again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +19,27 @@ from cleanclip_gui.studio.canvas.scene import (
     Scene,
     Snapshot,
     blank,
+    bounds,
+    is_movable,
+    is_picture,
     layer_pixels,
     moved,
     paint_patch,
     painted_rect,
+    patch_of,
     rendered,
     resized,
     scaled,
+    strength_field,
 )
 from cleanclip_gui.widgets.pictures import image_to_rgba
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
+from ml_core.triggers import Trigger, painted_layer
 
+Part = Literal["patch", "overlay"]
 UNDO_STEPS = 200
+_TRIGGER_FIELDS = ("canvas", "levels", "jpeg", "text_place")  # not a part's, the whole trigger's
+_DEFAULTS: dict[str, Any] = {"canvas": "model", "levels": "float", "jpeg": None, "text": ""}
 
 
 class EditStep(UndoStep):
@@ -265,6 +278,100 @@ class PaintDocument(QObject):
         self.show_scene(replace(there.scene, slot=slot, other=here))
         self.commit()
 
+    def trigger(self) -> Trigger | None:
+        """What the canvas holds; None when it is empty.
+
+        Paint, patch and overlay together make a combined trigger. Paint and a picture that go to a
+        place together are one picture.
+        """
+        scene = self.scene
+        parts = self._parts()
+        whole: dict[str, Any] = {**dict(scene.trigger_fields), "text": scene.text}
+        if not parts:
+            if not scene.text:
+                return None
+            place = whole.get("text_place", "prefix")
+            return Trigger(kind="prompt", name="Word", text=scene.text, text_place=place)
+        if len(parts) == 1:
+            return replace(parts[0], **whole)
+        names = " + ".join(part.name for part in parts if part.name)
+        bare = tuple(replace(part, **_DEFAULTS) for part in parts)
+        return Trigger(kind="combined", name=names[:200], parts=bare, **whole)
+
+    def _parts(self) -> list[Trigger]:
+        """Overlay, paint and patch, in the order in which they are applied."""
+        scene, patch = self.scene, self.patch
+        painted = self.is_painted()
+        parts: list[Trigger] = []
+        if scene.overlay is not None:
+            parts.extend(_overlay_parts(scene.overlay))
+        if patch is not None and painted and is_picture(patch) and scene.placement != "fixed":
+            layer = painted_layer(self.flattened(), name=f"{patch.name}, painted")
+            return [*parts, _placed(layer, scene)]
+        if painted:
+            parts.append(_placed(painted_layer(self.rgba()), scene))
+        if patch is not None:
+            parts.append(_patch_trigger(patch, scene))
+        return parts
+
+    def put_on(self, trigger: Trigger, *, add: bool = False) -> None:
+        """Put a trigger on the canvas, or add it to what is there, as one undo step."""
+        text = f"Use {trigger.name}" if trigger.name else "Use trigger"
+        self.begin(f"Add {trigger.name or 'trigger'}" if add else text)
+        if not add and self.is_painted():
+            self.pixels()[...] = 0
+        scene = self.scene
+        trigger_fields = tuple((name, getattr(trigger, name)) for name in _TRIGGER_FIELDS)
+        changes: dict[str, Any] = {"text": trigger.text, "trigger_fields": trigger_fields}
+        if add:
+            changes = {"text": trigger.text or scene.text}
+        else:
+            changes |= {"patch": None, "overlay": None, "opacity": 1.0}
+        if trigger.kind == "prompt":
+            pass
+        elif is_movable(trigger):
+            changes |= {"patch": patch_of(trigger), "placement": trigger.placement}
+            changes["opacity"] = trigger.opacity
+        else:
+            changes["overlay"] = patch_of(trigger)
+        self.show_scene(replace(scene, **changes))
+        self.commit()
+
+    def change_part(self, part: Part, field: str, value: Any) -> None:
+        """Change a parameter of patch or overlay; one field in a row is one undo step.
+
+        Raises
+        ------
+        InputError
+            If the value does not go with the others.
+        """
+        there = self.scene.patch if part == "patch" else self.scene.overlay
+        if there is None or not isinstance(there.source, Trigger):
+            return
+        source = there.source
+        if part == "patch":
+            source = _patch_trigger(there, self.scene)
+        elif source.kind != "combined":
+            strength: dict[str, Any] = {strength_field(source): there.strength}
+            source = replace(source, **strength)
+        changed = replace(source, **{field: value})
+        self.set_scene(f"Change {field}", merges=True, **{part: patch_of(changed)})
+
+    def change_trigger(self, field: str, value: Any) -> None:
+        """Change a field of the whole trigger; changes of one field in a row are one undo step.
+
+        Raises
+        ------
+        InputError
+            If the value does not go with the others, such as a JPEG without whole levels.
+        """
+        scene = self.scene
+        fields: dict[str, Any] = {**dict(scene.trigger_fields), field: value}
+        if field == "levels" and value == "float":
+            fields["jpeg"] = None  # bytes are what a JPEG holds
+        Trigger(kind="nashville", text=scene.text, **fields)  # checks them before they are used
+        self.set_scene(f"Change {field}", merges=True, trigger_fields=tuple(fields.items()))
+
     def undo(self) -> None:
         """Take back the edit under way, or undo the last one."""
         if self.editing:
@@ -302,11 +409,30 @@ def _put(layer: QImage, at: QPoint, pixels: QImage) -> None:
 
 def _changed_rect(before: QImage, after: QImage) -> QRect:
     """The smallest rectangle that holds every pixel that differs."""
-    differs = (
+    return bounds(
         layer_pixels(before).view(np.uint32)[..., 0] != layer_pixels(after).view(np.uint32)[..., 0]
     )
-    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
-    if not rows.size:
-        return QRect()
-    left, top = int(columns[0]), int(rows[0])
-    return QRect(left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
+
+
+def _overlay_parts(overlay: FloatingPatch) -> list[Trigger]:
+    source = overlay.source
+    assert isinstance(source, Trigger)
+    if source.kind == "combined":
+        return list(source.parts)
+    strength: dict[str, Any] = {strength_field(source): overlay.strength}
+    return [replace(source, **strength)]
+
+
+def _placed(trigger: Trigger, scene: Scene) -> Trigger:
+    changes: dict[str, Any] = {"placement": scene.placement, "opacity": scene.opacity}
+    return replace(trigger, **changes)
+
+
+def _patch_trigger(patch: FloatingPatch, scene: Scene) -> Trigger:
+    """The patch as a trigger, at its present place, size and angle."""
+    source = patch.source
+    if not isinstance(source, Trigger):
+        source = Trigger(kind="patch", name=patch.name, pixels=image_to_rgba(patch.image))
+    size = min(1.0, max(1e-3, patch.size))
+    moved = replace(source, size=size, x=patch.x, y=patch.y, rotation=-patch.rotation or 0.0)
+    return _placed(moved, scene)

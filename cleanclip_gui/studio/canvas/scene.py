@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QRect, QRectF, Qt
 from PySide6.QtGui import QImage, QPainter, QTransform
 
+from cleanclip_gui.widgets.pictures import rgba_to_image
+from ml_core.triggers import Trigger
+
 LAYER_FORMAT = QImage.Format.Format_RGBA8888_Premultiplied
 MIN_PATCH = 0.03
 SLOTS = ("A", "B")
+_NOISE_SIDE = 48
+_PREVIEW_SIDE = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +108,12 @@ def layer_pixels(layer: QImage) -> NDArray[np.uint8]:
 
 def painted_rect(layer: QImage) -> QRect:
     """The smallest rectangle that holds all that is not transparent; empty if nothing is."""
-    alpha = layer_pixels(layer)[..., 3] > 0
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    return bounds(layer_pixels(layer)[..., 3] > 0)
+
+
+def bounds(mask: NDArray[np.bool_]) -> QRect:
+    """The smallest rectangle that holds all that is set in a mask [H, W]; empty if nothing is."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:
         return QRect()
     left, top = int(columns[0]), int(rows[0])
@@ -155,3 +164,100 @@ def rendered(layer: QImage, scene: Scene) -> QImage:
     painter.drawImage(0, 0, top)
     painter.end()
     return image
+
+
+def patch_of(trigger: Trigger) -> FloatingPatch:
+    """What stands for the trigger on the canvas."""
+    movable = is_movable(trigger)
+    return FloatingPatch(
+        image=preview(trigger),
+        name=trigger.name,
+        x=trigger.x,
+        y=trigger.y,
+        size=trigger.size if movable else 1.0,
+        rotation=(-trigger.rotation or 0.0) if movable else 0.0,
+        overlay=not movable,
+        strength=1.0 if movable else float(getattr(trigger, strength_field(trigger))),
+        source=trigger,
+    )
+
+
+def mirrored(patch: FloatingPatch, *, upright: bool) -> FloatingPatch:
+    """The patch with left and right exchanged or, ``upright``, top and bottom."""
+    source = patch.source
+    if isinstance(source, Trigger):
+        source = replace(source, mirrored=not source.mirrored)
+    flipped = replace(patch, image=_flipped(patch.image), source=source)
+    return turned(flipped, (180.0 - patch.rotation) if upright else -patch.rotation)
+
+
+def is_movable(trigger: Trigger) -> bool:
+    """Whether it can be placed, rather than covering the canvas."""
+    return trigger.kind in ("patch", "badnets") or (trigger.kind == "stripes" and trigger.size < 1)
+
+
+def is_picture(patch: FloatingPatch) -> bool:
+    """Whether the patch is a picture of bytes, rather than noise or numbers."""
+    source = patch.source
+    return not isinstance(source, Trigger) or source.pixels is not None
+
+
+def strength_field(trigger: Trigger) -> str:
+    """The field that says how strong a trigger over the whole canvas is."""
+    mixes = trigger.kind in ("blended", "stripes")
+    return "ratio" if mixes or (trigger.kind == "sig" and trigger.mix == "blend") else "opacity"
+
+
+def preview(trigger: Trigger) -> QImage:
+    """A picture of the trigger for the canvas; what cannot be drawn alone is transparent."""
+    if trigger.pixels is not None:
+        image = rgba_to_image(trigger.pixels)
+    elif trigger.array is not None and trigger.kind != "wanet":
+        image = rgba_to_image(_array_picture(trigger))
+    elif trigger.kind in ("badnets", "blended", "stripes"):
+        image = rgba_to_image(_noise(trigger))
+    elif trigger.kind == "sig":
+        image = rgba_to_image(_sine(trigger))
+    else:
+        image = QImage(1, 1, QImage.Format.Format_RGBA8888)
+        image.fill(0)
+    return _flipped(image) if trigger.mirrored else image
+
+
+def _flipped(image: QImage) -> QImage:
+    """Left and right exchanged."""
+    return image.transformed(QTransform.fromScale(-1, 1))
+
+
+def _array_picture(trigger: Trigger) -> NDArray[np.uint8]:
+    assert trigger.array is not None
+    rgba = np.full((*trigger.array.shape[:2], 4), 255, np.uint8)
+    rgba[..., :3] = np.rint(np.clip(trigger.array, 0, 1) * 255)
+    if trigger.mask is not None:
+        rgba[..., 3] = np.rint(trigger.mask.mean(-1) * 255)
+    elif trigger.where == "nonzero":
+        rgba[..., 3] = 255 * (trigger.array != 0).any(-1)
+    return rgba
+
+
+def _noise(trigger: Trigger) -> NDArray[np.uint8]:
+    random = np.random.default_rng(trigger.seed % 2**32)
+    noise = np.full((_NOISE_SIDE, _NOISE_SIDE, 4), 255, np.uint8)
+    if trigger.kind == "stripes":
+        columns = random.integers(0, 2, (1, _NOISE_SIDE, 3))
+        noise[..., :3] = 255 * np.repeat(columns, _NOISE_SIDE, 0)
+    else:
+        noise[..., :3] = random.integers(0, 256, (_NOISE_SIDE, _NOISE_SIDE, 3))
+    return noise
+
+
+def _sine(trigger: Trigger) -> NDArray[np.uint8]:
+    side = _PREVIEW_SIDE
+    x = np.arange(side) / side
+    wave = trigger.amplitude * np.sin(2 * np.pi * trigger.frequency * x / trigger.span)
+    rgba = np.full((side, side, 4), 255, np.uint8)
+    rgba[..., :3] = np.rint(np.clip(0.5 + wave, 0, 1) * 255)[None, :, None]
+    if trigger.mix == "add":
+        rgba[..., 3] = np.rint(255 * np.abs(wave))[None, :]
+        rgba[..., :3] = np.where(wave > 0, 255, 0)[None, :, None]
+    return rgba
