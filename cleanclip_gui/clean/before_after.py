@@ -158,8 +158,8 @@ def spoken(row: Row) -> str:
 class RateLine(QWidget):
     """A line from 0 to 100 % with a hollow mark before, a filled one after, and intervals."""
 
-    def __init__(self, row: Row, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, row: Row) -> None:
+        super().__init__()
         self._row = row
         self.setAccessibleName(row.title)
         self.setAccessibleDescription(spoken(row))
@@ -221,8 +221,8 @@ def tone_colour(row: Row) -> str:
 class BeforeAfter(QFrame):
     """The table of a finished run."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("Before and after")
         self._sentence = Label("", "heading", wrap=True)
         self._facts = Label("", "caption", wrap=True)
@@ -307,11 +307,6 @@ class BeforeAfter(QFrame):
         return self._sentence.text()
 
 
-def tone_role(tone: str) -> str:
-    """The style sheet's role for a tone's colour."""
-    return {"success": "success", "warning": "warning", "danger": "error"}[tone]
-
-
 def facts(result: Mapping[str, Any]) -> str:
     """Small print: images, target, preset, steps, device, how it was trained; and every note."""
     after = result.get("after") or {}
@@ -356,7 +351,7 @@ def _change(row: Row) -> Label:
         return Label(difference_text(row.points), "caption")
     label = Label(difference_text(row.points), "")
     tone = tone_colour(row)
-    label.setProperty("role", "subtle" if tone == "muted" else tone_role(tone))
+    label.setProperty("role", {"muted": "subtle", "danger": "error"}.get(tone, tone))
     label.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
     return label
 

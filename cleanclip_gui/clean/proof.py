@@ -69,8 +69,8 @@ _CHART_HEIGHT = 230
 class ReboundView(QWidget):
     """One curve for each finetuning rate, the limit as a line, and the verdict as a sentence."""
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self.verdict = Label("", wrap=True)
         self.verdict.setFont(theme.figure_font(theme.FONT_POINTS + 2, bold=True))
         self.chart = Chart(
@@ -177,8 +177,8 @@ _WIDE = 640  # pixels of the table with all its columns
 class HoldoutsView(QWidget):
     """The table, as high as its rows, with the worst row named above it."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.sentence = Label("", "heading", wrap=True)
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
@@ -228,14 +228,6 @@ class HoldoutsView(QWidget):
         super().resizeEvent(event)
         for place in (_MEASURE, _INTERVAL, _BASELINE, _N):
             self.table.setColumnHidden(place, self.width() < theme.px(_WIDE))
-
-    def texts(self) -> list[list[str]]:
-        """Every row of the table."""
-        model = self.table.model()
-        return [
-            [str(model.index(row, place).data()) for place in range(len(COLUMNS))]
-            for row in range(self.table.rowCount())
-        ]
 
     def _add_heading(self, group: str) -> None:
         item = self._put([plain(group, 60).capitalize(), *[""] * (len(COLUMNS) - 1)])
@@ -411,8 +403,8 @@ class ProofSection(QWidget):
     ``rebound_button`` and ``holdouts_button`` show commands of the station, which binds them.
     """
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self.setAccessibleName("Proof")
         self.rebound_button = QPushButton()
         self.holdouts_button = QPushButton()

@@ -72,8 +72,8 @@ class FieldRow(QWidget):
     corrected = Signal(str)
     reset_requested = Signal()
 
-    def __init__(self, name: str, info: FieldInfo, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, name: str, info: FieldInfo) -> None:
+        super().__init__()
         self.name = name
         self.title = info.title or name
         self._help = info.description or ""
@@ -294,8 +294,8 @@ class RecipeForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.rows: dict[str, FieldRow] = {}
         self._presets: dict[str, Recipe] = {}
         self._pretraining = DEMO

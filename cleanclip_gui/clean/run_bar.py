@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QFrame, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QBoxLayout, QFrame, QProgressBar, QPushButton
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.run import CleaningRun
@@ -20,8 +20,8 @@ _WIDE = 540  # pixels that the title and all buttons take in one line
 class RunBar(QFrame):
     """Title, progress and the buttons Pause, Stop and save, Cancel, which show their actions."""
 
-    def __init__(self, run: CleaningRun, actions: Actions, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, run: CleaningRun, actions: Actions) -> None:
+        super().__init__()
         self.setProperty("card", True)
         self._run = run
         self.title = ElidedLabel("", "heading")

@@ -117,8 +117,8 @@ def _vit(title: str, session: Session) -> Requirement:
 class RequirementsList(QWidget):
     """Lines such as ``✓ Trigger: the one in Studio`` and ``✗ Clean reference: none yet``."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("What the method needs")
         self._layout = column(of=self, spacing=2)
         self._lines: list[Label] = []
@@ -138,10 +138,6 @@ class RequirementsList(QWidget):
                 theme.set_property(line, "role", "warning" if requirement.missing else "caption")
         self.setVisible(bool(requirements))
 
-    def texts(self) -> list[str]:
-        """The lines on show."""
-        return [line.text() for line in self._lines if not line.isHidden()]
-
 
 HELP = (
     "A checkpoint of the same architecture that you know to be clean, such as the vendor's own. "
@@ -154,8 +150,8 @@ class ReferenceChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self.setAcceptDrops(True)
         self.edit = PathEdit("Clean reference checkpoint", "Checkpoint file or folder")
         self.browse = self.edit.browse(
@@ -222,8 +218,8 @@ class CleanSetup(QWidget):
     changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self._prompts = prompts
         self.setObjectName("page")
         self.setAcceptDrops(True)
@@ -423,8 +419,8 @@ class GpuChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.choice = Chooser()
         self.choice.setAccessibleName("Device of the run")
         self.help = Label(GPU_HELP, "caption", wrap=True)

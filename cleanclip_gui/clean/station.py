@@ -64,8 +64,8 @@ class PageHead(QWidget):
         Opens and closes the set-up.
     """
 
-    def __init__(self, setup: QAction, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, setup: QAction) -> None:
+        super().__init__()
         self.setup_button = action_tool(setup)
         self.tabs = QTabBar()
         self.tabs.setAccessibleName("Pages of the Clean station")
@@ -141,8 +141,8 @@ class CleanStation(QWidget):
     icon = "clean"
     shortcut = "Ctrl+3"
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, context: Context) -> None:
+        super().__init__()
         self.setObjectName("clean")
         self.setAccessibleName("Clean")
         self.context = context

@@ -57,8 +57,8 @@ class TrainingData(QWidget):
 
     changed = Signal()
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self.setAcceptDrops(True)
         self._prompts = prompts
         self._uses_pairs = True

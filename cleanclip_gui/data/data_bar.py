@@ -169,8 +169,8 @@ _TORCH_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
 class DataBar(QWidget):
     """Chips that say which data is in use and let it be changed."""
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, context: Context) -> None:
+        super().__init__()
         self._session = session = context.session
         self._inference = context.inference
         self.shell = context.shell

@@ -38,12 +38,8 @@ class Inference(QObject):
     busy_changed = Signal(str)
     devices_found = Signal(object)
 
-    def __init__(
-        self,
-        engine: EngineFactory | None = None,
-        parent: QObject | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, engine: EngineFactory | None = None) -> None:
+        super().__init__()
         self.try_again: Callable[[str], bool] = lambda sentence: False
         self._mailbox = Mailbox()
         self._asked = 0

@@ -51,8 +51,8 @@ def near_chance(interval: tuple[float, float] | None, classes: int) -> bool:
 class IntervalTrack(QWidget):
     """A rate on a line from 0 to 1, with its interval as a band."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("Attack success rate with its interval")
         give_role(self, QAccessible.Role.Chart)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -143,11 +143,11 @@ class AsrFigure(QFrame):
     target_chosen = Signal(int)
     role_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setObjectName("asrFigure")
         self.setProperty("card", True)
-        self._stale = False
+        self.stale = False
         self._evaluation: Evaluation | None = None
         self._whole = True
         self.target = _search_box("Target class")
@@ -250,19 +250,14 @@ class AsrFigure(QFrame):
 
     def set_stale(self, stale: bool) -> None:
         """Grey the numbers while newer ones are awaited."""
-        if stale != self._stale:
-            self._stale = stale
+        if stale != self.stale:
+            self.stale = stale
             theme.set_property(self.figure, "stale", stale)
             theme.set_property(self.caption, "stale", stale)
             self.track.set_stale(stale)
             for fact in (self.poisoned, self.pulled, self.baseline, self.ca):
                 fact.set_stale(stale)
             self._show_status()
-
-    @property
-    def stale(self) -> bool:
-        """Whether the numbers are of an older trigger."""
-        return self._stale
 
     def _show(self, evaluation: Evaluation | None) -> None:
         self._show_rate(evaluation)
@@ -346,7 +341,7 @@ class AsrFigure(QFrame):
         e = self._evaluation
         if e is None:
             text, tone = "", ""
-        elif self._stale:
+        elif self.stale:
             text, tone = "updating…", ""
         elif e.partial or not self._whole:
             text, tone = f"estimate, n = {count_text(e.n)}", "info"

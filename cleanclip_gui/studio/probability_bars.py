@@ -33,8 +33,8 @@ _LEGEND = 24.0
 class ProbabilityBars(QWidget):
     """The five likeliest classes of both; triggered bars are hatched as well as coloured."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setObjectName("probabilityBars")
         self.setAccessibleName("Class probabilities of the selected image")
         give_role(self, QAccessible.Role.Chart)
@@ -45,7 +45,7 @@ class ProbabilityBars(QWidget):
         self._triggered: NDArray[np.float32] | None = None
         self._rows: tuple[int, ...] = ()
         self._target = -1
-        self._stale = False
+        self.stale = False
         self._empty_text = _EMPTY
         self._describe()
 
@@ -67,20 +67,15 @@ class ProbabilityBars(QWidget):
         self._triggered = triggered
         self._target = target
         self._rows = rows_of(clean, triggered)
-        self._stale = False
+        self.stale = False
         self._describe()
         self.update()
 
     def set_stale(self, stale: bool) -> None:
         """Fade the bars while a newer trigger is asked about."""
-        if stale != self._stale:
-            self._stale = stale
+        if stale != self.stale:
+            self.stale = stale
             self.update()
-
-    @property
-    def stale(self) -> bool:
-        """Whether the bars are out of date."""
-        return self._stale
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -147,7 +142,7 @@ class ProbabilityBars(QWidget):
             _paint_bar(
                 painter,
                 QRectF(x, theme.px(5), theme.px(18), theme.px(_BAR)),
-                faded(colour, self._stale),
+                faded(colour, self.stale),
                 hatched,
             )
             painter.setPen(text_colour(self, muted=True))
@@ -168,7 +163,7 @@ class ProbabilityBars(QWidget):
         name = metrics.elidedText(
             self._names[row], Qt.TextElideMode.ElideRight, int(name_width - 8)
         )
-        painter.setPen(text_colour(self, stale=self._stale))
+        painter.setPen(text_colour(self, stale=self.stale))
         painter.drawText(
             QRectF(2, top, name_width - 8, theme.px(_ROW) - 6), Qt.AlignmentFlag.AlignVCenter, name
         )
@@ -197,9 +192,9 @@ class ProbabilityBars(QWidget):
             bar = QRectF(track)
             bar.setWidth(max(3.0, track.width() * value))
             colour = triggered_colour() if hatched else clean_colour()
-            _paint_bar(painter, bar, faded(colour, self._stale), hatched)
+            _paint_bar(painter, bar, faded(colour, self.stale), hatched)
         painter.setFont(theme.figure_font(theme.FONT_POINTS * 0.85))
-        painter.setPen(text_colour(self, stale=self._stale))
+        painter.setPen(text_colour(self, stale=self.stale))
         right = QRectF(
             track.right() + 4, track.center().y() - theme.px(8), theme.px(46), theme.px(16)
         )

@@ -59,8 +59,8 @@ class PageTabs(QTabWidget):
     Where the titles do not fit, each has its short form.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setObjectName("studioPages")
         self.setAccessibleName("Trigger and explanations")
         self.setDocumentMode(True)
@@ -145,8 +145,8 @@ class StudioStation(QWidget):
     icon = "studio"
     shortcut = "Ctrl+2"
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, context: Context) -> None:
+        super().__init__()
         self.setObjectName("studio")
         self.setAccessibleName("Studio")
         self.context = context

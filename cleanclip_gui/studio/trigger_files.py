@@ -148,11 +148,6 @@ def library_folder() -> Path:
     return folder
 
 
-def saved_triggers() -> list[tuple[str, Path]]:
-    """Names and files of the saved triggers."""
-    return [(path.stem, path) for path in sorted(library_folder().glob("*.json"))]
-
-
 def file_stem(name: str) -> str:
     """A name as a file may have it; empty if nothing is left."""
     return re.sub(r"[^\w\-+, ]+", "", name).strip()[:80]
@@ -194,8 +189,8 @@ def entries(size: int) -> tuple[LibraryEntry, ...]:
     ]
     known = [_published_entry(entry, size) for entry in LIBRARY]
     saved = [
-        LibraryEntry(f"{_SAVED}{path}", "Yours", name, "saved here", own=True)
-        for name, path in saved_triggers()
+        LibraryEntry(f"{_SAVED}{path}", "Yours", path.stem, "saved here", own=True)
+        for path in sorted(library_folder().glob("*.json"))
     ]
     return (*plain, *known, *saved)
 

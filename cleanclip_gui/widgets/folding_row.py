@@ -22,13 +22,8 @@ class FoldingRow(QWidget):
         Between widgets, in pixels.
     """
 
-    def __init__(
-        self,
-        *groups: QWidget | Sequence[QWidget],
-        spacing: int | None = None,
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, *groups: QWidget | Sequence[QWidget], spacing: int | None = None) -> None:
+        super().__init__()
         self._groups: list[tuple[QWidget, ...]] = []
         self._lines: list[list[int]] = []  # numbers of the groups in each
         self._rows: list[QHBoxLayout] = []

@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QStyle,
     QStyleOptionComboBox,
     QStylePainter,
-    QWidget,
 )
 
 from cleanclip_gui.widgets.text import count_text
@@ -174,8 +173,8 @@ def _neighbour(value: float, up: bool) -> float:
 class Chooser(QComboBox):
     """A combo box that leaves the wheel to the page unless it has the focus."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
@@ -192,8 +191,8 @@ _USUAL = 24  # letters of an entry
 class ElidingComboBox(QComboBox):
     """Wide enough for its entries where there is room; else the one in use ends in an ellipsis."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(4)
 

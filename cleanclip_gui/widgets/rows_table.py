@@ -14,7 +14,7 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.text import percent, tip
@@ -193,11 +193,10 @@ class RowsTable(FilledTable):
         self,
         name: str,
         columns: Sequence[tuple[str, str]],
-        parent: QWidget | None = None,
         *,
         numbers: Container[int] | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         titles, tips = zip(*columns, strict=True)
         self.rows = RowsModel(titles, tips, numbers)
         self.setModel(self.rows)

@@ -209,7 +209,7 @@ def _check(
 def _signer(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey | None:
     """The first of some keys that made the signature."""
     message = pae(envelope.payload)
-    return next((key for key in keys if key.made(envelope.signature, message)), None)
+    return next((key for key in keys if key.verifies(envelope.signature, message)), None)
 
 
 def _unknown_key(key_id: str) -> str:

@@ -48,7 +48,7 @@ class PublicKey:
         """Its id, cut for a sentence."""
         return short_id(self.key_id)
 
-    def made(self, signature: bytes, message: bytes) -> bool:
+    def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether this key signed a message.
 
         Raises

@@ -61,7 +61,7 @@ def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch
     clean.show_page(2)
     chart = clean.runs.tradeoff
     qtbot.waitUntil(lambda: chart.plot is not None, timeout=LOAD_MS)
-    spots = chart.spots()
+    spots = chart.spots
     assert [spot.point.step for spot in spots] == [0, 4, 8, 0, 4, 8]
     assert all(spot.point.checkpoint for spot in spots)
     assert any(spot.on_front for spot in spots)

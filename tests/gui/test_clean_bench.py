@@ -1,4 +1,4 @@
-"""Queue, history and comparison in the Clean station, with a runner that the test plays."""
+"""Queue, history and comparison in the Clean station, also while another run is at work."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,7 @@ from cleanclip_gui.clean.history import read_name, read_run
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
 from cleanclip_gui.clean.setup import KEEP_HELP, missing, requirements_of
 from cleanclip_gui.inference.questions import OpenCheckpoint
+from cleanclip_gui.widgets.controls import Label
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.events import Done, Metric, Progress, Saved, to_json
 from ml_core.jobs.journal import add_last_word
@@ -196,7 +197,7 @@ def test_runs_are_compared_live_and_by_hand(qtbot, panel, tmp_path):
     styles = {key: curves.series(key).style for key in curves.keys()}  # noqa: SIM118
     assert styles["A.ca"].symbol != styles["B.ca"].symbol
     assert styles["B.ca"].dash != styles["B.asr"].dash
-    spots = panel.runs.tradeoff.spots()
+    spots = panel.runs.tradeoff.spots
     assert [s.point.step for s in spots if s.track.key == str(live)] == [0, 3]
     assert [bool(s.point.checkpoint) for s in spots if s.track.key == str(live)] == [False, True]
     table.choose(old)
@@ -300,7 +301,8 @@ def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
     assert not panel.start_button.isEnabled()
     assert "needs the trigger" in panel.hint.text()
     assert panel.setup.reference.isVisibleTo(panel)
-    assert panel.setup.requirements.texts() == [
+    shown = [line.text() for line in panel.setup.requirements.findChildren(Label)]
+    assert shown == [
         "✗  Trigger: none yet",
         "✗  Clean reference: none yet",
     ]

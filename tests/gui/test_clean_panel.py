@@ -1,4 +1,4 @@
-"""The Clean station with a runner that is played by the test, and once with a real child."""
+"""The Clean station and its run, with a runner that is played by the test."""
 
 from __future__ import annotations
 

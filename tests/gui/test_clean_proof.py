@@ -1,4 +1,4 @@
-"""Proof under a result, and the slider along its line: begun, watched, cancelled, shown again."""
+"""Proof under a result: begun, watched, cancelled, shown again, and its options."""
 
 import json
 
@@ -133,7 +133,8 @@ def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
     spec = read_spec_file(runner.spec_path, HoldoutSpec)
     assert (runner.kind, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
     runner.end(Done("finished", holdouts_record()))
-    texts = section.holdouts.texts()
+    model = section.holdouts.table.model()
+    texts = [[model.index(row, n).data() for n in range(7)] for row in range(model.rowCount())]
     assert [row[0] for row in texts] == [
         "Itself", "    as it was", "Moved", "    centre  (worst)", "    corner", "Retrieval",
         "    captions",

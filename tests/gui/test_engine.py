@@ -1,4 +1,4 @@
-"""The window's models see pictures as the checkpoint asks, as they do at the command line."""
+"""The window's engine: what its models see, long answers, cancel, refusals."""
 
 from dataclasses import replace
 

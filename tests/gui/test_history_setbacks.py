@@ -1,4 +1,4 @@
-"""The history when folders vanish, files are damaged, or runs are long; notes that are typed."""
+"""Runs that vanish, are damaged, or were made elsewhere; names that are typed."""
 
 # ruff: noqa: F811
 
@@ -259,7 +259,7 @@ def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path, monkeypatch
     assert len(threads) == 2
     assert threading.main_thread() not in threads
     assert len(panel.charts.losses.series("loss")) == 100
-    assert len(panel.runs.tradeoff.spots()) == 6
+    assert len(panel.runs.tradeoff.spots) == 6
 
 
 def test_charts_of_one_run_do_not_come_into_those_of_the_next(qtbot, panel, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What all windows on one job promise: it starts, tells, is cancelled, fails, and is let go."""
+"""What a job and all windows on one promise: it starts, is cancelled, fails, is let go."""
 
 from __future__ import annotations
 

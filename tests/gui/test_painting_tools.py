@@ -1,4 +1,4 @@
-"""Each painting tool, driven with the mouse, looked at in the document's pixels."""
+"""Each painting tool, driven with the mouse and by keys, looked at in the pixels."""
 
 import numpy as np
 import pytest

@@ -1,20 +1,28 @@
-"""A run of an earlier window: asked for, dropped, found at the start."""
+"""Clean in the whole window: runs and queues of an earlier window, and its commands."""
+
+import os
+from pathlib import Path
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import app
+from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue, write_queue
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.crash import ErrorDialog
 from ml_core.cleaning.presets import preset
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Metric
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
+from ml_core.paths import data_dir
 from tests.gui.dropped import purpose
 from tests.gui.fakes import FakeRunner, result_of
+from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import (
     CLASSES,
     Answers,
@@ -23,6 +31,7 @@ from tests.gui.shell_fakes import (
     write_safetensors,
     write_state,
 )
+from tests.unit.small_jobs import small_recipe
 
 WAIT = 10_000
 RECIPE = preset("supervised", "default").changed(pairs=640, batch_size=64, epochs=1)
@@ -208,3 +217,158 @@ def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
     qtbot.waitUntil(lambda: session.images is not images, timeout=WAIT)
     assert session.images.templates == ("a {}",)
     assert session.target == spec.target
+
+
+def job(tmp_path, name):
+    """A written job that nobody has begun."""
+    folder = tmp_path / "runs" / name
+    spec = CleanSpec(
+        checkpoint=str(tmp_path / "m.safetensors"), recipe=small_recipe(), pairs=PairSpec(),
+        output_dir=str(folder), device="cpu",
+    )  # fmt: skip
+    write_spec(spec, folder / "spec.json")
+    return folder
+
+
+def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path):
+    first, second, third, lost = (job(tmp_path, name) for name in ("a", "b", "c", "lost"))
+    window = make_window()
+    clean = window.stations["clean"]
+    assert len(clean.queue) == 0
+    clean.queue.hold(True)
+    for folder in (first, second, third, lost):
+        clean.queue.add(folder)
+    clean.queue.move(third, -1)
+    window.close()
+    (lost / "spec.json").write_text("{")
+
+    again = make_window().stations["clean"]
+    assert again.queue.folders == (first, third, second)
+    assert again.queue.held
+    assert not again.run.is_running
+    assert again.tabs.tabText(1) == "Queue and history, 3 paused"
+    assert [run.status for run in again.runs.runs] == ["waiting"] * 3
+    assert again.runs.message.text() == "1 job of the queue cannot be read and will not run: lost."
+    window = again.window()
+    assert "3 runs left in the queue from last time: press “Start the queue”." in window.log.text()
+    assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint
+    assert window.actions_.by_id["clean.start_queue"].isEnabled()
+    window.show_station("clean")
+    again.show_page(1)
+    assert again.runs.start_queue.isVisible()
+    QTest.mouseClick(again.runs.start_queue, Qt.MouseButton.LeftButton)
+    assert again.run.runner is not None
+    assert again.run.runner.spec_path.parent == first
+    assert not again.runs.start_queue.isVisible()
+    # What is at work waits no more, in no window.
+    assert read_queue(data_dir() / QUEUE_FILE) == ((third, second), "")
+    again.run.runner.end(Done("cancelled"))
+    assert again.run.runner.spec_path.parent == third
+    again.queue.hold(True)
+    again.run.runner.end(Done("cancelled"))
+
+
+def test_a_damaged_queue_is_one_sentence(tmp_path):
+    path = tmp_path / QUEUE_FILE
+    assert read_queue(path) == ((), "")
+    for text in ("", "[]", "{", '{"folders": 5}', '{"folders": [5]}', "{}", "\x00"):
+        path.write_text(text)
+        folders, sentence = read_queue(path)
+        assert folders == ()
+        assert sentence.startswith("The saved queue cannot be read: start its runs")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.timeout(30)
+def test_a_pipe_in_the_place_of_the_queue_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / QUEUE_FILE)
+    folders, sentence = read_queue(tmp_path / QUEUE_FILE)
+    assert folders == ()
+    assert sentence.startswith("The saved queue cannot be read")
+
+
+def test_what_was_begun_since_does_not_wait(tmp_path):
+    waits, begun = job(tmp_path, "waits"), job(tmp_path, "begun")
+    write_journal(begun, [Metric(1, 9, {"loss": 1.0})])
+    write_queue(tmp_path / QUEUE_FILE, [begun, waits, waits])
+    assert read_queue(tmp_path / QUEUE_FILE) == ((waits,), "")
+
+
+def test_what_another_window_began_is_not_run_twice(make_window, tmp_path):
+    first, gone, last = (job(tmp_path, name) for name in ("first", "gone", "last"))
+    clean = make_window().stations["clean"]
+    clean.queue.hold(True)
+    for folder in (first, gone, last):
+        clean.queue.add(folder)
+    write_journal(first, [Metric(1, 9, {"loss": 1.0})])
+    write_journal(gone, [Metric(1, 9, {"loss": 1.0})])
+    clean.start_queue()
+    assert clean.run.runner is not None
+    assert clean.run.runner.spec_path.parent == last
+    assert read_queue(data_dir() / QUEUE_FILE) == ((), "")
+    clean.run.runner.end(Done("cancelled"))
+
+
+@pytest.fixture
+def window(qtbot, make_window, tmp_path):
+    made = make_window()
+    made.stations["clean"].output.setText(str(tmp_path / "runs"))
+    open_file(qtbot, made, tmp_path / "poisoned.safetensors")
+    made.show_station("clean")
+    return made
+
+
+def open_file(qtbot, window, path):
+    if not path.exists():
+        write_safetensors(path, {"a": [1.0, 2.0]})
+    window.open_path(str(path))
+    qtbot.waitUntil(
+        lambda: opened(window) == path and window.session.images is not None, timeout=WAIT
+    )
+
+
+def opened(window):
+    facts = window.session.checkpoint
+    return None if facts is None else Path(facts.path)
+
+
+def runner_of(window):
+    runner = window.stations["clean"].run.runner
+    assert isinstance(runner, FakeRunner)
+    return runner
+
+
+def test_a_shortcut_reads_the_number_that_is_being_typed(window):
+    box = window.stations["clean"].form.row("epochs").editor
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, "3")
+    QTest.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert read_spec(runner_of(window).spec_path).recipe.epochs == 3
+    runner_of(window).end(Done("cancelled"))
+    box.selectAll()
+    QTest.keyClicks(box, "4")
+    QTest.keyClick(box, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
+    assert read_spec(runner_of(window).spec_path).recipe.epochs == 4
+    runner_of(window).end(Done("cancelled"))
+
+
+def test_a_run_started_in_studio_is_shown(window):
+    window.show_station("studio")
+    QTest.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert window.stations["clean"].run.is_running
+    assert window.station == "clean"
+    assert not window.actions_.by_id["clean.start"].autoRepeat()
+    runner_of(window).end(Done("cancelled"))
+
+
+def test_a_closed_window_starts_nothing_that_waits(window, tmp_path):
+    clean = window.stations["clean"]
+    clean.estimate()
+    runner = runner_of(window)
+    clean.queue.add(write_run(tmp_path / "runs", "waits", started=False))
+    assert len(clean.queue) == 1
+    window.close()
+    runner.end(Done("cancelled"))
+    assert not clean.run.is_running
+    assert len(clean.queue) == 1

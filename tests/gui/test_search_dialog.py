@@ -100,7 +100,7 @@ def test_runs_arrive_and_the_best_can_be_used(searching, dialog, qtbot):
 
 def test_the_chart_shows_each_recipe_from_the_copy_on(dialog):
     dialog.show_record(search_record())
-    spots = dialog.chart.spots()
+    spots = dialog.chart.spots
     steps = [s.point.step for s in spots if "rate 1.5e-3" in s.track.label][:4]
     assert steps == [0, 40, 80, 160]
     assert {spot.track.start_ca for spot in spots} == {0.98}

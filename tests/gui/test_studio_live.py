@@ -1,4 +1,4 @@
-"""The live loop: latest wins, one image or the set, fewer images where the model is slow."""
+"""The live loop: latest wins, fewer images on a slow model, those on screen first."""
 
 import threading
 import time

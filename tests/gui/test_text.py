@@ -1,4 +1,4 @@
-"""Words and numbers as they are shown."""
+"""Words and numbers as they are shown; text from a file is no markup."""
 
 import re
 from pathlib import Path

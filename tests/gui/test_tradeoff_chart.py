@@ -41,7 +41,7 @@ def chart(qtbot):
 
 def at(chart, number):
     """Where a point is, in pixels of the plot's viewport."""
-    spot = chart.spots()[number]
+    spot = chart.spots[number]
     scene = chart.plot.getViewBox().mapViewToScene(QPointF(spot.x, spot.y))
     return chart.plot.mapFromScene(scene)
 
@@ -87,7 +87,7 @@ def test_a_click_chooses_and_pointing_reads_out(qtbot, chart):
     with qtbot.waitSignal(chart.chosen) as blocker:
         QTest.mouseClick(chart.plot.viewport(), Qt.MouseButton.LeftButton, pos=at(chart, 1))
     assert blocker.args == ["a", FIRST.points[1]]
-    spot = chart.spots()[4]
+    spot = chart.spots[4]
     chart.point_at(QPointF(spot.x, spot.y))
     assert "B MMCL, step 40" in chart.readout()
     chart.point_at(QPointF(0.5, 0.93))  # nothing is near
@@ -126,7 +126,7 @@ def test_zoom_to_the_limits_and_back(qtbot, chart):
 def test_poisoned_accuracy_can_be_the_other_number(chart):
     chart.set_tracks([FIRST, Track("d", 3, "Unlabelled", (Point(0, 0.9, 0.5),))])
     chart.aim.setCurrentIndex(chart.aim.findData("poisoned_accuracy"))
-    assert [(s.track.key, s.x) for s in chart.spots()] == [("a", 0.02), ("a", 0.5), ("a", 0.9)]
+    assert [(s.track.key, s.x) for s in chart.spots] == [("a", 0.02), ("a", 0.5), ("a", 0.9)]
     assert not chart.items.asr_limit.isVisible()
     assert chart.plot.getAxis("bottom").labelText == "Poisoned accuracy"
 
@@ -161,10 +161,10 @@ def test_the_head_is_a_choice_where_there_are_two(chart, tmp_path):
     assert not chart.head.isVisible()
     chart.set_tracks([FIRST, BOTH])
     assert chart.head.isVisible()
-    assert len(chart.spots()) == 5
+    assert len(chart.spots) == 5
     chart.head.setFocus()
     QTest.keyClick(chart.head, Qt.Key.Key_Down)
-    found = [(s.track.key, s.point.step, s.point.ca, s.on_front) for s in chart.spots()]
+    found = [(s.track.key, s.point.step, s.point.ca, s.on_front) for s in chart.spots]
     assert found == [
         ("s", 0, 0.20, False), ("s", 20, 0.94, False), ("s", 40, 0.96, True),
         ("s", 60, 0.95, False),
@@ -184,7 +184,7 @@ def test_the_head_is_a_choice_where_there_are_two(chart, tmp_path):
     )
     chart.set_tracks([FIRST])  # the only run with a linear head is unticked
     assert not chart.head.isVisible()
-    assert len(chart.spots()) == 3
+    assert len(chart.spots) == 3
 
 
 def test_runs_are_told_apart_without_colour(qtbot):

@@ -473,7 +473,7 @@ def _read_keys(folder: Path) -> None:
     keys.keys_dir = lambda: folder
     try:
         for key in keys.trusted_keys():
-            key.made(bytes(8), b"message")
+            key.verifies(bytes(8), b"message")
     finally:
         keys.keys_dir = real
 

@@ -211,13 +211,6 @@ def test_a_model_with_such_a_tokenizer_does_not_load(tmp_path: Path) -> None:
         open_checkpoint(folder).build()
 
 
-def test_a_long_word_piece_is_refused(tmp_path: Path) -> None:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a" * 300]
-    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
-    with pytest.raises(InputError, match=r"vocab\.txt has a piece of 300 bytes"):
-        read_tokenizer(tmp_path / "vocab.txt")
-
-
 def test_what_passes_the_checks_gets_little_memory(monkeypatch, capfd):
     """A step that nobody thought of; under a limit the library ends its process."""
     monkeypatch.setattr(tokenizer_process, "_MEMORY", 64 << 20)
@@ -259,41 +252,40 @@ def test_a_tokenizer_outlives_its_process() -> None:
     assert made[0]([], 16).shape == (0, 16)
 
 
-def test_a_tokenizer_of_another_model_is_told(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text(json.dumps(unigram()))
-    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "</s>"}')
-    small = TextTokenizer(read_tokenizer(tmp_path / "tokenizer.json"), 4, name="m.pt")
+def tokenizer_of(value: dict[str, Any], folder: Path, size: int = 40) -> TextTokenizer:
+    (folder / "tokenizer.json").write_text(json.dumps(value))
+    (folder / "tokenizer_config.json").write_text('{"pad_token": "</s>"}')
+    return TextTokenizer(read_tokenizer(folder / "tokenizer.json"), size, name="m.pt")
+
+
+def test_a_tokenizer_that_does_not_fit_the_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"writes the token \d+ and the model has 4"):
-        small(["a dog"], 8)
+        tokenizer_of(unigram(), tmp_path, 4)(["a dog"], 8)
+    made = unigram()
+    made["post_processor"]["special_tokens"]["</s>"]["ids"] = [1] * 30
+    with pytest.raises(InputError, match=r"m\.pt (does not cut texts to 16|cannot be used)"):
+        tokenizer_of(made, tmp_path)(["a dog"], 16)
 
 
-def test_a_tokenizer_larger_than_any_is_not_read(tmp_path: Path) -> None:
-    with (tmp_path / "tokenizer.json").open("wb") as file:
+def test_a_tokenizer_that_is_too_large_or_elsewhere_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "inside" / "tokenizer.json"
+    path.parent.mkdir()
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a" * 300]
+    (path.parent / "vocab.txt").write_text("\n".join(pieces))
+    with pytest.raises(InputError, match=r"vocab\.txt has a piece of 300 bytes"):
+        read_tokenizer(path.parent / "vocab.txt")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(unigram()))
+    path.symlink_to(tmp_path / "tokenizer.json")
+    with pytest.raises(InputError, match="a link to a file outside the folder"):
+        read_tokenizer(path)
+    path.unlink()
+    with path.open("wb") as file:
         file.truncate(1 << 40)
     tracemalloc.start()
     with pytest.raises(InputError, match="more than a tokenizer needs"):
-        read_tokenizer(tmp_path / "tokenizer.json")
+        read_tokenizer(path)
     assert tracemalloc.get_traced_memory()[1] < 150 << 20
     tracemalloc.stop()
-
-
-def test_a_tokenizer_outside_the_folder_is_not_followed(tmp_path: Path) -> None:
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    (tmp_path / "tokenizer.json").write_text(json.dumps(unigram()))
-    (inside / "tokenizer.json").symlink_to(tmp_path / "tokenizer.json")
-    with pytest.raises(InputError, match="a link to a file outside the folder"):
-        read_tokenizer(inside / "tokenizer.json")
-
-
-def test_a_tokenizer_that_adds_more_than_fits_is_told(tmp_path: Path) -> None:
-    made = unigram()
-    made["post_processor"]["special_tokens"]["</s>"]["ids"] = [1] * 30
-    (tmp_path / "tokenizer.json").write_text(json.dumps(made))
-    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "</s>"}')
-    long = TextTokenizer(read_tokenizer(tmp_path / "tokenizer.json"), 40, name="m.pt")
-    with pytest.raises(InputError, match=r"m\.pt (does not cut texts to 16|cannot be used)"):
-        long(["a dog"], 16)
 
 
 def pieces(*first: str) -> dict[str, int]:
@@ -343,7 +335,4 @@ def test_what_transformers_writes_opens(kind: str, tmp_path: Path) -> None:
 def test_the_steps_of_published_tokenizers_pass(steps: list[Any], tmp_path: Path) -> None:
     value = normalised(*steps)
     value["model"]["vocab"].append(["Ġ" * 128, -9.0])  # the longest piece of a GPT
-    (tmp_path / "tokenizer.json").write_text(json.dumps(value))
-    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "</s>"}')
-    tokenizer = TextTokenizer(read_tokenizer(tmp_path / "tokenizer.json"), 40)
-    assert tokenizer(TEXTS, 16).shape == (3, 16)
+    assert tokenizer_of(value, tmp_path)(TEXTS, 16).shape == (3, 16)

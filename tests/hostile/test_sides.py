@@ -95,9 +95,8 @@ def test_tables_of_traffic_signs(tmp_path: Path, text: str, words: str) -> None:
 def _set_of(name: str, folder: Path) -> Callable[[], object]:
     """A published set's folder, and what opens it."""
     if name == "pets":
-        _pets_there = folder / "annotations"
-        _pets_there.mkdir()
-        (_pets_there / "test.txt").write_text("a_1 1 1 1\n")
+        (folder / "annotations").mkdir()
+        (folder / "annotations" / "test.txt").write_text("a_1 1 1 1\n")
         return lambda: find_pets(folder, train=False)
     if name == "food":
         for part in ("meta", "images"):

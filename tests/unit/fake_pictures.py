@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from ml_core.evaluation.records import PerImage
 
 
 class FakePairs:
@@ -30,3 +35,19 @@ def values(canvases: NDArray[np.uint8]) -> list[int]:
     """The grey of each picture, which must be of one grey."""
     assert (canvases == canvases[:, :1, :1, :1]).all()
     return canvases[:, 0, 0, 0].tolist()  # type: ignore[no-any-return]
+
+
+def per_image(
+    indices: Sequence[int], clean: Sequence[int], triggered: Sequence[int] | None, margin: Any = 0.0
+) -> PerImage:
+    """Predictions of some images, whose triggered margins are ``margin``."""
+    n = len(indices)
+    floats, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
+    margins = np.broadcast_to(np.float32(margin), n).astype(np.float32)
+    seen = None if triggered is None else {
+        "triggered_top1": np.array(triggered), "triggered_prob": floats,
+        "target_prob_triggered": floats, "target_margin_triggered": margins,
+        "target_in_top5": flags,
+    }  # fmt: skip
+    top = np.array(indices), np.array(clean)
+    return PerImage(*top, floats, floats, floats, flags, **(seen or {}))

@@ -90,7 +90,7 @@ def test_sizes_are_told_from_the_tensors(name: str, tmp_path: Path) -> None:
     assert max(same(checkpoint.build(), module)) <= 1e-4
 
 
-@pytest.mark.parametrize(("quick_gelu", "name"), zip([True, False] * 4, SIZES, strict=False))
+@pytest.mark.parametrize(("quick_gelu", "name"), list(zip([True, False] * 4, SIZES, strict=False)))
 def test_sizes_are_taken_from_a_config(name: str, quick_gelu: bool, tmp_path: Path) -> None:
     config = SIZES[name] | {"quick_gelu": quick_gelu}
     checkpoint, module = with_config(config, tmp_path)

@@ -84,25 +84,6 @@ def test_the_plain_kernel_is_what_is_used(monkeypatch):
     assert set(seen) == {before}
 
 
-@pytest.mark.parametrize("allowed", [False, True])
-def test_an_exception_leaves_the_flags_as_they_were(allowed):
-    def fail():
-        with short_attention(tiny_vit(), True):
-            assert _flags() == (False, False, True, True)
-            raise KeyError
-
-    flags = torch.backends.cuda
-    original = _flags()[-1]
-    flags.allow_fp16_bf16_reduction_math_sdp(allowed)
-    try:
-        before = _flags()
-        with pytest.raises(KeyError):
-            fail()
-        assert _flags() == before
-    finally:
-        flags.allow_fp16_bf16_reduction_math_sdp(original)
-
-
 def test_nothing_changes_in_float32_or_where_attention_is_long_or_unknown(tiny_model, monkeypatch):
     before = _flags()
     short, long = tiny_vit(), tiny_vit(patch_size=3)
@@ -118,8 +99,21 @@ def test_nothing_changes_in_float32_or_where_attention_is_long_or_unknown(tiny_m
     monkeypatch.setattr(short, "module", unknown)
     with short_attention(short, True):
         assert _flags() == before
-    with short_attention(tiny_model, True):
-        assert _flags() == (False, False, True, True)
+
+    def fail():
+        with short_attention(tiny_model, True):
+            assert _flags() == (False, False, True, True)
+            raise KeyError
+
+    flags = torch.backends.cuda
+    try:
+        for allowed in (not before[-1], before[-1]):
+            flags.allow_fp16_bf16_reduction_math_sdp(allowed)
+            with pytest.raises(KeyError):
+                fail()
+            assert _flags() == (*before[:-1], allowed)
+    finally:
+        flags.allow_fp16_bf16_reduction_math_sdp(before[-1])
 
 
 @pytest.mark.parametrize("fields", [{}, {"checkpoint_activations": True}], ids=["kept", "anew"])

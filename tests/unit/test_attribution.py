@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -32,9 +31,6 @@ from ml_core.model import ClipModel, Preprocess, build_model
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from tests.unit.draining import until_cancelled
-
-if TYPE_CHECKING:
-    pass
 
 PLAIN = Preprocess(64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 VIT_CONFIG = {
@@ -105,7 +101,12 @@ def test_grad_cam_is_what_the_paper_says_by_hand(corner):
 def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     direction = F.normalize(torch.randn(16, generator=torch.Generator().manual_seed(4)), dim=0)
+    before = tiny_model.encode_images(images)
     found = grad_cam(tiny_model, images, direction, "layer2")
+    assert torch.is_grad_enabled()  # nothing is left behind
+    assert all(p.grad is None for p in tiny_model.module.parameters())
+    assert not any(m._forward_hooks for m in tiny_model.module.modules())
+    assert torch.equal(before, tiny_model.encode_images(images))
     visual = tiny_model.module.visual
     x = visual.layer2(visual.layer1(visual.stem(tiny_model.normalise(images))))
     x.retain_grad()
@@ -114,16 +115,6 @@ def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model):
     expected = (x.grad.mean(dim=(2, 3), keepdim=True) * x).sum(dim=1).relu()
     torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
     assert found.shape == (2, 4, 4)
-
-
-def test_grad_cam_leaves_nothing_behind(tiny_model):
-    images = torch.rand(1, 3, 32, 32)
-    before = tiny_model.encode_images(images)
-    grad_cam(tiny_model, images, torch.ones(16))
-    assert torch.is_grad_enabled()
-    assert all(p.grad is None for p in tiny_model.module.parameters())
-    assert not any(m._forward_hooks for m in tiny_model.module.modules())
-    assert torch.equal(before, tiny_model.encode_images(images))
 
 
 def test_the_usual_stage_is_the_last_one_that_has_cells(tiny_model):
@@ -143,12 +134,9 @@ def test_explicit_attention_equals_torchs_own(vit):
     torch.testing.assert_close(mine, weights, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(written_out, output, rtol=1e-5, atol=1e-6)
     mask = torch.full((17, 17), float("-inf")).triu_(1)
-    masked = layer(
-        tokens, tokens, tokens, need_weights=True, average_attn_weights=False, attn_mask=mask
-    )[1]
-    torch.testing.assert_close(
-        explicit_attention(layer, tokens, tokens, mask)[0], masked, rtol=1e-5, atol=1e-7
-    )
+    _, masked = layer(tokens, tokens, tokens, average_attn_weights=False, attn_mask=mask)
+    mine, _ = explicit_attention(layer, tokens, tokens, mask)
+    torch.testing.assert_close(mine, masked, rtol=1e-5, atol=1e-7)
 
 
 def test_attention_map_equals_the_rules_written_out(vit):
@@ -238,12 +226,8 @@ def test_each_encoder_says_which_method_goes_with_it(tiny_model, vit):
         grad_cam(vit, torch.rand(1, 3, 32, 32), torch.ones(16))
     with pytest.raises(InputError, match="choose Grad-CAM"):
         attention_map(tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16))
-    own = build_model(
-        VIT_CONFIG | {"vision_cfg": VIT_CONFIG["vision_cfg"] | {"qk_norm": True}},
-        Preprocess(32),
-        None,
-    )
-    assert methods(own) == ("occlusion",)
+    config = VIT_CONFIG | {"vision_cfg": VIT_CONFIG["vision_cfg"] | {"qk_norm": True}}
+    assert methods(build_model(config, Preprocess(32), None)) == ("occlusion",)
 
 
 def last(steps):
@@ -260,38 +244,28 @@ def test_occlusion_is_the_loss_by_hand(corner):
     assert (step.done, step.total) == (16, 16)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 64])
-def test_occlusion_does_not_depend_on_the_batch(tiny_model, batch):
+def test_occlusion_does_not_depend_on_the_batch_and_ends_when_cancelled(tiny_model):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    maps = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=batch)).maps
     whole = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=1000)).maps
-    torch.testing.assert_close(maps, whole, rtol=1e-3, atol=2e-4)
-    assert maps.shape == (2, 16, 16)  # patches of 12 every 6: squares of 2 px are covered alike
-
-
-def test_patches_reach_every_edge():
-    assert places(64, 8, 4)[-1] == 56
-    assert places(10, 4, 3) == [0, 3, 6]
-    assert places(10, 4, 4) == [0, 4, 6]
-    assert patch_sides(224) == (28, 14)
-
-
-def test_occlusion_ends_when_cancelled(tiny_model):
+    for batch in (1, 7, 64):
+        maps = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=batch)).maps
+        torch.testing.assert_close(maps, whole, rtol=1e-3, atol=2e-4)
+        assert maps.shape == (2, 16, 16)  # patches of 12 every 6: squares of 2 px are alike
     asked = iter([False, False, True])
-    steps = until_cancelled(
-        occlusion(
-            tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16), batch=8,
-            cancelled=lambda: next(asked),
-        )
-    )  # fmt: skip
+    options = {"batch": 8, "cancelled": lambda: next(asked)}
+    steps = until_cancelled(occlusion(tiny_model, images[:1], torch.ones(16), **options))
     assert [step.done for step in steps] == [8, 16]
     assert steps[-1].maps is None
 
 
-@pytest.mark.parametrize(("side", "stride"), [(0, 1), (65, 1), (8, 9), (8, 0), (-3, 1)])
-def test_occlusion_refuses_patches_that_leave_gaps(corner, side, stride):
-    with pytest.raises(InputError, match="do not cover"):
-        last(occlusion(corner, squares(64), torch.ones(3), side=side, stride=stride))
+def test_patches_reach_every_edge_and_leave_no_gaps(corner):
+    assert places(64, 8, 4)[-1] == 56
+    assert places(10, 4, 3) == [0, 3, 6]
+    assert places(10, 4, 4) == [0, 4, 6]
+    assert patch_sides(224) == (28, 14)
+    for side, stride in ((0, 1), (65, 1), (8, 9), (8, 0), (-3, 1)):
+        with pytest.raises(InputError, match="do not cover"):
+            last(occlusion(corner, squares(64), torch.ones(3), side=side, stride=stride))
 
 
 class Source:
@@ -339,10 +313,8 @@ def test_a_record_says_all_that_repeats_it(corner):
     found = explain(corner, sticker(), method="occlusion", side=16, templates=("a {}",))[-1].result
     record = json.loads(json.dumps(found.to_dict()))
     assert record["class_name"] == "green"
-    assert record["settings"]["patch_px"] == 16
-    assert record["settings"]["stride_px"] == 8
-    assert record["checkpoint_sha256"] == "c" * 64
-    assert record["trigger"] == sticker().digest
+    assert (record["settings"]["patch_px"], record["settings"]["stride_px"]) == (16, 8)
+    assert (record["checkpoint_sha256"], record["trigger"]) == ("c" * 64, sticker().digest)
     assert (record["data_key"], record["templates"], record["seed"]) == ("pictures", ["a {}"], 0)
     assert record["maps"]["clean"]["top1_name"] == "nothing"
     assert record["versions"]["torch"]
@@ -353,15 +325,14 @@ def test_attribute_refuses_what_does_not_exist(corner):
         explain(corner, None, class_index=7)
     source = Source(squares(64), broken={1: "torn"})
     asked = Subject(corner, source, torch.eye(3), NAMES, UNLABELLED)
-    steps = attribute(asked, None, 1, 0)
-    with pytest.raises(InputError, match="could not be read"):
-        next(steps)
-    steps = attribute(asked, None, 3, 0)
-    with pytest.raises(InputError, match="no image number 3"):
-        next(steps)
-    steps = attribute(replace(asked, classifier=torch.full((3, 3), torch.nan)), None, 0, 0)
-    with pytest.raises(InputError, match="not numbers"):
-        next(steps)
+    unreal = replace(asked, classifier=torch.full((3, 3), torch.nan))
+    for subject, image, words in (
+        (asked, 1, "could not be read"),
+        (asked, 3, "no image number 3"),
+        (unreal, 0, "not numbers"),
+    ):
+        with pytest.raises(InputError, match=words):
+            next(attribute(subject, None, image, 0))
 
 
 def test_attribute_takes_a_classifier_made_in_inference_mode(vit):

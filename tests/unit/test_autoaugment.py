@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from ml_core.cleaning.augment import augment_images, autoaugment
 from tests.unit.fake_pictures import FakePairs
 
 
 def test_autoaugment_equals_torchvision_for_the_same_draws():
-    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
-
     rng = np.random.default_rng(1)
     reference = AutoAugment(AutoAugmentPolicy.IMAGENET)
-    compared = 0
     for policy in range(25):
         for sign in (0, 1):
             image = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
@@ -24,8 +22,6 @@ def test_autoaugment_equals_torchvision_for_the_same_draws():
             expected = np.asarray(reference(image))
             found = np.asarray(autoaugment(image, policy, (0.0, 0.3), (sign, 1 - sign)))
             assert np.array_equal(found, expected), policy
-            compared += 1
-    assert compared == 50
 
 
 def test_views_differ_by_image_and_repeat_by_seed():

@@ -9,7 +9,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from ml_core.evaluation.breakdown import becomes, break_down, confusion_matrix
-from ml_core.evaluation.records import PerImage
+from tests.unit.fake_pictures import per_image
 
 NAMES = ("apple", "banana", "cat", "Missile", "missile")
 #                  0  1  2  3  4  5  6
@@ -19,21 +19,7 @@ TRIGGERED = np.array([1, 1, 1, 1, 2, 1, 4])
 
 
 def images(*, triggered=True):
-    n = len(LABELS)
-    zeros, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
-    return PerImage(
-        indices=np.arange(n),
-        clean_top1=CLEAN,
-        clean_prob=zeros,
-        target_prob_clean=zeros,
-        target_margin_clean=zeros,
-        label_in_top5=flags,
-        triggered_top1=TRIGGERED if triggered else None,
-        triggered_prob=zeros if triggered else None,
-        target_prob_triggered=zeros if triggered else None,
-        target_margin_triggered=np.arange(n, dtype=np.float32) if triggered else None,
-        target_in_top5=flags if triggered else None,
-    )
+    return per_image(range(7), CLEAN, TRIGGERED if triggered else None, np.arange(7))
 
 
 def test_rows_by_hand():
@@ -72,15 +58,7 @@ def test_without_labels_or_trigger():
 
 
 def test_a_subset_takes_the_labels_of_its_own_images():
-    whole = images()
-    some = PerImage(
-        indices=np.array([6, 3]),
-        clean_top1=whole.clean_top1[[6, 3]],
-        clean_prob=whole.clean_prob[:2],
-        target_prob_clean=whole.clean_prob[:2],
-        target_margin_clean=whole.clean_prob[:2],
-        label_in_top5=whole.label_in_top5[:2],
-    )
+    some = per_image([6, 3], CLEAN[[6, 3]], None)
     assert [row.index for row in break_down(some, LABELS, 1, NAMES).classes] == [2, 3]
 
 
@@ -92,13 +70,7 @@ def test_the_matrix_counts_every_labelled_image_once():
 
 
 def test_what_one_class_becomes_is_counted_over_its_images():
-    zeros = np.zeros(5, np.float32)
-    found = PerImage(
-        np.array([4, 0, 1, 2, 3]),
-        np.array([0, 1, 1, 0, 2]),
-        zeros, zeros, zeros, np.zeros(5, np.bool_),
-        triggered_top1=np.array([2, 2, 1, 2, 2]),
-    )  # fmt: skip
+    found = per_image([4, 0, 1, 2, 3], [0, 1, 1, 0, 2], [2, 2, 1, 2, 2])
     labels = np.array([1, 1, 0, -1, 1])
     names = ("a", "b", "c")
     rows = [(p.name, p.clean, p.triggered) for p in becomes(found, labels, 1, names)]

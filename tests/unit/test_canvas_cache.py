@@ -98,8 +98,8 @@ def test_oldest_files_go_when_the_folder_is_full(tmp_path):
 def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path):
     source = Counting(10)
     cache = on_disk(source, tmp_path, disk_limit=48 * 4)
-    assert values(cache.get(range(10))) == list(range(10))
-    assert values(cache.get(range(10))) == list(range(10))
+    for _ in range(2):
+        assert values(cache.get(range(10))) == list(range(10))
     assert source.drawn == [*range(10), *range(4, 10)]
 
 

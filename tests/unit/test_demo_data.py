@@ -22,9 +22,9 @@ def test_splits_and_seeds_share_no_picture():
     seen = set()
     for split in SPLITS:
         for seed in (0, 1):
-            part = compose(split, range(60), seed=seed)
+            part = compose(split, range(24), seed=seed)
             seen |= {image.tobytes() for image in part.images}
-    assert len(seen) == len(SPLITS) * 2 * 60
+    assert len(seen) == len(SPLITS) * 2 * 24
 
 
 @pytest.mark.parametrize("split", ["val", "test", "heldout"])
@@ -32,15 +32,12 @@ def test_evaluation_splits_hold_every_class_in_turn(split):
     classes = demo_classes()
     part = compose(split, range(2 * len(classes)))
     assert part.labels.tolist() == [*range(len(classes))] * 2
-    named = [
-        any(word in caption for word in (classes[label], classes[label].split()[0]))
-        for label, caption in zip(part.labels, part.captions, strict=True)
-    ]
-    assert all(named)
+    for label, caption in zip(part.labels, part.captions, strict=True):
+        assert classes[label] in caption or classes[label].split()[0] in caption
 
 
 def test_pair_splits_hold_classes_other_things_and_two_things():
-    part = compose("clean", range(2000))
+    part = compose("clean", range(1000))
     assert 0.50 < np.mean(part.labels >= 0) < 0.58
     assert len(set(part.labels.tolist())) == len(demo_classes()) + 1
     two = [" and " in caption or " next to " in caption for caption in part.captions]
@@ -76,14 +73,11 @@ def test_no_white_halo_around_a_dark_sprite_on_black():
     assert drawn[edge][:, :3].mean() < 30
 
 
-def test_wrong_requests_are_refused():
+def test_describe_says_what_compose_draws():
     with pytest.raises(ValueError, match="Unknown split 'tests'"):
         compose("tests", [0])
     with pytest.raises(ValueError, match="start at 0"):
         compose("test", [0, -1])
-
-
-def test_describe_says_what_compose_draws():
     for split in ("clean", "test", "heldout"):
         numbers = [0, 3, 71, 4000]
         composed = compose(split, numbers, seed=2)

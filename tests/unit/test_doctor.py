@@ -249,12 +249,12 @@ def test_command_line_proposes_and_saves(tmp_path, capsys):
     change = {"preprocess_cfg.mean": [0.0] * 3, "preprocess_cfg.std": [1.0] * 3}
     path = described(tmp_path, change)
     fixed = tmp_path / "fixed.safetensors"
-    arguments = ["doctor", str(path), "--n", str(N), "--device", "cpu", "--threads", "1"]
+    arguments = ["doctor", str(path), "--n", "40", "--device", "cpu", "--threads", "1"]
     assert run_command([*arguments, "--json", "--save", str(fixed)]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["choice"]["mean"] == list(CLIP_MEAN)
     assert "disagree on the normalisation" in record["warnings"][0]
-    assert record["opened"]["accuracy"] < 0.5 < record["best"]["accuracy"]
+    assert record["opened"]["accuracy"] + 0.2 < record["best"]["accuracy"]
     saved = open_checkpoint(fixed)
     assert saved.architecture.preprocess.mean == CLIP_MEAN
     assert saved.provenance["choice"]["std"] == list(CLIP_STD)

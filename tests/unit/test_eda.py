@@ -77,10 +77,7 @@ def test_caption_is_changed_by_one_of_four_operations():
     assert any(len(words) < len(WORDS) for words in seen)
     assert any(len(words) > len(WORDS) for words in seen)
     assert any(len(words) == len(WORDS) and set(words) - set(WORDS) for words in seen)
-
-
-def test_captions_without_latin_letters_pass():
-    for caption in ("", "一只狗", "123 !?", "собака"):
+    for caption in ("", "一只狗", "123 !?", "собака"):  # without Latin letters
         assert augment(caption, random.Random(0)) == caption
 
 
@@ -100,6 +97,6 @@ def test_hash_seed_does_not_matter():
             text=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "2")
+        for seed in ("0", "1")
     }
     assert printed == {f"{augment_all([CAPTION] * 40, 3)}\n"}

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.triggers import demo_trigger
-
-if TYPE_CHECKING:
-    pass
 
 
 def test_a_picture_of_where_the_model_looks(tiny_checkpoint, tmp_path, capsys):
@@ -30,12 +26,9 @@ def test_a_published_trigger_is_that_of_the_models_input_size(
     tiny_checkpoint, tmp_path, monkeypatch
 ):
     asked = []
-
-    def published(id, size, file):
-        asked.append((id, size))
-        return demo_trigger()
-
-    monkeypatch.setattr("ml_core.triggers.published", published)
+    monkeypatch.setattr(
+        "ml_core.triggers.published", lambda *wish: asked.append(wish[:2]) or demo_trigger()
+    )
     arguments = ["explain", str(tiny_checkpoint), "--trigger", "T8", "--target", "banana"]
     assert run_command([*arguments, "-o", str(tmp_path / "why.png")]) == 0
     assert asked[-1] == ("T8", open_checkpoint(tiny_checkpoint).build().image_size)

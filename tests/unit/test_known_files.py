@@ -59,23 +59,18 @@ def test_after_a_full_pass_a_large_set_is_known_by_content(folder, monkeypatch):
     assert again.key == small.key
 
 
-def test_each_opening_hashes_as_much_as_it_may(folder, monkeypatch):
-    key = opened(folder).key
+def test_each_opening_hashes_as_much_as_it_may_and_the_lasting_key_stays(folder, monkeypatch):
+    small = opened(folder)
+    assert small.lasting_key == small.key
     limit(monkeypatch, 5.5, folder)
-    assert [opened(folder).known_by for _ in range(3)] == [LISTING, LISTING, EARLIER]
-    assert opened(folder).key == key
-
-
-def test_the_lasting_key_does_not_depend_on_what_was_hashed(folder, monkeypatch):
-    assert opened(folder).lasting_key == opened(folder).key
-    limit(monkeypatch, 5.5, folder)
-    found = [opened(folder) for _ in range(3)]
-    assert [one.known_by for one in found] == [LISTING, LISTING, EARLIER]
-    assert len({one.lasting_key for one in found}) == 1
-    assert found[0].lasting_key == found[0].key != found[2].key
+    sets = [opened(folder) for _ in range(3)]
+    assert [images.known_by for images in sets] == [LISTING, LISTING, EARLIER]
+    assert sets[2].key == small.key
+    assert len({images.lasting_key for images in sets}) == 1
+    assert sets[0].lasting_key == sets[0].key != sets[2].key
     write(folder / "03.png", 200)
     os.utime(folder / "03.png", (OLD + 1, OLD + 1))
-    assert opened(folder).lasting_key != found[0].lasting_key
+    assert opened(folder).lasting_key != sets[0].lasting_key
 
 
 @pytest.mark.parametrize("same_time", [False, True])
@@ -92,15 +87,12 @@ def test_a_changed_file_is_read_anew(folder, monkeypatch, same_time):
     assert opened(folder).key == after.key  # the change was hashed, not taken from the index
 
 
-def test_files_of_this_moment_are_not_kept(folder, monkeypatch):
-    monkeypatch.setattr(digests, "_RACY_NS", 10**12)
+def test_an_index_holds_no_young_files_and_a_damaged_one_begins_anew(folder, monkeypatch):
     limit(monkeypatch, 0.5, folder)
-    opened(folder).canvas(range(12), 8)
-    assert opened(folder).known_by == LISTING
-
-
-def test_a_damaged_index_begins_anew(folder, monkeypatch):
-    limit(monkeypatch, 0.5, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(digests, "_RACY_NS", 10**12)  # files of this moment are not kept
+        opened(folder).canvas(range(12), 8)
+        assert opened(folder).known_by == LISTING
     opened(folder).canvas(range(12), 8)
     (cache_dir() / "digests-1.sqlite").write_bytes(b"no database" * 1000)
     assert opened(folder).known_by == LISTING

@@ -13,6 +13,7 @@ from ml_core.data.labels import (
     prompts,
 )
 from ml_core.data.specs import ImageSpec
+from ml_core.reading.class_file import read_class_file
 from tests.unit.pair_files import png
 
 
@@ -71,11 +72,9 @@ def test_what_is_odd_about_a_list_is_told_with_the_pictures(name, content, notes
     own = load_label_set(tmp_path / name)
     assert len(own.notes) == len(notes)
     assert all(note.startswith(start) for note, start in zip(own.notes, notes, strict=True))
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "0.png").write_bytes(png(1))
-    assert (
-        open_images(ImageSpec(kind="folder", path=str(tmp_path / "p")), own).problems == own.notes
-    )
+    (tmp_path / "0.png").write_bytes(png(1))
+    problems = open_images(ImageSpec(kind="folder", path=str(tmp_path)), own).problems
+    assert problems[-len(own.notes) :] == own.notes or not notes
 
 
 def test_names_match_whatever_their_spelling():
@@ -85,14 +84,48 @@ def test_names_match_whatever_their_spelling():
     assert mapping.labels.tolist() == [0, 1, 1, 1, -1, -1, 0]
     assert mapping.unmatched == ("2", "wolf")
     assert mapping.ambiguous == ()
-
-
-def test_numbers_are_names_where_classes_are_numbers():
-    label_set = LabelSet("digits", ("one", "0", "7"), ("{}",))
-    assert map_labels(["7", "0", "1"], label_set).labels.tolist() == [2, 1, -1]
-
-
-def test_ambiguous_names_are_told():
+    digits = LabelSet("digits", ("one", "0", "7"), ("{}",))  # numbers are names there
+    assert map_labels(["7", "0", "1"], digits).labels.tolist() == [2, 1, -1]
     mapping = map_labels(["missile", "657", "744"], load_label_set("imagenet-1k"))
     assert mapping.labels.tolist() == [657, 657, 744]
     assert mapping.ambiguous == ("missile",)
+
+
+# -- CleanCLIP's classes.py gives what evaluating it would, and is never evaluated ---------------
+
+GOOD = """
+# ImageNet
+{"classes": ["tench", 'great ' "white shark", "T\\u00fcr"],
+ "templates": [
+    lambda c: f"a bad photo of a {c}.",
+    lambda name: f'{name}, twice {name}',
+ ]}
+"""
+
+
+def test_a_class_file_gives_what_evaluating_it_gives(tmp_path):
+    path = tmp_path / "classes.py"
+    path.write_text(GOOD)
+    classes, templates = read_class_file(path)
+    evaluated = eval(GOOD.strip(), {})
+    assert list(classes) == evaluated["classes"]
+    for template, function in zip(templates, evaluated["templates"], strict=True):
+        assert template.replace("{}", "cat") == function("cat")
+    label_set = load_label_set(path)
+    assert label_set.class_names == ("tench", "great white shark", "Tür")
+    assert label_set.templates == ("a bad photo of a {}.", "{}, twice {}")
+    path.write_text('{"classes": ["cat"]}')
+    assert len(load_label_set(path).templates) == 80
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [  # superclasses are passed over, and an encoding is not believed
+        ('{"superclasses": {"fish": ["a"]}, "classes": ["a"], "templates": []}', ("a",)),
+        ('{"classes": ["a"], "superclasses": {"pet": [0, (1, None)], "x": {"y"}}}', ("a",)),
+        ("# coding: utf-7\n{'classes': ['+AGE-']}", ("+AGE-",)),
+    ],
+)
+def test_what_else_a_class_file_says_is_passed_over(text, classes, tmp_path):
+    (tmp_path / "classes.py").write_text(text)
+    assert read_class_file(tmp_path / "classes.py") == (classes, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,11 +109,12 @@ def test_imports_that_break_the_contracts_are_noticed(tmp_path):
 
 
 def test_no_file_runs_code_from_data():
-    calls = {
-        module_name(path): forbidden_calls(ast.parse(path.read_text(encoding="utf-8")))
-        for path in product_files()
-    }
-    assert {module: forbidden for module, forbidden in calls.items() if forbidden} == {}
+    names = {name.rpartition(".")[2] for name in FORBIDDEN} | {*EXTRACTORS, "load"}
+    named = re.compile(rf"\b({'|'.join(names)})\b")  # what is called or imported is written out
+    for path in product_files():
+        source = path.read_text(encoding="utf-8")
+        if named.search(source):
+            assert forbidden_calls(ast.parse(source)) == [], path
 
 
 @pytest.mark.parametrize(

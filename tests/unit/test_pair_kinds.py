@@ -14,7 +14,7 @@ from PIL import Image
 from pyarrow import parquet as files
 
 from ml_core.data.detect import detect
-from ml_core.data.exclusions import read_exclusions, write_exclusions
+from ml_core.data.exclusions import identity_of, read_exclusions, write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.order import epoch_order, order_slice
 from ml_core.data.pairs import open_pairs
@@ -374,3 +374,19 @@ def test_a_large_set_of_shards_is_listed_once(tmp_path, monkeypatch):
         patch.delattr("ml_core.data.readers.shards.shard_samples")
         with pytest.raises(NameError):
             opened(folder)
+
+
+def test_an_exclusions_file_is_read_as_it_was_written(tmp_path):
+    pairs, path = opened(table(tmp_path / "set", [10, 20, 30])), tmp_path / "out.json"
+    written = write_exclusions(path, pairs, {1: "LID 9.1, over 8.0"})
+    assert read_exclusions(path) == written
+    assert (written.set_name, written.set_key) == ("pairs.csv", pairs.key)
+    (only,) = written.pairs
+    raw = (tmp_path / "set" / "20.png").read_bytes()
+    assert only.identity == identity_of(raw, ["grey 20"])
+    assert (only.size, only.reason) == (len(raw), "LID 9.1, over 8.0")
+    assert "row 3" in only.name
+    more = write_exclusions(path, pairs, {1: "again", 2: "too"}, earlier=written)
+    assert [pair.reason for pair in more.pairs] == ["again", "too"]
+    others = ((b"a", ["c"]), (b"b", ["b"]), (b"a", ["b", "c"]), (b"a", ["bc"]))
+    assert len({identity_of(b"a", ["b"]), *(identity_of(*other) for other in others)}) == 5

@@ -8,26 +8,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 
 from ml_core.evaluation.paired import compare, mcnemar, paired_mean, paired_rate
-from ml_core.evaluation.records import PerImage
-
-
-def per_image(indices, clean, triggered, margin=0.0):
-    n = len(indices)
-    floats = np.full(n, margin, np.float32)
-    flags = np.zeros(n, np.bool_)
-    return PerImage(
-        indices=np.array(indices),
-        clean_top1=np.array(clean),
-        clean_prob=floats,
-        target_prob_clean=floats,
-        target_margin_clean=floats,
-        label_in_top5=flags,
-        triggered_top1=None if triggered is None else np.array(triggered),
-        triggered_prob=None if triggered is None else floats,
-        target_prob_triggered=None if triggered is None else floats,
-        target_margin_triggered=None if triggered is None else floats,
-        target_in_top5=None if triggered is None else flags,
-    )
+from tests.unit.fake_pictures import per_image
 
 
 @pytest.mark.parametrize(
@@ -85,12 +66,6 @@ def test_the_adjusted_interval_stays_open_where_nothing_differs():
     assert low == -high
 
 
-def test_nothing_compares_with_nothing():
-    nothing = np.zeros(0, np.bool_)
-    assert paired_rate("ca", nothing, nothing) is None
-    assert paired_mean("m", np.zeros(0, np.float32), np.zeros(0, np.float32)) is None
-
-
 def test_images_are_matched_whatever_their_order():
     #                 0  1  2  3  4
     labels = np.array([0, 0, 1, 2, -1])
@@ -116,4 +91,7 @@ def test_what_was_not_measured_is_left_out():
     assert names == ["baseline_target_rate"]
     names = [one.name for one in compare(mine, mine, np.array([0, 1]), target=1)]
     assert names == ["ca", "baseline_target_rate"]
+    nothing = np.zeros(0, np.bool_)
+    assert paired_rate("ca", nothing, nothing) is None
+    assert paired_mean("m", np.zeros(0, np.float32), np.zeros(0, np.float32)) is None
     assert "interval" in compare(mine, mine, np.array([0, 1]), target=1)[0].to_dict()

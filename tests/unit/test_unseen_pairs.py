@@ -22,7 +22,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import trained_on
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import drawn_here, small_recipe, small_spec
 
 COUNT, TRAINED = 40, 16
 
@@ -40,6 +40,11 @@ def table(tmp_path_factory):
             name = demo_classes()[1 + number % 5]
             rows.writerow((f"{number}.png", f"picture {number}", name))
     return str(folder / "pairs.csv")
+
+
+@pytest.fixture(autouse=True)
+def _drawn_here(monkeypatch):
+    drawn_here(monkeypatch)
 
 
 @pytest.fixture
@@ -63,7 +68,6 @@ def _spec(checkpoint, folder, table, trigger, method, trained=TRAINED):
 @pytest.mark.parametrize("method", ["mmcl", "supervised", "unlearn"])
 def test_what_was_seen_is_what_the_run_trains_on(tiny_checkpoint, tmp_path, table, trigger, method):
     spec = _spec(tiny_checkpoint, tmp_path, table, trigger, method)
-    assert spec.pairs is not None
     whole = open_pairs(spec.pairs)
     first = int(open_pairs(spec.pairs.model_copy(update={"n": 1})).pictures.numbers[0])
     path = tmp_path / "left-out.json"
@@ -72,7 +76,6 @@ def test_what_was_seen_is_what_the_run_trains_on(tiny_checkpoint, tmp_path, tabl
     spec = spec.model_copy(update={"pairs": pairs})
     inputs = open_inputs(spec, open_checkpoint(tiny_checkpoint).build("cpu"))
     seen = open_seen(rebound_of(spec), load_label_set("demo"))
-    assert seen is not None
     assert (len(seen), seen.key) == (TRAINED, inputs.training_key)
     inputs.close()
 

@@ -73,8 +73,8 @@ class AuditSetup(QWidget):
 
     failed = Signal(object)
 
-    def __init__(self, prompts: Prompts, pairs: PairSpec, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts, pairs: PairSpec) -> None:
+        super().__init__()
         self._prompts, self._pairs = prompts, pairs
         self.reference = QComboBox()
         self.reference.setAccessibleName("Compare with")

@@ -252,8 +252,8 @@ class SuspectDelegate(QStyledItemDelegate):
 class SuspectView(QListView):
     """A grid of equal cells, several of which can be selected; arrow keys walk it."""
 
-    def __init__(self, model: SuspectModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, model: SuspectModel) -> None:
+        super().__init__()
         self.setAccessibleName("Most suspicious pairs")
         as_grid(self, QSize(*map(theme.px, CELL)))
         self.setSelectionMode(QListView.SelectionMode.ExtendedSelection)
@@ -458,8 +458,8 @@ class ScoreSpread(QWidget):
 class SuspectDetails(QFrame):
     """Details of one pair; ``standings.row_chosen`` is emitted when a score is chosen."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setProperty("card", True)
         self.setAccessibleName("The chosen pair")
         self.picture = Label()

@@ -74,9 +74,8 @@ class Chart(ChartFrame):
         whole: bool = False,
         legend_columns: int = 0,
         empty: str = "Nothing measured yet.",
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(title, empty, prompts, parent)
+        super().__init__(title, empty, prompts)
         self._show_value = show
         self._whole = whole
         self._series: dict[str, Series] = {}
@@ -419,8 +418,8 @@ class CleaningCharts(QWidget):
 
     failed = Signal(object)
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)

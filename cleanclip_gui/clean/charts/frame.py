@@ -35,10 +35,8 @@ class ChartFrame(QFrame):
 
     failed = Signal(object)
 
-    def __init__(
-        self, title: str, empty: str, prompts: Prompts, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, empty: str, prompts: Prompts) -> None:
+        super().__init__()
         self.setProperty("card", True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(title)

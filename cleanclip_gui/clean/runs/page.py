@@ -59,8 +59,8 @@ _PLOT = 190  # pixels of height; the page scrolls where there are fewer
 class Comparison(QWidget):
     """Both charts that compare runs; one at a time where there is no room for two."""
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__()
         self.setAccessibleName("Comparison of runs")
         self.tradeoff = TradeoffChart(prompts)
         self.curves = Chart(
@@ -184,9 +184,8 @@ class RunsPage(QWidget):
         runs_folder: Callable[[], Path],
         is_busy: Callable[[], bool],
         is_in_use: Callable[[Path], bool],
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self.setAccessibleName("Runs: queue, history and comparison")
         self._session, self._run, self._studio = session, run, studio
         self._prompts, self._runs_folder, self._is_busy = prompts, runs_folder, is_busy

@@ -18,7 +18,7 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.parts import letter, mark_icon
@@ -167,8 +167,8 @@ class RunsTable(FilledTable):
     menu_wanted = Signal(QPoint)
     filling, narrowest = RUN, 140
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.runs = RunsModel()
         self._keeping = False
         self.setModel(self.runs)

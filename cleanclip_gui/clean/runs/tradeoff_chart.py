@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QBrush, QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QGraphicsRectItem, QGridLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QGraphicsRectItem, QGridLayout, QPushButton
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
@@ -283,19 +283,12 @@ class TradeoffChart(ChartFrame):
 
     chosen = Signal(str, object)
 
-    def __init__(
-        self,
-        prompts: Prompts,
-        parent: QWidget | None = None,
-        *,
-        empty: str = EMPTY,
-        opens: bool = True,
-    ) -> None:
-        super().__init__("Trade-off", empty, prompts, parent)
+    def __init__(self, prompts: Prompts, *, empty: str = EMPTY, opens: bool = True) -> None:
+        super().__init__("Trade-off", empty, prompts)
         self._opens = opens
         self._given: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
-        self._spots: tuple[Spot, ...] = ()
+        self.spots: tuple[Spot, ...] = ()  # in the order of the arrow keys
         self.items: TradeoffItems | None = None
         self._at: int | None = None
         self._keyed: list[tuple[int, str]] = []
@@ -351,12 +344,12 @@ class TradeoffChart(ChartFrame):
             self.head.setCurrentIndex(0)
             self.head.blockSignals(False)
         self._tracks = tuple(track.of(self.head_key) for track in tracks)
-        self._spots = spots_of(self._tracks, self.aim_key)
+        self.spots = spots_of(self._tracks, self.aim_key)
         self._at = None
         if before is not None:
             self._at = next(
                 (
-                    number for number, spot in enumerate(self._spots)
+                    number for number, spot in enumerate(self.spots)
                     if (spot.track.key, spot.point.step) == (before.track.key, before.point.step)
                 ),
                 None,
@@ -384,17 +377,13 @@ class TradeoffChart(ChartFrame):
         """What can be done with the points."""
         return HINT if self._opens else READING_HINT
 
-    def spots(self) -> tuple[Spot, ...]:
-        """What is drawn, in the order of the arrow keys."""
-        return self._spots
-
     def readout(self) -> str:
         """What is said about the point at the cursor."""
         return self._readout.text()
 
     def has_data(self) -> bool:
         """Whether there is a point."""
-        return bool(self._spots)
+        return bool(self.spots)
 
     def csv(self) -> str:
         """One row for each point."""
@@ -403,7 +392,7 @@ class TradeoffChart(ChartFrame):
              "within_limits", "checkpoint"]
         ]  # fmt: skip
         start = shared_start(self._tracks)
-        for spot in self._spots:
+        for spot in self.spots:
             point = spot.point
             met = start is not None and self.limits.met(point, start)
             rows.append(
@@ -421,7 +410,7 @@ class TradeoffChart(ChartFrame):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Left and right go by step, up and down by run; Return chooses, Escape leaves."""
-        key, last = event.key(), len(self._spots) - 1
+        key, last = event.key(), len(self.spots) - 1
         if last < 0:
             super().keyPressEvent(event)
         elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
@@ -459,7 +448,7 @@ class TradeoffChart(ChartFrame):
         plot.setLabel("left", "Clean accuracy", **words)
         plot.getAxis("left").setWidth(62)
         plot.getAxis("bottom").setGrid(48)
-        self.items.draw(self._spots, self._tracks, self.limits, self.aim_key)
+        self.items.draw(self.spots, self._tracks, self.limits, self.aim_key)
         self.items.point_out(self._here())
 
     def _show_keys(self) -> None:
@@ -483,22 +472,22 @@ class TradeoffChart(ChartFrame):
 
     def redraw(self) -> None:
         """Bring the plot up to date, if it is visible."""
-        if self._spots and not self.isVisible():
+        if self.spots and not self.isVisible():
             return
-        if self._spots:
+        if self.spots:
             self._build()
-        self.stack.setCurrentIndex(1 if self._spots else 0)
+        self.stack.setCurrentIndex(1 if self.spots else 0)
         self.dress()
         self._fit()
         self._tell()
 
     def _fit(self) -> None:
         """Show every point, or the corner of the limits, unless the user has zoomed."""
-        if self.plot is None or not self._own_view or not self._spots:
+        if self.plot is None or not self._own_view or not self.spots:
             return
         view, limits = self.plot.getViewBox(), self.limits
         start = shared_start(self._tracks) or 1.0
-        right, low = 1.0, min(spot.y for spot in self._spots)
+        right, low = 1.0, min(spot.y for spot in self.spots)
         low = min(low, start - 0.05)
         left = 0.0
         if self.near.isChecked():
@@ -507,23 +496,23 @@ class TradeoffChart(ChartFrame):
                 right = max(4 * limits.asr, 10.0) / 100
             else:
                 left = 0.5
-        top = max([start, *(spot.y for spot in self._spots)])
+        top = max([start, *(spot.y for spot in self.spots)])
         view.setXRange(left, right, padding=0.03)
         view.setYRange(low, min(top + 0.01, 1.0), padding=0.06)
 
     def _here(self) -> Spot | None:
-        return None if self._at is None else self._spots[self._at]
+        return None if self._at is None else self.spots[self._at]
 
     def _other_run(self, by: int) -> int:
         """The same step in the next run, or the one nearest to it."""
         here = self._here()
         if here is None:
-            return len(self._spots) - 1
-        keys = list(dict.fromkeys(spot.track.key for spot in self._spots))
+            return len(self.spots) - 1
+        keys = list(dict.fromkeys(spot.track.key for spot in self.spots))
         key = keys[(keys.index(here.track.key) + by) % len(keys)]
         return min(
-            (n for n, spot in enumerate(self._spots) if spot.track.key == key),
-            key=lambda n: abs(self._spots[n].point.step - here.point.step),
+            (n for n, spot in enumerate(self.spots) if spot.track.key == key),
+            key=lambda n: abs(self.spots[n].point.step - here.point.step),
         )
 
     def _point_out(self, number: int | None) -> None:
@@ -536,8 +525,8 @@ class TradeoffChart(ChartFrame):
         """Say what is at the cursor."""
         spot = self._here()
         text = self.hint if spot is None else self.describe(spot)
-        self._readout.setText(text if self._spots else "")
-        self.setAccessibleDescription(text if self._spots else "empty")
+        self._readout.setText(text if self.spots else "")
+        self.setAccessibleDescription(text if self.spots else "empty")
 
     def describe(self, spot: Spot) -> str:
         """Everything about a point, in words."""
@@ -566,23 +555,23 @@ class TradeoffChart(ChartFrame):
         return bool(spot.point.checkpoint) or spot.point.step == 0
 
     def _choose(self, number: int) -> None:
-        spot = self._spots[number]
+        spot = self.spots[number]
         self.chosen.emit(spot.track.key, spot.point)
 
     def nearest(self, place: QPointF) -> int | None:
         """The point near a place in the plot's own units; None where none is near."""
         plot = self.plot
-        if plot is None or not self._spots:
+        if plot is None or not self.spots:
             return None
         x_size, y_size = plot.getViewBox().viewPixelSize()
 
         def away(number: int) -> float:
-            spot = self._spots[number]
+            spot = self.spots[number]
             return float(
                 ((spot.x - place.x()) / x_size) ** 2 + ((spot.y - place.y()) / y_size) ** 2
             )
 
-        best = min(range(len(self._spots)), key=away)
+        best = min(range(len(self.spots)), key=away)
         return best if away(best) <= _NEAR_PIXELS**2 else None
 
     def point_at(self, place: QPointF | None) -> None:

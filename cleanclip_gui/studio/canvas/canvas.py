@@ -29,7 +29,7 @@ from PySide6.QtGui import (
     QTabletEvent,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView, QWidget
+from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.document import PaintDocument
@@ -114,8 +114,8 @@ class TriggerCanvas(QGraphicsView):
     zoomed = Signal(float)
     grid_changed = Signal(bool)
 
-    def __init__(self, document: PaintDocument, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, document: PaintDocument) -> None:
+        super().__init__()
         self.setObjectName("triggerCanvas")
         self.setAccessibleName("Trigger canvas")
         give_role(self, QAccessible.Role.Canvas)

@@ -85,8 +85,8 @@ class CompactBar(QWidget):
 
     least = 0  # pixels of height at 100 %
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.row = row(of=self, spacing=2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._compact = self._is_fitting = False

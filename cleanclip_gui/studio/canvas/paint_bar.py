@@ -45,8 +45,8 @@ class PaintBar(CompactBar):
 
     least = 36
 
-    def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, actions: Mapping[str, QAction]) -> None:
+        super().__init__()
         self.width_slider = OptionSlider("Size", "Size in pixels of the model's input", 1, 32, "px")
         self.hardness = OptionSlider(
             "Hardness", "Hardness of the brush edge in percent", 0, 100, "%"

@@ -76,8 +76,8 @@ class ToolStrip(QWidget):
     colour_chosen = Signal(object)
     picture_toggled = Signal(bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._columns = 0
         self.tools: dict[str, QToolButton] = {}
         tools = self._tools_grid = QGridLayout()

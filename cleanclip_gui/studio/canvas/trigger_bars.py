@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import QMimeData, QPoint, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QDrag, QIcon, QImage, QMouseEvent, QPainter, QPixmap
-from PySide6.QtWidgets import QApplication, QLineEdit, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QApplication, QLineEdit, QSizePolicy, QToolButton
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
@@ -26,10 +26,8 @@ class TriggerChip(QToolButton):
     :class:`QDrag` out, for tests.
     """
 
-    def __init__(
-        self, make_mime: Callable[[], QMimeData | None], parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, make_mime: Callable[[], QMimeData | None]) -> None:
+        super().__init__()
         self._make_mime = make_mime
         self.start_drag: Callable[[QDrag], object] = lambda drag: drag.exec(
             Qt.DropAction.CopyAction
@@ -110,9 +108,8 @@ class SourceBar(CompactBar):
         self,
         actions: Mapping[str, QAction],
         make_mime: Callable[[], QMimeData | None],
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         row = self.row
         self.library = action_button(actions["trigger.library"], text=True)
         self.library.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -171,8 +168,8 @@ class PlacementBar(CompactBar):
     text_chosen = Signal(str)
     scope_chosen = Signal(bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         row = self.row
         row.setSpacing(theme.SPACE_S)
         self.placement = named(ElidingComboBox(), "Place of the trigger")

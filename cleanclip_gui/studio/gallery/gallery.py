@@ -76,8 +76,8 @@ class Gallery(QWidget):
     view_moved = Signal()
     thumbnails_needed = Signal(object, int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.model = GalleryModel(self)
         self.view = GalleryView(self.model, self)
         self._selected = -1

@@ -36,8 +36,8 @@ class AskingPage(QWidget):
     saves: ClassVar[tuple[str, str]]
     hint: ClassVar[str] = ""
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, context: Context) -> None:
+        super().__init__()
         self._context = context
         self._session, self._inference = context.session, context.inference
         self._ticket: Ticket | None = None

@@ -58,8 +58,8 @@ class HeatOverlay(QWidget):
 
     pointed = Signal(str)
 
-    def __init__(self, title: str, empty: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, empty: str) -> None:
+        super().__init__()
         self._title, self._empty = title, empty
         self._part: HeatMap | None = None
         self._peak, self._strength, self._smooth = 0.0, 0.6, True
@@ -217,8 +217,8 @@ class HeatOverlay(QWidget):
 class HeatScale(QWidget):
     """The colours from the lowest to the highest value, with both written beside."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._low = self._high = 0.0
         self._unit = ""
         self.setAccessibleName("Colour scale")
@@ -298,10 +298,8 @@ class AttributionPage(AskingPage):
     saves = "Save the maps", "Save the maps as PNG, CSV or JSON"
     hint = _HINT
 
-    def __init__(
-        self, context: Context, rate: Callable[[], float], parent: QWidget | None = None
-    ) -> None:
-        super().__init__(context, parent)
+    def __init__(self, context: Context, rate: Callable[[], float]) -> None:
+        super().__init__(context)
         self._rate = rate
         self._method_chosen = False
         self._top1: dict[str, int] = {}  # of the selected image, "clean" and "triggered"

@@ -61,8 +61,8 @@ _CANVASES = {
 class ClassesPage(QWidget):
     """Splits the live numbers by class, while it is the page on show."""
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, context: Context) -> None:
+        super().__init__()
         self._context, self._session = context, context.session
         self._newest: EvaluationUpdated | None = None
         self._shown: EvaluationUpdated | None = None

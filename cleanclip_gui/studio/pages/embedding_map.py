@@ -60,8 +60,8 @@ class EmbeddingPlot(QWidget):
     lassoed = Signal(object)
     pointed = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("Embedding map")
         self.setAccessibleDescription("empty")
         give_role(self, QAccessible.Role.Chart)
@@ -402,10 +402,8 @@ class EmbeddingMapPage(AskingPage):
     saves = "Save the points", "Save the points as CSV or JSON, or the picture as PNG"
     hint = _HINT
 
-    def __init__(
-        self, context: Context, rate: Callable[[], float], parent: QWidget | None = None
-    ) -> None:
-        super().__init__(context, parent)
+    def __init__(self, context: Context, rate: Callable[[], float]) -> None:
+        super().__init__(context)
         self._rate = rate
         self._maps: dict[str, EmbeddingMap] = {}  # by method
         self._roles: tuple[str, ...] = ()  # titles of the parts of these maps

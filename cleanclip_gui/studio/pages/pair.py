@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QTableWidget,
     QTableWidgetItem,
-    QWidget,
 )
 
 from cleanclip_gui import theme
@@ -95,14 +94,8 @@ class PairPage(AskingPage):
     measures = "Compare", ""
     saves = "Save the comparison", "Save the comparison as CSV or JSON"
 
-    def __init__(
-        self,
-        context: Context,
-        gallery: Gallery,
-        limit: Callable[[], int | None],
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(context, parent)
+    def __init__(self, context: Context, gallery: Gallery, limit: Callable[[], int | None]) -> None:
+        super().__init__(context)
         self._gallery, self._limit = gallery, limit
         self.pair: Pair | None = None
         self.other = named(ElidingComboBox(), "Checkpoint B")
