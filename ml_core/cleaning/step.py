@@ -102,12 +102,6 @@ def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
     return recipe.lr * (recipe.lr_end + (top - recipe.lr_end) * cosine)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the same learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 _SHORT = 80  # tokens: beyond, what plain products keep for the backward pass costs memory
 
 
@@ -200,7 +194,8 @@ def take_step(
     training_mode(model, recipe)
     share = -(-recipe.batch_size // ranks.world)  # without the pictures that cannot be read
     batch = replace(batch, fill=min(chunk or share, share))
-    set_rate(optimizer, rate)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     if method.opponent is not None:
         method.opponent.zero_grad()
