@@ -48,9 +48,9 @@ from ml_core.triggers import (
 )
 from ml_core.triggers.published import import_trigger
 from tests.unit.layout_files import VIT, as_transformers, bare_vision, contiguous, lively
+from tests.unit.pair_files import pairs_of
 from tests.unit.test_architectures import SIZES
 from tests.unit.test_embedding_map import clouds
-from tests.unit.test_exclusions import pairs_of
 from tests.unit.test_reading import CONFIG, entry, pack
 from tests.unit.test_trigger_arrays import npy, values
 from tests.unit.test_trigger_files import array_trigger, mixed
