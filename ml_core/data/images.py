@@ -95,12 +95,11 @@ def open_images(
     chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
     chosen = chosen[shots_of(labels[chosen], spec.shots, spec.shots_seed)]
     reader = samples.reader
-    # A published set is known by all its files, other pictures by their own.
-    pictures = (
-        ReaderPictures(reader, chosen)
-        if in_set
-        else ReaderPictures(reader.chosen(chosen) or reader)
-    )
+    if in_set:  # a published set is known by all its files, other pictures by their own
+        pictures = ReaderPictures(reader, chosen)
+    else:
+        smaller = reader.chosen(chosen)
+        pictures = ReaderPictures(reader if smaller is None else smaller)
     left_out = samples.left_out + len(labels) - len(keep)
     notes = samples.notes + notes + (label_set.notes if label_set is not None else ())
     images = _finish(samples.name, pictures, labels[chosen], class_names, notes, left_out, watch)

@@ -1,14 +1,11 @@
-"""Picture files named by a table: columns found, rows checked, missing files counted."""
+"""What stands in tables: their columns, labels, and texts and paths that take little memory."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -16,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.labels import MAX_CLASSES
-from ml_core.data.pictures import SkipCount
-from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import NOT_UTF8, iter_rows, listed, resolver
+from ml_core.reading.tables import iter_rows, listed
 
 
 class PackedTexts(Sequence[str]):
@@ -102,53 +97,7 @@ LABEL_COLUMNS = (
 CAPTION_COLUMNS = (
     "caption", "title", "text", "captions", "description", "sentence", "alt_text", "alt",
 )  # fmt: skip
-_KEPT_PATHS = 1 << 16
-_PATHS = "its paths are taken from its own folder"
-MAX_LABELLED = 2_500_000  # 100 bytes each
 _MAX_LABEL_CHARACTERS = 16 << 20
-
-
-@dataclass(frozen=True)
-class TableFiles:
-    """Good rows of a table: files, their names for messages, and the text beside each.
-
-    ``texts`` is empty where the texts were handed on as they came.
-    """
-
-    paths: PackedPaths
-    names: RowNames
-    texts: tuple[str, ...]
-    problems: tuple[str, ...]
-    left_out: int
-
-
-class RowNames(Sequence[str]):
-    """What to call the pictures of a table: row and file, made when asked for."""
-
-    def __init__(self, numbers: array[int], paths: PackedPaths) -> None:
-        self._numbers, self._paths = numbers, paths
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return row_name(self._numbers[index], self._paths.below[index])
-
-    def take(self, numbers: NDArray[np.int64]) -> RowNames:
-        """Some of them, in a new order."""
-        rows = array("q", (self._numbers[number] for number in numbers.tolist()))
-        return RowNames(rows, self._paths.take(numbers))
-
-
-def row_name(number: int, path: str) -> str:
-    """A row of a table in a sentence."""
-    return f"row {number} ({path[:80]!r})"
 
 
 def find_column(columns: Sequence[str], preferred: str | None, usual: Sequence[str]) -> str | None:
@@ -184,107 +133,6 @@ def require_column(path: Path, columns: Sequence[str], column: str | None, what:
     return match
 
 
-def read_files(
-    path: Path,
-    image_column: str,
-    text_column: str | None,
-    watch: Watch = unwatched,
-    take: Callable[[str], None] | None = None,
-) -> TableFiles:
-    """Read a table's picture files, each inside the table's folder, and the text beside each.
-
-    Parameters
-    ----------
-    path
-        A CSV or TSV.
-    image_column, text_column
-        Column of the pictures' paths, and of their labels or captions; without the latter the
-        texts are empty. Labels have limits, see `Labels`; captions are taken by ``take``.
-    watch
-        Is told the rows read so far, and may end it.
-    take
-        Takes the text of each good row instead of ``texts``; a ValueError from it, with half a
-        sentence, makes the row a bad one.
-
-    Returns
-    -------
-    TableFiles
-        Bad rows, forbidden paths and missing files are left out and named in ``problems``.
-
-    Raises
-    ------
-    InputError
-        ``usage`` if no row can be used, ``unsupported`` if there are over 2.5 million pictures
-        whose texts are not taken, or more labels than classes there can be.
-    """
-    columns = (image_column,) if text_column is None else (image_column, text_column)
-    root = os.path.realpath(path.parent)
-    resolve = resolver(root)
-
-    @lru_cache(maxsize=_KEPT_PATHS)  # many rows may name one picture
-    def look(name: str) -> str | None:
-        file = resolve(name)
-        return os.path.relpath(file, root) if os.path.isfile(file) else None
-
-    labels = Labels(path.name)
-    below, numbers = PackedTexts(), array("q")
-    texts: list[str] = []
-    bad, missing = SkipCount("Left out, a bad row"), SkipCount("Left out, a missing picture")
-    for number, row in watched(iter_rows(path, columns), watch, "Reading rows"):
-        if isinstance(row, str):
-            bad.add(row)
-            continue
-        text = row[1].strip() if text_column is not None else ""
-        if text_column is not None and not text:
-            bad.add(f"row {number}: the column {text_column!r} is empty")
-            continue
-        try:
-            file = look(row[0])
-        except InputError as error:
-            bad.add(f"row {number}: {error.sentence.rstrip('.')}")
-            continue
-        if file is None:
-            missing.add(row_name(number, row[0]))
-            continue
-        try:
-            if take is not None:
-                take(text)
-            else:
-                texts.append(labels.one(text))
-        except ValueError as error:
-            bad.add(f"row {number}: {error}")
-            continue
-        below.append(file)
-        numbers.append(number)
-        if take is None and len(numbers) > MAX_LABELLED:
-            raise InputError(
-                f"{path.name} names over {MAX_LABELLED:,} pictures; split it.", "unsupported"
-            )
-    problems = bad.notes + missing.notes
-    if not numbers:
-        first = [
-            *((fault, _advice(fault)) for fault in bad.first),
-            *((f"{name}: no such file", _PATHS) for name in missing.first),
-            ("it has no row below its header", "write a row for each picture"),
-        ]
-        fault, advice = first[0]
-        raise InputError(
-            f"No picture of {path.name} can be used ({fault}); {advice}.", "usage",
-            details="\n".join(problems),
-        )  # fmt: skip
-    paths = PackedPaths(Path(root), below)
-    return TableFiles(
-        paths, RowNames(numbers, paths), tuple(texts), problems, bad.count + missing.count
-    )
-
-
-def _advice(fault: str) -> str:
-    """What to do about a bad row."""
-    if NOT_UTF8 in fault:
-        return "save the table as UTF-8"
-    return _PATHS if "The path" in fault else "correct its rows"
-
-
 class Labels:
     """The labels of a table, each kept once, and no more of them than there can be classes."""
 
@@ -300,9 +148,9 @@ class Labels:
         InputError
             ``unsupported`` at the 100001st label, or where all have over 16 million characters.
         """
-        number = self._known.get(text)
-        if number is not None:
-            return number
+        known = self._known.get(text)
+        if known is not None:
+            return known
         self._left -= len(text)
         if len(self._known) == MAX_CLASSES or self._left < 0:
             raise InputError(
@@ -315,7 +163,7 @@ class Labels:
 
 
 def count_labels(path: Path, column: str) -> Counter[str]:
-    """How often each label stands in the good rows of a table; errors as `read_files`."""
+    """How often each label stands in the good rows of a table; errors as of `Labels`."""
     labels = Labels(path.name)
     rows = iter_rows(path, (column,))
     return Counter(labels.one(row[0].strip()) for _, row in rows if not isinstance(row, str))

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.specs import PairSpec
+
 KINDS = ("csv", "folder", "coco", "shards", "parquet")
 
 
@@ -40,6 +43,11 @@ def table(folder: Path, values: Sequence[int]) -> Path:
         rows.append(f"{value}.png,grey {value}")
     (folder / "pairs.csv").write_text("\n".join(rows))
     return folder / "pairs.csv"
+
+
+def pairs_of(folder: Path, values: Sequence[int]) -> PairSet:
+    """The pairs of such a table."""
+    return open_pairs(PairSpec(kind="csv", path=str(table(folder, values))))
 
 
 def text_folder(folder: Path, values: Sequence[int]) -> Path:

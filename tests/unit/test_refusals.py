@@ -48,7 +48,7 @@ from ml_core.triggers import (
 )
 from ml_core.triggers.published import import_trigger
 from tests.unit.layout_files import VIT, as_transformers, bare_vision, contiguous, lively
-from tests.unit.pair_files import table as pairs_in
+from tests.unit.pair_files import pairs_of
 from tests.unit.test_architectures import SIZES
 from tests.unit.test_embedding_map import clouds
 from tests.unit.test_reading import CONFIG, entry, pack
@@ -431,8 +431,7 @@ DATA = (
         "usage", ("", "holds no PNG, JPEG"), ("absent", "does not exist or is not a folder"),
     ),
     (lambda f: read_exclusions(f), "damaged", "it is no regular file but a folder"),
-    (lambda f: write_exclusions(
-        f / "gone" / "x.json", open_pairs(PairSpec(kind="csv", path=str(pairs_in(f, [10])))), {}),
+    (lambda f: write_exclusions(f / "gone" / "x.json", pairs_of(f, [10]), {}),
      "usage", "could not be written to x.json"),
     *rows(
         label_set, "unsupported",
@@ -679,7 +678,9 @@ PACKAGES: dict[str, tuple[Row, ...]] = {
         for number, row in enumerate(table)
     ],
 )
-def test_it_is_refused_in_one_sentence(refuse, code, words, tmp_path):
+def test_it_is_refused_in_one_sentence(
+    refuse: Refuse, code: str, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=words) as caught:
         refuse(tmp_path)
     sentence = caught.value.sentence
