@@ -250,9 +250,7 @@ class ComparisonView(QWidget):
         self.table.sortByColumn(column, order)
         self._count()
         layers = by_layer(self.changes)
-        top = max(
-            (layer.relative for layer in layers if math.isfinite(layer.relative)), default=0.0
-        )
+        top = max(filter(math.isfinite, (layer.relative for layer in layers)), default=0.0)
         image = [layer for layer in layers if layer.name.startswith("visual")]
         self.image.set_layers(image, top)
         self.text.set_layers([layer for layer in layers if layer not in image], top)

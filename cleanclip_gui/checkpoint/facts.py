@@ -197,11 +197,9 @@ class FactsColumn(QScrollArea):
         self.verticalScrollBar().setValue(0)
 
     def show_facts(
-        self,
-        inspection: Inspection | None,
-        assessed: Assessment | None,
+        self, inspection: Inspection | None, assessed: Assessment | None,
         facts: CheckpointFacts | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Fill the cards with what is known so far."""
         for card in (self.identity, self.architecture, self.notes, self.values, self.container):
             card.hide()  # first: rows that come into a visible card show a moment later
@@ -244,10 +242,8 @@ class FactsColumn(QScrollArea):
         self.architecture.add("Source", _source(architecture["source"], assessed.inspection))
         for assumption in architecture["assumptions"]:
             self.architecture.add("Assumed", assumption, role="warning")
-        notes = architecture["notes"]
-        for note in (
-            notes[1:] if architecture.get("needs_donor") else notes
-        ):  # the first is the verdict's
+        own = 1 if architecture.get("needs_donor") else 0  # the first is the verdict's
+        for note in architecture["notes"][own:]:
             self.architecture.add("Also in it", note)
         self.architecture.show()
 
@@ -336,12 +332,9 @@ def _source(source: str, inspection: Inspection) -> str:
 
 def _elsewhere(inspection: Inspection) -> str:
     return what_loaders_do(
-        inspection.format,
-        inspection.verdict,
-        inspection.globals,
-        bool(inspection.embedded_code),
-        inspection.unread,
-    )
+        inspection.format, inspection.verdict, inspection.globals,
+        bool(inspection.embedded_code), inspection.unread,
+    )  # fmt: skip
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -149,9 +149,8 @@ class FileWriter(QObject):
         inspection, donor = self._inspection, self._donor
         if inspection is None or not self.can_convert():
             return
-        target = self._ask(
-            "Convert to safetensors", inspection, "converted.safetensors", SAFETENSORS
-        )
+        name = "converted.safetensors"
+        target = self._ask("Convert to safetensors", inspection, name, SAFETENSORS)
         if target is None:
             return
         target = _ending(target)
@@ -196,9 +195,8 @@ class FileWriter(QObject):
                 raise CancelledError
             signature = check_checkpoint(inspection, cancelled=control.cancelled)
             signed = None if signature is None else signature.to_dict()
-            return export_inspection(
-                inspection_record(assess(inspection), opinion, signed), str(target)
-            )
+            record = inspection_record(assess(inspection), opinion, signed)
+            return export_inspection(record, str(target))
 
         self._begin(work, target)
 

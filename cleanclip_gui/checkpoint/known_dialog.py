@@ -81,9 +81,8 @@ class KnownDialog(QDialog):
         fields: dict[str, Any] = {name: field.text().strip() for name, field in self.fields.items()}
         for name in _RATES:
             fields[name] = rate(fields[name])
-        entry = KnownFile(
-            **fields, sha256=self.inspection.sha256, architecture=self._architecture[:100]
-        )
+        sha256, architecture = self.inspection.sha256, self._architecture[:100]
+        entry = KnownFile(**fields, sha256=sha256, architecture=architecture)
         try:
             add_known(entry)
         except InputError as error:

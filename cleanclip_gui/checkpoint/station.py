@@ -394,10 +394,8 @@ class CheckpointStation(QWidget):
             self._ask_for_second_opinion(inspection)
         if inspection.refused:
             self.shell.header_changed.emit(inspection.name, "Refused", "")
-            reason = (
-                inspection.reasons[0] if inspection.reasons else f"{inspection.name} was refused"
-            )
-            _LOG.warning("%s", reason)
+            reasons = inspection.reasons or (f"{inspection.name} was refused",)
+            _LOG.warning("%s", reasons[0])
 
     def _take_assessment(self, assessed: Assessed) -> None:
         """What it means for a CLIP: the whole verdict. Then load the model."""

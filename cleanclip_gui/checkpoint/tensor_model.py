@@ -230,11 +230,7 @@ class TensorModel(QAbstractTableModel):
 
     def add_stats(self, stats: Sequence[TensorStats]) -> None:
         """Fill in statistics of some tensors; rows keep their places until the next sort."""
-        known = [
-            (self._columns.number_of[tensor.name], tensor)
-            for tensor in stats
-            if tensor.name in self
-        ]
+        known = [(self._columns.number_of[row.name], row) for row in stats if row.name in self]
         if not known:
             return
         numbers = np.array([number for number, _ in known])

@@ -172,15 +172,12 @@ class TriageDialog(QDialog):
 
 
 def _row(number: int, judgement: Judgement) -> Row:
+    verdict = judgement.verdict
     return Row(
         number,
         (
             Cell(plain(judgement.path.name, 200), judgement.path.name.lower()),
-            Cell(
-                judgement.words,
-                float(_WORST_FIRST.index(judgement.verdict)),
-                LOOKS[judgement.verdict][0],
-            ),
+            Cell(judgement.words, float(_WORST_FIRST.index(verdict)), LOOKS[verdict][0]),
             Cell(plain(judgement.model, 80), judgement.model.lower()),
             Cell(bytes_text(judgement.size) if judgement.size else "", float(judgement.size)),
             Cell(_why(judgement), judgement.reason.lower()),

@@ -122,9 +122,8 @@ class VerdictCard(QFrame):
             self._set_look(*LOOKS[inspection.verdict])
             title = verdict_words(inspection.verdict, inspection.reason_code)
             reason = inspection.reasons[0] if inspection.reasons else ""
-            self._set_texts(
-                inspection.name, title, reason, "Nothing in it was run, and it was not opened."
-            )
+            state = "Nothing in it was run, and it was not opened."
+            self._set_texts(inspection.name, title, reason, state)
         else:
             self._show_readable(inspection.name, inspection)
 
@@ -134,9 +133,8 @@ class VerdictCard(QFrame):
 
     def _show_readable(self, name: str, judged: Judged) -> None:
         """The file can be read; its weights may still hide something."""
-        self._set_texts(
-            name, _headline(judged), _caution(judged) or _NOT_RULED_OUT, "Loading the model…"
-        )
+        reason = _caution(judged) or _NOT_RULED_OUT
+        self._set_texts(name, _headline(judged), reason, "Loading the model…")
         self._tested, self._scan, self._read_as = False, ("", "", 0.0), judged.verdict
         self._show_backdoor()
 

@@ -134,9 +134,7 @@ def usually_chosen(parts: Sequence[Part], shown: Iterable[str]) -> frozenset[Pat
         groups.setdefault((part.kind, part.role), []).append(part)
     for group in groups.values():
         ready = [part for part in group if not part.later] or group
-        chosen.add(
-            next((folder.folder for folder in ready if folder.folder in folders), ready[0].folder)
-        )
+        chosen.add(next((part.folder for part in ready if part.folder in folders), ready[0].folder))
     return frozenset(chosen)
 
 

@@ -195,7 +195,7 @@ class ReportStation(QWidget):
             (self.verifying, "A bundle is being checked.", "The bundle stays as it is."),
         )
         return tuple(
-            AtWork(what, sentence, task.cancel) for task, what, sentence in tasks if task.is_running
+            AtWork(what, kept, task.cancel) for task, what, kept in tasks if task.is_running
         )
 
     def take_file(self, path: Path) -> bool:

@@ -30,10 +30,8 @@ def measured(session: Session) -> Evaluation | None:
     evaluation, shown = session.evaluation, session.shown
     if evaluation is None or (evaluation.trigger is not None and session.trigger is None):
         return None
-    other = shown is not None and evaluation.checkpoint_sha256 not in (
-        None,
-        shown.inspection.sha256,
-    )
+    sha256 = evaluation.checkpoint_sha256
+    other = shown is not None and sha256 not in (None, shown.inspection.sha256)
     return None if other else evaluation
 
 

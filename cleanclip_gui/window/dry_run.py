@@ -195,9 +195,8 @@ def _either(come: Callable[[], bool], seconds: float) -> Callable[[], bool]:
 def _at_rest(window: MainWindow) -> bool:
     """Whether nothing on show is still to change."""
     evaluation = measured(window.session)
-    known = window.session.station != "studio" or (
-        evaluation is not None and not evaluation.partial
-    )
+    final = evaluation is not None and not evaluation.partial
+    known = window.session.station != "studio" or final
     return known and not tasks.is_busy()
 
 

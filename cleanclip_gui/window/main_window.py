@@ -883,10 +883,8 @@ class MainWindow(QMainWindow):
         if not at_work:
             return True
         it = "it" if len(at_work) == 1 else "them"
-        what, sentences = (
-            " ".join(w) for w in zip(*((w.what, w.kept) for w in at_work), strict=True)
-        )
-        question = f"{what} Cancel {it} and quit? {sentences}"
+        what, kept = (" ".join(getattr(w, name) for w in at_work) for name in ("what", "kept"))
+        question = f"{what} Cancel {it} and quit? {kept}"
         if not self.prompts.confirm(self, "Quit", question, f"Cancel {it} and quit", "Stay"):
             return False
         self._is_closing = True

@@ -107,8 +107,7 @@ def difference_of(
         first.indices, second.indices, assume_unique=True, return_indices=True
     )
     mine, others = (
-        hits_of(metric, measurement, target)
-        for measurement in (part(first, here), part(second, there))
+        hits_of(metric, rows, target) for rows in (part(first, here), part(second, there))
     )
     if mine is None or others is None or len(mine) != len(others):
         return None

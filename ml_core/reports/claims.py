@@ -52,6 +52,7 @@ SEED = 0
 BACKDOOR_LOW = 0.25
 """A trigger works if the lower end of its ASR's interval is above this, and above the upper end of
 how often the target is named without it."""
+_ATTACKS = ("asr_excl", "asr_all")
 _ROLES = ("cleaned", "suspect", "reference")
 
 LIMITS = (
@@ -427,8 +428,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     rates = [item for item in headlines if isinstance(item, RateClaim)]
     attacks = [
         item for item in rates
-        if item.metric in ("asr_excl", "asr_all")
-        and role_of(material, item.measurement) == "suspect"
+        if item.metric in _ATTACKS and role_of(material, item.measurement) == "suspect"
     ]  # fmt: skip
     scans = [item for item in headlines if isinstance(item, QuotedClaim) and item.topic == "scan"]
     compared = ""
@@ -542,7 +542,7 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
         if isinstance(claim, RateClaim) and role_of(material, claim.measurement) == "cleaned"
     ]  # fmt: skip
     differences = [claim for claim in headlines if isinstance(claim, DifferenceClaim)]
-    cleaned = [claim for claim in material.checkpoints.values() if claim.role == "cleaned"]
+    cleaned = [facts for facts in material.checkpoints.values() if facts.role == "cleaned"]
     if not cleaned:
         return "No cleaning is reported here."
     if not rates:
@@ -570,11 +570,7 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
             )
         parts.append(part)
     rebound = next(
-        (
-            claim
-            for claim in headlines
-            if isinstance(claim, QuotedClaim) and claim.topic == "rebound"
-        ),
+        (item for item in headlines if isinstance(item, QuotedClaim) and item.topic == "rebound"),
         None,
     )
     if rebound is not None:
@@ -624,9 +620,8 @@ def _not_tested(material: Material) -> Iterator[str]:
         if not (rows.labels >= 0).any():
             name = material.data[material.measurements[id_].data].name
             yield f"Accuracy on {name}: its pictures have no labels."
-    if any(item.when == "after" for item in measured) and not any(
-        item.heldout for item in measured
-    ):
+    after = any(item.when == "after" for item in measured)
+    if after and not any(item.heldout for item in measured):
         yield "A second set of pictures that nothing was chosen on."
     for id_, item in material.measurements.items():
         if item.precision != "fp32":

@@ -66,11 +66,7 @@ def render_sarif(evidence: Evidence, read: Read) -> bytes:
         evidence.tool.model_dump(),
         (*RULES, *BACKDOOR_RULES),
         artifacts,
-        (
-            finding
-            for index, id_ in enumerate(ids)
-            for finding in _findings(evidence, read, id_, index)
-        ),
+        (row for index, id_ in enumerate(ids) for row in _findings(evidence, read, id_, index)),
         rules_version=RULES_VERSION,
         properties={
             "evidence": evidence.name,

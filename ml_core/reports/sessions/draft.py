@@ -62,12 +62,8 @@ def draft(
     triggers
         On the canvas and beside it; a session keeps their exact bytes.
     """
-    known = [
-        cache_dir(),
-        config_dir(),
-        data_dir(),
-        *(checkpoint.inspection.path for checkpoint in checkpoints),
-    ]
+    paths = [checkpoint.inspection.path for checkpoint in checkpoints]
+    known = [cache_dir(), config_dir(), data_dir(), *paths]
     clean = WithoutPaths([*known, *(path.parent for path in known)])
     files: dict[BundlePath, bytes] = {}
     facts: dict[str, CheckpointFacts] = {}
@@ -89,7 +85,7 @@ def draft(
         name=name,
         checkpoints=facts,
         data={} if images is None else {"images-1": _data(images, clean)},
-        triggers={checkpoint.digest: _trigger(checkpoint, clean) for checkpoint in triggers},
+        triggers={trigger.digest: _trigger(trigger, clean) for trigger in triggers},
     )
     return evidence, files
 

@@ -78,9 +78,7 @@ def intact(reader: BundleReader) -> Generator[Check | Progress, None, Bundle | N
 def _too_large(reader: BundleReader, evidence: Evidence | None) -> tuple[str, str] | None:
     """What is larger than anything in a bundle, before a byte of it is read."""
     given = evidence.checkpoints.values() if evidence is not None else ()
-    weights = {
-        checkpoint.file: checkpoint.bytes for checkpoint in given if checkpoint.file is not None
-    }
+    weights = {facts.file: facts.bytes for facts in given if facts.file is not None}
     total = 0
     for name in reader.names():
         size = reader.size(name)
