@@ -173,6 +173,8 @@ def test_the_queue_starts_one_after_the_other(queue, run, tmp_path):
     for folder in (a, b, c):
         queue.add(folder)
     assert (run.begun, queue.folders) == ([a], (b, c))
+    waits = "CleanCLIP, custom waits in the queue"
+    assert lines == [f"{waits} (1 run).", f"{waits} (2 runs)."]
     run.end(Done("failed", {}, "It broke.", "usage"))
     assert (run.begun, queue.folders) == ([a, b], (c,))
     assert lines[-1] == "CleanCLIP failed: It broke. The next run starts."
