@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
 """Colours of series on white that colour-blind viewers can tell apart (Okabe and Ito)."""
@@ -50,3 +51,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def distinct(names: Iterable[str], form: str = "{} ({})") -> tuple[str, ...]:
+    """Names without repetition: what comes again gets a number, e.g. ``cat (2)``."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else form.format(name, seen[name]))
+    return tuple(result)

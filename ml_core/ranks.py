@@ -105,7 +105,7 @@ class Ranks:
 
     def text_of_first(self, text: str, device: torch.device) -> str:
         """A text of the first process, in all of them."""
-        return text if self.world == 1 else self._told(text, 0, device)
+        return text if self.world == 1 else self._text_of(text, 0, device)
 
     def rows_of_first(self, own: Tensor | None, device: torch.device) -> Tensor:
         """Rows float32 [n, D] of the first process, in all of them; what the others give is unused.
@@ -161,7 +161,7 @@ class Ranks:
             yield
         except Exception as failure:
             error = failure
-        self._meet(error, False, 0, device)
+        self._agree(error, False, 0, device)
 
     def in_step(
         self, steps: Iterator[_Step], device: torch.device, done: int = 0
@@ -191,7 +191,7 @@ class Ranks:
                     busy = False
                 except Exception as failure:
                     error = failure
-            going, together = self._meet(error, busy, done, device)
+            going, together = self._agree(error, busy, done, device)
             if not going:
                 return
             yield step, together
@@ -201,7 +201,7 @@ class Ranks:
         if self.world > 1:
             dist.barrier()
 
-    def _meet(
+    def _agree(
         self, error: Exception | None, busy: bool, done: int, device: torch.device
     ) -> tuple[bool, int]:
         """Whether any process is busy, and the sum of what is done; raises what any raised."""
@@ -214,7 +214,7 @@ class Ranks:
         rows = self._all(busy, done, cancelled, failed, device=device)
         broken = next((rank for rank, row in enumerate(rows) if row[3]), None)
         if broken is not None:
-            sentence = self._told(_as_text(error), broken, device)
+            sentence = self._text_of(_as_text(error), broken, device)
             raise error if error is not None and failed else _from_text(sentence, broken)
         if any(row[2] for row in rows):
             raise CancelledError
@@ -227,7 +227,7 @@ class Ranks:
         dist.all_gather(parts, mine)
         return [part.tolist() for part in parts]
 
-    def _told(self, text: str, speaker: int, device: torch.device) -> str:
+    def _text_of(self, text: str, speaker: int, device: torch.device) -> str:
         """A text of one process, in all of them."""
         raw = text.encode()
         length = torch.tensor([len(raw)], dtype=torch.int64, device=device)

@@ -40,10 +40,8 @@ from ml_core.reports.record import (
     CheckpointFacts,
     DataFacts,
     Evidence,
-    JobFacts,
     MeasurementFacts,
     Metric,
-    ScanFacts,
     TriggerFacts,
 )
 from ml_core.reports.rows import Rows, to_csv
@@ -52,6 +50,7 @@ from ml_core.reports.write_bundle import reading
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
 from ml_core.triggers.descriptions import describe
+from tests.evidence_samples import checkpoint, cleaning, images, measurement, scanned, sticker
 from tests.gui.scans import scan as a_scan
 
 N, CLASSES, TARGET = 120, 6, 2
@@ -190,14 +189,12 @@ def write_bundle(folder: Path, rules: Rules = RULES, *, pdf: bool = False) -> Pa
         files[f"{place}/evaluation.json"] = json_bytes(sides[when])
         files[f"{place}/prompts.txt"] = prompts_text(TEMPLATES, NAMES)
         files[f"{place}/classifier.safetensors"] = save({"classifier": classifier})
-        measurements[id_] = MeasurementFacts(
-            when=when, job="job-1", checkpoint="suspect" if when == "before" else "cleaned",
-            data="images-1", trigger=trigger.digest, target=TARGET, target_name=NAMES[TARGET],
-            classes=CLASSES, label_set="six", classifier_sha256=digest, n=N, n_broken=0, seed=3,
-            precision="fp32", device="cpu", threads=1, batch=64, versions={"torch": "2.9.0"},
-            tau=1e-3, tau_pictures=N, evaluation=f"{place}/evaluation.json",
-            per_image=f"{place}/per_image.csv", per_class=f"{place}/per_class.csv",
-            prompts=f"{place}/prompts.txt", classifier=f"{place}/classifier.safetensors",
+        measurements[id_] = measurement(
+            "suspect" if when == "before" else "cleaned", when, id_, job="job-1",
+            trigger=trigger.digest, target=TARGET, target_name=NAMES[TARGET], classes=CLASSES,
+            label_set="six", classifier_sha256=digest, n=N, n_broken=0, seed=3, threads=1,
+            versions={"torch": "2.9.0"}, tau=1e-3, tau_pictures=N,
+            per_class=f"{place}/per_class.csv", classifier=f"{place}/classifier.safetensors",
         )  # fmt: skip
     result = {
         "method": "cleanclip", "preset": "talk", "status": "finished", "seed": 7, "steps": 40,
@@ -210,21 +207,27 @@ def write_bundle(folder: Path, rules: Rules = RULES, *, pdf: bool = False) -> Pa
     if rules == 1:
         del record["judgement"]["rules"]
     files["scan/scan-1/scan.json"] = json_bytes(record)
-    checkpoints = {name: _checkpoint(name, name.encode()) for name in ("suspect", "cleaned")}
-    data = {"images-1": DataFacts(
-        name="Six classes", key="key", known_by="hash", n=N, spec={"kind": "folder"},
-        rows="data/images-1.csv",
+    checkpoints = {
+        role: checkpoint(
+            f"{role}.safetensors", role, sha256=hashlib.sha256(role.encode()).hexdigest(),
+            bytes=len(role), architecture="RN50", parameters=9, safety_reasons=(),
+        )
+        for role in ("suspect", "cleaned")
+    }  # fmt: skip
+    data = {"images-1": images(
+        N, name="Six classes", key="key", known_by="hash", spec={"kind": "folder"},
     )}  # fmt: skip
-    triggers = {trigger.digest: TriggerFacts(
+    triggers = {trigger.digest: sticker(
         digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention=describe(trigger),
         files=trigger_names,
     )}  # fmt: skip
-    jobs = {"job-1": JobFacts(
-        method="cleanclip", title="CleanCLIP", preset="talk", status="finished", source="suspect",
-        result="cleaned", seed=7, steps=40, training_data="demo", precision="fp32", device="cpu",
-        seconds=12.5, files={"result": "jobs/job-1/result.json"},
+    jobs = {"job-1": cleaning(
+        preset="talk", seed=7, steps=40, training_data="demo", seconds=12.5,
+        files={"result": "jobs/job-1/result.json"},
     )}  # fmt: skip
-    scans = {"scan-1": _scan_facts(found_scan)}
+    parts = ("verdict", "title", "target", "reasons", "searched", "not_searched", "warnings")
+    judgement = {name: getattr(found_scan.judgement, name) for name in parts}
+    scans = {"scan-1": scanned(data=found_scan.images, **judgement)}
     evidence = evidence_from(
         reading(files), name="synthetic", checkpoints=checkpoints, data=data, triggers=triggers,
         measurements=measurements, jobs=jobs, scans=scans,
@@ -240,24 +243,6 @@ def files_written(
     if pdf:
         evidence = evidence.model_copy(update={"pdf": PDF_FILE})
     return write(evidence, files, folder, views=[one for one in views() if pdf or not one.asked])
-
-
-def _checkpoint(role: str, content: bytes) -> CheckpointFacts:
-    return CheckpointFacts(
-        name=f"{role}.safetensors", sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content), role=role, format="safetensors", architecture="RN50", parameters=9,
-        safety="loads",
-    )  # fmt: skip
-
-
-def _scan_facts(found: Scan) -> ScanFacts:
-    said = found.judgement
-    return ScanFacts(
-        suspect="suspect", reference=None, data=found.images, verdict=said.verdict,
-        title=said.title, target=said.target, reasons=said.reasons, searched=said.searched,
-        not_searched=said.not_searched, warnings=said.warnings,
-        files={"scan": "scan/scan-1/scan.json"},
-    )  # fmt: skip
 
 
 def seal(folder: Path) -> Path:

@@ -114,7 +114,7 @@ class KeysView(QWidget):
         self.model.set_keys(keys)
         if keys is not None:
             self.words.setText(_sentence(keys))
-        self._tell_count()
+        self._show_count()
 
     def copy(self) -> None:
         """Put what the filter lets through on the clipboard."""
@@ -136,9 +136,9 @@ class KeysView(QWidget):
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)
-        self._tell_count()
+        self._show_count()
 
-    def _tell_count(self) -> None:
+    def _show_count(self) -> None:
         self.count.setText(plural(self.model.rowCount(), "tensor"))
         self.button.setEnabled(self.model.rowCount() > 0)
 

@@ -123,7 +123,7 @@ class TrustDialog(FittedDialog):
             self, "Trust a key", (Label(_LEAD, "subtle", wrap=True), form, self.state), self.ok
         )  # fmt: skip
         self.resize(600, 0)
-        self._say("")
+        self._show_message("")
 
     def _on_choose_clicked(self) -> None:
         path = self._prompts.open_file(self, "Choose a public key", self._folder, _KEYS)
@@ -138,16 +138,16 @@ class TrustDialog(FittedDialog):
             self._raw = read_key_file(path)
             key = read_public_key(self._raw, self._file)
         except InputError as error:
-            self._say(error.sentence)
+            self._show_message(error.sentence)
             return
         if key.key_id != self._key_id:
-            self._say(
+            self._show_message(
                 f"{self._file} is another key ({key.short}) than the one that the signature names: "
                 "its owner did not sign this file."
             )
             return
         self._key = key
-        self._say("")
+        self._show_message("")
 
     def _on_text_changed(self) -> None:
         if self._key is not None:
@@ -155,10 +155,10 @@ class TrustDialog(FittedDialog):
                 words = caution_of_name(replace(self._key, name=self.name.text().strip()))
             except InputError as error:
                 words = error.sentence
-            self._say(words)
+            self._show_message(words)
         self._follow()
 
-    def _say(self, problem: str) -> None:
+    def _show_message(self, problem: str) -> None:
         self.state.setText(plain(problem, 600))
         self.state.setVisible(bool(problem))
         self._follow()
@@ -170,7 +170,7 @@ class TrustDialog(FittedDialog):
         try:
             trust_key(self._raw, self._file, self.name.text())
         except InputError as error:
-            self._say(error.sentence)
+            self._show_message(error.sentence)
             return
         self.trusted.emit()
         self.accept()

@@ -265,7 +265,7 @@ class TensorTable(QWidget):
         self._forget_copying()
         self._selected = ""
         self.model.set_columns(columns)
-        self._tell_count()
+        self._show_count()
 
     def copy(self) -> None:
         """Put the chosen rows on the clipboard, as a spreadsheet takes them; made in a thread."""
@@ -301,7 +301,7 @@ class TensorTable(QWidget):
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)
-        self._tell_count()
+        self._show_count()
 
     def _on_current_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
         tensor = self.model.tensor_at(current.row()) if current.isValid() else None
@@ -320,7 +320,7 @@ class TensorTable(QWidget):
             self.view.selectRow(number)
             self.view.scrollTo(self.model.index(number, 0))
 
-    def _tell_count(self) -> None:
+    def _show_count(self) -> None:
         rows = self.model.rowCount()
         text = plain(self.filter.text(), 80)
         self.none.setText(f"No tensor matches “{text}”. Clear the filter to see all of them.")

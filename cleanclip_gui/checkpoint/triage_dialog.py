@@ -119,7 +119,7 @@ class TriageDialog(QDialog):
         parts = (Label(_LEAD, "subtle", wrap=True), self.busy, self.table, self.state)
         frame(self, plural(len(self._paths), "checkpoint"), parts, self.ok, "Close")
         resize_within(self, 1040, 560)
-        self._tell()
+        self._show_state()
         self._ticket: Ticket = tasks.run(
             lambda control: judge(self._paths, control),
             self._on_judged, self._on_failed,
@@ -135,12 +135,12 @@ class TriageDialog(QDialog):
         """Stop reading; what was judged stays listed."""
         self._ticket.cancel()
         self.busy.hide()
-        self._tell("Cancelled. ")
+        self._show_state("Cancelled. ")
 
     def _on_judged(self, judgement: Judgement) -> None:
         self.judged.append(judgement)
         self.table.rows.add_rows([_row(len(self.judged) - 1, judgement)])
-        self._tell()
+        self._show_state()
 
     def _on_progress(self, progress: Progress) -> None:
         self.busy.bar.setValue(progress.done)
@@ -153,9 +153,9 @@ class TriageDialog(QDialog):
 
     def _on_failed(self, error: InputError) -> None:
         self.busy.hide()
-        self._tell(f"{error.sentence} ")
+        self._show_state(f"{error.sentence} ")
 
-    def _tell(self, first: str = "") -> None:
+    def _show_state(self, first: str = "") -> None:
         refused = sum(judgement.verdict in REFUSED for judgement in self.judged)
         done = f"{len(self.judged)} of {plural(len(self._paths), 'file')} checked"
         self.state.setText(plain(f"{first}{done}, {refused} refused.", 600))

@@ -107,22 +107,22 @@ class VerdictCard(QFrame):
 
     def show_reading(self, name: str, size: int | None) -> None:
         """Say at once what is being read."""
-        self._look("checkpoint", "")
-        self._tell(name, "Reading…", "", "" if size is None else bytes_text(size))
+        self._set_look("checkpoint", "")
+        self._set_texts(name, "Reading…", "", "" if size is None else bytes_text(size))
         self.cancel.show()
 
     def show_cancelled(self, name: str) -> None:
         """The user gave up."""
-        self._look("checkpoint", "")
-        self._tell(name, "Not read", "Reading was cancelled; the file was not opened.", "")
+        self._set_look("checkpoint", "")
+        self._set_texts(name, "Not read", "Reading was cancelled; the file was not opened.", "")
 
     def show_inspection(self, inspection: Inspection) -> None:
         """Give the verdict and its first reason."""
         if inspection.refused:
-            self._look(*LOOKS[inspection.verdict])
+            self._set_look(*LOOKS[inspection.verdict])
             title = verdict_words(inspection.verdict, inspection.reason_code)
             reason = inspection.reasons[0] if inspection.reasons else ""
-            self._tell(
+            self._set_texts(
                 inspection.name, title, reason, "Nothing in it was run, and it was not opened."
             )
         else:
@@ -134,9 +134,11 @@ class VerdictCard(QFrame):
 
     def _show_readable(self, name: str, judged: Judged) -> None:
         """The file can be read; its weights may still hide something."""
-        self._tell(name, _title(judged), _first(judged) or _NOT_RULED_OUT, "Loading the model…")
+        self._set_texts(
+            name, _headline(judged), _caution(judged) or _NOT_RULED_OUT, "Loading the model…"
+        )
         self._tested, self._scan, self._read_as = False, ("", "", 0.0), judged.verdict
-        self._tell_backdoor()
+        self._show_backdoor()
 
     def show_loaded(self, state: str, *, can_scan: bool = True) -> None:
         """The model is there: it can be tested."""
@@ -147,17 +149,17 @@ class VerdictCard(QFrame):
     def set_tested(self, tested: bool) -> None:
         """Say whether a trigger was tried on the model."""
         self._tested = tested
-        self._tell_backdoor()
+        self._show_backdoor()
 
     def set_scan(self, verdict: str, target: str = "", made: float = 0.0) -> None:
         """Say first what the last scan of the file found; empty where none was made."""
         self._scan = verdict, target, made
-        self._tell_backdoor()
+        self._show_backdoor()
 
-    def _tell_backdoor(self) -> None:
+    def _show_backdoor(self) -> None:
         words, scanned = scan_words(*self._scan), self._scan[0] in _SCAN_LOOKS
         look = _SCAN_LOOKS.get(self._scan[0], LOOKS[self._read_as])
-        self._look(*look)
+        self._set_look(*look)
         self.scanned.setText(plain(words, 240))
         theme.set_property(self.scanned, "tone", look[1] if scanned else "")
         self.scan.setText("Show the scan" if words else "Scan for a trigger")
@@ -179,14 +181,14 @@ class VerdictCard(QFrame):
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
-        self._look(*LOOKS.get(code, LOOKS["unsupported"]))
+        self._set_look(*LOOKS.get(code, LOOKS["unsupported"]))
         title = verdict_words(code) if code in REFUSED else "It could not be opened"
-        self._tell(name, title, sentence, "")
+        self._set_texts(name, title, sentence, "")
 
     def show_donor_needed(self, name: str, judged: Judged, sentence: str) -> None:
         """Say that the file is sound and holds one encoder only."""
-        self._look(*LOOKS[judged.verdict])
-        self._tell(name, _title(judged), sentence, "Not in use yet: it needs a donor.")
+        self._set_look(*LOOKS[judged.verdict])
+        self._set_texts(name, _headline(judged), sentence, "Not in use yet: it needs a donor.")
 
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""
@@ -199,7 +201,7 @@ class VerdictCard(QFrame):
         if event.type() == QEvent.Type.PaletteChange:
             self._paint()
 
-    def _look(self, icon: str, tone: str) -> None:
+    def _set_look(self, icon: str, tone: str) -> None:
         self._icon = icon
         theme.set_property(self, "tone", tone)
         self._paint()
@@ -207,7 +209,7 @@ class VerdictCard(QFrame):
     def _paint(self) -> None:
         self._picture.setPixmap(theme.icon(self._icon).pixmap(theme.px(34), theme.px(34)))
 
-    def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
+    def _set_texts(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()
         self._hide_backdoor()
         self._name = name
@@ -232,13 +234,13 @@ def scan_words(verdict: str, target: str = "", made: float = 0.0) -> str:
     return f"{_SCANNED[verdict]}{aim} (scan{f', {day_and_time(made)}' if made else ''})"
 
 
-def _title(judged: Judged) -> str:
+def _headline(judged: Judged) -> str:
     """What the file is: one that is only readable is not called good."""
     if judged.verdict == "loads":
         return _READABLE
     return verdict_words(judged.verdict, judged.reason_code)
 
 
-def _first(judged: Judged) -> str:
+def _caution(judged: Judged) -> str:
     """The first reason of a caution."""
     return judged.reasons[0] if judged.reasons and judged.verdict == "caution" else ""

@@ -587,7 +587,7 @@ class ReportStation(QWidget):
             self._written = place
             size, files = last.result.get("bytes", 0), last.result.get("files", 0)
             message = f"Written: {plain(place.name, 120)}, {plural(files, 'file')}, "
-            self._say_written(f"{message}{bytes_text(size)}.")
+            self._show_written_text(f"{message}{bytes_text(size)}.")
             if choice is not None and choice.key:
                 self._sign(place, choice)
         self._refresh()
@@ -608,16 +608,16 @@ class ReportStation(QWidget):
 
     def _on_signed(self, who: str) -> None:
         self._signing = False
-        self._say_written(f"{self.written.text()} Signed with {plain(who, 120)}.")
+        self._show_written_text(f"{self.written.text()} Signed with {plain(who, 120)}.")
         self._refresh()
 
     def _on_sign_failed(self, error: InputError) -> None:
         self._signing = False
-        self._say_written(f"{self.written.text()} It is not signed.")
+        self._show_written_text(f"{self.written.text()} It is not signed.")
         self.shell.failed.emit(error.titled("Could not sign the bundle"))
         self._refresh()
 
-    def _say_written(self, words: str) -> None:
+    def _show_written_text(self, words: str) -> None:
         self.written.setText(words)
         self.written_card.show()
         self.shell.logged.emit(words)

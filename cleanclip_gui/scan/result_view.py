@@ -100,12 +100,12 @@ class ScanVerdict(QFrame):
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(TITLES[judgement.verdict])
         self._paint()
-        self._tell(self.figure, (figure_text(scan),))
-        self._tell(self.p, (p_text(scan),))
-        self._tell(self.reasons, judgement.reasons)
-        self._tell(self.warnings, judgement.warnings)
-        self._tell(self.searched, judgement.searched, "• ")
-        self._tell(self.not_searched, judgement.not_searched, "• ")
+        self._set_lines(self.figure, (figure_text(scan),))
+        self._set_lines(self.p, (p_text(scan),))
+        self._set_lines(self.reasons, judgement.reasons)
+        self._set_lines(self.warnings, judgement.warnings)
+        self._set_lines(self.searched, judgement.searched, "• ")
+        self._set_lines(self.not_searched, judgement.not_searched, "• ")
         self.setAccessibleDescription(
             plain(f"{TITLES[judgement.verdict]}. {figure_text(scan)}", 600)
         )
@@ -119,7 +119,7 @@ class ScanVerdict(QFrame):
     def _paint(self) -> None:
         self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), theme.px(34)))
 
-    def _tell(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
+    def _set_lines(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
         label.setText(
             "\n".join(f"{before}{plain(sentence, 900)}" for sentence in sentences if sentence)
         )

@@ -144,24 +144,24 @@ class Estimating(JobTask):
         """Measure a scan; ``spec`` names a folder of the cache. See :meth:`JobTask.start`."""
         self.start(spec, estimate_folder() / SPEC_FILE, device, NO_PLAN, estimate=True)
         self._holds = True
-        self._say(MEASURING)
+        self._show_text(MEASURING)
 
     def forget(self) -> None:
         """Another scan is set: what was measured, or is being measured, says nothing about it."""
         self._holds = False
         self.cancel()
         if self.text and not self.is_running:
-            self._say("")
+            self._show_text("")
 
     def _on_estimated(self, last: Done) -> None:
         if not self._holds or last.status == "cancelled":
-            self._say("")
+            self._show_text("")
         elif last.status == "failed":
-            self._say(last.error, failed=True)
+            self._show_text(last.error, failed=True)
         else:
-            self._say(estimate_text(last.result))
+            self._show_text(estimate_text(last.result))
 
-    def _say(self, text: str, *, failed: bool = False) -> None:
+    def _show_text(self, text: str, *, failed: bool = False) -> None:
         self.text, self.failed = text, failed
         self.changed.emit()
 

@@ -79,17 +79,17 @@ class Stamping(QObject):
 
     def _on_before(self, ready: ThumbnailsReady) -> None:
         self._before = ready.images
-        self._tell()
+        self._emit_shown()
 
     def _on_after(self, ready: ThumbnailsReady) -> None:
         self._after = ready.images
-        self._tell()
+        self._emit_shown()
 
     def _on_looked(self, target: int, looked: Looked) -> None:
         self._looked, self._target = looked.per_image, target
-        self._tell()
+        self._emit_shown()
 
-    def _tell(self) -> None:
+    def _emit_shown(self) -> None:
         """Show what is there by now: both pictures first, the names when they come."""
         if self._before is None or self._after is None:
             return

@@ -231,9 +231,9 @@ class ScanStation(QWidget):
 
     def start(self) -> None:
         """Begin a scan with the settings, or continue the cancelled one."""
-        self._begin()
+        self._start()
 
-    def _begin(self, *, anyway: bool = False) -> None:
+    def _start(self, *, anyway: bool = False) -> None:
         """The same, also with a model that names hardly any picture rightly if it is asked for."""
         if not self._can_start():
             return
@@ -438,7 +438,7 @@ class ScanStation(QWidget):
         DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
         for event in (events.scan, events.scan_progress):
-            event.connect(self._tell_job)
+            event.connect(self._show_job)
         events.checkpoint.connect(self._on_checkpoint_change)
         events.images.connect(self._on_images_change)
         events.reference.connect(self._offer_references)
@@ -507,7 +507,7 @@ class ScanStation(QWidget):
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
         )
 
-    def _tell_job(self, *_: object) -> None:
+    def _show_job(self, *_: object) -> None:
         """Have the window say how far a scan is."""
         scan, progress = self.session.scan, self.session.scan_progress
         words = "A scan is running" if scan is not None and scan.status == "running" else ""
@@ -524,13 +524,13 @@ class ScanStation(QWidget):
                 failed, last = True, replace(last, error=error.sentence)
         if last.status != "finished" or failed:
             words = "The scan was cancelled; the next one with these settings goes on from there."
-            self._say(last.error if failed else words, error=failed)
+            self._show_end(last.error if failed else words, error=failed)
             self._show_page(READY)
             ended = ScanState(str(folder), "failed" if failed else "cancelled")
             self.session.scan = ended
         self._refresh()
         if last.error_code == "unfit" and self._scans_anyway(last.error):
-            self._begin(anyway=True)
+            self._start(anyway=True)
 
     def _scans_anyway(self, why: str) -> bool:
         """Ask whether to search a model that a scan cannot judge."""
@@ -539,7 +539,7 @@ class ScanStation(QWidget):
             self.window(), "Scan", question, "Scan anyway", "Do not scan"
         )
 
-    def _say(self, words: str, *, error: bool = False) -> None:
+    def _show_end(self, words: str, *, error: bool = False) -> None:
         """Say how the last scan ended, above the page without a result."""
         theme.set_property(self.ended, "role", "error" if error else "subtle")
         self.ended.setText(plain(words, 1000))
@@ -557,7 +557,7 @@ class ScanStation(QWidget):
         except (InputError, OSError) as error:
             sentence = error.sentence if isinstance(error, InputError) else str(error.strerror)
             self.shell.logged.emit(sentence)
-        self._say("")
+        self._show_end("")
         self.result.show_scan(scan, patches)
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
@@ -660,7 +660,7 @@ class ScanStation(QWidget):
         if self.scanning.is_running:
             return
         self.stamping.forget()
-        self._say("")
+        self._show_end("")
         self._show_page(READY)
         self.session.scan = None
 

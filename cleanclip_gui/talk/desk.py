@@ -266,7 +266,7 @@ class TalkDesk(QObject):
                 save_picture(self._window, folder / step_name(number, step.title))
         finally:
             guide.show_step(at)
-        self._say(f"{len(guide.steps)} pictures were saved in {folder}.")
+        self._show_text(f"{len(guide.steps)} pictures were saved in {folder}.")
 
     def toggle_loop(self) -> None:
         """Begin to film the canvas; or end it, and ask where the film is to be saved."""
@@ -274,7 +274,7 @@ class TalkDesk(QObject):
             canvas = self._window.findChild(QWidget, "studio.canvas")
             assert canvas is not None, "Studio has a canvas"
             self.loop.start(canvas)
-            self._say("The canvas is filmed; the same command saves it.")
+            self._show_text("The canvas is filmed; the same command saves it.")
             return
         frames = self.loop.stop()
         path = self._context.prompts.save_file(
@@ -283,7 +283,7 @@ class TalkDesk(QObject):
         if path and frames:
             self.loop.write(frames, Path(path))
 
-    def _say(self, text: str) -> None:
+    def _show_text(self, text: str) -> None:
         self._context.shell.logged.emit(text)
         self._window.statusBar().showMessage(text, 8000)
 
@@ -294,7 +294,7 @@ class TalkDesk(QObject):
             self._context.shell.failed.emit(error.titled("The talk cannot be used"))
 
     def _on_loop_saved(self, path: Path) -> None:
-        self._say(f"The film was saved as {path}.")
+        self._show_text(f"The film was saved as {path}.")
 
     def _on_closing(self) -> None:
         """Nothing hidden is remembered as the user's choice, and no clock goes on."""

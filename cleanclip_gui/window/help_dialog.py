@@ -103,7 +103,7 @@ class HelpDialog(QDialog):
         self.page = named(QTextBrowser(), "Page of the help")
         self.page.setOpenLinks(False)
         self.page.anchorClicked.connect(self._on_link)
-        self.page.highlighted.connect(self._tell_link)
+        self.page.highlighted.connect(self._show_link)
         self.note = ElidedLabel("", "caption")
         keys = push_button("Keyboard shortcuts", self.keys_wanted)
         close = push_button("Close", self.accept)
@@ -237,7 +237,7 @@ class HelpDialog(QDialog):
             return
         self._open(path, heading)
 
-    def _tell_link(self, url: QUrl) -> None:
+    def _show_link(self, url: QUrl) -> None:
         outside = url.scheme() in ("http", "https")
         self.note.setText(f"Opens in the browser: {url.toString()}" if outside else "")
 

@@ -531,7 +531,7 @@ class MainWindow(QMainWindow):
         self.pages.setCurrentWidget(self._pages[name])
         self._show_header()
         self.session.station = name
-        self._tell_header()
+        self._name_checkpoint()
         self._refresh()
 
     def _show_header(self) -> None:
@@ -551,7 +551,7 @@ class MainWindow(QMainWindow):
     def _is_shown(self, name: str) -> bool:
         return self.session.station == name
 
-    def _tell_header(self) -> None:
+    def _name_checkpoint(self) -> None:
         """Name the checkpoint that the station works on, not a file refused since."""
         in_studio = self.station == "studio"
         used = self.session.shown if in_studio else self.session.checkpoint
@@ -737,7 +737,7 @@ class MainWindow(QMainWindow):
         self._refresh()
 
     def _on_shown_change(self, *_: object) -> None:
-        self._tell_header()
+        self._name_checkpoint()
 
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused

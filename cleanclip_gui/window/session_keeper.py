@@ -88,8 +88,8 @@ class SessionKeeper(QObject):
         self._closed = self._discarded = False
         self._timer = QTimer(self, singleShot=True, interval=_SAVE_AFTER_MS)
         self._timer.timeout.connect(self.save)
-        self._look = QTimer(self, singleShot=True, interval=_LOOK_AFTER_MS)
-        self._look.timeout.connect(self.compare)
+        self._comparing = QTimer(self, singleShot=True, interval=_LOOK_AFTER_MS)
+        self._comparing.timeout.connect(self.compare)
         events = self._session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.reference.connect(self._on_reference_change)
@@ -206,7 +206,7 @@ class SessionKeeper(QObject):
     def _finish(self, saved: SavedSession) -> None:
         """The checkpoint is there: have its trigger on the canvas, its run and its page."""
         self._show_canvas(saved)
-        self._aim(saved)
+        self._choose_target(saved)
         if saved.run:
             self._shell.open("run", saved.run)
         if saved.trusted:
@@ -282,7 +282,7 @@ class SessionKeeper(QObject):
 
     def compare(self) -> None:
         """Look whether what is open differs from what was saved by name."""
-        self._look.stop()
+        self._comparing.stop()
         record, modified = self.record() if self._session.folder else None, False
         if record is not None:
             modified = self._saved is None or record.content() != self._saved.content()
@@ -363,9 +363,9 @@ class SessionKeeper(QObject):
         self._discarded = False  # the window was not closed after all
         if self._session.checkpoint is not None and not self._closed:
             self._timer.start()
-            self._look.start()
+            self._comparing.start()
 
-    def _take(self, facts: CheckpointFacts) -> None:
+    def _note_checkpoint(self, facts: CheckpointFacts) -> None:
         """Note how the files of a checkpoint were when they were opened."""
         sha256 = facts.inspection.sha256
         digest = sha256 if len(sha256) == _DIGEST else ""
@@ -383,7 +383,7 @@ class SessionKeeper(QObject):
         saved = self._opening
         self._cleaned = None  # of another checkpoint
         if facts is not None:
-            self._take(facts)
+            self._note_checkpoint(facts)
             self._begin_anew(facts)
         if facts is not None and self.offer is not None:
             self.offer = None
@@ -407,13 +407,13 @@ class SessionKeeper(QObject):
 
     def _on_reference_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
-            self._take(facts)
+            self._note_checkpoint(facts)
         self._on_changed()
 
     def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
             self._cleaned = None
-            self._take(facts)
+            self._note_checkpoint(facts)
         self._on_changed()
 
     def _on_run_change(self, run: RunState | None) -> None:
@@ -425,19 +425,19 @@ class SessionKeeper(QObject):
     def _on_images_change(self, images: ImagesState | None) -> None:
         saved, session = self._opening, self._session
         if images is not None and images.spec.path:
-            self._take_images(images, images.spec.path)
+            self._note_images(images, images.spec.path)
         if images is not None and session.label_set not in label_sets():
             labels = FileFacts(mark=mark_of(session.label_set))
             known = self._files.get(session.label_set)
             if known is None or known.mark != labels.mark:
                 self._files[session.label_set] = labels
         if saved is not None and images is not None:
-            self._aim(saved)
+            self._choose_target(saved)
             if session.checkpoint is not None:
                 self._opening = None
         self._on_changed()
 
-    def _take_images(self, images: ImagesState, path: str) -> None:
+    def _note_images(self, images: ImagesState, path: str) -> None:
         """Note how pictures were when they were opened; a very large set is known by less."""
         if images.known_by.startswith("content") and len(images.key) == _DIGEST:
             facts = FileFacts(digest=images.key, known_by="pictures", mark=mark_of(path))
@@ -447,7 +447,7 @@ class SessionKeeper(QObject):
         if known is None or facts.digest or known.mark != facts.mark:
             self._files[path] = facts
 
-    def _aim(self, saved: SavedSession) -> None:
+    def _choose_target(self, saved: SavedSession) -> None:
         """Choose the class of the target's name, once there are classes."""
         images = self._session.images
         if images is not None and saved.target in images.class_names:

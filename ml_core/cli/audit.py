@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import typer
+from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, pair_spec, spec_fields, typed
@@ -135,18 +136,18 @@ def audit(
     exclusions = None
     if exclude_worst:
         exclusions = _write_excluded(spec, record, record.worst[by][:exclude_worst], by)
-    if options.json:
-        worst = set(record.worst[by][:show])
-        rows = [pair for pair in record.to_dict()["pairs"] if pair["index"] in worst]
-        rows.sort(key=lambda pair: pair["standings"][by]["rank"])
-        written = None if exclusions is None else str(exclusions)
-        output.print_json(result | {"by": by, "pairs": rows, "exclusions": written})
-        return
-    _print(record, by, show)
+    worst = set(record.worst[by][:show])
+    pairs_shown = [pair for pair in record.to_dict()["pairs"] if pair["index"] in worst]
+    pairs_shown.sort(key=lambda pair: pair["standings"][by]["rank"])
     files = "audit.json, scores.csv" + ("" if embeddings is not None else ", thumbnails.npy")
-    output.line(f"Written: {folder} ({files})")
-    if exclusions is not None:
-        output.line(f"Exclusions: {exclusions}")
+    written = None if exclusions is None else str(exclusions)
+    output.answer(
+        options.json,
+        result | {"by": by, "pairs": pairs_shown, "exclusions": written},
+        *_parts(record, by, show),
+        f"Written: {folder} ({files})",
+        *([] if written is None else [f"Exclusions: {written}"]),
+    )
 
 
 def _trusted(reference: str, options: Options, seed: int) -> PairSpec:
@@ -185,8 +186,8 @@ def _write_excluded(
     return folder / EXCLUSIONS_FILE
 
 
-def _print(record: Audit, by: str, show: int) -> None:
-    """Print the distributions, the worst by one score, and the notes."""
+def _parts(record: Audit, by: str, show: int) -> Iterator[Table | str]:
+    """The distributions, the worst by one score, and the notes."""
     from ml_core.detection.records import SCORE
 
     facts = record.facts
@@ -194,7 +195,7 @@ def _print(record: Audit, by: str, show: int) -> None:
     if facts["neighbours"] == "chunk":
         where = f"chunks of {facts['chunk_size']}"
     title = f"{facts['pairs']}: {record.n} pairs, k = {facts['k']}, {where}"
-    output.show(output.table(title, _SPREAD, map(_spread, record.distributions)))
+    yield output.table(title, _SPREAD, map(_spread, record.distributions))
     pairs = {pair.index: pair for pair in record.pairs}
     shown = [pairs[index] for index in record.worst[by][:show]]
     columns = (">rank", f">{SCORE[by].title}", ">share", "picture", "caption")
@@ -209,9 +210,8 @@ def _print(record: Audit, by: str, show: int) -> None:
         for pair in shown
     )
     if show:
-        output.show(output.table(f"most suspicious by {SCORE[by].title}", columns, rows))
-    for note in record.notes:
-        output.line(note)
+        yield output.table(f"most suspicious by {SCORE[by].title}", columns, rows)
+    yield from record.notes
 
 
 def _spread(row: Distribution) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.table import Table
 
 from ml_core.cleaning.catalogue import Data
 from ml_core.cleaning.pretraining import Pretraining
@@ -341,24 +342,19 @@ def _export(spec: CleanSpec, folder: Path, processes: int, machines: int, *, jso
 
 def print_result(result: dict[str, Any], json: bool) -> None:
     """The result as JSON, or as a table with the files that were written."""
-    if json:
-        output.print_json(result)
-        return
     from ml_core.jobs.result_text import training_words
 
     title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
-    output.show(output.comparison_table(title, result_rows(result)))
+    parts: list[Table | str] = [output.comparison_table(title, result_rows(result))]
     if "alpha" in result:
-        output.say(f"Alpha: {result['alpha']:g}.")
-    for words in training_words(result):
-        output.line(f"{words[0].upper()}{words[1:]}.")
-    for note in result.get("notes") or ():
-        output.line(note)
+        parts.append(output.Aside(f"Alpha: {result['alpha']:g}."))
+    parts += [f"{words[0].upper()}{words[1:]}." for words in training_words(result)]
+    parts += result.get("notes") or ()
     weights = "Untouched weights" if "adapter" in result else "Cleaned checkpoint"
-    for what, key in (
+    files = (
         (weights, "checkpoint"),
         ("Adapter, to be used with them", "adapter"),
         ("Picture", "picture"),
-    ):
-        if key in result:
-            output.line(f"{what}: {result[key]}")
+    )
+    parts += [f"{what}: {result[key]}" for what, key in files if key in result]
+    output.answer(json, result, *parts)

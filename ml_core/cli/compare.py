@@ -82,11 +82,7 @@ def _record(inspections: list[Inspection], changes: list[TensorChange]) -> dict[
 
 
 def _file(inspection: Inspection) -> dict[str, str]:
-    return {
-        "path": str(inspection.path),
-        "sha256": inspection.sha256,
-        "format": inspection.format,
-    }
+    return {"path": str(inspection.path), "sha256": inspection.sha256, "format": inspection.format}
 
 
 def _layer(layer: LayerChange) -> dict[str, Any]:

@@ -93,30 +93,24 @@ def convert(
         from ml_core.checkpoints.write_safetensors import save_head
 
         saved_head = save_head(inspection, head)
-    if options.json:
-        record = {
-            "checkpoint": str(path),
-            "sha256": inspection.sha256,
-            "layout": "as-is" if as_is else "open_clip",
-            "saved": str(saved),
-            "tensors": count,
-            "notes": [] if model is None else list(model.notes),
-            "assumptions": [] if model is None else list(model.assumptions),
-            "load_with": None if model is None else model.call or None,
-            "head": None if saved_head is None else str(saved_head),
-        }
-        output.print_json(record)
-        return
+    record = {
+        "checkpoint": str(path),
+        "sha256": inspection.sha256,
+        "layout": "as-is" if as_is else "open_clip",
+        "saved": str(saved),
+        "tensors": count,
+        "notes": [] if model is None else list(model.notes),
+        "assumptions": [] if model is None else list(model.assumptions),
+        "load_with": None if model is None else model.call or None,
+        "head": None if saved_head is None else str(saved_head),
+    }
     what = "tensors" if model is None else "tensors of the model"
-    output.line(f"{count} {what} in {name} saved: {saved}")
+    lines = [f"{count} {what} in {name} saved: {saved}"]
     if model is not None:
-        for note in model.notes:
-            output.line(note)
-        for assumption in model.assumptions:
-            output.line(f"Assumed: {assumption}")
-        output.line(f"Stock open_clip loads it with {model.call}" if model.call else _NAMELESS)
-    if saved_head is not None:
-        output.line(f"Linear head saved: {saved_head}")
+        lines += [*model.notes, *(f"Assumed: {assumption}" for assumption in model.assumptions)]
+        lines.append(f"Stock open_clip loads it with {model.call}" if model.call else _NAMELESS)
+    lines += [] if saved_head is None else [f"Linear head saved: {saved_head}"]
+    output.answer(options.json, record, *lines)
 
 
 def _refuse_overwriting_source(inspection: Inspection, place: Path | None) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
 from ml_core.cli.options import Options, command
+from ml_core.cli.run import run_stage
+from ml_core.events import Event, Message, forwarded
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.options import option
 from ml_core.reading import InputError, examine
@@ -74,16 +79,15 @@ def doctor(
     )
     set_threads(fields["threads"])
     device = str(choose_device(fields["device"]))
+
+    def event_of(step: Event | Trial) -> Event | None:
+        if not isinstance(step, Trial):
+            return step
+        tried = f"{step.question}: {step.answer}: {figures.percent(step.accuracy)}"
+        return None if options.json else Message(tried)
+
     work = diagnose(opened, tried_on, label_set, device=device)
-    while True:
-        try:
-            with output.working("Trying settings"):  # ends before a line is written
-                event = next(work)
-        except StopIteration as end:
-            diagnosis = end.value
-            break
-        if isinstance(event, Trial) and not options.json:
-            output.say(f"{event.question}: {event.answer}: {figures.percent(event.accuracy)}")
+    diagnosis = run_stage(forwarded(work, event_of))
     saved = None
     if diagnosis.choice is None and (save is not None or remember):
         verb = "remember" if save is None else "save"
@@ -99,23 +103,21 @@ def doctor(
         saved = save_checkpoint(model, save, provenance=facts)
     if remember and diagnosis.choice is not None:
         before = write_remembered(sha256, name, diagnosis.choice)
-    if options.json:
-        record = {
-            "checkpoint": str(checkpoint),
-            **diagnosis.to_dict(),
-            "saved": None if saved is None else str(saved),
-            "remembered": None if before is None else before.to_dict(),
-            "images": tried_on.name,
-            "seed": seed,
-        }
-        output.print_json(record)
-        return
-    _print(name, diagnosis)
+    parts = list(_parts(name, diagnosis))
     if before is not None:
         verb = "Remembered" if remember else "Remembered from before, and not used here"
-        output.say(f"{verb}: {before.sentence}")
+        parts.append(output.Aside(f"{verb}: {before.sentence}"))
     if saved is not None:
-        output.say(f"Saved with the proposed settings: {saved}")
+        parts.append(output.Aside(f"Saved with the proposed settings: {saved}"))
+    record = {
+        "checkpoint": str(checkpoint),
+        **diagnosis.to_dict(),
+        "saved": None if saved is None else str(saved),
+        "remembered": None if before is None else before.to_dict(),
+        "images": tried_on.name,
+        "seed": seed,
+    }
+    output.answer(options.json, record, *parts)
 
 
 def _forget(path: Path, json: bool) -> None:
@@ -127,14 +129,12 @@ def _forget(path: Path, json: bool) -> None:
         raise inspection.refusal()
     if not forget(inspection.sha256):
         raise InputError(f"Nothing is remembered for {inspection.name}.")
-    if json:
-        output.print_json({"checkpoint": str(path), "sha256": inspection.sha256, "forgotten": True})
-        return
-    output.line(f"{inspection.name} is opened with its own settings again.")
+    record = {"checkpoint": str(path), "sha256": inspection.sha256, "forgotten": True}
+    output.answer(json, record, f"{inspection.name} is opened with its own settings again.")
 
 
-def _print(name: str, diagnosis: Diagnosis) -> None:
-    """Print every trial, the proposed one marked, and what follows."""
+def _parts(name: str, diagnosis: Diagnosis) -> Iterator[Table | str]:
+    """Every trial, the proposed one marked, and what follows."""
     mark = "now" if diagnosis.choice is None else "proposed"
     rows = (
         (
@@ -148,10 +148,9 @@ def _print(name: str, diagnosis: Diagnosis) -> None:
     )
     title = f"{name}: the settings that fit best"
     columns = ("", "Question", "Answer", ">Accuracy", ">Images")
-    output.show(output.table(title, columns, rows, **output.LINES))
-    for sentence in (*diagnosis.warnings, *diagnosis.findings):
-        output.line(sentence)
+    yield output.table(title, columns, rows, **output.LINES)
+    yield from (*diagnosis.warnings, *diagnosis.findings)
     if diagnosis.choice is not None:
-        output.line(diagnosis.choice.evidence)
+        yield diagnosis.choice.evidence
     elif not diagnosis.findings:
-        output.line("The file states every setting, and no other is significantly better.")
+        yield "The file states every setting, and no other is significantly better."

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
 from ml_core import figures
@@ -30,23 +29,15 @@ from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
+    from collections.abc import Iterator, Sequence
 
     from ml_core.data.labels import LabelSet
     from ml_core.data.specs import ImageSpec
     from ml_core.evaluation.paired import PairedDifference
-    from ml_core.evaluation.records import Evaluation, PerImage
-    from ml_core.evaluation.speed import Speed
-    from ml_core.jobs.measure import Bench
-    from ml_core.model import ClipModel
-    from ml_core.ranks import Ranks
+    from ml_core.jobs.keep import Answers
+    from ml_core.jobs.measurement.run import Precision
 
 _N = "How many: a seeded, stratified sample; of the demo its first ones, class by class in turn."
-_PRECISIONS = ("auto", "fp32", "bf16")
-# With fewer encodings than so many samples, finding the fastest way takes longer than it saves.
-_WORTH_MEASURING = 10
 
 
 @command(
@@ -101,14 +92,12 @@ def evaluate(
         torchrun --nproc_per_node=8 -m ml_core evaluate model.safetensors --images val/
     """
     from ml_core.data.demo_text import TARGET_NAME
-    from ml_core.triggers.descriptions import describe, title
-    from ml_core.triggers.published import standing
 
     trigger, target = resolve_scan(options.trigger, options.target)
 
     def check() -> _Request:
         """The request; what is wrong with it is refused before a model loads."""
-        if precision not in _PRECISIONS:
+        if precision not in ("auto", "fp32", "bf16"):
             raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
         for folder in _evidence_folders(keep, reference):
             _require_new(folder)
@@ -138,17 +127,19 @@ def evaluate(
         from ml_core.checkpoints.adapter import apply_adapter, read_adapter
         from ml_core.data.images import open_images
         from ml_core.evaluation.details import details
+        from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
         from ml_core.jobs.devices import choose_device, set_threads
         from ml_core.jobs.keep import Lists, Source, keep_measurement
-        from ml_core.jobs.measure import BATCH, OpenSetting, classifier_of
+        from ml_core.jobs.measure import OpenSetting
+        from ml_core.jobs.measurement.run import answering
         from ml_core.jobs.processes import together
 
     lists = Lists()
 
     def measure(
         request: _Request, path: Path, stage: str, adapter: Path | None = None
-    ) -> _Measured:
-        """Evaluate one checkpoint on the images and with the trigger."""
+    ) -> tuple[Answers, dict[str, Any]]:
+        """Evaluate one checkpoint on the images and with the trigger; its numbers, and as JSON."""
         with ranks.as_one(place), output.working(f"Opening {path.name}"):
             opened = open_checkpoint(path, request.donor, use_choice=not options.no_choice)
             model = opened.build("cpu").to(place)
@@ -159,36 +150,40 @@ def evaluate(
         for sentence in dict.fromkeys((*cautions, *model.assumptions)):
             output.say(sentence)
         label_set = request.label_set
-        setting = OpenSetting(request.images, opened_images, label_set, stamp, request.aim)
-        bench = setting.on(model.preprocess)
-        classifier = run_stage(classifier_of(model, label_set, Control(), ranks))
-        chosen = "fp32" if keep is not None and precision == "auto" else precision
-        if chosen != precision:
+        how = "fp32" if keep is not None and precision == "auto" else precision
+        if how != precision:
             output.say("What is kept for evidence is measured in fp32.")
-        speed = _choose_speed(model, bench, classifier, chosen, ranks)
-        batch = BATCH if speed is None else speed.batch
-        evaluation, per_image = _measure(model, bench, classifier, batch, stage, ranks)
+        answers = run_stage(
+            answering(
+                model,
+                OpenSetting(request.images, opened_images, label_set, stamp, request.aim),
+                Control(),
+                stage,
+                threads=threads,
+                precision=cast("Precision", how),
+                cache=EmbeddingCache(store=EmbeddingStore()),
+                ranks=ranks,
+            )
+        )
+        images, speed = answers.bench.images, answers.speed
+        for problem in images.problems:
+            output.say(f"{images.name}: {problem}.")
         if keep is not None and ranks.first:
-            source = Source(opened, adapter)
-            pictures = run_stage(lists.of(bench.images, Control()))
             folders = _evidence_folders(keep, reference)
-            with output.working("Keeping the answers"):
-                folder = keep_measurement(
+            folder = run_stage(
+                keep_measurement(
                     folders[0] if stage == "evaluate" else folders[1],
-                    source,
-                    model,
-                    bench,
-                    classifier,
-                    (evaluation, per_image),
-                    pictures,
-                    threads=threads,
-                    batch=batch,
+                    Source(opened, adapter),
+                    answers,
+                    lists,
+                    Control(),
                     when="evaluation" if stage == "evaluate" else "reference",
                     targeted=request.targeted,
                 )
+            )
             output.say(f"Kept in {folder}.")
-        record = {
-            **evaluation.to_dict(),
+        return answers, {
+            **answers.evaluation.to_dict(),
             "checkpoint": str(path),
             "cautions": list(cautions),
             "assumptions": list(model.assumptions),
@@ -196,24 +191,23 @@ def evaluate(
             "donor": None if opened.donor is None else str(request.donor),
             "choice": None if opened.remembered is None else opened.remembered.to_dict(),
             "label_set": label_set.name,
-            "problems": list(bench.images.problems),
-            "left_out": bench.images.left_out,
-            "breakdown": _breakdown(per_image, bench),
+            "problems": list(images.problems),
+            "left_out": images.left_out,
+            "breakdown": _breakdown(answers),
             "speed": None if speed is None else speed.to_dict(),
             "details": details(
-                evaluation,
+                answers.evaluation,
                 model=model,
-                images=bench.images,
+                images=images,
                 trigger=stamp,
                 class_names=label_set.class_names,
                 label_set=label_set.name,
                 threads=threads,
-                batch=batch,
+                batch=answers.batch,
                 speed=speed,
                 processes=ranks.world,
             ),
         }
-        return _Measured(evaluation, per_image, model, bench, record)
 
     with together(device) as ranks:
         place = choose_device(device, ranks.local)
@@ -221,52 +215,52 @@ def evaluate(
         with ranks.as_one(place), output.working(f"Looking at {options.images}"):
             request = request or check()
             opened_images = open_images(request.images, request.label_set)  # columns and labels too
-        suspect = measure(request, request.checkpoint, "evaluate", adapter)
+        suspect, record = measure(request, request.checkpoint, "evaluate", adapter)
         other = None
         if request.reference is not None:
-            other = measure(request, request.reference, "reference")
+            other, record["reference"] = measure(request, request.reference, "reference")
     if not ranks.first:
         return
-    record = suspect.record
     compared: tuple[PairedDifference, ...] = ()
     if other is not None:
         compared = _compare(suspect, other, request.aim, seed)
-        record["reference"] = other.record
         record["paired"] = [each.to_dict() for each in compared]
     if captions is not None:
         with output.working("Ranking captions"):
-            record["retrieval"] = _retrieve(
-                suspect.model, suspect.bench, captions, n=n, targeted=request.targeted
-            )
+            record["retrieval"] = _retrieve(suspect, captions, n=n, targeted=request.targeted)
     if not request.targeted:
         for each in (record, record.get("reference")):
             if each is not None:
                 _forget_target(each)
-    if options.json:
-        output.print_json(record)
-        return
-    used = suspect.bench.trigger
-    if used is not None:
-        size = suspect.model.image_size
-        output.say(f"{title(used)} ({standing(used, size)}). {describe(used)}")
-    if suspect.evaluation.control_ca is not None:
-        output.say(
-            f"Clean accuracy with this trigger's resizing: {output.percent(record, 'control_ca')}."
-        )
-    if suspect.evaluation.same_names:
-        numbers = ", ".join(map(str, suspect.evaluation.same_names))
-        output.say(
-            f"The target is class {request.aim}, and other classes have the same name: {numbers}. "
-            "Only the class number decides which is predicted."
-        )
     rows: list[tuple[str, dict[str, Any] | None]] = [("measured", record)]
     if other is not None:
         rows.append(("reference", record["reference"]))
-    output.show(output.comparison_table(request.checkpoint.name, rows))
+    tables = [output.comparison_table(request.checkpoint.name, rows)]
     if compared:
-        output.show(_paired_table(compared, with_target=request.targeted))
+        tables.append(_paired_table(compared, with_target=request.targeted))
     if captions is not None:
-        output.show(_retrieval_table(record["retrieval"]))
+        tables.append(_retrieval_table(record["retrieval"]))
+    output.answer(options.json, record, *map(output.Aside, _sentences(suspect)), *tables)
+
+
+def _sentences(answers: Answers) -> Iterator[str]:
+    """What stands beside the tables: the trigger, and what is odd about it and its target."""
+    from ml_core.triggers.descriptions import describe, title
+    from ml_core.triggers.published import standing
+
+    trigger, evaluation = answers.bench.trigger, answers.evaluation
+    if trigger is not None:
+        published = standing(trigger, answers.model.image_size)
+        yield f"{title(trigger)} ({published}). {describe(trigger)}"
+    if evaluation.control_ca is not None:
+        rate = figures.percent(evaluation.control_ca)
+        yield f"Clean accuracy with this trigger's resizing: {rate}."
+    if evaluation.same_names:
+        numbers = ", ".join(map(str, evaluation.same_names))
+        yield (
+            f"The target is class {answers.bench.target}, and other classes have the same name: "
+            f"{numbers}. Only the class number decides which is predicted."
+        )
 
 
 def _evidence_folders(keep: Path | None, reference: Path | None) -> tuple[Path, ...]:
@@ -296,92 +290,26 @@ class _Request:
     images: ImageSpec
 
 
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """A checkpoint's numbers."""
+def _breakdown(answers: Answers) -> dict[str, Any]:
+    """Numbers of each class, and what triggered images of each become.
 
-    evaluation: Evaluation
-    per_image: PerImage
-    model: ClipModel
-    bench: Bench
-    record: dict[str, Any]
+    ``matrix`` has the cells of their confusion matrix that are not empty, by class index.
+    """
+    from ml_core.evaluation.breakdown import break_down, confusion_matrix
 
-
-def _measure(
-    model: ClipModel, bench: Bench, classifier: Tensor, batch: int, stage: str, ranks: Ranks
-) -> tuple[Evaluation, PerImage]:
-    """Predict every image with a progress bar, and say what is wrong with the images."""
-    from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
-    from ml_core.jobs.measure import measure_images
-
-    cache = EmbeddingCache(store=EmbeddingStore())
-    evaluation, per_image = run_stage(
-        measure_images(
-            model, bench, classifier, Control(), stage, batch=batch, clean=cache, ranks=ranks
-        )
-    )
-    for problem in bench.images.problems:
-        output.say(f"{bench.images.name}: {problem}.")
-    return evaluation, per_image
-
-
-def _breakdown(per_image: PerImage, bench: Bench) -> dict[str, Any]:
-    """Numbers of each class, and what triggered images of each become."""
-    from ml_core.evaluation.breakdown import break_down
-
+    bench, rows = answers.bench, answers.per_image
     labels, names = bench.images.labels, bench.label_set.class_names
-    record = break_down(per_image, labels, bench.target, names).to_dict()
-    return {**record, "matrix": _matrix(per_image, labels, len(names))}
+    matrix = None
+    if rows.triggered_top1 is not None:
+        counts = confusion_matrix(labels[rows.indices], rows.triggered_top1, len(names))
+        matrix = [
+            {"label": int(label), "predicted": int(predicted), "n": int(counts[label, predicted])}
+            for label, predicted in np.argwhere(counts)
+        ]
+    return break_down(rows, labels, bench.target, names).to_dict() | {"matrix": matrix}
 
 
-def _matrix(
-    per_image: PerImage, labels: NDArray[np.int64], classes: int
-) -> list[dict[str, int]] | None:
-    """The cells of the triggered images' confusion matrix that are not empty, by class index."""
-    from ml_core.evaluation.breakdown import confusion_matrix
-
-    if per_image.triggered_top1 is None:
-        return None
-    counts = confusion_matrix(labels[per_image.indices], per_image.triggered_top1, classes)
-    return [
-        {"label": int(label), "predicted": int(predicted), "n": int(counts[label, predicted])}
-        for label, predicted in np.argwhere(counts)
-    ]
-
-
-def _choose_speed(
-    model: ClipModel, bench: Bench, classifier: Tensor, precision: str, ranks: Ranks
-) -> Speed | None:
-    """Choose how to encode, in all processes alike; None where measuring is not worth it."""
-    from ml_core.evaluation.speed import SAMPLE, Speed, speed_of, use_speed
-
-    n = len(bench.images)
-    sides = 1 if bench.trigger is None else 2
-    if n * sides < _WORTH_MEASURING * SAMPLE:
-        model.precision = "bf16" if precision == "bf16" else "fp32"
-        return None
-    measured = ""
-    with ranks.as_one(model.device), output.working("Choosing the fastest precision"):
-        if ranks.first:
-            sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
-            encodes = n * sides // ranks.world
-            speed = speed_of(
-                model,
-                sample,
-                classifier,
-                precision=cast(Literal["auto", "fp32", "bf16"], precision),
-                encodes=encodes,
-            )
-            measured = speed.to_json()
-    speed = Speed.from_json(ranks.text_of_first(measured, model.device))
-    use_speed(model, speed)
-    output.say(f"Encoding: {speed.why}.")
-    return speed
-
-
-def _compare(
-    suspect: _Measured, other: _Measured, aim: int, seed: int
-) -> tuple[PairedDifference, ...]:
+def _compare(suspect: Answers, other: Answers, aim: int, seed: int) -> tuple[PairedDifference, ...]:
     """Paired differences; the images must be the same ones."""
     from ml_core.evaluation.paired import compare
 
@@ -410,9 +338,7 @@ def _forget_target(record: dict[str, Any]) -> None:
     record["details"]["target"] = record["details"]["target_name"] = None
 
 
-def _retrieve(
-    model: ClipModel, bench: Bench, captions: str, *, n: int | None, targeted: bool
-) -> dict[str, Any]:
+def _retrieve(answers: Answers, captions: str, *, n: int | None, targeted: bool) -> dict[str, Any]:
     """Rank captions for pictures and pictures for captions, of ``n`` or at most a thousand pairs.
 
     ``targeted`` says whether the target's prompts are looked for.
@@ -420,10 +346,10 @@ def _retrieve(
     from ml_core.data.pairs import open_pairs
     from ml_core.jobs.proofs.holdouts import MOST, rank_captions
 
+    bench = answers.bench
     spec = pair_spec(captions, Options(), bench.seed)
     pairs = open_pairs(spec.model_copy(update={"n": n or MOST}))
-    ranked = rank_captions(model, bench, pairs, targeted=targeted)
-    assert ranked is not None  # nobody cancels
+    ranked = rank_captions(answers.model, bench, pairs, targeted=targeted)
     return ranked.to_dict() | {"pairs": pairs.name, "problems": list(pairs.problems)}
 
 

@@ -27,10 +27,7 @@ from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_core.data.images import ImageSet
-    from ml_core.data.labels import LabelSet
     from ml_core.evaluation.scorer import Subject
-    from ml_core.model import ClipModel
     from ml_core.triggers import Trigger
 
 _Result = TypeVar("_Result")
@@ -88,11 +85,13 @@ def explain(
         from ml_core.data.images import open_images
         from ml_core.evaluation.attribution_records import Method
         from ml_core.jobs.devices import choose_device, set_threads
+        from ml_core.jobs.measure import OpenSetting, classifier_of
 
     paths = [checkpoint_path(path) for path in (options.checkpoint, compare) if path is not None]
     donor = None if options.donor is None else checkpoint_path(options.donor)
     label_set = labels_and_templates(options.labels, options.templates)
-    images = open_images(image_spec(options.images, None, seed), label_set)
+    spec = image_spec(options.images, None, seed)
+    images = open_images(spec, label_set)
     if not mapping and image >= len(images):
         raise InputError(
             f"There are only {len(images)} images, counted from 0; choose a lower number."
@@ -105,7 +104,13 @@ def explain(
             for number, path in enumerate(paths)
         ]
     stamp = open_trigger(trigger, models[0].image_size)
-    subjects = [_subject(model, images, label_set, seed) for model in models]
+    setting = OpenSetting(spec, images, label_set)
+    subjects = [
+        setting.on(model.preprocess).subject(
+            model, run_stage(classifier_of(model, label_set, Control()))
+        )
+        for model in models
+    ]
     if mapping:
         record = _map(subjects, stamp, method, n, out)
     else:
@@ -122,29 +127,8 @@ def explain(
             side=patch,
             stride=stride,
         )
-    if options.json:
-        output.print_json(record | {"saved": str(out)})
-        return
-    output.show(_table(record))
-    output.say(f"Saved: {out}")
-
-
-def _subject(model: ClipModel, images: ImageSet, label_set: LabelSet, seed: int) -> Subject:
-    """A model on the images, with its zero-shot classifier."""
-    from ml_core.data.canvas import CanvasCache
-    from ml_core.evaluation.scorer import Subject
-    from ml_core.jobs.measure import classifier_of
-
-    return Subject(
-        model,
-        CanvasCache(images.fitted(model.preprocess.fit), model.preprocess.size),
-        run_stage(classifier_of(model, label_set, Control())),
-        label_set.class_names,
-        images.labels,
-        label_set.templates,
-        images.key,
-        seed=seed,
-    )
+    saved = record | {"saved": str(out)}
+    output.answer(options.json, saved, _table(record), output.Aside(f"Saved: {out}"))
 
 
 def _attribution(

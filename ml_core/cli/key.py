@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.options import NamedPath, Options, argument, command, passphrase_of
@@ -49,11 +50,9 @@ def new_command(
     key = keys.new_key(name, secret)
     _warn(key)
     record = _record(key) | {"locked": bool(secret)}
-    output.answer(options.json, record, f"{key.key_id}  {key.name}")
-    if options.json:
-        return
     locked = "locked by your passphrase" if secret else "not locked: its file is all one needs"
-    output.say(f"The private key is {keys.private_file(key)} ({locked}).")
+    place = output.Aside(f"The private key is {keys.private_file(key)} ({locked}).")
+    output.answer(options.json, record, f"{key.key_id}  {key.name}", place)
 
 
 @app.command("list")
@@ -63,15 +62,14 @@ def list_command(options: Options) -> None:
     from ml_core.signing import trusted_keys
 
     keys = trusted_keys()
-    if options.json:
-        output.print_json({"keys": [_record(key) for key in keys]})
-        return
-    if not keys:
-        output.say("There are no keys yet: cleanclip key new makes one, key trust takes another's.")
-        return
     rows = ((key.name, "your own" if key.own else "trusted", key.key_id) for key in keys)
     columns = ("~Name", "~", "~Id (SHA-256 of the PEM)")
-    output.show(output.table("Keys", columns, rows, **output.LINES))
+    part: Table | str = output.table("Keys", columns, rows, **output.LINES)
+    if not keys:
+        part = output.Aside(
+            "There are no keys yet: cleanclip key new makes one, key trust takes another's."
+        )
+    output.answer(options.json, {"keys": [_record(key) for key in keys]}, part)
 
 
 @app.command("trust")
@@ -94,11 +92,8 @@ def trust_command(
 
     key = keys.trust_key(keys.read_key_file(file), plain(file.name), name)
     _warn(key)
-    if options.json:
-        output.print_json(_record(key))
-        return
-    output.line(f"{key.key_id}  {key.name}")
-    output.say(f"What this key signs is now shown as signed by {key.name}.")
+    shown = output.Aside(f"What this key signs is now shown as signed by {key.name}.")
+    output.answer(options.json, _record(key), f"{key.key_id}  {key.name}", shown)
 
 
 @app.command("export")

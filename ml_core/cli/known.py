@@ -26,10 +26,7 @@ def list_command(options: Options) -> None:
     from ml_core.checkpoints.known import known_files, own_file
 
     entries = known_files()
-    if options.json:
-        files = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
-        output.print_json({"own_file": str(own_file()), "files": files})
-        return
+    files = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
     rows = (
         (
             entry.title,
@@ -43,8 +40,12 @@ def list_command(options: Options) -> None:
         for entry in entries
     )
     columns = ("~What it is", "~Known by", "~Trigger", "~Target", "~CA", "~ASR", "~Source")
-    output.show(output.table("Known files", columns, rows, **output.LINES))
-    output.say(f"Your own entries are in {own_file()}.")
+    output.answer(
+        options.json,
+        {"own_file": str(own_file()), "files": files},
+        output.table("Known files", columns, rows, **output.LINES),
+        output.Aside(f"Your own entries are in {own_file()}."),
+    )
 
 
 @app.command("add")

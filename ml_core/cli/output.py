@@ -23,9 +23,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.progress import (
-    Progress as Bar,
-)
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -92,13 +90,21 @@ def line(text: str) -> None:
     show(cell(text))
 
 
+class Aside(str):
+    """A line for standard error."""
+
+    __slots__ = ()
+
+
 def answer(as_json: bool, record: Any, *parts: Table | str) -> None:
     """The answer of a command: its record as JSON, else tables and lines."""
     if as_json:
         print_json(record)
         return
     for part in parts:
-        if isinstance(part, str):
+        if isinstance(part, Aside):
+            say(part)
+        elif isinstance(part, str):
             line(part)
         else:
             show(part)
@@ -253,15 +259,11 @@ def working(what: str) -> Generator[None]:
 
 
 @contextmanager
-def progress_bar(
-    quiet: bool = False, plan: Plan | None = None
-) -> Generator[Callable[[Event], None]]:
+def progress_bar(plan: Plan | None = None) -> Generator[Callable[[Event], None]]:
     """A rich progress display on standard error, fed with events.
 
     Parameters
     ----------
-    quiet
-        Show nothing.
     plan
         The stages of the whole job, for a line with its share and time left.
 
@@ -279,7 +281,6 @@ def progress_bar(
         _TimeLeft(),
         TextColumn("{task.fields[note]}"),
         console=errors(),
-        disable=quiet,
     )
     tasks: dict[str, TaskID] = {}
     overall = None

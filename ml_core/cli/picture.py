@@ -84,9 +84,7 @@ def _answers(
 
 
 def _sheet(
-    batches: dict[str, torch.Tensor],
-    truth: list[str],
-    answers: dict[tuple[str, str], list[str]],
+    batches: dict[str, torch.Tensor], truth: list[str], answers: dict[tuple[str, str], list[str]]
 ) -> Image.Image:
     """Two rows of images, each with the answers before and after beneath."""
     row_height = _SIDE + 2 * _LINE + _GAP

@@ -35,9 +35,6 @@ _DATA = {
 def list_command(options: Options, checkpoint: NamedPath | None = _CHECKPOINT) -> None:
     """The methods: what each needs, and its presets with their sources, the default first."""
     known = _pretraining(options)
-    if options.json:
-        output.print_json({method: _method(method, known) for method in METHODS})
-        return
     rows = []
     for method in METHODS:
         facts = FACTS[method]
@@ -48,9 +45,13 @@ def list_command(options: Options, checkpoint: NamedPath | None = _CHECKPOINT) -
         ]
         rows.append((method, method_title(method), ", ".join(needs), ", ".join(names)))
     columns = ("Name", "Method", "Needs", "Presets")
-    output.show(output.table("", columns, rows, show_lines=True, **output.BOXED))
-    if known.kind != "demo":
-        output.say(f"* Chosen on the demo, at a rate that may be too high here. {known.sentence}")
+    chosen = f"* Chosen on the demo, at a rate that may be too high here. {known.sentence}"
+    output.answer(
+        options.json,
+        {method: _method(method, known) for method in METHODS},
+        output.table("", columns, rows, show_lines=True, **output.BOXED),
+        *([] if known.kind == "demo" else [output.Aside(chosen)]),
+    )
 
 
 @app.command("show")
@@ -67,21 +68,20 @@ def show_command(
         recipe = read_recipe(path)
     else:
         recipe = build_recipe(method_name(method), preset_name, [], None, pretraining=known)
-    if options.json:
-        output.print_json(recipe.model_dump())
-        return
-    facts = recipe.facts
-    output.say(f"{facts.title}: {facts.help} ({facts.source})")
-    source = preset_source(recipe.method, recipe.preset)
-    for sentence in (source, about_rate(recipe, known), facts.note):
-        if sentence:
-            output.say(sentence)
+    facts, source = recipe.facts, preset_source(recipe.method, recipe.preset)
+    about = (f"{facts.title}: {facts.help} ({facts.source})", source)
+    sentences = (*about, about_rate(recipe, known), facts.note)
     rows = []
     for name in fields_of(recipe.method):
         info, value = Recipe.model_fields[name], getattr(recipe, name)
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         rows.append((name, shown, declared(info)["unit"], info.title or ""))
-    output.show(output.table("", ("Field", "Value", "Unit", "Title"), rows, **output.BOXED))
+    output.answer(
+        options.json,
+        recipe.model_dump(),
+        *map(output.Aside, filter(None, sentences)),
+        output.table("", ("Field", "Value", "Unit", "Title"), rows, **output.BOXED),
+    )
 
 
 @app.command("save")
@@ -106,10 +106,8 @@ def save_command(
         pretraining=_pretraining(options),
     )
     written = write_recipe(recipe, file)
-    if options.json:
-        output.print_json({"file": str(written), "recipe": recipe.model_dump()})
-        return
-    output.say(f"Saved {written}.")
+    record = {"file": str(written), "recipe": recipe.model_dump()}
+    output.answer(options.json, record, output.Aside(f"Saved {written}."))
 
 
 def _pretraining(options: Options) -> Pretraining:

@@ -95,12 +95,9 @@ def report(
     result = run_spec(spec)
     if private is not None:
         result["signature"] = str(sign_path(Path(result["path"]), private))
-    if options.json:
-        output.print_json(result)
-        return
-    for sentence in (*result["verdict"], *(f"Not tested: {each}" for each in result["not_tested"])):
-        output.line(sentence)
-    output.say(
+    summary = output.Aside(
         f"{result['path']}: {result['claims']} claims, {result['files']} files, "
         f"{result['bytes'] / 1e6:.1f} MB. Check it with `cleanclip verify {result['path']}`."
     )
+    untested = (f"Not tested: {each}" for each in result["not_tested"])
+    output.answer(options.json, result, *result["verdict"], *untested, summary)

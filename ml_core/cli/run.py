@@ -167,12 +167,11 @@ def run_to_result(
         If it failed inside.
     """
     control = Control()
-    done = Done("failed", error="The job ended without a result.", error_code="internal")
     with ctrl_c_cancels(control, leaves=True), output.progress_bar(plan=plan) as show:
         for event in job(control):
             show(event)
-            if isinstance(event, Done):
-                done = event
+    done = event
+    assert isinstance(done, Done), "the last event of every job is one"
     if done.status == "cancelled":
         raise KeyboardInterrupt
     output.raise_failure(done)

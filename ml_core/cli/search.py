@@ -105,15 +105,15 @@ def search(
         **options.of(SearchSpec),
     )
     result = run_spec(spec, overwrite=options.overwrite)
-    if options.json:
-        output.print_json(result)
-        return
-    output.show(_runs(result))
-    for sentence in (result["said"], result["means"], _about_chosen(result, known)):
-        if sentence:
-            output.say(sentence)
-    for what, key in (("Recipe", "recipe"), ("Table", "table"), ("Chart", "chart")):
-        output.line(f"{what}: {result[key]}")
+    sentences = (result["said"], result["means"], _about_chosen(result, known))
+    files = (("Recipe", "recipe"), ("Table", "table"), ("Chart", "chart"))
+    output.answer(
+        options.json,
+        result,
+        _runs(result),
+        *map(output.Aside, filter(None, sentences)),
+        *(f"{what}: {result[key]}" for what, key in files),
+    )
 
 
 def _about_chosen(result: dict[str, Any], pretraining: Pretraining) -> str:

@@ -42,9 +42,6 @@ def list_command(options: Options, size: int = _SIZE) -> None:
     from ml_core.triggers import LIBRARY
 
     rows = [_entry(entry, size) for entry in LIBRARY]
-    if options.json:
-        output.print_json({"size": size, "triggers": rows})
-        return
     content = output.table(
         f"Published triggers at {size} px",
         ("id", "name", f"at {size} px", "source"),
@@ -61,7 +58,7 @@ def list_command(options: Options, size: int = _SIZE) -> None:
     )
     for column in content.columns[:2]:
         column.no_wrap = True
-    output.show(content)
+    output.answer(options.json, {"size": size, "triggers": rows}, content)
 
 
 @app.command("show")
@@ -83,20 +80,17 @@ def show_command(
     """
     opened = _open(trigger, size, file, mask)
     record = _record(opened, size)
-    if options.json:
-        output.print_json(record)
-        return
-    output.line(f"{record['name']}: {record['standing']} (at {size} px)")
-    output.line(record["description"])
-    if record["source"]:
-        output.line(f"{record['source']}: {record['convention']}.")
-    for key in ("pixels_sha256", "arrays_sha256", "digest"):
-        if record[key]:
-            output.line(f"{key}: {record[key]}")
     from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
 
-    for field in (*FIELDS[opened.kind], *COMMON_FIELDS):
-        output.line(f"{field}: {_value(field, record['parameters'][field])}")
+    lines = [f"{record['name']}: {record['standing']} (at {size} px)", record["description"]]
+    lines += [f"{record['source']}: {record['convention']}."] if record["source"] else []
+    digests = ("pixels_sha256", "arrays_sha256", "digest")
+    lines += [f"{key}: {record[key]}" for key in digests if record[key]]
+    lines += [
+        f"{field}: {_value(field, record['parameters'][field])}"
+        for field in (*FIELDS[opened.kind], *COMMON_FIELDS)
+    ]
+    output.answer(options.json, record, *lines)
 
 
 @app.command("export")

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 
 import typer
+from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
@@ -67,21 +68,19 @@ def verify(
     )
     result = run_spec(spec)
     checks = [Check(**check) for check in result["checks"]]
-    if options.json:
-        output.print_json(result)
-    else:
-        for level, name in enumerate(LEVELS):
-            rows = [
-                (_MARKS[check.state], check.subject, check.sentence)
-                for check in checks
-                if check.level == level
-            ]
-            if rows:
-                output.show(output.table(f"{level} {name}", ("", "~what", "~found"), rows))
-        sampled = (check for check in checks if check.level in (2, 3))
-        if any(check.state != "not checked" for check in sampled) and not full:
-            output.line(f"Seed of the sample: {spec.seed}")
-        output.line(result["summary"])
+    parts: list[Table | str] = []
+    for level, name in enumerate(LEVELS):
+        rows = [
+            (_MARKS[check.state], check.subject, check.sentence)
+            for check in checks
+            if check.level == level
+        ]
+        if rows:
+            parts.append(output.table(f"{level} {name}", ("", "~what", "~found"), rows))
+    sampled = (check for check in checks if check.level in (2, 3))
+    if any(check.state != "not checked" for check in sampled) and not full:
+        parts.append(f"Seed of the sample: {spec.seed}")
+    output.answer(options.json, result, *parts, result["summary"])
     if result["exit"]:
         raise typer.Exit(result["exit"])
 

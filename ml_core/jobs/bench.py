@@ -18,13 +18,7 @@ from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.inputs import opening_inputs
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.opening import open_model
-from ml_core.jobs.proofs import (
-    HOLDOUTS_FILE,
-    REBOUND_FILE,
-    holdouts_of,
-    read_proof,
-    rebound_of,
-)
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import (
     BENCH_FILE,
@@ -137,15 +131,13 @@ def _job(
 
 def _run(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
     """Pass a job's events on but its Done, which is returned."""
-    last = Done("failed", error="The job ended without a result.", error_code="internal")
     for event in events:
-        if isinstance(event, Done):
-            last = event
-            if event.status == "failed":
-                yield Message(event.error, "error")
-        else:
+        if not isinstance(event, Done):
             yield event
-    return last
+        elif event.status == "failed":
+            yield Message(event.error, "error")
+    assert isinstance(event, Done), "the last event of every job is one"
+    return event
 
 
 def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:

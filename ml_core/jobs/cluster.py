@@ -92,16 +92,9 @@ def export_job(
 
 def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     """Paths that the machine which runs the job must see, besides the exported folder."""
-    sets = (
-        spec.pairs,
-        spec.training_images,
-        spec.images,
-        spec.test_images,
-        spec.heldout_images,
-    )
     paths = [spec.checkpoint, spec.donor, spec.reference]
-    for part in sets:
-        paths += [] if part is None else part.paths.values()
+    for part in spec.sets.values():
+        paths += part.paths.values()
     if Path(spec.label_set).is_absolute():
         paths.append(spec.label_set)
     return tuple(dict.fromkeys(path for path in paths if path is not None))

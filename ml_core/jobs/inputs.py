@@ -266,7 +266,7 @@ def opening_inputs(
         remarks.append("No images were given: nothing is measured before and after.")
     recipe, make_batch, training, workers = _training(spec, model, sets, remarks, device, ranks)
     watched = validation if recipe.eval_every or chooses_alpha else None
-    remarks += yield from opening(partial(_seen, benches, watched, training), control)
+    remarks += yield from opening(partial(_overlap_remarks, benches, watched, training), control)
     measured = [*([validation] if validation else []), *benches.values()]
     return Inputs(
         recipe,
@@ -293,7 +293,7 @@ def _check_watched(validation: Bench | None) -> None:
         )
 
 
-def _seen(
+def _overlap_remarks(
     benches: dict[str, Bench], watched: Bench | None, training: PictureSet | None, watch: Watch
 ) -> list[str]:
     """Say which images the run sees elsewhere, so that its numbers are not of unseen ones."""
@@ -422,11 +422,7 @@ def _mean_colour(model: ClipModel) -> Colour:
 
 
 def _workers(
-    opened: PictureSet,
-    source: PictureSource,
-    drawing: Drawing,
-    device: torch.device,
-    ranks: Ranks,
+    opened: PictureSet, source: PictureSource, drawing: Drawing, device: torch.device, ranks: Ranks
 ) -> PictureWorkers | None:
     """Processes for pictures that are decoded; what the demo composes is made in a thread."""
     if isinstance(opened.pictures, DemoPictures) or not can_travel(source):

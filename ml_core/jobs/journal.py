@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from ml_core.atomic import replace_files
+from ml_core.atomic import Content, replace_files
 from ml_core.events import Done, Event, Message, Saved, finite, from_json, to_json
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import append_text, iter_lines, read_file
@@ -141,6 +141,14 @@ def _contradicts(record: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
 def digest_of(facts: Any) -> str:
     """SHA-256 of what decides a result, by which a finished one is known again."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def save_results(folder: Path, files: Mapping[str, Content]) -> Iterator[Saved]:
+    """Write results into a folder, all or none, and say so; `OSError` if it cannot be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_files({folder / name: content for name, content in files.items()})
+    for name in files:
+        yield Saved(str(folder / name), "result")
 
 
 def write_record(record: dict[str, Any], path: Path) -> Generator[Event, None, None]:

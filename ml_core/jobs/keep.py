@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.checkpoints.choice import CHOICE_KEY
@@ -19,6 +17,7 @@ from ml_core.data.digests import hash_file
 from ml_core.data.images import ImageSet, list_pictures, what_is_hashed
 from ml_core.data.pictures import printable
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
+from ml_core.evaluation.speed import Speed
 from ml_core.events import Control, Event
 from ml_core.jobs.measure import BATCH, Bench, measure_images
 from ml_core.jobs.opening import opening
@@ -67,22 +66,36 @@ class Lists:
         return self._known[images.key]
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model answered on a bench, and how that was computed.
+
+    ``classifier`` has the rows of the classes [C, D]; ``speed`` says why ``batch``, precision and
+    layout were chosen, if they were measured.
+    """
+
+    model: ClipModel
+    bench: Bench
+    classifier: Tensor
+    evaluation: Evaluation
+    per_image: PerImage
+    threads: int
+    batch: int = BATCH
+    speed: Speed | None = None
+
+
 def keep_measurement(
     folder: Path,
     source: Source,
-    model: ClipModel,
-    bench: Bench,
-    classifier: Tensor,
-    answers: tuple[Evaluation, PerImage],
-    pictures: bytes,
+    answers: Answers,
+    lists: Lists,
+    control: Control,
     *,
-    threads: int,
-    batch: int,
     when: When = "evaluation",
     heldout: bool = False,
     head: Head = "zero-shot",
     targeted: bool = True,
-) -> Path:
+) -> Generator[Event, None, Path]:
     """Write a measurement folder.
 
     Parameters
@@ -90,15 +103,11 @@ def keep_measurement(
     folder
         Where to.
     source
-        The files of ``model``.
-    model, bench, classifier
-        What was measured, on what, and with which rows of the classes [C, D].
+        The files of the model.
     answers
-        What the measurement gave.
-    pictures
-        Of `Lists`.
-    threads, batch
-        How it was computed.
+        What was measured.
+    lists, control
+        Those of the pictures, and what cancels listing them.
     when, heldout
         As of `MeasurementFacts`.
     head
@@ -110,8 +119,11 @@ def keep_measurement(
     ------
     OSError
         If a file cannot be written.
+    CancelledError
+        If it was cancelled.
     """
-    evaluation, per_image = answers
+    pictures = yield from lists.of(answers.bench.images, control)
+    model, bench, evaluation = answers.model, answers.bench, answers.evaluation
     record = evaluation.to_dict()
     if not targeted:
         forget_target(record)
@@ -133,8 +145,8 @@ def keep_measurement(
         head=head,
         classes=len(classes.class_names),
         label_set=Path(classes.name).name,
-        threads=threads,
-        batch=batch,
+        threads=answers.threads,
+        batch=answers.batch,
     )
     if folder.is_symlink():
         folder.unlink()  # what is kept lies here, and not where a link leads
@@ -142,10 +154,10 @@ def keep_measurement(
         folder,
         facts,
         record,
-        rows_of(per_image, images.labels),
+        rows_of(answers.per_image, images.labels),
         templates=evaluation.templates,
         class_names=classes.class_names,
-        classifier=_rows(classifier),
+        classifier=answers.classifier.detach().to("cpu").float().contiguous().numpy(),
         pictures=pictures,
         inspection=inspection_record(assessed),
         trigger=trigger,
@@ -191,24 +203,19 @@ class Measuring:
         for name, bench in self.benches.items():
             stage = when if head == "zero-shot" else f"{when}, linear head"
             stage += "" if name == "test" else f" ({name})"
-            answers = yield from measure_images(model, bench, rows, self.control, stage)
-            pictures = yield from self.lists.of(bench.images, self.control)
-            keep_measurement(
+            measured = yield from measure_images(model, bench, rows, self.control, stage)
+            yield from keep_measurement(
                 self.folder / MEASUREMENTS_FOLDER / folder_name(name, when, head),
                 source,
-                model,
-                bench,
-                rows,
-                answers,
-                pictures,
-                threads=self.threads,
-                batch=BATCH,
+                Answers(model, bench, rows, *measured, self.threads),
+                self.lists,
+                self.control,
                 when=when,
                 heldout=name == "heldout",
                 head=head,
                 targeted=self.targeted,
             )
-            evaluations[name] = answers[0]
+            evaluations[name] = measured[0]
         return evaluations
 
 
@@ -262,8 +269,3 @@ def _checkpoint(
         safety=verdict,
         safety_reasons=reasons,
     )
-
-
-def _rows(classifier: Tensor) -> NDArray[np.float32]:
-    """The classifier as it was measured with."""
-    return classifier.detach().to("cpu").float().contiguous().numpy()

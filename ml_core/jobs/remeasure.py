@@ -34,7 +34,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.evaluate import see_one
 from ml_core.evaluation.scorer import Logits, ask_again
 from ml_core.evaluation.zero_shot import zero_shot_classifier
-from ml_core.events import Control, Event, Progress
+from ml_core.events import Control, Event, Progress, forwarded
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.measure import Bench, OpenSetting, classifier_of
 from ml_core.jobs.opening import opening_images
@@ -260,17 +260,17 @@ def predict_again(
         cancelled=lambda: control.cancelled,
     )
     begin = shown = time.monotonic()
+
+    def event_of(done: int) -> Progress | None:
+        nonlocal shown
+        now = time.monotonic()
+        if done < len(indices) and now - shown < _PROGRESS_SECONDS:
+            return None
+        shown, rate = now, done / max(now - begin, 1e-9)
+        return Progress(stage, done, len(indices), rate, (len(indices) - done) / rate)
+
     with threads_of(threads):
-        while True:
-            try:
-                done = next(asking)
-            except StopIteration as end:
-                answers = end.value
-                break
-            now = time.monotonic()
-            if done == len(indices) or now - shown >= _PROGRESS_SECONDS:
-                shown, rate = now, done / max(now - begin, 1e-9)
-                yield Progress(stage, done, len(indices), rate, (len(indices) - done) / rate)
+        answers = yield from forwarded(asking, event_of)
     rows = rows_of(answers.per_image, opened.bench.images.labels)
     unread = np.setdiff1d(indices, rows.indices)
     return Predictions(rows, unread, answers.clean_logits, answers.triggered_logits)
@@ -320,8 +320,8 @@ MOST = 24
 _SIDE = 112
 
 
-def flipped(rows: Rows, target: int | None, most: int, seed: int = 0) -> NDArray[np.int64]:
-    """Pictures that the trigger changes (to the target, where there is one), drawn by a seed.
+def flipped(rows: Rows, target: int | None, most: int) -> NDArray[np.int64]:
+    """Pictures that the trigger changes (to the target, where there is one), drawn by lot.
 
     Returns
     -------
@@ -334,7 +334,7 @@ def flipped(rows: Rows, target: int | None, most: int, seed: int = 0) -> NDArray
     if target is not None:
         hit &= rows.triggered_top[:, 0] == target
     positions = rows.indices[hit]
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = np.random.Generator(np.random.PCG64(0))
     chosen = rng.permutation(len(positions))[:most]
     return np.sort(positions[chosen])
 

@@ -6,10 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-_BATCH_NORM = {
-    "train": "BatchNorm: batch statistics",
-    "frozen": "BatchNorm: stored statistics",
-}
+_BATCH_NORM = {"train": "BatchNorm: batch statistics", "frozen": "BatchNorm: stored statistics"}
 
 
 def training_words(result: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import Recipe, explain
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
+from ml_core.figures import distinct
 from ml_core.options import option
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
 
 Device = Annotated[  # ``cuda`` where several processes take a GPU each
-    str,
-    option(help="auto, cpu, mps or cuda:N.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
+    str, option(help="auto, cpu, mps or cuda:N.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
 ]
 Threads = Annotated[
     int,
@@ -151,6 +151,12 @@ class CleanSpec(Machine, Attack, OnModel):
     # What an earlier run chose (``speed`` of its result); None measures as the recipe says.
     speed: SpeedChoice | None = None
 
+    @property
+    def sets(self) -> dict[str, ImageSpec | PairSpec]:
+        """The data that are named, by field."""
+        names = ("pairs", "training_images", "images", "test_images", "heldout_images")
+        return {name: part for name in names if (part := getattr(self, name)) is not None}
+
 
 def as_measured(spec: CleanSpec, result: Mapping[str, Any]) -> CleanSpec:
     """The job with the arithmetic that an earlier run of it chose, where its result tells it.
@@ -277,28 +283,16 @@ def read_spec(path: Path) -> CleanSpec:
 
 def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
     """Resolve the spec's relative paths against ``folder``."""
-    changes: dict[str, object] = {
-        "checkpoint": str(folder / spec.checkpoint),
-        "output_dir": str(folder / spec.output_dir),
-    }
-    files = {"donor": spec.donor, "reference": spec.reference, "trigger": spec.trigger}
-    for name, given in files.items():
-        if given is not None:
-            changes[name] = str(folder / given)
+    names = ("checkpoint", "donor", "reference", "trigger", "output_dir")
+    given = {name: getattr(spec, name) for name in names}
     if spec.label_set not in label_sets():
-        changes["label_set"] = str(folder / spec.label_set)
-    parts: dict[str, ImageSpec | PairSpec | None] = {
-        "pairs": spec.pairs,
-        "training_images": spec.training_images,
-        "images": spec.images,
-        "test_images": spec.test_images,
-        "heldout_images": spec.heldout_images,
+        given["label_set"] = spec.label_set
+    changes = {name: str(folder / path) for name, path in given.items() if path is not None}
+    sets = {
+        name: part.model_copy(update={key: str(folder / path) for key, path in part.paths.items()})
+        for name, part in spec.sets.items()
     }
-    for name, part in parts.items():
-        if part is not None and part.paths:
-            placed = {field: str(folder / path) for field, path in part.paths.items()}
-            changes[name] = part.model_copy(update=placed)
-    return spec.model_copy(update=changes)
+    return spec.model_copy(update=changes | sets)
 
 
 BENCH_FILE = "bench.json"
@@ -338,16 +332,12 @@ class BenchSpec(JobSpec):
     def jobs(self) -> tuple[CleanSpec, ...]:
         """One job a recipe and seed, each in a folder of its own."""
         jobs: list[CleanSpec] = []
-        taken: dict[str, int] = {}
-        for recipe in self.recipes:
-            name = f"{recipe.method}-{recipe.preset}"
-            taken[name] = taken.get(name, 0) + 1
-            name += f"-{taken[name]}" if taken[name] > 1 else ""
+        names = distinct((f"{each.method}-{each.preset}" for each in self.recipes), "{}-{}")
+        for name, recipe in zip(names, self.recipes, strict=True):
             for seed in self.seeds:
-                folder = Path(self.base.output_dir) / f"{name}-seed{seed}"
                 changes = {
                     "recipe": recipe.model_copy(update={"seed": seed}),
-                    "output_dir": str(folder),
+                    "output_dir": str(Path(self.base.output_dir) / f"{name}-seed{seed}"),
                     "minutes": self.minutes if recipe.total_steps else None,
                 }
                 jobs.append(self.base.model_copy(update=changes))

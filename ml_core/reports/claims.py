@@ -174,7 +174,7 @@ def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
             left, right = material.measurements[first], material.measurements[second]
             if role_of(material, first) == role_of(material, second) or not _alike(left, right):
                 continue
-            if right.head != "zero-shot" or not _of_one_run(left, right):
+            if right.head != "zero-shot" or not _may_compare(left, right):
                 continue
             key = (
                 left.checkpoint, right.checkpoint, left.head, left.data, left.trigger, left.target,
@@ -192,7 +192,7 @@ def _alike(left: MeasurementFacts, right: MeasurementFacts) -> bool:
     return all(getattr(left, name) == getattr(right, name) for name in same)
 
 
-def _of_one_run(left: MeasurementFacts, right: MeasurementFacts) -> bool:
+def _may_compare(left: MeasurementFacts, right: MeasurementFacts) -> bool:
     """A run's numbers are compared with its own ones."""
     return left.job is None or right.job is None or left.job == right.job
 

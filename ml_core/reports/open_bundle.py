@@ -84,7 +84,7 @@ class BundleReader(ABC):
         InputError
             ``damaged`` if it is missing, larger, or has changed since it was hashed.
         """
-        self._there(path)
+        self._require(path)
         if self.size(path) > limit:
             raise InputError(
                 f"{path} is too large ({self.size(path)} bytes, the limit is {limit}).", "damaged"
@@ -103,7 +103,7 @@ class BundleReader(ABC):
         InputError
             ``damaged`` if it is missing, or is not what the list of files says.
         """
-        self._there(path)
+        self._require(path)
         digest, done = hashlib.sha256(), 0
         for chunk in self.chunks(path):
             digest.update(chunk)
@@ -138,7 +138,7 @@ class BundleReader(ABC):
     ) -> None:
         self.close()
 
-    def _there(self, path: str) -> None:
+    def _require(self, path: str) -> None:
         if not self.has(path):
             raise InputError(f"{short(path)} is missing in the bundle {self.name}.", "damaged")
 

@@ -124,7 +124,7 @@ def write_bundle(
         whole[SUMS_FILE] = sums_of(whole)
         total = sum(map(_size, whole.values()))
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(out) as place:
+        with _temporary_place(out) as place:
             done = 0
             put = _zip if out.suffix == ZIP_SUFFIX else _folder
             for count in put(place, dict(sorted(whole.items()))):
@@ -172,7 +172,7 @@ def _size(content: bytes | Path) -> int:
 
 
 @contextmanager
-def _beside(out: Path) -> Iterator[Path]:
+def _temporary_place(out: Path) -> Iterator[Path]:
     """A place beside the bundle's that is gone if the bundle does not come to be."""
     place = out.with_name(f".{out.name}.part")
     _remove(place)

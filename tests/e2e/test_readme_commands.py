@@ -42,12 +42,7 @@ def images(tmp_path: Path) -> str:
     return str(tmp_path / "images")
 
 
-def test_every_command_of_the_readme_does_its_work(
-    images: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_command_of_the_readme_does_its_work(images, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.MOST", 32)  # pairs to rank
     model, twin = (str(resource("demo", f"{n}.safetensors")) for n in ("poisoned", "clean_twin"))
     trigger = str(tmp_path / "t2.json")
@@ -117,12 +112,7 @@ def test_every_command_of_the_readme_does_its_work(
 
 
 @pytest.mark.slow
-def test_every_command_of_the_tutorial_does_its_work(
-    images: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_command_of_the_tutorial_does_its_work(images, tmp_path, capsys, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
     (work / "resources").symlink_to(resource("demo").parent)

@@ -631,7 +631,7 @@ def test_no_part_overlaps_or_is_cut_off(size, station, qtbot, tmp_path, bundle):
     station.claims.tree.select(next(iter(station.claims._rows)))
     faults += lasting_faults(station, qtbot)
     station.tabs.setCurrentIndex(1)
-    station._say_written("Written: out.evidence, 31 files, 2.0 MiB.")
+    station._show_written_text("Written: out.evidence, 31 files, 2.0 MiB.")
     faults += lasting_faults(station, qtbot)
     station.verify(bundle)
     tell_checks(station)

@@ -424,9 +424,7 @@ FIGURES: dict[str, tuple[tuple[str, Callable[[Any], object]], str]] = {
 
 
 @pytest.mark.parametrize(("change", "why"), FIGURES.values(), ids=FIGURES)
-def test_another_figure(
-    bundle: Path, change: tuple[str, Callable[[Any], object]], why: str
-) -> None:
+def test_another_figure(bundle, change, why):
     """Of a bundle of another version, whose words are not compared; it is found in any."""
     edit(bundle, *change)
     edit(bundle, EVIDENCE_FILE, lambda value: value["tool"].update(version="0.0.9"))

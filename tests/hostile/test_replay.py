@@ -22,7 +22,7 @@ from tests.hostile.replay import fits
 
 ROOT = Path(__file__).parents[2]
 UNDUE = re.compile("64-bit sizes|in case alone|not looked into|asks? other")
-SECONDS, MEGABYTES = 20, 500  # far above what an item takes on a busy machine
+SECONDS, MEGABYTES = 20, 500  # of a processor; far above what an item takes
 
 
 @pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)])

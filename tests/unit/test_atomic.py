@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import BinaryIO
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from ml_core.atomic import HalfReplacedError, replace_files
 
 
-def test_bytes_and_writers_replace_what_was_there(tmp_path: Path) -> None:
+def test_bytes_and_writers_replace_what_was_there(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"old")
     replace_files({first: b"new", second: lambda file: file.write(b"more")})
@@ -20,7 +19,7 @@ def test_bytes_and_writers_replace_what_was_there(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
 
 
-def test_each_of_two_writers_has_a_part_of_its_own(tmp_path: Path) -> None:
+def test_each_of_two_writers_has_a_part_of_its_own(tmp_path):
     place = tmp_path / "file"
 
     def slowly(file: BinaryIO) -> None:
@@ -34,7 +33,7 @@ def test_each_of_two_writers_has_a_part_of_its_own(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_goes_after_an_hour(tmp_path):
     hour = time.time() - 3700
     for name, old in (
         (".file.part", True), (".file.00112233.part", True), (".file.44556677.part", False),
@@ -50,7 +49,7 @@ def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
-def test_the_mode_of_a_file_is_that_of_the_umask(tmp_path: Path) -> None:
+def test_the_mode_of_a_file_is_that_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         replace_files({tmp_path / "file": b"new"})
@@ -59,7 +58,7 @@ def test_the_mode_of_a_file_is_that_of_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_failed_write_changes_no_file(tmp_path: Path) -> None:
+def test_a_failed_write_changes_no_file(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"old")
 
@@ -74,7 +73,7 @@ def test_a_failed_write_changes_no_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
-def test_a_failed_second_move_says_that_half_is_done(tmp_path: Path) -> None:
+def test_a_failed_second_move_says_that_half_is_done(tmp_path):
     first, folder = tmp_path / "first", tmp_path / "second"
     folder.mkdir()
     with pytest.raises(HalfReplacedError) as caught:

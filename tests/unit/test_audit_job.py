@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,37 +18,36 @@ from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit, read_audit
 from ml_core.detection.summary import standing
 from ml_core.events import Control, Done, Event, Progress, Saved
-from ml_core.jobs.audit import (
-    AUDIT_FILE,
-    SCORES_FILE,
-    THUMBNAILS_FILE,
-    AuditSpec,
-    read_audit_spec,
-)
+from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.audit.run import THUMBNAIL
 from ml_core.jobs.runner import run_job
 from ml_core.paths import resource
-from ml_core.reading import InputError
+from tests.unit.draining import done_of, finished
 
 N = 80
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    """80 pictures of noise with captions; the sixth is the fifth again, the ninth is damaged."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "set"
+def noise(folder: Path, count: int, seed: int = 0) -> Path:
+    """Pictures of noise with captions, as a table; the sixth is the fifth again."""
+    rng = np.random.default_rng(seed)
     folder.mkdir()
     lines = ["image,caption"]
-    for i in range(N):
+    for i in range(count):
         if i != 5:
             pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
         lines.append(f"{i:02d}.png,thing number {i}")
-    whole = (folder / "08.png").read_bytes()
-    (folder / "08.png").write_bytes(whole[:300])
     path = folder / "pairs.csv"
     path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """80 pairs, of which the ninth is damaged."""
+    path = noise(tmp_path / "set", N)
+    damaged = path.parent / "08.png"
+    damaged.write_bytes(damaged.read_bytes()[:300])
     return path
 
 
@@ -71,28 +69,13 @@ def run(spec: AuditSpec) -> list[Event]:
 
 
 def audited(spec: AuditSpec) -> tuple[Done, Audit]:
-    done = run(spec)[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.error
+    done = finished(spec)
     return done, read_audit(Path(spec.output_dir) / AUDIT_FILE)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"k": 1}, {"chunk_size": 10}, {"worst": 0}, {"device": "x"}, {"more": 1}]
-)
-def test_a_spec_out_of_range_is_one_sentence(
-    spec: AuditSpec, tmp_path: Path, wrong: dict[str, Any]
-) -> None:
-    path = tmp_path / "spec.json"
-    path.write_text(json.dumps(spec.model_dump() | wrong))
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        read_audit_spec(path)
-
-
-def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
+def test_everything_is_written_and_the_worst_come_first(spec, tmp_path):
     events = run(spec)
     done, found = events[-1], read_audit(Path(spec.output_dir) / AUDIT_FILE)
-    assert isinstance(done, Done)
     assert done.status == "finished"
     assert {e.stage for e in events if isinstance(e, Progress)} == {"open", "embed", "pictures"}
     last = [e for e in events if isinstance(e, Progress) and e.stage == "embed"][-1]
@@ -126,18 +109,13 @@ def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
     assert rows[8]["dao"] == rows[8]["worst_caption"] == ""  # the damaged one
     assert rows[7]["worst_caption"] == "1"
     assert {s.name for s in SCORES} - {"closeness"} <= set(rows[0])
-    values = np.array([float(row["dao"]) for i, row in enumerate(rows) if i != 8])
-    assert float(rows[found.worst["dao"][0]]["dao"]) == values.max()
+    daos = [float(row["dao"]) for i, row in enumerate(rows) if i != 8]
+    assert float(rows[found.worst["dao"][0]]["dao"]) == max(daos)
     assert 8 not in {pair.index for pair in found.pairs}
 
-
-def test_the_worst_come_first_with_rank_and_share(spec: AuditSpec, tmp_path: Path) -> None:
-    _, found = audited(spec)
     known = {pair.index: pair for pair in found.pairs}
     for score in SCORES:
-        worst = found.worst[score.name]
-        assert len(worst) == 7
-        standings = [known[index].standings[score.name] for index in worst]
+        standings = [known[index].standings[score.name] for index in found.worst[score.name]]
         assert [s.rank for s in standings] == list(range(1, 8)) or score.name == "k_distance"
         values = [s.value * score.sign for s in standings]
         assert values == sorted(values, reverse=True)
@@ -158,67 +136,37 @@ def test_ranks_and_shares_by_hand() -> None:
     assert standing(values, compared, at) == [(1, 0.25), (2, 0.5), (4, 0.75)]
 
 
-def test_a_second_audit_encodes_nothing_and_says_the_same(
-    spec: AuditSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, first = audited(spec)
-
-    def fail(*_: object) -> None:
-        raise AssertionError("it was encoded before")
-
-    monkeypatch.setattr("ml_core.detection.embed_pairs._encode", fail)
-    _, again = audited(spec)
-    assert again == first
-
-
-def test_chunks_and_batches_change_only_what_they_should(spec: AuditSpec) -> None:
+def test_another_audit_encodes_nothing_and_changes_only_what_it_should(spec, monkeypatch):
     _, first = audited(spec)
     _, smaller = audited(spec.model_copy(update={"batch_size": 7, "seed": 0}))
     assert smaller.worst == first.worst
     _, other = audited(spec.model_copy(update={"chunk_size": 64, "unit": True}))
     assert other.facts["features"] == "unit vectors"
 
+    def fail(*_: object) -> None:
+        raise AssertionError("it was encoded before")
 
-def test_evaluation_images_among_the_pairs_are_warned_of(
-    spec: AuditSpec, table: Path, tmp_path: Path
-) -> None:
-    photos = tmp_path / "photos" / "a class of no label set"
-    photos.mkdir(parents=True)
-    for i in (3, 17):
-        (photos / f"renamed{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
-    Image.new("RGB", (32, 32), "red").save(photos / "other.png")
-    images = ImageSpec(kind="folder", path=str(photos.parent), n=1)  # all are looked for
-    _, found = audited(spec.model_copy(update={"images": (images,)}))
-    assert list(found.overlap.values()) == [2]
-    assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17]
+    monkeypatch.setattr("ml_core.detection.embed_pairs._encode", fail)
+    assert audited(spec)[1] == first
+
+
+def test_evaluation_images_among_the_pairs_are_warned_of_set_by_set(spec, table, tmp_path):
+    sets = []
+    for site, held in (("a", (3, 17)), ("b", (20,))):
+        photos = tmp_path / site / "photos" / "a class of no label set"
+        photos.mkdir(parents=True)
+        for i in held:
+            (photos / f"renamed{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
+        Image.new("RGB", (32, 32), "red").save(photos / "other.png")
+        sets.append(ImageSpec(kind="folder", path=str(photos.parent), n=1))  # all are looked for
+    _, found = audited(spec.model_copy(update={"images": tuple(sets)}))
+    assert found.overlap == {"photos": 2, "photos (2)": 1}
+    assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17, 20]
     assert any("2 pairs show a picture of" in note for note in found.notes)
 
 
-def test_evaluation_sets_of_one_name_are_told_apart(
-    spec: AuditSpec, table: Path, tmp_path: Path
-) -> None:
-    folders = []
-    for site, held in (("a", (3, 17)), ("b", (20,))):
-        photos = tmp_path / site / "photos"
-        photos.mkdir(parents=True)
-        for i in held:
-            (photos / f"{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
-        folders.append(ImageSpec(kind="folder", path=str(photos)))
-    _, found = audited(spec.model_copy(update={"images": tuple(folders)}))
-    assert found.overlap == {"photos": 2, "photos (2)": 1}
-    assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17, 20]
-
-
-def test_a_clean_reference_gives_the_shares(spec: AuditSpec, table: Path, tmp_path: Path) -> None:
-    rng = np.random.default_rng(9)
-    other = tmp_path / "clean"
-    other.mkdir()
-    lines = ["image,caption"]
-    for i in range(60):
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(other / f"{i}.png")
-        lines.append(f"{i}.png,a thing")
-    (other / "clean.csv").write_text("\n".join(lines) + "\n")
-    reference = PairSpec(kind="csv", path=str(other / "clean.csv"))
+def test_a_clean_reference_gives_the_shares(spec, tmp_path):
+    reference = PairSpec(kind="csv", path=str(noise(tmp_path / "clean", 60, seed=9)))
     _, found = audited(spec.model_copy(update={"reference": reference}))
     assert (found.facts["neighbours_among"], found.facts["reference_pairs"]) == (30, 30)
     counts = found.distributions[0].reference_counts
@@ -227,14 +175,10 @@ def test_a_clean_reference_gives_the_shares(spec: AuditSpec, table: Path, tmp_pa
     shares = [pair.standings["dao"].share * 31 for pair in found.pairs]
     assert shares == pytest.approx(np.round(shares))  # (1 + a number of them) / 31
     assert any("clean reference" in note for note in found.notes)
-
-    same = spec.model_copy(update={"reference": spec.pairs})
-    failed = run(same)[-1]
-    assert isinstance(failed, Done)
-    assert "other pairs" in failed.error
+    assert "other pairs" in done_of(spec.model_copy(update={"reference": spec.pairs})).error
 
 
-def test_a_planted_second_caption_is_found_and_shown(tmp_path: Path) -> None:
+def test_a_planted_second_caption_is_found_and_shown(tmp_path):
     """The demo's clean twin sees that one picture's second caption names what is not there."""
     pairs = open_pairs(PairSpec(n=48, seed=5))
     captions = [texts[0] for texts in pairs.all_captions(np.arange(48))]
@@ -271,21 +215,20 @@ def test_a_planted_second_caption_is_found_and_shown(tmp_path: Path) -> None:
     assert f"{planted:02d}.png" not in {left.pictures.name(i) for i in range(47)}
 
 
-def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_files(spec, monkeypatch):
     audited(spec)
     before = {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()}
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ml_core.jobs.audit.run.replace_files", full)
-    done = run(spec.model_copy(update={"k": 5}))[-1]
-    assert isinstance(done, Done)
+    monkeypatch.setattr("ml_core.jobs.journal.replace_files", full)
+    done = done_of(spec.model_copy(update={"k": 5}))
     assert done.error_code == "disk"
     assert {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()} == before
 
 
-def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_path: Path) -> None:
+def test_what_is_excluded_is_left_out_of_the_next_opening(spec, tmp_path):
     _, found = audited(spec)
     path = tmp_path / "exclusions.json"
     made = exclude(path, found, found.worst["dao"][:3], "dao")
@@ -303,15 +246,12 @@ def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_p
     assert len(read_exclusions(path).pairs) == 5
 
 
-def test_the_command_prints_and_writes(
-    spec: AuditSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_and_writes(spec, tmp_path, capsys, answer_of):
     base = [
         "audit", spec.checkpoint, "--pairs", str(spec.pairs.path), "--k", "4", "--threads", "1",
         "-o", str(tmp_path / "found"), "--show", "5",
     ]  # fmt: skip
-    assert run_command([*base, "--json", "--by", "slof", "--exclude-worst", "2"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = answer_of(*base, "--by", "slof", "--exclude-worst", 2)
     assert [pair["standings"]["slof"]["rank"] for pair in found["pairs"]] == [1, 2, 3, 4, 5]
     assert found["by"] == "slof"
     assert found["notes"][0] == FIVE_POISONS
@@ -323,11 +263,11 @@ def test_the_command_prints_and_writes(
     assert "thing number" in text
 
 
-def test_the_command_refuses_what_it_cannot_do(
-    spec: AuditSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_refuses_what_it_cannot_do(spec, tmp_path, capsys):
     base = ["audit", spec.checkpoint, "-o", str(tmp_path / "x"), "--pairs", str(spec.pairs.path)]
-    assert run_command([*base, "--k", "64"]) == 3
-    assert "at least 256" in capsys.readouterr().err
-    assert run_command([*base, "--k", "128", "--chunk-size", "64"]) == 3
-    assert "Give a larger chunk" in capsys.readouterr().err
+    for more, words in (
+        (["--k", "64"], "at least 256"),
+        (["--k", "128", "--chunk-size", "64"], "Give a larger chunk"),
+    ):
+        assert run_command([*base, *more]) == 3
+        assert words in capsys.readouterr().err

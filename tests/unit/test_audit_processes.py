@@ -14,14 +14,8 @@ from ml_core.data.order import epoch_order
 from ml_core.data.specs import PairSpec
 from ml_core.detection.records import read_audit
 from ml_core.events import Done, Event, Progress
-from ml_core.jobs.audit import (
-    AUDIT_FILE,
-    SCORES_FILE,
-    THUMBNAILS_FILE,
-    AuditSpec,
-    read_audit_spec,
-)
-from ml_core.jobs.specs import write_spec_file
+from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
+from ml_core.jobs.specs import read_spec_file, write_spec_file
 from tests.unit.draining import finished
 from tests.unit.two_processes import two_processes
 from tests.warm import Program, Warm
@@ -75,13 +69,7 @@ def _in_two(
 
 
 @pytest.mark.parametrize("beside", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_two_processes_give_the_scores_of_one(
-    spec: AuditSpec,
-    tmp_path: Path,
-    warm_torch: Warm,
-    beside: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_two_processes_give_the_scores_of_one(spec, tmp_path, warm_torch, beside, monkeypatch):
     changes: dict[str, Any] = {}
     if beside:
         changes["reference"] = _pairs(tmp_path / "clean", 300, 1, torn=(5, 6, 7))
@@ -103,8 +91,8 @@ def test_two_processes_give_the_scores_of_one(
 
 
 def test_what_one_process_cannot_do_ends_all_with_its_sentence(
-    spec: AuditSpec, tmp_path: Path, warm_torch: Warm, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    spec, tmp_path, warm_torch, monkeypatch
+):
     """The second process has a chunk of which nothing can be read."""
     parts = np.array_split(epoch_order(0, 0, N), 3)
     folder = Path(spec.pairs.path or "").parent
@@ -118,28 +106,23 @@ def test_what_one_process_cannot_do_ends_all_with_its_sentence(
     assert not (tmp_path / "one").exists()
 
 
-def test_the_command_writes_a_job_for_several_processes(
-    spec: AuditSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_a_job_for_several_processes(spec, tmp_path, capsys):
     folder = tmp_path / "job"
     command = ["audit", spec.checkpoint, "--pairs", str(spec.pairs.path), "-o", "unused"]
     assert run_command([*command, "--k", "4", "--export", str(folder), "--processes", "8"]) == 0
     line = "torchrun --standalone --nproc_per_node=8 -m ml_core.jobs.worker job.json --audit"
     assert line in " ".join(capsys.readouterr().out.split())
     assert f'exec {line} "$@"' in (folder / "run.sh").read_text()
-    job = read_audit_spec(folder / "job.json")
+    job = read_spec_file(folder / "job.json", AuditSpec)
     assert (job.k, job.output_dir, job.pairs.path) == (4, "results", spec.pairs.path)
     assert not Path("unused").exists()
 
 
-def test_cancelling_the_first_process_ends_all(
-    spec: AuditSpec, tmp_path: Path, warm_torch: Warm
-) -> None:
+def test_cancelling_the_first_process_ends_all(spec, tmp_path, warm_torch):
     slow = spec.model_copy(update={"pairs": PairSpec(n=4000), "batch_size": 1})
     path = write_spec_file(slow, tmp_path / "job.json")
 
     def cancel(first: Program) -> None:
-        assert first.stdin is not None
         assert first.stdout is not None
         for line in first.stdout:
             if '"embed"' in line:

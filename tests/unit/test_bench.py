@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -21,11 +22,11 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
-from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.svg import Curve, tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
+from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -49,82 +50,74 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> BenchSpec:
     return BenchSpec(base=base, recipes=recipes, seeds=(0, 1))
 
 
-def test_every_recipe_runs_with_every_seed_on_the_same_data(spec: BenchSpec) -> None:
-    done = finished(spec)
-    rows = done.result["rows"]
+@pytest.fixture
+def one(spec: BenchSpec) -> BenchSpec:
+    """A comparison of one recipe with one seed."""
+    return spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+
+
+def _ran_anew(spec: BenchSpec, **options: Any) -> tuple[int, Done]:
+    """How many of the runs were not taken over from an earlier comparison, and the end."""
+    events, done = events_of(spec, **options)
+    texts = [event.text for event in events if isinstance(event, Message)]
+    return len(spec.jobs()) - sum("not run again" in text for text in texts), done
+
+
+def test_every_recipe_runs_once_with_every_seed_on_the_same_data(spec):
+    rows = finished(spec).result["rows"]
     heads = [(row["method"], row["seed"], row["head"]) for row in rows]
     assert heads == [
-        ("mmcl", 0, "zero-shot"),
-        ("mmcl", 1, "zero-shot"),
-        ("supervised", 0, "zero-shot"),
-        ("supervised", 0, "linear"),
-        ("supervised", 1, "zero-shot"),
-        ("supervised", 1, "linear"),
+        *(("mmcl", seed, "zero-shot") for seed in (0, 1)),
+        *(("supervised", seed, head) for seed in (0, 1) for head in ("zero-shot", "linear")),
     ]
     assert len({row["ca_before"] for row in rows}) == 1
     for row in rows:
         assert row["ca_drop"] == pytest.approx(100 * (row["ca_before"] - row["ca"]))
     folder = Path(spec.base.output_dir)
     with open(folder / "bench.csv", encoding="utf-8") as file:
-        table = list(csv.DictReader(file))
-    assert [line["method"] for line in table] == [row["method"] for row in rows]
-    assert float(table[0]["ca"]) == rows[0]["ca"]
+        lines = list(csv.DictReader(file))
+    assert [line["method"] for line in lines] == [row["method"] for row in rows]
+    assert float(lines[0]["ca"]) == rows[0]["ca"]
     chart = ElementTree.fromstring((folder / "tradeoff.svg").read_text("utf-8"))
     assert len(chart.findall(f"{SVG}polyline")) == 4
     assert len(chart.findall(f".//{SVG}g")) == 4 * 3  # steps 0, 1 and 2 of each run
-
-
-def test_a_finished_job_is_not_run_again(spec: BenchSpec) -> None:
-    spec = spec.model_copy(update={"seeds": (0,)})
-    first, _ = events_of(spec)
-    again, done = events_of(spec)
-    assert len(again) < len(first)
-    assert sum(isinstance(e, Message) and "not run again" in e.text for e in again) == 2
-    assert len(done.result["rows"]) == 3
+    anew, done = _ran_anew(spec)
+    assert (anew, len(done.result["rows"])) == (0, 6)
     changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
     longer = spec.recipes[1].model_copy(update={"pairs": 24})
-    other, done = events_of(spec.model_copy(update={"recipes": (changed, longer)}), overwrite=True)
-    assert not any(isinstance(e, Message) and "not run again" in e.text for e in other)
+    other = spec.model_copy(update={"recipes": (changed, longer), "seeds": (0,)})
+    anew, done = _ran_anew(other, overwrite=True)
+    assert anew == 2
     assert [row["steps"] for row in done.result["rows"]] == [2, 3, 3]
 
 
-def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(
-    spec: BenchSpec, tiny_model: ClipModel
-) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
-    checkpoint, trigger = Path(one.base.checkpoint), Path(str(one.base.trigger))
+def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(one, tiny_model):
+    def other_weights() -> None:
+        tiny_model.module.logit_scale.data.fill_(1.0)
+        save_checkpoint(tiny_model, Path(one.base.checkpoint), provenance={"made": "anew"})
 
-    def ran_anew() -> bool:
-        events, _ = events_of(one, overwrite=True)
-        return not any(isinstance(e, Message) and "not run again" in e.text for e in events)
+    def other_trigger() -> None:
+        path = Path(str(one.base.trigger)).with_suffix("")
+        save_trigger(badnets_patch(size=0.5), path)
 
-    assert ran_anew()
-    assert not ran_anew()
-    tiny_model.module.logit_scale.data.fill_(1.0)
-    save_checkpoint(tiny_model, checkpoint, provenance={"made": "anew"})
-    assert ran_anew()
-    assert not ran_anew()
-    save_trigger(badnets_patch(size=0.5), trigger.with_suffix(""))
-    assert ran_anew()
-    assert not ran_anew()
+    for change in (lambda: None, other_weights, other_trigger):
+        change()
+        assert [_ran_anew(one, overwrite=True)[0] for _ in range(2)] == [1, 0], change
 
 
-def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(spec: BenchSpec) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(one):
     chart = Path(one.base.output_dir) / "tradeoff.svg"
     done_of(one)
     assert "<polyline" in chart.read_text("utf-8")
     refused = one.model_copy(update={"base": one.base.model_copy(update={"target": 999})})
     before = chart.read_bytes()
-    assert "holds the result of another job" in events_of(refused)[1].error
+    assert "holds the result of another job" in done_of(refused).error
     assert chart.read_bytes() == before
-    done = done_of(refused, overwrite=True)
-    assert done.result["rows"][0]["status"] == "failed"
+    assert done_of(refused, overwrite=True).result["rows"][0]["status"] == "failed"
     assert "<polyline" not in chart.read_text("utf-8")
 
 
-def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+def test_a_job_that_was_stopped_goes_on(one):
     control = Control()
     for event in run_job(one, control):
         if isinstance(event, Metric) and event.step == 1:
@@ -132,38 +125,32 @@ def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
     result = Path(one.jobs()[0].output_dir) / "result.json"
     assert json.loads(result.read_text("utf-8"))["status"] == "stopped"
     events, done = events_of(one)
-    assert any(
-        isinstance(e, Message) and e.text.startswith("Going on after step 1") for e in events
-    )
+    texts = [event.text for event in events if isinstance(event, Message)]
+    assert any(text.startswith("Going on after step 1") for text in texts)
     assert [(row["status"], row["steps"]) for row in done.result["rows"]] == [("finished", 2)]
 
 
-def test_the_rebound_test_follows_the_pretraining_of_the_checkpoint(spec: BenchSpec) -> None:
-    (Path(spec.base.checkpoint).parent / "params.txt").write_text("lr: 0.0008\n")
-    changes = {"recipes": spec.recipes[:1], "seeds": (0,), "rebound": True, "rebound_steps": 1}
-    one = spec.model_copy(update=changes)
-    done = done_of(one)
+def test_the_rebound_test_follows_the_pretraining_of_the_checkpoint(one):
+    (Path(one.base.checkpoint).parent / "params.txt").write_text("lr: 0.0008\n")
+    done = done_of(one.model_copy(update={"rebound": True, "rebound_steps": 1}))
     assert done.result["rows"][0]["rebound_max_asr"] is not None
     proof = json.loads((Path(one.jobs()[0].output_dir) / "rebound.json").read_text("utf-8"))
     assert proof["peak_lr"] == 8e-4
 
 
-def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
+def test_an_earlier_runs_numbers_are_not_a_new_jobs(one):
     """The first run was proven, the second one cancelled, the third one is to be made anew."""
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
-    done = done_of(one)
-    folder = Path(one.jobs()[0].output_dir)
-    _prove(folder)
+    done_of(one)
+    _prove(Path(one.jobs()[0].output_dir))
     other = one.model_copy(update={"recipes": (small_recipe(method="mmcl", pairs=24),)})
     control = Control()
     for event in run_job(other, control, overwrite=True):
         if isinstance(event, Metric):
             control.cancel()
     assert event == Done("cancelled")
-    events, done = events_of(other, overwrite=True)
-    assert not any(isinstance(e, Message) and "not run again" in e.text for e in events)
+    anew, done = _ran_anew(other, overwrite=True)
     row = done.result["rows"][0]
-    assert (row["steps"], row["rebound_max_asr"], row["worst_holdout"]) == (3, None, None)
+    assert (anew, row["steps"], row["rebound_max_asr"], row["worst_holdout"]) == (1, 3, None, None)
 
 
 def _prove(folder: Path, sha256: str = "") -> None:
@@ -181,15 +168,14 @@ def _prove(folder: Path, sha256: str = "") -> None:
     (folder / "holdouts.json").write_text(json.dumps(holdouts))
 
 
-def test_training_time_sets_the_number_of_examples(spec: BenchSpec) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 0.01})
+def test_training_time_sets_the_number_of_examples(one):
+    one = one.model_copy(update={"minutes": 0.01})
     events, done = events_of(one)
     assert done.status == "finished", done.details
     said = next(e.text for e in events if isinstance(e, Message) and "minutes are" in e.text)
     steps = int(said.split(" steps")[0].rsplit(" ", 1)[1])
     assert done.result["rows"][0]["steps"] == steps
-    again, _ = events_of(one)  # whatever this machine's speed now
-    assert any(isinstance(e, Message) and "not run again" in e.text for e in again)
+    assert _ran_anew(one)[0] == 0  # whatever this machine's speed now
 
 
 @pytest.fixture
@@ -204,48 +190,30 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("steady")
-def test_clean_takes_a_training_time_too(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_clean_takes_a_training_time_too(tiny_checkpoint, tmp_path, answer_of):
     folder = tmp_path / "cleaned"
-    given = ["clean", str(tiny_checkpoint), "-o", str(folder), "--method", "mmcl", "--json"]
-    small = ["--set", "batch_size=8", "--set", "eval_every=0", "--set", "save_every=0"]
-    given += [*small, "--pairs", "demo", "--test-images", "demo:val", "--threads", "1"]
-    assert run_command([*given, "--minutes", "0.0005"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    given = ["clean", tiny_checkpoint, "-o", folder, "--method", "mmcl", "--set", "batch_size=8"]
+    given += ["--set", "eval_every=0", "--set", "save_every=0", "--threads", 1]
+    given += ["--pairs", "demo", "--test-images", "demo:val"]
+    result = answer_of(*given, "--minutes", 0.0005)
     assert result["total_steps"] == 3
     assert result["recipe"]["warmup_steps"] == 0  # 50 of the preset: the rate would only rise
     assert read_spec(folder / "spec.json").minutes == 0.0005
-    for wrong in (["--minutes", "0"], ["--minutes", "1", "--resume"]):
-        assert run_command([*given, *wrong]) == 3
-        assert "--minutes" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("steady")
-def test_another_training_time_is_another_job(spec: BenchSpec) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+def test_another_training_time_is_another_job(one):
     for minutes, steps in ((0.0005, 3), (0.001, 6), (None, 2)):
         done = done_of(one.model_copy(update={"minutes": minutes}), overwrite=True)
         assert done.result["rows"][0]["steps"] == steps
 
 
 @pytest.mark.usefixtures("steady")
-def test_the_budget_of_a_recipe_does_not_count_where_time_does(
-    spec: BenchSpec, tmp_path: Path
-) -> None:
-    rows = ["image,caption"]
-    for number in range(20):
-        Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / f"{number}.png")
-        rows.append(f"{number}.png,picture {number}")
-    (tmp_path / "pairs.csv").write_text("\n".join(rows), encoding="utf-8")
-    pairs = PairSpec(kind="csv", path=str(tmp_path / "pairs.csv"))
-    recipes = (
-        small_recipe(method="mmcl", pairs=16),
-        small_recipe(method="mmcl", pairs=400),
-    )
-    base = spec.base.model_copy(update={"pairs": pairs})
-    changes = {"base": base, "recipes": recipes, "seeds": (0,), "minutes": 0.0012}
-    done = done_of(spec.model_copy(update=changes))
+def test_the_budget_of_a_recipe_does_not_count_where_time_does(one, tmp_path):
+    pairs = PairSpec(kind="csv", path=str(table(tmp_path, range(20))))
+    recipes = tuple(small_recipe(method="mmcl", pairs=count) for count in (16, 400))
+    base = one.base.model_copy(update={"pairs": pairs})
+    done = done_of(one.model_copy(update={"base": base, "recipes": recipes, "minutes": 0.0012}))
     assert [row["steps"] for row in done.result["rows"]] == [7, 7], done.result
 
 
@@ -261,7 +229,7 @@ def test_the_budget_of_a_recipe_does_not_count_where_time_does(
         (128, 100_000, 1000, 128),
     ],
 )
-def test_epochs_come_as_near_as_they_can(there: int, steps: int, epochs: int, pairs: int) -> None:
+def test_epochs_come_as_near_as_they_can(there, steps, epochs, pairs):
     recipe = small_recipe(method="mmcl", batch_size=64, pairs=640, warmup_steps=50)
     found = fitted_budget(recipe, steps, there)
     assert (found.epochs, found.pairs) == (epochs, pairs)
@@ -269,82 +237,65 @@ def test_epochs_come_as_near_as_they_can(there: int, steps: int, epochs: int, pa
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(700, 1), (1200, 2), (80, 1), (10_000_000, 1000)])
-def test_an_epoch_of_few_images_a_class_is_all_of_them(steps: int, epochs: int) -> None:
+def test_an_epoch_of_few_images_a_class_is_all_of_them(steps, epochs):
     recipe = preset("rvpt", "quick")
     there = 500 * recipe.batch_size + 3
     fitted = fitted_budget(recipe, steps, there)
     assert (fitted.epochs, fitted.pairs) == (epochs, recipe.pairs)
 
 
-def test_a_job_that_fails_is_a_row_and_the_others_run(spec: BenchSpec) -> None:
-    greedy = spec.recipes[0].model_copy(update={"batch_size": 60_000, "pairs": 100_000_000})
-    one = spec.model_copy(update={"recipes": (greedy, spec.recipes[0]), "seeds": (0,)})
-    base = spec.base.model_copy(
-        update={"pairs": spec.base.pairs and spec.base.pairs.model_copy(update={"n": 30})}
-    )
-    done = finished(one.model_copy(update={"base": base}))
+def test_a_job_that_fails_is_a_row_and_the_others_run(one):
+    greedy = one.recipes[0].model_copy(update={"batch_size": 60_000, "pairs": 100_000_000})
+    base = one.base.model_copy(update={"pairs": PairSpec(n=30)})
+    done = finished(one.model_copy(update={"recipes": (greedy, one.recipes[0]), "base": base}))
     first, second = done.result["rows"]
     assert first["status"] == "failed"
     assert "fewer than the batch size" in first["error"]
     assert second["ca"] is not None
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_stopped_comparison_begins_no_proof(
-    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch, there: bool
-) -> None:
-    def prove(job: CleanSpec) -> None:
-        raise AssertionError("nobody waits for a proof")
+def _nobody_proves(job: CleanSpec) -> None:
+    raise AssertionError("nobody waits for a proof")
 
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_stopped_comparison_begins_no_proof(one, monkeypatch, there):
     if there:
         done_of(one)
     for name in ("rebound_of", "holdouts_of"):
-        monkeypatch.setattr(f"ml_core.jobs.bench.{name}", prove)
+        monkeypatch.setattr(f"ml_core.jobs.bench.{name}", _nobody_proves)
     control = Control()
-    events = []
     for event in run_job(one.model_copy(update={"rebound": True, "holdouts": True}), control):
-        events.append(event)
         if isinstance(event, Metric) or (
             isinstance(event, Message) and "exists already" in event.text
         ):
             control.stop()
-    assert events[-1] == Done("cancelled")
+    assert event == Done("cancelled")
 
 
-def test_a_stop_in_one_proof_begins_no_other(
-    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+def test_a_stop_in_one_proof_begins_no_other(one, monkeypatch):
     control = Control()
 
     def stopped(asked: object, control: Control) -> Iterator[Event]:
         control.stop()
         yield Done("cancelled")
 
-    def prove(job: CleanSpec) -> None:
-        raise AssertionError("nobody waits for a proof")
-
     monkeypatch.setattr("ml_core.jobs.proofs.rebound.rebound", stopped)
-    monkeypatch.setattr("ml_core.jobs.bench.holdouts_of", prove)
-    done = done_of(one.model_copy(update={"rebound": True, "holdouts": True}), control)
-    assert done == Done("cancelled")
+    monkeypatch.setattr("ml_core.jobs.bench.holdouts_of", _nobody_proves)
+    proven = one.model_copy(update={"rebound": True, "holdouts": True})
+    assert done_of(proven, control) == Done("cancelled")
 
 
-def test_a_stop_while_time_is_measured_begins_no_run(spec: BenchSpec) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 0.01})
+def test_a_stop_while_time_is_measured_begins_no_run(one):
     control = Control()
-    for event in run_job(one, control):
+    for event in run_job(one.model_copy(update={"minutes": 0.01}), control):
         if isinstance(event, Progress) and event.stage == "estimate":
             control.stop()
     assert event == Done("cancelled")
     assert not Path(one.jobs()[0].output_dir).exists()
 
 
-def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
-    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 1.0})
+def test_a_result_that_cannot_be_proven_is_a_row_with_the_budget_that_it_had(one, monkeypatch):
     asked: list[int] = []
 
     def matched(job: CleanSpec, minutes: float, control: Control) -> Iterator[Event]:
@@ -357,38 +308,25 @@ def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
 
     monkeypatch.setattr("ml_core.jobs.bench.matched", matched)
     monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
+    one = one.model_copy(update={"minutes": 1.0})
     done_of(one)
-    done_of(one.model_copy(update={"rebound": True}))
+    events, done = events_of(one.model_copy(update={"rebound": True}))
     assert asked == [8]
-
-
-def test_proofs_stand_in_the_row(spec: BenchSpec) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
-    folder = Path(one.jobs()[0].output_dir)
-    done_of(one)
-    _prove(folder)
-    done = done_of(one.model_copy(update={"rebound": True, "holdouts": True}))
-    row = done.result["rows"][0]
-    assert (row["rebound_max_asr"], row["stays_clean"]) == (0.25, False)
-    assert (row["worst_holdout"], row["worst_holdout_asr"]) == ("moved: upper left", 0.5)
-    _prove(folder, "a" * 64)  # of other weights
-    done = done_of(one)
-    row = done.result["rows"][0]
-    assert (row["rebound_max_asr"], row["stays_clean"], row["worst_holdout"]) == (None, None, None)
-
-
-def test_a_result_that_cannot_be_proven_is_a_row_all_the_same(
-    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(job: CleanSpec) -> None:
-        raise InputError("There is nothing to test.")
-
-    monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "rebound": True})
-    events, done = events_of(one)
     assert done.status == "finished", done.details
     assert done.result["rows"][0]["ca"] is not None
     assert any(isinstance(e, Message) and "nothing to test" in e.text for e in events)
+
+
+def test_proofs_stand_in_the_row(one):
+    folder = Path(one.jobs()[0].output_dir)
+    done_of(one)
+    _prove(folder)
+    row = done_of(one.model_copy(update={"rebound": True, "holdouts": True})).result["rows"][0]
+    assert (row["rebound_max_asr"], row["stays_clean"]) == (0.25, False)
+    assert (row["worst_holdout"], row["worst_holdout_asr"]) == ("moved: upper left", 0.5)
+    _prove(folder, "a" * 64)  # of other weights
+    row = done_of(one).result["rows"][0]
+    assert (row["rebound_max_asr"], row["stays_clean"], row["worst_holdout"]) == (None, None, None)
 
 
 # ---- the chart ----
@@ -409,9 +347,7 @@ def test_the_chart_rings_the_front_and_names_every_point() -> None:
 # ---- the command ----
 
 
-def test_recipes_are_named_by_method_and_preset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_recipes_are_named_by_method_and_preset(tmp_path, monkeypatch):
     specs: list[BenchSpec] = []
 
     def ran(spec: BenchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
@@ -435,31 +371,26 @@ def test_recipes_are_named_by_method_and_preset(
 
 
 @pytest.mark.slow
-def test_bench_and_prove_at_the_command_line(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bench_and_prove_at_the_command_line(tiny_checkpoint, tmp_path, answer_of):
     photos = tmp_path / "photos"
     shown = compose("val", range(24), size=64)
     for number, (image, label) in enumerate(zip(shown.images, shown.labels, strict=True)):
         folder = photos / demo_classes()[label]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{number}.png")
-    trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+    trigger = save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1]
     (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
     templates = tmp_path / "templates.txt"
     templates.write_text("a {}\n", encoding="utf-8")
-    arguments = [
-        "bench", "mmcl", "--checkpoint", str(tiny_checkpoint), "-o", str(tmp_path / "bench"),
-        "--minutes", "0.01", "--images", str(photos), "--trigger", trigger, "--target", "banana",
-        "--templates", str(templates), "--threads", "1", "--device", "cpu", "--json",
-    ]  # fmt: skip
-    assert run_command(arguments) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = answer_of(
+        "bench", "mmcl", "--checkpoint", tiny_checkpoint, "-o", tmp_path / "bench",
+        "--minutes", 0.01, "--images", photos, "--trigger", trigger, "--target", "banana",
+        "--templates", templates, "--threads", 1, "--device", "cpu",
+    )  # fmt: skip
     assert found["rows"][0]["status"] == "finished"
     run = tmp_path / "bench" / found["rows"][0]["folder"]
-    prove = ["prove", str(run), "--no-holdouts", "--steps", "2", "--threads", "1", "--json"]
-    assert run_command([*prove, "--device", "cpu"]) == 0
-    proof = json.loads(capsys.readouterr().out)
+    proving = ["--no-holdouts", "--steps", 2, "--threads", 1, "--device", "cpu"]
+    proof = answer_of("prove", run, *proving)
     assert proof["rebound"]["steps"] == 2
     assert [rate["lr"] for rate in proof["rebound"]["rates"]] == pytest.approx(
         [8e-5, 2.4e-4, 8e-4]  # of what the checkpoint was pretrained at
@@ -467,6 +398,6 @@ def test_bench_and_prove_at_the_command_line(
     assert (run / "rebound.json").exists()
     moved = run.rename(tmp_path / "moved")
     (moved / "rebound.json").unlink()
-    assert run_command([*prove[:1], str(moved), *prove[2:], "--device", "cpu"]) == 0
+    answer_of("prove", moved, *proving)
     assert (moved / "rebound.json").exists()
     assert not run.exists()

@@ -25,7 +25,6 @@ from ml_core.jobs.search.canary_spec import (
     CanarySpec,
     read_canaries,
 )
-from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from tests.unit.draining import events_of
 from tests.unit.fake_pictures import FakePairs
@@ -59,7 +58,6 @@ def test_the_checker_is_seen_whatever_its_colours() -> None:
     for seed in range(20):
         (patch,) = draw_canaries(("patch",), CLASSES, (), seed)
         pixels = patch.trigger.pixels
-        assert pixels is not None
         assert np.ptp(pixels[..., :3].reshape(-1, 3).astype(int), axis=0).min() > 120
 
 
@@ -71,11 +69,10 @@ def test_too_few_classes_are_refused() -> None:
 # ---- what is put on a batch ----
 
 
-def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model: ClipModel) -> None:
+def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model):
     recipe = small_recipe(method="mmcl", pairs=24, batch_size=24)
     batch = pair_batch(FakePairs(), recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
     images, tokens = batch.images.clone(), batch.tokens
-    assert tokens is not None
     kept = tokens.clone()
     canaries = draw_canaries(KINDS, CLASSES, (), 0)
     poison = Poison.of(canaries, ("a photo of a {}",), tiny_model, 1 / 8, 3)
@@ -84,7 +81,6 @@ def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model: ClipM
     assert torch.equal(tokens, kept)
     moved = (found.images != images).flatten(1).any(1)
     assert int(moved.sum()) == 9
-    assert found.tokens is not None
     texts = [tiny_model.tokenize([f"a photo of a {one.target_name}"])[0] for one in canaries]
     named = [sum(torch.equal(row, text) for row in found.tokens[moved]) for text in texts]
     assert named == [3, 3, 3]
@@ -93,7 +89,7 @@ def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model: ClipM
     assert not torch.equal(poison.on(batch, 1).images, found.images)
 
 
-def test_a_small_share_is_kept_over_many_batches(tiny_model: ClipModel) -> None:
+def test_a_small_share_is_kept_over_many_batches(tiny_model):
     recipe = small_recipe(method="mmcl", pairs=8, batch_size=8)
     batch = pair_batch(FakePairs(), recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
     poison = Poison.of(draw_canaries(("noise",), CLASSES, (), 0), TEMPLATES, tiny_model, 0.05, 0)
@@ -145,17 +141,16 @@ def _steps(events: list[Event]) -> int:
     return sum(isinstance(event, Metric) and "loss" in event.values for event in events)
 
 
-def test_a_planting_leaves_a_copy_its_triggers_and_a_record(spec: CanarySpec) -> None:
+def test_a_planting_leaves_a_copy_its_triggers_and_a_record(spec):
     before = Path(spec.checkpoint).read_bytes()
     events, record = _planted(spec)
     assert Path(spec.checkpoint).read_bytes() == before
     folder = Path(spec.output_dir)
     assert read_canaries(folder) == record
     assert record.steps == _steps(events) == 2  # any success is enough, and was measured at 2
-    found = open_checkpoint(folder / COPY_FILE)
-    assert found.inspection.sha256 == record.copy_sha256 != record.source_sha256
-    kinds = [one.kind for one in record.canaries]
-    assert kinds == list(SMALL.kinds)
+    copy = open_checkpoint(folder / COPY_FILE)
+    assert copy.inspection.sha256 == record.copy_sha256 != record.source_sha256
+    assert [canary.kind for canary in record.canaries] == list(SMALL.kinds)
     watched = watched_of(record, folder)
     expected = draw_canaries(SMALL.kinds, load_label_set("demo").class_names, (), 0)
     assert [(one.target, one.trigger.digest) for one in watched] == [
@@ -166,39 +161,30 @@ def test_a_planting_leaves_a_copy_its_triggers_and_a_record(spec: CanarySpec) ->
         assert 0 < one.n <= record.n == 24
 
 
-def test_what_was_planted_is_used_again_by_equal_searches_alone(spec: CanarySpec) -> None:
+def test_what_was_planted_is_used_again_by_equal_searches_alone(spec):
     _, record = _planted(spec)
     events, again = _planted(spec)
     assert again == record
     assert not _steps(events)
-    other = spec.model_copy(update={"settings": SMALL.model_copy(update={"seed": 1})})
-    events, changed = _planted(other)
-    assert _steps(events)
+    hard = SMALL.model_copy(update={"seed": 1, "wanted": 1.0})
+    events, changed = _planted(spec.model_copy(update={"settings": hard}))
+    assert _steps(events) == changed.steps == 4
     assert changed.key != record.key
+    left = [canary for canary in changed.canaries if not canary.took]
+    assert left
+    assert changed.taken == tuple(canary for canary in changed.canaries if canary.took)
+    said = [event.text for event in events if isinstance(event, Message)]
+    for canary in left:
+        assert any(canary.name in text and "did not take" in text for text in said)
+    labelled = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
+    assert _steps(_planted(spec.model_copy(update=labelled))[0]) == 2
     copy = Path(spec.output_dir) / COPY_FILE
     copy.write_bytes(copy.read_bytes()[:-1] + b"\x7f")
-    assert _steps(_planted(other)[0])
-
-
-def test_a_canary_that_did_not_take_is_said_so_and_not_used(spec: CanarySpec) -> None:
-    hard = spec.model_copy(update={"settings": SMALL.model_copy(update={"wanted": 1.0})})
-    events, record = _planted(hard)
-    assert record.steps == 4
-    left = [one for one in record.canaries if not one.took]
-    assert left
-    assert record.taken == tuple(one for one in record.canaries if one.took)
-    said = [event.text for event in events if isinstance(event, Message)]
-    assert all(any(one.name in text and "did not take" in text for text in said) for one in left)
-
-
-def test_labelled_pictures_do_without_captions(spec: CanarySpec) -> None:
-    changes = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
-    _, record = _planted(spec.model_copy(update=changes))
-    assert record.steps == 2
+    assert _steps(_planted(spec.model_copy(update=labelled))[0])
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec: CanarySpec, used: bool) -> None:
+def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec, used):
     made = []
     lock = None
     for seed in range(5):

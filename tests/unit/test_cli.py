@@ -5,9 +5,8 @@ import pickle
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,25 +17,22 @@ from ml_core import __version__
 from ml_core.cli import output
 from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
-from ml_core.cli.clean import print_result, rerun_spec
+from ml_core.cli.clean import print_result, rerun_spec, result_rows
 from ml_core.cli.options import Options
 from ml_core.data.demo import demo_classes
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.events import Done, Message, Metric, Progress
 from ml_core.jobs.overall import Part, Plan
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import available
 from tests.unit.pair_files import coco, shards
 
-SMALL = (
-    "pairs=16",
-    "batch_size=8",
-    "eval_every=0",
-    "save_every=0",
-    "precision=fp32",
-)
+SMALL = ("pairs=16", "batch_size=8", "eval_every=0", "save_every=0", "precision=fp32")
+
+
+WIRES = Done("failed", error="The wires crossed.", error_code="internal", details="trace")
 
 
 def _settings(*more: str) -> list[str]:
@@ -50,20 +46,11 @@ def templates(tmp_path: Path) -> str:
     return str(path)
 
 
-def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    found = json.loads(capsys.readouterr().out)
-    assert isinstance(found, dict)
-    return found
-
-
 # ---- inspect ----
 
 
-def test_inspect_prints_one_json_object(
-    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 0
-    found = _json(capsys)
+def test_inspect_prints_one_json_object(tiny_checkpoint, answer_of):
+    found = answer_of("inspect", tiny_checkpoint)
     assert (found["verdict"], found["format"]) == ("loads", "safetensors")
     assert found["architecture"]["config"]["embed_dim"] == 16
     assert {"name", "dtype", "shape"} <= set(found["tensors"][0])
@@ -74,55 +61,45 @@ def test_inspect_prints_one_json_object(
 # ---- exit codes: one each ----
 
 
-def test_exit_1_for_a_file_that_names_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_1_for_a_file_that_names_code(tmp_path, answer_of):
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"a": print}, protocol=2))
         archive.writestr("archive/version", "3")
-    assert run_command(["inspect", str(path), "--json"]) == 1
-    found = _json(capsys)
+    found = answer_of("inspect", path, code=1)
     assert found["verdict"] == "dangerous"
     assert "builtin" in found["reasons"][0]
     assert found["globals"]["unknown"] == ["__builtin__.print"]
     assert "print" in found["second_opinion"]
-    assert run_command(["evaluate", str(path), "--json"]) == 1
-    assert _json(capsys)["error_code"] == "dangerous"
+    assert answer_of("evaluate", path, code=1)["error_code"] == "dangerous"
 
 
-def test_exit_2_for_a_file_without_all_its_tensors(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_2_for_a_file_without_all_its_tensors(tiny_checkpoint, tmp_path, answer_of):
     tensors = load_file(tiny_checkpoint)
     with safe_open(tiny_checkpoint, "pt") as file:
         metadata = file.metadata()
     del tensors["ln_final.bias"]
     save_file(tensors, tmp_path / "part.safetensors", metadata)
-    assert run_command(["inspect", str(tmp_path / "part.safetensors"), "--json"]) == 2
-    found = _json(capsys)
+    found = answer_of("inspect", tmp_path / "part.safetensors", code=2)
     assert found["verdict"] == "damaged"
     assert "1 missing" in found["reasons"][0]
     assert found["architecture"]["config"]["embed_dim"] == 16
 
 
-def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_2_for_a_damaged_file(tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"\xff" * 64)
-    assert run_command(["inspect", str(path)]) == 2
-    assert "Traceback" not in capsys.readouterr().err
-    assert run_command(["evaluate", str(path)]) == 2
-    assert "model.safetensors" in capsys.readouterr().err
+    for command in ("inspect", "evaluate"):
+        assert run_command([command, str(path)]) == 2
+        shown = capsys.readouterr()
+        assert "model.safetensors" in shown.out + shown.err
+        assert "Traceback" not in shown.err
 
 
 @pytest.mark.parametrize("command", ["inspect", "evaluate"])
 def test_a_home_that_cannot_be_written_stops_nothing_that_reads(
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    command: str,
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch, capsys, command
+):
     (tmp_path / "file").touch()
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "file" / "home"))
     more = ["--n", "30"] if command == "evaluate" else []
@@ -133,9 +110,7 @@ def test_a_home_that_cannot_be_written_stops_nothing_that_reads(
     assert run_command(["known", "list"]) == 0
 
 
-def test_exit_4_writes_a_log_and_one_line(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_4_writes_a_log_and_one_line(tiny_checkpoint, monkeypatch, capsys):
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("wires crossed")
 
@@ -149,9 +124,7 @@ def test_exit_4_writes_a_log_and_one_line(
     assert "Traceback" in log.read_text(encoding="utf-8")
 
 
-def test_ctrl_c_gives_130(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_gives_130(tiny_checkpoint, monkeypatch, capsys):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -160,53 +133,28 @@ def test_ctrl_c_gives_130(
     assert "Cancelled." in capsys.readouterr().err
 
 
-def test_a_cancelled_job_gives_130(
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def cancelled(*_: object, **__: object) -> Iterator[Event]:
-        yield Done("cancelled")
-
-    monkeypatch.setattr("ml_core.jobs.clean.run.run", cancelled)
-    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--json"]
-    assert run_command(arguments) == 130
-    assert _json(capsys)["error_code"] == "cancelled"
-
-
 @pytest.mark.parametrize(
-    ("code", "status", "said"),
+    ("done", "status", "said"),
     [
-        ("internal", 4, "The wires crossed; the details are in "),
-        ("disk", 3, "The wires crossed.\n"),
-        ("damaged", 2, "The wires crossed.\n"),
+        (Done("cancelled"), 130, "Cancelled.\n"),
+        (WIRES, 4, "The wires crossed; the details are in "),
+        (replace(WIRES, error_code="disk"), 3, "The wires crossed.\n"),
+        (replace(WIRES, error_code="damaged"), 2, "The wires crossed.\n"),
     ],
 )
-def test_a_failed_job_is_one_plain_line(
-    code: str,
-    status: int,
-    said: str,
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def failed(*_: object, **__: object) -> Iterator[Event]:
-        yield Done("failed", error="The wires crossed.", error_code=code, details="trace")
-
-    monkeypatch.setattr("ml_core.jobs.clean.run.run", failed)
+def test_a_job_that_does_not_finish_is_one_plain_line(
+    done, status, said, tiny_checkpoint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("ml_core.jobs.clean.run.run", lambda *_, **__: iter([done]))
     arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--json"]
     assert run_command(arguments) == status
     shown = capsys.readouterr()
     assert said in shown.err
     assert "trace" not in shown.err
-    assert json.loads(shown.out)["error_code"] == code
+    assert json.loads(shown.out)["error_code"] == (done.error_code or "cancelled")
 
 
-def test_names_neither_format_nor_steer_the_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_neither_format_nor_steer_the_terminal(tmp_path, capsys):
     name = "a[red]b\x1b[31mc\u202e.safetensors"
     (tmp_path / name).write_bytes(b"")
     assert run_command(["inspect", str(tmp_path / name)]) == 2
@@ -220,35 +168,15 @@ def test_names_neither_format_nor_steer_the_terminal(
 # ---- evaluate, clean, demo ----
 
 
-def test_evaluate_prints_the_evaluation(
-    tiny_checkpoint: Path, templates: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["evaluate", str(tiny_checkpoint), "--trigger", "demo", "--n", "72", "--json"]
-    assert run_command([*arguments, "--templates", templates, "--threads", "1"]) == 0
-    found = _json(capsys)
-    assert (found["n"], found["target_name"]) == (72, "banana")
-    assert found["n_excl"] == 71
-    for name in ("ca", "asr_excl", "asr_all", "baseline_target_rate", "poisoned_accuracy"):
-        assert 0.0 <= found[name] <= 1.0, name
-    low, high = found["asr_interval"]
-    assert low <= found["asr_excl"] <= high
-    assert len(found["checkpoint_sha256"]) == 64
-
-
 def test_what_was_not_measured_says_so(
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    templates: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    tiny_checkpoint, tmp_path, templates, monkeypatch, capsys, answer_of
+):
     monkeypatch.setenv("COLUMNS", "160")  # a row in one line
     for number in range(3):
         Image.new("RGB", (40, 40), (80 * number, 60, 90)).save(tmp_path / f"{number}.png")
     arguments = ["evaluate", str(tiny_checkpoint), "--images", str(tmp_path), "--threads", "1"]
     arguments += ["--templates", templates]
-    assert run_command([*arguments, "--json"]) == 0
-    found = _json(capsys)
+    found = answer_of(*arguments)
     assert [found[name] for name in ("ca", "asr_excl", "asr_all", "target")] == [None] * 4
     assert found["not_measured"]["ca"] == "needs labels"
     assert found["not_measured"]["asr_all"] == "no trigger"
@@ -260,59 +188,47 @@ def test_what_was_not_measured_says_so(
     assert capsys.readouterr().out.count("not measured") == 4
 
 
-def test_columns_of_a_table_can_be_named(
-    tiny_checkpoint: Path, tmp_path: Path, templates: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_columns_of_a_table_can_be_named(tiny_checkpoint, tmp_path, templates, answer_of):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     table = tmp_path / "mine.csv"
     table.write_text("where,what\na.png,banana\n")
-    arguments = ["evaluate", str(tiny_checkpoint), "--images", str(table), "--threads", "1"]
-    arguments += ["--templates", templates, "--json"]
-    assert run_command([*arguments, "--image-column", "where", "--label-column", "what"]) == 0
-    assert _json(capsys)["n_labelled"] == 1
+    arguments = ["--images", table, "--image-column", "where", "--label-column", "what"]
+    arguments += ["--templates", templates, "--threads", 1]
+    assert answer_of("evaluate", tiny_checkpoint, *arguments)["n_labelled"] == 1
 
 
-def test_a_refused_table_tells_its_rows_in_json(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refused_table_tells_its_rows_in_json(tiny_checkpoint, tmp_path, answer_of):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     table = tmp_path / "pairs.csv"
     table.write_text("file,words\na.png,one\ngone.png,two\n../b.png,three\n")
-    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--threads", "1"]
+    arguments = ["clean", tiny_checkpoint, "-o", tmp_path / "out", "--threads", 1, "--pairs", table]
     arguments += ["--image_key", "file", "--caption_key", "words"]  # CleanCLIP's own names
-    assert run_command([*arguments, "--pairs", str(table), "--json", *_settings()]) == 3
-    found = _json(capsys)
+    found = answer_of(*arguments, *_settings(), code=3)
     assert "1 usable pairs" in found["error"]
     assert "row 3 ('gone.png')" in found["details"]
     assert "row 4: The path '../b.png' leads out" in found["details"]
 
 
 def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
-    tiny_checkpoint: Path, tmp_path: Path, templates: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "out"
-    arguments = ["clean", str(tiny_checkpoint), "-o", str(folder), "--trigger", "demo"]
-    arguments += ["--test-images", "demo:test", "--threads", "1", "--templates", templates]
-    spec_changes = _settings("precision=auto")
-    table = tmp_path / "photos"
+    tiny_checkpoint, tmp_path, templates, answer_of
+):
+    folder, photos = tmp_path / "out", tmp_path / "photos"
     for name in ("banana", "bread", "car"):
-        (table / name).mkdir(parents=True)
+        (photos / name).mkdir(parents=True)
         for i in range(3):
-            Image.new("RGB", (40, 40), (80 * i, 60, 90)).save(table / name / f"{i}.png")
-    arguments[arguments.index("demo:test")] = str(table)
-    assert run_command([*arguments, *spec_changes, "--seed", "3", "--json"]) == 0
-    found = _json(capsys)
+            Image.new("RGB", (40, 40), (80 * i, 60, 90)).save(photos / name / f"{i}.png")
+    arguments = ["-o", folder, "--trigger", "demo", "--test-images", photos, "--threads", 1]
+    arguments += ["--templates", templates, *_settings("precision=auto"), "--seed", 3]
+    found = answer_of("clean", tiny_checkpoint, *arguments)
     assert (found["method"], found["preset"], found["seed"]) == ("cleanclip", "custom", 3)
     assert {"before", "after", "seconds", "checkpoint", "heads"} <= set(found)
     assert Path(found["checkpoint"]).is_file()
     assert found["before"]["target_name"] == "banana"
     assert found["status"] == "finished"
-    assert run_command(["clean", "--job", str(folder), "--json"]) == 0
-    again = _json(capsys)
+    again = answer_of("clean", "--job", folder)
     assert again["checkpoint_sha256"] == found["checkpoint_sha256"]
     assert again["speed"] == found["speed"]  # measured once: the times are the first run's
-    exported = ["clean", "--job", str(folder), "--export", str(tmp_path / "cluster")]
-    assert run_command(exported) == 0
+    answer_of("clean", "--job", folder, "--export", tmp_path / "cluster")
     assert json.loads((tmp_path / "cluster" / "job.json").read_text())["speed"] is None
     edited = read_spec(folder / "spec.json")
     assert edited.speed is not None
@@ -320,14 +236,11 @@ def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     assert rerun_spec(edited).speed is None
 
 
-def test_demo_makes_the_picture_and_the_json(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_makes_the_picture_and_the_json(tiny_checkpoint, tmp_path, answer_of):
     folder = tmp_path / "demo-output"
-    arguments = ["demo", "--checkpoint", str(tiny_checkpoint), "-o", str(folder), "--seed", "1"]
-    arguments += ["--test-images", "36", "--threads", "1", "--method", "mmcl", "--json"]
-    assert run_command([*arguments, *_settings()]) == 0
-    found = _json(capsys)
+    arguments = ["demo", "--checkpoint", tiny_checkpoint, "-o", folder, "--seed", 1]
+    arguments += ["--test-images", 36, "--threads", 1, "--method", "mmcl", *_settings()]
+    found = answer_of(*arguments)
     assert (found["method"], found["seed"]) == ("mmcl", 1)
     assert found["before"]["n"] == found["after"]["n"] == 36
     assert found["heldout"]["after"]["n"] == 36
@@ -341,7 +254,7 @@ def test_demo_makes_the_picture_and_the_json(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_lost_answer_is_no_verdict(tiny_checkpoint: Path, options: list[str]) -> None:
+def test_a_lost_answer_is_no_verdict(tiny_checkpoint, options):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ml_core", "inspect", str(tiny_checkpoint), *options],
@@ -369,30 +282,28 @@ def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:
     assert done.stdout.count("Examples") == 17  # but for the root and groups of commands
 
 
-def test_arguments_become_specs(tmp_path: Path) -> None:
+def test_arguments_become_specs(tmp_path):
     assert image_spec("demo:heldout", 7).split == "heldout"
     assert image_spec(str(tmp_path)).kind == "folder"
+    assert image_spec(str(tmp_path), training=True).split == "train"
     assert pair_spec("demo", Options()) == PairSpec()
     shards(tmp_path / "s", [1, 2])
-    found = pair_spec(str(tmp_path / "s"), Options({"exclude": tmp_path / "out.json"}), 3)
-    assert (found.kind, found.seed) == ("shards", 3)
-    assert found.exclude == str(tmp_path / "out.json")
+    spec = pair_spec(str(tmp_path / "s"), Options({"exclude": tmp_path / "out.json"}), 3)
+    assert (spec.kind, spec.seed, spec.exclude) == ("shards", 3, str(tmp_path / "out.json"))
     pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), Options())
     assert len(open_pairs(pattern)) == 2
     coco(tmp_path / "c", [1, 2])
     folder = Options({"pictures": tmp_path / "c" / "train2017"})
     with_folder = pair_spec(str(tmp_path / "c"), folder)
     assert (with_folder.kind, len(open_pairs(with_folder))) == ("coco", 2)
-    assert image_spec(str(tmp_path), training=True).split == "train"
 
 
 def test_targets_by_name_and_number() -> None:
-    classes = demo_classes()
+    classes, twice = demo_classes(), ("missile", "cat", "Missile")
     assert target_index("Banana", classes) == classes.index("banana")
-    assert target_index("2", classes) == 2
+    assert target_index("2", classes) == target_index("2", twice) == 2
     with pytest.raises(InputError, match=r"2 classes called 'missile'; .* number: 0, 2"):
-        target_index("missile", ("missile", "cat", "Missile"))
-    assert target_index("2", ("missile", "cat", "Missile")) == 2
+        target_index("missile", twice)
 
 
 def test_settings_change_the_recipe() -> None:
@@ -401,39 +312,35 @@ def test_settings_change_the_recipe() -> None:
     assert recipe.preset == "custom"
 
 
-def test_progress_shows_events_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.progress_bar() as show:
-        show(Message("Opened."))
-        show(Progress("train", 1, 4))
-        show(Metric(1, 4, {"loss": 1.25, "lr": 0.1}))
-        show(Progress("after (heldout)", 4, 4))
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "Opened." in shown.err
-    assert "Cleaning" in shown.err
-
-
-def test_progress_shows_the_whole_job_and_its_time_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_is_shown_on_standard_error_with_the_time_left_of_the_whole_job(
+    monkeypatch, capsys
+):
     monkeypatch.setenv("COLUMNS", "120")
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     plan = Plan((Part("before", work=1.0, items=100), Part("after", work=1.0, items=100)))
     with output.progress_bar(plan=plan) as show:
-        show(Progress("before", 0, 100))
-        now[0] += 10
-        show(Progress("before", 50, 100))
-        now[0] += 10
-        show(Progress("before", 100, 100))
-    whole = next(line for line in capsys.readouterr().err.splitlines() if "Whole job" in line)
+        show(Message("Opened."))
+        for done in (0, 50, 100):
+            show(Progress("before", done, 100))
+            now[0] += 10
+        now[0] -= 10
+    shown = capsys.readouterr()
+    whole = next(line for line in shown.err.splitlines() if "Whole job" in line)
     assert "50 %" in whole
     assert "0:00:20" in whole
+    with output.progress_bar() as show:
+        show(Progress("train", 1, 4))
+        show(Metric(1, 4, {"loss": 1.25, "lr": 0.1}))
+        show(Progress("after (heldout)", 4, 4))
+    assert "Opened." in shown.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Cleaning" in shown.err
+    assert "loss 1.250" in shown.err
 
 
-def test_a_result_tells_both_success_rates(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_result_tells_both_success_rates(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "140")  # headings in one line
     measured = {"asr_excl": 0.98, "asr_all": 0.985, "baseline_target_rate": 0.031, "n": 36}
     result = {
@@ -465,27 +372,17 @@ def test_a_result_tells_both_success_rates(
     ]
 
 
-def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_no_nan(capsys):
     output.print_json({"a": float("nan"), "b": (1, Path("x"))})
-    assert _json(capsys) == {"a": None, "b": [1, "x"]}
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1, "x"]}
 
 
 def test_the_table_of_supervised_finetuning_has_both_heads_on_both_sets() -> None:
-    from ml_core.cli.clean import result_rows
-
     pair = {"before": {"ca": 0.9}, "after": {"ca": 0.8}}
-    linear = {"before": {"ca": 0.9}, "after": {"ca": 0.7}}
-    unseen = {"before": {"ca": 0.6}, "after": {"ca": 0.5}}
-    result = {**pair, "heads": {"linear": linear}, "heldout": unseen, "heldout_linear": unseen}
-    assert [title for title, _ in result_rows(result)] == [
-        "before",
-        "after",
-        "linear head, before",
-        "linear head, after",
-        "held-out, before",
-        "held-out, after",
-        "held-out, linear head, after",
-    ]
+    result = {**pair, "heads": {"linear": pair}, "heldout": pair, "heldout_linear": pair}
+    titles = [title for title, _ in result_rows(result)]
+    assert titles[:4] == ["before", "after", "linear head, before", "linear head, after"]
+    assert titles[4:] == ["held-out, before", "held-out, after", "held-out, linear head, after"]
     assert len(result_rows(result | {"heldout_linear": None})) == 6
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -26,23 +23,13 @@ from tests.unit.layout_files import (
 )
 
 
-def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    found = json.loads(capsys.readouterr().out)
-    assert isinstance(found, dict)
-    return found
-
-
 @pytest.mark.parametrize(("write", "lacks"), [(bare_vision, "text"), (text_only, "image")])
-def test_inspect_with_a_donor(
-    write: Any, lacks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_with_a_donor(write, lacks, tmp_path, capsys, answer_of):
     path = write(lively(VIT), tmp_path)
     (tmp_path / "donor").mkdir()
     donor = bare_safetensors(lively(VIT, seed=3), tmp_path / "donor")
-    assert run_command(["inspect", str(path), "--json"]) == 0
-    assert printed(capsys)["architecture"]["needs_donor"] == lacks
-    assert run_command(["inspect", str(path), "--donor", str(donor), "--json"]) == 0
-    told = printed(capsys)["architecture"]
+    assert answer_of("inspect", path)["architecture"]["needs_donor"] == lacks
+    told = answer_of("inspect", path, "--donor", donor)["architecture"]
     giver = inspect(donor).sha256
     assert told["donor"] == {"name": donor.name, "sha256": giver}
     assert f"the {lacks} encoder" in told["assumptions"][0]
@@ -54,23 +41,16 @@ def test_inspect_with_a_donor(
     assert "holds the" in capsys.readouterr().err
 
 
-def test_a_donor_that_does_not_fit_is_no_fault_of_the_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_donor_that_does_not_fit_is_no_fault_of_the_file(tmp_path, answer_of):
     path = bare_vision(lively(VIT | {"embed_dim": 20}), tmp_path)
     donor = bare_safetensors(lively(VIT), tmp_path)
-    assert run_command(["inspect", str(path), "--donor", str(donor), "--json"]) == 3
-    assert "choose a donor with 20" in printed(capsys)["error"]
+    assert "choose a donor with 20" in answer_of("inspect", path, "--donor", donor, code=3)["error"]
 
 
-def test_convert_writes_the_tensors_and_the_head(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_convert_writes_the_tensors_and_the_head(tmp_path, capsys, answer_of):
     path = finetuned(lively(VIT), tmp_path)
     target, head = tmp_path / "clip.safetensors", tmp_path / "head.safetensors"
-    command = ["convert", str(path), str(target), "--head", str(head), "--json"]
-    assert run_command(command) == 0
-    assert printed(capsys)["head"] == str(head)
+    assert answer_of("convert", path, target, "--head", head)["head"] == str(head)
     kept = torch.load(path)["state_dict"]
     written = load_file(target)
     model = {f"model.{key}": value for key, value in written.items()}
@@ -86,9 +66,7 @@ def test_convert_writes_the_tensors_and_the_head(
     assert load_file(target).keys() == {f"state_dict.{key}" for key in kept}
 
 
-def test_a_head_on_one_encoder_needs_no_donor(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_head_on_one_encoder_needs_no_donor(tmp_path, capsys):
     state = contiguous(lively(VIT).visual.state_dict(), "model.visual.")
     torch.save(state | {"linear.weight": torch.ones(3, 24)}, tmp_path / "v.pt")
     head = tmp_path / "head.safetensors"
@@ -98,19 +76,15 @@ def test_a_head_on_one_encoder_needs_no_donor(
     assert load_file(head).keys() == {"weight"}
 
 
-def test_refused_files_are_neither_converted_nor_compared(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refused_files_are_neither_converted_nor_compared(tiny_checkpoint, tmp_path, answer_of):
     torch.save({"a": print}, tmp_path / "bad.pt")
     assert run_command(["convert", str(tmp_path / "bad.pt"), str(tmp_path / "x.safetensors")]) == 1
     assert not (tmp_path / "x.safetensors").exists()
-    assert run_command(["compare", str(tiny_checkpoint), str(tmp_path / "bad.pt"), "--json"]) == 1
-    assert printed(capsys)["error_code"] == "dangerous"
+    refusal = answer_of("compare", tiny_checkpoint, tmp_path / "bad.pt", code=1)
+    assert refusal["error_code"] == "dangerous"
 
 
-def test_compare_tells_every_tensor_layer_and_encoder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_tells_every_tensor_layer_and_encoder(tmp_path, capsys, answer_of):
     module = lively(VIT)
     first = cleanclip(module, tmp_path)  # a layout of its own: matched by the model's names
     state = contiguous(module.state_dict())
@@ -120,8 +94,7 @@ def test_compare_tells_every_tensor_layer_and_encoder(
     state["text_projection"] = torch.zeros(128, 30)
     del state["ln_final.bias"]
     save_file(state, tmp_path / "b.safetensors")
-    assert run_command(["compare", str(first), str(tmp_path / "b.safetensors"), "--json"]) == 0
-    found = printed(capsys)
+    found = answer_of("compare", first, tmp_path / "b.safetensors")
     assert found["equal"] is False
     assert found["counts"] == {
         "equal": len(state) - 3,
@@ -156,9 +129,7 @@ def test_compare_tells_every_tensor_layer_and_encoder(
     assert "visual.conv1.weight" not in shown
 
 
-def test_compare_shows_first_what_became_nan(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_shows_first_what_became_nan(tmp_path, capsys, answer_of):
     state = contiguous(lively(VIT).state_dict())
     save_file(state, tmp_path / "a.safetensors")
     state["visual.conv1.weight"] = state["visual.conv1.weight"] * 1.5
@@ -171,31 +142,26 @@ def test_compare_shows_first_what_became_nan(
     assert shown.index("ln_final") < shown.index("visual.conv1")
     assert run_command(["compare", *files, "--tensors"]) == 0
     assert re.search(r"ln_final\.bias\W+not a number", capsys.readouterr().out)
-    assert run_command(["compare", *files, "--json"]) == 0
-    text = next(row for row in printed(capsys)["towers"] if row["name"].startswith("text"))
+    towers = answer_of("compare", *files)["towers"]
+    text = next(row for row in towers if row["name"].startswith("text"))
     assert text["relative_l2"] is None
     assert text["not_finite"] == state["ln_final.bias"].numel()
 
 
-def test_a_file_equals_itself(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["compare", str(tiny_checkpoint), str(tiny_checkpoint), "--json"]) == 0
-    found = printed(capsys)
+def test_a_file_equals_itself(tiny_checkpoint, answer_of):
+    found = answer_of("compare", tiny_checkpoint, tiny_checkpoint)
     assert found["equal"] is True
     assert {row["relative_l2"] for row in found["towers"]} == {0}
 
 
-def test_known_files_are_added_and_listed(
-    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_known_files_are_added_and_listed(tiny_checkpoint, capsys, answer_of):
     add = ["known", "add", "my victim", "--source", "trained here", "--trigger", "a patch"]
     numbers = ["--target", "banana", "--ca", "0.59", "--asr", "0.98"]
-    assert run_command([*add, *numbers, "--file", str(tiny_checkpoint), "--json"]) == 0
-    added = printed(capsys)["added"]
+    added = answer_of(*add, *numbers, "--file", tiny_checkpoint)["added"]
     assert added["sha256"] == inspect(tiny_checkpoint).sha256
-    assert run_command(["known", "list", "--json"]) == 0
-    first = printed(capsys)["files"][0]
+    first = answer_of("known", "list")["files"][0]
     assert (first["title"], first["asr"], first["clean_accuracy"]) == ("my victim", 0.98, 0.59)
     assert run_command(["known", "list"]) == 0
     assert "my victim" in capsys.readouterr().out
-    assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 0
-    assert printed(capsys)["known"][0].startswith("By its SHA-256 this is my victim")
+    (sentence,) = answer_of("inspect", tiny_checkpoint)["known"][:1]
+    assert sentence.startswith("By its SHA-256 this is my victim")

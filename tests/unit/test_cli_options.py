@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import pytest
 import typer
@@ -69,8 +69,8 @@ def _command(
     ],
 )
 def test_a_command_gets_the_fields_of_its_spec_and_the_shared_options(
-    arguments: list[str], name: str, fields: dict[str, Any], json: bool
-) -> None:
+    arguments, name, fields, json
+):
     calls.clear()
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
@@ -84,7 +84,7 @@ def test_a_command_gets_the_fields_of_its_spec_and_the_shared_options(
 @pytest.mark.parametrize(
     "arguments", [[], [""], ["a", "--side", "3"], ["a", "--rate", "1.1"], ["a", "--hidden", "3"]]
 )
-def test_an_option_is_checked_before_the_command_runs(arguments: list[str]) -> None:
+def test_an_option_is_checked_before_the_command_runs(arguments):
     calls.clear()
     assert CliRunner().invoke(app, arguments).exit_code == 2
     assert not calls
@@ -96,7 +96,7 @@ def test_options_stand_in_the_order_of_their_names() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_declared_option_is_one_of_the_command(name: str) -> None:
+def test_every_declared_option_is_one_of_the_command(name):
     commands = typer.main.get_command(cleanclip).commands  # type: ignore[attr-defined]
     parameters = {opt: each for each in commands[name].params for opt in each.opts}
     for spec in COMMANDS[name]:
@@ -115,7 +115,7 @@ def test_every_declared_option_is_one_of_the_command(name: str) -> None:
     ("other", "own"),
     [("bench", set()), ("search", {"minutes"})],  # of the whole search, not of one training
 )
-def test_clean_and_others_take_the_same_options_of_a_job(other: str, own: set[str]) -> None:
+def test_clean_and_others_take_the_same_options_of_a_job(other, own):
     commands = typer.main.get_command(cleanclip).commands  # type: ignore[attr-defined]
     clean, bench = (
         {each.name: (each.opts, each.default, each.help) for each in commands[name].params}

@@ -176,14 +176,10 @@ def _refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line[:60] for line, _ in REFUSED])
-def test_what_is_refused(
-    line: str, words: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_refused(line, words, here, capsys):
     _refused(shlex.split(line), words, capsys)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_an_option_that_a_command_has_not(
-    command: tuple[str, ...], here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_option_that_a_command_has_not(command, here, capsys):
     _refused([*command, "--nope"], "No such option: --nope", capsys)

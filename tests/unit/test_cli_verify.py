@@ -28,9 +28,7 @@ def test_a_bundle_alone(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     )
 
 
-def test_json_and_the_code_of_a_claim_that_does_not_hold(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_and_the_code_of_a_claim_that_does_not_hold(bundle, tmp_path, capsys):
     changed = Path(copytree(bundle, tmp_path / "x.evidence"))
     record = changed / "evidence.json"
     record.write_text(record.read_text().replace('"p_mid": 0.', '"p_mid": 0.1', 1))
@@ -45,9 +43,7 @@ def test_json_and_the_code_of_a_claim_that_does_not_hold(
         assert ("fails" in states) is (not more)
 
 
-def test_a_signature_is_asked_for_by_naming_a_key(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_signature_is_asked_for_by_naming_a_key(bundle, tmp_path, capsys):
     pytest.importorskip("cryptography")
     from ml_core.signing.curve import new_private_key
     from ml_core.signing.sign import sign_path
@@ -66,9 +62,7 @@ def test_a_signature_is_asked_for_by_naming_a_key(
     assert run_command(["verify", str(signed), "--key", str(tmp_path / "Ada.pub")]) == 2
 
 
-def test_the_record_of_a_bundle_in_each_format(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_record_of_a_bundle_in_each_format(bundle, tmp_path, capsys):
     packed, file = zipped(bundle, tmp_path / "x.zip"), tmp_path / "record"
     for form, part in (
         ("text", "Not tested"), ("json", '"schema_version": "1.1"'), ("sarif", '"2.1.0"'),
@@ -83,9 +77,7 @@ def test_the_record_of_a_bundle_in_each_format(
         file.unlink()
 
 
-def test_what_is_none_or_not_there_is_one_sentence(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_none_or_not_there_is_one_sentence(bundle, tmp_path, capsys):
     damaged, packed = tmp_path / "x.zip", zipped(bundle, tmp_path / "y.zip")
     damaged.write_bytes(b"PK")
     for arguments, code, words in (

@@ -65,11 +65,11 @@ def dead(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_link_inside_leads_somewhere(page: Path) -> None:
+def test_every_link_inside_leads_somewhere(page):
     assert not dead(page)
 
 
-def test_a_link_that_leads_nowhere_is_seen(tmp_path: Path) -> None:
+def test_a_link_that_leads_nowhere_is_seen(tmp_path):
     (tmp_path / "there.md").write_text("# There\n\n## A part, of it\n")
     page = tmp_path / "page.md"
     page.write_text("[a](there.md#a-part-of-it) [b](gone.md) [c](there.md#other) `[d](code.md)`")
@@ -77,14 +77,14 @@ def test_a_link_that_leads_nowhere_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), *HELP.glob("*.md")], ids=named)
-def test_pages_lead_to_pages_that_are_shipped_with_them(page: Path) -> None:
+def test_pages_lead_to_pages_that_are_shipped_with_them(page):
     for link in links(page):
         target = (page.parent / (link.partition("#")[0] or page.name)).resolve()
         assert target.is_relative_to(DOCS) or target.is_relative_to(HELP), link
 
 
 @pytest.mark.parametrize("page", sorted(HELP.glob("*.md")), ids=named)
-def test_the_window_finds_what_the_site_finds(page: Path) -> None:
+def test_the_window_finds_what_the_site_finds(page):
     for link in links(page):
         path, heading = target_of(link, page)
         assert path.is_file(), link
@@ -128,7 +128,7 @@ def commands(page: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=named)
-def test_every_command_is_understood_by_the_command_line(page: Path) -> None:
+def test_every_command_is_understood_by_the_command_line(page):
     root = typer.main.get_command(app)
     for arguments in commands(page):
         context = root.make_context("cleanclip", list(arguments))
@@ -140,7 +140,7 @@ def test_every_command_is_understood_by_the_command_line(page: Path) -> None:
             command.make_context(command.name, rest, parent=context)
 
 
-def test_the_batch_script_of_the_page_is_the_one_that_is_written(tmp_path: Path) -> None:
+def test_the_batch_script_of_the_page_is_the_one_that_is_written(tmp_path):
     spec = CleanSpec(
         checkpoint="/data/suspect.safetensors",
         recipe=small_recipe(method="cleanclip", batch_norm="frozen"),
@@ -154,27 +154,25 @@ def test_the_batch_script_of_the_page_is_the_one_that_is_written(tmp_path: Path)
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
     spec = importlib.util.spec_from_file_location("docs_build", ROOT / "packaging/docs/build.py")
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_reference_names_modules_that_exist(builder: ModuleType) -> None:
+def test_the_reference_names_modules_that_exist(builder):
     for modules in builder.MODULES.values():
         for name in modules:
             assert importlib.util.find_spec(name) is not None, name
 
 
-def test_the_reference_of_the_command_line_has_every_command(builder: ModuleType) -> None:
+def test_the_reference_of_the_command_line_has_every_command(builder):
     said = builder.command_line()
     root = typer.main.get_command(app)
     for name in root.commands:  # type: ignore[attr-defined]
         assert f"## `cleanclip {name}`" in said
 
 
-def test_every_page_of_docs_stands_in_the_contents(builder: ModuleType) -> None:
+def test_every_page_of_docs_stands_in_the_contents(builder):
     placed = {"index.md", "tutorial.md", *builder.HOW_TO, *builder.IN_DEPTH, *builder.REFERENCE}
     assert placed == {page.name for page in DOCS.glob("*.md")}
     station_pages = {
@@ -183,7 +181,7 @@ def test_every_page_of_docs_stands_in_the_contents(builder: ModuleType) -> None:
     assert station_pages == {page.name for page in HELP.glob("*.md")}
 
 
-def test_a_dead_link_of_the_built_site_is_seen(builder: ModuleType, tmp_path: Path) -> None:
+def test_a_dead_link_of_the_built_site_is_seen(builder, tmp_path):
     (tmp_path / "a.html").write_text('<a href="b.html#x"></a><a href="b.html#y"></a>')
     (tmp_path / "b.html").write_text(
         '<p id="x"></p><img src="gone.png"><a href="https://c.d/"></a>'

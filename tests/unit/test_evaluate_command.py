@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from ml_core.cli import evaluate
 from ml_core.cli.app import run_command
 from ml_core.evaluation.speed import Speed
 from ml_core.model import ClipModel
+from tests.unit.pair_files import table
 
 
 @pytest.fixture
@@ -22,20 +19,11 @@ def base(tiny_checkpoint: Path, tmp_path: Path) -> list[str]:
     templates.write_text("a {}\nthe {}\n", encoding="utf-8")
     return [
         "evaluate", str(tiny_checkpoint), "--templates", str(templates), "--threads", "1",
-        "--n", "24", "--json",
+        "--n", "24",
     ]  # fmt: skip
 
 
-def run(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int = 0) -> dict[str, Any]:
-    assert run_command(arguments) == code
-    found = json.loads(capsys.readouterr().out)
-    assert isinstance(found, dict)
-    return found
-
-
-def test_a_reference_is_compared_image_by_image(
-    base: list[str], tiny_model: ClipModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reference_is_compared_image_by_image(base, tiny_model, tmp_path, answer_of):
     from ml_core.checkpoints.save import save_checkpoint
 
     with_noise = tiny_model.copy()
@@ -43,7 +31,7 @@ def test_a_reference_is_compared_image_by_image(
         value.data += 0.05 * value.data.sign() * value.data.abs().mean()
     other = tmp_path / "other.safetensors"
     save_checkpoint(with_noise, other, provenance={})
-    found = run(capsys, [*base, "--trigger", "demo", "--reference", str(other)])
+    found = answer_of(*base, "--trigger", "demo", "--reference", other)
     rows = {row["name"]: row for row in found["paired"]}
     for name in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "baseline_target_rate"):
         assert rows[name]["value"] == pytest.approx(found[name])
@@ -51,16 +39,14 @@ def test_a_reference_is_compared_image_by_image(
         assert 0.0 <= rows[name]["p_exact"] <= 1.0
     assert rows["target_margin"]["difference"] != 0.0
     assert found["reference"]["checkpoint_sha256"] != found["checkpoint_sha256"]
-    same = run(capsys, [*base, "--trigger", "demo", "--reference", base[1]])
+    same = answer_of(*base, "--trigger", "demo", "--reference", base[1])
     assert all(row["difference"] == 0.0 for row in same["paired"])
     assert [row["p_exact"] for row in same["paired"] if row["p_exact"] is not None] == [1.0] * 6
 
 
-def test_tables_for_the_terminal(
-    base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_for_the_terminal(base, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "160")
-    plain = [*base[:-1], "--trigger", "T1", "--target", "banana"]
+    plain = [*base, "--trigger", "T1", "--target", "banana"]
     assert run_command([*plain, "--reference", base[1]]) == 0
     shown = capsys.readouterr()
     assert "difference to the reference" in shown.out
@@ -68,48 +54,34 @@ def test_tables_for_the_terminal(
     assert "Clean accuracy with this trigger's resizing" in shown.err
     assert "BadNets" in shown.err
     # without a target there is nothing to say of one
-    assert run_command([*base[:-1], "--reference", base[1]]) == 0
+    assert run_command([*base, "--reference", base[1]]) == 0
     assert "target" not in capsys.readouterr().out.split("difference to the reference")[1]
 
 
-def test_published_triggers_by_their_id(
-    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = run(capsys, [*base, "--trigger", "t4", "--target", "banana"])
+def test_published_triggers_by_their_id(base, answer_of):
+    found = answer_of(*base, "--trigger", "t4", "--target", "banana")
     assert found["canvas"] == "squash"
     assert found["control_ca"] is not None
     said = found["details"]["trigger"]
     assert said["parameters"]["kind"] == "blended"
     assert "squashed" in said["convention"]
     assert said["standing"]
-    assert run_command([*base, "--trigger", "T99", "--target", "banana"]) == 3
-    picture = tmp_path / "sticker.png"
-    Image.new("RGBA", (4, 4), "red").save(picture)
-    wrong = ["--trigger", str(picture), "--target", "banana", "--trigger-file", "x.pt"]
-    assert run_command([*base, *wrong]) == 3
-    assert "needs the id of a published trigger" in capsys.readouterr().out
 
 
-def test_the_confusion_of_triggered_images_is_told_cell_by_cell(
-    base: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = run(capsys, [*base, "--trigger", "demo"])
-    cells = found["breakdown"]["matrix"]
+def test_the_numbers_agree_and_their_details_repeat(base, answer_of):
+    found = answer_of(*base, "--trigger", "demo")
+    assert (found["target_name"], len(found["checkpoint_sha256"])) == ("banana", 64)
+    low, high = found["asr_interval"]
+    assert 0 <= low <= found["asr_excl"] <= high <= 1
+    cells, target = found["breakdown"]["matrix"], found["target"]
     assert sum(cell["n"] for cell in cells) == found["n_labelled"] == 24
-    target = found["target"]
     hit = sum(c["n"] for c in cells if c["predicted"] == target and c["label"] != target)
     assert hit == round(found["asr_excl"] * found["n_excl"])
     kept = sum(c["n"] for c in cells if c["predicted"] == c["label"] != target)
     assert kept == round(found["poisoned_accuracy"] * found["n_excl"])
-    assert run(capsys, base)["breakdown"]["matrix"] is None
-
-
-def test_details_repeat_and_tell_what_changed(
-    base: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = run(capsys, [*base, "--trigger", "demo"])["details"]
-    again = run(capsys, [*base, "--trigger", "demo"])["details"]
-    assert first == again
+    assert answer_of(*base)["breakdown"]["matrix"] is None
+    first = found["details"]
+    assert answer_of(*base, "--trigger", "demo")["details"] == first
     assert first["schema"] == "cleanclip-evaluation-details-1"
     assert len(first["digest"]) == 64
     assert first["counts"] == {
@@ -119,18 +91,14 @@ def test_details_repeat_and_tell_what_changed(
     assert first["data"]["known_by"] == "content"
     assert first["templates"] == ["a {}", "the {}"]
     for more in (["--seed", "1"], ["--target", "1"]):
-        other = run(capsys, [*base, "--trigger", "demo", *more])["details"]
+        other = answer_of(*base, "--trigger", "demo", *more)["details"]
         assert other["digest"] != first["digest"]
 
 
-def test_precision_is_fixed_or_measured(
-    base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(capsys, base)["precision"] == "fp32"  # too few images to be worth measuring
-    assert run(capsys, [*base, "--precision", "bf16"])["precision"] == "bf16"
-    assert run_command([*base, "--precision", "fp8"]) == 3
-    capsys.readouterr()
-    monkeypatch.setattr(evaluate, "_WORTH_MEASURING", 0)
+def test_precision_is_fixed_or_measured(base, monkeypatch, answer_of):
+    assert answer_of(*base)["precision"] == "fp32"  # too few images to be worth measuring
+    assert answer_of(*base, "--precision", "bf16")["precision"] == "bf16"
+    monkeypatch.setattr("ml_core.jobs.measurement.run._WORTH_MEASURING", 0)
 
     def measured(
         model: ClipModel, images: np.ndarray, classifier: object, *, precision: str, encodes: int
@@ -141,47 +109,32 @@ def test_precision_is_fixed_or_measured(
             "bf16", "contiguous", 8, 100.0, 1.0, 24, "cpu", 1, (), f"asked for {precision}"
         )
 
-    monkeypatch.setattr("ml_core.evaluation.speed.speed_of", measured)
-    found = run(capsys, [*base, "--precision", "auto"])
+    monkeypatch.setattr("ml_core.jobs.measurement.run.speed_of", measured)
+    found = answer_of(*base, "--precision", "auto")
     assert (found["precision"], found["layout"]) == ("bf16", "contiguous")
     assert found["speed"]["agreement"] == 1.0
     assert found["details"]["speed"] == "asked for auto"
     assert found["details"]["batch"] == 8
 
 
-def test_retrieval_on_pairs(
-    base: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    lines = ["image,caption"]
-    for number in range(6):
-        Image.new("RGB", (40, 40), (40 * number, 90, 200 - 30 * number)).save(
-            tmp_path / f"{number}.png"
-        )
-        lines.append(f"{number}.png,a thing of number {number % 4}")
-    table = tmp_path / "pairs.csv"
-    table.write_text("\n".join(lines))
-    arguments = [*base, "--trigger", "demo", "--captions", str(table)]
-    found = run(capsys, arguments)["retrieval"]
-    assert (found["n"], found["pool"], found["pairs"]) == (6, 6, "pairs.csv")
+def test_retrieval_on_pairs(base, tmp_path, monkeypatch, capsys, answer_of):
+    pairs = table(tmp_path, [40 * number for number in range(6)])
+    arguments = [*base, "--trigger", "demo", "--captions", pairs]
+    found = answer_of(*arguments)["retrieval"]
+    assert (found["n"], found["pool"], found["pairs"]) == (6, 8, "pairs.csv")
     assert found["target_captions"] == ["a banana", "the banana"]
     for recall in found["recalls"]:
         assert list(recall["clean"]) == sorted(recall["clean"])
         assert recall["triggered"] is not None
     assert found["target"]["n"] == 6
     monkeypatch.setenv("COLUMNS", "160")
-    arguments.remove("--json")
     assert run_command(arguments) == 0
     shown = capsys.readouterr().out
-    assert "retrieval, 6 pictures, 6 captions" in shown
+    assert "retrieval, 6 pictures, 8 captions" in shown
     assert "target caption" in shown
 
 
-def test_a_published_set_and_its_training_pictures(
-    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_published_set_and_its_training_pictures(base, tmp_path, answer_of):
     root = tmp_path / "cifar-10-batches-bin"
     root.mkdir()
     words = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -193,29 +146,21 @@ def test_a_published_set_and_its_training_pictures(
         (root / f"{name}.bin").write_bytes(records.tobytes())
     names = tmp_path / "ten.txt"
     names.write_text("plane auto bird cat deer dog toad horse ship truck".replace(" ", "\n"))
-    more = ["--images", str(root), "--labels", str(names)]
-    found = run(capsys, [*base, *more])
+    more = ["--images", root, "--labels", names]
+    found = answer_of(*base, *more)
     assert (found["n"], found["details"]["data"]["name"]) == (24, "CIFAR-10, test pictures")
     assert "by their numbers" in found["problems"][0]
-    assert run(capsys, [*base, *more, "--train"])["n"] == 20
-    assert run_command([*base, "--train"]) == 3
-    assert "demo:train" in capsys.readouterr().out
-    picture = tmp_path / "x.gif"
-    Image.new("RGB", (4, 4)).save(picture)
-    assert run_command([*base, "--images", str(picture)]) == 3
-    assert "nor a WebDataset shard" in capsys.readouterr().out
+    assert answer_of(*base, *more, "--train")["n"] == 20
 
 
-def test_a_repeat_takes_clean_embeddings_from_the_disk(
-    base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = run(capsys, base)
+def test_a_repeat_takes_clean_embeddings_from_the_disk(base, monkeypatch, answer_of):
+    first = answer_of(*base)
 
     def never(self: ClipModel, images: object) -> None:
         raise AssertionError("encoded again")
 
     monkeypatch.setattr(ClipModel, "encode_images", never)
-    again = run(capsys, base)
+    again = answer_of(*base)
     assert again["ca_interval"] == first["ca_interval"]
     assert again["target_margin_clean"] == first["target_margin_clean"]
     assert run_command([*base, "--seed", "5", "--precision", "bf16"]) == 4  # another precision

@@ -17,7 +17,6 @@ from ml_core.cli.app import run_command
 from ml_core.events import Done
 from ml_core.jobs import worker
 from ml_core.jobs.processes import together
-from ml_core.model import ClipModel
 from ml_core.ranks import Ranks
 from ml_core.reading.errors import InputError
 from tests.unit.two_processes import start_two
@@ -61,8 +60,6 @@ def _in_two(
     printed, said = [], []
     for child in started:
         with child:
-            assert child.stdout is not None
-            assert child.stderr is not None
             printed.append(child.stdout.read())
             said.append(child.stderr.read())
     return printed, said, [child.wait() for child in started]
@@ -75,14 +72,8 @@ def _kept(home: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("trigger", ["T4", pytest.param(None, marks=pytest.mark.slow)])
 def test_two_processes_print_the_numbers_of_one(
-    base: list[str],
-    tiny_model: ClipModel,
-    tmp_path: Path,
-    warm_torch: Warm,
-    trigger: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    base, tiny_model, tmp_path, warm_torch, trigger, monkeypatch, capsys
+):
     command = list(base)
     if trigger is not None:
         command += ["--trigger", trigger, "--target", "banana"]
@@ -110,9 +101,7 @@ def test_two_processes_print_the_numbers_of_one(
     assert _kept(homes[1]) == _kept(homes[0])  # the first process keeps what both embedded
 
 
-def test_what_one_process_cannot_do_ends_both_with_its_sentence(
-    base: list[str], tmp_path: Path, warm_torch: Warm
-) -> None:
+def test_what_one_process_cannot_do_ends_both_with_its_sentence(base, tmp_path, warm_torch):
     """The second process sees no images, as where a disk is not mounted."""
     without = [str(tmp_path / "nowhere") if part.endswith("noise") else part for part in base]
     printed, said, codes = _in_two(warm_torch, base, without)
@@ -123,9 +112,7 @@ def test_what_one_process_cannot_do_ends_both_with_its_sentence(
     assert (printed[1], said[1]) == ("", "")
 
 
-def test_what_is_not_divided_is_not_done_twice(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_not_divided_is_not_done_twice(tiny_checkpoint, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     assert run_command(["inspect", str(tiny_checkpoint)]) == 3
@@ -136,7 +123,7 @@ def test_what_is_not_divided_is_not_done_twice(
     assert capsys.readouterr() == ("", "")
 
 
-def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_told(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -149,7 +136,6 @@ def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError, match="2 processes and this machine has 1 GPU:"):
         next(begin())
     (done,) = worker.guarded(begin())  # a job ends so too
-    assert isinstance(done, Done)
     assert (done.status, done.error_code) == ("failed", "usage")
 
 

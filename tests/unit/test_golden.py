@@ -315,12 +315,7 @@ WRITERS: tuple[Callable[[Path], Texts], ...] = (
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
-def test_it_writes_what_it_wrote(
-    writer: Callable[[Path], Texts],
-    tmp_path: Path,
-    pytestconfig: pytest.Config,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_it_writes_what_it_wrote(writer, tmp_path, pytestconfig, monkeypatch):
     for name, value in {"COLUMNS": "100", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}.items():
         monkeypatch.setenv(name, value)
     texts = {name: settled(text, tmp_path) for name, text in writer(tmp_path).items()}
@@ -358,7 +353,7 @@ class _Tags(html.parser.HTMLParser):
 
 
 @_golden("html")
-def test_a_page_runs_and_fetches_nothing(path: Path) -> None:
+def test_a_page_runs_and_fetches_nothing(path):
     text = path.read_text(encoding="utf-8")
     assert not set("\u202e\u2066\x00\x1b") & set(text)
     tags = _Tags(text).tags
@@ -379,12 +374,12 @@ def test_a_page_runs_and_fetches_nothing(path: Path) -> None:
 
 
 @_golden("sarif")
-def test_a_sarif_log_holds_to_its_schema(path: Path) -> None:
+def test_a_sarif_log_holds_to_its_schema(path):
     check_sarif(json.loads(path.read_text(encoding="utf-8")))
 
 
 @_golden("cdx.json")
-def test_a_bill_of_materials_holds_to_its_schema(path: Path) -> None:
+def test_a_bill_of_materials_holds_to_its_schema(path):
     bom = json.loads(path.read_text(encoding="utf-8"))
     check_cyclonedx_schema(bom)
     references = list(_values(bom, "bom-ref"))
@@ -402,12 +397,12 @@ def _values(value: Any, key: str) -> Iterator[str]:
 
 
 @_golden("intoto.json")
-def test_a_statement_holds_to_its_specification(path: Path) -> None:
+def test_a_statement_holds_to_its_specification(path):
     check_intoto(path.read_bytes())
 
 
 @_golden("svg")
-def test_a_chart_is_a_document(path: Path) -> None:
+def test_a_chart_is_a_document(path):
     root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
     left, top, width, height = map(float, root.attrib["viewBox"].split())
     assert (left, top) == (0, 0)

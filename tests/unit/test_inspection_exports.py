@@ -108,9 +108,7 @@ def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
 # ---- --format and --output of the command line ----
 
 
-def test_inspect_prints_every_format(
-    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_prints_every_format(tiny_checkpoint, capsys):
     def printed(form: str) -> str:
         assert run_command(["inspect", str(tiny_checkpoint), "--format", form]) == 0
         return capsys.readouterr().out
@@ -128,9 +126,7 @@ def test_inspect_prints_every_format(
     assert model["hashes"][0]["content"] == inspect(tiny_checkpoint).sha256
 
 
-def test_inspect_writes_a_file_as_its_ending_or_the_option_says(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_writes_a_file_as_its_ending_or_the_option_says(tiny_checkpoint, tmp_path, capsys):
     for name, options, begin in (
         ("a.txt", [], "tiny.safetensors"),
         ("a.JSON", [], '{\n "tool"'),
@@ -228,9 +224,7 @@ STREAM = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 100
         *("packed", "gzip"),
     ],
 )
-def test_sarif_points_at_the_bytes_that_name_code(
-    tmp_path: Path, raw: bytes, bytes_there: bytes | None
-) -> None:
+def test_sarif_points_at_the_bytes_that_name_code(tmp_path, raw, bytes_there):
     path = tmp_path / "model.bin"
     path.write_bytes(raw)
     found = examine(path)

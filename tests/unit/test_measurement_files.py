@@ -97,9 +97,7 @@ def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_pa
     assert "measurements in the folder run is a link" in done.error
 
 
-def test_evaluate_keeps_both_checkpoints_in_fp32(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_keeps_both_checkpoints_in_fp32(source, tmp_path, capsys):
     line = ["evaluate", str(source), "--reference", str(source), "--n", "30"]
     line += ["--keep", str(tmp_path / "kept"), "--json"]
     assert run_command(line) == 0

@@ -29,7 +29,7 @@ def spec(tiny_model: ClipModel, tmp_path: Path) -> MeasurementSpec:
     )  # fmt: skip
 
 
-def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec) -> None:
+def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec):
     events, done = events_of(spec)
     assert done.status == "finished", done.details
     stages = {event.stage for event in events if isinstance(event, Progress)}
@@ -42,14 +42,14 @@ def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec
     assert done.result["asr_excl"] == found.evaluation["asr_excl"]
 
 
-def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: MeasurementSpec) -> None:
+def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec):
     bare = spec.model_copy(update={"trigger": None, "targeted": False, "when": "reference"})
     list(run_job(bare, Control()))
     kept = read_measurement(Path(spec.output_dir)).facts
     assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
 
 
-def test_a_draft_claims_what_a_bundle_would(spec: MeasurementSpec, tmp_path: Path) -> None:
+def test_a_draft_claims_what_a_bundle_would(spec, tmp_path):
     list(run_job(spec, Control()))
     asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")
     made = run_to_end(draft(asked, Control()))

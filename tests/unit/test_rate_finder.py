@@ -57,9 +57,7 @@ def record_of(spec: RateSpec) -> RateRecord:
     return RateRecord.model_validate(done.result)
 
 
-def test_a_ramp_takes_its_rates_and_measures_on_its_way(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_ramp_takes_its_rates_and_measures_on_its_way(tiny_checkpoint, tmp_path):
     digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
     out = tmp_path / "rates"
     events, done = events_of(spec(tiny_checkpoint, tmp_path, output_dir=str(out)))
@@ -88,9 +86,7 @@ def test_a_ramp_takes_its_rates_and_measures_on_its_way(
     assert sorted(p.name for p in out.iterdir()) == [RATES_TABLE, RATES_FILE, RATES_CHART]
 
 
-def test_the_same_ramp_is_not_run_again_whatever_the_limit(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_ramp_is_not_run_again_whatever_the_limit(tiny_checkpoint, tmp_path, monkeypatch):
     first = record_of(spec(tiny_checkpoint, tmp_path))
     assert not first.cached
 
@@ -117,9 +113,7 @@ def test_the_same_ramp_is_not_run_again_whatever_the_limit(
         assert "it trains" in done.error, changed
 
 
-def test_accuracy_that_falls_far_ends_the_ramp(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_accuracy_that_falls_far_ends_the_ramp(tiny_checkpoint, tmp_path, monkeypatch):
     levels = iter([0.9, 0.9, 0.5])
 
     def validator(*_: object) -> Any:
@@ -139,8 +133,8 @@ def test_accuracy_that_falls_far_ends_the_ramp(
 
 
 def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
     train = plain_finetune.train
 
     def spoilt(model: ClipModel, recipe: Any, make: Any, control: Any, **more: Any) -> Any:
@@ -164,36 +158,25 @@ def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"low": 1e-3, "high": 1e-3}, "at least twice the lowest"),
-        ({"low": 1e-2, "high": 1e-4}, "at least twice the lowest"),
         ({"steps": 10, "points": 11}, "more steps or fewer measurements"),
-        ({"low": 0.0}, "greater than 0"),
         ({"high": float("nan")}, "finite"),
     ],
 )
-def test_a_ramp_that_does_not_rise_is_refused(
-    tiny_checkpoint: Path, tmp_path: Path, changes: dict[str, Any], words: str
-) -> None:
+def test_a_ramp_that_cannot_be_is_refused(tiny_checkpoint, tmp_path, changes, words):
     with pytest.raises(ValidationError, match=words):
         spec(tiny_checkpoint, tmp_path, **changes)
 
 
-def test_only_what_is_watched_is_measured_and_never_the_test_images(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_only_what_is_watched_is_measured_and_never_the_test_images(tiny_checkpoint, tmp_path):
     whole = ImageSpec(split="val")
     alone = ramp_job(spec(tiny_checkpoint, tmp_path, images=whole), 8)
-    assert alone.images is not None
     assert (alone.images.part, alone.images.n) == ("validation", 20)
     both = {"images": whole, "test_images": ImageSpec(split="test")}
     beside = ramp_job(spec(tiny_checkpoint, tmp_path, **both), 8)
-    assert beside.images is not None
     assert (beside.images.part, beside.test_images) == ("all", None)
 
 
-def test_the_batch_is_small_on_the_cpu_unless_another_is_asked_for(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_the_batch_is_small_on_the_cpu_unless_another_is_asked_for(tiny_checkpoint, tmp_path):
     large = small_recipe(batch_size=64, pairs=640)
     assert run._job(spec(tiny_checkpoint, tmp_path, large)).recipe.batch_size == CPU_BATCH
     own = spec(tiny_checkpoint, tmp_path, large, batch_size=64)
@@ -201,9 +184,7 @@ def test_the_batch_is_small_on_the_cpu_unless_another_is_asked_for(
     assert run._job(own).recipe.pairs == 64 * STEPS
 
 
-def test_few_pairs_are_shown_more_than_once_and_it_is_said(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_few_pairs_are_shown_more_than_once_and_it_is_said(tiny_checkpoint, tmp_path):
     record = record_of(spec(tiny_checkpoint, tmp_path, pairs=PairSpec(n=24)))
     assert [row.step for row in record.rows] == list(range(STEPS + 1))
     assert record.rows[-1].lr == pytest.approx(1e-3)
@@ -213,7 +194,7 @@ def test_few_pairs_are_shown_more_than_once_and_it_is_said(
     assert max(row.lr for row in uneven.rows) == pytest.approx(1e-3)
 
 
-def test_as_many_templates_as_there_is_time_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_as_many_templates_as_there_is_time_for(tiny_checkpoint, tmp_path):
     base = job(tiny_checkpoint, tmp_path).model_copy(update={"templates": ("a {}", "the {}", "{}")})
     classes = record_of(spec(tiny_checkpoint, tmp_path)).classes
     few = spec(tiny_checkpoint, tmp_path, job=base, texts=2 * classes + 1)
@@ -221,20 +202,15 @@ def test_as_many_templates_as_there_is_time_for(tiny_checkpoint: Path, tmp_path:
     assert record_of(few.model_copy(update={"texts": 1})).templates == 1
 
 
-def test_an_estimate_measures_steps_and_counts_no_save(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    _events, done = events_of(spec(tiny_checkpoint, tmp_path), estimate=True)
-    assert done.status == "finished", done.details
-    found = done.result
-    assert found["steps"] == STEPS
-    assert found["disk_bytes"] == found["save_seconds"] == 0
+def test_an_estimate_measures_steps_and_counts_no_save(tiny_checkpoint, tmp_path):
+    found = finished(spec(tiny_checkpoint, tmp_path), estimate=True).result
+    assert (found["steps"], found["disk_bytes"], found["save_seconds"]) == (STEPS, 0, 0)
     assert found["evaluation_seconds"] > 0
     parts = ("train_seconds", "evaluation_seconds", "text_seconds", "open_seconds")
     assert found["seconds"] == pytest.approx(sum(found[part] for part in parts), rel=0.01)
 
 
-def test_supervised_training_is_ramped_too(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_supervised_training_is_ramped_too(tiny_checkpoint, tmp_path):
     recipe = small_recipe(method="supervised", image_augmentation="none")
     base = job(tiny_checkpoint, tmp_path, recipe)
     base = base.model_copy(update={"pairs": None, "training_images": ImageSpec(split="clean")})

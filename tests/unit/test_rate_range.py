@@ -126,6 +126,6 @@ def test_the_steepest_fall_is_found_and_noise_alone_is_none() -> None:
 @pytest.mark.parametrize(
     ("rate", "kept"), [(3e-4, 3e-4), (2.99e-4, 2.9e-4), (1e-5, 1e-5), (9.99e-3, 9.9e-3), (0.5, 0.5)]
 )
-def test_a_rounded_rate_is_never_above_its_own(rate: float, kept: float) -> None:
+def test_a_rounded_rate_is_never_above_its_own(rate, kept):
     assert rounded(rate) == pytest.approx(kept)
     assert rounded(rate) <= rate * (1 + 1e-9)

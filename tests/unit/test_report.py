@@ -146,9 +146,7 @@ def test_tau_is_measured_and_at_least_the_resolution(bundle: Path) -> None:
         assert facts.tau_changed == 0
 
 
-def test_the_same_content_gives_the_same_bytes(
-    bundle: Path, home: Path, cleaned: CleanSpec
-) -> None:
+def test_the_same_content_gives_the_same_bytes(bundle, home, cleaned):
     done = _report(FEW, runs=(cleaned.output_dir,), name="first", out=str(home / "again.evidence"))
     assert done.status == "finished"
     assert _files(home / "again.evidence") == _files(bundle)
@@ -179,9 +177,7 @@ def test_no_path_user_or_host_is_in_any_byte(bundle: Path, home: Path) -> None:
     assert spec["heldout_images"]["path"] == "my photos"
 
 
-def test_pictures_are_listed_and_go_in_only_if_asked(
-    bundle: Path, home: Path, cleaned: CleanSpec, pictures: Path
-) -> None:
+def test_pictures_are_listed_and_go_in_only_if_asked(bundle, home, cleaned, pictures):
     data = _evidence(bundle).data
     (id_,) = (key for key, facts in data.items() if facts.spec["kind"] == "folder")
     table = (bundle / f"data/{id_}.csv").read_text().splitlines()
@@ -230,9 +226,7 @@ def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: 
     assert any("is not where it was measured" in note for note in evidence.notes)
 
 
-def test_a_run_of_an_older_version_is_measured_again(
-    cleaned: CleanSpec, tmp_path: Path, bundle: Path
-) -> None:
+def test_a_run_of_an_older_version_is_measured_again(cleaned, tmp_path, bundle):
     old = tmp_path / "run"
     shutil.copytree(cleaned.output_dir, old)
     shutil.rmtree(old / "measurements")
@@ -251,9 +245,7 @@ def test_a_run_of_an_older_version_is_measured_again(
     assert "gone.safetensors is not there to be measured again" in done.error
 
 
-def test_what_cannot_be_reported_gets_a_sentence(
-    cleaned: CleanSpec, tmp_path: Path, bundle: Path
-) -> None:
+def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):
     out = str(tmp_path / "x.evidence")
     (tmp_path / "empty").mkdir()
     write_scan(tmp_path / "scan", made_scan("found"))
@@ -307,9 +299,7 @@ def test_a_scan_goes_in_with_the_trigger_that_it_found(cleaned: CleanSpec, tmp_p
     assert set(facts.files.values()) <= set(files)
 
 
-def test_the_command_writes_and_says_what_it_wrote(
-    cleaned: CleanSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_and_says_what_it_wrote(cleaned, tmp_path, capsys):
     out = tmp_path / "demo.evidence"
     given = ["report", cleaned.output_dir, "-o", str(out), "--no-thumbnails", "--author", "Ada"]
     assert run_command(given) == 0

@@ -166,9 +166,7 @@ def test_only_data_is_fetched(tmp_path: Path) -> None:
     ("problem", "words"),
     [(ImportError("no module"), "package weasyprint"), (OSError("no library"), "without Pango")],
 )
-def test_what_is_missing_is_said_with_what_to_do_instead(
-    monkeypatch: pytest.MonkeyPatch, problem: Exception, words: str
-) -> None:
+def test_what_is_missing_is_said_with_what_to_do_instead(monkeypatch, problem, words):
     real = builtins.__import__
 
     def missing(name: str, *rest: Any, **more: Any) -> Any:

@@ -345,9 +345,7 @@ def test_a_damaged_inspection_is_told_by_its_name() -> None:
 # ---- in-toto ----
 
 
-def test_a_statement_is_about_the_cleaned_checkpoint_or_fails_by_the_suspects_tests(
-    whole: Bundle,
-) -> None:
+def test_a_statement_is_about_the_cleaned_checkpoint_or_fails_by_the_suspects_tests(whole):
     def predicate(bundle: Bundle) -> Any:
         statement = check_intoto(render_intoto(bundle.evidence(), bundle.read))
         (subject,) = statement.subject

@@ -15,7 +15,7 @@ SCRIPTS = sorted(
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_name_of_ours_that_a_script_imports_is_there(path: Path) -> None:
+def test_every_name_of_ours_that_a_script_imports_is_there(path):
     lacking = [
         f"{node.module}.{name.name}"
         for node in ast.walk(ast.parse(path.read_text("utf-8")))

@@ -9,13 +9,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from PIL import Image
 
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe, read_recipe
 from ml_core.cli.app import run_command
-from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.folder_lock import at_work
@@ -74,6 +72,12 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     few_climbs(monkeypatch)
 
 
+@pytest.fixture
+def one(spec: SearchSpec) -> SearchSpec:
+    """A search that tries a single recipe, once."""
+    return spec.model_copy(update={"recipes": spec.recipes[:1]})
+
+
 def _record(spec: SearchSpec) -> SearchRecord:
     return read_search(Path(spec.base.output_dir))
 
@@ -82,7 +86,7 @@ def _texts(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Message)]
 
 
-def test_rounds_are_run_and_one_recipe_is_chosen(spec: SearchSpec) -> None:
+def test_rounds_are_run_and_the_recipe_that_is_chosen_cleans(spec, tmp_path):
     events, done = events_of(spec)
     assert done.status == "finished", done.details
     record = _record(spec)
@@ -94,10 +98,9 @@ def test_rounds_are_run_and_one_recipe_is_chosen(spec: SearchSpec) -> None:
     for row in record.rows:
         assert row.ca is not None
         assert row.ca_drop == pytest.approx(100 * (record.ca_before - row.ca))
-        assert [one.name for one in row.watched] == list(SMALL.kinds)
-        assert all(one.rebound is None for one in row.watched)
+        assert [rate.name for rate in row.watched] == list(SMALL.kinds)
+        assert all(rate.rebound is None for rate in row.watched)
     best = record.best
-    assert best is not None
     assert read_recipe(Path(done.result["recipe"])) == best.recipe
     assert record.said in _texts(events)
     assert record.means == MEANS
@@ -107,15 +110,14 @@ def test_rounds_are_run_and_one_recipe_is_chosen(spec: SearchSpec) -> None:
     assert float(table[0]["patch_asr"]) == record.rows[0].watched[0].asr
     chart = ElementTree.fromstring(Path(done.result["chart"]).read_text("utf-8"))
     assert len(chart.findall("{http://www.w3.org/2000/svg}polyline")) == 3
-    saved = [event for event in events if isinstance(event, Saved)]
-    assert len(saved) > len(record.rows)
+    assert sum(isinstance(event, Saved) for event in events) > len(record.rows)
+    changes = {"recipe": best.recipe, "output_dir": str(tmp_path / "cleaned")}
+    assert finished(spec.base.model_copy(update=changes)).result["steps"] == best.steps
 
 
-def test_the_copy_is_in_use_until_it_is_in_memory(
-    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_copy_is_in_use_until_it_is_in_memory(one, monkeypatch):
     """Other searches, of other checkpoints, delete what lies in the cache."""
-    place = canary_folder(spec.planting(Path(spec.base.output_dir)))
+    place = canary_folder(one.planting(Path(one.base.output_dir)))
     seen = []
 
     def open_watched(*args: Any) -> Any:
@@ -123,125 +125,83 @@ def test_the_copy_is_in_use_until_it_is_in_memory(
         return watched_of(*args)
 
     monkeypatch.setattr("ml_core.jobs.search.run.watched_of", open_watched)
-    for event in run_job(spec, Control()):
+    for event in run_job(one, Control()):
         if isinstance(event, Progress) and event.stage in ("canaries", "search"):
             seen.append((event.stage, at_work(place)))
-    assert isinstance(event, Done)
     assert event.status == "finished", event.details
     assert set(seen) == {True, ("canaries", True), ("search", False)}
 
 
-def test_a_search_that_was_cancelled_goes_on(spec: SearchSpec) -> None:
-    control = Control()
-    for event in run_job(spec, control):
+def test_a_search_that_was_cancelled_goes_on(spec):
+    two, control = spec.model_copy(update={"recipes": spec.recipes[:2]}), Control()
+    for event in run_job(two, control):
         if isinstance(event, Saved) and event.path.endswith("search.json"):
             control.cancel()
     assert event == Done("cancelled")
-    first = _record(spec)
-    assert len(first.rows) == 1
-    assert not first.finished
-    events, done = events_of(spec)
+    first = _record(two)
+    assert (len(first.rows), first.finished) == (1, False)
+    events, done = events_of(two)
     assert done.status == "finished"
-    record = _record(spec)
-    assert record.rows[0] == first.rows[0]
-    assert len(record.rows) == 6
-    assert sum("Round" in text for text in _texts(events)) == 5
+    record = _record(two)
+    assert (record.rows[0], len(record.rows)) == (first.rows[0], 3)
+    assert sum("Round" in text for text in _texts(events)) == 2
     assert any("used again" in text for text in _texts(events))
-    again, _ = events_of(spec)
+    again, _ = events_of(two)
     assert not any("Round" in text for text in _texts(again))
-    other, _ = events_of(spec.model_copy(update={"max_asr": 7.0}))
-    assert sum("Round" in text for text in _texts(other)) == 6
+    other, _ = events_of(two.model_copy(update={"max_asr": 7.0}))
+    assert sum("Round" in text for text in _texts(other)) == 3
 
 
-def test_a_chosen_recipe_cleans_the_checkpoint(spec: SearchSpec, tmp_path: Path) -> None:
-    done = done_of(spec.model_copy(update={"recipes": spec.recipes[:1]}))
-    recipe = read_recipe(Path(done.result["recipe"]))
-    job = spec.base.model_copy(update={"recipe": recipe, "output_dir": str(tmp_path / "cleaned")})
-    last = finished(job)
-    assert last.result["steps"] == 2
-
-
-def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(
-    spec: SearchSpec, tmp_path: Path
-) -> None:
+def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(one, tmp_path):
     trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
-    base = spec.base.model_copy(update={"trigger": trigger, "target": 7})
-    changes = {"base": base, "recipes": spec.recipes[:1], "rebound_steps": 2}
-    events, done = events_of(spec.model_copy(update=changes))
+    base = one.base.model_copy(update={"trigger": trigger, "target": 7})
+    named = one.model_copy(update={"base": base, "rebound_steps": 2})
+    events, done = events_of(named)
     assert done.status == "finished", done.details
-    record = _record(spec)
-    assert [one.name for one in record.rows[0].watched] == [*SMALL.kinds, "trigger"]
-    assert all(one.rebound is not None for one in record.rows[0].watched)
-    assert 7 not in [one.target for one in record.canaries.canaries]
+    record = _record(one)
+    assert [rate.name for rate in record.rows[0].watched] == [*SMALL.kinds, "trigger"]
+    assert all(rate.rebound is not None for rate in record.rows[0].watched)
+    assert 7 not in [canary.target for canary in record.canaries.canaries]
     assert any("trigger that was named has a success rate" in text for text in _texts(events))
-    own = _record(spec).rows[0].watched[-1]
-    alone = changes | {"canaries": SMALL.model_copy(update={"seed": 1})}
-    done_of(
-        spec.model_copy(update=alone)
-    )  # other canaries leave it as it is: it is on another copy
-    again = _record(spec).rows[0].watched[-1]
+    # Other canaries leave it as it is: it is on another copy.
+    done_of(named.model_copy(update={"canaries": SMALL.model_copy(update={"seed": 1})}))
+    own, again = record.rows[0].watched[-1], _record(one).rows[0].watched[-1]
     assert (again.asr, again.rebound) == (own.asr, own.rebound)
 
 
-def test_methods_that_take_labelled_images_need_no_captions(spec: SearchSpec) -> None:
-    base = spec.base.model_copy(update={"pairs": None})
-    recipes = (small_recipe(method="locked-text", shots=0),)
-    finished(spec.model_copy(update={"base": base, "recipes": recipes}))
-    assert _record(spec).rows[0].recipe.method == "locked-text"
-
-
-@pytest.mark.slow
-def test_the_pictures_of_pairs_are_enough_for_methods_without_captions(
-    spec: SearchSpec, tmp_path: Path
-) -> None:
-    data = table(tmp_path / "own", range(40))
-    base = spec.base.model_copy(
-        update={"training_images": None, "pairs": PairSpec(kind="csv", path=str(data))}
-    )
-    recipes = (small_recipe(method="adversarial", lr=1e-4),)
-    done = finished(spec.model_copy(update={"base": base, "recipes": recipes}))
-    row = _record(spec).rows[0]
-    assert (row.status, row.recipe.method, row.steps) == ("measured", "adversarial", 2)
-    chosen = read_recipe(Path(done.result["recipe"]))
-    job = base.model_copy(update={"recipe": chosen, "output_dir": str(tmp_path / "cleaned")})
-    last = finished(job)
-    assert last.result["steps"] == 2
-    texts = base.model_copy(update={"pairs": PairSpec(kind="texts", path=str(data))})
-    assert not has_images(texts)
-
-
-@pytest.mark.slow
-def test_images_are_opened_with_labels_for_methods_that_need_them(
-    spec: SearchSpec, tmp_path: Path
-) -> None:
-    drawn = compose("val", range(24), size=64)
-    for number, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
-        folder = tmp_path / "own" / demo_classes()[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{number}.png")
-    own = ImageSpec(kind="folder", path=str(tmp_path / "own"))
-    base = spec.base.model_copy(update={"pairs": None, "training_images": own})
+def test_images_do_without_captions_with_labels_and_without(one):
+    methods = ("adversarial", "locked-text")
     recipes = (
         small_recipe(method="adversarial", lr=1e-4),
         small_recipe(method="locked-text", shots=0),
     )
-    finished(spec.model_copy(update={"base": base, "recipes": recipes}))
-    rows = _record(spec).rows
-    assert [(row.recipe.method, row.steps) for row in rows[:2]] == [
-        ("adversarial", 2), ("locked-text", 2),
-    ]  # fmt: skip
+    base = one.base.model_copy(update={"pairs": None})
+    finished(one.model_copy(update={"base": base, "recipes": recipes}))
+    rows = _record(one).rows[:2]
+    assert [(row.recipe.method, row.steps) for row in rows] == [(name, 2) for name in methods]
 
 
-def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
-    base = spec.base.model_copy(update={"pairs": PairSpec(n=9)})
-    finished(spec.model_copy(update={"base": base, "recipes": spec.recipes[:1]}))
-    row = _record(spec).rows[0]
+@pytest.mark.slow
+def test_the_pictures_of_pairs_are_enough_for_methods_without_captions(one, tmp_path):
+    data = str(table(tmp_path / "own", range(40)))
+    pairs = PairSpec(kind="csv", path=data)
+    base = one.base.model_copy(update={"training_images": None, "pairs": pairs})
+    recipes = (small_recipe(method="adversarial", lr=1e-4),)
+    finished(one.model_copy(update={"base": base, "recipes": recipes}))
+    row = _record(one).rows[0]
+    assert (row.status, row.recipe.method, row.steps) == ("measured", "adversarial", 2)
+    texts = base.model_copy(update={"pairs": PairSpec(kind="texts", path=data)})
+    assert not has_images(texts)
+
+
+def test_few_pairs_are_shown_more_than_once(one):
+    base = one.base.model_copy(update={"pairs": PairSpec(n=9)})
+    finished(one.model_copy(update={"base": base}))
+    row = _record(one).rows[0]
     assert (row.steps, row.recipe.epochs, row.recipe.pairs) == (2, 2, 9)
 
 
-def test_the_time_ends_a_plan_that_was_too_long(
-    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_ends_a_plan_that_was_too_long(spec, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.search.run._Search._in_time", lambda *_: False)
     events, done = events_of(spec)
     assert done.status == "finished"
@@ -249,26 +209,21 @@ def test_the_time_ends_a_plan_that_was_too_long(
     assert any("3 runs of the plan were left out" in text for text in _texts(events))
 
 
-def test_time_that_is_left_goes_to_the_last_recipe_until_the_limits_are_kept(
-    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_that_is_left_goes_to_the_last_recipe_until_the_limits_are_kept(one, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 2)
-    hard = {"recipes": spec.recipes[:1], "max_asr": 0.0, "max_ca_drop": 0.0}
     monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: False)
-    done_of(spec.model_copy(update=hard))
-    record = _record(spec)
+    done_of(one)
+    record = _record(one)
     assert [(row.rung, row.steps) for row in record.rows] == [(0, 2), (1, 4), (2, 8)]
     assert [rung.steps for rung in record.plan] == [2, 4, 8]
-    again, _ = events_of(spec.model_copy(update=hard))
+    again, _ = events_of(one)
     assert not any("Round" in text for text in _texts(again))
     monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: True)
-    done_of(spec.model_copy(update=hard | {"max_asr": 1.0}))
-    assert len(_record(spec).rows) == 1
+    done_of(one.model_copy(update={"max_asr": 1.0}))
+    assert len(_record(one).rows) == 1
 
 
-def test_time_that_allows_fewer_recipes_is_said(
-    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_that_allows_fewer_recipes_is_said(spec, monkeypatch):
     from ml_core.cleaning.halving import rungs
 
     monkeypatch.setattr("ml_core.jobs.search.run.plan", lambda *_: rungs(1, 2))
@@ -277,9 +232,7 @@ def test_time_that_allows_fewer_recipes_is_said(
     assert len(_record(spec).rows) == 1
 
 
-def test_a_run_that_diverges_is_a_row_and_never_chosen(
-    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_diverges_is_a_row_and_never_chosen(spec, monkeypatch):
     both = (small_recipe(method="mmcl", lr=1.0), spec.recipes[0])
 
     def diverging(model: Any, recipe: Recipe, *rest: Any, **named: Any) -> Iterator[Event]:
@@ -291,7 +244,6 @@ def test_a_run_that_diverges_is_a_row_and_never_chosen(
     finished(spec.model_copy(update={"recipes": both}))
     record = _record(spec)
     assert record.rows[0].status == "diverged"
-    assert record.best is not None
     assert record.best.recipe.lr != 1.0
 
 
@@ -306,28 +258,33 @@ def _row(drop: float, asr: float) -> SearchRow:
     )  # fmt: skip
 
 
-def test_the_sentence_says_whether_the_limits_are_kept(spec: SearchSpec) -> None:
-    done_of(spec.model_copy(update={"recipes": spec.recipes[:1]}))
-    record = _record(spec).model_copy(
-        update={"rows": (_row(0.5, 0.01),), "chosen": 0, "keeps": True}
-    )
-    assert summary_of(record).startswith("Keeps the limits (accuracy drop 1, success 2 %)")
-    assert "falls by 0.5 points" in summary_of(record)
-    missed = record.model_copy(update={"rows": (_row(3.0, 0.25),), "keeps": False})
-    assert summary_of(missed).startswith("No recipe that was tried keeps the limits")
-    assert "25.0 %" in summary_of(missed)
-    better = record.model_copy(update={"rows": (_row(-0.5, 0.01),)})
-    assert "clean accuracy rises by 0.5 points" in summary_of(better)
-    assert "attacks with a canary succeed" in summary_of(better)
+def test_the_sentence_says_whether_the_limits_are_kept() -> None:
+    record = search_record()
+    kept = record.model_copy(update={"rows": (_row(0.5, 0.01),), "chosen": 0, "keeps": True})
+    missed = kept.model_copy(update={"rows": (_row(3.0, 0.25),), "keeps": False})
+    better = kept.model_copy(update={"rows": (_row(-0.5, 0.01),)})
     row = _row(0.5, 0.01)
     named = (*row.watched, row.watched[0].model_copy(update={"name": "trigger"}))
-    both = record.model_copy(update={"rows": (row.model_copy(update={"watched": named}),)})
-    assert "with a canary or the trigger that was named succeed" in summary_of(both)
-    nothing = record.model_copy(update={"chosen": None})
-    assert "can be measured" in summary_of(nothing)
+    both = kept.model_copy(update={"rows": (row.model_copy(update={"watched": named}),)})
+    for said, words in (
+        (kept, f"Keeps the limits (accuracy drop {record.max_ca_drop:g}, success "),
+        (kept, "falls by 0.5 points"),
+        (missed, "No recipe that was tried keeps the limits"),
+        (missed, "25.0 %"),
+        (better, "clean accuracy rises by 0.5 points"),
+        (better, "attacks with a canary succeed"),
+        (both, "with a canary or the trigger that was named succeed"),
+        (kept.model_copy(update={"chosen": None}), "can be measured"),
+    ):
+        assert words in summary_of(said)
 
 
 # ---- the command ----
+
+
+def _ended(record: SearchRecord) -> Done:
+    files = {"recipe": "r", "table": "t", "chart": "c"}
+    return Done("finished", result=record.model_dump(mode="json") | files)
 
 
 @pytest.fixture
@@ -336,15 +293,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SearchSpec]:
 
     def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         found.append(spec)
-        yield Done("finished", result={"rows": []})
+        yield _ended(search_record())
 
     monkeypatch.setattr("ml_core.jobs.search.run.search", ran)
     return found
 
 
-def test_the_command_asks_for_a_search(
-    tiny_checkpoint: Path, tmp_path: Path, asked: list[SearchSpec]
-) -> None:
+def test_the_command_asks_for_a_search(tiny_checkpoint, tmp_path, asked):
     arguments = [
         "search", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--json", "--minutes", "3",
         "--methods", "mmcl,par", "--rates", "1,0.1", "--max-ca-drop", "0.5", "--max-asr", "5",
@@ -365,8 +320,8 @@ def test_the_command_asks_for_a_search(
 
 
 def test_a_checkpoint_is_searched_around_the_rate_of_its_pretraining(
-    tiny_checkpoint: Path, tmp_path: Path, asked: list[SearchSpec]
-) -> None:
+    tiny_checkpoint, tmp_path, asked
+):
     (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
     table = tmp_path / "pairs.csv"
     table.write_text("image,caption\na.png,a cat\n", encoding="utf-8")
@@ -386,41 +341,25 @@ def test_a_checkpoint_is_searched_around_the_rate_of_its_pretraining(
     assert asked[0].base.training_images is None
 
 
-def test_the_command_shows_what_was_found(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    done = done_of(spec.model_copy(update={"recipes": spec.recipes[:1]}))
+@pytest.mark.parametrize(("lr", "asked_for"), [(2e-3, True), (1e-5, False)])
+def test_the_command_shows_the_runs_and_says_what_clean_wants_of_a_high_rate(
+    tiny_checkpoint, tmp_path, capsys, monkeypatch, lr, asked_for
+):
+    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
+    record = search_record()
+    best = record.best
+    rows = (best.model_copy(update={"recipe": best.recipe.model_copy(update={"lr": lr})}),)
+    record = record.model_copy(update={"rows": rows, "chosen": 0})
 
     def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
-        yield done
+        yield _ended(record)
 
     monkeypatch.setattr("ml_core.jobs.search.run.search", ran)
     assert run_command(["search", str(tiny_checkpoint), "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
     assert "chosen" in shown.out
     assert "MMCL only" in shown.out
-    assert MEANS in shown.err.replace("\n", " ")
-
-
-@pytest.mark.parametrize(("lr", "asked_for"), [(2e-3, True), (1e-5, False)])
-def test_a_chosen_rate_that_clean_would_refuse_says_what_it_wants(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch, lr: float, asked_for: bool,
-) -> None:  # fmt: skip
-    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
-    record = search_record()
-    best = record.best
-    assert best is not None
-    rows = (best.model_copy(update={"recipe": best.recipe.model_copy(update={"lr": lr})}),)
-    record = record.model_copy(update={"rows": rows, "chosen": 0})
-
-    def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
-        paths = {"recipe": "r", "table": "t", "chart": "c"}
-        yield Done("finished", result=record.model_dump(mode="json") | paths)
-
-    monkeypatch.setattr("ml_core.jobs.search.run.search", ran)
-    assert run_command(["search", str(tiny_checkpoint), "-o", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().err.replace("\n", " ")
+    said = shown.err.replace("\n", " ")
+    assert MEANS in said
     assert "pretrained at a peak of 8e-4" in said
     assert ("--accept-rate" in said) is asked_for

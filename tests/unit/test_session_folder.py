@@ -71,9 +71,7 @@ def test_it_is_read_as_it_was_written_with_painted_pixels_to_the_last_bit(tmp_pa
     assert {path.stem for path in (folder / "triggers").iterdir()} == {other.digest}
 
 
-def test_what_was_saved_elsewhere_or_changed_is_not_this_machines_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_saved_elsewhere_or_changed_is_not_this_machines_own(tmp_path, monkeypatch):
     folder = tmp_path / "one.session"
     write_session(folder, _session(), [])
     shutil.copytree(folder, tmp_path / "copy.session")

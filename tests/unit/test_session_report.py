@@ -62,9 +62,7 @@ def test_what_was_exchanged_moved_or_is_anothers_is_refused(tmp_path: Path) -> N
         with_sessions(_asked(_session(tmp_path, runs=(), scans=())))
 
 
-def test_the_command_takes_sessions_and_their_notes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_takes_sessions_and_their_notes(tmp_path, monkeypatch):
     asked: list[ReportSpec] = []
 
     def report(spec: ReportSpec, control: object) -> Iterator[Done]:

@@ -142,9 +142,7 @@ def test_another_checkpoint(bundle: Path, photos: Path) -> None:
     assert result["exit"] == 1
 
 
-def test_a_picture_that_was_replaced_or_is_missing(
-    bundle: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_a_picture_that_was_replaced_or_is_missing(bundle, photos, tmp_path):
     others = Path(shutil.copytree(photos, tmp_path / "photos"))
     victim = sorted(others.rglob("*.png"))[7]
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(victim)
@@ -161,9 +159,7 @@ def test_a_picture_that_was_replaced_or_is_missing(
     ]
 
 
-def test_a_forged_answer_is_found_also_below_a_margin_that_excuses_it(
-    bundle: Path, photos: Path
-) -> None:
+def test_a_forged_answer_is_found_also_below_a_margin_that_excuses_it(bundle, photos):
     def forge(rows: list[dict[str, str]]) -> None:
         row = rows[4]
         row["triggered_1"], row["triggered_2"] = row["triggered_2"], row["triggered_1"]

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import psutil
 
-from ml_core.atomic import replace_files
 from ml_core.data.embedding_shards import EmbeddingShards, open_embeddings
-from ml_core.detection.audit import Found, Step, score_pairs
+from ml_core.detection.audit import Found, Settings, Step
 from ml_core.detection.exclude import reason
 from ml_core.detection.records import Audit
 from ml_core.detection.summary import facts_of, summarise
 from ml_core.detection.whole_set import ShardSource, score_whole
 from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.events import Control, Done, Event, Message, Progress
 from ml_core.exports import save_export, to_csv
-from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, EmbeddingAuditSpec
-from ml_core.jobs.audit.run import Pace, score_table, scratch_folder, settings_of
+from ml_core.jobs.audit import AUDIT_FILE, EmbeddingAuditSpec
+from ml_core.jobs.audit.run import done_of, scored, settings_of, tables_of
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.journal import check_result
+from ml_core.jobs.journal import check_result, save_results
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 
@@ -80,22 +77,14 @@ def audit_embeddings(
             }
             check_result(Path(spec.output_dir) / AUDIT_FILE, {"facts": keys})
     source = ShardSource(shards, device, control.ends)
-    folder = Path(spec.output_dir)
-    outcome: Found | None = None
-    pace = Pace()
-    with ExitStack() as stack:
-        if settings.neighbours == "chunk":
-            beside = None if reference is None else ShardSource(reference, device, control.ends)
-            steps = score_pairs(source, settings, reference=beside, ranks=ranks)
-        else:
-            scratch = stack.enter_context(scratch_folder(folder, ranks, device))
-            steps = score_whole(source, settings, folder=scratch, ranks=ranks)
-        for step in steps:
-            if isinstance(step, Step):
-                yield pace(step)
-            else:
-                outcome = step
-    assert outcome is not None
+    beside = None if reference is None else ShardSource(reference, device, control.ends)
+
+    def whole(
+        source: ShardSource, settings: Settings, scratch: Path, ranks: Ranks
+    ) -> Iterator[Step | Found]:
+        return score_whole(source, settings, folder=scratch, ranks=ranks)
+
+    outcome = yield from scored(source, beside, settings, spec, ranks, whole)
     if not ranks.first:
         yield Done("finished")
         return
@@ -116,11 +105,9 @@ def audit_embeddings(
     )
     for note in notes:
         yield Message(note, "warning")
-    _write(folder, record, outcome, shards)
-    for name in (SCORES_FILE, AUDIT_FILE):
-        yield Saved(str(folder / name), "result")
-    shown = {key: value for key, value in record.to_dict().items() if key != "pairs"}
-    yield Done("finished", shown | {"folder": str(folder)})
+    tables = tables_of(record, outcome, len(shards), lambda index: shards.described(index)[0])
+    yield from save_results(Path(spec.output_dir), tables)
+    yield done_of(spec, record)
 
 
 def write_excluded(path: Path, audit: Audit, indices: Iterable[int], score: str) -> None:
@@ -202,19 +189,3 @@ def _facts(
         "device": device,
         "versions": dict(versions()) | {"scikit-learn": version("scikit-learn")},
     }
-
-
-def _write(folder: Path, record: Audit, outcome: Found, shards: EmbeddingShards) -> None:
-    """Write both files, or none."""
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def scores(file: BinaryIO) -> None:
-        for text in score_table(outcome, len(shards), lambda index: shards.described(index)[0]):
-            file.write(text.encode("utf-8", "backslashreplace"))
-
-    replace_files(
-        {
-            folder / SCORES_FILE: scores,
-            folder / AUDIT_FILE: json.dumps(record.to_dict(), indent=1, allow_nan=False).encode(),
-        }
-    )

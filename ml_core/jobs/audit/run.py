@@ -6,45 +6,41 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml_core.atomic import replace_files
+from ml_core.atomic import Content
 from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
-from ml_core.detection.embed_pairs import EncodedPairs
+from ml_core.detection.embed_pairs import EncodedPairs, Source
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, faiss_or_refusal, summarise
 from ml_core.detection.whole_set import score_encoded
 from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.events import Control, Done, Event, Message, Progress
 from ml_core.exports import to_csv
-from ml_core.jobs.audit import (
-    AUDIT_FILE,
-    SCORES_FILE,
-    THUMBNAILS_FILE,
-    AuditSettings,
-    AuditSpec,
-)
+from ml_core.figures import distinct
+from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSettings, AuditSpec
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.journal import check_result
+from ml_core.jobs.journal import check_result, save_results
 from ml_core.jobs.opening import open_model
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
 
+Scored = TypeVar("Scored", bound=Source)
 THUMBNAIL = 128
 _ROWS = 1000
 _DRAWN = 64
@@ -92,7 +88,7 @@ def audit(
     settings = settings_of(spec)
     device = choose_device(spec.device, ranks.local)
     reference, remarks = None, list[str]()
-    evaluated: dict[str, NDArray[np.int64]] = {}
+    seen: list[tuple[str, NDArray[np.int64]]] = []  # evaluation sets, and their pictures here
     with ranks.as_one(device):
         yield Progress("open", 0, 0)
         checkpoint = open_model(spec)
@@ -122,8 +118,7 @@ def audit(
             yield Progress("overlap", place, len(spec.images))
             whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
             images = open_images(whole, watch=control.watch)
-            shared = shared_numbers(pairs, images, control.watch)
-            evaluated[_unused(images.name, evaluated)] = shared
+            seen.append((images.name, shared_numbers(pairs, images, control.watch)))
             yield Progress("overlap", place + 1, len(spec.images))
 
     def embedded(part: PairSet) -> EncodedPairs:
@@ -131,16 +126,8 @@ def audit(
             model, part, part.key, spec.batch_size, EmbeddingStore(), cancelled=control.ends
         )
 
-    outcome: Found | None = None
-    pace = Pace()
     beside = None if reference is None else embedded(reference)
-    with scoring(embedded(pairs), settings, Path(spec.output_dir), beside, ranks) as steps:
-        for step in steps:
-            if isinstance(step, Found):
-                outcome = step
-            else:
-                yield pace(step)
-    assert outcome is not None
+    outcome = yield from scored(embedded(pairs), beside, settings, spec, ranks, score_encoded)
     if not ranks.first:
         yield Done("finished")
         return
@@ -149,7 +136,9 @@ def audit(
         settings,
         most=spec.worst,
         describe=_Describe(pairs, outcome.captions),
-        evaluated=evaluated,
+        evaluated=dict(
+            zip(distinct(name for name, _ in seen), (at for _, at in seen), strict=True)
+        ),
         facts=_facts(spec, model, pairs, reference)
         | facts_of(settings, outcome)
         | {"processes": ranks.world},
@@ -158,19 +147,16 @@ def audit(
     for note in _problems(pairs, reference):
         yield Message(note, "warning")
     yield Progress("pictures", 0, len(record.pairs))
-    folder = Path(spec.output_dir)
-    _write(folder, record, outcome, pairs, control)
+    saved = list(save_results(Path(spec.output_dir), _files(record, outcome, pairs, control)))
     yield Progress("pictures", len(record.pairs), len(record.pairs))
-    for name in (SCORES_FILE, THUMBNAILS_FILE, AUDIT_FILE):
-        yield Saved(str(folder / name), "result")
+    yield from saved
+    yield done_of(spec, record)
+
+
+def done_of(spec: AuditSettings, record: Audit) -> Done:
+    """The end of an audit: what it found but for the pairs, which stand in its file."""
     shown = {key: value for key, value in record.to_dict().items() if key != "pairs"}
-    yield Done("finished", shown | {"folder": str(folder)})
-
-
-def _unused(name: str, taken: Collection[str]) -> str:
-    """The name, or ``name (2)`` where another set has it: folders may be called alike."""
-    names = (name, *(f"{name} ({number})" for number in range(2, 2 + len(taken))))
-    return next(candidate for candidate in names if candidate not in taken)
+    return Done("finished", shown | {"folder": str(Path(spec.output_dir))})
 
 
 def settings_of(spec: AuditSettings) -> Settings:
@@ -192,20 +178,40 @@ def settings_of(spec: AuditSettings) -> Settings:
     return settings
 
 
-@contextmanager
-def scoring(
-    source: EncodedPairs,
+def scored(
+    source: Scored,
+    reference: Source | None,
     settings: Settings,
-    folder: Path,
-    reference: EncodedPairs | None,
+    spec: AuditSettings,
     ranks: Ranks,
-) -> Iterator[Iterator[Step | Found]]:
-    """The steps of scoring pairs; what they keep on disk meanwhile lies beside the folder."""
-    if settings.neighbours == "chunk":
-        yield score_pairs(source, settings, reference=reference, ranks=ranks)
-        return
-    with scratch_folder(folder, ranks, source.device) as scratch:
-        yield score_encoded(source, settings, scratch, ranks)
+    whole: Callable[[Scored, Settings, Path, Ranks], Iterator[Step | Found]],
+) -> Generator[Event, None, Found]:
+    """Score all pairs, with the rate in the Progress of each stage.
+
+    ``whole`` looks for neighbours in the whole set, and keeps what it needs in a folder, which lies
+    beside the audit's meanwhile.
+    """
+    outcome: Found | None = None
+    stage, last = "", time.monotonic()
+    begin = last
+    with ExitStack() as stack:
+        if settings.neighbours == "chunk":
+            steps = score_pairs(source, settings, reference=reference, ranks=ranks)
+        else:
+            scratch = scratch_folder(Path(spec.output_dir), ranks, source.device)
+            steps = whole(source, settings, stack.enter_context(scratch), ranks)
+        for step in steps:
+            if isinstance(step, Found):
+                outcome = step
+                continue
+            if step.stage != stage:
+                stage, begin = step.stage, last
+            last = time.monotonic()
+            rate = step.done / max(last - begin, 1e-6)  # what the cache had counts too
+            left = (step.total - step.done) / rate if rate else None
+            yield Progress(step.stage, step.done, step.total, rate or None, left)
+    assert outcome is not None
+    return outcome
 
 
 @contextmanager
@@ -222,23 +228,6 @@ def scratch_folder(beside: Path, ranks: Ranks, device: torch.device) -> Iterator
     finally:
         if ranks.first:
             shutil.rmtree(name, ignore_errors=True)
-
-
-class Pace:
-    """Turns steps into Progress with a rate; what was found in the cache counts too."""
-
-    def __init__(self) -> None:
-        self._stage, self._last = "", time.monotonic()
-        self._begin = self._last
-
-    def __call__(self, step: Step) -> Progress:
-        if step.stage != self._stage:
-            self._stage, self._begin = step.stage, self._last
-        self._last = time.monotonic()
-        rate = step.done / max(self._last - self._begin, 1e-6)
-        if not step.done:
-            return Progress(step.stage, step.done, step.total)
-        return Progress(step.stage, step.done, step.total, rate, (step.total - step.done) / rate)
 
 
 class _Describe:
@@ -288,13 +277,8 @@ def _facts(
     }
 
 
-def _write(folder: Path, record: Audit, outcome: Found, pairs: PairSet, control: Control) -> None:
-    """Write the three files, all or none; `CancelledError` if it was cancelled."""
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def scores(file: BinaryIO) -> None:
-        for text in score_table(outcome, len(pairs), pairs.pictures.name):
-            file.write(text.encode("utf-8", "backslashreplace"))
+def _files(record: Audit, outcome: Found, pairs: PairSet, control: Control) -> dict[str, Content]:
+    """The three files; writing them raises `CancelledError` if it was cancelled."""
 
     def pictures(file: BinaryIO) -> None:
         shape = (len(record.pairs), THUMBNAIL, THUMBNAIL, 3)
@@ -305,13 +289,21 @@ def _write(folder: Path, record: Audit, outcome: Found, pairs: PairSet, control:
             part = [pair.index for pair in record.pairs[first : first + _DRAWN]]
             file.write(pairs.canvas(part, THUMBNAIL).tobytes())
 
-    replace_files(
-        {
-            folder / SCORES_FILE: scores,
-            folder / THUMBNAILS_FILE: pictures,
-            folder / AUDIT_FILE: json.dumps(record.to_dict(), indent=1, allow_nan=False).encode(),
-        }
-    )
+    tables = tables_of(record, outcome, len(pairs), pairs.pictures.name)
+    return {SCORES_FILE: tables.pop(SCORES_FILE), THUMBNAILS_FILE: pictures, **tables}
+
+
+def tables_of(
+    record: Audit, outcome: Found, count: int, name_of: Callable[[int], str]
+) -> dict[str, Content]:
+    """The files that every audit writes: the scores of all pairs, and the record."""
+
+    def scores(file: BinaryIO) -> None:
+        for text in score_table(outcome, count, name_of):
+            file.write(text.encode("utf-8", "backslashreplace"))
+
+    raw = json.dumps(record.to_dict(), indent=1, allow_nan=False)
+    return {SCORES_FILE: scores, AUDIT_FILE: raw.encode()}
 
 
 def score_table(outcome: Found, count: int, name_of: Callable[[int], str]) -> Iterator[str]:

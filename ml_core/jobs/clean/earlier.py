@@ -39,7 +39,7 @@ from ml_core.triggers.files import load_trigger
 
 EARLIER_FOLDER = "earlier-result"
 _STATES = (STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix())
-_MADE = (
+_RUN_FILES = (
     *_STATES,
     RESULT_FILE,
     REBOUND_FILE,
@@ -81,8 +81,8 @@ def check_place(spec: CleanSpec, source_sha256: str | None = None) -> None:
     InputError
         With the folder, and what to do.
     """
-    folder, needed = Path(spec.output_dir), _needed(spec)
-    if all(path.resolve() in needed for path in _made(folder) if os.path.lexists(path)):
+    folder, needed = Path(spec.output_dir), _source_files(spec)
+    if all(path.resolve() in needed for path in _files_of_run(folder) if os.path.lexists(path)):
         return
     result = read_json(folder / RESULT_FILE)
     others = source_sha256 is not None and result.get("source_sha256") not in (None, source_sha256)
@@ -149,10 +149,10 @@ def set_aside(spec: CleanSpec, *, journal: bool) -> bool:
         If a file cannot be moved.
     """
     folder = Path(spec.output_dir)
-    needed = _needed(spec)
+    needed = _source_files(spec)
     there = (folder / RESULT_FILE).exists()
     about = [folder / SPEC_FILE] * there + [folder / EVENTS_FILE] * journal
-    for path in [*_made(folder), *about]:
+    for path in [*_files_of_run(folder), *about]:
         if path.resolve() in needed:
             continue
         if there:
@@ -179,11 +179,11 @@ def bring_back(folder: Path) -> None:
     states = [folder / name for name in _STATES]
     newer = any(path.exists() for path in states)
     with suppress(InputError):  # killed before it wrote its job, a run has made nothing
-        stays = _needed(read_spec(folder / SPEC_FILE)) | {path.resolve() for path in states}
-        for path in _made(folder):
+        stays = _source_files(read_spec(folder / SPEC_FILE)) | {path.resolve() for path in states}
+        for path in _files_of_run(folder):
             if path.resolve() not in stays:
                 path.unlink(missing_ok=True)
-    for path in [*_made(aside), aside / SPEC_FILE, aside / EVENTS_FILE]:
+    for path in [*_files_of_run(aside), aside / SPEC_FILE, aside / EVENTS_FILE]:
         place = folder / path.relative_to(aside)
         if place not in states or not newer:
             _move(path, place)
@@ -198,15 +198,15 @@ def forget_earlier(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
-def _needed(spec: CleanSpec) -> set[Path]:
+def _source_files(spec: CleanSpec) -> set[Path]:
     """The checkpoints that a run starts from, which an earlier run may have made."""
     given = (spec.checkpoint, spec.donor, spec.reference)
     return {Path(path).resolve() for path in given if path is not None}
 
 
-def _made(folder: Path) -> Iterator[Path]:
+def _files_of_run(folder: Path) -> Iterator[Path]:
     """The files that a run may have made in a folder; a link instead of a measurement, too."""
-    yield from (folder / name for name in _MADE)
+    yield from (folder / name for name in _RUN_FILES)
     yield from (folder / STEPS_FOLDER).glob("step-[0-9]*.safetensors")
     for measurement in (folder / MEASUREMENTS_FOLDER).glob("*"):
         if measurement.is_symlink():

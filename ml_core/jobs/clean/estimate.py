@@ -258,7 +258,7 @@ def _combined(
 ) -> _Cost:
     """The cost of a method in weight space, which takes no step."""
     vector, weights = direction(model.module.state_dict(), reference), _weights(model)
-    disk = (2 + _kept_steps(spec, inputs)) * weights  # state, result, steps
+    disk = (2 + _saved_steps(spec, inputs)) * weights  # state, result, steps
     facts: dict[str, object] = {
         "step_seconds": 0.0,
         "memory_bytes": psutil.Process().memory_info().rss + 3 * weights,  # start, vector, tried
@@ -306,7 +306,7 @@ def _stepped(
     result = head + (changed_bytes if adapted else _weights(model))
     begun = state - moment_count * (changed_bytes + head)  # before the first step
     later = (count - 1) // recipe.save_every if recipe.save_every else 0
-    once = state + (1 + _kept_steps(spec, inputs)) * result
+    once = state + (1 + _saved_steps(spec, inputs)) * result
     disk = once + (state if later else begun)  # the save before the last one
     facts: dict[str, object] = {
         "step_seconds": step_seconds,
@@ -452,7 +452,7 @@ def _rounds(recipe: Recipe) -> int:
     return 1 + -(-recipe.total_steps // recipe.eval_every)
 
 
-def _kept_steps(spec: CleanSpec, inputs: Inputs) -> int:
+def _saved_steps(spec: CleanSpec, inputs: Inputs) -> int:
     """Checkpoints of evaluations; that after a choice of alpha replaces the last step's."""
     if not (spec.keep_steps and inputs.validation is not None and inputs.recipe.eval_every):
         return 0

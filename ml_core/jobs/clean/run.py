@@ -191,7 +191,7 @@ def _clean(
     lap("before")
 
     source_sha256, model.sha256 = model.sha256, None
-    keep_step = partial(_keep, spec, inputs, model, source_sha256)
+    keep_step = partial(_save_step, spec, inputs, model, source_sha256)
     try:
         outcome = yield from train(
             model,
@@ -238,7 +238,7 @@ def _clean(
     yield Done(outcome.status, result)
 
 
-def _keep(
+def _save_step(
     spec: CleanSpec,
     inputs: Inputs,
     model: ClipModel,

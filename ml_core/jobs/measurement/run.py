@@ -1,20 +1,39 @@
-"""Measure a checkpoint in fp32 and keep it as evidence, as a job: a generator of events."""
+"""Measure a checkpoint, and keep it as evidence, as a job: a generator of events."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Literal
 
-from ml_core.events import Control, Done, Event, Progress, Saved
+import numpy as np
+from torch import Tensor
+
+from ml_core.evaluation.embedding_cache import EmbeddingCache
+from ml_core.evaluation.speed import SAMPLE, Speed, speed_of, use_speed
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.keep import Lists, Source, keep_measurement
-from ml_core.jobs.measure import BATCH, classifier_of, measure_images, open_setting
+from ml_core.jobs.keep import Answers, Lists, Source, keep_measurement
+from ml_core.jobs.measure import (
+    BATCH,
+    Bench,
+    OpenSetting,
+    classifier_of,
+    measure_images,
+    open_setting,
+)
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.opening import open_model
+from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
+
+Precision = Literal["auto", "fp32", "bf16"]
+# With fewer encodings than so many samples, finding the fastest way takes longer than it saves.
+_WORTH_MEASURING = 10
 
 
 def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, None, None]:
-    """Measure, and write a measurement folder; the last event is Done.
+    """Measure in fp32, and write a measurement folder; the last event is Done.
 
     Yields
     ------
@@ -28,22 +47,86 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
     opened = open_model(spec)
     model = opened.build("cpu").to(device)
     yield Progress("open", 1, 1)
-    bench = setting.on(model.preprocess)
-    classifier = yield from classifier_of(model, setting.label_set, control)
-    measured = yield from measure_images(model, bench, classifier, control, "measure")
-    pictures = yield from Lists().of(bench.images, control)
-    folder = keep_measurement(
+    answers = yield from answering(model, setting, control, "measure", threads=threads)
+    folder = yield from keep_measurement(
         Path(spec.output_dir),
         Source(opened),
-        model,
-        bench,
-        classifier,
-        measured,
-        pictures,
-        threads=threads,
-        batch=BATCH,
+        answers,
+        Lists(),
+        control,
         when=spec.when,
         targeted=spec.targeted,
     )
     yield Saved(str(folder), "result")
-    yield Done("finished", measured[0].to_dict())
+    yield Done("finished", answers.evaluation.to_dict())
+
+
+def answering(
+    model: ClipModel,
+    setting: OpenSetting,
+    control: Control,
+    stage: str,
+    *,
+    threads: int,
+    precision: Precision | None = None,
+    cache: EmbeddingCache | None = None,
+    ranks: Ranks = ALONE,
+) -> Generator[Event, None, Answers]:
+    """Measure a model on an opened setting.
+
+    Parameters
+    ----------
+    model
+        On its device.
+    setting
+        What it is measured on.
+    control
+        Asked for cancel.
+    stage
+        Name of the measurement in the Progress events.
+    threads
+        Of torch.
+    precision
+        Which precision the fastest way of encoding may have; None takes the model as it is.
+    cache
+        Embeddings of the clean images from earlier evaluations.
+    ranks
+        The processes that do it together.
+
+    Raises
+    ------
+    CancelledError
+        If it was cancelled.
+    """
+    bench, speed = setting.on(model.preprocess), None
+    classifier = yield from classifier_of(model, setting.label_set, control, ranks)
+    if precision is not None:
+        speed = yield from _chosen_speed(model, bench, classifier, precision, ranks)
+    batch = BATCH if speed is None else speed.batch
+    measured = yield from measure_images(
+        model, bench, classifier, control, stage, batch=batch, clean=cache, ranks=ranks
+    )
+    return Answers(model, bench, classifier, *measured, threads, batch, speed)
+
+
+def _chosen_speed(
+    model: ClipModel, bench: Bench, classifier: Tensor, precision: Precision, ranks: Ranks
+) -> Generator[Event, None, Speed | None]:
+    """Choose how to encode, in all processes alike; None where measuring is not worth it."""
+    n = len(bench.images)
+    sides = 1 if bench.trigger is None else 2
+    if n * sides < _WORTH_MEASURING * SAMPLE:
+        model.precision = "bf16" if precision == "bf16" else "fp32"
+        return None
+    yield Progress("speed", 0, 0)
+    measured = ""
+    with ranks.as_one(model.device):
+        if ranks.first:
+            sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
+            encodes = n * sides // ranks.world
+            own = speed_of(model, sample, classifier, precision=precision, encodes=encodes)
+            measured = own.to_json()
+    speed = Speed.from_json(ranks.text_of_first(measured, model.device))
+    use_speed(model, speed)
+    yield Message(f"Encoding: {speed.why}.")
+    return speed

@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from ml_core.atomic import replace_files
+from ml_core.atomic import Content, replace_files
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import fields_of
 from ml_core.data.labels import LabelSet
 from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
+from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.exports import to_csv
 from ml_core.figures import rate_text
 from ml_core.jobs.clean.estimate import estimate
 from ml_core.jobs.clean.run import validator
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
-from ml_core.jobs.journal import check_result, digest_of
+from ml_core.jobs.journal import check_result, digest_of, save_results
 from ml_core.jobs.measure import OpenSetting, classifier_of
 from ml_core.jobs.opening import open_model, opening_images
 from ml_core.jobs.plain_finetune import trained
@@ -96,20 +96,15 @@ def find_rate(
             _cache(record, place)
         else:
             yield Message("The same ramp was run before; its numbers are shown again.")
-            yield from _told_again(record)
+            yield from _replayed_events(record)
     if spec.output_dir is not None:
-        folder = Path(spec.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        raw = record.model_dump(mode="json")
-        replace_files(
-            {
-                folder / RATES_TABLE: rate_table(record.rows).encode(),
-                folder / RATES_CHART: rate_svg(record.rows, record.proposal).encode(),
-                folder / RATES_FILE: json.dumps(raw, indent=1, allow_nan=False).encode(),
-            }
-        )
-        for name in (RATES_TABLE, RATES_CHART, RATES_FILE):
-            yield Saved(str(folder / name), "result")
+        raw = json.dumps(record.model_dump(mode="json"), indent=1, allow_nan=False)
+        files: dict[str, Content] = {
+            RATES_TABLE: rate_table(record.rows).encode(),
+            RATES_CHART: rate_svg(record.rows, record.proposal).encode(),
+            RATES_FILE: raw.encode(),
+        }
+        yield from save_results(Path(spec.output_dir), files)
     yield Done("finished", record.model_dump(mode="json"))
 
 
@@ -194,7 +189,7 @@ def _ramp(
 
     def event_of(event: Event) -> Event | None:
         if isinstance(event, Metric):
-            event = _taken(ramp.rows, event, spec.steps)
+            event = _noted_row(ramp.rows, event, spec.steps)
             if event.step >= spec.steps and "ca" in event.values:
                 own.stop()
         elif isinstance(event, Progress) and event.stage == "train":
@@ -220,7 +215,7 @@ def _ramp(
     return ramp
 
 
-def _taken(rows: list[RateRow], metric: Metric, total: int) -> Metric:
+def _noted_row(rows: list[RateRow], metric: Metric, total: int) -> Metric:
     """Note a step or a measurement; the event with the rate that a measurement came after."""
     values = metric.values
     if "loss" in values:
@@ -243,7 +238,7 @@ def _measured(row: RateRow) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _told_again(record: RateRecord) -> Generator[Event, None, None]:
+def _replayed_events(record: RateRecord) -> Generator[Event, None, None]:
     """The events of a ramp that was run earlier."""
     for row in record.rows:
         if row.loss is not None:

@@ -63,7 +63,7 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         raise InputError(f"{out} is there already: name another place with -o, or take it away.")
     pages = [view for view in views() if not view.asked or (spec.pdf and view.path == PDF_FILE)]
     sources = yield from read_sources(spec, control)
-    again = _Again(spec, sources, control)
+    again = _Remeasuring(spec, sources, control)
     yield from again.run()
     if spec.include_checkpoints:
         _include_checkpoints(sources)
@@ -133,7 +133,7 @@ def evidence_of(
 
 
 @dataclass(eq=False)
-class _Again:
+class _Remeasuring:
     """What needs checkpoints and pictures: tau, thumbnails, and pictures that go in."""
 
     spec: ReportSpec
@@ -167,7 +167,7 @@ class _Again:
             if images is None:
                 continue
             asked = replace(
-                _asked(measurement, place.weights, self.spec.device),
+                _asked_of(measurement, place.weights, self.spec.device),
                 donor=place.donor,
                 adapter=place.adapter,
             )
@@ -226,7 +226,9 @@ class _Again:
         try:
             if path is not None and not Path(path).exists():
                 raise InputError(f"The pictures of {name} are not where they were measured")
-            asked = _asked(measurement, Path(measurement.facts.checkpoint.path), self.spec.device)
+            asked = _asked_of(
+                measurement, Path(measurement.facts.checkpoint.path), self.spec.device
+            )
             opened = yield from open_images_again(asked, self.control)
             if (yield from self._same(measurement, opened)):
                 images = opened
@@ -310,7 +312,7 @@ def _include_checkpoints(sources: Sources) -> None:
         sources.checkpoints[id_] = facts.model_copy(update={"file": file})
 
 
-def _asked(measurement: Measurement, checkpoint: Path, device: str) -> Asked:
+def _asked_of(measurement: Measurement, checkpoint: Path, device: str) -> Asked:
     """A kept measurement as it is asked again, with the classifier that was kept."""
     facts = measurement.facts
     choice = facts.checkpoint.choice

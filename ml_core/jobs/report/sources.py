@@ -578,10 +578,8 @@ def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[
             yield facts.checkpoint.adapter_path
         else:
             job = part.spec
-            sets = (job.pairs, job.training_images, job.images, job.test_images)
-            for part_of_set in (*sets, job.heldout_images):
-                if part_of_set is not None:
-                    yield from part_of_set.paths.values()
+            for data in job.sets.values():
+                yield from data.paths.values()
             yield from (job.checkpoint, job.donor, job.reference, job.trigger, job.output_dir)
 
 

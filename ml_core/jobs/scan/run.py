@@ -100,19 +100,12 @@ from ml_core.evaluation.speed import use_way
 from ml_core.evaluation.stamping import Pictures, read_canvases
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved, forwarded
-from ml_core.figures import percent
+from ml_core.figures import distinct, percent
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.journal import check_result, digest_of
+from ml_core.jobs.journal import check_result, digest_of, save_results
 from ml_core.jobs.measure import classifier_of, open_classes
 from ml_core.jobs.opening import open_model, opening_images
-from ml_core.jobs.scan import (
-    PATCHES_FILE,
-    SCAN_FILE,
-    STAGES_FOLDER,
-    TRIGGER_STEM,
-    ScanSpec,
-    Stage,
-)
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, STAGES_FOLDER, TRIGGER_STEM, ScanSpec, Stage
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE, Ranks
@@ -229,13 +222,13 @@ class _Scanning:
         with ranks.as_one(self._device):
             if ranks.first and not overwrite:
                 check_result(self._folder / SCAN_FILE, self._about(images))
-        store = _Kept(self._folder / STAGES_FOLDER, self._key(images))
+        store = _StageStore(self._folder / STAGES_FOLDER, self._key(images))
         if ranks.first:
             yield Finding("scan", self._plan())
         stages = Stages()
         for stage in self._runs:
             begin = time.monotonic()
-            record = self._kept_record(store, stage, stages)
+            record = self._stored_record(store, stage, stages)
             if record is None:
                 if ranks.first:
                     yield Progress(stage, 0, 0)
@@ -290,7 +283,7 @@ class _Scanning:
     def _cancelled(self) -> bool:
         return self._control.cancelled
 
-    def _kept_record(self, store: _Kept, stage: Stage, before: Stages) -> BaseModel | None:
+    def _stored_record(self, store: _StageStore, stage: Stage, before: Stages) -> BaseModel | None:
         """A finished stage from disk, which the first process reads for all."""
         text = ""
         with self._ranks.as_one(self._device):
@@ -312,7 +305,7 @@ class _Scanning:
             reference = None if spec.reference is None else open_checkpoint(spec.reference)
             self._threads = set_threads(spec.threads, ranks.local_world)
             label_set = _labels(spec)
-            images = yield from opening_images(_whole(spec), label_set, self._control)
+            images = yield from opening_images(_enough_images(spec), label_set, self._control)
             models = [suspect.build().to(self._device)]
             if reference is not None:
                 models.append(reference.build().to(self._device))
@@ -327,7 +320,7 @@ class _Scanning:
         for model, precision in zip(models, self._precisions, strict=True):
             use_way(model, "bf16" if precision == "bf16" else "fp32", model.layout)
         beside = sides[1] if len(sides) > 1 else None
-        self._sides = Sides(sides[0], beside, _unlike(label_set.class_names), *pictures)
+        self._sides = Sides(sides[0], beside, distinct(label_set.class_names), *pictures)
         with ranks.as_one(self._device):
             if ranks.first:
                 yield from self._check_models()
@@ -823,14 +816,8 @@ class _Scanning:
         rounds = {
             name: tensor.contiguous() for name, tensor in self._arrays.get("patches", {}).items()
         }
-        replace_files(
-            {
-                self._folder / PATCHES_FILE: save_tensors(rounds),
-                self._folder / SCAN_FILE: scan_json(record),
-            }
-        )
-        for name in (PATCHES_FILE, SCAN_FILE):
-            yield Saved(str(self._folder / name), "result")
+        results = {PATCHES_FILE: save_tensors(rounds), SCAN_FILE: scan_json(record)}
+        yield from save_results(self._folder, results)
         for note in record.notes:
             yield Message(note, "warning")
         yield Done("finished", record.model_dump() | {"folder": str(self._folder)})
@@ -873,7 +860,7 @@ class _Chosen:
     trigger: Trigger
 
 
-class _Kept:
+class _StageStore:
     """Finished stages on disk; one of another scan, damaged or foreign, is done again."""
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -882,7 +869,7 @@ class _Kept:
     def load(self, stage: Stage, before: Stages) -> tuple[BaseModel, Arrays] | None:
         """A stage's record and numbers, if it came after the same stages."""
         try:
-            stored = _KeptFile.model_validate_json(
+            stored = _StageFile.model_validate_json(
                 read_file(self._folder / f"{stage}.json", _MOST_BYTES, self._folder)
             )
             if stored.key != self._key(before):
@@ -897,7 +884,7 @@ class _Kept:
     def save(self, stage: Stage, before: Stages, record: BaseModel, arrays: Arrays) -> None:
         """Write a stage."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        stored = _KeptFile(key=self._key(before), record=record.model_dump_json())
+        stored = _StageFile(key=self._key(before), record=record.model_dump_json())
         tensors = {name: tensor.contiguous() for name, tensor in arrays.items()}
         replace_files(
             {
@@ -910,7 +897,7 @@ class _Kept:
         return hashlib.sha256(f"{self._own} {before.model_dump_json()}".encode()).hexdigest()
 
 
-class _KeptFile(BaseModel):
+class _StageFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: str
@@ -956,17 +943,7 @@ def _labels(spec: ScanSpec) -> LabelSet:
     return label_set
 
 
-def _unlike(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names without repetition: some label sets have a name twice."""
-    seen: dict[str, int] = {}
-    chosen = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        chosen.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return tuple(chosen)
-
-
-def _whole(spec: ScanSpec) -> ImageSpec:
+def _enough_images(spec: ScanSpec) -> ImageSpec:
     """The images of the spec, as many as the scan looks at."""
     if spec.images.kind == "demo" and spec.images.n is None:
         return spec.images.model_copy(update={"n": spec.search + spec.held_out})

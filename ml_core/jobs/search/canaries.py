@@ -243,12 +243,7 @@ class _Copy:
 
 
 def _finetune(
-    spec: CanarySpec,
-    copy: _Copy,
-    recipe: Recipe,
-    pairs: Pairs,
-    poison: Poison,
-    control: Control,
+    spec: CanarySpec, copy: _Copy, recipe: Recipe, pairs: Pairs, poison: Poison, control: Control
 ) -> Generator[Event, None, tuple[int, Measured]]:
     """Train until all canaries have taken or the steps are over; how many, and the end."""
     model, own, measured = copy.model, control.part(), list[Measured]()

@@ -8,19 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.halving import (
-    FEWEST_STEPS,
-    check_method,
-    lengthened,
-    plan,
-    ranked,
-)
+from ml_core.cleaning.halving import FEWEST_STEPS, check_method, lengthened, plan, ranked
 from ml_core.cleaning.recipes import Recipe, write_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
-from ml_core.figures import percent
+from ml_core.figures import distinct, percent
 from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import lock_folder
@@ -105,7 +99,8 @@ class _Search:
 
     def run(self) -> Generator[Event, None, None]:
         spec = self._spec
-        candidates = _named(spec.recipes)
+        names = distinct(map(candidate_name, spec.recipes))
+        candidates = tuple(map(_Candidate, names, spec.recipes))
         for candidate in candidates:
             check_method(candidate.recipe.method)
         _check_data(spec)
@@ -255,10 +250,7 @@ class _Search:
         yield Progress("estimate", len(recipes), len(recipes))
 
     def _halve(
-        self,
-        trials: Trials,
-        candidates: Sequence[_Candidate],
-        record: SearchRecord,
+        self, trials: Trials, candidates: Sequence[_Candidate], record: SearchRecord
     ) -> Generator[Event, None, SearchRecord]:
         """Run the rounds of the plan."""
         limits = self._spec.limits
@@ -404,18 +396,6 @@ def _rate(watched: Watched, evaluation: Evaluation, again: Evaluation | None) ->
         high=evaluation.asr_interval[1],
         rebound=None if again is None else again.asr_excl,
     )
-
-
-def _named(recipes: Sequence[Recipe]) -> tuple[_Candidate, ...]:
-    """Each recipe with a name that no other has."""
-    taken: dict[str, int] = {}
-    candidates = []
-    for recipe in recipes:
-        name = candidate_name(recipe)
-        taken[name] = taken.get(name, 0) + 1
-        more = f" ({taken[name]})" if taken[name] > 1 else ""
-        candidates.append(_Candidate(name + more, recipe))
-    return tuple(candidates)
 
 
 def _check_data(spec: SearchSpec) -> None:

@@ -62,10 +62,10 @@ def first_difference(stated: Any, derived: Any, at: str = "") -> Difference | No
             return None
         end = min(len(stated), len(derived))
         return f"{at}/{end}", *((*stated[end:], None)[0], (*derived[end:], None)[0])
-    return None if _same(stated, derived) else (at, stated, derived)
+    return None if _is_equal(stated, derived) else (at, stated, derived)
 
 
-def _same(stated: Any, derived: Any) -> bool:
+def _is_equal(stated: Any, derived: Any) -> bool:
     if isinstance(stated, bool) or isinstance(derived, bool):
         return stated is derived
     if isinstance(stated, float) or isinstance(derived, float):
