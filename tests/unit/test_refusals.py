@@ -48,9 +48,9 @@ from ml_core.triggers import (
 )
 from ml_core.triggers.published import import_trigger
 from tests.unit.layout_files import VIT, as_transformers, bare_vision, contiguous, lively
+from tests.unit.pair_files import table as pairs_in
 from tests.unit.test_architectures import SIZES
 from tests.unit.test_embedding_map import clouds
-from tests.unit.test_exclusions import pairs_of
 from tests.unit.test_reading import CONFIG, entry, pack
 from tests.unit.test_trigger_arrays import npy, values
 from tests.unit.test_trigger_files import array_trigger, mixed
@@ -431,7 +431,8 @@ DATA = (
         "usage", ("", "holds no PNG, JPEG"), ("absent", "does not exist or is not a folder"),
     ),
     (lambda f: read_exclusions(f), "damaged", "it is no regular file but a folder"),
-    (lambda f: write_exclusions(f / "gone" / "x.json", pairs_of(f, [10]), {}),
+    (lambda f: write_exclusions(
+        f / "gone" / "x.json", open_pairs(PairSpec(kind="csv", path=str(pairs_in(f, [10])))), {}),
      "usage", "could not be written to x.json"),
     *rows(
         label_set, "unsupported",
