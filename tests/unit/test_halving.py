@@ -1,11 +1,10 @@
-"""Successive halving: plan, ranking, choice, and rank correlation."""
+"""Successive halving: plan, ranking and choice."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-from scipy.stats import spearmanr
 
 from ml_core.cleaning.halving import (
     DEFAULT_METHODS,
@@ -14,7 +13,6 @@ from ml_core.cleaning.halving import (
     candidates_of,
     lengthened,
     plan,
-    rank_correlation,
     ranked,
     rungs,
 )
@@ -85,15 +83,3 @@ def test_a_longer_run_has_its_own_schedule(steps, warmup):
     found = lengthened(recipe, steps)
     assert (found.total_steps, found.epochs, found.warmup_steps) == (steps, 1, warmup)
     assert fitted_budget(found, steps, 10**9).total_steps == steps
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ([1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 25.0, 100.0]),
-        ([3.0, 1.0, 2.0, 5.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]),
-        ([0.0, 0.0, 1.0, 5.0], [2.0, 0.0, 0.0, 9.0]),
-    ],
-)
-def test_the_rank_correlation_is_spearmans(first, second):
-    assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
