@@ -15,14 +15,13 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Progress
-from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.proofs import holdouts_of, rebound_of
 from ml_core.jobs.proofs.unseen_pairs import open_seen
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import trained_on
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
-from tests.unit.small_jobs import drawn_here, small_recipe, small_spec
+from tests.unit.small_jobs import drawn_here, open_inputs, small_recipe, small_spec
 
 COUNT, TRAINED = 40, 16
 
