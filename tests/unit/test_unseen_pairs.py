@@ -14,6 +14,7 @@ from ml_core.data.exclusions import write_exclusions
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Progress
 from ml_core.jobs.proofs import holdouts_of, rebound_of
 from ml_core.jobs.proofs.unseen_pairs import open_seen
 from ml_core.jobs.runner import run_job
