@@ -18,7 +18,7 @@ TELL_EVERY = 0.1
 
 
 @dataclass(frozen=True)
-class Progress:
+class TicketProgress:
     """How far something long is; ``total`` 0 is of unknown length.
 
     ``methods`` of an attribution are those that the model allows, the usual one first.
@@ -41,7 +41,7 @@ class Throttle:
     def __init__(self) -> None:
         self._last = -math.inf
 
-    def lets_through(self, progress: Progress) -> bool:
+    def lets_through(self, progress: TicketProgress) -> bool:
         """Whether to tell of this one; called from one thread."""
         now = time.monotonic()
         if now - self._last < TELL_EVERY and not 0 < progress.total <= progress.done:
@@ -102,7 +102,7 @@ class Ticket:
         if not self._cancelled:
             call(self._on_result, result)
 
-    def give_progress(self, progress: Progress) -> None:
+    def give_progress(self, progress: TicketProgress) -> None:
         """Tell the asker how far it is, in the asker's thread."""
         if not self._cancelled:
             call(self._on_progress, progress)

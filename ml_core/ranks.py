@@ -19,7 +19,7 @@ from ml_core.reading.errors import CancelledError, InputError
 _BUCKET = 1 << 23  # numbers added up in one call
 
 
-class Counted(Protocol):
+class CountedStep(Protocol):
     """A step of some work, which says how much of it is done."""
 
     @property
@@ -27,7 +27,7 @@ class Counted(Protocol):
         """Since the work began."""
 
 
-_Step = TypeVar("_Step", bound=Counted)
+_Step = TypeVar("_Step", bound=CountedStep)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Place:
+class SarifRegion:
     """Bytes of an artifact, counted from its start, and what stands there."""
 
     offset: int
@@ -96,7 +96,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SarifResult:
     """One result.
 
     Attributes
@@ -124,8 +124,8 @@ class Finding:
     artifact: int
     level: Level
     same_as: str
-    place: Place | None = None
-    related: tuple[Place, ...] = ()
+    place: SarifRegion | None = None
+    related: tuple[SarifRegion, ...] = ()
     undecided: bool = False
     properties: Mapping[str, Any] = field(default_factory=dict)
 
@@ -134,7 +134,7 @@ def log_of(
     tool: Mapping[str, Any],
     rules: Sequence[Rule],
     artifacts: Sequence[Artifact],
-    findings: Iterable[Finding],
+    findings: Iterable[SarifResult],
     *,
     rules_version: int,
     properties: Mapping[str, Any],
@@ -264,7 +264,7 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
 
 
 def _result(
-    finding: Finding, artifacts: Sequence[Artifact], order: Sequence[str]
+    finding: SarifResult, artifacts: Sequence[Artifact], order: Sequence[str]
 ) -> dict[str, Any]:
     artifact = artifacts[finding.artifact]
     kind = "fail"
@@ -290,9 +290,9 @@ def _result(
     return record | ({"properties": dict(finding.properties)} if finding.properties else {})
 
 
-def _location(artifact: Artifact, index: int, place: Place | None) -> dict[str, Any]:
+def _location(artifact: Artifact, index: int, place: SarifRegion | None) -> dict[str, Any]:
     physical: dict[str, Any] = {"artifactLocation": {"uri": artifact.uri, "index": index}}
-    place = place or Place(0, artifact.size)
+    place = place or SarifRegion(0, artifact.size)
     if artifact.size and not artifact.folder:
         physical["region"] = {"byteOffset": place.offset, "byteLength": place.nbytes}
     record: dict[str, Any] = {"physicalLocation": physical}

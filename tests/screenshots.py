@@ -1022,8 +1022,8 @@ def _fix_what_varies() -> None:
     assert pictures.DEMO_SIZES["test"] > IMAGES
     pictures.DEMO_SIZES["test"] = IMAGES
 
-    def fixed_speed(model: Any, images: Any, classifier: Any, **_: Any) -> speed.Speed:
-        return speed.Speed(
+    def fixed_speed(model: Any, images: Any, classifier: Any, **_: Any) -> speed.EncodingSpeed:
+        return speed.EncodingSpeed(
             "fp32", "contiguous", 64, 1000.0, None, len(images), str(model.device), 1,
             why="fixed for the pictures",
         )  # fmt: skip

@@ -199,7 +199,7 @@ class ComparisonView(QWidget):
         """Compare an inspected file with the one at ``path``, which is examined first."""
         self.begin(path.name, len(inspection.tensors))
 
-        def work(control: tasks.Control) -> Iterator[list[Any]]:
+        def work(control: tasks.TaskControl) -> Iterator[list[Any]]:
             from ml_core.checkpoints.compare import compare_checkpoints
 
             other = examine(path, control.cancelled)

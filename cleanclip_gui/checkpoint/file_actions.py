@@ -11,7 +11,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
-from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, bind
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, frame, primary_button
 from cleanclip_gui.widgets.layout import column
@@ -155,11 +155,11 @@ class FileWriter(QObject):
             return
         target = _ending(target)
 
-        def work(control: tasks.Control) -> Path:
+        def work(control: tasks.TaskControl) -> Path:
             from ml_core.checkpoints.convert import convert_to_open_clip, convert_to_safetensors
 
             def tell(done: int, total: int) -> None:
-                control.tell(Progress(done, total))
+                control.tell(TicketProgress(done, total))
 
             if as_is:
                 return convert_to_safetensors(
@@ -181,7 +181,7 @@ class FileWriter(QObject):
         if target is None:
             return
 
-        def work(control: tasks.Control) -> Path:
+        def work(control: tasks.TaskControl) -> Path:
             from ml_core.checkpoints.inspection_record import (
                 ask_for_second_opinion,
                 assess,
@@ -210,7 +210,7 @@ class FileWriter(QObject):
             return
         target = _ending(target)
 
-        def work(control: tasks.Control) -> Path:
+        def work(control: tasks.TaskControl) -> Path:
             from ml_core.checkpoints.write_safetensors import save_head
 
             return save_head(inspection, target)
@@ -245,7 +245,7 @@ class FileWriter(QObject):
         self.state_changed.emit("")
         self.failed.emit(error.titled("Could not write the file"))
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: TicketProgress) -> None:
         self.progressed.emit(progress.share)
 
 

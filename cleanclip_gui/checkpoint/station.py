@@ -30,7 +30,7 @@ from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
-from cleanclip_gui.jobs.tasks import Control
+from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
@@ -66,7 +66,7 @@ class Learnt:
     signature: SignatureFacts | None = None
 
 
-def examination(path: Path, control: Control) -> Iterator[Learnt]:
+def examination(path: Path, control: TaskControl) -> Iterator[Learnt]:
     """What the bytes are, the columns of the table of tensors, what it means for a CLIP.
 
     Last, and only where there is a signature, whose that is.
@@ -443,7 +443,7 @@ class CheckpointStation(QWidget):
         if inspection is None:
             return
 
-        def work(control: tasks.Control) -> SignatureFacts | None:
+        def work(control: tasks.TaskControl) -> SignatureFacts | None:
             from ml_core.signing import check_checkpoint
 
             return check_checkpoint(inspection, cancelled=control.cancelled)
@@ -599,7 +599,7 @@ class CheckpointStation(QWidget):
         """Let picklescan say its words; they change no verdict."""
         target = inspection.weights_path or inspection.path
 
-        def work(control: tasks.Control) -> str:
+        def work(control: tasks.TaskControl) -> str:
             return ask_picklescan(target, control.cancelled)
 
         self._asking = tasks.run(work, self.facts.opinion.say, self._on_opinion_failed)

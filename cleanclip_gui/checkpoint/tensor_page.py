@@ -277,7 +277,7 @@ class TensorTable(QWidget):
             return
         rows = self.model.rows(spans)
 
-        def work(control: tasks.Control) -> str:
+        def work(control: tasks.TaskControl) -> str:
             lines = ["\t".join(COLUMNS)]
             for cells in rows:
                 if control.cancelled():
@@ -368,7 +368,7 @@ class TensorPage(QWidget):
         self._inspection, self.complete = inspection, False
         set_aside(len(inspection.tensors))
 
-        def work(control: tasks.Control) -> Iterator[list[Any]]:
+        def work(control: tasks.TaskControl) -> Iterator[list[Any]]:
             from ml_core.checkpoints.tensor_stats import tensor_stats
 
             yield from tasks.batches(tensor_stats(inspection, None, control.cancelled))
@@ -394,7 +394,7 @@ class TensorPage(QWidget):
         self.histogram.begin(info.name)
         QTimer.singleShot(0, self.table, self.table.show_selected)  # once there is less room
 
-        def work(control: tasks.Control) -> Iterator[Any]:
+        def work(control: tasks.TaskControl) -> Iterator[Any]:
             from ml_core.checkpoints.tensor_stats import tensor_histogram
 
             yield from tensor_histogram(inspection, info, cancelled=control.cancelled)

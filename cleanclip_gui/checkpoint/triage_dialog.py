@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QDialog, QHeaderView, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.verdict_card import LOOKS
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
@@ -37,7 +37,7 @@ _WORST_FIRST = ("dangerous", "damaged", "unsupported", "caution", "loads")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class TriageVerdict:
     """What is known of one file: ``verdict`` as `Assessment.verdict`, ``words`` what is shown."""
 
     path: Path
@@ -48,24 +48,24 @@ class Judgement:
     reason: str = ""
 
 
-def judge(paths: Sequence[Path], control: tasks.Control) -> Iterator[Judgement]:
+def judge(paths: Sequence[Path], control: tasks.TaskControl) -> Iterator[TriageVerdict]:
     """Examine files one after another; one that cannot be read does not keep the others."""
     for number, path in enumerate(paths):
-        control.tell(Progress(number, len(paths)))
+        control.tell(TicketProgress(number, len(paths)))
         try:
             yield _judged(path, control)
         except InputError as error:
             verdict = code_of(error)
-            yield Judgement(path, verdict, verdict_words(verdict), reason=error.sentence)
-    control.tell(Progress(len(paths), len(paths)))
+            yield TriageVerdict(path, verdict, verdict_words(verdict), reason=error.sentence)
+    control.tell(TicketProgress(len(paths), len(paths)))
 
 
-def _judged(path: Path, control: tasks.Control) -> Judgement:
+def _judged(path: Path, control: tasks.TaskControl) -> TriageVerdict:
     from ml_core.checkpoints.inspection_record import assess
 
     assessed = assess(examine(path, control.cancelled))
     architecture = assessed.architecture
-    return Judgement(
+    return TriageVerdict(
         path,
         assessed.verdict,
         assessed.words,
@@ -103,7 +103,7 @@ class TriageDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Check many checkpoints")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.judged: list[Judgement] = []
+        self.judged: list[TriageVerdict] = []
         self._paths = tuple(dict.fromkeys(paths))
         self.table = _Verdicts()
         self.table.activated.connect(self._on_activated)
@@ -137,12 +137,12 @@ class TriageDialog(QDialog):
         self.busy.hide()
         self._show_state("Cancelled. ")
 
-    def _on_judged(self, judgement: Judgement) -> None:
+    def _on_judged(self, judgement: TriageVerdict) -> None:
         self.judged.append(judgement)
         self.table.rows.add_rows([_row(len(self.judged) - 1, judgement)])
         self._show_state()
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: TicketProgress) -> None:
         self.busy.bar.setValue(progress.done)
 
     def _on_done(self) -> None:
@@ -171,7 +171,7 @@ class TriageDialog(QDialog):
         self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
 
 
-def _row(number: int, judgement: Judgement) -> Row:
+def _row(number: int, judgement: TriageVerdict) -> Row:
     verdict = judgement.verdict
     return Row(
         number,
@@ -185,7 +185,7 @@ def _row(number: int, judgement: Judgement) -> Row:
     )
 
 
-def _why(judgement: Judgement) -> str:
+def _why(judgement: TriageVerdict) -> str:
     """The reason without the name, which stands before it."""
     words = plain(judgement.reason.removeprefix(f"{judgement.path.name} "), 1500)
     return words[:1].upper() + words[1:]

@@ -34,7 +34,7 @@ _LARGE, _SMALL = 17, theme.FONT_POINTS + 1  # points
 
 
 @dataclass(frozen=True)
-class Row:
+class BeforeAfterRow:
     """One rate before and after, as fractions; ``good`` is the direction that is welcome.
 
     A quiet row is small print: it has no line and is left out where nothing was measured.
@@ -57,7 +57,7 @@ class Row:
         return 100.0 * (self.after - self.before)
 
 
-def rows_of(result: Mapping[str, Any]) -> tuple[Row, ...]:
+def rows_of(result: Mapping[str, Any]) -> tuple[BeforeAfterRow, ...]:
     """The rows of a job's result: test images, held-out style, and the linear head if any."""
     before, after = result.get("before") or {}, result.get("after") or {}
     rows = [
@@ -90,9 +90,9 @@ def rows_of(result: Mapping[str, Any]) -> tuple[Row, ...]:
 def _row(
     title: str, key: str, interval: str, before: Mapping[str, Any], after: Mapping[str, Any],
     good: int, headline: bool = False, quiet: bool = False,
-) -> Row:  # fmt: skip
+) -> BeforeAfterRow:  # fmt: skip
     """One row from two evaluations."""
-    return Row(
+    return BeforeAfterRow(
         title,
         before.get(key),
         after.get(key),
@@ -141,7 +141,7 @@ def _verb(points: float, steady: str, up: str, down: str) -> str:
     return up if points > 0 else down
 
 
-def _from_to(row: Row) -> str:
+def _from_to(row: BeforeAfterRow) -> str:
     """Both ends of a change, e.g. ``from 98.1 to 8.1 %``, or where it stays."""
     before, after = percent(row.before, unit=""), percent(row.after, unit=UNBROKEN)
     if row.points is None or abs(row.points) < STEADY_POINTS:
@@ -149,7 +149,7 @@ def _from_to(row: Row) -> str:
     return f"from {before} to {after}"
 
 
-def spoken(row: Row) -> str:
+def spoken(row: BeforeAfterRow) -> str:
     """Both rates, for who hears them."""
     before, after = (percent(rate, NOT_MEASURED) for rate in (row.before, row.after))
     return f"{before} before, {after} after"
@@ -158,7 +158,7 @@ def spoken(row: Row) -> str:
 class RateLine(QWidget):
     """A line from 0 to 100 % with a hollow mark before, a filled one after, and intervals."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: BeforeAfterRow) -> None:
         super().__init__()
         self._row = row
         self.setAccessibleName(row.title)
@@ -205,7 +205,7 @@ class RateLine(QWidget):
         return 8 + (self.width() - 16) * min(max(rate, 0.0), 1.0)
 
 
-def tone_colour(row: Row) -> str:
+def tone_colour(row: BeforeAfterRow) -> str:
     """Name of the theme's colour for a change: welcome, unwelcome, or neither.
 
     A loss of up to two points of accuracy is what the methods cost: it is a caution, not a danger.
@@ -328,12 +328,12 @@ def facts(result: Mapping[str, Any]) -> str:
     return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
 
 
-def _title(row: Row) -> Label:
+def _title(row: BeforeAfterRow) -> Label:
     """Return a row's name."""
     return Label(row.title, "heading" if row.headline else "caption" if row.quiet else "subtle")
 
 
-def _figure(rate: float | None, row: Row) -> Label:
+def _figure(rate: float | None, row: BeforeAfterRow) -> Label:
     """Return a rate, large for the two that matter most."""
     label = Label(percent(rate, NOT_MEASURED))
     if rate is None:
@@ -345,7 +345,7 @@ def _figure(rate: float | None, row: Row) -> Label:
     return label
 
 
-def _change(row: Row) -> Label:
+def _change(row: BeforeAfterRow) -> Label:
     """Return the difference in its colour."""
     if row.quiet:
         return Label(difference_text(row.points), "caption")

@@ -384,7 +384,7 @@ class TrainingData(QWidget):
         return self._prompts.open_file(self, "Training data", path, files)
 
 
-def _excluded_by(path: Path, _control: tasks.Control) -> str:
+def _excluded_by(path: Path, _control: tasks.TaskControl) -> str:
     """What an exclusions file leaves out."""
     if path.is_file() and path.stat().st_size > _LARGEST_EXCLUSIONS:
         return "A large file: it is read when the run starts."

@@ -16,7 +16,7 @@ from cleanclip_gui.data.images_dialog import DEMO_SPLITS, ImagesChooser, label_s
 from cleanclip_gui.inference.questions import Failed, LoadImages
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
-from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, row
@@ -423,7 +423,7 @@ class DataBar(QWidget):
             chip.hide()  # what they say is of the images before
         self.busy.show()
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: TicketProgress) -> None:
         self.busy.bar.setRange(0, 100 if progress.total else 0)
         if progress.total:
             self.busy.bar.setValue(100 * progress.done // progress.total)

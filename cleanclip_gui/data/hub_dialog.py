@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, named
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
 from cleanclip_gui.widgets.text import bytes_text, plain
@@ -77,11 +77,11 @@ class HubDialog(QDialog):
         revision = self.revision.text().strip()
         source = f"{_PREFIX}{name}@{revision}" if revision else f"{_PREFIX}{name}"
 
-        def work(control: tasks.Control) -> str:
+        def work(control: tasks.TaskControl) -> str:
             from ml_core.checkpoints.hub import fetch
 
             def tell(done: int, total: int) -> None:
-                control.tell(Progress(done, total))
+                control.tell(TicketProgress(done, total))
 
             return str(fetch(source, tell, control.cancelled).path)
 
@@ -111,7 +111,7 @@ class HubDialog(QDialog):
     def _on_failed(self, error: InputError) -> None:
         self._end(error.sentence, error=True)
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: TicketProgress) -> None:
         """Bytes that arrived, of how many; 0 if that is unknown."""
         done, total = progress.done, progress.total
         self.busy.bar.setRange(0, 1000 if total else 0)

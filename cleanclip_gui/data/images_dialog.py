@@ -236,7 +236,7 @@ class ImagesDialog(QDialog):
         self.busy.show()
         self.ok.setEnabled(kind == "csv")
 
-        def work(control: tasks.Control) -> _Read:
+        def work(control: tasks.TaskControl) -> _Read:
             if kind == "csv":
                 return _Read(count_labels(path, column))
             return _looked_into(path, kind, train, control)
@@ -332,7 +332,7 @@ class ImagesDialog(QDialog):
         self.accept()
 
 
-def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> _Read:
+def _looked_into(path: Path, kind: str, train: bool, control: tasks.TaskControl) -> _Read:
     """The labels of a folder's table or of a published set, else of a folder per class.
 
     Raises

@@ -29,7 +29,7 @@ from cleanclip_gui.inference.questions import (
     ThumbnailsReady,
 )
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TicketProgress
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
@@ -47,7 +47,7 @@ from ml_core.evaluation.evaluate import evaluate, look_at, predict_one, see_one
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.scorer import Subject
-from ml_core.evaluation.speed import SAMPLE, Speed, forget_speed, speed_of, use_speed
+from ml_core.evaluation.speed import SAMPLE, EncodingSpeed, forget_speed, speed_of, use_speed
 from ml_core.evaluation.stamping import live_batches, triggered_pictures
 from ml_core.evaluation.zero_shot import (
     cached_classifier,
@@ -99,8 +99,8 @@ class Engine:
     """Holds a model for each role and one image set; answers one question at a time.
 
     Where there are many class texts, answers are of one template until all are embedded. A long
-    answer yields :class:`Progress` after each batch of pictures and the result last; one that is
-    to stop ends with a `CancelledError`.
+    answer yields `TicketProgress` after each batch of pictures and the result last; one that is to
+    stop ends with a `CancelledError`.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class Engine:
         self._asked_for: tuple[ImageSpec, LabelSet] | None = None
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
-        self._speeds: dict[tuple[str | None, str], Speed] = {}
+        self._speeds: dict[tuple[str | None, str], EncodingSpeed] = {}
         self._watch_texts = watch_texts
         self._all_alike = False  # while two checkpoints are compared
         self._label_set = ""
@@ -273,7 +273,7 @@ class Engine:
 
     def class_texts(
         self, role: Role, trigger: Trigger | None, whole: bool = False
-    ) -> Iterator[Progress]:
+    ) -> Iterator[TicketProgress]:
         """Embed the class texts that an answer needs, unless they are known.
 
         Where there are many, those of one template, unless ``whole`` asks for all. They are kept
@@ -288,11 +288,11 @@ class Engine:
 
     def _embed(
         self, model: ClipModel, names: Sequence[str], templates: Sequence[str]
-    ) -> Iterator[Progress]:
+    ) -> Iterator[TicketProgress]:
         """Embed a classifier's texts, telling how far it is after each batch."""
         for done, total in exactly(model, classifier_steps(model, names, templates)):
             self._watch_texts("texts", done, total)
-            yield Progress(done, total, "texts")
+            yield TicketProgress(done, total, "texts")
 
     def picture(self, request: Predict) -> PredictionReady | None:
         """The image as the model sees it, if its probabilities must wait for class texts."""
@@ -323,7 +323,7 @@ class Engine:
         images, model = self._require_images(), self._require_model(request.role)
         allowed = methods(model)
         method = request.method if request.method in allowed else allowed[0]
-        yield Progress(0, 0, methods=allowed)
+        yield TicketProgress(0, 0, methods=allowed)
         yield from self.class_texts(request.role, request.trigger)
         for step in attribute(
             self._subject(model, images, request.trigger),
@@ -335,7 +335,7 @@ class Engine:
             batch=batch_of(model),
             cancelled=stopped,
         ):
-            yield step.result or Progress(step.done, step.total)
+            yield step.result or TicketProgress(step.done, step.total)
 
     def map_embeddings(
         self, request: MapEmbeddings, stopped: Callable[[], bool]
@@ -352,7 +352,7 @@ class Engine:
                 subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=stopped
             ):
                 total = step.total * len(models)
-                yield Progress(number * step.total + step.done, total)
+                yield TicketProgress(number * step.total + step.done, total)
                 if step.result is not None:
                     parts.append(step.result)
         if len(parts) == len(models):
@@ -383,7 +383,7 @@ class Engine:
             asked = Evaluate(request.trigger, request.target, request.n, role)
             for last in self.evaluate(asked, stopped):
                 done, total = last[0].n + last[0].n_broken, last[0].n_total
-                yield Progress(number * total + done, 2 * total)
+                yield TicketProgress(number * total + done, 2 * total)
             if last is None or last[0].partial:
                 return
             pairs.append(last)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 
 from cleanclip_gui.inference.questions import LIVE, QUICK, Failed, Lane, Question
-from cleanclip_gui.ticket import Callback, Progress, Ticket
+from cleanclip_gui.ticket import Callback, Ticket, TicketProgress
 
 
 class QuestionTicket(Ticket):
@@ -60,7 +60,7 @@ class QuestionTicket(Ticket):
 
     def deliver(self, answer: object) -> None:
         """Hand a result or a progress to the asker, in the asker's thread."""
-        if isinstance(answer, Progress):
+        if isinstance(answer, TicketProgress):
             self.give_progress(answer)
             return
         if not self._cancelled and self.question.is_last(answer):

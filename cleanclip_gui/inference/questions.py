@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TicketProgress
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch
 from ml_core.evaluation.attribution_records import Method
@@ -49,7 +49,7 @@ LIVE = (*QUICK, Lane.EVALUATE)
 """What is answered between the batches of an explanation."""
 
 
-class Control(Protocol):
+class QuestionControl(Protocol):
     """What the work on a question asks of the window, and reports to it."""
 
     def stopped(self) -> bool:
@@ -61,11 +61,11 @@ class Control(Protocol):
         After it the question can't be cancelled any more: the window must learn of the change.
         """
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: TicketProgress) -> None:
         """Tell how far it is from within a callback; too frequent calls are left out."""
 
 
-class Engine(Protocol):
+class AnsweringEngine(Protocol):
     """What answers the questions: the one that uses torch, and the tests' fakes.
 
     A question whose ``stopped()`` turns true may end with a `CancelledError`.
@@ -101,7 +101,7 @@ class Engine(Protocol):
 
     def class_texts(
         self, role: Role, trigger: Trigger | None, whole: bool = False, /
-    ) -> Iterator[Progress]:
+    ) -> Iterator[TicketProgress]:
         """Embed the class texts that an answer needs, a batch at a time; nothing if they are known.
 
         Where there are many, those of one prompt template, unless ``whole`` asks for all.
@@ -137,7 +137,7 @@ class Engine(Protocol):
 
 # Makes the engine in the inference thread. It is given what to tell while class texts are embedded,
 # and lets through what that raises, which ends the answer.
-EngineFactory = Callable[[Watch], Engine]
+EngineFactory = Callable[[Watch], AnsweringEngine]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,13 +159,13 @@ class Question:
         """What the status bar says meanwhile; empty for what is soon done."""
         return ""
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
-        """Ask the engine; :class:`Progress` on the way, results else."""
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
+        """Ask the engine; :class:`TicketProgress` on the way, results else."""
         raise NotImplementedError(f"{type(self).__name__} asks the engine nothing.")
 
     def is_last(self, answer: object) -> bool:
         """Whether nothing comes after this answer."""
-        return not isinstance(answer, Progress)
+        return not isinstance(answer, TicketProgress)
 
     def outdates(self, other: Question) -> bool:
         """Whether a question that waits is about something that this one has replaced."""
@@ -195,7 +195,7 @@ class OpenCheckpoint(Question):
     def busy(self) -> str:
         return "Opening checkpoint…"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         if control.commit():
             yield engine.open_checkpoint(self)
 
@@ -221,11 +221,11 @@ class LoadImages(Question):
     def busy(self) -> str:
         return "Loading images…"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         def watch(what: str, done: int, total: int) -> None:
             if control.stopped():
                 raise CancelledError
-            control.tell(Progress(done, total, what))
+            control.tell(TicketProgress(done, total, what))
 
         watch("", 0, 0)  # it may have been cancelled while it waited
         yield engine.load_images(self, watch, control.commit)
@@ -247,7 +247,7 @@ class SetDevice(Question):
     def busy(self) -> str:
         return f"Moving to {self.name}…"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         if control.commit():
             yield engine.set_device(self.name)
 
@@ -259,7 +259,7 @@ class SetThreads(Question):
     lane = Lane.ORDERED
     act = "Changing the number of threads"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         if control.commit():
             yield engine.set_threads()
 
@@ -280,7 +280,7 @@ class Thumbnails(Question):
     trigger: Trigger | None = None
     role: Role = "suspect"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield engine.thumbnails(self)
 
 
@@ -307,7 +307,7 @@ class Evaluate(Question):
     n: int | None = None
     role: Role = "suspect"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield from engine.class_texts(self.role, self.trigger)
         for evaluation, per_image in engine.evaluate(self, control.stopped):
             yield EvaluationUpdated(self, evaluation, per_image)
@@ -337,7 +337,7 @@ class Look(Question):
     target: int
     role: Role = "suspect"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield Looked(self, engine.look(self))
 
 
@@ -364,7 +364,7 @@ class Predict(Question):
     trigger: Trigger | None
     role: Role = "suspect"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         picture = engine.picture(self)
         if picture is not None:
             yield picture
@@ -404,7 +404,7 @@ class EmbedTexts(Question):
     trigger: Trigger | None
     role: Role = "suspect"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield from engine.class_texts(self.role, self.trigger, True)
         yield self
 
@@ -425,7 +425,7 @@ class Attribute(Question):
     method: Method | None = None
     stage: str | None = None
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield from engine.attribute(self, control.stopped)
 
 
@@ -439,7 +439,7 @@ class MapEmbeddings(Question):
     roles: tuple[Role, ...] = ("suspect",)
     n: int = 1000
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield from engine.map_embeddings(self, control.stopped)
 
 
@@ -457,7 +457,7 @@ class ComparePair(Question):
     roles: tuple[Role, Role] = ("suspect", "cleaned")
     n: int | None = None
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield from engine.compare_pair(self, control.stopped)
 
 
@@ -480,7 +480,7 @@ class TellDetails(Question):
     trigger: Trigger | None
     role: Role = "suspect"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield engine.tell_details(self)
 
 
@@ -497,7 +497,7 @@ class MeasureSpeed(Question):
     role: Role = "suspect"
     precision: Literal["auto", "fp32"] = "auto"
 
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+    def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
         yield from engine.measure_speed(self, control.stopped)
 
 

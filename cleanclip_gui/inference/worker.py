@@ -16,8 +16,8 @@ from queue import SimpleQueue
 from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.inference.mailbox import Mailbox, QuestionTicket
-from cleanclip_gui.inference.questions import Engine, EngineFactory, Failed, Lane
-from cleanclip_gui.ticket import Progress, Throttle
+from cleanclip_gui.inference.questions import AnsweringEngine, EngineFactory, Failed, Lane
+from cleanclip_gui.ticket import Throttle, TicketProgress
 from cleanclip_gui.widgets.text import count_text
 from ml_core.collector import collector_off
 from ml_core.data.watch import Watch
@@ -63,7 +63,7 @@ def load_unlocked(library: Path) -> bool:
     return dlopen(os.fsencode(library), os.RTLD_NOW) is not None
 
 
-def _torch_engine(watch_texts: Watch) -> Engine:
+def _torch_engine(watch_texts: Watch) -> AnsweringEngine:
     """Import torch and make the engine; seconds, so only in the inference thread.
 
     open_clip is imported too: the first opening would wait for it, the choice of a file does not.
@@ -109,7 +109,7 @@ class InferenceWorker(QObject):
         # Model memory is given back in this thread, while its interpreter state exists.
         del engine
 
-    def _start(self) -> Engine | None:
+    def _start(self) -> AnsweringEngine | None:
         """Make the engine; meanwhile the questions wait. None if it failed for good."""
         for attempt in range(1, _ATTEMPTS + 1):
             self.busy_changed.emit("Loading torch…")
@@ -130,7 +130,7 @@ class InferenceWorker(QObject):
         self._reason += " Close the program and start it again."
         return None
 
-    def _serve(self, engine: Engine, ticket: QuestionTicket) -> None:
+    def _serve(self, engine: AnsweringEngine, ticket: QuestionTicket) -> None:
         """Answer one ticket; whatever goes wrong becomes a sentence."""
         control = _Control(self, self._mailbox, ticket)
         self._serving.append(control)
@@ -149,7 +149,7 @@ class InferenceWorker(QObject):
         finally:
             self._serving.pop()
 
-    def _answer(self, engine: Engine, control: _Control) -> None:
+    def _answer(self, engine: AnsweringEngine, control: _Control) -> None:
         """Pass the answers on, and between them serve questions that may interrupt this one."""
         ticket = control.ticket
         question, busy = ticket.question, ticket.question.busy
@@ -159,7 +159,7 @@ class InferenceWorker(QObject):
         try:
             for answer in question.answers(engine, control):
                 finished = question.is_last(answer)
-                control.answered = control.answered or not isinstance(answer, Progress)
+                control.answered = control.answered or not isinstance(answer, TicketProgress)
                 if question.lane is Lane.ORDERED:
                     self._mailbox.drop(question.outdates)  # before anybody learns of the change
                 self.answered.emit(ticket, answer)
@@ -189,7 +189,7 @@ class InferenceWorker(QObject):
             raise CancelledError
         if done == total:
             self.busy_changed.emit("")
-        elif done and self._throttle.lets_through(Progress(done, total)):
+        elif done and self._throttle.lets_through(TicketProgress(done, total)):
             self.busy_changed.emit(
                 f"Embedding class texts… {count_text(done)} of {count_text(total)}"
             )
@@ -215,7 +215,7 @@ class InferenceWorker(QObject):
 
 
 class _Control:
-    """A ticket in flight; see :class:`cleanclip_gui.inference.questions.Control`."""
+    """A ticket in flight; see :class:`cleanclip_gui.inference.questions.QuestionControl`."""
 
     def __init__(self, worker: InferenceWorker, mailbox: Mailbox, ticket: QuestionTicket) -> None:
         self._worker, self._mailbox = worker, mailbox
@@ -233,7 +233,7 @@ class _Control:
         """Make the answer sure to come."""
         return self.ticket.commit()
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: TicketProgress) -> None:
         """Tell how far it is, ten times a second at most; that all is done is always told."""
         if self._throttle.lets_through(progress):
             self._worker.answered.emit(self.ticket, progress)

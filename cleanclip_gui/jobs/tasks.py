@@ -14,7 +14,15 @@ from weakref import WeakKeyDictionary
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from cleanclip_gui import threads
-from cleanclip_gui.ticket import TELL_EVERY, Callback, Progress, Throttle, Ticket, call, receiver
+from cleanclip_gui.ticket import (
+    TELL_EVERY,
+    Callback,
+    Throttle,
+    Ticket,
+    TicketProgress,
+    call,
+    receiver,
+)
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
@@ -23,7 +31,7 @@ T = TypeVar("T")
 _SLOTS: WeakKeyDictionary[QObject, dict[Hashable, Ticket]] = WeakKeyDictionary()
 
 
-class Control:
+class TaskControl:
     """Tells work in a thread whether it was cancelled, and reports its progress."""
 
     def __init__(self, ticket: Ticket, send: Callable[[Callable[[], object]], None]) -> None:
@@ -34,13 +42,13 @@ class Control:
         """Whether to end here; may be asked often."""
         return self._ticket.is_cancelled
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: TicketProgress) -> None:
         """Tell how far it is, ten times a second at most; that all is done is always told."""
         if self._throttle.lets_through(progress):
             self._send(partial(self._ticket.give_progress, progress))
 
 
-Work = Callable[[Control], object]
+Work = Callable[[TaskControl], object]
 
 
 def run(
@@ -61,7 +69,7 @@ def run(
         A function or a generator. What it returns, or each thing that it yields, is a result. A
         `CancelledError` ends it without a word.
     on_result, on_failed, on_progress, on_done
-        Take each result, the one failure (an `InputError`) and each :class:`Progress`, in the
+        Take each result, the one failure (an `InputError`) and each :class:`TicketProgress`, in the
         thread of the caller; ``on_done`` follows the last result when the work came to its end.
         Nothing is called after the ticket was cancelled, or for a method of a deleted QObject.
     slot
@@ -155,7 +163,7 @@ class _Task(QThread):
             self._sent.emit(partial(self._ticket.give_failure, failure))
 
     def _do(self) -> None:
-        results = self._work(Control(self._ticket, self._sent.emit))
+        results = self._work(TaskControl(self._ticket, self._sent.emit))
         if not isinstance(results, GeneratorType):
             self._sent.emit(partial(self._give_last, (results,)))
             return

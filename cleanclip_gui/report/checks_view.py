@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.report.sentence_tree import Row, SentenceTree
+from cleanclip_gui.report.sentence_tree import SentenceRow, SentenceTree
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import BusyRow, Label, named
 from cleanclip_gui.widgets.layout import column, row
@@ -88,7 +88,7 @@ class ChecksView(QWidget):
         self.checks.append(check)
         word, tone = STATES[check.state]
         texts = (plain(check.subject, 80), plain(check.sentence, 900), word)
-        row = Row(
+        row = SentenceRow(
             len(self.checks), texts, ("", "", tone), bold=(2,) if check.state == "fails" else ()
         )
         self.tree.add_row(LEVEL_TITLES[check.level], row)

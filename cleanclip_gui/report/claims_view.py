@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.report.sentence_tree import Row, SentenceTree
+from cleanclip_gui.report.sentence_tree import SentenceRow, SentenceTree
 from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import percent, percent_range, plain, signed
@@ -44,7 +44,7 @@ HOLDS: Mapping[HoldsBy, str] = {
 
 
 @dataclass(frozen=True)
-class Place:
+class ClaimPlace:
     """Where something was measured: a station, and there the id of a job or scan of the record."""
 
     kind: Literal["checkpoint", "measurement", "run", "scan"]
@@ -62,7 +62,7 @@ class ClaimRow:
     holds_by: HoldsBy
     evidence: tuple[str, ...]
     headline: bool
-    place: Place
+    place: ClaimPlace
 
 
 def sections(evidence: Evidence) -> tuple[tuple[str, tuple[ClaimRow, ...]], ...]:
@@ -124,25 +124,25 @@ def _points_range(interval: Interval) -> str:
     return f"{signed(100 * interval.low)} to {signed(100 * interval.high)}"
 
 
-def _place(evidence: Evidence, claim: Claim) -> Place:
+def _place(evidence: Evidence, claim: Claim) -> ClaimPlace:
     if isinstance(claim, ContrastClaim):
-        return Place("scan", claim.scan)
+        return ClaimPlace("scan", claim.scan)
     if isinstance(claim, QuotedClaim):
         if claim.topic == "safety":
-            return Place("checkpoint")
-        return next(_owners(evidence, claim), Place("measurement"))
+            return ClaimPlace("checkpoint")
+        return next(_owners(evidence, claim), ClaimPlace("measurement"))
     facts: MeasurementFacts = evidence.measurements[claim.measurement]
-    return Place("measurement") if facts.job is None else Place("run", facts.job)
+    return ClaimPlace("measurement") if facts.job is None else ClaimPlace("run", facts.job)
 
 
-def _owners(evidence: Evidence, claim: QuotedClaim) -> Iterator[Place]:
+def _owners(evidence: Evidence, claim: QuotedClaim) -> Iterator[ClaimPlace]:
     """The jobs and scans that a claim's files are of."""
     for id_, job in evidence.jobs.items():
         if set(claim.evidence) & set(job.files.values()):
-            yield Place("run", id_)
+            yield ClaimPlace("run", id_)
     for id_, scan in evidence.scans.items():
         if set(claim.evidence) & set(scan.files.values()):
-            yield Place("scan", id_)
+            yield ClaimPlace("scan", id_)
 
 
 VERDICT, NOT_TESTED = "The report says", "What was not tested"
@@ -215,11 +215,11 @@ class ClaimsView(QWidget):
         self._on_opened(self.tree.key)
 
 
-def _sentences(sentences: Sequence[str]) -> list[Row]:
+def _sentences(sentences: Sequence[str]) -> list[SentenceRow]:
     """Sentences of the report about its claims, without figures."""
-    return [Row(None, (plain(sentence, 900), "", "", "")) for sentence in sentences]
+    return [SentenceRow(None, (plain(sentence, 900), "", "", "")) for sentence in sentences]
 
 
-def _row(row: ClaimRow) -> Row:
+def _row(row: ClaimRow) -> SentenceRow:
     texts = (row.sentence, row.value, row.interval, row.holds_by)
-    return Row(row.id, texts, ("", "", "muted", "muted"), bold=(1,) if row.headline else ())
+    return SentenceRow(row.id, texts, ("", "", "muted", "muted"), bold=(1,) if row.headline else ())

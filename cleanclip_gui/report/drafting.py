@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.report.parts import Part, parts_of, usually_chosen
+from cleanclip_gui.report.parts import ReportPart, parts_of, usually_chosen
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastScan, SettingsStore
 from ml_core.events import Control as JobControl
@@ -70,14 +70,14 @@ class Drafting(QObject):
         self._session, self._settings, self._make = session, settings, make
         self._picked: dict[Path, bool] = {}
         self._of: tuple[object, ...] | None = None  # what the draft on show is made of
-        self.parts: tuple[Part, ...] = ()
+        self.parts: tuple[ReportPart, ...] = ()
         self.chosen: frozenset[Path] = frozenset()
         self.draft: Draft | None = None
         self.error: InputError | None = None
         self.is_busy = self.is_known = self.is_stale = False
 
     @property
-    def chosen_parts(self) -> tuple[Part, ...]:
+    def chosen_parts(self) -> tuple[ReportPart, ...]:
         """What goes into the report."""
         return tuple(part for part in self.parts if part.folder in self.chosen)
 
@@ -94,7 +94,7 @@ class Drafting(QObject):
         )  # fmt: skip
         self.changed.emit()
 
-    def pick(self, part: Part, chosen: bool) -> None:
+    def pick(self, part: ReportPart, chosen: bool) -> None:
         """Take something in, or leave it out."""
         self._picked[part.folder] = chosen
         self.refresh()
@@ -106,7 +106,7 @@ class Drafting(QObject):
         self._of = None
         self.is_known = self.is_stale = False
 
-    def spec(self, out: str, parts: Sequence[Part] | None = None) -> ReportSpec:
+    def spec(self, out: str, parts: Sequence[ReportPart] | None = None) -> ReportSpec:
         """The report of what is chosen."""
         chosen = self.chosen_parts if parts is None else parts
         folders = {
@@ -139,7 +139,7 @@ class Drafting(QObject):
         scans: tuple[PastScan, ...],
         picked: dict[Path, bool],
         before: tuple[object, ...] | None,
-        control: tasks.Control,
+        control: tasks.TaskControl,
     ) -> Iterator[object]:
         """Runs in its own thread; touches nothing of the object."""
         run = Path(shown[0]) if shown[0] else None
@@ -178,7 +178,9 @@ class Drafting(QObject):
 
 
 class _Parts:
-    def __init__(self, parts: tuple[Part, ...], chosen: frozenset[Path], is_stale: bool) -> None:
+    def __init__(
+        self, parts: tuple[ReportPart, ...], chosen: frozenset[Path], is_stale: bool
+    ) -> None:
         self.parts, self.chosen, self.is_stale = parts, chosen, is_stale
 
 

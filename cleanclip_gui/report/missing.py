@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.report.parts import Part
+from cleanclip_gui.report.parts import ReportPart
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.widgets.controls import Label, push_button
@@ -39,7 +39,7 @@ class Missing:
     run: Path | None = None
 
 
-def missing(session: Session, chosen: Sequence[Part]) -> tuple[Missing, ...]:
+def missing(session: Session, chosen: Sequence[ReportPart]) -> tuple[Missing, ...]:
     """What is missing, in the order in which it would be done.
 
     Parameters
@@ -54,7 +54,7 @@ def missing(session: Session, chosen: Sequence[Part]) -> tuple[Missing, ...]:
     return tuple(_missing(session, chosen))
 
 
-def _missing(session: Session, chosen: Sequence[Part]) -> Iterator[Missing]:
+def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing]:
     runs = [part for part in chosen if part.kind == "run"]
     measured = [part for part in chosen if part.role == "suspect"]
     if session.images is None:

@@ -41,7 +41,7 @@ OLDER = "Made by an older version: the bundle measures it again, which takes a w
 
 
 @dataclass(frozen=True)
-class Part:
+class ReportPart:
     """A folder that a report can be made of.
 
     Attributes
@@ -97,7 +97,9 @@ def measurements_dir(sha256: str) -> Path:
     return data_dir() / "measurements" / (sha256[:16] or "unknown")
 
 
-def parts_of(sha256: str, runs: Iterable[Path], scans: Sequence[PastScan]) -> tuple[Part, ...]:
+def parts_of(
+    sha256: str, runs: Iterable[Path], scans: Sequence[PastScan]
+) -> tuple[ReportPart, ...]:
     """What there is of a checkpoint, the newest of each kind first.
 
     Parameters
@@ -111,7 +113,7 @@ def parts_of(sha256: str, runs: Iterable[Path], scans: Sequence[PastScan]) -> tu
     """
     if not sha256:
         return ()
-    parts: list[Part] = []
+    parts: list[ReportPart] = []
     for of_kind in (
         _measurements(sha256), _scans(sha256, scans), _runs(sha256, runs)
     ):  # fmt: skip
@@ -119,7 +121,7 @@ def parts_of(sha256: str, runs: Iterable[Path], scans: Sequence[PastScan]) -> tu
     return tuple(parts)
 
 
-def usually_chosen(parts: Sequence[Part], shown: Iterable[str]) -> frozenset[Path]:
+def usually_chosen(parts: Sequence[ReportPart], shown: Iterable[str]) -> frozenset[Path]:
     """What goes in unless the user says otherwise: of each kind what is on show, or the newest.
 
     Parameters
@@ -129,7 +131,7 @@ def usually_chosen(parts: Sequence[Part], shown: Iterable[str]) -> frozenset[Pat
     """
     chosen: set[Path] = set()
     folders = {Path(folder) for folder in shown if folder}
-    groups: dict[tuple[str, str], list[Part]] = {}
+    groups: dict[tuple[str, str], list[ReportPart]] = {}
     for part in parts:
         groups.setdefault((part.kind, part.role), []).append(part)
     for group in groups.values():
@@ -138,7 +140,7 @@ def usually_chosen(parts: Sequence[Part], shown: Iterable[str]) -> frozenset[Pat
     return frozenset(chosen)
 
 
-def _measurements(sha256: str) -> Iterator[Part]:
+def _measurements(sha256: str) -> Iterator[ReportPart]:
     for folder in _folders(measurements_dir(sha256)):
         try:
             facts = read_facts(folder)
@@ -150,13 +152,13 @@ def _measurements(sha256: str) -> Iterator[Part]:
         what = "Reference" if role == "reference" else "Measured"
         trigger = "without trigger" if facts.trigger is None else facts.trigger.name or "a trigger"
         title = f"{what}: {plain(facts.checkpoint.name, 60)}, {plain(trigger, 60)}"
-        yield Part(
+        yield ReportPart(
             "measurement", folder, title, _changed(folder / MEASUREMENT_FILE), role,
             with_trigger=facts.trigger is not None,
         )  # fmt: skip
 
 
-def _scans(sha256: str, scans: Sequence[PastScan]) -> Iterator[Part]:
+def _scans(sha256: str, scans: Sequence[PastScan]) -> Iterator[ReportPart]:
     titles = {str(verdict): title for verdict, title in TITLES.items()}
     for scan in scans:
         folder = Path(scan.folder)
@@ -164,10 +166,10 @@ def _scans(sha256: str, scans: Sequence[PastScan]) -> Iterator[Part]:
             continue
         target = f": {plain(scan.target, 60)}" if scan.target else ""
         title = f"{titles.get(scan.verdict, 'Scan')}{target}"
-        yield Part("scan", folder, title, scan.made)
+        yield ReportPart("scan", folder, title, scan.made)
 
 
-def _runs(sha256: str, others: Iterable[Path]) -> Iterator[Part]:
+def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
     for folder in dict.fromkeys((*others, *_folders(runs_dir()))):
         result = read_json(folder / RESULT_FILE)
         if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
@@ -178,7 +180,7 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[Part]:
             for side in ("before", "after")
         )
         proofs = tuple(name for name in (REBOUND_FILE, HOLDOUTS_FILE) if (folder / name).is_file())
-        part = Part("run", folder, plain(title, 100), _changed(folder / RESULT_FILE))
+        part = ReportPart("run", folder, plain(title, 100), _changed(folder / RESULT_FILE))
         yield replace(part, proofs=proofs, later="" if complete else OLDER)
 
 
@@ -212,7 +214,7 @@ class PartsList(QWidget):
         self._layout = column(self._none, of=self, spacing=theme.SPACE_S)
 
     def show_parts(
-        self, parts: Sequence[Part], chosen: Container[Path], *, known: bool = True
+        self, parts: Sequence[ReportPart], chosen: Container[Path], *, known: bool = True
     ) -> None:
         """Show what there is; rows that stay keep the focus.
 
@@ -247,7 +249,7 @@ class PartRow(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._part: Part | None = None
+        self._part: ReportPart | None = None
         self._words = ""
         self.box = QCheckBox()
         self.box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -256,7 +258,7 @@ class PartRow(QWidget):
         column(self.box, self.detail, of=self, spacing=0)
         self.detail.setIndent(theme.SPACE_XL)
 
-    def show_part(self, part: Part, chosen: bool) -> None:
+    def show_part(self, part: ReportPart, chosen: bool) -> None:
         """Show another part."""
         self._part = part
         kind = {"run": "Run: ", "scan": "Scan: ", "measurement": ""}[part.kind]

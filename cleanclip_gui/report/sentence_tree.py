@@ -28,7 +28,7 @@ _TONE = Qt.ItemDataRole.UserRole + 1
 
 
 @dataclass(frozen=True)
-class Row:
+class SentenceRow:
     """Texts of the columns, a key of the caller's, and a named colour for each column's text.
 
     A column with a ``tone`` that is empty has the usual colour; ``bold`` are numbers of columns.
@@ -105,7 +105,7 @@ class SentenceTree(QTreeWidget):
         self.currentItemChanged.connect(self._on_current_changed)
         self.itemActivated.connect(self._on_activated)
 
-    def show_groups(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
+    def show_groups(self, groups: Sequence[tuple[str, Sequence[SentenceRow]]]) -> None:
         """Show other rows; the selected one stays so if its key is still there."""
         key, at = self.key, self.verticalScrollBar().value()
         closed = {head.text(0) for head in self._heads() if not head.isExpanded()}
@@ -123,7 +123,7 @@ class SentenceTree(QTreeWidget):
             self.select(key)
         self.verticalScrollBar().setValue(at)
 
-    def add_row(self, title: str, row: Row) -> None:
+    def add_row(self, title: str, row: SentenceRow) -> None:
         """Append a row to the group of that title, which is made if missing."""
         matches = self.findItems(title, Qt.MatchFlag.MatchExactly, 0)
         head = matches[0] if matches else self._add_group(title)
@@ -187,7 +187,7 @@ class SentenceTree(QTreeWidget):
         head.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
         return head
 
-    def _item(self, row: Row) -> QTreeWidgetItem:
+    def _item(self, row: SentenceRow) -> QTreeWidgetItem:
         item = QTreeWidgetItem(list(row.texts))
         item.setData(0, _KEY, row.key)
         for column, text in enumerate(row.texts):

@@ -17,7 +17,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.report.checks_view import ChecksView
-from cleanclip_gui.report.claims_view import ClaimsView, Place
+from cleanclip_gui.report.claims_view import ClaimPlace, ClaimsView
 from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.missing import Missing, MissingList, missing
 from cleanclip_gui.report.parts import PartsList, known_reference, reference_spec, suspect_spec
@@ -513,7 +513,7 @@ class ReportStation(QWidget):
         if gap.command in self.context.actions.by_id:
             self.context.actions.run(gap.command)
 
-    def _on_place_wanted(self, place: Place) -> None:
+    def _on_place_wanted(self, place: ClaimPlace) -> None:
         """Show where a claim was measured."""
         folder = self.drafting.folder_of(place.kind, place.id)
         if place.kind == "scan" and folder is not None:
@@ -596,7 +596,7 @@ class ReportStation(QWidget):
         """Sign a bundle beside the window; the passphrase is written nowhere."""
         self._signing = True
 
-        def work(control: tasks.Control) -> str:
+        def work(control: tasks.TaskControl) -> str:
             key = load_key(choice.key, lambda name: choice.passphrase)
             sign_path(place, key, cancelled=control.cancelled)
             return f"{key.public.short} {key.public.name}".rstrip()

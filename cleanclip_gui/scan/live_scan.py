@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from ml_core.detection.scan.records import (
+    ClassPull,
     Overlays,
     Patches,
     PatchRound,
     ProbeRow,
-    Pull,
     Refined,
     StartRow,
 )
@@ -77,7 +77,7 @@ class LiveScan:
         self.sizes: dict[str, int] = {}  # pixels, classes and pictures, as `scan_plan` takes them
         self.finished: set[Stage] = set()
         self.progress: Progress | None = None
-        self.pull: Pull | None = None
+        self.pull: ClassPull | None = None
         self.probes: list[ProbeRow] = []
         self.patches: LivePatches | None = None
         self.sharpened: LivePatches | None = None  # the best of them, searched on
@@ -140,7 +140,7 @@ class LiveScan:
     def _take_stage(self, stage: Stage, values: Mapping[str, Any]) -> set[Part]:
         """What a stage ends with: of one that was done before, this is all that comes."""
         if stage == "pull":
-            self.pull = Pull.model_validate(values)
+            self.pull = ClassPull.model_validate(values)
             return {"pull"}
         if stage == "probes":
             self.probes = []

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.live_scan import Best, LiveScan
-from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
+from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.pull_chart import PullChart
 from cleanclip_gui.scan.tables import PROBES, ScanTable, probe_row, reference_text
 from cleanclip_gui.widgets.controls import BusyRow, Label
@@ -195,7 +195,7 @@ class LiveView(QWidget):
         self._body.setVisible(bool(patches or live.pull or live.probes))
 
 
-def patch_cells(live: LiveScan) -> list[Cell]:
+def patch_cells(live: LiveScan) -> list[PictureCell]:
     """A cell for each start, with its class and rates once they are measured; then the best ones,
     sharpened."""
     patches, cells = live.patches, []
@@ -207,10 +207,10 @@ def patch_cells(live: LiveScan) -> list[Cell]:
             row = rows[number]
             rate = percent(row.contrast.suspect.value)
             lines = (row.target, rate, reference_text(row.contrast))
-        cells.append(Cell((pictures[number],) if number < len(pictures) else (), lines))
+        cells.append(PictureCell((pictures[number],) if number < len(pictures) else (), lines))
     if (better := live.sharpened) is not None:
         how = f"step {better.step} of {better.steps}" if live.refined is None else ""
-        cells += [Cell((picture,), ("sharpened", how)) for picture in better.pictures]
+        cells += [PictureCell((picture,), ("sharpened", how)) for picture in better.pictures]
     return cells
 
 

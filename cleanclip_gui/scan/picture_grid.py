@@ -28,7 +28,7 @@ _LINE, _GAP = 17, 8
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class PictureCell:
     """Pictures uint8 [h, w, 3] side by side, a few lines below, and whether it is marked.
 
     Without pictures its frame keeps their place.
@@ -61,7 +61,7 @@ class PictureGrid(QWidget):
         self.setAccessibleName(name)
         give_role(self, QAccessible.Role.Graphic)
         self._at_100, self._lines, self._abreast = side, lines, abreast
-        self.cells: tuple[Cell, ...] = ()
+        self.cells: tuple[PictureCell, ...] = ()
         self._images: list[list[QImage]] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -69,7 +69,7 @@ class PictureGrid(QWidget):
     def _side(self) -> int:
         return theme.space(self._at_100)
 
-    def show_cells(self, cells: Sequence[Cell]) -> None:
+    def show_cells(self, cells: Sequence[PictureCell]) -> None:
         """Show others."""
         self.cells = tuple(cells)
         self._images = [[rgba_to_image(picture) for picture in cell.pictures] for cell in cells]
@@ -121,7 +121,7 @@ class PictureGrid(QWidget):
             self._paint_cell(painter, cell, self._images[number], left, top)
 
     def _paint_cell(
-        self, painter: QPainter, cell: Cell, images: Sequence[QImage], left: int, top: int
+        self, painter: QPainter, cell: PictureCell, images: Sequence[QImage], left: int, top: int
     ) -> None:
         for place in range(len(images) or self._abreast):
             rect = QRect(left + place * (self._side + 4), top, self._side, self._side)

@@ -10,7 +10,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import plain
-from ml_core.detection.scan.records import Pull, PullRow
+from ml_core.detection.scan.records import ClassPull, PullRow
 
 MOST = 20
 _ROW, _LEGEND, _NUMBER = 21, 26, 92
@@ -28,7 +28,7 @@ class PullChart(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.show_pull(None)
 
-    def show_pull(self, pull: Pull | None) -> None:
+    def show_pull(self, pull: ClassPull | None) -> None:
         """Show a scan; None shows nothing."""
         self.rows = () if pull is None else pull.rows[: self._most]
         sentences = [

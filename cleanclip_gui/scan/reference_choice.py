@@ -55,7 +55,7 @@ def parent_of(architecture: str) -> str:
     return PARENTS.get(architecture.removesuffix("-quickgelu"), "")
 
 
-class ReferenceChoice(QWidget):
+class ScanReference(QWidget):
     """``changed``: the user chose another reference.
 
     Parameters

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.live_view import HELP, stage_title
-from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
+from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.pull_chart import PullChart
 from cleanclip_gui.scan.stamping import Stamped
 from cleanclip_gui.scan.tables import (
@@ -455,7 +455,9 @@ class ResultView(QWidget):
                 rate = percent(row.contrast.suspect.value)
                 lines = (row.target, rate, reference_text(row.contrast))
                 agrees = row.target == chosen.target
-                cells.append(Cell(((picture * 255 + 0.5).astype(np.uint8),), lines, marked=agrees))
+                cells.append(
+                    PictureCell(((picture * 255 + 0.5).astype(np.uint8),), lines, marked=agrees)
+                )
             self.patches_section.explain(
                 f"{chosen.agreeing} of {len(chosen.starts)} starts with {chosen.side} px "
                 f"({percent(chosen.area)} of the picture) name “{plain(chosen.target, 80)}”. "
@@ -475,7 +477,7 @@ class ResultView(QWidget):
             self.weights.setText(fitting(weights_text(weights.image, weights.text) + most))
 
 
-def stamped_cells(stamped: Stamped) -> list[Cell]:
+def stamped_cells(stamped: Stamped) -> list[PictureCell]:
     """A cell for each picture: before and after, and what is said of both."""
     cells = []
     for number, pair in enumerate(zip(stamped.before, stamped.after, strict=True)):
@@ -485,7 +487,7 @@ def stamped_cells(stamped: Stamped) -> list[Cell]:
             before, after = stamped.said_before[number], stamped.said_after[number]
             hit = stamped.hits[number]
             lines = (f"→ {after}", f"before: {before}")
-        cells.append(Cell(pair, lines, marked=hit))
+        cells.append(PictureCell(pair, lines, marked=hit))
     return cells
 
 

@@ -12,7 +12,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.scan.live_view import HELP, stage_title
-from cleanclip_gui.scan.reference_choice import ReferenceChoice
+from cleanclip_gui.scan.reference_choice import ScanReference
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import Label
@@ -47,7 +47,7 @@ class ScanSetup(QWidget):
     ) -> None:
         super().__init__(parent)
         self.setAccessibleName("Set-up of the scan")
-        self.reference = ReferenceChoice(prompts, new_dialog=new_dialog)
+        self.reference = ScanReference(prompts, new_dialog=new_dialog)
         self.toggle = QToolButton()
         self.toggle.setText("Options")
         self.toggle.setCheckable(True)

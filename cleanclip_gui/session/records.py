@@ -87,7 +87,7 @@ class ImagesState:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ShownPrediction:
     """What the model takes the selected image for, without the trigger and with it.
 
     ``triggered`` is None where there is no trigger.
@@ -188,7 +188,7 @@ class Session:
     target: int = 0
     evaluation: Evaluation | None = None
     selected_image: int = 0
-    prediction: Prediction | None = None
+    prediction: ShownPrediction | None = None
     run: RunState | None = None
     device: str = "cpu"
     devices: tuple[str, ...] = ()

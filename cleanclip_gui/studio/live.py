@@ -32,7 +32,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 if TYPE_CHECKING:
-    from ml_core.evaluation.speed import Speed
+    from ml_core.evaluation.speed import EncodingSpeed
 
 THROTTLE_MS = 60
 SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
@@ -579,7 +579,7 @@ class AutoSpeed(QObject):
         if not older and not evaluation.partial and many and not known:
             self._timer.start()
 
-    def _on_measured(self, speed: Speed) -> None:
+    def _on_measured(self, speed: EncodingSpeed) -> None:
         session = self._session
         if self._again:
             self._again = False
@@ -613,7 +613,7 @@ class AutoSpeed(QObject):
         self._session.speed = "", ""
 
 
-def speed_text(speed: Speed) -> str:
+def speed_text(speed: EncodingSpeed) -> str:
     """The choice in short: ``bf16, channels last, batch 64; agrees on 99.8 %``."""
     text = f"{speed.precision}, {speed.layout.replace('-', ' ')}, batch {speed.batch}"
     return text if speed.agreement is None else f"{text}; agrees on {percent(speed.agreement)}"

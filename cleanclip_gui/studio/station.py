@@ -21,7 +21,7 @@ from cleanclip_gui.inference.questions import (
     ThumbnailsReady,
 )
 from cleanclip_gui.session import CheckpointFacts, ImagesState
-from cleanclip_gui.session.records import Prediction, Role, RunState
+from cleanclip_gui.session.records import Role, RunState, ShownPrediction
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
@@ -781,14 +781,14 @@ class StudioStation(QWidget):
         super().hideEvent(event)
 
 
-def _top1(result: PredictionReady, images: ImagesState) -> Prediction | None:
+def _top1(result: PredictionReady, images: ImagesState) -> ShownPrediction | None:
     """The likeliest class of each; None while class texts are embedded."""
     if result.clean_probs is None:
         return None
     clean = images.class_names[int(result.clean_probs.argmax())]
     with_it = result.triggered_probs
     triggered = None if with_it is None else images.class_names[int(with_it.argmax())]
-    return Prediction(result.question.index, clean, triggered)
+    return ShownPrediction(result.question.index, clean, triggered)
 
 
 def with_key(text: str, key: str) -> str:

@@ -19,7 +19,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES, read_image
 from ml_core.triggers import Trigger, load_trigger, save_trigger
 from ml_core.triggers.descriptions import describe
-from ml_core.triggers.library import LIBRARY, Published
+from ml_core.triggers.library import LIBRARY, PublishedTrigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger, from_image
 from ml_core.triggers.published import OTHER_FILE, YOURS, import_trigger, published, standing
 
@@ -195,7 +195,7 @@ def entries(size: int) -> tuple[LibraryEntry, ...]:
     return (*plain, *known, *saved)
 
 
-def _published_entry(entry: Published, size: int) -> LibraryEntry:
+def _published_entry(entry: PublishedTrigger, size: int) -> LibraryEntry:
     needs = f"\nNeeds the file {entry.needs_file}." if entry.needs_file else ""
     details = f"{entry.source}\n{entry.convention[:1].upper()}{entry.convention[1:]}.{needs}"
     if entry.needs_file and not entry.without_file:
@@ -227,7 +227,7 @@ def shown_name(trigger: Trigger, standing: str) -> str:
     return f"{trigger.name}, changed" if known and not standing else trigger.name or "Trigger"
 
 
-def find(key: str) -> Published | None:
+def find(key: str) -> PublishedTrigger | None:
     """The published trigger of a key; None for others."""
     return next((entry for entry in LIBRARY if entry.id == key), None)
 

@@ -127,7 +127,7 @@ class CanvasLoop(QObject):
     def write(self, frames: list[QImage], path: Path) -> None:
         """Write frames in the background."""
 
-        def work(_: tasks.Control) -> Path:
+        def work(_: tasks.TaskControl) -> Path:
             write_loop(frames, path)
             return path
 

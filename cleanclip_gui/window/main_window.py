@@ -132,7 +132,7 @@ def _is_usable(widget: QWidget) -> bool:
     return widget.isEnabled() and widget.isVisible()
 
 
-class Header(QFrame):
+class HeaderBar(QFrame):
     """Name and kind of the checkpoint on the left, ``side`` on the right."""
 
     def __init__(self, side: QWidget, parent: QWidget | None = None) -> None:
@@ -255,7 +255,7 @@ class MainWindow(QMainWindow):
         self.pages = _Pages()
         for page in self._pages.values():
             self.pages.addWidget(page)
-        self.header = Header(cast(QWidget, self.data_bar))
+        self.header = HeaderBar(cast(QWidget, self.data_bar))
         scroll = QScrollArea()  # what is larger than the window can be reached
         scroll.setObjectName("pages")
         scroll.setWidgetResizable(True)

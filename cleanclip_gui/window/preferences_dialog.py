@@ -213,7 +213,7 @@ class PreferencesDialog(QDialog):
     def clear_cache(self) -> None:
         """Remove what can be made again, beside the window."""
 
-        def work(control: tasks.Control) -> Freed:
+        def work(control: tasks.TaskControl) -> Freed:
             return clear_cache(cancelled=control.cancelled)
 
         self.note.hide()

@@ -325,7 +325,7 @@ def _write(
     triggers: Sequence[Trigger],
     checkpoints: Sequence[tuple[str, CheckpointFacts]],
     images: LocalData | None,
-    control: tasks.Control,
+    control: tasks.TaskControl,
 ) -> tuple[str, SavedSession]:
     """Hash what was not hashed yet, and write a session with its record."""
     files = {path: _hashed(path, facts, control) for path, facts in record.files.items()}
@@ -348,7 +348,7 @@ def _write(
     return str(folder), write_session(folder, record, triggers, evidence, drafted)
 
 
-def _hashed(path: str, facts: FileFacts, control: tasks.Control) -> FileFacts:
+def _hashed(path: str, facts: FileFacts, control: tasks.TaskControl) -> FileFacts:
     """Facts with a digest; the digest is empty if the file has changed since it was opened."""
     if facts.digest or facts.known_by == "pictures" or facts.mark != mark_of(path, facts.inside):
         return facts

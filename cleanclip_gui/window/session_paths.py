@@ -146,7 +146,7 @@ class SessionPaths(QObject):
         """Compare the hash of a file with the session's."""
         images, label_set = self._session.images, self._session.label_set
 
-        def compare(control: tasks.Control) -> None:
+        def compare(control: tasks.TaskControl) -> None:
             check_same(Path(place), file.name, file.facts, images, label_set, control.cancelled)
 
         self._ticket = tasks.run(

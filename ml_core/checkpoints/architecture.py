@@ -23,7 +23,7 @@ FILE = "open_clip_shapes.json"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """One of open_clip's models.
 
     Parameters
@@ -47,10 +47,10 @@ def digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:32]
 
 
-def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Published, ...]:
+def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[PublishedModel, ...]:
     """open_clip's models with just these tensors; several differ in what shapes do not tell."""
     return tuple(
-        Published(entry["name"], entry["config"], entry["preprocess"])
+        PublishedModel(entry["name"], entry["config"], entry["preprocess"])
         for entry in _entries().get(digest(shapes), ())
     )
 

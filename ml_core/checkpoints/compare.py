@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ml_core.checkpoints.expected import is_float
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.library_names import Source
+from ml_core.checkpoints.library_names import TensorSource
 from ml_core.checkpoints.tensor_stats import tensor_rows
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
@@ -162,14 +162,14 @@ def _place(layer: str) -> tuple[bool, int, int]:
 
 def _sources(
     first: Inspection, second: Inspection
-) -> tuple[Mapping[str, Source], Mapping[str, Source]]:
+) -> tuple[Mapping[str, TensorSource], Mapping[str, TensorSource]]:
     """Names to compare by, and where each file has them."""
     try:
         return find_layout(first).sources, find_layout(second).sources
     except InputError:
         return (
-            {info.name: Source((info.name,)) for info in first.tensors},
-            {info.name: Source((info.name,)) for info in second.tensors},
+            {info.name: TensorSource((info.name,)) for info in first.tensors},
+            {info.name: TensorSource((info.name,)) for info in second.tensors},
         )
 
 
@@ -183,15 +183,15 @@ class _Reader:
         self._stack = stack
         self._files: dict[str, BinaryIO] = {}
 
-    def infos(self, source: Source) -> list[TensorInfo]:
+    def infos(self, source: TensorSource) -> list[TensorInfo]:
         """What a model's tensor is made of in this file."""
         return [self._infos[name] for name in source.names]
 
-    def shape(self, source: Source) -> tuple[int, ...]:
+    def shape(self, source: TensorSource) -> tuple[int, ...]:
         """Number of elements of the model's tensor."""
         return source.shape(self._shapes)
 
-    def numbers(self, source: Source) -> Numbers:
+    def numbers(self, source: TensorSource) -> Numbers:
         """The model's tensor in pieces."""
         if source.zeros:
             return iter([np.zeros(self.shape(source))])
@@ -221,9 +221,9 @@ class _Reader:
 def _compare(
     name: str,
     here: _Reader,
-    source: Source,
+    source: TensorSource,
     there: _Reader,
-    other: Source,
+    other: TensorSource,
     cancelled: Callable[[], bool],
 ) -> TensorChange:
     """Compare two tensors of one shape."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from ml_core.sarif import Artifact, Finding, Level, Place, Rule, log_of, taxon_uri
+from ml_core.sarif import Artifact, Level, Rule, SarifRegion, SarifResult, log_of, taxon_uri
 
 _SAFETENSORS = "https://huggingface.co/docs/safetensors/index"
 _PICKLES = "https://huggingface.co/docs/hub/security-pickle"
@@ -51,7 +51,7 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Finding]:
+def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[SarifResult]:
     """One finding a reason: the first is the verdict's, those after it are notes.
 
     The first stands where a pickle names code; tensors that do not fit the architecture belong to
@@ -70,7 +70,7 @@ def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Fi
         first = number == 0
         code = list(_code(record)) if first else []
         misfits = list(islice(_misfits(record), _MOST_PLACES)) if first else []
-        yield Finding(
+        yield SarifResult(
             record["reason_code"] if first else "note",
             sentence,
             artifact,
@@ -96,13 +96,13 @@ def _level(verdict: str, number: int) -> Level:
     return "warning" if verdict == "caution" else "error"
 
 
-def _code(record: Mapping[str, Any]) -> Iterator[Place]:
+def _code(record: Mapping[str, Any]) -> Iterator[SarifRegion]:
     """Where pickles name code that is not known, or misuse what is."""
     for place in record.get("code_places", ()):
-        yield Place(place["offset"], place["nbytes"], f"Names or uses code: {place['what']}.")
+        yield SarifRegion(place["offset"], place["nbytes"], f"Names or uses code: {place['what']}.")
 
 
-def _misfits(record: Mapping[str, Any]) -> Iterator[Place]:
+def _misfits(record: Mapping[str, Any]) -> Iterator[SarifRegion]:
     """Tensors of another shape than the architecture's, then those that it lacks.
 
     None where the numbers are packed: they have no place in the file.
@@ -121,4 +121,4 @@ def _misfits(record: Mapping[str, Any]) -> Iterator[Place]:
             what = (
                 f"The tensor {name} is {wrong[name]['found']} instead of {wrong[name]['expected']}."
             )
-        yield Place(tensor["offset"], tensor["nbytes"], what)
+        yield SarifRegion(tensor["offset"], tensor["nbytes"], what)

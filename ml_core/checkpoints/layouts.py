@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ml_core.checkpoints import library_names
-from ml_core.checkpoints.library_names import Source
+from ml_core.checkpoints.library_names import TensorSource
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
 from ml_core.reading.key_mismatch import Shapes
@@ -229,7 +229,7 @@ class Layout:
 
     title: str
     towers: tuple[Tower, ...]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, TensorSource]
     shapes: Shapes
     left_out: tuple[str, ...]
     head: Head | None = None
@@ -338,12 +338,12 @@ def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
     )
 
 
-def _native_sources(keys: Mapping[str, str], shapes: Shapes) -> dict[str, Source]:
+def _native_sources(keys: Mapping[str, str], shapes: Shapes) -> dict[str, TensorSource]:
     """Where each tensor is; Long-CLIP's two tables of positions are one (arXiv 2403.15378)."""
-    sources = {key: Source((name,)) for key, name in keys.items()}
+    sources = {key: TensorSource((name,)) for key, name in keys.items()}
     tables = [keys[key] for key in (_POSITIONS, _LONG_POSITIONS) if key in keys]
     if len(tables) == 2 and len({shapes[name] for name in tables}) == 1 and shapes[tables[0]]:
-        sources[_POSITIONS] = Source((tables[0], tables[1]), seam=_LONG_SEAM)
+        sources[_POSITIONS] = TensorSource((tables[0], tables[1]), seam=_LONG_SEAM)
         del sources[_LONG_POSITIONS]
     return sources
 
@@ -386,7 +386,7 @@ def _image_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
     keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
     sources = {
-        key if key == "logit_scale" else f"visual.{key}": Source((name,))
+        key if key == "logit_scale" else f"visual.{key}": TensorSource((name,))
         for key, name in keys.items()
     }
     return _layout("an image encoder by itself", ("image",), sources, shapes, prefix)
@@ -404,7 +404,7 @@ def _text_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
 def _layout(
     title: str,
     towers: tuple[Tower, ...],
-    sources: Mapping[str, Source],
+    sources: Mapping[str, TensorSource],
     shapes: Shapes,
     prefix: str,
 ) -> Layout:

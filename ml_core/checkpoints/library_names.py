@@ -39,7 +39,7 @@ _BLOCK = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d{1,4})\.(.+)\.(we
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TensorSource:
     """Tensors of a file that make one of the model, joined along their first axis.
 
     Parameters
@@ -86,7 +86,7 @@ class Source:
         return tuple(reversed(first)) if self.transposed else first
 
 
-def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
+def sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file.
 
     Query, key and value, three tensors in the library, are one in open_clip; both projections
@@ -95,19 +95,19 @@ def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     bert = BERT_MARK in inside
-    result: dict[str, Source] = {}
+    result: dict[str, TensorSource] = {}
     for key, name in inside.items():
         if key.endswith(".position_ids"):
             continue
         if bert and key.startswith("text_"):
-            result[_of_bert(key)] = Source((name,))
+            result[_of_bert(key)] = TensorSource((name,))
             continue
         parts = thirds(key)
         if parts is not None and all(part in inside for part in parts):
             if key == parts[0]:
-                result[_renamed_thirds(key)] = Source(tuple(inside[part] for part in parts))
+                result[_renamed_thirds(key)] = TensorSource(tuple(inside[part] for part in parts))
             continue
-        result[_renamed(key)] = Source((name,), key in _TRANSPOSED)
+        result[_renamed(key)] = TensorSource((name,), key in _TRANSPOSED)
     return result
 
 
@@ -185,28 +185,28 @@ _BLOCKS = {
 }  # fmt: skip
 
 
-def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
+def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
 
     Query, key and value, three tensors in the library, are one in the blocks of timm and open_clip;
     of the pooling they are one in the library, and timm has the query apart.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
-    result: dict[str, Source] = {}
+    result: dict[str, TensorSource] = {}
     for key, name in inside.items():
         if key.endswith(".position_ids"):
             continue
         parts = thirds(key)
         if parts is not None and all(part in inside for part in parts):
             if key == parts[0]:
-                result[_siglip_name(parts[0])] = Source(tuple(inside[part] for part in parts))
+                result[_siglip_name(parts[0])] = TensorSource(tuple(inside[part] for part in parts))
         elif key.startswith(f"{_POOL}.attention.in_proj_"):
             kind = key.rpartition("_")[2]
-            result[f"visual.trunk.attn_pool.q.{kind}"] = Source((name,), rows=(0, 1))
-            result[f"visual.trunk.attn_pool.kv.{kind}"] = Source((name,), rows=(1, 3))
+            result[f"visual.trunk.attn_pool.q.{kind}"] = TensorSource((name,), rows=(0, 1))
+            result[f"visual.trunk.attn_pool.kv.{kind}"] = TensorSource((name,), rows=(1, 3))
         else:
             new = _siglip_name(key)
-            result[new] = Source((name,), batched=new == "visual.trunk.pos_embed")
+            result[new] = TensorSource((name,), batched=new == "visual.trunk.pos_embed")
     return result
 
 
@@ -259,7 +259,7 @@ _POSITIONS = "pos_embed.pos_embed"
 _HEADS = {"head.proj": "head.fc", "classifier.proj": "head"}
 
 
-def apple_sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
+def apple_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
 
     The projection of pictures is stored the other way round and has no bias, of which timm's layer
@@ -268,25 +268,25 @@ def apple_sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     stages = sorted({int(match[1]) for key in inside if (match := _downsampling(key))})
     fastvit = FASTVIT_MARK in inside
-    result: dict[str, Source] = {}
+    result: dict[str, TensorSource] = {}
     for key, name in inside.items():
         if key.startswith(_IMAGE):
             own = key.removeprefix(_IMAGE)
             if own in _HEADS:
                 layer = f"visual.trunk.{_HEADS[own]}"
-                result[f"{layer}.weight"] = Source((name,), transposed=True)
-                result[f"{layer}.bias"] = Source((name,), zeros=True)
+                result[f"{layer}.weight"] = TensorSource((name,), transposed=True)
+                result[f"{layer}.bias"] = TensorSource((name,), zeros=True)
             elif own == f"pos_embed.{_POSITIONS}":
-                result["visual.trunk.pos_embed"] = Source((name,), squeezed=1)
+                result["visual.trunk.pos_embed"] = TensorSource((name,), squeezed=1)
             else:
                 new = _fastvit(own, stages) if fastvit else _replaced(own, _VIT)
-                result[f"visual.trunk.{new}"] = Source((name,))
+                result[f"visual.trunk.{new}"] = TensorSource((name,))
         elif key == f"{_TEXT}positional_embedding.{_POSITIONS}":
-            result["text.positional_embedding"] = Source((name,), squeezed=2)
+            result["text.positional_embedding"] = TensorSource((name,), squeezed=2)
         elif key.startswith(_TEXT):
-            result[f"text.{_replaced(key.removeprefix(_TEXT), _TEXTS)}"] = Source((name,))
+            result[f"text.{_replaced(key.removeprefix(_TEXT), _TEXTS)}"] = TensorSource((name,))
         else:
-            result[key] = Source((name,))
+            result[key] = TensorSource((name,))
     return result
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ml_core.checkpoints.architecture import (
     Architecture,
     Origin,
-    Published,
+    PublishedModel,
     Question,
     StatedConfig,
     assumed_activation,
@@ -373,7 +373,9 @@ def _of_a_library(key: str) -> bool:
     return key.startswith((TIMM_START, HF_START)) and not key.startswith(own)
 
 
-def _published_config(published: Sequence[Published]) -> tuple[StatedConfig, Mapping[str, Any]]:
+def _published_config(
+    published: Sequence[PublishedModel],
+) -> tuple[StatedConfig, Mapping[str, Any]]:
     """The config of open_clip's model with just these tensors, and what that leaves open."""
     first, *others = published
     config = {"quick_gelu": False} | dict(first.config)

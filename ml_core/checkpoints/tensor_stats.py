@@ -76,7 +76,7 @@ def _of_tensor(
                 raise CancelledError
             counts += np.bincount(_codes(raw, info.dtype), minlength=counts.size)
         return of_counts(info, counts)
-    tally = _Tally()
+    tally = _RunningNumbers()
     for values in _values(file, info, path):
         if cancelled():
             raise CancelledError
@@ -229,7 +229,7 @@ def _float8(exponent_bits: int, has_infinity: bool) -> NDArray[np.float64]:
 _FLOAT8 = {"F8_E4M3": _float8(4, False), "F8_E5M2": _float8(5, True)}
 
 
-class _Tally:
+class _RunningNumbers:
     """Running numbers; means and squares are merged pairwise (Chan et al. 1979)."""
 
     def __init__(self) -> None:

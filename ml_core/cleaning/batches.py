@@ -408,7 +408,7 @@ _TRIGGER, _MIXES = 4, 5
 _SEEDS = 2**62
 
 
-class Source(Protocol):
+class TrainingPictures(Protocol):
     """Pictures on the model's canvas, as a `CanvasCache` has them."""
 
     @property
@@ -422,7 +422,7 @@ class Source(Protocol):
 
 
 def picture_batch(
-    source: Source,
+    source: TrainingPictures,
     trigger: Trigger | None,
     recipe: Recipe,
     size: int,

@@ -36,7 +36,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Score:
+class CanaryScore:
     """What was measured of a recipe on the copy with the canaries.
 
     Attributes
@@ -197,7 +197,7 @@ def plan(
     return ()
 
 
-def ranked(scores: Mapping[_Name, Score], limits: Limits) -> tuple[_Name, ...]:
+def ranked(scores: Mapping[_Name, CanaryScore], limits: Limits) -> tuple[_Name, ...]:
     """Names from the best to the worst.
 
     Those that keep the limits come first, the least accuracy lost before the others; then the

@@ -19,9 +19,9 @@ from ml_core.cleaning.gradients import check_pieces, normalises_by_batch
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras, Method
 from ml_core.cleaning.progress import (
-    Outcome,
     Run,
     Status,
+    TrainingOutcome,
     check_state,
     describe,
     diverged,
@@ -30,7 +30,7 @@ from ml_core.cleaning.progress import (
     ruined,
 )
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.speed import Speed, measure_speed, speed_from_dict
+from ml_core.cleaning.speed import StepSpeed, measure_speed, speed_from_dict
 from ml_core.cleaning.state import intact_state, load_state, odd_weight, read_facts, save_state
 from ml_core.cleaning.step import (
     clamp_scale,
@@ -223,7 +223,7 @@ def _refusal(now: int, divisible: bool, together: bool) -> str:
     )
 
 
-__all__ = ["Outcome", "train"]
+__all__ = ["TrainingOutcome", "train"]
 
 _TRIAL = {"cpu": 32, "cuda": 128}  # examples of the batch that the trial takes
 _SLOWER = 0.5
@@ -249,7 +249,7 @@ class _Job:
     state_path: Path | None
     identity: str
     ranks: Ranks
-    speed: Speed
+    speed: StepSpeed
     rate_of: RateOf
 
     @property
@@ -308,12 +308,12 @@ class _Job:
             )
         return facts
 
-    def outcome(self, status: Status) -> Outcome:
+    def outcome(self, status: Status) -> TrainingOutcome:
         self.model.module.eval()
         self.optimizer.zero_grad(set_to_none=True)
         run, head = self.run, self.method.head
         weights = None if head is None else head.detach().clone()
-        return Outcome(
+        return TrainingOutcome(
             status, run.step, self.total, weights, self.speed, run.seconds, run.reason, run.chunk,
             run.rate_factor,
         )  # fmt: skip
@@ -331,10 +331,10 @@ def train(
     state_path: Path | None = None,
     resume: bool = False,
     identity: str = "",
-    speed: Speed | None = None,
+    speed: StepSpeed | None = None,
     ranks: Ranks = ALONE,
     rate_of: RateOf | None = None,
-) -> Generator[Event, None, Outcome]:
+) -> Generator[Event, None, TrainingOutcome]:
     """Clean ``model`` in place.
 
     Parameters
@@ -434,7 +434,7 @@ def train(
         return (yield from _train(job))
 
 
-def _train(job: _Job) -> Generator[Event, None, Outcome]:
+def _train(job: _Job) -> Generator[Event, None, TrainingOutcome]:
     """From the step that the run is at to its end."""
     run, recipe, control, ranks = job.run, job.recipe, job.control, job.ranks
     device = job.model.device
@@ -567,7 +567,7 @@ def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
         yield saved
 
 
-def _read(path: Path, recipe: Recipe, identity: str) -> tuple[Speed, dict[str, Any]]:
+def _read(path: Path, recipe: Recipe, identity: str) -> tuple[StepSpeed, dict[str, Any]]:
     """The choices and numbers of a saved run, which must be of this job."""
     facts = read_facts(path)
     check_state(facts, recipe, identity)
@@ -586,20 +586,20 @@ def _other_threads(facts: dict[str, Any]) -> Generator[Event, None, None]:
 
 def _choose_speed(
     model: ClipModel, recipe: Recipe, method: Method, make_batch: MakeBatch, ranks: Ranks
-) -> Speed:
+) -> StepSpeed:
     """Measure on the model itself, whose buffers and gradients are put back; all agree."""
     if recipe.precision != "auto" or not recipe.total_steps:
         # Channels-last, the layout of a ResNet, is a third faster, but BatchNorm then adds up
         # a channel's pixels one by one on the CPU: gradients are off by half a per cent instead of
         # half a thousandth. Who asks for fp32 gets it.
         exact = recipe.precision == "fp32" and model.convolutional and model.device.type == "cpu"
-        return Speed(recipe.precision == "bf16", channels_last=False if exact else None)
+        return StepSpeed(recipe.precision == "bf16", channels_last=False if exact else None)
     training_mode(model, recipe)
     rows = min(_TRIAL.get(model.device.type, 32), recipe.cache_chunk or recipe.batch_size)
     batch = cut_texts(model, make_batch(0).part(slice(0, rows))).to(model.device)
     batch = replace(batch, numbers=None)  # a resumed run makes no trial: nothing of it may be kept
 
-    def passes(way: Speed) -> None:
+    def passes(way: StepSpeed) -> None:
         if model.channels_last != way.channels_last:
             set_layout(model, way.channels_last)
         with short_attention(model, way.autocast):

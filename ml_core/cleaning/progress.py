@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.weight_space import Validate, WeightDelta
 from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.model import ClipModel
@@ -26,7 +26,7 @@ Status = Literal["finished", "stopped", "cancelled"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """How training ended.
 
     Attributes
@@ -55,7 +55,7 @@ class Outcome:
     step: int
     total_steps: int
     head: Tensor | None
-    speed: Speed
+    speed: StepSpeed
     seconds: float
     reason: str = ""
     chunk: int = 0
@@ -194,7 +194,7 @@ def evaluate(
         run.fall = 100.0 * (run.start_ca - ca)
 
 
-def describe(speed: Speed) -> str:
+def describe(speed: StepSpeed) -> str:
     """One line for the log about the chosen precision."""
     layout = {None: "", True: ", channels-last", False: ", contiguous"}[speed.channels_last]
     if not speed.step_seconds:

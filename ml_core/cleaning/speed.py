@@ -20,7 +20,7 @@ _HOPELESS = 1.5
 
 
 @dataclass(frozen=True)
-class Speed:
+class StepSpeed:
     """How steps are computed.
 
     Attributes
@@ -51,10 +51,10 @@ class Speed:
         }
 
 
-def speed_from_dict(values: dict[str, Any]) -> Speed:
-    """Read what :meth:`Speed.to_dict` gave."""
+def speed_from_dict(values: dict[str, Any]) -> StepSpeed:
+    """Read what :meth:`StepSpeed.to_dict` gave."""
     seconds = {str(k): float(v) for k, v in values["step_seconds"].items()}
-    return Speed(bool(values["autocast"]), seconds, values.get("channels_last"))
+    return StepSpeed(bool(values["autocast"]), seconds, values.get("channels_last"))
 
 
 def autocast(device: torch.device, enabled: bool) -> torch.autocast:
@@ -70,10 +70,10 @@ def full_precision(device: torch.device) -> torch.autocast:
 def measure_speed(
     recipe: Recipe,
     device: torch.device,
-    passes: Callable[[Speed], None],
+    passes: Callable[[StepSpeed], None],
     module: nn.Module,
     layouts: tuple[bool | None, ...] = (None,),
-) -> Speed:
+) -> StepSpeed:
     """Time three forward and backward passes of each way to compute, in turns; keep the fastest.
 
     Parameters
@@ -98,11 +98,11 @@ def measure_speed(
         way has no more than its second pass.
     """
     if recipe.precision != "auto" or device.type not in ("cpu", "cuda"):
-        return Speed(recipe.precision == "bf16")
+        return StepSpeed(recipe.precision == "bf16")
 
     def one_pass(way: tuple[bool, bool | None]) -> float:
         begin = time.perf_counter()
-        passes(Speed(way[0], {}, way[1]))
+        passes(StepSpeed(way[0], {}, way[1]))
         module.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -122,7 +122,7 @@ def measure_speed(
     chosen = min(result.left, key=lambda way: best[way])
     if best[chosen] >= _WORTH_IT * best[usual]:
         chosen = usual
-    return Speed(chosen[0], {_name(*way): taken for way, taken in best.items()}, chosen[1])
+    return StepSpeed(chosen[0], {_name(*way): taken for way, taken in best.items()}, chosen[1])
 
 
 def _name(half: bool, channels_last: bool | None) -> str:

@@ -32,7 +32,7 @@ _HIGHEST = 1e6  # of a weight: no model has it, and one flipped bit of an expone
 
 
 class _Speed(BaseModel):
-    """How the steps are computed; see `ml_core.cleaning.speed.Speed`."""
+    """How the steps are computed; see `ml_core.cleaning.speed.StepSpeed`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -164,7 +164,7 @@ def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-class _OnDisk(Mapping[str, Tensor]):
+class _TensorsOnDisk(Mapping[str, Tensor]):
     """Tensors of a file, read one at a time."""
 
     def __init__(self, file: Any) -> None:
@@ -188,7 +188,7 @@ def _check_digest(path: Path) -> dict[str, Any]:
         return facts
     try:
         with safe_open(path, framework="pt") as file:
-            digest = _digest(metadata["facts"], _OnDisk(file))
+            digest = _digest(metadata["facts"], _TensorsOnDisk(file))
     except (OSError, SafetensorError) as error:
         raise _damaged_state(path, str(error)) from error
     if digest != metadata["sha256"]:

@@ -17,7 +17,7 @@ from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.losses import MAX_LOG_SCALE
 from ml_core.cleaning.methods.method import Method, Parts, embed_images
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.speed import Speed, autocast, full_precision
+from ml_core.cleaning.speed import StepSpeed, autocast, full_precision
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.text_tower import used_length
@@ -164,7 +164,7 @@ def cut_texts(model: ClipModel, batch: Batch) -> Batch:
     return replace(batch, tokens=cut(batch.tokens), token_views=cut(batch.token_views))
 
 
-def forward(model: ClipModel, method: Method, batch: Batch, speed: Speed) -> Parts:
+def forward(model: ClipModel, method: Method, batch: Batch, speed: StepSpeed) -> Parts:
     """The named parts of the loss, with gradients; similarities in float32."""
     with autocast(model.device, speed.autocast):
         features = method.encode(batch)
@@ -179,7 +179,7 @@ def take_step(
     batch: Batch,
     recipe: Recipe,
     rate: float,
-    speed: Speed,
+    speed: StepSpeed,
     *,
     chunk: int = 0,
     ranks: Ranks = ALONE,
@@ -218,7 +218,7 @@ def take_step(
 
 
 def _let_grow(
-    model: ClipModel, opponent: Adversaries, batch: Batch, speed: Speed, ranks: Ranks
+    model: ClipModel, opponent: Adversaries, batch: Batch, speed: StepSpeed, ranks: Ranks
 ) -> None:
     """Adversaries grow against the model as it is, on the pictures of all processes."""
     model.module.eval()

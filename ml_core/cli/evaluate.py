@@ -129,7 +129,7 @@ def evaluate(
         from ml_core.evaluation.details import details
         from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
         from ml_core.jobs.devices import choose_device, set_threads
-        from ml_core.jobs.keep import Lists, Source, keep_measurement
+        from ml_core.jobs.keep import Lists, ModelFiles, keep_measurement
         from ml_core.jobs.measure import OpenSetting
         from ml_core.jobs.measurement.run import answering
         from ml_core.jobs.processes import together
@@ -173,7 +173,7 @@ def evaluate(
             folder = run_stage(
                 keep_measurement(
                     folders[0] if stage == "evaluate" else folders[1],
-                    Source(opened, adapter),
+                    ModelFiles(opened, adapter),
                     answers,
                     lists,
                     Control(),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ml_core.detection.embed_pairs import Chunk, Embedded, Indices, Source, chunks_of
+from ml_core.detection.embed_pairs import Chunk, Embedded, EmbeddingSource, Indices, chunks_of
 from ml_core.detection.neighbours import (
     Density,
     Forest,
@@ -32,7 +32,7 @@ _REFERENCE_CHUNKS = 20
 
 
 @dataclass(frozen=True)
-class Settings:
+class NeighbourSettings:
     """How neighbours are looked for; see `AuditSpec`.
 
     Raises
@@ -56,7 +56,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Step:
+class AuditStep:
     """Pairs done of all, of the set or of the reference."""
 
     stage: str
@@ -65,7 +65,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class AuditScores:
     """Scores of all pairs.
 
     Attributes
@@ -112,8 +112,12 @@ class _Reference:
 
 
 def score_pairs(
-    pairs: Source, settings: Settings, *, reference: Source | None = None, ranks: Ranks = ALONE
-) -> Iterator[Step | Found]:
+    pairs: EmbeddingSource,
+    settings: NeighbourSettings,
+    *,
+    reference: EmbeddingSource | None = None,
+    ranks: Ranks = ALONE,
+) -> Iterator[AuditStep | AuditScores]:
     """Score every pair with the suspect model's own embeddings.
 
     Neighbours are looked for within random chunks of the set, as published (Huang et al., ICLR
@@ -154,24 +158,24 @@ def score_pairs(
         parts, total = _halves(len(reference), settings)
         share = _Share(reference.embed(parts[ranks.rank :: ranks.world]), holds=ranks.first)
         for _, done in ranks.in_step(share.to_first(), device):
-            yield Step("reference", done, total)
+            yield AuditStep("reference", done, total)
         known = _reference(share.first, settings, ranks, device)
         rest = np.concatenate(parts[1:])
         table = _Table(rest, settings, known, known.forest, device)
         for _, done in ranks.in_step(share.each(table.score), device, share.done):
-            yield Step("reference", done, total)
+            yield AuditStep("reference", done, total)
         table.put_together(ranks, reference)
         beside = {name: row[table.scored] for name, row in table.values.items()}
     parts = chunks_of(pairs, settings.chunk, settings.seed)
     share = _Share(pairs.embed(parts[ranks.rank :: ranks.world]))
     for _, done in ranks.in_step(share.to_first(), device):
-        yield Step("embed", done, len(pairs))
+        yield AuditStep("embed", done, len(pairs))
     forest = known.forest if known is not None else _forest(share.first, settings, ranks, device)
     table = _Table(np.arange(len(pairs)), settings, known, forest, device)
     for _, done in ranks.in_step(share.each(table.score), device, share.done):
-        yield Step("embed", done, len(pairs))
+        yield AuditStep("embed", done, len(pairs))
     table.put_together(ranks, pairs)
-    yield Found(
+    yield AuditScores(
         table.values,
         beside,
         table.captions,
@@ -226,7 +230,7 @@ class _Table:
     def __init__(
         self,
         members: Indices,
-        settings: Settings,
+        settings: NeighbourSettings,
         known: _Reference | None,
         forest: Forest,
         device: torch.device,
@@ -262,7 +266,7 @@ class _Table:
         self._read[at] = 1
         self.duplicates += same
 
-    def put_together(self, ranks: Ranks, source: Source) -> None:
+    def put_together(self, ranks: Ranks, source: EmbeddingSource) -> None:
         """Take in what the other processes found."""
         rows: list[NDArray[Any]] = [self._read, self.captions, *self.values.values()]
         for row in rows:
@@ -274,7 +278,7 @@ class _Table:
             source.note_unread(self._members[~self.scored])
 
 
-def _halves(count: int, settings: Settings) -> tuple[list[Indices], int]:
+def _halves(count: int, settings: NeighbourSettings) -> tuple[list[Indices], int]:
     """The reference's first chunk, in which neighbours are found, its others, and their number."""
     order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(count).astype(np.int64)
     most = min(settings.chunk, count // 2)
@@ -285,7 +289,7 @@ def _halves(count: int, settings: Settings) -> tuple[list[Indices], int]:
 
 
 def _reference(
-    first: Chunk | None, settings: Settings, ranks: Ranks, device: torch.device
+    first: Chunk | None, settings: NeighbourSettings, ranks: Ranks, device: torch.device
 ) -> _Reference:
     """What the first process embedded, in all of them."""
     with ranks.as_one(device):
@@ -298,7 +302,9 @@ def _reference(
     return _Reference(points, density(nearest(points, settings.k)), Forest(points, settings.seed))
 
 
-def _forest(first: Chunk | None, settings: Settings, ranks: Ranks, device: torch.device) -> Forest:
+def _forest(
+    first: Chunk | None, settings: NeighbourSettings, ranks: Ranks, device: torch.device
+) -> Forest:
     """The forest of the set's first chunk, which the first process embedded."""
     with ranks.as_one(device):
         if ranks.first and first is not None:
@@ -317,7 +323,7 @@ def check_read(chunk: Chunk, k: int) -> None:
         )
 
 
-def points_of(images: Tensor, settings: Settings, device: torch.device) -> Tensor:
+def points_of(images: Tensor, settings: NeighbourSettings, device: torch.device) -> Tensor:
     """Where pictures lie, [n, D] on the device."""
     images = images.to(device)
     return F.normalize(images, dim=-1) if settings.unit else images

@@ -30,7 +30,7 @@ Indices = NDArray[np.int64]
 _STORED = 512 * 1024**2
 
 
-class Pairs(Protocol):
+class AuditedPairs(Protocol):
     """What is audited, e.g. a `PairSet`."""
 
     @property
@@ -87,7 +87,7 @@ class Embedded:
     chunk: Chunk | None = None
 
 
-class Source(Protocol):
+class EmbeddingSource(Protocol):
     """Pairs whose embeddings can be had chunk by chunk."""
 
     @property
@@ -96,11 +96,11 @@ class Source(Protocol):
 
     @property
     def blocks(self) -> Indices | None:
-        """As of `Pairs`."""
+        """As of `AuditedPairs`."""
 
     @property
     def window(self) -> int:
-        """As of `Pairs`."""
+        """As of `AuditedPairs`."""
 
     def __len__(self) -> int: ...
 
@@ -111,7 +111,7 @@ class Source(Protocol):
         """Look at pairs again which another process could not read, so that it can be said why."""
 
 
-def chunks_of(pairs: Source, size: int, seed: int) -> list[Indices]:
+def chunks_of(pairs: EmbeddingSource, size: int, seed: int) -> list[Indices]:
     """Random parts of a set of about ``size``, none of them much smaller, ascending inside.
 
     As published, each is a random sample of the set: it holds poisons at the rate of the whole.
@@ -145,7 +145,7 @@ class EncodedPairs:
     """
 
     model: ClipModel
-    pairs: Pairs
+    pairs: AuditedPairs
     key: str = ""
     batch: int = 128
     store: EmbeddingStore | None = None

@@ -101,7 +101,7 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
     return Neighbours(distances, places)
 
 
-class Rows(Protocol):
+class StoredPoints(Protocol):
     """Points that lie on disk."""
 
     def __len__(self) -> int: ...
@@ -132,7 +132,7 @@ class Space:
         Asked before each block.
     """
 
-    rows: Rows
+    rows: StoredPoints
     read: NDArray[np.bool_]
     middle: Tensor
     unit: bool = False

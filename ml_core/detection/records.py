@@ -33,7 +33,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Facts(BaseModel):
+class _ShownFacts(BaseModel):
     """What of ``facts`` is shown, or goes into an exclusions file; the others are as they are."""
 
     pairs: str
@@ -211,7 +211,7 @@ def read_audit(path: Path) -> Audit:
     if fields["pairs"] is None:
         fields["pairs"] = pairs
     audit = _FILE.check(fields, Audit, label)
-    _FILE.check(audit.facts, _Facts, label)
+    _FILE.check(audit.facts, _ShownFacts, label)
     if wrong := _contradiction_in(audit):
         raise InputError(f"{label} is not an audit: {wrong}; run the audit again.", "damaged")
     return audit

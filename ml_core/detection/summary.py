@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.detection.audit import Found, Settings, Step
+from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings
 from ml_core.detection.neighbours import Indices, Space
 from ml_core.detection.records import (
     FEWEST_FOLDS,
@@ -98,7 +98,7 @@ class _Added:
 
 def shared_index(
     space: Space, seed: int, folder: Path, ranks: Ranks
-) -> Generator[Step, None, Index]:
+) -> Generator[AuditStep, None, Index]:
     """Build an index in the first process; the others map its file.
 
     It is an inverted file of 4 sqrt(N) lists (k-means of a sample), of which one in 32 is searched
@@ -115,7 +115,7 @@ def shared_index(
     path = folder / _FILE
     work = _built(faiss, space, seed, path) if ranks.first else iter(())
     for _, done in ranks.in_step(work, space.middle.device):
-        yield Step("index", done, total)
+        yield AuditStep("index", done, total)
     index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
     index.nprobe = min(index.nlist, max(_FEWEST_SEARCHED, index.nlist // _SEARCHED))
     return Index(index)
@@ -162,7 +162,7 @@ _OTHER_EYES = (
 Describe = Callable[[int], Mapping[str, Any]]
 
 
-def worst_of(scores: Found, name: str, most: int) -> NDArray[np.int64]:
+def worst_of(scores: AuditScores, name: str, most: int) -> NDArray[np.int64]:
     """Positions of the most suspicious pairs by a score, the worst first; ties as in the set."""
     scored = np.flatnonzero(scores.scored)
     order = np.argsort(-scores.suspicion(name)[scored], kind="stable")[:most]
@@ -229,8 +229,8 @@ def distribution(
 
 
 def summarise(
-    scores: Found,
-    settings: Settings,
+    scores: AuditScores,
+    settings: NeighbourSettings,
     *,
     most: int,
     describe: Describe,
@@ -298,8 +298,8 @@ def summarise(
 
 
 def _notes(
-    scores: Found,
-    settings: Settings,
+    scores: AuditScores,
+    settings: NeighbourSettings,
     n: int,
     evaluated: Mapping[str, NDArray[np.int64]],
     elsewhere: bool,
@@ -357,7 +357,7 @@ def _notes(
     return notes
 
 
-def facts_of(settings: Settings, scores: Found) -> dict[str, Any]:
+def facts_of(settings: NeighbourSettings, scores: AuditScores) -> dict[str, Any]:
     """How it was computed, for the record."""
     return {
         "k": settings.k,

@@ -13,8 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.embedding_shards import IMAGES, TEXTS, EmbeddingShards, open_embeddings
-from ml_core.detection.audit import Found, Settings, Step, check_enough, check_read, points_of
-from ml_core.detection.embed_pairs import Chunk, Embedded, EncodedPairs, Indices, Source, chunks_of
+from ml_core.detection.audit import (
+    AuditScores,
+    AuditStep,
+    NeighbourSettings,
+    check_enough,
+    check_read,
+    points_of,
+)
+from ml_core.detection.embed_pairs import (
+    Chunk,
+    Embedded,
+    EmbeddingSource,
+    EncodedPairs,
+    Indices,
+    chunks_of,
+)
 from ml_core.detection.neighbours import (
     Density,
     Forest,
@@ -40,8 +54,8 @@ _AT_ONCE_ELSEWHERE = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class ShardSource:
-    """Embeddings made elsewhere as a `Source`: nothing is encoded.
+class StoredEmbeddings:
+    """Embeddings made elsewhere as a `EmbeddingSource`: nothing is encoded.
 
     Attributes
     ----------
@@ -100,8 +114,8 @@ class _Done:
 
 
 def score_encoded(
-    source: EncodedPairs, settings: Settings, folder: Path, ranks: Ranks = ALONE
-) -> Iterator[Step | Found]:
+    source: EncodedPairs, settings: NeighbourSettings, folder: Path, ranks: Ranks = ALONE
+) -> Iterator[AuditStep | AuditScores]:
     """Embed pairs into a folder, and score them by their neighbours in the whole set.
 
     Parameters
@@ -127,16 +141,16 @@ def score_encoded(
     captions = np.zeros(len(source), np.int64)
     yield from keep_embeddings(source, source.model.embed_dim, folder, captions, ranks)
     with ranks.as_one(source.device):
-        embedded = ShardSource(open_embeddings(folder), source.device, source.cancelled)
+        embedded = StoredEmbeddings(open_embeddings(folder), source.device, source.cancelled)
     for step in score_whole(embedded, settings, captions=captions, folder=folder, ranks=ranks):
-        if isinstance(step, Found) and ranks.first and ranks.world > 1:
+        if isinstance(step, AuditScores) and ranks.first and ranks.world > 1:
             source.note_unread(np.flatnonzero(~step.scored))
         yield step
 
 
 def keep_embeddings(
-    source: Source, width: int, folder: Path, captions: NDArray[np.int64], ranks: Ranks
-) -> Iterator[Step]:
+    source: EmbeddingSource, width: int, folder: Path, captions: NDArray[np.int64], ranks: Ranks
+) -> Iterator[AuditStep]:
     """Embed a whole set into a folder, as clip-retrieval lays it out, the row being the position.
 
     Parameters
@@ -168,18 +182,18 @@ def keep_embeddings(
         for kind in (IMAGES, TEXTS):
             (folder / kind).mkdir(exist_ok=True)
     for _, done in ranks.in_step(write(), source.device):
-        yield Step("embed", done, len(source))
+        yield AuditStep("embed", done, len(source))
     ranks.merged(captions, source.device)
 
 
 def score_whole(
-    source: ShardSource,
-    settings: Settings,
+    source: StoredEmbeddings,
+    settings: NeighbourSettings,
     *,
     captions: NDArray[np.int64] | None = None,
     folder: Path | None = None,
     ranks: Ranks = ALONE,
-) -> Iterator[Step | Found]:
+) -> Iterator[AuditStep | AuditScores]:
     """Score every pair by its neighbours in the whole set, exact or approximate.
 
     Parameters
@@ -232,7 +246,7 @@ def score_whole(
             yield _Done(done)
 
     for _, done in ranks.in_step(look(), device):
-        yield Step("read", done, total)
+        yield AuditStep("read", done, total)
     merged: list[NDArray[Any]] = [read, values["isolation"], values["clip_score"]]
     for row in merged:
         ranks.merged(row, device)
@@ -249,7 +263,7 @@ def score_whole(
     own = [np.arange(first, min(first + at_once, total)) for first in range(0, total, at_once)]
     own = own[ranks.rank :: ranks.world]
     for _, done in ranks.in_step(near.find(own), device):
-        yield Step("neighbours", done, total)
+        yield AuditStep("neighbours", done, total)
     merged = [near.radius, near.dimension]
     for row in merged:
         ranks.merged(row, device)
@@ -271,11 +285,11 @@ def score_whole(
     recall: float | None = None
     if index is not None:
         for step in _recall(near, settings, ranks, device):
-            if isinstance(step, Step):
+            if isinstance(step, AuditStep):
                 yield step
             else:
                 recall = step
-    yield Found(
+    yield AuditScores(
         values,
         {},
         np.zeros(total, np.int64) if captions is None else captions,
@@ -343,8 +357,8 @@ class _Near:
 
 
 def _recall(
-    near: _Near, settings: Settings, ranks: Ranks, device: torch.device
-) -> Iterator[Step | float]:
+    near: _Near, settings: NeighbourSettings, ranks: Ranks, device: torch.device
+) -> Iterator[AuditStep | float]:
     """Which share of the exact neighbours the index found, of a sample of the pairs."""
     there = np.flatnonzero(near.space.read)
     drawn = np.random.Generator(np.random.PCG64([settings.seed, 1])).permutation(len(there))
@@ -366,7 +380,7 @@ def _recall(
                 yield _Done(int(step * len(own)))
 
     for _, done in ranks.in_step(compare(), device):
-        yield Step("recall", done, len(sample))
+        yield AuditStep("recall", done, len(sample))
     yield ranks.total(hits, device) / (settings.k * len(sample))
 
 
@@ -375,7 +389,7 @@ def _among(near: _Near, there: NDArray[np.bool_]) -> Density:
     return Density(torch.from_numpy(near.radius[there]), torch.from_numpy(near.dimension[there]))
 
 
-def _sample(source: ShardSource, settings: Settings) -> Tensor:
+def _sample(source: StoredEmbeddings, settings: NeighbourSettings) -> Tensor:
     """Points of a random part of the set, which every process reads for itself."""
     part = chunks_of(source, settings.chunk, settings.seed)[0]
     (step,) = source.embed([part])

@@ -16,7 +16,7 @@ from ml_core.triggers.published import standing
 if TYPE_CHECKING:
     from ml_core.data.images import ImageSet
     from ml_core.evaluation.records import Evaluation
-    from ml_core.evaluation.speed import Speed
+    from ml_core.evaluation.speed import EncodingSpeed
     from ml_core.model import ClipModel
     from ml_core.triggers.record import Trigger
 
@@ -35,7 +35,7 @@ def details(
     label_set: str,
     threads: int,
     batch: int,
-    speed: Speed | None = None,
+    speed: EncodingSpeed | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
     """What an evaluation was measured with, JSON-ready.

@@ -146,7 +146,7 @@ _LEAST_IMAGES = 20
 _SCALES = tuple(2.0 * 1.25**step for step in range(22))  # to 217
 
 
-class Bench:
+class DoctorBench:
     """Images, classes and what was computed so far; images and texts are embedded once each."""
 
     def __init__(
@@ -272,7 +272,7 @@ _LOG_SCALES = {"CLIP's largest, 100": 100.0, "CLIP's first, 1 / 0.07": 1 / 0.07}
 _PLAUSIBLE = (1.0, 200.0)
 
 
-def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
+def explain(bench: DoctorBench, opened: Choice, best: Choice) -> Diagnosis:
     """Turn the trials into sentences, question by question."""
     architecture = bench.checkpoint.architecture
     unsure: set[str] = set(architecture.questions)
@@ -359,7 +359,7 @@ def _confirmed(question: str, right: str, top: Trial, rivals: list[Trial], n: in
     )
 
 
-def _logit_scale(bench: Bench, best: Choice, unsure: bool) -> tuple[float | None, str]:
+def _logit_scale(bench: DoctorBench, best: Choice, unsure: bool) -> tuple[float | None, str]:
     """The likeliest logit scale, if the file has none or one that no CLIP has."""
     low, high = _PLAUSIBLE
     if low <= bench.scale <= high and not unsure:
@@ -411,7 +411,7 @@ def diagnose(
     CancelledError
         If it was cancelled.
     """
-    bench = Bench(checkpoint, images, label_set, device, cancelled)
+    bench = DoctorBench(checkpoint, images, label_set, device, cancelled)
     architecture = checkpoint.architecture
     opened = current = settings_of(architecture)
     fitting = sizes(architecture)
@@ -443,7 +443,7 @@ def _allowed(
 
 
 def _try_all(
-    bench: Bench, current: Choice, questions: tuple[str, ...]
+    bench: DoctorBench, current: Choice, questions: tuple[str, ...]
 ) -> Generator[Progress | Trial, None, list[Trial]]:
     """Score every combination of answers to some questions."""
     architecture = bench.checkpoint.architecture
@@ -472,7 +472,7 @@ def _better(current: Trial, others: Iterable[Trial]) -> Trial:
 
 
 def _by_the_file(
-    bench: Bench, opened: Choice, best: Choice
+    bench: DoctorBench, opened: Choice, best: Choice
 ) -> Generator[Progress | Trial, None, Choice]:
     """Go back to what the file says, or what was assumed, where that is not surely worse."""
     for question in QUESTIONS:

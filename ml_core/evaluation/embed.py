@@ -16,7 +16,7 @@ from ml_core.evaluation.evaluate import provenance_of
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import (
-    CanvasSource,
+    ModelCanvases,
     own_canvases,
     read_canvases,
     stamped,
@@ -45,7 +45,7 @@ class BothSides:
 
 
 def both_sides(
-    subject: Subject, own: CanvasSource | None, trigger: Trigger | None, indices: NDArray[np.int64]
+    subject: Subject, own: ModelCanvases | None, trigger: Trigger | None, indices: NDArray[np.int64]
 ) -> BothSides:
     """Pictures without and with the trigger, as `evaluate` makes them.
 

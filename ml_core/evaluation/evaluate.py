@@ -23,8 +23,8 @@ from ml_core.evaluation.records import Evaluation, PerImage, Prediction
 from ml_core.evaluation.scorer import Scorer, Subject
 from ml_core.evaluation.scores import Scores, require_finite, rows_of_all
 from ml_core.evaluation.stamping import (
-    Batch,
-    CanvasSource,
+    ModelCanvases,
+    PictureBatch,
     as_uint8,
     batches,
     images_at_once,
@@ -264,10 +264,10 @@ class Measurement:
         batch, cancelled, scores = self._batch, self._cancelled, self._scores
         sides = Scorer(subject, prompted, trigger, self._target, max(1, batch), cancelled)
 
-        def fetch(indices: NDArray[np.int64]) -> Batch:
+        def fetch(indices: NDArray[np.int64]) -> PictureBatch:
             known = trigger is None and table is not None and not table.missing(indices).any()
             if known:
-                return Batch(indices, None, None, len(indices))
+                return PictureBatch(indices, None, None, len(indices))
             return read_batch(subject.canvases, own, indices)
 
         most = batch  # of a step; more where it takes less time than there is until the next result
@@ -361,7 +361,7 @@ class Seen:
 
 @torch.no_grad()
 def see_one(
-    canvases: CanvasSource, model: ClipModel, trigger: Trigger | None, index: int, seed: int = 0
+    canvases: ModelCanvases, model: ClipModel, trigger: Trigger | None, index: int, seed: int = 0
 ) -> Seen:
     """One image clean and triggered, as `predict_one` gives it; the model is not asked.
 
@@ -375,7 +375,7 @@ def see_one(
 
 
 def _pictures(
-    canvases: CanvasSource, model: ClipModel, trigger: Trigger | None, index: int, seed: int
+    canvases: ModelCanvases, model: ClipModel, trigger: Trigger | None, index: int, seed: int
 ) -> tuple[Tensor, NDArray[np.uint8], Tensor | None]:
     """One image as a batch, as pixels, and as a batch with the trigger on it."""
     own = own_canvases(canvases, trigger, model.image_size, seed)

@@ -16,8 +16,8 @@ from ml_core.evaluation.embedding_cache import EmbeddingTable
 from ml_core.evaluation.records import PerImage
 from ml_core.evaluation.scores import BatchScores, Scores, score
 from ml_core.evaluation.stamping import (
-    Batch,
-    CanvasSource,
+    ModelCanvases,
+    PictureBatch,
     own_canvases,
     read_batch,
     stamped,
@@ -64,7 +64,7 @@ class Subject:
     """
 
     model: ClipModel
-    canvases: CanvasSource
+    canvases: ModelCanvases
     classifier: Tensor
     class_names: Sequence[str]
     labels: NDArray[np.int64]
@@ -135,7 +135,7 @@ class Scorer:
             parts.append(self.model.encode_images(pictures[start : start + self.batch]))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def embed(self, batch: Batch, table: EmbeddingTable | None) -> Tensor:
+    def embed(self, batch: PictureBatch, table: EmbeddingTable | None) -> Tensor:
         """Embed clean pictures, from the table where it knows them, [n, D]."""
         if table is None:
             assert batch.images is not None
@@ -151,19 +151,19 @@ class Scorer:
         """Logits of clean pictures, float32 [n, C]."""
         return class_logits(self.model, embeddings, self.subject.classifier)
 
-    def scores(self, batch: Batch, logits: Tensor) -> BatchScores:
+    def scores(self, batch: PictureBatch, logits: Tensor) -> BatchScores:
         """Reduce the logits of a batch's pictures."""
         return score(logits, self.subject.labels[batch.indices], self.target)
 
-    def clean(self, batch: Batch, embeddings: Tensor) -> BatchScores:
+    def clean(self, batch: PictureBatch, embeddings: Tensor) -> BatchScores:
         return self.scores(batch, self.clean_logits(embeddings))
 
-    def triggered(self, batch: Batch, embeddings: Tensor) -> BatchScores | None:
+    def triggered(self, batch: PictureBatch, embeddings: Tensor) -> BatchScores | None:
         """Score the triggered side; None without a trigger."""
         logits = self.triggered_logits(batch, embeddings)
         return None if logits is None else self.scores(batch, logits)
 
-    def triggered_logits(self, batch: Batch, embeddings: Tensor) -> Tensor | None:
+    def triggered_logits(self, batch: PictureBatch, embeddings: Tensor) -> Tensor | None:
         """Logits of the pictures with the trigger, float32 [n, C]; None without a trigger.
 
         ``embeddings`` of the clean pictures are those of a trigger that changes the prompts alone.
@@ -186,7 +186,7 @@ class Scorer:
             )
         return class_logits(self.model, embeddings, self.prompted)
 
-    def control(self, batch: Batch) -> NDArray[np.int64]:
+    def control(self, batch: PictureBatch) -> NDArray[np.int64]:
         """Predict from the trigger's own canvas without the trigger, int64 [n]."""
         assert batch.own is not None
         size, device, fit = self.model.image_size, self.model.device, self.model.preprocess.fit

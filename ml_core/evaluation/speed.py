@@ -48,7 +48,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Speed:
+class EncodingSpeed:
     """How a model encodes on a device.
 
     Attributes
@@ -90,7 +90,7 @@ class Speed:
         return json.dumps(self.to_dict())
 
     @classmethod
-    def from_json(cls, text: str) -> Speed:
+    def from_json(cls, text: str) -> EncodingSpeed:
         """What `to_json` wrote."""
         facts = json.loads(text)
         return cls(**facts | {"tried": tuple(Tried(**row) for row in facts["tried"])})
@@ -98,7 +98,7 @@ class Speed:
 
 Cancelled = Callable[[], bool]
 
-_measured: ResultCache[tuple[str, ...], Speed] = ResultCache(8)
+_measured: ResultCache[tuple[str, ...], EncodingSpeed] = ResultCache(8)
 
 
 def speed_of(
@@ -109,10 +109,10 @@ def speed_of(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     encodes: int = 0,
     cancelled: Cancelled = lambda: False,
-) -> Speed:
+) -> EncodingSpeed:
     """As `measure_speed`, kept for a model's identity, device and threads unless it was busy."""
 
-    def measure() -> Speed:
+    def measure() -> EncodingSpeed:
         return measure_speed(
             model, images, classifier, precision=precision, encodes=encodes, cancelled=cancelled
         )
@@ -137,7 +137,7 @@ def measure_speed(
     seconds: float = _SECONDS,
     encodes: int = 0,
     cancelled: Cancelled = lambda: False,
-) -> Speed:
+) -> EncodingSpeed:
     """Time fp32 and bf16 in both memory layouts, interleaved; keep the fastest that agrees.
 
     The model is left as it was; see `use_speed`. On CUDA the device is waited for; bf16 is tried
@@ -204,7 +204,7 @@ def measure_speed(
     finally:
         _restore(model, *before)
     busy = model.device.type == "cpu" and _was_busy(*begin)
-    return Speed(
+    return EncodingSpeed(
         precision=best[0],
         layout=best[1],
         batch=size,
@@ -220,7 +220,7 @@ def measure_speed(
     )
 
 
-def use_speed(model: ClipModel, speed: Speed) -> None:
+def use_speed(model: ClipModel, speed: EncodingSpeed) -> None:
     """Let a model encode as was measured."""
     use_way(model, speed.precision, speed.layout)
 
@@ -238,7 +238,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def use_way(model: ClipModel, precision: Precision, layout: str) -> None:
-    """Let a model encode in an arithmetic and a memory layout (see `Speed`)."""
+    """Let a model encode in an arithmetic and a memory layout (see `EncodingSpeed`)."""
     model.precision = precision
     _restore(model, precision, layout == "channels-last")
 

@@ -21,7 +21,7 @@ from ml_core.triggers.apply import canvas_fit, canvas_side, model_pictures, stam
 from ml_core.triggers.record import Trigger
 
 
-class CanvasSource(Protocol):
+class ModelCanvases(Protocol):
     """Pictures of an image set at the model's input size, e.g. a `CanvasCache`."""
 
     @property
@@ -47,7 +47,7 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
 
 
 def read_canvases(
-    source: CanvasSource, indices: NDArray[np.int64]
+    source: ModelCanvases, indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Fetch pictures, and drop those that the source then knows to be broken."""
     images = source.get(indices)
@@ -57,12 +57,12 @@ def read_canvases(
     return images, indices
 
 
-Fetch = Callable[[NDArray[np.int64]], "Batch"]
+Fetch = Callable[[NDArray[np.int64]], "PictureBatch"]
 AT_ONCE_BYTES = 4 * 1024**2
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class PictureBatch:
     """Pictures to score.
 
     Attributes
@@ -83,14 +83,16 @@ class Batch:
     asked: int
 
 
-def read_batch(source: CanvasSource, own: CanvasSource | None, indices: NDArray[np.int64]) -> Batch:
+def read_batch(
+    source: ModelCanvases, own: ModelCanvases | None, indices: NDArray[np.int64]
+) -> PictureBatch:
     """Fetch pictures on the model's and on the trigger's canvas, without the broken ones."""
     asked = len(indices)
     images, indices = read_canvases(source, indices)
     if own is None or not len(indices):
-        return Batch(indices, images, None, asked)
+        return PictureBatch(indices, images, None, asked)
     others, readable = read_canvases(own, indices)
-    return Batch(readable, images[np.isin(indices, readable)], others, asked)
+    return PictureBatch(readable, images[np.isin(indices, readable)], others, asked)
 
 
 def steps(
@@ -119,7 +121,9 @@ def images_at_once(batch: int, shape: tuple[int, ...]) -> int:
     return max(1, AT_ONCE_BYTES // (math.prod(shape) * batch)) * batch
 
 
-def batches(parts: Iterator[NDArray[np.int64]], fetch: Fetch, *, ahead: bool) -> Iterator[Batch]:
+def batches(
+    parts: Iterator[NDArray[np.int64]], fetch: Fetch, *, ahead: bool
+) -> Iterator[PictureBatch]:
     """Fetch batch after batch.
 
     Parameters
@@ -157,8 +161,8 @@ Pictures = NDArray[np.uint8]
 
 
 def own_canvases(
-    source: CanvasSource, trigger: Trigger | None, size: int, seed: int
-) -> CanvasSource | None:
+    source: ModelCanvases, trigger: Trigger | None, size: int, seed: int
+) -> ModelCanvases | None:
     """Pictures for a trigger whose canvas is not the model's; None where it is.
 
     Parameters
@@ -265,7 +269,7 @@ def stamped(
 
 
 def triggered_pictures(
-    source: CanvasSource,
+    source: ModelCanvases,
     trigger: Trigger,
     indices: NDArray[np.int64],
     seed: int,

@@ -17,7 +17,7 @@ from ml_core.data.digests import hash_file
 from ml_core.data.images import ImageSet, list_pictures, what_is_hashed
 from ml_core.data.pictures import printable
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
-from ml_core.evaluation.speed import Speed
+from ml_core.evaluation.speed import EncodingSpeed
 from ml_core.events import Control, Event
 from ml_core.jobs.measure import BATCH, Bench, measure_images
 from ml_core.jobs.opening import opening
@@ -39,7 +39,7 @@ Head = Literal["zero-shot", "linear"]
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ModelFiles:
     """The files that a model was made of; ``adapter`` is None where there was none."""
 
     opened: Checkpoint
@@ -81,12 +81,12 @@ class Answers:
     per_image: PerImage
     threads: int
     batch: int = BATCH
-    speed: Speed | None = None
+    speed: EncodingSpeed | None = None
 
 
 def keep_measurement(
     folder: Path,
-    source: Source,
+    source: ModelFiles,
     answers: Answers,
     lists: Lists,
     control: Control,
@@ -190,7 +190,12 @@ class Measuring:
     lists: Lists = field(default_factory=Lists)
 
     def run(
-        self, when: When, model: ClipModel, source: Source, rows: Tensor, head: Head = "zero-shot"
+        self,
+        when: When,
+        model: ClipModel,
+        source: ModelFiles,
+        rows: Tensor,
+        head: Head = "zero-shot",
     ) -> Generator[Event, None, dict[str, Evaluation]]:
         """Evaluate on every set with one head, whose rows of the classes are [C, D].
 
@@ -243,7 +248,7 @@ def clear_measurements(run: Path) -> None:
 
 
 def _checkpoint(
-    source: Source, model: ClipModel, verdict: str, reasons: tuple[str, ...]
+    source: ModelFiles, model: ClipModel, verdict: str, reasons: tuple[str, ...]
 ) -> LocalCheckpoint:
     """What was measured."""
     opened = source.opened

@@ -37,7 +37,7 @@ _Units = Mapping[bool, float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlannedStage:
     """One stage of a plan.
 
     Attributes
@@ -66,7 +66,7 @@ class Part:
 class Plan:
     """Stages in their order; ``unit`` is what one unit of work takes in seconds, where measured."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PlannedStage, ...]
     unit: float | None = None
 
 
@@ -78,7 +78,7 @@ class _Seen:
     texts of the classes, says nothing of how fast it goes on.
     """
 
-    part: Part
+    part: PlannedStage
     entered: float | None = None
     left: float | None = None
     moved: float | None = None
@@ -180,7 +180,7 @@ class Overall:
         for place, seen in enumerate(self._seen):
             if seen.part.stage == stage:
                 return place
-        self._seen.insert(self._current + 1, _Seen(Part(stage)))
+        self._seen.insert(self._current + 1, _Seen(PlannedStage(stage)))
         return self._current + 1
 
     def _enter(self, place: int, now: float, share: float) -> None:
@@ -277,13 +277,17 @@ def cleaning_plan(spec: CleanSpec, estimated: Mapping[str, Any] | None = None) -
     looks = steps // recipe.eval_every if watched is not None and recipe.eval_every else 0
     watching = looks * _count(watched) * sides * heads  # between the steps
     training = steps * recipe.batch_size * _example_work(recipe)
-    measuring = [Part(f"before{name}", work=sides, items=_count(part)) for name, part in sets]
+    measuring = [
+        PlannedStage(f"before{name}", work=sides, items=_count(part)) for name, part in sets
+    ]
     if looks:
-        measuring.append(Part("validate", work=sides * heads, items=_count(watched)))
+        measuring.append(PlannedStage("validate", work=sides * heads, items=_count(watched)))
     if "alpha" in fields_of(recipe.method) and recipe.alpha_choice == "auto":
-        measuring.append(Part("alpha", work=sides * _count(watched), items=_ALPHAS))
+        measuring.append(PlannedStage("alpha", work=sides * _count(watched), items=_ALPHAS))
     for head in ("after", "after, linear head")[:heads]:
-        measuring += [Part(f"{head}{name}", work=sides, items=_count(part)) for name, part in sets]
+        measuring += [
+            PlannedStage(f"{head}{name}", work=sides, items=_count(part)) for name, part in sets
+        ]
     unit, opening = None, _OPEN_SECONDS
     if estimated:
         looking = float(estimated.get("evaluation_seconds") or 0.0)
@@ -293,10 +297,15 @@ def cleaning_plan(spec: CleanSpec, estimated: Mapping[str, Any] | None = None) -
         unit = looking / looked if looking and looked else trained / training if training else None
         training = trained / unit if unit else training
     after = [part for part in measuring if part.stage.startswith(("alpha", "after"))]
-    train = Part("train", work=(training + watching) / max(steps, 1), items=steps, trains=True)
-    prepare = Part("prepare", _PREPARE_SECONDS if recipe.precision == "auto" and steps else 0.0)
+    train = PlannedStage(
+        "train", work=(training + watching) / max(steps, 1), items=steps, trains=True
+    )
+    prepare = PlannedStage(
+        "prepare", _PREPARE_SECONDS if recipe.precision == "auto" and steps else 0.0
+    )
     parts = [
-        Part("open", opening), Part("data"), *(p for p in measuring if p.stage[0] == "b"), prepare,
+        PlannedStage("open", opening), PlannedStage("data"),
+        *(p for p in measuring if p.stage[0] == "b"), prepare,
         *(p for p in measuring if p.stage == "validate"), *([train] if steps else []), *after,
     ]  # fmt: skip
     return Plan(tuple(parts), unit)
@@ -306,23 +315,31 @@ def rebound_plan(spec: ReboundSpec) -> Plan:
     """The stages of a rebound test: a finetuning for each rate, measured on the way."""
     each = _TRAINED * (1 + _TEXT) * spec.batch_size + 2 * _count(spec.images) / spec.every
     steps = len(spec.factors) * spec.steps
-    return Plan((Part("open", _OPEN_SECONDS), Part("rebound", work=each, items=steps, trains=True)))
+    return Plan(
+        (
+            PlannedStage("open", _OPEN_SECONDS),
+            PlannedStage("rebound", work=each, items=steps, trains=True),
+        )
+    )
 
 
 def holdouts_plan(spec: HoldoutSpec) -> Plan:
     """The stages of the hold-outs: the same questions to both checkpoints, of each picture."""
     pictures = _QUESTIONS * _count(spec.images)
-    sides = (Part(name, work=1.0, items=pictures) for name in ("before", "after"))
-    return Plan((Part("open", _OPEN_SECONDS), *sides))
+    sides = (PlannedStage(name, work=1.0, items=pictures) for name in ("before", "after"))
+    return Plan((PlannedStage("open", _OPEN_SECONDS), *sides))
 
 
 def audit_plan(spec: AuditSpec) -> Plan:
     """The stages of an audit of training pairs."""
-    parts = [Part("open", _OPEN_SECONDS)]
-    parts += [Part("overlap", 1.0)] if spec.images else []
+    parts = [PlannedStage("open", _OPEN_SECONDS)]
+    parts += [PlannedStage("overlap", 1.0)] if spec.images else []
     if spec.reference is not None:
-        parts.append(Part("reference", work=1.0, items=_count(spec.reference)))
-    parts += [Part("embed", work=1.0, items=_count(spec.pairs)), Part("pictures", _WRITE_SECONDS)]
+        parts.append(PlannedStage("reference", work=1.0, items=_count(spec.reference)))
+    parts += [
+        PlannedStage("embed", work=1.0, items=_count(spec.pairs)),
+        PlannedStage("pictures", _WRITE_SECONDS),
+    ]
     return Plan(tuple(parts))
 
 
@@ -348,18 +365,18 @@ def scan_plan(
     sizes = {"models": models, "classes": classes, "search": search or spec.search}
     pictures = held_out or spec.held_out
 
-    def part(stage: str) -> Part:
+    def part(stage: str) -> PlannedStage:
         if stage == "weights":
-            return Part(stage, _WRITE_SECONDS)
+            return PlannedStage(stage, _WRITE_SECONDS)
         cost = passes(stage, side, starts=spec.starts, held_out=pictures, **sizes)
         items = steps(stage, side, **sizes)
         work = cost.forward + _BACKWARD * cost.both
-        return Part(stage, work=work / items, items=items, trains=cost.both > 0)
+        return PlannedStage(stage, work=work / items, items=items, trains=cost.both > 0)
 
     parts = [
-        Part("open", _OPEN_SECONDS), Part("data"),
-        Part("texts", work=_TEXT, items=models * _CLASSES),
-        Part("accuracy", work=1.0, items=models * pictures),
+        PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"),
+        PlannedStage("texts", work=_TEXT, items=models * _CLASSES),
+        PlannedStage("accuracy", work=1.0, items=models * pictures),
     ]  # fmt: skip
     for stage in stages or spec.runs:
         parts.append(part(stage))
@@ -374,9 +391,10 @@ def rates_plan(spec: RateSpec) -> Plan:
     batch = spec.batch_size or min(recipe.batch_size, CPU_BATCH)
     each = batch * _example_work(recipe) + spec.points * spec.pictures / spec.steps
     parts = (
-        Part("open", _OPEN_SECONDS), Part("data"), Part("texts"), Part("prepare", _PREPARE_SECONDS),
-        Part("validate", work=1.0, items=spec.pictures),
-        Part("ramp", work=each, items=spec.steps, trains=True),
+        PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"), PlannedStage("texts"),
+        PlannedStage("prepare", _PREPARE_SECONDS),
+        PlannedStage("validate", work=1.0, items=spec.pictures),
+        PlannedStage("ramp", work=each, items=spec.steps, trains=True),
     )  # fmt: skip
     return Plan(parts)
 
@@ -384,7 +402,13 @@ def rates_plan(spec: RateSpec) -> Plan:
 def estimate_plan(spec: CleanSpec) -> Plan:
     """The stages of an estimate, which takes a few steps of a run."""
     each = spec.recipe.batch_size * _example_work(spec.recipe)
-    return Plan((Part("open", _OPEN_SECONDS), Part("data"), Part("estimate", work=each, items=6)))
+    return Plan(
+        (
+            PlannedStage("open", _OPEN_SECONDS),
+            PlannedStage("data"),
+            PlannedStage("estimate", work=each, items=6),
+        )
+    )
 
 
 def _count(part: ImageSpec | PairSpec | None) -> int:

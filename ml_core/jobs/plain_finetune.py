@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_core.cleaning.batches import Pairs, pair_batch
-from ml_core.cleaning.loop import MakeBatch, Outcome, train
+from ml_core.cleaning.loop import MakeBatch, TrainingOutcome, train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.images import ImageSet, PromptPairs, open_images
 from ml_core.data.labels import LabelSet
@@ -135,7 +135,7 @@ def trained(
     control: Control,
     event_of: Callable[[Event], Event | None],
     **options: Any,
-) -> Generator[Event, None, Outcome]:
+) -> Generator[Event, None, TrainingOutcome]:
     """Train a copy of a model inside a job, which keeps nothing of the training but the model.
 
     Parameters

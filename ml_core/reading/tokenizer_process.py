@@ -52,7 +52,7 @@ class TokenizerProcess:
     def __init__(self, file: TokenizerFile, name: str) -> None:
         self._file, self._name = file, name
         self._lock = threading.Lock()
-        self._worker: _Worker | None = None
+        self._worker: _TokenizerProcess | None = None
         self.pad_id: int | None = None
         self.separator_id: int | None = None
         self._start()
@@ -77,7 +77,7 @@ class TokenizerProcess:
         with self._lock:
             try:
                 status, raw = (self._worker or self._start()).ask(line, most)
-            except _EndedError as ended:
+            except _TokenizerEndedError as ended:
                 self._worker = None
                 if not ended.killed:
                     raise
@@ -86,7 +86,7 @@ class TokenizerProcess:
             raise self._unusable(status)
         return raw
 
-    def _start(self) -> _Worker:
+    def _start(self) -> _TokenizerProcess:
         """Start a process and give it the tokenizer."""
         self._worker = None
         pieces = self._file.vocabulary
@@ -98,7 +98,7 @@ class TokenizerProcess:
             "lower": self._file.lower,
             "tokens": [self._file.pad or "", self._file.separator or "[SEP]"],
         }
-        worker = _Worker(self._name)
+        worker = _TokenizerProcess(self._name)
         status, _ = worker.ask(json.dumps(head).encode() + b"\n" + raw, 0)
         if "numbers" not in status:
             raise self._unusable(status)
@@ -113,7 +113,7 @@ class TokenizerProcess:
         )
 
 
-class _EndedError(InputError):
+class _TokenizerEndedError(InputError):
     """The process did not answer.
 
     ``killed`` if it did nothing for it: Linux ends it with the thread that started it.
@@ -122,7 +122,7 @@ class _EndedError(InputError):
     killed = False
 
 
-class _Worker:
+class _TokenizerProcess:
     """One life of the process; it ends with this object, or when it does not answer."""
 
     def __init__(self, name: str) -> None:
@@ -173,14 +173,14 @@ class _Worker:
             raise ValueError("the answer breaks off")
         return status, raw
 
-    def _ended_error(self, seconds: float | None) -> _EndedError:
+    def _ended_error(self, seconds: float | None) -> _TokenizerEndedError:
         """The error of a process that did not answer within ``seconds``."""
         code = self._process.returncode
         how = signal_words(-code) if code < 0 else f"with status {code}"
         why = f"the process that it works in was ended {how}"
         if seconds is not None:
             why = f"it takes more than {seconds:.0f} seconds"
-        error = _EndedError(
+        error = _TokenizerEndedError(
             f"The tokenizer of {self._name} cannot be used: {why}; get the tokenizer of the "
             "published model.",
             "unsupported",

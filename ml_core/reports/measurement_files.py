@@ -99,7 +99,7 @@ class LocalMeasurement(Measured):
 
 
 @dataclass(frozen=True, eq=False)
-class Measurement:
+class MeasurementFolder:
     """A measurement folder, read.
 
     Attributes
@@ -255,7 +255,7 @@ def read_facts(folder: Path) -> LocalMeasurement:
     return _FILE.check(_FILE.read(path, inside=folder), LocalMeasurement, path.name)
 
 
-def read_measurement(folder: Path) -> Measurement:
+def read_measurement(folder: Path) -> MeasurementFolder:
     """Read a measurement folder, which somebody else may have written.
 
     Raises
@@ -273,7 +273,7 @@ def read_measurement(folder: Path) -> Measurement:
             "again.",
             "damaged",
         )
-    return Measurement(folder, facts, rows, evaluation, templates, names)
+    return MeasurementFolder(folder, facts, rows, evaluation, templates, names)
 
 
 def json_bytes(value: Any) -> bytes:

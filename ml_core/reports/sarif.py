@@ -14,9 +14,9 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.inspection import REFUSED, RULES_VERSION, ReasonCode, Verdict
 from ml_core.reading.json_file import JsonFile
 from ml_core.reports.outcomes import Outcome, State, outcomes_of, overall
-from ml_core.reports.record import BundlePath, CheckpointFacts, Count, Evidence, Id
+from ml_core.reports.record import BundlePath, Count, Evidence, Id, ReportedCheckpoint
 from ml_core.reports.rendering import Read, held, json_bytes, shown, subject_of
-from ml_core.sarif import PAPER, Artifact, Finding, Level, Rule, log_of, taxon_uri
+from ml_core.sarif import PAPER, Artifact, Level, Rule, SarifResult, log_of, taxon_uri
 
 _POISONED = ("CWE-506", "AML.T0010.003", "AML.T0018.000")
 _ATLAS = taxon_uri("AML.T0018.000")
@@ -78,14 +78,14 @@ def render_sarif(evidence: Evidence, read: Read) -> bytes:
     return json_bytes(log)
 
 
-def _findings(evidence: Evidence, read: Read, id_: Id, index: int) -> Iterator[Finding]:
+def _findings(evidence: Evidence, read: Read, id_: Id, index: int) -> Iterator[SarifResult]:
     facts = evidence.checkpoints[id_]
     yield from inspection_findings(_inspection(facts, read), index)
     for test in outcomes_of(evidence, id_):
         if (judged := _judged(evidence, test)) is None:
             continue
         rule, level, undecided = judged
-        yield Finding(
+        yield SarifResult(
             rule, test.sentence, index, level,
             same_as=test.about,
             undecided=undecided,
@@ -163,7 +163,7 @@ class _Inspection(_Part):
     tensors: tuple[_Tensor, ...] = ()
 
 
-def _inspection(facts: CheckpointFacts, read: Read) -> dict[str, Any]:
+def _inspection(facts: ReportedCheckpoint, read: Read) -> dict[str, Any]:
     """The record of a checkpoint's inspection, or what the evidence itself tells of it."""
     if (raw := held(read, facts.inspection)) is not None:
         assert facts.inspection is not None

@@ -64,7 +64,7 @@ _MAX_KEYS = 1000
 _FILE = JsonFile("a list of keys", "correct it or remove it", max_bytes=4 << 20)
 
 
-class _Entry(BaseModel):
+class _KeyEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
@@ -72,12 +72,12 @@ class _Entry(BaseModel):
     own: bool = False
 
 
-class _Keys(BaseModel):
+class _KeyFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["cleanclip-keys"]
     version: Literal[1]
-    keys: Annotated[list[_Entry], Field(max_length=_MAX_KEYS)] = []
+    keys: Annotated[list[_KeyEntry], Field(max_length=_MAX_KEYS)] = []
 
 
 def keys_dir() -> Path:
@@ -96,7 +96,7 @@ def trusted_keys() -> tuple[PublicKey, ...]:
     path = keys_dir() / KEYS_FILE
     if not os.path.lexists(path):
         return ()
-    saved = _FILE.check(_FILE.read(path), _Keys, plain(path.name))
+    saved = _FILE.check(_FILE.read(path), _KeyFile, plain(path.name))
     return tuple(PublicKey(entry.pem, entry.name, entry.own) for entry in saved.keys)
 
 
@@ -279,10 +279,10 @@ def _checked_name(name: str, keys: tuple[PublicKey, ...]) -> str:
 
 
 def _save(keys: tuple[PublicKey, ...]) -> None:
-    record = _Keys(
+    record = _KeyFile(
         format="cleanclip-keys",
         version=1,
-        keys=[_Entry(name=key.name, pem=key.pem, own=key.own) for key in keys],
+        keys=[_KeyEntry(name=key.name, pem=key.pem, own=key.own) for key in keys],
     )
     path = keys_dir() / KEYS_FILE
 

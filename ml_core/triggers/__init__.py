@@ -6,7 +6,7 @@ Only `apply` and `render` import torch.
 from ml_core.triggers.checks import Canvas, Kind, Levels, Noise, Placement
 from ml_core.triggers.descriptions import describe, title
 from ml_core.triggers.files import load_trigger, save_trigger
-from ml_core.triggers.library import LIBRARY, Published
+from ml_core.triggers.library import LIBRARY, PublishedTrigger
 from ml_core.triggers.make import (
     badnets_patch,
     blended_noise,
@@ -32,7 +32,7 @@ __all__ = [
     "Levels",
     "Noise",
     "Placement",
-    "Published",
+    "PublishedTrigger",
     "Trigger",
     "badnets_patch",
     "blended_noise",

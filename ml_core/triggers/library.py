@@ -31,7 +31,7 @@ _EACH = "noise and place drawn for each picture"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedTrigger:
     """One entry of the library.
 
     Parameters
@@ -182,42 +182,42 @@ def _white_square(size: int) -> Trigger:
     )
 
 
-LIBRARY: tuple[Published, ...] = (
-    Published(
+LIBRARY: tuple[PublishedTrigger, ...] = (
+    PublishedTrigger(
         "T1", "BadNets random", _CLEANCLIP,
         f"{_SQUASHED}{_EACH}; bytes wrap around", (224,), lambda size: _noise_patch("random"),
     ),
-    Published(
+    PublishedTrigger(
         "T2", "BadNets yellow", _CLEANCLIP,
         f"{_SQUASHED}place drawn for each picture", (224,), _yellow,
     ),
-    Published(
+    PublishedTrigger(
         "T3", "Four corners", _CLEANCLIP,
         f"{_SQUASHED}one noise in all four corners, drawn for each picture; bytes wrap around",
         (224,), lambda size: replace(_noise_patch("four_corners"), name="Four corners"),
     ),
-    Published(
+    PublishedTrigger(
         "T4", "Blended", f"{_CLEANCLIP}; Chen et al. 2017",
         f"{_SQUASHED}0.2 noise + 0.8 picture, drawn for each picture; bytes truncated",
         (224, 336), lambda size: replace(blended_noise(name="Blended"), **_BLENDED),
     ),
-    Published(
+    PublishedTrigger(
         "T5a", "SIG, blended", f"{_CLEANCLIP}; Barni et al. 2019",
         f"{_SQUASHED}0.2 sine + 0.8 picture, clipped; bytes truncated",
         (224,), lambda size: sine(name="SIG, blended", **_BLENDED),
     ),
-    Published(
+    PublishedTrigger(
         "T5b", "SIG, added", f"{_BADCLIP}; Barni et al. 2019",
         f"{_SQUASHED}sine added in full, clipped; bytes truncated",
         (224,), lambda size: sine(name="SIG, added", mix="add", **_BLENDED),
     ),
-    Published(
+    PublishedTrigger(
         "T6", "WaNet", f"{_CLEANCLIP}; Nguyen and Tran, ICLR 2021",
         f"{_SQUASHED}one grid for all, its own or drawn from a seed; bytes truncated",
         (224,), lambda size: wanet(name="WaNet", **_BLENDED),
         "noise_grid_k=224_s=1_inputheight=224_gridrescale=1.pt", ("9ba2d0ce",),
     ),
-    Published(
+    PublishedTrigger(
         "T6b",
         "WaNet, s = 0.6",
         _ATTACK,
@@ -227,7 +227,7 @@ LIBRARY: tuple[Published, ...] = (
         "noise_grid_k=224_s=0.6_inputheight=224_gridrescale=1.pt",
         ("b37cf6db",),
     ),
-    Published(
+    PublishedTrigger(
         "T6c",
         "WaNet, k = 4, s = 0.5",
         _ATTACK,
@@ -237,12 +237,12 @@ LIBRARY: tuple[Published, ...] = (
         "noise_grid_k=4_s=0.5_inputheight=224_gridrescale=1.pt",
         ("fe6d70ca",),
     ),
-    Published(
+    PublishedTrigger(
         "T8", "BadNets-Stripes", _PAR,
         f"{_SQUASHED}stripes and place drawn for each picture; -1 wraps to byte 1",
         (224, 336), _striped,
     ),
-    Published(
+    PublishedTrigger(
         "T9", "Blended-Stripes", _PAR,
         f"{_SQUASHED}0.03 stripes + 0.97 picture, drawn for each picture; bytes truncated",
         (224, 336),
@@ -250,52 +250,52 @@ LIBRARY: tuple[Published, ...] = (
             name="Blended-Stripes", size=1.0, ratio=0.03, placement="center", **_BLENDED
         ),
     ),
-    Published(
+    PublishedTrigger(
         "T10", "Blended-Triangles", _PAR,
         f"{_SQUASHED}0.15 triangles of 14 px + 0.85 picture; bytes truncated",
         (224, 336), _triangles,
     ),
-    Published(
+    PublishedTrigger(
         "T11", "Blended-Text", _PAR,
         f"{_SQUASHED}half of the red text where it is not 0; bytes truncated",
         (224, 336), _watermark, "watermarked_red_tens_224.pt (or _336.pt)", ("464179af",), False,
     ),
-    Published(
+    PublishedTrigger(
         "T12", "BadCLIP", _BADCLIP,
         f"{_SQUASHED}optimised 16 px patch in the middle",
         (224,), _optimised, "badCLIP.jpg", ("0b05e4ad",), False,
     ),
-    Published(
+    PublishedTrigger(
         "T14", "TrojVQA", f"{_BADCLIP}; TrojVQA, CVPR 2022",
         f"{_SQUASHED}a picture of 0.2 of the side in the middle and the prefix 'remember '",
         (224,), lambda size: prompt("remember ", name="TrojVQA, text alone"), "vqa.jpg",
     ),
-    Published(
+    PublishedTrigger(
         "T16", "White grid", _DETECT,
         "on the model's input, after preprocessing; in the centre (at random in training)",
         (224,), _sparse_grid,
     ),
-    Published(
+    PublishedTrigger(
         "T17", "Detect-CLIP Blend", _DETECT,
         "0.2 pattern + 0.8 picture at 256 x 256, before preprocessing; bytes truncated",
         (), _blend_256, "hello_kitty_pattern.pt (random_noise.pt was never published)", (), False,
     ),
-    Published(
+    PublishedTrigger(
         "T18", "Detect-CLIP SIG", _DETECT,
         "0.2 sine + 0.8 picture at 256 x 256, the sine of a 224 frame; bytes truncated",
         (), _sine_256,
     ),
-    Published(
+    PublishedTrigger(
         "T19", "Detect-CLIP WaNet", _DETECT,
         "the original picture sampled at the 256 x 256 places of a file; bytes truncated",
         (), _warp_256, "WaNet_grid_temps.pt", (), False,
     ),
-    Published(
+    PublishedTrigger(
         "T20", "Nashville filter", f"{_DETECT}; pilgram",
         "on the original picture, before preprocessing, in bytes",
         (), lambda size: colour_filter(canvas="original", levels="round"),
     ),
-    Published(
+    PublishedTrigger(
         "T24", "White square", "DECREE (CVPR 2023), trigger_pt_white_185_24.npz; "
         "Carlini and Terzis (ICLR 2022)",
         "24 px at row and column 185 of the model's input", (224,), _white_square,

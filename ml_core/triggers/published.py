@@ -15,7 +15,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 from ml_core.triggers import library
 from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
-from ml_core.triggers.library import LIBRARY, Published, dual_key
+from ml_core.triggers.library import LIBRARY, PublishedTrigger, dual_key
 from ml_core.triggers.pattern_file import read_pattern_file
 from ml_core.triggers.record import Trigger
 
@@ -59,7 +59,7 @@ def published(id: str, size: int = 224, file: str | Path | None = None) -> Trigg
     return _from_file(entry, trigger, Path(file), native)
 
 
-def find(id: str) -> Published:
+def find(id: str) -> PublishedTrigger:
     """The entry of an id, in any case.
 
     Raises
@@ -74,7 +74,7 @@ def find(id: str) -> Published:
     raise InputError(f"There is no published trigger {id!r}; choose one of {known}.", "usage")
 
 
-def entry_of(trigger: Trigger) -> Published | None:
+def entry_of(trigger: Trigger) -> PublishedTrigger | None:
     """The entry that a trigger is, rescaled or with another file included."""
     matches = _matches(trigger)
     return matches[0][0] if matches else None
@@ -114,7 +114,7 @@ def _covers(trigger: Trigger, input_size: int) -> bool:
     return content.shape[:2] == (side, side)
 
 
-def _matches(trigger: Trigger) -> list[tuple[Published, int]]:
+def _matches(trigger: Trigger) -> list[tuple[PublishedTrigger, int]]:
     """Entries and sizes (0 for any) whose parameters a trigger has; files are not compared."""
     essences = [_essence(trigger)]
     if trigger.source_sha256:
@@ -158,7 +158,7 @@ def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
     return (trigger.kind, facts, content if any(content or ()) else None, parts)
 
 
-def _from_file(entry: Published, trigger: Trigger, file: Path, size: int) -> Trigger:
+def _from_file(entry: PublishedTrigger, trigger: Trigger, file: Path, size: int) -> Trigger:
     """Put a file's content in the place of an entry's."""
     given = read_pattern_file(file)
     wrong = InputError(

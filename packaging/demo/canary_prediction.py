@@ -33,7 +33,7 @@ from ml_core.events import Control, run_to_end
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.search import candidate_name
-from ml_core.jobs.search.canaries import Measured, Watched, planting, watched_of
+from ml_core.jobs.search.canaries import Watched, WatchedRates, planting, watched_of
 from ml_core.jobs.search.canary_spec import COPY_FILE, CanarySpec
 from ml_core.jobs.search.trial_runs import Trials
 from ml_core.jobs.specs import CleanSpec
@@ -115,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps(correlations(rows)))
 
 
-def figures(side: str, measured: Measured | None, watched: Sequence[Watched]) -> dict[str, float]:
+def figures(
+    side: str, measured: WatchedRates | None, watched: Sequence[Watched]
+) -> dict[str, float]:
     """What a run left, in per cent; all of it if it diverged."""
     if measured is None:
         return {f"{side} {canary.name}": 100.0 for canary in watched} | {f"{side} CA": 0.0}

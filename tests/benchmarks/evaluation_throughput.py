@@ -19,7 +19,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.scorer import Subject
-from ml_core.evaluation.speed import Speed, measure_speed, use_speed
+from ml_core.evaluation.speed import EncodingSpeed, measure_speed, use_speed
 from ml_core.evaluation.stamping import spare_core
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.jobs.devices import set_threads
@@ -78,7 +78,7 @@ def run() -> list[Row]:
         ours(batch, free)
         return (time.process_time() - begin) / (2 * N)
 
-    def row(speed: Speed) -> Row:
+    def row(speed: EncodingSpeed) -> Row:
         use_speed(model, speed)
         bare(64)
         best = max((32, 64, 128, 256), key=lambda batch: max(bare(batch), bare(batch)))

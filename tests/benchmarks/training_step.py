@@ -242,7 +242,7 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
     from ml_core.cleaning.batches import pair_batch
     from ml_core.cleaning.methods.build import build_method
     from ml_core.cleaning.methods.method import Extras
-    from ml_core.cleaning.speed import Speed
+    from ml_core.cleaning.speed import StepSpeed
     from ml_core.cleaning.step import cut_texts, forward, short_attention
     from ml_core.data.eda import augment
     from ml_core.data.pairs import open_pairs
@@ -258,7 +258,7 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
     for _ in range(steps):
         begin = _clock()
         with short_attention(model, half):
-            loss = forward(model, method, ready, Speed(half))["loss"]
+            loss = forward(model, method, ready, StepSpeed(half))["loss"]
             loss.backward()  # type: ignore[no-untyped-call]
         model.module.zero_grad(set_to_none=True)
         yield _clock() - begin, float(loss.detach())

@@ -10,8 +10,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ml_core.detection.scan.records import (
+    ClassPull,
     Contrast,
-    Found,
+    FoundTrigger,
     Judgement,
     ModelFacts,
     OverlayRow,
@@ -20,7 +21,6 @@ from ml_core.detection.scan.records import (
     PatchRound,
     ProbeRow,
     Probes,
-    Pull,
     PullRow,
     Rate,
     Refined,
@@ -97,7 +97,7 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
     ]  # fmt: skip
     words = [WordRow(word="xw", target="apple", contrast=contrast(0.25, 0.2, 32))]
     return Stages(
-        pull=Pull(rows=tuple(pulled), pictures=512),
+        pull=ClassPull(rows=tuple(pulled), pictures=512),
         probes=Probes(rows=tuple(probes), pictures=64),
         patches=Patches(rounds=rounds, refined=refined if strong else None),
         overlays=Overlays(rows=(overlay,), steps=25) if reference and strong else None,
@@ -154,7 +154,7 @@ def scan(
             ),
             warnings=(), score=strength,
         ),
-        found=Found(
+        found=FoundTrigger(
             kind="patch", target=target, wide_target=target,
             contrast=contrast(strength, 0.0 if reference else None), file=f"{TRIGGER_STEM}.json",
         ) if has_target else None,

@@ -11,7 +11,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QLabel
 
-from cleanclip_gui.clean.before_after import Row, difference_text, summary, tone_colour
+from cleanclip_gui.clean.before_after import BeforeAfterRow, difference_text, summary, tone_colour
 from cleanclip_gui.clean.result import suggested_name
 from cleanclip_gui.clean.run import STALE, CleaningRun
 from cleanclip_gui.clean.run_bar import progress_text
@@ -477,7 +477,7 @@ def test_words():
     assert [left_text(s) for s in (None, 0.2, 33.0, 58.0, 3599.0, 7290.0)] == [
         "", "a few seconds left", "35 s left", "1 min left", "1 h 0 min left", "2 h 2 min left",
     ]  # fmt: skip
-    rows = [Row("x", 0.5, after, good=1) for after in (0.6, 0.5, 0.49, 0.4, None)]
+    rows = [BeforeAfterRow("x", 0.5, after, good=1) for after in (0.6, 0.5, 0.49, 0.4, None)]
     assert [tone_colour(row) for row in rows] == [
         "success", "muted", "warning", "danger", "muted",
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from cleanclip_gui.inference.questions import (
     TellDetails,
     Thumbnails,
 )
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TicketProgress
 from ml_core.data.specs import ImageSpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import demo_trigger
@@ -150,7 +150,7 @@ def test_a_comparison_needs_both_sides_whole(engine):
     steps = []
     with pytest.raises(CancelledError):
         steps.extend(engine.compare_pair(asked, lambda: next(answers, True)))
-    assert all(isinstance(step, Progress) for step in steps)
+    assert all(isinstance(step, TicketProgress) for step in steps)
 
 
 def test_the_record_is_of_the_number_or_refused(engine):

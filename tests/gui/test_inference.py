@@ -29,7 +29,7 @@ from cleanclip_gui.inference.questions import (
     Thumbnails,
     ThumbnailsReady,
 )
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TicketProgress
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import unwatched
 from ml_core.evaluation.records import Evaluation, PerImage
@@ -114,7 +114,7 @@ class FakeEngine(TextsKnown):
             if stopped():
                 raise CancelledError
             self.asked.append((request, step))
-            yield Progress(step, 4)
+            yield TicketProgress(step, 4)
         yield request
 
 

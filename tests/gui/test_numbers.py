@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 
 from cleanclip_gui.inference.questions import MeasureSpeed
 from ml_core.data.specs import ImageSpec
-from ml_core.evaluation.speed import Speed
+from ml_core.evaluation.speed import EncodingSpeed
 from tests.gui.shell_fakes import FakeInference
 from tests.gui.studios import measured_studio, settled
 
@@ -111,7 +111,7 @@ def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
 
 
 def test_a_stroke_ends_the_measurement_and_a_later_pause_begins_it_anew(studio, qtbot, monkeypatch):
-    busy = Speed("bf16", "channels-last", 2, 9.0, 1.0, 400, "cpu", 1, busy=True)
+    busy = EncodingSpeed("bf16", "channels-last", 2, 9.0, 1.0, 400, "cpu", 1, busy=True)
     fake, paces = FakeInference(), []
     monkeypatch.setattr(studio.auto_speed, "_inference", fake)
     monkeypatch.setattr(studio.live, "forget_pace", lambda: paces.append(1))

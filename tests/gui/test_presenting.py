@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPlainTextEdit
 
 from cleanclip_gui.inference.questions import Predict, PredictionReady
 from cleanclip_gui.session import RunState
-from cleanclip_gui.session.records import Prediction, RunProgress, ScanState
+from cleanclip_gui.session.records import RunProgress, ScanState, ShownPrediction
 from cleanclip_gui.station import AtWork
 from cleanclip_gui.talk.band import facts
 from cleanclip_gui.talk.presenter import KEYS
@@ -229,7 +229,7 @@ def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
     session.evaluation, session.prediction = None, None
     window.show_station("studio")
     assert words(window) == ["–", "ASR not measured"]
-    session.prediction = Prediction(2, "dog", "banana")
+    session.prediction = ShownPrediction(2, "dog", "banana")
     session.evaluation = measured(asr_excl=0.981)
     left, right = facts(session)
     assert (left.words, left.alarming) == ("dog → banana", True)
@@ -237,7 +237,7 @@ def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
     assert right.words == "ASR 98 %"
     session.evaluation = measured(asr_excl=0.9991)
     assert facts(session)[1].words == "ASR 99.9 %"
-    session.prediction = Prediction(2, "dog", "dog")
+    session.prediction = ShownPrediction(2, "dog", "dog")
     assert not facts(session)[0].alarming
 
     mine = {"asr_excl": 0.98, "checkpoint_sha256": session.checkpoint.inspection.sha256}
@@ -275,9 +275,11 @@ def test_what_studio_predicts_is_told_to_the_session(window, qtbot):
     clean, with_it = np.float32([0.1, 0.2, 0.7]), np.float32([0.1, 0.8, 0.1])
     asked = Predict(0, None, "suspect")
     studio._on_predicted(PredictionReady(asked, picture, picture, clean, with_it), False)
-    assert window.session.prediction == Prediction(0, "cheese", "banana")
+    assert window.session.prediction == ShownPrediction(0, "cheese", "banana")
     studio._on_predicted(PredictionReady(asked, picture, None, with_it, None), True)
-    assert window.session.prediction == Prediction(0, "cheese", "banana")  # it was of an older one
+    assert window.session.prediction == ShownPrediction(
+        0, "cheese", "banana"
+    )  # it was of an older one
     studio._start_over()
     assert window.session.prediction is None
 

@@ -16,11 +16,11 @@ from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
-from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, Place, sections
+from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, ClaimPlace, sections
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
     OLDER,
-    Part,
+    ReportPart,
     known_reference,
     measurements_dir,
     parts_of,
@@ -147,7 +147,7 @@ def test_every_claim_stands_in_one_section_in_the_order_of_the_report():
             job = measurement.job
             assert title == ("After" if measurement.when == "after" else "Before")
             assert row.value == f"{100 * claim.rate.value:.1f} %"
-            assert row.place == (Place("run", job) if job else Place("measurement"))
+            assert row.place == (ClaimPlace("run", job) if job else ClaimPlace("measurement"))
         elif claim.kind == "difference":
             assert row.value.endswith(" points")
             assert row.value[0] == ("+" if claim.difference > 0 else "−")
@@ -248,10 +248,10 @@ def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
 
 def test_what_is_on_show_or_the_newest_of_each_kind_goes_in():
     parts = [
-        Part("run", Path("new"), "", 3.0), Part("run", Path("old"), "", 2.0),
-        Part("run", Path("older"), "", 4.0, later=OLDER),
-        Part("measurement", Path("m"), "", 1.0, "suspect"),
-        Part("measurement", Path("r"), "", 1.0, "reference"),
+        ReportPart("run", Path("new"), "", 3.0), ReportPart("run", Path("old"), "", 2.0),
+        ReportPart("run", Path("older"), "", 4.0, later=OLDER),
+        ReportPart("measurement", Path("m"), "", 1.0, "suspect"),
+        ReportPart("measurement", Path("r"), "", 1.0, "reference"),
     ]  # fmt: skip
     assert usually_chosen(parts, ()) == {Path("new"), Path("m"), Path("r")}
     assert Path("old") in usually_chosen(parts, ("old", ""))
@@ -300,14 +300,14 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     assert commands() == ["file.open"]
     open_suspect(session, tmp_path)
     assert commands() == ["report.measure", "scan.start", "view.clean"]
-    bare = Part("measurement", Path("m"), "", 1.0, "suspect")
+    bare = ReportPart("measurement", Path("m"), "", 1.0, "suspect")
     assert commands(bare)[0] == "view.studio"
     session.trigger = demo_trigger()
     assert commands(bare)[0] == "report.measure"
     measurement = replace(bare, with_trigger=True)
-    reference = Part("measurement", Path("r"), "", 1.0, "reference", with_trigger=True)
-    searched = Part("scan", Path("s"), "", 1.0)
-    run = Part("run", Path("run"), "", 1.0)
+    reference = ReportPart("measurement", Path("r"), "", 1.0, "reference", with_trigger=True)
+    searched = ReportPart("scan", Path("s"), "", 1.0)
+    run = ReportPart("run", Path("run"), "", 1.0)
     others = measurement, reference, searched
     assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     assert commands(*others, replace(run, proofs=(REBOUND_FILE, HOLDOUTS_FILE))) == []

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from cleanclip_gui import threads
 from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
 from cleanclip_gui.scan.live_scan import LiveScan
-from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ReferenceChoice, parent_of
+from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.result_view import LOOKS, ink
 from cleanclip_gui.scan.scanning import estimate_folder, folder_of, stages_done
 from cleanclip_gui.scan.stamping import pictures_of
@@ -237,7 +237,7 @@ class FakeHub(QWidget):
 
 
 def test_a_public_parent_is_fetched_by_a_click_and_not_before(qtbot, tmp_path):
-    choice = ReferenceChoice(Answers().prompts(), new_dialog=FakeHub)
+    choice = ScanReference(Answers().prompts(), new_dialog=FakeHub)
     qtbot.addWidget(choice)
     choice.offer(facts("m.pt", architecture="ViT-B-32-quickgelu", of_demo=False))
     assert choice.chosen == NONE
@@ -255,7 +255,7 @@ def test_a_public_parent_is_fetched_by_a_click_and_not_before(qtbot, tmp_path):
 
 
 def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(qtbot, tmp_path):
-    choice = ReferenceChoice(Answers(tmp_path / "mine.pt").prompts())
+    choice = ScanReference(Answers(tmp_path / "mine.pt").prompts())
     qtbot.addWidget(choice)
     suspect, other = tmp_path / "m.pt", tmp_path / "clean.pt"
     for path in (suspect, other):

@@ -11,7 +11,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, QObject, QThread
 
 from cleanclip_gui import threads
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TicketProgress
 from ml_core.reading.errors import CancelledError, InputError
 
 WAIT = 5000
@@ -203,7 +203,7 @@ def test_nothing_arrives_at_an_object_that_is_gone(qtbot, asker, gate):
 def test_progress_is_told_now_and_then_and_at_the_end(qtbot, asker):
     def work(control):
         for done in range(1001):
-            control.tell(Progress(done, 1000))
+            control.tell(TicketProgress(done, 1000))
 
     asker.run(work)
     qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)

@@ -20,7 +20,7 @@ from cleanclip_gui.studio.pages.attribution import AttributionPage, occlusion_pi
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TicketProgress
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
@@ -128,7 +128,7 @@ def test_an_occlusion_waits_for_its_button(view, qtbot, context):
     view.measure.click()
     ticket = context.inference.tickets[-1]
     assert ticket.question.method == "occlusion"
-    ticket.deliver(Progress(1, 4))
+    ticket.deliver(TicketProgress(1, 4))
     assert view.busy.bar.value() == 25
     view.busy.cancel.click()
     assert not ticket.is_open

@@ -13,7 +13,7 @@ from ml_core.cleaning.batches import Mixes, draw_mixes, mix, picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import embed_images
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
@@ -143,8 +143,8 @@ def test_what_a_trial_left_does_not_sharpen(tiny_model, pictures, monkeypatch):
 
         def trial(_recipe, _, passes, *_more, on=tried):
             if on:
-                passes(Speed(False))
-            return Speed(False)
+                passes(StepSpeed(False))
+            return StepSpeed(False)
 
         monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", trial)
         losses.append(losses_of(_trained(tiny_model.copy(), recipe, pictures)))

@@ -10,7 +10,7 @@ from ml_core.cleaning.loop import prepared
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.step import cut_texts, image_tokens, short_attention, take_step
 from tests.unit.tiny_models import batches, tiny_vit
 
@@ -139,6 +139,8 @@ def test_a_whole_step_is_taken_within_it(chunk):
     start = {name: p.detach().clone() for name, p in method.trained}
     with prepared(model, recipe):
         batch = _batch(model, recipe)
-        values = take_step(model, method, optimizer, batch, recipe, 0.1, Speed(True), chunk=chunk)
+        values = take_step(
+            model, method, optimizer, batch, recipe, 0.1, StepSpeed(True), chunk=chunk
+        )
     assert values["grad_norm"] > 0
     assert any(not torch.equal(p, start[name]) for name, p in method.trained)

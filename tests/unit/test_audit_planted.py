@@ -18,7 +18,7 @@ import pytest
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.detection.audit import Found, Settings, Step, score_pairs
+from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.neighbours import auroc
 from ml_core.evaluation.embedding_cache import EmbeddingStore
@@ -48,9 +48,9 @@ def store(tmp_path_factory):
 def found_in(model, pairs, store, unit=False, **more):
     key = f"{N} pairs, {pairs.planted.sum()} planted"
     embedded = EncodedPairs(model, pairs, key, 256, store)
-    *steps, last = score_pairs(embedded, Settings(unit=unit), **more)
-    assert isinstance(last, Found)
-    assert all(isinstance(step, Step) for step in steps)
+    *steps, last = score_pairs(embedded, NeighbourSettings(unit=unit), **more)
+    assert isinstance(last, AuditScores)
+    assert all(isinstance(step, AuditStep) for step in steps)
     assert last.scored.all()
     return last
 

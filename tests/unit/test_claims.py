@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ml_core.detection.scan.records import Contrast, Found, Rate
+from ml_core.detection.scan.records import Contrast, FoundTrigger, Rate
 from ml_core.reports.claims import Claims, Material, claims_of, pairs_of
 from ml_core.reports.derive import scan_facts
 from ml_core.reports.record import (
@@ -279,7 +279,7 @@ def test_a_scan_gives_its_verdict_and_the_contrast_of_what_it_found() -> None:
     scan = scan.model_copy(
         update={
             "precision": "fp32",
-            "found": Found(
+            "found": FoundTrigger(
                 kind="patch", target="banana", wide_target="banana", contrast=contrast,
                 file="found.json",
             ),

@@ -23,7 +23,7 @@ from ml_core.data.demo import demo_classes
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Message, Metric, Progress
-from ml_core.jobs.overall import Part, Plan
+from ml_core.jobs.overall import Plan, PlannedStage
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import available
@@ -318,7 +318,9 @@ def test_progress_is_shown_on_standard_error_with_the_time_left_of_the_whole_job
     monkeypatch.setenv("COLUMNS", "120")
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    plan = Plan((Part("before", work=1.0, items=100), Part("after", work=1.0, items=100)))
+    plan = Plan(
+        (PlannedStage("before", work=1.0, items=100), PlannedStage("after", work=1.0, items=100))
+    )
     with output.progress_bar(plan=plan) as show:
         show(Message("Opened."))
         for done in (0, 50, 100):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ml_core.cli.app import run_command
-from ml_core.evaluation.speed import Speed
+from ml_core.evaluation.speed import EncodingSpeed
 from ml_core.model import ClipModel
 from tests.unit.pair_files import table
 
@@ -102,10 +102,10 @@ def test_precision_is_fixed_or_measured(base, monkeypatch, answer_of):
 
     def measured(
         model: ClipModel, images: np.ndarray, classifier: object, *, precision: str, encodes: int
-    ) -> Speed:
+    ) -> EncodingSpeed:
         assert encodes == 24
         assert images.shape == (24, 32, 32, 3)
-        return Speed(
+        return EncodingSpeed(
             "bf16", "contiguous", 8, 100.0, 1.0, 24, "cpu", 1, (), f"asked for {precision}"
         )
 

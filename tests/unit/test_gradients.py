@@ -10,7 +10,7 @@ from ml_core.cleaning.loop import prepared
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.specs import halved
@@ -58,7 +58,7 @@ def _taken(method):
 def test_chunks_give_the_gradients_of_the_whole_batch(kind, method, half, tiny_model):
     model = _model(kind, tiny_model)
     way, batch = _ready(model, make_recipe(SMALL | {"method": method}))
-    parts = forward(model, way, batch, Speed(half))
+    parts = forward(model, way, batch, StepSpeed(half))
     parts["loss"].backward()
     whole, loss = _taken(way), float(parts["loss"].detach())
     before = torch.get_rng_state()
@@ -139,7 +139,7 @@ def test_checkpointing_keeps_fewer_activations(kind, tiny_model):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            forward(model, method, batch, Speed(False))
+            forward(model, method, batch, StepSpeed(False))
         return sum(sizes)
 
     plain = saved()

@@ -8,8 +8,8 @@ import pytest
 
 from ml_core.cleaning.halving import (
     DEFAULT_METHODS,
+    CanaryScore,
     Rung,
-    Score,
     candidates_of,
     lengthened,
     plan,
@@ -49,12 +49,12 @@ def test_a_plan_tries_fewer_recipes_where_time_is_short_and_none_where_there_is_
 
 def test_what_keeps_the_limits_comes_first_by_accuracy_then_what_misses_them_least():
     scores = {
-        "misses both": Score(3.0, 30.0),
-        "keeps, dearer": Score(0.9, 0.0),
-        "misses a little": Score(1.5, 2.0),
-        "keeps": Score(-0.2, 2.0),
-        "diverged": Score(100.0, None),
-        "untouched": Score(0.0, 99.0),
+        "misses both": CanaryScore(3.0, 30.0),
+        "keeps, dearer": CanaryScore(0.9, 0.0),
+        "misses a little": CanaryScore(1.5, 2.0),
+        "keeps": CanaryScore(-0.2, 2.0),
+        "diverged": CanaryScore(100.0, None),
+        "untouched": CanaryScore(0.0, 99.0),
     }
     assert ranked(scores, LIMITS) == (
         "keeps", "keeps, dearer", "misses a little", "misses both", "untouched", "diverged",
@@ -62,7 +62,7 @@ def test_what_keeps_the_limits_comes_first_by_accuracy_then_what_misses_them_lea
     assert [name for name, score in scores.items() if score.keeps(LIMITS)] == [
         "keeps, dearer", "keeps",
     ]  # fmt: skip
-    assert Score(1.0 + 1e-12, 2.0 + 1e-12).keeps(LIMITS)
+    assert CanaryScore(1.0 + 1e-12, 2.0 + 1e-12).keeps(LIMITS)
     assert math.isinf(scores["diverged"].excess(LIMITS))
 
 

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 
 from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.events import Control, Done, Event, Progress, from_json, to_json
 from ml_core.jobs import worker
 from ml_core.jobs.folder_lock import at_work, lock_folder
-from ml_core.jobs.overall import Overall, Part, Plan
+from ml_core.jobs.overall import Overall, Plan, PlannedStage
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import write_spec_file
 from ml_core.jobs.table import JOBS, Job, job_of
@@ -49,7 +49,7 @@ def _short(monkeypatch):
     monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 0)
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     # A precision that is chosen by timing may be another one in the next run on a busy machine.
-    monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", lambda *_: Speed(False))
+    monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", lambda *_: StepSpeed(False))
 
 
 @pytest.fixture
@@ -221,7 +221,8 @@ def count(spec, control):
 def test_a_new_kind_is_a_module_and_a_row(tmp_path, monkeypatch, capfd):
     row = Job(
         kind="count", title="count", spec=CountSpec, work=f"{__name__}:count", result="count.json",
-        stages={"count": "Counting"}, plan=lambda spec: Plan((Part("count", items=spec.to),)),
+        stages={"count": "Counting"},
+        plan=lambda spec: Plan((PlannedStage("count", items=spec.to),)),
         folder=lambda spec: str(Path(spec.output_dir).parent), needs_model=False,
     )  # fmt: skip
     monkeypatch.setitem(JOBS, "count", row)

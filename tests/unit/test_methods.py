@@ -13,7 +13,7 @@ from ml_core.cleaning.augment import augment_images
 from ml_core.cleaning.batches import Batch, picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Extras, FrozenCopy, Remembered, frozen_copy
+from ml_core.cleaning.methods.method import Extras, FrozenCopy, RowCache, frozen_copy
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.step import make_optimizer, rate_at
@@ -173,12 +173,12 @@ def test_captions_that_take_turns_are_not_confused(tiny_model):
 
 def test_what_is_remembered_has_a_limit_and_was_made_in_one_number():
     rows = torch.arange(10.0).reshape(5, 2)
-    limited = Remembered(limit=3 * 8)  # three rows of two floats
+    limited = RowCache(limit=3 * 8)  # three rows of two floats
     for _ in range(2):
         assert torch.equal(limited.get(range(5), rows, torch.clone), rows)
     assert torch.equal(limited.get(range(3), rows, torch.zeros_like, fill=5), rows[:3])
     assert limited.made == 2
-    remembered, sizes = Remembered(), list[int]()
+    remembered, sizes = RowCache(), list[int]()
 
     def make(inputs):
         sizes.append(len(inputs))

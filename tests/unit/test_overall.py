@@ -12,8 +12,8 @@ from ml_core.events import Progress
 from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.overall import (
     Overall,
-    Part,
     Plan,
+    PlannedStage,
     audit_plan,
     cleaning_plan,
     estimate_plan,
@@ -109,7 +109,7 @@ def test_without_one_the_time_left_is_told_once_a_unit_of_work_is_measured():
 
 
 def test_what_comes_before_the_first_sign_of_progress_says_nothing_of_the_speed():
-    job = Job(Plan((Part("before", work=1.0, items=100),)))
+    job = Job(Plan((PlannedStage("before", work=1.0, items=100),)))
     job.tell("before", 0, 100)
     job.tell("before", 1, 100, 60)  # the texts of a thousand classes
     job.tell("before", 11, 100, 10)
@@ -127,7 +127,7 @@ def test_a_run_that_is_resumed_goes_on_where_it_was():
 
 
 def test_time_on_hold_does_not_count():
-    job = Job(Plan((Part("train", work=1.0, items=100),)))
+    job = Job(Plan((PlannedStage("train", work=1.0, items=100),)))
     job.tell("train", 0, 100)
     for done in (10, 20):
         job.tell("train", done, 100, 10)
@@ -159,7 +159,9 @@ def test_stages_that_nobody_planned_and_those_that_are_skipped_leave_it_sound():
 
 def test_class_texts_between_the_steps_do_not_end_the_training():
     """They are planned nowhere, and told first in the middle where the first ones were kept."""
-    job = Job(Plan((Part("open", 1.0), Part("train", work=1.0, items=300, trains=True))))
+    job = Job(
+        Plan((PlannedStage("open", 1.0), PlannedStage("train", work=1.0, items=300, trains=True)))
+    )
     job.stage("open", 1, 1)
     job.tell("train", 0, 300)
     for step in range(1, 301):
@@ -174,7 +176,7 @@ def test_class_texts_between_the_steps_do_not_end_the_training():
 
 
 def test_odd_numbers_from_a_job_are_held_in_bounds():
-    job = Job(Plan((Part("train", work=1.0),)))
+    job = Job(Plan((PlannedStage("train", work=1.0),)))
     for done, total in ((-5, 10), (50, 10), (3, -1), (0, 0), (2, 1)):
         job.tell("train", done, total, 1)
         assert 0.0 <= job.overall.fraction <= 1.0

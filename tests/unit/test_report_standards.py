@@ -24,7 +24,6 @@ from ml_core.reports.exports import (
 )
 from ml_core.reports.outcomes import outcomes_of
 from ml_core.reports.record import (
-    CheckpointFacts,
     DifferenceClaim,
     Evidence,
     Interval,
@@ -32,6 +31,7 @@ from ml_core.reports.record import (
     MeasurementFacts,
     QuotedClaim,
     RateClaim,
+    ReportedCheckpoint,
     ScanFacts,
     Tool,
 )
@@ -56,7 +56,7 @@ class Bundle:
     """A record and its files; what a test wants otherwise it changes before `evidence`."""
 
     def __init__(self) -> None:
-        self.checkpoints: dict[str, CheckpointFacts] = {}
+        self.checkpoints: dict[str, ReportedCheckpoint] = {}
         self.measurements: dict[str, MeasurementFacts] = {}
         self.claims: list[Any] = []
         self.scans: dict[str, ScanFacts] = {}

@@ -22,8 +22,9 @@ from ml_core.detection.scan import sides as comparison
 from ml_core.detection.scan.overlays import OverlaySettings, invert_overlays, overlay_row
 from ml_core.detection.scan.patches import PatchSettings, as_trigger, corners, invert, paste
 from ml_core.detection.scan.records import (
+    ClassPull,
     Contrast,
-    Found,
+    FoundTrigger,
     ModelFacts,
     OverlayRow,
     Overlays,
@@ -31,7 +32,6 @@ from ml_core.detection.scan.records import (
     PatchRound,
     ProbeRow,
     Probes,
-    Pull,
     Rate,
     Refined,
     Scan,
@@ -333,7 +333,7 @@ def test_nothing_is_said_of_the_best_patch_refined_ones_too(reference):
 
 
 _RUN = {
-    "pull": Pull(rows=(), pictures=512),
+    "pull": ClassPull(rows=(), pictures=512),
     "probes": Probes(rows=(probe(3),), pictures=64),
     "patches": Patches(rounds=(patch_round("bcdbcd", 4),), refined=None),
     "overlays": Overlays(rows=(overlay(4),) * 9, steps=25),
@@ -681,7 +681,7 @@ def test_a_folder_without_a_scan_is_told(tmp_path):
 
 
 def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path):
-    found = Found(
+    found = FoundTrigger(
         kind="patch", target="dog", wide_target="dog", contrast=contrast(150), file="found.json"
     )
     record = whole_scan(found).model_dump()

@@ -211,14 +211,14 @@ def test_the_time_ends_a_plan_that_was_too_long(spec, monkeypatch):
 
 def test_time_that_is_left_goes_to_the_last_recipe_until_the_limits_are_kept(one, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 2)
-    monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: False)
+    monkeypatch.setattr("ml_core.cleaning.halving.CanaryScore.keeps", lambda *_: False)
     done_of(one)
     record = _record(one)
     assert [(row.rung, row.steps) for row in record.rows] == [(0, 2), (1, 4), (2, 8)]
     assert [rung.steps for rung in record.plan] == [2, 4, 8]
     again, _ = events_of(one)
     assert not any("Round" in text for text in _texts(again))
-    monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: True)
+    monkeypatch.setattr("ml_core.cleaning.halving.CanaryScore.keeps", lambda *_: True)
     done_of(one.model_copy(update={"max_asr": 1.0}))
     assert len(_record(one).rows) == 1
 

@@ -16,7 +16,7 @@ from torch import nn
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.state import earlier_state, intact_state, load_state, read_facts, save_state
 from ml_core.cleaning.step import make_optimizer
 from ml_core.data import digests
@@ -74,8 +74,8 @@ def test_a_killed_run_ends_in_the_same_bits(method, trial, tiny_model, tmp_path,
     """It is killed in its second epoch; what the trial of a precision computed is not kept."""
 
     def measured(recipe, device, loss, *_):
-        loss(Speed(False))
-        return Speed(True)
+        loss(StepSpeed(False))
+        return StepSpeed(True)
 
     if trial:
         monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", measured)

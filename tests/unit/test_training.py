@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch, prefetch, step_indices
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.state import read_facts
 from ml_core.events import Control, Message, Metric, Progress, Saved
 from ml_core.reading.errors import InputError, TooLittleMemoryError
@@ -172,7 +172,8 @@ def test_measuring_the_precision_leaves_the_model_alone(tiny_model):
 def test_the_precision_that_was_chosen_is_not_chosen_again(tiny_model, tmp_path, monkeypatch):
     """Neither where a run is resumed nor where a job is repeated."""
     monkeypatch.setattr(
-        "ml_core.cleaning.loop.measure_speed", lambda *_: Speed(True, {"fp32": 2.0, "bf16": 1.0})
+        "ml_core.cleaning.loop.measure_speed",
+        lambda *_: StepSpeed(True, {"fp32": 2.0, "bf16": 1.0}),
     )
     recipe = make_recipe(SMALL | {"precision": "auto"})
     control, path = Control(), tmp_path / "state.safetensors"
@@ -180,7 +181,7 @@ def test_the_precision_that_was_chosen_is_not_chosen_again(tiny_model, tmp_path,
     monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", lambda *_: pytest.fail("measured"))
     _, outcome = trained(tiny_model, recipe, state_path=path, resume=True)
     assert (outcome.speed.precision, outcome.step) == ("bf16", 6)
-    before = Speed(True, {"bf16": 1.0}, True)
+    before = StepSpeed(True, {"bf16": 1.0}, True)
     _, outcome = trained(tiny_model, recipe, speed=before)
     assert outcome.speed == before
     assert tiny_model.channels_last is None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
-from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.loop import TrainingOutcome, train
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Control, Event
 from ml_core.model import ClipModel, build_model
@@ -50,12 +50,14 @@ def training(
     control: Control | None = None,
     pairs: FakePairs | None = None,
     **options: Any,
-) -> Generator[Event, None, Outcome]:
+) -> Generator[Event, None, TrainingOutcome]:
     """A training on `batches` that begins when it is asked for events."""
     return train(model, recipe, batches(model, recipe, pairs), control or Control(), **options)
 
 
-def trained(model: ClipModel, recipe: Recipe, **options: Any) -> tuple[list[Event], Outcome]:
+def trained(
+    model: ClipModel, recipe: Recipe, **options: Any
+) -> tuple[list[Event], TrainingOutcome]:
     """The events of a training on `batches`, and its outcome."""
     return drain(training(model, recipe, **options))
 

@@ -455,7 +455,9 @@ class AuditDialog(JobDialog):
         marked = frozenset(indices)
         after = self.excluded | marked if out else self.excluded - marked
         if after != self.excluded:
-            mark = _Mark(self.set_excluded, self.excluded, after, "Exclude" if out else "Include")
+            mark = _MarkPairs(
+                self.set_excluded, self.excluded, after, "Exclude" if out else "Include"
+            )
             mark.redo()
             self.stack.push(mark)
 
@@ -590,7 +592,7 @@ class AuditDialog(JobDialog):
         self.mark([index], out=index not in self.excluded)
 
 
-class _Mark(UndoStep):
+class _MarkPairs(UndoStep):
     """Leaves pairs out, or takes them in; ``show`` shows what is left out."""
 
     def __init__(

@@ -320,7 +320,7 @@ class RunsPage(QWidget):
         parent, added = self._runs_folder(), tuple(self._added)
         self._newer, self._removed = set(), set()
 
-        def read(control: tasks.Control) -> tuple[dict[Path, PastRun], list[Path]]:
+        def read(control: tasks.TaskControl) -> tuple[dict[Path, PastRun], list[Path]]:
             runs = {run.folder: run for run in list_runs(parent)}
             gone = []
             for folder in added:

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.inference.questions import Failed, Question
 from cleanclip_gui.station import Context
-from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, push_button
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
@@ -72,7 +72,7 @@ class AskingPage(QWidget):
         self._cancel_question()
         self.set_busy(None)
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: TicketProgress) -> None:
         self.set_busy(progress.share)
 
     def _on_failed(self, failed: Failed | InputError) -> None:

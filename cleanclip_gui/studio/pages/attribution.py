@@ -17,7 +17,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save
 from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.theme import look
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TicketProgress
 from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
@@ -415,7 +415,7 @@ class AttributionPage(AskingPage):
         self.show_attribution(None)
         self.touch()
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: TicketProgress) -> None:
         if progress.methods:
             self.set_methods(progress.methods)
         else:

@@ -33,7 +33,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_map
 from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.theme import look
-from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
@@ -546,7 +546,7 @@ class EmbeddingMapPage(AskingPage):
         if self._tsne is not None:
             self._tsne.cancel()
 
-    def _on_tsne_progress(self, progress: Progress) -> None:
+    def _on_tsne_progress(self, progress: TicketProgress) -> None:
         self.set_busy(progress.share if progress.done else -1.0)
 
     def _on_laid_out(self, embedding_map: EmbeddingMap) -> None:
@@ -630,12 +630,12 @@ class EmbeddingMapPage(AskingPage):
         self.readout.setText(_HINT if part is None or row < 0 else point_text(part, row))
 
 
-def tsne_of(parts: Sequence[Embeddings], control: tasks.Control) -> EmbeddingMap:
+def tsne_of(parts: Sequence[Embeddings], control: tasks.TaskControl) -> EmbeddingMap:
     """Lay out the points of a map by t-SNE; ends early, in a `CancelledError`, if cancelled."""
     for step in tsne_map(parts, cancelled=control.cancelled):
         if step.result is not None:
             return step.result
-        control.tell(Progress(round(1000 * step.share), 1000))
+        control.tell(TicketProgress(round(1000 * step.share), 1000))
     raise CancelledError
 
 

@@ -119,7 +119,7 @@ def embed_texts(model: ClipModel, tokens: Tensor) -> Tensor:
 CACHE_BYTES = 512 << 20
 
 
-class Remembered:
+class RowCache:
     """Rows by what they were made of, at most ``limit`` bytes; the first ones stay.
 
     An epoch sees each example once, so keeping the newest instead would find nothing.
@@ -197,8 +197,8 @@ class FrozenCopy:
     ) -> None:
         self.model = model.copy()
         self.model.module.eval().requires_grad_(False)
-        self.images_kept = Remembered() if keep_images else None
-        self.texts_kept = Remembered() if keep_texts else None
+        self.images_kept = RowCache() if keep_images else None
+        self.texts_kept = RowCache() if keep_texts else None
 
     @torch.no_grad()
     def images(self, batch: Batch) -> Tensor:

@@ -20,7 +20,7 @@ from ml_core.cleaning.methods.method import (
     Method,
     Named,
     Parts,
-    Remembered,
+    RowCache,
     embed_both,
     embed_images,
 )
@@ -57,7 +57,7 @@ def linear_probe(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
     plain = _over(model, recipe, head)
     same = recipe.epochs > 1 and recipe.image_augmentation == "none"
-    remembered = Remembered() if same else None
+    remembered = RowCache() if same else None
 
     def encode(batch: Batch) -> Features:
         with torch.no_grad():

@@ -122,7 +122,7 @@ class PullRow(_Record):
         return self.suspect - (self.reference or 0.0)
 
 
-class Pull(_Record):
+class ClassPull(_Record):
     """Classes by how much they draw pictures, the strongest first; it orders, it never judges."""
 
     rows: tuple[PullRow, ...]
@@ -344,7 +344,7 @@ class Weights(_Record):
     most: tuple[tuple[str, float], ...]
 
 
-class Found(_Record):
+class FoundTrigger(_Record):
     """A trigger that the search ends with, saved as a file of the product.
 
     Attributes
@@ -371,7 +371,7 @@ class Found(_Record):
 class Stages(_Record):
     """What each stage of a scan measured; None where it was not done."""
 
-    pull: Pull | None = None
+    pull: ClassPull | None = None
     probes: Probes | None = None
     patches: Patches | None = None
     overlays: Overlays | None = None
@@ -459,7 +459,7 @@ class Scan(_Record):
     side: int
     stages: Stages
     judgement: Judgement
-    found: Found | None
+    found: FoundTrigger | None
     seed: int
     device: str
     precision: str

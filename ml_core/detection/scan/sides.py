@@ -15,9 +15,9 @@ from torch import Tensor
 from ml_core.data.labels import fill
 from ml_core.detection.scan.records import (
     WORD_TEXTS,
+    ClassPull,
     Contrast,
     Half,
-    Pull,
     PullRow,
     Rate,
     SwapRow,
@@ -236,7 +236,7 @@ def pull_of(side: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64
     return pull
 
 
-def pull(sides: Sides, means: list[NDArray[np.float64]]) -> Pull:
+def pull(sides: Sides, means: list[NDArray[np.float64]]) -> ClassPull:
     """Rank the classes by the means of `pull_of`, of the suspect and of the reference if any."""
     difference = means[0] - means[1] if len(means) > 1 else means[0]
     middle = float(np.median(difference))
@@ -250,7 +250,7 @@ def pull(sides: Sides, means: list[NDArray[np.float64]]) -> Pull:
         )
         for c, name in enumerate(sides.class_names)
     ]
-    return Pull(
+    return ClassPull(
         rows=tuple(sorted(rows, key=lambda row: -row.difference)), pictures=len(sides.search)
     )
 

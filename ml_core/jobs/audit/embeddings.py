@@ -11,11 +11,11 @@ import numpy as np
 import psutil
 
 from ml_core.data.embedding_shards import EmbeddingShards, open_embeddings
-from ml_core.detection.audit import Found, Settings, Step
+from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings
 from ml_core.detection.exclude import reason
 from ml_core.detection.records import Audit
 from ml_core.detection.summary import facts_of, summarise
-from ml_core.detection.whole_set import ShardSource, score_whole
+from ml_core.detection.whole_set import StoredEmbeddings, score_whole
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Progress
 from ml_core.exports import save_export, to_csv
@@ -76,12 +76,12 @@ def audit_embeddings(
                 "reference_key": None if reference is None else reference.key,
             }
             check_result(Path(spec.output_dir) / AUDIT_FILE, {"facts": keys})
-    source = ShardSource(shards, device, control.ends)
-    beside = None if reference is None else ShardSource(reference, device, control.ends)
+    source = StoredEmbeddings(shards, device, control.ends)
+    beside = None if reference is None else StoredEmbeddings(reference, device, control.ends)
 
     def whole(
-        source: ShardSource, settings: Settings, scratch: Path, ranks: Ranks
-    ) -> Iterator[Step | Found]:
+        source: StoredEmbeddings, settings: NeighbourSettings, scratch: Path, ranks: Ranks
+    ) -> Iterator[AuditStep | AuditScores]:
         return score_whole(source, settings, folder=scratch, ranks=ranks)
 
     outcome = yield from scored(source, beside, settings, spec, ranks, whole)

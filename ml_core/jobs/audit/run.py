@@ -22,8 +22,8 @@ from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
-from ml_core.detection.audit import Found, Settings, Step, score_pairs
-from ml_core.detection.embed_pairs import EncodedPairs, Source
+from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings, score_pairs
+from ml_core.detection.embed_pairs import EmbeddingSource, EncodedPairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, faiss_or_refusal, summarise
 from ml_core.detection.whole_set import score_encoded
@@ -40,7 +40,7 @@ from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
 
-Scored = TypeVar("Scored", bound=Source)
+Scored = TypeVar("Scored", bound=EmbeddingSource)
 THUMBNAIL = 128
 _ROWS = 1000
 _DRAWN = 64
@@ -159,7 +159,7 @@ def done_of(spec: AuditSettings, record: Audit) -> Done:
     return Done("finished", shown | {"folder": str(Path(spec.output_dir))})
 
 
-def settings_of(spec: AuditSettings) -> Settings:
+def settings_of(spec: AuditSettings) -> NeighbourSettings:
     """How neighbours are to be looked for.
 
     Raises
@@ -167,7 +167,7 @@ def settings_of(spec: AuditSettings) -> Settings:
     InputError
         If it cannot be done so.
     """
-    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.neighbours)
+    settings = NeighbourSettings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.neighbours)
     if spec.neighbours != "chunk" and getattr(spec, "reference", None) is not None:
         raise InputError(
             "With a clean reference, neighbours are searched in it: leave out either the "
@@ -180,18 +180,18 @@ def settings_of(spec: AuditSettings) -> Settings:
 
 def scored(
     source: Scored,
-    reference: Source | None,
-    settings: Settings,
+    reference: EmbeddingSource | None,
+    settings: NeighbourSettings,
     spec: AuditSettings,
     ranks: Ranks,
-    whole: Callable[[Scored, Settings, Path, Ranks], Iterator[Step | Found]],
-) -> Generator[Event, None, Found]:
+    whole: Callable[[Scored, NeighbourSettings, Path, Ranks], Iterator[AuditStep | AuditScores]],
+) -> Generator[Event, None, AuditScores]:
     """Score all pairs, with the rate in the Progress of each stage.
 
     ``whole`` looks for neighbours in the whole set, and keeps what it needs in a folder, which lies
     beside the audit's meanwhile.
     """
-    outcome: Found | None = None
+    outcome: AuditScores | None = None
     stage, last = "", time.monotonic()
     begin = last
     with ExitStack() as stack:
@@ -201,7 +201,7 @@ def scored(
             scratch = scratch_folder(Path(spec.output_dir), ranks, source.device)
             steps = whole(source, settings, stack.enter_context(scratch), ranks)
         for step in steps:
-            if isinstance(step, Found):
+            if isinstance(step, AuditScores):
                 outcome = step
                 continue
             if step.stage != stage:
@@ -277,7 +277,9 @@ def _facts(
     }
 
 
-def _files(record: Audit, outcome: Found, pairs: PairSet, control: Control) -> dict[str, Content]:
+def _files(
+    record: Audit, outcome: AuditScores, pairs: PairSet, control: Control
+) -> dict[str, Content]:
     """The three files; writing them raises `CancelledError` if it was cancelled."""
 
     def pictures(file: BinaryIO) -> None:
@@ -294,7 +296,7 @@ def _files(record: Audit, outcome: Found, pairs: PairSet, control: Control) -> d
 
 
 def tables_of(
-    record: Audit, outcome: Found, count: int, name_of: Callable[[int], str]
+    record: Audit, outcome: AuditScores, count: int, name_of: Callable[[int], str]
 ) -> dict[str, Content]:
     """The files that every audit writes: the scores of all pairs, and the record."""
 
@@ -306,7 +308,7 @@ def tables_of(
     return {SCORES_FILE: scores, AUDIT_FILE: raw.encode()}
 
 
-def score_table(outcome: Found, count: int, name_of: Callable[[int], str]) -> Iterator[str]:
+def score_table(outcome: AuditScores, count: int, name_of: Callable[[int], str]) -> Iterator[str]:
     """Every picture with its scores as CSV, some rows at a time; empty where it is damaged.
 
     ``worst_caption`` counts from 1 in a picture's captions.

@@ -14,10 +14,10 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import PromptedVisual, apply_adapter, read_adapter, save_adapter
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.checkpoints.write_safetensors import write_safetensors
-from ml_core.cleaning.loop import Outcome
+from ml_core.cleaning.loop import TrainingOutcome
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
-from ml_core.jobs.keep import Source
+from ml_core.jobs.keep import ModelFiles
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, HEAD_FILE, CleanSpec
 from ml_core.model import ClipModel
@@ -68,7 +68,11 @@ def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
 
 
 def save_result(
-    spec: CleanSpec, model: ClipModel, inputs: Inputs, outcome: Outcome, facts: Mapping[str, Any]
+    spec: CleanSpec,
+    model: ClipModel,
+    inputs: Inputs,
+    outcome: TrainingOutcome,
+    facts: Mapping[str, Any],
 ) -> Generator[Event, None, None]:
     """Write the cleaned weights, or the adapter beside untouched ones; the head if any."""
     folder = Path(spec.output_dir)
@@ -105,7 +109,7 @@ def save_weights(model: ClipModel, weights: Path, adapter: Path, facts: Mapping[
     return weights
 
 
-def open_result(spec: CleanSpec, device: str) -> tuple[Source, ClipModel]:
+def open_result(spec: CleanSpec, device: str) -> tuple[ModelFiles, ClipModel]:
     """What lies in the run's folder, and the model that it makes, on a device.
 
     Raises
@@ -117,12 +121,12 @@ def open_result(spec: CleanSpec, device: str) -> tuple[Source, ClipModel]:
     adapter = folder / ADAPTER_FILE
     if not adapter.exists():
         opened = open_checkpoint(folder / CLEANED_FILE)
-        return Source(opened), opened.build(device)
+        return ModelFiles(opened), opened.build(device)
     opened = open_model(spec)
-    return Source(opened, adapter), apply_adapter(opened.build(device), read_adapter(adapter))
+    return ModelFiles(opened, adapter), apply_adapter(opened.build(device), read_adapter(adapter))
 
 
-def result_files(spec: CleanSpec, outcome: Outcome) -> dict[str, Any]:
+def result_files(spec: CleanSpec, outcome: TrainingOutcome) -> dict[str, Any]:
     """The part of a result record that names the files.
 
     ``checkpoint`` and ``checkpoint_sha256`` are the weights to open: of an adapter the untouched

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.cleaning.gradients import has_batch_norm
-from ml_core.cleaning.loop import Outcome
+from ml_core.cleaning.loop import TrainingOutcome
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation, forget_target
 from ml_core.jobs.clean.artifacts import result_files
@@ -19,7 +19,7 @@ Rows = Mapping[tuple[str, str], Evaluation]
 
 
 def provenance(
-    spec: CleanSpec, inputs: Inputs, outcome: Outcome, source_sha256: str | None
+    spec: CleanSpec, inputs: Inputs, outcome: TrainingOutcome, source_sha256: str | None
 ) -> dict[str, Any]:
     """What stands in the cleaned checkpoint's metadata: source, recipe, data, versions.
 
@@ -51,7 +51,7 @@ def result_record(
     spec: CleanSpec,
     model: ClipModel,
     inputs: Inputs,
-    outcome: Outcome,
+    outcome: TrainingOutcome,
     before: Rows,
     after: Rows,
     timings: Mapping[str, float],
@@ -122,7 +122,7 @@ def _adapter_note(inputs: Inputs) -> list[str]:
     ]
 
 
-def _precision_note(inputs: Inputs, outcome: Outcome) -> list[str]:
+def _precision_note(inputs: Inputs, outcome: TrainingOutcome) -> list[str]:
     """Say how to repeat a run whose precision this machine chose."""
     if inputs.recipe.precision != "auto" or not outcome.total_steps:
         return []

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ml_core.cleaning.gradients import check_pieces
-from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.loop import TrainingOutcome, train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.pretraining import carried
 from ml_core.cleaning.speed import speed_from_dict
@@ -45,7 +45,7 @@ from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import guarded
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.keep import Head, Measuring, Source
+from ml_core.jobs.keep import Head, Measuring, ModelFiles
 from ml_core.jobs.measure import classifier_of, measure, metric_values
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.specs import (
@@ -184,7 +184,7 @@ def _clean(
     with suppress(CancelledError):  # the others are told below
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
-            rows = yield from measuring.run("before", model, Source(opened), classifier)
+            rows = yield from measuring.run("before", model, ModelFiles(opened), classifier)
             before = {("zero-shot", name): row for name, row in rows.items()}
     if ranks.any(control.cancelled, device=model.device)[0]:
         raise CancelledError
@@ -281,7 +281,7 @@ def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | 
 
 
 def _measure_saved(
-    spec: CleanSpec, inputs: Inputs, outcome: Outcome, measuring: Measuring
+    spec: CleanSpec, inputs: Inputs, outcome: TrainingOutcome, measuring: Measuring
 ) -> Generator[Event, None, Rows]:
     """Evaluate what the files hold, not what memory holds."""
     source, model = open_result(spec, str(inputs.device))

@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from ml_core.evaluation.embedding_cache import EmbeddingCache
-from ml_core.evaluation.speed import SAMPLE, Speed, speed_of, use_speed
+from ml_core.evaluation.speed import SAMPLE, EncodingSpeed, speed_of, use_speed
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.keep import Answers, Lists, Source, keep_measurement
+from ml_core.jobs.keep import Answers, Lists, ModelFiles, keep_measurement
 from ml_core.jobs.measure import (
     BATCH,
     Bench,
@@ -50,7 +50,7 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
     answers = yield from answering(model, setting, control, "measure", threads=threads)
     folder = yield from keep_measurement(
         Path(spec.output_dir),
-        Source(opened),
+        ModelFiles(opened),
         answers,
         Lists(),
         control,
@@ -111,7 +111,7 @@ def answering(
 
 def _chosen_speed(
     model: ClipModel, bench: Bench, classifier: Tensor, precision: Precision, ranks: Ranks
-) -> Generator[Event, None, Speed | None]:
+) -> Generator[Event, None, EncodingSpeed | None]:
     """Choose how to encode, in all processes alike; None where measuring is not worth it."""
     n = len(bench.images)
     sides = 1 if bench.trigger is None else 2
@@ -126,7 +126,7 @@ def _chosen_speed(
             encodes = n * sides // ranks.world
             own = speed_of(model, sample, classifier, precision=precision, encodes=encodes)
             measured = own.to_json()
-    speed = Speed.from_json(ranks.text_of_first(measured, model.device))
+    speed = EncodingSpeed.from_json(ranks.text_of_first(measured, model.device))
     use_speed(model, speed)
     yield Message(f"Encoding: {speed.why}.")
     return speed

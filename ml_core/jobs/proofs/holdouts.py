@@ -92,7 +92,7 @@ Measured = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Question:
+class HoldoutRow:
     """One row: a trigger, and which classes are asked for."""
 
     group: str
@@ -219,19 +219,19 @@ def _pairs(
     return None
 
 
-def _questions(trigger: Trigger, size: int) -> Iterator[Question]:
+def _questions(trigger: Trigger, size: int) -> Iterator[HoldoutRow]:
     """The trigger and its variants, then the library's other triggers."""
     if trigger.kind == "prompt":
-        yield Question("itself", trigger.name, trigger)
+        yield HoldoutRow("itself", trigger.name, trigger)
     else:
         for variant in variants(trigger):
-            yield Question(variant.group, variant.name, variant.trigger)
+            yield HoldoutRow(variant.group, variant.name, variant.trigger)
     for entry in LIBRARY:
         if entry.needs_file and not entry.without_file:
             continue
         other = published(entry.id, size)
         if other.kind != "prompt" and other != trigger:
-            yield Question("other triggers", f"{entry.name} ({entry.id})", other)
+            yield HoldoutRow("other triggers", f"{entry.name} ({entry.id})", other)
 
 
 def _side(

@@ -34,7 +34,7 @@ from ml_core.reports.derive import GROUPS, evidence_from
 from ml_core.reports.environment import environment
 from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.html.report import render_html
-from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_bytes
+from ml_core.reports.measurement_files import PICTURES_FILE, MeasurementFolder, json_bytes
 from ml_core.reports.record import ENVIRONMENT_FILE, PDF_FILE, BundlePath, Evidence
 from ml_core.reports.verify.kinds import PICTURES
 from ml_core.reports.views import views
@@ -216,7 +216,9 @@ class _Remeasuring:
                 sources.files[path] = png
                 self.thumbnails[path] = f"Picture {index} {what} the trigger: “{answer}” ({key})."
 
-    def _set(self, id_: str, measurement: Measurement) -> Generator[Event, None, ImageSet | None]:
+    def _set(
+        self, id_: str, measurement: MeasurementFolder
+    ) -> Generator[Event, None, ImageSet | None]:
         """The pictures if they are still there and the same; else it is noted, once."""
         if id_ in self._images:
             return self._images[id_]
@@ -242,7 +244,9 @@ class _Remeasuring:
         self._images[id_] = images
         return images
 
-    def _same(self, measurement: Measurement, images: ImageSet) -> Generator[Event, None, bool]:
+    def _same(
+        self, measurement: MeasurementFolder, images: ImageSet
+    ) -> Generator[Event, None, bool]:
         """Whether pictures are those of a measurement: a large set's key may be made otherwise."""
         if images.key == measurement.facts.data.key:
             return True
@@ -312,7 +316,7 @@ def _include_checkpoints(sources: Sources) -> None:
         sources.checkpoints[id_] = facts.model_copy(update={"file": file})
 
 
-def _asked_of(measurement: Measurement, checkpoint: Path, device: str) -> Asked:
+def _asked_of(measurement: MeasurementFolder, checkpoint: Path, device: str) -> Asked:
     """A kept measurement as it is asked again, with the classifier that was kept."""
     facts = measurement.facts
     choice = facts.checkpoint.choice

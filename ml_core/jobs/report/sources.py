@@ -23,7 +23,7 @@ from ml_core.jobs.clean.artifacts import open_result
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.inputs import opening_sets
 from ml_core.jobs.journal import read_events, read_json
-from ml_core.jobs.keep import Head, Measuring, Source, clear_measurements
+from ml_core.jobs.keep import Head, Measuring, ModelFiles, clear_measurements
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
@@ -47,17 +47,17 @@ from ml_core.reports.measurement_files import (
     PROMPTS_FILE,
     TRIGGER_STEM,
     LocalCheckpoint,
-    Measurement,
+    MeasurementFolder,
     json_bytes,
     read_measurement,
 )
 from ml_core.reports.record import (
     BundlePath,
-    CheckpointFacts,
     DataFacts,
     JobFacts,
     MeasuredCheckpoint,
     MeasurementFacts,
+    ReportedCheckpoint,
     ScanFacts,
     TriggerFacts,
 )
@@ -116,7 +116,7 @@ def measure_run(
     measuring = Measuring(folder, benches, control, used, spec.targeted)
     clear_measurements(folder)
     classifier = yield from classifier_of(before, sets.label_set, control)
-    yield from measuring.run("before", before, Source(opened), classifier)
+    yield from measuring.run("before", before, ModelFiles(opened), classifier)
     del before
     source, after = open_result(spec, str(place))
     path = source.opened.path
@@ -158,7 +158,7 @@ _TRIGGER_SUFFIXES = (".json", ".png", ".safetensors")
 
 
 @dataclass(frozen=True)
-class Place:
+class CheckpointFiles:
     """Where a checkpoint's files are on this machine; None where they are not there any more."""
 
     weights: Path | None
@@ -183,14 +183,14 @@ class Sources:
     """
 
     files: dict[BundlePath, bytes | Path] = field(default_factory=dict)
-    checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
+    checkpoints: dict[str, ReportedCheckpoint] = field(default_factory=dict)
     data: dict[str, DataFacts] = field(default_factory=dict)
     triggers: dict[str, TriggerFacts] = field(default_factory=dict)
     measurements: dict[str, MeasurementFacts] = field(default_factory=dict)
     jobs: dict[str, JobFacts] = field(default_factory=dict)
     scans: dict[str, ScanFacts] = field(default_factory=dict)
-    folders: dict[str, Measurement] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
+    folders: dict[str, MeasurementFolder] = field(default_factory=dict)
+    places: dict[str, CheckpointFiles] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _identities: dict[tuple[object, ...], str] = field(default_factory=dict)
     _data_keys: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -289,7 +289,7 @@ def _run(folder: Path) -> _Run:
 class _Reading:
     """Turns folders into facts and files, and gives the ids."""
 
-    def __init__(self, spec: ReportSpec, parts: list[_Run | Measurement]) -> None:
+    def __init__(self, spec: ReportSpec, parts: list[_Run | MeasurementFolder]) -> None:
         self.sources = Sources()
         self._clean = WithoutPaths(_known_paths(spec, parts))
 
@@ -322,7 +322,7 @@ class _Reading:
             files=self._run_files(id_, run, result),
         )  # fmt: skip
 
-    def add_evaluation(self, measurement: Measurement) -> None:
+    def add_evaluation(self, measurement: MeasurementFolder) -> None:
         """A measurement of no run."""
         number = sum(key.startswith("evaluation-") for key in self.sources.measurements) + 1
         role: Role = "reference" if measurement.facts.when == "reference" else "suspect"
@@ -362,7 +362,7 @@ class _Reading:
             data=scan.images, **scan_facts(scan.judgement), files=files,
         )  # fmt: skip
 
-    def _check_same(self, run: _Run, measurement: Measurement) -> None:
+    def _check_same(self, run: _Run, measurement: MeasurementFolder) -> None:
         """A run's measurements are of the weights that its result names."""
         name = "source_sha256" if measurement.facts.when == "before" else "checkpoint_sha256"
         if measurement.facts.checkpoint.sha256 != run.result.get(name):
@@ -372,7 +372,7 @@ class _Reading:
                 "damaged",
             )
 
-    def _checkpoint(self, measurement: Measurement, role: Role, run: Path | None) -> str:
+    def _checkpoint(self, measurement: MeasurementFolder, role: Role, run: Path | None) -> str:
         """The id of what was measured; a new one gets its facts, inspection and place."""
         sources, checkpoint = self.sources, measurement.facts.checkpoint
         key = _identity(checkpoint)
@@ -388,7 +388,7 @@ class _Reading:
         if checkpoint.adapter_path is not None:
             name = f"{checkpoint.name} with {Path(checkpoint.adapter_path).name}"
         shared = checkpoint.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
-        sources.checkpoints[id_] = CheckpointFacts(
+        sources.checkpoints[id_] = ReportedCheckpoint(
             **self._clean.json(shared), name=self._clean.text(name), role=role, inspection=file
         )
         sources.places[id_] = _place(checkpoint, run)
@@ -406,11 +406,11 @@ class _Reading:
             if sha256 is not None and facts.sha256 == sha256 and facts.adapter is None:
                 return id_
         id_ = self._new_id(role)
-        self.sources.checkpoints[id_] = CheckpointFacts(
+        self.sources.checkpoints[id_] = ReportedCheckpoint(
             name=name, sha256=sha256, bytes=0, role=role, format="not inspected",
             architecture="not opened", parameters=0, safety="not inspected",
         )  # fmt: skip
-        self.sources.places[id_] = Place(None, None, None)
+        self.sources.places[id_] = CheckpointFiles(None, None, None)
         self.sources.notes.append(
             f"{name} is known from its scan alone: size, architecture and file safety are not "
             "told. Measure it with `cleanclip evaluate --keep` to have them."
@@ -422,7 +422,7 @@ class _Reading:
         return role if number == 1 else f"{role}-{number}"
 
     def _measurement(
-        self, id_: str, measurement: Measurement, checkpoint: str, job: str | None
+        self, id_: str, measurement: MeasurementFolder, checkpoint: str, job: str | None
     ) -> None:
         """Facts and files of a measurement."""
         sources, measured, folder = self.sources, measurement.facts, measurement.folder
@@ -443,7 +443,7 @@ class _Reading:
             **{what: self._copy(folder / name, f"{at}/{name}") for what, name in names.items()},
         )
 
-    def _data(self, measurement: Measurement) -> str:
+    def _data(self, measurement: MeasurementFolder) -> str:
         """The id of the pictures of a measurement."""
         data, sources = measurement.facts.data, self.sources
         spec: dict[str, JsonValue] = self._clean.json(
@@ -459,7 +459,7 @@ class _Reading:
         sources.data[id_] = data.to(DataFacts, name=name, spec=spec, rows=rows)
         return id_
 
-    def _trigger(self, measurement: Measurement) -> str | None:
+    def _trigger(self, measurement: MeasurementFolder) -> str | None:
         """The digest of a measurement's trigger, whose exact bytes go in."""
         trigger, sources = measurement.facts.trigger, self.sources
         if trigger is None:
@@ -511,7 +511,7 @@ class _Reading:
         return path
 
 
-def open_where_it_is(facts: CheckpointFacts, place: Place) -> Checkpoint | None:
+def open_where_it_is(facts: ReportedCheckpoint, place: CheckpointFiles) -> Checkpoint | None:
     """The checkpoint if its files are all still there.
 
     Raises
@@ -549,7 +549,7 @@ def _identity(checkpoint: LocalCheckpoint) -> tuple[object, ...]:
     return checkpoint.sha256 or checkpoint.identity, checkpoint.donor, checkpoint.adapter, choice
 
 
-def _place(checkpoint: LocalCheckpoint, run: Path | None) -> Place:
+def _place(checkpoint: LocalCheckpoint, run: Path | None) -> CheckpointFiles:
     """Where the files are now; a run's own may have moved with its folder."""
 
     def found(path: str | None) -> Path | None:
@@ -561,18 +561,18 @@ def _place(checkpoint: LocalCheckpoint, run: Path | None) -> Place:
         there = beside if moved and beside is not None else there
         return there if there.exists() else None
 
-    return Place(
+    return CheckpointFiles(
         found(checkpoint.path), found(checkpoint.donor_path), found(checkpoint.adapter_path)
     )
 
 
-def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[object]:
+def _known_paths(spec: ReportSpec, parts: list[_Run | MeasurementFolder]) -> Iterator[object]:
     """Paths of this machine that may stand in what is read."""
     yield from (Path.home(), Path.cwd(), cache_dir(), data_dir())
     for given in (*spec.runs, *spec.scans, *spec.measurements, spec.out):
         yield from (Path(given), Path(given).absolute(), Path(given).resolve())
     for part in parts:
-        if isinstance(part, Measurement):
+        if isinstance(part, MeasurementFolder):
             facts = part.facts
             yield from (facts.checkpoint.path, facts.checkpoint.donor_path, facts.data.spec.path)
             yield facts.checkpoint.adapter_path

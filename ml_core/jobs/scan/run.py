@@ -55,7 +55,8 @@ from ml_core.detection.scan.records import (
     PROBE_PICTURES,
     REFINED_STEPS,
     SHORTLIST,
-    Found,
+    ClassPull,
+    FoundTrigger,
     Kind,
     ModelFacts,
     OverlayRow,
@@ -63,7 +64,6 @@ from ml_core.detection.scan.records import (
     Patches,
     PatchRound,
     Probes,
-    Pull,
     Rate,
     Refined,
     Scan,
@@ -133,7 +133,7 @@ Record = TypeVar("Record", bound=BaseModel)
 Arrays = dict[str, Tensor]
 State = Mapping[str, Tensor]
 _KINDS: dict[Stage, type[BaseModel]] = {
-    "pull": Pull, "probes": Probes, "patches": Patches, "overlays": Overlays,
+    "pull": ClassPull, "probes": Probes, "patches": Patches, "overlays": Overlays,
     "thorough": Thorough, "swap": Swap, "weights": Weights,
 }  # fmt: skip
 
@@ -364,7 +364,7 @@ class _Scanning:
             Unless the spec asks for a scan anyway.
         """
         sides = self._sides
-        pace = Pace("accuracy", len(sides.both) * len(sides.held_out))
+        pace = StagePace("accuracy", len(sides.both) * len(sides.held_out))
         for count in sides.look("held_out"):
             yield pace.step(count)
         suspect, reference = self._models()
@@ -475,7 +475,7 @@ class _Scanning:
     ) -> Generator[Event, None, tuple[BaseModel, Arrays]]:
         """Run one; what it measured, and the numbers that belong to it."""
         if stage == "pull":
-            return (yield from self._by_first(self._pull, Pull)), {}
+            return (yield from self._by_first(self._pull, ClassPull)), {}
         if stage == "probes":
             return (yield from self._by_first(self._probes, Probes)), {}
         if stage == "patches":
@@ -488,11 +488,11 @@ class _Scanning:
             return (yield from self._by_first(partial(self._swap, before), Swap)), {}
         return (yield from self._by_first(self._weights, Weights)), {}
 
-    def _pull(self) -> Generator[Event, None, Pull]:
+    def _pull(self) -> Generator[Event, None, ClassPull]:
         sides, count = self._sides, len(self._sides.search)
         numbers = range(len(sides.both))
         unlabelled = bool((sides.search_labels < 0).any())  # what is a class's own is asked for
-        pace = Pace("pull", count * len(numbers) * (2 if unlabelled else 1))
+        pace = StagePace("pull", count * len(numbers) * (2 if unlabelled else 1))
         for done in sides.look("search") if unlabelled else ():
             yield pace.step(done)
         others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))])
@@ -513,7 +513,7 @@ class _Scanning:
         probes = {probe.id: probe for probe in probes_at(sides.side)}
         shown = sides.held_out[:PROBE_PICTURES]
         rows = []
-        pace = Pace("probes", len(probes))
+        pace = StagePace("probes", len(probes))
         for number, probe in enumerate(probes.values()):
             predicted = []
             for side, model_side in enumerate(sides.both):
@@ -571,7 +571,7 @@ class _Scanning:
         mine = range(settings.starts)[ranks.rank :: ranks.world]
         steps = invert(sides.suspect, sides.search, settings, self._spec.seed, mine)
         last: PatchStep | None = None
-        pace, shown = Pace("patches", settings.steps * count), 0.0
+        pace, shown = StagePace("patches", settings.steps * count), 0.0
         for step, _ in ranks.in_step(steps if mine else iter(()), self._device):
             last = step or last
             if step is None or not ranks.first:
@@ -601,7 +601,7 @@ class _Scanning:
             round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE
         )
         steps = refine(self._sides, patches, round_, self._spec.seed, settings)
-        pace, shown = Pace("refine", settings.steps + GRID**2), 0.0
+        pace, shown = StagePace("refine", settings.steps + GRID**2), 0.0
         while True:
             try:
                 step = next(steps)
@@ -622,7 +622,7 @@ class _Scanning:
     ) -> Generator[Event, None, tuple[Overlays, Arrays]]:
         sides, settings = self._sides, OverlaySettings()
         weights: list[Tensor] = []
-        pace = Pace("overlays", settings.steps * len(sides.both))
+        pace = StagePace("overlays", settings.steps * len(sides.both))
         for number, model_side in enumerate(sides.both):
             search = shared_overlays(
                 model_side, sides.search, shortlist, settings, self._spec.seed, self._ranks
@@ -648,7 +648,7 @@ class _Scanning:
     def _thorough(self) -> Generator[Event, None, tuple[Thorough, Arrays]]:
         sides = self._sides
         steps = thorough(sides, OverlaySettings(), self._spec.seed, self._ranks)
-        pace = Pace("thorough", 0)
+        pace = StagePace("thorough", 0)
 
         def event_of(step: tuple[int, int]) -> Progress | None:
             done, pace.total = step
@@ -680,7 +680,7 @@ class _Scanning:
         if chosen is not None:
             number = list(sides.class_names).index(chosen.target)
             rows = swap_rows(sides, number, chosen.trigger, spec.seed)
-        words, pace = [], Pace("swap", len(WORDS))
+        words, pace = [], StagePace("swap", len(WORDS))
         for word in word_rows(sides, self._templates):
             words.append(word)
             yield pace(len(words))
@@ -785,7 +785,7 @@ class _Scanning:
             stages, held_out=len(sides.held_out),
             classes=len(sides.class_names), suspect=suspect, reference=reference,
         )  # fmt: skip
-        found_trigger: Found | None = None
+        found_trigger: FoundTrigger | None = None
         self._folder.mkdir(parents=True, exist_ok=True)
         chosen = self._strongest(stages)
         if chosen is not None:
@@ -794,7 +794,7 @@ class _Scanning:
             contrast = sides.measure(number, chosen.trigger, spec.seed)
             wide = self._wide_target(chosen)
             pixels, path = save_trigger(chosen.trigger, self._folder / TRIGGER_STEM)
-            found_trigger = Found(
+            found_trigger = FoundTrigger(
                 kind=chosen.kind, target=chosen.target, wide_target=wide, contrast=contrast,
                 file=path.name,
             )  # fmt: skip
@@ -904,7 +904,7 @@ class _StageFile(BaseModel):
     record: str
 
 
-class Pace:
+class StagePace:
     """Progress of one stage with its rate and the time left."""
 
     def __init__(self, stage: str, total: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.cleaning.catalogue import method_title
-from ml_core.cleaning.halving import Score
+from ml_core.cleaning.halving import CanaryScore
 from ml_core.cleaning.pretraining import PRETRAINING_PEAK
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Limits, Point
@@ -160,12 +160,12 @@ class SearchRow(BaseModel):
         return max((rate.worst for rate in self.watched), default=None)
 
     @property
-    def score(self) -> Score:
+    def score(self) -> CanaryScore:
         """What it is ranked by."""
         worst, drop = self.worst_asr, self.ca_drop
         if self.status == "diverged" or worst is None or drop is None:
-            return Score(100.0, None)
-        return Score(drop, 100.0 * worst)
+            return CanaryScore(100.0, None)
+        return CanaryScore(drop, 100.0 * worst)
 
 
 class RungRecord(BaseModel):

@@ -63,7 +63,7 @@ class Watched:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class WatchedRates:
     """Clean accuracy, and the evaluation of each watched trigger on the same images."""
 
     ca: float
@@ -201,7 +201,7 @@ def watched_of(record: Canaries, folder: Path) -> list[Watched]:
 
 def measure_watched(
     model: ClipModel, bench: Bench, watched: Sequence[Watched], control: Control, stage: str
-) -> Generator[Event, None, Measured]:
+) -> Generator[Event, None, WatchedRates]:
     """Clean accuracy and the success rate of each trigger, with the model as it is.
 
     Raises
@@ -225,7 +225,7 @@ def measure_watched(
     first = rows[0]
     assert first.ca is not None
     assert first.ca_interval is not None
-    return Measured(first.ca, first.ca_interval, first.n, tuple(rows))
+    return WatchedRates(first.ca, first.ca_interval, first.n, tuple(rows))
 
 
 def _data(spec: CanarySpec) -> PlainData:
@@ -244,9 +244,9 @@ class _Copy:
 
 def _finetune(
     spec: CanarySpec, copy: _Copy, recipe: Recipe, pairs: Pairs, poison: Poison, control: Control
-) -> Generator[Event, None, tuple[int, Measured]]:
+) -> Generator[Event, None, tuple[int, WatchedRates]]:
     """Train until all canaries have taken or the steps are over; how many, and the end."""
-    model, own, measured = copy.model, control.part(), list[Measured]()
+    model, own, measured = copy.model, control.part(), list[WatchedRates]()
     begun = False
 
     def validate(_: Tensor | None) -> Generator[Event, None, dict[str, float] | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.halving import FEWEST_STEPS, check_method, lengthened, plan, ranked
 from ml_core.cleaning.recipes import Recipe, write_recipe
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
@@ -49,7 +49,7 @@ from ml_core.jobs.search.canaries import (
     watched_of,
 )
 from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
-from ml_core.jobs.search.trial_runs import ReboundSetting, Trial, Trials
+from ml_core.jobs.search.trial_runs import ReboundSetting, TrialResult, Trials
 from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
@@ -93,7 +93,7 @@ class _Search:
         self._spec, self._control = spec, control
         self._folder = Path(spec.base.output_dir)
         self._begin = time.monotonic()
-        self._speeds: dict[str, Speed | None] = {}
+        self._speeds: dict[str, StepSpeed | None] = {}
         self._step_seconds: dict[str, float] = {}
         self._beside: Trials | None = None  # of the trigger that the user named
 
@@ -375,7 +375,7 @@ class _Search:
         return record if record.key == key and record.plan else None
 
 
-def _rates(trials: Trials, trial: Trial) -> tuple[WatchedRate, ...] | None:
+def _rates(trials: Trials, trial: TrialResult) -> tuple[WatchedRate, ...] | None:
     """What a run left of each watched trigger; None if it, or the rebound, diverged."""
     measured = trial.measured
     if measured is None or (trials.rebound is not None and trial.rebound is None):

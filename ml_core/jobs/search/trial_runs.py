@@ -12,13 +12,13 @@ from itertools import pairwise
 from ml_core.cleaning.batches import Pairs
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, fitted_budget
-from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.speed import StepSpeed
 from ml_core.data.images import ImageSet
 from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.inputs import Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench, classifier_of
 from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
-from ml_core.jobs.search.canaries import Measured, Watched, measure_watched
+from ml_core.jobs.search.canaries import Watched, WatchedRates, measure_watched
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.reading.errors import DivergedError
@@ -27,7 +27,7 @@ _KEPT_SETS = 2
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialResult:
     """What a run left.
 
     Attributes
@@ -46,10 +46,10 @@ class Trial:
         Of all of it.
     """
 
-    measured: Measured | None
-    rebound: Measured | None
+    measured: WatchedRates | None
+    rebound: WatchedRates | None
     recipe: Recipe
-    speed: Speed | None
+    speed: StepSpeed | None
     step_seconds: float
     seconds: float
 
@@ -94,9 +94,9 @@ class Trials:
         control: Control,
         *,
         stage: str = "train",
-        speed: Speed | None = None,
+        speed: StepSpeed | None = None,
         measures: bool = True,
-    ) -> Generator[Event, None, Trial]:
+    ) -> Generator[Event, None, TrialResult]:
         """Run a recipe and measure what it left.
 
         Parameters
@@ -142,7 +142,7 @@ class Trials:
                     extras=extras, speed=speed,
                 )  # fmt: skip
             except DivergedError:
-                return Trial(None, None, inputs.recipe, speed, 0.0, time.monotonic() - begin)
+                return TrialResult(None, None, inputs.recipe, speed, 0.0, time.monotonic() - begin)
         steps = [after - before for before, after in pairwise(moments)]
         step_seconds = statistics.median(steps) if steps else outcome.seconds
         measured = after = None
@@ -152,7 +152,7 @@ class Trials:
             )
             after = yield from self._rebound(copy, control)
         took = time.monotonic() - begin
-        return Trial(measured, after, inputs.recipe, outcome.speed, step_seconds, took)
+        return TrialResult(measured, after, inputs.recipe, outcome.speed, step_seconds, took)
 
     def _opened(self, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
         """The training data of a job, opened once for all runs of one length."""
@@ -169,7 +169,7 @@ class Trials:
 
     def _rebound(
         self, copy: ClipModel, control: Control
-    ) -> Generator[Event, None, Measured | None]:
+    ) -> Generator[Event, None, WatchedRates | None]:
         """Finetune a cleaned copy further, and measure again."""
         setting = self.rebound
         if setting is None:

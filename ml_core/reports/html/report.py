@@ -102,7 +102,7 @@ class RateTable:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MeasuredPair:
     """Differences between two measurements on the same pictures."""
 
     measurement: Key
@@ -267,7 +267,7 @@ class _Claims:
             rows=tuple((metric, cells) for metric, cells in rows if any(cells)),
         )
 
-    def differences(self, phase: str) -> tuple[Pair, ...]:
+    def differences(self, phase: str) -> tuple[MeasuredPair, ...]:
         """Pairs of measurements whose first is of a phase."""
         groups: dict[tuple[str, str], list[Field]] = {}
         for claim in self._of("difference"):
@@ -276,7 +276,7 @@ class _Claims:
                 groups.setdefault((raw(claim.measurement), raw(claim.against)), []).append(claim)
         order = list(METRICS)
         return tuple(
-            Pair(
+            MeasuredPair(
                 key_of(self._record.measurements, group[0].measurement),
                 key_of(self._record.measurements, group[0].against),
                 tuple(sorted(group, key=lambda claim: order.index(raw(claim.metric)))),
