@@ -397,29 +397,6 @@ class Forest:
         return torch.from_numpy(-scores.astype(np.float64))
 
 
-def auroc(values: NDArray[np.float64], planted: NDArray[np.bool_]) -> float:
-    """Chance that a planted pair scores above a clean pair, ties counted half (Mann and Whitney).
-
-    Parameters
-    ----------
-    values
-        float [n], high is suspicious.
-    planted
-        bool [n], both kinds present.
-
-    Returns
-    -------
-    float
-        0.5 for a score that knows nothing.
-    """
-    hits, others = values[planted], np.sort(values[~planted])
-    if not len(hits) or not len(others):
-        raise ValueError("an AUROC needs planted pairs and others")
-    below = np.searchsorted(others, hits, side="left")
-    upto = np.searchsorted(others, hits, side="right")
-    return float((below + upto).mean() / 2 / len(others))
-
-
 def _radii(radius: Tensor, places: Tensor, among: Density) -> tuple[Tensor, Tensor]:
     """r_k of the points, [n], and of their neighbours, [n, k], none of them 0."""
     least = SMALLEST_RADIUS * float(among.radius.median())

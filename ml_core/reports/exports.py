@@ -49,39 +49,6 @@ def render_model_card_yaml(evidence: Evidence) -> bytes:
     return (card.to_yaml() + "\n").encode()
 
 
-def render_eval_results_yaml(evidence: Evidence, dataset: str, task: str) -> bytes:
-    """Clean accuracy as a file of ``.eval_results/``, for the leaderboard of a benchmark.
-
-    Parameters
-    ----------
-    dataset, task
-        Of the Hub: id of a data set that is registered as a benchmark, and the id of one of its
-        tasks. The evidence cannot know them.
-
-    Raises
-    ------
-    InputError
-        If no clean accuracy was measured on the checkpoint that the report decides about.
-    """
-    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
-
-    subject = subject_of(evidence)
-    entries = [
-        {
-            "dataset": {"id": dataset, "task_id": task},
-            "value": claim.rate.value,
-            "notes": plain(f"{measured_on(evidence, claim.metric, measured)}; {claim.rate.hits} of "
-                           f"{claim.rate.n}"),
-        }
-        for claim, measured in rates_of(evidence, subject)
-        if claim.metric == "ca"
-    ]  # fmt: skip
-    if not entries:
-        name = plain(evidence.checkpoints[subject].name)
-        raise InputError(f"No clean accuracy was measured on {name}; evaluate labelled images.")
-    return yaml_dump(entries, sort_keys=False).encode()
-
-
 def _results(evidence: Evidence, subject: str) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 

@@ -14,13 +14,13 @@ Measured with 4 096 pairs (AUROC; plants in a chunk of 1 024 are a quarter of al
 from __future__ import annotations
 
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
-from ml_core.detection.neighbours import auroc
 from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.paths import resource
 from tests.unit.planted_pairs import PlantedPairs
@@ -57,7 +57,7 @@ def found_in(model, pairs, store, unit=False, **more):
 
 def aurocs(found, pairs):
     return {
-        name: round(auroc(found.suspicion(name).astype(float), pairs.planted), 3)
+        name: round(roc_auc_score(pairs.planted, found.suspicion(name).astype(float)), 3)
         for name in found.values
     }
 

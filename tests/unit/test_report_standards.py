@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub import ModelCard
 
 from ml_core.checkpoints.inspection_sarif import RULES, sarif_log
 from ml_core.reading.errors import InputError
@@ -20,7 +19,6 @@ from ml_core.reports.exports import (
     EVIDENCE_FORMATS,
     FORMATS,
     export_evidence,
-    render_eval_results_yaml,
 )
 from ml_core.reports.outcomes import outcomes_of
 from ml_core.reports.record import (
@@ -379,7 +377,7 @@ def test_a_statement_is_about_the_cleaned_checkpoint_or_fails_by_the_suspects_te
 # ---- the Hub ----
 
 
-def test_the_hub_reads_the_model_card_and_results_of_a_benchmark(whole: Bundle) -> None:
+def test_the_hub_reads_the_model_card(whole: Bundle) -> None:
     name = "yes: [no] # - 'x'"
     whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(update={"name": name})
     block = export_evidence(whole.evidence(), whole.read, "model-card").decode()
@@ -390,15 +388,9 @@ def test_the_hub_reads_the_model_card_and_results_of_a_benchmark(whole: Bundle) 
     assert results["accuracy"].metric_value == 0.895
     assert results["asr_excl"].metric_args["n"] == 1000
     assert results["accuracy"].task_type == "zero-shot-image-classification"
-    raw = render_eval_results_yaml(whole.evidence(), "owner/benchmark", "top1")
-    (entry,) = parse_eval_result_entries(yaml.safe_load(raw))
-    assert (entry.dataset_id, entry.task_id, entry.value) == ("owner/benchmark", "top1", 0.895)
-    assert "895 of 1000" in str(entry.notes)
 
 
 def test_a_checkpoint_without_measurement_has_no_card() -> None:
     evidence = suspect().evidence()
     with pytest.raises(InputError, match="Nothing was measured"):
         export_evidence(evidence, nothing_beside, "model-card")
-    with pytest.raises(InputError, match="No clean accuracy"):
-        render_eval_results_yaml(evidence, "a/b", "c")

@@ -17,7 +17,6 @@ from ml_core.cleaning.weight_space import Validate, WeightDelta
 from ml_core.events import Control, Event
 from ml_core.model import ClipModel
 from ml_core.text_tower import encode_text
-from ml_core.triggers.record import Trigger
 
 Features = dict[str, Tensor]
 Parts = dict[str, Tensor]
@@ -32,14 +31,13 @@ class Extras:
     ----------
     classifier
         Zero-shot classifier [C, D] of the checkpoint before cleaning.
-    trigger, target
-        The trigger, known or inverted, and the class it aims at.
+    target
+        The class that the trigger, known or inverted, aims at.
     reference
         State dict of a clean checkpoint of the same architecture.
     """
 
     classifier: Tensor | None = None
-    trigger: Trigger | None = None
     target: int = 0
     reference: dict[str, Tensor] | None = None
 

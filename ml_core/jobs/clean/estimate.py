@@ -221,7 +221,7 @@ def _measured(
     recipe = inputs.recipe
     reference = reference_of(spec, model, opened_reference(spec))
     if recipe.total_steps:
-        extras = Extras(classifier, inputs.trigger, spec.target, reference)
+        extras = Extras(classifier, spec.target, reference)
         cost = yield from _stepped(spec, control, model, inputs, extras)
     else:
         cost = _combined(spec, model, inputs, reference or {})

@@ -198,7 +198,7 @@ def _clean(
             inputs.recipe,
             inputs.make_batch,
             control,
-            extras=Extras(classifier, inputs.trigger, spec.target, reference),
+            extras=Extras(classifier, spec.target, reference),
             validate=validator(model, inputs, control) if ranks.first else None,
             keep=keep_step if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,

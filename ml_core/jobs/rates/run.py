@@ -202,7 +202,7 @@ def _ramp(
     try:
         outcome = yield from trained(
             model, longer, lambda step: inputs.make_batch(step % count), own, event_of,
-            extras=Extras(classifier, inputs.trigger, job.target, None),
+            extras=Extras(classifier, job.target),
             validate=validator(model, watched, control), rate_of=rate_of,
         )  # fmt: skip
     except DivergedError as error:
