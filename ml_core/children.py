@@ -1,4 +1,4 @@
-"""How this program starts itself again for a part of its work, and keeps memory it frees.
+"""How this program starts itself again for a part of its work, and keeps memory and imports cheap.
 
 From source a child is ``python -m MODULE``. A frozen program has no interpreter to start, so it
 starts its own executable with a word in the first place, and both programs ask `dispatch` for it.
@@ -7,11 +7,14 @@ starts its own executable with a word in the first place, and both programs ask 
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 _WORDS = {
@@ -89,3 +92,19 @@ def keep_freed_memory() -> bool:
     if not done:
         _LOG.info("freed memory goes back to the kernel: mallopt refused")
     return done
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Import in here: the garbage collector would walk over all the new objects again and again.
+
+    What was imported stays out of its sight.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()

@@ -19,7 +19,7 @@ from cleanclip_gui.inference.mailbox import Mailbox, QuestionTicket
 from cleanclip_gui.inference.questions import AnsweringEngine, EngineFactory, Failed, Lane
 from cleanclip_gui.ticket import Throttle, TicketProgress
 from cleanclip_gui.widgets.text import count_text
-from ml_core.collector import collector_off
+from ml_core.children import collector_off
 from ml_core.data.watch import Watch
 from ml_core.reading.errors import CancelledError, InputError
 

@@ -29,7 +29,7 @@ from typing import IO
 
 from pydantic import BaseModel
 
-from ml_core.collector import collector_off
+from ml_core.children import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.failures import exit_code, guarded
 from ml_core.jobs.runner import run_job

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from ml_core.collector import collector_off
+from ml_core.children import collector_off
 
 
 @pytest.mark.parametrize("was_on", [True, False])

@@ -5,7 +5,7 @@ Levels 0 and 1 run in a confined process and need no torch; it is loaded for lev
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,15 +14,48 @@ from ml_core.jobs.verify import VerifySpec
 from ml_core.jobs.verify.local_files import AtHand, Checking
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
-from ml_core.reports.open_bundle import open_bundle
-from ml_core.reports.record import ReportedCheckpoint
-from ml_core.reports.verify.checks import Check, exit_status, summary
+from ml_core.reports.open_bundle import BundleReader, open_bundle
+from ml_core.reports.record import SIGNATURE_FILE, ReportedCheckpoint
+from ml_core.reports.verify.checks import Check, State, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
 from ml_core.reports.verify.kept import Hashes, Pixels
 from ml_core.reports.verify.kinds import check_pdf
 from ml_core.reports.verify.opened import Bundle
-from ml_core.reports.verify.signature import signature_of
-from ml_core.signing import key_to_believe, trusted_keys
+from ml_core.signing import PublicKey, check_signature, key_to_believe, trusted_keys
+
+_LARGEST = 4 << 20
+_STATES: Mapping[str, State] = {"good": "holds", "bad": "fails", "damaged": "fails"}
+
+
+def signature_of(
+    reader: BundleReader, keys: Sequence[PublicKey], *, required: bool = False
+) -> Check:
+    """Check the signature over every other file.
+
+    Parameters
+    ----------
+    reader
+        Files that were hashed are not hashed again.
+    keys
+        Keys to believe.
+    required
+        Whether it must be signed, by one of these keys: who names a key asks for it.
+    """
+    if not reader.has(SIGNATURE_FILE):
+        if required:
+            return Check(0, SIGNATURE_FILE, "fails", "The bundle is not signed at all.")
+        return Check(0, SIGNATURE_FILE, "not checked", "The bundle is not signed.", "not signed")
+    try:
+        raw = reader.read(SIGNATURE_FILE, _LARGEST)
+        digests = {name: reader.digest(name) for name in reader.names() if name != SIGNATURE_FILE}
+    except InputError as error:
+        return Check(0, SIGNATURE_FILE, "fails", error.sentence)
+    result = check_signature(raw, SIGNATURE_FILE, digests, keys, what="this bundle")
+    state = _STATES.get(result.state, "not checked")
+    if state == "not checked" and required:
+        state = "fails"
+    reason = "signed by a key that is not known" if state == "not checked" else ""
+    return Check(0, SIGNATURE_FILE, state, result.sentence, reason)
 
 
 def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
