@@ -37,11 +37,11 @@ from ml_core.reports.record import (
     PDF_FILE,
     SIGNATURE_FILE,
     SUMS_FILE,
+    CheckpointFacts,
     DataFacts,
     Evidence,
     MeasurementFacts,
     Metric,
-    ReportedCheckpoint,
     TriggerFacts,
 )
 from ml_core.reports.rows import Rows, to_csv
@@ -309,7 +309,7 @@ def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
     )  # fmt: skip
     evidence = evidence_from(
         reading(files), name="measured",
-        checkpoints={"suspect": facts.checkpoint.to(ReportedCheckpoint, role="suspect")},
+        checkpoints={"suspect": facts.checkpoint.to(CheckpointFacts, role="suspect")},
         data={"images-1": facts.data.to(DataFacts, spec=spec, rows="data/images-1.csv")},
         triggers=triggers, measurements={"evaluation-1": measured},
     )  # fmt: skip

@@ -20,6 +20,7 @@ from ml_core.reports.arithmetic import counted, difference_figures, rate_figures
 from ml_core.reports.record import (
     EVIDENCE_FILE,
     ChartFacts,
+    CheckpointFacts,
     Claim,
     ContrastClaim,
     DataFacts,
@@ -31,7 +32,6 @@ from ml_core.reports.record import (
     Metric,
     QuotedClaim,
     RateClaim,
-    ReportedCheckpoint,
     ScanFacts,
     Tool,
     TriggerFacts,
@@ -100,8 +100,8 @@ def png(seed: int, size: int = 96) -> bytes:
     return out.getvalue()
 
 
-def checkpoint(name: str, role: Any, **more: Any) -> ReportedCheckpoint:
-    return ReportedCheckpoint(**{
+def checkpoint(name: str, role: Any, **more: Any) -> CheckpointFacts:
+    return CheckpointFacts(**{
         "name": name, "sha256": sha(name), "bytes": 605_157_884, "role": role,
         "format": "safetensors", "architecture": "ViT-B-32", "parameters": 151_277_313,
         "safety": "loads",

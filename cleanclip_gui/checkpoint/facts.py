@@ -17,7 +17,7 @@ from cleanclip_gui.checkpoint.file_actions import FileButtons
 from cleanclip_gui.checkpoint.signature_card import SignatureCard, grouped
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import bytes_text, count_text, fitting, plain, plural, tip
@@ -198,7 +198,7 @@ class FactsColumn(QScrollArea):
 
     def show_facts(
         self, inspection: Inspection | None, assessed: Assessment | None,
-        facts: CheckpointFacts | None,
+        facts: ShownCheckpoint | None,
     ) -> None:  # fmt: skip
         """Fill the cards with what is known so far."""
         for card in (self.identity, self.architecture, self.notes, self.values, self.container):
@@ -215,7 +215,7 @@ class FactsColumn(QScrollArea):
             self._show_notes(inspection, assessed)
             self._show_values(inspection)
 
-    def _show_model(self, facts: CheckpointFacts) -> None:
+    def _show_model(self, facts: ShownCheckpoint) -> None:
         """What was built of it."""
         card = self.architecture
         card.add("Model", facts.architecture)

@@ -31,7 +31,7 @@ from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.tasks import TaskControl
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
@@ -136,7 +136,7 @@ class CheckpointStation(QWidget):
         self.inspection: Inspection | None = None
         self.assessment: Assessment | None = None
         self._signature: SignatureFacts | None = None
-        self._model: CheckpointFacts | None = None  # what was built of the file
+        self._model: ShownCheckpoint | None = None  # what was built of the file
         self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
         self.doctor: DoctorDialog | None = None
@@ -461,7 +461,7 @@ class CheckpointStation(QWidget):
         question = OpenCheckpoint(self._path, donor=donor, inspection=self.inspection)
         self._inference.ask(question, self._on_opened, partial(self._on_not_opened, question))
 
-    def _on_opened(self, facts: CheckpointFacts) -> None:
+    def _on_opened(self, facts: ShownCheckpoint) -> None:
         # The inference thread holds this model now, whatever the cards are about since.
         self.shell.suspect_changing.emit()
         self._session.checkpoint = facts

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session import ShownCheckpoint
 from ml_core.reading.errors import InputError
 from ml_core.reading.safetensors_header import read_header
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -32,7 +32,7 @@ def suggested_name(result: Mapping[str, Any]) -> str:
     return f"{Path(result.get('source') or 'checkpoint').stem}-{what}.safetensors"
 
 
-def is_source(facts: CheckpointFacts | None, result: Mapping[str, Any]) -> bool:
+def is_source(facts: ShownCheckpoint | None, result: Mapping[str, Any]) -> bool:
     """Whether a result was made from the checkpoint that is open.
 
     Its SHA-256 decides, since a run of a cluster names the path of there; the path does where a
@@ -46,7 +46,7 @@ def is_source(facts: CheckpointFacts | None, result: Mapping[str, Any]) -> bool:
     return Path(facts.path) == Path(str(result.get("source") or ""))
 
 
-def where_open(result: Mapping[str, Any], facts: CheckpointFacts | None) -> dict[str, Any]:
+def where_open(result: Mapping[str, Any], facts: ShownCheckpoint | None) -> dict[str, Any]:
     """A result whose source is named where it is open, if it is."""
     if facts is None or not is_source(facts, result):
         return dict(result)

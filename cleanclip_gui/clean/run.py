@@ -18,7 +18,7 @@ from cleanclip_gui.inference.inference import StudioDevice
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import INTERRUPTED, JobRunner, NewRunner, new_runner
-from cleanclip_gui.session import CheckpointFacts, RunState, Session
+from cleanclip_gui.session import RunState, Session, ShownCheckpoint
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
@@ -445,7 +445,7 @@ class CleaningRun(QObject):
 
     # The result
 
-    def follow(self, facts: CheckpointFacts | None, *, keep: bool = False) -> None:
+    def follow(self, facts: ShownCheckpoint | None, *, keep: bool = False) -> None:
         """Show a result beside the checkpoint that it was made from; ``keep`` leaves it there."""
         run = self.on_show
         if run is not None and run.result.get("source"):

@@ -14,7 +14,7 @@ from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
-from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
@@ -86,7 +86,7 @@ class SearchDialog(JobDialog):
     def __init__(
         self,
         task: JobTask,
-        facts: CheckpointFacts,
+        facts: ShownCheckpoint,
         known: Pretraining,
         folder: Path,
         session: Session,

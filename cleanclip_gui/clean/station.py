@@ -32,7 +32,7 @@ from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
@@ -773,7 +773,7 @@ class CleanStation(QWidget):
             self.runs.reload()
         self.shell.commands_changed.emit()
 
-    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+    def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         self.run.forget_estimate()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)

@@ -13,7 +13,7 @@ from cleanclip_gui.clean.result import cleaned_file, is_source, where_open
 from cleanclip_gui.clean.run import Asked
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.station import Shell
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.text import plain
@@ -37,7 +37,7 @@ class TryCleaned(QObject):
         shell.suspect_changing.connect(self._on_suspect_changing)
         shell.takes("cleaned", self.open_again)
 
-    def hold(self, facts: CheckpointFacts | None) -> None:
+    def hold(self, facts: ShownCheckpoint | None) -> None:
         """Tell the rest of the window which cleaned model the inference thread holds."""
         self._session.cleaned = facts
 
@@ -65,7 +65,7 @@ class TryCleaned(QObject):
         self._inference.ask(question, partial(self._on_opened_again, question, shown))
 
     def _on_opened_again(
-        self, question: OpenCheckpoint, shown: bool, facts: CheckpointFacts
+        self, question: OpenCheckpoint, shown: bool, facts: ShownCheckpoint
     ) -> None:
         self.hold(facts)
         if shown and question is self._newest:
@@ -77,7 +77,7 @@ class TryCleaned(QObject):
         self._shell.open("role", "suspect")
         self._shell.station_wanted.emit("studio")
 
-    def _on_opened(self, question: OpenCheckpoint, asked: Asked, facts: CheckpointFacts) -> None:
+    def _on_opened(self, question: OpenCheckpoint, asked: Asked, facts: ShownCheckpoint) -> None:
         # The inference thread holds this model now, even if a newer one was requested.
         newest = question is self._newest
         if newest:

@@ -28,7 +28,7 @@ from cleanclip_gui.inference.questions import (
     Thumbnails,
     ThumbnailsReady,
 )
-from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
+from cleanclip_gui.session.records import ImagesState, Role, ShownCheckpoint
 from cleanclip_gui.ticket import TicketProgress
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.open import open_checkpoint
@@ -145,7 +145,7 @@ class Engine:
         self._device = name
         return name
 
-    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointFacts:
+    def open_checkpoint(self, request: OpenCheckpoint) -> ShownCheckpoint:
         """Examine and load a checkpoint, and put on its adapter."""
         checkpoint = open_checkpoint(request.path, request.donor or None, request.inspection)
         model = checkpoint.build(self._device)
@@ -156,7 +156,7 @@ class Engine:
             notes = (f"Cleaned only together with the adapter {adapter.name}.",)
         pretraining = pretraining_at(checkpoint)
         self._models[request.role] = model
-        return CheckpointFacts(
+        return ShownCheckpoint(
             path=str(request.path),
             inspection=checkpoint.inspection,
             architecture=checkpoint.architecture.name,

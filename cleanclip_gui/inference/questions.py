@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
+from cleanclip_gui.session.records import ImagesState, Role, ShownCheckpoint
 from cleanclip_gui.ticket import TicketProgress
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch
@@ -80,7 +80,7 @@ class AnsweringEngine(Protocol):
     def set_threads(self) -> int:
         """Take as many threads as the environment says; return the number."""
 
-    def open_checkpoint(self, question: OpenCheckpoint, /) -> CheckpointFacts:
+    def open_checkpoint(self, question: OpenCheckpoint, /) -> ShownCheckpoint:
         """Examine and load a checkpoint."""
 
     def load_images(
@@ -174,7 +174,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class OpenCheckpoint(Question):
-    """Open a checkpoint in the place of the one of that role; answered by `CheckpointFacts`.
+    """Open a checkpoint in the place of the one of that role; answered by `ShownCheckpoint`.
 
     ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
     the weights.

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.label_file import label_set_of
-from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column
@@ -353,7 +353,7 @@ def known_reference(session: Session) -> str:
     return ""
 
 
-def _checkpoint(session: Session) -> CheckpointFacts:
+def _checkpoint(session: Session) -> ShownCheckpoint:
     if session.checkpoint is None:
         raise InputError("No checkpoint is open; open one first.")
     return session.checkpoint
@@ -364,7 +364,7 @@ def _spec_in_use(
     path: str,
     donor: str | None,
     when: Literal["evaluation", "reference"],
-    facts: CheckpointFacts,
+    facts: ShownCheckpoint,
     device: str,
 ) -> MeasurementSpec:
     images, trigger = session.images, session.trigger
@@ -407,7 +407,7 @@ def _trigger_of(spec: CleanSpec, run: Path) -> str | None:
 
 
 def _placed(
-    spec: MeasurementSpec, facts: CheckpointFacts, texts: tuple[str, ...]
+    spec: MeasurementSpec, facts: ShownCheckpoint, texts: tuple[str, ...]
 ) -> MeasurementSpec:
     """The spec with its folder: a name by all that decides the result."""
     fields = spec.model_dump(mode="json", exclude=_NOT_OF_RESULT)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column
@@ -100,7 +100,7 @@ class ScanReference(QWidget):
         self.fetch.clicked.connect(self._on_fetch_clicked)
         self.offer(None)
 
-    def offer(self, suspect: CheckpointFacts | None, studio: str = "", clean: str = "") -> None:
+    def offer(self, suspect: ShownCheckpoint | None, studio: str = "", clean: str = "") -> None:
         """Offer what there is for a checkpoint; what the user chose stays so while it is offered.
 
         Parameters
@@ -200,7 +200,7 @@ class ScanReference(QWidget):
         self.dialog = None
 
 
-def _twin(suspect: CheckpointFacts | None) -> str:
+def _twin(suspect: ShownCheckpoint | None) -> str:
     """The demo's clean twin, for every other model of the demo."""
     if suspect is None or not suspect.of_demo:
         return ""

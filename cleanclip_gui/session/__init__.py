@@ -1,5 +1,5 @@
 """What is open: Qt-free records with change events."""
 
-from cleanclip_gui.session.records import CheckpointFacts, ImagesState, RunState, Session
+from cleanclip_gui.session.records import ImagesState, RunState, Session, ShownCheckpoint
 
-__all__ = ["CheckpointFacts", "ImagesState", "RunState", "Session"]
+__all__ = ["ShownCheckpoint", "ImagesState", "RunState", "Session"]

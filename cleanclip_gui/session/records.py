@@ -21,7 +21,7 @@ Role = Literal["suspect", "cleaned", "reference"]
 
 
 @dataclass(frozen=True, eq=False)
-class CheckpointFacts:
+class ShownCheckpoint:
     """An opened checkpoint as the window shows it; the model itself lives in the inference thread.
 
     ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
@@ -178,9 +178,9 @@ class Session:
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
-    checkpoint: CheckpointFacts | None = None
-    cleaned: CheckpointFacts | None = None
-    reference: CheckpointFacts | None = None
+    checkpoint: ShownCheckpoint | None = None
+    cleaned: ShownCheckpoint | None = None
+    reference: ShownCheckpoint | None = None
     role: Role = "suspect"
     images: ImagesState | None = None
     trigger: Trigger | None = None
@@ -209,6 +209,6 @@ class Session:
         return self.shown is not None and self.images is not None and self.images.n > 0
 
     @property
-    def shown(self) -> CheckpointFacts | None:
+    def shown(self) -> ShownCheckpoint | None:
         """The checkpoint that Studio looks at, by ``role``."""
         return self.checkpoint if self.role == "suspect" else self.cleaned

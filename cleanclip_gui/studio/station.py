@@ -20,7 +20,7 @@ from cleanclip_gui.inference.questions import (
     Thumbnails,
     ThumbnailsReady,
 )
-from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import Role, RunState, ShownPrediction
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import trigger_files
@@ -571,14 +571,14 @@ class StudioStation(QWidget):
         shell.takes("role", self._on_role_chosen)
         shell.takes("image", self._on_image_selected)
 
-    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+    def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
             self.document.set_size(facts.image_size)
             self.paint_bar.set_canvas_size(facts.image_size)
         self.figure.set_roles(self.session.cleaned is not None, self.session.role)
         self._start_over()
 
-    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
+    def _on_cleaned_change(self, facts: ShownCheckpoint | None) -> None:
         """Without a cleaned checkpoint only the suspect one can be looked at."""
         if facts is None:
             self.session.role = "suspect"

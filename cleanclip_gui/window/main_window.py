@@ -38,7 +38,7 @@ import ml_core
 from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
-from cleanclip_gui.session import CheckpointFacts, RunState
+from cleanclip_gui.session import RunState, ShownCheckpoint
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
@@ -722,7 +722,7 @@ class MainWindow(QMainWindow):
     def _restore_docks(self, state: str) -> None:
         self.restoreState(QByteArray.fromBase64(state.encode("ascii", "replace")))
 
-    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+    def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
             self.header.tell(facts.inspection.name, facts.title, facts.choice)
             self.settings.add_recent(facts.path)

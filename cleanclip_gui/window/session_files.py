@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.station import Context
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket
@@ -303,7 +303,7 @@ class SessionFiles(QObject):
 
 def _opened(
     session: Session,
-) -> tuple[tuple[tuple[str, CheckpointFacts], ...], LocalData | None]:
+) -> tuple[tuple[tuple[str, ShownCheckpoint], ...], LocalData | None]:
     """What the record of a session tells of."""
     facts = (
         ("suspect", session.checkpoint), ("cleaned", session.cleaned),
@@ -323,7 +323,7 @@ def _write(
     folder: Path,
     record: SavedSession,
     triggers: Sequence[Trigger],
-    checkpoints: Sequence[tuple[str, CheckpointFacts]],
+    checkpoints: Sequence[tuple[str, ShownCheckpoint]],
     images: LocalData | None,
     control: tasks.TaskControl,
 ) -> tuple[str, SavedSession]:

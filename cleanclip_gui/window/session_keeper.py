@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import OtherSnapshot, RunState, is_live
 from cleanclip_gui.station import Context, Keeps
 from cleanclip_gui.widgets.text import plain
@@ -365,7 +365,7 @@ class SessionKeeper(QObject):
             self._timer.start()
             self._comparing.start()
 
-    def _note_checkpoint(self, facts: CheckpointFacts) -> None:
+    def _note_checkpoint(self, facts: ShownCheckpoint) -> None:
         """Note how the files of a checkpoint were when they were opened."""
         sha256 = facts.inspection.sha256
         digest = sha256 if len(sha256) == _DIGEST else ""
@@ -379,7 +379,7 @@ class SessionKeeper(QObject):
                     {"known_by": by, "mark": mark_of(path)}
                 )
 
-    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+    def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         saved = self._opening
         self._cleaned = None  # of another checkpoint
         if facts is not None:
@@ -395,7 +395,7 @@ class SessionKeeper(QObject):
                 self._opening = None  # the user has opened something else meanwhile
         self._on_changed()
 
-    def _begin_anew(self, facts: CheckpointFacts) -> None:
+    def _begin_anew(self, facts: ShownCheckpoint) -> None:
         """Forget what belongs to an unnamed session when another suspect is opened."""
         session, before = self._session, self._last
         if self._opening is not None or session.folder or before is None:
@@ -405,12 +405,12 @@ class SessionKeeper(QObject):
             self._restore_parts(SavedSession())
             self._on_run_change(session.run if is_live(session.run) else None)
 
-    def _on_reference_change(self, facts: CheckpointFacts | None) -> None:
+    def _on_reference_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
             self._note_checkpoint(facts)
         self._on_changed()
 
-    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
+    def _on_cleaned_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
             self._cleaned = None
             self._note_checkpoint(facts)
@@ -462,7 +462,7 @@ class SessionKeeper(QObject):
 _MOST_FOLDERS = 1000
 
 
-def _saved_cleaned(facts: CheckpointFacts, *, shown: bool) -> SavedCleaned:
+def _saved_cleaned(facts: ShownCheckpoint, *, shown: bool) -> SavedCleaned:
     return SavedCleaned(
         checkpoint=facts.path, donor=facts.donor, adapter=facts.adapter, shown=shown
     )

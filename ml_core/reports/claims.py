@@ -27,6 +27,7 @@ from ml_core.reports.arithmetic import (
 )
 from ml_core.reports.record import (
     BundlePath,
+    CheckpointFacts,
     Claim,
     ContrastClaim,
     Counted,
@@ -40,7 +41,6 @@ from ml_core.reports.record import (
     Metric,
     QuotedClaim,
     RateClaim,
-    ReportedCheckpoint,
     ScanFacts,
     TriggerFacts,
 )
@@ -87,7 +87,7 @@ class Material:
         there.
     """
 
-    checkpoints: Mapping[str, ReportedCheckpoint]
+    checkpoints: Mapping[str, CheckpointFacts]
     data: Mapping[str, DataFacts]
     triggers: Mapping[str, TriggerFacts]
     measurements: Mapping[str, MeasurementFacts]

@@ -200,7 +200,7 @@ class Tool(Record):
 
 
 class MeasuredCheckpoint(Record):
-    """What is known of a checkpoint wherever it is recorded; fields as of `ReportedCheckpoint`."""
+    """What is known of a checkpoint wherever it is recorded; fields as of `CheckpointFacts`."""
 
     name: Text
     sha256: Sha256 | None
@@ -219,7 +219,7 @@ class MeasuredCheckpoint(Record):
     safety_reasons: tuple[Text, ...] = ()
 
 
-class ReportedCheckpoint(MeasuredCheckpoint):
+class CheckpointFacts(MeasuredCheckpoint):
     """A checkpoint that the evidence is about; its file is in the bundle only if asked.
 
     Attributes
@@ -438,7 +438,7 @@ class Evidence(Record):
     verdict: tuple[Text, ...] = Field(max_length=4)
     not_tested: tuple[Text, ...]
     limits: tuple[Text, ...]
-    checkpoints: dict[Id, ReportedCheckpoint] = Field(max_length=100)
+    checkpoints: dict[Id, CheckpointFacts] = Field(max_length=100)
     data: dict[Id, DataFacts] = Field(max_length=100)
     triggers: dict[Text, TriggerFacts] = Field(max_length=100)
     measurements: dict[Id, MeasurementFacts] = Field(max_length=200)

@@ -14,7 +14,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.inspection import REFUSED, RULES_VERSION, ReasonCode, Verdict
 from ml_core.reading.json_file import JsonFile
 from ml_core.reports.outcomes import Outcome, State, outcomes_of, overall
-from ml_core.reports.record import BundlePath, Count, Evidence, Id, ReportedCheckpoint
+from ml_core.reports.record import BundlePath, CheckpointFacts, Count, Evidence, Id
 from ml_core.reports.rendering import Read, held, json_bytes, shown, subject_of
 from ml_core.sarif import PAPER, Artifact, Level, Rule, SarifResult, log_of, taxon_uri
 
@@ -163,7 +163,7 @@ class _Inspection(_Part):
     tensors: tuple[_Tensor, ...] = ()
 
 
-def _inspection(facts: ReportedCheckpoint, read: Read) -> dict[str, Any]:
+def _inspection(facts: CheckpointFacts, read: Read) -> dict[str, Any]:
     """The record of a checkpoint's inspection, or what the evidence itself tells of it."""
     if (raw := held(read, facts.inspection)) is not None:
         assert facts.inspection is not None

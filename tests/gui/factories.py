@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading import Inspection
@@ -19,11 +19,11 @@ DEMO_TEST = ImageSpec(kind="demo", split="test")
 
 def facts(
     path: Path | str = "m.safetensors", *, sha256: str = "", **fields: Any
-) -> CheckpointFacts:
+) -> ShownCheckpoint:
     """An open checkpoint of the demo's architecture; ``fields`` are other ones of the record."""
     path = Path(path)
     found = Inspection(path, path.name, 7, sha256, "safetensors", "loads", "ok")
-    made = CheckpointFacts(
+    made = ShownCheckpoint(
         str(path), found, "ResNet 64 px, width 24", "metadata", (), 64, 12, of_demo=True
     )
     return replace(made, **fields)

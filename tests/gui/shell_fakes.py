@@ -17,7 +17,7 @@ from cleanclip_gui.inference.questions import (
     SetDevice,
     ThumbnailsReady,
 )
-from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.prompts import Prompts
@@ -99,7 +99,7 @@ class FakeEngine(TextsKnown):
             error.tower = "text"
             raise error
         found = inspect(request.path)
-        return CheckpointFacts(
+        return ShownCheckpoint(
             request.path, found, "ResNet 64 px", "metadata", ("8 heads assumed",), 64, 12,
             donor=request.donor, of_demo=Path(request.path) == demo_checkpoint(),
         )  # fmt: skip

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.runs.tradeoff_chart import READING_HINT
 from cleanclip_gui.clean.search_dialog import SearchDialogs
-from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe
@@ -29,7 +29,7 @@ def searching(qtbot, tmp_path, monkeypatch):
     qtbot.addWidget(parent)
     found = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
     session = Session()
-    facts = CheckpointFacts(str(found.path), found, "ResNet", "metadata", (), 64, 12)
+    facts = ShownCheckpoint(str(found.path), found, "ResNet", "metadata", (), 64, 12)
     session.checkpoint = facts
     pairs: list[PairSpec | None] = [PairSpec()]
     labelled = [False]

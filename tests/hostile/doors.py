@@ -86,7 +86,7 @@ from ml_core.reports.measurement_files import (
     read_measurement,
     write_measurement,
 )
-from ml_core.reports.record import Evidence, MeasuredTrigger, ReportedCheckpoint, Tool
+from ml_core.reports.record import CheckpointFacts, Evidence, MeasuredTrigger, Tool
 from ml_core.reports.rows import Rows
 from ml_core.reports.sarif import render_sarif
 from ml_core.reports.sessions.folder import read_session
@@ -500,7 +500,7 @@ _REFUSED = {
 
 def _read_in_bundle(folder: Path) -> bytes:
     """The record of an inspection, as the SARIF log of a bundle takes it in."""
-    checkpoint = ReportedCheckpoint(
+    checkpoint = CheckpointFacts(
         name="m.pt", sha256="0" * 64, bytes=1000, role="suspect", format="x", architecture="x",
         parameters=1, safety="caution", inspection="inspections/suspect.json",
     )  # fmt: skip

@@ -22,6 +22,7 @@ from ml_core.reports.exports import (
 )
 from ml_core.reports.outcomes import outcomes_of
 from ml_core.reports.record import (
+    CheckpointFacts,
     DifferenceClaim,
     Evidence,
     Interval,
@@ -29,7 +30,6 @@ from ml_core.reports.record import (
     MeasurementFacts,
     QuotedClaim,
     RateClaim,
-    ReportedCheckpoint,
     ScanFacts,
     Tool,
 )
@@ -54,7 +54,7 @@ class Bundle:
     """A record and its files; what a test wants otherwise it changes before `evidence`."""
 
     def __init__(self) -> None:
-        self.checkpoints: dict[str, ReportedCheckpoint] = {}
+        self.checkpoints: dict[str, CheckpointFacts] = {}
         self.measurements: dict[str, MeasurementFacts] = {}
         self.claims: list[Any] = []
         self.scans: dict[str, ScanFacts] = {}

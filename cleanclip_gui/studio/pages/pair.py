@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import ComparePair, OpenCheckpoint, Pair
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_pair
@@ -146,7 +146,7 @@ class PairPage(AskingPage):
         """Open a checkpoint to compare with."""
         self._inference.ask(OpenCheckpoint(path, "reference"), self._on_reference_opened)
 
-    def _on_reference_opened(self, facts: CheckpointFacts) -> None:
+    def _on_reference_opened(self, facts: ShownCheckpoint) -> None:
         self._session.reference = facts
         self._offer_others()
         self.other.setCurrentIndex(self.other.findData("reference"))
@@ -164,7 +164,7 @@ class PairPage(AskingPage):
             question = ComparePair(session.trigger, session.target, roles, self._limit())
             self._ask_models(question, self._on_compared)
 
-    def _on_twin_opened(self, facts: CheckpointFacts) -> None:
+    def _on_twin_opened(self, facts: ShownCheckpoint) -> None:
         """The demo's reference is there: compare, as was asked."""
         self._on_reference_opened(facts)
         self._ask()
@@ -172,7 +172,7 @@ class PairPage(AskingPage):
     def _offer_others(self) -> None:
         session = self._session
         others: list[tuple[str, str]] = []
-        roles: tuple[tuple[Role, CheckpointFacts | None], ...] = (
+        roles: tuple[tuple[Role, ShownCheckpoint | None], ...] = (
             ("suspect", session.checkpoint),
             ("cleaned", session.cleaned),
         )
@@ -277,7 +277,7 @@ class PairPage(AskingPage):
         self.measure.setEnabled(share is None and self.other.isEnabled())
 
 
-def _twin_of(facts: CheckpointFacts | None) -> str:
+def _twin_of(facts: ShownCheckpoint | None) -> str:
     """Path of the demo's clean twin, if its poisoned checkpoint is the one; else nothing."""
     try:
         if facts is not None and Path(facts.path) == demo_checkpoint():

@@ -53,11 +53,11 @@ from ml_core.reports.measurement_files import (
 )
 from ml_core.reports.record import (
     BundlePath,
+    CheckpointFacts,
     DataFacts,
     JobFacts,
     MeasuredCheckpoint,
     MeasurementFacts,
-    ReportedCheckpoint,
     ScanFacts,
     TriggerFacts,
 )
@@ -183,7 +183,7 @@ class Sources:
     """
 
     files: dict[BundlePath, bytes | Path] = field(default_factory=dict)
-    checkpoints: dict[str, ReportedCheckpoint] = field(default_factory=dict)
+    checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
     data: dict[str, DataFacts] = field(default_factory=dict)
     triggers: dict[str, TriggerFacts] = field(default_factory=dict)
     measurements: dict[str, MeasurementFacts] = field(default_factory=dict)
@@ -388,7 +388,7 @@ class _Reading:
         if checkpoint.adapter_path is not None:
             name = f"{checkpoint.name} with {Path(checkpoint.adapter_path).name}"
         shared = checkpoint.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
-        sources.checkpoints[id_] = ReportedCheckpoint(
+        sources.checkpoints[id_] = CheckpointFacts(
             **self._clean.json(shared), name=self._clean.text(name), role=role, inspection=file
         )
         sources.places[id_] = _place(checkpoint, run)
@@ -406,7 +406,7 @@ class _Reading:
             if sha256 is not None and facts.sha256 == sha256 and facts.adapter is None:
                 return id_
         id_ = self._new_id(role)
-        self.sources.checkpoints[id_] = ReportedCheckpoint(
+        self.sources.checkpoints[id_] = CheckpointFacts(
             name=name, sha256=sha256, bytes=0, role=role, format="not inspected",
             architecture="not opened", parameters=0, safety="not inspected",
         )  # fmt: skip
@@ -511,7 +511,7 @@ class _Reading:
         return path
 
 
-def open_where_it_is(facts: ReportedCheckpoint, place: CheckpointFiles) -> Checkpoint | None:
+def open_where_it_is(facts: CheckpointFacts, place: CheckpointFiles) -> Checkpoint | None:
     """The checkpoint if its files are all still there.
 
     Raises

@@ -36,7 +36,7 @@ from ml_core.reading.json_file import first_fault, short
 from ml_core.reports import arithmetic
 from ml_core.reports.arithmetic import part
 from ml_core.reports.bundle_files import PictureRows
-from ml_core.reports.record import DataFacts, MeasurementFacts, RateClaim, ReportedCheckpoint
+from ml_core.reports.record import CheckpointFacts, DataFacts, MeasurementFacts, RateClaim
 from ml_core.reports.rows import Rows
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.kept import classifier_from, trigger_from
@@ -86,7 +86,7 @@ def answers_again(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contr
 
 
 def _missing(
-    checkpoint: ReportedCheckpoint, facts: MeasurementFacts, here: AtHand, sets: Mapping[str, _Set]
+    checkpoint: CheckpointFacts, facts: MeasurementFacts, here: AtHand, sets: Mapping[str, _Set]
 ) -> tuple[str, str] | None:
     """What a measurement lacks on this machine: a reason in a few words, and half a sentence."""
     if facts.data not in sets:

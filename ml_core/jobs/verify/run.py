@@ -15,7 +15,7 @@ from ml_core.jobs.verify.local_files import AtHand, Checking
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
 from ml_core.reports.open_bundle import BundleReader, open_bundle
-from ml_core.reports.record import SIGNATURE_FILE, ReportedCheckpoint
+from ml_core.reports.record import SIGNATURE_FILE, CheckpointFacts
 from ml_core.reports.verify.checks import Check, State, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
 from ml_core.reports.verify.kept import Hashes, Pixels
@@ -161,12 +161,12 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
             )  # fmt: skip
 
 
-def _inside(bundle: Path, facts: ReportedCheckpoint) -> Path | None:
+def _inside(bundle: Path, facts: CheckpointFacts) -> Path | None:
     """A checkpoint that lies in the bundle's folder, where it can be opened."""
     return bundle / facts.file if facts.file is not None and bundle.is_dir() else None
 
 
-def _roles(checkpoints: Mapping[str, ReportedCheckpoint]) -> dict[str, tuple[str, str]]:
+def _roles(checkpoints: Mapping[str, CheckpointFacts]) -> dict[str, tuple[str, str]]:
     """Id and words of what a SHA-256 is."""
     roles: dict[str, tuple[str, str]] = {}
     for id_, facts in checkpoints.items():

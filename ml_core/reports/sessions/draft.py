@@ -13,9 +13,9 @@ from ml_core.reports.derive import evidence_from
 from ml_core.reports.measurement_files import LocalData, json_bytes, trigger_record
 from ml_core.reports.record import (
     BundlePath,
+    CheckpointFacts,
     DataFacts,
     Evidence,
-    ReportedCheckpoint,
     TriggerFacts,
 )
 from ml_core.reports.sessions.record import TRIGGERS_FOLDER
@@ -26,7 +26,7 @@ from ml_core.triggers import Trigger
 
 @dataclass(frozen=True, eq=False)
 class OpenedCheckpoint:
-    """A checkpoint that is open; fields as of `ReportedCheckpoint`, ``donor`` and ``adapter`` by
+    """A checkpoint that is open; fields as of `CheckpointFacts`, ``donor`` and ``adapter`` by
     their SHA-256, None where it is not known."""
 
     role: Literal["suspect", "cleaned", "reference"]
@@ -66,13 +66,13 @@ def draft(
     known = [cache_dir(), config_dir(), data_dir(), *paths]
     clean = WithoutPaths([*known, *(path.parent for path in known)])
     files: dict[BundlePath, bytes] = {}
-    facts: dict[str, ReportedCheckpoint] = {}
+    facts: dict[str, CheckpointFacts] = {}
     for checkpoint in checkpoints:
         inspection, assessed = checkpoint.inspection, assess(checkpoint.inspection)
         file = f"inspections/{checkpoint.role}.json"
         files[file] = json_bytes(clean.json(inspection_record(assessed)))
         own = ("role", "architecture", "parameters", "donor", "adapter")
-        facts[checkpoint.role] = ReportedCheckpoint(
+        facts[checkpoint.role] = CheckpointFacts(
             **{name: getattr(checkpoint, name) for name in own},
             name=inspection.name, sha256=inspection.sha256 or None, bytes=inspection.size,
             format=inspection.format, choice=clean.json(checkpoint.choice) or None,
