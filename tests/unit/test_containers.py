@@ -265,7 +265,10 @@ def test_members_that_were_streamed_come_through() -> None:
         for name, data in content.items():
             made.writestr(name, data)
     size = len(out.getvalue())
-    assert content == {m.name: read_member(out, m, 1 << 20) for m in zip_members(out, size)}
+    members = zip_members(out, size)
+    assert content == {member.name: read_member(out, member, 1 << 20) for member in members}
+    with pytest.raises(ZipError, match="larger than 99 bytes"):
+        read_member(out, members[1], 99)
 
 
 # Arrays of NumPy

@@ -207,11 +207,17 @@ def test_absurd_weights_are_not_saved_over_good_ones(tiny_model, tmp_path, value
     assert intact_state(path) == (path, "")
 
 
-def test_a_state_of_another_checkpoint_is_refused(tiny_model, tmp_path):
+def test_a_state_restores_the_random_numbers_and_one_of_another_checkpoint_is_refused(
+    tiny_model, tmp_path
+):
     named = build_method(tiny_model, RECIPE, Extras()).trained
     optimizer = make_optimizer(tiny_model.module, named, RECIPE)
     path, small = tmp_path / "state.safetensors", nn.Linear(2, 2)
-    save_state(path, small, [], torch.optim.AdamW(small.parameters()), {"step": 1})
+    own = torch.optim.AdamW(small.parameters())
+    save_state(path, small, [], own, {"step": 1})
+    drawn = torch.rand(3)
+    assert load_state(path, small, [], own) == {"step": 1}
+    assert torch.equal(torch.rand(3), drawn)
     with pytest.raises(InputError, match="belongs to another checkpoint"):
         load_state(path, tiny_model.module, named, optimizer)
 
