@@ -94,7 +94,6 @@ _EVIDENCE_WORDS = {
     "open": "Opening",
     "data": "Reading the pictures",
     "texts": "Embedding the class texts",
-    "doctor": "Trying settings",
     "measure": "Measuring",
     "again": "Measuring pictures again",
     "write": "Writing the bundle",
