@@ -55,9 +55,16 @@ def duration(seconds: float) -> str:
 
 def distinct(names: Iterable[str], form: str = "{} ({})") -> tuple[str, ...]:
     """Names without repetition: what comes again gets a number, e.g. ``cat (2)``."""
+    names = tuple(names)
     seen: Counter[str] = Counter()
-    result = []
+    taken, result = set(names), []
     for name in names:
         seen[name] += 1
-        result.append(name if seen[name] == 1 else form.format(name, seen[name]))
+        number = seen[name]
+        shown = name if number == 1 else form.format(name, number)
+        while number > 1 and shown in taken:
+            seen[name] = number = number + 1
+            shown = form.format(name, number)
+        taken.add(shown)
+        result.append(shown)
     return tuple(result)

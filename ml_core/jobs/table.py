@@ -71,6 +71,7 @@ TITLES: Mapping[str, str] = {
     "thorough": "Every class",
     "swap": "Encoders and words",
     "weights": "Weights",
+    "doctor": "Trying settings",
     "measure": "Measuring",
     "intact": "Hashing",
     "arithmetic": "Arithmetic",

@@ -18,6 +18,7 @@ from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit, read_audit
 from ml_core.detection.summary import standing
 from ml_core.events import Control, Done, Event, Progress, Saved
+from ml_core.figures import distinct
 from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.audit.run import THUMBNAIL
 from ml_core.jobs.runner import run_job
@@ -163,6 +164,10 @@ def test_evaluation_images_among_the_pairs_are_warned_of_set_by_set(spec, table,
     assert found.overlap == {"photos": 2, "photos (2)": 1}
     assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17, 20]
     assert any("2 pairs show a picture of" in note for note in found.notes)
+
+
+def test_no_evaluation_set_takes_the_name_of_another() -> None:
+    assert distinct(["a", "a", "a (2)", "a"]) == ("a", "a (3)", "a (2)", "a (4)")
 
 
 def test_a_clean_reference_gives_the_shares(spec, tmp_path):

@@ -65,7 +65,8 @@ def list_folder(folder: Path, watch: Watch = unwatched) -> Samples:
         ("Left out, a folder that cannot be read", listing.unreadable),
         ("Left out, a picture beside the class folders", loose),
     )
-    below = PackedTexts(os.path.relpath(path, root) for path, _, _ in pictures)
+    start = len(os.path.join(root, ""))  # the walk began there: no path needs `relpath`
+    below = PackedTexts(path[start:] for path, _, _ in pictures)
     names = PackedTexts(name for _, name, _ in pictures)
     return Samples(
         folder.name,

@@ -95,7 +95,7 @@ class FileReader(Reader):
         return picture_bytes(self.files[number])
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        return file_sizes([self.files[number] for number in numbers.tolist()])
+        return file_sizes(self._files_of(numbers))
 
     def captions(self, number: int) -> tuple[str, ...]:
         if self._texts is None:
@@ -115,10 +115,7 @@ class FileReader(Reader):
         if len(numbers) == len(self):
             return None
         names = PackedTexts(self._names[number] for number in numbers.tolist())
-        if isinstance(self.files, PackedPaths):
-            files: Sequence[Path] = self.files.take(numbers)
-        else:
-            files = [self.files[number] for number in numbers.tolist()]
+        files = self._files_of(numbers)
         if self._texts is None or self._ends is None:
             texts = None if self._texts is None else self._texts.take(numbers)
             return FileReader(files, names, texts, decode=self._decode)
@@ -128,6 +125,11 @@ class FileReader(Reader):
                 texts.append(text)
             ends[place] = len(texts)
         return FileReader(files, names, texts, ends)
+
+    def _files_of(self, numbers: NDArray[np.int64]) -> Sequence[Path]:
+        if isinstance(self.files, PackedPaths):  # a million paths cost less packed
+            return self.files.take(numbers)
+        return [self.files[number] for number in numbers.tolist()]
 
 
 class Slices:

@@ -350,8 +350,8 @@ def _listed(shards: tuple[Slices, ...], watch: Watch) -> ShardIndex:
     tallies = (alone, silent, large)
     return ShardIndex(
         np.array(counts, np.int64),
-        np.array(places, np.int64).reshape(-1, 2),
-        np.array(sizes, np.int32).reshape(-1, 2),
+        np.asarray(places, np.int64).reshape(-1, 2),
+        np.asarray(sizes, np.int32).reshape(-1, 2),
         np.array(kinds, np.bool_),
         tuple(note for tally in tallies for note in tally.notes),
         sum(tally.count for tally in tallies),
