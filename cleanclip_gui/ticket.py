@@ -31,7 +31,7 @@ class TicketProgress:
 
     @property
     def share(self) -> float:
-        """From 0 to 1."""
+        """The share that is done, from 0 to 1."""
         return self.done / max(1, self.total)
 
 
@@ -53,8 +53,8 @@ class Throttle:
 class Ticket:
     """Kept by the asker to cancel what it asked; the thread that works on it reads it meanwhile.
 
-    Of what was asked in a ``slot`` only the newest is answered; None stands beside all others. A
-    method of a QObject that was deleted meanwhile is not called.
+    Only the newest question in a ``slot`` is answered. Questions with None do not replace each
+    other. A method of a QObject that was deleted meanwhile is not called.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Ticket:
 
     @property
     def takes_failures(self) -> bool:
-        """Whether the asker tells the user of a failure."""
+        """Whether the asker handles a failure itself."""
         return self._on_failed is not None
 
     def cancel(self) -> bool:

@@ -74,7 +74,7 @@ _OLD_LIMIT = 32 << 20  # older versions refuse a higher threshold
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed blocks for the next batch, up to 1 GB; tells if it will.
+    """Ask the C library to keep up to 1 GB of freed blocks for the next batch; return if it will.
 
     By default glibc gives blocks over 32 MB back to the kernel at once, and each page of the next
     batch is a fault and is filled with zeros again. Does nothing elsewhere than on Linux with

@@ -146,7 +146,7 @@ _SNAPSHOTS = "snapshots"
 
 
 class FactsColumn(QScrollArea):
-    """Verdict, the buttons below it, and cards; one that has nothing to say is not there."""
+    """Verdict, the buttons below it, and cards; a card with nothing to say is left out."""
 
     def __init__(
         self, buttons: FileButtons, actions: Actions, parent: QWidget | None = None

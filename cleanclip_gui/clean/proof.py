@@ -488,7 +488,9 @@ class ProofSection(QWidget):
 
 
 class ProofTests(QObject):
-    """One test at a time. ``changed`` tells that one began or ended, ``failed`` an InputError.
+    """Runs one test at a time.
+
+    ``changed`` is emitted when a test begins or ends; ``failed`` carries an InputError.
 
     What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
     """
@@ -701,7 +703,7 @@ class ProofTests(QObject):
 
 
 def _uses(choice: ProofChoice, needed: bool, adapter: bool) -> str:
-    """A sentence on what was chosen; on what has to be where the run had no pairs."""
+    """A sentence on what the user chose, and on pairs that the tests still need."""
     parts = []
     if choice.pairs is not None:
         parts.append(f"pairs of {pairs_text(choice.pairs.kind, choice.pairs.path)}")

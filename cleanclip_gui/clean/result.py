@@ -57,7 +57,7 @@ def where_open(result: Mapping[str, Any], facts: CheckpointFacts | None) -> dict
 
 
 def _source_sha256(result: Mapping[str, Any]) -> str:
-    """Of the checkpoint that a result was made from, as it or its file says; empty if neither."""
+    """SHA-256 of the checkpoint behind a result, from the result or its file; else empty."""
     if result.get("source_sha256"):
         return str(result["source_sha256"])
     adapter = str(result.get("adapter") or "")

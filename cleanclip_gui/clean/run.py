@@ -54,8 +54,8 @@ Asked = tuple[Trigger | None, int]
 class Trouble:
     """Why a run has no result, and the way on.
 
-    ``can_resume`` tells whether there is a save to go on from, ``may_lack_memory`` whether half a
-    batch may help. ``error`` is what failed, with its details; None if nothing did.
+    ``can_resume``: there is a save to go on from. ``may_lack_memory``: half the batch size may
+    help. ``error`` is what failed, with its details; None if nothing did.
     """
 
     sentence: str
@@ -180,7 +180,7 @@ class CleaningRun(QObject):
 
     @property
     def recipe(self) -> Recipe | None:
-        """Of the run on show."""
+        """The recipe of the run on show."""
         return None if self.on_show is None else self.on_show.recipe
 
     @property
@@ -195,7 +195,7 @@ class CleaningRun(QObject):
 
     @property
     def result(self) -> dict[str, Any]:
-        """Of the run on show; empty without one."""
+        """The result of the run on show; empty without one."""
         return {} if self.on_show is None else self.on_show.result
 
     @property

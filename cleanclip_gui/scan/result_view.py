@@ -196,7 +196,7 @@ class PositionMap(QWidget):
         return self.sizeHint()
 
     def colour(self, rate: float) -> QColor:
-        """Of a cell."""
+        """Colour of a cell with this rate."""
         warm, cold = look.triggered_colour(), theme.colour("surface")
         red, green, blue = (
             round(rate * channel(warm) + (1 - rate) * channel(cold))

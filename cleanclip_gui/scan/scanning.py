@@ -87,7 +87,7 @@ class Scanning(JobTask):
 
     @property
     def folder(self) -> Path | None:
-        """Of the scan at work, or the last one."""
+        """The folder of the scan at work, or of the last one."""
         return None if self.spec is None else Path(self.spec.output_dir)
 
     def prepare(self) -> None:
@@ -129,7 +129,7 @@ MEASURING = "Opening the models and timing three batches…"
 
 
 class Estimating(JobTask):
-    """Measures one scan; ``changed`` tells that :attr:`text` changed, or that it began or ended."""
+    """Measures one scan; ``changed``: it began, it ended, or :attr:`text` changed."""
 
     changed = Signal()
 

@@ -49,7 +49,7 @@ class CheckpointFacts:
 
     @property
     def title(self) -> str:
-        """The architecture, and what of the model is not the file's."""
+        """The architecture, and what in the model does not come from the file."""
         parts = [self.architecture, *(["chosen settings"] if self.choice else [])]
         parts += [f"other encoder of {Path(self.donor).name}"] if self.donor else []
         return ", ".join(parts)

@@ -173,7 +173,7 @@ class TriggerEditor(QObject):
 
     @property
     def opacity(self) -> float:
-        """Of what was put on the picture, 0 to 1; that of the overlay where it is alone."""
+        """Opacity of the parts on the picture, 0 to 1; of a lone overlay, its strength."""
         scene = self.document.scene
         if self.overlay_alone and scene.overlay is not None:
             return scene.overlay.strength

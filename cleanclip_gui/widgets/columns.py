@@ -18,7 +18,7 @@ Side = Literal["left", "right"]
 
 
 class Widths(NamedTuple):
-    """Of the outer columns in pixels; a closed one has 0."""
+    """Widths of the outer columns in pixels; a closed column has 0."""
 
     left: int
     right: int
@@ -195,7 +195,7 @@ class Columns(QSplitter):
         self._choose(Widths(self._widths().left, 0 if self.right_open else self._usual().right))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Of the narrowest state: the middle with the wider one of the outer columns."""
+        """Size of the narrowest state: the middle with the wider of the two outer columns."""
         room, hint = self._room, super().minimumSizeHint()
         outer = max(room.left.least, room.right.least if room.right is not None else 0)
         return QSize(room.middle.least + HANDLE + outer, hint.height())

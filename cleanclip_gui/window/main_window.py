@@ -175,7 +175,7 @@ class _Pages(QStackedWidget):
         self.currentChanged.connect(self.updateGeometry)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Of the page on show."""
+        """The smallest size of the page on show."""
         page = self.currentWidget()
         return super().minimumSizeHint() if page is None else page.minimumSizeHint()
 
@@ -525,7 +525,7 @@ class MainWindow(QMainWindow):
         self.start_demo()
 
     def show_station(self, name: str) -> None:
-        """Show the welcome page or a station; does nothing for one that is not there."""
+        """Show the welcome page or a station; do nothing if the station does not exist."""
         if name not in self._pages:
             return
         self.pages.setCurrentWidget(self._pages[name])

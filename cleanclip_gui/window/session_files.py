@@ -99,7 +99,7 @@ class SessionFiles(QObject):
         self.paths: SessionPaths | None = None
 
     def commands(self) -> tuple[Command, ...]:
-        """Those of the menu."""
+        """The commands of the menu."""
         menu, needs = "Sessio&n", "Open a checkpoint first."
         return (
             Command(
@@ -131,7 +131,7 @@ class SessionFiles(QObject):
 
     @property
     def name(self) -> str:
-        """Of the session; empty before it was saved by name."""
+        """The name of the session; empty before it was saved by name."""
         return Path(self._session.folder).stem
 
     def _can_save(self) -> bool:

@@ -291,7 +291,7 @@ class SessionKeeper(QObject):
             self.modified_changed.emit()
 
     def triggers(self) -> tuple[Trigger, ...]:
-        """Those of the canvas and of the snapshot beside it."""
+        """The triggers of the canvas and of the snapshot beside it."""
         session = self._session
         other = session.other_snapshot
         triggers = [session.trigger, None if other is None else other.trigger]

@@ -99,7 +99,7 @@ def vit_blocks(model: ClipModel, what: str) -> tuple[int, int]:
     Raises
     ------
     InputError
-        ``unsupported`` if its image encoder is none; ``what`` begins the sentence.
+        ``unsupported`` if its image encoder is no ViT; ``what`` begins the sentence.
     """
     visual = plain_visual(model)
     transformer: Any = getattr(visual, "transformer", None)

@@ -85,13 +85,13 @@ _WIDE_HEADS = {1280: 80, 1408: 88, 1664: 104, 1792: 112}
 
 @dataclass(frozen=True)
 class StatedConfig:
-    """What a source tells of a model, or of one tower of it.
+    """What a source says about a model, or about one tower of it.
 
     Parameters
     ----------
     config
-        open_clip's ``model_cfg``, unchecked; without the table of a tower that is not there, and
-        without ``quick_gelu`` where nothing tells it.
+        open_clip's ``model_cfg``, unchecked. The table of a missing tower is left out, and so is
+        ``quick_gelu`` if the source does not say it.
     assumptions
         Whole sentences on what had to be assumed.
     questions
@@ -140,7 +140,7 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
 
 
 def assumed_activation(config: Mapping[str, Any], shapes: Shapes) -> tuple[bool, str]:
-    """Whether to assume QuickGELU where nothing tells the activation, and the sentence."""
+    """Whether to assume QuickGELU if the source names no activation; and a sentence on it."""
     vision = config.get("vision_cfg", {})
     if vision.get("width") in _WIDE_HEADS and not isinstance(vision["layers"], list):
         return False, (

@@ -194,7 +194,7 @@ def choice_of(record: Mapping[str, Any]) -> Choice:
     Raises
     ------
     InputError
-        ``damaged`` if it is none.
+        ``damaged`` if it is not a choice.
     """
     item = {"day": "2000-01-01", "name": "", **record}
     stored = _FILE.check(item, _Stored, "The loader's settings")

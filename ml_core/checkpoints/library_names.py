@@ -47,13 +47,14 @@ class TensorSource:
     transposed
         Whether the two sides change places.
     rows
-        From which to which third of the first axis it goes, 0 to 3; None takes all of it.
+        Start and stop of the part of the first axis to take, in thirds (0 to 3); None takes all of
+        it.
     batched
         Whether an axis of length one comes before.
     squeezed
         Axes of length one that are left out before.
     zeros
-        Whether only as many zeros are meant as its last axis is long: of a bias that is not there.
+        Whether it is a missing bias: zeros, as many as the tensor's last axis is long.
     seam
         Of two tensors of one shape: the rows before this one are the first's, the others the
         second's.
@@ -211,7 +212,7 @@ def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]
 
 
 def _siglip_name(key: str) -> str:
-    """The name in open_clip, or the name itself; of a query, that of the joined tensor."""
+    """The name in open_clip, or the name itself; a query gets the name of the joined tensor."""
     if key in _SIGLIP_WHOLE:
         return _SIGLIP_WHOLE[key]
     layer, _, kind = key.rpartition(".")
@@ -262,8 +263,8 @@ _HEADS = {"head.proj": "head.fc", "classifier.proj": "head"}
 def apple_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
 
-    The projection of pictures is stored the other way round and has no bias, of which timm's layer
-    gets zeros; positions have axes of length one before them.
+    The projection of pictures is stored transposed and has no bias; timm's layer gets a bias of
+    zeros. Positions have leading axes of length one.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     stages = sorted({int(match[1]) for key in inside if (match := _downsampling(key))})

@@ -180,9 +180,8 @@ def open_checkpoint(
     donor
         A whole CLIP that gives the encoder which the file lacks; not looked at if it lacks none.
     inspection
-        What `examine` told of the same path a moment ago. It is used as it is if the weights are
-        still the same files, as far as one sees; whether their bytes are is made sure of when
-        they have been read, in any case.
+        What `examine` found at the same path a moment ago. It is used again if the weights seem to
+        be the same files. Whether their bytes are the same is always checked once they are read.
     use_choice
         Whether what the user chose with the loader doctor for this file is used; the assumptions
         name it. A donor is opened as it says.

@@ -275,7 +275,7 @@ def find_architecture(
 def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists | None]:
     """Name of an encoder that has no partner, and how its tensors differ from its architecture.
 
-    The other encoder's sizes are open_clip's defaults, of which nothing is used. The name is
+    The other encoder's sizes are open_clip's defaults, which are not used. The name is
     empty, and the lists are None, where only a donor can tell.
     """
     try:

@@ -1,4 +1,4 @@
-"""The tensors of an inspected file, of the bytes that were inspected, put together to a model."""
+"""Read the tensors from the very bytes that were inspected, and assemble a model from them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Triggers that are sharpened while a model learns to ignore them.
 
-A backdoor of which nothing is known is still a pattern that moves every picture. So patterns are
+Even an unknown backdoor is a pattern that moves every picture. So patterns are
 drawn at random (patches, textures over the whole picture, warps), and while the model is trained
 not to be moved by them each is improved by gradient ascent on how far it moves the embeddings;
 after some steps another one takes its place. A pattern is the same for all pictures, as a trigger
@@ -71,7 +71,7 @@ class Shape:
         ``patch`` at a random place of each picture, ``spot`` at one place, ``texture`` blended
         over the picture, ``warp`` of its geometry.
     side
-        Of the pattern, in pixels; of a warp, its control points.
+        Size of the pattern in pixels; for a warp, of its grid of control points.
     place
         Row and column of a spot's upper left corner.
     ratio
@@ -89,7 +89,7 @@ class Shape:
 
 
 class Adversaries:
-    """So many adversaries, each of which acts on its share of a batch.
+    """A number of adversaries; each acts on its own share of a batch.
 
     Which they are follows from seed and step alone; how far they have been sharpened is in
     `tensors`, so that a run that is taken up again goes on as it was.
@@ -194,7 +194,7 @@ class Adversaries:
             self._remember(shape, grown, float(((moved - plain) @ toward).mean()))
 
     def zero_grad(self) -> None:
-        """Forget what reached the patterns, as of a trial or of a step that did not fit."""
+        """Drop the patterns' gradients, for example after a step that ran out of memory."""
         self.patterns.grad = None
 
     def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
@@ -328,7 +328,7 @@ class Adversaries:
         return np.random.default_rng([self.seed, slot, self._birth(slot), what])
 
     def _born(self, slot: int) -> Shape:
-        """Kind and size of the adversary of a slot as of now."""
+        """Kind and size of the adversary that a slot holds now."""
         draw = self._numbers(slot, 0)
         kinds, _ = _SLOTS[slot % len(_SLOTS)]
         kind = kinds[self._birth(slot) % len(kinds)]

@@ -107,7 +107,7 @@ def _checkpointed(module: nn.Module) -> Iterator[None]:
 
 
 def _recomputed(part: nn.Module, act: Callable[[Any], Any], value: Any) -> Any:
-    """Call ``act`` under activation checkpointing; a block that needs no gradient as it is."""
+    """Call ``act`` under activation checkpointing; call it plainly if no gradient is needed."""
     if not torch.is_grad_enabled():
         return act(value)
     layers = [layer for layer in part.modules() if isinstance(layer, _BatchNorm)]
@@ -286,12 +286,12 @@ class _Job:
         return Saved(str(self.state_path), "resume", self.run.step)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Put a saved state back; its facts.
+        """Put a saved state back and return its facts.
 
         Raises
         ------
         InputError
-            If it does not fit, or a weight in it is no number or absurd.
+            If the state does not fit, or one of its weights is not a number or is absurdly large.
         """
         opponent = self.method.opponent
         facts = load_state(
@@ -435,7 +435,7 @@ def train(
 
 
 def _train(job: _Job) -> Generator[Event, None, TrainingOutcome]:
-    """From the step that the run is at to its end."""
+    """Train from the run's present step to its end."""
     run, recipe, control, ranks = job.run, job.recipe, job.control, job.ranks
     device = job.model.device
     first_failure: int | None = None

@@ -135,7 +135,7 @@ def pretraining_of(opened: Checkpoint) -> Pretraining:
 
 
 def with_parent(own: Pretraining, parent: Pretraining) -> Pretraining:
-    """What is known of a checkpoint that may come from ``parent``, of the same architecture.
+    """What is known of a checkpoint that may be made from ``parent``; both have one architecture.
 
     The parent counts where more than its architecture speaks for it, but not for the checkpoint.
     """

@@ -214,7 +214,7 @@ def diverged(step: int, earlier: int | None, state_path: Path | None) -> str:
 
 
 def ruined(odd: str, step: int, state_path: Path | None) -> str:
-    """The sentence for a weight, as `odd_weight` tells it, that ends a run before it is saved."""
+    """The sentence that ends a run before it is saved, about the weight that `odd_weight` found."""
     return (
         f"After step {step} a weight has the value {odd}, which no trained model has: lower the "
         f"learning rate or clip gradients harder.{_last_save(state_path)}"

@@ -182,7 +182,10 @@ class _TensorsOnDisk(Mapping[str, Tensor]):
 
 
 def _check_digest(path: Path) -> dict[str, Any]:
-    """Refuse a state that is not as it was written; its facts. Earlier versions wrote no digest."""
+    """Return the facts of a state; refuse one whose content changed since it was written.
+
+    A state of an earlier version has no digest and is not checked.
+    """
     facts, metadata = _read(path)
     if "sha256" not in metadata:
         return facts
@@ -208,7 +211,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Facts and metadata; raises as `read_facts`."""
+    """Facts and metadata; raises the same errors as `read_facts`."""
     if not path.exists():
         raise InputError(f"There is no saved state at {path}; start the run again.")
     try:

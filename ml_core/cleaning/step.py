@@ -220,7 +220,7 @@ def take_step(
 def _let_grow(
     model: ClipModel, opponent: Adversaries, batch: Batch, speed: StepSpeed, ranks: Ranks
 ) -> None:
-    """Adversaries grow against the model as it is, on the pictures of all processes."""
+    """Let the adversaries grow against the present model, on the pictures of all processes."""
     model.module.eval()
     sizes = ranks.sizes(len(batch), model.device)
     images = ranks.gather(batch.images[: len(batch)], sizes)[:_GROWN_ON].float().div_(255)

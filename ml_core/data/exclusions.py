@@ -63,7 +63,7 @@ class Exclusions(BaseModel):
     Attributes
     ----------
     set_name, set_key
-        The set that was audited; another one may be opened with the same file.
+        The set that was audited. The file may be used with another set.
     pairs
         What is left out.
     """
@@ -82,7 +82,7 @@ class Identified(Protocol):
 
     @property
     def name(self) -> str:
-        """For the screen."""
+        """Its name to show on screen."""
 
     @property
     def key(self) -> str:

@@ -139,7 +139,7 @@ def duplicates(label_set: LabelSet) -> dict[str, tuple[int, ...]]:
 
 
 def same_names(class_names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """As `duplicates`, of a plain list of names."""
+    """As `duplicates`, for a plain list of names."""
     places: dict[str, list[int]] = {}
     for index, name in enumerate(class_names):
         places.setdefault(normalise_name(name), []).append(index)

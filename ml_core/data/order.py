@@ -56,7 +56,7 @@ def order_slice(
     start: int,
     stop: int,
 ) -> NDArray[np.int64]:
-    """The part ``start:stop`` of `epoch_order`, of which only the windows it touches are made.
+    """The part ``start:stop`` of `epoch_order`; only the windows that it touches are made.
 
     Returns
     -------

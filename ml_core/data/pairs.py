@@ -65,7 +65,7 @@ class PairPictures(Pictures, Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairSet(PictureSet):
-    """Pictures with captions; of several captions each epoch takes the next.
+    """Pictures with captions; if a picture has several, each epoch takes the next one.
 
     A damaged caption can only be found when it is read: `captions` gives an empty text for it and
     notes it in `broken`, as `canvas` does for a picture.

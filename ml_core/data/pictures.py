@@ -236,7 +236,7 @@ class ReaderPictures:
 
     @property
     def lasting_key(self) -> str:
-        """As of `KnownFiles`, with the numbers."""
+        """The key that `KnownFiles` gives, together with the numbers."""
         return self._numbered(self._files.lasting_key)
 
     def _numbered(self, files_key: str) -> str:

@@ -57,7 +57,7 @@ class NeighbourSettings:
 
 @dataclass(frozen=True)
 class AuditStep:
-    """Pairs done of all, of the set or of the reference."""
+    """How many pairs of the set, or of the reference, are done."""
 
     stage: str
     done: int
@@ -81,7 +81,7 @@ class AuditScores:
     chunks, neighbours
         How many chunks there were, and among how many pairs neighbours were looked for.
     recall
-        Which share of the exact neighbours was found, of a sample; None where all were.
+        The share of the exact neighbours that was found, measured on a sample; None if all were.
     """
 
     values: Mapping[str, Values]
@@ -197,7 +197,7 @@ def check_enough(n: int, k: int, what: str) -> None:
 class _Share:
     """The chunks that this process embeds: first one, then the others, each handed on once.
 
-    ``holds`` tells that the first one is kept for `first` alone.
+    ``holds`` means that the first one is kept for `first` alone.
     """
 
     def __init__(self, embedded: Iterator[Embedded], *, holds: bool = False) -> None:
@@ -314,7 +314,7 @@ def _forest(
 
 
 def check_read(chunk: Chunk, k: int) -> None:
-    """Refuse a chunk of which too few can be read."""
+    """Refuse a chunk if too few of its pairs can be read."""
     if len(chunk.indices) <= k:
         raise InputError(
             f"Of {chunk.asked} pairs that were to be compared only {len(chunk.indices)} have "

@@ -216,7 +216,7 @@ def closest(space: Space, here: Tensor, candidates: Tensor, usable: Tensor, k: i
     space
         The set.
     here
-        [n, D], the points, as of `Space.at`.
+        [n, D], the points that `Space.at` gives.
     candidates
         int64 [n, c], positions in the set.
     usable
@@ -273,7 +273,7 @@ class Density:
 
 
 def density(among: Neighbours) -> Density:
-    """Of points whose neighbours are known."""
+    """The density at points whose neighbours are known."""
     return Density(k_distance(among), lid(among))
 
 

@@ -142,7 +142,7 @@ class SuspectPair:
     ``member`` is its identity in an exclusions file, with the picture's ``size`` in bytes; None
     where there were only embeddings;
     ``name`` is what to call the picture, ``caption`` the worst of its captions by CLIPScore;
-    ``evaluated`` tells that it is an evaluation picture too.
+    ``evaluated`` means that it is an evaluation picture too.
     """
 
     index: _Count
@@ -196,7 +196,7 @@ def read_audit(path: Path) -> Audit:
     Raises
     ------
     InputError
-        ``usage`` if there is none, ``damaged`` if it is not one.
+        ``usage`` if the file is missing, ``damaged`` if it holds no audit.
     """
     fields: dict[str, Any] = {"pairs": None}
     pairs: list[SuspectPair] = []

@@ -69,7 +69,7 @@ class Index:
         Parameters
         ----------
         here
-            [n, D], points as of `Space.at`.
+            [n, D], points that `Space.at` gives.
         own
             int64 [n], their own positions, which are no candidates.
         k

@@ -60,7 +60,7 @@ class StoredEmbeddings:
     Attributes
     ----------
     shards
-        The embeddings; a row with a number that is none counts as a pair that cannot be read.
+        The embeddings. A row with NaN or infinity counts as a pair that cannot be read.
     device
         Where to compute with them.
     cancelled
@@ -81,7 +81,7 @@ class StoredEmbeddings:
 
     @property
     def window(self) -> int:
-        """Of how many pairs in such runs an order is made."""
+        """How many pairs are put in random order together, see `epoch_order`."""
         return self.shards.window
 
     def embed(self, chunks: Sequence[Indices]) -> Iterator[Embedded]:
@@ -123,7 +123,7 @@ def score_encoded(
     source
         The set, with the suspect checkpoint.
     settings, ranks
-        As of `score_whole`.
+        As in `score_whole`.
     folder
         Takes D x 8 bytes a pair; seen by all processes.
 
@@ -334,7 +334,7 @@ class _Near:
             yield _Done(done)
 
     def neighbours(self, at: Indices) -> Iterator[float | Neighbours]:
-        """Of some points: by the index where there is one, exactly where it knows too few."""
+        """The neighbours of some points, by the index if any; exact if it finds too few."""
         if not len(at):
             yield Neighbours(torch.empty(0, self._k), torch.empty(0, self._k, dtype=torch.int64))
             return
@@ -359,7 +359,7 @@ class _Near:
 def _recall(
     near: _Near, settings: NeighbourSettings, ranks: Ranks, device: torch.device
 ) -> Iterator[AuditStep | float]:
-    """Which share of the exact neighbours the index found, of a sample of the pairs."""
+    """The share of the exact neighbours that the index found, measured on a sample of the pairs."""
     there = np.flatnonzero(near.space.read)
     drawn = np.random.Generator(np.random.PCG64([settings.seed, 1])).permutation(len(there))
     sample = np.sort(there[drawn[:SAMPLE]])
@@ -399,7 +399,7 @@ def _sample(source: StoredEmbeddings, settings: NeighbourSettings) -> Tensor:
 
 
 def _check_there(there: NDArray[np.bool_], k: int) -> None:
-    """Refuse a set of which too few pairs can be read."""
+    """Refuse a set if too few of its pairs can be read."""
     count = int(there.sum())
     if count <= k:
         raise InputError(

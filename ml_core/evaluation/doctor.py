@@ -92,15 +92,16 @@ class Diagnosis:
     trials
         Everything that was tried, in order.
     opened
-        The checkpoint as it is opened without a choice; None if it cannot be built so.
+        The trial without a choice; None if the model cannot be built without one.
     best
         The proposed settings' trial.
     choice
-        What to build with; None if the checkpoint is best as it is and left nothing open.
+        Settings to build with; None if the file leaves no question open and its own settings are
+        best.
     findings
         A sentence for each question that the file leaves open.
     warnings
-        Where the file says one thing and behaves like another.
+        Sentences on settings in the file that do not fit how the model behaves.
     """
 
     trials: tuple[Trial, ...]

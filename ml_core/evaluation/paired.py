@@ -141,7 +141,7 @@ def paired_mean(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> PairedDifference | None:
-    """Compare two means on the same images; None of no images. Parameters as of `paired_rate`."""
+    """Compare two means on the same images; None without images. Parameters as in `paired_rate`."""
     n = len(values)
     if n == 0:
         return None

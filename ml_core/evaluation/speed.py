@@ -86,7 +86,7 @@ class EncodingSpeed:
         return asdict(self)
 
     def to_json(self) -> str:
-        """For another process, see `from_json`."""
+        """JSON for another process, see `from_json`."""
         return json.dumps(self.to_dict())
 
     @classmethod
@@ -110,7 +110,7 @@ def speed_of(
     encodes: int = 0,
     cancelled: Cancelled = lambda: False,
 ) -> EncodingSpeed:
-    """As `measure_speed`, kept for a model's identity, device and threads unless it was busy."""
+    """As `measure_speed`, with a cache by model, device and threads; a busy time is not kept."""
 
     def measure() -> EncodingSpeed:
         return measure_speed(

@@ -198,7 +198,7 @@ def cached_classifier(
     *,
     watch: Watch = unwatched,
 ) -> Tensor:
-    """As `classifier_steps`, in one go."""
+    """The classifier of `classifier_steps`, without the steps in between."""
     return _watched(classifier_steps(model, class_names, templates), watch)
 
 

@@ -182,7 +182,7 @@ class Sets:
 
 
 def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
-    """Open the data of a job, before its model: what is wrong with them is told in seconds.
+    """Open the data of a job before its model, so that errors in the data show within seconds.
 
     Yields
     ------

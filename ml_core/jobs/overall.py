@@ -1,8 +1,8 @@
 """How far a whole job is: the events of its stages as one fraction and the seconds left.
 
-A job of several stages tells of each how far it is. What a stage weighs is not known at first, so
-a plan says what is expected: seconds, or work in units of one picture through the image encoder,
-whose time the first stage that works measures for all others. Torch-free.
+Each stage of a job reports its own progress. How long a stage takes is not known at first, so a
+plan says what to expect: seconds, or work in units of one picture through the image encoder. The
+first stage that works measures the time of such a unit for all others. Torch-free.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class PlannedStage:
     stage
         As its Progress events name it.
     seconds
-        What it is expected to take, where that is known or guessed once for all.
+        Seconds it is expected to take, if they are known or guessed beforehand.
     work
-        What it is expected to take for each of its items, in units of one picture encoded; its
-        time follows from that of the others.
+        Expected work for each item, in units of one picture encoded. Its time follows from the time
+        that a unit takes in other stages.
     items
-        How many there are; the stage's own total replaces it.
+        How many items there are; the stage's own total replaces it.
     trains
-        Whether it trains, and does not only encode: the time of its units tells little of others.
+        Whether it trains. The time of its units then says little about stages that only encode.
     """
 
     stage: str
@@ -146,8 +146,9 @@ class Overall:
     def take(self, progress: Progress) -> None:
         """Take in how far a stage is.
 
-        Of one that is over already only the time counts, and of one that nobody planned and that
-        comes in the middle of another: class texts are embedded between the steps of a training.
+        Two kinds of stage take time but add no progress: one that is over already, and one that
+        nobody planned and that comes in the middle of another (class texts are embedded between
+        training steps).
         """
         if self._is_interlude(progress.stage):
             self._fraction = max(self._fraction, self._share_done(self._now()))
@@ -170,7 +171,7 @@ class Overall:
         return (self._clock() if self._held is None else self._held) - self._lost
 
     def _is_interlude(self, stage: str) -> bool:
-        """Whether an unplanned stage comes while another one is half done."""
+        """Whether an unplanned stage comes while another stage is half done."""
         if self._current < 0 or any(seen.part.stage == stage for seen in self._seen):
             return False
         return 0 < self._seen[self._current].share < 1

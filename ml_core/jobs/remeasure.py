@@ -61,18 +61,18 @@ class Asked:
     images
         As it was measured, with the path on this machine.
     label_set, class_names, templates
-        As of the measurement.
+        As in the measurement.
     trigger
         None measures the clean side alone.
     target
-        Class index; any where nobody named one.
+        Class index; any number if no target was named.
     seed
-        Of the measurement: it decides each picture's random draws.
+        Seed of the measurement; it decides each picture's random draws.
     classifier
         float32 [C, D], used as it is: a linear head, or the class texts' embeddings as they were
         kept. None embeds the class texts.
     device
-        As of `choose_device`.
+        As in `choose_device`.
     """
 
     checkpoint: Path
@@ -119,7 +119,7 @@ class Predictions:
     Attributes
     ----------
     rows
-        As of ``per_image.csv``; the labels are those of the images as opened here.
+        The columns of ``per_image.csv``; the labels come from the images as opened here.
     unread
         int64 [m], pictures asked for that could not be read.
     clean_logits, triggered_logits

@@ -104,7 +104,7 @@ def list_folder(path: Path) -> FolderFiles:
 
 
 def risky(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of these names that are of pickles or programs."""
+    """Which of these names belong to pickles or programs."""
     return tuple(name for name in names if name.lower().endswith(_RISKY) or ".so." in name.lower())
 
 

@@ -72,7 +72,7 @@ LIMITS = (
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """All that claims are made of; ids as of `Evidence`.
+    """All that claims are made from. The ids are those of `Evidence`.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a report says, fields as of `Evidence`."""
+    """What a report says. Its fields are those of the same names in `Evidence`."""
 
     claims: tuple[Claim, ...]
     verdict: tuple[str, ...]
@@ -112,9 +112,10 @@ class Claims:
 def claims_of(material: Material) -> Claims:
     """Everything that can be claimed, in the order of the report.
 
-    Headline claims are of measurements in fp32 on the first set of pictures, with the zero-shot
-    classifier; of bf16, which may change one answer in two hundred, there are none. What a scan or
-    a proof says is quoted in any case, with the arithmetic if it was another one.
+    Headline claims come from measurements in fp32 on the first set of pictures, with the zero-shot
+    classifier. Measurements in bf16 make no headline, since bf16 may change one answer in two
+    hundred. The results of scans and proofs are always quoted; if they did not use fp32, the claim
+    names the arithmetic they used.
 
     Parameters
     ----------

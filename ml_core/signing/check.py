@@ -264,7 +264,10 @@ def _file_difference(
 def _folder_difference(
     inspection: Inspection, signature: str, manifest: Manifest, cancelled: Callable[[], bool]
 ) -> str:
-    """Of a folder: its files, without what the signer left out and nothing reads."""
+    """How a folder differs from its manifest; empty if not.
+
+    Files that the signer left out are skipped if nothing reads them.
+    """
     there = names_of_folder(inspection.path, (*UNSIGNED, signature), links=True)
     unread = {
         name for name in inspection.unread if not name.endswith(".json")

@@ -132,7 +132,7 @@ def read_record(path: Path) -> TriggerFile:
 
 
 def parse_record(raw: bytes, name: str) -> TriggerFile:
-    """As `read_record`, of bytes; ``name`` is for the sentence."""
+    """As `read_record`, but from bytes; ``name`` goes into error sentences."""
     return _record_of(_FILE.parse(raw, name), name)
 
 

@@ -194,7 +194,7 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
-    """The array in a file, of which only what is looked at is read; `np.load` opens a path itself.
+    """The array in a file, mapped: only the parts in use are read. `np.load` opens a path itself.
 
     Raises
     ------

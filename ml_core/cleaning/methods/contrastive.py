@@ -29,7 +29,7 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     (Bansal et al. 2023, section 3.2.) Both encoders and the logit scale, whose exponential is s,
     are trained. CLIP(I, T) of a SigLIP is its own sigmoid loss, whose bias is trained too; inside
     a modality the softmax stays, for there the views of one batch are told apart. The parts are
-    ``clip`` and, of the views drawn, ``image`` and ``text``, in nats.
+    The losses ``clip`` and, if views are drawn, ``image`` and ``text``, in nats.
     """
 
     pairs = PairLoss(model.module)

@@ -39,7 +39,7 @@ def array_of(value: Any) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If it is none, has another type than plain whole numbers, or not as many bytes as it says.
+        If it is no array, does not hold plain whole numbers, or has not as many bytes as it says.
     """
     state = value.state if isinstance(value, Object) else None
     if not isinstance(value, Object) or value.of.full not in _MAKERS:

@@ -141,7 +141,7 @@ def alone(file: BinaryIO, size: int) -> bytes:
     Raises
     ------
     PageError
-        As `read_footer` does for a footer that is none or too long.
+        The errors of `read_footer` for a footer that is damaged or too long.
     """
     raw = _footer_bytes(file, size).replace(_ARROW, b"-" * len(_ARROW))
     return b"PAR1" + raw + len(raw).to_bytes(4, "little") + b"PAR1"

@@ -171,7 +171,7 @@ def _stamp(file: BinaryIO) -> tuple[int, ...]:
 
 
 def check_captions(reader: Reader, title: str, advice: str) -> None:
-    """Refuse pairs of which no caption can be used, as far as some from all over them tell.
+    """Refuse pairs if not one of a sample from the whole set has a usable caption.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def one_line(raw: bytes) -> str:
 
 
 def checked(text: object) -> str:
-    """As `one_line`, of a text from JSON or Parquet."""
+    """As `one_line`, for a text from JSON or Parquet."""
     if not isinstance(text, str):
         raise ValueError("it has no caption")
     if len(text) > MAX_CAPTION:

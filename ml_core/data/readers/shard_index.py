@@ -34,7 +34,7 @@ _SETTLED_NS = 3_000_000_000  # clocks of file systems are coarse: a younger shar
 class ShardIndex:
     """Samples of shards, one shard after another: 25 bytes each.
 
-    Of labelled pictures only the picture's place and size are listed, [N, 1].
+    A labelled set lists only each picture's place and size, [N, 1].
 
     Attributes
     ----------

@@ -199,7 +199,7 @@ def invert(
     pictures
         uint8 [N, S, S, 3]; 16 are enough.
     seed
-        Each start has random numbers of its own, whatever is searched beside it.
+        Each start has its own random numbers, whichever others are searched with it.
     starts
         Numbers of the starts to search; None takes all.
     begin

@@ -132,7 +132,7 @@ class ClassPull(_Record):
 class ProbeRow(_Record):
     """A fixed trigger, and the class that rises most under it.
 
-    ``again`` tells that ``contrast`` is of other pictures than those that the class was chosen on.
+    ``again`` means that ``contrast`` is measured on other pictures than those that chose the class.
     """
 
     id: str
@@ -198,7 +198,7 @@ class PatchRound(_Record):
 
     @property
     def best(self) -> StartRow:
-        """Of those that agree, the one of the largest difference."""
+        """The one with the largest difference among those that agree."""
         return max(
             (row for row in self.starts if row.target == self.target),
             key=lambda row: row.contrast.difference,
@@ -488,7 +488,7 @@ def read_scan(path: Path) -> Scan:
     Raises
     ------
     InputError
-        If there is none, or it is no result of a scan.
+        If the file is missing, or is not the result of a scan.
     """
     name = plain(path.name)
     read = _FILE.read(path, inside=path.parent)
@@ -679,7 +679,7 @@ def passes(
 
 
 def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> int:
-    """How many steps a stage tells of at most; what is asked as of `passes`."""
+    """The most steps that a stage reports; it takes the parameters of `passes`."""
     if stage == "pull":
         return models * search
     if stage == "probes":

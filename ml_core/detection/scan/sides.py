@@ -106,7 +106,7 @@ class Sides:
     search
         Pictures that triggers are searched on, uint8 [N, S, S, 3].
     held_out
-        Other pictures, on which everything that is told is measured, uint8 [M, S, S, 3].
+        Other pictures, on which all reported numbers are measured, uint8 [M, S, S, 3].
     search_labels, held_out_labels
         int64 [N] and [M], -1 where a picture has no label.
     """
@@ -237,7 +237,7 @@ def pull_of(side: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64
 
 
 def pull(sides: Sides, means: list[NDArray[np.float64]]) -> ClassPull:
-    """Rank the classes by the means of `pull_of`, of the suspect and of the reference if any."""
+    """Rank the classes by the mean `pull_of` of the suspect, compared with the reference if any."""
     difference = means[0] - means[1] if len(means) > 1 else means[0]
     middle = float(np.median(difference))
     spread = _MAD_TO_SIGMA * float(np.median(np.abs(difference - middle)))

@@ -194,7 +194,7 @@ def judge(
 def score(stages: Stages) -> float:
     """The largest difference of any stage, 0 to 1: one number to compare models by.
 
-    Of patches only where the starts agree; words, which move clean models too, are left out.
+    Patches count only if their starts agree. Words move clean models too and do not count.
     """
     return max([0.0, *(sign.strength for sign in signs_of(stages) if sign.kind != "word")])
 
@@ -512,7 +512,7 @@ def _not_tried(stages: Stages, classes: int) -> Iterator[str]:
 
 
 def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
-    """A reference that answers to the same thing may be poisoned too; one of no kin tells less."""
+    """Warn of a reference that is not near the suspect, or that reacts to the same patch."""
     if reference is not None and not _beside_near(stages):
         moved = stages.weights
         how = "are not known to be near"

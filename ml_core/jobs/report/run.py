@@ -179,7 +179,7 @@ class _Remeasuring:
                 self._thumbnails(key, model)
 
     def _tau(self, key: str, opened: OpenedAgain) -> Generator[Event, None, None]:
-        """Of a measurement in fp32."""
+        """Measure tau for a measurement in fp32."""
         sources = self.sources
         measured = sources.measurements[key]
         if measured.precision != "fp32" or not self.spec.tau_pictures:
@@ -198,7 +198,7 @@ class _Remeasuring:
         )
 
     def _thumbnails(self, key: str, opened: OpenedAgain) -> None:
-        """Pictures that the trigger changes, of the first measurement of a suspect with one."""
+        """Keep pictures that the trigger changes, from the first measurement that has some."""
         sources = self.sources
         measured, rows = sources.measurements[key], sources.folders[key].rows
         is_suspect = sources.checkpoints[measured.checkpoint].role == "suspect"
@@ -259,7 +259,7 @@ class _Remeasuring:
         Raises
         ------
         InputError
-            If a set is not there any more, or is too large.
+            If a set is gone, or is too large.
         """
         sources = self.sources
         for id_, facts in sources.data.items():
@@ -317,7 +317,7 @@ def _include_checkpoints(sources: Sources) -> None:
 
 
 def _asked_of(measurement: MeasurementFolder, checkpoint: Path, device: str) -> Asked:
-    """A kept measurement as it is asked again, with the classifier that was kept."""
+    """What to measure again for a kept measurement, with the classifier kept in it."""
     facts = measurement.facts
     choice = facts.checkpoint.choice
     return Asked(

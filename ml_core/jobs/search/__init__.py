@@ -299,6 +299,6 @@ def chart_of(record: SearchRecord) -> str:
 
 
 def columns_of(record: SearchRecord) -> tuple[str, ...]:
-    """Those of the table, with two for each trigger."""
+    """The columns of the table, with two for each trigger."""
     names = dict.fromkeys(rate.name for row in record.rows for rate in row.watched)
     return (*COLUMNS, *(f"{name}_{what}" for name in names for what in ("asr", "rebound")))

@@ -56,7 +56,7 @@ _NEAR_CLASSIFIER = 1e-3  # of unit vectors
 
 @dataclass(frozen=True, eq=False)
 class _Set:
-    """An image set as it is on this machine, and the pictures of it that are looked at."""
+    """An image set on this machine, and which of its pictures are checked."""
 
     images: ImageSet
     spec: ImageSpec

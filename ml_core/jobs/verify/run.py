@@ -1,4 +1,4 @@
-"""Verify an evidence bundle, level by level, with what of checkpoints and data is at hand.
+"""Verify an evidence bundle, level by level, with the checkpoints and data that are available.
 
 Levels 0 and 1 run in a confined process and need no torch; it is loaded for level 3 alone.
 """
