@@ -25,9 +25,9 @@ class Command:
     ``menu`` is a title of :data:`MENUS`, or empty for a command without a menu; commands of
     another ``group`` stand beyond a line. With ``checked`` the command is a switch, exclusive
     among those of the same ``choice``. ``repeats`` lets a key that is held do it again and again.
-    ``rail`` puts it on the left rail. ``needs`` says what it takes, where it cannot be done.
+    ``rail`` puts it on the left rail. ``needs`` says what is missing if it cannot be done.
     ``submenu`` is the title of a menu in ``menu`` that it stands in.
-    ``other_keys`` do it as well, as they lie where ``shortcut`` is on other keyboards.
+    ``other_keys`` do it as well: on other keyboards they lie in the place of ``shortcut``.
     """
 
     id: str

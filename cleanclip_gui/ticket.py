@@ -19,7 +19,7 @@ TELL_EVERY = 0.1
 
 @dataclass(frozen=True)
 class TicketProgress:
-    """How far something long is; ``total`` 0 is of unknown length.
+    """How far a long task is; ``total`` 0 means that its length is unknown.
 
     ``methods`` of an attribution are those that the model allows, the usual one first.
     """
@@ -42,7 +42,7 @@ class Throttle:
         self._last = -math.inf
 
     def lets_through(self, progress: TicketProgress) -> bool:
-        """Whether to tell of this one; called from one thread."""
+        """Whether to report this progress; called from one thread."""
         now = time.monotonic()
         if now - self._last < TELL_EVERY and not 0 < progress.total <= progress.done:
             return False

@@ -113,8 +113,8 @@ class SarifResult:
     place, related
         Where it stands in the artifact (the whole file if None), and what else belongs to it.
     same_as
-        What tells it from other findings of its rule in that artifact. Two runs give it the same
-        words, so that a finding is recognised (``partialFingerprints``).
+        Words that distinguish it from other findings of its rule in that artifact. They are the
+        same in every run, so that a finding is recognised (``partialFingerprints``).
     properties
         Whatever else is to be kept with it.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class HeatStrip(QWidget):
-    """``pointed(str)`` tells in words what the pointer or the arrow keys are at."""
+    """``pointed(str)`` says in words which layer the pointer or the arrow keys are at."""
 
     pointed = Signal(str)
 

@@ -77,7 +77,7 @@ class FactList(QFrame):
         old.deleteLater()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Shorten words for another size of type."""
+        """Shorten texts anew when the font size changes."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             for label, shown in self._values:

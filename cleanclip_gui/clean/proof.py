@@ -145,7 +145,7 @@ def _role(record: Mapping[str, Any]) -> str:
 
 
 def _facts(record: Mapping[str, Any]) -> str:
-    """Small print of the test."""
+    """How the test was done, as one line for below its result."""
     left_out = record.get("left_out") or {}
     pairs = (record.get("spec") or {}).get("pairs")
     source = f" of {pairs_text(pairs['kind'], pairs['path'])}" if pairs else ""

@@ -145,7 +145,7 @@ class RunQueue(QObject):
         return sentence
 
     def start_next(self) -> bool:
-        """Start the job that waits longest, unless something is at work; whether it began."""
+        """Start the job that waits longest, unless something is at work; return if it began."""
         if self._held or not self._folders or self._is_busy():
             return False
         folder = self._folders.pop(0)
@@ -167,7 +167,7 @@ class RunQueue(QObject):
         return True
 
     def _begin(self, folder: Path, spec: CleanSpec, asked: Asked) -> bool:
-        """Start a written job; whether its device was free for it."""
+        """Start a written job; return whether its device was free."""
         try:
             self._run.begin(folder, spec, asked)
         except InputError as error:
@@ -176,7 +176,7 @@ class RunQueue(QObject):
         return True
 
     def _after_all(self) -> bool:
-        """The one that was taken does not run: tell so, which starts the next; whether it did."""
+        """Report that the chosen job does not run, which starts the next; return if one started."""
         self._on_changed()
         return self._is_busy()
 

@@ -35,8 +35,8 @@ def suggested_name(result: Mapping[str, Any]) -> str:
 def is_source(facts: CheckpointFacts | None, result: Mapping[str, Any]) -> bool:
     """Whether a result was made from the checkpoint that is open.
 
-    Its SHA-256 decides, since a run of a cluster names the path of there; the path does where a
-    result does not tell the SHA-256.
+    Its SHA-256 decides, since a run on a cluster names a path of that machine. If a result lacks
+    the SHA-256, the path decides.
     """
     if facts is None:
         return False

@@ -230,7 +230,7 @@ class CleaningRun(QObject):
 
     @property
     def progress(self) -> RunProgress | None:
-        """How far the process at work is; None before it has told."""
+        """How far the process at work is; None before its first report."""
         return self._session.run_progress
 
     @property
@@ -521,7 +521,7 @@ class CleaningRun(QObject):
         return max(1, gpus) if fewer else spec.processes
 
     def forget_ended(self) -> None:
-        """Tell the rest of the window of no run any more, unless one goes on."""
+        """Withdraw the run from the rest of the window, unless one goes on."""
         if not is_live(self._session.run):
             self._session.run = None
 
@@ -614,7 +614,7 @@ class CleaningRun(QObject):
 
 
 def ending(last: Done) -> str:
-    """How a run without a result stands: one whose process was ended is interrupted."""
+    """The status of a run without a result; one whose process was ended is interrupted."""
     return "interrupted" if last.error_code in INTERRUPTED else last.status
 
 

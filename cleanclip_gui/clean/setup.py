@@ -274,7 +274,7 @@ class CleanSetup(QWidget):
         return "cuda" if self.gpus.processes() > 1 else single
 
     def write(self, session: Session, folder: Path | None = None, device: str = "") -> Path:
-        """Write the job as it is set, into ``folder`` or a new one; return the spec's path.
+        """Write the job that is set up, into ``folder`` or a new one; return the spec's path.
 
         On one device it runs on ``device``, by default the session's.
 
@@ -325,7 +325,7 @@ class CleanSetup(QWidget):
         self._tell_disk()
 
     def evaluations(self) -> int:
-        """How many checkpoints a run would keep; 0 if none, or if the form does not tell."""
+        """How many checkpoints a run would keep; 0 if none, or if the form does not say."""
         if self.form.problem():
             return 0
         recipe = self.form.recipe()

@@ -21,7 +21,7 @@ from ml_core.reading.errors import InputError
 class JobDialog(QDialog):
     """Starts a job, shows it and its result; closing the dialog abandons the job.
 
-    ``closed`` tells that it is gone; ``failed`` carries an InputError for the window to show.
+    ``closed`` is emitted when it is gone; ``failed`` carries an InputError for the window to show.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class JobDialog(QDialog):
     title
         Of the window.
     start
-        What the button says that starts the job.
+        Text of the button that starts the job.
     bar
         Accessible name of the progress bar.
     """

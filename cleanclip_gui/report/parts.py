@@ -202,7 +202,7 @@ _TICK = 40  # pixels of the tick and what is empty beside it
 
 
 class PartsList(QWidget):
-    """``picked(Part, bool)`` tells that the user ticked or unticked one."""
+    """The list of parts; ``picked(Part, bool)``: the user ticked or unticked one."""
 
     picked = Signal(object, bool)
 
@@ -221,7 +221,7 @@ class PartsList(QWidget):
         Parameters
         ----------
         known
-            Whether it was looked: else it is not said that there is nothing.
+            Whether the folders were searched; if not, the list does not say that there is nothing.
         """
         by_folder = {part.folder: part for part in parts}
         for folder in list(self.rows):

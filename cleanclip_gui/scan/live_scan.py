@@ -94,7 +94,7 @@ class LiveScan:
 
     @property
     def at_work(self) -> str:
-        """What goes on, as the job's progress names it; empty before the first sign."""
+        """The present stage, as the job's progress names it; empty before the first event."""
         return (self.current or "") if self.progress is None else self.progress.stage
 
     def take(self, event: Event) -> frozenset[Part]:
@@ -138,7 +138,7 @@ class LiveScan:
         return set()
 
     def _take_stage(self, stage: Stage, values: Mapping[str, Any]) -> set[Part]:
-        """What a stage ends with: of one that was done before, this is all that comes."""
+        """Take in a stage's final record; for a stage done earlier, nothing else comes."""
         if stage == "pull":
             self.pull = ClassPull.model_validate(values)
             return {"pull"}

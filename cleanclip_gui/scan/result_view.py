@@ -187,12 +187,12 @@ class PositionMap(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        """Square."""
+        """A square of all cells."""
         side = theme.px(_CELL) * len(self.grid) + 2
         return QSize(side, side)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """The same."""
+        """The same as `sizeHint`."""
         return self.sizeHint()
 
     def colour(self, rate: float) -> QColor:

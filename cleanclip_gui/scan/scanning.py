@@ -33,7 +33,7 @@ def scans_dir() -> Path:
 
 
 def folder_of(spec: ScanSpec, sha256: str, classes: tuple[str, ...]) -> Path:
-    """Where a scan lies: a name by all that decides its result, so that one goes on with another.
+    """The folder of a scan, named by all that decides its result, so that an equal scan goes on.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Estimating(JobTask):
         self._show_text(MEASURING)
 
     def forget(self) -> None:
-        """Another scan is set: what was measured, or is being measured, says nothing about it."""
+        """Drop the estimate, or end it: another scan is set, to which it does not apply."""
         self._holds = False
         self.cancel()
         if self.text and not self.is_running:

@@ -45,7 +45,7 @@ def _sized(needs: Needs) -> Needs:
 
 
 def _holding(needs: Needs, column: QWidget) -> Needs:
-    """So wide that a page that scrolls down alone is not cut off at its side."""
+    """The width at which a page that scrolls only vertically is not cut off at its side."""
     least = needs.least
     never = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     areas = column.findChildren(QScrollArea)
@@ -105,7 +105,7 @@ class Columns(QSplitter):
     """Keeps the outer columns as wide as they were chosen; the middle takes the rest.
 
     ``chosen(Widths)`` carries what the user has dragged or opened, to be remembered;
-    ``shown_changed`` tells that a column was opened or closed, by the user or for want of room.
+    ``shown_changed``: a column was opened or closed, by the user or for lack of room.
 
     Parameters
     ----------

@@ -42,7 +42,8 @@ class OpenedSession:
     folder
         The session's own; empty if it has none.
     saved
-        As it stands there; what is open is modified where it differs. None: it is not kept there.
+        The session as it stands in ``folder``; if what is open differs, it is modified. None: it is
+        not kept there.
     """
 
     session: SavedSession
@@ -55,8 +56,8 @@ class SessionKeeper(QObject):
     """Writes a record of what is open a moment after it has changed, and when the window closes.
 
     What an earlier window left stands in :attr:`offer` until something is opened; nothing of it is
-    opened before :meth:`begin`. ``offer_changed`` tells that it has gone, ``modified_changed`` that
-    what is open differs from what was saved, or no longer does. Writes ``folder``, ``runs`` and
+    opened before :meth:`begin`. ``offer_changed``: the offer is gone. ``modified_changed``: what is
+    open now differs from what was saved, or no longer does. Writes ``folder``, ``runs`` and
     ``notes`` of the session.
 
     Parameters
@@ -195,7 +196,7 @@ class SessionKeeper(QObject):
         self.compare()
 
     def _show_canvas(self, saved: SavedSession) -> None:
-        """Have the triggers on the canvas and beside it."""
+        """Put the triggers on the canvas and beside it."""
         trigger = self._opening_triggers.get(saved.trigger)
         if trigger is not None:
             self._shell.open("trigger", trigger, self._session.target)
@@ -204,7 +205,7 @@ class SessionKeeper(QObject):
             self._shell.open("snapshot", OtherSnapshot(saved.other_slot, aside))
 
     def _finish(self, saved: SavedSession) -> None:
-        """The checkpoint is there: have its trigger on the canvas, its run and its page."""
+        """Show the trigger, run and page, now that the checkpoint is open."""
         self._show_canvas(saved)
         self._choose_target(saved)
         if saved.run:

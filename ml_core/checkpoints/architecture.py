@@ -33,7 +33,7 @@ class PublishedModel:
     config
         Its checked ``model_cfg``.
     preprocess
-        What all its published weights have in common of ``preprocess_cfg``.
+        The fields of ``preprocess_cfg`` that all its published weights share.
     """
 
     name: str
@@ -48,7 +48,7 @@ def digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[PublishedModel, ...]:
-    """open_clip's models with just these tensors; several differ in what shapes do not tell."""
+    """open_clip's models with just these tensors; they may differ in ways shapes do not show."""
     return tuple(
         PublishedModel(entry["name"], entry["config"], entry["preprocess"])
         for entry in _entries().get(digest(shapes), ())
@@ -256,7 +256,7 @@ def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
 
 
 def _head_width(width: int, tower: str) -> tuple[int, str]:
-    """Assume the width of attention heads: 64, or what divides the features and is next to it."""
+    """Assume the width of attention heads: 64, or the nearest number that divides the features."""
     head = _WIDE_HEADS.get(width, 64) if tower == "image" else 64
     if width % head:
         fitting = (part for part in range(1, 129) if width % part == 0)

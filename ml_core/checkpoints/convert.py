@@ -51,7 +51,7 @@ class Converted:
     tensors
         How many it holds.
     notes
-        Sentences on what of the source is not in it.
+        Sentences on what was left out of the source.
     assumptions
         Sentences on what the source could not tell of the model.
     call
@@ -217,8 +217,8 @@ def convert_to_safetensors(
     progress
         Told how many bytes are done, and of how many.
     use_choice
-        Whether the config that is added says what the user chose with the loader doctor for this
-        file; the tensors, and with them the logit scale, are the file's in any case.
+        Whether the added config has the settings that the user chose for this file with the loader
+        doctor. The tensors, with the logit scale, are always the file's.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
 def check_tensors(
     architecture: Architecture, inspection: Inspection, *, scale_chosen: bool = False
 ) -> None:
-    """Refuse a file of whose tensors the model cannot be built.
+    """Refuse a file if the model cannot be built from its tensors.
 
     Parameters
     ----------

@@ -54,12 +54,12 @@ def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> N
     Parameters
     ----------
     alone
-        Whether no CLIP is among the names, so that parts of one are told as well.
+        Whether there is no CLIP among the names, so that parts of a CLIP are refused as well.
 
     Raises
     ------
     InputError
-        ``unsupported``, with the name that told.
+        ``unsupported``, with the name that gave it away.
     """
     keys = list(keys)
     for pattern, words in (*_CHANGES, *(_PARTS if alone else ())):
@@ -134,7 +134,7 @@ def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
     """Map each name of the model to the tensor's name in the file.
 
     Leaves out what is no part of the model: the optimizer, a classification head, attention masks
-    and tables of places that are counted anew, the three numbers of OpenAI's archives. Any other
+    and position tables that can be computed, the three numbers of OpenAI's archives. Any other
     tensor in the model's state dict stays, and is reported as unexpected.
     """
     top = prefix.partition(".")[0] + "." if prefix else ""

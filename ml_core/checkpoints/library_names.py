@@ -90,8 +90,8 @@ class TensorSource:
 def sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file.
 
-    Query, key and value, three tensors in the library, are one in open_clip; both projections
-    are stored the other way round. A name that is not known is kept, to be told as unexpected;
+    Query, key and value are three tensors in the library and one in open_clip. Both projections are
+    stored transposed. An unknown name is kept, so that it is reported as unexpected.
     ``position_ids``, which count from 0, are left out.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
@@ -189,8 +189,8 @@ _BLOCKS = {
 def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
 
-    Query, key and value, three tensors in the library, are one in the blocks of timm and open_clip;
-    of the pooling they are one in the library, and timm has the query apart.
+    In the blocks, query, key and value are three tensors in the library and one in timm and
+    open_clip. In the pooling they are one tensor in the library, and timm keeps the query apart.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     result: dict[str, TensorSource] = {}

@@ -32,8 +32,8 @@ CLIP_SCALE = 100.0
 class Checkpoint:
     """A checkpoint that passed inspection; `build` makes the model.
 
-    ``donor`` gives the encoder that the file lacks. ``remembered`` is the user's choice of before,
-    which the architecture says already.
+    ``donor`` gives the encoder that the file lacks. ``remembered`` is an earlier choice of the
+    user; the architecture already includes it.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Checkpoint:
         Parameters
         ----------
         choice
-            The loader doctor's, in the place of what the file says; it stays with the model.
+            The loader doctor's choice, which replaces what the file says; it stays with the model.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Checkpoint:
         Raises
         ------
         InputError
-            If it is damaged or not known.
+            If the tokenizer is damaged or not known.
         """
         if self.donor is not None and self.architecture.layout.missing == "text":
             return self.donor.tokenizer

@@ -85,9 +85,9 @@ def borrow(
     Parameters
     ----------
     told
-        Of the tower that is there.
+        What the file says about its own tower.
     tower
-        The one that the donor gives.
+        The tower that the donor gives.
     sha256
         Of the donor's file, for the sentence that stays with every result.
     scaled
@@ -135,7 +135,7 @@ def borrow(
 
 
 def _has_activation(own: Mapping[str, Any], missing: Tower) -> bool:
-    """Whether the tower that is there uses GELU at all; a ResNet does not."""
+    """Whether the file's tower uses GELU at all; a ResNet does not."""
     return missing == "image" or not isinstance(own["vision_cfg"].get("layers"), list)
 
 

@@ -76,7 +76,7 @@ def save_head(inspection: Inspection, path: Path) -> Path:
     Parameters
     ----------
     found
-        A file that was not refused; of its encoders one may be lacking.
+        A file that was not refused; one of its encoders may be missing.
 
     Raises
     ------

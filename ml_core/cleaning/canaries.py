@@ -42,7 +42,7 @@ def draw_canaries(
     Parameters
     ----------
     kinds
-        Which.
+        Which kinds to draw.
     class_names
         Of the label set.
     avoid

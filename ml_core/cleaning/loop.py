@@ -53,7 +53,7 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def set_layout(model: ClipModel, channels_last: bool | None) -> None:
-    """Lay the image encoder's input and filters out; None is the layout of its kind."""
+    """Set the memory layout of the image encoder's input and filters; None takes its usual one."""
     model.channels_last = channels_last
     layout = torch.channels_last if model.layout == "channels-last" else torch.contiguous_format
     visual = getattr(model.module, "visual", None)
@@ -518,7 +518,7 @@ def _due(job: _Job) -> bool:
 
 
 def _measure(job: _Job) -> Generator[Event, None, bool]:
-    """Evaluate and keep, in the first process; whether all of them stop."""
+    """Evaluate and keep in the first process; return whether all processes stop."""
     fell = False
     if job.validate is not None:
         yield from _evaluate_and_keep(job)
@@ -538,7 +538,7 @@ def _evaluate_and_keep(job: _Job) -> Generator[Event, None, None]:
 
 
 def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
-    """After a loss that is no number: back to the last save at half the rate, once.
+    """After a loss that is no number, go back to the last save at half the rate; do so once.
 
     Raises
     ------
@@ -568,7 +568,7 @@ def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
 
 
 def _read(path: Path, recipe: Recipe, identity: str) -> tuple[StepSpeed, dict[str, Any]]:
-    """The choices and numbers of a saved run, which must be of this job."""
+    """Read the choices and numbers of a saved run, which must belong to this job."""
     facts = read_facts(path)
     check_state(facts, recipe, identity)
     return speed_from_dict(facts["speed"]), facts
@@ -587,7 +587,7 @@ def _other_threads(facts: dict[str, Any]) -> Generator[Event, None, None]:
 def _choose_speed(
     model: ClipModel, recipe: Recipe, method: Method, make_batch: MakeBatch, ranks: Ranks
 ) -> StepSpeed:
-    """Measure on the model itself, whose buffers and gradients are put back; all agree."""
+    """Measure on the model, then put its buffers and gradients back; all processes agree."""
     if recipe.precision != "auto" or not recipe.total_steps:
         # Channels-last, the layout of a ResNet, is a third faster, but BatchNorm then adds up
         # a channel's pixels one by one on the CPU: gradients are off by half a per cent instead of

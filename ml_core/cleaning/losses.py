@@ -71,8 +71,8 @@ def sigmoid_loss(
 ) -> Tensor:
     """SigLIP's loss, -1/N sum_ij log sigmoid(z_ij (s I_i . T_j + b)) (Zhai et al. 2023, eq. 1).
 
-    z is 1 for the N pairs and -1 for all others: each pair of an image and a text is told by
-    itself, without the softmax over the batch.
+    z is 1 for the N pairs and -1 for all others. Each image and text are judged on their own,
+    without a softmax over the batch.
 
     Parameters
     ----------

@@ -410,7 +410,7 @@ def _rounded(rate: float) -> float:
 
 
 def _share(share: float) -> str:
-    """A rate as a part or a multiple of another, to stand before it."""
+    """A rate as a fraction or a multiple of another rate, in words to stand before that one."""
     if share >= 1.5:
         return f"{share:.2g} times"
     if share > 0.7:

@@ -78,7 +78,7 @@ class Pretraining:
 
     @property
     def assumed(self) -> float:
-        """The rate to reckon with: where it is not known, the lowest that CLIP is published at."""
+        """The rate to calculate with; if it is not known, the lowest that CLIP is published at."""
         return _ASSUMED if self.rate is None else self.rate
 
     @property

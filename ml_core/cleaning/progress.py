@@ -72,13 +72,13 @@ class Run:
     step, seconds
         Steps done, and the time in them.
     start_ca, fall
-        Clean accuracy at the start, and how many points it is under it.
+        Clean accuracy at the start, and how many points it has fallen since.
     chunk
         Examples encoded at a time; 0 is the whole batch.
     rate_factor
         1, or less after a loss that was no number.
     rate, timed
-        Examples a second, and of how many steps.
+        Examples a second, and the number of steps that this was averaged over.
     """
 
     step: int = 0

@@ -96,7 +96,7 @@ def runs(counts: NDArray[np.int64], longest: int = RUN) -> NDArray[np.int64]:
 def kept_blocks(
     blocks: NDArray[np.int64] | None, chosen: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """Sizes of the blocks of what was chosen, ascending numbers; None of no blocks."""
+    """Sizes of the blocks that are left of the chosen (ascending) numbers; None without blocks."""
     if blocks is None:
         return None
     owner = np.searchsorted(np.cumsum(blocks), chosen, side="right")

@@ -124,14 +124,14 @@ def score_pairs(
     2025, within training batches), or among up to a chunk of a clean reference, whose other pairs
     are then scored the same way and give the distribution to compare with.
 
-    CLIPScore, the one score that sees captions, takes of several captions of a picture the worst
-    (the lowest), in the set and in the reference alike: one planted caption among honest ones
-    counts. The more captions a picture has, the lower its worst lies by chance.
+    CLIPScore is the one score that sees captions. It takes the worst (lowest) of a picture's
+    captions, in the set and in the reference alike, so that one planted caption among honest ones
+    counts. The more captions a picture has, the lower its worst score is by chance.
 
     Parameters
     ----------
     pairs
-        The set, embedded by the suspect checkpoint: it is a backdoored model that lays poisoned
+        The set, embedded by the suspect checkpoint, since only a backdoored model sets poisoned
         pictures apart.
     reference
         Pairs known to be clean, embedded by the same.
@@ -324,7 +324,7 @@ def check_read(chunk: Chunk, k: int) -> None:
 
 
 def points_of(images: Tensor, settings: NeighbourSettings, device: torch.device) -> Tensor:
-    """Where pictures lie, [n, D] on the device."""
+    """The pictures' points, [n, D] on the device."""
     images = images.to(device)
     return F.normalize(images, dim=-1) if settings.unit else images
 

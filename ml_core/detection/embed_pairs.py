@@ -81,7 +81,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Embedded:
-    """How many pairs are done; ``chunk`` where one is complete."""
+    """How many pairs are done; ``chunk`` is set when one is complete."""
 
     done: int
     chunk: Chunk | None = None
@@ -108,7 +108,7 @@ class EmbeddingSource(Protocol):
         """The chunks, see `EncodedPairs.embed`."""
 
     def note_unread(self, indices: Indices) -> None:
-        """Look at pairs again which another process could not read, so that it can be said why."""
+        """Read pairs again that another process could not read, to find out why."""
 
 
 def chunks_of(pairs: EmbeddingSource, size: int, seed: int) -> list[Indices]:

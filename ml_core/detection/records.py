@@ -34,7 +34,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _ShownFacts(BaseModel):
-    """What of ``facts`` is shown, or goes into an exclusions file; the others are as they are."""
+    """The ``facts`` that are shown or go into an exclusions file; others are not checked."""
 
     pairs: str
     pairs_key: _Sha256

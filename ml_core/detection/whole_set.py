@@ -103,7 +103,7 @@ class StoredEmbeddings:
             yield Embedded(done, rows)
 
     def note_unread(self, indices: Indices) -> None:
-        """Nothing more can be said of them than that."""
+        """Do nothing: no more is known about pairs that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ class _Near:
         self._kind = np.int32 if total < 1 << 31 else np.int64
 
     def find(self, blocks: list[Indices]) -> Iterator[_Done]:
-        """Go through blocks of points; those that cannot be read are found nothing for."""
+        """Find neighbours block by block; points that cannot be read get none."""
         done = 0
         for at in blocks:
             asked = at[self.space.read[at]]
@@ -385,7 +385,7 @@ def _recall(
 
 
 def _among(near: _Near, there: NDArray[np.bool_]) -> Density:
-    """How all points lie that can be read."""
+    """The density at all points that can be read."""
     return Density(torch.from_numpy(near.radius[there]), torch.from_numpy(near.dimension[there]))
 
 
@@ -413,7 +413,7 @@ def _finite(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _write_shard(folder: Path, number: int, part: Indices, chunk: Chunk, width: int) -> None:
-    """Write the two files of a chunk, whose pairs that cannot be read are no numbers."""
+    """Write the two files of a chunk; pairs that cannot be read become NaN."""
     at = np.searchsorted(part, chunk.indices)
     for kind, rows in ((IMAGES, chunk.images), (TEXTS, chunk.texts)):
         values = np.full((len(part), width), np.nan, np.float32)

@@ -117,8 +117,8 @@ def _relevance(
 def watched(layers: list[nn.MultiheadAttention]) -> Iterator[list[Tensor]]:
     """Let attention layers give out their weights, inside the graph.
 
-    torch's own attention keeps them in a fused kernel; here each is computed from its queries and
-    keys, and what the layer gives out is made from them.
+    torch's own attention keeps the weights in a fused kernel. Here they are computed from queries
+    and keys, and the layer's output is computed from them.
 
     Yields
     ------

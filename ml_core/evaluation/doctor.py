@@ -343,7 +343,7 @@ def explain(bench: DoctorBench, opened: Choice, best: Choice) -> Diagnosis:
 
 
 def _confirmed(question: str, right: str, top: Trial, rivals: list[Trial], n: int) -> str:
-    """Whether the images tell an answer from its rivals."""
+    """Whether the images show that an answer is better than its rivals."""
     if not rivals:
         return f"The file does not state the {question}: {right} is the only one that fits."
     rival = max(rivals, key=lambda trial: (trial.correct, -trial.nll))

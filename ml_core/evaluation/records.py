@@ -37,7 +37,7 @@ class Evaluation:
         Clean top-5 and top-10 accuracy; None with fewer than 5 or 10 classes.
     control_ca, control_interval
         Clean accuracy on the trigger's own canvas without the trigger, where that canvas is not
-        the model's: tells what squashing alone costs.
+        the model's. It shows what squashing alone costs.
     asr_excl, asr_interval
         Attack success rate: triggered images predicted as the target, among the `n_excl` images
         of another class. The headline.

@@ -253,7 +253,7 @@ def _restore(model: ClipModel, precision: Precision, channels_last: bool | None)
 
 
 def _was_busy(wall: float, own: float) -> bool:
-    """Whether this thread, which encodes all the time, got too little of it since then."""
+    """Whether this thread got too little processor time since then, though it encoded all along."""
     return time.thread_time() - own < _OWN_SHARE * (time.perf_counter() - wall)
 
 
@@ -370,7 +370,7 @@ def _best_batch(
 
 
 def _repeated(sample: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
-    """The first n of the sample, said again where it is shorter."""
+    """The first n of the sample; a shorter sample is repeated."""
     return sample[np.arange(n) % len(sample)]
 
 

@@ -26,7 +26,7 @@ class ModelCanvases(Protocol):
 
     @property
     def broken(self) -> Collection[int]:
-        """Positions of pictures that turned out to be unreadable; looked at after each `get`."""
+        """Positions of unreadable pictures found so far; callers look after each `get`."""
 
     def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [n, S, S, 3]."""
@@ -179,7 +179,7 @@ def own_canvases(
     Returns
     -------
     CanvasSource or None
-        Of a trigger on the original pictures: these with the trigger on them, on the model's
+        If the trigger acts on the original pictures: these with the trigger on them, on the model's
         canvas.
 
     Raises

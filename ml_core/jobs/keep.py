@@ -171,9 +171,9 @@ class Measuring:
     Attributes
     ----------
     folder
-        The run's.
+        Folder of the run.
     benches
-        As of `Inputs`.
+        As in `Inputs`.
     control
         Asked for cancel.
     threads

@@ -72,10 +72,10 @@ class Plan:
 
 @dataclass(slots=True)
 class _Seen:
-    """What was heard of a stage; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
+    """How far a stage was; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
 
-    ``at`` is the share at ``moved``, the first sign of progress: what came before it, such as the
-    texts of the classes, says nothing of how fast it goes on.
+    ``at`` is the share at ``moved``, the first sign of progress. The time before it, for example
+    for class texts, says nothing about the speed afterwards.
     """
 
     part: PlannedStage
@@ -93,8 +93,8 @@ class Overall:
     Parameters
     ----------
     plan
-        One of its stages that is skipped weighs nothing once a later one has begun; one that is
-        not in it gets its place when it is heard of.
+        The expected stages. A skipped stage counts nothing once a later one has begun. A stage that
+        is not in the plan gets its place when its first event comes.
     clock
         Seconds, monotone.
     """
@@ -114,7 +114,7 @@ class Overall:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the job is done; None while the speed of what is to come is not known."""
+        """Seconds until the job is done; None while the speed of the coming stages is not known."""
         if self._current < 0:
             return None
         now = self._now()
@@ -199,7 +199,7 @@ class Overall:
         return {kind: unit or either for kind, unit in units.items()}
 
     def _unit(self, trains: bool, now: float) -> float | None:
-        """The same from what was worked in stages of one kind; None before that."""
+        """The same, from the work done in stages of one kind; None before there is any."""
         spent = work = 0.0
         for seen in self._seen:
             part = seen.part
@@ -215,7 +215,7 @@ class Overall:
         return spent / work if work > 0 else None
 
     def _pace(self, seen: _Seen, now: float) -> float | None:
-        """Seconds of the whole of a stage at work, as it goes by now; None before it moves."""
+        """Seconds that the whole present stage takes at its present speed; None before it moves."""
         if seen.moved is None or seen.entered is None:
             return None
         if seen.share > seen.at:
@@ -240,7 +240,7 @@ class Overall:
         return max(part.seconds - (now - seen.entered), 0.0)
 
     def _share_done(self, now: float) -> float:
-        """What is done of all stages, each weighed with the seconds that it takes."""
+        """The share of all stages that is done, each weighted by its seconds."""
         units = {kind: unit or _UNIT_SECONDS for kind, unit in self._units(now).items()}
         done = whole = 0.0
         for place, seen in enumerate(self._seen):
@@ -353,7 +353,7 @@ def scan_plan(
     search: int = 0,
     held_out: int = 0,
 ) -> Plan:
-    """The stages of a scan, by what its estimate counts; one that ends early gives its time back.
+    """The stages of a scan, by the work that its estimate counts; a stage may end early.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class FolderFiles:
         return "open_clip folder" if named else "transformers folder"
 
     def without(self, read: Collection[str]) -> FolderFiles:
-        """The same, when some of the ``unread`` files are read after all."""
+        """The same record if some of the ``unread`` files are read after all."""
         return replace(self, unread=tuple(name for name in self.unread if name not in read))
 
 

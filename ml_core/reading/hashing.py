@@ -20,7 +20,7 @@ _SETTLED = 3_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """Which file was read, and by what one sees that it is still the same.
+    """Which file was read, and the facts that show whether it is still the same.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class FileStamp:
     size, sha256
         Of all its bytes.
     device, inode, modified, changed
-        What the system says of it; times in nanoseconds.
+        What the system reports about it; times in nanoseconds.
     settled
         Whether the times were old enough, when its reading began, to differ after any later
         change. Only then, and only where the system keeps the time of the last change, do they
@@ -50,7 +50,7 @@ class FileStamp:
         return self.settled and self.matches(os.fstat(descriptor))
 
     def matches(self, stat: os.stat_result) -> bool:
-        """Whether the system says the same of a file; of an unsettled one that proves little."""
+        """Whether the system reports the same facts; for an unsettled file that proves little."""
         return self.facts == _facts(stat)
 
     @property
@@ -108,7 +108,7 @@ def pass_over(
     Raises
     ------
     ChangedError
-        If the file is another one than before.
+        If the file has changed since then.
     """
     file.seek(0)
     digest, length = hashlib.sha256(), 0

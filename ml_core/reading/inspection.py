@@ -72,7 +72,7 @@ class Inspection:
         The JSON of ``open_clip_config.json`` or the transformers library's ``config.json``,
         unchecked beyond being JSON; None for a file.
     weights_path
-        The file with the tensors, of several the first; None if refused.
+        The file with the tensors, the first of several; None if refused.
     unread
         Names of files of the folder, or members of the archive, that were not read.
     globals
@@ -88,12 +88,12 @@ class Inspection:
     preprocessor
         The JSON of a transformers folder's ``preprocessor_config.json``, unchecked.
     container
-        What the tensors' bytes are wrapped in, of several files the first; None if refused.
+        What the tensors' bytes are wrapped in, for the first of several files; None if refused.
     pieces
         Where the tensors of a file are packed, see `WeightsFile`; read them with
         `ml_core.reading.inspection`.
     code_places
-        Where a single file that is refused for what its pickles name or do does so.
+        Where a single file's pickles name or do what it is refused for.
     files
         The files that the tensors are read from, and how to tell that they did not change.
     """
@@ -219,7 +219,7 @@ def weights_bytes(inspection: Inspection, shard: str = "") -> Iterator[BinaryIO]
     Parameters
     ----------
     shard
-        Which file, as `TensorInfo.file` tells.
+        Which file, as in `TensorInfo.file`.
 
     Raises
     ------
@@ -284,7 +284,7 @@ def _hash(descriptor: int) -> str:
 
 
 class _Short(Unpacked):
-    """One whose reading ends early where the bytes are not what they were."""
+    """A file whose reading ends early if its bytes have changed."""
 
     def readinto(self, buffer: Any) -> int:
         try:

@@ -1,4 +1,4 @@
-"""Every figure of a claim from the rows of its pictures: for who writes it and for who checks it.
+"""Every figure of a claim from the rows of its pictures, for its writer and its checker alike.
 
 Torch-free. Rates and intervals are those of `ml_core.evaluation`; here they are taken from tables.
 """
@@ -180,7 +180,7 @@ def judged(rates: Sequence[Mapping[str, Any]], limit: float) -> dict[str, Any]:
     rates
         Of ``rebound.json``: ``factor``, ``max_asr``, ``max_step``, ``diverged`` and ``points``.
     limit
-        Highest attack success rate, a fraction, of a model that stays clean.
+        Highest attack success rate, a fraction, that a model may have and still count as clean.
     """
     top = max(rates, key=lambda rate: float(rate["max_asr"]))
     point = max(top["points"], key=lambda entry: float(entry["asr_excl"]))

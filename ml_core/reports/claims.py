@@ -166,7 +166,7 @@ def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
     """Pairs of measurements to compare picture by picture, the first minus the second.
 
     The same pictures, trigger, target, classes and seed; cleaned minus suspect, and either minus a
-    reference. Of two measurements of one checkpoint the first one is taken.
+    reference. If one checkpoint was measured twice, the first measurement is taken.
     """
     pairs: list[tuple[str, str]] = []
     known: set[tuple[object, ...]] = set()
@@ -405,7 +405,7 @@ def _rebounds(material: Material) -> Iterator[Claim]:
 
 
 def _holdouts(material: Material) -> Iterator[Claim]:
-    """Every row of what the cleaning was not told."""
+    """Every row of the hold-outs, which the cleaning did not know."""
     for id_, job in material.jobs.items():
         file = job.files.get("holdouts", "")
         record = material.json.get(file)
@@ -748,7 +748,7 @@ def _p(value: float) -> str:
 
 
 def _id(*parts: str) -> str:
-    """An id of what it is made of; a long one ends in a few digits of its hash."""
+    """An id from its parts; a long one is cut and ends in a few digits of its hash."""
     whole = "-".join(parts).replace("_", "-")
     if len(whole) <= 64:
         return whole

@@ -172,7 +172,7 @@ def read_signature(path: Path) -> bytes:
 def _check(
     raw: bytes, label: str, trusted: Sequence[PublicKey], fit: Callable[[Manifest], str]
 ) -> SignatureFacts:
-    """Whose it is first, then what it lists, then whether that is what is there."""
+    """Check whose it is, then what it lists, then whether the files are those it lists."""
     facts = SignatureFacts("damaged", "", file=label)
     try:
         envelope = read_envelope(raw, label)
@@ -222,7 +222,7 @@ def _unknown_key(key_id: str) -> str:
 
 
 def _difference(digests: Mapping[str, str], manifest: Manifest, what: str) -> str:
-    """What is other than when it was signed, as a sentence; empty if nothing is."""
+    """What has changed since it was signed, as a sentence; empty if nothing has."""
     signed = manifest.digests
     if (ONE_FILE in signed) != (ONE_FILE in digests):
         kind = "a folder" if ONE_FILE in digests else "a single file"

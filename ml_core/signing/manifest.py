@@ -59,7 +59,7 @@ class Manifest:
 
 
 class _Strict(BaseModel):
-    """No type is taken for another; what version 1.0 does not know is passed over, as it asks."""
+    """A strict record: no type is converted. As version 1.0 demands, unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 

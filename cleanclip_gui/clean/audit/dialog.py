@@ -261,7 +261,7 @@ class AuditDialog(JobDialog):
     task
         Runs the audit.
     session
-        Tells the open checkpoint, the evaluation images and the device.
+        Knows the open checkpoint, the evaluation images and the device.
     path, checkpoint
         The checkpoint that embeds the pairs, and its name.
     pairs

@@ -226,7 +226,7 @@ class Chart(ChartFrame):
             self._place_legend()
 
     def _margins(self) -> int:
-        """What a line of the legend cannot have of the width."""
+        """The part of the width that a line of the legend cannot use."""
         return 2 * self.frameWidth() + theme.SPACE_L + theme.SPACE_M
 
     def _entry(self) -> int:
@@ -484,7 +484,7 @@ class CleaningCharts(QWidget):
         self._settle.start()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
-        """Whoever left already need not wait for the charts."""
+        """Do not load the charts for a user who has left the page already."""
         self._settle.stop()
         super().hideEvent(event)
 

@@ -721,7 +721,7 @@ def _show_in_files(folder: Path) -> None:
 
 
 def _source_facts(run: PastRun) -> dict[str, Any]:
-    """What a run tells of its source, with a result or without."""
+    """What a run says about its source, with a result or without."""
     return {**run.result, "source": run.spec.checkpoint}
 
 

@@ -144,7 +144,7 @@ class RunsModel(QAbstractTableModel):
     def setData(  # noqa: N802
         self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole
     ) -> bool:
-        """Tick or untick a run; whether that stands, its listener decides."""
+        """Tick or untick a run; the listener decides whether that is accepted."""
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != SHOWN:
             return False
         on = Qt.CheckState(value) == Qt.CheckState.Checked
@@ -258,7 +258,7 @@ class RunsTable(FilledTable):
 
 
 def started_text(begun: float) -> str:
-    """When a run was written: the time if it was today, the date too if not, the year if need be.
+    """When a run was written: the time, with the date unless it was today, and the year if needed.
 
     Parameters
     ----------

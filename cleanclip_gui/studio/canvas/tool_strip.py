@@ -158,7 +158,7 @@ class ToolStrip(QWidget):
         self.setFixedWidth(max(widest, layout.sizeHint().width()) + 2)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """What the theme sends last when everything gets another size."""
+        """Measure again after the theme's last event of a change of size."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and self._columns:
             self._measure()
@@ -233,7 +233,7 @@ class ToolStrip(QWidget):
         self._pressed_in_use = button.isChecked()
 
     def _on_swatch_clicked(self, button: Swatch) -> None:
-        """A click on the one in use toggles nothing, but the brush may be wanted again."""
+        """Take the clicked colour; a click on the present one may mean to take the brush again."""
         if not self._pressed_in_use:
             return
         if button is self.own:

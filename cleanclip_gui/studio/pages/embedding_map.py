@@ -304,8 +304,8 @@ class Lasso(QWidget):
     """Lies over a plot: a drag draws a loop, a click chooses one point.
 
     All places are in its own pixels. ``looped`` has the loop (``QPolygonF``), ``hovered`` and
-    ``clicked`` a place (``QPointF``), ``zoomed`` a factor and the place to zoom around; ``left``
-    tells that the pointer is elsewhere.
+    ``clicked`` a place (``QPointF``), ``zoomed`` a factor and the place to zoom around; ``left``:
+    the pointer has left.
     """
 
     pressed = Signal()

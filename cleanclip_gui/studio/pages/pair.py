@@ -67,7 +67,7 @@ class _RatesTable(QTableWidget):
         self.fit()
 
     def fit(self) -> None:
-        """Do so for new rows."""
+        """Fit the columns to new rows."""
         header = self.horizontalHeader()
         others = (
             max(self.sizeHintForColumn(column), header.sectionSizeHint(column))
@@ -188,7 +188,7 @@ class PairPage(AskingPage):
         self.set_others(tuple(others))
 
     def _forget(self) -> None:
-        """What was compared is of another question."""
+        """Drop the comparison: it answers another question."""
         self._on_cancelled()
         self.show_pair(None)
         self._gallery.set_other(None)

@@ -200,7 +200,7 @@ _SCALE = 15.0
 
 
 def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """Pull pictures under triggers that are made up on the way to what they were without them.
+    """Pull pictures with invented triggers to their embeddings without triggers.
 
     lambda_unlearn * [1 - mean cos(f(x + t), f0(x)) + CE(s f(x + t) f0(x)^T) / s]
         + lambda_hold * (1 - mean cos(f(x), f0(x)))

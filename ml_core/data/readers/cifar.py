@@ -23,7 +23,7 @@ _MAKERS = ("numpy.core.multiarray _reconstruct", "numpy._core.multiarray _recons
 
 
 def entries(value: Any) -> dict[str, Any]:
-    """Entries of an inert dictionary whose keys are texts; empty of anything else."""
+    """Entries of an inert dictionary whose keys are texts; empty for anything else."""
     if not isinstance(value, Table):
         return {}
     return {

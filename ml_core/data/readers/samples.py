@@ -45,7 +45,7 @@ class Samples:
         return len(self.reader)
 
     def label_texts(self) -> tuple[str, ...] | None:
-        """The text of each picture's label; None of unlabelled pictures."""
+        """The text of each picture's label; None for unlabelled pictures."""
         if self.labels is None:
             return self.texts
         return tuple(self.class_names[label] for label in self.labels.tolist())
@@ -111,7 +111,7 @@ class FileReader(Reader):
         return key_of(self._texts.digest(), *(() if self._ends is None else (self._ends,)))
 
     def chosen(self, numbers: NDArray[np.int64]) -> FileReader | None:
-        """A reader of only these, so that only their files are looked at; None of all."""
+        """A reader of only these pictures, so that only their files are looked at; None for all."""
         if len(numbers) == len(self):
             return None
         names = PackedTexts(self._names[number] for number in numbers.tolist())
@@ -131,9 +131,9 @@ class FileReader(Reader):
 
 
 class Slices:
-    """A file that is read in places, by any thread or process: it is opened for each read.
+    """A file that any thread or process may read in parts. It is opened for each read.
 
-    So no file stays open, however many a set has, and none shares its position.
+    So no file stays open, however many a set has, and no two readers share a position.
     """
 
     def __init__(self, path: Path) -> None:
@@ -200,7 +200,8 @@ def one_line(raw: bytes) -> str:
     Raises
     ------
     ValueError
-        With half a sentence: it is empty, too long, not UTF-8, or holds control characters.
+        If it is empty, too long, not UTF-8, or holds control characters; the message is half a
+        sentence.
     """
     if len(raw) > MAX_CAPTION:
         raise ValueError(f"its caption has over {MAX_CAPTION >> 10} KB")

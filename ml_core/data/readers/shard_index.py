@@ -39,7 +39,7 @@ class ShardIndex:
     Attributes
     ----------
     counts
-        int64 [S], samples of each shard, 0 of one without any.
+        int64 [S], samples of each shard; 0 for an empty shard.
     places
         int64 [N, 2], offset of the picture and of the caption in the shard.
     sizes
@@ -101,7 +101,7 @@ def save_index(shards: tuple[Slices, ...], index: ShardIndex) -> None:
 
 
 def _read(path: Path, shard_bytes: int) -> ShardIndex:
-    """Read what `save_index` wrote of shards of so many bytes; what it raises says it did not."""
+    """Read what `save_index` wrote for shards of these sizes; any exception means it did not."""
     with open_file(path) as raw:
         size = os.fstat(raw.fileno()).st_size
         # A sample has a header of 512 bytes in its shard, and 25 bytes here.

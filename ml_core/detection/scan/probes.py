@@ -112,7 +112,7 @@ def _checker(
 def probe_row(sides: Sides, probe: Probe, predicted: list[NDArray[np.int64]]) -> ProbeRow:
     """What a probe did: the class of the largest contrast among those the reference keeps.
 
-    ``predicted`` are those of the first held-out pictures, of each model.
+    ``predicted`` holds each model's classes for the first held-out pictures.
     """
     part = slice(len(predicted[0]))
     clean = sides.clean()[0][part]

@@ -84,9 +84,9 @@ class Contrast(_Record):
     Attributes
     ----------
     suspect, reference
-        Of the two models; no reference, no second rate.
+        Rates of the two models; without a reference the second is None.
     without
-        Of the suspect without the trigger.
+        Rate of the suspect without the trigger.
     low, high
         Newcombe 95 % interval of the difference to the reference, or to ``without``.
     """
@@ -245,7 +245,7 @@ class Refined(_Record):
 
     @property
     def best(self) -> Contrast:
-        """The saved trigger: at its place if that belongs to it, else anywhere."""
+        """The contrast of the saved trigger: at its place if that belongs to it, else anywhere."""
         return self.here if self.fixed else self.anywhere
 
 
@@ -398,8 +398,8 @@ class Judgement(_Record):
     score
         The largest contrast of all stages, 0 to 1: what is compared between models.
     rules
-        By which rules it was judged. A scan that names none is of the first ones, by which its
-        verdict is still verified.
+        Version of the rules it was judged by. A scan that names no version was judged by the first
+        rules, and its verdict is verified by them.
     """
 
     verdict: Verdict
@@ -567,7 +567,7 @@ def _are_pictures(patches: NDArray[Any]) -> bool:
 
 
 def _faults(scan: Scan) -> Iterator[str]:
-    """What no scan writes, one after the other."""
+    """Faults in a record that no scan writes, one after the other."""
     for record in _inside(scan):
         if isinstance(record, Contrast) and not -1 <= record.low <= record.high <= 1:
             yield "an interval that is none"
@@ -633,7 +633,7 @@ def searches(size: int) -> tuple[tuple[int, Loss], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Pictures through an encoder: ``forward`` alone, and ``both`` there and back."""
+    """Pictures through an encoder: ``forward`` alone, and ``both`` for forward and backward."""
 
     forward: int = 0
     both: int = 0

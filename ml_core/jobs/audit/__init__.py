@@ -59,8 +59,8 @@ class AuditSpec(AuditSettings, OnModel):
 class EmbeddingAuditSpec(AuditSettings):
     """One audit of embeddings that were made elsewhere, without checkpoint and pictures.
 
-    ``embeddings`` is a folder of ``.npy`` files, see `open_embeddings`; ``reference`` another one,
-    of pairs known to be clean. Without it the set is compared with itself.
+    ``embeddings`` is a folder of ``.npy`` files, see `open_embeddings`. ``reference`` is another
+    folder, with pairs known to be clean; without it the set is compared with itself.
     """
 
     embeddings: PathText

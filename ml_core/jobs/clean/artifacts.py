@@ -37,7 +37,7 @@ def save_head(head: Tensor, class_names: Sequence[str], scale: float, path: Path
     scale
         Factor of the products.
     path
-        Where to.
+        The file to write.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def save_head(head: Tensor, class_names: Sequence[str], scale: float, path: Path
 
 
 def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
-    """Copy the trigger into the run's folder, unless it is there; the job that names it there.
+    """Copy the trigger into the run's folder if needed; return the job that names the copy.
 
     The name is relative, so that the folder can be moved or brought back from another machine.
 

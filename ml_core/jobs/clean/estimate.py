@@ -95,7 +95,7 @@ _LOOK_SECONDS = 1.0
 
 
 class PeakMemory:
-    """Watches memory while its block runs: the device's on CUDA, else that of the processes.
+    """Watches memory while its block runs: the device's on CUDA, else the processes'.
 
     Attributes
     ----------

@@ -115,7 +115,7 @@ def out_of(spec: ReportSpec) -> Path:
 def evidence_of(
     spec: ReportSpec, sources: Sources, name: str, thumbnails: dict[BundlePath, str]
 ) -> Evidence:
-    """The record of today; charts that can be drawn and the environment go into the files, too."""
+    """The record, dated today; it adds charts that can be drawn and the environment to files."""
     sources.files[ENVIRONMENT_FILE] = json_bytes(environment())
     evidence = evidence_from(
         reading(sources.files),
@@ -219,7 +219,7 @@ class _Remeasuring:
     def _set(
         self, id_: str, measurement: MeasurementFolder
     ) -> Generator[Event, None, ImageSet | None]:
-        """The pictures if they are still there and the same; else it is noted, once."""
+        """The pictures if they are still there and unchanged; else a note says so, once."""
         if id_ in self._images:
             return self._images[id_]
         name = self.sources.data[id_].name
@@ -247,7 +247,7 @@ class _Remeasuring:
     def _same(
         self, measurement: MeasurementFolder, images: ImageSet
     ) -> Generator[Event, None, bool]:
-        """Whether pictures are those of a measurement: a large set's key may be made otherwise."""
+        """Whether pictures are those of a measurement; a large set's key may be of another kind."""
         if images.key == measurement.facts.data.key:
             return True
         listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
@@ -303,7 +303,7 @@ def _include_checkpoints(sources: Sources) -> None:
     Raises
     ------
     InputError
-        If they are not there any more, or are a folder.
+        If they are gone, or are a folder.
     """
     for id_, facts in sources.checkpoints.items():
         path = sources.places[id_].weights
@@ -356,7 +356,7 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
     Parameters
     ----------
     spec
-        Its runs kept their answers: others would be measured.
+        Its runs must have kept their answers; others would have to be measured.
 
     Yields
     ------

@@ -39,7 +39,7 @@ def signature_of(
     keys
         Keys to believe.
     required
-        Whether it must be signed, by one of these keys: who names a key asks for it.
+        Whether one of these keys must have signed it; naming a key requires that.
     """
     if not reader.has(SIGNATURE_FILE):
         if required:

@@ -26,8 +26,9 @@ from ml_core.triggers import Trigger
 
 @dataclass(frozen=True, eq=False)
 class OpenedCheckpoint:
-    """A checkpoint that is open; fields as of `ReportedCheckpoint`, ``donor`` and ``adapter`` by
-    their SHA-256, None where it is not known."""
+    """A checkpoint that is open; fields as in `ReportedCheckpoint`, ``donor`` and ``adapter`` by
+    their SHA-256, None where it is not known.
+    """
 
     role: Literal["suspect", "cleaned", "reference"]
     inspection: Inspection

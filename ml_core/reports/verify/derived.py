@@ -1,7 +1,7 @@
 """Level 1: all that a record says follows from the files of its bundle, and is derived again.
 
-Of a bundle that another version wrote, words and views are not compared: the figures of its claims
-and the facts of its parts are.
+If another version wrote the bundle, words and views are not compared. The figures of its claims and
+the facts of its parts are.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _derived(bundle: Bundle) -> tuple[Evidence | None, str]:
 
 
 def _claim(bundle: Bundle, claim: Claim, derived: Mapping[str, Claim] | None) -> Check:
-    """A claim as its files give it; where the whole cannot be derived, its figures alone."""
+    """Compare a claim with its files; if the whole cannot be derived, its figures alone."""
     check = looked_at(
         1, claim.id, _claim_faults(bundle, claim, derived), claim.sentence, f"{claim.id}: "
     )
@@ -194,7 +194,7 @@ def _claim_faults(
 
 
 def _figures(bundle: Bundle, claim: Claim) -> dict[str, Any]:
-    """The figures of a claim that any version may have worded, from the files that it names.
+    """The figures of a claim, from the files that it names, whichever version worded it.
 
     Raises
     ------
@@ -277,7 +277,7 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
 
 
 def _fact_faults(bundle: Bundle, group: str, id_: str) -> Iterator[str]:
-    """What of a part of the record its files do not give."""
+    """Facts in a part of the record that its files do not give."""
     try:
         for place, stated, derived in FACTS[group][0](bundle, id_):
             if difference := first_difference(stated, derived):

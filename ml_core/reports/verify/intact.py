@@ -76,7 +76,7 @@ def intact(reader: BundleReader) -> Generator[Check | Progress, None, Bundle | N
 
 
 def _too_large(reader: BundleReader, evidence: Evidence | None) -> tuple[str, str] | None:
-    """What is larger than anything in a bundle, before a byte of it is read."""
+    """Faults: files larger than any in a bundle, found before a byte of them is read."""
     given = evidence.checkpoints.values() if evidence is not None else ()
     weights = {facts.file: facts.bytes for facts in given if facts.file is not None}
     total = 0

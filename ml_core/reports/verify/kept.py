@@ -33,7 +33,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Hashes:
-    """The record could be read; SHA-256 of every file, for who reads them again."""
+    """Says that the record could be read; has the SHA-256 of every file, for later readers."""
 
     digests: dict[str, str]
 
