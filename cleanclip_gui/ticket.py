@@ -51,7 +51,7 @@ class Throttle:
 
 
 class Ticket:
-    """Kept by the asker to cancel what it asked; the thread that works on it reads it meanwhile.
+    """The asker keeps it to cancel its question; the thread that works on the answer reads it.
 
     Only the newest question in a ``slot`` is answered. Questions with None do not replace each
     other. A method of a QObject that was deleted meanwhile is not called.

@@ -81,7 +81,7 @@ class ClipModel:
     preprocess
         Input size, mean and std.
     name, sha256
-        Of the checkpoint; ``sha256`` is None for a model that comes from no file.
+        Name and SHA-256 of the checkpoint; ``sha256`` is None for a model that comes from no file.
     device
         Where the parameters are.
     precision

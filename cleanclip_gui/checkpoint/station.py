@@ -109,7 +109,7 @@ def make(context: Context) -> Station:
 
 
 class CheckpointStation(QWidget):
-    """Examines a file beside the window, then asks the inference thread to load it.
+    """Examines a file in the background, then asks the inference thread to load it.
 
     Call :meth:`open`; the session has the checkpoint once it is loaded.
     """
@@ -365,7 +365,7 @@ class CheckpointStation(QWidget):
         self.shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
     def _forget(self) -> None:
-        """Let nothing of what is being read arrive any more."""
+        """Ignore results of the present reading from now on."""
         for ticket in (self._examining, self._asking, self._checking):
             if ticket is not None:
                 ticket.cancel()

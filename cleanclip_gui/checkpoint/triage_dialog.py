@@ -92,7 +92,7 @@ class _Verdicts(RowsTable):
 
 
 class TriageDialog(QDialog):
-    """Judges the files beside the window; ``opened(str)`` carries the path of the one to open.
+    """Judges the files in the background; ``opened(str)`` carries the path of the one to open.
 
     It stays open while a checkpoint is opened, so that the user can pick the next. Closing it ends
     the reading.

@@ -150,7 +150,7 @@ def _from_to(row: BeforeAfterRow) -> str:
 
 
 def spoken(row: BeforeAfterRow) -> str:
-    """Both rates, for who hears them."""
+    """Both rates, for a screen reader."""
     before, after = (percent(rate, NOT_MEASURED) for rate in (row.before, row.after))
     return f"{before} before, {after} after"
 

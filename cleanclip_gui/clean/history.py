@@ -381,8 +381,9 @@ def write_name(folder: Path, text: str) -> None:
 def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
     """Numbers of a run's journal, as the run's charts show them, up to the step ``until``.
 
-    Every evaluation, and of a long run the losses of every second, fourth, … step. A step that was
-    done twice, by a session that was killed and by the one that went on, counts as the later one.
+    They are every evaluation and the losses; of a long run, only the losses of every second,
+    fourth, … step. If a killed session and the one that went on both did a step, the later one
+    counts.
     """
     evaluations: dict[int, Metric] = {}
     losses: dict[int, str] = {}
@@ -466,7 +467,7 @@ def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
-    """A job whose trigger and class list are named where they are now, as far as they are there."""
+    """A job that names trigger and class list in their present places, if they are there."""
     changes, places = {}, [folder]
     if (folder.parent / JOB_FILE).is_file():  # exported, with the trigger beside its results
         places.append(folder.parent)

@@ -83,7 +83,7 @@ class RunQueue(QObject):
 
     @property
     def can_start(self) -> bool:
-        """Whether jobs wait for the user."""
+        """Whether jobs wait for the user to start them."""
         return self._held and bool(self._folders)
 
     def hold(self, held: bool) -> None:
@@ -220,7 +220,7 @@ def write_queue(path: Path, folders: Sequence[Path]) -> None:
 
 
 def read_queue(path: Path) -> tuple[tuple[Path, ...], str]:
-    """What waited when the window was closed, and one sentence on what is left out; mostly none.
+    """What waited when the window was closed, and one sentence on jobs that are left out, if any.
 
     A job that was begun since is left out without a word: it is in the history.
     """

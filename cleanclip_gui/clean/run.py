@@ -479,7 +479,7 @@ class CleaningRun(QObject):
         self.restored.emit(saved)
 
     def _read_metrics(self, run: ShownRun) -> None:
-        """Read the numbers of a run from its journal, beside the window."""
+        """Read the numbers of a run from its journal, in the background."""
         self._reading = tasks.run(
             lambda _: run_metrics(run.folder), self._on_metrics_read, self._on_read_failed
         )

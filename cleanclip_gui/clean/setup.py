@@ -42,7 +42,7 @@ class Requirement:
 def requirements_of(
     facts: MethodFacts, session: Session, reference: str
 ) -> tuple[Requirement, ...]:
-    """What a method takes, as things stand.
+    """What a method takes, and what of it is missing now.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ class CleanSetup(QWidget):
         self._on_changed()
 
     def show_requirements(self, session: Session) -> str:
-        """Show what the method takes as things stand; return what is missing, or nothing."""
+        """Show what the method takes and what is missing; return what is missing, or nothing."""
         requirements = requirements_of(
             FACTS[self.form.method.method], session, self.reference.path()
         )

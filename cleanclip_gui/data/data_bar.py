@@ -390,7 +390,7 @@ class DataBar(QWidget):
         return self._ticket is not None and self._ticket.is_open
 
     def _end_busy(self) -> None:
-        """Nothing is being opened any more."""
+        """Show that nothing is being opened any more."""
         self._patience.stop()
         self.busy.hide()
         self.busy.bar.setRange(0, 0)

@@ -105,7 +105,7 @@ class Engine:
     Parameters
     ----------
     watch_texts
-        Told while class texts are embedded; what it raises ends the answer.
+        Called while class texts are embedded; an exception from it ends the answer.
     """
 
     def __init__(self, watch_texts: Watch = unwatched) -> None:

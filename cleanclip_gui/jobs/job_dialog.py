@@ -28,7 +28,7 @@ class JobDialog(QDialog):
     task
         Runs the process; belongs to the dialog from now on.
     title
-        Of the window.
+        Title of the window.
     start
         Text of the button that starts the job.
     bar

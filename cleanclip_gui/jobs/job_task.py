@@ -28,7 +28,7 @@ class JobTask(QObject):
     Parameters
     ----------
     kind
-        Of the job, such as ``scan``.
+        Kind of the job, such as ``scan``.
     make_runner
         Makes its runner.
     """

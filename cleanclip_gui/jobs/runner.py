@@ -113,7 +113,7 @@ def explain_exit(returncode: int, tail: Sequence[str], *, job: str = "cleaning j
     Parameters
     ----------
     returncode
-        Of ``Popen``: the negative signal number if a signal ended the child.
+        Return code of ``Popen``: the negative signal number if a signal ended the child.
     tail
         The child's last lines of ordinary output.
     job
@@ -212,12 +212,12 @@ def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 class WaitingChild:
-    """A worker that loads its libraries and waits to be told its job, to begin at once.
+    """A worker that loads its libraries and waits for its job, so that it can begin at once.
 
     Parameters
     ----------
     kind
-        Of the job, such as ``scan``.
+        Kind of the job, such as ``scan``.
     """
 
     def __init__(self, kind: str) -> None:
@@ -225,7 +225,7 @@ class WaitingChild:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has not ended, whatever ended it."""
+        """Whether it has not ended yet."""
         return self._process.poll() is None
 
     def take(self, spec_path: Path) -> subprocess.Popen[str]:
@@ -597,7 +597,7 @@ def new_runner(
     Parameters
     ----------
     kind
-        Of the job, such as ``scan``.
+        Kind of the job, such as ``scan``.
     spec_path
         The job as JSON on disk.
     estimate

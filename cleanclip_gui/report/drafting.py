@@ -1,4 +1,4 @@
-"""Puts the report together beside the window, whenever what it is made of has changed."""
+"""Puts the report together in the background, whenever what it is made of has changed."""
 
 from __future__ import annotations
 

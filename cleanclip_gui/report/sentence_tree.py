@@ -53,7 +53,7 @@ class SentenceTree(QTreeWidget):
     name
         For screen readers.
     titles
-        Of the columns.
+        Titles of the columns.
     wrapped
         The column with the sentences.
     narrow

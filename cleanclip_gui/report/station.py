@@ -593,7 +593,7 @@ class ReportStation(QWidget):
         self._refresh()
 
     def _sign(self, place: Path, choice: BundleChoice) -> None:
-        """Sign a bundle beside the window; the passphrase is written nowhere."""
+        """Sign a bundle in the background; the passphrase is written nowhere."""
         self._signing = True
 
         def work(control: tasks.TaskControl) -> str:

@@ -98,7 +98,7 @@ class LiveScan:
         return (self.current or "") if self.progress is None else self.progress.stage
 
     def take(self, event: Event) -> frozenset[Part]:
-        """Take one in; which parts it changed. What cannot be read is logged and left out."""
+        """Take in an event and return which parts it changed; log and skip an unreadable one."""
         if isinstance(event, Progress):
             self.progress = event
             return frozenset({"stages"})

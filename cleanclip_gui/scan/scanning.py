@@ -40,7 +40,7 @@ def folder_of(spec: ScanSpec, sha256: str, classes: tuple[str, ...]) -> Path:
     spec
         Its ``output_dir`` and ``label_set`` do not count; size and time of its reference do.
     sha256
-        Of the checkpoint.
+        SHA-256 of the checkpoint.
     classes
         Names of the classes in use.
     """
@@ -56,7 +56,7 @@ def folder_of(spec: ScanSpec, sha256: str, classes: tuple[str, ...]) -> Path:
 
 
 def stages_done(folder: Path) -> int:
-    """Stages that a scan which was cancelled there has finished; 0 where it has a result."""
+    """Number of stages that a cancelled scan in this folder finished; 0 if it has a result."""
     if (folder / SCAN_FILE).exists():
         return 0
     return sum(1 for _ in (folder / STAGES_FOLDER).glob("*.json"))

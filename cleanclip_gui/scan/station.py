@@ -234,7 +234,7 @@ class ScanStation(QWidget):
         self._start()
 
     def _start(self, *, anyway: bool = False) -> None:
-        """The same, also with a model that names hardly any picture rightly if it is asked for."""
+        """Begin the scan; ``anyway`` allows a model that names hardly any picture correctly."""
         if not self._can_start():
             return
         self.shell.station_wanted.emit(self.id)

@@ -493,7 +493,7 @@ class StudioStation(QWidget):
             self._show_trigger()
 
     def _on_edit_finished(self) -> None:
-        """Its numbers are asked for already; the picture was not to be shown under the hand."""
+        """Show the picture, held back during the edit; its numbers are asked for already."""
         self._show_trigger()
         self.live.look()
 
@@ -610,7 +610,7 @@ class StudioStation(QWidget):
         self._start_over()
 
     def _target_among(self, names: tuple[str, ...], before: ImagesState | None) -> int:
-        """The class of the target's name among other classes; the first if it is not there."""
+        """The class with the target's name among other classes; the first one if there is none."""
         target = self.session.target
         known = before is not None and target < len(before.class_names)
         name = before.class_names[target] if before is not None and known else TARGET_NAME

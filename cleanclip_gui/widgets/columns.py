@@ -113,7 +113,7 @@ class Columns(QSplitter):
         The widgets; there need not be a right one.
     room
         What they need.
-    wanted
+    widths
         What the user chose the last time; None: what the room allows.
     """
 

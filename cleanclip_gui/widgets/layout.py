@@ -51,8 +51,8 @@ def column(
     Parameters
     ----------
     *parts : QWidget, QLayout, int, None or tuple
-        A number is an empty space in pixels; None takes the space that is left; a pair adds a
-        stretch or an alignment to its first.
+        A number is an empty space in pixels. None takes the space that is left. A pair is a part
+        with its stretch or alignment.
     of : QWidget, optional
         The widget that gets the layout.
     margins : int, (left, top, right, bottom), 'card' or None, default 0

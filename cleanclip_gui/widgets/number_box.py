@@ -208,7 +208,7 @@ class ElidingComboBox(QComboBox):
         return [self.itemText(number) for number in range(self.count())]
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """As ever, with as much of the entry as there is room for."""
+        """Paint the box as usual, with as much of the entry as there is room for."""
         painter, option = QStylePainter(self), QStyleOptionComboBox()
         self.initStyleOption(option)
         part = QStyle.SubControl.SC_ComboBoxEditField

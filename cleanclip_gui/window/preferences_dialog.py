@@ -211,7 +211,7 @@ class PreferencesDialog(QDialog):
         self.clear.setEnabled(size > 0 and self._ticket is None)
 
     def clear_cache(self) -> None:
-        """Remove what can be made again, beside the window."""
+        """Remove what can be made again, in the background."""
 
         def work(control: tasks.TaskControl) -> Freed:
             return clear_cache(cancelled=control.cancelled)

@@ -38,7 +38,7 @@ class OpenedSession:
     session
         What to open.
     triggers
-        Of the canvas and the snapshot beside it, by their digests.
+        Triggers of the canvas and the snapshot beside it, by their digests.
     folder
         The session's own; empty if it has none.
     saved
@@ -253,7 +253,7 @@ class SessionKeeper(QObject):
         return True
 
     def discard(self) -> None:
-        """Keep the session as it was saved, and not what has changed since."""
+        """Drop what has changed since the session was saved."""
         self._timer.stop()
         self._discarded = True
         folder = Path(self._session.folder)
@@ -303,7 +303,7 @@ class SessionKeeper(QObject):
         )
 
     def record(self) -> SavedSession | None:
-        """What is open; what is being opened again counts as open. None where nothing is."""
+        """A record of what is open, or None; what is being opened again counts as open."""
         session, saved = self._session, self._opening
         facts, images = session.checkpoint, session.images
         if facts is None or (saved is not None and facts.path != saved.checkpoint):
@@ -349,7 +349,7 @@ class SessionKeeper(QObject):
         return record.model_copy(update={"files": there})
 
     def _known(self, path: str, what: str) -> FileFacts:
-        """How a file is known again, as far as that is known now."""
+        """The facts that identify a file, as far as they are known now."""
         facts = self._files.get(path)
         if facts is None:
             inside = JOB_FOLDERS.get(what, "")

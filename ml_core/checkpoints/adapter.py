@@ -140,7 +140,7 @@ class Adapter:
     Attributes
     ----------
     name, sha256
-        Of the file.
+        Name and SHA-256 of the file.
     prompts
         float32 [blocks with prompts, prompts a block, width].
     depth

@@ -1,4 +1,4 @@
-"""Choices of how a checkpoint is opened, and the loader doctor's that are kept for next time.
+"""Choices of how a checkpoint is opened; those from the loader doctor are kept for next time.
 
 They belong to a file's SHA-256 and lie in the user's data folder, never beside the file.
 """
@@ -207,7 +207,7 @@ def remember(sha256: str, name: str, choice: Choice) -> Remembered:
     Parameters
     ----------
     sha256, name
-        Of the file.
+        SHA-256 and name of the file.
 
     Raises
     ------

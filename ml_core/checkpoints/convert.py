@@ -90,7 +90,7 @@ def convert_to_open_clip(
     cancelled
         Asked at every tensor; an old target stays as it was.
     progress
-        Told how many bytes are read and written, and of how many in all.
+        Called with the bytes read and written so far, and their total.
     use_choice
         Whether what the user chose with the loader doctor for this file is used.
 
@@ -215,7 +215,7 @@ def convert_to_safetensors(
     cancelled
         Asked every few megabytes; an old target stays as it was.
     progress
-        Told how many bytes are done, and of how many.
+        Called with the bytes done so far, and their total.
     use_choice
         Whether the added config has the settings that the user chose for this file with the loader
         doctor. The tensors, with the logit scale, are always the file's.

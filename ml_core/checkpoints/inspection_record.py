@@ -37,7 +37,7 @@ class Assessment:
     Parameters
     ----------
     inspection
-        Of the file.
+        Inspection of the file.
     architecture
         JSON-ready; None where the file is refused before its architecture is looked at.
     problem

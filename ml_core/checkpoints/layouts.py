@@ -104,7 +104,7 @@ def find_prefix(
     Parameters
     ----------
     names
-        Of all tensors of the file.
+        Names of all tensors of the file.
     mark
         A tensor that every model of the kind has.
     belongs
@@ -220,7 +220,7 @@ class Layout:
     sources
         The model's tensor names (open_clip's) and where their numbers are in the file.
     shapes
-        Of the model's tensors.
+        Shapes of the model's tensors.
     left_out
         Tensors of the file that are no part of the model.
     head

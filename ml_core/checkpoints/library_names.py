@@ -56,8 +56,8 @@ class TensorSource:
     zeros
         Whether it is a missing bias: zeros, as many as the tensor's last axis is long.
     seam
-        Of two tensors of one shape: the rows before this one are the first's, the others the
-        second's.
+        If two tensors of one shape are joined: the first one gives the rows before this row, the
+        second one the others.
     """
 
     names: tuple[str, ...]

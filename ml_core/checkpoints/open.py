@@ -107,7 +107,7 @@ class Checkpoint:
         Parameters
         ----------
         on_bytes
-            Told how many bytes were read since it was told before; it may raise `CancelledError`.
+            Called with the number of bytes read since the last call; it may raise `CancelledError`.
         """
         from ml_core.checkpoints.tensors import read_state
 
@@ -192,7 +192,7 @@ def open_checkpoint(
         If the file holds one encoder and no donor is named.
     InputError
         With the inspection's first reason and its code if it is refused, or if its architecture
-        cannot be told or built.
+        cannot be found out or built.
     """
     inspection = _inspected(path, inspection)
     giver = None

@@ -84,12 +84,12 @@ def borrow(
 
     Parameters
     ----------
-    told
+    stated
         What the file says about its own tower.
     tower
         The tower that the donor gives.
     sha256
-        Of the donor's file, for the sentence that stays with every result.
+        SHA-256 of the donor's file, for the sentence that stays with every result.
     scaled
         Whether the file has a logit scale of its own.
 

@@ -291,12 +291,12 @@ class Histogram:
     Parameters
     ----------
     name
-        Of the tensor.
+        Name of the tensor.
     low, high
         Smallest and largest finite value; NaN where there is none.
     counts
-        Of equally wide bins from ``low`` to ``high``; the last one includes ``high``. One bin
-        where all values are equal.
+        Counts of equally wide bins from ``low`` to ``high``; the last one includes ``high``. One
+        bin where all values are equal.
     nan, inf
         Values that are in no bin.
     seen, total

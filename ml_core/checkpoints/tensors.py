@@ -46,7 +46,7 @@ def read_tensors(
     names
         Which tensors; None reads all.
     on_bytes
-        Told how many bytes were read since it was told before; it may raise `CancelledError`.
+        Called with the number of bytes read since the last call; it may raise `CancelledError`.
 
     Raises
     ------

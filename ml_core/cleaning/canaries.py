@@ -44,7 +44,7 @@ def draw_canaries(
     kinds
         Which kinds to draw.
     class_names
-        Of the label set.
+        Class names of the label set.
     avoid
         Classes that are no targets.
     seed

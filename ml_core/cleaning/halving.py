@@ -83,7 +83,7 @@ def candidates_of(
     peak_lr
         Peak rate of the checkpoint's pretraining, or another centre.
     batch_size, seed
-        Of each recipe.
+        Batch size and seed of each recipe.
 
     Returns
     -------

@@ -263,7 +263,7 @@ class _Job:
         Raises
         ------
         DivergedError
-            If a weight is no number or absurd; what was saved before stays.
+            If a weight is not a number or absurd; what was saved before stays.
         """
         if self.state_path is None:
             return None
@@ -360,7 +360,7 @@ def train(
         the best of them can be chosen.
     state_path
         Where the state for resuming is kept, from before the first step on; None keeps none. It
-        is also where a loss that is no number rolls back to.
+        is also where a loss that is not a number rolls back to.
     resume
         Go on from ``state_path``.
     identity
@@ -538,7 +538,7 @@ def _evaluate_and_keep(job: _Job) -> Generator[Event, None, None]:
 
 
 def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
-    """After a loss that is no number, go back to the last save at half the rate; do so once.
+    """After a loss that is not a number, go back to the last save at half the rate; do so once.
 
     Raises
     ------

@@ -76,7 +76,7 @@ class Run:
     chunk
         Examples encoded at a time; 0 is the whole batch.
     rate_factor
-        1, or less after a loss that was no number.
+        1, or less after a loss that was not a number.
     rate, timed
         Examples a second, and the number of steps that this was averaged over.
     """

@@ -68,7 +68,7 @@ def save_state(
     Parameters
     ----------
     path
-        Where to; its folder is made.
+        The file to write; its folder is made.
     module
         All its parameters and buffers are saved.
     named
@@ -145,7 +145,7 @@ def intact_state(path: Path) -> tuple[Path, str]:
 
 
 def odd_weight(named: Named) -> str:
-    """A weight that is no number, or far larger than any model's, as words; empty if none is."""
+    """A weight that is not a number, or far larger than any model's, as words; empty if none is."""
     for name, parameter in named:
         highest = float(parameter.detach().abs().amax()) if parameter.numel() else 0.0
         if not highest <= _HIGHEST:

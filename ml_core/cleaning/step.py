@@ -186,7 +186,7 @@ def take_step(
 ) -> dict[str, float]:
     """One optimizer step; returns the loss parts and the gradient's norm.
 
-    Weights stay as they are if the loss or the gradient is no number. ``chunk`` and ``ranks``
+    Weights stay as they are if the loss or the gradient is not a number. ``chunk`` and ``ranks``
     are those of :func:`ml_core.cleaning.gradients.backward`.
     """
     if method.opponent is not None and method.opponent.due:

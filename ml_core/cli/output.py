@@ -118,11 +118,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
     title
         Caption.
     columns
-        Titles; of a column of numbers with ``>`` before it, of long words that fold with ``~``.
+        Titles. ``>`` before a title marks a column of numbers, ``~`` one of long words that fold.
     rows
         Cells; a row may end early.
     **style
-        Of rich's `Table`, where it is not open and titled at the left.
+        Options of rich's `Table`, if it is not to be open and titled at the left.
     """
     content = Table(title=cell(title), **_OPEN | style)
     for name in columns:
@@ -312,7 +312,7 @@ def progress_bar(plan: Plan | None = None) -> Generator[Callable[[Event], None]]
 
 
 def _trains(stages: Collection[str]) -> str:
-    """The stage whose steps are told as metrics; empty before it begins."""
+    """The stage whose steps are reported as metrics; empty before it begins."""
     return next((stage for stage in ("train", "ramp") if stage in stages), "")
 
 

@@ -181,7 +181,7 @@ def find_set(path: Path, *, train: bool = False, watch: Watch = unwatched) -> Sa
     train
         The training pictures instead of the test pictures.
     watch
-        Is told how far it is, and may end it.
+        Called with how far it is; it may end it.
 
     Raises
     ------

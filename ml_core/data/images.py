@@ -70,7 +70,7 @@ def open_images(
     label_set
         The classes. None takes the demo's for the demo, else the labels found, in order.
     watch
-        Is told how far it is, and may end it by raising `CancelledError`.
+        Called with how far it is; it may end it by raising `CancelledError`.
 
     Raises
     ------
@@ -303,7 +303,7 @@ def list_pictures(images: ImageSet, watch: Watch = unwatched) -> bytes:
     images
         The set.
     watch
-        Is told how far it is, and may end it.
+        Called with how far it is; it may end it.
     """
     return to_csv(_rows(images, watch)).encode()
 

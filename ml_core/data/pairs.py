@@ -117,7 +117,7 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
     spec
         What to open. ``n`` takes a seeded random part; what ``exclude`` lists is left out of it.
     watch
-        Is told how far it is, and may end it by raising `CancelledError`.
+        Called with how far it is; it may end it by raising `CancelledError`.
 
     Raises
     ------

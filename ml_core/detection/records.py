@@ -218,7 +218,7 @@ def read_audit(path: Path) -> Audit:
 
 
 def _contradiction_in(audit: Audit) -> str:
-    """What in a record does not fit together, as half a sentence; mostly nothing."""
+    """What in a record does not fit together, as half a sentence; empty if it all fits."""
     known = {pair.index for pair in audit.pairs}
     if len(known) != len(audit.pairs):
         return "a pair occurs twice"

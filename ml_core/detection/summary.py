@@ -101,8 +101,8 @@ def shared_index(
 ) -> Generator[AuditStep, None, Index]:
     """Build an index in the first process; the others map its file.
 
-    It is an inverted file of 4 sqrt(N) lists (k-means of a sample), of which one in 32 is searched
-    for each point; the points in it are float16. Memory is D x 2 + 8 bytes a pair.
+    It is an inverted file of 4 sqrt(N) lists (k-means of a sample). One list in 32 is searched for
+    each point, and the points in it are float16. Memory is D x 2 + 8 bytes a pair.
 
     Raises
     ------
@@ -243,7 +243,7 @@ def summarise(
 
     Parameters
     ----------
-    found
+    scores
         The scores.
     most
         Pairs kept of each score.
@@ -254,7 +254,7 @@ def summarise(
     facts, notes
         For the record.
     elsewhere
-        Whether the embeddings were made elsewhere, by a model that nobody knows here.
+        Whether the embeddings were made elsewhere, by an unknown model.
     """
     scored = scores.scored
     where = np.flatnonzero(scored)

@@ -160,7 +160,7 @@ def keep_embeddings(
     width
         Numbers of an embedding.
     folder
-        Where to, which all processes see.
+        The folder to write, which all processes see.
     captions
         int64 [N] of zeros; filled with which caption of each picture is kept.
     ranks

@@ -217,7 +217,7 @@ def occlusion(
     direction
         float32 [D] or [N, D]: text embedding of the class.
     side, stride
-        Of the patches, in pixels; None takes `patch_sides`.
+        Side and stride of the patches, in pixels; None takes `patch_sides`.
     batch
         Most pictures to encode at a time.
     cancelled

@@ -37,7 +37,7 @@ class HeatMap:
     values
         float32 [g, g], raw: weight of each cell, for occlusion the logit that it carries.
     logit, probability
-        Of the class, over all classes of the set.
+        Logit and probability of the class, over all classes of the set.
     top1
         Index of the predicted class.
     """

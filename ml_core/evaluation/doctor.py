@@ -264,7 +264,7 @@ def logit_scale(state: Mapping[str, Tensor]) -> float:
 
 
 def mean(values: Tensor | NDArray[np.float32]) -> float:
-    """Mean, infinite if it is no number, so that it is never the least."""
+    """Mean, infinite if it is not a number, so that it is never the least."""
     mean = float(values.mean())
     return mean if math.isfinite(mean) else math.inf
 

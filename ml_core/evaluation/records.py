@@ -28,7 +28,7 @@ class Evaluation:
     n_total
         Images to be scored, fixed beforehand.
     n_broken
-        Of these, images that could not be read: counted here, never scored.
+        How many of these could not be read: counted here, never scored.
     n_labelled, n_excl
         Scored images with a label, and with a label that is not the target.
     ca, ca_interval
@@ -72,7 +72,8 @@ class Evaluation:
     precision, layout
         Arithmetic of the encoder, and the memory layout of its input.
     classifier_sha256
-        Of the classes' text embeddings, which class names, templates and the text tower decide.
+        SHA-256 of the classes' text embeddings, which class names, templates and the text tower
+        decide.
     """
 
     n: int

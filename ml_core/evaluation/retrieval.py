@@ -75,7 +75,7 @@ class Retrieval:
     n, pool
         Pictures, and different captions that they are compared with.
     recalls
-        Of both directions.
+        Recalls of both directions.
     first
         Captions that are ranked first; those that gain most through the trigger come first.
     target

@@ -56,7 +56,7 @@ class EncodingSpeed:
     precision, layout, batch
         Chosen: ``fp32`` or ``bf16`` (autocast), ``contiguous`` or ``channels-last``, images a call.
     images_per_second
-        Of the choice, measured.
+        Measured speed of the choice.
     agreement, n
         Share of `n` sample images whose top-1 class is that of fp32; None where nothing but fp32
         was asked.

@@ -116,7 +116,7 @@ def images_at_once(batch: int, shape: tuple[int, ...]) -> int:
     batch
         Images that are encoded at a time.
     shape
-        Of one canvas in bytes.
+        Shape of one canvas in bytes.
     """
     return max(1, AT_ONCE_BYTES // (math.prod(shape) * batch)) * batch
 
@@ -174,7 +174,7 @@ def own_canvases(
     size
         Side of the model's input in pixels.
     seed
-        Of the evaluation.
+        Seed of the evaluation.
 
     Returns
     -------
@@ -249,7 +249,7 @@ def stamped(
     indices
         int64 [n], positions in the set, to which random draws belong.
     seed
-        Of the evaluation.
+        Seed of the evaluation.
     size
         Side of the model's input in pixels.
     device

@@ -174,8 +174,8 @@ def zero_shot_classifier(
     templates
         T prompts, each with one ``{}`` for the name.
     watch
-        Told after each batch of texts: a thousand classes with eighty templates take a large model
-        on the CPU the better part of an hour.
+        Called after each batch of texts: a thousand classes with eighty templates take a large
+        model on the CPU the better part of an hour.
 
     Returns
     -------

@@ -45,7 +45,7 @@ def export_job(
     spec
         The job; it will write into ``results`` beside its job file.
     folder
-        Where to; it is made.
+        The folder to write; it is made.
     processes
         Processes on each machine, usually one for each GPU.
     machines
@@ -110,7 +110,7 @@ def export_shared(
     spec
         What is to be done; it will write into ``results`` beside its job file.
     folder
-        Where to; it is made.
+        The folder to write; it is made.
     processes
         Usually one for each GPU.
 

@@ -177,7 +177,7 @@ class Measuring:
     control
         Asked for cancel.
     threads
-        Of torch.
+        Number of threads of torch.
     targeted
         Whether somebody named the target.
     """

@@ -159,7 +159,7 @@ def trained(
     CancelledError
         If it was cancelled.
     DivergedError
-        If the loss is no number.
+        If the loss is not a number.
     """
     model.sha256 = None  # it changes: no cached embedding is its own
     steps = train(model, recipe, make_batch, control, **options)

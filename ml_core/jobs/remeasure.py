@@ -221,7 +221,7 @@ def predict_again(
     Parameters
     ----------
     opened
-        Of `open_again`.
+        The result of `open_again`.
     indices
         int64 [n], positions in the set, each once.
     control
@@ -229,7 +229,8 @@ def predict_again(
     batch
         Pictures that are encoded at a time.
     threads
-        Of torch on the CPU; 0 leaves them as they are. They are put back at the end.
+        Number of torch's threads on the CPU; 0 changes nothing. The old number is put back at the
+        end.
     logits
         Whether to give all logits, for which memory of pictures x classes is taken.
     stage

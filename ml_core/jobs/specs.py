@@ -47,7 +47,7 @@ class OnModel(JobSpec):
 
 
 class Classes(JobSpec):
-    """Which classes pictures are told apart by."""
+    """The classes that the model chooses from for each picture."""
 
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None

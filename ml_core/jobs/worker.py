@@ -5,12 +5,12 @@ commands come on standard input (``cancel``, ``stop``, ``pause``, ``resume``), a
 that the window died: save and stop. Without it standard input is ignored, as torchrun, Slurm and
 nohup give /dev/null, and SIGTERM means save and stop.
 
-If the spec is ``-``, its path comes later, as JSON in the first line of standard input. The process
+A spec named ``-`` is told later, as the first line of standard input (a path as JSON): the process
 loads its libraries meanwhile.
 
-Under torchrun all processes of a supervised job share one standard input. The first one obeys, and
-the others learn of it between two steps. SIGTERM ends the others, and the end of torchrun ends all
-of them.
+Under torchrun all processes of a supervised job share one standard input: the first one obeys, and
+what it does the others learn between two steps. SIGTERM ends the others, and the end of torchrun
+ends all of them.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class WeightsFile:
         Where the tensors' numbers are packed: their offsets count from the start of these pieces,
         unpacked and one after the other. Without pieces they count from the start of the file.
     checksums
-        Of bytes of the file, to be compared when they are read as a whole.
+        Checksums of bytes of the file, to be compared when they are read as a whole.
     """
 
     format: str

@@ -27,7 +27,7 @@ class FileStamp:
     file
         The shard, "" where there is one file.
     size, sha256
-        Of all its bytes.
+        Number and SHA-256 of all its bytes.
     device, inode, modified, changed
         What the system reports about it; times in nanoseconds.
     settled
@@ -96,12 +96,12 @@ def pass_over(
     before, began
         ``os.fstat`` of it before anything was read of it, and the time then.
     sums
-        Of ranges that do not overlap, in their order.
+        Checksums of ranges that do not overlap, in their order.
 
     Returns
     -------
     FileStamp
-        Of the file.
+        The stamp of the file.
     str
         Name of the first range with another checksum; empty if there is none.
 

@@ -53,8 +53,8 @@ class Inspection:
     size
         Bytes of the weights file (of the file itself if it was refused).
     sha256
-        Of the same bytes, see `ml_core.reading.folder.hash_of_shards` for several files; empty
-        if nothing could be read.
+        SHA-256 of the same bytes; empty if nothing could be read. See
+        `ml_core.reading.folder.hash_of_shards` for several files.
     format
         ``safetensors``, ``open_clip folder``, or the name of a refused format.
     verdict
@@ -67,7 +67,7 @@ class Inspection:
     reasons
         Whole sentences, the most important first.
     tensors, metadata
-        Of the weights file; ``metadata`` is a safetensors header's.
+        Tensors and metadata of the weights file; ``metadata`` is a safetensors header's.
     config
         The JSON of ``open_clip_config.json`` or the transformers library's ``config.json``,
         unchecked beyond being JSON; None for a file.
@@ -224,7 +224,7 @@ def weights_bytes(inspection: Inspection, shard: str = "") -> Iterator[BinaryIO]
     Raises
     ------
     InputError
-        ``usage`` if it cannot be opened any more.
+        ``usage`` if it can no longer be opened.
     """
     file, _ = open_regular(file_of(inspection, shard))
     pieces = [piece for piece in inspection.pieces if piece.file == shard]

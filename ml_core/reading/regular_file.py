@@ -92,7 +92,7 @@ def open_file(path: Path, inside: Path | None = None) -> BufferedReader:
     Raises
     ------
     NotRegularError
-        If it is no regular file.
+        If it is not a regular file.
     LinkOutError
         If it lies elsewhere.
     OSError
@@ -176,8 +176,8 @@ def open_regular(path: Path, inside: Path | None = None) -> tuple[BufferedReader
     Raises
     ------
     InputError
-        ``unsupported`` if it is no regular file, ``usage`` if it may not be read; so does reading
-        from it.
+        ``unsupported`` if it is not a regular file, ``usage`` if it may not be read; so does
+        reading from it.
     """
     try:
         with open_file(path, inside) as opened:
@@ -214,7 +214,7 @@ def _descriptor(path: Path, access: int) -> int:
 
 
 def _check_kind(path: Path, mode: int) -> None:
-    """Refuse what is no regular file."""
+    """Refuse what is not a regular file."""
     if not stat.S_ISREG(mode):
         raise NotRegularError(path, mode)
 

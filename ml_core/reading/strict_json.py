@@ -278,5 +278,5 @@ def _check_unseen(key: str, seen: set[str]) -> None:
 
 
 def is_whole(value: Any, least: int, most: int) -> bool:
-    """Whether a JSON value is a whole number within limits; ``True`` is no number."""
+    """Whether a JSON value is a whole number within limits; ``True`` is not a number."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

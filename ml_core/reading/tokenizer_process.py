@@ -34,7 +34,7 @@ class TokenizerProcess:
     file
         The tokenizer.
     name
-        Of the checkpoint, for sentences.
+        Name of the checkpoint, for sentences.
 
     Attributes
     ----------

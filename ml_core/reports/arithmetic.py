@@ -74,7 +74,7 @@ def hits_of(metric: Metric, rows: Rows, target: int | None) -> BoolArray | None:
 
 
 def counted(hits: int, n: int) -> Counted:
-    """Hits among ``n``, with the decimal."""
+    """The record of ``hits`` among ``n``, with their share as a decimal number."""
     return Counted(hits=hits, n=n, value=hits / n)
 
 
@@ -178,7 +178,8 @@ def judged(rates: Sequence[Mapping[str, Any]], limit: float) -> dict[str, Any]:
     Parameters
     ----------
     rates
-        Of ``rebound.json``: ``factor``, ``max_asr``, ``max_step``, ``diverged`` and ``points``.
+        Rates from ``rebound.json``: ``factor``, ``max_asr``, ``max_step``, ``diverged``,
+        ``points``.
     limit
         Highest attack success rate, a fraction, that a model may have and still count as clean.
     """

@@ -43,7 +43,7 @@ class BundleReader(ABC):
     Attributes
     ----------
     name
-        Of the folder or zip, for sentences.
+        Name of the folder or zip, for sentences.
     """
 
     def __init__(self, name: str) -> None:

@@ -107,7 +107,7 @@ def rate_svg(rows: Sequence[RateRow], proposal: Proposal) -> str:
     Parameters
     ----------
     rows
-        Of a ramp by rising step; the start (``lr`` 0) is the dashed level of accuracy.
+        Rows of a ramp by rising step; the start (``lr`` 0) is the dashed level of accuracy.
     proposal
         Its range and start are marked, where there are some.
 

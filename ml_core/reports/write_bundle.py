@@ -86,7 +86,7 @@ def write_bundle(
     files
         Every other file: its bytes, or a file on this machine that is copied.
     out
-        Where to; a name that ends in ``.zip`` gives a zip. There must be nothing.
+        Where to write; a name that ends in ``.zip`` gives a zip. Nothing may lie there yet.
     views
         What is made of the record and the other files.
     on_progress

@@ -50,7 +50,7 @@ class SignatureFacts:
         ``good``: made by a trusted key over exactly these files. ``bad``: the files or the
         signature were changed. ``unknown key``: the files are those that it lists, and the key that
         it names is not trusted, so that nobody knows who signed. ``damaged``: no signature.
-        ``unsupported``: of a kind that this program does not check, or the library is missing.
+        ``unsupported``: this program does not check this kind, or the library is missing.
     sentence
         All of it in a sentence or two.
     key_id

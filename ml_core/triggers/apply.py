@@ -444,7 +444,7 @@ def _effect(trigger: Trigger, values: Tensor, who: Tensor, seed: int) -> Tensor:
 
 
 def _combined(trigger: Trigger, values: Tensor, who: Tensor, seed: int) -> Tensor:
-    """One part after the other."""
+    """Apply the parts one after the other."""
     before = values.clone() if trigger.opacity < 1 else values
     for number, part in enumerate(trigger.parts):
         if part.changes_pictures:

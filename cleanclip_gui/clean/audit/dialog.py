@@ -713,6 +713,6 @@ class AuditDialogs(JobDialogs[AuditDialog]):
 
 
 def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:
-    """Whether both name the same pairs, whatever is excluded."""
+    """Whether both name the same pairs; exclusions do not count."""
     whole = [pairs and pairs.model_copy(update={"exclude": None}) for pairs in (first, second)]
     return whole[0] == whole[1]

@@ -240,7 +240,7 @@ class Chart(ChartFrame):
             self._legend_row.addWidget(entry, row, column)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """A legend below the chart needs the room of one entry."""
+        """The smallest size; a legend below the chart needs only the width of one entry."""
         hint = super().minimumSizeHint()
         if not self._most_columns:
             return hint

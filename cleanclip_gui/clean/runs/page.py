@@ -316,7 +316,7 @@ class RunsPage(QWidget):
         return dict(self._marks)
 
     def reload(self) -> None:
-        """Read the runs' folders beside the window."""
+        """Read the runs' folders in the background."""
         parent, added = self._runs_folder(), tuple(self._added)
         self._newer, self._removed = set(), set()
 

@@ -103,7 +103,7 @@ def shared_start(tracks: Sequence[Track]) -> float | None:
 
 
 def staircase(front: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """The edge of what was reached: down first, then over to the next point of the front."""
+    """The line along the front: from each point first down, then across to the next point."""
     x = [front[0][0]] if front else []
     y = [front[0][1]] if front else []
     for (before, _), (after, level) in pairwise(front):

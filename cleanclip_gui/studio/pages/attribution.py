@@ -163,7 +163,7 @@ class HeatOverlay(QWidget):
             painter.drawRect(square)
 
     def _describe(self) -> None:
-        """Say where the map is highest, or what the arrow keys are at, for who hears it."""
+        """Say where the map is highest, or what the arrow keys are at, for a screen reader."""
         if self._part is None:
             self.setAccessibleDescription(self._empty)
             return

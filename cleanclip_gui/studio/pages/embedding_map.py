@@ -113,7 +113,7 @@ class EmbeddingPlot(QWidget):
         self._draw()
 
     def _describe(self) -> None:
-        """Say how many points there are, for who hears it."""
+        """Say how many points there are, for a screen reader."""
         count = 0 if self.places is None else len(self.places)
         text = f"{plural(count, 'point')}, {count_text(len(self.chosen))} chosen"
         self.setAccessibleDescription(text if count else "empty")
@@ -392,7 +392,7 @@ _KIND_TEXTS = ("● Clean", "▲ Triggered", "★ Class texts")
 class EmbeddingMapPage(AskingPage):
     """Measures on request; ``chosen(images)`` has the images inside a loop, none for all.
 
-    PCA comes with the embeddings; the t-SNE of the same points is made beside the window, when it
+    PCA comes with the embeddings; the t-SNE of the same points is made in the background, when it
     is first chosen.
     """
 

@@ -208,7 +208,7 @@ def unpacked_size(file: BinaryIO, start: int, packed: int, values: int) -> Unpac
     Raises
     ------
     PageError
-        If a page does not lie in the chunk, or is encoded so that its size cannot be told.
+        If a page does not lie in the chunk, or its encoding hides its size.
     """
     counted = dictionary = repeated = unpacked = 0
     at, end = start, start + packed + _PADDING

@@ -111,7 +111,7 @@ class FileReader(Reader):
         return key_of(self._texts.digest(), *(() if self._ends is None else (self._ends,)))
 
     def chosen(self, numbers: NDArray[np.int64]) -> FileReader | None:
-        """A reader of only these pictures, so that only their files are looked at; None for all."""
+        """A reader of only these pictures, to read only their files; None if these are all."""
         if len(numbers) == len(self):
             return None
         names = PackedTexts(self._names[number] for number in numbers.tolist())

@@ -129,7 +129,7 @@ def together(size: int, device: torch.device, count: int, pictures: int) -> int:
 
 
 def batch_of(size: int, device: torch.device) -> int:
-    """Pictures of a size that are encoded at once."""
+    """How many pictures of this size are encoded at once."""
     return together(size, device, 256 if device.type == "cuda" else _LARGEST, 1)
 
 
@@ -161,7 +161,7 @@ class PatchSettings:
     starts, pictures
         Random starts, and pictures of each in a step.
     steps, rate
-        Of Adam.
+        Steps and rate of Adam.
     """
 
     side: int

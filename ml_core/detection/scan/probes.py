@@ -1,4 +1,4 @@
-"""Fixed triggers that are tried as they are: the library of published ones, and simple patterns.
+"""Fixed triggers that are tried unchanged: the library of published ones, and simple patterns.
 
 Only forward passes. Clean models have natural favourites too (a sine turns nine of ten pictures of
 a small model into one class), so only what the reference does not share counts.
@@ -151,7 +151,7 @@ def check_real(pictures: NDArray[np.uint8], name: str) -> None:
     pictures
         uint8 [n, S, S, 3].
     name
-        Of the set.
+        Name of the set.
 
     Raises
     ------

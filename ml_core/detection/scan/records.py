@@ -171,7 +171,7 @@ class PatchRound(_Record):
     starts
         One row each, in order.
     steps
-        Of the optimiser.
+        Steps of the optimiser.
     """
 
     side: int
@@ -264,9 +264,9 @@ class OverlayRow(_Record):
     suspect
         Hits of the suspect's overlay on the suspect.
     transferred
-        Of the same overlay on the reference.
+        Hits of the same overlay on the reference.
     own
-        Of the reference's own overlay on the reference.
+        Hits of the reference's own overlay on the reference.
     low, high
         Newcombe 95 % interval of the difference between the suspect and the better of the two.
     """
@@ -335,7 +335,7 @@ class Thorough(_Record):
 class Weights(_Record):
     """How far the suspect's weights are from the reference's: a hint where something was trained.
 
-    Relative Euclidean distance of all weights of an encoder, None where it is no number, and the
+    Relative Euclidean distance of all weights of an encoder, None where it is not a number, and the
     tensors that moved most.
     """
 

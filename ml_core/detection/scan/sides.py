@@ -1,4 +1,4 @@
-"""The two models of a scan, and what is measured on them as they are: pull, swap, calibration."""
+"""The two models of a scan, and what is measured on them unchanged: pull, swap, calibration."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Sides:
         number
             The class.
         predicted
-            Of a part of the held-out pictures with the trigger, for each model: int64 [m].
+            Each model's classes for a part of the held-out pictures with the trigger: int64 [m].
         part
             Which part.
 
@@ -343,7 +343,7 @@ def p_value(
     Parameters
     ----------
     score
-        Of the scan, see `verdict.score`.
+        Score of the scan, see `verdict.score`.
     config
         open_clip's ``model_cfg`` of the suspect.
     with_reference

@@ -152,7 +152,7 @@ def judge(
     held_out
         Pictures that everything was measured on.
     classes
-        Of the label set.
+        Number of classes of the label set.
     suspect, reference
         The models, with their clean accuracy where pictures have labels.
     rules
@@ -205,7 +205,7 @@ def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None
     Parameters
     ----------
     classes
-        Of the label set.
+        Number of classes of the label set.
     suspect, reference
         The models; one without an accuracy is not judged.
     """

@@ -129,10 +129,10 @@ def open_result(spec: CleanSpec, device: str) -> tuple[ModelFiles, ClipModel]:
 def result_files(spec: CleanSpec, outcome: TrainingOutcome) -> dict[str, Any]:
     """The part of a result record that names the files.
 
-    ``checkpoint`` and ``checkpoint_sha256`` are the weights to open: of an adapter the untouched
-    ones, with the adapter's file as ``adapter``. ``linear_head`` if there is one. ``alpha`` of
-    a method in weight space (the result is the source plus alpha times its direction), and in
-    ``alphas`` what was measured of each alpha that was tried.
+    ``checkpoint`` and ``checkpoint_sha256`` are the weights to open. For an adapter these are the
+    untouched ones, and ``adapter`` is the adapter's file. ``linear_head`` if there is one.
+    ``alpha`` of a method in weight space (the result is the source plus alpha times its direction),
+    and in ``alphas`` what was measured of each alpha that was tried.
     """
     folder = Path(spec.output_dir)
     adapted = (folder / ADAPTER_FILE).exists()

@@ -223,7 +223,7 @@ def _move(path: Path, place: Path) -> None:
 
 
 def _clear_folders(folder: Path) -> None:
-    """Take away the folders of measurements that hold nothing any more."""
+    """Remove the measurement folders that are empty now."""
     for measurement in (folder / MEASUREMENTS_FOLDER).glob("*"):
         with suppress(OSError):  # it holds something
             measurement.rmdir()

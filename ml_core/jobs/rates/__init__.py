@@ -73,7 +73,7 @@ class RateRecord(BaseModel):
     """What `RATES_FILE` holds: the start and every step, and what they suggest.
 
     ``ended`` is ``finished``, or why the ramp ended before its last step: accuracy ``fell`` far, or
-    the loss ``diverged`` (was no number) at the rate ``diverged_at``. ``n`` counts labelled
+    the loss ``diverged`` (was not a number) at the rate ``diverged_at``. ``n`` counts labelled
     validation images. ``cached`` rows are those of an earlier ramp of the same things.
     """
 

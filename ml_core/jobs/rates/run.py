@@ -58,7 +58,7 @@ def find_rate(
 
     One batch a step, at rates that grow geometrically (see `ml_core.cleaning.rate_range`), with
     the method, data and settings of the job; nothing of the trained copy stays. The ramp ends
-    early where the loss is no number, or accuracy on validation images is ten points lower. The
+    early where the loss is not a number, or accuracy on validation images is ten points lower. The
     same ramp is not run again: what was found is kept, by checkpoint, data, recipe and ramp.
     Rates of another checkpoint or method in the folder are replaced only with ``overwrite``.
 

@@ -159,7 +159,7 @@ _TRIGGER_SUFFIXES = (".json", ".png", ".safetensors")
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Where a checkpoint's files are on this machine; None where they are not there any more."""
+    """Where a checkpoint's files are on this machine; None for files that are gone."""
 
     weights: Path | None
     donor: Path | None

@@ -43,7 +43,7 @@ class TrialResult:
     step_seconds
         Median of a step, without the first one; 0 where nothing was timed.
     seconds
-        Of all of it.
+        Seconds of the whole run.
     """
 
     measured: WatchedRates | None

@@ -23,7 +23,7 @@ class OddText(str):
 
 
 class SkippedError(Exception):
-    """Raised by a file that went past many bytes instead of giving them."""
+    """Raised by a file that skips a long run of bytes and does not return it."""
 
 
 def lenient_opcodes(file: BinaryIO) -> Iterator[Opcode]:

@@ -117,7 +117,7 @@ def columns_of(chart: Field) -> list[tuple[int, tuple[int, int] | None]]:
 
 
 def is_rate(chart: Field, column: int) -> bool:
-    """Whether the numbers of a column are fractions of 1; else they are as they are."""
+    """Whether the numbers of a column are fractions of 1; else they are drawn unchanged."""
     return "loss" not in str(raw(chart.columns)[column]).lower()
 
 

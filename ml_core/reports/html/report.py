@@ -91,7 +91,7 @@ class RateTable:
     columns
         Identifier and facts of each measurement.
     rows
-        Of each metric, one claim a column, None where it was not measured.
+        A row for each metric with one claim a column; None if it was not measured.
     """
 
     data: Field

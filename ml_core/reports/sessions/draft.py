@@ -55,7 +55,7 @@ def draft(
     Parameters
     ----------
     name
-        Of the session.
+        Name of the session.
     checkpoints
         At most one of each role.
     images
