@@ -69,10 +69,11 @@ def _tip_of(command: Command) -> str:
 
 
 class Actions(QObject):
-    """One ``QAction`` a command, in ``by_id``; :meth:`refresh` asks their predicates again.
+    """One ``QAction`` for each command, in ``by_id``.
 
-    :meth:`refresh_soon` does so once for all that changes in one turn of the event loop.
-    ``key_tables`` has the keys of parts with keys of their own, for the list of all keys.
+    :meth:`refresh` asks the commands again whether they can be used. :meth:`refresh_soon` does so
+    once for all changes in one turn of the event loop. ``key_tables`` has the keys that parts of
+    the window handle themselves, for the list of all keys.
     """
 
     def __init__(self, parent: QObject | None = None) -> None:

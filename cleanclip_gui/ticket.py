@@ -94,7 +94,7 @@ class Ticket:
         self._closed = True
 
     def forget(self) -> None:
-        """Let go of the asker, who may hold this ticket: nothing is given any more."""
+        """Drop the reference to the asker, who may hold this ticket; no answer is given then."""
         self._on_result = self._on_failed = self._on_progress = None
 
     def give_result(self, result: object) -> None:

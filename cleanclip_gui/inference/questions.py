@@ -318,7 +318,7 @@ class Evaluate(Question):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationUpdated:
-    """A partial or final measurement."""
+    """An evaluation, partial or final, in answer to `Evaluate`."""
 
     question: Evaluate
     evaluation: Evaluation

@@ -656,7 +656,7 @@ class ScanStation(QWidget):
                 self._on_scan_wanted(self._scans[-1])
 
     def _forget(self) -> None:
-        """Take the result away, or how the last scan ended."""
+        """Remove the result on show, or the words on how the last scan ended."""
         if self.scanning.is_running:
             return
         self.stamping.forget()

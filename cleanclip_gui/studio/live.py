@@ -285,7 +285,7 @@ class LiveLoop(QObject):
         self._inference.cancel(Evaluate.__name__)
 
     def touch(self) -> None:
-        """The trigger or the question changed: ask again soon."""
+        """Ask again soon, since the trigger or the question changed."""
         self._ask()
 
     def _ask(self, *, keeps_all: bool = False) -> None:
@@ -301,7 +301,7 @@ class LiveLoop(QObject):
             self._timer.start(max(0, THROTTLE_MS - past))
 
     def look(self) -> None:
-        """Another image was selected: ask about it alone."""
+        """Ask about the selected image alone, since another one was selected."""
         if self._session.can_measure and not self._timer.isActive():
             self._predict(self._session.trigger)
 

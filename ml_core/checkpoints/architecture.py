@@ -308,7 +308,7 @@ class Architecture:
         Where the config comes from: the folder's ``config`` file, our own ``metadata`` in the
         safetensors file, or the tensors' ``shapes``.
     assumptions
-        Whole sentences on what the source could not tell.
+        Whole sentences on what the source did not say.
     name
         open_clip's name where it is a published architecture, else a short description.
     layout

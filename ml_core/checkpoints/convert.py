@@ -53,10 +53,10 @@ class Converted:
     notes
         Sentences on what was left out of the source.
     assumptions
-        Sentences on what the source could not tell of the model.
+        Sentences on what the source did not say about the model.
     call
         The Python expression with which stock open_clip loads it; empty for a file whose
-        configuration open_clip has under no name.
+        configuration has no name in open_clip.
     """
 
     path: Path

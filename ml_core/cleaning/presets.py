@@ -336,7 +336,7 @@ def default_preset(method: Method, pretraining: Pretraining = DEMO) -> str:
 
 
 def preset_title(recipe: Recipe, pretraining: Pretraining = DEMO) -> str:
-    """A preset's name for the screen; it says so where another checkpoint's is offered."""
+    """A preset's name for the screen; it says so if the preset was made for another checkpoint."""
     if recipe.preset == ADAPTED:
         return "Adapted to this checkpoint"
     title = recipe.preset.capitalize()

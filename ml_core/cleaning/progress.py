@@ -204,7 +204,7 @@ def describe(speed: StepSpeed) -> str:
 
 
 def diverged(step: int, earlier: int | None, state_path: Path | None) -> str:
-    """The sentence for a loss that is no number; ``earlier`` is the step it first happened at."""
+    """The sentence for a loss that is not a number; ``earlier`` is the step of the first time."""
     saved = _last_save(state_path)
     again = " again, at half the learning rate" if earlier is not None else ""
     return (

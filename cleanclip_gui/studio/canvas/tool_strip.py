@@ -67,9 +67,9 @@ class Swatch(QToolButton):
 
 
 class ToolStrip(QWidget):
-    """Eleven tools and eight colours in two columns, or more where it is low; the pointer's place.
+    """Eleven tools, eight colours and the pointer's place, in two columns, or more if it is low.
 
-    The last colour is of one's own: a click on it while it is in use asks for another.
+    The last colour is the user's own; a click on it while it is in use asks for another one.
     """
 
     tool_chosen = Signal(str)

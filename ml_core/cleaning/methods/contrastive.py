@@ -27,9 +27,9 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     lambda_clip * CLIP(I, T) + 1/2 [lambda_image * CE(s I I'^T) + lambda_text * CE(s T T'^T)]
 
     (Bansal et al. 2023, section 3.2.) Both encoders and the logit scale, whose exponential is s,
-    are trained. CLIP(I, T) of a SigLIP is its own sigmoid loss, whose bias is trained too; inside
-    a modality the softmax stays, since it tells the views of one batch apart. The parts are
-    The losses ``clip`` and, if views are drawn, ``image`` and ``text``, in nats.
+    are trained. CLIP(I, T) of a SigLIP is its own sigmoid loss, whose bias is trained too; inside a
+    modality the softmax stays, since it tells the views of one batch apart. The parts are the
+    losses ``clip`` and, if views are drawn, ``image`` and ``text``, in nats.
     """
 
     pairs = PairLoss(model.module)

@@ -124,7 +124,7 @@ class WatchedRate(BaseModel):
 
     @property
     def worst(self) -> float:
-        """The higher of both."""
+        """The higher rate, before or after the rebound."""
         return max(self.asr, self.rebound or 0.0)
 
 

@@ -395,7 +395,7 @@ def _answers(count: int) -> str:
 
 
 def _rates(bundle: Bundle, id_: str, tally: _Tally) -> Iterator[Check]:
-    """Rates that are claimed, on the pictures that were predicted again."""
+    """Check the claimed rates on the pictures that were predicted again."""
     if tally.faults or not tally.found:
         return
     now = _joined(tally.found)

@@ -123,7 +123,7 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
 
 
 def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:
-    """Level 2: the given files are those that the record is about."""
+    """Level 2: check that the given files are those that the record is about."""
     evidence = bundle.evidence
     roles = _roles(evidence.checkpoints)
     for given in spec.checkpoints:

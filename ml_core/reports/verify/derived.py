@@ -301,7 +301,7 @@ def _shown(value: Any) -> str:
 
 
 def _all_claims(evidence: Evidence, derived: Evidence) -> Iterator[Check]:
-    """No claim is left out, and they stand in the order of the report."""
+    """Check that no claim is left out, and that they stand in the order of the report."""
     stated, again = ([claim.id for claim in record.claims] for record in (evidence, derived))
     missing = [id_ for id_ in again if id_ not in stated]
     for id_ in missing[:_MOST_FAULTS]:
@@ -321,7 +321,7 @@ def _dumped(claims: tuple[Claim, ...]) -> list[Any]:
 
 
 def _texts(evidence: Evidence, derived: Evidence) -> Check:
-    """Verdict, limits, and what was not tested."""
+    """Check the verdict, the limits, and the list of what was not tested."""
     for name in ("verdict", "not_tested", "limits"):
         stated, again = getattr(evidence, name), getattr(derived, name)
         if stated != again:
@@ -340,7 +340,7 @@ def _texts(evidence: Evidence, derived: Evidence) -> Check:
 
 
 def _charts(evidence: Evidence, derived: Evidence) -> Check:
-    """The numbers of each chart are those of its source."""
+    """Check that the numbers of each chart are those of its source."""
     again = {chart.file: chart.model_dump(mode="json") for chart in derived.charts}
     for chart in evidence.charts:
         fault = first_difference(chart.model_dump(mode="json"), again.get(chart.file))
@@ -356,7 +356,7 @@ def _charts(evidence: Evidence, derived: Evidence) -> Check:
 
 
 def _views(bundle: Bundle) -> Iterator[Check]:
-    """Everything that is made from the record, bit for bit."""
+    """Check every view that is made from the record, bit for bit."""
     evidence, read = bundle.evidence, bundle.reader.read
     yield _same_bytes(bundle, README_FILE, README.encode())
     try:
