@@ -25,9 +25,9 @@ class Command:
     ``menu`` is a title of :data:`MENUS`, or empty for a command without a menu; commands of
     another ``group`` stand beyond a line. With ``checked`` the command is a switch, exclusive
     among those of the same ``choice``. ``repeats`` lets a key that is held do it again and again.
-    ``rail`` puts it on the left rail. ``needs`` says what it takes, where it cannot be done.
+    ``rail`` puts it on the left rail. ``needs`` says what is missing if it cannot be done.
     ``submenu`` is the title of a menu in ``menu`` that it stands in.
-    ``other_keys`` do it as well, as they lie where ``shortcut`` is on other keyboards.
+    ``other_keys`` do it as well: on other keyboards they lie in the place of ``shortcut``.
     """
 
     id: str
@@ -69,10 +69,11 @@ def _tip_of(command: Command) -> str:
 
 
 class Actions(QObject):
-    """One ``QAction`` a command, in ``by_id``; :meth:`refresh` asks their predicates again.
+    """One ``QAction`` for each command, in ``by_id``.
 
-    :meth:`refresh_soon` does so once for all that changes in one turn of the event loop.
-    ``key_tables`` has the keys of parts with keys of their own, for the list of all keys.
+    :meth:`refresh` asks the commands again whether they can be used. :meth:`refresh_soon` does so
+    once for all changes in one turn of the event loop. ``key_tables`` has the keys that parts of
+    the window handle themselves, for the list of all keys.
     """
 
     def __init__(self, parent: QObject | None = None) -> None:

@@ -87,7 +87,7 @@ class Shell(QObject):
         self._takers: dict[Kind, list[Callable[..., object]]] = {}
 
     def takes(self, kind: Kind, taker: Callable[..., object]) -> None:
-        """Have a function called with whatever of a kind is to be opened."""
+        """Register the function that opens things of a kind."""
         self._takers.setdefault(kind, []).append(taker)
 
     def opens(self, kind: Kind) -> bool:
@@ -95,7 +95,7 @@ class Shell(QObject):
         return kind in self._takers
 
     def open(self, kind: Kind, *what: object) -> None:
-        """Have something opened, or put on show, by who takes its kind."""
+        """Let the function that takes this kind open or show something."""
         for taker in self._takers.get(kind, ()):
             call(taker, *what)
 
@@ -159,10 +159,10 @@ class Keeps(Protocol):
     """A part that keeps its own fields of `SavedSession`."""
 
     def state(self) -> Mapping[str, object]:
-        """What a session keeps; ``shell.state_changed`` tells that it differs from before."""
+        """What a session keeps; ``shell.state_changed`` is emitted when it has changed."""
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take it over from a session whose checkpoint comes next, or empty: begin anew."""
+        """Take over the state of a session whose checkpoint comes next; if empty, begin anew."""
 
 
 @runtime_checkable

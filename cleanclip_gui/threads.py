@@ -28,7 +28,7 @@ class Thread(Protocol):
 
     @property
     def closing_ms(self) -> int:
-        """In milliseconds."""
+        """The longest that closing waits for it, in milliseconds."""
 
     def isRunning(self) -> bool:  # noqa: N802
         """Whether it has not ended."""
@@ -37,7 +37,7 @@ class Thread(Protocol):
         """Ask it to end, without waiting."""
 
     def close(self, timeout_ms: int) -> bool:
-        """End it; whether it ended within the time."""
+        """End it; return whether it ended within the time."""
 
 
 _STARTED: list[Thread] = []

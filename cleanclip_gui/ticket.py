@@ -19,7 +19,7 @@ TELL_EVERY = 0.1
 
 @dataclass(frozen=True)
 class TicketProgress:
-    """How far something long is; ``total`` 0 is of unknown length.
+    """How far a long task is; ``total`` 0 means that its length is unknown.
 
     ``methods`` of an attribution are those that the model allows, the usual one first.
     """
@@ -31,7 +31,7 @@ class TicketProgress:
 
     @property
     def share(self) -> float:
-        """From 0 to 1."""
+        """The share that is done, from 0 to 1."""
         return self.done / max(1, self.total)
 
 
@@ -42,7 +42,7 @@ class Throttle:
         self._last = -math.inf
 
     def lets_through(self, progress: TicketProgress) -> bool:
-        """Whether to tell of this one; called from one thread."""
+        """Whether to report this progress; called from one thread."""
         now = time.monotonic()
         if now - self._last < TELL_EVERY and not 0 < progress.total <= progress.done:
             return False
@@ -51,10 +51,10 @@ class Throttle:
 
 
 class Ticket:
-    """Kept by the asker to cancel what it asked; the thread that works on it reads it meanwhile.
+    """The asker keeps it to cancel its question; the thread that works on the answer reads it.
 
-    Of what was asked in a ``slot`` only the newest is answered; None stands beside all others. A
-    method of a QObject that was deleted meanwhile is not called.
+    Only the newest question in a ``slot`` is answered. Questions with None do not replace each
+    other. A method of a QObject that was deleted meanwhile is not called.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Ticket:
 
     @property
     def takes_failures(self) -> bool:
-        """Whether the asker tells the user of a failure."""
+        """Whether the asker handles a failure itself."""
         return self._on_failed is not None
 
     def cancel(self) -> bool:
@@ -94,7 +94,7 @@ class Ticket:
         self._closed = True
 
     def forget(self) -> None:
-        """Let go of the asker, who may hold this ticket: nothing is given any more."""
+        """Drop the reference to the asker, who may hold this ticket; no answer is given then."""
         self._on_result = self._on_failed = self._on_progress = None
 
     def give_result(self, result: object) -> None:

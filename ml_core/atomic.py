@@ -21,7 +21,7 @@ class HalfReplacedError(OSError):
 def replace_files(files: Mapping[Path, Content], keep: Mapping[Path, Path] | None = None) -> None:
     """Write files beside their places, make them durable, then move them there in this order.
 
-    Several processes may write the same files at once: each has parts of its own, and the last to
+    Several processes may write the same files at once: each writes its own parts, and the last to
     move them wins. A killed process leaves hidden ``.part`` files at most. A save of the same file
     takes them away once they are an hour old.
 
@@ -30,7 +30,7 @@ def replace_files(files: Mapping[Path, Content], keep: Mapping[Path, Path] | Non
     files
         Place, in a folder that is there, and what to write: bytes, or what writes them.
     keep
-        Place to where the file that was there is kept, beside it.
+        Place to where its old file is kept, beside it.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def replace_files(files: Mapping[Path, Content], keep: Mapping[Path, Path] | Non
 
 
 def _keep(place: Path, other: Path, own: str) -> None:
-    """Give a file another name, under its own too until it is replaced, where the disk can."""
+    """Give a file a second name; where the disk can, it keeps its own until it is replaced."""
     link = other.with_name(f".{other.name}.{own}.part")
     try:
         os.link(place, link)
@@ -85,7 +85,7 @@ def _keep(place: Path, other: Path, own: str) -> None:
 
 
 def _clear_abandoned(place: Path, now: float) -> None:
-    """Take away what killed processes left of a file; ``now`` is by the clock of its disk."""
+    """Remove what killed processes left of a file; ``now`` is by the clock of the file's disk."""
     name = f".{glob.escape(place.name)}"
     for pattern in (f"{name}.part", f"{name}.{'?' * 8}.part"):  # the first by earlier versions
         for part in place.parent.glob(pattern):

@@ -33,8 +33,8 @@ def cache_bytes(folder: Path | None = None) -> int:
 def clear_cache(folder: Path | None = None, cancelled: Callable[[], bool] = lambda: False) -> Freed:
     """Remove the files of the cache.
 
-    A file that was written within the last minute stays, since a run may be at it, and so does one
-    that the system does not let go. Folders stay: who writes into them later expects them.
+    A file written within the last minute stays, since a run may still use it. So does a file that
+    the system does not let go. Folders stay, since later writers expect them.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def own_stdout() -> BinaryIO:
 
 
 def dispatch() -> None:
-    """Be the child that the command line asks for and leave; return if it asks for none."""
+    """Run as the child that the command line names, then exit; return if it names no child."""
     multiprocessing.freeze_support()  # of the processes that read pictures
     if not getattr(sys, "frozen", False):
         return
@@ -57,7 +57,7 @@ def dispatch() -> None:
 
 
 def _restore_library_path() -> None:
-    """Programs of the system that are started from here must not load the bundle's libraries."""
+    """Restore the library path, so that system programs do not load the bundle's libraries."""
     name = "LD_LIBRARY_PATH"
     if name in os.environ:
         before = os.environ.pop(f"{name}_ORIG", None)
@@ -74,7 +74,7 @@ _OLD_LIMIT = 32 << 20  # older versions refuse a higher threshold
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed blocks for the next batch, up to 1 GB; tells if it will.
+    """Ask the C library to keep up to 1 GB of freed blocks for the next batch; return if it will.
 
     By default glibc gives blocks over 32 MB back to the kernel at once, and each page of the next
     batch is a fault and is filled with zeros again. Does nothing elsewhere than on Linux with
@@ -96,9 +96,10 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Import in here: the garbage collector would walk over all the new objects again and again.
+    """Switch the garbage collector off while modules are imported.
 
-    What was imported stays out of its sight.
+    It would walk over all the new objects again and again. It does not look at the imported objects
+    afterwards either.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What a job tells its listener, and how a listener controls it.
+"""What a job reports to its listener, and how a listener controls it.
 
 Every job is a generator of these frozen records. They travel as JSON lines between the
 worker process and the window.
@@ -65,7 +65,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A file that is complete on disk. ``what`` tells a resume state from a checkpoint.
+    """A file that is complete on disk. ``what`` says if it is a resume state or a checkpoint.
 
     ``step`` is the checkpoint of one evaluation, kept beside the final one.
     """
@@ -219,7 +219,7 @@ class Control:
         return other
 
     def part(self) -> Control:
-        """A control for a part of the job: cancel and pause are the job's, a stop is its own."""
+        """A control for a part of the job; it shares cancel and pause, but has its own stop."""
         other = Control()
         other._running, other._whole = self._running, self
         return other

@@ -58,7 +58,7 @@ class FirstTokenBlock(ResidualAttentionBlock):  # type: ignore[misc]
         v_x: Tensor | None = None,
         attn_mask: Tensor | None = None,
     ) -> Tensor:
-        """Self-attention of the first token over all; what else open_clip passes is None."""
+        """Self-attention of the first token over all; open_clip passes nothing else but None."""
         along = 1 if self.attn.batch_first else 0
         tokens = self.ln_1(q_x)
         attended = self.attention(tokens.narrow(along, 0, 1), tokens, tokens)

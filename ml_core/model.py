@@ -81,16 +81,17 @@ class ClipModel:
     preprocess
         Input size, mean and std.
     name, sha256
-        Of the checkpoint; ``sha256`` is None for a model that comes from no file.
+        Name and SHA-256 of the checkpoint; ``sha256`` is None for a model that comes from no file.
     device
         Where the parameters are.
     precision
         ``bf16`` encodes under autocast; results are fp32 all the same.
     assumptions
-        Sentences on what the checkpoint did not tell; they stay with what is made from it.
+        Sentences on what had to be assumed about the checkpoint; they stay with everything made
+        from it.
     origin
-        What else of it is not in the file: the donor of an encoder, a choice of the user. JSON
-        values; saved with the provenance.
+        What else in the model does not come from the file: the donor of an encoder, a choice of the
+        user. JSON values; saved with the provenance.
     channels_last
         Memory layout of the image encoder's input; None takes it for a ResNet alone.
     tokenizer
@@ -193,7 +194,7 @@ class ClipModel:
         return F.normalize(self.image_features(images), dim=-1)
 
     def image_features(self, images: Tensor) -> Tensor:
-        """What `embed_images` makes unit vectors of: fp32 ``[N, D]`` as the encoder gives it."""
+        """The encoder's output before `embed_images` makes unit vectors of it: fp32 ``[N, D]``."""
         if images.shape[-2:] != (self.image_size, self.image_size):
             size = self.image_size
             raise ValueError(f"images must be [N, 3, {size}, {size}], got {list(images.shape)}")
@@ -229,8 +230,9 @@ class ClipModel:
     def text_identity(self, texts: Sequence[str]) -> str:
         """What decides the embeddings of these texts and of any made of them.
 
-        The text encoder's weights, its architecture, and how the texts are tokenised; of the image
-        encoder nothing. Reads all weights of the text encoder: a fraction of a second.
+        These are the text encoder's weights, its architecture, and how the texts are tokenised; the
+        image encoder does not count. It reads all weights of the text encoder, which takes a
+        fraction of a second.
         """
         config = {name: value for name, value in self.config.items() if name != "vision_cfg"}
         digest = hashlib.sha256(json.dumps([config, list(texts)], sort_keys=True).encode())

@@ -42,7 +42,7 @@ def option(
     methods
         Cleaning methods that take it, with spaces between; empty means all.
     **limits
-        As of `pydantic.Field`: ``ge``, ``gt``, ``le``, ``lt``, ``pattern``, ...
+        As in `pydantic.Field`: ``ge``, ``gt``, ``le``, ``lt``, ``pattern``, ...
     """
     extra: dict[str, Any] = {"unit": unit, "methods": methods.split()}
     extra |= {"flag": flag, "metavar": metavar, "least": least, "closed": closed}

@@ -46,7 +46,7 @@ def _user_path(name: str, default: str) -> Path:
 
 
 def _user_dir(name: str, default: str) -> Path:
-    """The folder, made where it can be: what only reads goes on without it."""
+    """Make the folder if possible, and return it; code that only reads goes on without it."""
     path = _user_path(name, default)
     with suppress(OSError):
         path.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,8 @@ def _user_dir(name: str, default: str) -> Path:
 def cache_dir() -> Path:
     """Folder of files that can be made again; ``$CLEANCLIP_HOME/cache`` if that is set.
 
-    It may not be there: where it cannot be made, nothing is kept, which is no error. So it is with
-    the other two.
+    It may be missing. If it cannot be made, nothing is kept there, which is no error. The same
+    holds for the other two folders.
     """
     return _user_dir("cache", appdirs.user_cache_dir(_APP))
 

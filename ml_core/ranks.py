@@ -24,7 +24,7 @@ class CountedStep(Protocol):
 
     @property
     def done(self) -> int:
-        """Since the work began."""
+        """How much is done since the work began."""
 
 
 _Step = TypeVar("_Step", bound=CountedStep)
@@ -50,8 +50,8 @@ class Ranks:
     def share(self, count: int, block: int) -> NDArray[np.int64]:
         """Which of ``count`` things in order this process does, int64 [m], ascending.
 
-        They are dealt out in runs of ``block``, so that what is done a run at a time is done as
-        one process would.
+        They are dealt out in runs of ``block``. So work that is done run by run is done as by one
+        process.
         """
         places = np.arange(count, dtype=np.int64)
         return np.flatnonzero(places // block % self.world == self.rank)
@@ -88,7 +88,7 @@ class Ranks:
             _add_up(waiting)
 
     def any(self, *flags: bool, device: torch.device) -> tuple[bool, ...]:
-        """Which flags are up in any process: all of them then do the same."""
+        """Which flags are set in any process, so that all of them do the same."""
         if self.world == 1:
             return flags
         values = torch.tensor([float(flag) for flag in flags], device=device)
@@ -96,7 +96,7 @@ class Ranks:
         return tuple(value > 0 for value in values.tolist())
 
     def first_says(self, values: Sequence[float], device: torch.device) -> list[float]:
-        """The numbers of the first process, in all of them."""
+        """Give every process the numbers of the first one."""
         if self.world == 1:
             return list(values)
         sent = torch.tensor(values, dtype=torch.float64, device=device)
@@ -104,11 +104,11 @@ class Ranks:
         return [float(value) for value in sent.tolist()]
 
     def text_of_first(self, text: str, device: torch.device) -> str:
-        """A text of the first process, in all of them."""
+        """Give every process a text of the first one."""
         return text if self.world == 1 else self._text_of(text, 0, device)
 
     def rows_of_first(self, own: Tensor | None, device: torch.device) -> Tensor:
-        """Rows float32 [n, D] of the first process, in all of them; what the others give is unused.
+        """Give every process the first one's rows float32 [n, D]; the others' rows are not used.
 
         Raises
         ------
@@ -132,8 +132,8 @@ class Ranks:
         Parameters
         ----------
         values
-            [N] of 4 or 8 bytes each, 0 wherever another process may know it. Their bits are added
-            up as whole numbers, so that what comes out is exactly what one of them had, also NaN.
+            [N] of 4 or 8 bytes each, 0 wherever another process may know the value. Their bits are
+            added as whole numbers, so that each result is exactly one process's value, even NaN.
         """
         if self.world == 1:
             return
@@ -149,7 +149,7 @@ class Ranks:
 
     @contextmanager
     def as_one(self, device: torch.device) -> Iterator[None]:
-        """What fails in one process fails in all of them, with the same sentence.
+        """Let an error in one process end all of them with the same sentence.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Ranks:
     def in_step(
         self, steps: Iterator[_Step], device: torch.device, done: int = 0
     ) -> Generator[tuple[_Step | None, int], None, None]:
-        """Do the own work one step at a time, while the others do theirs; ``done`` is done already.
+        """Do this process's work step by step, as the others do; ``done`` is done already.
 
         Yields
         ------
@@ -197,7 +197,7 @@ class Ranks:
             yield step, together
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.world > 1:
             dist.barrier()
 
@@ -228,7 +228,7 @@ class Ranks:
         return [part.tolist() for part in parts]
 
     def _text_of(self, text: str, speaker: int, device: torch.device) -> str:
-        """A text of one process, in all of them."""
+        """Give every process a text of one of them."""
         raw = text.encode()
         length = torch.tensor([len(raw)], dtype=torch.int64, device=device)
         dist.broadcast(length, src=speaker)

@@ -39,7 +39,7 @@ class Rule:
     text
         One sentence.
     level
-        Of a finding, unless it says otherwise.
+        Level of a finding, unless it says otherwise.
     help_uri
         Where to read more.
     taxa
@@ -91,7 +91,7 @@ class Artifact:
 
     @property
     def identity(self) -> str:
-        """What it is known by whatever it is called: its hash, where there is one."""
+        """What identifies it under any name: its hash, if there is one."""
         return self.sha256 or self.name
 
 
@@ -113,8 +113,8 @@ class SarifResult:
     place, related
         Where it stands in the artifact (the whole file if None), and what else belongs to it.
     same_as
-        What tells it from other findings of its rule in that artifact. Two runs give it the same
-        words, so that a finding is recognised (``partialFingerprints``).
+        Words that distinguish it from other findings of its rule in that artifact. They are the
+        same in every run, so that a finding is recognised (``partialFingerprints``).
     properties
         Whatever else is to be kept with it.
     """
@@ -150,7 +150,7 @@ def log_of(
     rules_version
         See `ml_core.reading.inspection.RULES_VERSION`.
     properties
-        Of the run.
+        Properties of the run.
     """
     taxonomies = [_taxonomy(*kind) for kind in _taxonomies(rules)]
     driver: dict[str, Any] = {

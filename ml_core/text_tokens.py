@@ -30,7 +30,7 @@ class TextTokenizer:
     strip_separator
         Whether the separating token becomes 0, as CLIPA's does.
     name
-        Of the checkpoint, for sentences.
+        Name of the checkpoint, for sentences.
 
     Raises
     ------

@@ -74,7 +74,7 @@ def is_of_texts(name: str) -> bool:
 def text_digest(module: nn.Module) -> str:
     """SHA-256 of the text encoder's weights, whatever stands beside it.
 
-    A cleaning that leaves the text encoder alone leaves this as it is.
+    A cleaning that leaves the text encoder alone does not change it.
     """
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

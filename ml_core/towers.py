@@ -117,7 +117,7 @@ class _NoRandomValues(TorchFunctionMode):
 
 
 def _without_values(parameter: nn.Parameter) -> nn.Parameter | None:
-    """The same on torch's device without memory; one that is there stays, it may be shared."""
+    """The parameter on torch's device without memory; None if it is there already."""
     if parameter.is_meta:
         return None
     return nn.Parameter(parameter.to("meta"), parameter.requires_grad)

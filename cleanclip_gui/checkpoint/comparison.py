@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class HeatStrip(QWidget):
-    """``pointed(str)`` tells in words what the pointer or the arrow keys are at."""
+    """``pointed(str)`` says in words which layer the pointer or the arrow keys are at."""
 
     pointed = Signal(str)
 
@@ -239,7 +239,7 @@ class ComparisonView(QWidget):
         self._count()
 
     def end(self) -> None:
-        """Everything was compared: show where."""
+        """Show where the two differ, now that everything was compared."""
         from ml_core.checkpoints.compare import by_layer
 
         self.busy.hide()
@@ -262,7 +262,7 @@ class ComparisonView(QWidget):
         self.strips.setVisible(bool(layers))
 
     def stop(self, words: str) -> None:
-        """It ended early."""
+        """Show that the comparison ended early."""
         self.busy.hide()
         self.words.setText(words)
 

@@ -84,7 +84,7 @@ class _RateDelegate(QStyledItemDelegate):
 
 
 class TrialsTable(QTableWidget):
-    """Rows as they arrive; :meth:`mark` tells which one is proposed."""
+    """Rows as they arrive; :meth:`mark` marks the proposed one."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(_COLUMNS), parent)
@@ -113,14 +113,14 @@ class TrialsTable(QTableWidget):
         self.setRowCount(0)
 
     def add(self, trial: Mapping[str, Any]) -> None:
-        """Show one more trial, a dictionary as the doctor's job tells it."""
+        """Show one more trial, a dictionary from the doctor's job."""
         self._trials.append(trial)
         self.insertRow(self.rowCount())
         self._fill(self.rowCount() - 1)
         self.scrollToBottom()
 
     def mark(self, best: Mapping[str, Any], *, proposed: bool) -> None:
-        """Tell the proposed trial from the others, or the one that there is no reason to leave."""
+        """Mark the proposed trial, or the present one if there is no reason to leave it."""
         self._best = best["settings"]
         self._word = "proposed" if proposed else "now"
         for line in range(self.rowCount()):
@@ -283,7 +283,7 @@ class DoctorDialog(JobDialog):
     inspection
         The file.
     donor
-        As it was opened with.
+        The donor that the file was opened with.
     """
 
     changed = Signal(str)

@@ -77,7 +77,7 @@ class FactList(QFrame):
         old.deleteLater()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Shorten words for another size of type."""
+        """Shorten texts anew when the font size changes."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             for label, shown in self._values:
@@ -146,7 +146,7 @@ _SNAPSHOTS = "snapshots"
 
 
 class FactsColumn(QScrollArea):
-    """Verdict, the buttons below it, and cards; one that has nothing to say is not there."""
+    """Verdict, the buttons below it, and cards; a card with nothing to say is left out."""
 
     def __init__(
         self, buttons: FileButtons, actions: Actions, parent: QWidget | None = None
@@ -184,7 +184,7 @@ class FactsColumn(QScrollArea):
         self._buttons.fold(self.viewport().width() - theme.SPACE_S)
 
     def begin(self, path: Path) -> None:
-        """Another file is being read."""
+        """Clear the cards: another file is being read."""
         try:
             size = path.stat().st_size if path.is_file() else None
         except (OSError, ValueError):
@@ -216,7 +216,7 @@ class FactsColumn(QScrollArea):
             self._show_values(inspection)
 
     def _show_model(self, facts: ShownCheckpoint) -> None:
-        """What was built of it."""
+        """Show the model that was built from the file."""
         card = self.architecture
         card.add("Model", facts.architecture)
         card.add("Source", _source(facts.architecture_source, facts.inspection))
@@ -234,7 +234,7 @@ class FactsColumn(QScrollArea):
         card.show()
 
     def _show_expected(self, assessed: Assessment) -> None:
-        """What its tensors say, where no model is built of it."""
+        """Show what the tensors say, if no model is built from the file."""
         architecture = assessed.architecture
         if architecture is None:
             return
@@ -248,7 +248,7 @@ class FactsColumn(QScrollArea):
         self.architecture.show()
 
     def _show_identity(self, inspection: Inspection) -> None:
-        """Where it lies, what it is, how it was read."""
+        """Show where the file lies, what it is, and how it was read."""
         card = self.identity
         card.add("Path", inspection.path, copy=str(inspection.path))
         origin = hub_origin(inspection.path)
@@ -270,7 +270,7 @@ class FactsColumn(QScrollArea):
         card.show()
 
     def _show_container(self, inspection: Inspection) -> None:
-        """What the tensors' bytes are wrapped in."""
+        """Show what the tensors' bytes are wrapped in."""
         box = inspection.container
         if box is None:
             return
@@ -297,7 +297,7 @@ class FactsColumn(QScrollArea):
         card.show()
 
     def _show_notes(self, inspection: Inspection, assessed: Assessment | None) -> None:
-        """The reasons that do not stand on the verdict's card."""
+        """Show the reasons that do not stand on the verdict's card."""
         verdict = inspection.verdict if assessed is None else assessed.verdict
         reasons = inspection.reasons if assessed is None else assessed.reasons
         rest = reasons if verdict == "loads" else reasons[1:]
@@ -306,7 +306,7 @@ class FactsColumn(QScrollArea):
         self.notes.setVisible(bool(rest))
 
     def _show_values(self, inspection: Inspection) -> None:
-        """Epoch, name, options: what the file says of itself."""
+        """Show what the file says of itself: epoch, name, options."""
         for name, value in list(inspection.facts.items())[:_LISTED]:
             self.values.add(plain(name, 60), plain(value, 200))
         if len(inspection.facts) > _LISTED:

@@ -37,7 +37,7 @@ class ConvertDialog(FittedDialog):
     Parameters
     ----------
     name
-        Of the checkpoint.
+        Name of the checkpoint.
     problem
         Why no model can be made of it, as a sentence; empty if one can.
     """

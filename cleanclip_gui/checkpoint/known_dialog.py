@@ -34,7 +34,7 @@ _NEEDED = ("title", "source")
 
 
 class KnownDialog(QDialog):
-    """Writes the entry itself; ``added`` when it was."""
+    """Asks for an entry and writes it; then emits ``added``."""
 
     added = Signal()
 

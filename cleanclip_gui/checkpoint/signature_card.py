@@ -84,7 +84,7 @@ class TrustDialog(FittedDialog):
     Parameters
     ----------
     key_id
-        Of the key that the signature names; no other is taken.
+        Id of the key that the signature names; no other is taken.
     folder
         Where to begin to look for its file.
     """

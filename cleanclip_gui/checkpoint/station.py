@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Assessed:
-    """What follows from an inspection; ``has_head`` tells of a linear head beside the CLIP."""
+    """What follows from an inspection; ``has_head``: there is a linear head beside the CLIP."""
 
     assessment: Assessment
     known: tuple[str, ...]
@@ -58,7 +58,7 @@ class Assessed:
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """What was learnt since the last one: each of an examination holds one of the four."""
+    """News of an examination; each record holds one of the four fields."""
 
     inspection: Inspection | None = None
     columns: TensorColumns | None = None
@@ -109,7 +109,7 @@ def make(context: Context) -> Station:
 
 
 class CheckpointStation(QWidget):
-    """Examines a file beside the window, then asks the inference thread to load it.
+    """Examines a file in the background, then asks the inference thread to load it.
 
     Call :meth:`open`; the session has the checkpoint once it is loaded.
     """
@@ -266,7 +266,7 @@ class CheckpointStation(QWidget):
         )  # fmt: skip
 
     def at_work(self) -> tuple[AtWork, ...]:
-        """Reading is begun again at the next opening; nothing is lost."""
+        """Nothing that must be waited for: reading begins again at the next opening."""
         return ()
 
     def take_file(self, path: Path) -> bool:
@@ -328,7 +328,7 @@ class CheckpointStation(QWidget):
         self.hub = None
 
     def open_path(self, path: str) -> None:
-        """Open a file or folder, or say that it is not there any more."""
+        """Open a file or folder, or say that it is gone."""
         if Path(path).exists():
             self.open(Path(path).absolute())
             return
@@ -365,7 +365,7 @@ class CheckpointStation(QWidget):
         self.shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
     def _forget(self) -> None:
-        """Let nothing of what is being read arrive any more."""
+        """Ignore results of the present reading from now on."""
         for ticket in (self._examining, self._asking, self._checking):
             if ticket is not None:
                 ticket.cancel()
@@ -537,7 +537,7 @@ class CheckpointStation(QWidget):
         self._needs_donor("")
 
     def _needs_donor(self, encoder: str) -> None:
-        """The file lacks an encoder, or none."""
+        """Note which encoder the file lacks, empty for none, and offer to choose a donor."""
         self._lacks = encoder
         self.buttons.offer_donor(encoder)
         self.shell.commands_changed.emit()

@@ -37,7 +37,7 @@ class TensorColumns:
     Parameters
     ----------
     names, shapes
-        As shown, every odd character escaped.
+        Texts as shown, with every odd character escaped.
     words
         Name, shape and type in lower case, UTF-8, in chunks; see :meth:`matching`.
     by_name, by_shape, by_type, by_sharing

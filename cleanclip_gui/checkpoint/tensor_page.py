@@ -330,7 +330,7 @@ class TensorTable(QWidget):
 
 
 class TensorPage(QWidget):
-    """Reads the values beside the window.
+    """Reads the values in the background.
 
     ``complete`` turns true when every tensor has its numbers.
     """

@@ -76,7 +76,7 @@ def _judged(path: Path, control: tasks.TaskControl) -> TriageVerdict:
 
 
 class _Verdicts(RowsTable):
-    """Reasons to their last word, where stands what a file would run; other columns are narrow."""
+    """The table; reasons show their last word, which names what a file would run."""
 
     filling, narrowest = len(_COLUMNS) - 1, 200
 
@@ -92,9 +92,10 @@ class _Verdicts(RowsTable):
 
 
 class TriageDialog(QDialog):
-    """Judges the files beside the window; ``opened(str)`` carries the path of the one to open.
+    """Judges the files in the background; ``opened(str)`` carries the path of the one to open.
 
-    It stays while one is opened, so that the next is at hand; closing it ends the reading.
+    It stays open while a checkpoint is opened, so that the user can pick the next. Closing it ends
+    the reading.
     """
 
     opened = Signal(str)

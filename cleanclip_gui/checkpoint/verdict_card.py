@@ -106,13 +106,13 @@ class VerdictCard(QFrame):
         return label
 
     def show_reading(self, name: str, size: int | None) -> None:
-        """Say at once what is being read."""
+        """Say which file is being read, and how large it is."""
         self._set_look("checkpoint", "")
         self._set_texts(name, "Reading…", "", "" if size is None else bytes_text(size))
         self.cancel.show()
 
     def show_cancelled(self, name: str) -> None:
-        """The user gave up."""
+        """Say that the user cancelled the reading."""
         self._set_look("checkpoint", "")
         self._set_texts(name, "Not read", "Reading was cancelled; the file was not opened.", "")
 
@@ -132,14 +132,14 @@ class VerdictCard(QFrame):
         self._show_readable(self._name, judged)
 
     def _show_readable(self, name: str, judged: Judged) -> None:
-        """The file can be read; its weights may still hide something."""
+        """Say that the file can be read, and that its weights may still hide something."""
         reason = _caution(judged) or _NOT_RULED_OUT
         self._set_texts(name, _headline(judged), reason, "Loading the model…")
         self._tested, self._scan, self._read_as = False, ("", "", 0.0), judged.verdict
         self._show_backdoor()
 
     def show_loaded(self, state: str, *, can_scan: bool = True) -> None:
-        """The model is there: it can be tested."""
+        """Show that the model is loaded, so that it can be tested."""
         self.set_state(state)
         self.test.show()
         self.scan.setVisible(can_scan)

@@ -150,7 +150,7 @@ def _from_to(row: BeforeAfterRow) -> str:
 
 
 def spoken(row: BeforeAfterRow) -> str:
-    """Both rates, for who hears them."""
+    """Both rates, for a screen reader."""
     before, after = (percent(rate, NOT_MEASURED) for rate in (row.before, row.after))
     return f"{before} before, {after} after"
 
@@ -281,7 +281,7 @@ class BeforeAfter(QFrame):
         self.setAccessibleDescription(f"{self._sentence.text()} {words}.")
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Of the figures alone, as small as they get."""
+        """The smallest size that holds the figures alone."""
         return QSize(theme.px(_NARROWEST), super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802

@@ -1,4 +1,4 @@
-"""Runs on disk, as their folders tell them, also one that was saved half-way. No Qt, no torch."""
+"""Runs on disk, read from their folders, also one that was saved half-way. No Qt, no torch."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class _Recipe(BaseModel):
 
 
 class _Result(_Pair):
-    """The whole record; what is not named here is shown as text or not at all."""
+    """The whole record; fields that are not named here are shown as text or not at all."""
 
     recipe: _Recipe | None = None
     batch_norm: str | None = None
@@ -208,7 +208,7 @@ class _Result(_Pair):
 
 
 def is_whole(result: Mapping[str, Any]) -> bool:
-    """Whether every number of a result that is drawn is one."""
+    """Whether all numbers that are drawn from a result are real, finite numbers."""
     try:
         _Result.model_validate(result)
     except ValidationError:
@@ -234,7 +234,7 @@ Status = Literal[
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run as its folder tells it.
+    """A run as read from its folder.
 
     Attributes
     ----------
@@ -271,7 +271,7 @@ class PastRun:
 
     @property
     def ran_out(self) -> bool:
-        """Whether it was killed, as a system does that has no memory left, or said so itself."""
+        """Whether it ran out of memory: the system killed it, or it said so itself."""
         return self.status == "failed" and self.error_code in ("killed", "memory")
 
     @property
@@ -381,8 +381,9 @@ def write_name(folder: Path, text: str) -> None:
 def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
     """Numbers of a run's journal, as the run's charts show them, up to the step ``until``.
 
-    Every evaluation, and of a long run the losses of every second, fourth, … step. A step that was
-    done twice, by a session that was killed and by the one that went on, counts as the later one.
+    They are every evaluation and the losses; of a long run, only the losses of every second,
+    fourth, … step. If a killed session and the one that went on both did a step, the later one
+    counts.
     """
     evaluations: dict[int, Metric] = {}
     losses: dict[int, str] = {}
@@ -413,7 +414,7 @@ def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
 
 
 def run_points(folder: Path) -> dict[Head, tuple[Point, ...]]:
-    """The evaluations of a run by head; ``checkpoint`` is empty where the file is not there now."""
+    """The evaluations of a run by head; ``checkpoint`` is empty if its file is gone."""
     return points_by_head(tuple(_located(folder)))
 
 
@@ -444,7 +445,7 @@ def _event(line: str) -> Event | None:
 
 
 def _located(folder: Path) -> Iterator[Event]:
-    """Evaluations and kept checkpoints, those alone that are in the folder."""
+    """Evaluations and kept checkpoints; only checkpoints that are in the folder."""
     marks = ('"ca"', '"saved"')
     for event in read_events(folder / EVENTS_FILE, lambda line: any(w in line for w in marks)):
         if isinstance(event, Saved) and event.what == "step":
@@ -466,7 +467,7 @@ def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
-    """A job whose trigger and class list are named where they are now, as far as they are there."""
+    """A job that names trigger and class list in their present places, if they are there."""
     changes, places = {}, [folder]
     if (folder.parent / JOB_FILE).is_file():  # exported, with the trigger beside its results
         places.append(folder.parent)

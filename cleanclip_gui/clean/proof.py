@@ -145,7 +145,7 @@ def _role(record: Mapping[str, Any]) -> str:
 
 
 def _facts(record: Mapping[str, Any]) -> str:
-    """Small print of the test."""
+    """How the test was done, as one line for below its result."""
     left_out = record.get("left_out") or {}
     pairs = (record.get("spec") or {}).get("pairs")
     source = f" of {pairs_text(pairs['kind'], pairs['path'])}" if pairs else ""
@@ -488,7 +488,9 @@ class ProofSection(QWidget):
 
 
 class ProofTests(QObject):
-    """One test at a time. ``changed`` tells that one began or ended, ``failed`` an InputError.
+    """Runs one test at a time.
+
+    ``changed`` is emitted when a test begins or ends; ``failed`` carries an InputError.
 
     What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
     """
@@ -701,7 +703,7 @@ class ProofTests(QObject):
 
 
 def _uses(choice: ProofChoice, needed: bool, adapter: bool) -> str:
-    """A sentence on what was chosen; on what has to be where the run had no pairs."""
+    """A sentence on what the user chose, and on pairs that the tests still need."""
     parts = []
     if choice.pairs is not None:
         parts.append(f"pairs of {pairs_text(choice.pairs.kind, choice.pairs.path)}")

@@ -83,7 +83,7 @@ class RunQueue(QObject):
 
     @property
     def can_start(self) -> bool:
-        """Whether jobs wait for the user."""
+        """Whether jobs wait for the user to start them."""
         return self._held and bool(self._folders)
 
     def hold(self, held: bool) -> None:
@@ -145,7 +145,7 @@ class RunQueue(QObject):
         return sentence
 
     def start_next(self) -> bool:
-        """Start the job that waits longest, unless something is at work; whether it began."""
+        """Start the job that waits longest, unless something is at work; return if it began."""
         if self._held or not self._folders or self._is_busy():
             return False
         folder = self._folders.pop(0)
@@ -167,7 +167,7 @@ class RunQueue(QObject):
         return True
 
     def _begin(self, folder: Path, spec: CleanSpec, asked: Asked) -> bool:
-        """Start a written job; whether its device was free for it."""
+        """Start a written job; return whether its device was free."""
         try:
             self._run.begin(folder, spec, asked)
         except InputError as error:
@@ -176,7 +176,7 @@ class RunQueue(QObject):
         return True
 
     def _after_all(self) -> bool:
-        """The one that was taken does not run: tell so, which starts the next; whether it did."""
+        """Report that the chosen job does not run, which starts the next; return if one started."""
         self._on_changed()
         return self._is_busy()
 
@@ -220,7 +220,7 @@ def write_queue(path: Path, folders: Sequence[Path]) -> None:
 
 
 def read_queue(path: Path) -> tuple[tuple[Path, ...], str]:
-    """What waited when the window was closed, and one sentence on what is left out; mostly none.
+    """What waited when the window was closed, and one sentence on jobs that are left out, if any.
 
     A job that was begun since is left out without a word: it is in the history.
     """

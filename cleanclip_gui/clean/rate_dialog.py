@@ -140,7 +140,7 @@ def decades(low: float, high: float, size: float) -> list[tuple[float, list[floa
 
 
 def decade_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
-    """The rates at logarithms."""
+    """The rates as labels of ticks at these logarithms."""
     return [rate_text(10**value) for value in values]
 
 

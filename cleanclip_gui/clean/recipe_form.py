@@ -231,7 +231,7 @@ def grouped(methods: Iterable[Method] = METHODS) -> dict[str, list[Method]]:
 
 
 class _Headings(QStyledItemDelegate):
-    """Draws what cannot be chosen in muted colour; styles draw it as faint as what is disabled."""
+    """Draws headings in a muted colour; styles would draw them as faint as disabled entries."""
 
     def initStyleOption(  # noqa: N802
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
@@ -276,7 +276,7 @@ _SENTENCE_MS = 8000
 
 
 def budget_text(recipe: Recipe) -> str:
-    """How long a run is, as far as its recipe tells."""
+    """How long a run is, as far as its recipe says."""
     if recipe.known_steps is None:
         images = plural(recipe.shots, "image")
         return f"{plural(recipe.epochs, 'epoch')} of {images} a class"
@@ -513,7 +513,7 @@ class RecipeForm(QWidget):
 
     @staticmethod
     def _choose(chooser: Chooser, data: Any) -> None:
-        """Select an entry without a signal; the first if it is not there."""
+        """Select an entry without a signal; the first one if it is missing."""
         chooser.blockSignals(True)
         chooser.setCurrentIndex(max(0, chooser.findData(data)))
         chooser.blockSignals(False)

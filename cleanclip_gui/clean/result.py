@@ -35,8 +35,8 @@ def suggested_name(result: Mapping[str, Any]) -> str:
 def is_source(facts: ShownCheckpoint | None, result: Mapping[str, Any]) -> bool:
     """Whether a result was made from the checkpoint that is open.
 
-    Its SHA-256 decides, since a run of a cluster names the path of there; the path does where a
-    result does not tell the SHA-256.
+    Its SHA-256 decides, since a run on a cluster names a path of that machine. If a result lacks
+    the SHA-256, the path decides.
     """
     if facts is None:
         return False
@@ -57,7 +57,7 @@ def where_open(result: Mapping[str, Any], facts: ShownCheckpoint | None) -> dict
 
 
 def _source_sha256(result: Mapping[str, Any]) -> str:
-    """Of the checkpoint that a result was made from, as it or its file says; empty if neither."""
+    """SHA-256 of the checkpoint behind a result, from the result or its file; else empty."""
     if result.get("source_sha256"):
         return str(result["source_sha256"])
     adapter = str(result.get("adapter") or "")

@@ -1,4 +1,4 @@
-"""Going on with what another window began: a run asked for, dropped, found or repeated."""
+"""Continue a run that another window began: one asked for, dropped, found or repeated."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BUSY = InputError("A run is in progress; resume another one when it has finishe
 
 
 class Resuming(QObject):
-    """Goes on with runs, and has open what they work on.
+    """Continues runs, and opens what they work on.
 
     It remembers the run that goes on, so that it can be found after the window was killed.
 
@@ -161,7 +161,7 @@ class Resuming(QObject):
             self._settings.update(last_run="")
 
     def _on_restored(self, saved: SavedRun) -> None:
-        """Have open what a run that goes on works on, with its trigger and target."""
+        """Open what a continued run works on, with its trigger and target."""
         if self._run.is_running:
             self._open(saved.spec)
             if saved.trigger is not None:

@@ -54,8 +54,8 @@ Asked = tuple[Trigger | None, int]
 class Trouble:
     """Why a run has no result, and the way on.
 
-    ``can_resume`` tells whether there is a save to go on from, ``may_lack_memory`` whether half a
-    batch may help. ``error`` is what failed, with its details; None if nothing did.
+    ``can_resume``: there is a save to go on from. ``may_lack_memory``: half the batch size may
+    help. ``error`` is what failed, with its details; None if nothing did.
     """
 
     sentence: str
@@ -180,7 +180,7 @@ class CleaningRun(QObject):
 
     @property
     def recipe(self) -> Recipe | None:
-        """Of the run on show."""
+        """The recipe of the run on show."""
         return None if self.on_show is None else self.on_show.recipe
 
     @property
@@ -195,7 +195,7 @@ class CleaningRun(QObject):
 
     @property
     def result(self) -> dict[str, Any]:
-        """Of the run on show; empty without one."""
+        """The result of the run on show; empty without one."""
         return {} if self.on_show is None else self.on_show.result
 
     @property
@@ -230,7 +230,7 @@ class CleaningRun(QObject):
 
     @property
     def progress(self) -> RunProgress | None:
-        """How far the process at work is; None before it has told."""
+        """How far the process at work is; None before its first report."""
         return self._session.run_progress
 
     @property
@@ -479,7 +479,7 @@ class CleaningRun(QObject):
         self.restored.emit(saved)
 
     def _read_metrics(self, run: ShownRun) -> None:
-        """Read the numbers of a run from its journal, beside the window."""
+        """Read the numbers of a run from its journal, in the background."""
         self._reading = tasks.run(
             lambda _: run_metrics(run.folder), self._on_metrics_read, self._on_read_failed
         )
@@ -521,7 +521,7 @@ class CleaningRun(QObject):
         return max(1, gpus) if fewer else spec.processes
 
     def forget_ended(self) -> None:
-        """Tell the rest of the window of no run any more, unless one goes on."""
+        """Withdraw the run from the rest of the window, unless one goes on."""
         if not is_live(self._session.run):
             self._session.run = None
 
@@ -614,7 +614,7 @@ class CleaningRun(QObject):
 
 
 def ending(last: Done) -> str:
-    """How a run without a result stands: one whose process was ended is interrupted."""
+    """The status of a run without a result; one whose process was ended is interrupted."""
     return "interrupted" if last.error_code in INTERRUPTED else last.status
 
 

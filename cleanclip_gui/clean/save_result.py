@@ -77,7 +77,7 @@ class SaveCleaned(QObject):
 
 
 def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:
-    """Where to write; what the dialog did not ask about, since it got no ending, is asked."""
+    """Where to write; ask about replacing a file if the dialog could not, as it got no ending."""
     chosen = prompts.save_file(parent, title, name, SAFETENSORS)
     if not chosen or chosen.endswith(_ENDING):
         return Path(chosen) if chosen else None
@@ -89,7 +89,7 @@ def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path |
 
 
 def copy_whole(source: Path, target: Path, cancelled: Callable[[], bool]) -> Path:
-    """Copy a file and return its new path; neither a full disk nor a crash spoils what was there.
+    """Copy a file and return its new path; a full disk or a crash leaves the old file whole.
 
     A tokenizer that lies beside the weights under their name goes with them.
 
@@ -98,7 +98,7 @@ def copy_whole(source: Path, target: Path, cancelled: Callable[[], bool]) -> Pat
     InputError
         If it cannot be read or written.
     CancelledError
-        If nobody waits for it any more; what was there before is whole then, too.
+        If nobody waits for it any more; the old file is whole then, too.
     """
 
     def copy(source: Path, write: BinaryIO) -> None:

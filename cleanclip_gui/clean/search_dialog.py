@@ -69,13 +69,13 @@ class SearchDialog(JobDialog):
     task
         Runs the search.
     facts
-        Of the checkpoint.
+        Facts about the checkpoint.
     known
-        Of its pretraining: the rates that are tried are multiples of its rate.
+        What is known about its pretraining: the tried rates are multiples of its rate.
     folder
-        Of the searches of this checkpoint.
+        Folder of the searches on this checkpoint.
     session
-        Tells what is open, and the device.
+        Knows what is open, and the device.
     write_job
         Writes the job that is set up into a folder and returns its path.
     """

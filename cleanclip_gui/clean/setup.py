@@ -42,7 +42,7 @@ class Requirement:
 def requirements_of(
     facts: MethodFacts, session: Session, reference: str
 ) -> tuple[Requirement, ...]:
-    """What a method takes, as things stand.
+    """What a method takes, and what of it is missing now.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ class CleanSetup(QWidget):
         return "cuda" if self.gpus.processes() > 1 else single
 
     def write(self, session: Session, folder: Path | None = None, device: str = "") -> Path:
-        """Write the job as it is set, into ``folder`` or a new one; return the spec's path.
+        """Write the job that is set up, into ``folder`` or a new one; return the spec's path.
 
         On one device it runs on ``device``, by default the session's.
 
@@ -308,7 +308,7 @@ class CleanSetup(QWidget):
         self._on_changed()
 
     def show_requirements(self, session: Session) -> str:
-        """Show what the method takes as things stand; return what is missing, or nothing."""
+        """Show what the method takes and what is missing; return what is missing, or nothing."""
         requirements = requirements_of(
             FACTS[self.form.method.method], session, self.reference.path()
         )
@@ -325,7 +325,7 @@ class CleanSetup(QWidget):
         self._tell_disk()
 
     def evaluations(self) -> int:
-        """How many checkpoints a run would keep; 0 if none, or if the form does not tell."""
+        """How many checkpoints a run would keep; 0 if none, or if the form does not say."""
         if self.form.problem():
             return 0
         recipe = self.form.recipe()

@@ -124,7 +124,7 @@ _TEST_KEEPS = "It will start from the beginning next time."
 
 
 def _leave() -> None:
-    """Cancel nothing: this work is short, and ends by itself."""
+    """Do not cancel: this work is short, and ends by itself."""
 
 
 def make(context: Context) -> Station:
@@ -699,7 +699,7 @@ class CleanStation(QWidget):
                 self.data.exclude.setText(path)
 
     def _on_rate_found(self, method: Method, rate: float) -> None:
-        """Set the rate, with the method that it was looked for with."""
+        """Set the rate, and the method for which it was found."""
         if self.form.method.method != method:
             self.form.set_method(method)
         self.form.set_rate(rate)
@@ -743,7 +743,7 @@ class CleanStation(QWidget):
             self.run.show_past(past)
 
     def _on_closing(self) -> None:
-        """Keep what is being typed, and let nothing begin when what is at work has ended."""
+        """Keep what is being typed, and start nothing new when the present work ends."""
         self.queue.hold(True)
         self.runs.keep_name()
         self.auditing.close()

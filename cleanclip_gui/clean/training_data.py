@@ -145,7 +145,8 @@ class TrainingData(QWidget):
     def set_data(self, data: Data) -> None:
         """Ask for what a method trains on.
 
-        One that takes images alone goes on with the pictures of own pairs that are named.
+        A method that takes images alone uses the pictures of the user's own pairs, if they are
+        named.
         """
         alone = data == "images"
         if alone and self.of_pairs.isHidden():
@@ -237,7 +238,7 @@ class TrainingData(QWidget):
         return ImageSpec(kind="csv", path=full, image_column=image, label_column=text)
 
     def show_specs(self, pairs: PairSpec | None, images: ImageSpec | None) -> None:
-        """Show what a job trains on; the one that is None is not asked for."""
+        """Show what a job trains on; a kind of data that is None is not asked for."""
         self.set_uses_pairs(images is None)
         self.of_pairs.setChecked(images is None)
         used = pairs or images
@@ -310,7 +311,7 @@ class TrainingData(QWidget):
         return str(Path(path).absolute()) if path else None
 
     def _look_at_exclusions(self) -> None:
-        """Read an exclusions file as soon as it is named, beside the window."""
+        """Read an exclusions file as soon as it is named, in another thread."""
         self._exclude_problem = ""
         self.exclude_says.hide()
         if self._looking is not None:

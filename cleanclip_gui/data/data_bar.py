@@ -254,7 +254,7 @@ class DataBar(QWidget):
         )  # fmt: skip
 
     def at_work(self) -> tuple[AtWork, ...]:
-        """Opening images is begun again at the next start; nothing is lost."""
+        """Nothing that must be waited for: images are opened again at the next start."""
         return ()
 
     def take_file(self, path: Path) -> bool:
@@ -390,7 +390,7 @@ class DataBar(QWidget):
         return self._ticket is not None and self._ticket.is_open
 
     def _end_busy(self) -> None:
-        """Nothing is being opened any more."""
+        """Show that nothing is being opened any more."""
         self._patience.stop()
         self.busy.hide()
         self.busy.bar.setRange(0, 0)
@@ -489,7 +489,7 @@ def is_shard(path: Path) -> bool:
 
 
 class _Chip(QToolButton):
-    """Ends in an ellipsis where there is no room for what is written on it."""
+    """A chip; it shortens its text with an ellipsis if there is no room."""
 
     _LEAST = 96
 

@@ -215,7 +215,7 @@ class ImagesDialog(QDialog):
         return self._read.classes or tuple(sorted(self._read.counts))
 
     def done(self, result: int) -> None:
-        """Close, and end the reading beside the window."""
+        """Close, and end the reading in the background."""
         if self._reading is not None:
             self._reading.cancel()
         super().done(result)

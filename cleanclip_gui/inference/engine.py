@@ -98,14 +98,14 @@ class Opened(Generic[_Set]):
 class Engine:
     """Holds a model for each role and one image set; answers one question at a time.
 
-    Where there are many class texts, answers are of one template until all are embedded. A long
-    answer yields `TicketProgress` after each batch of pictures and the result last; one that is to
-    stop ends with a `CancelledError`.
+    If there are many class texts, answers use one template until all are embedded. A long answer
+    yields `TicketProgress` after each batch of pictures, and its result at the end. If it is asked
+    to stop, it ends with a `CancelledError`.
 
     Parameters
     ----------
     watch_texts
-        Told while class texts are embedded; what it raises ends the answer.
+        Called while class texts are embedded; an exception from it ends the answer.
     """
 
     def __init__(self, watch_texts: Watch = unwatched) -> None:
@@ -126,7 +126,7 @@ class Engine:
         return devices()
 
     def set_threads(self) -> int:
-        """Take as many threads as the environment says; how fast a model is must be seen again."""
+        """Take as many threads as the environment says; the speed must then be measured again."""
         self._seconds_per_image.clear()
         return set_threads(0)
 
@@ -276,8 +276,8 @@ class Engine:
     ) -> Iterator[TicketProgress]:
         """Embed the class texts that an answer needs, unless they are known.
 
-        Where there are many, those of one template, unless ``whole`` asks for all. They are kept
-        between the batches, so that another question may take its turn and go on with them.
+        If there are many, embed those of one template, unless ``whole`` asks for all. They are kept
+        between batches, so that another question can go on with them.
         """
         images, model = self._require_images(), self._require_model(role)
         templates = images.templates if whole else self._templates(model, images, trigger)
@@ -439,7 +439,7 @@ class Engine:
     def _subject(
         self, model: ClipModel, images: Opened[ImageSet], trigger: Trigger | None
     ) -> Subject:
-        """What every question about the images is asked of, with the texts that are known."""
+        """The model and images that every question is about, with the texts that are known."""
         names, templates = images.set.class_names, self._templates(model, images, trigger)
         with exact(model):
             classifier = cached_classifier(model, names, templates, watch=self._watch_texts)
@@ -461,7 +461,7 @@ class Engine:
     def _templates(
         self, model: ClipModel, images: Opened[ImageSet], trigger: Trigger | None
     ) -> tuple[str, ...]:
-        """The templates that an answer takes now: all, or one while many texts are not known."""
+        """The templates that an answer uses now: all, or one while many texts are not embedded."""
         every = images.templates
         few = len(every) * len(images.set.class_names) <= FEW_TEXTS
         if few or len(every) == 1 or self._is_known(model, images, trigger, every):
@@ -541,5 +541,5 @@ def batch_of(model: ClipModel) -> int:
 
 
 def _place(model: ClipModel) -> tuple[str | None, str]:
-    """What a speed is known for."""
+    """The key of a measured speed."""
     return model.sha256, str(model.device)

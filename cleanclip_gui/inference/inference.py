@@ -1,4 +1,4 @@
-"""The window's handle on the inference thread: who asks gets the answer.
+"""The window's handle on the inference thread; each answer goes to its asker.
 
 torch and open_clip are imported in that thread, after the window is on screen.
 """
@@ -23,8 +23,8 @@ from cleanclip_gui.widgets.text import used_text
 class Inference(QObject):
     """Asks the models in another thread; answers arrive in the thread of this object.
 
-    ``failed(Failed)`` carries the failures of questions whose askers take none. Where the engine
-    did not start twice, ``try_again(sentence)`` says whether to start it anew; questions wait.
+    ``failed(Failed)`` carries failures that the asker does not handle. If the engine failed to
+    start twice, ``try_again(sentence)`` returns whether to start it anew; questions wait meanwhile.
 
     Parameters
     ----------
@@ -87,8 +87,7 @@ class Inference(QObject):
             Older questions in it are cancelled; by default the kind of the question, if only the
             newest of its kind is answered.
         keep_older
-            Let an older one that is in flight give its first result yet, where that does not
-            mislead.
+            Let an older question in flight still give its first result, if that does not mislead.
 
         Returns
         -------
@@ -123,7 +122,7 @@ class Inference(QObject):
         self._thread.quit()
 
     def close(self, timeout_ms: int = 10_000) -> bool:
-        """End the thread after the batch in flight; whether it ended within the time."""
+        """End the thread after the batch in flight; return whether it ended in time."""
         self.end()
         return self._thread.wait(timeout_ms)
 
@@ -176,7 +175,7 @@ class StudioDevice:
         self._inference.ask(SetDevice(device), self._on_moved)
 
     def use_threads(self, number: int) -> None:
-        """Compute with so many from now on, 0 for what suits; jobs that start later do too."""
+        """Compute with this many threads from now on, as will later jobs; 0 picks a number."""
         if number:
             os.environ[_THREADS] = str(number)
         elif _TOLD is None:

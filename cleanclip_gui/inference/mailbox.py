@@ -13,7 +13,7 @@ from cleanclip_gui.ticket import Callback, Ticket, TicketProgress
 class QuestionTicket(Ticket):
     """A ticket that a newer question replaces, and that commits an answer which changes the engine.
 
-    ``number`` counts the questions: of two, the greater one is newer.
+    ``number`` counts the questions; a newer one has a greater number.
     """
 
     def __init__(

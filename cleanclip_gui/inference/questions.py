@@ -104,7 +104,7 @@ class AnsweringEngine(Protocol):
     ) -> Iterator[TicketProgress]:
         """Embed the class texts that an answer needs, a batch at a time; nothing if they are known.
 
-        Where there are many, those of one prompt template, unless ``whole`` asks for all.
+        If there are many, embed those of one prompt template, unless ``whole`` asks for all.
         """
 
     def picture(self, question: Predict, /) -> PredictionReady | None:
@@ -144,9 +144,9 @@ EngineFactory = Callable[[Watch], AnsweringEngine]
 class Question:
     """What can be asked; each kind is a subclass.
 
-    ``act`` begins the sentence of a failure that nobody foresaw. Of questions of the same kind
-    only the newest is answered, unless ``answers_each``. One that ``yields_to_live`` ends as soon
-    as anything live waits, and is begun anew afterwards.
+    ``act`` begins the sentence about an unexpected failure. Only the newest question of a kind is
+    answered, unless it has ``answers_each``. A question that ``yields_to_live`` ends as soon as a
+    live one waits, and begins anew afterwards.
     """
 
     lane: ClassVar[Lane] = Lane.EXPLAIN
@@ -156,11 +156,11 @@ class Question:
 
     @property
     def busy(self) -> str:
-        """What the status bar says meanwhile; empty for what is soon done."""
+        """What the status bar says meanwhile; empty for a question that is soon done."""
         return ""
 
     def answers(self, engine: AnsweringEngine, control: QuestionControl) -> Iterator[object]:
-        """Ask the engine; :class:`TicketProgress` on the way, results else."""
+        """Ask the engine; yields :class:`TicketProgress` on the way, and results."""
         raise NotImplementedError(f"{type(self).__name__} asks the engine nothing.")
 
     def is_last(self, answer: object) -> bool:
@@ -174,7 +174,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class OpenCheckpoint(Question):
-    """Open a checkpoint in the place of the one of that role; answered by `ShownCheckpoint`.
+    """Open a checkpoint in place of the present one with that role; answered by `ShownCheckpoint`.
 
     ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
     the weights.
@@ -318,7 +318,7 @@ class Evaluate(Question):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationUpdated:
-    """A partial or final measurement."""
+    """An evaluation, partial or final, in answer to `Evaluate`."""
 
     question: Evaluate
     evaluation: Evaluation
@@ -353,8 +353,8 @@ class Looked:
 class Predict(Question):
     """Ask for the class probabilities of one image, clean and triggered.
 
-    Answered by a :class:`PredictionReady`; where class texts are yet to be embedded, by one of the
-    picture alone before it.
+    Answered by a :class:`PredictionReady`. If class texts are still to be embedded, another one
+    with the picture alone comes first.
     """
 
     lane = Lane.PREDICT
@@ -395,7 +395,7 @@ class PredictionReady:
 class EmbedTexts(Question):
     """Embed all class texts, for numbers that are no estimate; answered by itself.
 
-    Everything else goes first.
+    All other questions go first.
     """
 
     lane = Lane.TEXTS

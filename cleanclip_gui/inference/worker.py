@@ -30,7 +30,7 @@ _LIBRARIES = {"linux": "libtorch.so", "darwin": "libtorch.dylib"}
 
 @contextmanager
 def imported_beside_the_window() -> Iterator[None]:
-    """Import torch in here, in another thread than the window's.
+    """Import torch inside the block, in another thread than the window's.
 
     Two things would hold the interpreter's lock for 0.1 to 0.7 s each: loading the libraries, which
     is done beforehand in a foreign call that leaves the lock free, and the garbage collector,
@@ -53,7 +53,7 @@ def torch_library() -> Path | None:
 
 
 def load_unlocked(library: Path) -> bool:
-    """Load a shared library while other threads run; whether it was loaded.
+    """Load a shared library while other threads run; return whether it was loaded.
 
     ``ctypes.CDLL(library)`` would hold the lock. Python's own bindings cannot be loaded so, since
     their initialisers may need it.

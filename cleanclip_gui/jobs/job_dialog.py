@@ -21,16 +21,16 @@ from ml_core.reading.errors import InputError
 class JobDialog(QDialog):
     """Starts a job, shows it and its result; closing the dialog abandons the job.
 
-    ``closed`` tells that it is gone; ``failed`` carries an InputError for the window to show.
+    ``closed`` is emitted when it is gone; ``failed`` carries an InputError for the window to show.
 
     Parameters
     ----------
     task
         Runs the process; belongs to the dialog from now on.
     title
-        Of the window.
+        Title of the window.
     start
-        What the button says that starts the job.
+        Text of the button that starts the job.
     bar
         Accessible name of the progress bar.
     """

@@ -21,14 +21,14 @@ NO_PLAN = Plan(())
 class JobTask(QObject):
     """Runs one process at a time.
 
-    ``began`` and ``ended(Done)`` are of the process, ``received(Event)`` is each of its events,
-    ``logged(str)`` a line for the log. ``progressed`` tells that :attr:`progress`,
+    ``began`` and ``ended(Done)`` are about the process; ``received(Event)`` carries each of its
+    events, and ``logged(str)`` a line for the log. ``progressed``: :attr:`progress`,
     :attr:`fraction`, :attr:`seconds_left` or :attr:`is_cancelling` changed.
 
     Parameters
     ----------
     kind
-        Of the job, such as ``scan``.
+        Kind of the job, such as ``scan``.
     make_runner
         Makes its runner.
     """
@@ -79,7 +79,7 @@ class JobTask(QObject):
         plan
             The stages that it goes through; by default those of its kind.
         **options
-            As of `new_runner`.
+            As in `new_runner`.
 
         Raises
         ------

@@ -113,7 +113,7 @@ def explain_exit(returncode: int, tail: Sequence[str], *, job: str = "cleaning j
     Parameters
     ----------
     returncode
-        Of ``Popen``: the negative signal number if a signal ended the child.
+        Return code of ``Popen``: the negative signal number if a signal ended the child.
     tail
         The child's last lines of ordinary output.
     job
@@ -183,7 +183,7 @@ def environment(command: Sequence[str] = ()) -> dict[str, str]:
 
 
 def _windows_flags() -> int:
-    """Below the window's priority, and out of reach of a Ctrl+C in its terminal; 0 elsewhere."""
+    """Flags for a priority below the window's, and no Ctrl+C from its terminal; else 0."""
     names = ("BELOW_NORMAL_PRIORITY_CLASS", "CREATE_NEW_PROCESS_GROUP")
     return sum(getattr(subprocess, name, 0) for name in names)
 
@@ -212,12 +212,12 @@ def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 class WaitingChild:
-    """A worker that loads its libraries and waits to be told its job, to begin at once.
+    """A worker that loads its libraries and waits for its job, so that it can begin at once.
 
     Parameters
     ----------
     kind
-        Of the job, such as ``scan``.
+        Kind of the job, such as ``scan``.
     """
 
     def __init__(self, kind: str) -> None:
@@ -225,7 +225,7 @@ class WaitingChild:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has not ended, whatever ended it."""
+        """Whether it has not ended yet."""
         return self._process.poll() is None
 
     def take(self, spec_path: Path) -> subprocess.Popen[str]:
@@ -269,7 +269,7 @@ def escalate(process: subprocess.Popen[str], grace: float) -> None:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill the child and what it started, which under torchrun are groups of their own."""
+    """Kill the child and its children, which under torchrun are in separate groups."""
     if process.poll() is not None:
         return
     try:
@@ -307,7 +307,7 @@ _RUNNING: dict[str, JobRunner] = {}
 
 
 class _Devices(QObject):
-    """``changed`` tells that a job took a device or gave it back; connect to it queued."""
+    """``changed``: a job took a device or gave it back; use a queued connection."""
 
     changed = Signal()
 
@@ -316,7 +316,7 @@ DEVICES = _Devices()
 
 
 def is_taken(device: str) -> bool:
-    """Whether a job of any kind runs where one on ``device`` would."""
+    """Whether a job of any kind uses what a job on ``device`` would use."""
     return any(_overlap(device, other) for other in _RUNNING)
 
 
@@ -597,7 +597,7 @@ def new_runner(
     Parameters
     ----------
     kind
-        Of the job, such as ``scan``.
+        Kind of the job, such as ``scan``.
     spec_path
         The job as JSON on disk.
     estimate
@@ -605,7 +605,7 @@ def new_runner(
     resume
         Go on from the last save beside the spec.
     **options
-        As of `JobRunner`.
+        As in `JobRunner`.
 
     Raises
     ------

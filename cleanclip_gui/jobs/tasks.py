@@ -1,4 +1,4 @@
-"""Work beside the window, such as hashing a file: whoever starts it gets what becomes of it."""
+"""Work in other threads, such as hashing a file; its starter gets the results."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def run(
         thread of the caller; ``on_done`` follows the last result when the work came to its end.
         Nothing is called after the ticket was cancelled, or for a method of a deleted QObject.
     slot
-        Cancels what the same object has going on in it: the QObject whose methods the callbacks
-        are.
+        Cancels the work that the same object has under way in this slot. The object is the QObject
+        whose methods the callbacks are.
     closing_ms
         How long the window waits for it when it closes: ``threads.CLOSING_MS`` for what writes.
 

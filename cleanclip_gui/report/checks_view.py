@@ -120,7 +120,7 @@ class ChecksView(QWidget):
 
     @property
     def not_given(self) -> Sequence[Check]:
-        """Checks that were not made for want of a file."""
+        """Checks that were not made because a file is missing."""
         return [check for check in self.checks if check.state == "not checked"]
 
     def changeEvent(self, event) -> None:  # noqa: N802

@@ -1,4 +1,4 @@
-"""Puts the report together beside the window, whenever what it is made of has changed."""
+"""Puts the report together in the background, whenever what it is made of has changed."""
 
 from __future__ import annotations
 
@@ -47,14 +47,15 @@ def make_draft(spec: ReportSpec, cancelled: Callable[[], bool]) -> Draft:
 
 
 class Drafting(QObject):
-    """``changed`` tells that parts, draft, error or what is known of them are others.
+    """Keeps the draft up to date; ``changed``: parts, draft, error or knowledge of them changed.
 
     Attributes
     ----------
     is_known
-        Whether it was looked what there is: until then no parts are not the same as none.
+        Whether the folders were searched. Until then, an empty list does not mean that there are no
+        parts.
     is_stale
-        Whether the draft is of other parts than those that are chosen: a new one is coming.
+        Whether the draft has other parts than the chosen ones; a new draft is coming.
     """
 
     changed = Signal()
@@ -82,7 +83,7 @@ class Drafting(QObject):
         return tuple(part for part in self.parts if part.folder in self.chosen)
 
     def refresh(self) -> None:
-        """Look what there is, and draft anew if that is something else."""
+        """Search for parts, and draft anew if they have changed."""
         facts = self._session.checkpoint
         self.is_busy = True
         tasks.run(
@@ -100,7 +101,7 @@ class Drafting(QObject):
         self.refresh()
 
     def forget(self) -> None:
-        """Another checkpoint comes: what was picked is of the one before."""
+        """Forget what was picked: it belonged to the checkpoint before."""
         self._picked.clear()
         self.parts, self.chosen, self.draft, self.error = (), frozenset(), None, None
         self._of = None

@@ -99,7 +99,7 @@ COMPLETE = "Nothing: this is a full report."
 
 
 class MissingList(QWidget):
-    """``requested(Missing)`` tells that a button was pressed.
+    """Lines with buttons; ``requested(Missing)``: a button was pressed.
 
     Parameters
     ----------

@@ -53,11 +53,11 @@ class ReportPart:
     begun
         When it was made, in seconds since 1970.
     role
-        Of a measurement: ``suspect`` or ``reference``.
+        Role of a measurement: ``suspect`` or ``reference``.
     with_trigger
-        Of a measurement: whether a trigger was stamped.
+        For a measurement: whether a trigger was stamped.
     proofs
-        Of a run: the files of its proofs.
+        For a run: the files of its proofs.
     later
         A sentence if it is only read when the bundle is written.
     """
@@ -105,7 +105,7 @@ def parts_of(
     Parameters
     ----------
     sha256
-        Of the checkpoint's file.
+        SHA-256 of the checkpoint's file.
     runs
         Folders of runs beside those in `runs_dir`.
     scans
@@ -202,7 +202,7 @@ _TICK = 40  # pixels of the tick and what is empty beside it
 
 
 class PartsList(QWidget):
-    """``picked(Part, bool)`` tells that the user ticked or unticked one."""
+    """The list of parts; ``picked(Part, bool)``: the user ticked or unticked one."""
 
     picked = Signal(object, bool)
 
@@ -221,7 +221,7 @@ class PartsList(QWidget):
         Parameters
         ----------
         known
-            Whether it was looked: else it is not said that there is nothing.
+            Whether the folders were searched; if not, the list does not say that there is nothing.
         """
         by_folder = {part.folder: part for part in parts}
         for folder in list(self.rows):

@@ -105,7 +105,7 @@ class _Page(QTextBrowser):
     """Loads nothing, whatever the page asks for."""
 
     def loadResource(self, kind: int, name: QUrl | str) -> object:  # noqa: N802
-        """Nothing."""
+        """Load nothing, whatever the page asks for."""
         return None
 
 

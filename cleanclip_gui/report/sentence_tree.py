@@ -53,7 +53,7 @@ class SentenceTree(QTreeWidget):
     name
         For screen readers.
     titles
-        Of the columns.
+        Titles of the columns.
     wrapped
         The column with the sentences.
     narrow
@@ -141,7 +141,7 @@ class SentenceTree(QTreeWidget):
 
     @property
     def key(self) -> object:
-        """Of the selected row; None without one."""
+        """The key of the selected row; None without one."""
         item = self.currentItem()
         return None if item is None else item.data(0, _KEY)
 

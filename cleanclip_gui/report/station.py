@@ -472,11 +472,11 @@ class ReportStation(QWidget):
         self.missing.show_missing(gaps)
 
     def _is_known(self) -> bool:
-        """Whether it was looked what was measured; without a checkpoint there is nothing."""
+        """Whether measurements were searched for; without a checkpoint there are none."""
         return self.drafting.is_known or self.session.checkpoint is None
 
     def _show_report(self) -> None:
-        """The page of the report: its claims, or how to come to some."""
+        """Show the report's page: its claims, or how to get some."""
         drafting = self.drafting
         anything = drafting.draft is not None or drafting.error is not None or drafting.is_stale
         later = any(part.later for part in drafting.chosen_parts)
@@ -593,7 +593,7 @@ class ReportStation(QWidget):
         self._refresh()
 
     def _sign(self, place: Path, choice: BundleChoice) -> None:
-        """Sign a bundle beside the window; the passphrase is written nowhere."""
+        """Sign a bundle in the background; the passphrase is written nowhere."""
         self._signing = True
 
         def work(control: tasks.TaskControl) -> str:
@@ -680,7 +680,7 @@ class ReportStation(QWidget):
 def bundle_at(path: Path) -> Path | None:
     """The bundle that a path means: its folder, its zip, or the record in its folder.
 
-    None if it is something else; of a zip no more is read than the list of its files.
+    It is None for anything else. Only the list of files is read from a zip.
     """
     if path.name == EVIDENCE_FILE and path.is_file():
         return path.parent

@@ -94,11 +94,11 @@ class LiveScan:
 
     @property
     def at_work(self) -> str:
-        """What goes on, as the job's progress names it; empty before the first sign."""
+        """The present stage, as the job's progress names it; empty before the first event."""
         return (self.current or "") if self.progress is None else self.progress.stage
 
     def take(self, event: Event) -> frozenset[Part]:
-        """Take one in; which parts it changed. What cannot be read is logged and left out."""
+        """Take in an event and return which parts it changed; log and skip an unreadable one."""
         if isinstance(event, Progress):
             self.progress = event
             return frozenset({"stages"})
@@ -138,7 +138,7 @@ class LiveScan:
         return set()
 
     def _take_stage(self, stage: Stage, values: Mapping[str, Any]) -> set[Part]:
-        """What a stage ends with: of one that was done before, this is all that comes."""
+        """Take in a stage's final record; for a stage done earlier, nothing else comes."""
         if stage == "pull":
             self.pull = ClassPull.model_validate(values)
             return {"pull"}

@@ -47,7 +47,7 @@ class PictureGrid(QWidget):
     name
         For a screen reader.
     side
-        Of a picture on the screen, in pixels at 100 %.
+        Side of a picture on the screen, in pixels at 100 %.
     lines
         Of words below each.
     abreast

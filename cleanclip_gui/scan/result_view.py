@@ -127,7 +127,7 @@ class ScanVerdict(QFrame):
 
 
 def figure_text(scan: Scan) -> str:
-    """What the found trigger does, in one line; empty without one, or where it says nothing."""
+    """What the found trigger does, in one line; empty if there is none or nothing to say."""
     trigger = scan.found
     if trigger is None or scan.judgement.verdict == "unknown":
         return ""
@@ -159,7 +159,7 @@ _STEPS = {
 
 
 class PositionMap(QWidget):
-    """``pointed(str)`` tells in words what the pointer or the arrow keys are at."""
+    """The map of positions; ``pointed(str)`` describes the cell under pointer or arrow keys."""
 
     pointed = Signal(str)
 
@@ -187,16 +187,16 @@ class PositionMap(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        """Square."""
+        """A square of all cells."""
         side = theme.px(_CELL) * len(self.grid) + 2
         return QSize(side, side)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """The same."""
+        """The same as `sizeHint`."""
         return self.sizeHint()
 
     def colour(self, rate: float) -> QColor:
-        """Of a cell."""
+        """Colour of a cell with this rate."""
         warm, cold = look.triggered_colour(), theme.colour("surface")
         red, green, blue = (
             round(rate * channel(warm) + (1 - rate) * channel(cold))

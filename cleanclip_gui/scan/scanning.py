@@ -33,14 +33,14 @@ def scans_dir() -> Path:
 
 
 def folder_of(spec: ScanSpec, sha256: str, classes: tuple[str, ...]) -> Path:
-    """Where a scan lies: a name by all that decides its result, so that one goes on with another.
+    """The folder of a scan, named by all that decides its result, so that an equal scan goes on.
 
     Parameters
     ----------
     spec
         Its ``output_dir`` and ``label_set`` do not count; size and time of its reference do.
     sha256
-        Of the checkpoint.
+        SHA-256 of the checkpoint.
     classes
         Names of the classes in use.
     """
@@ -56,7 +56,7 @@ def folder_of(spec: ScanSpec, sha256: str, classes: tuple[str, ...]) -> Path:
 
 
 def stages_done(folder: Path) -> int:
-    """Stages that a scan which was cancelled there has finished; 0 where it has a result."""
+    """Number of stages that a cancelled scan in this folder finished; 0 if it has a result."""
     if (folder / SCAN_FILE).exists():
         return 0
     return sum(1 for _ in (folder / STAGES_FOLDER).glob("*.json"))
@@ -87,7 +87,7 @@ class Scanning(JobTask):
 
     @property
     def folder(self) -> Path | None:
-        """Of the scan at work, or the last one."""
+        """The folder of the scan at work, or of the last one."""
         return None if self.spec is None else Path(self.spec.output_dir)
 
     def prepare(self) -> None:
@@ -129,7 +129,7 @@ MEASURING = "Opening the models and timing three batches…"
 
 
 class Estimating(JobTask):
-    """Measures one scan; ``changed`` tells that :attr:`text` changed, or that it began or ended."""
+    """Measures one scan; ``changed``: it began, it ended, or :attr:`text` changed."""
 
     changed = Signal()
 
@@ -147,7 +147,7 @@ class Estimating(JobTask):
         self._show_text(MEASURING)
 
     def forget(self) -> None:
-        """Another scan is set: what was measured, or is being measured, says nothing about it."""
+        """Drop the estimate, or end it: another scan is set, to which it does not apply."""
         self._holds = False
         self.cancel()
         if self.text and not self.is_running:

@@ -34,7 +34,7 @@ _LEAST = 144  # pictures; the job says so again, with what it could read
 
 
 class ScanSetup(QWidget):
-    """``changed`` tells that another scan is set. Options are folded away at first."""
+    """The set-up of a scan; ``changed``: the settings changed. Options are folded away at first."""
 
     changed = Signal()
 

@@ -24,7 +24,7 @@ _SLOT = "scan"
 class Stamped:
     """Pictures uint8 [n, s, s, 3] before and after, and names of what the model says of them.
 
-    ``hits`` tells which became the target; the names are empty until they are known.
+    ``hits`` says which became the target. The names are empty until they are known.
     """
 
     before: NDArray[np.uint8]
@@ -35,7 +35,7 @@ class Stamped:
 
 
 class Stamping(QObject):
-    """``shown(Stamped or None)`` tells what there is to show now."""
+    """Stamps a few pictures; ``shown(Stamped or None)`` carries what to show now."""
 
     shown = Signal(object)
 
@@ -70,7 +70,7 @@ class Stamping(QObject):
         ]
 
     def forget(self) -> None:
-        """Nothing late arrives, and nothing is shown."""
+        """Ignore late answers, and show nothing."""
         for ticket in self._tickets:
             ticket.cancel()
         self._tickets = []

@@ -54,7 +54,7 @@ _TITLES = 150  # pixels
 
 
 class PlannedStages(QWidget):
-    """A y for each stage: its title, and what it does."""
+    """The planned stages, a line for each: its title, and what it does."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -234,7 +234,7 @@ class ScanStation(QWidget):
         self._start()
 
     def _start(self, *, anyway: bool = False) -> None:
-        """The same, also with a model that names hardly any picture rightly if it is asked for."""
+        """Begin the scan; ``anyway`` allows a model that names hardly any picture correctly."""
         if not self._can_start():
             return
         self.shell.station_wanted.emit(self.id)
@@ -299,11 +299,11 @@ class ScanStation(QWidget):
             self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
 
     def try_in_studio(self) -> None:
-        """Have the found trigger on Studio's canvas, aimed at its class."""
+        """Put the found trigger on Studio's canvas, aimed at its class."""
         self._hand_over("studio")
 
     def clean_with_it(self) -> None:
-        """Have the found trigger in the session, and show Clean."""
+        """Put the found trigger into the session, and show Clean."""
         self._hand_over("clean")
 
     def _hand_over(self, station: str) -> None:
@@ -588,7 +588,7 @@ class ScanStation(QWidget):
         self._scrolls[number].verticalScrollBar().setValue(0)
 
     def _stamp(self) -> None:
-        """Have the found trigger on pictures, where the scanned checkpoint is open."""
+        """Show the found trigger on pictures, if the scanned checkpoint is open."""
         scan, trigger, target = self.result.scan, self._trigger, self._target()
         self.stamping.forget()
         if scan is None or trigger is None:
@@ -606,7 +606,7 @@ class ScanStation(QWidget):
             self.result.show_stamped(stamped, "")
 
     def _list_scans(self) -> None:
-        """Earlier scans of the open checkpoint; of any where none is open."""
+        """List earlier scans of the open checkpoint, or of all checkpoints if none is open."""
         facts = self.session.checkpoint
         digest = "" if facts is None else facts.inspection.sha256
         self.earlier.clear()
@@ -656,7 +656,7 @@ class ScanStation(QWidget):
                 self._on_scan_wanted(self._scans[-1])
 
     def _forget(self) -> None:
-        """Take the result away, or how the last scan ended."""
+        """Remove the result on show, or the words on how the last scan ended."""
         if self.scanning.is_running:
             return
         self.stamping.forget()

@@ -24,13 +24,12 @@ Role = Literal["suspect", "cleaned", "reference"]
 class ShownCheckpoint:
     """An opened checkpoint as the window shows it; the model itself lives in the inference thread.
 
-    ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
-    could not tell, ``notes`` what the file holds beside the model;
-    ``donor`` is the file that gave the encoder which this one lacks; ``choice`` tells of settings
-    that the user chose with the loader doctor, and is among the assumptions. ``of_demo`` tells
-    whether it is the built-in demo's, or a model of its architecture, and ``pretraining`` at what
-    learning rate another model was pretrained. ``adapter`` was put on the
-    weights.
+    ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source could
+    not tell, ``notes`` what the file holds beside the model; ``donor`` is the file that gave the
+    encoder which this one lacks; ``choice`` names settings that the user chose with the loader
+    doctor, and is among the assumptions. ``of_demo``: it is the built-in demo's, or a model of its
+    architecture. ``pretraining`` is the learning rate at which another model was pretrained.
+    ``adapter`` was put on the weights.
     """
 
     path: str
@@ -49,7 +48,7 @@ class ShownCheckpoint:
 
     @property
     def title(self) -> str:
-        """The architecture, and what of the model is not the file's."""
+        """The architecture, and what in the model does not come from the file."""
         parts = [self.architecture, *(["chosen settings"] if self.choice else [])]
         parts += [f"other encoder of {Path(self.donor).name}"] if self.donor else []
         return ", ".join(parts)
@@ -67,7 +66,7 @@ class OtherSnapshot:
 class ImagesState:
     """The evaluation images in use. ``labels`` holds -1 where a picture has no label.
 
-    ``known_by`` tells what ``key`` was made of, see `ml_core.data.known_files`.
+    ``known_by`` says what ``key`` was made of, see `ml_core.data.known_files`.
     """
 
     spec: ImageSpec
@@ -81,7 +80,7 @@ class ImagesState:
     known_by: str = ""
 
     def first_to_flip(self, target: int) -> int:
-        """Number of the first picture that is not of the target class anyway; else 0."""
+        """Number of the first picture that is not of the target class; 0 if there is none."""
         others = (self.labels >= 0) & (self.labels != target)
         return int(others.argmax()) if others.any() else 0
 
@@ -144,7 +143,8 @@ def is_live(run: RunState | None) -> bool:
 class Session:
     """What is open. ``session.events.<field>.connect(handler)`` follows one field.
 
-    Each field has one writer; who wants another value asks it, through a signal of the shell.
+    Each field has one writer. Others who want to change it ask the writer, through a signal of the
+    shell.
 
     ``checkpoint``: the suspect one. Writer: the Checkpoint station.
     ``cleaned``: the one after cleaning, as the inference thread holds it, whatever was asked for

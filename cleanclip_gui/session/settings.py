@@ -199,7 +199,7 @@ class SettingsStore:
         self._write(self._layout_file, json.dumps(encoded).encode())
 
     def _read(self) -> Settings:
-        """The settings on disk; of damaged ones what can be used."""
+        """The settings on disk; if they are damaged, those that can be used."""
         if not os.path.exists(self._file):
             return Settings()
         try:

@@ -124,7 +124,7 @@ class Fact(QWidget):
         self.caption.setText(name)
 
     def show_value(self, text: str, remark: str = "", *, number: bool = True) -> None:
-        """Show a number; words if there is no number."""
+        """Show a number; words if there is not a number."""
         role = "figureSmall" if number else "subtle"
         theme.set_property(self.value, "role", role)
         self.value.setText(text)
@@ -241,8 +241,8 @@ class AsrFigure(QFrame):
     ) -> None:
         """Show a measurement, or that nothing was measured.
 
-        ``stale``: it is of an older trigger; not ``whole``: of a part of the set, whose size the
-        speed has chosen, so that it stays an estimate when it is done.
+        ``stale``: it is of an older trigger. Not ``whole``: it covers a part of the set, as large
+        as the speed allows, so that it stays an estimate even when it is done.
         """
         self._evaluation, self._whole = evaluation, whole
         self._show(evaluation)

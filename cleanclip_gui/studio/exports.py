@@ -35,7 +35,7 @@ def ask_and_save(
     context
         Its prompts ask, its shell shows the errors.
     parent
-        Of the dialog.
+        Parent of the dialog.
     title, name, kinds
         Of the dialog: its title, the file that is proposed, and the kinds of files, as
         :class:`QFileDialog` takes them.

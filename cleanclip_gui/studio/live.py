@@ -182,7 +182,7 @@ class LiveLoop(QObject):
 
     @property
     def whole(self) -> WholeSet | None:
-        """How far the measurement of the whole set is that was asked for; None if none goes on."""
+        """How far the requested measurement of the whole set is; None if none goes on."""
         return self._whole
 
     @property
@@ -223,7 +223,7 @@ class LiveLoop(QObject):
 
     @property
     def _is_affordable(self) -> bool:
-        """Whether the model itself would have the whole set measured soon, on an idle machine."""
+        """Whether the model could soon measure the whole set on an idle machine."""
         images = self._session.images
         return images is not None and images.n * self._own_seconds <= SLOW_SECONDS
 
@@ -266,7 +266,7 @@ class LiveLoop(QObject):
         self._limit = None if images is None else short_size(images.n, rate, fewest)
 
     def forget_pace(self) -> None:
-        """How fast the model is must be seen again."""
+        """Forget how fast the model is; it must be measured again."""
         self._rate, self._limit, self._part, self._first = 0.0, None, None, (None, 0)
         self._own_seconds = math.inf
 
@@ -285,7 +285,7 @@ class LiveLoop(QObject):
         self._inference.cancel(Evaluate.__name__)
 
     def touch(self) -> None:
-        """The trigger or the question changed: ask again soon."""
+        """Ask again soon, since the trigger or the question changed."""
         self._ask()
 
     def _ask(self, *, keeps_all: bool = False) -> None:
@@ -301,7 +301,7 @@ class LiveLoop(QObject):
             self._timer.start(max(0, THROTTLE_MS - past))
 
     def look(self) -> None:
-        """Another image was selected: ask about it alone."""
+        """Ask about the selected image alone, since another one was selected."""
         if self._session.can_measure and not self._timer.isActive():
             self._predict(self._session.trigger)
 
@@ -341,7 +341,7 @@ class LiveLoop(QObject):
         self._inference.ask(asked, self._on_prediction_ready, self._on_unanswered, keep_older=same)
 
     def _relevance(self, question: Evaluate | Predict) -> Relevance:
-        """What an answer to a question is worth by now: the one check for all answers."""
+        """How relevant an answer still is: the one check for all answers."""
         session = self._session
         newest: Evaluate | Predict | None
         if isinstance(question, Evaluate):
@@ -378,7 +378,7 @@ class LiveLoop(QObject):
             self._set_whole(done if evaluation.partial else None)
 
     def _take_templates(self, question: Evaluate | Predict, used: tuple[str, ...]) -> None:
-        """Learn which templates an answer is of; where they are not all, have the others too."""
+        """Note which templates an answer used; if not all, have the others embedded too."""
         images = self._session.images
         estimated = images is not None and 0 < len(used) < len(images.templates)
         self._templates = len(used) if estimated else 0
@@ -386,7 +386,7 @@ class LiveLoop(QObject):
             self._embed_texts(question)
 
     def _embed_texts(self, estimated: Evaluate | Predict) -> None:
-        """Have all class texts embedded when nothing else is to do, and all measured anew then."""
+        """Embed all class texts when idle, then measure everything anew."""
         asked, text = self._texts_asked, "" if estimated.trigger is None else estimated.trigger.text
         if self._texts is not None and self._texts.is_open and asked is not None:
             before = "" if asked.trigger is None else asked.trigger.text
@@ -439,7 +439,7 @@ class LiveLoop(QObject):
 
 
 def _is_alike(before: Evaluate, asked: Evaluate) -> bool:
-    """Whether results of the question before don't mislead where the new one is awaited."""
+    """Whether results of the old question do not mislead while the new one is awaited."""
     return (
         before.target == asked.target
         and before.role == asked.role
@@ -462,14 +462,14 @@ class VisibleLabels(QObject):
 
     The estimate is of the seeded stratified sample alone: what is said of these images goes to the
     gallery and into no figure. One request is out at a time, so that scrolling decides what is
-    next. ``failed(str)`` tells why there are none; nothing more is asked before the next change.
+    next. ``failed(str)`` says why there are none; nothing more is asked before the next change.
 
     Parameters
     ----------
     session, inference
         What is asked about, and who is asked.
     live
-        Tells how fast the model is, and when the question has changed.
+        Knows how fast the model is, and reports when the question has changed.
     gallery
         Shows the images, and gets their labels.
     """
@@ -506,7 +506,7 @@ class VisibleLabels(QObject):
             self._ticket = self._inference.ask(look, self._on_looked, self._on_failed)
 
     def forget(self) -> None:
-        """Another question: what is under way answers an older one."""
+        """Drop the question under way: the question has changed."""
         if self._ticket is not None:
             self._ticket.cancel()
         self._tried.clear()
@@ -531,14 +531,14 @@ _IDLE_MS = 1000
 
 
 class AutoSpeed(QObject):
-    """Waits until nobody paints; a stroke ends the measurement, which then begins anew.
+    """Measures the speed while nobody paints; a stroke ends it, and it then begins anew.
 
     Parameters
     ----------
     session, inference
         Whose ``speed`` is written, and who is asked.
     live
-        Tells when numbers come and when the trigger changes; learns its pace anew afterwards.
+        Reports when numbers come and when the trigger changes; measures its pace anew afterwards.
     settings
         Their precision is kept to.
     """
@@ -592,7 +592,7 @@ class AutoSpeed(QObject):
         session.speed = speed_text(speed), speed.why
 
     def _on_failed(self, _: object) -> None:
-        """The log has it: nobody asked for a speed, and all goes on without."""
+        """Leave it to the log: nobody asked for a speed, and all goes on without it."""
 
     def _cancel(self) -> None:
         self._timer.stop()
@@ -607,7 +607,7 @@ class AutoSpeed(QObject):
             self.measure()
 
     def forget(self, *_: object) -> None:
-        """What is on show is of another model or device."""
+        """Forget the speed on show: it is of another model or device."""
         self._cancel()
         self._known = None
         self._session.speed = "", ""

@@ -86,7 +86,7 @@ class ShownResult(QObject):
     context
         Its session has the number, its inference thread knows model and images.
     parent
-        Of the dialog.
+        Parent of the dialog.
     """
 
     can_show_changed = Signal()

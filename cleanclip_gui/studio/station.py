@@ -252,7 +252,7 @@ class StudioStation(QWidget):
         return self.session.checkpoint is not None
 
     def at_work(self) -> tuple[AtWork, ...]:
-        """Measuring is begun again at the next start; nothing is lost."""
+        """Nothing that must be waited for: measuring begins again at the next start."""
         return ()
 
     def take_file(self, path: Path) -> bool:
@@ -493,7 +493,7 @@ class StudioStation(QWidget):
             self._show_trigger()
 
     def _on_edit_finished(self) -> None:
-        """Its numbers are asked for already; the picture was not to be shown under the hand."""
+        """Show the picture, held back during the edit; its numbers are asked for already."""
         self._show_trigger()
         self.live.look()
 
@@ -610,7 +610,7 @@ class StudioStation(QWidget):
         self._start_over()
 
     def _target_among(self, names: tuple[str, ...], before: ImagesState | None) -> int:
-        """The class of the target's name among other classes; the first if it is not there."""
+        """The class with the target's name among other classes; the first one if there is none."""
         target = self.session.target
         known = before is not None and target < len(before.class_names)
         name = before.class_names[target] if before is not None and known else TARGET_NAME
@@ -710,7 +710,7 @@ class StudioStation(QWidget):
             self._show_note()
 
     def _on_pictured(self, result: PredictionReady, older: bool) -> None:
-        """The picture does not wait for its probabilities."""
+        """Show a picture at once, without waiting for its probabilities."""
         self.canvas.set_images(result.clean_image, None if older else result.triggered_image)
         self.bars.set_empty_text(_TEXTS)
 
@@ -765,7 +765,7 @@ class StudioStation(QWidget):
         self.gallery.model.set_thumbnails(result.indices, result.images, trigger)
 
     def _on_trigger_change(self, *_: object) -> None:
-        """Not while the brush moves: the pictures follow when it rests."""
+        """Let the gallery's pictures follow the trigger, but only when the brush rests."""
         self._trigger_rests.start()
 
     def _on_trigger_rests(self) -> None:

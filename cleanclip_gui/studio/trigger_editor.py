@@ -78,7 +78,7 @@ class TriggerEditor(QObject):
         return OtherSnapshot("B" if scene.slot == "A" else "A", trigger)
 
     def set_other_snapshot(self, snapshot: OtherSnapshot) -> None:
-        """Have a trigger as the snapshot that is not on the canvas."""
+        """Make a trigger the snapshot that is not on the canvas."""
         if snapshot == self.other_snapshot():
             return
         aside = PaintDocument(self.document.size)
@@ -101,7 +101,7 @@ class TriggerEditor(QObject):
             self._refill_form()
 
     def _on_edit_started(self) -> None:
-        """The first stroke on an empty canvas stays where it is."""
+        """Fix the place of the first stroke on an empty canvas."""
         if self.document.is_empty() and self._canvas.holding:
             self.document.show_scene(replace(self.document.scene, placement="fixed"))
 
@@ -173,7 +173,7 @@ class TriggerEditor(QObject):
 
     @property
     def opacity(self) -> float:
-        """Of what was put on the picture, 0 to 1; that of the overlay where it is alone."""
+        """Opacity of the parts on the picture, 0 to 1; of a lone overlay, its strength."""
         scene = self.document.scene
         if self.overlay_alone and scene.overlay is not None:
             return scene.overlay.strength

@@ -43,7 +43,7 @@ def load(path: str | Path) -> Trigger:
 
 
 def from_files(files: Sequence[Path]) -> Trigger:
-    """The trigger in one file, or in two of which one is called a mask: a pattern and its mask.
+    """The trigger in one file, or in two: a pattern and a file that is called a mask.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def _pair(files: Sequence[Path]) -> tuple[Path, Path] | None:
 def from_mime(mime: QMimeData) -> Trigger | None:
     """The trigger that was dropped or pasted: a local file, or a picture's bytes; else None.
 
-    Two files of which one is called a mask are a pattern and its mask. A picture's bytes go
+    Of two files, the one called a mask is the mask of the other. A picture's bytes go
     through the product's own image reader, never through Qt's.
 
     Raises

@@ -162,7 +162,7 @@ class GuideCard(QFrame):
             self.was_dragged = True
 
     def width_for(self, room: int) -> int:
-        """Of some words a line, and of all words of the buttons; no more than there is room for."""
+        """Width for a readable line and for all buttons' words, but no more than ``room``."""
         usual = _WIDTH * self._body.fontMetrics().height()
         return min(max(usual, self._layout.totalMinimumSize().width()), room)
 

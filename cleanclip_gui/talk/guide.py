@@ -15,10 +15,10 @@ from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
 class Guide(QObject):
     """Leads through a talk; follows the session, so that acting by hand counts too.
 
-    ``ended`` tells that the card is gone, ``changed`` that another step, or more of it, is on
-    show, ``failed`` that a step's command raised: the error goes on to the log and its dialog.
-    The card stands in the corner at the bottom right, where Next stays under the mouse, or in the
-    next one if it would cover what it speaks of; who drags it leaves it there for the step.
+    ``ended``: the card is gone. ``changed``: another step, or more of the same step, is on show.
+    ``failed``: a step's command raised an error, which goes on to the log and its dialog. The card
+    stands in the corner at the bottom right, where Next stays under the mouse, or in the next one
+    if it would cover what it speaks of. Once dragged, it stays there for the step.
     """
 
     ended = Signal()
@@ -67,23 +67,23 @@ class Guide(QObject):
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Of the talk."""
+        """The steps of the talk."""
         return self.talk.steps
 
     @property
     def step(self) -> Step | None:
-        """The one on show."""
+        """The step on show."""
         return self.steps[self.position] if self.running else None
 
     @property
     def next_step(self) -> Step | None:
-        """The one after it."""
+        """The step after it."""
         ahead = self.position + 1
         return self.steps[ahead] if self.running and ahead < len(self.steps) else None
 
     @property
     def recorded(self) -> Recorded | None:
-        """The result of another time that is on show in place of a live one; mostly none."""
+        """The recorded result that is on show in place of a live one; mostly None."""
         step = self.step
         if step is None or self.position not in self._on_record or step.is_ready(self._session):
             return None
@@ -107,7 +107,7 @@ class Guide(QObject):
     def start(self, position: int = 0, *, opening: bool = False) -> None:
         """Begin at a step, with the trigger that the steps before it put on.
 
-        ``opening`` tells that another checkpoint is being opened, which is waited for.
+        With ``opening``, another checkpoint is being opened, and the guide waits for it.
         """
         self._on_record.clear()
         self._page.installEventFilter(self)
@@ -132,7 +132,7 @@ class Guide(QObject):
         self.show_step(max(0, self.position - 1))
 
     def show_recorded(self) -> None:
-        """Let the recorded result of this step stand for the one that is not there."""
+        """Show the recorded result of this step in place of the missing live one."""
         self._on_record.add(self.position)
         self._refresh()
 
@@ -258,7 +258,7 @@ class Guide(QObject):
 
 
 def reveal(widget: QWidget) -> None:
-    """Scroll all areas around a widget until it is seen; of a larger one, its beginning."""
+    """Scroll all areas around a widget until it, or at least its beginning, is seen."""
     area = widget.parentWidget()
     while area is not None:
         inside = area.widget() if isinstance(area, QScrollArea) else None

@@ -89,7 +89,8 @@ def _write(path: Path, data: bytes) -> None:
 
 class CanvasLoop(QObject):
     """Takes pictures of a widget until it is stopped; ``saved(Path)`` and ``failed(InputError)``
-    tell how writing them ended, ``full`` that no more are taken."""
+    say how writing them ended; ``full``: no more are taken.
+    """
 
     saved = Signal(object)
     failed = Signal(object)

@@ -66,7 +66,7 @@ def is_typing(widget: QWidget | None) -> bool:
 
 
 class KeyFilter(QObject):
-    """While on, takes the keys of :data:`KEYS` before any widget does; ``pressed(act)`` tells.
+    """While on, takes the keys of :data:`KEYS` before any widget; then emits ``pressed(act)``.
 
     It lets them through in text fields, spin boxes, popups and dialogs, and Space and Return on a
     button that was reached by the keyboard. ``any_key`` takes every key, while the screen is
@@ -75,7 +75,7 @@ class KeyFilter(QObject):
     Parameters
     ----------
     next_button
-        Of the card: Space and Return press it anyway.
+        Next on the card: Space and Return press it anyway.
     """
 
     pressed = Signal(str)
@@ -163,8 +163,8 @@ class _Curtain(QWidget):
 class Presenter(QObject):
     """Presents the talk of a guide: full screen, or in the window.
 
-    Whatever it hides is as before once it has ended, also when a step fails. ``changed`` tells
-    that it begins, ends, or fills the screen, or no longer.
+    Everything that it hides comes back once it has ended, also when a step fails. ``changed``: it
+    began, ended, or changed between full screen and window.
 
     Parameters
     ----------

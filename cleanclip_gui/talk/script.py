@@ -1,4 +1,4 @@
-"""A talk as a JSON file, what it may show and what the tour tells. Nothing of it runs."""
+"""A talk as a JSON file: what it may show, and the sentences of the tour. It holds no code."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def check_names(talk: Talk, stations: Container[str], widgets: Container[str]) -
     Raises
     ------
     InputError
-        If a step names a station or a widget that is not there.
+        If a step names a station or a widget that does not exist.
     """
     for number, step in enumerate(talk.steps, start=1):
         where = f"Step {number} (“{plain(step.title, 60)}”)"

@@ -242,7 +242,7 @@ def size() -> int:
 def set_size(percent: int) -> None:
     """Make type, spaces, icons and what depends on them larger or smaller, at once.
 
-    It is kept by nobody: the command that the user gives saves it. What is built later has it too.
+    It is not saved here: the user's command saves it. Widgets that are built later have it too.
 
     Raises
     ------
@@ -269,7 +269,7 @@ def set_size(percent: int) -> None:
 
 
 def set_pixels(widget: QWidget, pixels: int) -> None:
-    """Write one widget's text so large, whatever its role; 0: as its role says."""
+    """Set one widget's text size in pixels, whatever its role; 0: as its role says."""
     widget.setStyleSheet(f"font-size: {pixels}px;" if pixels else "")
 
 

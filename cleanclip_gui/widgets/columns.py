@@ -18,7 +18,7 @@ Side = Literal["left", "right"]
 
 
 class Widths(NamedTuple):
-    """Of the outer columns in pixels; a closed one has 0."""
+    """Widths of the outer columns in pixels; a closed column has 0."""
 
     left: int
     right: int
@@ -45,7 +45,7 @@ def _sized(needs: Needs) -> Needs:
 
 
 def _holding(needs: Needs, column: QWidget) -> Needs:
-    """So wide that a page that scrolls down alone is not cut off at its side."""
+    """The width at which a page that scrolls only vertically is not cut off at its side."""
     least = needs.least
     never = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     areas = column.findChildren(QScrollArea)
@@ -105,7 +105,7 @@ class Columns(QSplitter):
     """Keeps the outer columns as wide as they were chosen; the middle takes the rest.
 
     ``chosen(Widths)`` carries what the user has dragged or opened, to be remembered;
-    ``shown_changed`` tells that a column was opened or closed, by the user or for want of room.
+    ``shown_changed``: a column was opened or closed, by the user or for lack of room.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Columns(QSplitter):
         The widgets; there need not be a right one.
     room
         What they need.
-    wanted
+    widths
         What the user chose the last time; None: what the room allows.
     """
 
@@ -195,7 +195,7 @@ class Columns(QSplitter):
         self._choose(Widths(self._widths().left, 0 if self.right_open else self._usual().right))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Of the narrowest state: the middle with the wider one of the outer columns."""
+        """Size of the narrowest state: the middle with the wider of the two outer columns."""
         room, hint = self._room, super().minimumSizeHint()
         outer = max(room.left.least, room.right.least if room.right is not None else 0)
         return QSize(room.middle.least + HANDLE + outer, hint.height())

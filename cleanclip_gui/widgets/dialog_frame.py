@@ -16,9 +16,9 @@ _FITTED_AT = (QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.Resize)
 
 
 class FittedDialog(QDialog):
-    """As high as its parts are at its width, also when they change.
+    """A dialog as high as its parts at its width, also when they change.
 
-    A layout by itself takes wrapped text for less high than it is.
+    A layout alone underestimates the height of wrapped text.
     """
 
     def event(self, event: QEvent) -> bool:

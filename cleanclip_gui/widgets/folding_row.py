@@ -1,4 +1,4 @@
-"""Groups of controls that go on in a further line where there is no room side by side."""
+"""Groups of controls that continue on another line if there is no room side by side."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def column(
     Parameters
     ----------
     *parts : QWidget, QLayout, int, None or tuple
-        A number is an empty space in pixels; None takes the space that is left; a pair adds a
-        stretch or an alignment to its first.
+        A number is an empty space in pixels. None takes the space that is left. A pair is a part
+        with its stretch or alignment.
     of : QWidget, optional
         The widget that gets the layout.
     margins : int, (left, top, right, bottom), 'card' or None, default 0
@@ -68,14 +68,14 @@ def column(
 def row(
     *parts: Part, of: QWidget | None = None, margins: Margins = 0, spacing: int | None = None
 ) -> QHBoxLayout:
-    """Set parts side by side; parameters as of `column`."""
+    """Set parts side by side; parameters as in `column`."""
     box = QHBoxLayout() if of is None else QHBoxLayout(of)
     _fill(box, parts, margins, spacing)
     return box
 
 
 def card(*parts: Part, margins: Margins = "card", spacing: int | None = None) -> QFrame:
-    """A sheet with parts one below the other; parameters as of `column`."""
+    """A sheet with parts one below the other; parameters as in `column`."""
     frame = QFrame()
     frame.setProperty("card", True)
     column(
@@ -98,7 +98,7 @@ def above_foot(widget: QWidget, *foot: Part) -> QFrame:
 
 
 def page(*parts: Part, margins: Margins = 0, spacing: int | None = None) -> QWidget:
-    """A page to be put into a scroll area; parameters as of `column`."""
+    """A page to be put into a scroll area; parameters as in `column`."""
     widget = QWidget()
     widget.setObjectName("page")  # the style makes its ground transparent
     column(*parts, of=widget, margins=margins, spacing=spacing)

@@ -197,7 +197,7 @@ class ElidingComboBox(QComboBox):
         self.setMinimumContentsLength(4)
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        """Of the longest entry, up to the length of a usual one."""
+        """Room for the longest entry, but no more than a usual entry needs."""
         hint, letters = super().sizeHint(), self.fontMetrics()
         longest = max((letters.horizontalAdvance(e) for e in self._entries()), default=0)
         least = self.minimumContentsLength() * letters.horizontalAdvance("X")
@@ -208,7 +208,7 @@ class ElidingComboBox(QComboBox):
         return [self.itemText(number) for number in range(self.count())]
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """As ever, with as much of the entry as there is room for."""
+        """Paint the box as usual, with as much of the entry as there is room for."""
         painter, option = QStylePainter(self), QStyleOptionComboBox()
         self.initStyleOption(option)
         part = QStyle.SubControl.SC_ComboBoxEditField

@@ -28,7 +28,7 @@ def as_grid(view: QListView, cell: QSize) -> None:
 
 
 def paint_ground(painter: QPainter, option: QStyleOptionViewItem, *, focus: bool = False) -> QRect:
-    """Paint what lies under a cell; its rectangle.
+    """Paint what lies under a cell; return its rectangle.
 
     Parameters
     ----------

@@ -130,7 +130,7 @@ def _text(parent: QWidget, title: str, label: str, text: str) -> str:
 
 @dataclass
 class Prompts:
-    """Each returns the answer; nothing, an empty string or False when the user backs out.
+    """Asks the user; each method returns the answer, or nothing, "" or False if the user backs out.
 
     ``save_changes`` answers ``save`` or ``discard``.
     """

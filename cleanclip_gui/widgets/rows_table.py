@@ -181,7 +181,7 @@ class RowsModel(QAbstractTableModel):
 
 
 class RowsTable(FilledTable):
-    """``row_chosen(id)`` tells the row that was selected, -1 none.
+    """A table of rows; ``row_chosen(id)`` carries the selected row, -1 for none.
 
     Columns are titles with what they mean; ``numbers`` are those that stand right, else all but
     the first.

@@ -119,5 +119,5 @@ def device_text(name: str) -> str:
 
 
 def used_text(name: str) -> str:
-    """What a job uses, within a sentence: ``cuda`` is that of several processes."""
+    """What a job computes on, for a sentence; ``cuda`` stands for several processes."""
     return "all GPUs" if name == "cuda" else name

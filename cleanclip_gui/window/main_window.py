@@ -105,7 +105,7 @@ class FocusKeeper(QObject):
             heir.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _nearest(self, lost: QWidget) -> QWidget | None:
-        """What can have the focus in the smallest part around it that has any, by the tab order."""
+        """The next widget that can take the focus, in the smallest part around that has one."""
         part = lost.parentWidget()
         while part is not None and part is not self._pages:
             stops = _tab_stops(part)
@@ -175,7 +175,7 @@ class _Pages(QStackedWidget):
         self.currentChanged.connect(self.updateGeometry)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Of the page on show."""
+        """The smallest size of the page on show."""
         page = self.currentWidget()
         return super().minimumSizeHint() if page is None else page.minimumSizeHint()
 
@@ -525,7 +525,7 @@ class MainWindow(QMainWindow):
         self.start_demo()
 
     def show_station(self, name: str) -> None:
-        """Show the welcome page or a station; does nothing for one that is not there."""
+        """Show the welcome page or a station; do nothing if the station does not exist."""
         if name not in self._pages:
             return
         self.pages.setCurrentWidget(self._pages[name])
@@ -744,7 +744,7 @@ class MainWindow(QMainWindow):
         self.show_error(failed.sentence, failed.details, failed.title)
 
     def _ask_to_start_again(self, sentence: str) -> bool:
-        """The engine did not start: whether to try again."""
+        """Ask whether to try again, since the engine did not start."""
         text = f"{sentence} Without it no checkpoint can be opened and nothing measured."
         title = "The model library did not load"
         return self.prompts.confirm(self, title, text, "Try again", "Go on without it")

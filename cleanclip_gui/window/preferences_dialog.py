@@ -1,4 +1,4 @@
-"""All settings that people choose, each in force as soon as it is changed."""
+"""All settings that people choose; each takes effect as soon as it is changed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _HUB = "Repositories are fetched only when you ask for one. Off: nothing asks th
 
 @dataclass(frozen=True)
 class Acts:
-    """What puts a setting in force and keeps it; of the window, which also has commands for it."""
+    """The window's functions that apply a setting and save it."""
 
     set_theme: Callable[[theme.ThemeName], object]
     set_size: Callable[[int], object]
@@ -211,7 +211,7 @@ class PreferencesDialog(QDialog):
         self.clear.setEnabled(size > 0 and self._ticket is None)
 
     def clear_cache(self) -> None:
-        """Remove what can be made again, beside the window."""
+        """Remove what can be made again, in the background."""
 
         def work(control: tasks.TaskControl) -> Freed:
             return clear_cache(cancelled=control.cancelled)

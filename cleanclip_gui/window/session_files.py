@@ -54,7 +54,7 @@ class NotesDialog(QDialog):
 
     @property
     def text(self) -> str:
-        """What stands in the field."""
+        """The text in the field."""
         return self.edit.toPlainText()[:MOST]
 
 
@@ -64,8 +64,8 @@ _KINDS = f"Session (*{SESSION_SUFFIX})"
 class SessionFiles(QObject):
     """The commands of the Session menu.
 
-    Hashes and files are read and written beside the window. ``changed`` tells that the recent
-    sessions, or the one in use, are others now.
+    Hashes and files are read and written in other threads. ``changed``: the recent sessions, or the
+    one in use, have changed.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class SessionFiles(QObject):
         self.paths: SessionPaths | None = None
 
     def commands(self) -> tuple[Command, ...]:
-        """Those of the menu."""
+        """The commands of the menu."""
         menu, needs = "Sessio&n", "Open a checkpoint first."
         return (
             Command(
@@ -131,7 +131,7 @@ class SessionFiles(QObject):
 
     @property
     def name(self) -> str:
-        """Of the session; empty before it was saved by name."""
+        """The name of the session; empty before it was saved by name."""
         return Path(self._session.folder).stem
 
     def _can_save(self) -> bool:
@@ -304,7 +304,7 @@ class SessionFiles(QObject):
 def _opened(
     session: Session,
 ) -> tuple[tuple[tuple[str, ShownCheckpoint], ...], LocalData | None]:
-    """What the record of a session tells of."""
+    """The opened things that a session's record describes."""
     facts = (
         ("suspect", session.checkpoint), ("cleaned", session.cleaned),
         ("reference", session.reference),

@@ -38,11 +38,12 @@ class OpenedSession:
     session
         What to open.
     triggers
-        Of the canvas and the snapshot beside it, by their digests.
+        Triggers of the canvas and the snapshot beside it, by their digests.
     folder
         The session's own; empty if it has none.
     saved
-        As it stands there; what is open is modified where it differs. None: it is not kept there.
+        The session as it stands in ``folder``; if what is open differs, it is modified. None: it is
+        not kept there.
     """
 
     session: SavedSession
@@ -55,8 +56,8 @@ class SessionKeeper(QObject):
     """Writes a record of what is open a moment after it has changed, and when the window closes.
 
     What an earlier window left stands in :attr:`offer` until something is opened; nothing of it is
-    opened before :meth:`begin`. ``offer_changed`` tells that it has gone, ``modified_changed`` that
-    what is open differs from what was saved, or no longer does. Writes ``folder``, ``runs`` and
+    opened before :meth:`begin`. ``offer_changed``: the offer is gone. ``modified_changed``: what is
+    open now differs from what was saved, or no longer does. Writes ``folder``, ``runs`` and
     ``notes`` of the session.
 
     Parameters
@@ -195,7 +196,7 @@ class SessionKeeper(QObject):
         self.compare()
 
     def _show_canvas(self, saved: SavedSession) -> None:
-        """Have the triggers on the canvas and beside it."""
+        """Put the triggers on the canvas and beside it."""
         trigger = self._opening_triggers.get(saved.trigger)
         if trigger is not None:
             self._shell.open("trigger", trigger, self._session.target)
@@ -204,7 +205,7 @@ class SessionKeeper(QObject):
             self._shell.open("snapshot", OtherSnapshot(saved.other_slot, aside))
 
     def _finish(self, saved: SavedSession) -> None:
-        """The checkpoint is there: have its trigger on the canvas, its run and its page."""
+        """Show the trigger, run and page, now that the checkpoint is open."""
         self._show_canvas(saved)
         self._choose_target(saved)
         if saved.run:
@@ -252,7 +253,7 @@ class SessionKeeper(QObject):
         return True
 
     def discard(self) -> None:
-        """Keep the session as it was saved, and not what has changed since."""
+        """Drop what has changed since the session was saved."""
         self._timer.stop()
         self._discarded = True
         folder = Path(self._session.folder)
@@ -291,7 +292,7 @@ class SessionKeeper(QObject):
             self.modified_changed.emit()
 
     def triggers(self) -> tuple[Trigger, ...]:
-        """Those of the canvas and of the snapshot beside it."""
+        """The triggers of the canvas and of the snapshot beside it."""
         session = self._session
         other = session.other_snapshot
         triggers = [session.trigger, None if other is None else other.trigger]
@@ -302,7 +303,7 @@ class SessionKeeper(QObject):
         )
 
     def record(self) -> SavedSession | None:
-        """What is open; what is being opened again counts as open. None where nothing is."""
+        """A record of what is open, or None; what is being opened again counts as open."""
         session, saved = self._session, self._opening
         facts, images = session.checkpoint, session.images
         if facts is None or (saved is not None and facts.path != saved.checkpoint):
@@ -348,7 +349,7 @@ class SessionKeeper(QObject):
         return record.model_copy(update={"files": there})
 
     def _known(self, path: str, what: str) -> FileFacts:
-        """How a file is known again, as far as that is known now."""
+        """The facts that identify a file, as far as they are known now."""
         facts = self._files.get(path)
         if facts is None:
             inside = JOB_FOLDERS.get(what, "")

@@ -94,7 +94,7 @@ class SessionPaths(QObject):
         self._settle_next()
 
     def cancel(self) -> None:
-        """Settle nothing any more."""
+        """Stop asking for files."""
         if self._ticket is not None:
             self._ticket.cancel()
         self.deleteLater()
@@ -112,7 +112,7 @@ class SessionPaths(QObject):
             self._choose(file)
 
     def _moved_along(self, file: LostFile) -> str:
-        """Where a file is if it moved together with one that was found; empty: it is not there."""
+        """Where a file is if it moved together with one that was found; empty if it did not."""
         for before, now in self._places.items():
             old, new = Path(before).parts, Path(now).parts
             same = 0

@@ -20,7 +20,7 @@ _MEMORY_EVERY_MS = 2000
 
 
 class StatusBar(QStatusBar):
-    """``device_chosen(str)`` tells what the user picked."""
+    """The status bar; ``device_chosen(str)`` carries the device that the user picked."""
 
     device_chosen = Signal(str)
 

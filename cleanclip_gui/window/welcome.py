@@ -168,7 +168,7 @@ class WelcomePage(QWidget):
         self._show_offers()
 
     def _show_offers(self) -> None:
-        """What can be gone on with, in the place of what the program is for."""
+        """Show what can be continued, in place of the text on what the program is for."""
         for offer, text in (
             (self._continue, self._continue_text),
             (self._interrupted, self._interrupted_text),
@@ -222,7 +222,7 @@ def _offer(button: QPushButton) -> tuple[QFrame, Label]:
 
 
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:
-    """One of the three steps that tell what the program is for."""
+    """One of the three steps that show what the program is for."""
     step = QFrame()  # without a frame: it is no button
     picture = Label()
     picture.setObjectName("stepPicture")

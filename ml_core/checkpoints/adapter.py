@@ -23,13 +23,13 @@ from ml_core.reading.strict_json import JsonError, parse_object
 class PromptedVisual(nn.Module):
     """Deep visual prompts (Jia et al. 2022; RVPT, NeurIPS 2025) around a frozen ViT.
 
-    Block d + 1 of L sees class token, prompts p_d and patches; what it makes of the prompts is
-    dropped and the next block gets its own, for d = depth .. L - 1.
+    For d = depth .. L - 1, block d + 1 of L sees the class token, the prompts p_d and the patches.
+    Its outputs for the prompts are dropped, since the next block gets its own prompts.
 
     Parameters
     ----------
     inner
-        open_clip's ``VisionTransformer``, left as it is.
+        open_clip's ``VisionTransformer``, which is not changed.
     prompts
         [L - depth, b, width].
     depth
@@ -99,7 +99,7 @@ def vit_blocks(model: ClipModel, what: str) -> tuple[int, int]:
     Raises
     ------
     InputError
-        ``unsupported`` if its image encoder is none; ``what`` begins the sentence.
+        ``unsupported`` if its image encoder is no ViT; ``what`` begins the sentence.
     """
     visual = plain_visual(model)
     transformer: Any = getattr(visual, "transformer", None)
@@ -140,7 +140,7 @@ class Adapter:
     Attributes
     ----------
     name, sha256
-        Of the file.
+        Name and SHA-256 of the file.
     prompts
         float32 [blocks with prompts, prompts a block, width].
     depth

@@ -33,7 +33,7 @@ class PublishedModel:
     config
         Its checked ``model_cfg``.
     preprocess
-        What all its published weights have in common of ``preprocess_cfg``.
+        The fields of ``preprocess_cfg`` that all its published weights share.
     """
 
     name: str
@@ -48,7 +48,7 @@ def digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[PublishedModel, ...]:
-    """open_clip's models with just these tensors; several differ in what shapes do not tell."""
+    """open_clip's models with just these tensors; they may differ in ways shapes do not show."""
     return tuple(
         PublishedModel(entry["name"], entry["config"], entry["preprocess"])
         for entry in _entries().get(digest(shapes), ())
@@ -85,13 +85,13 @@ _WIDE_HEADS = {1280: 80, 1408: 88, 1664: 104, 1792: 112}
 
 @dataclass(frozen=True)
 class StatedConfig:
-    """What a source tells of a model, or of one tower of it.
+    """What a source says about a model, or about one tower of it.
 
     Parameters
     ----------
     config
-        open_clip's ``model_cfg``, unchecked; without the table of a tower that is not there, and
-        without ``quick_gelu`` where nothing tells it.
+        open_clip's ``model_cfg``, unchecked. The table of a missing tower is left out, and so is
+        ``quick_gelu`` if the source does not say it.
     assumptions
         Whole sentences on what had to be assumed.
     questions
@@ -140,7 +140,7 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
 
 
 def assumed_activation(config: Mapping[str, Any], shapes: Shapes) -> tuple[bool, str]:
-    """Whether to assume QuickGELU where nothing tells the activation, and the sentence."""
+    """Whether to assume QuickGELU if the source names no activation; and a sentence on it."""
     vision = config.get("vision_cfg", {})
     if vision.get("width") in _WIDE_HEADS and not isinstance(vision["layers"], list):
         return False, (
@@ -256,7 +256,7 @@ def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
 
 
 def _head_width(width: int, tower: str) -> tuple[int, str]:
-    """Assume the width of attention heads: 64, or what divides the features and is next to it."""
+    """Assume the width of attention heads: 64, or the nearest number that divides the features."""
     head = _WIDE_HEADS.get(width, 64) if tower == "image" else 64
     if width % head:
         fitting = (part for part in range(1, 129) if width % part == 0)
@@ -308,7 +308,7 @@ class Architecture:
         Where the config comes from: the folder's ``config`` file, our own ``metadata`` in the
         safetensors file, or the tensors' ``shapes``.
     assumptions
-        Whole sentences on what the source could not tell.
+        Whole sentences on what the source did not say.
     name
         open_clip's name where it is a published architecture, else a short description.
     layout

@@ -1,4 +1,4 @@
-"""Choices of how a checkpoint is opened, and the loader doctor's that are kept for next time.
+"""Choices of how a checkpoint is opened; those from the loader doctor are kept for next time.
 
 They belong to a file's SHA-256 and lie in the user's data folder, never beside the file.
 """
@@ -55,7 +55,7 @@ class Choice:
     evidence: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without what is kept."""
+        """The choice as JSON values, without the settings that stay as they are."""
         return {key: value for key, value in asdict(self).items() if value not in (None, "")}
 
 
@@ -89,7 +89,7 @@ def chosen(architecture: Architecture, choice: Choice) -> Architecture:
 
 
 def features(vision: Mapping[str, Any]) -> int:
-    """Features that the image encoder's attention heads share: a ResNet's come to the pooling."""
+    """Features that the image encoder's attention heads divide; in a ResNet, the pooling's."""
     return int(vision["width"]) * (32 if isinstance(vision["layers"], list) else 1)
 
 
@@ -130,7 +130,7 @@ class Remembered:
 
     @property
     def sentence(self) -> str:
-        """What stays with every result."""
+        """The sentence that stays with every result."""
         fields = self.choice.to_dict()
         what = [title for key, title in _TITLES.items() if key in fields]
         listed = ", ".join(what[:-1]) + " and " * (len(what) > 1) + what[-1]
@@ -194,7 +194,7 @@ def choice_of(record: Mapping[str, Any]) -> Choice:
     Raises
     ------
     InputError
-        ``damaged`` if it is none.
+        ``damaged`` if it is not a choice.
     """
     item = {"day": "2000-01-01", "name": "", **record}
     stored = _FILE.check(item, _Stored, "The loader's settings")
@@ -207,7 +207,7 @@ def remember(sha256: str, name: str, choice: Choice) -> Remembered:
     Parameters
     ----------
     sha256, name
-        Of the file.
+        SHA-256 and name of the file.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def forget(sha256: str) -> bool:
 def with_remembered(
     architecture: Architecture, sha256: str
 ) -> tuple[Architecture, Remembered | None]:
-    """The architecture with the choice for this file, which its assumptions name.
+    """The architecture with the choice for this file; its assumptions name the choice.
 
     A choice that cannot be read or does not fit is not used, and the assumptions say so.
     """

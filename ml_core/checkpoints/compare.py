@@ -68,8 +68,9 @@ class TensorChange:
 class LayerChange:
     """The tensors of one layer together, in the order of the model.
 
-    ``tensors`` are those in both files with one shape, ``changed`` of them differ. ``relative`` is
-    NaN where ``not_finite`` numbers of them became NaN or infinite, or ceased to be.
+    ``tensors`` counts those that both files have in the same shape; ``changed`` of them differ.
+    ``not_finite`` counts numbers that are NaN or infinite in one of the files; if there are any,
+    ``relative`` is NaN.
     """
 
     name: str
@@ -111,7 +112,7 @@ def compare_checkpoints(
 
 
 def _alike(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
-    """Whether tensors can be compared: of one shape, or both one number, as libraries differ."""
+    """Whether tensors can be compared: same shape, or both a single number in any shape."""
     return first == second or math.prod(first) == math.prod(second) == 1
 
 
@@ -153,7 +154,7 @@ def layer_of(name: str) -> str:
 
 
 def _place(layer: str) -> tuple[bool, int, int]:
-    """Where in a CLIP a layer is; what is not known stands among the blocks."""
+    """Where in a CLIP a layer is; an unknown layer is placed among the blocks."""
     parts = layer.removeprefix("visual.").split(".")
     known = parts[0] if parts[0] in MODEL_ORDER else "transformer"
     number = int(parts[-1][:9]) if parts[-1].isascii() and parts[-1].isdigit() else 0
@@ -184,7 +185,7 @@ class _Reader:
         self._files: dict[str, BinaryIO] = {}
 
     def infos(self, source: TensorSource) -> list[TensorInfo]:
-        """What a model's tensor is made of in this file."""
+        """The tensors of this file that a model's tensor is made of."""
         return [self._infos[name] for name in source.names]
 
     def shape(self, source: TensorSource) -> tuple[int, ...]:

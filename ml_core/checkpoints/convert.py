@@ -51,12 +51,12 @@ class Converted:
     tensors
         How many it holds.
     notes
-        Sentences on what of the source is not in it.
+        Sentences on what was left out of the source.
     assumptions
-        Sentences on what the source could not tell of the model.
+        Sentences on what the source did not say about the model.
     call
         The Python expression with which stock open_clip loads it; empty for a file whose
-        configuration open_clip has under no name.
+        configuration has no name in open_clip.
     """
 
     path: Path
@@ -90,7 +90,7 @@ def convert_to_open_clip(
     cancelled
         Asked at every tensor; an old target stays as it was.
     progress
-        Told how many bytes are read and written, and of how many in all.
+        Called with the bytes read and written so far, and their total.
     use_choice
         Whether what the user chose with the loader doctor for this file is used.
 
@@ -215,10 +215,10 @@ def convert_to_safetensors(
     cancelled
         Asked every few megabytes; an old target stays as it was.
     progress
-        Told how many bytes are done, and of how many.
+        Called with the bytes done so far, and their total.
     use_choice
-        Whether the config that is added says what the user chose with the loader doctor for this
-        file; the tensors, and with them the logit scale, are the file's in any case.
+        Whether the added config has the settings that the user chose for this file with the loader
+        doctor. The tensors, with the logit scale, are always the file's.
 
     Raises
     ------

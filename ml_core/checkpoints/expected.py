@@ -1,7 +1,7 @@
 """The tensors that an architecture has.
 
-Of CLIP's own encoders they are told without torch: inspecting a file must not wait for it. What a
-library builds by a name is built, without values.
+The tensors of CLIP's own encoders are computed without torch, since inspecting a file must not wait
+for its import. An encoder that a library builds by name is built, without values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
     Parameters
     ----------
     config
-        A checked ``model_cfg``; of a file with one encoder only that one's tensors are asked for.
+        A checked ``model_cfg``. If the file holds one encoder, only that encoder's tensors count.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
 def check_tensors(
     architecture: Architecture, inspection: Inspection, *, scale_chosen: bool = False
 ) -> None:
-    """Refuse a file of whose tensors the model cannot be built.
+    """Refuse a file if the model cannot be built from its tensors.
 
     Parameters
     ----------

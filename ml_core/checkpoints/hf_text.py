@@ -44,7 +44,7 @@ def with_hf_config(
     Raises
     ------
     InputError
-        ``unsupported`` if nothing tells the kind, ``damaged`` if the tensors are not its.
+        ``unsupported`` if the kind cannot be found out, ``damaged`` if the tensors do not fit it.
     """
     text = stated.config.get("text_cfg")
     if not isinstance(text, Mapping) or not text.get("hf_model_name") or text.get(HF_CONFIG):

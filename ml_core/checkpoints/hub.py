@@ -69,8 +69,8 @@ def fetch(
     Raises
     ------
     InputError
-        ``usage`` if the name is none, the repository or revision does not exist or is private, or
-        there is no connection.
+        ``usage`` if the name is malformed, the repository or revision does not exist or is private,
+        or there is no connection.
     CancelledError
         If it was cancelled.
     """

@@ -37,7 +37,7 @@ class Assessment:
     Parameters
     ----------
     inspection
-        Of the file.
+        Inspection of the file.
     architecture
         JSON-ready; None where the file is refused before its architecture is looked at.
     problem
@@ -56,7 +56,7 @@ class Assessment:
 
     @property
     def verdict(self) -> str:
-        """As `Inspection.verdict`."""
+        """The same as `Inspection.verdict`, with the architecture taken into account."""
         inspection = self.inspection
         if inspection.refused:
             return inspection.verdict
@@ -66,7 +66,7 @@ class Assessment:
 
     @property
     def reason_code(self) -> str:
-        """The inspection's, unless its architecture has more to say."""
+        """The inspection's reason code, unless the architecture gives another one."""
         inspection = self.inspection
         if inspection.refused:
             return inspection.reason_code
@@ -202,7 +202,7 @@ def inspection_record(
 ) -> dict[str, Any]:
     """The record that ``cleanclip inspect --json`` prints and the window exports.
 
-    ``sandbox`` in it tells how the reading process was confined; None where it was not.
+    Its ``sandbox`` says how the reading process was confined; None if it was not.
 
     Parameters
     ----------

@@ -60,8 +60,8 @@ def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Sa
     Parameters
     ----------
     record
-        Of `inspection_record`: ``name``, ``verdict``, ``reason_code``, ``reasons``, and where
-        they are there ``code_places``, ``tensors``, ``container`` and ``architecture``.
+        Fields of `inspection_record`: ``name``, ``verdict``, ``reason_code``, ``reasons``, and, if
+        present, ``code_places``, ``tensors``, ``container`` and ``architecture``.
     artifact
         Index of the file among the log's artifacts.
     """

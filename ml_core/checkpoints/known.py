@@ -38,9 +38,9 @@ class KnownFile(BaseModel):
     architecture
         open_clip's name; empty if it is not known.
     sha256
-        Of the weights; empty if it is not known.
+        SHA-256 of the weights; empty if it is not known.
     trigger, target
-        Of its backdoor, in words.
+        Trigger and target of its backdoor, in words.
     clean_accuracy, asr
         As published, 0 to 1.
     pretraining_rate
@@ -73,7 +73,7 @@ class Match:
 
     @property
     def sentence(self) -> str:
-        """The sentence about this head."""
+        """The sentence about the known file, and whether its SHA-256 or only its name fits."""
         entry = self.entry
         facts = [f"published at {entry.source}"]
         facts += [f"trigger: {entry.trigger}"] if entry.trigger else []
@@ -96,7 +96,8 @@ def look_up(
     Parameters
     ----------
     architecture
-        Its name; empty if it could not be told, which fits every entry.
+        Name of the file's architecture. It is empty if it could not be found out; that fits every
+        entry.
     """
     certain = [
         Match(entry, True)

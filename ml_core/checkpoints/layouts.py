@@ -54,12 +54,12 @@ def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> N
     Parameters
     ----------
     alone
-        Whether no CLIP is among the names, so that parts of one are told as well.
+        Whether there is no CLIP among the names, so that parts of a CLIP are refused as well.
 
     Raises
     ------
     InputError
-        ``unsupported``, with the name that told.
+        ``unsupported``, with the name that gave it away.
     """
     keys = list(keys)
     for pattern, words in (*_CHANGES, *(_PARTS if alone else ())):
@@ -99,12 +99,12 @@ HEAD = re.compile(r"(?:^|\.)(?:linear|fc|head|classifier)\.(?:weight|bias)\Z")
 def find_prefix(
     names: Iterable[str], mark: str, belongs: Callable[[str], bool] = lambda prefix: True
 ) -> str | None:
-    """What stands before ``mark`` in the names of a file; of several copies, the state dict's.
+    """The prefix before ``mark`` in a file's names; of several copies, the one in the state dict.
 
     Parameters
     ----------
     names
-        Of all tensors of the file.
+        Names of all tensors of the file.
     mark
         A tensor that every model of the kind has.
     belongs
@@ -134,8 +134,8 @@ def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
     """Map each name of the model to the tensor's name in the file.
 
     Leaves out what is no part of the model: the optimizer, a classification head, attention masks
-    and tables of places that are counted anew, the three numbers of OpenAI's archives. What stands
-    beside the model in the same state dict and is none of these stays, to be told as unexpected.
+    and position tables that can be computed, the three numbers of OpenAI's archives. Any other
+    tensor in the model's state dict stays, and is reported as unexpected.
     """
     top = prefix.partition(".")[0] + "." if prefix else ""
     keys: dict[str, str] = {}
@@ -220,7 +220,7 @@ class Layout:
     sources
         The model's tensor names (open_clip's) and where their numbers are in the file.
     shapes
-        Of the model's tensors.
+        Shapes of the model's tensors.
     left_out
         Tensors of the file that are no part of the model.
     head
@@ -236,7 +236,7 @@ class Layout:
 
     @property
     def missing(self) -> Tower | None:
-        """The encoder that is not there."""
+        """The encoder that the file lacks."""
         if len(self.towers) == 2:
             return None
         return "text" if self.towers == ("image",) else "image"

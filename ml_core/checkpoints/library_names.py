@@ -47,16 +47,17 @@ class TensorSource:
     transposed
         Whether the two sides change places.
     rows
-        From which to which third of the first axis it goes, 0 to 3; None takes all of it.
+        Start and stop of the part of the first axis to take, in thirds (0 to 3); None takes all of
+        it.
     batched
         Whether an axis of length one comes before.
     squeezed
         Axes of length one that are left out before.
     zeros
-        Whether only as many zeros are meant as its last axis is long: of a bias that is not there.
+        Whether it is a missing bias: zeros, as many as the tensor's last axis is long.
     seam
-        Of two tensors of one shape: the rows before this one are the first's, the others the
-        second's.
+        If two tensors of one shape are joined: the first one gives the rows before this row, the
+        second one the others.
     """
 
     names: tuple[str, ...]
@@ -89,8 +90,8 @@ class TensorSource:
 def sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file.
 
-    Query, key and value, three tensors in the library, are one in open_clip; both projections
-    are stored the other way round. A name that is not known is kept, to be told as unexpected;
+    Query, key and value are three tensors in the library and one in open_clip. Both projections are
+    stored transposed. An unknown name is kept, so that it is reported as unexpected.
     ``position_ids``, which count from 0, are left out.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
@@ -188,8 +189,8 @@ _BLOCKS = {
 def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
 
-    Query, key and value, three tensors in the library, are one in the blocks of timm and open_clip;
-    of the pooling they are one in the library, and timm has the query apart.
+    In the blocks, query, key and value are three tensors in the library and one in timm and
+    open_clip. In the pooling they are one tensor in the library, and timm keeps the query apart.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     result: dict[str, TensorSource] = {}
@@ -211,7 +212,7 @@ def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]
 
 
 def _siglip_name(key: str) -> str:
-    """The name in open_clip, or the name itself; of a query, that of the joined tensor."""
+    """The name in open_clip, or the name itself; a query gets the name of the joined tensor."""
     if key in _SIGLIP_WHOLE:
         return _SIGLIP_WHOLE[key]
     layer, _, kind = key.rpartition(".")
@@ -262,8 +263,8 @@ _HEADS = {"head.proj": "head.fc", "classifier.proj": "head"}
 def apple_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
 
-    The projection of pictures is stored the other way round and has no bias, of which timm's layer
-    gets zeros; positions have axes of length one before them.
+    The projection of pictures is stored transposed and has no bias; timm's layer gets a bias of
+    zeros. Positions have leading axes of length one.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     stages = sorted({int(match[1]) for key in inside if (match := _downsampling(key))})

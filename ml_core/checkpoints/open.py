@@ -32,8 +32,8 @@ CLIP_SCALE = 100.0
 class Checkpoint:
     """A checkpoint that passed inspection; `build` makes the model.
 
-    ``donor`` gives the encoder that the file lacks. ``remembered`` is the user's choice of before,
-    which the architecture says already.
+    ``donor`` gives the encoder that the file lacks. ``remembered`` is an earlier choice of the
+    user; the architecture already includes it.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Checkpoint:
         Parameters
         ----------
         choice
-            The loader doctor's, in the place of what the file says; it stays with the model.
+            The loader doctor's choice, which replaces what the file says; it stays with the model.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Checkpoint:
         Raises
         ------
         InputError
-            If it is damaged or not known.
+            If the tokenizer is damaged or not known.
         """
         if self.donor is not None and self.architecture.layout.missing == "text":
             return self.donor.tokenizer
@@ -107,7 +107,7 @@ class Checkpoint:
         Parameters
         ----------
         on_bytes
-            Told how many bytes were read since it was told before; it may raise `CancelledError`.
+            Called with the number of bytes read since the last call; it may raise `CancelledError`.
         """
         from ml_core.checkpoints.tensors import read_state
 
@@ -180,9 +180,8 @@ def open_checkpoint(
     donor
         A whole CLIP that gives the encoder which the file lacks; not looked at if it lacks none.
     inspection
-        What `examine` told of the same path a moment ago. It is used as it is if the weights are
-        still the same files, as far as one sees; whether their bytes are is made sure of when
-        they have been read, in any case.
+        What `examine` found at the same path a moment ago. It is used again if the weights seem to
+        be the same files. Whether their bytes are the same is always checked once they are read.
     use_choice
         Whether what the user chose with the loader doctor for this file is used; the assumptions
         name it. A donor is opened as it says.
@@ -193,7 +192,7 @@ def open_checkpoint(
         If the file holds one encoder and no donor is named.
     InputError
         With the inspection's first reason and its code if it is refused, or if its architecture
-        cannot be told or built.
+        cannot be found out or built.
     """
     inspection = _inspected(path, inspection)
     giver = None

@@ -84,12 +84,12 @@ def borrow(
 
     Parameters
     ----------
-    told
-        Of the tower that is there.
+    stated
+        What the file says about its own tower.
     tower
-        The one that the donor gives.
+        The tower that the donor gives.
     sha256
-        Of the donor's file, for the sentence that stays with every result.
+        SHA-256 of the donor's file, for the sentence that stays with every result.
     scaled
         Whether the file has a logit scale of its own.
 
@@ -135,7 +135,7 @@ def borrow(
 
 
 def _has_activation(own: Mapping[str, Any], missing: Tower) -> bool:
-    """Whether the tower that is there uses GELU at all; a ResNet does not."""
+    """Whether the file's tower uses GELU at all; a ResNet does not."""
     return missing == "image" or not isinstance(own["vision_cfg"].get("layers"), list)
 
 
@@ -275,7 +275,7 @@ def find_architecture(
 def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists | None]:
     """Name of an encoder that has no partner, and how its tensors differ from its architecture.
 
-    The other encoder's sizes are open_clip's defaults, of which nothing is used. The name is
+    The other encoder's sizes are open_clip's defaults, which are not used. The name is
     empty, and the lists are None, where only a donor can tell.
     """
     try:

@@ -66,9 +66,9 @@ def save_checkpoint(
     provenance
         How the model was made, as JSON values; kept in the metadata of the weights.
     types
-        Of floating point tensors by name, narrow ones whose values they hold; the rest is fp32.
+        Narrow types of floating point tensors by name, if their values fit; the rest is fp32.
     on_bytes
-        Told how many bytes were written since it was told before; it may raise `CancelledError`.
+        Called with the number of bytes written since the last call; it may raise `CancelledError`.
 
     Returns
     -------

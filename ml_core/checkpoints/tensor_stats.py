@@ -29,7 +29,7 @@ _NUMPY = {
 
 @dataclass(frozen=True, slots=True)
 class TensorStats:
-    """Of a tensor's finite values: ``min``, ``max``, ``mean`` and ``std`` (of a population).
+    """Statistics of a tensor's finite values: ``min``, ``max``, ``mean``, population ``std``.
 
     They are NaN where there is no finite value.
     """
@@ -110,7 +110,7 @@ def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDAr
 
 
 def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[Any]]:
-    """As `tensor_pieces`, in any type that holds the numbers exactly."""
+    """The pieces of `tensor_pieces`, in any type that holds the numbers exactly."""
     if in_any_order(info):
         for raw in _chunks(file, info, path):
             yield _numbers(raw, info)
@@ -291,12 +291,12 @@ class Histogram:
     Parameters
     ----------
     name
-        Of the tensor.
+        Name of the tensor.
     low, high
         Smallest and largest finite value; NaN where there is none.
     counts
-        Of equally wide bins from ``low`` to ``high``; the last one includes ``high``. One bin
-        where all values are equal.
+        Counts of equally wide bins from ``low`` to ``high``; the last one includes ``high``. One
+        bin where all values are equal.
     nan, inf
         Values that are in no bin.
     seen, total

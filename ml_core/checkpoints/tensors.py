@@ -1,4 +1,4 @@
-"""The tensors of an inspected file, of the bytes that were inspected, put together to a model."""
+"""Read the tensors from the very bytes that were inspected, and assemble a model from them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_tensors(
     names
         Which tensors; None reads all.
     on_bytes
-        Told how many bytes were read since it was told before; it may raise `CancelledError`.
+        Called with the number of bytes read since the last call; it may raise `CancelledError`.
 
     Raises
     ------

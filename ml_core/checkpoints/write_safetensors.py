@@ -1,7 +1,7 @@
 """Write a safetensors file whose bytes depend on its content alone.
 
 The safetensors library orders its metadata by a random hash, so that saving the same model twice
-gives two SHA-256; results are told apart by that number here.
+gives two SHA-256; this program distinguishes results by that number.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def write_safetensors(
     Parameters
     ----------
     on_bytes
-        Told how many bytes were written since it was told before; it may raise `CancelledError`.
+        Called with the number of bytes written since the last call; it may raise `CancelledError`.
 
     Raises
     ------
@@ -75,8 +75,8 @@ def save_head(inspection: Inspection, path: Path) -> Path:
 
     Parameters
     ----------
-    found
-        A file that was not refused; of its encoders one may be lacking.
+    inspection
+        A file that was not refused; one of its encoders may be missing.
 
     Raises
     ------

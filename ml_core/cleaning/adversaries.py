@@ -1,6 +1,6 @@
 """Triggers that are sharpened while a model learns to ignore them.
 
-A backdoor of which nothing is known is still a pattern that moves every picture. So patterns are
+Even an unknown backdoor is a pattern that moves every picture. So patterns are
 drawn at random (patches, textures over the whole picture, warps), and while the model is trained
 not to be moved by them each is improved by gradient ascent on how far it moves the embeddings;
 after some steps another one takes its place. A pattern is the same for all pictures, as a trigger
@@ -71,11 +71,11 @@ class Shape:
         ``patch`` at a random place of each picture, ``spot`` at one place, ``texture`` blended
         over the picture, ``warp`` of its geometry.
     side
-        Of the pattern, in pixels; of a warp, its control points.
+        Size of the pattern in pixels; for a warp, of its grid of control points.
     place
         Row and column of a spot's upper left corner.
     ratio
-        Of a texture in the picture, 0 to 1.
+        Weight of a texture in the picture, 0 to 1.
     """
 
     kind: Kind
@@ -89,10 +89,10 @@ class Shape:
 
 
 class Adversaries:
-    """So many adversaries, each of which acts on its share of a batch.
+    """A number of adversaries; each acts on its own share of a batch.
 
-    Which they are follows from seed and step alone; how far they have been sharpened is in
-    `tensors`, so that a run that is taken up again goes on as it was.
+    Seed and step alone decide which adversaries there are. How far they have been sharpened is in
+    `tensors`, so that a resumed run goes on as before.
 
     Parameters
     ----------
@@ -104,15 +104,15 @@ class Adversaries:
         Steps until one is replaced by a fresh one; slots keep theirs for 1, 3, 10 or 25 times as
         long.
     seed
-        Of the run.
+        Seed of the run.
     width
-        Of an embedding.
+        Width of an embedding.
 
     Attributes
     ----------
     patterns
-        float [count, 3, S, S], of which each adversary uses its own corner; what the gradient of a
-        step reaches.
+        float [count, 3, S, S]. Each adversary uses a corner of its own pattern. A step's gradient
+        reaches them.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Adversaries:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """What they have become: step, patterns, moments and memory, changed in place."""
+        """The state of the adversaries (step, patterns, moments, memory), changed in place."""
         return {
             "step": self._step,
             "patterns": self.patterns.detach(),
@@ -152,13 +152,13 @@ class Adversaries:
         }
 
     def taken_up(self) -> None:
-        """After `tensors` were filled from a saved run."""
+        """Call this after `tensors` were filled from a saved run."""
         self._shapes = [_shape(facts) for facts in self._now]
         self._grown = -1
 
     @property
     def due(self) -> bool:
-        """Whether a patch begins with this step that is to grow first."""
+        """Whether a patch that has to grow first begins with this step."""
         return self._grown != int(self._step) and bool(self._growing())
 
     def grow(self, encode: Encode, images: Tensor) -> None:
@@ -168,7 +168,7 @@ class Adversaries:
         ----------
         encode
             float [n, 3, S, S] in [0, 1] to unit embeddings [n, D], with gradients of the pictures;
-            of the model as it is now, in evaluation mode.
+            of the present model, in evaluation mode.
         images
             float [N, 3, S, S] in [0, 1], the step's pictures.
         """
@@ -194,7 +194,7 @@ class Adversaries:
             self._remember(shape, grown, float(((moved - plain) @ toward).mean()))
 
     def zero_grad(self) -> None:
-        """Forget what reached the patterns, as of a trial or of a step that did not fit."""
+        """Drop the patterns' gradients, for example after a step that ran out of memory."""
         self.patterns.grad = None
 
     def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ class Adversaries:
         return patterned
 
     def sharpen(self) -> None:
-        """Climb the gradient that reached the patterns by a step of Adam; replace who is done."""
+        """Move the patterns up their gradient by a step of Adam; replace those that are done."""
         grad = self.patterns.grad
         if grad is not None:
             with torch.no_grad():
@@ -243,7 +243,7 @@ class Adversaries:
         ]  # fmt: skip
 
     def _direction(self, encode: Encode, images: Tensor, plain: Tensor, number: int) -> Tensor:
-        """Where a texture leads that grows by how far it moves all pictures together."""
+        """The direction of a texture that was grown to move all pictures together."""
         draw = np.random.default_rng([self.seed, number, 0, 3])
         shape = Shape("texture", self.size, ratio=_DIRECTION_RATIO)
         begin = torch.from_numpy(texture(self.size, draw)).logit().to(self.device)
@@ -321,14 +321,14 @@ class Adversaries:
         return int(self._step) + slot * self.life // self.count
 
     def _birth(self, slot: int) -> int:
-        """How many adversaries a slot had before."""
+        """How many adversaries the slot held before the present one."""
         return self._since(slot) // self._life(slot)
 
     def _numbers(self, slot: int, what: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, slot, self._birth(slot), what])
 
     def _born(self, slot: int) -> Shape:
-        """Kind and size of the adversary of a slot as of now."""
+        """Kind and size of the adversary that a slot holds now."""
         draw = self._numbers(slot, 0)
         kinds, _ = _SLOTS[slot % len(_SLOTS)]
         kind = kinds[self._birth(slot) % len(kinds)]

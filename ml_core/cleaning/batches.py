@@ -69,7 +69,7 @@ class Pairs(PictureSource, Protocol):
     def __len__(self) -> int: ...
 
     def captions(self, indices: npt.NDArray[np.int64], epoch: int, /) -> list[str]:
-        """A caption of each of some pairs, which an epoch may choose; damaged: in `broken`."""
+        """A caption for each of some pairs, chosen by epoch; damaged ones go to `broken`."""
         ...
 
 
@@ -97,11 +97,11 @@ class Batch:
     labels
         int64 [N].
     numbers
-        int64 [N], which examples of the set these are; stays on the CPU. None: what is computed of
-        them is not kept for later epochs.
+        int64 [N], the numbers of these examples in the set; stays on the CPU. None: embeddings of
+        these examples are not kept for later epochs.
     fill
-        How many examples a kept embedding is computed with: fewer are filled up to it. 0 for as
-        many as there are.
+        Number of examples that are embedded together when embeddings are kept; fewer are padded to
+        this number. 0 stands for as many as there are.
     """
 
     images: Tensor
@@ -356,10 +356,10 @@ class Mixes:
     kinds
         int64 [N]: 0 stays, 1 is augmented, 2 is blended, 3 gets a part of another image.
     chances
-        float [N, 4], uniform: the ratio of a blend in the first column; of a part its height,
-        width, row and column.
+        float [N, 4], uniform. A blend uses the first column as its ratio. A part uses them as its
+        height, width, row and column.
     augmentations
-        For those that are augmented.
+        The draws for the images that are augmented.
     """
 
     kinds: npt.NDArray[np.int64]
@@ -380,7 +380,7 @@ def draw_mixes(count: int, generator: np.random.Generator) -> Mixes:
 
 
 def mix(images: Pictures, others: Pictures, mixes: Mixes) -> Pictures:
-    """New images of uint8 [N, H, W, 3], each with the other one of its row."""
+    """Mix images uint8 [N, H, W, 3], each with the other image of its row."""
     mixed = images.copy()
     augmented = np.flatnonzero(mixes.kinds == _AUGMENTED)
     mixed[augmented] = apply_draws(images[augmented], mixes.augmentations.rows(augmented))
@@ -510,7 +510,7 @@ class Poison:
         share: float,
         seed: int,
     ) -> Poison:
-        """For a model, with prompts as captions."""
+        """The poison for one model, with prompts as captions."""
         captions = tuple(
             model.tokenize([fill(template, canary.target_name) for template in templates])
             for canary in canaries

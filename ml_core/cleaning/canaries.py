@@ -42,9 +42,9 @@ def draw_canaries(
     Parameters
     ----------
     kinds
-        Which.
+        Which kinds to draw.
     class_names
-        Of the label set.
+        Class names of the label set.
     avoid
         Classes that are no targets.
     seed

@@ -58,7 +58,7 @@ def backward(
     Raises
     ------
     InputError
-        If of the whole batch fewer than two examples could be read.
+        If fewer than two examples of the whole batch could be read.
     """
     device = model.device
     pieces = _pieces(batch, chunk)
@@ -139,7 +139,7 @@ def check_pieces(model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE) -> None
 
 
 def _encoded(method: Method, piece: Batch) -> Features:
-    """Features of a piece; of one that stands for nothing no row, but with their shapes."""
+    """Features of a piece; a placeholder piece gives features of the same shape without rows."""
     features = method.encode(piece)
     return {name: part[:0] for name, part in features.items()} if piece.blank else features
 

@@ -29,7 +29,7 @@ _Name = TypeVar("_Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Rung:
-    """One round: so many recipes, each for so many steps."""
+    """One round: a number of recipes, and the steps that each of them takes."""
 
     candidates: int
     steps: int
@@ -72,7 +72,7 @@ def candidates_of(
     batch_size: int = 128,
     seed: int = 0,
 ) -> tuple[Recipe, ...]:
-    """Every method at every rate, the likeliest first: a budget may allow but some of them.
+    """Every method at every rate, the likeliest first, since a budget may allow only a few.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def candidates_of(
     peak_lr
         Peak rate of the checkpoint's pretraining, or another centre.
     batch_size, seed
-        Of each recipe.
+        Batch size and seed of each recipe.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def check_method(method: Method) -> None:
 
 
 def _fields(method: Method) -> dict[str, object]:
-    """The first preset of a method without its budget and rate."""
+    """The fields of a method's first preset, without its budget and rate."""
     own = dict(next(iter(FIELDS[method].values())))
     for name in ("pairs", "epochs", "lr", "batch_size", "eval_every", "save_every"):
         own.pop(name, None)
@@ -134,7 +134,7 @@ def _fields(method: Method) -> dict[str, object]:
 
 
 def lengthened(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe for so many steps of distinct examples, warmed up for a tenth of them."""
+    """The recipe with this number of steps on distinct examples; a tenth of them warm up."""
     warmup = min(_MOST_WARMUP, math.ceil(_WARMUP_SHARE * steps))
     changes = {
         "pairs": max(2, steps * recipe.batch_size),
@@ -148,9 +148,9 @@ def lengthened(recipe: Recipe, steps: int) -> Recipe:
 
 
 def rungs(count: int, steps: int) -> tuple[Rung, ...]:
-    """Rounds from ``count`` recipes of ``steps`` down to one, halved and doubled in turn.
+    """Rounds that halve the number of recipes down to one and double the steps each time.
 
-    Of 6 recipes: 6, 3, 2, 1, for 1, 2, 4 and 8 times the steps.
+    For example, 6 recipes give rounds of 6, 3, 2 and 1 recipes with 1, 2, 4 and 8 times ``steps``.
     """
     ladder = [Rung(count, steps)]
     while ladder[-1].candidates > 1:
@@ -167,14 +167,14 @@ def plan(
     fewest: int = FEWEST_STEPS,
     most: int = 10_000,
 ) -> tuple[Rung, ...]:
-    """As many recipes as the time allows with ``fewest`` steps or more, and as long as it can.
+    """Rounds with as many recipes as the time allows at ``fewest`` steps, then as long as possible.
 
     Parameters
     ----------
     step_seconds
-        Of each recipe, the likeliest first.
+        Seconds of a step of each recipe, the likeliest first.
     fixed_seconds
-        Of each run besides its steps: copying, measuring, the rebound.
+        Seconds of each run besides its steps: copying, measuring, the rebound.
     budget
         Seconds of the whole search.
     fewest, most

@@ -53,7 +53,7 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def set_layout(model: ClipModel, channels_last: bool | None) -> None:
-    """Lay the image encoder's input and filters out; None is the layout of its kind."""
+    """Set the memory layout of the image encoder's input and filters; None takes its usual one."""
     model.channels_last = channels_last
     layout = torch.channels_last if model.layout == "channels-last" else torch.contiguous_format
     visual = getattr(model.module, "visual", None)
@@ -107,7 +107,7 @@ def _checkpointed(module: nn.Module) -> Iterator[None]:
 
 
 def _recomputed(part: nn.Module, act: Callable[[Any], Any], value: Any) -> Any:
-    """Call ``act`` under activation checkpointing; a block that needs no gradient as it is."""
+    """Call ``act`` under activation checkpointing; call it plainly if no gradient is needed."""
     if not torch.is_grad_enabled():
         return act(value)
     layers = [layer for layer in part.modules() if isinstance(layer, _BatchNorm)]
@@ -263,7 +263,7 @@ class _Job:
         Raises
         ------
         DivergedError
-            If a weight is no number or absurd; what was saved before stays.
+            If a weight is not a number or absurd; what was saved before stays.
         """
         if self.state_path is None:
             return None
@@ -286,12 +286,12 @@ class _Job:
         return Saved(str(self.state_path), "resume", self.run.step)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Put a saved state back; its facts.
+        """Put a saved state back and return its facts.
 
         Raises
         ------
         InputError
-            If it does not fit, or a weight in it is no number or absurd.
+            If the state does not fit, or one of its weights is not a number or is absurdly large.
         """
         opponent = self.method.opponent
         facts = load_state(
@@ -360,7 +360,7 @@ def train(
         the best of them can be chosen.
     state_path
         Where the state for resuming is kept, from before the first step on; None keeps none. It
-        is also where a loss that is no number rolls back to.
+        is also where a loss that is not a number rolls back to.
     resume
         Go on from ``state_path``.
     identity
@@ -435,7 +435,7 @@ def train(
 
 
 def _train(job: _Job) -> Generator[Event, None, TrainingOutcome]:
-    """From the step that the run is at to its end."""
+    """Train from the run's present step to its end."""
     run, recipe, control, ranks = job.run, job.recipe, job.control, job.ranks
     device = job.model.device
     first_failure: int | None = None
@@ -518,7 +518,7 @@ def _due(job: _Job) -> bool:
 
 
 def _measure(job: _Job) -> Generator[Event, None, bool]:
-    """Evaluate and keep, in the first process; whether all of them stop."""
+    """Evaluate and keep in the first process; return whether all processes stop."""
     fell = False
     if job.validate is not None:
         yield from _evaluate_and_keep(job)
@@ -538,7 +538,7 @@ def _evaluate_and_keep(job: _Job) -> Generator[Event, None, None]:
 
 
 def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
-    """After a loss that is no number: back to the last save at half the rate, once.
+    """After a loss that is not a number, go back to the last save at half the rate; do so once.
 
     Raises
     ------
@@ -568,7 +568,7 @@ def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
 
 
 def _read(path: Path, recipe: Recipe, identity: str) -> tuple[StepSpeed, dict[str, Any]]:
-    """The choices and numbers of a saved run, which must be of this job."""
+    """Read the choices and numbers of a saved run, which must belong to this job."""
     facts = read_facts(path)
     check_state(facts, recipe, identity)
     return speed_from_dict(facts["speed"]), facts
@@ -587,7 +587,7 @@ def _other_threads(facts: dict[str, Any]) -> Generator[Event, None, None]:
 def _choose_speed(
     model: ClipModel, recipe: Recipe, method: Method, make_batch: MakeBatch, ranks: Ranks
 ) -> StepSpeed:
-    """Measure on the model itself, whose buffers and gradients are put back; all agree."""
+    """Measure on the model, then put its buffers and gradients back; all processes agree."""
     if recipe.precision != "auto" or not recipe.total_steps:
         # Channels-last, the layout of a ResNet, is a third faster, but BatchNorm then adds up
         # a channel's pixels one by one on the CPU: gradients are off by half a per cent instead of

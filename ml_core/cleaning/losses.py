@@ -27,7 +27,7 @@ def scale_of(logit_scale: Tensor) -> Tensor:
 def match(queries: Tensor, keys: Tensor, scale: Tensor | float) -> Tensor:
     """Cross-entropy of finding key i for query i: CE(s Q K^T).
 
-    Of originals and their augmented views it is CleanCLIP's self-supervision inside a modality
+    Between originals and their augmented views it is CleanCLIP's self-supervision in a modality
     (Bansal et al. 2023, section 3.2), which adds half of it, times lambda.
 
     Parameters
@@ -71,8 +71,8 @@ def sigmoid_loss(
 ) -> Tensor:
     """SigLIP's loss, -1/N sum_ij log sigmoid(z_ij (s I_i . T_j + b)) (Zhai et al. 2023, eq. 1).
 
-    z is 1 for the N pairs and -1 for all others: each pair of an image and a text is told by
-    itself, without the softmax over the batch.
+    z is 1 for the N pairs and -1 for all others. Each image and text are judged on their own,
+    without a softmax over the batch.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class PairLoss:
 
     @property
     def scale(self) -> Tensor:
-        """The factor s with its gradient; bounded as CLIP's where the loss is CLIP's."""
+        """The factor s with its gradient; CLIP's loss bounds it as CLIP does."""
         return scale_of(self._scale) if self._bias is None else self._scale.reshape(()).exp()
 
     def __call__(self, images: Tensor, texts: Tensor, *, fixed: bool = False) -> Tensor:

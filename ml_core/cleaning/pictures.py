@@ -40,7 +40,7 @@ class PictureSource(Protocol):
 
     @property
     def window(self) -> int:
-        """Of how many pictures in such runs an order is made, see `epoch_order`."""
+        """How many pictures are put in random order together, see `epoch_order`."""
         ...
 
     def canvas(self, indices: npt.NDArray[np.int64], size: int, /) -> npt.NDArray[np.uint8]:
@@ -161,7 +161,7 @@ def readable(
 ) -> npt.NDArray[np.bool_]:
     """Which pictures, or pairs, of a batch could be read, bool [n].
 
-    Of a process's share one stays even if none could: it stands for nothing, but something has to
+    If no picture of a process's share could be read, one stays all the same: something has to
     be encoded. The processes count the whole batch where they meet.
 
     Raises

@@ -336,7 +336,7 @@ def default_preset(method: Method, pretraining: Pretraining = DEMO) -> str:
 
 
 def preset_title(recipe: Recipe, pretraining: Pretraining = DEMO) -> str:
-    """A preset's name for the screen; it says so where another checkpoint's is offered."""
+    """A preset's name for the screen; it says so if the preset was made for another checkpoint."""
     if recipe.preset == ADAPTED:
         return "Adapted to this checkpoint"
     title = recipe.preset.capitalize()
@@ -410,7 +410,7 @@ def _rounded(rate: float) -> float:
 
 
 def _share(share: float) -> str:
-    """A rate as a part or a multiple of another, to stand before it."""
+    """A rate as a fraction or a multiple of another rate, in words to stand before that one."""
     if share >= 1.5:
         return f"{share:.2g} times"
     if share > 0.7:

@@ -78,7 +78,7 @@ class Pretraining:
 
     @property
     def assumed(self) -> float:
-        """The rate to reckon with: where it is not known, the lowest that CLIP is published at."""
+        """The rate to calculate with; if it is not known, the lowest that CLIP is published at."""
         return _ASSUMED if self.rate is None else self.rate
 
     @property
@@ -135,7 +135,7 @@ def pretraining_of(opened: Checkpoint) -> Pretraining:
 
 
 def with_parent(own: Pretraining, parent: Pretraining) -> Pretraining:
-    """What is known of a checkpoint that may come from ``parent``, of the same architecture.
+    """What is known of a checkpoint that may be made from ``parent``; both have one architecture.
 
     The parent counts where more than its architecture speaks for it, but not for the checkpoint.
     """

@@ -72,13 +72,13 @@ class Run:
     step, seconds
         Steps done, and the time in them.
     start_ca, fall
-        Clean accuracy at the start, and how many points it is under it.
+        Clean accuracy at the start, and how many points it has fallen since.
     chunk
         Examples encoded at a time; 0 is the whole batch.
     rate_factor
-        1, or less after a loss that was no number.
+        1, or less after a loss that was not a number.
     rate, timed
-        Examples a second, and of how many steps.
+        Examples a second, and the number of steps that this was averaged over.
     """
 
     step: int = 0
@@ -204,7 +204,7 @@ def describe(speed: StepSpeed) -> str:
 
 
 def diverged(step: int, earlier: int | None, state_path: Path | None) -> str:
-    """The sentence for a loss that is no number; ``earlier`` is the step it first happened at."""
+    """The sentence for a loss that is not a number; ``earlier`` is the step of the first time."""
     saved = _last_save(state_path)
     again = " again, at half the learning rate" if earlier is not None else ""
     return (
@@ -214,7 +214,7 @@ def diverged(step: int, earlier: int | None, state_path: Path | None) -> str:
 
 
 def ruined(odd: str, step: int, state_path: Path | None) -> str:
-    """The sentence for a weight, as `odd_weight` tells it, that ends a run before it is saved."""
+    """The sentence that ends a run before it is saved, about the weight that `odd_weight` found."""
     return (
         f"After step {step} a weight has the value {odd}, which no trained model has: lower the "
         f"learning rate or clip gradients harder.{_last_save(state_path)}"

@@ -43,7 +43,7 @@ class RateRow:
     lr
         Rate of this step; 0 at the start.
     loss
-        Of this step's batch, before the step; None at the start, and where it was no number.
+        Loss of this step's batch, before the step; None at the start, and if it was not a number.
     ca
         Clean accuracy on validation images after the step, a fraction; None where not measured.
     ca_low, ca_high
@@ -107,14 +107,14 @@ def ramp_rate(step: int, steps: int, low: float, high: float) -> float:
 def propose(rows: Sequence[RateRow], drop: float = DROP) -> Proposal:
     """The range and the start that a ramp suggests.
 
-    The upper end is the last measured rate before clean accuracy is more than ``drop`` points
-    under the checkpoint's own at two measurements in a row (one, where it is the last), so that a
-    single picture more or less decides nothing, or the rate at which the smoothed loss turns up,
-    whichever is lower. The lower end is a tenth of it. The start is a third of it: a run stays
-    near its peak for far longer than a ramp that passes by. Where the loss falls fastest is told
-    beside it (Smith's and fastai's hint), and decides nothing: the loss of a checkpoint that was
-    pretrained on such pairs hardly falls, while what removes a backdoor is a rate as high as
-    accuracy allows.
+    The upper end is the last measured rate before clean accuracy is more than ``drop`` points under
+    the checkpoint's own at two measurements in a row (one, where it is the last), so that a single
+    picture more or less decides nothing, or the rate at which the smoothed loss turns up, whichever
+    is lower. The lower end is a tenth of it. The start is a third of it: a run stays near its peak
+    for far longer than a ramp that passes by. The place where the loss falls fastest (Smith's and
+    fastai's hint) is reported too, and decides nothing. The loss of a checkpoint that was
+    pretrained on such pairs hardly falls, and a rate as high as accuracy allows is what removes a
+    backdoor.
 
     Parameters
     ----------

@@ -196,7 +196,7 @@ def fitted_warmup(warmup: int, steps: int) -> int:
 def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
     """A recipe of so many steps, or as near to that as whole epochs of the examples come.
 
-    An epoch takes at least half of the examples, and as many as it can; of a few images a class
+    An epoch takes at least half of the examples, and as many as it can. With a few images a class
     it takes all. The warm-up is cut to fit.
     """
     size = recipe.batch_size

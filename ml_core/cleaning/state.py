@@ -68,7 +68,7 @@ def save_state(
     Parameters
     ----------
     path
-        Where to; its folder is made.
+        The file to write; its folder is made.
     module
         All its parameters and buffers are saved.
     named
@@ -145,7 +145,7 @@ def intact_state(path: Path) -> tuple[Path, str]:
 
 
 def odd_weight(named: Named) -> str:
-    """A weight that is no number, or far larger than any model's, as words; empty if none is."""
+    """A weight that is not a number, or far larger than any model's, as words; empty if none is."""
     for name, parameter in named:
         highest = float(parameter.detach().abs().amax()) if parameter.numel() else 0.0
         if not highest <= _HIGHEST:
@@ -182,7 +182,10 @@ class _TensorsOnDisk(Mapping[str, Tensor]):
 
 
 def _check_digest(path: Path) -> dict[str, Any]:
-    """Refuse a state that is not as it was written; its facts. Earlier versions wrote no digest."""
+    """Return the facts of a state; refuse one whose content changed since it was written.
+
+    A state of an earlier version has no digest and is not checked.
+    """
     facts, metadata = _read(path)
     if "sha256" not in metadata:
         return facts
@@ -208,7 +211,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Facts and metadata; raises as `read_facts`."""
+    """Facts and metadata; raises the same errors as `read_facts`."""
     if not path.exists():
         raise InputError(f"There is no saved state at {path}; start the run again.")
     try:

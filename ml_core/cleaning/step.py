@@ -186,7 +186,7 @@ def take_step(
 ) -> dict[str, float]:
     """One optimizer step; returns the loss parts and the gradient's norm.
 
-    Weights stay as they are if the loss or the gradient is no number. ``chunk`` and ``ranks``
+    Weights stay as they are if the loss or the gradient is not a number. ``chunk`` and ``ranks``
     are those of :func:`ml_core.cleaning.gradients.backward`.
     """
     if method.opponent is not None and method.opponent.due:
@@ -220,7 +220,7 @@ def take_step(
 def _let_grow(
     model: ClipModel, opponent: Adversaries, batch: Batch, speed: StepSpeed, ranks: Ranks
 ) -> None:
-    """Adversaries grow against the model as it is, on the pictures of all processes."""
+    """Let the adversaries grow against the present model, on the pictures of all processes."""
     model.module.eval()
     sizes = ranks.sizes(len(batch), model.device)
     images = ranks.gather(batch.images[: len(batch)], sizes)[:_GROWN_ON].float().div_(255)

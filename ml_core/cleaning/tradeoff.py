@@ -80,7 +80,7 @@ def points(events: Iterable[Event], head: Head = "zero-shot") -> tuple[Point, ..
         The run's events in their order, live or from its journal. A step that was evaluated twice,
         by a session that was killed and by the one that went on, counts as the later one.
     head
-        Whose numbers: of the zero-shot classifier, or of the linear head that the run trains.
+        Which numbers: the zero-shot classifier's, or those of the linear head that the run trains.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def pareto(points: Sequence[Point], aim: Aim = "asr") -> tuple[int, ...]:
     Parameters
     ----------
     points
-        Of one run or of several together.
+        Points of one run or of several together.
     aim
         ``asr`` (lower is better) or ``poisoned_accuracy`` (higher is better); points without
         it are left out.

@@ -56,7 +56,7 @@ def snapshot(model: ClipModel) -> Weights:
 
 
 def direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Weights:
-    """``end`` minus ``start``, of the float tensors that differ.
+    """``end`` minus ``start``, for the float tensors that differ.
 
     Counters (BatchNorm's ``num_batches_tracked``) have no direction and are left out.
     """
@@ -70,7 +70,7 @@ def direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Weights
 def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: float) -> Weights:
     """Weights at ``base + alpha * vector``.
 
-    BatchNorm's running means and variances move as weights do, since no data may be at hand to
+    BatchNorm's running means and variances move as weights do, since there may be no data to
     take them anew; a variance stays at least a tenth of the base's, but between the two ends one
     that is less at the end goes there. The logit scale stays in [0, ln 100], unless it has a bias
     beside it, as a SigLIP's. What is not in ``vector`` is the base's, counters among it.
@@ -125,7 +125,7 @@ def settle(
     Auto tries alpha in eight equal steps from 0 to the recipe's alpha, then in quarters of a step
     on both sides of the best of them. Of those whose clean accuracy is at most ``ca_limit`` points
     under that of alpha 0 it takes the lowest attack success rate and then the smallest alpha.
-    Without a trigger nothing tells how much of the backdoor is left: then it takes the largest of
+    Without a trigger, the remaining backdoor cannot be measured: then it takes the largest of
     them, and says so.
     """
     if recipe.alpha_choice == "given":

@@ -119,7 +119,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _answers_in_json(arguments: Sequence[str]) -> bool:
-    """Whether standard output was to hold JSON, which then tells the error."""
+    """Whether the user asked for JSON on standard output; the error is then printed there."""
     if "--json" in arguments:
         return True
     to_file = any(
@@ -130,7 +130,7 @@ def _answers_in_json(arguments: Sequence[str]) -> bool:
 
 
 def _refuse_doing_it_twice(arguments: Sequence[str]) -> None:
-    """Of several processes each would do what is not divided among them."""
+    """Refuse several processes for a job that is not divided: each would do the whole of it."""
     count = launched().world
     if count > 1 and arguments[:1] != ["evaluate"]:
         raise InputError(

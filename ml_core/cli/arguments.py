@@ -287,7 +287,7 @@ def numbers(text: str, kind: Callable[[str], N], what: str, example: str) -> tup
     Raises
     ------
     InputError
-        If one is no number.
+        If one is not a number.
     """
     try:
         return tuple(dict.fromkeys(map(kind, text.split(","))))

@@ -109,7 +109,7 @@ def named_recipe(text: str, pretraining: Pretraining = DEMO) -> Recipe:
     Raises
     ------
     InputError
-        If there is none of that name.
+        If no recipe has that name.
     """
     if text.endswith(".json") or Path(text).is_file():
         return read_recipe(Path(text))

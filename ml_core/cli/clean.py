@@ -268,7 +268,7 @@ def clean_spec(
 
 
 def timed(spec: CleanSpec, minutes: float) -> CleanSpec:
-    """The job, to be cut to so many minutes of training; one that trains nothing as it is.
+    """The job, cut to so many minutes of training; a job without training is not changed.
 
     Raises
     ------
@@ -285,8 +285,8 @@ def run_job(
 ) -> dict[str, Any]:
     """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`.
 
-    With ``overwrite`` it may replace another one's result. With ``fit`` its budget is fitted to
-    its minutes first.
+    With ``overwrite`` it may replace the result of another job. With ``fit`` its budget is fitted
+    to its minutes first.
     """
     if not fit or spec.minutes is None:
         return run_spec(spec, resume=resume, overwrite=overwrite)

@@ -264,7 +264,7 @@ def _sentences(answers: Answers) -> Iterator[str]:
 
 
 def _evidence_folders(keep: Path | None, reference: Path | None) -> tuple[Path, ...]:
-    """Where measurements are kept: of the checkpoint, and of the reference beside it."""
+    """Folders where measurements of the checkpoint, and of the reference beside it, are kept."""
     if keep is None:
         return ()
     beside = keep.parent / f"{keep.name}-reference"

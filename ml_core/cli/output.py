@@ -47,7 +47,7 @@ EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 def errors() -> Console:
     """Standard error as it is now (tests and pipes replace it).
 
-    Of several processes the first one of each machine speaks.
+    Only the first process of each machine writes.
     """
     return Console(stderr=True, highlight=False, soft_wrap=True, quiet=launched().local > 0)
 
@@ -78,7 +78,7 @@ def _standard_output() -> Generator[None]:
 
 
 def show(content: Table | Text) -> None:
-    """A table or a line on standard output; of several processes the first one's."""
+    """Write a table or a line to standard output; only the first of several processes does."""
     if launched().rank:
         return
     with _standard_output():
@@ -118,11 +118,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
     title
         Caption.
     columns
-        Titles; of a column of numbers with ``>`` before it, of long words that fold with ``~``.
+        Titles. ``>`` before a title marks a column of numbers, ``~`` one of long words that fold.
     rows
         Cells; a row may end early.
     **style
-        Of rich's `Table`, where it is not open and titled at the left.
+        Options of rich's `Table`, if it is not to be open and titled at the left.
     """
     content = Table(title=cell(title), **_OPEN | style)
     for name in columns:
@@ -139,7 +139,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
 def print_json(values: Any) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null.
 
-    Of several processes the first one prints its own.
+    Only the first of several processes prints.
     """
     if launched().rank:
         return
@@ -170,7 +170,7 @@ def give(content: Table | bytes, file: Path | None) -> None:
 
 
 def show_bytes(content: bytes) -> None:
-    """A document on standard output, as UTF-8; of several processes the first one's."""
+    """Write a document to standard output as UTF-8; only the first of several processes does."""
     if launched().rank:
         return
     with _standard_output():
@@ -312,7 +312,7 @@ def progress_bar(plan: Plan | None = None) -> Generator[Callable[[Event], None]]
 
 
 def _trains(stages: Collection[str]) -> str:
-    """The stage whose steps are told as metrics; empty before it begins."""
+    """The stage whose steps are reported as metrics; empty before it begins."""
     return next((stage for stage in ("train", "ramp") if stage in stages), "")
 
 

@@ -111,7 +111,7 @@ def save_command(
 
 
 def _pretraining(options: Options) -> Pretraining:
-    """What decides the presets: of a checkpoint, or of the demo's."""
+    """The pretraining that decides the presets: that of a checkpoint, or of the demo's."""
     if options.checkpoint is None:
         return DEMO
     return known_pretraining(options.changed(checkpoint=checkpoint_path(options.checkpoint)))

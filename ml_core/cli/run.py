@@ -136,9 +136,9 @@ def run_spec(
     spec
         What to do.
     planned
-        Whether the bar tells of the whole job, where there is a plan of its stages.
+        Whether the bar shows the progress of the whole job, if its stages are planned.
     estimate, **options
-        As of `run_job`.
+        As in `run_job`.
     """
     from ml_core.jobs.runner import run_job
     from ml_core.jobs.table import job_of
@@ -155,7 +155,7 @@ def run_to_result(
 ) -> dict[str, Any]:
     """Run a job in this process with a progress bar; return its result.
 
-    With the ``plan`` of its stages the bar tells of the whole job too.
+    With the ``plan`` of its stages, the bar shows the progress of the whole job too.
 
     Raises
     ------

@@ -117,7 +117,7 @@ def search(
 
 
 def _about_chosen(result: dict[str, Any], pretraining: Pretraining) -> str:
-    """What ``clean`` wants with the recipe that was chosen; empty where it runs as it is."""
+    """A warning if ``clean`` takes the chosen recipe only with ``--accept-rate``; else empty."""
     if result["chosen"] is None:
         return ""
     recipe = Recipe.model_validate(result["rows"][result["chosen"]]["recipe"])

@@ -182,7 +182,7 @@ class CanvasCache:
                 self._file = None
 
     def _read(self, numbers: NDArray[np.int64], out: Canvases) -> NDArray[np.bool_]:
-        """Copy what is kept into `out`; tells which rows were found."""
+        """Copy what is kept into `out`, and return which rows were found."""
         if self._kept is not None:
             present = self._filled[numbers]
             out[present] = self._kept[numbers[present]]
@@ -224,7 +224,7 @@ class CanvasCache:
             self._file = None
 
     def _checksums(self) -> NDArray[np.uint32]:
-        """Checksums of all entries, 0 where there is none; read anew for another process's."""
+        """Read the checksums of all entries, also of other processes' ones; 0 if missing."""
         assert self._file is not None
         self._file.seek(_HEADER)
         data = self._file.read(4 * self._capacity)

@@ -103,7 +103,7 @@ def _of_file(path: Path, head: bytes, size: int) -> PairKind:
 
 
 def _of_folder(path: Path) -> PairKind:
-    """By the files in it; of a very large folder, by some of them."""
+    """Recognise a folder by its files; a very large folder by some of them."""
     if _has(path, ".tar") or _has(path / "train", ".tar"):
         return "shards"
     if _has(path, ".parquet") or _has(path / "data", ".parquet"):
@@ -181,7 +181,7 @@ def find_set(path: Path, *, train: bool = False, watch: Watch = unwatched) -> Sa
     train
         The training pictures instead of the test pictures.
     watch
-        Is told how far it is, and may end it.
+        Called with how far it is; it may end it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""SHA-256 of picture files, kept between sessions: a large set is read for its own sake, once.
+"""SHA-256 of picture files, kept between sessions, so that a large set is hashed only once.
 
 A digest stands for a path only while size, times and inode are those of the moment it was taken.
 """
@@ -120,7 +120,7 @@ def _name(path: Path) -> bytes:
 
 
 def _own_file(path: Path) -> Path:
-    """The index's place, where no link or pipe lies that SQLite would follow or wait for.
+    """The index's path; a link or a pipe there, which SQLite would follow or wait for, is removed.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class _Shard:
 
 
 class EmbeddingShards:
-    """Embeddings of N pairs, float32 [n, D] of any rows; in memory is what is asked for.
+    """Embeddings of N pairs, float32 [n, D] for any rows; only the requested rows are in memory.
 
     A file is mapped for as long as it is among the last that were used. Nothing of the folder is
     ever unpickled.
@@ -55,15 +55,15 @@ class EmbeddingShards:
     Attributes
     ----------
     name
-        Of the folder, for the screen.
+        Name of the folder, for the screen.
     width
         D.
     window
-        Of how many pairs in such runs an order is made.
+        How many pairs are put in random order together, see `epoch_order`.
     notes
         What could not be used besides the embeddings.
     key, known_by
-        SHA-256 of the files, and what of them it is made of, see `KnownFiles`.
+        SHA-256 of the files, and what it was computed from, see `KnownFiles`.
     """
 
     window = WINDOW

@@ -1,7 +1,7 @@
-"""Pairs that an audit found wanting: a file of what they are, so that a later run leaves them out.
+"""Pairs that an audit condemned, listed in a file so that later runs leave them out.
 
-A pair is known by what it is, not by where it stands: its identity is the SHA-256 over the bytes of
-the picture and its captions. Rows may be sorted anew, files renamed and shards written again.
+A pair is known by its content, not by its place: its identity is the SHA-256 over the bytes of the
+picture and its captions. Rows may be sorted anew, files renamed and shards written again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Exclusions(BaseModel):
     Attributes
     ----------
     set_name, set_key
-        The set that was audited; another one may be opened with the same file.
+        The set that was audited. The file may be used with another set.
     pairs
         What is left out.
     """
@@ -82,7 +82,7 @@ class Identified(Protocol):
 
     @property
     def name(self) -> str:
-        """For the screen."""
+        """Its name to show on screen."""
 
     @property
     def key(self) -> str:
@@ -146,7 +146,7 @@ def excluded_numbers(
 ) -> tuple[NDArray[np.int64], int]:
     """Which pairs of a set are listed, and how many of the listed ones that is.
 
-    Size, captions and picture are looked at in this order, each only where the one before fits.
+    Size, captions and picture are compared in this order; the first difference ends it.
 
     Returns
     -------

@@ -70,7 +70,7 @@ def open_images(
     label_set
         The classes. None takes the demo's for the demo, else the labels found, in order.
     watch
-        Is told how far it is, and may end it by raising `CancelledError`.
+        Called with how far it is; it may end it by raising `CancelledError`.
 
     Raises
     ------
@@ -294,8 +294,8 @@ _BLOCK = 1024
 def list_pictures(images: ImageSet, watch: Watch = unwatched) -> bytes:
     """The pictures of a set as a CSV of `COLUMNS`, in the set's order.
 
-    The SHA-256 is of what `Pictures.raw` gives: of a file, the file; of a packed set, the bytes in
-    it; of the demo, the words from which a picture is composed. A picture that cannot be read has
+    The SHA-256 is of what `Pictures.raw` gives: the whole file, the bytes inside a packed set, or,
+    for the demo, the words from which a picture is composed. A picture that cannot be read has
     none, and 0 bytes. Digests of files that are known from before are not computed again.
 
     Parameters
@@ -303,7 +303,7 @@ def list_pictures(images: ImageSet, watch: Watch = unwatched) -> bytes:
     images
         The set.
     watch
-        Is told how far it is, and may end it.
+        Called with how far it is; it may end it.
     """
     return to_csv(_rows(images, watch)).encode()
 

@@ -139,7 +139,7 @@ def duplicates(label_set: LabelSet) -> dict[str, tuple[int, ...]]:
 
 
 def same_names(class_names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """As `duplicates`, of a plain list of names."""
+    """As `duplicates`, for a plain list of names."""
     places: dict[str, list[int]] = {}
     for index, name in enumerate(class_names):
         places.setdefault(normalise_name(name), []).append(index)
@@ -225,7 +225,7 @@ def _own(path: Path) -> LabelSet:
 
 
 def _notes(label_set: LabelSet) -> tuple[str, ...]:
-    """What a list of classes can be used with, and is seldom meant."""
+    """Notes on what is odd in a list of classes, though it can be used."""
     notes: tuple[str, ...] = ()
     if len(label_set.class_names) == 1:
         notes += (f"{label_set.name} has a single class, and every picture is predicted as it",)

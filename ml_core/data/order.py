@@ -56,7 +56,7 @@ def order_slice(
     start: int,
     stop: int,
 ) -> NDArray[np.int64]:
-    """The part ``start:stop`` of `epoch_order`, of which only the windows it touches are made.
+    """The part ``start:stop`` of `epoch_order`; only the windows that it touches are made.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def runs(counts: NDArray[np.int64], longest: int = RUN) -> NDArray[np.int64]:
 def kept_blocks(
     blocks: NDArray[np.int64] | None, chosen: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """Sizes of the blocks of what was chosen, ascending numbers; None of no blocks."""
+    """Sizes of the blocks that are left of the chosen (ascending) numbers; None without blocks."""
     if blocks is None:
         return None
     owner = np.searchsorted(np.cumsum(blocks), chosen, side="right")

@@ -65,7 +65,7 @@ class PairPictures(Pictures, Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairSet(PictureSet):
-    """Pictures with captions; of several captions each epoch takes the next.
+    """Pictures with captions; if a picture has several, each epoch takes the next one.
 
     A damaged caption can only be found when it is read: `captions` gives an empty text for it and
     notes it in `broken`, as `canvas` does for a picture.
@@ -87,8 +87,8 @@ class PairSet(PictureSet):
         indices
             int [n], each in 0..N-1.
         epoch
-            Of a picture with k captions, k epochs in turn take all of them; which one comes first
-            depends on the seed and the pair.
+            If a picture has k captions, k epochs take them in turn. Seed and pair decide which
+            comes first.
         """
         numbers = np.asarray(indices, np.int64).reshape(-1)
         texts = self.pictures.texts(numbers)
@@ -117,7 +117,7 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
     spec
         What to open. ``n`` takes a seeded random part; what ``exclude`` lists is left out of it.
     watch
-        Is told how far it is, and may end it by raising `CancelledError`.
+        Called with how far it is; it may end it by raising `CancelledError`.
 
     Raises
     ------
@@ -155,9 +155,9 @@ def _chosen(
 ) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
     """Ascending numbers of the pairs to use, notes, and how many were excluded.
 
-    The subsample is the one of the set without exclusions as far as possible, so that a run with
-    them differs from the run without them by the excluded pairs alone. Where ``together`` gives
-    blocks of which one pair costs as much as all, it is made of whole blocks.
+    As far as possible, the subsample is the same with and without exclusions, so that two such runs
+    differ by the excluded pairs alone. ``together`` gives blocks in which one pair costs as much to
+    read as all; the subsample then takes whole blocks.
     """
     count = len(whole)
     out: NDArray[np.int64] = np.empty(0, np.int64)

@@ -32,12 +32,12 @@ class PictureSet:
     Attributes
     ----------
     name
-        For the screen.
+        Its name for the screen.
     key
         SHA-256 over pictures, order, and the labels or captions.
     lasting_key
-        As ``key``, and the same at every opening of unchanged files: those of a very large set are
-        taken by names, sizes and times even where `key` knows their content meanwhile.
+        Like ``key``, but the same at every opening of unchanged files. For a very large set it is
+        made of names, sizes and times, even if `key` knows the content meanwhile.
     images_key
         SHA-256 over pictures, order and fit alone: names the cached canvases.
     notes
@@ -163,9 +163,9 @@ def shared_numbers(
 ) -> NDArray[np.int64]:
     """Which pictures of ``first`` stand in ``second`` too, whatever they are called there.
 
-    Two pictures are the same if their bytes are: one that was saved anew is another. Only pictures
-    of a size that both sets have are read, where sizes are known without reading. ``watch`` is told
-    how far it is, and may end it.
+    Two pictures are the same if their bytes are; a picture that was saved anew is another one. If
+    sizes are known without reading, only pictures of a size that both sets have are read. ``watch``
+    is called with how far it is, and may end it.
 
     Returns
     -------

@@ -23,7 +23,7 @@ _LONGEST_PATH, _LONGEST_PART = 4096, 255
 
 
 def _path(text: str) -> str:
-    """A text that can be asked for as a path: the system raises for others, whatever is asked."""
+    """A text that can be used as a path; for others every call to the system would raise."""
     if "\0" in text:
         raise ValueError("it holds a NUL character, which no path has")
     parts = os.fsencode(text).replace(b"\\", b"/").split(b"/")
@@ -81,11 +81,11 @@ class ImageSpec(_OnDisk):
         ``all``, or one of the two parts that have no image in common: ``validation`` (to watch)
         and ``test`` (to report). See :func:`ml_core.data.specs.part_of`.
     n
-        Size of the seeded, stratified subsample of the part; None takes every image. Of the demo
-        its first ones, whose classes come in turn; another seed composes other pictures.
+        Size of the seeded, stratified subsample of the part; None takes every image. The demo gives
+        its first images, whose classes take turns; another seed composes other pictures.
     shots, shots_seed
-        At most so many pictures of each label are taken of these, drawn by a seed of their own, and
-        none without a label; None takes them all.
+        The most pictures of each label to take from these, and the seed that draws them. Pictures
+        without a label are left out. None takes them all.
     seed
         Seed of the parts and the subsample, and of the demo's compositions.
     """
@@ -233,7 +233,7 @@ def part_of(labels: NDArray[np.int64], part: Part, seed: int) -> NDArray[np.int6
     """Ascending numbers of the images of a part.
 
     One image in five, at most 500, is validation; the rest is test. Both are stratified, and the
-    same labels and seed always give the same two. Of a set of fewer than `SMALLEST_SPLIT` images
+    same labels and seed always give the same two. If a set has fewer than `SMALLEST_SPLIT` images,
     each part is the whole set.
     """
     if part == "all" or len(labels) < SMALLEST_SPLIT:

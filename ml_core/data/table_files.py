@@ -163,7 +163,7 @@ class Labels:
 
 
 def count_labels(path: Path, column: str) -> Counter[str]:
-    """How often each label stands in the good rows of a table; errors as of `Labels`."""
+    """How often each label stands in the good rows of a table; raises the errors of `Labels`."""
     labels = Labels(path.name)
     rows = iter_rows(path, (column,))
     return Counter(labels.one(row[0].strip()) for _, row in rows if not isinstance(row, str))

@@ -1,4 +1,4 @@
-"""How far a slow step is: told to whoever waits, who may end it there."""
+"""Report how far a slow step is to the caller, who may then end it."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class NeighbourSettings:
 
 @dataclass(frozen=True)
 class AuditStep:
-    """Pairs done of all, of the set or of the reference."""
+    """How many pairs of the set, or of the reference, are done."""
 
     stage: str
     done: int
@@ -81,7 +81,7 @@ class AuditScores:
     chunks, neighbours
         How many chunks there were, and among how many pairs neighbours were looked for.
     recall
-        Which share of the exact neighbours was found, of a sample; None where all were.
+        The share of the exact neighbours that was found, measured on a sample; None if all were.
     """
 
     values: Mapping[str, Values]
@@ -124,14 +124,14 @@ def score_pairs(
     2025, within training batches), or among up to a chunk of a clean reference, whose other pairs
     are then scored the same way and give the distribution to compare with.
 
-    CLIPScore, the one score that sees captions, takes of several captions of a picture the worst
-    (the lowest), in the set and in the reference alike: one planted caption among honest ones
-    counts. The more captions a picture has, the lower its worst lies by chance.
+    CLIPScore is the one score that sees captions. It takes the worst (lowest) of a picture's
+    captions, in the set and in the reference alike, so that one planted caption among honest ones
+    counts. The more captions a picture has, the lower its worst score is by chance.
 
     Parameters
     ----------
     pairs
-        The set, embedded by the suspect checkpoint: it is a backdoored model that lays poisoned
+        The set, embedded by the suspect checkpoint, since only a backdoored model sets poisoned
         pictures apart.
     reference
         Pairs known to be clean, embedded by the same.
@@ -197,7 +197,7 @@ def check_enough(n: int, k: int, what: str) -> None:
 class _Share:
     """The chunks that this process embeds: first one, then the others, each handed on once.
 
-    ``holds`` tells that the first one is kept for `first` alone.
+    ``holds`` means that the first one is kept for `first` alone.
     """
 
     def __init__(self, embedded: Iterator[Embedded], *, holds: bool = False) -> None:
@@ -314,7 +314,7 @@ def _forest(
 
 
 def check_read(chunk: Chunk, k: int) -> None:
-    """Refuse a chunk of which too few can be read."""
+    """Refuse a chunk if too few of its pairs can be read."""
     if len(chunk.indices) <= k:
         raise InputError(
             f"Of {chunk.asked} pairs that were to be compared only {len(chunk.indices)} have "
@@ -324,7 +324,7 @@ def check_read(chunk: Chunk, k: int) -> None:
 
 
 def points_of(images: Tensor, settings: NeighbourSettings, device: torch.device) -> Tensor:
-    """Where pictures lie, [n, D] on the device."""
+    """The pictures' points, [n, D] on the device."""
     images = images.to(device)
     return F.normalize(images, dim=-1) if settings.unit else images
 

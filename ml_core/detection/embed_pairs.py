@@ -43,7 +43,7 @@ class AuditedPairs(Protocol):
 
     @property
     def window(self) -> int:
-        """Of how many pairs in such runs an order is made, see `epoch_order`."""
+        """How many pairs are put in random order together, see `epoch_order`."""
 
     def __len__(self) -> int: ...
 
@@ -81,7 +81,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Embedded:
-    """How many pairs are done; ``chunk`` where one is complete."""
+    """How many pairs are done; ``chunk`` is set when one is complete."""
 
     done: int
     chunk: Chunk | None = None
@@ -96,11 +96,11 @@ class EmbeddingSource(Protocol):
 
     @property
     def blocks(self) -> Indices | None:
-        """As of `AuditedPairs`."""
+        """As in `AuditedPairs`."""
 
     @property
     def window(self) -> int:
-        """As of `AuditedPairs`."""
+        """As in `AuditedPairs`."""
 
     def __len__(self) -> int: ...
 
@@ -108,14 +108,14 @@ class EmbeddingSource(Protocol):
         """The chunks, see `EncodedPairs.embed`."""
 
     def note_unread(self, indices: Indices) -> None:
-        """Look at pairs again which another process could not read, so that it can be said why."""
+        """Read pairs again that another process could not read, to find out why."""
 
 
 def chunks_of(pairs: EmbeddingSource, size: int, seed: int) -> list[Indices]:
     """Random parts of a set of about ``size``, none of them much smaller, ascending inside.
 
-    As published, each is a random sample of the set: it holds poisons at the rate of the whole.
-    Of a set that is stored in blocks (shards, Parquet) it is a sample of several random blocks.
+    As published, each is a random sample of the set: it holds poisons at the rate of the whole. If
+    the set is stored in blocks (shards, Parquet), each part is a sample of several random blocks.
     """
     order = epoch_order(seed, 0, len(pairs), pairs.blocks, pairs.window)
     return [np.sort(part) for part in np.array_split(order, max(1, round(len(order) / size)))]
@@ -123,10 +123,11 @@ def chunks_of(pairs: EmbeddingSource, size: int, seed: int) -> list[Indices]:
 
 @dataclass(frozen=True, eq=False)
 class EncodedPairs:
-    """Pairs that a model embeds; of several captions of a picture all, and the worst is kept.
+    """Pairs that a model embeds, each with its worst caption.
 
-    The worst has the lowest cosine with the picture: a planted caption among honest ones is not
-    missed. In memory is one batch of captions more than of one each.
+    A picture may have several captions. All of them are embedded, and the one with the lowest
+    cosine to the picture is kept, so that a planted caption among honest ones is not missed. This
+    needs the memory of one more batch of captions.
 
     Attributes
     ----------
@@ -156,7 +157,7 @@ class EncodedPairs:
 
     @property
     def device(self) -> torch.device:
-        """The model's."""
+        """The model's device."""
         return self.model.device
 
     @property
@@ -166,7 +167,7 @@ class EncodedPairs:
 
     @property
     def window(self) -> int:
-        """Of how many pairs in such runs an order is made."""
+        """How many pairs are put in random order together, see `epoch_order`."""
         return self.pairs.window
 
     def embed(self, chunks: Sequence[Indices]) -> Iterator[Embedded]:
@@ -226,7 +227,7 @@ class EncodedPairs:
             self.pairs.all_captions(part)
 
     def _batch(self, part: Indices) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Rows as of `_encode`, and which of the pairs can be read."""
+        """The rows that `_encode` gives, and which of the pairs can be read."""
         canvases = self.pairs.canvas(part, self.model.image_size)
         captions = self.pairs.all_captions(part)
         read = ~np.isin(part, np.fromiter(self.pairs.broken, np.int64))

@@ -24,7 +24,7 @@ class AuditedSet:
         Raises
         ------
         InputError
-            If only the embeddings were there: a pair is known by its picture's bytes.
+            If the audit had only embeddings: a pair is identified by its picture's bytes.
         """
         pair = self._pairs[index]
         if pair.member is None:
@@ -52,12 +52,12 @@ def exclude(
     Parameters
     ----------
     path
-        An exclusions file. If it is there, what it says of pairs that this audit does not hold
-        stays, and the rest is said anew.
+        An exclusions file. If it exists, its entries for pairs outside this audit stay; the others
+        are replaced.
     indices
         Positions of pairs that the audit holds.
     score
-        The one that they were judged by, for the reason.
+        The score that they were judged by; it goes into the reason.
     earlier
         The exclusions file that the audited set was opened with; what it says stays too.
 
@@ -74,7 +74,7 @@ def exclude(
 
 
 def _others(earlier: Sequence[Exclusions], audit: Audit) -> Exclusions:
-    """What files say of pairs that the audit does not hold."""
+    """The entries in files for pairs that the audit does not hold."""
     held = {pair.member for pair in audit.pairs}
     others = tuple(
         listed for file in earlier for listed in file.pairs if listed.identity not in held

@@ -156,7 +156,7 @@ class Space:
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """In what distances are computed."""
+    """The type in which distances are computed."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -178,7 +178,7 @@ def nearest_of_all(space: Space, indices: Indices, k: int) -> Iterator[float | N
     Yields
     ------
     float or Neighbours
-        Which part of the set was gone through, after each block; at last the neighbours.
+        The share of the set that is done, after each block; at last the neighbours.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def closest(space: Space, here: Tensor, candidates: Tensor, usable: Tensor, k: i
     space
         The set.
     here
-        [n, D], the points, as of `Space.at`.
+        [n, D], the points that `Space.at` gives.
     candidates
         int64 [n, c], positions in the set.
     usable
@@ -258,7 +258,7 @@ _FOREST_SAMPLE = 256
 
 @dataclass(frozen=True, eq=False)
 class Density:
-    """How the points lie among which neighbours were found.
+    """How densely points lie among their neighbours.
 
     Attributes
     ----------
@@ -273,7 +273,7 @@ class Density:
 
 
 def density(among: Neighbours) -> Density:
-    """Of points whose neighbours are known."""
+    """The density at points whose neighbours are known."""
     return Density(k_distance(among), lid(among))
 
 
@@ -322,7 +322,7 @@ def slof(radius: Tensor, places: Tensor, among: Density) -> Tensor:
     places
         int64 [n, k], which of the points in ``among`` their neighbours are.
     among
-        Those.
+        The points that ``places`` counts.
 
     Returns
     -------

@@ -34,7 +34,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _ShownFacts(BaseModel):
-    """What of ``facts`` is shown, or goes into an exclusions file; the others are as they are."""
+    """The ``facts`` that are shown or go into an exclusions file; others are not checked."""
 
     pairs: str
     pairs_key: _Sha256
@@ -142,7 +142,7 @@ class SuspectPair:
     ``member`` is its identity in an exclusions file, with the picture's ``size`` in bytes; None
     where there were only embeddings;
     ``name`` is what to call the picture, ``caption`` the worst of its captions by CLIPScore;
-    ``evaluated`` tells that it is an evaluation picture too.
+    ``evaluated`` means that it is an evaluation picture too.
     """
 
     index: _Count
@@ -196,7 +196,7 @@ def read_audit(path: Path) -> Audit:
     Raises
     ------
     InputError
-        ``usage`` if there is none, ``damaged`` if it is not one.
+        ``usage`` if the file is missing, ``damaged`` if it holds no audit.
     """
     fields: dict[str, Any] = {"pairs": None}
     pairs: list[SuspectPair] = []
@@ -218,7 +218,7 @@ def read_audit(path: Path) -> Audit:
 
 
 def _contradiction_in(audit: Audit) -> str:
-    """What in a record does not fit together, as half a sentence; mostly nothing."""
+    """What in a record does not fit together, as half a sentence; empty if it all fits."""
     known = {pair.index for pair in audit.pairs}
     if len(known) != len(audit.pairs):
         return "a pair occurs twice"

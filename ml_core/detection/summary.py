@@ -59,7 +59,7 @@ def faiss_or_refusal() -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """An index of all pairs that can be read; the numbers in it are half as exact as the files'."""
+    """An index of all pairs that can be read; its numbers have half the precision of the files'."""
 
     index: Any
 
@@ -69,7 +69,7 @@ class Index:
         Parameters
         ----------
         here
-            [n, D], points as of `Space.at`.
+            [n, D], points that `Space.at` gives.
         own
             int64 [n], their own positions, which are no candidates.
         k
@@ -78,7 +78,7 @@ class Index:
         Returns
         -------
         tuple of Tensor
-            int64 [n, c] with c > k, and bool [n, c], which of them are any.
+            int64 [n, c] with c > k, and bool [n, c], which of them are real candidates.
         """
         asked = here.float().cpu().numpy()
         _, neighbours = self.index.search(np.ascontiguousarray(asked), k + _SPARE + 1)
@@ -101,8 +101,8 @@ def shared_index(
 ) -> Generator[AuditStep, None, Index]:
     """Build an index in the first process; the others map its file.
 
-    It is an inverted file of 4 sqrt(N) lists (k-means of a sample), of which one in 32 is searched
-    for each point; the points in it are float16. Memory is D x 2 + 8 bytes a pair.
+    It is an inverted file of 4 sqrt(N) lists (k-means of a sample). One list in 32 is searched for
+    each point, and the points in it are float16. Memory is D x 2 + 8 bytes a pair.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def standing(
 def distribution(
     name: str, values: NDArray[np.float32], reference: NDArray[np.float32] | None
 ) -> Distribution:
-    """How a score is spread; the histogram spans both, but for one in a thousand at either end."""
+    """How a score is spread; the histogram covers both sets, without 0.1 % at either end."""
     both = values if reference is None else np.concatenate([values, reference])
     low, high = np.quantile(both, [0.001, 0.999]).astype(float)
     low, high = min(low, float(values.min())) if len(values) < 1000 else low, high
@@ -243,7 +243,7 @@ def summarise(
 
     Parameters
     ----------
-    found
+    scores
         The scores.
     most
         Pairs kept of each score.
@@ -254,7 +254,7 @@ def summarise(
     facts, notes
         For the record.
     elsewhere
-        Whether the embeddings were made elsewhere, by a model that nobody knows here.
+        Whether the embeddings were made elsewhere, by an unknown model.
     """
     scored = scores.scored
     where = np.flatnonzero(scored)

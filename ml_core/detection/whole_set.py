@@ -60,7 +60,7 @@ class StoredEmbeddings:
     Attributes
     ----------
     shards
-        The embeddings; a row with a number that is none counts as a pair that cannot be read.
+        The embeddings. A row with NaN or infinity counts as a pair that cannot be read.
     device
         Where to compute with them.
     cancelled
@@ -81,7 +81,7 @@ class StoredEmbeddings:
 
     @property
     def window(self) -> int:
-        """Of how many pairs in such runs an order is made."""
+        """How many pairs are put in random order together, see `epoch_order`."""
         return self.shards.window
 
     def embed(self, chunks: Sequence[Indices]) -> Iterator[Embedded]:
@@ -103,7 +103,7 @@ class StoredEmbeddings:
             yield Embedded(done, rows)
 
     def note_unread(self, indices: Indices) -> None:
-        """Nothing more can be said of them than that."""
+        """Do nothing: no more is known about pairs that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def score_encoded(
     source
         The set, with the suspect checkpoint.
     settings, ranks
-        As of `score_whole`.
+        As in `score_whole`.
     folder
         Takes D x 8 bytes a pair; seen by all processes.
 
@@ -160,7 +160,7 @@ def keep_embeddings(
     width
         Numbers of an embedding.
     folder
-        Where to, which all processes see.
+        The folder to write, which all processes see.
     captions
         int64 [N] of zeros; filled with which caption of each picture is kept.
     ranks
@@ -313,7 +313,7 @@ class _Near:
         self._kind = np.int32 if total < 1 << 31 else np.int64
 
     def find(self, blocks: list[Indices]) -> Iterator[_Done]:
-        """Go through blocks of points; those that cannot be read are found nothing for."""
+        """Find neighbours block by block; points that cannot be read get none."""
         done = 0
         for at in blocks:
             asked = at[self.space.read[at]]
@@ -334,7 +334,7 @@ class _Near:
             yield _Done(done)
 
     def neighbours(self, at: Indices) -> Iterator[float | Neighbours]:
-        """Of some points: by the index where there is one, exactly where it knows too few."""
+        """The neighbours of some points, by the index if any; exact if it finds too few."""
         if not len(at):
             yield Neighbours(torch.empty(0, self._k), torch.empty(0, self._k, dtype=torch.int64))
             return
@@ -359,7 +359,7 @@ class _Near:
 def _recall(
     near: _Near, settings: NeighbourSettings, ranks: Ranks, device: torch.device
 ) -> Iterator[AuditStep | float]:
-    """Which share of the exact neighbours the index found, of a sample of the pairs."""
+    """The share of the exact neighbours that the index found, measured on a sample of the pairs."""
     there = np.flatnonzero(near.space.read)
     drawn = np.random.Generator(np.random.PCG64([settings.seed, 1])).permutation(len(there))
     sample = np.sort(there[drawn[:SAMPLE]])
@@ -385,7 +385,7 @@ def _recall(
 
 
 def _among(near: _Near, there: NDArray[np.bool_]) -> Density:
-    """How all points lie that can be read."""
+    """The density at all points that can be read."""
     return Density(torch.from_numpy(near.radius[there]), torch.from_numpy(near.dimension[there]))
 
 
@@ -399,7 +399,7 @@ def _sample(source: StoredEmbeddings, settings: NeighbourSettings) -> Tensor:
 
 
 def _check_there(there: NDArray[np.bool_], k: int) -> None:
-    """Refuse a set of which too few pairs can be read."""
+    """Refuse a set if too few of its pairs can be read."""
     count = int(there.sum())
     if count <= k:
         raise InputError(
@@ -413,7 +413,7 @@ def _finite(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _write_shard(folder: Path, number: int, part: Indices, chunk: Chunk, width: int) -> None:
-    """Write the two files of a chunk, whose pairs that cannot be read are no numbers."""
+    """Write the two files of a chunk; pairs that cannot be read become NaN."""
     at = np.searchsorted(part, chunk.indices)
     for kind, rows in ((IMAGES, chunk.images), (TEXTS, chunk.texts)):
         values = np.full((len(part), width), np.nan, np.float32)

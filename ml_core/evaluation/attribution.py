@@ -117,8 +117,8 @@ def _relevance(
 def watched(layers: list[nn.MultiheadAttention]) -> Iterator[list[Tensor]]:
     """Let attention layers give out their weights, inside the graph.
 
-    torch's own attention keeps them in a fused kernel; here each is computed from its queries and
-    keys, and what the layer gives out is made from them.
+    torch's own attention keeps the weights in a fused kernel. Here they are computed from queries
+    and keys, and the layer's output is computed from them.
 
     Yields
     ------
@@ -217,7 +217,7 @@ def occlusion(
     direction
         float32 [D] or [N, D]: text embedding of the class.
     side, stride
-        Of the patches, in pixels; None takes `patch_sides`.
+        Side and stride of the patches, in pixels; None takes `patch_sides`.
     batch
         Most pictures to encode at a time.
     cancelled

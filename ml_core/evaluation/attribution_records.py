@@ -37,7 +37,7 @@ class HeatMap:
     values
         float32 [g, g], raw: weight of each cell, for occlusion the logit that it carries.
     logit, probability
-        Of the class, over all classes of the set.
+        Logit and probability of the class, over all classes of the set.
     top1
         Index of the predicted class.
     """
@@ -209,9 +209,9 @@ def overlay(
     strength
         0 shows the picture alone, 1 the map alone.
     side
-        Of the result in pixels; None keeps the picture's.
+        Side of the result in pixels; None keeps the picture's.
     smooth
-        Between cells, or cell by cell.
+        Whether to smooth between cells; else each cell is a square.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def save_attribution(attribution: Attribution, path: Path) -> None:
     Raises
     ------
     InputError
-        If the suffix is another one or the file cannot be written.
+        If the suffix is unknown or the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix == ".png":

@@ -48,12 +48,12 @@ def details(
     evaluation
         The evaluation.
     model, images, trigger, class_names
-        What it measured. The images' ``known_by`` tells whether their keys are made of the files'
+        What it measured. The images' ``known_by`` says whether their keys are made of the files'
         content (a set of over 512 MB is known by less until all of it was read once).
     label_set
         Name of the label set.
     threads, batch
-        Of torch, and images a call.
+        Number of torch's threads, and images a call.
     speed
         Why its precision and layout were chosen, if they were measured.
     processes

@@ -92,15 +92,16 @@ class Diagnosis:
     trials
         Everything that was tried, in order.
     opened
-        The checkpoint as it is opened without a choice; None if it cannot be built so.
+        The trial without a choice; None if the model cannot be built without one.
     best
         The proposed settings' trial.
     choice
-        What to build with; None if the checkpoint is best as it is and left nothing open.
+        Settings to build with; None if the file leaves no question open and its own settings are
+        best.
     findings
         A sentence for each question that the file leaves open.
     warnings
-        Where the file says one thing and behaves like another.
+        Sentences on settings in the file that do not fit how the model behaves.
     """
 
     trials: tuple[Trial, ...]
@@ -263,7 +264,7 @@ def logit_scale(state: Mapping[str, Tensor]) -> float:
 
 
 def mean(values: Tensor | NDArray[np.float32]) -> float:
-    """Mean, infinite if it is no number, so that it is never the least."""
+    """Mean, infinite if it is not a number, so that it is never the least."""
     mean = float(values.mean())
     return mean if math.isfinite(mean) else math.inf
 
@@ -342,7 +343,7 @@ def explain(bench: DoctorBench, opened: Choice, best: Choice) -> Diagnosis:
 
 
 def _confirmed(question: str, right: str, top: Trial, rivals: list[Trial], n: int) -> str:
-    """Whether the images tell an answer from its rivals."""
+    """Whether the images show that an answer is better than its rivals."""
     if not rivals:
         return f"The file does not state the {question}: {right} is the only one that fits."
     rival = max(rivals, key=lambda trial: (trial.correct, -trial.nll))

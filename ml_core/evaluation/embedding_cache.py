@@ -157,7 +157,7 @@ class EmbeddingTable:
         self._saved = known.copy()
 
     def unsaved(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
-        """All rows and which are known, if there are more than on disk; they count as saved."""
+        """All rows and which are known, if more are known than on disk; marks them as saved."""
         if self._values is None or not (self._known & ~self._saved).any():
             return None
         self._saved = self._known.copy()

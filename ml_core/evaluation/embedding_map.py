@@ -140,7 +140,7 @@ class EmbeddingMap:
     parts
         The embeddings, e.g. before and after a cleaning run.
     places
-        float32 [n, 2] for each part, rows as of `Embeddings.stacked`.
+        float32 [n, 2] for each part, rows as in `Embeddings.stacked`.
     settings
         The method's numbers.
     """

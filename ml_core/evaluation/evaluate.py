@@ -155,7 +155,7 @@ class Measurement:
     Parameters
     ----------
     subject, trigger, target, n, first_batch, batch, clean_cache, ahead, pace, cancelled
-        As of `evaluate`.
+        As in `evaluate`.
     ranks
         The processes that do it together: the images are dealt out among them, a batch at a time.
         Every one of them has the whole result, which is that of one process; only the first one
@@ -328,7 +328,7 @@ def look_at(
     Parameters
     ----------
     subject, trigger, target, clean_cache
-        As of `evaluate`.
+        As in `evaluate`.
     indices
         int64 [n], in one batch; pictures that cannot be read are left out of the result.
 

@@ -48,7 +48,7 @@ def attack_hits(labels: IntArray, triggered_top1: IntArray, target: int) -> Bool
 
 
 def baseline_hits(labels: IntArray, clean_top1: IntArray, target: int) -> BoolArray:
-    """As `attack_hits` without the trigger; over all images where none has a label."""
+    """As `attack_hits`, but without the trigger; over all images if no image has a label."""
     return np.asarray(clean_top1[baseline_population(labels, target)] == target, dtype=np.bool_)
 
 

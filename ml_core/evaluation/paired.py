@@ -28,7 +28,7 @@ class PairedDifference:
     n
         Images that both scored.
     value, reference
-        Of the checkpoint and of the reference.
+        The rate or mean of the checkpoint, and of the reference.
     difference, interval
         ``value - reference`` and its bootstrap 95 % percentile interval over images.
     only_mine, only_reference
@@ -36,10 +36,10 @@ class PairedDifference:
     p_exact, p_mid
         McNemar's exact and mid-p two-sided values, 1 where no image is discordant; None of a mean.
     adjusted_interval
-        Of a rate: Bonett and Price's (2012) adjusted Wald 95 % interval, which stays honest where
+        For a rate: Bonett and Price's (2012) adjusted Wald 95 % interval, which stays honest where
         few images are discordant and the bootstrap's interval shrinks to a point.
     seed, resamples
-        Of the bootstrap.
+        Seed and number of resamples of the bootstrap.
     """
 
     name: str
@@ -105,7 +105,7 @@ def paired_rate(
     hits, reference
         bool [n], in the same order of images.
     seed, resamples
-        Of the bootstrap.
+        Seed and number of resamples of the bootstrap.
     """
     n = len(hits)
     if n == 0:
@@ -141,7 +141,7 @@ def paired_mean(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> PairedDifference | None:
-    """Compare two means on the same images; None of no images. Parameters as of `paired_rate`."""
+    """Compare two means on the same images; None without images. Parameters as in `paired_rate`."""
     n = len(values)
     if n == 0:
         return None
@@ -184,7 +184,7 @@ def compare(
     target
         Class index.
     seed, resamples
-        Of the bootstrap.
+        Seed and number of resamples of the bootstrap.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Ways to compute the same thing, timed in turns: a busy moment of the machine strikes all."""
+"""Ways to compute the same thing, timed in turns, so that a busy moment slows all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Way = TypeVar("Way")
 class Race(Generic[Way]):
     """Seconds of the best pass of each way that was tried.
 
-    ``left`` are the ways that were not dropped; ``given_up`` tells that bf16 was, after one pass.
+    ``left`` are the ways that were not dropped; ``given_up`` means that bf16 was dropped early.
     """
 
     seconds: dict[Way, float]
@@ -48,7 +48,8 @@ def race(
     passes
         Computes once in a way and returns the seconds.
     seconds
-        After these only what is ``sure`` is timed, asked with the round (0 warms up) and the way.
+        After these seconds only ways that are ``sure`` are timed. ``sure`` is called with the round
+        (0 is the warm-up) and the way.
     is_half
         Whether a way computes in bf16.
     emulates

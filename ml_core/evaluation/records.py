@@ -28,7 +28,7 @@ class Evaluation:
     n_total
         Images to be scored, fixed beforehand.
     n_broken
-        Of these, images that could not be read: counted here, never scored.
+        How many of these could not be read: counted here, never scored.
     n_labelled, n_excl
         Scored images with a label, and with a label that is not the target.
     ca, ca_interval
@@ -37,7 +37,7 @@ class Evaluation:
         Clean top-5 and top-10 accuracy; None with fewer than 5 or 10 classes.
     control_ca, control_interval
         Clean accuracy on the trigger's own canvas without the trigger, where that canvas is not
-        the model's: tells what squashing alone costs.
+        the model's. It shows what squashing alone costs.
     asr_excl, asr_interval
         Attack success rate: triggered images predicted as the target, among the `n_excl` images
         of another class. The headline.
@@ -72,7 +72,8 @@ class Evaluation:
     precision, layout
         Arithmetic of the encoder, and the memory layout of its input.
     classifier_sha256
-        Of the classes' text embeddings, which class names, templates and the text tower decide.
+        SHA-256 of the classes' text embeddings, which class names, templates and the text tower
+        decide.
     """
 
     n: int

@@ -52,9 +52,9 @@ class CaptionCount:
 class Rise:
     """Where the target's captions stand in the ranking of each picture (rank 1 is first).
 
-    Of several target captions the best placed one counts. ``rise`` is the mean number of places
-    gained through the trigger; `hit_clean` and `hit_triggered` are the shares of pictures with a
-    target caption among the first k.
+    If there are several target captions, the best placed one counts. ``rise`` is the mean number of
+    places gained through the trigger; `hit_clean` and `hit_triggered` are the shares of pictures
+    with a target caption among the first k.
     """
 
     n: int
@@ -75,9 +75,9 @@ class Retrieval:
     n, pool
         Pictures, and different captions that they are compared with.
     recalls
-        Of both directions.
+        Recalls of both directions.
     first
-        Captions that are ranked first, those that gain most through the trigger before others.
+        Captions that are ranked first; those that gain most through the trigger come first.
     target
         Where the target's captions stand, over the pictures whose own caption is no target one;
         None without target captions.
@@ -122,11 +122,11 @@ def retrieve(
     embeddings
         Embeddings of n pictures, see `embed`; their classes do not matter.
     captions
-        n, one a picture; equal captions are one answer.
+        n captions, one for each picture; equal captions are one answer.
     target_captions
         Captions that the attacker wants, e.g. the prompts of the target class.
     trigger
-        Of the pictures; its text, if any, goes into the captions that are queries.
+        Trigger of the pictures; its text, if any, goes into the captions that are queries.
     shown
         Most captions in ``first``.
     cancelled
@@ -190,7 +190,7 @@ def rank(
     clean, triggered
         float32 [n, D], unit length, of pictures.
     texts, queries
-        float32 [P, D], of the captions, and of the captions with the trigger's text.
+        float32 [P, D], embeddings of the captions, and of the captions with the trigger's text.
     own
         int64 [n], caption of each picture.
     targets

@@ -53,7 +53,7 @@ class Subject:
         Identity of the image set, for records and caches; empty takes the ``key`` of what a
         `CanvasCache` draws from.
     triggered_classifier
-        Of the prompts with the trigger's text; None makes it when a trigger has a text.
+        Classifier of the prompts with the trigger's text; None makes it when a trigger has a text.
     seed
         Fixes samples, their order, and each image's random draws.
 
@@ -110,7 +110,7 @@ class Scorer:
     Attributes
     ----------
     subject, trigger, target, batch, cancelled
-        As of `evaluate`.
+        As in `evaluate`.
     prompted
         float32 [C, D] on the model's device: the classifier for triggered pictures.
     """
@@ -166,7 +166,7 @@ class Scorer:
     def triggered_logits(self, batch: PictureBatch, embeddings: Tensor) -> Tensor | None:
         """Logits of the pictures with the trigger, float32 [n, C]; None without a trigger.
 
-        ``embeddings`` of the clean pictures are those of a trigger that changes the prompts alone.
+        A trigger that changes only the prompts uses ``embeddings``, those of the clean pictures.
         """
         if self.trigger is None:
             return None
@@ -234,7 +234,7 @@ def ask_again(
     Parameters
     ----------
     subject, trigger, target
-        As of `evaluate`.
+        As in `evaluate`.
     indices
         int64 [n], positions in the set.
     batch

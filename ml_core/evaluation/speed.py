@@ -56,7 +56,7 @@ class EncodingSpeed:
     precision, layout, batch
         Chosen: ``fp32`` or ``bf16`` (autocast), ``contiguous`` or ``channels-last``, images a call.
     images_per_second
-        Of the choice, measured.
+        Measured speed of the choice.
     agreement, n
         Share of `n` sample images whose top-1 class is that of fp32; None where nothing but fp32
         was asked.
@@ -86,7 +86,7 @@ class EncodingSpeed:
         return asdict(self)
 
     def to_json(self) -> str:
-        """For another process, see `from_json`."""
+        """JSON for another process, see `from_json`."""
         return json.dumps(self.to_dict())
 
     @classmethod
@@ -110,7 +110,7 @@ def speed_of(
     encodes: int = 0,
     cancelled: Cancelled = lambda: False,
 ) -> EncodingSpeed:
-    """As `measure_speed`, kept for a model's identity, device and threads unless it was busy."""
+    """As `measure_speed`, with a cache by model, device and threads; a busy time is not kept."""
 
     def measure() -> EncodingSpeed:
         return measure_speed(
@@ -253,7 +253,7 @@ def _restore(model: ClipModel, precision: Precision, channels_last: bool | None)
 
 
 def _was_busy(wall: float, own: float) -> bool:
-    """Whether this thread, which encodes all the time, got too little of it since then."""
+    """Whether this thread got too little processor time since then, though it encoded all along."""
     return time.thread_time() - own < _OWN_SHARE * (time.perf_counter() - wall)
 
 
@@ -370,7 +370,7 @@ def _best_batch(
 
 
 def _repeated(sample: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
-    """The first n of the sample, said again where it is shorter."""
+    """The first n of the sample; a shorter sample is repeated."""
     return sample[np.arange(n) % len(sample)]
 
 

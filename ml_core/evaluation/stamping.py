@@ -26,7 +26,7 @@ class ModelCanvases(Protocol):
 
     @property
     def broken(self) -> Collection[int]:
-        """Positions of pictures that turned out to be unreadable; looked at after each `get`."""
+        """Positions of unreadable pictures found so far; callers look after each `get`."""
 
     def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [n, S, S, 3]."""
@@ -116,7 +116,7 @@ def images_at_once(batch: int, shape: tuple[int, ...]) -> int:
     batch
         Images that are encoded at a time.
     shape
-        Of one canvas in bytes.
+        Shape of one canvas in bytes.
     """
     return max(1, AT_ONCE_BYTES // (math.prod(shape) * batch)) * batch
 
@@ -174,12 +174,12 @@ def own_canvases(
     size
         Side of the model's input in pixels.
     seed
-        Of the evaluation.
+        Seed of the evaluation.
 
     Returns
     -------
     CanvasSource or None
-        Of a trigger on the original pictures: these with the trigger on them, on the model's
+        If the trigger acts on the original pictures: these with the trigger on them, on the model's
         canvas.
 
     Raises
@@ -249,7 +249,7 @@ def stamped(
     indices
         int64 [n], positions in the set, to which random draws belong.
     seed
-        Of the evaluation.
+        Seed of the evaluation.
     size
         Side of the model's input in pixels.
     device

@@ -59,7 +59,7 @@ def tsne_map(
     perplexity
         About the number of neighbours that count; lowered to a third of the points.
     seed
-        Of the layout.
+        Seed of the layout.
     iterations
         Steps of the descent, at least 300.
     cancelled
@@ -70,7 +70,7 @@ def tsne_map(
     Yields
     ------
     TsneStep
-        As the child tells.
+        Each step that the child reports.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def tsne_map(
 def _watch(
     command: list[str], folder: Path, iterations: int, cancelled: Callable[[], bool]
 ) -> Iterator[TsneStep]:
-    """Run the child and pass on what it tells; it never outlives this generator."""
+    """Run the child and pass on its reports; it never outlives this generator."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}

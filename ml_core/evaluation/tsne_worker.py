@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _end_with_parent() -> None:
-    """The parent holds the other end of standard input: its end is this one's."""
+    """End this process when the parent ends, which then closes our standard input."""
     while os.read(0, 4096):  # not sys.stdin, whose lock would be held at the interpreter's end
         pass
     os._exit(1)

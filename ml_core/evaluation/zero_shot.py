@@ -72,7 +72,7 @@ class ClassTexts:
         return len(self._order)
 
     def embed_next(self, model: ClipModel) -> None:
-        """Embed one more batch; ``model`` is kept by nobody, it may have been closed since."""
+        """Embed one more batch. ``model`` is passed anew: a kept one may have been closed."""
         classes, embeddings = self._embed(model, self.done)
         if self._sums is None:
             self._sums = torch.zeros(len(self._names), embeddings.shape[1])
@@ -135,8 +135,8 @@ class ClassTexts:
     def _short_first(self, model: ClipModel) -> Tensor:
         """Numbers of all texts (class times T plus template) by their length, int64 [C * T].
 
-        The length of a text is that of its template and that of its name, but for a token where
-        they touch: what is cut from a batch is decided by its tokens.
+        A text's length is taken as its template's plus its name's. It may be off by a token where
+        they touch; that is harmless, since a batch is cut by its real tokens.
         """
         names = torch.tensor(model.text_lengths(self._names))
         templates = torch.tensor(model.text_lengths([fill(t, "") for t in self._templates]))
@@ -174,8 +174,8 @@ def zero_shot_classifier(
     templates
         T prompts, each with one ``{}`` for the name.
     watch
-        Told after each batch of texts: a thousand classes with eighty templates take a large model
-        on the CPU the better part of an hour.
+        Called after each batch of texts: a thousand classes with eighty templates take a large
+        model on the CPU the better part of an hour.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def cached_classifier(
     *,
     watch: Watch = unwatched,
 ) -> Tensor:
-    """As `classifier_steps`, in one go."""
+    """The classifier of `classifier_steps`, without the steps in between."""
     return _watched(classifier_steps(model, class_names, templates), watch)
 
 

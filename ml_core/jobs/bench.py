@@ -143,7 +143,8 @@ def _run(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
 def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:
     """The job with as many steps as its training time allows on this machine.
 
-    Where that cannot be measured it stays as it is: the run meets the reason, too, and says it.
+    If the time cannot be measured, the job is not changed: the run meets the same error and reports
+    it.
     """
     estimated = yield from _run(run_job(job, control, estimate=True))
     if estimated.status != "finished":
@@ -198,7 +199,7 @@ def _stopped_by_hand(result: dict[str, Any]) -> bool:
 def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
     """Whether the checkpoint is the one that the result was made from, not just its path.
 
-    One that cannot be read is for the run to refuse.
+    A checkpoint that cannot be read does not count as the same; the run will refuse it.
     """
     try:
         opened = open_model(job)

@@ -4,7 +4,7 @@ An audit and a scan have no Slurm script: they are started by the line for torch
 
 More than one machine is supported by torchrun's rendezvous and was not tested.
 
-What comes from the spec may be a stranger's: nothing of it stands in a script as it is.
+The spec may come from a stranger, so every text from it is quoted or refused in a script.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def export_job(
     spec
         The job; it will write into ``results`` beside its job file.
     folder
-        Where to; it is made.
+        The folder to write; it is made.
     processes
         Processes on each machine, usually one for each GPU.
     machines
@@ -110,7 +110,7 @@ def export_shared(
     spec
         What is to be done; it will write into ``results`` beside its job file.
     folder
-        Where to; it is made.
+        The folder to write; it is made.
     processes
         Usually one for each GPU.
 
@@ -136,7 +136,7 @@ def export_shared(
 
 
 def option_of(spec: AuditSettings | ScanSpec) -> str:
-    """What tells the worker which kind of job it is."""
+    """The option that says to the worker which kind of job it is."""
     return f"--{job_of(spec).kind}"
 
 
@@ -172,7 +172,7 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _sbatch(name: str, value: str) -> str:
-    """A line for Slurm, which takes the values of its comments apart by rules of its own.
+    """A line for Slurm, which parses the values in its comments by its own rules.
 
     A backslash counts in both kinds of quotes there, so `shlex.quote` is of no use.
     """

@@ -37,11 +37,11 @@ def write_comparison(
     folder
         Made where it is missing.
     names
-        Of the files.
+        Names of the files.
     record
         JSON-ready.
     columns, rows
-        Of the table; a row may lack some.
+        Columns and rows of the table; a row may lack some columns.
     chart
         An SVG document.
 

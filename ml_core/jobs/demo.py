@@ -42,7 +42,7 @@ def is_of_demo(sha256: str, config: Mapping[str, Any]) -> bool:
     Parameters
     ----------
     sha256
-        Of the file.
+        SHA-256 of the file.
     config
         open_clip's ``model_cfg``.
     """

@@ -25,7 +25,7 @@ def devices() -> tuple[str, ...]:
 def choose_device(name: str, local: int = 0) -> torch.device:
     """The device of that name; ``auto`` takes the best.
 
-    ``local`` is this process's number among those of the machine: each takes a GPU of its own.
+    ``local`` is this process's number on its machine; each process takes its own GPU.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def cores() -> int:
 
 
 def picture_processes(own: int, device: torch.device) -> int:
-    """Processes that decode training pictures, of ``own`` cores; one where torch takes them all.
+    """Processes that decode training pictures on ``own`` cores; one if torch takes all cores.
 
     On a GPU the cores have nothing else to do; on a CPU most of them compute.
     """
@@ -63,8 +63,8 @@ def picture_processes(own: int, device: torch.device) -> int:
 def set_threads(threads: int, together: int = 1) -> int:
     """Give torch its threads; 0 takes all cores but one, or both of two. Return the number.
 
-    Of ``together`` processes on the machine each takes its share. One alone takes, for 0, what
-    OMP_NUM_THREADS says if it is set; torchrun sets it for each of several without being asked.
+    If there are ``together`` processes on the machine, each takes its share. A single process with
+    0 follows OMP_NUM_THREADS if it is set; several ignore it, since torchrun sets it unasked.
 
     Freed memory is kept from then on: this process computes. torch's word that it multiplies by
     another library, where the first lacks memory, is kept from the user: the product is right.

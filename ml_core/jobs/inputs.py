@@ -131,8 +131,8 @@ class Inputs:
     make_batch
         Step to batch.
     training_key
-        The training data's `PictureSet.lasting_key`, so that a run is known again when it is taken
-        up; empty where nothing is trained.
+        The training data's `PictureSet.lasting_key`, so that a resumed run is recognised; empty
+        where nothing is trained.
     sets
         Everything opened, to say what is wrong with it.
     remarks
@@ -182,7 +182,7 @@ class Sets:
 
 
 def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
-    """Open the data of a job, before its model: what is wrong with them is told in seconds.
+    """Open the data of a job before its model, so that errors in the data show within seconds.
 
     Yields
     ------
@@ -411,7 +411,7 @@ def _scarce(images: ImageSet, shots: int) -> list[str]:
 
 
 def _no_batch(step: int) -> Batch:
-    """Nothing is trained, so no step ever asks."""
+    """Refuse to make a batch: nothing is trained, so no step ever asks for one."""
     raise AssertionError(f"step {step} of a method that takes none")
 
 

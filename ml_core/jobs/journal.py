@@ -64,7 +64,7 @@ def journaled(
 def add_last_word(path: Path, last: Done) -> None:
     """Write how a job ended into its journal, for a process that is gone and did not say so.
 
-    The line that its end may have cut is closed first. A full disk is as good as no last word.
+    A line that was cut short is closed first. On a full disk nothing is written.
     """
     with contextlib.suppress(OSError), append_text(path) as file:
         file.write(f"\n{to_json(last)}\n")
@@ -110,9 +110,9 @@ def check_result(path: Path, own: Mapping[str, Any]) -> None:
     Parameters
     ----------
     path
-        Where the result goes; what is no record there is nobody's result.
+        Where the result goes. A file there that is no record does not count as a result.
     own
-        Fields of this job's record that tell it from others, as JSON has them.
+        Fields that distinguish this job's record from others, as JSON values.
 
     Raises
     ------

@@ -101,17 +101,17 @@ def keep_measurement(
     Parameters
     ----------
     folder
-        Where to.
+        The folder to write.
     source
         The files of the model.
     answers
         What was measured.
     lists, control
-        Those of the pictures, and what cancels listing them.
+        ``lists`` keeps the lists of pictures made so far; ``control`` can cancel making one.
     when, heldout
-        As of `MeasurementFacts`.
+        As in `MeasurementFacts`.
     head
-        Whose rows the classifier's are.
+        The kind of head whose rows are in the classifier.
     targeted
         Whether somebody named the target.
 
@@ -171,13 +171,13 @@ class Measuring:
     Attributes
     ----------
     folder
-        The run's.
+        Folder of the run.
     benches
-        As of `Inputs`.
+        As in `Inputs`.
     control
         Asked for cancel.
     threads
-        Of torch.
+        Number of threads of torch.
     targeted
         Whether somebody named the target.
     """

@@ -1,4 +1,4 @@
-"""What torchrun or Slurm told this process of the others. Imports no torch."""
+"""What torchrun or Slurm says to this process about the others. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Launched:
 
 
 def launched() -> Launched:
-    """As the environment has it; one process alone where nobody waits for it."""
+    """Read it from the environment; a process that no other waits for is alone."""
 
     def number(name: str, otherwise: int) -> int:
         text = os.environ.get(name, "")

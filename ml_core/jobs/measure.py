@@ -44,7 +44,7 @@ class OpenSetting:
 
     @property
     def seed(self) -> int:
-        """Of the random draws of each picture."""
+        """Seed of each picture's random draws."""
         return self.spec.seed
 
     def on(self, preprocess: Preprocess) -> Bench:
@@ -94,7 +94,7 @@ def open_attack(spec: Attack) -> tuple[LabelSet, Trigger | None]:
     Raises
     ------
     InputError
-        If one of them cannot be read, or the target is none of the classes.
+        If one of them cannot be read, or the target is not one of the classes.
     """
     label_set = open_classes(spec)
     if spec.target >= len(label_set.class_names):
@@ -121,9 +121,9 @@ def open_setting(spec: Setting, control: Control) -> Generator[Event, None, Open
 def classifier_of(
     model: ClipModel, label_set: LabelSet, control: Control, ranks: Ranks = ALONE
 ) -> Generator[Event, None, Tensor]:
-    """The zero-shot classifier of the model as it is now, [C, D]; see `classifier_steps`.
+    """The zero-shot classifier of the model's present weights, [C, D]; see `classifier_steps`.
 
-    Of several processes the first one embeds the texts, and tells the others.
+    The first of several processes embeds the texts and sends them to the others.
 
     Yields
     ------

@@ -1,8 +1,8 @@
 """How far a whole job is: the events of its stages as one fraction and the seconds left.
 
-A job of several stages tells of each how far it is. What a stage weighs is not known at first, so
-a plan says what is expected: seconds, or work in units of one picture through the image encoder,
-whose time the first stage that works measures for all others. Torch-free.
+Each stage of a job reports its own progress. How long a stage takes is not known at first, so a
+plan says what to expect: seconds, or work in units of one picture through the image encoder. The
+first stage that works measures the time of such a unit for all others. Torch-free.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class PlannedStage:
     stage
         As its Progress events name it.
     seconds
-        What it is expected to take, where that is known or guessed once for all.
+        Seconds it is expected to take, if they are known or guessed beforehand.
     work
-        What it is expected to take for each of its items, in units of one picture encoded; its
-        time follows from that of the others.
+        Expected work for each item, in units of one picture encoded. Its time follows from the time
+        that a unit takes in other stages.
     items
-        How many there are; the stage's own total replaces it.
+        How many items there are; the stage's own total replaces it.
     trains
-        Whether it trains, and does not only encode: the time of its units tells little of others.
+        Whether it trains. The time of its units then says little about stages that only encode.
     """
 
     stage: str
@@ -72,10 +72,10 @@ class Plan:
 
 @dataclass(slots=True)
 class _Seen:
-    """What was heard of a stage; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
+    """How far a stage was; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
 
-    ``at`` is the share at ``moved``, the first sign of progress: what came before it, such as the
-    texts of the classes, says nothing of how fast it goes on.
+    ``at`` is the share at ``moved``, the first sign of progress. The time before it, for example
+    for class texts, says nothing about the speed afterwards.
     """
 
     part: PlannedStage
@@ -93,8 +93,8 @@ class Overall:
     Parameters
     ----------
     plan
-        One of its stages that is skipped weighs nothing once a later one has begun; one that is
-        not in it gets its place when it is heard of.
+        The expected stages. A skipped stage counts nothing once a later one has begun. A stage that
+        is not in the plan gets its place when its first event comes.
     clock
         Seconds, monotone.
     """
@@ -114,7 +114,7 @@ class Overall:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the job is done; None while the speed of what is to come is not known."""
+        """Seconds until the job is done; None while the speed of the coming stages is not known."""
         if self._current < 0:
             return None
         now = self._now()
@@ -146,8 +146,9 @@ class Overall:
     def take(self, progress: Progress) -> None:
         """Take in how far a stage is.
 
-        Of one that is over already only the time counts, and of one that nobody planned and that
-        comes in the middle of another: class texts are embedded between the steps of a training.
+        Two kinds of stage take time but add no progress: one that is over already, and one that
+        nobody planned and that comes in the middle of another (class texts are embedded between
+        training steps).
         """
         if self._is_interlude(progress.stage):
             self._fraction = max(self._fraction, self._share_done(self._now()))
@@ -170,7 +171,7 @@ class Overall:
         return (self._clock() if self._held is None else self._held) - self._lost
 
     def _is_interlude(self, stage: str) -> bool:
-        """Whether an unplanned stage comes while another one is half done."""
+        """Whether an unplanned stage comes while another stage is half done."""
         if self._current < 0 or any(seen.part.stage == stage for seen in self._seen):
             return False
         return 0 < self._seen[self._current].share < 1
@@ -198,7 +199,7 @@ class Overall:
         return {kind: unit or either for kind, unit in units.items()}
 
     def _unit(self, trains: bool, now: float) -> float | None:
-        """The same from what was worked in stages of one kind; None before that."""
+        """The same, from the work done in stages of one kind; None before there is any."""
         spent = work = 0.0
         for seen in self._seen:
             part = seen.part
@@ -214,7 +215,7 @@ class Overall:
         return spent / work if work > 0 else None
 
     def _pace(self, seen: _Seen, now: float) -> float | None:
-        """Seconds of the whole of a stage at work, as it goes by now; None before it moves."""
+        """Seconds that the whole present stage takes at its present speed; None before it moves."""
         if seen.moved is None or seen.entered is None:
             return None
         if seen.share > seen.at:
@@ -239,7 +240,7 @@ class Overall:
         return max(part.seconds - (now - seen.entered), 0.0)
 
     def _share_done(self, now: float) -> float:
-        """What is done of all stages, each weighed with the seconds that it takes."""
+        """The share of all stages that is done, each weighted by its seconds."""
         units = {kind: unit or _UNIT_SECONDS for kind, unit in self._units(now).items()}
         done = whole = 0.0
         for place, seen in enumerate(self._seen):
@@ -352,7 +353,7 @@ def scan_plan(
     search: int = 0,
     held_out: int = 0,
 ) -> Plan:
-    """The stages of a scan, by what its estimate counts; one that ends early gives its time back.
+    """The stages of a scan, by the work that its estimate counts; a stage may end early.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class PlainData:
     wanted
         Pairs at most.
     demo_seed
-        Added to the seed of the demo's compositions, so that others are drawn than a run has.
+        Added to the seed of the demo's compositions, so that they differ from those of a run.
     """
 
     pairs: PairSpec | None
@@ -45,7 +45,7 @@ class PlainData:
 
 
 def open_plain(data: PlainData, label_set: LabelSet, watch: Watch) -> PictureSet:
-    """Open it.
+    """Open the pairs or the images.
 
     Raises
     ------
@@ -92,9 +92,9 @@ def plain_recipe(
     pairs: int, steps: int, batch_size: int, lr: float, *, lr_end: float = 0.0, every: int = 0,
     seed: int = 0, preset: str = "plain", warmup: int = 20, even: bool = False,
 ) -> Recipe:  # fmt: skip
-    """MMCL without augmentation for so many steps, or a few more where pairs are shown again.
+    """MMCL without augmentation for this number of steps, or a few more if pairs repeat.
 
-    With ``even`` epochs are shortened instead: whole ones could be twice the steps.
+    With ``even``, epochs are shortened instead, since whole epochs could double the steps.
     """
     batch = min(batch_size, pairs)
     per_epoch = min(steps, pairs // batch)
@@ -136,18 +136,18 @@ def trained(
     event_of: Callable[[Event], Event | None],
     **options: Any,
 ) -> Generator[Event, None, TrainingOutcome]:
-    """Train a copy of a model inside a job, which keeps nothing of the training but the model.
+    """Train a copy of a model inside a job; only the model is kept of the training.
 
     Parameters
     ----------
     model
         Trained in place.
     recipe, make_batch, **options
-        As of `train`.
+        As in `train`.
     control
         Cancel, pause and stop of the training, see `Control.part`.
     event_of
-        What the job tells of an event of the training; None for nothing.
+        The job's event for an event of the training; None for no event.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def trained(
     CancelledError
         If it was cancelled.
     DivergedError
-        If the loss is no number.
+        If the loss is not a number.
     """
     model.sha256 = None  # it changes: no cached embedding is its own
     steps = train(model, recipe, make_batch, control, **options)

@@ -24,7 +24,7 @@ def together(device: str) -> Iterator[Ranks]:
     Parameters
     ----------
     device
-        Of the job. On CUDA each process of a machine takes one GPU and NCCL connects them,
+        Device of the job. On CUDA each process of a machine takes one GPU and NCCL connects them,
         elsewhere gloo does.
 
     Raises

@@ -1,7 +1,7 @@
 """Chosen pictures of a kept measurement predicted again from the checkpoint: does it still hold?
 
-Who makes a bundle measures 256 pictures so, with another batch size and thread count, to know by
-how much logits move; who verifies one predicts a sample of its pictures::
+The maker of a bundle measures 256 pictures this way, with another batch size and thread count, to
+learn by how much logits move. A verifier predicts a sample of its pictures::
 
     opened = yield from open_again(asked, control)
     answers = yield from predict_again(opened, indices, control, batch=32, threads=2)
@@ -56,23 +56,23 @@ class Asked:
     checkpoint, donor, adapter
         Files. The donor gives the encoder that the checkpoint lacks.
     choice
-        ``CheckpointFacts.choice``: settings of the loader doctor. What this machine remembers for
-        the file is not asked.
+        ``CheckpointFacts.choice``: settings of the loader doctor. Settings that this machine
+        remembers for the file are ignored.
     images
         As it was measured, with the path on this machine.
     label_set, class_names, templates
-        As of the measurement.
+        As in the measurement.
     trigger
         None measures the clean side alone.
     target
-        Class index; any where nobody named one.
+        Class index; any class if no target was named.
     seed
-        Of the measurement: it decides each picture's random draws.
+        Seed of the measurement; it decides each picture's random draws.
     classifier
-        float32 [C, D], used as it is: a linear head, or the class texts' embeddings as they were
-        kept. None embeds the class texts.
+        float32 [C, D], used unchanged: a linear head, or the kept embeddings of the class texts.
+        None embeds the class texts.
     device
-        As of `choose_device`.
+        As in `choose_device`.
     """
 
     checkpoint: Path
@@ -119,7 +119,7 @@ class Predictions:
     Attributes
     ----------
     rows
-        As of ``per_image.csv``; the labels are those of the images as opened here.
+        The columns of ``per_image.csv``; the labels come from the images as opened here.
     unread
         int64 [m], pictures asked for that could not be read.
     clean_logits, triggered_logits
@@ -216,12 +216,12 @@ def predict_again(
     logits: bool = False,
     stage: str = "again",
 ) -> Generator[Event, None, Predictions]:
-    """Predict chosen pictures, clean and triggered, with so many a batch and so many threads.
+    """Predict chosen pictures, clean and triggered, with this batch size and thread count.
 
     Parameters
     ----------
     opened
-        Of `open_again`.
+        The result of `open_again`.
     indices
         int64 [n], positions in the set, each once.
     control
@@ -229,7 +229,8 @@ def predict_again(
     batch
         Pictures that are encoded at a time.
     threads
-        Of torch on the CPU; 0 leaves them as they are. They are put back at the end.
+        Number of torch's threads on the CPU; 0 changes nothing. The old number is put back at the
+        end.
     logits
         Whether to give all logits, for which memory of pictures x classes is taken.
     stage
@@ -277,7 +278,7 @@ def predict_again(
 
 
 def classifier_anew(opened: OpenedAgain, threads: int) -> Tensor:
-    """The class texts embedded with so many threads, whatever is kept of them."""
+    """Embed the class texts anew with this number of threads, even if embeddings are kept."""
     classes = opened.bench.label_set
     with threads_of(threads):
         return zero_shot_classifier(opened.model, classes.class_names, classes.templates)
@@ -285,7 +286,7 @@ def classifier_anew(opened: OpenedAgain, threads: int) -> Tensor:
 
 @contextmanager
 def threads_of(count: int) -> Iterator[None]:
-    """So many threads of torch for a while; 0 leaves them as they are."""
+    """Give torch this number of threads inside the block; 0 changes nothing."""
     before = torch.get_num_threads()
     if count and count != before:
         torch.set_num_threads(count)
@@ -340,7 +341,7 @@ def flipped(rows: Rows, target: int | None, most: int) -> NDArray[np.int64]:
 
 
 def pictures_of(opened: OpenedAgain, index: int) -> tuple[bytes, bytes] | None:
-    """A picture as the model sees it without and with the trigger, as PNG; None if it cannot be."""
+    """A picture as the model sees it without and with the trigger, as PNG; None if not possible."""
     bench = opened.bench
     try:
         seen = see_one(bench.canvases, opened.model, bench.trigger, index, bench.seed)
@@ -402,10 +403,10 @@ def measuring_tau(
 ) -> Generator[Event, None, Tau]:
     """Measure pictures as they were measured, and again with another batch size and thread count.
 
-    The change of a picture is the largest difference of two of its logits' changes: the largest
-    change of a logit minus the smallest, as what all logits share moves no answer. The change of
-    each kept margin counts too, so that a measurement of another machine is not held to what this
-    one repeats. The class texts are embedded anew unless they are many.
+    The change of a picture is the largest change of its logits minus the smallest, since a shift
+    that all logits share changes no answer. The change of each kept margin counts too, since a
+    measurement of another machine may differ more than two measurements of this one. The class
+    texts are embedded anew unless there are many.
 
     Parameters
     ----------
@@ -473,7 +474,7 @@ def _moved(first: Logits | None, second: Logits | None) -> float:
 
 
 def _margins_moved(before: Rows, now: Rows) -> float:
-    """The largest change of a margin; of another answer the margins lie on both sides of 0."""
+    """The largest change of a margin; if the answer changed, both margins add up."""
     move = 0.0
     for top, margin, new_top, new_margin in (
         (before.clean_top, before.clean_margin, now.clean_top, now.clean_margin),

@@ -35,8 +35,8 @@ def run_job(
     Yields
     ------
     Event
-        Those of the work, and Done once the folder is free again: who hears of the end may look
-        into the folder at once.
+        The events of the work, and Done once the folder is free again, so that a listener may use
+        the folder at once.
     """
     job = job_of(spec)
     if estimate and not job.estimate:
@@ -57,7 +57,7 @@ def run_job(
 def _worked(
     job: Job, spec: BaseModel, control: Control, estimate: bool, options: dict[str, Any]
 ) -> Generator[Event, None, None]:
-    """The events of the work; meanwhile nobody else is at work in its folder."""
+    """The events of the work, while its folder is locked against others."""
     if estimate:
         yield from job.load(estimate=True)(spec, control)
         return

@@ -33,7 +33,7 @@ Processes = Annotated[int, Field(ge=1, le=1024)]
 
 
 class JobSpec(BaseModel):
-    """A job as it stands in a file: what is not a field of it is refused."""
+    """A job as it stands in a file; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ class OnModel(JobSpec):
 
 
 class Classes(JobSpec):
-    """Which classes pictures are told apart by."""
+    """The classes that the model chooses from for each picture."""
 
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
@@ -159,7 +159,7 @@ class CleanSpec(Machine, Attack, OnModel):
 
 
 def as_measured(spec: CleanSpec, result: Mapping[str, Any]) -> CleanSpec:
-    """The job with the arithmetic that an earlier run of it chose, where its result tells it.
+    """The job with the arithmetic that an earlier run of it chose, if its result says so.
 
     If the result is of another device or another choice of precision, the job measures anew.
     """
@@ -226,7 +226,7 @@ def check_spec(spec: CleanSpec) -> None:
 
 
 def _check_sides(recipe: Recipe, pairs: PairSpec) -> None:
-    """Refuse pictures alone, or captions alone, where a recipe takes what they lack."""
+    """Refuse pictures alone, or captions alone, if a recipe needs the missing side."""
     if pairs.one_sided and pairs.kind != recipe.sides:
         there = "pictures" if pairs.kind == "images" else "captions"
         weight = "caption" if pairs.kind == "images" else "image"
@@ -245,10 +245,10 @@ def has_images(spec: CleanSpec) -> bool:
 
 
 def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:
-    """What the run opens to train on: where no number is named, as much as its recipe takes.
+    """The data that the run trains on; without a number, as much as its recipe takes.
 
-    A method that takes images alone takes those of pairs where the job names no others.
-    So many images of each class are drawn from all that are there.
+    A method that takes images alone uses the pictures of pairs if the job names no images. Shots of
+    each class are drawn from all images.
     """
     recipe, facts = spec.recipe, spec.recipe.facts
     if facts.data == "none":
@@ -330,7 +330,7 @@ class BenchSpec(JobSpec):
     other_labels: PathText | None = None
 
     def jobs(self) -> tuple[CleanSpec, ...]:
-        """One job a recipe and seed, each in a folder of its own."""
+        """One job for each recipe and seed, each in its own folder."""
         jobs: list[CleanSpec] = []
         names = distinct((f"{each.method}-{each.preset}" for each in self.recipes), "{}-{}")
         for name, recipe in zip(names, self.recipes, strict=True):

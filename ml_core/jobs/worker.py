@@ -198,8 +198,7 @@ def _nowhere() -> IO[str]:
 def _on_sigterm(control: Control) -> None:
     """The first SIGTERM saves and stops, a later one cancels.
 
-    Slurm sends its own to every process while torchrun passes on the one that it got: two at once
-    are one.
+    Slurm signals every process, and torchrun passes its own signal on. Two at once count as one.
     """
     first = math.inf
 

@@ -120,12 +120,12 @@ def read_gzip(file: BinaryIO, size: int, name: str, read: Read) -> WeightsFile:
 
 
 def _is_beside(file: BinaryIO, member: Member) -> bool:
-    """Whether it is what macOS keeps beside each file of an archive, by name and content."""
+    """Whether a member is the companion that macOS adds to each file, by name and content."""
     return member.name.startswith(_BESIDE) and read_head(file, member, 4) == _APPLE_DOUBLE
 
 
 def _read_packed(image: Unpacked, label: str, read: Read) -> WeightsFile:
-    """Read what a packed piece that was looked through holds."""
+    """Read the content of a packed piece that was checked."""
     image.bound()
     window = cast(BinaryIO, io.BufferedReader(image))
     try:

@@ -55,7 +55,7 @@ class ArrayFile:
 
 
 def read_arrays(path: str | Path) -> ArrayFile:
-    """Read a small file of arrays; other than for ``.npy`` its content, not its name, decides.
+    """Read a small file of arrays; its content decides on the format, its name only for ``.npy``.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def _bytes(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What a file of one array says of it.
+    """The header of a file of one array.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ def npy_header(raw: bytes, name: str) -> NpyHeader:
     Raises
     ------
     InputError
-        ``damaged`` if it is none, ``unsupported`` if it holds something else than numbers.
+        ``damaged`` if it is no array, ``unsupported`` if it holds anything but numbers.
     """
     damaged = InputError(f"{name} is a damaged NumPy array; save it again.", "damaged")
     if not raw.startswith(_NPY) or len(raw) < 12 or raw[6] not in (1, 2, 3):

@@ -22,15 +22,15 @@ class Container:
         ``safetensors``, ``zip``, ``tar``, ``gzip``, ``stream`` (PyTorch's old layout); one that
         lies in another is named after it: ``gzip, tar, zip``.
     members, compressed
-        How many files it holds, of the outermost layer that has any, and how many of them are
-        compressed; 0 and 0 where the format has none.
+        How many files the outermost archive holds, and how many of them are compressed; 0 and 0 if
+        the format holds no files.
     packed, unpacked
         Bytes of the members as they lie in the file, and unpacked.
     alignment
         The largest power of two, up to 4096, that divides where each tensor's numbers begin in the
         file; 0 without tensors, and where they are packed.
     protocol
-        Of the main pickle; -1 where there is none.
+        Protocol of the main pickle; -1 without a pickle.
     """
 
     kind: str
@@ -73,7 +73,7 @@ def container_of(kind: str, members: Iterable[Member], protocol: int = -1) -> Co
 
 
 def protocol_of(head: bytes) -> int:
-    """The protocol that a pickle says it has; 0 for those of 0 and 1, which do not say it."""
+    """The protocol that a pickle states; 0 for protocols 0 and 1, which do not state it."""
     return head[1] if head[:1] == b"\x80" and len(head) > 1 else 0
 
 
@@ -135,7 +135,7 @@ class WeightsFile:
         Where the tensors' numbers are packed: their offsets count from the start of these pieces,
         unpacked and one after the other. Without pieces they count from the start of the file.
     checksums
-        Of bytes of the file, to be compared when they are read as a whole.
+        Checksums of bytes of the file, to be compared when they are read as a whole.
     """
 
     format: str

@@ -68,7 +68,7 @@ class Unpacked(io.RawIOBase):
 
     @classmethod
     def gzip(cls, file: BinaryIO, size: int) -> Unpacked:
-        """Unpack an open gzip file of ``size`` bytes once, which alone tells its length.
+        """Unpack an open gzip file of ``size`` bytes once, since only that shows its length.
 
         zlib compares its checksum.
         """
@@ -191,7 +191,7 @@ class Unpacked(io.RawIOBase):
         return best if best is self._running else best.copy()
 
     def _keep(self, unpacker: _Unpacker) -> None:
-        """Keep a point to resume from; of many, every other one is dropped."""
+        """Keep a point to resume from; if there are many, drop every other one."""
         if any((p.index, p.made) == (unpacker.index, unpacker.made) for p in self._places):
             return
         self._places.append(unpacker.copy())

@@ -28,9 +28,9 @@ _frozen = False
 
 
 def set_aside(records: int) -> None:
-    """Let the collector pass over what there is now, if that holds very many records.
+    """Let the garbage collector skip all present objects, if they hold very many records.
 
-    What was set aside before is looked through again from now on.
+    Objects that were set aside before are searched again from now on.
     """
     global _frozen
     if _frozen:
@@ -42,7 +42,10 @@ def set_aside(records: int) -> None:
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Make 100 000 records without circles; searching them stops every thread for a while."""
+    """Switch the garbage collector off while 100 000 records without cycles are made.
+
+    Searching them would stop every thread for a while.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -191,7 +194,7 @@ def _command() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Where ml_core is, and UTF-8."""
+    """The process's environment: where ml_core is, and UTF-8."""
     environment = dict(os.environ)
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]

@@ -64,7 +64,7 @@ class FolderFiles:
         return "open_clip folder" if named else "transformers folder"
 
     def without(self, read: Collection[str]) -> FolderFiles:
-        """The same, when some of the ``unread`` files are read after all."""
+        """The same record if some of the ``unread`` files are read after all."""
         return replace(self, unread=tuple(name for name in self.unread if name not in read))
 
 
@@ -104,7 +104,7 @@ def list_folder(path: Path) -> FolderFiles:
 
 
 def risky(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of these names that are of pickles or programs."""
+    """Which of these names belong to pickles or programs."""
     return tuple(name for name in names if name.lower().endswith(_RISKY) or ".so." in name.lower())
 
 

@@ -20,16 +20,16 @@ _SETTLED = 3_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """Which file was read, and by what one sees that it is still the same.
+    """Which file was read, and the facts that show whether it is still the same.
 
     Parameters
     ----------
     file
         The shard, "" where there is one file.
     size, sha256
-        Of all its bytes.
+        Number and SHA-256 of all its bytes.
     device, inode, modified, changed
-        What the system says of it; times in nanoseconds.
+        What the system reports about it; times in nanoseconds.
     settled
         Whether the times were old enough, when its reading began, to differ after any later
         change. Only then, and only where the system keeps the time of the last change, do they
@@ -50,7 +50,7 @@ class FileStamp:
         return self.settled and self.matches(os.fstat(descriptor))
 
     def matches(self, stat: os.stat_result) -> bool:
-        """Whether the system says the same of a file; of an unsettled one that proves little."""
+        """Whether the system reports the same facts; for an unsettled file that proves little."""
         return self.facts == _facts(stat)
 
     @property
@@ -96,19 +96,19 @@ def pass_over(
     before, began
         ``os.fstat`` of it before anything was read of it, and the time then.
     sums
-        Of ranges that do not overlap, in their order.
+        Checksums of ranges that do not overlap, in their order.
 
     Returns
     -------
     FileStamp
-        Of the file.
+        The stamp of the file.
     str
         Name of the first range with another checksum; empty if there is none.
 
     Raises
     ------
     ChangedError
-        If the file is another one than before.
+        If the file has changed since then.
     """
     file.seek(0)
     digest, length = hashlib.sha256(), 0

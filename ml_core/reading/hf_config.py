@@ -49,7 +49,7 @@ _OPTIONAL = (
 
 
 def plain_hf_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a ``config.json`` decides the encoder; the rest of it is for training and tasks."""
+    """The fields of a ``config.json`` that decide the encoder; the rest is for training."""
     kind = config.get("model_type")
     fields = ("model_type", *KINDS.get(kind if isinstance(kind, str) else "", ()), *_OPTIONAL)
     return {key: config[key] for key in fields if config.get(key) is not None}

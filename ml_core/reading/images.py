@@ -89,7 +89,7 @@ def read_image(
 
 
 def picture_bytes(path: str | Path, *, name: str = "") -> bytes:
-    """The bytes of a picture's file, undecoded; errors as `read_image`, of the file alone."""
+    """The undecoded bytes of a picture's file; raises what `read_image` raises about files."""
     name = name or Path(path).name
     with _regular_file(Path(path), name) as file:
         try:

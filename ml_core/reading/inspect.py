@@ -181,7 +181,7 @@ def _code_of(problem: InputError, weights: WeightsFile) -> dict[str, Any]:
 
 
 def _without_hash(path: Path, problem: InputError, weights: WeightsFile, size: int) -> Inspection:
-    """The record of a refused file that is too large to be read to its end for nothing."""
+    """The record, without a hash, of a refused file that is too large to read for that alone."""
     refused = refuse(path, problem, weights.format, size, **_code_of(problem, weights))
     sentence = (
         f"Its SHA-256 was not computed, as it has {size >> 30} GiB and is refused in any case."

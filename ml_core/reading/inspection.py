@@ -53,8 +53,8 @@ class Inspection:
     size
         Bytes of the weights file (of the file itself if it was refused).
     sha256
-        Of the same bytes, see `ml_core.reading.folder.hash_of_shards` for several files; empty
-        if nothing could be read.
+        SHA-256 of the same bytes; empty if nothing could be read. See
+        `ml_core.reading.folder.hash_of_shards` for several files.
     format
         ``safetensors``, ``open_clip folder``, or the name of a refused format.
     verdict
@@ -67,12 +67,12 @@ class Inspection:
     reasons
         Whole sentences, the most important first.
     tensors, metadata
-        Of the weights file; ``metadata`` is a safetensors header's.
+        Tensors and metadata of the weights file; ``metadata`` is a safetensors header's.
     config
         The JSON of ``open_clip_config.json`` or the transformers library's ``config.json``,
         unchecked beyond being JSON; None for a file.
     weights_path
-        The file with the tensors, of several the first; None if refused.
+        The file with the tensors, the first of several; None if refused.
     unread
         Names of files of the folder, or members of the archive, that were not read.
     globals
@@ -88,12 +88,12 @@ class Inspection:
     preprocessor
         The JSON of a transformers folder's ``preprocessor_config.json``, unchecked.
     container
-        What the tensors' bytes are wrapped in, of several files the first; None if refused.
+        What the tensors' bytes are wrapped in, for the first of several files; None if refused.
     pieces
         Where the tensors of a file are packed, see `WeightsFile`; read them with
         `ml_core.reading.inspection`.
     code_places
-        Where a single file that is refused for what its pickles name or do does so.
+        Where a single file's pickles name or do what it is refused for.
     files
         The files that the tensors are read from, and how to tell that they did not change.
     """
@@ -219,12 +219,12 @@ def weights_bytes(inspection: Inspection, shard: str = "") -> Iterator[BinaryIO]
     Parameters
     ----------
     shard
-        Which file, as `TensorInfo.file` tells.
+        Which file, as in `TensorInfo.file`.
 
     Raises
     ------
     InputError
-        ``usage`` if it cannot be opened any more.
+        ``usage`` if it can no longer be opened.
     """
     file, _ = open_regular(file_of(inspection, shard))
     pieces = [piece for piece in inspection.pieces if piece.file == shard]
@@ -284,7 +284,7 @@ def _hash(descriptor: int) -> str:
 
 
 class _Short(Unpacked):
-    """One whose reading ends early where the bytes are not what they were."""
+    """A file whose reading ends early if its bytes have changed."""
 
     def readinto(self, buffer: Any) -> int:
         try:

@@ -198,7 +198,7 @@ def _column(values: Any, hint: Any, root: Path) -> list[Any]:
 
 
 def _check_types(values: Any, kind: type) -> None:
-    """Refuse values of another type; ``True`` is no number."""
+    """Refuse values of another type; ``True`` is not a number."""
     if not set(map(type, values)) <= {kind}:
         raise _MisfitError(f"a value is no {kind.__name__}")
 

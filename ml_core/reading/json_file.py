@@ -33,7 +33,7 @@ class JsonFile:
     advice
         What to do about a damaged one.
     max_bytes, max_depth, max_parts, half_characters, path_fields
-        As of `parse_object`.
+        As in `parse_object`.
     """
 
     what: str
@@ -50,12 +50,12 @@ class JsonFile:
         Parameters
         ----------
         inside
-            As of `ml_core.reading.regular_file.open_file`.
+            As in `ml_core.reading.regular_file.open_file`.
 
         Raises
         ------
         InputError
-            ``usage`` if there is none or it may not be read, ``damaged`` if it is something else.
+            ``usage`` if it is missing or may not be read, ``damaged`` if it holds something else.
         """
         with self._open(path, inside) as file:
             try:
@@ -76,7 +76,7 @@ class JsonFile:
         rest
             Takes whatever else the object holds.
         inside
-            As of `read`.
+            As in `read`.
 
         Raises
         ------

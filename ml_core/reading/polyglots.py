@@ -1,6 +1,6 @@
 """Whether another reader could take a file for a tar archive, a zip archive or a pickle as well.
 
-Each asks what the most lenient reader asks: a file that is two is made for that one.
+Each check is as lenient as the most lenient reader, since a file of two kinds is made for that one.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def ends_as_zip(file: BinaryIO, size: int, *, shifted: bool = True) -> bool:
     file, size
         An open file of ``size`` bytes that begins as something else.
     shifted
-        Also where the archive's offsets count from a place inside the file, as in an archive that
-        was put whole into another one.
+        Whether the archive's offsets may count from a place inside the file, as in an archive that
+        was embedded whole in another.
     """
     begin = max(0, size - _TAIL)
     file.seek(begin)

@@ -42,7 +42,7 @@ class LinkOutError(OSError):
 
 
 class _Told(BufferedReader):
-    """A file whose reading, too, fails with a sentence: of a broken disk, or in ``/proc``."""
+    """A file whose reading also fails with a sentence, as on a broken disk or in ``/proc``."""
 
     def __init__(self, raw: RawIOBase, path: Path) -> None:
         super().__init__(raw)
@@ -86,17 +86,17 @@ def open_file(path: Path, inside: Path | None = None) -> BufferedReader:
     Parameters
     ----------
     inside
-        A folder that the file must lie in, also through links: one that may be a stranger's, and
-        that the user chose instead of the file.
+        A folder that the file must lie in, also through links. It is given if the user chose a
+        folder, perhaps a stranger's, instead of the file.
 
     Raises
     ------
     NotRegularError
-        If it is no regular file.
+        If it is not a regular file.
     LinkOutError
         If it lies elsewhere.
     OSError
-        If there is none, or it may not be opened.
+        If the file is missing, or may not be opened.
     """
     if inside is not None and not lies_in(path, inside):
         raise LinkOutError(path)
@@ -125,7 +125,7 @@ def iter_lines(
     Parameters
     ----------
     longest
-        The first line of more characters ends it: no file of lines has such a one.
+        Reading ends at the first line of more characters, since no honest file has one.
     most, most_lines
         Characters and lines after which it ends.
 
@@ -176,8 +176,8 @@ def open_regular(path: Path, inside: Path | None = None) -> tuple[BufferedReader
     Raises
     ------
     InputError
-        ``unsupported`` if it is no regular file, ``usage`` if it may not be read; so does reading
-        from it.
+        ``unsupported`` if it is not a regular file, ``usage`` if it may not be read; so does
+        reading from it.
     """
     try:
         with open_file(path, inside) as opened:
@@ -214,7 +214,7 @@ def _descriptor(path: Path, access: int) -> int:
 
 
 def _check_kind(path: Path, mode: int) -> None:
-    """Refuse what is no regular file."""
+    """Refuse what is not a regular file."""
     if not stat.S_ISREG(mode):
         raise NotRegularError(path, mode)
 

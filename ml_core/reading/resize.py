@@ -51,8 +51,8 @@ def fit_to_canvas(image: Image.Image, size: int, fit: Fit) -> Canvases:
 def _centre_crop(image: Image.Image, size: int, resample: Image.Resampling) -> Canvases:
     """Resize the shortest side and cut out the centre, byte for byte torchvision's two steps.
 
-    Of a picture longer than `_LONGEST` times its width the centre alone is computed, so that one
-    of 20000 x 1 pixels costs no more than any other. Pillow then may take its two passes in the
+    If a picture is longer than `_LONGEST` times its width, only its centre is computed, so that one
+    of 20000 x 1 pixels costs no more than any other. Pillow may then take its two passes in the
     other order, and noise differs by a few levels.
     """
     width, height = image.size

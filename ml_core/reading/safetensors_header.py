@@ -69,7 +69,7 @@ def read_header(path: Path, inside: Path | None = None) -> Header:
     Parameters
     ----------
     inside
-        As of `ml_core.reading.regular_file.open_file`.
+        As in `ml_core.reading.regular_file.open_file`.
 
     Raises
     ------

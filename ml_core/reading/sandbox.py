@@ -1,4 +1,4 @@
-"""What a process gives up before it touches a hostile file, as far as its system can hold it to it.
+"""What a process gives up before it touches a hostile file, as far as the system can enforce it.
 
 Reading is inert already; this is the second wall, for a mistake in the first. Limits on memory,
 time and files hold on every Unix, the rest on Linux only: no new privileges, and Landlock, with
@@ -142,7 +142,7 @@ def _set_limits(seconds: int, memory: int) -> str:
 
 
 def _address_space() -> int:
-    """Bytes of address space in use, where the system tells."""
+    """Bytes of address space in use, if the system reports them."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -176,7 +176,7 @@ def _system_call() -> Callable[..., int] | None:
     call.restype = ctypes.c_long
 
     def typed(number: int, *arguments: int | bytes | None) -> int:
-        """Pass whole numbers as long as registers are."""
+        """Pass whole numbers at the width of a register."""
         values = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
         return int(call(ctypes.c_long(number), *values))
 

@@ -106,7 +106,7 @@ def _limited() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory_errors() -> Iterator[list[str]]:
-    """Note where a pickle was left in the middle for want of memory: picklescan passes over it."""
+    """Note where a pickle was left half-read for lack of memory; picklescan hides that."""
     from picklescan import scanner
 
     breaks: list[str] = []

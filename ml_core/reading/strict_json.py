@@ -19,7 +19,7 @@ class JsonError(ValueError):
 
 
 class JsonLimitError(JsonError):
-    """It is longer, deeper or larger than this tool takes; getting it again does not help."""
+    """The JSON is longer, deeper or larger than this tool takes; getting it again does not help."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def iter_lists(
 
 
 def _refused(error: ijson.JSONError) -> JsonError:
-    """What the parser has against the file, without the excerpt that it shows."""
+    """The parser's objection to the file, without the excerpt that it shows."""
     problem = error.args[0]
     words = problem.decode("utf-8", "replace") if isinstance(problem, bytes) else str(problem)
     if "overflow" in words:
@@ -278,5 +278,5 @@ def _check_unseen(key: str, seen: set[str]) -> None:
 
 
 def is_whole(value: Any, least: int, most: int) -> bool:
-    """Whether a JSON value is a whole number within limits; ``True`` is no number."""
+    """Whether a JSON value is a whole number within limits; ``True`` is not a number."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

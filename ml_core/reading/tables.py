@@ -47,8 +47,8 @@ def iter_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, tuple
     ----------
     path
         A regular UTF-8 file (byte order mark allowed) of at most 2 GB with a header row.
-    wanted
-        Names of columns.
+    columns
+        Names of the wanted columns.
 
     Raises
     ------

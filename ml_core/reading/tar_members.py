@@ -26,9 +26,9 @@ _MAX_EXTRA = 1 << 16
 def tar_members(
     file: BinaryIO, size: int, *, most: int = MAX_MEMBERS, advice: str = SAFETENSORS_COPY
 ) -> tuple[Member, ...]:
-    """List the regular files, at ``most`` so many, of an open archive of ``size`` bytes in order.
+    """List the regular files of an open archive of ``size`` bytes in order, up to ``most``.
 
-    ``advice`` says what to do where there are more.
+    ``advice`` says what to do if there are more.
 
     Raises
     ------

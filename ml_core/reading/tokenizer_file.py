@@ -1,8 +1,8 @@
 """A checkpoint's own tokenizer: JSON beside the weights, checked before a library gets it.
 
-``tokenizer.json`` is data of the `tokenizers` library and names no code. What it may ask for is
-listed here all the same: a regular expression of its author could take hours on one text, and
-replacements that follow each other all memory. What passes works in a process of its own
+``tokenizer.json`` is data of the `tokenizers` library and names no code. Even so, only the parts
+listed here are allowed: its author's regular expression could take hours on one text, and chained
+replacements could take all memory. A tokenizer that passes works in its own process
 (`ml_core.reading.tokenizer_process`).
 """
 
@@ -73,9 +73,9 @@ class TokenizerFile:
     left
         Whether short texts are filled at their beginning.
     pad, separator
-        Texts of the padding and the separating token; None where nothing says.
+        Texts of the padding and the separating token; None if no file says.
     settings
-        ``tokenizer_config.json`` as it is, or empty; unchecked.
+        ``tokenizer_config.json``, unchecked; empty if it is missing.
     """
 
     json: bytes
@@ -243,7 +243,7 @@ def _check_pieces(pieces: Iterable[object], label: str) -> None:
 
 
 def _length(template: Mapping[str, Any]) -> int:
-    """How many tokens and texts a template puts together, the numbers of a token counted each."""
+    """How many tokens and texts a template joins; each number of a token counts."""
     tokens = template.get("special_tokens")
     numbers = [
         token.get("ids")

@@ -34,7 +34,7 @@ class TokenizerProcess:
     file
         The tokenizer.
     name
-        Of the checkpoint, for sentences.
+        Name of the checkpoint, for sentences.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class TokenizerProcess:
 class _TokenizerEndedError(InputError):
     """The process did not answer.
 
-    ``killed`` if it did nothing for it: Linux ends it with the thread that started it.
+    ``killed`` means that it was not its own fault: Linux ends it with the thread that started it.
     """
 
     killed = False

@@ -144,7 +144,7 @@ class UnknownCodeError(InputError):
         self.places = tuple(islice(places, _MOST_PLACES))
 
     def moved(self, by: int | None) -> None:
-        """Count its places from the start of the outer file; None: the pickle is packed."""
+        """Count its places from the start of the outer file; with None the pickle is packed."""
         self.places = (
             ()
             if by is None
@@ -273,7 +273,7 @@ def doctored(file: BinaryIO, size: int, name: str, what: ZipError | str) -> Inpu
 
 
 def zip_refusal(sentence: str, what: ZipError | str) -> InputError:
-    """Make the error of a damaged archive, of a truncated one if that is what is wrong."""
+    """Make the error of a damaged archive, or of a truncated one if that is the reason."""
     if isinstance(what, CutShortError):
         return TruncatedError(sentence)
     return InputError(sentence, "damaged")
@@ -282,8 +282,8 @@ def zip_refusal(sentence: str, what: ZipError | str) -> InputError:
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:
     """Where pickles that name or misuse code begin in ``size`` bytes, and what they name.
 
-    At most 64 MiB and a quarter of a file's budget are read: this only finds a better word for a
-    refusal.
+    At most 64 MiB and a quarter of a file's budget are read, since this only makes a refusal more
+    precise.
     """
     # The members may have been read before, as far as they could.
     budget, left = Budget(MAX_WORK // 4, MAX_WORK // 16), _MAX_TOTAL

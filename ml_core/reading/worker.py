@@ -48,7 +48,7 @@ Teller = Callable[[Path, dict[str, str]], bytes]
 
 
 def _picklescan() -> tuple[Teller, int]:
-    """Load picklescan while that can still be done; what asks it, and the memory that it gets."""
+    """Load picklescan while that is still possible; return what asks it, and its memory."""
     from ml_core.reading import second_opinion
 
     second_opinion.picklescan_name()
@@ -90,8 +90,8 @@ def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
 def _readable(path: Path) -> tuple[Path, ...]:
     """What may be opened: the chosen path, and what a Hugging Face cache's folder links to.
 
-    Links that lead to the chosen path are the user's. ``blobs`` came with the download, and counts
-    only as a folder of its own (`enter` follows no link).
+    Links that lead to the chosen path are the user's and are followed. ``blobs`` came with the
+    download and counts only if it is a real folder (`enter` follows no link).
     """
     try:
         chosen = path.resolve()

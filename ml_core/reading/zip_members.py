@@ -44,15 +44,15 @@ class ZipError(ValueError):
 
 
 class CutShortError(ZipError):
-    """The archive, or something in it, ends before its own end."""
+    """The archive, or something in it, is cut off before its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """One member: ``offset`` of its data in the file, packed and unpacked sizes in bytes.
 
-    ``wide`` tells that 64-bit sizes are given although the others are not too large: readers differ
-    in which of them they take.
+    ``wide`` means that 64-bit sizes are given although 32 bits would do. Readers differ in which
+    sizes they take.
     """
 
     name: str

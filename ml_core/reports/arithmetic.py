@@ -1,4 +1,4 @@
-"""Every figure of a claim from the rows of its pictures: for who writes it and for who checks it.
+"""Every figure of a claim from the rows of its pictures, for its writer and its checker alike.
 
 Torch-free. Rates and intervals are those of `ml_core.evaluation`; here they are taken from tables.
 """
@@ -74,7 +74,7 @@ def hits_of(metric: Metric, rows: Rows, target: int | None) -> BoolArray | None:
 
 
 def counted(hits: int, n: int) -> Counted:
-    """Hits among ``n``, with the decimal."""
+    """The record of ``hits`` among ``n``, with their share as a decimal number."""
     return Counted(hits=hits, n=n, value=hits / n)
 
 
@@ -178,9 +178,10 @@ def judged(rates: Sequence[Mapping[str, Any]], limit: float) -> dict[str, Any]:
     Parameters
     ----------
     rates
-        Of ``rebound.json``: ``factor``, ``max_asr``, ``max_step``, ``diverged`` and ``points``.
+        Rates from ``rebound.json``: ``factor``, ``max_asr``, ``max_step``, ``diverged``,
+        ``points``.
     limit
-        Highest attack success rate, a fraction, of a model that stays clean.
+        Highest attack success rate, a fraction, that a model may have and still count as clean.
     """
     top = max(rates, key=lambda rate: float(rate["max_asr"]))
     point = max(top["points"], key=lambda entry: float(entry["asr_excl"]))

@@ -78,7 +78,7 @@ class Files:
         return parse_pictures(self.read(facts.rows), facts.rows)
 
     def metrics(self) -> dict[str, list[dict[str, Any]]]:
-        """Of each job its evaluations and losses, as its journal tells them."""
+        """The evaluations and losses of each job, from its journal."""
         named = {id_: job.files.get("journal") for id_, job in self.evidence.jobs.items()}
         return {
             id_: journal_metrics(self.read(path), path)
@@ -88,7 +88,7 @@ class Files:
 
 
 def journal_metrics(raw: bytes, name: str) -> list[dict[str, Any]]:
-    """The evaluations and losses that a run's journal tells of: ``step`` and the values.
+    """The evaluations and losses in a run's journal: ``step`` and the values.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def charts_of(
     material, claims
         What was measured, and what is claimed.
     metrics
-        Of each job its evaluations while it trained: ``step`` and the values of a Metric event.
+        The evaluations of each job while it trained: ``step`` and the values of a Metric event.
     """
     material = in_order(material)
     charts: list[ChartFacts | None] = [_summary(material, claims)]
@@ -181,7 +181,7 @@ def _chart(
     name: str, title: str, description: str, columns: Sequence[str],
     rows: Sequence[Row], source: BundlePath,
 ) -> ChartFacts | None:  # fmt: skip
-    """A chart; None of no rows."""
+    """A chart; None without rows."""
     if not rows:
         return None
     return ChartFacts(

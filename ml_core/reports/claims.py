@@ -72,7 +72,7 @@ LIMITS = (
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """All that claims are made of; ids as of `Evidence`.
+    """All that claims are made from. The ids are those of `Evidence`.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a report says, fields as of `Evidence`."""
+    """What a report says. Its fields are those of the same names in `Evidence`."""
 
     claims: tuple[Claim, ...]
     verdict: tuple[str, ...]
@@ -112,9 +112,10 @@ class Claims:
 def claims_of(material: Material) -> Claims:
     """Everything that can be claimed, in the order of the report.
 
-    Headline claims are of measurements in fp32 on the first set of pictures, with the zero-shot
-    classifier; of bf16, which may change one answer in two hundred, there are none. What a scan or
-    a proof says is quoted in any case, with the arithmetic if it was another one.
+    Headline claims come from measurements in fp32 on the first set of pictures, with the zero-shot
+    classifier. Measurements in bf16 make no headline, since bf16 may change one answer in two
+    hundred. The results of scans and proofs are always quoted; if they did not use fp32, the claim
+    names the arithmetic they used.
 
     Parameters
     ----------
@@ -165,7 +166,7 @@ def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
     """Pairs of measurements to compare picture by picture, the first minus the second.
 
     The same pictures, trigger, target, classes and seed; cleaned minus suspect, and either minus a
-    reference. Of two measurements of one checkpoint the first one is taken.
+    reference. If one checkpoint was measured twice, the first measurement is taken.
     """
     pairs: list[tuple[str, str]] = []
     known: set[tuple[object, ...]] = set()
@@ -404,7 +405,7 @@ def _rebounds(material: Material) -> Iterator[Claim]:
 
 
 def _holdouts(material: Material) -> Iterator[Claim]:
-    """Every row of what the cleaning was not told."""
+    """Every row of the hold-outs, which the cleaning did not know."""
     for id_, job in material.jobs.items():
         file = job.files.get("holdouts", "")
         record = material.json.get(file)
@@ -747,7 +748,7 @@ def _p(value: float) -> str:
 
 
 def _id(*parts: str) -> str:
-    """An id of what it is made of; a long one ends in a few digits of its hash."""
+    """An id from its parts; a long one is cut and ends in a few digits of its hash."""
     whole = "-".join(parts).replace("_", "-")
     if len(whole) <= 64:
         return whole

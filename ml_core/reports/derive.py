@@ -1,8 +1,8 @@
-"""All that the record of a bundle says because its files say it. Torch-free.
+"""Derive from a bundle's files all that its record says because of them. Torch-free.
 
-Who writes a bundle stores what `derive` gives; who verifies one derives it again and compares, so
-that whatever the files do not give is a fault. The facts of a measurement, a job or a scan are
-compared the same way, as pairs of what is stated and what is derived (`FACTS`).
+The writer of a bundle stores what `derive` gives. A verifier derives it again and compares, so that
+anything the files do not give is a fault. The facts of a measurement, a job or a scan are compared
+the same way, as pairs of what is stated and what is derived (`FACTS`).
 """
 
 from __future__ import annotations

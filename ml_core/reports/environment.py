@@ -33,7 +33,7 @@ _Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+!-]{1,100}$")]
 
 
 class Gpu(Record):
-    """One that torch sees."""
+    """A GPU that torch sees."""
 
     name: _Short
     capability: _Short
@@ -89,7 +89,8 @@ def is_this_machine(fields: Environment) -> bool:
 def environment() -> dict[str, Any]:
     """Versions, torch's build, processor, GPUs, threads and system, JSON-ready.
 
-    The same on one machine until something is installed or set; nothing in it tells whose it is.
+    It stays the same on one machine until something is installed or set. Nothing in it says whose
+    machine it is.
     """
     fields = {
         "tool": {"name": "CleanCLIP GUI", "version": __version__},

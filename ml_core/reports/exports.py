@@ -175,7 +175,7 @@ def evidence_format(name: str) -> EvidenceFormat:
     Raises
     ------
     InputError
-        ``usage`` if there is none.
+        ``usage`` if there is no such format.
     """
     for known in EVIDENCE_FORMATS:
         if known == name:

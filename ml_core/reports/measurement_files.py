@@ -113,7 +113,7 @@ class MeasurementFolder:
     evaluation
         `Evaluation.to_dict`.
     templates, class_names
-        Of the prompts.
+        Templates and class names of the prompts.
     """
 
     folder: Path
@@ -180,7 +180,7 @@ def write_measurement(
     Parameters
     ----------
     folder
-        Where to; files of an earlier measurement in it are replaced.
+        The folder to write; files of an earlier measurement in it are replaced.
     facts
         What was measured, and how.
     evaluation
@@ -188,7 +188,7 @@ def write_measurement(
     rows
         Answers picture by picture.
     templates, class_names
-        Of the prompts.
+        Templates and class names of the prompts.
     classifier
         float32 [C, D].
     pictures

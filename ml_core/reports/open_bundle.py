@@ -1,7 +1,7 @@
 """Read an evidence bundle that a stranger may have made: a folder or a zip, never unpacked.
 
 Names are held inside the bundle, links are not followed, sizes are limited before a byte is read,
-and what comes out are bytes: who reads JSON or a table of them goes through an inert reader.
+and what comes out are bytes: JSON and tables in them are read by an inert reader.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BundleReader(ABC):
     Attributes
     ----------
     name
-        Of the folder or zip, for sentences.
+        Name of the folder or zip, for sentences.
     """
 
     def __init__(self, name: str) -> None:
@@ -320,7 +320,7 @@ def _check_packing(bundle: str, member: Member) -> None:
 
 
 def _read(file: BufferedReader, size: int, name: str) -> Iterator[bytes]:
-    """So many bytes from where a file stands."""
+    """This many bytes from the file's present position."""
     left = size
     while left:
         chunk = file.read(min(left, _CHUNK))

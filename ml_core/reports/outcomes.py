@@ -53,7 +53,7 @@ class Outcome:
         Files that it stands on.
     about
         What was looked for (trigger, target, head and pictures, or the class that a scan names):
-        tells findings of one checkpoint apart, whatever their ids are.
+        it distinguishes findings of one checkpoint, whatever their ids are.
     """
 
     test: str
@@ -89,7 +89,7 @@ def outcomes_of(evidence: Evidence, checkpoint: Id) -> tuple[Outcome, ...]:
 
 
 def overall(tests: tuple[Outcome, ...]) -> State:
-    """The worst of them."""
+    """The worst state of them."""
     states = {test.state for test in tests}
     return "failed" if "failed" in states else "warned" if "warned" in states else "passed"
 
@@ -125,7 +125,7 @@ def _triggers(evidence: Evidence, checkpoint: Id) -> Iterator[Outcome]:
 def _rebounds(evidence: Evidence, checkpoint: Id) -> Iterator[Outcome]:
     """Whether the trigger works again after ordinary finetuning: the verdict of each test.
 
-    A verdict that was only not reached, its highest rate being low, is a warning.
+    If no verdict was reached but the highest rate is low, it is a warning.
     """
     jobs = {
         job.files["rebound"]: job.method

@@ -200,7 +200,7 @@ class Tool(Record):
 
 
 class MeasuredCheckpoint(Record):
-    """What is known of a checkpoint wherever it is recorded; fields as of `CheckpointFacts`."""
+    """What is known of a checkpoint wherever it is recorded; fields as in `CheckpointFacts`."""
 
     name: Text
     sha256: Sha256 | None
@@ -252,7 +252,7 @@ class CheckpointFacts(MeasuredCheckpoint):
 
 
 class MeasuredData(Record):
-    """What is known of a set of pictures wherever it is recorded; fields as of `DataFacts`."""
+    """What is known of a set of pictures wherever it is recorded; fields as in `DataFacts`."""
 
     name: Text
     key: Text
@@ -274,7 +274,7 @@ class DataFacts(MeasuredData):
 
 
 class MeasuredTrigger(Record):
-    """What is known of a trigger wherever it is recorded; fields as of `TriggerFacts`."""
+    """What is known of a trigger wherever it is recorded; fields as in `TriggerFacts`."""
 
     digest: Text
     name: Text
@@ -289,7 +289,7 @@ class TriggerFacts(MeasuredTrigger):
 
 
 class Measured(Record):
-    """What is known of an evaluation wherever it is recorded; fields as of `MeasurementFacts`."""
+    """What is known of an evaluation wherever it is recorded; fields as in `MeasurementFacts`."""
 
     when: Literal["before", "after", "reference", "evaluation"]
     head: Literal["zero-shot", "linear"] = "zero-shot"

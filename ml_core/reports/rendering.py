@@ -38,12 +38,12 @@ _WHEN = {
 
 
 def nothing_beside(path: BundlePath) -> bytes:
-    """A `Read` for a record whose bundle is not at hand."""
+    """A `Read` for a record without its bundle."""
     raise KeyError(path)
 
 
 def held(read: Read, path: BundlePath | None) -> bytes | None:
-    """A file of the bundle; None if the record names none, or only the record is at hand."""
+    """A file of the bundle; None if the record names none, or comes without its bundle."""
     if path is None:
         return None
     try:

@@ -100,7 +100,7 @@ def from_csv(raw: bytes, name: str, classes: int) -> Rows:
     raw
         The file.
     name
-        Of the file, for sentences.
+        Name of the file, for sentences.
     classes
         Number of classes: every answer must be one of them.
 

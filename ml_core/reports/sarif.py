@@ -94,7 +94,7 @@ def _findings(evidence: Evidence, read: Read, id_: Id, index: int) -> Iterator[S
 
 
 def _judged(evidence: Evidence, test: Outcome) -> tuple[str, Level, bool] | None:
-    """Rule, level, and whether nothing could be decided; None of what SARIF is not told.
+    """Rule, level, and whether nothing could be decided; None if it does not go into SARIF.
 
     That a scan found nothing is information, never a pass.
     """
@@ -164,7 +164,7 @@ class _Inspection(_Part):
 
 
 def _inspection(facts: CheckpointFacts, read: Read) -> dict[str, Any]:
-    """The record of a checkpoint's inspection, or what the evidence itself tells of it."""
+    """The record of a checkpoint's inspection, or what the evidence itself says about it."""
     if (raw := held(read, facts.inspection)) is not None:
         assert facts.inspection is not None
         # What a pickle names may hold half characters, which no record takes.

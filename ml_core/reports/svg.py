@@ -35,7 +35,7 @@ class Plot:
         return self.left + (value - self.x0) / (self.x1 - self.x0) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        """The pixel of a value upwards."""
+        """The vertical pixel of a value; larger values are higher up."""
         return self.bottom - (value - self.y0) / (self.y1 - self.y0) * (self.bottom - self.top)
 
     def frame(self) -> str:
@@ -92,7 +92,7 @@ def polygon(x: float, y: float, shape: Places, colour: str) -> str:
 
 
 def titled(words: str, mark: str) -> str:
-    """A mark that tells its numbers where the pointer rests on it."""
+    """A mark that shows its numbers when the pointer rests on it."""
     return f"<g><title>{escape(words)}</title>{mark}</g>"
 
 
@@ -107,7 +107,7 @@ def rate_svg(rows: Sequence[RateRow], proposal: Proposal) -> str:
     Parameters
     ----------
     rows
-        Of a ramp by rising step; the start (``lr`` 0) is the dashed level of accuracy.
+        Rows of a ramp by rising step; the start (``lr`` 0) is the dashed level of accuracy.
     proposal
         Its range and start are marked, where there are some.
 

@@ -21,7 +21,7 @@ REPORT_FILE = "report.html"
 
 @dataclass(frozen=True)
 class View:
-    """A file that is made from the record; ``asked`` is made only for who asks for it."""
+    """A file that is made from the record; one with ``asked`` is made only on request."""
 
     path: BundlePath
     render: Render

@@ -62,7 +62,7 @@ No file in here is a program. JSON, CSV, text, PNG, SVG and safetensors hold not
 
 
 def record_bytes(evidence: Evidence) -> bytes:
-    """The record as a bundle holds it: in its own order, before stands before after."""
+    """The record's bytes as a bundle holds them, with fields in the record's own order."""
     record = finite(evidence.model_dump(mode="json"))
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -86,7 +86,7 @@ def write_bundle(
     files
         Every other file: its bytes, or a file on this machine that is copied.
     out
-        Where to; a name that ends in ``.zip`` gives a zip. There must be nothing.
+        Where to write; a name that ends in ``.zip`` gives a zip. Nothing may lie there yet.
     views
         What is made of the record and the other files.
     on_progress
@@ -150,7 +150,7 @@ def reading(files: Files) -> Read:
 
 
 def as_read(evidence: Evidence) -> Evidence:
-    """The record as its file gives it: whoever verifies has no other."""
+    """The record as read back from its file, since a verifier has no other."""
     return Evidence.model_validate_json(record_bytes(evidence))
 
 
@@ -173,7 +173,7 @@ def _size(content: bytes | Path) -> int:
 
 @contextmanager
 def _temporary_place(out: Path) -> Iterator[Path]:
-    """A place beside the bundle's that is gone if the bundle does not come to be."""
+    """A place beside the bundle's; it is removed if the bundle cannot be completed."""
     place = out.with_name(f".{out.name}.part")
     _remove(place)
     try:

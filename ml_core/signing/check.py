@@ -50,7 +50,7 @@ class SignatureFacts:
         ``good``: made by a trusted key over exactly these files. ``bad``: the files or the
         signature were changed. ``unknown key``: the files are those that it lists, and the key that
         it names is not trusted, so that nobody knows who signed. ``damaged``: no signature.
-        ``unsupported``: of a kind that this program does not check, or the library is missing.
+        ``unsupported``: this program does not check this kind, or the library is missing.
     sentence
         All of it in a sentence or two.
     key_id
@@ -172,7 +172,7 @@ def read_signature(path: Path) -> bytes:
 def _check(
     raw: bytes, label: str, trusted: Sequence[PublicKey], fit: Callable[[Manifest], str]
 ) -> SignatureFacts:
-    """Whose it is first, then what it lists, then whether that is what is there."""
+    """Check whose it is, then what it lists, then whether the files are those it lists."""
     facts = SignatureFacts("damaged", "", file=label)
     try:
         envelope = read_envelope(raw, label)
@@ -222,7 +222,7 @@ def _unknown_key(key_id: str) -> str:
 
 
 def _difference(digests: Mapping[str, str], manifest: Manifest, what: str) -> str:
-    """What is other than when it was signed, as a sentence; empty if nothing is."""
+    """What has changed since it was signed, as a sentence; empty if nothing has."""
     signed = manifest.digests
     if (ONE_FILE in signed) != (ONE_FILE in digests):
         kind = "a folder" if ONE_FILE in digests else "a single file"
@@ -264,7 +264,10 @@ def _file_difference(
 def _folder_difference(
     inspection: Inspection, signature: str, manifest: Manifest, cancelled: Callable[[], bool]
 ) -> str:
-    """Of a folder: its files, without what the signer left out and nothing reads."""
+    """How a folder differs from its manifest; empty if not.
+
+    Files that the signer left out are skipped if nothing reads them.
+    """
     there = names_of_folder(inspection.path, (*UNSIGNED, signature), links=True)
     unread = {
         name for name in inspection.unread if not name.endswith(".json")

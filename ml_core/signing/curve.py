@@ -110,7 +110,7 @@ def read_private_key(raw: bytes, label: str, passphrase: str = "", name: str = "
     Raises
     ------
     PassphraseError
-        If it is locked and the passphrase is none, or another one.
+        If it is locked and the passphrase is missing or wrong.
     InputError
         If it is no private P-256 key, or without the library.
     """

@@ -156,7 +156,7 @@ def caution_of_name(key: PublicKey) -> str:
 
 
 def forget_key(key: PublicKey) -> None:
-    """Trust a key no more; of an own one the private half is deleted."""
+    """Stop trusting a key; if it is the user's own, its private half is deleted."""
     _save(tuple(other for other in trusted_keys() if other.key_id != key.key_id))
     if key.own:
         with suppress(FileNotFoundError):
@@ -169,13 +169,12 @@ def find_key(text: str, *, own: bool = False) -> PublicKey:
     Parameters
     ----------
     own
-        Look among those alone whose private half is here; an empty ``text`` then means the only
-        one.
+        Look only among keys whose private half is here; an empty ``text`` then means the only one.
 
     Raises
     ------
     InputError
-        If there is none, or several.
+        If no key fits, or several do.
     """
     keys = [key for key in trusted_keys() if key.own or not own]
     if not keys:

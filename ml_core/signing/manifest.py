@@ -59,7 +59,7 @@ class Manifest:
 
 
 class _Strict(BaseModel):
-    """No type is taken for another; what version 1.0 does not know is passed over, as it asks."""
+    """A strict record: no type is converted. As version 1.0 demands, unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -241,7 +241,7 @@ def is_inside(name: str) -> bool:
 
 
 def _root(digests: Iterable[str]) -> str:
-    """The SHA-256 over all digests as they are listed: what names the model as a whole."""
+    """The SHA-256 over all digests in their listed order, which identifies the whole model."""
     whole = hashlib.sha256()
     for digest in digests:
         whole.update(bytes.fromhex(digest))

@@ -119,7 +119,7 @@ _grids: ResultCache[tuple[str, int, int, str], Tensor] = ResultCache(4)
 
 
 def warp(trigger: Trigger, images: Tensor, who: Tensor, seed: int) -> Tensor:
-    """Bend float [n, H, W, 3]; where `trigger.absolute` on the original picture, the grid's size.
+    """Bend float [n, H, W, 3]; with `trigger.absolute` on the original picture, to the grid's size.
 
     ``grid_sample`` with bilinear interpolation, zeros outside and ``align_corners=True``.
     """
@@ -444,7 +444,7 @@ def _effect(trigger: Trigger, values: Tensor, who: Tensor, seed: int) -> Tensor:
 
 
 def _combined(trigger: Trigger, values: Tensor, who: Tensor, seed: int) -> Tensor:
-    """One part after the other."""
+    """Apply the parts one after the other."""
     before = values.clone() if trigger.opacity < 1 else values
     for number, part in enumerate(trigger.parts):
         if part.changes_pictures:

@@ -64,7 +64,7 @@ def check(fields: Mapping[str, Any]) -> None:
     Parameters
     ----------
     fields
-        Of a `ml_core.triggers.record.Trigger`, by name.
+        Fields of a `ml_core.triggers.record.Trigger`, by name.
 
     Raises
     ------

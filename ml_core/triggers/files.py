@@ -132,7 +132,7 @@ def read_record(path: Path) -> TriggerFile:
 
 
 def parse_record(raw: bytes, name: str) -> TriggerFile:
-    """As `read_record`, of bytes; ``name`` is for the sentence."""
+    """As `read_record`, but from bytes; ``name`` goes into error sentences."""
     return _record_of(_FILE.parse(raw, name), name)
 
 
@@ -172,7 +172,7 @@ def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]
     trigger
         What to save.
     path
-        Where to; a known suffix such as ``.png`` or ``.json`` is dropped.
+        Where to write; a known suffix such as ``.png`` or ``.json`` is dropped.
 
     Returns
     -------
@@ -274,9 +274,9 @@ def trigger_of(
     pixels
         uint8 [h, w, 4] of its picture, None where it has none.
     arrays
-        Of its safetensors file, empty where it has none.
+        Arrays of its safetensors file, empty where it has none.
     name
-        Of the JSON, for sentences.
+        Name of the JSON, for sentences.
 
     Raises
     ------

@@ -25,7 +25,7 @@ _CLIP_CANVAS = 224
 def read_pattern_file(path: str | Path, mask: str | Path | None = None) -> Trigger:
     """Build a trigger from a file's content, by the names and shapes of its arrays.
 
-    Weight and canvas, which no file gives, are those of the papers for such a content.
+    No file gives weight and canvas, so they are taken from the papers for such a content.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _pattern(values: Floats, name: str) -> Trigger:
 
 
 def _premultiplied(pattern: Floats, keep: Floats, name: str) -> Trigger:
-    """x tm + t: the mask tells what is kept, the pattern is weighed already."""
+    """x tm + t: the mask says how much of the picture is kept; the pattern is weighted already."""
     taken = 1 - _mask(keep, name)
     weighed = _colours(pattern, name)
     if taken.shape[:2] != weighed.shape[:2]:

@@ -65,7 +65,7 @@ def find(id: str) -> PublishedTrigger:
     Raises
     ------
     InputError
-        If there is none.
+        If no trigger has this id.
     """
     for entry in LIBRARY:
         if entry.id.lower() == id.lower():

@@ -23,7 +23,7 @@ class Trigger:
     """A backdoor trigger; two triggers are equal when their `digest` is.
 
     `RANGES` in `ml_core.triggers.checks` has the range of each number. A field that means nothing
-    to the kind is left alone.
+    for the kind is ignored.
 
     Attributes
     ----------
@@ -47,7 +47,8 @@ class Trigger:
     mask
         float32 [h, w, 1 or 3], 0 to 1: how much of `array` is taken, else all of it.
     parts
-        Of a ``combined`` trigger, in order. Canvas, levels, JPEG and text are the whole's.
+        Parts of a ``combined`` trigger, in order. Canvas, levels, JPEG and text are those of the
+        whole.
     size
         Side taken by the patch's longer side, as a share of the canvas's shorter side.
     opacity
@@ -84,14 +85,14 @@ class Trigger:
     stripe
         Width of a stripe in pixels.
     amplitude, frequency, span
-        Of a sine: height as a share of full brightness; periods in `span`; the share of the
-        canvas's rows and columns that it covers from the upper left, 0 beyond.
+        For a sine: its height as a share of full brightness; its periods in `span`; and the share
+        of the canvas's rows and columns that it covers from the upper left, with 0 beyond.
     mix
         ``blend`` weighs pattern and picture by `ratio`. ``add`` leaves the picture whole and adds
         the sine, or `ratio` times what a ``blended`` trigger mixes in (an `array` may be negative).
     grid_size, strength, grid_rescale, absolute
-        Of a warp (WaNet): control points a side, s (half pixels by which a pixel
-        moves on average), factor on the grid, and whether `array` says places instead of noise.
+        For a warp (WaNet): control points a side; s (half pixels by which a pixel moves on
+        average); factor on the grid; and whether `array` holds places instead of noise.
     noise
         Noise, stripes and grids are drawn anew for each picture, or once, from `seed`.
     seed
@@ -100,7 +101,7 @@ class Trigger:
         What a dual-key attack adds to the prompt: a ``prefix`` or ``suffix`` as it stands, or a
         ``word`` before the class name.
     source_sha256
-        Of the file that `pixels` or `array` were imported from, or empty.
+        SHA-256 of the file that `pixels` or `array` were imported from, or empty.
     """
 
     kind: Kind

@@ -253,7 +253,7 @@ def _middle(patch: Patch, height: int, width: int) -> Patch:
 def _put_anywhere(
     trigger: Trigger, out: Tensor, patch: Patch, who: Tensor, seed: int, settle: Settle
 ) -> None:
-    """Composite at a place of each picture's own."""
+    """Composite the patch onto each picture at that picture's own place."""
     height, width = patch.colour.shape[1:3]
     corner = corners(trigger, out, patch, who, seed)
     # Every window of every picture as a view, [n, places down, places across, h, w, 3].

@@ -30,8 +30,8 @@ class Variant:
 def variants(trigger: Trigger) -> tuple[Variant, ...]:
     """The trigger itself, then moved, scaled, turned, recoloured, weaker, stronger, redrawn.
 
-    Only what means something to its kind: a warp has no colour. Of a combined trigger the first
-    part is changed and the others stay.
+    A variant that means nothing for the trigger's kind is left out: a warp has no colour. Only the
+    first part of a combined trigger is changed.
 
     Parameters
     ----------

@@ -194,7 +194,7 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
-    """The array in a file, of which only what is looked at is read; `np.load` opens a path itself.
+    """The array in a file, mapped: only the parts in use are read. `np.load` opens a path itself.
 
     Raises
     ------
@@ -261,7 +261,7 @@ class AuditDialog(JobDialog):
     task
         Runs the audit.
     session
-        Tells the open checkpoint, the evaluation images and the device.
+        Knows the open checkpoint, the evaluation images and the device.
     path, checkpoint
         The checkpoint that embeds the pairs, and its name.
     pairs
@@ -713,6 +713,6 @@ class AuditDialogs(JobDialogs[AuditDialog]):
 
 
 def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:
-    """Whether both name the same pairs, whatever is excluded."""
+    """Whether both name the same pairs; exclusions do not count."""
     whole = [pairs and pairs.model_copy(update={"exclude": None}) for pairs in (first, second)]
     return whole[0] == whole[1]

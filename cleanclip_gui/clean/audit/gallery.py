@@ -250,7 +250,7 @@ class SuspectDelegate(QStyledItemDelegate):
 
 
 class SuspectView(QListView):
-    """A grid of equal cells, several of which can be selected; arrow keys walk it."""
+    """A grid of equal cells; several can be selected, and arrow keys move between them."""
 
     def __init__(self, model: SuspectModel) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ class SuspectView(QListView):
         self.empty_text = ""
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Cells are as large as type and pictures are now."""
+        """Resize the cells for the present sizes of type and pictures."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             self.setGridSize(QSize(*map(theme.px, CELL)))

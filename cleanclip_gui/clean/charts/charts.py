@@ -226,7 +226,7 @@ class Chart(ChartFrame):
             self._place_legend()
 
     def _margins(self) -> int:
-        """What a line of the legend cannot have of the width."""
+        """The part of the width that a line of the legend cannot use."""
         return 2 * self.frameWidth() + theme.SPACE_L + theme.SPACE_M
 
     def _entry(self) -> int:
@@ -240,7 +240,7 @@ class Chart(ChartFrame):
             self._legend_row.addWidget(entry, row, column)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """A legend below the chart needs the room of one entry."""
+        """The smallest size; a legend below the chart needs only the width of one entry."""
         hint = super().minimumSizeHint()
         if not self._most_columns:
             return hint
@@ -484,7 +484,7 @@ class CleaningCharts(QWidget):
         self._settle.start()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
-        """Whoever left already need not wait for the charts."""
+        """Do not load the charts for a user who has left the page already."""
         self._settle.stop()
         super().hideEvent(event)
 

@@ -370,7 +370,7 @@ class MarkKey(QWidget):
 
 
 def ring_pen(name: str, width: float) -> QPen:
-    """A line of one of the theme's colours, of the same width at any zoom."""
+    """A pen in one of the theme's colours that is equally wide at any zoom."""
     pen = QPen(theme.colour(name), width)
     pen.setCosmetic(True)
     return pen

@@ -316,7 +316,7 @@ class RunsPage(QWidget):
         return dict(self._marks)
 
     def reload(self) -> None:
-        """Read the runs' folders beside the window."""
+        """Read the runs' folders in the background."""
         parent, added = self._runs_folder(), tuple(self._added)
         self._newer, self._removed = set(), set()
 
@@ -721,7 +721,7 @@ def _show_in_files(folder: Path) -> None:
 
 
 def _source_facts(run: PastRun) -> dict[str, Any]:
-    """What a run tells of its source, with a result or without."""
+    """What a run says about its source, with a result or without."""
     return {**run.result, "source": run.spec.checkpoint}
 
 

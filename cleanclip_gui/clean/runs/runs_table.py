@@ -48,7 +48,7 @@ _AHEAD = ("running", "waiting")
 
 
 class RunsModel(QAbstractTableModel):
-    """Runs in the order given. ``ticked(folder, on)`` tells that the user ticked one."""
+    """Runs in the order given. The user ticked a run: ``ticked(folder, on)``."""
 
     ticked = Signal(object, bool)
 
@@ -144,7 +144,7 @@ class RunsModel(QAbstractTableModel):
     def setData(  # noqa: N802
         self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole
     ) -> bool:
-        """Tick or untick a run; whether that stands, its listener decides."""
+        """Tick or untick a run; the listener decides whether that is accepted."""
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != SHOWN:
             return False
         on = Qt.CheckState(value) == Qt.CheckState.Checked
@@ -153,11 +153,12 @@ class RunsModel(QAbstractTableModel):
 
 
 class RunsTable(FilledTable):
-    """``run_chosen(run or None)`` tells the selected one, ``opened(run)`` a double click or Return.
+    """The table of runs.
 
-    Space ticks the selected run, whichever column is current. A click on a title sorts.
-    ``delete_wanted`` and ``rename_wanted`` come with Delete and F2, ``menu_wanted(QPoint)`` with
-    the right button or the menu key, and tells where on the screen.
+    ``run_chosen(run or None)`` carries the newly selected run. A double click or Return emits
+    ``opened(run)``. Delete emits ``delete_wanted``, and F2 emits ``rename_wanted``. The right
+    button or the menu key emits ``menu_wanted(QPoint)`` with the place on the screen. Space ticks
+    the selected run, whichever column is current. A click on a title sorts.
     """
 
     run_chosen = Signal(object)
@@ -257,7 +258,7 @@ class RunsTable(FilledTable):
 
 
 def started_text(begun: float) -> str:
-    """When a run was written: the time if it was today, the date too if not, the year if need be.
+    """When a run was written: the time, with the date unless it was today, and the year if needed.
 
     Parameters
     ----------

@@ -65,8 +65,8 @@ class Track:
     def of(self, head: Head) -> Track:
         """The evaluations with one head.
 
-        The checkpoint before cleaning has no linear head: what is lost counts from its zero-shot
-        accuracy, and not from a head before its first step.
+        The checkpoint before cleaning has no linear head. So the loss counts from its zero-shot
+        accuracy, not from a head before its first step.
         """
         if head == "zero-shot":
             return self
@@ -103,7 +103,7 @@ def shared_start(tracks: Sequence[Track]) -> float | None:
 
 
 def staircase(front: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """The edge of what was reached: down first, then over to the next point of the front."""
+    """The line along the front: from each point first down, then across to the next point."""
     x = [front[0][0]] if front else []
     y = [front[0][1]] if front else []
     for (before, _), (after, level) in pairwise(front):
@@ -275,10 +275,11 @@ EMPTY = (
 
 
 class TradeoffChart(ChartFrame):
-    """``chosen(key, point)`` tells that a point of a run was clicked, or entered by Return.
+    """The trade-off chart.
 
-    ``empty`` is said where there is no point. With ``opens`` False it is of one search: no point
-    has a checkpoint, and limits and axis are not chosen here.
+    A click on a point of a run, or Return, emits ``chosen(key, point)``. ``empty`` is the text
+    without points. With ``opens`` False the chart belongs to a search: no point has a checkpoint,
+    and limits and axis are not chosen here.
     """
 
     chosen = Signal(str, object)

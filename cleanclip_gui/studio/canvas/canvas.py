@@ -458,7 +458,7 @@ class TriggerCanvas(QGraphicsView):
         self.viewport().setCursor(cursor)
 
     def _describe(self, *_: object) -> None:
-        """Say what is painted, where the keys' cursor is, and how to paint, for who hears it."""
+        """Say what is painted, where the keys' cursor is, and how to paint, for a screen reader."""
         rect, cursor = painted_rect(self.document.layer), self._key_cursor
         sentences = ["Nothing is painted."]
         if not rect.isEmpty():

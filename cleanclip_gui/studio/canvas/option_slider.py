@@ -121,7 +121,7 @@ class CompactBar(QWidget):
         return self.row.minimumSize().width() > self.width()
 
     def _show_values(self, shown: bool) -> None:
-        """Numbers are left out last, as tool tips tell them too."""
+        """Show the values or hide them; they are hidden last, since tool tips show them too."""
         for option in self.findChildren(OptionSlider):
             option.value.setVisible(shown)
             option.lay_out()
@@ -138,7 +138,7 @@ class CompactBar(QWidget):
             self.fit()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Narrow: a small window need not be wider for the words' sake."""
+        """A narrow width, so that the words do not force a small window to be wider."""
         return QSize(
             min(theme.px(_NARROW), self.row.minimumSize().width()), self.row.minimumSize().height()
         )

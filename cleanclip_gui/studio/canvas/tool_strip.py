@@ -67,9 +67,9 @@ class Swatch(QToolButton):
 
 
 class ToolStrip(QWidget):
-    """Eleven tools and eight colours in two columns, or more where it is low; the pointer's place.
+    """Eleven tools, eight colours and the pointer's place, in two columns, or more if it is low.
 
-    The last colour is of one's own: a click on it while it is in use asks for another.
+    The last colour is the user's own; a click on it while it is in use asks for another one.
     """
 
     tool_chosen = Signal(str)
@@ -158,7 +158,7 @@ class ToolStrip(QWidget):
         self.setFixedWidth(max(widest, layout.sizeHint().width()) + 2)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """What the theme sends last when everything gets another size."""
+        """Measure again after the theme's last event of a change of size."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and self._columns:
             self._measure()
@@ -233,7 +233,7 @@ class ToolStrip(QWidget):
         self._pressed_in_use = button.isChecked()
 
     def _on_swatch_clicked(self, button: Swatch) -> None:
-        """A click on the one in use toggles nothing, but the brush may be wanted again."""
+        """Take the clicked colour; a click on the present one may mean to take the brush again."""
         if not self._pressed_in_use:
             return
         if button is self.own:

@@ -22,7 +22,7 @@ FIRST_MARK, SECOND_MARK = "B →", "A →"
 
 
 def cell_size() -> QSize:
-    """Of a cell; pictures grow half as much as labels, as more of them are seen then."""
+    """Size of a cell. Pictures grow half as much as labels, so that more of them are seen."""
     high = theme.space(THUMBNAIL + _AROUND) + theme.px(_LINES)
     return QSize(theme.space(CELL_WIDTH), high)
 

@@ -36,7 +36,7 @@ _LAID_OUT_MS = 150  # Qt lays items out anew 0.1 s after their view was resized
 
 
 class GalleryView(QListView):
-    """A grid of equal cells; arrow keys walk it."""
+    """A grid of equal cells; arrow keys move between them."""
 
     def __init__(self, model: GalleryModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -211,7 +211,7 @@ class Gallery(QWidget):
         return tuple(indices)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """The filter says how many there are; where it is narrow, it alone."""
+        """Hide the count if there is little room; the filter also says how many there are."""
         super().resizeEvent(event)
         self._count.setVisible(self.width() >= theme.space(self.width_of(2) - CELL_WIDTH // 2))
 
@@ -232,13 +232,13 @@ class Gallery(QWidget):
             self._unseen = not self.isVisible()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """While it was hidden it did not know where the selected image would be."""
+        """Scroll to the selected image, whose place was not known while the view was hidden."""
         super().showEvent(event)
         if self._unseen:
             self._laid_out.start()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
-        """What nobody sees need not be scrolled."""
+        """Do not scroll while hidden."""
         super().hideEvent(event)
         self._laid_out.stop()
         self._moved.stop()

@@ -239,7 +239,7 @@ class GalleryModel(QAbstractListModel):
         return {name: int(np.count_nonzero(self._mask(name))) for name, _, _ in FILTERS}
 
     def unknown(self, images: Sequence[int]) -> list[int]:
-        """Those of some images whose labels are missing or of an older trigger."""
+        """Which of these images have no label, or one made with an older trigger."""
         known = self._known
         count = len(known.labels)
         return [

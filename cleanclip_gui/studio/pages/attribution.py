@@ -54,7 +54,7 @@ def to_image(pixels: NDArray[np.uint8]) -> QImage:
 
 
 class HeatOverlay(QWidget):
-    """``pointed(str)`` tells in words which cell the pointer or the arrow keys are at."""
+    """A picture under its map; ``pointed(str)`` describes the cell at the pointer or arrow keys."""
 
     pointed = Signal(str)
 
@@ -163,7 +163,7 @@ class HeatOverlay(QWidget):
             painter.drawRect(square)
 
     def _describe(self) -> None:
-        """Say where the map is highest, or what the arrow keys are at, for who hears it."""
+        """Say where the map is highest, or what the arrow keys are at, for a screen reader."""
         if self._part is None:
             self.setAccessibleDescription(self._empty)
             return
@@ -408,7 +408,7 @@ class AttributionPage(AskingPage):
         self.touch()
 
     def _on_model_change(self, *_: object) -> None:
-        """Nothing on show is of this model and these images any more."""
+        """Clear the page: nothing on it is of this model and these images any more."""
         self._timer.stop()
         self._top1 = {}
         self._on_cancelled()

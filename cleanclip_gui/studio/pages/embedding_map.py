@@ -113,7 +113,7 @@ class EmbeddingPlot(QWidget):
         self._draw()
 
     def _describe(self) -> None:
-        """Say how many points there are, for who hears it."""
+        """Say how many points there are, for a screen reader."""
         count = 0 if self.places is None else len(self.places)
         text = f"{plural(count, 'point')}, {count_text(len(self.chosen))} chosen"
         self.setAccessibleDescription(text if count else "empty")
@@ -304,8 +304,8 @@ class Lasso(QWidget):
     """Lies over a plot: a drag draws a loop, a click chooses one point.
 
     All places are in its own pixels. ``looped`` has the loop (``QPolygonF``), ``hovered`` and
-    ``clicked`` a place (``QPointF``), ``zoomed`` a factor and the place to zoom around; ``left``
-    tells that the pointer is elsewhere.
+    ``clicked`` a place (``QPointF``), ``zoomed`` a factor and the place to zoom around; ``left``:
+    the pointer has left.
     """
 
     pressed = Signal()
@@ -392,7 +392,7 @@ _KIND_TEXTS = ("● Clean", "▲ Triggered", "★ Class texts")
 class EmbeddingMapPage(AskingPage):
     """Measures on request; ``chosen(images)`` has the images inside a loop, none for all.
 
-    PCA comes with the embeddings; the t-SNE of the same points is made beside the window, when it
+    PCA comes with the embeddings; the t-SNE of the same points is made in the background, when it
     is first chosen.
     """
 

@@ -59,7 +59,7 @@ _EMPTY = (
 
 
 class _RatesTable(QTableWidget):
-    """The first column takes what the others leave, and no less than its names need."""
+    """The table of rates; the first column takes the rest, but at least its names' width."""
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Fit the first column to the new width."""
@@ -67,7 +67,7 @@ class _RatesTable(QTableWidget):
         self.fit()
 
     def fit(self) -> None:
-        """Do so for new rows."""
+        """Fit the columns to new rows."""
         header = self.horizontalHeader()
         others = (
             max(self.sizeHintForColumn(column), header.sectionSizeHint(column))
@@ -188,7 +188,7 @@ class PairPage(AskingPage):
         self.set_others(tuple(others))
 
     def _forget(self) -> None:
-        """What was compared is of another question."""
+        """Drop the comparison: it answers another question."""
         self._on_cancelled()
         self.show_pair(None)
         self._gallery.set_other(None)
@@ -306,7 +306,7 @@ def cells(row: PairedDifference) -> tuple[str, ...]:
 
 
 def behind(row: PairedDifference) -> str:
-    """What interval and p of a line stand on: discordant images, and the bootstrap's interval."""
+    """What a line's interval and p rest on: discordant images, and the bootstrap's interval."""
     scale = 1.0 if row.p_exact is None else 100.0
     low, high = (signed(scale * end, 2) for end in row.interval)
     text = f"Bootstrap over {count_text(row.n)} images, 95 %: {low} to {high}."

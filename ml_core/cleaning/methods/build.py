@@ -73,7 +73,7 @@ def interpolate(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
 
 
 def _untrained(*_: object) -> Features:
-    """Nothing is trained, so no batch is ever encoded."""
+    """Refuse to encode: nothing is trained, so no batch is ever encoded."""
     raise AssertionError("interpolation takes no steps")
 
 

@@ -27,9 +27,9 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     lambda_clip * CLIP(I, T) + 1/2 [lambda_image * CE(s I I'^T) + lambda_text * CE(s T T'^T)]
 
     (Bansal et al. 2023, section 3.2.) Both encoders and the logit scale, whose exponential is s,
-    are trained. CLIP(I, T) of a SigLIP is its own sigmoid loss, whose bias is trained too; inside
-    a modality the softmax stays, for there the views of one batch are told apart. The parts are
-    ``clip`` and, of the views drawn, ``image`` and ``text``, in nats.
+    are trained. CLIP(I, T) of a SigLIP is its own sigmoid loss, whose bias is trained too; inside a
+    modality the softmax stays, since it tells the views of one batch apart. The parts are the
+    losses ``clip`` and, if views are drawn, ``image`` and ``text``, in nats.
     """
 
     pairs = PairLoss(model.module)
@@ -67,10 +67,9 @@ def par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """PAR: lambda_clip * CLIP(I, T) - lambda_repel / 2 * [trunc(S_image) + trunc(S_text)].
 
     (arXiv 2412.00727.) S is the mean squared distance to the embeddings of a frozen copy of the
-    checkpoint, trunc(S) = S up to tau and 0 above. Both encoders are trained, the logit scale and
-    a SigLIP's bias are not. CLIP is the model's own loss, see `contrastive`. The parts are
-    ``clip`` in nats and ``image_distance`` and ``text_distance`` in 0..4, as they are before they
-    are cut.
+    checkpoint, trunc(S) = S up to tau and 0 above. Both encoders are trained, the logit scale and a
+    SigLIP's bias are not. CLIP is the model's own loss, see `contrastive`. The parts are ``clip``
+    in nats and ``image_distance`` and ``text_distance`` in 0..4, both before the cut.
     """
     frozen = frozen_copy(model, recipe)
     pairs = PairLoss(model.module)

@@ -118,7 +118,7 @@ CACHE_BYTES = 512 << 20
 
 
 class RowCache:
-    """Rows by what they were made of, at most ``limit`` bytes; the first ones stay.
+    """Keeps rows by their inputs, at most ``limit`` bytes; the first rows stay.
 
     An epoch sees each example once, so keeping the newest instead would find nothing.
     """
@@ -138,9 +138,9 @@ class RowCache:
     ) -> Tensor:
         """Rows [N, D] of a batch or a piece of one.
 
-        If one is not known all are made, and always as many together: the last bits of a row
-        depend on that, and must depend neither on what was known nor on the piece that it was in.
-        What was made with another number is forgotten.
+        If one row is not known, all are made, and always the same number together. The last bits of
+        a row depend on that number, and must not depend on which rows were known or on the piece.
+        Rows made with another number are forgotten.
 
         Parameters
         ----------

@@ -43,7 +43,7 @@ def locked_text(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """Cross-entropy over the zero-shot classifier, which stays as it was: CE(s f(x) Z^T, y).
 
     The text encoder and the logit scale are locked (after Zhai et al. 2022), so that zero-shot
-    use stays. Parts as of `supervised`.
+    use stays. The parts are those of `supervised`.
     """
     classifier = fixed_classifier(model, extras)
     return replace(_over(model, recipe, classifier), trained=image_encoder(model))
@@ -52,7 +52,7 @@ def locked_text(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
 def linear_probe(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """A linear head over the frozen image encoder; the weights of the CLIP do not change.
 
-    Without augmentation each image is embedded once. Parts as of `supervised`.
+    Without augmentation each image is embedded once. The parts are those of `supervised`.
     """
     head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
     plain = _over(model, recipe, head)
@@ -200,7 +200,7 @@ _SCALE = 15.0
 
 
 def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """Pull pictures under triggers that are made up on the way to what they were without them.
+    """Pull pictures with invented triggers to their embeddings without triggers.
 
     lambda_unlearn * [1 - mean cos(f(x + t), f0(x)) + CE(s f(x + t) f0(x)^T) / s]
         + lambda_hold * (1 - mean cos(f(x), f0(x)))

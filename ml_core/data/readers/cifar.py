@@ -23,7 +23,7 @@ _MAKERS = ("numpy.core.multiarray _reconstruct", "numpy._core.multiarray _recons
 
 
 def entries(value: Any) -> dict[str, Any]:
-    """Entries of an inert dictionary whose keys are texts; empty of anything else."""
+    """Entries of an inert dictionary whose keys are texts; empty for anything else."""
     if not isinstance(value, Table):
         return {}
     return {
@@ -39,7 +39,7 @@ def array_of(value: Any) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If it is none, has another type than plain whole numbers, or not as many bytes as it says.
+        If it is no array, does not hold plain whole numbers, or has not as many bytes as it says.
     """
     state = value.state if isinstance(value, Object) else None
     if not isinstance(value, Object) or value.of.full not in _MAKERS:

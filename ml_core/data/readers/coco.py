@@ -66,7 +66,7 @@ def captions_file(path: Path) -> Path:
     Raises
     ------
     InputError
-        ``usage`` if there is none, or several and not one for training.
+        ``usage`` if there is no such file, or if there are several and not one is for training.
     """
     if not path.is_dir():
         return path

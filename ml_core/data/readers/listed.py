@@ -28,7 +28,7 @@ def read_ppm(path: Path) -> Image.Image:
     Raises
     ------
     InputError
-        ``damaged`` if it is none, is cut short, or has over 25 megapixels.
+        ``damaged`` if it is no PPM, is cut short, or has over 25 megapixels.
     """
     file, size = open_regular(path)
     with file:

@@ -171,7 +171,7 @@ def parquet_files(path: Path, train: bool) -> list[Path]:
 
 
 def _labels(groups: RowGroups, column: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Labels as positions in the names of the features, or in the values; None of hidden ones."""
+    """Labels as positions in the feature names, or in the values; None if they are hidden."""
     if groups.rows > _MAX_ROWS:
         raise InputError(
             f"{groups.paths[0].name} has over {_MAX_ROWS:,} rows; take a part of it.", "unsupported"
@@ -212,7 +212,7 @@ def _labels(groups: RowGroups, column: str) -> tuple[NDArray[np.int64] | None, t
 
 
 def _codes(chunk: Any) -> tuple[list[str] | None, NDArray[np.int64] | None]:
-    """Whole numbers, or texts with the number of each row's; None and None of anything else."""
+    """Whole numbers, or texts with the number of each row's text; else None and None."""
     import pyarrow as pa
 
     kind = chunk.type.value_type if pa.types.is_dictionary(chunk.type) else chunk.type

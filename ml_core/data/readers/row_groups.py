@@ -83,7 +83,7 @@ class Unpacked:
     values
         How many there are, nulls included.
     repeated
-        At most so many bytes are made of the dictionary where each value is written out.
+        The most bytes that dictionary values take once each of them is written out.
     """
 
     packed: int = 0
@@ -133,15 +133,15 @@ def read_footer(file: BinaryIO, size: int) -> Footer:
 
 
 def alone(file: BinaryIO, size: int) -> bytes:
-    """A file of the footer alone, for pyarrow, without the schema that Arrow adds to it.
+    """A file that holds the footer alone, for pyarrow, without the schema that Arrow adds to it.
 
-    That schema is a graph, in which a field may stand a million times in a few bytes, and pyarrow
-    makes each of them. Without it a column has the type that it is stored as.
+    That schema is a graph. A few bytes of it may name a field a million times, and pyarrow would
+    build each one. Without the schema a column has the type that it is stored as.
 
     Raises
     ------
     PageError
-        As `read_footer` does for a footer that is none or too long.
+        The errors of `read_footer` for a footer that is damaged or too long.
     """
     raw = _footer_bytes(file, size).replace(_ARROW, b"-" * len(_ARROW))
     return b"PAR1" + raw + len(raw).to_bytes(4, "little") + b"PAR1"
@@ -203,12 +203,12 @@ def unpacked_size(file: BinaryIO, start: int, packed: int, values: int) -> Unpac
     start, packed
         Where the chunk lies, and its bytes.
     values
-        How many values it should hold: nobody reads on after them.
+        How many values it should hold; reading ends after them.
 
     Raises
     ------
     PageError
-        If a page does not lie in the chunk, or is encoded so that its size cannot be told.
+        If a page does not lie in the chunk, or its encoding hides its size.
     """
     counted = dictionary = repeated = unpacked = 0
     at, end = start, start + packed + _PADDING
@@ -288,7 +288,7 @@ def _struct(raw: _Bytes, depth: int = 0) -> tuple[dict[int, Any], int]:
 
 
 def _fields(raw: _Bytes) -> Iterator[tuple[int, int]]:
-    """Type of each field, and by how much its number rises; 0 says that the number follows."""
+    """Type of each field, and the step from the last field's number; 0: the number follows."""
     for _ in range(_MAX_FIELDS):
         (byte,) = raw.take(1)
         if not byte:
@@ -413,7 +413,8 @@ class RowGroups:
     def window(self) -> int:
         """Rows of average size that may be asked for in any order, at least 1.
 
-        They are half of what is kept: a window's end and the next one's start are wanted at once.
+        They fill half of the kept row groups, since the end of a window and the start of the next
+        are read together.
         """
         total = int(self._places[:, 3].sum())
         return max(1, KEPT_BYTES // 2 * self.rows // max(1, total))
@@ -487,7 +488,7 @@ def _footer(path: Path) -> Footer:
 
 
 def _by_number(path: Path, footer: Footer, group: int, column: str) -> list[str]:
-    """Columns to be read as numbers into a dictionary, since written out they would be too large.
+    """Columns to read as numbers into a dictionary, since their values in full would be too large.
 
     Raises
     ------
@@ -597,7 +598,7 @@ def parquet_file(path: Path, named: Sequence[str] = ()) -> Iterator[Any]:
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """A file that pyarrow does not read, or should not."""
+    """The error of a file that pyarrow cannot read, or should not."""
     if isinstance(error, MemoryError):
         return InputError(
             f"{path.name} needs more memory than there is; write it again with smaller row groups.",

@@ -45,7 +45,7 @@ class Samples:
         return len(self.reader)
 
     def label_texts(self) -> tuple[str, ...] | None:
-        """The text of each picture's label; None of unlabelled pictures."""
+        """The text of each picture's label; None for unlabelled pictures."""
         if self.labels is None:
             return self.texts
         return tuple(self.class_names[label] for label in self.labels.tolist())
@@ -111,7 +111,7 @@ class FileReader(Reader):
         return key_of(self._texts.digest(), *(() if self._ends is None else (self._ends,)))
 
     def chosen(self, numbers: NDArray[np.int64]) -> FileReader | None:
-        """A reader of only these, so that only their files are looked at; None of all."""
+        """A reader of only these pictures, to read only their files; None if these are all."""
         if len(numbers) == len(self):
             return None
         names = PackedTexts(self._names[number] for number in numbers.tolist())
@@ -133,9 +133,9 @@ class FileReader(Reader):
 
 
 class Slices:
-    """A file that is read in places, by any thread or process: it is opened for each read.
+    """A file that any thread or process may read in parts. It is opened for each read.
 
-    So no file stays open, however many a set has, and none shares its position.
+    So no file stays open, however many a set has, and no two readers share a position.
     """
 
     def __init__(self, path: Path) -> None:
@@ -173,7 +173,7 @@ def _stamp(file: BinaryIO) -> tuple[int, ...]:
 
 
 def check_captions(reader: Reader, title: str, advice: str) -> None:
-    """Refuse pairs of which no caption can be used, as far as some from all over them tell.
+    """Refuse pairs if not one of a sample from the whole set has a usable caption.
 
     Raises
     ------
@@ -202,7 +202,8 @@ def one_line(raw: bytes) -> str:
     Raises
     ------
     ValueError
-        With half a sentence: it is empty, too long, not UTF-8, or holds control characters.
+        If it is empty, too long, not UTF-8, or holds control characters; the message is half a
+        sentence.
     """
     if len(raw) > MAX_CAPTION:
         raise ValueError(f"its caption has over {MAX_CAPTION >> 10} KB")
@@ -214,7 +215,7 @@ def one_line(raw: bytes) -> str:
 
 
 def checked(text: object) -> str:
-    """As `one_line`, of a text from JSON or Parquet."""
+    """As `one_line`, for a text from JSON or Parquet."""
     if not isinstance(text, str):
         raise ValueError("it has no caption")
     if len(text) > MAX_CAPTION:

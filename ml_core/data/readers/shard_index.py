@@ -34,12 +34,12 @@ _SETTLED_NS = 3_000_000_000  # clocks of file systems are coarse: a younger shar
 class ShardIndex:
     """Samples of shards, one shard after another: 25 bytes each.
 
-    Of labelled pictures only the picture's place and size are listed, [N, 1].
+    A labelled set lists only each picture's place and size, [N, 1].
 
     Attributes
     ----------
     counts
-        int64 [S], samples of each shard, 0 of one without any.
+        int64 [S], samples of each shard; 0 for an empty shard.
     places
         int64 [N, 2], offset of the picture and of the caption in the shard.
     sizes
@@ -101,7 +101,7 @@ def save_index(shards: tuple[Slices, ...], index: ShardIndex) -> None:
 
 
 def _read(path: Path, shard_bytes: int) -> ShardIndex:
-    """Read what `save_index` wrote of shards of so many bytes; what it raises says it did not."""
+    """Read what `save_index` wrote for shards of these sizes; any exception means it did not."""
     with open_file(path) as raw:
         size = os.fstat(raw.fileno()).st_size
         # A sample has a header of 512 bytes in its shard, and 25 bytes here.

@@ -133,7 +133,7 @@ def find_shards(path: Path, train: bool, watch: Watch = unwatched) -> Samples | 
     Raises
     ------
     InputError
-        If a shard is damaged or holds links, or a label is no number.
+        If a shard is damaged or holds links, or a label is not a number.
     """
     files = _shard_files(path, train)
     if not files:

@@ -110,10 +110,10 @@ def _read(
         Column of the pictures' paths, and of their labels or captions; without the latter there
         are no labels. Labels have limits, see `Labels`.
     watch
-        Is told the rows read so far, and may end it.
+        Called with the rows read so far; it may end the reading.
     captions
-        Takes the text of each good row, which is a caption and no label; one that is none makes
-        the row a bad one.
+        Takes the text of each good row as a caption, not as a label. A row whose text is no caption
+        is bad.
 
     Returns
     -------

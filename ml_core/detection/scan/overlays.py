@@ -122,7 +122,7 @@ def invert_overlays(
     targets
         Numbers of the classes.
     seed
-        Each class has random numbers of its own, whatever is searched beside it.
+        Each class has its own random numbers, whichever other classes are searched with it.
     begin
         Weights to go on from.
 

@@ -49,14 +49,14 @@ _LARGEST = 64
 
 @dataclass(frozen=True)
 class Rates:
-    """Pictures a second through an encoder, alone and there and back."""
+    """Pictures a second through an encoder: forward alone, and forward and backward."""
 
     forward: float
     both: float
 
 
 def settle(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Precision:
-    """Let a model compute as fast as it can without another answer; the chosen precision.
+    """Let a model compute as fast as it can without changing answers; return the precision.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def multiplies_bf16() -> bool:
 
 
 def rates(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Rates:
-    """Time three batches, alone and there and back; the best of each counts."""
+    """Time three batches, forward alone and forward and backward; the best of each counts."""
     model = side.model
     shown = pictures[: batch_of(model.image_size, model.device)]
     moved = to_pictures(shown, model.device).float().div_(255)
@@ -122,19 +122,19 @@ def there_and_back(side: Side, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def together(size: int, device: torch.device, count: int, pictures: int) -> int:
-    """How many of ``count`` searches, each with so many pictures, go through a model at once."""
+    """How many of ``count`` searches go through a model at once, given the pictures of each."""
     if device.type == "cuda":
         return count
     return max(1, min(count, _PIXELS // (pictures * size**2)))
 
 
 def batch_of(size: int, device: torch.device) -> int:
-    """Pictures of a size that are encoded at once."""
+    """How many pictures of this size are encoded at once."""
     return together(size, device, 256 if device.type == "cuda" else _LARGEST, 1)
 
 
 def in_turns(own: torch.Tensor, count: int, ranks: Ranks, device: torch.device) -> torch.Tensor:
-    """Rows that processes did in turns (r, r + world, ...), in their order, in all of them."""
+    """Give every process, in order, the rows that all did in turns (r, r + world, ...)."""
     if ranks.world == 1:
         return own
     gathered = ranks.gather(own.to(device), ranks.sizes(len(own), device)).cpu()
@@ -161,7 +161,7 @@ class PatchSettings:
     starts, pictures
         Random starts, and pictures of each in a step.
     steps, rate
-        Of Adam.
+        Steps and rate of Adam.
     """
 
     side: int
@@ -199,7 +199,7 @@ def invert(
     pictures
         uint8 [N, S, S, 3]; 16 are enough.
     seed
-        Each start has random numbers of its own, whatever is searched beside it.
+        Each start has its own random numbers, whichever others are searched with it.
     starts
         Numbers of the starts to search; None takes all.
     begin
@@ -314,8 +314,8 @@ def position_map(
 ) -> Generator[int, None, NDArray[np.float64]]:
     """Share of pictures that become the class with the patch at each place of a grid.
 
-    Measured on the pictures that were searched on: what is told of the best place is measured
-    again, on others.
+    It is measured on the pictures of the search. Figures about the best place are measured again on
+    other pictures.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Fixed triggers that are tried as they are: the library of published ones, and simple patterns.
+"""Fixed triggers that are tried unchanged: the library of published ones, and simple patterns.
 
 Only forward passes. Clean models have natural favourites too (a sine turns nine of ten pictures of
 a small model into one class), so only what the reference does not share counts.
@@ -112,7 +112,7 @@ def _checker(
 def probe_row(sides: Sides, probe: Probe, predicted: list[NDArray[np.int64]]) -> ProbeRow:
     """What a probe did: the class of the largest contrast among those the reference keeps.
 
-    ``predicted`` are those of the first held-out pictures, of each model.
+    ``predicted`` holds each model's classes for the first held-out pictures.
     """
     part = slice(len(predicted[0]))
     clean = sides.clean()[0][part]
@@ -151,7 +151,7 @@ def check_real(pictures: NDArray[np.uint8], name: str) -> None:
     pictures
         uint8 [n, S, S, 3].
     name
-        Of the set.
+        Name of the set.
 
     Raises
     ------

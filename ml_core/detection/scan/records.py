@@ -84,9 +84,9 @@ class Contrast(_Record):
     Attributes
     ----------
     suspect, reference
-        Of the two models; no reference, no second rate.
+        Rates of the two models; without a reference the second is None.
     without
-        Of the suspect without the trigger.
+        Rate of the suspect without the trigger.
     low, high
         Newcombe 95 % interval of the difference to the reference, or to ``without``.
     """
@@ -132,7 +132,7 @@ class ClassPull(_Record):
 class ProbeRow(_Record):
     """A fixed trigger, and the class that rises most under it.
 
-    ``again`` tells that ``contrast`` is of other pictures than those that the class was chosen on.
+    ``again`` means that ``contrast`` is measured on other pictures than those that chose the class.
     """
 
     id: str
@@ -171,7 +171,7 @@ class PatchRound(_Record):
     starts
         One row each, in order.
     steps
-        Of the optimiser.
+        Steps of the optimiser.
     """
 
     side: int
@@ -198,7 +198,7 @@ class PatchRound(_Record):
 
     @property
     def best(self) -> StartRow:
-        """Of those that agree, the one of the largest difference."""
+        """The one with the largest difference among those that agree."""
         return max(
             (row for row in self.starts if row.target == self.target),
             key=lambda row: row.contrast.difference,
@@ -245,7 +245,7 @@ class Refined(_Record):
 
     @property
     def best(self) -> Contrast:
-        """The saved trigger: at its place if that belongs to it, else anywhere."""
+        """The contrast of the saved trigger: at its place if that belongs to it, else anywhere."""
         return self.here if self.fixed else self.anywhere
 
 
@@ -264,9 +264,9 @@ class OverlayRow(_Record):
     suspect
         Hits of the suspect's overlay on the suspect.
     transferred
-        Of the same overlay on the reference.
+        Hits of the same overlay on the reference.
     own
-        Of the reference's own overlay on the reference.
+        Hits of the reference's own overlay on the reference.
     low, high
         Newcombe 95 % interval of the difference between the suspect and the better of the two.
     """
@@ -335,7 +335,7 @@ class Thorough(_Record):
 class Weights(_Record):
     """How far the suspect's weights are from the reference's: a hint where something was trained.
 
-    Relative Euclidean distance of all weights of an encoder, None where it is no number, and the
+    Relative Euclidean distance of all weights of an encoder, None where it is not a number, and the
     tensors that moved most.
     """
 
@@ -398,8 +398,8 @@ class Judgement(_Record):
     score
         The largest contrast of all stages, 0 to 1: what is compared between models.
     rules
-        By which rules it was judged. A scan that names none is of the first ones, by which its
-        verdict is still verified.
+        Version of the rules it was judged by. A scan that names no version was judged by the first
+        rules, and its verdict is verified by them.
     """
 
     verdict: Verdict
@@ -488,7 +488,7 @@ def read_scan(path: Path) -> Scan:
     Raises
     ------
     InputError
-        If there is none, or it is no result of a scan.
+        If the file is missing, or is not the result of a scan.
     """
     name = plain(path.name)
     read = _FILE.read(path, inside=path.parent)
@@ -567,7 +567,7 @@ def _are_pictures(patches: NDArray[Any]) -> bool:
 
 
 def _faults(scan: Scan) -> Iterator[str]:
-    """What no scan writes, one after the other."""
+    """Faults in a record that no scan writes, one after the other."""
     for record in _inside(scan):
         if isinstance(record, Contrast) and not -1 <= record.low <= record.high <= 1:
             yield "an interval that is none"
@@ -633,7 +633,7 @@ def searches(size: int) -> tuple[tuple[int, Loss], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Pictures through an encoder: ``forward`` alone, and ``both`` there and back."""
+    """Pictures through an encoder: ``forward`` alone, and ``both`` for forward and backward."""
 
     forward: int = 0
     both: int = 0
@@ -679,7 +679,7 @@ def passes(
 
 
 def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> int:
-    """How many steps a stage tells of at most; what is asked as of `passes`."""
+    """The most steps that a stage reports; it takes the parameters of `passes`."""
     if stage == "pull":
         return models * search
     if stage == "probes":

@@ -1,4 +1,4 @@
-"""The two models of a scan, and what is measured on them as they are: pull, swap, calibration."""
+"""The two models of a scan, and what is measured on them unchanged: pull, swap, calibration."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Sides:
     search
         Pictures that triggers are searched on, uint8 [N, S, S, 3].
     held_out
-        Other pictures, on which everything that is told is measured, uint8 [M, S, S, 3].
+        Other pictures, on which all reported numbers are measured, uint8 [M, S, S, 3].
     search_labels, held_out_labels
         int64 [N] and [M], -1 where a picture has no label.
     """
@@ -179,7 +179,7 @@ class Sides:
         number
             The class.
         predicted
-            Of a part of the held-out pictures with the trigger, for each model: int64 [m].
+            Each model's classes for a part of the held-out pictures with the trigger: int64 [m].
         part
             Which part.
 
@@ -237,7 +237,7 @@ def pull_of(side: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64
 
 
 def pull(sides: Sides, means: list[NDArray[np.float64]]) -> ClassPull:
-    """Rank the classes by the means of `pull_of`, of the suspect and of the reference if any."""
+    """Rank the classes by the mean `pull_of` of the suspect, compared with the reference if any."""
     difference = means[0] - means[1] if len(means) > 1 else means[0]
     middle = float(np.median(difference))
     spread = _MAD_TO_SIGMA * float(np.median(np.abs(difference - middle)))
@@ -343,7 +343,7 @@ def p_value(
     Parameters
     ----------
     score
-        Of the scan, see `verdict.score`.
+        Score of the scan, see `verdict.score`.
     config
         open_clip's ``model_cfg`` of the suspect.
     with_reference

@@ -55,7 +55,7 @@ class Bounds:
     gain
         Difference of a known trigger that is suspicious.
     gap, found_gap
-        Of an overlay.
+        The same for an overlay: suspicious, and found.
     """
 
     patch: float
@@ -87,7 +87,7 @@ class Sign:
     sentence
         The figures that decided.
     probe
-        Which known trigger it is about, where it is about one.
+        The known trigger that it is about, if any.
     """
 
     kind: Literal["patch", "probe", "overlay", "word"]
@@ -152,12 +152,12 @@ def judge(
     held_out
         Pictures that everything was measured on.
     classes
-        Of the label set.
+        Number of classes of the label set.
     suspect, reference
         The models, with their clean accuracy where pictures have labels.
     rules
-        The first ones judged the first row of each stage alone, and words whatever else moved the
-        texts: a scan that was judged by them is verified by them.
+        Version of the rules. The first rules judged only the first row of each stage, and judged
+        words no matter what else moved the texts. A scan is verified by the rules that judged it.
     """
     first = rules == 1
     counting = [sign for sign in signs_of(stages, rules) if sign.counts]
@@ -194,7 +194,7 @@ def judge(
 def score(stages: Stages) -> float:
     """The largest difference of any stage, 0 to 1: one number to compare models by.
 
-    Of patches only where the starts agree; words, which move clean models too, are left out.
+    Patches count only if their starts agree. Words move clean models too and do not count.
     """
     return max([0.0, *(sign.strength for sign in signs_of(stages) if sign.kind != "word")])
 
@@ -205,7 +205,7 @@ def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None
     Parameters
     ----------
     classes
-        Of the label set.
+        Number of classes of the label set.
     suspect, reference
         The models; one without an accuracy is not judged.
     """
@@ -248,7 +248,7 @@ def _reasons(signs: Sequence[Sign]) -> Iterator[str]:
 
 
 def _damage(suspect: ModelFacts, reference: ModelFacts | None) -> str:
-    """What an accuracy far under the reference's means, beyond chance; empty where it is not."""
+    """A sentence if the accuracy is far below the reference's, beyond chance; else empty."""
     if reference is None or suspect.accuracy is None or reference.accuracy is None:
         return ""
     if newcombe(reference.accuracy, suspect.accuracy)[0] <= _WORSE:
@@ -284,7 +284,7 @@ def _agreeing(rounds: Sequence[PatchRound]) -> list[PatchRound]:
 
 
 def _by_difference(contrast: Contrast, least: float, some: float) -> Verdict:
-    """The rule of what is tried once: a difference, and how sure it is."""
+    """The rule for triggers that are tried once: a difference, and how certain it is."""
     if contrast.beside.value > NATURAL_RATE:
         return "nothing"
     if contrast.difference >= least and contrast.low > FOUND_LOW:
@@ -381,7 +381,7 @@ def _hit_rates(measured: Contrast, target: str) -> str:
 
 
 def _nothing(stages: Stages, rules: Rules) -> Iterator[str]:
-    """The best that the search came to."""
+    """A sentence on the best result of a search that found nothing."""
     if stages.patches is not None and stages.patches.rounds:
         starts = [
             row.contrast for patch_round in stages.patches.rounds for row in patch_round.starts
@@ -461,7 +461,7 @@ def _searched(stages: Stages) -> Iterator[str]:
 
 
 def _judges_words(stages: Stages) -> bool:
-    """Whether words were tried, and what they do says something."""
+    """Whether words were tried and their effect is evidence."""
     return bool(_words(stages)) and _beside_near(stages) and not _any_word(stages)
 
 
@@ -512,7 +512,7 @@ def _not_tried(stages: Stages, classes: int) -> Iterator[str]:
 
 
 def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
-    """A reference that answers to the same thing may be poisoned too; one of no kin tells less."""
+    """Warn of a reference that is not near the suspect, or that reacts to the same patch."""
     if reference is not None and not _beside_near(stages):
         moved = stages.weights
         how = "are not known to be near"

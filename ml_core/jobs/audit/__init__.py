@@ -46,8 +46,8 @@ class AuditSpec(AuditSettings, OnModel):
     """One audit of pairs with a checkpoint, whose own embeddings are looked at.
 
     Without ``reference``, pairs known to be clean, the set is compared with itself. ``images`` are
-    evaluation images, which should not be among the pairs; all of each set are looked for, whatever
-    its labels, part and number.
+    evaluation images, which should not be among the pairs. All images of each set are looked for;
+    labels, part and number of the set do not matter.
     """
 
     pairs: PairSpec
@@ -59,8 +59,8 @@ class AuditSpec(AuditSettings, OnModel):
 class EmbeddingAuditSpec(AuditSettings):
     """One audit of embeddings that were made elsewhere, without checkpoint and pictures.
 
-    ``embeddings`` is a folder of ``.npy`` files, see `open_embeddings`; ``reference`` another one,
-    of pairs known to be clean. Without it the set is compared with itself.
+    ``embeddings`` is a folder of ``.npy`` files, see `open_embeddings`. ``reference`` is another
+    folder, with pairs known to be clean; without it the set is compared with itself.
     """
 
     embeddings: PathText

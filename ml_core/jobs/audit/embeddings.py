@@ -113,8 +113,8 @@ def audit_embeddings(
 def write_excluded(path: Path, audit: Audit, indices: Iterable[int], score: str) -> None:
     """Write which pairs of an audit of embeddings are to be left out, as a table.
 
-    An exclusions file knows pairs by their pictures' bytes, which are not there: the table names
-    position, key, URL or path, and caption.
+    An exclusions file identifies pairs by their pictures' bytes, which are missing here. So the
+    table names position, key, URL or path, and caption.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def _check_reference(shards: EmbeddingShards, reference: EmbeddingShards) -> Non
 
 
 def _unit_vectors(shards: EmbeddingShards) -> bool:
-    """Whether the pictures' embeddings have length 1, as far as some from all over them tell."""
+    """Whether a sample of the pictures' embeddings has length 1."""
     at = np.unique(np.linspace(0, len(shards) - 1, _LOOKED_AT).astype(np.int64))
     lengths = np.linalg.norm(shards.images(at).astype(np.float64), axis=1)
     lengths = lengths[np.isfinite(lengths)]

@@ -56,9 +56,9 @@ def audit(
 ) -> Generator[Event, None, None]:
     """Score every pair, and write what was found; the last event is Done.
 
-    Of several captions of a picture all are scored, and the worst is what is ranked and shown; what
-    is excluded is the picture with all its captions. An audit of another checkpoint or other pairs
-    that lies in the folder is replaced only with ``overwrite``.
+    All captions of a picture are scored, and the worst one is ranked and shown. A pair is excluded
+    as the picture with all its captions. If the folder holds an audit of another checkpoint or of
+    other pairs, only ``overwrite`` replaces it.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def scored(
 
 @contextmanager
 def scratch_folder(beside: Path, ranks: Ranks, device: torch.device) -> Iterator[Path]:
-    """A folder that all processes see, and that is gone afterwards."""
+    """A temporary folder that all processes see."""
     name = ""
     with ranks.as_one(device):
         if ranks.first:

@@ -37,7 +37,7 @@ def save_head(head: Tensor, class_names: Sequence[str], scale: float, path: Path
     scale
         Factor of the products.
     path
-        Where to.
+        The file to write.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def save_head(head: Tensor, class_names: Sequence[str], scale: float, path: Path
 
 
 def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
-    """Copy the trigger into the run's folder, unless it is there; the job that names it there.
+    """Copy the trigger into the run's folder if needed; return the job that names the copy.
 
     The name is relative, so that the folder can be moved or brought back from another machine.
 
@@ -129,10 +129,10 @@ def open_result(spec: CleanSpec, device: str) -> tuple[ModelFiles, ClipModel]:
 def result_files(spec: CleanSpec, outcome: TrainingOutcome) -> dict[str, Any]:
     """The part of a result record that names the files.
 
-    ``checkpoint`` and ``checkpoint_sha256`` are the weights to open: of an adapter the untouched
-    ones, with the adapter's file as ``adapter``. ``linear_head`` if there is one. ``alpha`` of
-    a method in weight space (the result is the source plus alpha times its direction), and in
-    ``alphas`` what was measured of each alpha that was tried.
+    ``checkpoint`` and ``checkpoint_sha256`` are the weights to open. For an adapter these are the
+    untouched ones, and ``adapter`` is the adapter's file. ``linear_head`` if there is one.
+    ``alpha`` of a method in weight space (the result is the source plus alpha times its direction),
+    and in ``alphas`` what was measured of each alpha that was tried.
     """
     folder = Path(spec.output_dir)
     adapted = (folder / ADAPTER_FILE).exists()

@@ -1,8 +1,8 @@
 """What an earlier run left in a folder where a run begins.
 
-A run never takes another one's result away unasked, and a result of its own job only once the new
-one is there: until then the files lie in a folder beside it, from where they come back if the run
-comes to nothing.
+A run never removes another job's result unasked. It removes an earlier result of its own job only
+once the new one is complete. Until then the old files lie in a folder beside it, and come back if
+the run fails.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def same_job(job: CleanSpec, path: Path, *ignored: str) -> bool:
 
 
 def _digest(trigger: str | None) -> str | None:
-    """What a trigger's file holds; None where it is none."""
+    """Digest of a trigger file's content; None if it is not a trigger."""
     try:
         return None if trigger is None else load_trigger(Path(trigger)).digest
     except InputError:
@@ -129,7 +129,7 @@ def _digest(trigger: str | None) -> str | None:
 def set_aside(spec: CleanSpec, *, journal: bool) -> bool:
     """Move the result of an earlier run aside, or take away what a run without result left.
 
-    It would be taken for this run's. What this run itself starts from stays.
+    Otherwise the old files would be taken for this run's. Files that this run starts from stay.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def _move(path: Path, place: Path) -> None:
 
 
 def _clear_folders(folder: Path) -> None:
-    """Take away the folders of measurements that hold nothing any more."""
+    """Remove the measurement folders that are empty now."""
     for measurement in (folder / MEASUREMENTS_FOLDER).glob("*"):
         with suppress(OSError):  # it holds something
             measurement.rmdir()

@@ -95,7 +95,7 @@ _LOOK_SECONDS = 1.0
 
 
 class PeakMemory:
-    """Watches memory while its block runs: the device's on CUDA, else that of the processes.
+    """Watches memory while its block runs: the device's on CUDA, else the processes'.
 
     Attributes
     ----------
@@ -344,7 +344,7 @@ class _Texts:
         return cls(known_classifier(model, *asked), seconds)
 
     def seconds(self, inputs: Inputs, *, changes: bool) -> float:
-        """Of the whole run: anew for each evaluation where the text encoder ``changes``."""
+        """Seconds of the whole run; each evaluation embeds anew if the encoder ``changes``."""
         first = 0.0 if self.known is not None else self.once
         if not changes:
             return first

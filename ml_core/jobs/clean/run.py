@@ -89,7 +89,7 @@ def run(
     resume
         Go on from the saved state of an interrupted run in the same folder.
     overwrite
-        Do so with the result of another job too, which is refused otherwise.
+        Replace the result of another job too; without it such a folder is refused.
     ranks
         The processes that run this job together. The first one measures, saves and keeps the
         journal; what the others yield is for nobody.
@@ -254,7 +254,7 @@ def _save_step(
 
 
 def _origin(model: ClipModel) -> tuple[str, ...]:
-    """What of the model is in no file: a donor's encoder, settings that were chosen."""
+    """Which parts of the model are not from its file: a donor's encoder, chosen settings."""
     return (json.dumps(model.origin, sort_keys=True),) if model.origin else ()
 
 

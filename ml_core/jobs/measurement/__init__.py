@@ -1,4 +1,4 @@
-"""What a measurement that is kept as evidence is asked to be, as a record. Torch-free."""
+"""The spec of a measurement that is kept as evidence. Torch-free."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def answering(
     stage
         Name of the measurement in the Progress events.
     threads
-        Of torch.
+        Number of threads of torch.
     precision
         Which precision the fastest way of encoding may have; None takes the model as it is.
     cache

@@ -101,12 +101,12 @@ class _Holdouts(_Proof):
 
 
 def is_rebound(record: Mapping[str, Any]) -> bool:
-    """Whether every number of a rebound test that is drawn is one."""
+    """Whether all numbers that are drawn from a rebound test are real, finite numbers."""
     return _fits(record, _Rebound)
 
 
 def are_holdouts(record: Mapping[str, Any]) -> bool:
-    """Whether every number in a table of hold-outs is one."""
+    """Whether all numbers in a table of hold-outs are real, finite numbers."""
     return _fits(record, _Holdouts)
 
 
@@ -153,12 +153,12 @@ class ReboundSpec(Machine, Setting):
 
 
 class HoldoutSpec(Machine, Setting):
-    """One table of what a cleaning run was not told.
+    """One table of triggers, captions and classes that a cleaning run did not know.
 
     ``before`` is the suspect, with ``donor`` and ``use_choice``; ``after`` the cleaned checkpoint,
     or the suspect again where an ``adapter`` goes on it. Neither the run nor the choice of its
     recipe saw the labelled ``images``. ``pairs`` are for retrieval; those that the cleaning saw
-    (``seen``, ``seen_labels`` as of a `ReboundSpec`) are left out. ``other_labels`` holds the
+    (``seen``, ``seen_labels`` as in a `ReboundSpec`) are left out. ``other_labels`` holds the
     target by name; None takes a built-in set that does.
     """
 
@@ -231,7 +231,8 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
 def usual_pairs(spec: CleanSpec) -> PairSpec | None:
     """The pairs of a run's proofs unless others are named; None if the run had none.
 
-    They are the whole set that the run trained on part of, or other compositions of the demo's art.
+    They are the whole set of which the run trained on a part, or new compositions of the demo's
+    art.
     """
     pairs = _pairs(spec) or _demo_pairs(spec)
     if pairs is None:
@@ -242,12 +243,12 @@ def usual_pairs(spec: CleanSpec) -> PairSpec | None:
 
 
 def read_proof(folder: Path, name: str) -> dict[str, Any] | None:
-    """A proof of the result in a run's folder; None if there is none, or one of other weights.
+    """A proof of the result in a run's folder; None if it is missing or is about other weights.
 
     Raises
     ------
     InputError
-        If what it says of the result's weights cannot be shown.
+        If a number about the result's weights cannot be shown.
     """
     record = read_json(folder / name)
     tested = record if name == REBOUND_FILE else record.get("after")

@@ -166,7 +166,7 @@ def _open(spec: HoldoutSpec, path: Path, *, cleaned: bool) -> ClipModel:
 def _other_labels(
     spec: HoldoutSpec, label_set: LabelSet, notes: list[str]
 ) -> tuple[LabelSet, int] | None:
-    """The second label set and the target in it; says why there is none."""
+    """The second label set and the target in it; if there is none, a message says why."""
     name, given = label_set.class_names[spec.target], spec.other_labels
     for candidate in _SECOND if given is None else (given,):
         other = load_label_set(candidate)
@@ -197,7 +197,7 @@ def _other_labels(
 def _pairs(
     spec: HoldoutSpec, label_set: LabelSet, notes: list[str], control: Control
 ) -> ChosenPairs | None:
-    """A fair sample of the pairs that the cleaning has not seen; says why there is none."""
+    """A fair sample of the pairs that the cleaning has not seen; if none, a message says why."""
     if spec.pairs is None:
         notes.append(
             "Retrieval was left out: no image-caption pairs were given; choose some under "
@@ -270,7 +270,7 @@ def _side(
 def _counted(
     asking: Generator[Event, None, Result], before: int, total: int
 ) -> Generator[Event, None, Result]:
-    """One question as a part of all: its pictures come after ``before`` others."""
+    """Count one question's pictures as a part of all, after ``before`` others."""
 
     def event_of(event: Event) -> Event | None:
         if not isinstance(event, Progress) or not event.total:

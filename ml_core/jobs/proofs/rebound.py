@@ -37,9 +37,8 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
 
     Ordinary image-text finetuning (MMCL, no augmentation, AdamW, cosine after a short warm-up) on
     pairs that the cleaning has not seen and that do not name the target class: 300 steps of batch
-    64 at 0.1, 0.3 and 1 times the peak rate of the pretraining, which the checkpoint tells as it
-    does for presets. What counts is the highest rate of success at any measured step of any of
-    them.
+    64 at 0.1, 0.3 and 1 times the pretraining's peak rate, which is found as for presets. The
+    result is the highest success rate at any measured step of any of them.
 
     Yields
     ------
@@ -146,7 +145,7 @@ def _finetune(
     factor: float,
     start: dict[str, float],
 ) -> Generator[Event, None, tuple[list[Point], int | None]]:
-    """One finetuning; its events count over all rates. The step whose loss is no number, if any."""
+    """Finetune once, counting events over all rates; return the step whose loss is NaN, if any."""
     total = len(spec.factors) * recipe.total_steps
 
     points: list[Point] = []

@@ -106,7 +106,7 @@ def unseen_pairs(
     cancelled
         Asked for every picture that is read.
     seed
-        Of the order in which they are chosen: a set may be sorted.
+        Seed of the order in which they are chosen: a set may be sorted.
 
     Returns
     -------

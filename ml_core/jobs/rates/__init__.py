@@ -27,9 +27,9 @@ _RECORD = JsonFile("a record of a rate finder", "find the rate again", max_bytes
 class RateSpec(JobSpec):
     """One ramp of the learning rate on a copy of a checkpoint.
 
-    ``job`` is the cleaning job whose rate is looked for: checkpoint, data, recipe. What its recipe
-    says of rate, schedule and length is not used, nor are its test images; its ``output_dir`` is
-    where files that were written for the job lie. Without ``output_dir`` nothing is written.
+    ``job`` is the cleaning job whose rate is looked for: checkpoint, data, recipe. Its test images
+    and its recipe's rate, schedule and length are not used. Its ``output_dir`` holds the files that
+    were written for the job. Without ``output_dir`` nothing is written.
     """
 
     job: CleanSpec
@@ -73,7 +73,7 @@ class RateRecord(BaseModel):
     """What `RATES_FILE` holds: the start and every step, and what they suggest.
 
     ``ended`` is ``finished``, or why the ramp ended before its last step: accuracy ``fell`` far, or
-    the loss ``diverged`` (was no number) at the rate ``diverged_at``. ``n`` counts labelled
+    the loss ``diverged`` (was not a number) at the rate ``diverged_at``. ``n`` counts labelled
     validation images. ``cached`` rows are those of an earlier ramp of the same things.
     """
 
@@ -110,7 +110,7 @@ def read_record(path: Path) -> RateRecord:
     Raises
     ------
     InputError
-        If there is none, or it is something else.
+        If the file is missing, or is something else.
     """
     fields = _RECORD.read(path, inside=path.parent)
     return _RECORD.check(fields, RateRecord, plain(path.name))

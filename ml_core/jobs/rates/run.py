@@ -58,7 +58,7 @@ def find_rate(
 
     One batch a step, at rates that grow geometrically (see `ml_core.cleaning.rate_range`), with
     the method, data and settings of the job; nothing of the trained copy stays. The ramp ends
-    early where the loss is no number, or accuracy on validation images is ten points lower. The
+    early where the loss is not a number, or accuracy on validation images is ten points lower. The
     same ramp is not run again: what was found is kept, by checkpoint, data, recipe and ramp.
     Rates of another checkpoint or method in the folder are replaced only with ``overwrite``.
 
@@ -111,7 +111,7 @@ def find_rate(
 def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
     """Measure a few steps of the ramp; as `estimate`, whose Done this passes on.
 
-    Of its ``result`` ``seconds`` is the whole ramp, and nothing is saved.
+    In its ``result``, ``seconds`` covers the whole ramp. Nothing is saved.
     """
     job = _job(spec)
     for event in estimate(job, control, lambda job, own: _opening(spec, job, own)):
@@ -124,7 +124,7 @@ def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, Non
 
 
 def _job(spec: RateSpec) -> CleanSpec:
-    """The ramp as a job, with the batch that the device bears."""
+    """The ramp as a job, with a batch size that the device can take."""
     recipe = spec.job.recipe
     batch = spec.batch_size or recipe.batch_size
     if spec.batch_size is None and choose_device(spec.job.device).type == "cpu":
@@ -135,7 +135,7 @@ def _job(spec: RateSpec) -> CleanSpec:
 
 
 def _opening(spec: RateSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
-    """Training data and validation images, and of the class texts as many as are asked for."""
+    """Open training data, validation images, and as many class texts as are asked for."""
     part = job.images
     assert part is not None
     sets = yield from opening_sets(job.model_copy(update={"images": None}), control)

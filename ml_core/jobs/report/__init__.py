@@ -12,9 +12,9 @@ from ml_core.options import option
 class ReportSpec(Machine):
     """One bundle of evidence: a folder, or a zip if the name of ``out`` ends so.
 
-    Of each measurement ``tau_pictures`` are measured again on ``device``; ``threads`` are torch's,
-    where an older run must be measured anew. Paths are taken out of ``notes``, which the analyst
-    wrote down.
+    ``tau_pictures`` pictures of each measurement are measured again on ``device``. ``threads`` are
+    torch's threads if an older run must be measured anew. Paths are removed from ``notes``, the
+    analyst's own text.
     """
 
     runs: tuple[PathText, ...] = ()

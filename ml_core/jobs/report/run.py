@@ -115,7 +115,7 @@ def out_of(spec: ReportSpec) -> Path:
 def evidence_of(
     spec: ReportSpec, sources: Sources, name: str, thumbnails: dict[BundlePath, str]
 ) -> Evidence:
-    """The record of today; charts that can be drawn and the environment go into the files, too."""
+    """The record, dated today; it adds charts that can be drawn and the environment to files."""
     sources.files[ENVIRONMENT_FILE] = json_bytes(environment())
     evidence = evidence_from(
         reading(sources.files),
@@ -179,7 +179,7 @@ class _Remeasuring:
                 self._thumbnails(key, model)
 
     def _tau(self, key: str, opened: OpenedAgain) -> Generator[Event, None, None]:
-        """Of a measurement in fp32."""
+        """Measure tau for a measurement in fp32."""
         sources = self.sources
         measured = sources.measurements[key]
         if measured.precision != "fp32" or not self.spec.tau_pictures:
@@ -198,7 +198,7 @@ class _Remeasuring:
         )
 
     def _thumbnails(self, key: str, opened: OpenedAgain) -> None:
-        """Pictures that the trigger changes, of the first measurement of a suspect with one."""
+        """Keep pictures that the trigger changes, from the first measurement that has some."""
         sources = self.sources
         measured, rows = sources.measurements[key], sources.folders[key].rows
         is_suspect = sources.checkpoints[measured.checkpoint].role == "suspect"
@@ -219,7 +219,7 @@ class _Remeasuring:
     def _set(
         self, id_: str, measurement: MeasurementFolder
     ) -> Generator[Event, None, ImageSet | None]:
-        """The pictures if they are still there and the same; else it is noted, once."""
+        """The pictures if they are still there and unchanged; else a note says so, once."""
         if id_ in self._images:
             return self._images[id_]
         name = self.sources.data[id_].name
@@ -247,7 +247,7 @@ class _Remeasuring:
     def _same(
         self, measurement: MeasurementFolder, images: ImageSet
     ) -> Generator[Event, None, bool]:
-        """Whether pictures are those of a measurement: a large set's key may be made otherwise."""
+        """Whether pictures are those of a measurement; a large set's key may be of another kind."""
         if images.key == measurement.facts.data.key:
             return True
         listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
@@ -259,7 +259,7 @@ class _Remeasuring:
         Raises
         ------
         InputError
-            If a set is not there any more, or is too large.
+            If a set is gone, or is too large.
         """
         sources = self.sources
         for id_, facts in sources.data.items():
@@ -303,7 +303,7 @@ def _include_checkpoints(sources: Sources) -> None:
     Raises
     ------
     InputError
-        If they are not there any more, or are a folder.
+        If they are gone, or are a folder.
     """
     for id_, facts in sources.checkpoints.items():
         path = sources.places[id_].weights
@@ -317,7 +317,7 @@ def _include_checkpoints(sources: Sources) -> None:
 
 
 def _asked_of(measurement: MeasurementFolder, checkpoint: Path, device: str) -> Asked:
-    """A kept measurement as it is asked again, with the classifier that was kept."""
+    """What to measure again for a kept measurement, with the classifier kept in it."""
     facts = measurement.facts
     choice = facts.checkpoint.choice
     return Asked(
@@ -356,7 +356,7 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
     Parameters
     ----------
     spec
-        Its runs kept their answers: others would be measured.
+        Its runs must have kept their answers; others would have to be measured.
 
     Yields
     ------

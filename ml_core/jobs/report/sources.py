@@ -80,7 +80,7 @@ def measure_run(
     control
         Cancel ends it between two batches; what is not whole is not kept.
     device, threads
-        As of a `CleanSpec`.
+        As in a `CleanSpec`.
 
     Yields
     ------
@@ -90,7 +90,7 @@ def measure_run(
     Raises
     ------
     InputError
-        If checkpoint or images are not there any more, or are others.
+        If checkpoint or images are gone, or have changed.
     CancelledError
         If it was cancelled.
     """
@@ -159,7 +159,7 @@ _TRIGGER_SUFFIXES = (".json", ".png", ".safetensors")
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Where a checkpoint's files are on this machine; None where they are not there any more."""
+    """Where a checkpoint's files are on this machine; None for files that are gone."""
 
     weights: Path | None
     donor: Path | None
@@ -177,7 +177,7 @@ class Sources:
     folders
         Measurement folders.
     places
-        Of each checkpoint.
+        Files of each checkpoint.
     notes
         Sentences for the report.
     """
@@ -245,7 +245,7 @@ class _Run:
 
     @property
     def measured(self) -> bool:
-        """Whether it kept its answers before and after."""
+        """Whether the run kept its answers before and after cleaning."""
         return all(
             (self.folder / MEASUREMENTS_FOLDER / name / MEASUREMENT_FILE).is_file()
             for name in ("before", "after")
@@ -363,7 +363,7 @@ class _Reading:
         )  # fmt: skip
 
     def _check_same(self, run: _Run, measurement: MeasurementFolder) -> None:
-        """A run's measurements are of the weights that its result names."""
+        """Refuse measurements of other weights than a run's result names."""
         name = "source_sha256" if measurement.facts.when == "before" else "checkpoint_sha256"
         if measurement.facts.checkpoint.sha256 != run.result.get(name):
             raise InputError(
@@ -395,13 +395,13 @@ class _Reading:
         return id_
 
     def _promote(self, id_: str, role: Role) -> None:
-        """A suspect that a run made is a cleaned checkpoint, whichever was named first."""
+        """Call a suspect that a run made a cleaned checkpoint, whichever was named first."""
         facts = self.sources.checkpoints[id_]
         if role == "cleaned" and facts.role == "suspect":
             self.sources.checkpoints[id_] = facts.model_copy(update={"role": role})
 
     def _scanned(self, name: str, sha256: str | None, role: Role) -> str:
-        """The id of a scan's model; of one that nothing else is known of, what the scan knows."""
+        """The id of a scan's model; an otherwise unknown model gets the facts that the scan has."""
         for id_, facts in self.sources.checkpoints.items():
             if sha256 is not None and facts.sha256 == sha256 and facts.adapter is None:
                 return id_

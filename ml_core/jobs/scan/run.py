@@ -191,7 +191,7 @@ def scan(
 
 
 def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, None]:
-    """Open everything and time a few passes there and back; nothing is searched.
+    """Open everything and time a few forward and backward passes; nothing is searched.
 
     Yields
     ------
@@ -216,7 +216,7 @@ class _Scanning:
         self._arrays: dict[str, Arrays] = {}
 
     def run(self, overwrite: bool) -> Generator[Event, None, None]:
-        """All of it."""
+        """Run all stages."""
         ranks = self._ranks
         images = yield from self._opened()
         with ranks.as_one(self._device):
@@ -246,7 +246,7 @@ class _Scanning:
         yield from self._finish(stages, images)
 
     def _about(self, images: ImageSet) -> dict[str, Any]:
-        """What of its record tells a scan from others: stages may be added to the same scan."""
+        """The parts of its record that distinguish a scan; stages may be added to the same scan."""
         suspect, *reference = (side.model.sha256 for side in self._sides.both)
         return {
             "suspect": {"sha256": suspect},
@@ -256,7 +256,7 @@ class _Scanning:
         }  # fmt: skip
 
     def estimate(self) -> Generator[Event, None, None]:
-        """What it would take at most."""
+        """Measure what the scan would take at most."""
         yield from self._opened()
         sides, spec = self._sides, self._spec
         yield Progress("estimate", 0, 0)
@@ -296,7 +296,7 @@ class _Scanning:
     # What is looked at.
 
     def _opened(self) -> Generator[Event, None, ImageSet]:
-        """Everything that the stages look at: what one process cannot open ends all of them."""
+        """Open everything that the stages use; if one process cannot, all of them end."""
         spec, ranks = self._spec, self._ranks
         self._device = choose_device(spec.device, ranks.local)
         with ranks.as_one(self._device):
@@ -345,7 +345,7 @@ class _Scanning:
     def _classifier_of(
         self, model: ClipModel, label_set: LabelSet, number: int, count: int
     ) -> Generator[Event, None, Tensor]:
-        """The classifier of one of so many models; its progress is that of all their texts."""
+        """The classifier of one of several models; its progress counts the texts of all of them."""
 
         def event_of(event: Event) -> Event:
             if not isinstance(event, Progress):
@@ -356,7 +356,7 @@ class _Scanning:
         return (yield from forwarded(classifier_of(model, label_set, self._control), event_of))
 
     def _check_models(self) -> Generator[Event, None, None]:
-        """Refuse models that name hardly any picture rightly: after hours nothing could be said.
+        """Refuse models that name hardly any picture correctly: a scan of hours would say nothing.
 
         Raises
         ------
@@ -374,7 +374,7 @@ class _Scanning:
             raise UnfitModelError(sentence)
 
     def _check_pair(self, suspect: ClipModel, reference: ClipModel) -> None:
-        """Refuse a reference that sees other pictures; leave out what another kind cannot do.
+        """Refuse a reference that sees other pictures; leave out stages that its kind cannot do.
 
         Raises
         ------
@@ -433,7 +433,7 @@ class _Scanning:
         return shown[held:], shown[:held], labels[held:], labels[:held]
 
     def _look_alike(self) -> None:
-        """Refuse pictures that are all one class to the checkpoint: nothing can move them."""
+        """Refuse pictures that the checkpoint all puts into one class: no trigger can move them."""
         labels = self._sides.held_out_labels
         if len(np.unique(labels[labels >= 0])) > 1:
             return
@@ -718,7 +718,7 @@ class _Scanning:
     def _by_first(
         self, work: Callable[[], Generator[Event, None, Record]], kind: type[Record]
     ) -> Generator[Event, None, Record]:
-        """What the first process measures, in all of them; its error ends all."""
+        """Give every process what the first one measures; an error in it ends all."""
         ranks, text = self._ranks, ""
         with ranks.as_one(self._device):
             if ranks.first:
@@ -726,13 +726,13 @@ class _Scanning:
         return kind.model_validate_json(ranks.text_of_first(text, self._device))
 
     def _recall(self, number: int, what: str, width: int) -> NDArray[np.float64] | None:
-        """Numbers [width] of a model, kept from an earlier scan: those of references are."""
+        """Numbers [width] of a model that an earlier scan kept; only a reference's are kept."""
         key = self._reference_key(number, what)
         row = None if key is None else self._references().load(key, 1, width)
         return None if row is None else row[0][0].astype(np.float64)
 
     def _remember(self, number: int, what: str, row: NDArray[Any]) -> NDArray[np.float64]:
-        """Keep numbers [width] of the reference for the next suspect; as they are read again."""
+        """Keep numbers [width] of the reference for the next suspect; return them as read back."""
         key = self._reference_key(number, what)
         if key is None:
             return row.astype(np.float64)
@@ -757,7 +757,7 @@ class _Scanning:
     # What comes of it.
 
     def _strongest(self, stages: Stages) -> _Chosen | None:
-        """The trigger that the first of the signs that count is about."""
+        """The trigger of the first sign that counts."""
         size = self._sides.side
         for sign in signs_of(stages):
             if not sign.counts or sign.kind == "word":
@@ -913,7 +913,7 @@ class StagePace:
         self._done = 0
 
     def step(self, count: int) -> Progress:
-        """After so many more, from none."""
+        """Count this many more steps as done."""
         if self._first is None:
             self._first = self._done
         return self(self._done + count)

@@ -38,8 +38,8 @@ _Rate = Field(ge=0.0, le=1.0)
 class SearchSpec(JobSpec):
     """One search.
 
-    ``base`` names the checkpoint, its data and validation images; a trigger of it, if it has one,
-    is measured beside the canaries, on a copy without them, because planting might remove it. Its
+    ``base`` names the checkpoint, its data and validation images. If it has a trigger, that is
+    measured beside the canaries, on a copy without them, because planting might remove it. Its
     recipe is not used. Its ``output_dir`` is the search's folder. ``recipes`` are tried, the
     likeliest first; the search sets their lengths.
     """
@@ -124,7 +124,7 @@ class WatchedRate(BaseModel):
 
     @property
     def worst(self) -> float:
-        """The higher of both."""
+        """The higher rate, before or after the rebound."""
         return max(self.asr, self.rebound or 0.0)
 
 
@@ -182,9 +182,9 @@ class SearchRecord(BaseModel):
 
     A search with the same ``key``, of canaries, recipes, limits and data, goes on. ``ca_before`` is
     of the checkpoint; ``start_ca`` and ``start_asr``, the highest rate, are of the copy with the
-    canaries. The time allowed ``planned`` of the recipes in the rounds of ``plan``. ``chosen`` is
-    the best row's place, and ``keeps`` says whether it keeps the limits. ``said`` is the outcome
-    as a sentence, ``means`` what that shows and what not.
+    canaries. ``plan`` holds the rounds, and ``planned`` is how many recipes the time allows.
+    ``chosen`` is the best row's place, and ``keeps`` says whether it keeps the limits. ``said`` is
+    the outcome as a sentence, ``means`` what that shows and what not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -227,7 +227,7 @@ def read_search(folder: Path) -> SearchRecord:
     Raises
     ------
     InputError
-        If there is none, or it is no such record.
+        If the file is missing, or holds no search.
     """
     path = folder / SEARCH_FILE
     return _RECORD.check(_RECORD.read(path, inside=folder), SearchRecord, path.name)
@@ -260,7 +260,7 @@ def summary_of(record: SearchRecord) -> str:
 
 
 def table_rows(record: SearchRecord) -> list[dict[str, Any]]:
-    """The runs for a table, those after a rebound with it."""
+    """The runs as rows of a table, with the rates after a rebound."""
     rows = []
     for place, row in enumerate(record.rows):
         cells: dict[str, Any] = row.model_dump(include=set(COLUMNS))
@@ -279,7 +279,7 @@ def table_rows(record: SearchRecord) -> list[dict[str, Any]]:
 
 
 def curves_of(record: SearchRecord) -> tuple[Curve, ...]:
-    """Clean accuracy and the worst success rate of each recipe's runs, from the copy's on."""
+    """Clean accuracy and the worst success rate of each recipe's runs, starting with the copy."""
     first = Point(0, record.start_ca, record.start_asr)
     curves = []
     for name in dict.fromkeys(row.name for row in record.rows):
@@ -299,6 +299,6 @@ def chart_of(record: SearchRecord) -> str:
 
 
 def columns_of(record: SearchRecord) -> tuple[str, ...]:
-    """Those of the table, with two for each trigger."""
+    """The columns of the table, with two for each trigger."""
     names = dict.fromkeys(rate.name for row in record.rows for rate in row.watched)
     return (*COLUMNS, *(f"{name}_{what}" for name in names for what in ("asr", "rebound")))

@@ -202,7 +202,7 @@ def watched_of(record: Canaries, folder: Path) -> list[Watched]:
 def measure_watched(
     model: ClipModel, bench: Bench, watched: Sequence[Watched], control: Control, stage: str
 ) -> Generator[Event, None, WatchedRates]:
-    """Clean accuracy and the success rate of each trigger, with the model as it is.
+    """Clean accuracy and the success rate of each trigger, with the present model.
 
     Raises
     ------
@@ -307,7 +307,7 @@ def _row(
 def _key(
     spec: CanarySpec, model: ClipModel, label_set: LabelSet, images: PictureSet, data: PictureSet
 ) -> str:
-    """What decides the canaries and what was measured of them."""
+    """A key of all that decides the canaries and their measurements."""
     facts = [
         _FORMAT, model.identity, images.key, data.lasting_key, label_set.class_names,
         label_set.templates, spec.avoid, spec.peak_lr, spec.settings.model_dump(mode="json"),
@@ -316,7 +316,7 @@ def _key(
 
 
 def _earlier(folder: Path, key: str) -> Canaries | None:
-    """The record of canaries that are there as they were planted; None if there are none."""
+    """The record of canaries in the folder, if they are as they were planted; else None."""
     try:
         record = read_canaries(folder)
         if record.key != key:

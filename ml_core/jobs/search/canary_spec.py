@@ -53,8 +53,8 @@ class CanarySpec(Machine, Classes, OnModel):
 
     It trains on clean ``pairs``, else on the labelled ``training_images``, whose captions are then
     prompts with the names of their classes. The canaries are measured on ``images``, and none aims
-    at a class of ``avoid``, such as that of a known trigger. What lies in ``output_dir`` of the
-    same checkpoint, data and settings is used again.
+    at a class of ``avoid``, such as that of a known trigger. Canaries in ``output_dir`` are used
+    again if checkpoint, data and settings are the same.
     """
 
     pairs: PairSpec | None = None
@@ -116,7 +116,7 @@ class Canaries(BaseModel):
 
     @property
     def taken(self) -> tuple[PlantedCanary, ...]:
-        """Those that can be used."""
+        """The canaries that took and can be used."""
         return tuple(canary for canary in self.canaries if canary.took)
 
 
@@ -126,7 +126,7 @@ def read_canaries(folder: Path) -> Canaries:
     Raises
     ------
     InputError
-        If there is none, or it is no such record.
+        If the file is missing, or holds no canaries.
     """
     path = folder / CANARIES_FILE
     return _RECORD.check(_RECORD.read(path, inside=folder), Canaries, path.name)

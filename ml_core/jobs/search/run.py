@@ -195,7 +195,7 @@ class _Search:
         return Trials(base, model, bench, watched, rebound)
 
     def _measure_trigger(self) -> Generator[Event, None, float]:
-        """Say how well the trigger that the user named works on the checkpoint; its rate."""
+        """Say how well the user's trigger works on the checkpoint; return its rate."""
         beside = self._beside
         if beside is None:
             return 0.0
@@ -292,7 +292,7 @@ class _Search:
         return record
 
     def _goes_on(self, record: SearchRecord) -> bool:
-        """Whether the last recipe runs on beyond the plan: nothing keeps the limits, and it can."""
+        """Whether the last recipe runs on beyond the plan: no run keeps the limits yet."""
         doubled = sum(rung.candidates == 1 for rung in record.plan) - 1
         steps = 2 * record.plan[-1].steps
         return not record.keeps and doubled < _MOST_MORE and self._in_time(record, steps)
@@ -367,7 +367,7 @@ class _Search:
         )
 
     def _earlier(self, key: str) -> SearchRecord | None:
-        """What an earlier search of the same has done; None if there is none."""
+        """What an earlier, equal search has done; None if there was none."""
         try:
             record = read_search(self._folder)
         except InputError:

@@ -43,7 +43,7 @@ class TrialResult:
     step_seconds
         Median of a step, without the first one; 0 where nothing was timed.
     seconds
-        Of all of it.
+        Seconds of the whole run.
     """
 
     measured: WatchedRates | None
@@ -67,7 +67,7 @@ class ReboundSetting:
 
 @dataclass(eq=False)
 class Trials:
-    """Runs recipes, each on a copy of its own.
+    """Runs recipes, each on its own copy of the model.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ def _examples(sets: Sets, labelled: bool) -> int:
 
 
 def _telling(stage: str, moments: list[float]) -> Callable[[Event], Event | None]:
-    """Progress of the steps and warnings as a job tells them; notes when each step ended."""
+    """Pass on progress and warnings as a job reports them; note when each step ended."""
 
     def event_of(event: Event) -> Event | None:
         if isinstance(event, Metric):

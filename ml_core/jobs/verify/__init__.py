@@ -14,8 +14,8 @@ SAMPLE = 200
 class VerifySpec(Machine):
     """One verification of a bundle, a folder or a zip.
 
-    ``images`` tells where image sets lie on this machine, a folder, file or table by the set's id;
-    of an empty id all sets that no other id names. The demo's need none.
+    ``images`` maps a set's id to its folder, file or table on this machine; an empty id stands for
+    all sets that are not named. The demo's need none.
     """
 
     bundle: PathText

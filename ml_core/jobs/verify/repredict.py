@@ -56,7 +56,7 @@ _NEAR_CLASSIFIER = 1e-3  # of unit vectors
 
 @dataclass(frozen=True, eq=False)
 class _Set:
-    """An image set as it is on this machine, and the pictures of it that are looked at."""
+    """An image set on this machine, and which of its pictures are checked."""
 
     images: ImageSet
     spec: ImageSpec
@@ -174,7 +174,7 @@ def _class_names(bundle: Bundle, data: str) -> tuple[str, ...]:
 
 
 def chosen(indices: NDArray[np.int64], spec: VerifySpec) -> NDArray[np.int64]:
-    """The seeded sample of a set's pictures, ascending; all of them where none is asked for."""
+    """The seeded sample of a set's pictures, ascending; all pictures if no sample is asked for."""
     if spec.sample is None or spec.sample >= len(indices):
         return indices
     draw = np.random.Generator(np.random.PCG64(spec.seed))
@@ -200,7 +200,7 @@ def _picture_fault(images: ImageSet, listed: PictureRows, index: int) -> str:
 
 
 def smallest_seen(sample: int, n: int) -> int:
-    """How many of ``n`` must be changed for a sample to meet one of them in 95 of 100 cases."""
+    """How many of ``n`` must be changed so that a sample finds one with 95 % probability."""
     missed = 0.0  # log probability that none of k changed ones is drawn
     for k in range(1, n + 1):
         if n - sample - k + 1 <= 0:
@@ -293,7 +293,7 @@ def _trigger(bundle: Bundle, facts: MeasurementFacts, here: AtHand) -> Trigger |
 
 
 def _class_texts(id_: str, classifier: NDArray[np.float32], anew: NDArray[np.float32]) -> Check:
-    """The prompts give the classifier that was measured with."""
+    """Check that the prompts give the classifier of the measurement."""
     change = float(np.abs(classifier - anew).max()) if classifier.shape == anew.shape else math.inf
     if change > _NEAR_CLASSIFIER:
         return Check(
@@ -305,10 +305,11 @@ def _class_texts(id_: str, classifier: NDArray[np.float32], anew: NDArray[np.flo
 
 
 class _Tally:
-    """Answers of now beside those of the bundle, picture by picture.
+    """Counts differences between the new answers and the bundle's, picture by picture.
 
-    A picture fails where another class is likeliest although the margin, then or now, is above tau,
-    or where the margin itself changed by more than tau: a forged margin would excuse any answer.
+    A picture fails if its likeliest class differs although the old or the new margin is above tau.
+    It also fails if the margin itself changed by more than tau, or else a forged margin would
+    excuse any answer.
     """
 
     def __init__(self, facts: MeasurementFacts, rows: Rows) -> None:
@@ -352,7 +353,7 @@ class _Tally:
     def _compare(
         self, top: NDArray[np.int64], margin: NDArray[np.float32], logits: NDArray[np.float32]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whose first class is another, whose five are in any way, and who is so beyond tau."""
+        """Pictures with another first class, with any change in the five, and beyond tau."""
         ranked = -np.sort(-logits.astype(np.float64), axis=1)[:, : top.shape[1]]
         recorded = np.take_along_axis(logits.astype(np.float64), top, axis=1)
         behind = ranked - recorded  # how far each recorded class is from having its rank
@@ -365,7 +366,7 @@ class _Tally:
         return differs, moved, np.asarray(wrong, dtype=np.bool_)
 
     def check(self, id_: str, n: int) -> Check:
-        """What came of it; ``n`` pictures were measured."""
+        """The check that results; ``n`` pictures were measured."""
         most = LARGEST_TAU.get(self.facts.precision, _LARGEST_TAU)
         if self.tau > most:
             return Check(
@@ -394,7 +395,7 @@ def _answers(count: int) -> str:
 
 
 def _rates(bundle: Bundle, id_: str, tally: _Tally) -> Iterator[Check]:
-    """Rates that are claimed, on the pictures that were predicted again."""
+    """Check the claimed rates on the pictures that were predicted again."""
     if tally.faults or not tally.found:
         return
     now = _joined(tally.found)

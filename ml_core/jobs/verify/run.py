@@ -1,4 +1,4 @@
-"""Verify an evidence bundle, level by level, with what of checkpoints and data is at hand.
+"""Verify an evidence bundle, level by level, with the checkpoints and data that are available.
 
 Levels 0 and 1 run in a confined process and need no torch; it is loaded for level 3 alone.
 """
@@ -39,7 +39,7 @@ def signature_of(
     keys
         Keys to believe.
     required
-        Whether it must be signed, by one of these keys: who names a key asks for it.
+        Whether one of these keys must have signed it; naming a key requires that.
     """
     if not reader.has(SIGNATURE_FILE):
         if required:
@@ -123,7 +123,7 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
 
 
 def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:
-    """Level 2: the given files are those that the record is about."""
+    """Level 2: check that the given files are those that the record is about."""
     evidence = bundle.evidence
     roles = _roles(evidence.checkpoints)
     for given in spec.checkpoints:

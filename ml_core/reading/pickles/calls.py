@@ -59,7 +59,7 @@ def misuse_of_tensor(state: Any) -> str:
 
 
 def freeze(state: Any) -> None:
-    """Let no table of a state that was checked be changed any more."""
+    """Forbid later changes to the tables of a state that was checked."""
     for part in state if isinstance(state, tuple) else (state,):
         if isinstance(part, Table):
             part.given = True

@@ -42,7 +42,7 @@ def storage_of(pid: Any) -> Storage | Global:
     Raises
     ------
     PickleError
-        If it is none.
+        If it is not a storage.
     """
     kind = pid[0] if isinstance(pid, tuple) and len(pid) in (4, 5, 6) else None
     if not isinstance(kind, str):
@@ -98,16 +98,17 @@ def read_pickle(
     script
         Whether it belongs to a TorchScript archive, so that it may name ``__torch__``.
     budget
-        What the file's pickles may still ask for; one of its own if None.
+        The steps that the file's pickles may still take; None gives this pickle a budget of its
+        own.
     origin
         Where ``raw`` begins in the file; None if it lies packed there.
 
     Returns
     -------
     Reading
-        Also for a pickle that cannot be read: its ``names`` are also those behind that place
-        then, as far as they can be found cheaply, so that a damaged file is still called
-        dangerous for what an ordinary loader would run.
+        It is also returned for a pickle that cannot be read. Its ``names`` then include those
+        behind the unreadable place, as far as they are cheap to find, so that a damaged file is
+        still called dangerous for what an ordinary loader would run.
     """
     # pickletools warns of escapes that Python no longer likes.
     with catch_warnings(action="ignore"):

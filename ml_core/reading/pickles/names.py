@@ -228,7 +228,7 @@ def group_of(module: str, name: str, *, script: bool = False) -> Group:
 
     ``tensors`` are builders that this tool does itself, ``data`` plain values, ``code`` classes
     of models whose objects are kept as inert records (and in a TorchScript archive, ``script``,
-    those of its own code, ``__torch__``), ``unknown`` everything else, dotted names among it.
+    those of its own code, ``__torch__``), ``unknown`` everything else, with all dotted names.
     """
     full = f"{module} {name}"
     if full in _TENSORS:

@@ -90,7 +90,7 @@ class Reading:
     opcodes
         How many were read.
     calls
-        Of unknown code that is called: the first calls of each name, as text.
+        Calls of unknown code: the first calls of each name, as text.
     problem
         Why the pickle cannot be read, as half a sentence; empty if it can.
     excess
@@ -104,7 +104,7 @@ class Reading:
     span
         Begin and end of the opcode that is being followed, in the pickle.
     spans
-        The same of what names unknown code, and of the first misuse.
+        The same for every opcode that names unknown code, and for the first misuse.
     """
 
     value: Any = None

@@ -53,7 +53,7 @@ class Table:
 class Object:
     """An object of a class that was not made: its class, arguments and state.
 
-    ``given`` is whether the memo gave it out, without which it can be in one place only.
+    ``given`` is whether the memo gave it out; if not, it can be in one place only.
     """
 
     of: Global
@@ -81,8 +81,8 @@ class Storage:
 class Tensor:
     """A tensor as the pickle describes it; nothing of it is checked yet.
 
-    ``offset`` and ``stride`` count elements. ``typed`` is the type of them and the bytes of one,
-    where the storage is told to be of bytes; None where they are the storage's.
+    ``offset`` and ``stride`` count elements. If the pickle calls the storage one of bytes,
+    ``typed`` is the elements' type and the bytes of one; None takes the storage's.
     """
 
     storage: Storage
@@ -117,7 +117,7 @@ class PickleError(ValueError):
 
 
 class TooMuchError(PickleError):
-    """The pickle asks for more than this tool gives to any; getting it again does not help."""
+    """The pickle asks for more than this tool allows; getting the file again does not help."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Names in a pickle that cannot be followed: what an ordinary loader may reach; its opcodes."""
+"""Find names in a pickle that cannot be followed, since an ordinary loader may reach them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OddText(str):
 
 
 class SkippedError(Exception):
-    """Raised by a file that went past many bytes instead of giving them."""
+    """Raised by a file that skips a long run of bytes and does not return it."""
 
 
 def lenient_opcodes(file: BinaryIO) -> Iterator[Opcode]:
@@ -117,7 +117,7 @@ def add_names(
     raw, start
         The pickle, and the first opcode that was not done.
     stack, memo
-        What was kept by then; of the stack, only texts matter.
+        The stack and the memo at that place; only texts of the stack matter.
     """
     texts = [item if isinstance(item, str) else "" for item in stack[-2:]]
     strings = {key: item for key, item in memo.items() if isinstance(item, str)}

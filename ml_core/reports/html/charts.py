@@ -1,14 +1,14 @@
-"""Charts as SVG that needs nothing but itself: a title, a description, words, shapes and colours.
+"""Charts as self-contained SVG: a title, a description, words, shapes and colours.
 
-What a row of a chart holds decides how it is drawn:
+The fields of a chart's rows decide how it is drawn:
 
 - ``group, series, value, low, high``, both names texts: dots with their intervals, group by group;
 - ``run, step, x, y``, the run a text: a path of each run from step to step, rates on both axes;
 - a number first, and values of series after it: lines. A column called ``NAME, low`` and one called
   ``NAME, high`` are the band around the column ``NAME``.
 
-Values are fractions of 1, but those of a column whose name says ``loss`` are numbers. What is of no
-such shape has a table alone.
+Values are fractions of 1, except in a column with ``loss`` in its name. A chart of no such shape is
+only shown as a table.
 """
 
 from __future__ import annotations
@@ -117,12 +117,12 @@ def columns_of(chart: Field) -> list[tuple[int, tuple[int, int] | None]]:
 
 
 def is_rate(chart: Field, column: int) -> bool:
-    """Whether the numbers of a column are fractions of 1; else they are as they are."""
+    """Whether the numbers of a column are fractions of 1; else they are drawn unchanged."""
     return "loss" not in str(raw(chart.columns)[column]).lower()
 
 
 def _number(value: Any) -> bool:
-    """Whether it has a place on an axis."""
+    """Whether it is a number that can be placed on an axis."""
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST
     )

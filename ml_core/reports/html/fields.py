@@ -194,7 +194,7 @@ def _as(field: Field, how: str, words: Callable[[Any], str]) -> Markup:
 
 
 def _ends(interval: Any) -> tuple[float, float]:
-    """Of ``{"low": ..., "high": ...}`` or ``[low, high]``."""
+    """Both ends of an interval ``{"low": ..., "high": ...}`` or ``[low, high]``."""
     if isinstance(interval, dict):
         return interval["low"], interval["high"]
     low, high = interval

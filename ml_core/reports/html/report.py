@@ -91,7 +91,7 @@ class RateTable:
     columns
         Identifier and facts of each measurement.
     rows
-        Of each metric, one claim a column, None where it was not measured.
+        A row for each metric with one claim a column; None if it was not measured.
     """
 
     data: Field
@@ -220,7 +220,7 @@ class _Claims:
         return tuple(claim for claim in self._of("quoted") if claim.topic == topic)
 
     def contrasts(self, scan: Key) -> tuple[Field, ...]:
-        """Of one scan."""
+        """The contrasts of one scan."""
         return tuple(claim for claim in self._of("contrast") if claim.scan == scan)
 
     def of_folder(self, topic: str, folder: str, key: Key) -> tuple[Field, ...]:
@@ -360,7 +360,7 @@ class _Pictures:
         self._read, self._left = read, _PICTURES_BYTES
 
     def uri(self, file: Field) -> Markup:
-        """Empty of what is no PNG, is too large or is not there."""
+        """The file as a data URI; empty if it is missing, too large or no PNG."""
         content = _file(self._read, raw(file))
         if content is None or not content.startswith(_PNG) or len(content) > min(
             _PICTURE_BYTES, self._left

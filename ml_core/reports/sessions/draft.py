@@ -26,8 +26,9 @@ from ml_core.triggers import Trigger
 
 @dataclass(frozen=True, eq=False)
 class OpenedCheckpoint:
-    """A checkpoint that is open; fields as of `CheckpointFacts`, ``donor`` and ``adapter`` by
-    their SHA-256, None where it is not known."""
+    """A checkpoint that is open; fields as in `CheckpointFacts`, ``donor`` and ``adapter`` by
+    their SHA-256, None where it is not known.
+    """
 
     role: Literal["suspect", "cleaned", "reference"]
     inspection: Inspection
@@ -54,7 +55,7 @@ def draft(
     Parameters
     ----------
     name
-        Of the session.
+        Name of the session.
     checkpoints
         At most one of each role.
     images

@@ -186,7 +186,7 @@ def write_session(
     session
         What is open; time and seal are added.
     triggers
-        Those that it names; files of others that are no longer named go.
+        The triggers that it names; files of triggers that it no longer names are removed.
     evidence
         The record as far as things are known; None leaves out `EVIDENCE_FILE`.
     files

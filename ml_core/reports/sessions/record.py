@@ -33,7 +33,7 @@ class FileFacts(_Saved):
     Attributes
     ----------
     digest
-        Of what ``known_by`` says; empty where it is not known.
+        Digest of what ``known_by`` says; empty where it is not known.
     known_by
         ``weights``: the SHA-256 that an inspection gives; ``file``: of its bytes; ``inside``: of
         the bytes of the file ``inside`` of a folder; ``names``: of the names and sizes of a

@@ -54,7 +54,7 @@ def facts_of(
     path
         The file or folder.
     known_by, inside
-        As of `FileFacts`; a folder is known by ``names`` where ``file`` is asked for.
+        As in `FileFacts`; a folder is known by ``names`` where ``file`` is asked for.
 
     Raises
     ------

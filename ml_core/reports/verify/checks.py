@@ -28,7 +28,7 @@ class Check:
     sentence
         What was found.
     reason
-        Of what is not checked, a few words for the last line: ``no images given``.
+        Why something is not checked, in a few words for the last line: ``no images given``.
     """
 
     level: int

@@ -1,7 +1,7 @@
 """Level 1: all that a record says follows from the files of its bundle, and is derived again.
 
-Of a bundle that another version wrote, words and views are not compared: the figures of its claims
-and the facts of its parts are.
+If another version wrote the bundle, words and views are not compared. The figures of its claims and
+the facts of its parts are.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _derived(bundle: Bundle) -> tuple[Evidence | None, str]:
 
 
 def _claim(bundle: Bundle, claim: Claim, derived: Mapping[str, Claim] | None) -> Check:
-    """A claim as its files give it; where the whole cannot be derived, its figures alone."""
+    """Compare a claim with its files; if the whole cannot be derived, its figures alone."""
     check = looked_at(
         1, claim.id, _claim_faults(bundle, claim, derived), claim.sentence, f"{claim.id}: "
     )
@@ -194,7 +194,7 @@ def _claim_faults(
 
 
 def _figures(bundle: Bundle, claim: Claim) -> dict[str, Any]:
-    """The figures of a claim that any version may have worded, from the files that it names.
+    """The figures of a claim, from the files that it names, whichever version worded it.
 
     Raises
     ------
@@ -277,7 +277,7 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
 
 
 def _fact_faults(bundle: Bundle, group: str, id_: str) -> Iterator[str]:
-    """What of a part of the record its files do not give."""
+    """Facts in a part of the record that its files do not give."""
     try:
         for place, stated, derived in FACTS[group][0](bundle, id_):
             if difference := first_difference(stated, derived):
@@ -301,7 +301,7 @@ def _shown(value: Any) -> str:
 
 
 def _all_claims(evidence: Evidence, derived: Evidence) -> Iterator[Check]:
-    """No claim is left out, and they stand in the order of the report."""
+    """Check that no claim is left out, and that they stand in the order of the report."""
     stated, again = ([claim.id for claim in record.claims] for record in (evidence, derived))
     missing = [id_ for id_ in again if id_ not in stated]
     for id_ in missing[:_MOST_FAULTS]:
@@ -321,7 +321,7 @@ def _dumped(claims: tuple[Claim, ...]) -> list[Any]:
 
 
 def _texts(evidence: Evidence, derived: Evidence) -> Check:
-    """Verdict, limits, and what was not tested."""
+    """Check the verdict, the limits, and the list of what was not tested."""
     for name in ("verdict", "not_tested", "limits"):
         stated, again = getattr(evidence, name), getattr(derived, name)
         if stated != again:
@@ -340,7 +340,7 @@ def _texts(evidence: Evidence, derived: Evidence) -> Check:
 
 
 def _charts(evidence: Evidence, derived: Evidence) -> Check:
-    """The numbers of each chart are those of its source."""
+    """Check that the numbers of each chart are those of its source."""
     again = {chart.file: chart.model_dump(mode="json") for chart in derived.charts}
     for chart in evidence.charts:
         fault = first_difference(chart.model_dump(mode="json"), again.get(chart.file))
@@ -356,7 +356,7 @@ def _charts(evidence: Evidence, derived: Evidence) -> Check:
 
 
 def _views(bundle: Bundle) -> Iterator[Check]:
-    """Everything that is made from the record, bit for bit."""
+    """Check every view that is made from the record, bit for bit."""
     evidence, read = bundle.evidence, bundle.reader.read
     yield _same_bytes(bundle, README_FILE, README.encode())
     try:

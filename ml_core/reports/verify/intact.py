@@ -76,7 +76,7 @@ def intact(reader: BundleReader) -> Generator[Check | Progress, None, Bundle | N
 
 
 def _too_large(reader: BundleReader, evidence: Evidence | None) -> tuple[str, str] | None:
-    """What is larger than anything in a bundle, before a byte of it is read."""
+    """The first file that is too large for a bundle, and why; found before a byte is read."""
     given = evidence.checkpoints.values() if evidence is not None else ()
     weights = {facts.file: facts.bytes for facts in given if facts.file is not None}
     total = 0
@@ -98,7 +98,7 @@ def _too_large(reader: BundleReader, evidence: Evidence | None) -> tuple[str, st
 
 
 def _sums(reader: BundleReader) -> Iterator[Check | Progress]:
-    """Every file has the SHA-256 that is listed; nothing is extra or missing."""
+    """Check that every file has the SHA-256 that is listed, and that none is extra or missing."""
     try:
         listed = parse_sums(reader.read(SUMS_FILE, MAX_FILES * 300))
     except InputError as error:
@@ -173,7 +173,7 @@ def parse_sums(raw: bytes) -> dict[str, str]:
 
 
 def _named(reader: BundleReader, evidence: Evidence) -> Check:
-    """Every file that the record names is there, and it names every file."""
+    """Check that the record names every file, and that every file it names is there."""
     named, folders = named_files(evidence)
     there = set(reader.names())
     missing = sorted(named - there)
@@ -221,7 +221,7 @@ def named_files(evidence: Evidence) -> tuple[set[str], set[str]]:
 
 
 def _record(bundle: Bundle) -> Check:
-    """The record fits its schema."""
+    """Check that the record fits its schema."""
     version = bundle.evidence.schema_version
     if bundle.unknown:
         some = ", ".join(short(name, 60) for name in bundle.unknown[:3])
@@ -235,7 +235,7 @@ def _record(bundle: Bundle) -> Check:
 
 
 def _schema(reader: BundleReader, evidence: Evidence) -> Check:
-    """The schema beside the record is the one of its version."""
+    """Check that the schema beside the record is the one of its version."""
     version = evidence.schema_version
     if version not in SCHEMA_VERSIONS:
         return Check(

@@ -33,7 +33,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Hashes:
-    """The record could be read; SHA-256 of every file, for who reads them again."""
+    """Says that the record could be read; has the SHA-256 of every file, for later readers."""
 
     digests: dict[str, str]
 
@@ -53,7 +53,7 @@ def check_kept(bundle: Bundle) -> Iterator[Check | Pixels]:
 
 
 def _checkpoint(bundle: Bundle, id_: str, file: str, sha256: str) -> Check:
-    """A checkpoint in the bundle is the one that the record is about."""
+    """Check that a checkpoint in the bundle is the one that the record is about."""
     words = f"The checkpoint {file} in the bundle is"
 
     def faults() -> Iterator[str]:
@@ -145,7 +145,7 @@ def _classifier(bundle: Bundle, id_: str, facts: MeasurementFacts) -> Check:
 
 
 def _pictures(bundle: Bundle, id_: str, facts: DataFacts) -> Check:
-    """Pictures in the bundle against the list."""
+    """Check the pictures in the bundle against the list."""
 
     def faults() -> Iterator[str]:
         listed, place = set(bundle.pictures(id_).digests), f"{facts.pictures}/"

@@ -44,7 +44,7 @@ def check_kinds(bundle: Bundle, named: set[str], folders: set[str]) -> Iterator[
     bundle
         Whose files are all there.
     named, folders
-        Of `named_files`.
+        The results of `named_files`.
     """
     evidence = bundle.evidence
     faults = [
