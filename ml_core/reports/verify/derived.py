@@ -62,7 +62,7 @@ def first_difference(stated: Any, derived: Any, at: str = "") -> Difference | No
             return None
         end = min(len(stated), len(derived))
         return f"{at}/{end}", *((*stated[end:], None)[0], (*derived[end:], None)[0])
-    return None
+    return None if _is_equal(stated, derived) else (at, stated, derived)
 
 
 def _is_equal(stated: Any, derived: Any) -> bool:
