@@ -319,6 +319,7 @@ def rebound_plan(spec: ReboundSpec) -> Plan:
     return Plan(
         (
             PlannedStage("open", _OPEN_SECONDS),
+            PlannedStage("data"),
             PlannedStage("rebound", work=each, items=steps, trains=True),
         )
     )
@@ -328,7 +329,7 @@ def holdouts_plan(spec: HoldoutSpec) -> Plan:
     """The stages of the hold-outs: the same questions to both checkpoints, of each picture."""
     pictures = _QUESTIONS * _count(spec.images)
     sides = (PlannedStage(name, work=1.0, items=pictures) for name in ("before", "after"))
-    return Plan((PlannedStage("open", _OPEN_SECONDS), *sides))
+    return Plan((PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"), *sides))
 
 
 def audit_plan(spec: AuditSpec) -> Plan:

@@ -32,7 +32,7 @@ class PlainData:
         Clean pairs; None takes ``images``.
     images
         Labelled images, whose captions are then prompts with the names of their classes.
-    wanted
+    most
         Pairs at most.
     demo_seed
         Added to the seed of the demo's compositions, so that they differ from those of a run.
@@ -40,7 +40,7 @@ class PlainData:
 
     pairs: PairSpec | None
     images: ImageSpec | None
-    wanted: int
+    most: int
     demo_seed: int
 
 
@@ -56,7 +56,7 @@ def open_plain(data: PlainData, label_set: LabelSet, watch: Watch) -> PictureSet
         pairs = data.pairs
         if pairs.kind == "demo":
             pairs = pairs.model_copy(update={"seed": pairs.seed + data.demo_seed})
-        n = min(pairs.n or data.wanted, data.wanted)
+        n = min(pairs.n or data.most, data.most)
         return open_pairs(pairs.model_copy(update={"n": n}), watch)
     if data.images is None:
         raise InputError(

@@ -46,6 +46,7 @@ TITLES: Mapping[str, str] = {
     "texts": "Class texts",
     "validate": "Validation",
     "train": "Cleaning",
+    "alpha": "Choosing alpha",
     "after": "After",
     "evaluate": "Evaluating",
     "reference": "Reference",
@@ -77,8 +78,8 @@ TITLES: Mapping[str, str] = {
     "arithmetic": "Arithmetic",
     "identity": "Pictures",
     "inference": "Predicting again",
-    "training": "Training again",
     "again": "Measuring again",
+    "print": "Printing again",
     "write": "Writing",
 }
 """A word or two for each stage of any job, as the command line shows it."""
