@@ -52,7 +52,6 @@ from tests.unit.families import (
     lively,
     pixels,
     stock,
-    table,
     write_folder,
     write_tokenizer,
 )
@@ -234,35 +233,6 @@ def _clean(model: ClipModel, method: str, **more: Any) -> list[dict[str, float]]
     extras = Extras(classifier=F.normalize(torch.randn(3, model.embed_dim), dim=-1))
     events, _ = drain(train(model, recipe, make, Control(), extras=extras))
     return [event.values for event in events if isinstance(event, Metric)]
-
-
-CLEANED = {
-    "SigLIP": ("cleanclip", "par", "locked-text"),
-    "ConvNeXt-CLIP": ("cleanclip",),
-    "MobileCLIP": ("mmcl",),
-    "CoCa": ("cleanclip", "supervised"),
-    "multilingual (XLM-RoBERTa)": ("cleanclip",),
-}
-
-
-@pytest.mark.parametrize("family", shared_out(*CLEANED))
-def test_it_is_cleaned_and_saved_for_open_clip(family, tmp_path, request):
-    request.getfixturevalue("_known_hf")
-    folder = write_folder(family, lively(family), tmp_path / "theirs")
-    for method in CLEANED[family]:
-        model = open_checkpoint(folder).build()
-        before = {key: value.clone() for key, value in model.module.state_dict().items()}
-        values = _clean(model, method, batch_norm="frozen")
-        assert all(math.isfinite(step["loss"]) for step in values)
-        after = model.module.state_dict()
-        moved = {key for key in after if not torch.equal(after[key], before[key])}
-        assert any(key.startswith("visual.") for key in moved)
-        assert not any(key.startswith("text_decoder.") for key in moved)
-        assert any(key.startswith(("text.", "transformer.")) for key in moved) == (
-            method in ("cleanclip", "mmcl", "par")
-        )
-        saved = save_checkpoint(model, tmp_path / method, provenance={})
-        assert_close(stock(saved), ours(model))
 
 
 def test_a_siglip_keeps_its_scale_and_trains_its_bias(tmp_path: Path) -> None:
@@ -497,8 +467,3 @@ def test_a_chinese_clip_names_a_bert_of_its_size(sizes: dict[str, int], name: st
     told = transformers_config.model_config(record, "x")["text_cfg"]
     assert told["hf_model_name"] == name
     assert told["hf_tokenizer_name"] == "OFA-Sys/chinese-clip-vit-base-patch16"
-
-
-def test_the_table_in_the_docs_is_what_is_tested() -> None:
-    told = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
-    assert table() in told

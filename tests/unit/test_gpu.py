@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
 
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Message, Metric
+from ml_core.events import Message
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
-from ml_core.jobs.runner import run_job
-from tests.unit.draining import done_of, events_of, losses_of
+from tests.unit.draining import events_of, losses_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -58,29 +55,6 @@ def test_twenty_steps_lower_the_loss(tmp_path):
     assert len(losses) == STEPS
     assert done.status == "finished", done.error
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
-
-
-def test_cancel_ends_a_run_at_once(tmp_path):
-    control = Control()
-    asked = 0.0
-    for event in run_job(spec(tmp_path), control):
-        if isinstance(event, Metric) and event.step == 3:
-            control.cancel()
-            asked = time.monotonic()
-    assert event.status == "cancelled"
-    assert time.monotonic() - asked < 1.0
-
-
-def test_out_of_memory_is_one_sentence(tmp_path):
-    torch.cuda.set_per_process_memory_fraction(0.002)
-    try:
-        last = done_of(spec(tmp_path, batch_size=65_536, pairs=65_536))
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-        torch.cuda.empty_cache()
-    assert last.status == "failed"
-    assert "memory" in last.error
-    assert "\n" not in last.error
 
 
 def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path):

@@ -6,16 +6,12 @@ import pytest
 import torch
 
 from ml_core.cleaning.gradients import backward
-from ml_core.cleaning.loop import prepared
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
-from ml_core.data.specs import ImageSpec
-from ml_core.jobs.specs import halved
-from tests.unit.draining import finished, losses_of
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.draining import losses_of
 from tests.unit.tiny_models import batches, different, some_classes, tiny_vit, trained
 
 SMALL = {
@@ -99,19 +95,6 @@ def test_dropout_is_the_same_when_a_chunk_is_encoded_again():
         torch.testing.assert_close(chunked[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_encoders_that_do_not_train_may_be_encoded_in_pieces(tiny_checkpoint, tmp_path):
-    """Their BatchNorm takes no statistics, whatever the recipe says."""
-    recipe = small_recipe(method="linear-probe", cache_chunk=4, pairs=16, batch_norm="train")
-    images = ImageSpec(split="clean", n=80)
-    spec = small_spec(
-        tiny_checkpoint, tmp_path / "out", recipe, training_images=images, test_images=None
-    )
-    finished(spec)
-    finished(spec.model_copy(update={"processes": 2}), estimate=True)
-    smaller = halved(spec).recipe
-    assert (smaller.batch_size, smaller.cache_chunk) == (8, 2)
-
-
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 @pytest.mark.parametrize("norm", ["train", "frozen"])
 def test_checkpointed_activations_change_nothing(kind, norm, tiny_model):
@@ -123,26 +106,3 @@ def test_checkpointed_activations_change_nothing(kind, norm, tiny_model):
     assert not different(plain, spared)
     for part in spared.module.modules():  # nothing is left that a copy would share
         assert not {"forward", "stem"} & vars(part).keys()
-
-
-@pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_checkpointing_keeps_fewer_activations(kind, tiny_model):
-    model = _model(kind, tiny_model)
-    recipe = make_recipe(SMALL | {"checkpoint_activations": True})
-    method, batch = _ready(model, recipe)
-
-    def saved():
-        sizes: list[int] = []
-
-        def pack(tensor):
-            sizes.append(tensor.numel())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            forward(model, method, batch, StepSpeed(False))
-        return sum(sizes)
-
-    plain = saved()
-    with prepared(model, recipe):
-        assert saved() < 0.75 * plain
-    assert saved() == plain

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import os
-import tarfile
 
 import numpy as np
 import pyarrow
@@ -17,7 +16,7 @@ from ml_core.data.detect import detect
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.reading import InputError
-from tests.unit.pair_files import MAKERS, coco, parquet, png, shards, table, tar, text_folder
+from tests.unit.pair_files import MAKERS, coco, parquet, png, shards, tar, text_folder
 
 
 def opened(kind, path):
@@ -71,17 +70,6 @@ def test_what_holds_no_pairs_is_said(tmp_path):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(InputError, match="no regular file"):
             detect(str(tmp_path / "pipe"))
-
-
-def test_a_name_does_not_decide(tmp_path):
-    made = shards(tmp_path / "s", [1, 2]) / "00000.tar"
-    assert detect(str(made.rename(tmp_path / "pairs.csv"))) == "shards"
-    made = coco(tmp_path / "c", [1])
-    assert detect(str(made.rename(tmp_path / "c" / "pairs.tsv"))) == "coco"
-    made = table(tmp_path / "t", [1])
-    assert detect(str(made.rename(tmp_path / "t" / "pairs.json"))) == "csv"
-    made = parquet(tmp_path / "p", [1]) / "data" / "train-00000-of-00001.parquet"
-    assert detect(str(made.rename(tmp_path / "pairs.tar"))) == "parquet"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "folder"])
@@ -154,27 +142,6 @@ def test_a_folder_with_links_and_damage(tmp_path, secret):
 # COCO
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"images": 3}, "lists no images"),
-        ({"images": []}, "lists no images"),
-        ({"annotations": []}, "lists no annotations"),
-        ({"annotations": [{"image_id": 1001, "bbox": [1]}]}, "lists no annotations with captions"),
-        ({"images": [{"id": 1}]}, "no file_name"),
-        ({"images": [{"file_name": "x"}]}, "no whole number as its id"),
-        ({"images": [{"id": True, "file_name": "x"}]}, "no whole number"),
-        ({"images": [{"id": 1 << 70, "file_name": "x"}]}, "too large"),
-        ({"images": [7]}, "is not an object"),
-        ({"annotations": [{"caption": "x"}]}, "no whole number as its image_id"),
-    ],
-)
-def test_a_captions_file_with_other_content(tmp_path, change, words):
-    path = coco(tmp_path / "c", [1, 2])
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    refused("coco", path, words)
-
-
 def test_a_captions_file_that_leads_elsewhere(tmp_path, secret):
     path = coco(tmp_path / "c", [1])
     fields = json.loads(path.read_text())
@@ -197,26 +164,6 @@ def test_a_captions_file_that_leads_elsewhere(tmp_path, secret):
 
 
 # shards
-
-
-def test_shards_with_links_and_odd_names(tmp_path):
-    path = tmp_path / "a.tar"
-    for name in ("../1.png", "/1.png", "a/../../1.png"):
-        tar(path, {name: png(1), "1.txt": b"x"})
-        refused("shards", path, "leads out of the archive")
-    for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "b.png"),
-                         (tarfile.CHRTYPE, "")):  # fmt: skip
-        with tarfile.open(path, "w") as file:
-            entry = tarfile.TarInfo("1.png")
-            entry.type, entry.linkname = kind, target
-            file.addfile(entry)
-        refused("shards", path, "links, devices or sparse files")
-    path.write_bytes(gzip.compress(path.read_bytes()))
-    refused("shards", path, "damaged or no plain tar")
-    tar(path, {})
-    refused("shards", path, "no picture with a caption")
-    tar(path, {"1.png": png(1), "2.txt": b"x", "3.mp3": b"x"})
-    refused("shards", path, "no picture with a caption")
 
 
 def test_captions_in_shards_with_damage(tmp_path):

@@ -13,53 +13,13 @@ import torch
 from safetensors.torch import save_file
 
 from ml_core.checkpoints import hub, open_checkpoint
-from ml_core.checkpoints.hub import cached_as, fetch
+from ml_core.checkpoints.hub import fetch
 from ml_core.checkpoints.inspection_record import assess, inspection_record
-from ml_core.checkpoints.save import save_checkpoint
-from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.errors import CancelledError
 from ml_core.reports.html.fields import inspection_page
 from tests.unit.fake_hub import COMMIT, fake_hub
 from tests.unit.layout_files import VIT, contiguous, in_shards, lively
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty Hub cache, and no connection."""
-    from huggingface_hub import constants
-
-    folder = tmp_path / "hub"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return folder
-
-
-def cached_repository(cache: Path, model: ClipModel) -> Path:
-    """A repository as the Hub's library leaves it: snapshots of links into blobs."""
-    repository = cache / "models--owner--clip"
-    made = save_checkpoint(model, cache / "made", provenance={})
-    snapshot = repository / "snapshots" / COMMIT
-    for folder in (snapshot, repository / "blobs", repository / "refs"):
-        folder.mkdir(parents=True)
-    (repository / "refs" / "main").write_text(COMMIT)
-    for number, file in enumerate(sorted(made.iterdir())):
-        blob = repository / "blobs" / f"{number:040}"
-        file.rename(blob)
-        (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
-    return snapshot
-
-
-def test_a_cached_repository_opens_without_a_connection(cache: Path, tiny_model: ClipModel) -> None:
-    snapshot = cached_repository(cache, tiny_model)
-    found = fetch("hf-hub:owner/clip")
-    assert (found.path.resolve(), found.revision) == (snapshot.resolve(), COMMIT)
-    for place in (snapshot, snapshot / "m.safetensors"):
-        assert cached_as(place) == ("owner/clip", COMMIT)
-    for place in ("models--owner--clip/snapshots/main", "models--owner/m.pt"):
-        assert cached_as(Path("/x") / place) is None
-    assert open_checkpoint(found.path).inspection.format == "open_clip folder"
-
 
 # A Hub on this machine, with the library's own downloads.
 

@@ -18,17 +18,6 @@ def png_bytes(image, **options):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "JPEG"])
-def test_each_format_reads_as_rgb(tmp_path, kind):
-    path = tmp_path / "picture.bin"
-    options = {"lossless": True} if kind == "WEBP" else {}
-    Image.new("RGB", (5, 3), (255, 0, 0)).save(path, kind, **options)
-    image = read_image(path)
-    assert (image.mode, image.size) == ("RGB", (5, 3))
-    pixel = np.asarray(image)[1, 2].astype(int)
-    assert np.abs(pixel - (255, 0, 0)).max() <= 2
-
-
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "zip"])
 def test_what_a_file_holds_besides_its_picture_is_told(tmp_path, kind):
     frames = [Image.new("RGB", (5, 3), colour) for colour in ("red", "blue", "green")]
@@ -45,14 +34,6 @@ def test_what_a_file_holds_besides_its_picture_is_told(tmp_path, kind):
     images.canvas([0, 1], 8)
     assert images.problems == (f"Used, an odd picture (1): more.{suffix}: {words}",)
     assert np.asarray(read_image(tmp_path / f"more.{suffix}"))[0, 0].argmax() == 0
-
-
-def test_transparent_colour_of_a_palette_becomes_alpha():
-    image = Image.new("P", (2, 1), 0)
-    image.putpalette([9, 8, 7, 1, 2, 3])
-    image.putpixel((1, 0), 1)
-    read = read_image(png_bytes(image, transparency=1))
-    assert [read.getpixel((x, 0)) for x in (0, 1)] == [(9, 8, 7, 255), (1, 2, 3, 0)]
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped():

@@ -72,12 +72,6 @@ def _lasting(value):
     return [_lasting(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def test_every_kind_has_a_small_job_and_its_own_spec():
-    assert set(SMALL) == set(KINDS)
-    assert len({job.spec for job in JOBS.values()}) == len(JOBS)
-    assert all(job.title and callable(job.load()) for job in JOBS.values())
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_cancelled_in_each_stage_it_leaves_nothing_and_at_last_the_same_result_twice(
     kind, make, tmp_path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 
 import pytest
 
@@ -13,25 +12,6 @@ from ml_core.reading.strict_json import JsonError, JsonLimitError, iter_lists
 
 def entries(raw: bytes) -> list[tuple[str, dict[str, object]]]:
     return list(iter_lists(io.BytesIO(raw), ("a", "b")))
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
-def test_what_json_reads_is_read_in_any_pieces(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strict_json, "_CHUNK", chunk)
-    fields = {
-        "info": {"x": [1, 2, {"y": None}]},
-        "a": [{"id": 12345, "t": 'Zürich 日本 \U0001f600 "quoted" \\'}, {"id": -7}],
-        "n": 1234567,
-        "b": [{"v": 1.5e3, "w": True}],
-        "c": [],
-        "z": "end",
-    }
-    for text in (json.dumps(fields), json.dumps(fields, ensure_ascii=False, indent=2)):
-        found = entries(text.encode())
-        assert found == [("a", one) for one in fields["a"]] + [("b", one) for one in fields["b"]]  # type: ignore[attr-defined]
-    assert entries(b" {} ") == []
-    assert entries(b'{"a": [{"t": "\\ud800"}]}') == [("a", {"t": "?"})]
-    assert entries(b'{"a": [], "b": 3}') == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, examine, inspect
 from ml_core.reading.clip_config import check_model_config
-from ml_core.reading.key_mismatch import KeyLists, WrongShape, first_names, key_lists
+from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reports.html.fields import inspection_page
 from ml_core.towers import make_module
 from tests.conftest import TINY_CONFIG
@@ -34,22 +34,6 @@ from tests.unit.layout_files import (
     theirs,
     vision_names,
 )
-
-
-def test_lists_are_complete_and_in_order() -> None:
-    wanted = {f"a{number}": (number,) for number in range(40)} | {"scale": ()}
-    given = {"b": (1,), "a3": (9, 9), "a0": (0,), "c": ()}
-    found = key_lists(wanted, given)
-    assert found.missing == (*(f"a{n}" for n in range(40) if n not in (0, 3)), "scale")
-    assert found.unexpected == ("b", "c")
-    assert found.wrong_shape == (WrongShape("a3", (9, 9), (3,)),)
-    assert not found.fits
-    assert found.left_out == ""
-    assert json.loads(json.dumps(found.to_dict()))["wrong_shape"] == [
-        {"name": "a3", "found": [9, 9], "expected": [3]}
-    ]
-    assert key_lists(given, given).same
-    assert first_names(found.missing, 2) == "a1, a2 and 37 more"
 
 
 @pytest.mark.parametrize(
@@ -71,31 +55,6 @@ def test_what_the_model_would_compute_with_is_not_left_out(name: str, fits: bool
 def with_strangers(count: int) -> dict[str, Tensor]:
     state = contiguous(lively(VIT).state_dict())
     return state | {f"probe.{number}": torch.zeros(2) for number in range(count)}
-
-
-def test_strangers_are_left_out_with_caution(tmp_path: Path) -> None:
-    module = lively(VIT)
-    torch.save({"state_dict": with_strangers(7)}, tmp_path / "m.pt")
-    assessed = assess(inspect(tmp_path / "m.pt"))
-    assert (assessed.verdict, assessed.reason_code) == ("caution", "note")
-    (sentence,) = assessed.reasons
-    assert sentence.startswith("7 tensors are not part of the model and left out: probe.0, ")
-    assert "and 2 more" in sentence
-    checkpoint = open_checkpoint(tmp_path / "m.pt")
-    assert len(checkpoint.architecture.keys.unexpected) == 7
-    assert checkpoint.architecture.cautions == (sentence,)
-    assert "state_dict" in checkpoint.architecture.notes[0]
-    assert_equal(checkpoint.build(), theirs(module))
-
-
-@pytest.mark.parametrize("start", ["visual.transformer", "transformer"])
-def test_a_misshapen_mlp_of_the_first_block_is_named(start: str, tmp_path: Path) -> None:
-    state = with_strangers(0)
-    key = f"{start}.resblocks.0.mlp.c_fc.weight"
-    hidden, width = state[key].shape
-    torch.save(state | {key: torch.zeros(6, width)}, tmp_path / "m.pt")
-    (sentence,) = assess(inspect(tmp_path / "m.pt")).reasons
-    assert f"(first: {key}: [6, {width}] instead of [{hidden}, {width}])" in sentence
 
 
 def broken(tmp_path: Path) -> Path:
@@ -192,21 +151,6 @@ def test_tensors_are_open_clips(config: dict[str, Any]) -> None:
     assert expected_shapes(checked) == {key: tuple(value.shape) for key, value in theirs.items()}
     vision = SMALL_VIT["vision_cfg"] | {"attentional_pool": True}  # left to the model
     assert expected_shapes(check_model_config(SMALL_VIT | {"vision_cfg": vision}, "test")) is None
-
-
-def test_a_missing_tensor_is_told_without_building(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    whole = open_checkpoint(tiny_checkpoint)
-    check_tensors(whole.architecture, whole.inspection)
-    tensors = load_file(tiny_checkpoint)
-    tensors["logit_scale"] = tensors["logit_scale"].reshape(1)
-    save_file(tensors, tmp_path / "m.safetensors", dict(whole.inspection.metadata))
-    reshaped = open_checkpoint(tmp_path / "m.safetensors")
-    check_tensors(reshaped.architecture, reshaped.inspection)
-    del tensors["ln_final.bias"]
-    save_file(tensors, tmp_path / "m.safetensors", dict(whole.inspection.metadata))
-    part = open_checkpoint(tmp_path / "m.safetensors")
-    with pytest.raises(InputError, match=r"1 missing.*first: ln_final.bias"):
-        check_tensors(part.architecture, part.inspection)
 
 
 @pytest.mark.parametrize(

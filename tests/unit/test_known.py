@@ -60,23 +60,3 @@ def test_own_entries_are_kept_and_come_first(tiny_checkpoint: Path) -> None:
     assert known_files()[2:] == shipped
     record = inspection_record(assess(inspect(tiny_checkpoint)), "")
     assert record["known"][0].startswith("By its SHA-256 this is victim 1")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "is not a list of known files"),
-        ('{"files": 3}', "has no list of files"),
-        ('{"files": [{"title": "a", "source": "b"}, {"title": "a"}]}', "Entry 2"),
-        ('{"files": [{"title": "a", "source": "b", "sha256": "x"}]}', "Entry 1.*sha256"),
-    ],
-)
-def test_a_damaged_file_is_told_and_left_alone(text, words, tiny_checkpoint):
-    own_file().parent.mkdir(parents=True, exist_ok=True)
-    own_file().write_text(text)
-    with pytest.raises(InputError, match=words):
-        known_files()
-    with pytest.raises(InputError, match=words):
-        add_known(KnownFile(title="a", source="b"))
-    assert own_file().read_text() == text
-    assert assess(inspect(tiny_checkpoint)).problem is None  # the file itself is none the worse

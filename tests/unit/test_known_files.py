@@ -10,7 +10,7 @@ from PIL import Image
 
 from ml_core.data import digests
 from ml_core.data.images import open_images
-from ml_core.data.known_files import CONTENT, EARLIER, LISTING
+from ml_core.data.known_files import EARLIER, LISTING
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import cache_dir
 
@@ -41,36 +41,6 @@ def opened(folder):
 def limit(monkeypatch, files, folder):
     size = (folder / "00.png").stat().st_size
     monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", int(files * size))
-
-
-def test_after_a_full_pass_a_large_set_is_known_by_content(folder, monkeypatch):
-    small = opened(folder)
-    assert small.known_by == CONTENT
-    limit(monkeypatch, 0.5, folder)
-    first = opened(folder)
-    assert first.known_by == LISTING
-    assert first.key != small.key
-    first.canvas(range(11), 8)
-    assert opened(folder).known_by == LISTING  # one was not read
-    first.canvas([11], 8)
-    assert first.known_by == LISTING  # what its key was made of
-    again = opened(folder)
-    assert again.known_by == EARLIER
-    assert again.key == small.key
-
-
-def test_each_opening_hashes_as_much_as_it_may_and_the_lasting_key_stays(folder, monkeypatch):
-    small = opened(folder)
-    assert small.lasting_key == small.key
-    limit(monkeypatch, 5.5, folder)
-    sets = [opened(folder) for _ in range(3)]
-    assert [images.known_by for images in sets] == [LISTING, LISTING, EARLIER]
-    assert sets[2].key == small.key
-    assert len({images.lasting_key for images in sets}) == 1
-    assert sets[0].lasting_key == sets[0].key != sets[2].key
-    write(folder / "03.png", 200)
-    os.utime(folder / "03.png", (OLD + 1, OLD + 1))
-    assert opened(folder).lasting_key != sets[0].lasting_key
 
 
 @pytest.mark.parametrize("same_time", [False, True])

@@ -9,7 +9,6 @@ import torch
 from open_clip.model import CLIP
 from torch.utils.flop_counter import FlopCounterMode
 
-from ml_core.last_layer import FirstQueryPool, FirstTokenBlock, spare_last_layer
 from tests.unit.tiny_models import tiny_vit
 
 VIT_KINDS = [{}, {"no_ln_pre": True, "final_ln_after_pool": True}, {"ls_init_value": 0.1}]
@@ -45,25 +44,3 @@ def test_embeddings_and_gradients_are_open_clips(kind, train, tiny_model):
     for name, gradient in theirs.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-9, atol=1e-9)
     assert flops < all_flops
-
-
-def test_only_the_last_layer_of_a_known_kind_is_changed(tiny_model):
-    assert type(tiny_model.module.visual.attnpool) is FirstQueryPool
-    blocks = tiny_vit().module.visual.transformer.resblocks
-    assert [type(block) is FirstTokenBlock for block in blocks] == [False, True]
-    for vision in ({"pool_type": "avg"}, {"block_type": "custom"}):
-        blocks = tiny_vit(**vision).module.visual.transformer.resblocks
-        assert not any(isinstance(block, FirstTokenBlock) for block in blocks)
-    other = torch.nn.Module()
-    spare_last_layer(other)  # one without an image encoder
-    assert list(other.modules()) == [other]
-
-
-def test_a_block_that_takes_the_batch_second_gives_the_same():
-    first, second = tiny_vit(), tiny_vit()
-    transformer = second.module.visual.transformer
-    transformer.batch_first = False
-    for block in transformer.resblocks:
-        block.attn.batch_first = False
-    images = torch.rand(3, 3, 32, 32)
-    torch.testing.assert_close(second.encode_images(images), first.encode_images(images))

@@ -11,7 +11,6 @@ import torch
 from ml_core.data.demo import demo_classes
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.evaluation.scores import score
 from ml_core.events import Control, run_to_end
 from ml_core.jobs.measure import measure_images
 from ml_core.jobs.remeasure import Asked, open_again, predict_again
@@ -19,21 +18,6 @@ from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reports.rows import rows_of
 from ml_core.triggers.published import published
-
-
-def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie() -> None:
-    logits = torch.zeros(3, 12)
-    logits[1, 7] = 1.0
-    logits[2, [3, 9]] = 2.0
-    scores = score(logits, np.array([11, 7, 9]), 0)
-    assert (scores.top[:, 0] == scores.top1).all()
-    assert scores.top.shape == (3, 5)
-    assert all(len(set(row)) == 5 for row in scores.top.tolist())
-    assert scores.margin.tolist() == [0.0, 1.0, 0.0]
-    assert set(scores.top[2, :2].tolist()) == {3, 9}
-    for few, top, margin in (([2.0], [0], 0.0), ([0.5, 2.0, 1.0], [1, 2, 0], 1.0)):
-        scores = score(torch.tensor([few]), np.array([0]), 0)
-        assert (scores.top.tolist(), scores.margin.tolist()) == ([top], [margin])
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-import sys
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ml_core.checkpoints.save import save_checkpoint
@@ -19,21 +15,16 @@ from ml_core.cli.app import run_command
 from ml_core.data.images import list_pictures, open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.evaluation.records import wilson_interval
-from ml_core.evaluation.scores import Scores, score
 from ml_core.jobs.clean.earlier import forget_earlier, set_aside
-from ml_core.jobs.specs import SPEC_FILE, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import rate_of
 from ml_core.reports.measurement_files import (
     PER_IMAGE_FILE,
     parse_prompts,
-    per_class_csv,
     prompts_text,
     read_measurement,
 )
-from ml_core.reports.rows import Rows, from_csv, rows_of, to_csv
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import done_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -97,40 +88,6 @@ def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_pa
     assert "measurements in the folder run is a link" in done.error
 
 
-def test_evaluate_keeps_both_checkpoints_in_fp32(source, tmp_path, capsys):
-    line = ["evaluate", str(source), "--reference", str(source), "--n", "30"]
-    line += ["--keep", str(tmp_path / "kept"), "--json"]
-    assert run_command(line) == 0
-    told = capsys.readouterr()
-    assert "measured in fp32" in told.err
-    for name in ("kept", "kept-reference"):
-        found = read_measurement(tmp_path / name)
-        assert found.facts.precision == "fp32"
-        assert found.facts.trigger is None
-        assert found.facts.target is None  # nobody named one
-        rate = rate_of("ca", found.rows, None)
-        assert rate is not None
-        assert list(wilson_interval(rate.hits, rate.n)) == found.evaluation["ca_interval"]
-    assert run_command(line) == 3
-    assert "is not empty" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
-def test_a_name_that_is_no_utf8_is_cleaned_and_kept(source: Path, tmp_path: Path) -> None:
-    odd = source.rename(tmp_path / "m\udcff.safetensors")
-    folder = tmp_path / "run"
-    done = finished(small_spec(odd, folder, small_recipe(pairs=8)))
-    assert read_spec(folder / SPEC_FILE).checkpoint == str(odd)
-    for name in ("before", "after"):
-        assert read_measurement(folder / "measurements" / name).evaluation == done.result[name]
-    kept = read_measurement(folder / "measurements" / "before").facts.checkpoint
-    assert (kept.path, kept.name) == (str(odd), "m\\udcff.safetensors")
-    given = json.loads((folder / SPEC_FILE).read_text())
-    (folder / SPEC_FILE).write_text(json.dumps(given | {"templates": ["a \udcff {}"]}))
-    with pytest.raises(InputError, match="a text holds half a character"):
-        read_spec(folder / SPEC_FILE)
-
-
 def test_pictures_are_listed_with_the_sha256_of_their_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("banana/a.png", "apple/=b.png"):
@@ -186,26 +143,3 @@ def test_damaged_files_get_a_sentence(source: Path, tmp_path: Path) -> None:
     shutil.copyfile(tmp_path / "other" / PER_IMAGE_FILE, folder / PER_IMAGE_FILE)
     with pytest.raises(InputError, match="do not belong together"):
         read_measurement(folder)
-
-
-def test_answers_take_few_bytes_a_picture_and_come_back() -> None:
-    rng = np.random.default_rng(0)
-    n, classes = 10_000, 1000
-    logits = torch.from_numpy(rng.standard_normal((2, n, classes), np.float32) * 5)
-    labels = rng.integers(0, classes, n)
-    scores = Scores(n, triggered=True, classes=classes)
-    for start in range(0, n, 256):
-        at = np.arange(start, min(start + 256, n))
-        clean, stamped = (score(side[at], labels[at], 7) for side in logits)
-        scores.add(at, clean, stamped)
-    rows = rows_of(scores.per_image(), labels)
-    raw = to_csv(rows)
-    table = per_class_csv(rows, [f"class {index}" for index in range(classes)], 7)
-    assert len(raw) + len(table) < 200 * n  # 10 MB of 50 000 pictures
-    back = from_csv(raw, "x", classes)
-    for field in fields(Rows):
-        first, second = getattr(rows, field.name), getattr(back, field.name)
-        assert first is second is None or np.array_equal(first, second)
-    counts = [line.split(",") for line in table.decode().splitlines()[1:]]
-    assert sum(int(row[2]) for row in counts) == n
-    assert sum(int(row[3]) for row in counts) == int((rows.clean_top[:, 0] == labels).sum())

@@ -8,15 +8,13 @@ import pytest
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Progress, run_to_end
+from ml_core.events import Control, run_to_end
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.run import draft
 from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
-from ml_core.reports.measurement_files import read_measurement
 from ml_core.triggers import demo_trigger, save_trigger
-from tests.unit.draining import events_of
 
 
 @pytest.fixture
@@ -27,26 +25,6 @@ def spec(tiny_model: ClipModel, tmp_path: Path) -> MeasurementSpec:
         checkpoint=str(source), images=ImageSpec(kind="demo", split="test", n=24),
         trigger=str(trigger), target=2, output_dir=str(tmp_path / "kept"), device="cpu",
     )  # fmt: skip
-
-
-def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec):
-    events, done = events_of(spec)
-    assert done.status == "finished", done.details
-    stages = {event.stage for event in events if isinstance(event, Progress)}
-    assert {"open", "measure"} <= stages
-    found = read_measurement(Path(spec.output_dir))
-    facts = found.facts
-    assert (facts.when, facts.precision, facts.target) == ("evaluation", "fp32", 2)
-    assert len(found.rows) == 24
-    assert facts.trigger is not None
-    assert done.result["asr_excl"] == found.evaluation["asr_excl"]
-
-
-def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec):
-    bare = spec.model_copy(update={"trigger": None, "targeted": False, "when": "reference"})
-    list(run_job(bare, Control()))
-    kept = read_measurement(Path(spec.output_dir)).facts
-    assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
 
 
 def test_a_draft_claims_what_a_bundle_would(spec, tmp_path):

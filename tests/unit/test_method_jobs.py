@@ -15,16 +15,15 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.catalogue import FACTS, METHODS
-from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.recipes import fields_of
 from ml_core.cleaning.weight_space import combine, direction
-from ml_core.cli.app import run_command
 from ml_core.data.demo import demo_classes
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Saved
 from ml_core.jobs.clean.artifacts import open_result
 from ml_core.triggers import demo_trigger, prompt, save_trigger
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.small_jobs import TEMPLATES, few_climbs, small_recipe, small_spec
+from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 
 OWN: dict[str, dict[str, Any]] = {
     "rvpt": {"prompt_depth": 1, "prompt_length": 4, "shots": 1, "optimizer": "sgd"},
@@ -182,33 +181,3 @@ def test_what_cannot_work_is_refused_before_anything_is_measured(
     assert done.status == "failed"
     assert words in done.error
     assert not any(getattr(e, "stage", "").startswith("before") for e in events)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("source", ["rvpt"], indirect=True)
-def test_the_command_line_saves_runs_and_applies(source, tmp_path, capsys):
-    recipe = small_recipe(method="rvpt", **OWN["rvpt"])
-    settings = [
-        part
-        for name in fields_of("rvpt")
-        if name not in ("method", "preset", "seed") and getattr(recipe, name) is not None
-        for part in ("--set", f"{name}={getattr(recipe, name)}")
-    ]
-    file, out = tmp_path / "mine.json", tmp_path / "out"
-    assert run_command(["recipes", "save", "rvpt", str(file), *settings]) == 0
-    assert Recipe.model_validate(json.loads(file.read_text())["recipe"]).prompt_length == 4
-    templates = tmp_path / "templates.txt"
-    templates.write_text("\n".join(TEMPLATES) + "\n")
-    clean = ["clean", str(source), "-o", str(out), "--recipe", str(file), "--images", "demo:val",
-             "--templates", str(templates), "--threads", "1"]  # fmt: skip
-    capsys.readouterr()
-    assert run_command([*clean, "--method", "par"]) == 3
-    assert "--method cannot be combined with --recipe" in capsys.readouterr().err
-    assert run_command([*clean, "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    evaluate = ["evaluate", str(source), "--images", "demo:val", "--n", "36", "--json",
-                "--templates", str(templates), "--adapter"]  # fmt: skip
-    assert run_command([*evaluate, result["adapter"]]) == 0
-    assert json.loads(capsys.readouterr().out)["adapter"] == result["adapter"]
-    assert run_command([*evaluate, str(source)]) == 2
-    assert "is no adapter" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ml_core.cleaning.augment import augment_images
-from ml_core.cleaning.batches import Batch, picture_batch
+from ml_core.cleaning.batches import picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras, FrozenCopy, RowCache, frozen_copy
@@ -79,20 +79,6 @@ def test_the_two_phase_schedule_is_pars():
     assert warmed[14:16] == pytest.approx([3e-6, 3e-6])
 
 
-@pytest.mark.parametrize("method", ["supervised", "locked-text"])
-def test_the_image_encoder_alone_is_trained_and_a_head(tiny_model, method):
-    recipe, before = make_recipe(SMALL | {"method": method, "pairs": 8}), tiny_model.copy()
-    extras = Extras(some_classes(tiny_model))
-    names = [name for name, _ in build_method(tiny_model, recipe, extras).trained]
-    assert (names[-1] == "head") == (method == "supervised")
-    encoder = {f"visual.{name}" for name, _ in tiny_model.module.visual.named_parameters()}
-    assert set(names) - {"head"} == encoder
-    _, outcome = trained(tiny_model, recipe, extras=extras)
-    assert (outcome.head is None) == (method == "locked-text")
-    assert "visual.conv1.weight" in different(before, tiny_model)
-    assert all(name.startswith("visual.") for name in different(before, tiny_model))
-
-
 @pytest.mark.parametrize("augmentation", ["none", "flip"])
 def test_a_probe_leaves_every_weight_and_statistic(tiny_model, augmentation):
     fields = {"method": "linear-probe", "epochs": 4, "lr": 0.05, "image_augmentation": augmentation}
@@ -130,16 +116,6 @@ def test_par_starts_at_no_distance_and_trains_all_but_the_logit_scale(tiny_model
     assert {"visual.conv1.weight", "token_embedding.weight"} <= names
 
 
-def test_par_augments_what_both_models_see_and_draws_no_views(tiny_model):
-    one, two = (
-        batches(tiny_model, make_recipe(SMALL | {"method": "par", "image_augmentation": kind}))(0)
-        for kind in ("none", "noise-erase")
-    )
-    assert one.image_views is two.image_views is one.token_views is None
-    assert not torch.equal(one.images, two.images)
-    assert torch.equal(one.numbers, two.numbers)
-
-
 def test_remembered_embeddings_are_those_computed_anew(tiny_model):
     recipe = make_recipe(SMALL | {"method": "par", "image_augmentation": "none"})
     remembering, fresh = frozen_copy(tiny_model, recipe), FrozenCopy(tiny_model)
@@ -155,20 +131,6 @@ def test_remembered_embeddings_are_those_computed_anew(tiny_model):
     assert frozen_copy(tiny_model, noisy.changed(epochs=1)).texts_kept is None
     both = make_recipe(SMALL | {"method": "cleanclip-par"})
     assert frozen_copy(tiny_model, both).images_kept is not None  # its views are beside
-
-
-def test_captions_that_take_turns_are_not_confused(tiny_model):
-    def batch(tokens):
-        return Batch(torch.empty(0), tokens=tokens, numbers=torch.arange(len(tokens)))
-
-    copy, fresh = FrozenCopy(tiny_model, keep_texts=True), FrozenCopy(tiny_model)
-    for captions in (["a cat", "a dog"], ["my cat", "my dog"], ["a dog", "a cat on the mat"]):
-        tokens = tiny_model.tokenize(captions)
-        assert torch.equal(copy.texts(batch(tokens[:, :8])), fresh.texts(batch(tokens)))
-    assert copy.texts_kept.made == 3
-    turned = batch(tokens.flip(0))
-    assert torch.equal(copy.texts(turned), fresh.texts(turned))
-    assert copy.texts_kept.made == 3
 
 
 def test_what_is_remembered_has_a_limit_and_was_made_in_one_number():

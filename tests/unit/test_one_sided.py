@@ -9,14 +9,10 @@ from PIL import Image
 from ml_core.cli.app import run_command
 from ml_core.data.detect import detect
 from ml_core.data.pairs import open_pairs
-from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Metric
 from ml_core.jobs.proofs import holdouts_of
 from ml_core.jobs.specs import check_spec
 from ml_core.reading.errors import InputError
-from tests.unit.draining import events_of, finished
-from tests.unit.pair_files import table
 from tests.unit.small_jobs import drawn_here, small_recipe, small_spec
 
 CAPTIONS = [f"a photo of thing number {n}" for n in range(20)]
@@ -53,18 +49,6 @@ def _spec(checkpoint, path, weights, **changes):
     return small_spec(checkpoint, out, recipe, pairs=pairs, test_images=None, **changes)
 
 
-def test_what_is_no_pair_is_found_where_one_side_is_enough(pictures, captions, tmp_path):
-    assert detect(str(pictures), "images") == "images"
-    assert detect(str(captions), "texts") == "texts"
-    for sides in ("both", "texts"):
-        with pytest.raises(InputError, match="holds no image-caption pairs"):
-            detect(str(pictures), sides)
-    pairs = table(tmp_path / "pairs", [1, 2])
-    assert {detect(str(pairs), sides) for sides in ("both", "images", "texts")} == {"csv"}
-    (pictures / "labels.csv").write_text("image,label\n00.png,3\n")
-    assert detect(str(pictures), "images") == "images"
-
-
 def test_captions_of_a_list_and_of_a_table(captions, tmp_path):
     opened = open_pairs(PairSpec(kind="texts", path=str(captions)))
     assert opened.captions(np.arange(20)) == CAPTIONS
@@ -85,27 +69,6 @@ def test_captions_of_a_list_and_of_a_table(captions, tmp_path):
     (tmp_path / "long.txt").write_bytes(b"x" * 70_000)
     with pytest.raises(InputError, match="it is no list of captions"):
         open_pairs(PairSpec(kind="texts", path=str(tmp_path / "long.txt")))
-
-
-@pytest.mark.parametrize("kind", ["pictures", "captions", "pairs"])
-def test_self_supervision_runs_on_one_side_alone(
-    kind, tiny_checkpoint, pictures, captions, tmp_path, monkeypatch
-):
-    """Of whole pairs, too, the pictures are not looked at where captions are enough."""
-    weights = IMAGES if kind == "pictures" else TEXTS
-    paths = {"pictures": pictures, "captions": captions}
-    path = paths.get(kind) or table(tmp_path / "pairs", list(range(20)))
-    spec = _spec(tiny_checkpoint, path, weights)
-    if weights is TEXTS:
-        monkeypatch.setattr(PictureSet, "canvas", lambda *_: pytest.fail("no picture is needed"))
-    estimated = finished(spec, estimate=True)
-    events, done = events_of(spec)
-    assert done.status == "finished", done.details
-    assert done.result["steps"] == estimated.result["steps"] == 8
-    parts = {name for e in events if isinstance(e, Metric) for name in e.values}
-    assert ({"image", "text"} & parts) == ({"image"} if weights is IMAGES else {"text"})
-    if kind != "pairs":
-        finished(spec, resume=True)
 
 
 def test_who_takes_whole_pairs_says_so(tiny_checkpoint, pictures, captions, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +14,7 @@ from ml_core.data.watch import Watch
 from ml_core.events import Control, Done, Event, Progress
 from ml_core.jobs import inputs, opening
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import EVENTS_FILE, CleanSpec
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.jobs.specs import CleanSpec
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
@@ -40,22 +38,6 @@ def table(tmp_path: Path) -> PairSpec:
 def _spec(checkpoint: Path, folder: Path, pairs: PairSpec) -> CleanSpec:
     recipe = small_recipe(pairs=16)
     return small_spec(checkpoint, folder, recipe, pairs=pairs, test_images=None)
-
-
-def _told(events: list[Event]) -> list[Progress]:
-    return [e for e in events if isinstance(e, Progress) and e.stage == "data"]
-
-
-def test_a_run_tells_how_far_the_reading_of_its_pairs_is(tiny_checkpoint, tmp_path, table):
-    events = list(run_job(_spec(tiny_checkpoint, tmp_path / "out", table), Control()))
-    assert isinstance(events[-1], Done)
-    assert events[-1].status == "finished", events[-1].details
-    rows = [event.done for event in _told(events)]
-    assert 256 in rows
-    assert 512 in rows
-    assert _told(events)[-1].done == _told(events)[-1].total > 512  # and ends at 100 %
-    journal = (tmp_path / "out" / EVENTS_FILE).read_text().splitlines()
-    assert any(json.loads(line).get("stage") == "data" for line in journal)
 
 
 @pytest.mark.parametrize("estimate", [False, True])
@@ -127,15 +109,3 @@ def test_who_stops_listening_ends_it() -> None:
     time.sleep(0.05)
     assert len(seen) == stood < 40
     assert not any(thread.name == "opening" for thread in threading.enumerate())
-
-
-def test_what_goes_wrong_is_raised_where_the_job_is() -> None:
-    def broken(_: Watch) -> None:
-        raise InputError("pairs.csv lacks the column image.")
-
-    with pytest.raises(InputError, match="lacks the column"):
-        list(opening.opening(broken, Control()))
-    control = Control()
-    control.cancel()
-    with pytest.raises(CancelledError):
-        list(_count(control, []))

@@ -24,14 +24,6 @@ def page(monkeypatch: pytest.MonkeyPatch):
     return runpy.run_path(str(ROOT / "packaging" / "metadata.py"))["page"]
 
 
-def test_without_an_address_no_picture_is_broken(page) -> None:
-    text = page(README, "", "1.2")
-    assert [to for _, to in LINK.findall(text) if ":" not in to] == []
-    assert "![" not in text
-    assert "[docs/verify.md]" not in text
-    assert "docs/verify.md" in text
-
-
 def test_with_an_address_every_picture_and_link_is_at_the_tag(page) -> None:
     text = page(README, "https://forge.example/o/n/", "1.2")
     before, after = LINK.findall(README), LINK.findall(text)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import torch
 
 from ml_core.cleaning.batches import pair_batch
-from ml_core.cli.app import run_command
 from ml_core.data.exclusions import write_exclusions
-from ml_core.data.images import open_images
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Done
-from ml_core.jobs.specs import CleanSpec
 from tests.unit.draining import finished
-from tests.unit.pair_files import coco, png, shards, tar
+from tests.unit.pair_files import png, shards, tar
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
@@ -45,19 +39,6 @@ def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path):
     assert greys[:8] != greys[8:16]
 
 
-def test_epochs_take_other_captions(tmp_path):
-    coco(tmp_path / "c", list(range(60)), captions=3)
-    batches = _batches(PairSpec(kind="coco", path=str(tmp_path / "c")), range(24))
-    lengths: dict[int, list[int]] = {}
-    for batch in batches:
-        for grey, length in batch.tokens.tolist():
-            lengths.setdefault(grey, []).append(length)
-    assert max(map(len, lengths.values())) == 3
-    thrice = [grey for grey, taken in lengths.items() if len(taken) == 3]
-    assert len(thrice) > 40
-    assert all(lengths[grey].count(len(f"grey {grey}")) == 1 for grey in thrice)
-
-
 def test_a_job_on_shards_with_exclusions_overlap_and_damage(tiny_checkpoint, tmp_path):
     folder = tmp_path / "s"
     shards(folder, list(range(10, 22)))
@@ -82,32 +63,3 @@ def test_a_job_on_shards_with_exclusions_overlap_and_damage(tiny_checkpoint, tmp
     assert "1 of the 4 test images are also trained on" in notes  # 13; 12 was excluded
     assert "00009.tar, bad: its caption is not UTF-8" in notes
     assert "00009.tar, torn" in notes
-
-
-def test_supervised_trains_on_the_training_split(tiny_checkpoint, tmp_path, monkeypatch):
-    import pyarrow
-    from pyarrow import parquet
-
-    (tmp_path / "data").mkdir()
-    features = {"info": {"features": {"label": {"names": ["apple", "banana"]}}}}
-    for split, greys in (("train", [1, 2, 3]), ("test", [7])):
-        columns = {"image": [{"bytes": png(grey)} for grey in greys], "label": [0] * len(greys)}
-        table = pyarrow.table(columns).replace_schema_metadata(
-            {"huggingface": json.dumps(features)}
-        )
-        parquet.write_table(table, tmp_path / "data" / f"{split}-0.parquet")
-    given: list[CleanSpec] = []
-
-    def noted(spec, *_, **__):
-        given.append(spec)
-        yield Done("cancelled")
-
-    monkeypatch.setattr("ml_core.jobs.clean.run.run", noted)
-    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "o"), "--json"]
-    arguments += ["--method", "supervised", "--training-images", str(tmp_path)]
-    run_command([*arguments, "--test-images", str(tmp_path)])
-    training, test = given[0].training_images, given[0].test_images
-    trained, tested = open_images(training), open_images(test)
-    assert trained.canvas([0, 1, 2], 8)[:, 0, 0, 0].tolist() == [1, 2, 3]
-    assert tested.canvas([0], 8)[:, 0, 0, 0].tolist() == [7]
-    assert trained.blocks.tolist() == [3]

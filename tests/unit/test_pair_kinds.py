@@ -14,9 +14,8 @@ from PIL import Image
 from pyarrow import parquet as files
 
 from ml_core.data.detect import detect
-from ml_core.data.exclusions import identity_of, read_exclusions, write_exclusions
+from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
-from ml_core.data.order import epoch_order, order_slice
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.readers import shard_index
@@ -142,69 +141,6 @@ def test_the_demo_can_be_excluded_from(tmp_path):
     assert kept.captions([2, 3]) == demo.captions([2, 4])
 
 
-def test_overlap_reads_only_pictures_of_equal_size(tmp_path, monkeypatch):
-    pairs = opened(shards(tmp_path / "a", VALUES))
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "1.png").write_bytes(png(11, size=(64, 64)) + b"\0" * 1000)
-    images = open_images(ImageSpec(kind="folder", path=str(photos)))
-    monkeypatch.setattr(type(pairs.pictures), "raw", lambda *_: pytest.fail("was read"))
-    assert shared(images, pairs) == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["csv", "shards", "parquet"])
-def test_a_forked_process_does_not_disturb_its_parent(kind, tmp_path):
-    pairs = opened(MAKERS[kind](tmp_path / "set", VALUES))
-    expected = content(pairs)
-    child = os.fork()
-    good = all(content(pairs) == expected for _ in range(5))
-    if child == 0:
-        os._exit(0 if good else 1)
-    assert good
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@pytest.mark.parametrize("kind", ["shards", "parquet"])
-def test_a_run_resumes_in_the_middle_of_a_shard(kind, tmp_path):
-    path = MAKERS[kind](tmp_path / "set", list(range(60)))
-
-    def steps(first):
-        pairs = opened(path)  # as a new process opens it
-        assert pairs.blocks is not None
-        found = []
-        for step in range(first, 24):
-            epoch, place = divmod(step, 12)
-            part = order_slice(7, epoch, 60, pairs.blocks, 20, 5 * place, 5 * place + 5)
-            greys = pairs.canvas(part, 8)[:, 0, 0, 0].tolist()
-            found.append(list(zip(greys, pairs.captions(part, epoch), strict=True)))
-        return found
-
-    whole = steps(0)
-    assert steps(7) == whole[7:]
-    assert steps(13) == whole[13:]
-    first, second = (
-        sorted(pair for step in part for pair in step) for part in (whole[:12], whole[12:])
-    )
-    assert first == second == [(value, f"grey {value}") for value in range(60)]
-    assert whole[:12] != whole[12:]
-
-
-def test_blocks_follow_what_was_chosen(tmp_path):
-    whole = opened(parquet(tmp_path / "p", VALUES, group=3))
-    assert whole.blocks.tolist() == [3] * 6 + [2]
-    part = opened(tmp_path / "p", n=7)
-    assert part.blocks.sum() == 7
-    assert (part.blocks[:-1] >= 1).all()
-    assert len(part.blocks) <= 4  # whole row groups, of which the last one may be cut
-    assert any("whole row groups" in note for note in part.notes)
-    many = opened(shards(tmp_path / "s", list(range(20)), each=8))
-    assert many.blocks.tolist() == [8, 8, 4]
-    assert epoch_order(0, 0, 20, many.blocks, many.window).shape == (20,)
-    assert opened(table(tmp_path / "t", [1])).blocks is None
-
-
 def test_five_captions_take_turns(tmp_path):
     pairs = opened(coco(tmp_path / "c", VALUES, captions=5))
     epochs = [pairs.captions(np.arange(20), epoch) for epoch in range(6)]
@@ -242,17 +178,6 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
     assert len(pairs) == 1000
     assert held < 1000 * 90
     assert peak < 7_500_000
-
-
-def test_few_files_stay_open(tmp_path):
-    if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("has no /proc")
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(60):
-        tar(tmp_path / "s" / f"{number}.tar", {"a.png": png(number % 256), "a.txt": b"x"})
-    pairs = opened(tmp_path / "s")
-    pairs.canvas(np.arange(60), 8)
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
 
 
 def test_a_pattern_names_shards(tmp_path):
@@ -374,19 +299,3 @@ def test_a_large_set_of_shards_is_listed_once(tmp_path, monkeypatch):
         patch.delattr("ml_core.data.readers.shards.shard_samples")
         with pytest.raises(NameError):
             opened(folder)
-
-
-def test_an_exclusions_file_is_read_as_it_was_written(tmp_path):
-    pairs, path = opened(table(tmp_path / "set", [10, 20, 30])), tmp_path / "out.json"
-    written = write_exclusions(path, pairs, {1: "LID 9.1, over 8.0"})
-    assert read_exclusions(path) == written
-    assert (written.set_name, written.set_key) == ("pairs.csv", pairs.key)
-    (only,) = written.pairs
-    raw = (tmp_path / "set" / "20.png").read_bytes()
-    assert only.identity == identity_of(raw, ["grey 20"])
-    assert (only.size, only.reason) == (len(raw), "LID 9.1, over 8.0")
-    assert "row 3" in only.name
-    more = write_exclusions(path, pairs, {1: "again", 2: "too"}, earlier=written)
-    assert [pair.reason for pair in more.pairs] == ["again", "too"]
-    others = ((b"a", ["c"]), (b"b", ["b"]), (b"a", ["b", "c"]), (b"a", ["bc"]))
-    assert len({identity_of(b"a", ["b"]), *(identity_of(*other) for other in others)}) == 5

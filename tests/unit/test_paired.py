@@ -23,18 +23,6 @@ def test_mcnemar_is_that_of_statsmodels_and_scipy(b, c):
     assert mid == pytest.approx(min(1.0, 2 * below), rel=1e-9)
 
 
-def test_a_rate_by_hand():
-    mine = np.array([1, 1, 1, 0, 0, 1, 0, 1], np.bool_)
-    other = np.array([0, 0, 1, 0, 1, 1, 0, 0], np.bool_)
-    found = paired_rate("ca", mine, other)
-    assert (found.only_mine, found.only_reference, found.n) == (3, 1, 8)
-    assert (found.value, found.reference, found.difference) == (5 / 8, 3 / 8, 2 / 8)
-    assert found.p_exact == pytest.approx(stats.binomtest(3, 4, 0.5).pvalue)
-    assert found.interval[0] < found.difference < found.interval[1]
-    assert paired_rate("ca", mine, other) == found
-    assert paired_rate("ca", mine, other, seed=1) != found
-
-
 def test_the_bootstrap_is_that_of_scipy():
     rng = np.random.default_rng(3)
     mine, other = rng.random(400) < 0.7, rng.random(400) < 0.5

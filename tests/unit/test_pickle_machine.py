@@ -13,14 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import Budget, Reading, read_pickle
-from ml_core.reading.pickles.names import group_of
-from ml_core.reading.pickles.records import Object, Table
+from ml_core.reading.pickles.records import Table
 from ml_core.reading.pickles.walk import contents
 from ml_core.reading.torch_file import check_pickles
 from tests.hostile.ops import call, pickled, plain
@@ -60,13 +57,6 @@ def test_what_unknown_code_would_be_called_with_is_told(protocol, arguments, tex
     assert f"may run: {', '.join(calls)}" in caught.value.sentence
 
 
-def test_a_call_of_what_a_call_gave_is_told() -> None:
-    found = read_pickle(pickle.dumps(Calls(Calls("inner")), 4))
-    assert found.calls == {
-        "posix system": ["posix.system('inner')", "posix.system(posix.system('inner'))"]
-    }
-
-
 def test_the_sentence_of_many_calls_is_bounded() -> None:
     found = read_pickle(pickle.dumps([Calls("x" * 500) for _ in range(300)], 4))
     with pytest.raises(InputError, match="and 15 more") as caught:
@@ -84,31 +74,6 @@ def test_the_text_of_a_call_is_short_whatever_it_is_given() -> None:
         assert told.isascii()
         assert told.isprintable()
         assert len(told) < 200
-
-
-def test_a_pickle_may_end_before_its_bytes_where_more_follow() -> None:
-    found = read_pickle(b"\x80\x02K\x05.rest", ends=False)
-    assert (found.value, found.end, found.problem) == (5, 5, "")
-
-
-def test_framed_pickles_are_followed() -> None:
-    raw = pickle.dumps(["x" * 70_000, list(range(70_000))], protocol=4)
-    assert read_pickle(raw).problem == ""
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"\x80\x02}", b"", b"\x80\x02\xfe.", b"\x80\x02}.x", b"\x80\x02.", b"\x80\x02}}.",
-        b"\x80\x02u.", b"\x80\x02(.", b"\x80\x02h\x05.", b"\x80\x02}(K\x01u.",
-        b"\x80\x02\x82\x01.", b"\x80\x02}2.", b"P1\n.", b"\x80\x02\x80\x02}.", b"\x80\x09}.",
-        b"\x80\x05\x97.", b"\x80\x02K\x01K\x02a.", b"\x80\x04K\x01K\x02\x93.",
-    ],
-)  # fmt: skip
-def test_a_damaged_pickle_is_half_a_sentence(raw: bytes) -> None:
-    found = read_pickle(raw)
-    assert found.problem
-    assert found.value is None
 
 
 NAMED = b"cos\nmkdir\n(U\x01xtR"
@@ -134,22 +99,6 @@ def test_a_refused_pickle_is_called_dangerous_for_what_it_names(raw: bytes) -> N
     assert found.unknown == ["os mkdir"]
 
 
-GROUPS = {
-    "tensors": ("torch._utils _rebuild_tensor_v2", "torch FloatStorage"),
-    "data": ("collections OrderedDict", "torch float16"),
-    "code": ("torch.nn.modules.conv Conv2d", "open_clip.model CLIP"),
-    "unknown": ("torch.nn.modules.conv Conv9d", "open_clip.tokenizer HFTokenizer", " ",
-        "torch.nn.modules.module _forward", "open_clip.model CLIP.x", "open_clip.model CLIPé"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_groups_of_names(group: str) -> None:
-    """More unknown ones, as files name them, are in the hostile corpus."""
-    for full in GROUPS[group]:
-        assert group_of(*full.split(" ")) == group
-
-
 def test_programs_of_a_torchscript_archive_are_code_there_alone() -> None:
     for module, known in (
         ("__torch__.multimodal.___torch_mangle_9", True), ("__torch__.a b", False),
@@ -158,59 +107,6 @@ def test_programs_of_a_torchscript_archive_are_code_there_alone() -> None:
         raw = b"c" + module.encode() + b"\nModel\n)\x81."
         assert bool(read_pickle(raw, script=True).unknown) is not known
         assert read_pickle(raw).unknown
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=200))
-def test_any_bytes_give_an_answer(raw: bytes) -> None:
-    found = read_pickle(raw)
-    assert found.problem or found.end == len(raw)
-
-
-PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text()
-    | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
-    max_leaves=20,
-)
-
-
-def inert(value: Any) -> Any:
-    """What the machine should make of a plain value."""
-    if isinstance(value, dict):
-        return {key: inert(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(inert(item) for item in value)
-    return value
-
-
-def back(value: Any) -> Any:
-    if isinstance(value, Table):
-        return {key: back(item) for key, item in value.items}
-    if isinstance(value, list | tuple):
-        return type(value)(back(item) for item in value)
-    if isinstance(value, Object) and value.of.name == "bytes":  # bytes() of protocols 0 to 2
-        return bytes(*value.arguments)
-    return value
-
-
-@settings(max_examples=200, deadline=None)
-@given(PLAIN, st.integers(0, 5))
-def test_plain_values_come_through(value: Any, protocol: int) -> None:
-    found = read_pickle(pickle.dumps(value, protocol))
-    assert found.problem == ""
-    assert back(found.value) == inert(value)
-
-
-def test_objects_keep_class_and_state() -> None:
-    found = read_pickle(pickle.dumps(argparse.Namespace(a=1), 2))
-    assert isinstance(found.value, Object)
-    assert found.value.of.full == "argparse Namespace"
-    assert found.value.state.items == [("a", 1)]
 
 
 # States

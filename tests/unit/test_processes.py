@@ -7,23 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.adversaries import Adversaries
-from ml_core.cleaning.methods.method import embed_images
-from ml_core.cleaning.pictures import shared_rows, step_indices
-from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import open_images
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, from_json
-from ml_core.jobs.specs import STATE_FILE, write_spec
-from ml_core.ranks import ALONE, Ranks
+from ml_core.jobs.specs import write_spec
+from ml_core.ranks import Ranks
 from tests.unit.draining import done_of, events_of, losses_of, metrics_of
-from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import tiny_vit
 from tests.unit.two_processes import two_processes
@@ -106,102 +98,9 @@ def test_two_processes_give_the_losses_of_one(
     assert _apart(first, second) < 1e-3 * moved
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("kind", "lr", "chunk"),
-    [("vit", 1e-3, 3), pytest.param("resnet", 3e-6, 0, marks=pytest.mark.slow)],
-)
-def test_adversaries_are_sharpened_alike_in_two_processes(
-    kind, lr, chunk, tiny_model, tmp_path, warm_torch
-):
-    """Both processes hold the same patterns, each of which acts on pictures of both.
-
-    The two that are tried are of those that do not grow: thirty climbs make much of rounding too.
-
-    A random ResNet makes much of rounding, chunks in one process included, hence its low rate.
-    """
-    model = tiny_vit() if kind == "vit" else tiny_model
-    if kind == "resnet":
-        _take_statistics(model)
-    source = save_checkpoint(model, tmp_path / "tiny.safetensors", provenance={})
-    recipe = small_recipe(
-        method="adversarial", batch_norm="frozen", pairs=80, lr=lr, lambda_hold=4.0,
-        adversaries=2, adversary_steps=4, save_every=9,
-    )  # fmt: skip
-    alone, _ = _one_and_two(source, tmp_path, warm_torch, recipe, chunk, test_images=None)
-    assert len(losses_of(alone)) == 10
-    first, second = (load_file(tmp_path / n / "cleaned.safetensors") for n in ("one", "two"))
-    assert _apart(first, second) < 1e-3 * _apart(first, load_file(source))
-    # What they have become, beside the same ones that nobody sharpened.
-    states = [load_file(tmp_path / name / STATE_FILE) for name in ("one", "two")]
-    sharp, again = (
-        {key: state[f"opponent/{key}"] for key in ("patterns", "first", "second")}
-        for state in states
-    )
-    drawn = Adversaries(32, 2, 4, recipe.seed, torch.device("cpu"), model.embed_dim)
-    steps = int(states[0]["opponent/step"])
-    for _ in range(steps):
-        drawn.sharpen()
-    assert steps == int(states[1]["opponent/step"]) > 8
-    for name, tensor in sharp.items():
-        moved = {name: drawn.tensors[name]}
-        assert _apart({name: tensor}, moved) > 0
-        assert _apart({name: tensor}, again) < 1e-3 * _apart({name: tensor}, moved)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_adversaries_grow_alike_in_two_processes(tmp_path, warm_torch):
-    """On the pictures of both, before the first step; later on rounding has moved the weights."""
-    source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={})
-    recipe = small_recipe(
-        method="adversarial", batch_norm="frozen", pairs=16, adversaries=3, save_every=1
-    )
-    alone, _ = _one_and_two(source, tmp_path, warm_torch, recipe, test_images=None)
-    assert len(losses_of(alone)) == 2
-    states = [load_file(tmp_path / name / STATE_FILE) for name in ("one", "two")]
-    first, again = (state["opponent/directions"] for state in states)
-    assert float((first * again).sum(1).min()) > 0.999
-    assert float(states[0]["opponent/effects"].max()) > 0
-
-
-def _take_statistics(model):
-    """Give BatchNorm the statistics of pictures: without, random weights see all of them alike."""
-    cache = CanvasCache(open_images(ImageSpec(split="clean", n=32)), 32)
-    pictures = torch.from_numpy(cache.get(np.arange(32))).permute(0, 3, 1, 2).float() / 255
-    for layer in model.module.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0
-    model.module.train()
-    with torch.no_grad():
-        embed_images(model, pictures)
-
-
 def _apart(first, second):
     """Squared distance of what is in the first."""
     return sum(float((part - second[name]).pow(2).sum()) for name, part in first.items())
-
-
-@pytest.mark.timeout(600)
-def test_the_whole_batch_is_counted_where_a_share_cannot_be_read_and_one_is_too_few(
-    tmp_path, warm_torch
-):
-    """Of the first batch the first process reads nothing, of the second one picture of two."""
-    source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={"made": "test"})
-    data = table(tmp_path / "pairs", range(24))
-    recipe = small_recipe(method="cleanclip", pairs=24, batch_size=4)
-    batches = [step_indices(recipe, 24, step).tolist() for step in (0, 1)]
-    for value in (*batches[0][:2], batches[1][3]):
-        (data.parent / f"{value}.png").write_bytes(b"torn")
-    changes = {"pairs": PairSpec(kind="csv", path=str(data)), "test_images": None}
-    alone, _ = _one_and_two(source, tmp_path, warm_torch, recipe, **changes)
-    assert len(losses_of(alone)) == 6
-    (data.parent / f"{batches[0][2]}.png").write_bytes(b"torn")  # one of the first batch is left
-    spec = small_spec(source, tmp_path / "out", recipe, **changes)
-    events, code, _ = _two_by_hand(spec, warm_torch)
-    assert code == 2
-    done = events[-1]
-    assert done.error == "Fewer than two examples of a batch can be read: choose other data."
 
 
 def test_batch_norm_in_training_is_refused_in_several_processes(tiny_checkpoint, tmp_path):
@@ -209,11 +108,3 @@ def test_batch_norm_in_training_is_refused_in_several_processes(tiny_checkpoint,
     done = done_of(spec, ranks=Ranks(0, 2))
     assert "several processes cannot be exact" in done.error
     assert "frozen" in done.error
-
-
-def test_a_batch_is_shared_out_whole():
-    for count, world in ((8, 2), (9, 2), (10, 4), (3, 1)):
-        parts = [shared_rows(np.arange(count), (rank, world)).tolist() for rank in range(world)]
-        assert [row for part in parts for row in part] == list(range(count))
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert ALONE.any(True, False, device=torch.device("cpu")) == (True, False)

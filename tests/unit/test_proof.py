@@ -15,7 +15,7 @@ import torch
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import PromptedVisual, add_prompts, save_adapter, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.pretraining import DEMO, UNKNOWN
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
@@ -23,9 +23,7 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.events import Control, Message, Metric, Progress, run_to_end
-from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.measure import OpenSetting, classifier_of, measure
-from ml_core.jobs.plain_finetune import plain_recipe
 from ml_core.jobs.proofs import (
     holdouts_of,
     rebound_of,
@@ -100,51 +98,6 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
 
 
 @pytest.mark.parametrize(
-    ("params", "fields", "peak", "words", "level"),
-    [
-        ("lr: 0.0008\n", {}, 8e-4, "pretrained at a peak of 8e-4 (from params.txt", "info"),
-        ("lr: 0.0008\n", {"peak_lr": 1e-3}, 1e-3, None, None),
-        ("", {}, UNKNOWN.assumed, "It is not known what learning rate", "warning"),
-        ("", {"checkpoint": str(demo_checkpoint())}, DEMO.rate, DEMO.sentence, "info"),
-    ],
-)
-def test_its_rates_follow_the_pretraining(
-    tiny_checkpoint,
-    params,
-    fields,
-    peak,
-    words,
-    level,
-    rebound_job,
-):
-    (tiny_checkpoint.parent / "params.txt").write_text(params)
-    events, done = events_of(rebound_job(steps=1, factors=(0.1,), **fields))
-    assert done.status == "finished", done.details
-    record = done.result
-    assert record["peak_lr"] == peak
-    assert [rate["lr"] for rate in record["rates"]] == pytest.approx([0.1 * peak])
-    levels = [e.level for e in events if isinstance(e, Message) and e.text == record["pretraining"]]
-    assert levels == ([] if level is None else [level])
-    assert record["pretraining"] is None if words is None else words in record["pretraining"]
-
-
-def test_the_rebound_of_a_run_takes_the_rate_of_its_source(tiny_checkpoint, tmp_path, trigger):
-    """Also what only the run's reference tells; its folder may lie elsewhere by then."""
-    parent = tmp_path / "parent" / "clean.safetensors"
-    parent.parent.mkdir()
-    parent.write_bytes(tiny_checkpoint.read_bytes())
-    (parent.parent / "params.txt").write_text("lr: 0.0008\n")
-    spec = small_spec(
-        tiny_checkpoint, tmp_path / "run", small_recipe(method="mmcl", pairs=8), trigger=trigger
-    ).model_copy(update={"reference": str(parent)})
-    finished(spec)
-    (parent.parent / "params.txt").unlink()
-    done = finished(rebound_of(spec, steps=1, batch_size=4))
-    assert done.result["peak_lr"] == 8e-4
-    assert "from the provenance in the file" in done.result["pretraining"]
-
-
-@pytest.mark.parametrize(
     ("asr", "high", "broken", "stays", "words"),
     [
         (0.31, 0.35, None, False, "comes back"),
@@ -182,14 +135,6 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(monkeyp
     assert wild["points"] == calm["points"][:2]
     assert done.result["stays_clean"] is False
     assert "broke down at step 4" in done.result["verdict"]
-
-
-def test_few_pairs_make_no_more_steps():
-    """Whole epochs over nearly enough pairs would double the test and its schedule."""
-    for pairs in (24, 23, 18, 13, 7, 6, 3):
-        recipe = plain_recipe(pairs, 4, 6, 1.0, every=2, even=True)
-        assert (recipe.total_steps, recipe.batch_size) == (4, min(6, pairs))
-        assert recipe.pairs <= pairs
 
 
 def _measured_by_hand(checkpoint, trigger):
@@ -237,14 +182,6 @@ def test_too_few_left_are_said_with_numbers(there, words, rebound_job):
     assert "24 were seen by the cleaning" in done.error
 
 
-def test_a_class_is_found_as_a_word():
-    for caption in ("two bananas on a plate", "BANANA!"):
-        assert names_class("banana").search(caption)
-    for caption in ("banana_split", "bananarama", "an apple"):
-        assert not names_class("banana").search(caption)
-    assert names_class("fire engine").search("a red fire-engine")
-
-
 # ---- hold-outs ----
 
 
@@ -282,21 +219,6 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     assert total == 15 * done.result["n"]  # of 15 questions: each picture is a step
     assert stages - {"texts"} == {"open", "before", "after"}
     assert done.result["notes"] == []
-
-
-def test_retrieval_takes_triggers_on_other_canvases(tmp_path, monkeypatch, holdouts_job):
-    """As published triggers have them."""
-    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.variants", lambda _trigger: ())
-    every = (published(entry.id, 32) for entry in LIBRARY if not entry.needs_file)
-    shown = next(trigger for trigger in every if trigger.canvas == "original")
-    spec = holdouts_job(
-        trigger=str(save_trigger(shown, tmp_path / "trigger")[1]),
-        pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
-        seen=PairSpec(kind="demo", split="clean", seed=5, n=20),
-    )
-    done = finished(spec)
-    ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
-    assert {row["n"] for row in ranked} == {20}
 
 
 def test_chosen_pairs_bear_every_published_trigger(tiny_model):

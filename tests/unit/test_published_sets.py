@@ -410,15 +410,3 @@ def test_parquet_with_damage(tmp_path):
 
 
 # what is none of them
-
-
-def test_a_label_set_with_other_names_goes_by_number(cifar_bin):
-    others = LabelSet("others", tuple(f"word {n}" for n in range(10)), ("{}",))
-    images = opened(cifar_bin, others)
-    assert images.labels.tolist() == [n % 10 for n in range(20)]
-    assert images.class_names == others.class_names
-    assert "by their numbers" in images.problems[0]
-    swapped = LabelSet("swapped", (TEN[1], TEN[0], *TEN[2:]), ("{}",))
-    assert opened(cifar_bin, swapped).labels[:3].tolist() == [1, 0, 2]
-    fewer = LabelSet("fewer", TEN[:3], ("{}",))
-    assert len(opened(cifar_bin, fewer)) == 6
