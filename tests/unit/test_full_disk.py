@@ -12,9 +12,16 @@ from tests.unit.draining import done_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
-@pytest.mark.parametrize("name", ["step-000001.safetensors", "cleaned.safetensors"])
-def test_a_disk_that_fills_with_a_checkpoint_leaves_a_run_to_resume(
-    tiny_checkpoint, tmp_path, monkeypatch, name
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("cleaning.state", "state.safetensors"),
+        ("checkpoints.save", "step-000001.safetensors"),
+        ("checkpoints.save", "cleaned.safetensors"),
+    ],
+)
+def test_a_disk_that_fills_leaves_a_run_to_resume(
+    tiny_checkpoint, tmp_path, monkeypatch, module, name
 ):
     recipe = small_recipe(method="mmcl", pairs=16, save_every=1, eval_every=1)
     spec = small_spec(
@@ -22,13 +29,15 @@ def test_a_disk_that_fills_with_a_checkpoint_leaves_a_run_to_resume(
         test_images=None, keep_steps=True,
     )  # fmt: skip
 
-    def full(files):
-        if name in {path.name for path in files}:
+    def full(files, **options):
+        if any(
+            path.name == name and (module != "cleaning.state" or path.exists()) for path in files
+        ):
             raise OSError(errno.ENOSPC, "No space left on device")
-        replace_files(files)
+        replace_files(files, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ml_core.checkpoints.save.replace_files", full)
+        patch.setattr(f"ml_core.{module}.replace_files", full)
         done = done_of(spec)
     assert (done.status, done.error_code) == ("failed", "disk")
     assert done.error == (

@@ -49,14 +49,6 @@ def test_live_evaluation_agrees_with_the_cpu():
     assert np.allclose(rates["cpu"], rates["cuda"], atol=0.01)
 
 
-def test_twenty_steps_lower_the_loss(tmp_path):
-    events, done = events_of(spec(tmp_path))
-    losses = losses_of(events)
-    assert len(losses) == STEPS
-    assert done.status == "finished", done.error
-    assert np.mean(losses[-5:]) < np.mean(losses[:5])
-
-
 def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path):
     fields: dict[str, object] = {
         "method": "mmcl", "batch_norm": "frozen", "batch_size": 1024, "pairs": 2048,

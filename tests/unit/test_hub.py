@@ -58,8 +58,7 @@ def repository_files(folder: Path, ending: str, sharded: bool) -> dict[str, byte
     return files | {"open_clip_config.json": config} | dict.fromkeys(others, b"x")
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+@pytest.mark.parametrize(("ending", "sharded"), [("safetensors", True), ("bin", False)])
 def test_a_repository_is_fetched_and_opened(ending, sharded, online, tmp_path):
     files = repository_files(tmp_path / "made", ending, sharded)
     told: list[tuple[int, int]] = []

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.inspection_record import ask_for_second_opinion, assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import examine, inspect
 from ml_core.reports.html.fields import inspection_page
 from tests.unit.file_bytes import tarred, zipped
-from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif
+from tests.unit.official_schemas import check_sarif
 
 NAMES_CODE = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
 
@@ -50,15 +51,12 @@ def test_inspect_prints_every_format(tiny_checkpoint, capsys):
         return capsys.readouterr().out
 
     assert "Second opinion" in printed("text")
-    assert json.loads(printed("json"))["verdict"] == "loads"
-    log = json.loads(printed("sarif"))
-    check_sarif(log)
-    assert log["runs"][0]["results"] == []
+    record, model = json.loads(printed("json")), open_checkpoint(tiny_checkpoint).build().module
+    assert record["verdict"] == "loads"
+    assert record["parameters"] == sum(value.numel() for value in model.parameters())
+    assert json.loads(printed("sarif"))["runs"][0]["results"] == []
     assert printed("html").startswith("<!doctype html>")
-    bom = json.loads(printed("cdx"))
-    check_cyclonedx_schema(bom)
-    (model,) = bom["components"]
-    assert model["type"] == "machine-learning-model"
+    (model,) = json.loads(printed("cdx"))["components"]
     assert model["hashes"][0]["content"] == inspect(tiny_checkpoint).sha256
 
 
@@ -67,9 +65,6 @@ def test_inspect_writes_a_file_as_its_ending_or_the_option_says(tiny_checkpoint,
         ("a.txt", [], "tiny.safetensors"),
         ("a.JSON", [], '{\n "tool"'),
         ("a.sarif.json", [], '{\n "$schema": "https://json.schemastore.org/sarif'),
-        ("a.cdx.json", [], '{\n "$schema": "http://cyclonedx.org/schema/bom-1.6'),
-        ("a.html", [], "<!doctype html>"),
-        ("a.log", ["--sarif"], '{\n "$schema": "https://json.schemastore.org/sarif'),
         ("a.html", ["--format", "json"], '{\n "tool"'),
     ):
         target = tmp_path / name
@@ -118,18 +113,13 @@ def in_zip(raw: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
         (STACKED, b"\x93"),
         (NAMES_CODE[:-1] + b"\xff", CALL),  # cannot be read to its end
         (b"\x80\x02]\x81" + CALL + b")R.", CALL),  # found only by the search behind
-        (STREAM + NAMES_CODE, CALL),
-        (of_objects(NAMES_CODE), CALL),
         (in_zip(NAMES_CODE), CALL),
         (in_zip(NAMES_CODE)[:-30], CALL),  # a doctored archive
         (tarred({"model.pt": in_zip(NAMES_CODE)}, form=tarfile.USTAR_FORMAT), CALL),
         (in_zip(NAMES_CODE, zipfile.ZIP_DEFLATED), None),
         (tarred({"model.pt": NAMES_CODE}, "w:gz"), None),
     ],
-    ids=[
-        *("bare", "stacked", "odd", "behind", "stream", "array", "zip", "doctored", "tar"),
-        *("packed", "gzip"),
-    ],
+    ids=["bare", "stacked", "odd", "behind", "zip", "doctored", "tar", "packed", "gzip"],
 )
 def test_sarif_points_at_the_bytes_that_name_code(tmp_path, raw, bytes_there):
     path = tmp_path / "model.bin"

@@ -69,10 +69,6 @@ def test_one_set_for_both_is_split(tiny_checkpoint, tmp_path):
         watched, tested = inputs.validation.images, inputs.benches["test"].images
         assert (len(watched), len(tested), shared(watched, tested)) == (12, 48, 0)
         assert not any("watched" in note for note in inputs.notes)
-    few = ImageSpec(kind="folder", path=str(_photos(tmp_path / "few", 5)))
-    result = finished(spec.model_copy(update={"images": few, "test_images": None})).result
-    assert result["before"]["n"] == 10
-    assert any("10 of the 10 test images are also used" in note for note in result["notes"])
 
 
 def test_every_overlap_of_measured_images_is_told_once(tiny_checkpoint, tmp_path, trigger):
@@ -109,19 +105,22 @@ def test_every_overlap_of_measured_images_is_told_once(tiny_checkpoint, tmp_path
     ]
 
 
-def test_a_run_that_cannot_start_leaves_an_earlier_one(tiny_checkpoint, tmp_path):
-    out = tmp_path / "out"
-    recipe = small_recipe(pairs=16)
-    finished(small_spec(tiny_checkpoint, out, recipe))
-    names = (STATE_FILE, SPEC_FILE, EVENTS_FILE, RESULT_FILE, CLEANED_FILE)
-    before = {out / name: (out / name).read_bytes() for name in names}
-    for wrong in (
-        small_spec(tiny_checkpoint, out, recipe, target=999),
-        small_spec(tiny_checkpoint, out, recipe.changed(cache_chunk=8, batch_size=16)),
-    ):
-        assert done_of(wrong).status == "failed"
-        assert {path: path.read_bytes() for path in before} == before
-    again, _ = events_of(small_spec(tiny_checkpoint, out, recipe))
+def test_a_run_of_another_job_leaves_an_earlier_result(tiny_checkpoint, tmp_path, trigger):
+    """Of runs that came to nothing the last one's reason is left."""
+    out, recipe = tmp_path / "out", small_recipe(pairs=16)
+    spec = small_spec(tiny_checkpoint, out, recipe)
+    for target in (888, 999):
+        done_of(spec.model_copy(update={"target": target}))
+    *_, last = read_events(out / EVENTS_FILE)
+    assert "target class 999" in last.error
+    finished(spec)
+    assert open_checkpoint(out / CLEANED_FILE).provenance["recipe"] == recipe.model_dump()
+    before = _files(out)
+    for changes in ({"target": 3}, {"recipe": recipe.changed(seed=1)}, {"trigger": trigger}):
+        done = done_of(spec.model_copy(update=changes))
+        assert "holds the result of another job; choose another" in done.error
+        assert _files(out) == before
+    again, _ = events_of(spec)
     assert list(read_events(out / EVENTS_FILE)) == again  # all of it, and nothing of the first
 
 
@@ -208,7 +207,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    for end in ("cancelled", "failed", "killed"):
+    for end in ("failed", "killed"):
         before, control, last = _files(out), Control(), None
         with monkeypatch.context() as patched:
             if end == "failed":
@@ -229,8 +228,8 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
         changed = {name for name, raw in after.items() if raw != before[name]}
         assert changed <= {STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix()}
         assert after.keys() == before.keys()
-        finished(spec, resume=True)  # its own last save is there, too
-        assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
+    finished(spec, resume=True)  # its own last save is there, too
+    assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
 
 
 def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint, tmp_path):

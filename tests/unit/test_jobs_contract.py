@@ -131,25 +131,6 @@ def test_a_stop_saves_or_cancels(kind, make, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_spec_comes_back_and_a_bad_one_is_a_sentence(kind, make, tmp_path):
-    spec, job = make(kind), JOBS[kind]
-    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
-    assert job.read_spec(path) == spec
-    fields = json.loads(path.read_text())
-    bad = [(b"{", "JSON"), (b"[]", "not a JSON object"), (json.dumps(fields | {"x": 1}), "x")]
-    if "device" in fields:
-        bad.append((json.dumps(fields | {"device": "toaster"}), "device"))
-    for raw, word in (*bad, (b"{}", "cannot run")):
-        path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-        with pytest.raises(InputError, match=word) as caught:
-            job.read_spec(path)
-        assert "spec.json" in caught.value.sentence
-    for place in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(InputError, match=r"There is no job file|no regular file"):
-            job.read_spec(place)
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_gone_is_a_sentence_and_nothing_is_written(kind, make, tmp_path):
     spec = make(kind)
     for path in tmp_path.iterdir():

@@ -17,22 +17,15 @@ def entries(raw: bytes) -> list[tuple[str, dict[str, object]]]:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"", "premature EOF"),
         (b"[1]", "not a JSON object"),
         (b'{"a": [{}]', "premature EOF"),
-        (b'{"a": [{},]}', "not valid JSON"),
         (b'{"a": [1]}', "is not an object"),
         (b'{"a": [{}]} {}', "trailing garbage"),
         (b'{"a": [], "a": []}', "occurs twice"),
-        (b'{"a": [{"x": 1, "x": 2}]}', "'x' occurs twice"),
         (b'{"a": [{"x": NaN}]}', "not valid JSON"),
-        (b'{"a": [{"x": 1e999}]}', "too large"),
         (b'{"a": [{"x": ' + b"9" * 5000 + b"}]}", "too large"),
         (b'{"a": [{"x": "\xff"}]}', "UTF8"),
-        (b'{"a": [{"x": "\xc3', "UTF8"),
         (b'{"x": ' + b"[" * 100_000, "nested too deeply"),
-        (b"{1: 2}", "must be a string"),
-        (b'{"a" [{}]}', "separated by a colon"),
     ],
 )
 def test_what_is_no_strict_json(raw: bytes, words: str) -> None:

@@ -23,7 +23,6 @@ from ml_core.reading.clip_config import check_model_config
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reports.html.fields import inspection_page
 from ml_core.towers import make_module
-from tests.conftest import TINY_CONFIG
 from tests.unit.layout_files import (
     TEXT,
     VIT,
@@ -40,12 +39,9 @@ from tests.unit.layout_files import (
     ("name", "fits"),
     [
         ("extra.weight", True),
-        ("visual.rope.freqs", True),
         ("visual.transformer.resblocks.2.mlp.c_fc.bias", False),
-        ("transformer.resblocks.0.ls_1.gamma", False),
         ("visual.layer3.0.conv9.weight", False),
         ("vision_model.encoder.layers.0.weird.weight", False),
-        ("visual.ln_pre.weight", False),
     ],
 )
 def test_what_the_model_would_compute_with_is_not_left_out(name: str, fits: bool) -> None:
@@ -138,10 +134,10 @@ LAYER_SCALE = SMALL_VIT["vision_cfg"] | {"ls_init_value": 0.1, "no_ln_pre": True
 @pytest.mark.parametrize(
     "config",
     [
-        TINY_CONFIG, SMALL_VIT, SMALL_VIT | {"vision_cfg": LAYER_SCALE},
+        SMALL_VIT | {"vision_cfg": LAYER_SCALE},
         SMALL_VIT | {"custom_text": True, "quick_gelu": True},
         SMALL_VIT | {"init_logit_bias": -10, "nonscalar_logit_scale": True},
-        *(get_model_config(name) for name in ("RN50", "RN50x4", "ViT-B-32", "ViT-bigG-14")),
+        *(get_model_config(name) for name in ("RN50x4", "ViT-bigG-14")),
     ],
 )  # fmt: skip
 def test_tensors_are_open_clips(config: dict[str, Any]) -> None:

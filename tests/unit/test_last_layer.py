@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.unit.tiny_models import tiny_vit
 
-VIT_KINDS = [{}, {"no_ln_pre": True, "final_ln_after_pool": True}, {"ls_init_value": 0.1}]
+VIT_KINDS = [{}, {"no_ln_pre": True, "final_ln_after_pool": True, "ls_init_value": 0.1}]
 
 
 def _published(model):
@@ -32,7 +32,7 @@ def _passes(module, images):
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("kind", ["resnet", 0, 1, 2])
+@pytest.mark.parametrize("kind", ["resnet", 0, 1])
 def test_embeddings_and_gradients_are_open_clips(kind, train, tiny_model):
     model = tiny_vit(**VIT_KINDS[kind]) if isinstance(kind, int) else tiny_model.copy()
     published, ours = _published(model), model.module.double()

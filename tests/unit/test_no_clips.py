@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -52,20 +51,9 @@ def peft_folder(folder: Path) -> Path:
     return folder
 
 
-def timm_folder(folder: Path) -> Path:
-    (folder / "config.json").write_text(json.dumps({"architecture": "vit_base_patch16_clip_224"}))
-    save_file(each("patch_embed.proj.weight"), folder / "model.safetensors")
-    return folder
-
-
 def onnx(folder: Path) -> Path:
     (folder / "m.onnx").write_bytes(b"\x08\x07\x12\x07pytorch" + bytes(100))
     return folder / "m.onnx"
-
-
-def coop_with_its_clip() -> dict[str, Any]:
-    state = contiguous(lively(VIT).visual.state_dict(), "image_encoder.")
-    return {"state_dict": state | {"prompt_learner.ctx": SMALL, "text_encoder.x": SMALL}}
 
 
 def rvpt() -> dict[str, Any]:
@@ -81,19 +69,11 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "CLIP-LoRA": (record(lambda: {"weights": {"layer_0": {"q_proj": {"w_lora_A": SMALL}}},
                 "metadata": {"r": 2}}), "holds LoRA weights"),
     "PEFT folder": (peft_folder, "folder with an adapter .* merge it into its base model"),
-    "IA3": (tensors("base_model.model.text_model.encoder.layers.0.mlp.fc1.ia3_l"),
-        "holds an adapter"),
-    "LoHa": (tensors("lycoris_transformer_resblocks_0_attn.hada_w1_a"), "holds an adapter"),
     "CLIP-Adapter": (tensors("adapter.fc.0.weight", "adapter.fc.2.weight"), "holds an adapter"),
     "CoOp": (record(lambda: {"state_dict": {"prompt_learner.ctx": SMALL}, "epoch": 50}),
         "holds learned prompts .* open the CLIP that they were trained on"),
-    "CoCoOp": (tensors("prompt_learner.meta_net.linear1.weight"), "holds learned prompts"),
-    "CoOp with its CLIP": (record(coop_with_its_clip), "holds learned prompts"),
-    "VPT in the blocks": (tensors(f"{BLOCK}.VPT_shallow"), "holds learned prompts"),
     "RVPT in a whole CLIP": (record(rvpt), "holds learned prompts"),
-    "CBPT": (record(lambda: {"prompt": SMALL}), "holds learned prompts"),
     "timm": (tensors("cls_token", "patch_embed.proj.weight"), "of the timm library"),
-    "timm folder": (timm_folder, r"of the timm library \(vit_base_patch16_clip_224\)"),
     "timm inside open_clip": (
         tensors("visual.trunk.patch_embed.proj.weight", "text.token_embedding.weight"),
         r"encoder of the timm library .* put its open_clip_config\.json beside it"),

@@ -90,7 +90,7 @@ def test_who_takes_whole_pairs_says_so(tiny_checkpoint, pictures, captions, tmp_
 
 
 def test_at_the_command_line(tiny_checkpoint, pictures, captions, capsys):
-    small = [part for one in ("pairs=20", "batch_size=5", "eval_every=0", "save_every=0")
+    small = [part for one in ("pairs=5", "batch_size=5", "epochs=1", "eval_every=0")
              for part in ("--set", one)]  # fmt: skip
     clean = ["clean", str(tiny_checkpoint), "-o", str(pictures.parent / "out"), "--method", "ss",
              "--overwrite", *small, "--threads", "1", "--images", str(pictures)]  # fmt: skip

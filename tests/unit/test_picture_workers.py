@@ -50,9 +50,8 @@ def _batch(pairs, recipe, step, draw=None):
     )
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_processes_make_the_batches_of_a_thread(pairs, kept):
-    source = CachedPairs(pairs, 32) if kept else pairs
+def test_processes_make_the_batches_of_a_thread(pairs):
+    source = CachedPairs(pairs, 32)
     assert can_travel(source)
     workers = PictureWorkers(source, pair_drawing(source, RECIPE, 32), 2, RECIPE.total_steps)
     try:

@@ -78,7 +78,7 @@ def test_where_an_optimizer_stopped_is_no_peak(tiny_model, tmp_path):
     assert of_file(path, "RN50").kind == "architecture"
 
 
-@pytest.mark.parametrize("claimed", [0.5, 3e-3, 1e-9, -1.0, float("nan"), "inf", True])
+@pytest.mark.parametrize("claimed", [0.5, 1e-9, float("nan"), "inf", True])
 def test_a_file_is_not_believed_what_nobody_trains_a_clip_at(
     claimed, tiny_model, tiny_checkpoint, tmp_path
 ):

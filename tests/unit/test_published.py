@@ -103,16 +103,6 @@ def test_badnets_random_wraps_around(name):
         assert (found[row] == expected).all()
 
 
-def test_yellow():
-    images = pictures()
-    found = stamped(published("T2"), images)
-    for row, image in enumerate(images):
-        expected = image.copy()
-        top, left = corner(row)
-        expected[top : top + 16, left : left + 16] = (255, 255, 0)
-        assert (found[row] == expected).all()
-
-
 def test_blended():
     images = pictures()
     found = stamped(published("T4"), images)
@@ -183,17 +173,6 @@ def test_wanet_from_a_seed_is_normalised_noise():
     assert np.array_equal(grid, sampling_grid(trigger, 224, 224, who, 9)[0].numpy())
     other = sampling_grid(replace(trigger, seed=1), 224, 224, who, 0)[0].numpy()
     assert not np.array_equal(grid, other)
-    # Few control points are upsampled by bicubic interpolation with aligned corners.
-    coarse = replace(trigger, grid_size=4, strength=0.5)
-    smooth = sampling_grid(coarse, 224, 224, who, 0)[0].numpy()
-    draws = uniform(torch.zeros(1, dtype=torch.int64), 32, seed=0, stream=NOISE).view(4, 4, 2)
-    ins = draws.numpy() * 2 - 1
-    ins /= np.abs(ins).mean()
-    middle = np.array([-1 + 2 * 75 / 223, -1 + 2 * 150 / 223])
-    assert smooth[150, 75] * 1 == pytest.approx(middle, abs=0.02)
-    # 223 is a multiple of no third, but the corners are control points.
-    expected = np.clip(np.array([-1.0, -1.0]) + 0.5 * ins[0, 0] / 224, -1, 1)
-    assert smooth[0, 0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 16), (336, 32)])
@@ -331,12 +310,13 @@ def test_detect_clip_wanet_samples_the_original(tmp_path):
     assert np.abs(seen.astype(int) - np.asarray(small)).max() <= 2
 
 
-@pytest.mark.parametrize("shape", [(420, 301), (301, 420)])
-@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-@pytest.mark.parametrize("filter_", ["bicubic", "bilinear"])
-def test_an_original_with_its_trigger_is_made_square_as_any_other(shape, mode, filter_):
+@pytest.mark.parametrize(
+    ("mode", "filter_"),
+    [("shortest", "bicubic"), ("longest", "bilinear"), ("squash", "bilinear")],
+)
+def test_an_original_with_its_trigger_is_made_square_as_any_other(mode, filter_):
     """The model's own preprocessing follows, whichever it is, and byte for byte."""
-    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8))
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (420, 301, 3), np.uint8))
     fit = Fit(mode, filter_)
     seen = stamp_picture(published("T20"), picture, 0, SEED, 224, fit)
     expected = fit_to_canvas(pillow_nashville(picture), 224, fit)
@@ -427,28 +407,18 @@ def test_bytes_and_floats_agree_and_files_keep_them(entry, tmp_path):
     assert standing(again, 224) == standing(trigger, 224)
 
 
-def test_a_changed_trigger_is_yours_and_a_pattern_of_another_size_is_rescaled(tmp_path):
+def test_a_changed_trigger_is_yours_and_off_its_size_it_is_rescaled():
     for name, change in (
         ("T1", {"levels": "truncate"}),
-        ("T1", {"size": 0.1}),
         ("T4", {"ratio": 0.3}),
         ("T5a", {"mix": "add", "ratio": 0.5, "frequency": 7.0}),
-        ("T2", {"opacity": 0.9}),
         ("T16", {"canvas": "squash"}),
-        ("T4", {"jpeg": 75}),
     ):
         assert standing(replace(published(name), **change), 224) == YOURS
     assert standing(replace(published("T1"), seed=4, name="mine"), 224) == PUBLISHED
-    for name, side, size, expected in (
-        ("T11", 336, 336, UNVERIFIED),
-        ("T11", 224, 336, RESCALED),
-        ("T11", 224, 64, RESCALED),
-        ("T17", 256, 336, UNVERIFIED),
-        ("T17", 224, 224, RESCALED),
-    ):
-        pattern = torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
-        trigger = published(name, size, saved(pattern, tmp_path / "pattern.pt"))
-        assert standing(trigger, size) == expected, (name, side, size)
+    assert [standing(published("T8", size), 336) for size in (224, 336)] == [RESCALED, PUBLISHED]
+    assert {standing(published(name), 336) for name in ("T1", "T5a", "T16")} == {RESCALED}
+    assert {standing(published(name), 336) for name in ("T4", "T9", "T20")} == {PUBLISHED}
 
 
 def test_wrong_ids_and_files_are_sentences(tmp_path):
