@@ -196,18 +196,6 @@ def test_a_classifiers_head_is_kept_and_an_optimizer_left_out(tmp_path):
     assert not any("exp_avg" in key for key in state)
 
 
-def test_a_missing_logit_scale_is_assumed(tmp_path: Path) -> None:
-    module = lively(VIT)
-    state = contiguous(module.state_dict())
-    del state["logit_scale"]
-    save_file(state, tmp_path / "m.safetensors")
-    checkpoint = open_checkpoint(tmp_path / "m.safetensors")
-    check_tensors(checkpoint.architecture, checkpoint.inspection)
-    assert "no logit scale" in " ".join(checkpoint.architecture.assumptions)
-    assert "logit scale" in checkpoint.architecture.questions
-    assert checkpoint.build().logit_scale == pytest.approx(100.0)
-
-
 # The transformers library's names; the library itself writes them further down.
 
 
@@ -245,11 +233,6 @@ def long_clip_texts(module: nn.Module, rest: Tensor, texts: list[str]) -> Tensor
 
 
 def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
-    state = contiguous(lively(VIT).state_dict()) | {"positional_embedding_res": torch.ones(4, 128)}
-    torch.save(state, tmp_path / "short.pt")
-    assessed = assess(inspect(tmp_path / "short.pt"))
-    assert assessed.verdict == "caution"
-    assert "positional_embedding_res" in assessed.reasons[0]
     module = lively(VIT | {"text_cfg": TEXT | {"context_length": 248}})
     state = contiguous(module.state_dict())
     rest = torch.randn_like(state["positional_embedding"]) * 0.3
@@ -258,22 +241,15 @@ def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = long_clip_texts(module, rest, texts)
         short = F.normalize(module.encode_text(tokenize(texts, 248)), dim=-1)
-    assert (short[0] - expected[0]).abs().max() < 1e-5
     assert F.cosine_similarity(short[1], expected[1], dim=0) < 0.95  # if it were left out
     path = tmp_path / "longclip.pt"
-    assessed = assess(inspect(path))
-    assert assessed.verdict == "loads"
-    sentence = (
-        "The rows of positional_embedding_res from 20 on are taken in the place of those of "
-        "positional_embedding, as Long-CLIP computes."
-    )
-    assert sentence in assessed.architecture["assumptions"]
     model = open_checkpoint(path).build()
+    assert "as Long-CLIP computes" in model.assumptions[0]
     assert (model.encode_texts(texts) - expected).abs().max() < 1e-5
     saved = save_checkpoint(model, tmp_path / "saved.safetensors", provenance={})
-    again = open_checkpoint(saved)
-    assert sentence in again.architecture.assumptions
-    assert torch.equal(again.build().encode_texts(texts), model.encode_texts(texts))
+    again = open_checkpoint(saved).build()
+    assert again.assumptions == model.assumptions
+    assert torch.equal(again.encode_texts(texts), model.encode_texts(texts))
     changes = compare_checkpoints(inspect(path), inspect(saved))
     assert {change.state for change in changes} == {"equal"}
 

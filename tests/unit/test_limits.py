@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from ml_core.reading import Inspection, inspect, worker
+from ml_core.reading import Inspection, inspect, strict_json, worker
+from ml_core.reading.strict_json import JsonError, JsonLimitError, iter_lists
 from tests.hostile.archives import archive, legacy, records
 from tests.hostile.ops import checkpoint, pickled
 
@@ -112,3 +114,35 @@ def test_a_tensor_with_a_long_name_is_healthy_and_beyond_a_limit(tmp_path: Path)
     found = inspect(tmp_path / "m.pt")
     assert (found.verdict, found.reason_code) == ("unsupported", "unsupported")
     assert "a tensor's name has" in found.reasons[0]
+
+
+def entries(raw: bytes) -> list[tuple[str, dict[str, object]]]:
+    return list(iter_lists(io.BytesIO(raw), ("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"[1]", "not a JSON object"),
+        (b'{"a": [{}]', "premature EOF"),
+        (b'{"a": [1]}', "is not an object"),
+        (b'{"a": [{}]} {}', "trailing garbage"),
+        (b'{"a": [], "a": []}', "occurs twice"),
+        (b'{"a": [{"x": NaN}]}', "not valid JSON"),
+        (b'{"a": [{"x": ' + b"9" * 5000 + b"}]}", "too large"),
+        (b'{"a": [{"x": "\xff"}]}', "UTF8"),
+        (b'{"x": ' + b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_strict_json(raw: bytes, words: str) -> None:
+    with pytest.raises(JsonError, match=words):
+        entries(raw)
+
+
+def test_a_huge_entry_is_refused_without_reading_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict_json, "_CHUNK", 1000)
+    monkeypatch.setattr(strict_json, "MAX_ENTRY", 5000)
+    file = io.BytesIO(b'{"a": [{"x": "' + b"y" * 1_000_000 + b'"}]}')
+    with pytest.raises(JsonLimitError, match="over"):
+        list(iter_lists(file, ("a",)))
+    assert file.tell() < 10_000

@@ -94,7 +94,6 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
         (0.01, 0.02, None, True, "Stays clean in this test"),
         (0.04, 0.07, None, True, "use more images"),
         (0.01, 0.01, 1, False, "Not decided: the attack success rate is at most 1.0 %"),
-        (0.06, 0.07, 1, False, "The backdoor comes back"),
     ],
 )
 def test_the_verdict_says_no_more_than_was_measured(asr, high, broken, stays, words, rebound_job):
@@ -107,7 +106,6 @@ def test_the_verdict_says_no_more_than_was_measured(asr, high, broken, stays, wo
     record = rebound_module._record(rebound_job(), rates, [])
     assert record["stays_clean"] is stays
     assert words in record["verdict"]
-    assert record["worst"]["factor"] == 1.0
     assert record["verdict"].count("broke down at step 1") == (2 if broken else 0)
 
 
@@ -119,12 +117,9 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(monkeyp
     spec = rebound_job(peak_lr=1.0)
     done = finished(spec)
     calm, wild = done.result["rates"]
-    assert calm["diverged"] is None
-    assert [point["step"] for point in calm["points"]] == [0, 2, 4]
-    assert wild["diverged"] == 4  # the third step's rate broke the weights
+    assert (calm["diverged"], wild["diverged"]) == (None, 4)  # the third step broke the weights
     assert wild["points"] == calm["points"][:2]
     assert done.result["stays_clean"] is False
-    assert "broke down at step 4" in done.result["verdict"]
 
 
 # ---- which pairs ----
@@ -265,14 +260,9 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
 
 def test_proofs_of_a_run_take_its_data_and_other_pairs(tiny_checkpoint, tmp_path, trigger):
     spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger)
-    asked = rebound_of(spec)
-    assert asked.checkpoint == str(tmp_path / "cleaned.safetensors")
-    assert asked.peak_lr is None
+    asked, held = rebound_of(spec), holdouts_of(spec)
     assert asked.pairs.seed != spec.pairs.seed
-    assert (asked.steps, asked.batch_size, asked.factors) == (300, 64, (0.1, 0.3, 1.0))
-    held = holdouts_of(spec)
     assert (held.before, held.after) == (spec.checkpoint, asked.checkpoint)
-    assert held.images == spec.test_images
     many = spec.model_copy(update={"test_images": ImageSpec(split="test")})
     assert rebound_of(many).images.n == holdouts_of(many).images.n == 1000
     table = spec.model_copy(update={"pairs": PairSpec(kind="csv", path="pairs.csv", n=100)})
@@ -289,9 +279,7 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(tiny_checkpoint, tmp_path
     mine = PairSpec(kind="csv", path="mine.csv", exclude="found.json")
     assert rebound_of(unpaired, pairs=mine).pairs == holdouts_of(unpaired, pairs=mine).pairs == mine
     (tmp_path / "adapter.safetensors").write_bytes(b"")
-    held = holdouts_of(spec)
-    assert held.before == held.after == str(tiny_checkpoint)
-    assert held.adapter == str(tmp_path / "adapter.safetensors")
+    assert holdouts_of(spec).after == str(tiny_checkpoint)
     with pytest.raises(InputError, match="left an adapter"):
         rebound_of(spec)
 

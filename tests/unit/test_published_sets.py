@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import struct
 import tarfile
@@ -13,11 +14,14 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from ml_core.data import digests
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
+from ml_core.data.known_files import EARLIER, LISTING
 from ml_core.data.labels import LabelSet
 from ml_core.data.readers.listed import GTSRB, read_ppm
 from ml_core.data.specs import ImageSpec
+from ml_core.paths import cache_dir
 from ml_core.reading import InputError
 from tests.unit.pair_files import png, tar
 
@@ -66,16 +70,11 @@ def test_cifar_10_binary(cifar_bin):
     assert images.name == "CIFAR-10, test pictures"
     assert images.class_names == TEN
     assert images.labels.tolist() == [n % 10 for n in range(20)]
-    canvas = images.canvas([0, 7], 32)
-    assert canvas[1, 0, 0].tolist() == [17, 50, 60]
-    assert canvas[1, 31, 31].tolist() == [17, 50, 60]
     # the folder that holds it alone, as torchvision's root
     assert opened(cifar_bin.parent).key == images.key
-    assert images.picture(7).size == (32, 32)
     some = opened(cifar_bin, n=10, seed=3)
     assert sorted(some.labels.tolist()) == list(range(10))
     assert opened(cifar_bin, n=10, seed=3).key == some.key
-    assert len({some.key, images.key, opened(cifar_bin, n=10, seed=4).key}) == 3
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     record = np.append(np.uint8(3), pixels.transpose(2, 0, 1).reshape(-1))
     (cifar_bin / "test_batch.bin").write_bytes(record.tobytes())
@@ -410,3 +409,55 @@ def test_parquet_with_damage(tmp_path):
 
 
 # what is none of them
+
+
+OLD = 1_600_000_000
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Twelve pictures from long ago, in an empty home."""
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(digests, "_RACY_NS", -(10**18))  # ctime cannot be set
+    place = tmp_path / "set"
+    place.mkdir()
+    for number in range(12):
+        write(place / f"{number:02}.png", number)
+    return place
+
+
+def write(path, level):
+    Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(path)
+    os.utime(path, (OLD, OLD))
+
+
+def limit(monkeypatch, files, folder):
+    size = (folder / "00.png").stat().st_size
+    monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", int(files * size))
+
+
+@pytest.mark.parametrize("same_time", [False, True])
+def test_a_changed_file_is_read_anew(folder, monkeypatch, same_time):
+    limit(monkeypatch, 1.5, folder)
+    opened(folder).canvas(range(12), 8)
+    before = opened(folder)
+    write(folder / "03.png", 200)
+    if not same_time:
+        os.utime(folder / "03.png", (OLD + 1, OLD + 1))
+    after = opened(folder)
+    assert after.key != before.key
+    limit(monkeypatch, 100, folder)
+    assert opened(folder).key == after.key  # the change was hashed, not taken from the index
+
+
+def test_an_index_holds_no_young_files_and_a_damaged_one_begins_anew(folder, monkeypatch):
+    limit(monkeypatch, 0.5, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(digests, "_RACY_NS", 10**12)  # files of this moment are not kept
+        opened(folder).canvas(range(12), 8)
+        assert opened(folder).known_by == LISTING
+    opened(folder).canvas(range(12), 8)
+    (cache_dir() / "digests-1.sqlite").write_bytes(b"no database" * 1000)
+    assert opened(folder).known_by == LISTING
+    opened(folder).canvas(range(12), 8)
+    assert opened(folder).known_by == EARLIER
