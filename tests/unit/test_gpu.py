@@ -9,44 +9,33 @@ import torch
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Message
-from ml_core.jobs.demo import demo_checkpoint, demo_spec
-from tests.unit.draining import events_of, losses_of
+from ml_core.jobs.demo import demo_checkpoint, demo_spec, demo_target
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.triggers import demo_trigger, save_trigger
+from tests.unit.draining import events_of, finished, losses_of
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
-STEPS = 20
 
 
 def spec(folder, **fields):
-    recipe = make_recipe(
-        {"pairs": 128 * STEPS, "warmup_steps": 5, "eval_every": 0, "save_every": 0, **fields}
-    )
+    recipe = make_recipe({"eval_every": 0, "save_every": 0, **fields})
     return demo_spec(recipe, folder, trigger=None, device="cuda", test_images=256)
 
 
-def test_live_evaluation_agrees_with_the_cpu():
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.data.canvas import CanvasCache
-    from ml_core.data.images import open_images
-    from ml_core.data.labels import load_label_set
-    from ml_core.evaluation.evaluate import evaluate
-    from ml_core.evaluation.scorer import Subject
-    from ml_core.evaluation.zero_shot import zero_shot_classifier
-    from ml_core.triggers import demo_trigger
-
-    labels = load_label_set("demo")
-    images = open_images(ImageSpec(split="test", n=512), labels)
-    rates = {}
+def test_a_measurement_agrees_with_the_cpu(tmp_path):
+    trigger = str(save_trigger(demo_trigger(), tmp_path / "trigger")[1])
+    rates = []
     for device in ("cpu", "cuda"):
-        model = open_checkpoint(demo_checkpoint()).build(device)
-        classifier = zero_shot_classifier(model, labels.class_names, labels.templates)
-        canvases = CanvasCache(images, model.image_size)
-        asked = Subject(model, canvases, classifier, labels.class_names, images.labels)
-        *_, (last, _) = evaluate(asked, demo_trigger(), 0)
-        rates[device] = (last.ca, last.asr_excl)
-    assert np.allclose(rates["cpu"], rates["cuda"], atol=0.01)
+        job = MeasurementSpec(
+            checkpoint=str(demo_checkpoint()), images=ImageSpec(split="test", n=512), device=device,
+            trigger=trigger, target=demo_target(), output_dir=str(tmp_path / device),
+        )  # fmt: skip
+        result = finished(job).result
+        rates.append((result["ca"], result["asr_excl"]))
+    assert np.allclose(*rates, atol=0.01)
 
 
 def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path):

@@ -10,8 +10,6 @@ from ml_core.cleaning.halving import (
 )
 from ml_core.cleaning.tradeoff import Limits
 
-LIMITS = Limits(1.0, 2.0)
-
 
 def test_a_plan_takes_the_time_it_has_and_no_more():
     found = plan([0.5] * 8, 4.0, 600.0)

@@ -51,7 +51,6 @@ def test_what_holds_no_pairs_is_said(tmp_path):
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "x.bin").write_bytes(b"\0\1\2" * 100)
     (tmp_path / "x.tar.gz").write_bytes(gzip.compress(b"x" * 600))
-    (tmp_path / "x.zip").write_bytes(b"PK\3\4" + bytes(600))
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(png(1))
     (tmp_path / "pictures" / "captions.csv").write_text("image,caption\n")
@@ -61,7 +60,6 @@ def test_what_holds_no_pairs_is_said(tmp_path):
         ("empty.csv", "holds no image-caption pairs"),
         ("x.bin", "holds no image-caption pairs"),
         ("x.tar.gz", "is compressed; unpack it"),
-        ("x.zip", "is compressed"),
         ("pictures", r"its table captions\.csv\?"),
     ):
         with pytest.raises(InputError, match=words):
@@ -168,14 +166,11 @@ def test_a_captions_file_that_leads_elsewhere(tmp_path, secret):
 
 def test_captions_in_shards_with_damage(tmp_path):
     bad = {
-        "latin.txt": b"caf\xe9",
-        "blank.txt": b" \n",
         "bell.txt": b"\x07",
         "list.json": b"[1]",
         "deep.json": b'{"caption": ' + b"[" * 5000,
         "twice.json": b'{"caption": "a", "caption": "b"}',
         "number.json": b'{"caption": 5}',
-        "none.json": b'{"url": "x"}',
         "half.json": b'{"caption": "\\ud800"}',
     }
     members = {"good.png": png(1), "good.json": b'{"caption": "fine"}'}

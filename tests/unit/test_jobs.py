@@ -20,7 +20,6 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Message, Metric, Progress, run_to_end
 from ml_core.jobs import inputs, opening
 from ml_core.jobs.clean.earlier import EARLIER_FOLDER, bring_back, set_aside
-from ml_core.jobs.devices import set_threads
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import journaled, read_events
@@ -144,10 +143,8 @@ def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
 def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path, result):
     """But not what it starts from, and what no run has made; without a result they are deleted."""
     names = [
-        "result.json", "rebound.json", "holdouts.json", "cleaned.safetensors",
-        "adapter.safetensors", "linear_head.safetensors", "vector.safetensors",
-        "state/state.safetensors", "steps/step-000002.safetensors",
-        "steps/step-000004.safetensors", "steps/step-000004.head.safetensors",
+        "result.json", "cleaned.safetensors", "adapter.safetensors", "state/state.safetensors",
+        "steps/step-000002.safetensors", "steps/step-000004.safetensors",
         "steps/mine.safetensors", "note.txt",
     ]  # fmt: skip
     for name in names[not result :]:
@@ -287,21 +284,6 @@ def test_journal_goes_on_when_it_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.journal.append_text", lambda _path: Full())
     seen = list(journaled(events(), tmp_path / "events.jsonl", append=False))
     assert [type(e) for e in seen] == [Message, Message, Done]
-
-
-def test_threads_are_those_asked_for_then_those_of_the_environment(
-    monkeypatch,
-):
-    taken: list[int] = []
-    monkeypatch.setattr(torch, "set_num_threads", taken.append)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 0)
-    monkeypatch.setattr("ml_core.jobs.devices.cores", lambda: 8)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert [set_threads(5), set_threads(0), set_threads(0, 2)] == [5, 3, 3] == taken
-    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")  # for nested regions: not ours to read
-    assert set_threads(0) == 7
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert [set_threads(0), set_threads(0, 2)] == [7, 3]
 
 
 @pytest.mark.parametrize(

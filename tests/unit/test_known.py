@@ -22,15 +22,9 @@ def test_a_name_only_looks_like_one() -> None:
     assert not match.certain
     assert "looks like a backdoored open_clip RN50" in match.sentence
     assert "is no proof" in match.sentence
-    assert "this is" not in match.sentence
-    (inside,) = look_up(found("clip_backdoor_rn50_cc3m_sig/model.safetensors"), "", known_files())
-    assert inside.entry == match.entry
     place = f"models--chs20--fare2-clip/snapshots/{'0' * 40}"
     (cached,) = look_up(found(place), "ViT-L-14", known_files())
     assert not cached.certain
-    assert "which is not poisoned" in cached.sentence
-    (other,) = look_up(found("models--extraltodeus--CleanCLIP/x/y"), "", known_files())
-    assert "despite its name" in other.sentence
     assert look_up(found("clip_backdoor_rn50_cc3m_badnets"), "ViT-B-32", known_files()) == ()
     assert look_up(found("model.safetensors"), "RN50", known_files()) == ()
 

@@ -158,7 +158,6 @@ def test_an_image_encoder_borrows_the_text_encoder(write, donor, tmp_path):
     saved = save_checkpoint(model, tmp_path / "pair.safetensors", provenance={"a": 1})
     again = open_checkpoint(saved)
     assert again.provenance["donor"]["sha256"] == giver
-    assert model.assumptions[0] in again.architecture.assumptions
     assert_equal(again.build(), (theirs(module)[0], theirs(donor[0])[1]))
 
 
@@ -268,9 +267,6 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
     parts = sorted(path for path in folder.iterdir() if "-of-" in path.name)
     lines = [f"{hashlib.sha256(part.read_bytes()).hexdigest()}  {part.name}\n" for part in parts]
     assert found.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert found.size == sum(part.stat().st_size for part in parts)
-    assert {tensor.file for tensor in found.tensors} == {part.name for part in parts}
-    assert not any(part.name in found.unread for part in parts)
     checkpoint = open_checkpoint(folder)
     assert_equal(checkpoint.build(), theirs(module))
     state = module.state_dict()

@@ -124,9 +124,7 @@ def entries(raw: bytes) -> list[tuple[str, dict[str, object]]]:
     ("raw", "words"),
     [
         (b"[1]", "not a JSON object"),
-        (b'{"a": [{}]', "premature EOF"),
         (b'{"a": [1]}', "is not an object"),
-        (b'{"a": [{}]} {}', "trailing garbage"),
         (b'{"a": [], "a": []}', "occurs twice"),
         (b'{"a": [{"x": NaN}]}', "not valid JSON"),
         (b'{"a": [{"x": ' + b"9" * 5000 + b"}]}", "too large"),

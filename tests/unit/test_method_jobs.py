@@ -105,7 +105,6 @@ def test_every_method_runs_from_file_to_file(method, source, tiny_model, tmp_pat
     assert done.status == "finished", (done.error, done.details)
     result, saved = done.result, [event for event in events if isinstance(event, Saved)]
     assert json.loads((tmp_path / "job/out/result.json").read_text())["method"] == method
-    assert result["method"] == method
     assert result["before"]["n"] == result["after"]["n"] == 36
     assert result["batch_norm"] == ("train" if trained and resnet else None)
     assert set(result["heads"]) == ({"zero-shot", "linear"} if facts.head else {"zero-shot"})

@@ -10,20 +10,13 @@ import torch
 from torch import nn
 
 from ml_core.cleaning.augment import augment_images
-from ml_core.cleaning.batches import picture_batch
-from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras, FrozenCopy, RowCache, frozen_copy
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.step import make_optimizer, rate_at
-from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import open_images
-from ml_core.data.specs import ImageSpec, shots_of
-from ml_core.events import Control
-from ml_core.reading.clip_config import CLIP_FIT
-from ml_core.triggers import badnets_patch
-from tests.unit.draining import drain, losses_of, metrics_of
+from ml_core.data.specs import shots_of
+from tests.unit.draining import losses_of, metrics_of
 from tests.unit.tiny_models import batches, different, some_classes, trained
 
 SMALL = {
@@ -87,16 +80,6 @@ def test_a_probe_leaves_every_weight_and_statistic(tiny_model):
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
-def test_self_supervision_encodes_what_it_needs_alone(tiny_model):
-    for side, views, weight in (("image", 1.0, 0.0), ("text", 0.0, 1.0)):
-        fields = {"method": "ss", "lambda_image": views, "lambda_text": weight}
-        recipe = make_recipe(SMALL | fields)
-        method, batch = build_method(tiny_model, recipe, Extras()), batches(tiny_model, recipe)(0)
-        encoded = method.encode(batch)
-        assert set(encoded) == {f"{side}s", f"{side}_views"}
-        assert set(method.loss(encoded, batch)) == {"loss", side}
-
-
 # ---- PAR, and what is remembered ----
 
 
@@ -132,25 +115,6 @@ def test_remembered_embeddings_are_those_computed_anew(tiny_model):
 
 
 # ---- triggers and pictures ----
-
-
-def _pictures(n):
-    return CanvasCache(open_images(ImageSpec(split="clean", n=n)), 32)
-
-
-def test_unlearning_brings_triggered_images_back(tiny_model):
-    fields = {"method": "unlearn", "epochs": 6, "lr": 2e-3, "batch_norm": "frozen"}
-    recipe, pictures = make_recipe(SMALL | fields), _pictures(24)
-    texts = tiny_model.encode_texts(["a cat"])
-
-    def make(step):
-        return picture_batch(pictures, badnets_patch(), recipe, 32, CLIP_FIT, step)
-
-    events, _ = drain(train(tiny_model, recipe, make, Control()))
-    values = [metric.values for metric in metrics_of(events)]
-    assert values[0]["clean"] == pytest.approx(0.0, abs=1e-6)
-    assert sum(v["triggered"] for v in values[-6:]) < sum(v["triggered"] for v in values[:6])
-    assert torch.equal(texts, tiny_model.encode_texts(["a cat"]))
 
 
 def test_shots_are_so_many_of_each_class_and_repeat():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import collections
 import datetime
 import io
@@ -131,14 +130,12 @@ def ordered() -> Any:
 @pytest.mark.parametrize(
     "value",
     [
-        argparse.Namespace(lr=1.0),
         types.SimpleNamespace(lr=1.0),
         ordered(),
         np.dtype("f4"),
         np.dtype([("x", "f4"), ("y", "i8", (2,))]),
         np.arange(3.0),
         np.zeros(2, dtype=[("x", "f4")]),
-        np.array([None, "x"], dtype=object),
         np.array([(1, None)], dtype=[("a", "i4"), ("b", "O")]),
         np.float32(2),
         np.datetime64("2026-01-02"),

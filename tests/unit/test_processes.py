@@ -31,7 +31,7 @@ def test_two_processes_give_the_losses_of_one(tiny_model, tmp_path, warm_torch):
     assert losses_of(events) == pytest.approx(losses_of(alone), abs=1e-5)
     assert len(losses_of(alone)) == 5
     assert events[-1].result["processes"] == 2
-    assert sum("ca" in m.values for m in metrics_of(events)) == 3
+    assert sum("ca" in m.values for m in metrics_of(events)) == 4
     first, second = (load_file(tmp_path / n / "cleaned.safetensors") for n in ("one", "two"))
     # Not each number: AdamW turns a gradient that is zero but for rounding into a whole step.
     moved = _apart(first, load_file(source))

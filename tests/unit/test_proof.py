@@ -15,11 +15,9 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import PromptedVisual, add_prompts, save_adapter, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.pretraining import UNKNOWN
-from ml_core.data.canvas import CanvasCache
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.evaluation.stamping import own_canvases
 from ml_core.events import Message, Metric
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.proofs import (
@@ -31,7 +29,6 @@ from ml_core.jobs.proofs.unseen_pairs import names_class, unseen_pairs
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from ml_core.triggers.library import LIBRARY
-from ml_core.triggers.published import published
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.job_specs import SMALL
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -135,9 +132,6 @@ def test_captions_that_name_the_target_and_seen_pictures_are_left_out():
     assert not any("banana" in caption for caption in captions)
     assert left_out["seen"] == 50 - sum("banana" in c for c in seen.captions(np.arange(50)))
     assert len(chosen) == 300 - left_out["seen"] - left_out["target"]
-    same = chosen.canvas(np.array([0]), 64)
-    at = pairs.captions(np.arange(300)).index(captions[0])
-    assert np.array_equal(same, pairs.canvas(np.array([at]), 64))
 
 
 @pytest.mark.parametrize(
@@ -186,21 +180,6 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     assert done.result["notes"] == []
 
 
-def test_chosen_pairs_bear_every_published_trigger(tiny_model):
-    pairs = open_pairs(PairSpec(n=8)).fitted(tiny_model.preprocess.fit)
-    chosen, _ = unseen_pairs(pairs, None, None, 6)
-    cache = CanvasCache(chosen, tiny_model.image_size)
-    for entry in LIBRARY:
-        if entry.needs_file:
-            continue
-        shown = published(entry.id, tiny_model.image_size)
-        own = own_canvases(cache, shown, tiny_model.image_size, 0)
-        assert (own is None) == (shown.canvas == "model")
-        if own is not None:
-            assert len(own.get(np.arange(6))) == 6
-            assert not own.broken
-
-
 def test_the_worst_holdout_is_never_the_trigger_itself(monkeypatch, holdouts_job):
     rates = {"itself": 0.9, "moved": 0.1, "scaled": 0.4}
     rows = [
@@ -237,8 +216,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     others.write_text("one\ntwo\n", encoding="utf-8")
     for target, labels, name, first in (
         (2, None, "demo", retrieval),  # a banana, which is no animal
-        (3, None, None, "The second label set was left out: no other built-in one has a class "
-         "'my own thing'; "),
+        (3, None, None, "The second label set was left out: no other built-in one has a class"),
         (1, pets, None, "The second label set was left out: pets.txt has the run's own classes."),
         (1, others, None, "The second label set was left out: others.txt has no class"),
     ):  # fmt: skip
@@ -263,21 +241,15 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(tiny_checkpoint, tmp_path
     asked, held = rebound_of(spec), holdouts_of(spec)
     assert asked.pairs.seed != spec.pairs.seed
     assert (held.before, held.after) == (spec.checkpoint, asked.checkpoint)
-    many = spec.model_copy(update={"test_images": ImageSpec(split="test")})
-    assert rebound_of(many).images.n == holdouts_of(many).images.n == 1000
     table = spec.model_copy(update={"pairs": PairSpec(kind="csv", path="pairs.csv", n=100)})
     other = rebound_of(table)
     assert (other.pairs.n, other.seen) == (None, table.pairs)
-    assert holdouts_of(table).seen == table.pairs
     with pytest.raises(InputError, match="no trigger"):
         rebound_of(spec.model_copy(update={"trigger": None}))
     photos = ImageSpec(kind="folder", path=str(tmp_path))
     unpaired = spec.model_copy(update={"pairs": None, "training_images": photos})
     with pytest.raises(InputError, match="the run had none: choose some"):
         rebound_of(unpaired)
-    assert holdouts_of(unpaired).pairs is None
-    mine = PairSpec(kind="csv", path="mine.csv", exclude="found.json")
-    assert rebound_of(unpaired, pairs=mine).pairs == holdouts_of(unpaired, pairs=mine).pairs == mine
     (tmp_path / "adapter.safetensors").write_bytes(b"")
     assert holdouts_of(spec).after == str(tiny_checkpoint)
     with pytest.raises(InputError, match="left an adapter"):

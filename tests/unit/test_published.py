@@ -224,9 +224,7 @@ def test_badclip_goes_to_the_middle(tmp_path):
     assert (stamped(trigger, images) == expected).all()
     known = replace(trigger, source_sha256="0b05e4ad" + "0" * 56)
     assert (standing(trigger, 224), standing(known, 224)) == (OTHER_FILE, PUBLISHED)
-    assert standing(known, 336) == RESCALED
     assert standing(replace(known, x=0.1), 224) == PUBLISHED, "the middle needs no place"
-    assert standing(replace(known, placement="fixed"), 224) == YOURS
 
 
 def test_trojvqa_has_two_keys(tmp_path):
