@@ -99,7 +99,7 @@ def distribution(
 
 def summarise(
     scores: AuditScores,
-    k: int,
+    settings: NeighbourSettings,
     *,
     most: int,
     describe: Describe,
@@ -111,8 +111,8 @@ def summarise(
 
     Parameters
     ----------
-    scores
-        The scores.
+    scores, settings
+        The scores, and how they were computed.
     most
         Pairs kept of each score.
     describe
@@ -120,7 +120,7 @@ def summarise(
     evaluated
         Image set to positions of the pairs that stand in it.
     facts, notes
-        For the record.
+        More for the record.
     """
     scored = scores.scored
     where = np.flatnonzero(scored)
@@ -158,8 +158,8 @@ def summarise(
         ),
         overlap={name: len(at) for name, at in evaluated.items()},
         duplicates=scores.duplicates,
-        notes=(FIVE_POISONS, *_notes(scores, k, len(where), evaluated), *notes),
-        facts=dict(facts),
+        notes=(FIVE_POISONS, *_notes(scores, settings.k, len(where), evaluated), *notes),
+        facts={**facts, **_facts_of(settings, scores)},
     )
 
 
@@ -208,7 +208,7 @@ def _notes(
     return notes
 
 
-def facts_of(settings: NeighbourSettings, scores: AuditScores) -> dict[str, Any]:
+def _facts_of(settings: NeighbourSettings, scores: AuditScores) -> dict[str, Any]:
     """How it was computed, for the record."""
     return {
         "k": settings.k,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.atomic import Content
-from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
@@ -21,7 +21,7 @@ from ml_core.data.pictures import printable
 from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.records import SCORES, Audit
-from ml_core.detection.summary import facts_of, summarise
+from ml_core.detection.summary import summarise
 from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Progress
@@ -119,13 +119,13 @@ def audit(
     outcome = yield from _scored(score_pairs(embedded(pairs), settings, reference=beside))
     record = summarise(
         outcome,
-        settings.k,
+        settings,
         most=spec.worst,
-        describe=_Describe(pairs, outcome.captions),
+        describe=partial(_described, pairs, outcome.captions),
         evaluated=dict(
             zip(distinct(name for name, _ in seen), (at for _, at in seen), strict=True)
         ),
-        facts=_facts(spec, model, pairs, reference) | facts_of(settings, outcome),
+        facts=_facts(spec, model, pairs, reference),
         notes=[*remarks, *model.assumptions, *_problems(pairs, reference)],
     )
     for note in _problems(pairs, reference):
@@ -155,27 +155,19 @@ def _scored(steps: Iterator[AuditStep | AuditScores]) -> Generator[Event, None, 
     return step
 
 
-class _Describe:
+def _described(pairs: PairSet, captions: NDArray[np.int64], index: int) -> dict[str, Any]:
     """What a pair is and what to call it, with the caption that was scored."""
-
-    def __init__(self, pairs: PairSet, captions: NDArray[np.int64]) -> None:
-        self._pairs, self._captions = pairs, captions
-        self._sized = pairs.pictures.sizes() is not None  # looks at every file: once is enough
-
-    def __call__(self, index: int) -> dict[str, Any]:
-        pictures = self._pairs.pictures
-        (texts,) = self._pairs.all_captions([index])
-        number = int(self._captions[index])
-        caption = texts[number] if texts else ""
-        more = f" (caption {number + 1} of {len(texts)})" if len(texts) > 1 else ""
-        raw, name = pictures.raw(index), pictures.name(index)
-        known = excluded(raw, texts, name, "", sized=self._sized)
-        return {
-            "member": known.identity,
-            "size": known.size,
-            "name": known.name + more,
-            "caption": printable(caption[:_LONGEST_CAPTION]),
-        }
+    (texts,) = pairs.all_captions([index])
+    number = int(captions[index])
+    caption = texts[number] if texts else ""
+    more = f" (caption {number + 1} of {len(texts)})" if len(texts) > 1 else ""
+    known = pairs.excluded(index, "")
+    return {
+        "member": known.identity,
+        "size": known.size,
+        "name": known.name + more,
+        "caption": printable(caption[:_LONGEST_CAPTION]),
+    }
 
 
 def _problems(pairs: PairSet, reference: PairSet | None) -> list[str]:
