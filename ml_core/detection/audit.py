@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from ml_core.detection.neighbours import (
     slof,
 )
 from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES
+from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,15 +56,6 @@ class NeighbourSettings:
                 f"{self.k} neighbours cannot be searched among {self.chunk} pairs; at least "
                 f"{FEWEST_FOLDS * self.k} are needed. Give a larger chunk, or lower k."
             )
-
-
-@dataclass(frozen=True)
-class AuditStep:
-    """How many pairs of the set, or of the reference, are done."""
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +104,7 @@ class _Reference:
 
 def score_pairs(
     pairs: EncodedPairs, settings: NeighbourSettings, *, reference: EncodedPairs | None = None
-) -> Iterator[AuditStep | AuditScores]:
+) -> Generator[Progress, None, AuditScores]:
     """Score every pair with the suspect model's own embeddings.
 
     Neighbours are looked for within random chunks of the set, as published (Huang et al., ICLR
@@ -133,8 +125,13 @@ def score_pairs(
 
     Yields
     ------
-    AuditStep or AuditScores
-        The last one is AuditScores.
+    Progress
+        Of the stages ``reference`` and ``embed``, in pairs.
+
+    Returns
+    -------
+    AuditScores
+        Of all pairs.
 
     Raises
     ------
@@ -155,7 +152,7 @@ def score_pairs(
                 scores, _ = _score(step.chunk, points, settings.k, known, known.forest)
                 for name, row in scores.items():
                     beside[name].append(row)
-            yield AuditStep("reference", step.done, total)
+            yield Progress("reference", step.done, total)
     parts = _chunks(pairs.pairs, settings)
     forest = None if known is None else known.forest
     values: dict[str, Values] = {
@@ -176,8 +173,8 @@ def score_pairs(
                 values[name][chunk.indices] = row
             captions[chunk.indices] = chunk.captions
             duplicates += same
-        yield AuditStep("embed", step.done, len(pairs))
-    yield AuditScores(
+        yield Progress("embed", step.done, len(pairs))
+    return AuditScores(
         values,
         {} if known is None else {name: np.concatenate(rows) for name, rows in beside.items()},
         captions,

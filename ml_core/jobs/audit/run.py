@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +18,13 @@ from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
-from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings, score_pairs
+from ml_core.detection.audit import AuditScores, NeighbourSettings, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import summarise
 from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Done, Event, Message, Progress
+from ml_core.events import Control, Done, Event, Message, Progress, forwarded
 from ml_core.exports import to_csv
 from ml_core.figures import distinct
 from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
@@ -116,7 +116,8 @@ def audit(
         )
 
     beside = None if reference is None else embedded(reference)
-    outcome = yield from _scored(score_pairs(embedded(pairs), settings, reference=beside))
+    steps = score_pairs(embedded(pairs), settings, reference=beside)
+    outcome = yield from forwarded(steps, _rated())
     record = summarise(
         outcome,
         settings,
@@ -138,21 +139,21 @@ def audit(
     yield Done("finished", shown | {"folder": str(Path(spec.output_dir))})
 
 
-def _scored(steps: Iterator[AuditStep | AuditScores]) -> Generator[Event, None, AuditScores]:
-    """Score all pairs, with the rate in the Progress of each stage."""
+def _rated() -> Callable[[Progress], Progress]:
+    """Add to each Progress the rate of its stage, and the time left."""
     stage, begin = "", time.monotonic()
     last = begin
-    for step in steps:
-        if isinstance(step, AuditScores):
-            break
+
+    def rated(step: Progress) -> Progress:
+        nonlocal stage, begin, last
         if step.stage != stage:
             stage, begin = step.stage, last
         last = time.monotonic()
         rate = step.done / max(last - begin, 1e-6)  # what the cache had counts too
         left = (step.total - step.done) / rate if rate else None
-        yield Progress(step.stage, step.done, step.total, rate or None, left)
-    assert isinstance(step, AuditScores)
-    return step
+        return Progress(step.stage, step.done, step.total, rate or None, left)
+
+    return rated
 
 
 def _described(pairs: PairSet, captions: NDArray[np.int64], index: int) -> dict[str, Any]:
