@@ -18,7 +18,7 @@ from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.stamping import spare_core
 from ml_core.evaluation.zero_shot import classifier_steps
-from ml_core.events import Control, Event, Progress
+from ml_core.events import Control, Event, Progress, forwarded
 from ml_core.jobs.opening import opening_images
 from ml_core.jobs.specs import Attack, Classes, Setting
 from ml_core.model import ClipModel, Preprocess
@@ -135,22 +135,19 @@ def classifier_of(
     steps = classifier_steps(model, label_set.class_names, label_set.templates)
     begin = shown = time.monotonic()
     first: int | None = None  # texts that an earlier call has embedded
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as end:
-            classifier: Tensor = end.value
-            return classifier
+
+    def event_of(step: tuple[int, int]) -> Progress | None:
+        nonlocal first, shown
+        done, total = step
         if control.cancelled:
             raise CancelledError
-        now, begun = time.monotonic(), first is not None
-        first = done if first is None else first
-        if not begun or done == total or now - shown >= _PROGRESS_SECONDS:
-            shown = now
-            rate = (done - first) / max(now - begin, 1e-9)
-            yield Progress(
-                "texts", done, total, rate or None, (total - done) / rate if rate else None
-            )
+        now = time.monotonic()
+        if first is not None and done < total and now - shown < _PROGRESS_SECONDS:
+            return None
+        first, shown = done if first is None else first, now
+        return Progress.timed("texts", done, total, begin, first)
+
+    return (yield from forwarded(steps, event_of))
 
 
 def measure(
@@ -208,10 +205,8 @@ def measure_images(
         ahead=spare_core(model.device),
         pace=_PROGRESS_SECONDS,
     )
-    total = measurement.total
     for done in measurement.steps():
-        rate = done / max(time.monotonic() - begin, 1e-9)
-        yield Progress(stage, done, total, rate, (total - done) / rate)
+        yield Progress.timed(stage, done, measurement.total, begin)
     if control.cancelled:
         raise CancelledError
     result = measurement.result()

@@ -149,9 +149,7 @@ def _rated() -> Callable[[Progress], Progress]:
         if step.stage != stage:
             stage, begin = step.stage, last
         last = time.monotonic()
-        rate = step.done / max(last - begin, 1e-6)  # what the cache had counts too
-        left = (step.total - step.done) / rate if rate else None
-        return Progress(step.stage, step.done, step.total, rate or None, left)
+        return Progress.timed(step.stage, step.done, step.total, begin)
 
     return rated
 

@@ -851,8 +851,7 @@ class StagePace:
         self._done = done
         if self._first is None:
             self._first = done - 1
-        rate = (done - self._first) / max(time.monotonic() - self._begin, 1e-6)
-        return Progress(self._stage, done, self.total, rate, (self.total - done) / rate)
+        return Progress.timed(self._stage, done, self.total, self._begin, self._first)
 
 
 def _labels(spec: ScanSpec) -> LabelSet:
