@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QScrollArea,
+    QScrollBar,
     QSizePolicy,
     QStackedWidget,
     QWidget,
@@ -64,12 +65,18 @@ from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
 
 
+_SEEN = 12  # pixels that show around what has the focus
+
+
 class FocusKeeper(QObject):
     """Hands the focus of a button that was disabled or hidden to what is nearest to it.
 
     Qt takes the next widget of the tab order, which may be at the other end of the window. What
     lies in the same part of the page is mostly what takes the button's place: Cancel beside Start,
     or the result. A focus that a program or a user moves is left alone.
+
+    What has the focus is scrolled into sight, and again when the page grows around it, unless the
+    user has scrolled meanwhile. Qt scrolls once, and one scroll area alone.
 
     Parameters
     ----------
@@ -85,13 +92,38 @@ class FocusKeeper(QObject):
         self._lost: QWidget | None = None
         self._soon = QTimer(self, singleShot=True, interval=0)  # its successor is shown first
         self._soon.timeout.connect(self._hand_on)
+        self._scrolled: dict[QScrollBar, int] = {}  # to where, for what has the focus
+        self._laid_out = QTimer(self, singleShot=True, interval=0)
+        self._laid_out.timeout.connect(self._keep_in_sight)
+        for area in pages.window().findChildren(QScrollArea):
+            area.verticalScrollBar().rangeChanged.connect(self._laid_out.start)
         app.focusChanged.connect(self._on_focus_changed)
 
-    def _on_focus_changed(self, before: QWidget | None, _: QWidget | None) -> None:
+    def _on_focus_changed(self, before: QWidget | None, now: QWidget | None) -> None:
+        self._scrolled.clear()
+        # What the mouse presses stays under it.
+        if now is not None and QApplication.mouseButtons() == Qt.MouseButton.NoButton:
+            self._bring_into_sight(now)
         usable = before is None or not shiboken6.isValid(before) or _is_usable(before)
         self._lost = None if usable else before
         if not usable:
             self._soon.start()
+
+    def _bring_into_sight(self, widget: QWidget) -> None:
+        around = widget.parentWidget()
+        while around is not None:
+            inner = around.widget() if isinstance(around, QScrollArea) else None
+            if isinstance(around, QScrollArea) and inner is not None and inner.isAncestorOf(widget):
+                around.ensureWidgetVisible(widget, _SEEN, _SEEN)
+                bar = around.verticalScrollBar()
+                self._scrolled[bar] = bar.value()
+            around = around.parentWidget()
+
+    def _keep_in_sight(self) -> None:
+        focus = QApplication.focusWidget()
+        untouched = all(bar.value() == at for bar, at in self._scrolled.items())
+        if focus is not None and self._scrolled and untouched:
+            self._bring_into_sight(focus)
 
     def _hand_on(self) -> None:
         lost, self._lost = self._lost, None
@@ -157,7 +189,6 @@ class HeaderBar(QFrame):
 
 
 _LOG = logging.getLogger(__name__)
-_SEEN = 12  # pixels that show around what has the focus
 _TITLE = "CleanCLIP GUI"
 _FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
@@ -448,9 +479,7 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
-        app = cast(QApplication, QApplication.instance())
-        app.focusChanged.connect(self._show_focus)
-        FocusKeeper(app, self.pages)
+        FocusKeeper(cast(QApplication, QApplication.instance()), self.pages)
         self.welcome.path_chosen.connect(partial(shell.open, "checkpoint"))
         self.welcome.session_chosen.connect(self.sessions.open)
         self.welcome.continue_clicked.connect(self.sessions.go_on)
@@ -830,17 +859,6 @@ class MainWindow(QMainWindow):
             self.open_path(str(path))
 
     # Layout and closing
-
-    def _show_focus(self, _: QWidget | None, now: QWidget | None) -> None:
-        """Scroll what the focus came to into sight: Qt does so inside one scroll area alone."""
-        if now is None or QApplication.mouseButtons() != Qt.MouseButton.NoButton:
-            return  # what the mouse presses stays under it
-        around = now.parentWidget()
-        while around is not None:
-            inner = around.widget() if isinstance(around, QScrollArea) else None
-            if isinstance(around, QScrollArea) and inner is not None and inner.isAncestorOf(now):
-                around.ensureWidgetVisible(now, _SEEN, _SEEN)
-            around = around.parentWidget()
 
     def _restore_layout(self) -> None:
         """Bring back the geometry and the docks of the last time."""
