@@ -64,7 +64,6 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
 
-
 _SEEN = 12  # pixels that show around what has the focus
 
 
