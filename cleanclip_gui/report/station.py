@@ -422,7 +422,7 @@ class ReportStation(QWidget):
             work.began.connect(self._refresh)
             shell.closing.connect(work.cancel)
         events.checkpoint.connect(self._on_checkpoint_change)
-        for event in (events.run, events.scan):
+        for event in (events.run, events.jobs):
             event.connect(self._draft)
         for event in (events.images, events.trigger):
             event.connect(self._show_missing)

@@ -43,7 +43,7 @@ from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
-from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import BusyRow, Label, action_tool, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row
@@ -236,9 +236,8 @@ class StudioStation(QWidget):
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
-            read_widths(self.context.settings.value.columns.get("studio", ())),
+            self.context.settings, self.id,
         )  # fmt: skip
-        self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self._actions.refresh_soon)
         row(
             self.columns,
@@ -434,9 +433,6 @@ class StudioStation(QWidget):
         """Measure the trigger on the whole set, also on a slow model."""
         self.placement_bar.only_this.setChecked(False)
         self.live.measure_all()
-
-    def _on_columns_chosen(self, widths: Widths) -> None:
-        self.context.settings.update(studio_columns=tuple(widths))
 
     def _is_shown(self) -> bool:
         return self.session.station == self.id

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session import Session
-from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.records import JobState, RunProgress, is_live
 from cleanclip_gui.talk.script import Recorded, measured, of_result
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
@@ -37,8 +37,8 @@ def facts(session: Session, recorded: Recorded | None = None) -> tuple[Large, La
         )
     if session.station == "clean":
         return _of_cleaning(session)
-    if session.station == "scan" and session.scan is not None:
-        return _of_scan(session), _asr(session)
+    if job := session.jobs.get(session.station):
+        return _of_job(job, session.job_progress.get(session.station)), _asr(session)
     return _prediction(session), _asr(session)
 
 
@@ -82,17 +82,15 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
     return _prediction(session), _asr(session)
 
 
-def _of_scan(session: Session) -> Large:
-    scan, progress = session.scan, session.scan_progress
-    assert scan is not None
-    if scan.status == "running":
+def _of_job(job: JobState, progress: RunProgress | None) -> Large:
+    if job.status == "running":
         share = 0.0 if progress is None else progress.fraction
         return Large(f"Searching {100 * share:.0f} %", "for a trigger that nobody named, live")
-    if scan.verdict == "found":
-        return Large(f"Found: {plain(scan.target, 40)}", "target class of a found trigger", True)
-    if scan.verdict is None:
+    if job.verdict == "found":
+        return Large(f"Found: {plain(job.target, 40)}", "target class of a found trigger", True)
+    if job.verdict is None:
         return Large("No result", "the scan ended early")
-    return Large(TITLES[scan.verdict], "the verdict of the scan")
+    return Large(TITLES[job.verdict], "the verdict of the scan")
 
 
 def _short(rate: float) -> str:

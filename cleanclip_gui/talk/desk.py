@@ -45,7 +45,7 @@ class Reset(QObject):
         self._awaits_end = False
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._forget_ended)
-        for signal in (self._session.events.run, self._session.events.scan):
+        for signal in (self._session.events.run, self._session.events.jobs):
             signal.connect(self._on_session_change)
 
     def run(self) -> None:
@@ -68,8 +68,8 @@ class Reset(QObject):
         self._context.actions.run("view.trigger")
 
     def _is_at_work(self) -> bool:
-        scan = self._session.scan
-        return is_live(self._session.run) or (scan is not None and scan.status == "running")
+        jobs = self._session.jobs.values()
+        return is_live(self._session.run) or any(job.status == "running" for job in jobs)
 
     def _on_session_change(self, *_: object) -> None:
         if self._awaits_end and not self._is_at_work():
@@ -77,7 +77,7 @@ class Reset(QObject):
             self._soon.start()  # all hear of the end first
 
     def _forget_ended(self) -> None:
-        """Show nothing of a run or a scan that was cancelled for the reset."""
+        """Show nothing of a job that was cancelled for the reset."""
         self._shell.demo_opening.emit()
 
 

@@ -48,7 +48,7 @@ class Guide(QObject):
             events.checkpoint,
             events.evaluation,
             events.trigger,
-            events.scan,
+            events.jobs,
             events.run,
             events.cleaned,
             events.station,

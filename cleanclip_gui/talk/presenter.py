@@ -194,7 +194,7 @@ class Presenter(QObject):
         events = self._session.events
         for signal in (
             events.evaluation, events.prediction, events.station, events.run, events.run_progress,
-            events.scan, events.scan_progress, events.role,
+            events.jobs, events.job_progress, events.role,
         ):  # fmt: skip
             signal.connect(self._on_session_change)
 

@@ -158,7 +158,7 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     act("scan.start")
 
     def scanned() -> bool:
-        return session.scan is not None and session.scan.status != "running"
+        return "scan" in session.jobs and session.jobs["scan"].status != "running"
 
     def stamped() -> bool:
         """Whether the found trigger is on pictures, with what the model says of them."""
@@ -166,9 +166,9 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
         return pictures is not None and bool(pictures.accessibleDescription())
 
     yield Wait(scanned, _SCAN_S, "the scan did not end")
-    if session.scan is None or session.scan.status != "finished":
+    if session.jobs["scan"].status != "finished":
         raise RuntimeError("the scan ended without a result")
-    if session.scan.verdict == "found":
+    if session.jobs["scan"].verdict == "found":
         yield Wait(stamped, _EVALUATE_S, "the found trigger was not put on pictures")
     shot("4-scan")
     window.show_station("clean")

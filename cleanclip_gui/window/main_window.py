@@ -248,7 +248,6 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
-        self._job = "", 0.0  # of a station, and its share that is done
         self._help: HelpDialog | None = None
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -490,7 +489,6 @@ class MainWindow(QMainWindow):
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
-        shell.job_changed.connect(self._on_job_changed)
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.try_again = self._ask_to_start_again
@@ -511,7 +509,8 @@ class MainWindow(QMainWindow):
         events.trigger.connect(self._on_session_change)
         events.images.connect(self._on_session_change)
         events.run.connect(self._on_run_change)
-        events.run_progress.connect(self._show_job)
+        for event in (events.run_progress, events.jobs, events.job_progress):
+            event.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
         events.device.connect(self.status.set_device)
 
@@ -795,23 +794,20 @@ class MainWindow(QMainWindow):
         self._refresh()
 
     def _show_job(self, *_: object) -> None:
-        """Name the run that goes on in the status bar, or a station's job, with its progress."""
-        run = self.session.run
-        if not is_live(run) and self._job[0]:
-            self.status.set_job(*self._job)
-            return
-        words = {"running": "is running", "paused": "is paused"}
-        title = plain((run.title or method_title(run.method)) if run else "", 80)
-        text = f"{title} {words[run.status]}" if run and is_live(run) else ""
-        progress = self.session.run_progress
-        counts = progress is not None and run is not None and run.status == "running"
-        left = left_text(progress.seconds_left) if progress and counts else ""
+        """Name the run that goes on in the status bar, or another job, with its progress."""
+        session, run = self.session, self.session.run
+        text, progress, left = "", None, ""
+        if run is not None and is_live(run):
+            text = f"{plain(run.title or method_title(run.method), 80)} is {run.status}"
+            progress = session.run_progress
+        else:
+            for kind, job in session.jobs.items():
+                if job.status == "running":
+                    text, progress = f"A {kind} is running", session.job_progress.get(kind)
+        if progress is not None and text.endswith("running"):
+            left = left_text(progress.seconds_left)
         share = 0.0 if progress is None else progress.fraction
-        self.status.set_job(f"{text}, {left}" if text and left else text, share)
-
-    def _on_job_changed(self, text: str, share: float) -> None:
-        self._job = text, share
-        self._show_job()
+        self.status.set_job(f"{text}, {left}" if left else text, share)
 
     def _on_logged(self, text: str) -> None:
         self.log.add("info", text)

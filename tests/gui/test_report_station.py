@@ -33,7 +33,7 @@ from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bu
 from cleanclip_gui.report.verify_dialog import VerifyDialog
 from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.session import RunState, Session
-from cleanclip_gui.session.settings import PastScan, SettingsStore
+from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
@@ -114,8 +114,9 @@ def drafted(station, qtbot):
 
 def add_scan(station, tmp_path):
     folder = write_scan(tmp_path / "a-scan", scan("found", sha256=SHA))
-    station.context.settings.add_scan(
-        PastScan(folder=str(folder), sha256=SHA, verdict="found", target="banana", made=2.0)
+    station.context.settings.add_result(
+        "scan",
+        PastResult(folder=str(folder), sha256=SHA, verdict="found", target="banana", made=2.0),
     )
     return folder
 
@@ -232,9 +233,9 @@ def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
     measurement = measured("evaluation-1")
     folder = write_scan(tmp_path / "one", scan("found", sha256=SHA))
     scans = [
-        PastScan(folder=str(folder), sha256=SHA, verdict="found", target="banana"),
-        PastScan(folder=str(tmp_path / "gone"), sha256=SHA),
-        PastScan(folder=str(folder), sha256="b" * 64),
+        PastResult(folder=str(folder), sha256=SHA, verdict="found", target="banana"),
+        PastResult(folder=str(tmp_path / "gone"), sha256=SHA),
+        PastResult(folder=str(folder), sha256="b" * 64),
     ]
     parts = {part.folder: part for part in parts_of(SHA, (), scans)}
     assert set(parts) == {mine, older, measurement, folder}

@@ -71,7 +71,7 @@ def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
     window.actions_["view.numbers"].trigger()
     assert not studio.columns.right_open
     assert window.actions_["view.numbers"].isChecked() is False
-    assert SettingsStore(tmp_path / "config").value.columns["studio"][1] == 0
+    assert SettingsStore(tmp_path / "config").value.model_extra["studio_columns"][1] == 0
     window.resize(1500, 800)
     qtbot.wait(20)
     assert not studio.columns.right_open  # as it was chosen
@@ -95,15 +95,15 @@ def test_the_middle_has_always_room():
     assert usual_widths(784, ROOM) == (0, SIDE.least)  # 900 x 540
 
 
-def test_dragging_a_column_is_a_choice(qtbot):
-    columns = Columns(QWidget(), QWidget(), QWidget(), ROOM)
+def test_dragging_a_column_is_a_choice(qtbot, tmp_path):
+    settings = SettingsStore(tmp_path)
+    columns = Columns(QWidget(), QWidget(), QWidget(), ROOM, settings, "studio")
     qtbot.addWidget(columns)
     columns.resize(1240, 500)
     columns.show()
     assert columns.sizes()[0] == TWO
-    with qtbot.waitSignal(columns.chosen) as chosen:
-        columns.moveSplitter(ONE + 20, 1)
-    assert chosen.args[0].left == ONE + 20
+    columns.moveSplitter(ONE + 20, 1)
+    assert settings.value.model_extra["studio_columns"][0] == ONE + 20
     columns.resize(1440, 500)
     assert columns.sizes()[0] == ONE + 20
 
