@@ -112,8 +112,8 @@ def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):
             if window.isFullScreen():
                 window.toggle_full_screen()
             window.show_station(station)
-    window.set_theme("light")
-    window.set_size(100)
+    window.actions_.run("view.light")
+    window.actions_.run("view.usual_size")
     assert len(opened_urls) >= 1
 
 

@@ -34,6 +34,7 @@ from cleanclip_gui.window.crash import (
 )
 from cleanclip_gui.window.help_dialog import KeysDialog
 from cleanclip_gui.window.main_window import has_room
+from cleanclip_gui.window.preferences_dialog import prefer
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from tests.gui.factories import facts
@@ -405,13 +406,13 @@ def test_the_log_has_what_is_logged_in_the_colours_of_the_theme(window):
     window.log.add("error", "failed")
     light = list(colours())
     try:
-        window.set_theme("dark")
+        prefer(window.context, "theme", "dark")
         window.toggle_log()  # what is hidden follows when it is shown
         assert list(colours()) == [theme.colour("text"), theme.colour("danger")] != light
         assert window.log.text().count("failed") == 1
         window.log.clear()
     finally:
-        window.set_theme("light")
+        prefer(window.context, "theme", "light")
     assert window.log.text() == ""
 
 
