@@ -21,7 +21,7 @@ from cleanclip_gui.inference.questions import (
     ThumbnailsReady,
 )
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
-from cleanclip_gui.session.records import Role, RunState, ShownPrediction
+from cleanclip_gui.session.records import Role, ShownPrediction
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
@@ -287,7 +287,8 @@ class StudioStation(QWidget):
                 "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
             ),
             Command(
-                "edit.redo", "&Redo", "&Edit", editor.redo, "Do it again.", "redo", "Ctrl+Shift+Z",
+                "edit.redo", "&Redo", "&Edit", self.document.redo, "Do it again.", "redo",
+                "Ctrl+Shift+Z",
                 0, lambda: self._is_shown() and stack.can_redo(),
             ),
             Command(
@@ -319,22 +320,26 @@ class StudioStation(QWidget):
         editor = self.editor
         return (
             Command(
-                "trigger.flip_a", "Flip to snapshot &A", "&Trigger", editor.flip_to_a,
+                "trigger.flip_a", "Flip to snapshot &A", "&Trigger",
+                partial(self.document.switch_snapshot, "A"),
                 "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, self._is_shown,
                 partial(self._on_slot, "A"), "slot",
             ),
             Command(
-                "trigger.flip_b", "Flip to snapshot &B", "&Trigger", editor.flip_to_b,
+                "trigger.flip_b", "Flip to snapshot &B", "&Trigger",
+                partial(self.document.switch_snapshot, "B"),
                 "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, self._is_shown,
                 partial(self._on_slot, "B"), "slot",
             ),
             Command(
-                "trigger.mirror", "Mirror left and &right", "&Trigger", editor.mirror_h,
+                "trigger.mirror", "Mirror left and &right", "&Trigger",
+                partial(editor.mirror, False),
                 "Mirror patch or paint; M on the canvas.", "mirror-h", "", 0,
                 self._has_trigger,
             ),
             Command(
-                "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", editor.mirror_v,
+                "trigger.mirror_down", "&Mirror top and bottom", "&Trigger",
+                partial(editor.mirror, True),
                 "Mirror patch or paint; Shift+M on the canvas.", "mirror-v", "", 0,
                 self._has_trigger,
             ),
@@ -456,7 +461,7 @@ class StudioStation(QWidget):
         canvas.pointed.connect(self.tool_strip.show_pointer)
         canvas.zoomed.connect(self.tool_strip.show_scale)
         canvas.grid_changed.connect(self.paint_bar.grid.setChecked)
-        canvas.mirror_wanted.connect(self._on_mirror_wanted)
+        canvas.mirror_wanted.connect(self.editor.mirror)
         canvas.set_colour(self.tool_strip.colour)
         self.paint_bar.set_ink(canvas.ink)
         document.changed.connect(self.live.touch)
@@ -472,7 +477,7 @@ class StudioStation(QWidget):
         strip.tool_chosen.connect(canvas.set_tool)
         strip.colour_chosen.connect(self.canvas.set_colour)
         strip.picture_toggled.connect(canvas.set_picture_visible)
-        paint.ink_chosen.connect(self._on_ink_chosen)
+        paint.ink_chosen.connect(lambda changes: canvas.set_ink(**changes))
         paint.angle_chosen.connect(editor.set_angle)
         paint.grid_toggled.connect(canvas.set_grid)
         strip.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
@@ -532,15 +537,9 @@ class StudioStation(QWidget):
             action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
         self._actions.refresh_soon()
 
-    def _on_ink_chosen(self, changes: dict[str, object]) -> None:
-        self.canvas.set_ink(**changes)
-
     def _on_ink_changed(self, ink: Ink) -> None:
         self.paint_bar.set_ink(ink)
         self.tool_strip.set_colour(ink.colour)
-
-    def _on_mirror_wanted(self, upright: bool) -> None:
-        self.editor.mirror_v() if upright else self.editor.mirror_h()
 
     def _on_text_chosen(self, text: str) -> None:
         self.editor.set_text(text)
@@ -562,7 +561,7 @@ class StudioStation(QWidget):
         events.images.connect(self._on_images_change)
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
-        events.run.connect(self._on_run_change)
+        events.run.connect(lambda _: self._show_note())
         shell.takes("target", self._on_target_chosen)
         shell.takes("role", self._on_role_chosen)
         shell.takes("image", self._on_image_selected)
@@ -723,9 +722,6 @@ class StudioStation(QWidget):
         """What stands where an answer will be; empty: what to do to get one."""
         self.canvas.set_empty_text(words)
         self.bars.set_empty_text(words)
-
-    def _on_run_change(self, _: RunState | None) -> None:
-        self._show_note()
 
     def _show_note(self, otherwise: str = "") -> None:
         """Say what a reader of the numbers must know about them."""
