@@ -37,9 +37,9 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind
-from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
+from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import Method
 from ml_core.cleaning.pretraining import DEMO, with_parent

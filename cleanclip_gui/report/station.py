@@ -18,12 +18,11 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.report.checks_view import ChecksView
 from cleanclip_gui.report.claims_view import ClaimPlace, ClaimsView
+from cleanclip_gui.report.dialogs import BundleChoice, VerifyDialog, WriteDialog
 from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.missing import Missing, MissingList, missing
 from cleanclip_gui.report.parts import PartsList, known_reference, reference_spec, suspect_spec
 from cleanclip_gui.report.preview import Preview
-from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button

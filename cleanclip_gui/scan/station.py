@@ -37,10 +37,9 @@ from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import Label, bind
-from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
-from cleanclip_gui.widgets.prompts import save_chart
+from cleanclip_gui.widgets.prompts import failing, save_chart
 from cleanclip_gui.widgets.text import plain
 from ml_core.detection.scan.records import TITLES, Scan, read_patches, read_scan, scan_json
 from ml_core.events import Done

@@ -34,7 +34,7 @@ from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS, key_rows
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.library_scan import LibraryScan
+from cleanclip_gui.studio.library_dialog import LibraryScan
 from cleanclip_gui.studio.live import AutoSpeed, LiveLoop, VisibleLabels
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage

@@ -19,8 +19,7 @@ from cleanclip_gui.studio.canvas.document import PaintDocument, Part
 from cleanclip_gui.studio.canvas.scene import Snapshot, is_movable, mirrored, resized, turned
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
-from cleanclip_gui.widgets.failing import failing
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, failing
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, save_trigger
 from ml_core.triggers.make import demo_trigger

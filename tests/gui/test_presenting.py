@@ -11,8 +11,7 @@ from cleanclip_gui.inference.questions import Predict, PredictionReady
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import JobState, RunProgress, ShownPrediction
 from cleanclip_gui.station import AtWork
-from cleanclip_gui.talk.band import facts
-from cleanclip_gui.talk.presenter import KEYS
+from cleanclip_gui.talk.presenter import KEYS, facts
 from cleanclip_gui.talk.script import Recorded, Step
 from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation

@@ -17,6 +17,7 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, ClaimPlace, sections
+from cleanclip_gui.report.dialogs import BundleChoice, VerifyDialog, WriteDialog
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
     OLDER,
@@ -30,8 +31,6 @@ from cleanclip_gui.report.parts import (
 )
 from cleanclip_gui.report.preview import Preview, rich_text
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
-from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context

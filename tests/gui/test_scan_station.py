@@ -16,10 +16,9 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
-from cleanclip_gui.scan.live_scan import LiveScan
-from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.result_view import LOOKS, ink
-from cleanclip_gui.scan.scanning import estimate_folder, folder_of, stages_done
+from cleanclip_gui.scan.scanning import LiveScan, estimate_folder, folder_of, stages_done
+from cleanclip_gui.scan.setup import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.stamping import pictures_of
 from cleanclip_gui.scan.station import LIVE, READY, RESULT, ScanStation, earlier_text
 from cleanclip_gui.session import Session
