@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QFormLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFormLayout, QPushButton, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
@@ -264,11 +264,6 @@ class ScanSetup(QWidget):
         self._on_changed()
 
     def _make_options(self) -> QWidget:
-        options = QWidget()
-        layout = QVBoxLayout(options)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addWidget(Label("Stages", "field"))
         for stage, sentence in HELP.items():
             if stage == ALWAYS:
                 continue
@@ -276,7 +271,6 @@ class ScanSetup(QWidget):
             box.setChecked(stage in USUAL)
             box.setToolTip(sentence)
             box.toggled.connect(self._on_changed)
-            layout.addWidget(box)
         form = field_form()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         for title, field in (
@@ -284,8 +278,11 @@ class ScanSetup(QWidget):
             ("Measure on", self.held_out), ("Seed", self.seed),
         ):  # fmt: skip
             form.addRow(Label(title, "field", buddy=field), field)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(form)
+        options = QWidget()
+        column(
+            Label("Stages", "field"), *self.stages.values(), theme.SPACE_S, form, of=options,
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
         return options
 
     def chosen_stages(self) -> tuple[Stage, ...]:

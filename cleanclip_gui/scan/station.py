@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QListWidget,
     QListWidgetItem,
-    QPushButton,
     QStackedWidget,
     QWidget,
 )
@@ -36,7 +35,7 @@ from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
-from cleanclip_gui.widgets.controls import Label, bind
+from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing, save_chart
@@ -326,38 +325,30 @@ class ScanStation(QWidget):
 
     def _make_parts(self) -> None:
         actions = self.context.actions
-        self.start_button = QPushButton(theme.icon("play", "on_accent"), "")
-        self.start_button.setProperty("primary", True)
-        self.start_button.setProperty("large", True)
+        start = push_button(icon="play", look="primary large")
+        self.start_button = bind(start, actions["scan.start"], text=True)
         self.start_button.setObjectName("scan.start_button")
-        bind(self.start_button, actions["scan.start"], text=True)
-        self.estimate_button = QPushButton()
-        bind(self.estimate_button, actions["scan.estimate"])
-        self.estimate_button.setText("Estimate")
-        self.cancel_estimate = QPushButton("Cancel")
-        self.cancel_estimate.setAccessibleName("Cancel the estimate")
+        self.estimate_button = bind(push_button("Estimate"), actions["scan.estimate"])
+        self.cancel_estimate = push_button(
+            "Cancel", self.estimating.cancel, name="Cancel the estimate"
+        )
         self.hint = Label("", "caption", wrap=True)
         self.estimate_label = Label("", "caption", wrap=True)
         self.earlier_title = Label("Earlier scans of this checkpoint", "field", wrap=True)
-        self.earlier = QListWidget()
-        self.earlier.setAccessibleName("Earlier scans of this checkpoint")
+        self.earlier = named(QListWidget(), "Earlier scans of this checkpoint")
         self.earlier.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.earlier_title.setBuddy(self.earlier)
-        self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
-        self.try_button.setProperty("primary", True)
-        self.clean_button = QPushButton()
-        self.export_button = QPushButton()
-        bind(self.try_button, actions["scan.try"], text=True)
-        bind(self.clean_button, actions["scan.clean"], text=True, icon=True)
-        bind(self.export_button, actions["scan.export"], text=True, icon=True)
+        attempt = push_button(icon="studio", look="primary")
+        self.try_button = bind(attempt, actions["scan.try"], text=True)
+        self.clean_button = bind(push_button(), actions["scan.clean"], text=True, icon=True)
+        self.export_button = bind(push_button(), actions["scan.export"], text=True, icon=True)
         acts = FoldingRow(self.try_button, self.clean_button, self.export_button)
         self.live = LiveView()
         self.result = ResultView(acts)
         self.result.setObjectName("scan.result")
         self.ended = Label("", wrap=True)
         self.planned = PlannedStages()
-        self.open_button = QPushButton()
-        bind(self.open_button, actions["scan.open"], text=True, icon=True)
+        self.open_button = bind(push_button(), actions["scan.open"], text=True, icon=True)
 
     def _lay_out(self) -> None:
         self.pages = QStackedWidget()
@@ -420,7 +411,6 @@ class ScanStation(QWidget):
         scanning.ended.connect(self._on_ended)
         scanning.logged.connect(shell.logged)
         self.estimating.changed.connect(self._refresh)
-        self.cancel_estimate.clicked.connect(self.estimating.cancel)
         self.live.busy.cancel_clicked.connect(scanning.cancel)
         self.setup.changed.connect(self._on_setup_change)
         self.stamping.shown.connect(self._on_stamped)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QAction, QHideEvent, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QScrollArea, QTabWidget, QWidget
+from PySide6.QtWidgets import QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -46,7 +46,7 @@ from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import BusyRow, Label, action_tool, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import card, column, page, row
+from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
@@ -228,11 +228,8 @@ class StudioStation(QWidget):
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()
         self.whole.hide()
-        side = named(QScrollArea(), "Numbers")
-        side.setWidgetResizable(True)
-        side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        side.setWidget(page(self.figure, below, (bars, 1), spacing=theme.SPACE_M))
+        numbers = page(self.figure, below, (bars, 1), spacing=theme.SPACE_M)
+        side = named(scrolling(numbers), "Numbers")
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),

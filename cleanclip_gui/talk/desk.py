@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QDateTime, QElapsedTimer, QLocale, QObject, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QGuiApplication, QHideEvent, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QScrollArea, QWidget
+from PySide6.QtWidgets import QMainWindow, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -20,7 +20,7 @@ from cleanclip_gui.talk.pictures import CanvasLoop, save_picture, step_name
 from cleanclip_gui.talk.presenter import Presenter
 from cleanclip_gui.talk.script import Talk, load, shipped
 from cleanclip_gui.widgets.controls import Label, named, push_button
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from ml_core.jobs.demo import demo_checkpoint, demo_target
 from ml_core.reading.errors import InputError
 
@@ -45,11 +45,9 @@ class SpeakerWindow(QWidget):
         font = self.notes.font()
         font.setPointSizeF(1.4 * font.pointSizeF())
         self.notes.setFont(font)
-        self.back, self.forward = QPushButton("Back"), QPushButton("Next")
-        self.forward.setProperty("primary", True)
-        self.restart = push_button("Restart the time", self._on_restart_clicked)
-        self.back.clicked.connect(guide.card.back.click)
-        self.forward.clicked.connect(guide.card.next.click)
+        self.back = push_button("Back", guide.card.back.click)
+        self.forward = push_button("Next", guide.card.next.click, look="primary")
+        self.restart = push_button("Restart the time", self.start_time)
         self._tick = QTimer(self, interval=_TICK_MS)
         self._tick.timeout.connect(self._show_time)
         self._lay_out()
@@ -58,21 +56,13 @@ class SpeakerWindow(QWidget):
         self._follow()
 
     def _lay_out(self) -> None:
-        scroll = named(QScrollArea(), "Notes")
-        scroll.setWidgetResizable(True)
-        page = QWidget()
-        page.setObjectName("page")
-        column((self.notes, 1), of=page, margins=None)
-        scroll.setWidget(page)
-        head, foot = QHBoxLayout(), QHBoxLayout()
-        head.addWidget(self.step, 1)
-        head.addWidget(self.clock)
-        head.addSpacing(theme.SPACE_L)
-        head.addWidget(self.elapsed)
-        foot.addWidget(self.next, 1)
-        for button in (self.restart, self.back, self.forward):
-            foot.addWidget(button)
-        column(head, self.says, (scroll, 1), foot, of=self, margins=theme.SPACE_L)
+        notes = named(scrolling(page((self.notes, 1), margins=None)), "Notes")
+        notes.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # for the keys that scroll
+        column(
+            row((self.step, 1), self.clock, theme.SPACE_L, self.elapsed), self.says, (notes, 1),
+            row((self.next, 1), self.restart, self.back, self.forward),
+            of=self, margins=theme.SPACE_L,
+        )  # fmt: skip
         self.resize(40 * self.fontMetrics().height(), 26 * self.fontMetrics().height())
 
     def start_time(self) -> None:
@@ -87,9 +77,6 @@ class SpeakerWindow(QWidget):
         if others:
             area = others[0].availableGeometry()
             self.move(area.center() - self.rect().center())
-
-    def _on_restart_clicked(self) -> None:
-        self.start_time()
 
     def _follow(self) -> None:
         """Show the step's notes, and whether Next can be pressed."""

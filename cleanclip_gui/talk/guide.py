@@ -5,14 +5,14 @@ from __future__ import annotations
 import shiboken6
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
-from PySide6.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QMainWindow, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context
 from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
 from cleanclip_gui.widgets.controls import Label, push_button
-from cleanclip_gui.widgets.layout import row
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import UNBROKEN
 
 _MARGIN = 6
@@ -121,17 +121,12 @@ class GuideCard(QFrame):
         self.end = push_button("End tour", self.ended)
         self.end.setFlat(True)
 
-        head = row(self._title, None, self.reset, self._count)
-        buttons = row(self.end, None, self.back, self.next)
-        self._layout = layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 12, 16, 12)
-        layout.setSpacing(8)
-        layout.addLayout(head)
-        layout.addWidget(self._made)
-        layout.addWidget(self._body)
-        layout.addWidget(self.recorded, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addStretch()
-        layout.addLayout(buttons)
+        self._layout = column(
+            row(self._title, None, self.reset, self._count), self._made, self._body,
+            (self.recorded, Qt.AlignmentFlag.AlignLeft), (None, 0),
+            row(self.end, None, self.back, self.next),
+            of=self, margins=(16, 12, 16, 12), spacing=8,
+        )  # fmt: skip
 
     def _label(self, name: str) -> Label:
         label = Label()
@@ -178,10 +173,6 @@ class GuideCard(QFrame):
         """Write title and text so large; 0: as large as all else."""
         for label, share in ((self._body, 1.0), (self._title, 1.2), (self._made, 0.9)):
             theme.set_pixels(label, round(share * pixels))
-
-    def offer_recorded(self, on: bool) -> None:
-        """Offer the recorded result of the step."""
-        self.recorded.setVisible(on)
 
     def show_made(self, date: str) -> None:
         """Show when a recorded result was made; empty if it is live."""
@@ -393,7 +384,7 @@ class Guide(QObject):
             text,
             (ready or acting or recorded is not None) and not busy,
         )
-        self.card.offer_recorded(step.recorded is not None and not ready and recorded is None)
+        self.card.recorded.setVisible(step.recorded is not None and not ready and recorded is None)
         self.card.show_made("" if recorded is None else recorded.made)
         self.card.end.setVisible(not (last and ready))
         name = step.framed(session)

@@ -14,9 +14,7 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDialog,
-    QFrame,
     QHBoxLayout,
-    QScrollArea,
     QSpinBox,
     QWidget,
 )
@@ -29,7 +27,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import BusyRow, ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
 from ml_core.paths import cache_dir, data_dir
@@ -115,33 +113,19 @@ class PreferencesDialog(QDialog):
         self.busy.hide()
         self.note = Label("", "subtle", wrap=True)
         self.note.hide()
-        emptying = row((self.cache, 1), self.clear)
-        page = QWidget()
-        page.setObjectName("page")
         edge = theme.SPACE_XS  # the frame of what has the focus is drawn there
-        inside = column(
-            choices, Label("Folders", "heading"),
-            of=page, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
+        inside = page(
+            choices, Label("Folders", "heading"), self._folder_row("Data", data_dir()),
+            self._folder_row("Settings", context.settings.folder),
+            self._folder_row("Cache", cache_dir()), row((self.cache, 1), self.clear), self.busy,
+            self.note, None, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
         )  # fmt: skip
-        for title, folder in (
-            ("Data", data_dir()), ("Settings", context.settings.folder), ("Cache", cache_dir()),
-        ):  # fmt: skip
-            inside.addLayout(self._folder_row(title, folder))
-        inside.addLayout(emptying)
-        inside.addWidget(self.busy)
-        inside.addWidget(self.note)
-        inside.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it follows what Tab comes to
-        scroll.setWidget(page)
         restore = push_button("&Restore defaults", self.restore_defaults)
         restore.setAutoDefault(False)
         close = primary_button("Close")
         close.clicked.connect(self.accept)
         column(
-            Label("Preferences", "title"), scroll, row(restore, None, close),
+            Label("Preferences", "title"), scrolling(inside), row(restore, None, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
         )  # fmt: skip
         self._fill()
