@@ -36,12 +36,14 @@ def test_a_combo_box_is_named_and_not_only_its_value(qtbot):
 
 
 @pytest.fixture
-def window(small_window, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
-    small_window.open_path(str(path))
-    qtbot.waitUntil(lambda: small_window.session.images is not None, timeout=10_000)
-    small_window.activateWindow()
-    return small_window
+def checkpoint(tmp_path):
+    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+
+
+@pytest.fixture
+def window(opened_window):
+    opened_window.activateWindow()
+    return opened_window
 
 
 def pages(window, station):

@@ -9,27 +9,12 @@ from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import JobState
 from cleanclip_gui.talk.guide import reveal
 from cleanclip_gui.talk.script import shipped
-from cleanclip_gui.threads import still_running
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.shell_fakes import fake_window
 
 STEPS = shipped("tour").steps
 CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "clean")
-
-
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = fake_window(tmp_path)
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.session.run = None  # or it would ask whether to cancel it
-    window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
 
 
 def measured(**fields):

@@ -16,7 +16,7 @@ from cleanclip_gui.talk.script import FORMAT, SHIPPED, Talk, shipped
 from cleanclip_gui.threads import still_running
 from cleanclip_gui.window import headless
 from ml_core.reading.errors import InputError
-from tests.gui.shell_fakes import Answers, FakeEngine, fake_window
+from tests.gui.shell_fakes import Answers, FakeEngine
 
 OPEN = {"title": "Open it", "station": "checkpoint", "text": "Open.", "ready": "checkpoint"}
 STICK = {
@@ -26,17 +26,6 @@ STICK = {
     "run": "trigger.demo",
     "ready": "trigger",
 }
-
-
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = fake_window(tmp_path / "config")
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    yield window
-    window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
 
 
 def talk(*steps):

@@ -45,17 +45,6 @@ WAIT = 30_000
 
 
 @pytest.fixture
-def window(qtbot, tmp_path, answers):
-    window = fake_window(tmp_path / "config", answers)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.session.run = None
-    window.close()
-
-
-@pytest.fixture
 def checkpoint(checkpoint, monkeypatch):
     """Which is that of the demo too."""
     monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: checkpoint)

@@ -13,29 +13,20 @@ from cleanclip_gui.session.records import JobState, RunProgress, ShownPrediction
 from cleanclip_gui.station import AtWork
 from cleanclip_gui.talk.presenter import KEYS, facts
 from cleanclip_gui.talk.script import Recorded, Step
-from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation
-from tests.gui.shell_fakes import fake_window, write_safetensors
+from tests.gui.shell_fakes import write_safetensors
 
 K = Qt.Key
 
 
 @pytest.fixture
-def window(qtbot, tmp_path):
-    window = fake_window(tmp_path)
-    window.setWindowState(Qt.WindowState.WindowNoState)
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
+def window(window, qtbot):
     window.activateWindow()
     window.start_tour()
     qtbot.waitUntil(
         lambda: None not in (window.session.checkpoint, window.session.images), timeout=20_000
     )
-    yield window
-    window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
+    return window
 
 
 def measured(**fields):
