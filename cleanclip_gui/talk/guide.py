@@ -5,14 +5,14 @@ from __future__ import annotations
 import shiboken6
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
-from PySide6.QtWidgets import QFrame, QMainWindow, QScrollArea, QWidget
+from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context
 from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
 from cleanclip_gui.widgets.controls import Label, push_button
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.text import UNBROKEN
 
 _MARGIN = 6
@@ -439,19 +439,3 @@ class Guide(QObject):
         if event.type() in (QEvent.Type.Resize, QEvent.Type.Move) and self.running:
             self.place()
         return super().eventFilter(watched, event)
-
-
-def reveal(widget: QWidget) -> None:
-    """Scroll all areas around a widget until it, or at least its beginning, is seen."""
-    area = widget.parentWidget()
-    while area is not None:
-        inside = area.widget() if isinstance(area, QScrollArea) else None
-        if isinstance(area, QScrollArea) and inside is not None:
-            place = QRect(widget.mapTo(inside, QPoint()), widget.size())
-            room = area.viewport().size()
-            for bar, first, length, page in (
-                (area.horizontalScrollBar(), place.x(), place.width(), room.width()),
-                (area.verticalScrollBar(), place.y(), place.height(), room.height()),
-            ):
-                bar.setValue(max(min(bar.value(), first), min(first, first + length - page)))
-        area = area.parentWidget()

@@ -95,11 +95,6 @@ class CrashHandler:
         sentence = f"Unexpected error: {kind.__name__}: {error}"
         self._bridge.crashed.emit(sentence, details)
 
-    def repeats(self) -> int:
-        """How many errors were swallowed as repeats since they were last told."""
-        with self._lock:
-            return sum(count for _, count in self._seen.values())
-
     def _handle_thread(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None:
             self.handle(args.exc_type, args.exc_value, args.exc_traceback)

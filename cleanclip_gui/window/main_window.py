@@ -45,7 +45,7 @@ from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.widgets.controls import ElidedLabel
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.name_filters import is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.command_palette import CommandPalette
@@ -99,24 +99,14 @@ class FocusKeeper(QObject):
         app.focusChanged.connect(self._on_focus_changed)
 
     def _on_focus_changed(self, before: QWidget | None, now: QWidget | None) -> None:
-        self._scrolled.clear()
+        self._scrolled = {}
         # What the mouse presses stays under it.
         if now is not None and QApplication.mouseButtons() == Qt.MouseButton.NoButton:
-            self._bring_into_sight(now)
+            self._scrolled = reveal(now, _SEEN)
         usable = before is None or not shiboken6.isValid(before) or _is_usable(before)
         self._lost = None if usable else before
         if not usable:
             self._soon.start()
-
-    def _bring_into_sight(self, widget: QWidget) -> None:
-        around = widget.parentWidget()
-        while around is not None:
-            inner = around.widget() if isinstance(around, QScrollArea) else None
-            if isinstance(around, QScrollArea) and inner is not None and inner.isAncestorOf(widget):
-                around.ensureWidgetVisible(widget, _SEEN, _SEEN)
-                bar = around.verticalScrollBar()
-                self._scrolled[bar] = bar.value()
-            around = around.parentWidget()
 
     def _keep_in_sight(self) -> None:
         focus = QApplication.focusWidget()
@@ -124,7 +114,7 @@ class FocusKeeper(QObject):
             shiboken6.isValid(bar) and bar.value() == at for bar, at in self._scrolled.items()
         )
         if focus is not None and self._scrolled and untouched:
-            self._bring_into_sight(focus)
+            self._scrolled = reveal(focus, _SEEN)
 
     def _hand_on(self) -> None:
         lost, self._lost = self._lost, None
@@ -488,7 +478,7 @@ class MainWindow(QMainWindow):
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.try_again = self._ask_to_start_again
-        self.inference.busy_changed.connect(self.status.set_busy)
+        self.inference.busy_changed.connect(self.status.busy.setText)
         self.inference.devices_found.connect(self._on_devices_found)
         if self.settings.value.threads:
             self.context.device.use_threads(self.settings.value.threads)

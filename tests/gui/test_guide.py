@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import JobState
-from cleanclip_gui.talk.guide import reveal
 from cleanclip_gui.talk.script import shipped
+from cleanclip_gui.widgets.layout import reveal
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
