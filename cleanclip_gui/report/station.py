@@ -29,6 +29,7 @@ from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_but
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Finding
@@ -520,10 +521,8 @@ class ReportStation(QWidget):
 
     def _measure(self, make_spec: partial[MeasurementSpec]) -> None:
         self.shell.station_wanted.emit(self.id)
-        try:
+        with failing(self.shell.failed, "Could not measure"):
             self.measuring.start(make_spec(), job_file(), self.context.device.wanted)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not measure"))
         self._refresh()
 
     def _on_measured(self, last: Done) -> None:
@@ -559,10 +558,8 @@ class ReportStation(QWidget):
 
     def _write(self, spec: ReportSpec, choice: BundleChoice) -> None:
         self._choice = choice
-        try:
+        with failing(self.shell.failed, "Could not write the bundle"):
             self.writing.start(spec, job_file(), self.context.device.wanted)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not write the bundle"))
         self._refresh()
 
     def _on_written(self, last: Done) -> None:
@@ -633,16 +630,13 @@ class ReportStation(QWidget):
             self._fail("Another bundle is being checked; wait for it or cancel it first.",
                        "Could not verify the bundle")  # fmt: skip
             return
-        try:
+        with failing(self.shell.failed, "Could not verify the bundle"):
             self.verifying.start(spec, job_file(), device)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not verify the bundle"))
-            return
-        self._verified = Path(spec.bundle)
-        self.checks.begin(self._verified.name)
-        self._on_verifying()
-        self.pages.setCurrentIndex(CHECKS)
-        self._refresh()
+            self._verified = Path(spec.bundle)
+            self.checks.begin(self._verified.name)
+            self._on_verifying()
+            self.pages.setCurrentIndex(CHECKS)
+            self._refresh()
 
     def _on_check(self, event: Event) -> None:
         if isinstance(event, Finding):

@@ -195,14 +195,9 @@ def _command(name: str) -> str:
     return name
 
 
-def _sentences(value: Any) -> Any:
-    """One sentence in the place of a list of choices."""
-    return [{"say": value}] if isinstance(value, str) else value
-
-
-def _widgets(value: Any) -> Any:
-    """One name in the place of a list of choices."""
-    return [{"widget": value}] if isinstance(value, str) else value
+def _choices(field: str) -> BeforeValidator:
+    """Take the text of the one choice in the place of a list of choices."""
+    return BeforeValidator(lambda value: [{field: value}] if isinstance(value, str) else value)
 
 
 class Saying(BaseModel):
@@ -263,8 +258,8 @@ class Step(BaseModel):
 
     title: str = Field(min_length=1, max_length=60)
     station: str = Field(max_length=40)
-    text: Annotated[tuple[Saying, ...], BeforeValidator(_sentences), _SOME]
-    target: Annotated[tuple[Place, ...], BeforeValidator(_widgets), _SOME] = (Place(widget=""),)
+    text: Annotated[tuple[Saying, ...], _choices("say"), _SOME]
+    target: Annotated[tuple[Place, ...], _choices("widget"), _SOME] = (Place(widget=""),)
     ready: Annotated[tuple[str, ...], BeforeValidator(_names), _SOME] = ("always",)
     run: str = Field(default="", max_length=60)
     run_text: str = Field(default="", max_length=40)
