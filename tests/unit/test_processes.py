@@ -1,17 +1,46 @@
-"""One job in two processes gives what it gives in one."""
+"""One cleaning in two processes gives what it gives in one."""
 
 from __future__ import annotations
 
+import socket
+
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
+from ml_core.events import Done, from_json
+from ml_core.jobs.processes import together
 from ml_core.jobs.specs import write_spec
 from ml_core.ranks import Ranks
+from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, events_of, losses_of, metrics_of
 from tests.unit.small_jobs import small_recipe, small_spec
-from tests.unit.two_processes import two_processes
+
+
+def _two_by_hand(path, warm):
+    """The events of both processes that torchrun would start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    started = [
+        warm.start(
+            "ml_core.jobs.worker",
+            str(path),
+            text=True,
+            environment=common | {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    events = []
+    for child in started:
+        with child:
+            events += [from_json(line) for line in child.stdout.read().splitlines()]
+        assert child.wait() == 0, events[-1]
+    return events
 
 
 @pytest.mark.timeout(600)  # three interpreters with torch, on a machine that may be busy
@@ -26,8 +55,8 @@ def test_two_processes_give_the_losses_of_one(tiny_model, tmp_path, warm_torch):
     assert done.status == "finished", done.error
     divided = {"output_dir": str(tmp_path / "two"), "recipe": recipe.changed(cache_chunk=3)}
     path = write_spec(spec.model_copy(update=divided), tmp_path / "two" / "job.json")
-    (events, silent), codes = two_processes(warm_torch, path)
-    assert (codes, silent) == ([0, 0], []), events[-1]
+    events = _two_by_hand(path, warm_torch)
+    assert sum(isinstance(event, Done) for event in events) == 1  # the second process is silent
     assert losses_of(events) == pytest.approx(losses_of(alone), abs=1e-5)
     assert len(losses_of(alone)) == 5
     assert events[-1].result["processes"] == 2
@@ -49,3 +78,22 @@ def test_batch_norm_in_training_is_refused_in_several_processes(tiny_checkpoint,
     done = done_of(spec, ranks=Ranks(0, 2))
     assert "several processes cannot be exact" in done.error
     assert "frozen" in done.error
+
+
+def test_a_command_in_several_processes_is_refused(tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert run_command(["inspect", str(tiny_checkpoint)]) == 3
+    assert "one of 4 processes" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with (
+        pytest.raises(InputError, match="2 processes and this machine has 1 GPU:"),
+        together("auto"),
+    ):
+        pass
