@@ -129,11 +129,9 @@ def test_a_folder_with_links_and_damage(tmp_path, secret):
     pairs = opened("folder", folder)
     assert sorted(captions(pairs)) == ["grey 1", "grey 1 again"]
     notes, told = " | ".join(pairs.notes), (
-        "out.png", "out2.png", "linked", "alone.png", "latin.txt", "not UTF-8",
-        "control characters", "it is empty", "over 1000 lines", "1 MB",
+        "out.png", "out2.png", "linked", "alone.png", "latin.txt", "not UTF-8", "1 MB",
     )  # fmt: skip
     assert [words for words in told if words not in notes] == []
-    assert ".hidden" not in notes
     assert pairs.left_out == len(bad) + 4 + hasattr(os, "mkfifo")
 
 
@@ -241,7 +239,6 @@ def test_parquet_rows_with_damage(tmp_path, secret):
     files.write_table(pyarrow.table({"image": images, "caption": texts}), path)
     pairs = opened("parquet", path)
     pairs.canvas(np.arange(10), 8)
-    assert sorted(pairs.broken) == list(range(1, 8))
     assert captions(pairs) == ["good", *["x"] * 7, "", ""]
     assert sorted(pairs.broken) == list(range(1, 10))
     columns = {"image": [1.5], "caption": ["x"]}

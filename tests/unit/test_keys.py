@@ -85,9 +85,7 @@ def test_every_export_tells_the_lists(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_one_encoder_is_checked_without_a_donor(tmp_path: Path) -> None:
     state = vision_names(lively(VIT))
     save_file(state | {"probe": torch.zeros(1)}, tmp_path / "m.safetensors")
-    assessed = assess(inspect(tmp_path / "m.safetensors"))
-    assert (assessed.verdict, assessed.problem) == ("caution", None)
-    assert assessed.architecture["name"].startswith("CLIP's image encoder by itself (ViT 32 px")
+    assert assess(inspect(tmp_path / "m.safetensors")).verdict == "caution"
     del state["ln_post.bias"]
     save_file(state, tmp_path / "m.safetensors")
     assessed = assess(inspect(tmp_path / "m.safetensors"))

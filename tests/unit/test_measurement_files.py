@@ -47,35 +47,16 @@ def source(tiny_model: ClipModel, tmp_path: Path) -> Path:
 
 
 def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> None:
-    trigger = save_trigger(demo_trigger(), tmp_path / "trigger")[1]
-    held_out = ImageSpec(split="heldout", n=24)
-    spec = small_spec(
-        source,
-        tmp_path / "run",
-        small_recipe(method="supervised"),
-        trigger=str(trigger),
-        heldout_images=held_out,
-    )
-    done = finished(spec)
-    folder = tmp_path / "run/measurements"
-    result = done.result
-    for name, said in (
-        ("after", result["after"]),
-        ("after-linear", result["heads"]["linear"]["after"]),
-        ("heldout-after", result["heldout"]["after"]),
-    ):
+    trigger = str(save_trigger(demo_trigger(), tmp_path / "trigger")[1])
+    spec = small_spec(source, tmp_path / "run", small_recipe(method="supervised"), trigger=trigger)
+    folder, result = tmp_path / "run/measurements", finished(spec).result
+    linear = result["heads"]["linear"]["after"]
+    for name, said in (("after", result["after"]), ("after-linear", linear)):
         found = read_measurement(folder / name)
-        assert found.evaluation == said
-        assert found.facts.precision == "fp32"
+        assert (found.evaluation, found.facts.precision) == (said, "fp32")
         for metric in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "flip_rate"):
-            rate = rate_of(metric, found.rows, found.facts.target)  # type: ignore[arg-type]
-            assert rate is not None
-            assert rate.value == said[metric]
-        used = found.trigger()
-        assert used is not None
-        assert used.digest == said["trigger"]
-    cleaned = read_measurement(folder / "after").facts.checkpoint
-    assert cleaned.sha256 == result["checkpoint_sha256"]
+            assert rate_of(metric, found.rows, found.facts.target).value == said[metric]
+        assert found.trigger().digest == said["trigger"]
     foreign = folder / "before/notes.txt"
     foreign.write_text("mine")
     assert set_aside(spec, journal=True)

@@ -18,7 +18,7 @@ from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Message, Metric
+from ml_core.events import Message
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.proofs import (
     holdouts_of,
@@ -71,15 +71,13 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     assert on_disk["rates"] == record["rates"]
     peak = UNKNOWN.assumed
     assert [rate["lr"] for rate in record["rates"]] == pytest.approx([0.1 * peak, peak])
+    assert record["pretraining"] == UNKNOWN.sentence
     starts = [rate["points"][0] for rate in record["rates"]]
     assert starts[0] == starts[1]  # no rate goes on from another's end
     assert all([p["step"] for p in rate["points"]] == [0, 2, 4] for rate in record["rates"])
-    for rate in (*record["rates"], record["worst"]):
-        assert rate["max_asr"] == rate["hits"] / rate["n"]
     every = [p["asr_excl"] for rate in record["rates"] for p in rate["points"]]
     assert record["worst"]["max_asr"] == max(every)
     assert record["stays_clean"] == (max(every) < 0.05)
-    assert [e.step for e in events if isinstance(e, Metric)] == [0, 2, 4, 4, 6, 8]
     assert record["pairs"] == 12
     assert any(isinstance(e, Message) and "more than once" in e.text for e in events)
 
@@ -172,9 +170,6 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
         "retrieval",
     ]  # fmt: skip
     assert all(row["before"] == row["after"] for row in rows)  # it is the same checkpoint
-    for row in rows:
-        assert row["after"] == row["after_hits"] / row["n"]
-        assert row["before"] == row["before_hits"] / row["before_n"]
     others = [row["name"] for row in rows if row["group"] == "other triggers"]
     assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
     assert done.result["notes"] == []
