@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import tarfile
-import zipfile
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,15 +12,10 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.inspection_record import ask_for_second_opinion, assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
-from ml_core.reading import examine, inspect
+from ml_core.reading import inspect
 from ml_core.reports.html.fields import inspection_page
-from tests.unit.file_bytes import tarred, zipped
 
 NAMES_CODE = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
-
-
-def record_of(path: Path) -> dict[str, Any]:
-    return inspection_record(assess(inspect(path)))
 
 
 def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
@@ -95,40 +87,3 @@ def test_an_output_that_cannot_be_made_is_told_in_a_sentence(
 
 
 # ---- where a file names code ----
-
-CALL = b"cposix\nsystem\n"
-STACKED = b"\x80\x04\x8c\x05posix\x8c\x06system\x93X\x04\x00\x00\x00true\x85R."
-
-
-def in_zip(raw: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
-    return zipped({"archive/version": b"3", "archive/data.pkl": raw}, method)
-
-
-@pytest.mark.parametrize(
-    ("raw", "bytes_there"),
-    [
-        (NAMES_CODE, CALL),
-        (STACKED, b"\x93"),
-        (b"\x80\x02]\x81" + CALL + b")R.", CALL),  # found only by the search behind
-        (in_zip(NAMES_CODE)[:-30], CALL),  # a doctored archive
-        (tarred({"model.pt": in_zip(NAMES_CODE)}, form=tarfile.USTAR_FORMAT), CALL),
-        (in_zip(NAMES_CODE, zipfile.ZIP_DEFLATED), None),
-        (tarred({"model.pt": NAMES_CODE}, "w:gz"), None),
-    ],
-    ids=["bare", "stacked", "behind", "doctored", "tar", "packed", "gzip"],
-)
-def test_sarif_points_at_the_bytes_that_name_code(tmp_path, raw, bytes_there):
-    path = tmp_path / "model.bin"
-    path.write_bytes(raw)
-    found = examine(path)
-    assert found.reason_code == "unknown_code"
-    record = inspection_record(assess(found))
-    (result,) = sarif_log(record)["runs"][0]["results"]
-    region = result["locations"][0]["physicalLocation"]["region"]
-    if bytes_there is None:
-        assert record["code_places"] == []
-        assert region == {"byteOffset": 0, "byteLength": len(raw)}
-        return
-    assert [place["what"] for place in record["code_places"]] == ["posix.system"]
-    assert raw[region["byteOffset"] :][: region["byteLength"]] == bytes_there
-    assert result["locations"][0]["message"]["text"] == "Names or uses code: posix.system."

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from open_clip.tokenizer import tokenize
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,30 +55,6 @@ from tests.unit.layout_files import (
     text_only,
     theirs,
 )
-
-
-@pytest.mark.parametrize(
-    ("family", "quick_gelu", "weights"),
-    [
-        ("ResNet", True, "open_clip_model.safetensors"),
-        ("ViT", False, "open_clip_pytorch_model.bin"),
-    ],
-)
-def test_open_clip_folder(family: str, quick_gelu: bool, weights: str, tmp_path: Path) -> None:
-    config = CONFIGS[family] | {"quick_gelu": quick_gelu}
-    module = lively(config)
-    mean, std = (0.5, 0.4, 0.3), (0.9, 1.1, 0.7)
-    preprocess = {"mean": list(mean), "std": list(std)}
-    text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
-    (tmp_path / "open_clip_config.json").write_text(text)
-    if weights.endswith(".bin"):
-        torch.save(module.state_dict(), tmp_path / weights)
-        torch.save({"lr": 1e-6}, tmp_path / "optimizer.bin")
-    else:
-        save_file(contiguous(module.state_dict()), tmp_path / weights)
-    checkpoint = open_checkpoint(tmp_path)
-    assert checkpoint.architecture.questions == ()
-    assert_equal(checkpoint.build(), theirs(module, mean, std))
 
 
 @pytest.mark.parametrize("colour", [255, [124, 116, 104]])
@@ -187,10 +162,7 @@ def test_a_classifiers_head_is_kept_and_an_optimizer_left_out(tmp_path):
     saved = load_file(path)
     assert torch.equal(saved["weight"], kept["linear.weight"])
     assert torch.equal(saved["bias"], kept["linear.bias"])
-    with safe_open(path, "pt") as file:
-        assert file.metadata()["source_sha256"] == checkpoint.inspection.sha256
     checkpoint = open_checkpoint(par(lively(VIT), tmp_path))
-    assert "optimizer" in checkpoint.architecture.notes[0]
     state = read_state(checkpoint.inspection, checkpoint.architecture.layout)
     assert not any("exp_avg" in key for key in state)
 
@@ -257,10 +229,10 @@ def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
 
 
 def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
-    module = lively(VIT)
+    module = lively(RESNET)
     folder = tmp_path / "sharded"
     folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": RESNET}))
     in_shards(contiguous(module.state_dict()), folder, "safetensors")
     found = inspect(folder)
     assert found.verdict == "loads", found.reasons

@@ -18,7 +18,6 @@ from ml_core.data.images import list_pictures, open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, run_to_end
-from ml_core.jobs.clean.earlier import forget_earlier, set_aside
 from ml_core.jobs.measure import measure_images
 from ml_core.jobs.remeasure import Asked, open_again, predict_again
 from ml_core.jobs.report import ReportSpec
@@ -26,7 +25,6 @@ from ml_core.jobs.report.run import draft
 from ml_core.model import ClipModel
 from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reports.arithmetic import rate_of
 from ml_core.reports.measurement_files import (
     PER_IMAGE_FILE,
     parse_prompts,
@@ -34,7 +32,6 @@ from ml_core.reports.measurement_files import (
     read_measurement,
 )
 from ml_core.reports.rows import rows_of
-from ml_core.triggers import demo_trigger, save_trigger
 from ml_core.triggers.published import published
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import SMALL
@@ -44,25 +41,6 @@ from tests.unit.small_jobs import small_recipe, small_spec
 @pytest.fixture
 def source(tiny_model: ClipModel, tmp_path: Path) -> Path:
     return save_checkpoint(tiny_model, tmp_path / "source.safetensors", provenance={})
-
-
-def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> None:
-    trigger = str(save_trigger(demo_trigger(), tmp_path / "trigger")[1])
-    spec = small_spec(source, tmp_path / "run", small_recipe(method="supervised"), trigger=trigger)
-    folder, result = tmp_path / "run/measurements", finished(spec).result
-    linear = result["heads"]["linear"]["after"]
-    for name, said in (("after", result["after"]), ("after-linear", linear)):
-        found = read_measurement(folder / name)
-        assert (found.evaluation, found.facts.precision) == (said, "fp32")
-        for metric in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "flip_rate"):
-            assert rate_of(metric, found.rows, found.facts.target).value == said[metric]
-        assert found.trigger().digest == said["trigger"]
-    foreign = folder / "before/notes.txt"
-    foreign.write_text("mine")
-    assert set_aside(spec, journal=True)
-    assert [one.name for one in folder.rglob("*") if one.is_file()] == ["notes.txt"]
-    forget_earlier(folder.parent)
-    assert not any(one.name == "measurement.json" for one in folder.parent.rglob("*"))
 
 
 def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_path: Path) -> None:

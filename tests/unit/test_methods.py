@@ -15,7 +15,6 @@ from ml_core.cleaning.methods.method import Extras, FrozenCopy, RowCache, frozen
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.step import make_optimizer, rate_at
-from ml_core.data.specs import shots_of
 from tests.unit.draining import losses_of, metrics_of
 from tests.unit.tiny_models import batches, different, some_classes, trained
 
@@ -115,16 +114,6 @@ def test_remembered_embeddings_are_those_computed_anew(tiny_model):
 
 
 # ---- triggers and pictures ----
-
-
-def test_shots_are_so_many_of_each_class_and_repeat():
-    labels = np.array([0] * 10 + [1] * 3 + [-1] * 4 + [2] * 6)
-    drawn = shots_of(labels, 4, seed=1)
-    assert [(labels[drawn] == c).sum() for c in (0, 1, 2, -1)] == [4, 3, 4, 0]
-    assert np.array_equal(drawn, np.unique(drawn))
-    assert np.array_equal(drawn, shots_of(labels, 4, seed=1))
-    assert not np.array_equal(drawn, shots_of(labels, 4, seed=2))
-    assert np.array_equal(shots_of(labels, None, seed=1), np.arange(len(labels)))
 
 
 def test_noise_is_on_both_sides_and_the_code_only_brightens():

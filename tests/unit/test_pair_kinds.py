@@ -24,9 +24,8 @@ from ml_core.data.readers import shard_index
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError
 from ml_core.reading.errors import CancelledError
-from tests.unit.draining import finished
 from tests.unit.pair_files import KINDS, MAKERS, coco, parquet, png, shards, table, tar, text_folder
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import small_recipe
 
 VALUES = list(range(10, 30))
 
@@ -303,29 +302,3 @@ def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path):
     for batch, seen in zip(whole, greys, strict=True):
         assert batch.tokens[:, 0].tolist() == seen  # each picture with its own caption
     assert greys[:8] != greys[8:16]
-
-
-def test_a_job_on_shards_with_exclusions_overlap_and_damage(tiny_checkpoint, tmp_path):
-    folder = tmp_path / "s"
-    shards(folder, list(range(10, 22)))
-    tar(folder / "00009.tar", {"bad.png": png(99), "bad.txt": b"\xff\xfe",
-                               "torn.png": png(98)[:40], "torn.txt": b"torn"})  # fmt: skip
-    whole = PairSpec(kind="shards", path=str(folder))
-    write_exclusions(tmp_path / "out.json", open_pairs(whole), {2: "LID 9.3"})
-    photos = tmp_path / "photos"
-    for name, grey in (("apple", 13), ("apple", 200), ("banana", 12), ("banana", 201)):
-        (photos / name).mkdir(parents=True, exist_ok=True)
-        (photos / name / f"{grey}.png").write_bytes(png(grey))
-    spec = small_spec(
-        tiny_checkpoint,
-        tmp_path / "out",
-        small_recipe(method="mmcl", pairs=13, batch_size=13),
-        pairs=whole.model_copy(update={"exclude": str(tmp_path / "out.json")}),
-        test_images=ImageSpec(kind="folder", path=str(photos)),
-    )
-    done = finished(spec)
-    notes = " | ".join(done.result["notes"])
-    assert "excluded by out.json (1)" in notes
-    assert "1 of the 4 test images are also trained on" in notes  # 13; 12 was excluded
-    assert "00009.tar, bad: its caption is not UTF-8" in notes
-    assert "00009.tar, torn" in notes

@@ -28,7 +28,6 @@ from ml_core.jobs.proofs import rebound as rebound_module
 from ml_core.jobs.proofs.unseen_pairs import names_class, unseen_pairs
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
-from ml_core.triggers.library import LIBRARY
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.job_specs import SMALL
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -149,30 +148,6 @@ def test_too_few_left_are_said_with_numbers(there, words, rebound_job):
 
 
 # ---- hold-outs ----
-
-
-def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
-    tmp_path, monkeypatch, holdouts_job
-):
-    few = tuple(entry for entry in LIBRARY if entry.id in ("T4", "T11", "T16"))
-    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", few)
-    fruit = tmp_path / "fruit.txt"
-    fruit.write_text("plum\nbanana\nfig\n", encoding="utf-8")
-    spec = holdouts_job(
-        images=ImageSpec(n=36), pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
-        other_labels=str(fruit),
-    )  # fmt: skip
-    done = finished(spec)
-    rows = done.result["rows"]
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    assert groups == [
-        "itself", "clean accuracy", "moved", "scaled", "other triggers", "second label set",
-        "retrieval",
-    ]  # fmt: skip
-    assert all(row["before"] == row["after"] for row in rows)  # it is the same checkpoint
-    others = [row["name"] for row in rows if row["group"] == "other triggers"]
-    assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
-    assert done.result["notes"] == []
 
 
 def test_the_worst_holdout_is_never_the_trigger_itself(monkeypatch, holdouts_job):

@@ -9,9 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import LIBRARY, load_trigger, published, save_trigger, standing
 from ml_core.triggers.apply import (
     apply_indexed,
@@ -292,19 +290,6 @@ def test_detect_clip_wanet_samples_the_original(tmp_path):
     seen = stamp_picture(trigger, Image.fromarray(picture), 0, SEED, 224)
     small = Image.fromarray(expected.astype(np.uint8)).resize((224, 224), Image.Resampling.BICUBIC)
     assert np.abs(seen.astype(int) - np.asarray(small)).max() <= 2
-
-
-@pytest.mark.parametrize(
-    ("mode", "filter_"),
-    [("shortest", "bicubic"), ("longest", "bilinear"), ("squash", "bilinear")],
-)
-def test_an_original_with_its_trigger_is_made_square_as_any_other(mode, filter_):
-    """The model's own preprocessing follows, whichever it is, and byte for byte."""
-    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (420, 301, 3), np.uint8))
-    fit = Fit(mode, filter_)
-    seen = stamp_picture(published("T20"), picture, 0, SEED, 224, fit)
-    expected = fit_to_canvas(pillow_nashville(picture), 224, fit)
-    np.testing.assert_array_equal(seen, expected)
 
 
 def pillow_nashville(image):
