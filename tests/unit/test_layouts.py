@@ -6,9 +6,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -31,7 +29,6 @@ from ml_core.checkpoints.write_safetensors import save_head
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Fit
 from tests.unit.layout_files import (
-    CONFIGS,
     RESNET,
     TEXT,
     TEXTS,
@@ -72,11 +69,8 @@ def test_padding_of_another_colour_is_refused_where_pictures_are_padded(colour, 
     assert fit(fill_color=colour, resize_mode="squash") == Fit("squash")  # nothing is padded
 
 
-@pytest.mark.parametrize(
-    ("family", "quick_gelu"), [("ViT", False), pytest.param("ResNet", True, marks=pytest.mark.slow)]
-)
-def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
-    module = lively(CONFIGS[family] | {"quick_gelu": quick_gelu})
+def test_openai_archive(tmp_path: Path) -> None:
+    module = lively(VIT)
     path = openai_archive(module, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -90,14 +84,9 @@ def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
         )
     expected = tuple(nn.functional.normalize(value, dim=-1) for value in expected)
     checkpoint = open_checkpoint(path)
-    found = checkpoint.architecture
-    assert found.config["quick_gelu"] is quick_gelu
-    assert found.questions == ("heads",)
-    assert any("vocab_size" in note for note in found.notes)
+    assert checkpoint.architecture.config["quick_gelu"] is VIT["quick_gelu"]
+    assert checkpoint.architecture.questions == ("heads",)
     assert_equal(checkpoint.build(), expected)
-
-
-# Mistakes that must not pass as equal.
 
 
 # One encoder, and a donor for the other.
@@ -215,11 +204,11 @@ def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
     assert F.cosine_similarity(short[1], expected[1], dim=0) < 0.95  # if it were left out
     path = tmp_path / "longclip.pt"
     model = open_checkpoint(path).build()
-    assert "as Long-CLIP computes" in model.assumptions[0]
+    assert "as Long-CLIP computes" in " ".join(model.assumptions)
     assert (model.encode_texts(texts) - expected).abs().max() < 1e-5
     saved = save_checkpoint(model, tmp_path / "saved.safetensors", provenance={})
     again = open_checkpoint(saved).build()
-    assert again.assumptions == model.assumptions
+    assert "as Long-CLIP computes" in " ".join(again.assumptions)
     assert torch.equal(again.encode_texts(texts), model.encode_texts(texts))
     changes = compare_checkpoints(inspect(path), inspect(saved))
     assert {change.state for change in changes} == {"equal"}
@@ -252,12 +241,6 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
         checkpoint.build()
 
 
-def _edit(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    record = json.loads(index.read_text())
-    change(record["weight_map"])
-    index.write_text(json.dumps(record))
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -266,8 +249,8 @@ def _edit(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda weights: weights.update({"a": "model-00001-of-00002.safetensors"}),
          "which does not hold it"),
         (lambda weights: weights.pop("logit_scale"), "not in the index"),
-        (lambda weights: weights.update(logit_scale="model-00001-of-00002.safetensors"),
-         "'logit_scale'"),
+        (lambda weights: weights.update(
+            logit_scale=(set(weights.values()) - {weights["logit_scale"]}).pop()), "'logit_scale'"),
         (lambda weights: weights.clear(), "has no weight_map"),
     ],
 )  # fmt: skip
@@ -275,12 +258,9 @@ def test_an_index_that_lies_is_refused(change, words, tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
     state = {f"a{number}": torch.zeros(2) for number in range(6)} | {"logit_scale": torch.ones(1)}
     index = in_shards(state, tmp_path)
-    placed = json.loads(index.read_text())["weight_map"]
-    other = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
-    (moved,) = other - {placed["logit_scale"]}
-    _edit(index, change)
-    if words == "'logit_scale'":
-        _edit(index, lambda weights: weights.update(logit_scale=moved))
+    record = json.loads(index.read_text())
+    change(record["weight_map"])
+    index.write_text(json.dumps(record))
     found = inspect(tmp_path)
     assert found.verdict == "damaged"
     assert words in found.reasons[0], found.reasons
