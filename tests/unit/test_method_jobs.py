@@ -21,7 +21,7 @@ from ml_core.data.demo import demo_classes
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Saved
 from ml_core.jobs.clean.artifacts import open_result
-from ml_core.triggers import demo_trigger, prompt, save_trigger
+from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 
@@ -156,26 +156,3 @@ def test_a_reference_that_computes_differently_is_refused(source, tiny_model, tm
     tiny_model.config["quick_gelu"], tiny_model.preprocess = False, own
     save_checkpoint(tiny_model, reference, provenance={})
     finished(spec)
-
-
-@pytest.mark.parametrize(
-    ("method", "source", "changes", "words"),
-    [
-        ("rvpt", "mmcl", {}, "RVPT needs a vision transformer"),
-        ("unlearn", "unlearn", {"trigger": None}, "needs the trigger"),
-        ("unlearn", "unlearn", {"trigger": "words"}, "changes no picture"),
-        ("interpolate", "interpolate", {"reference": None}, "choose a reference"),
-        ("tbar", "tbar", {"images": None}, "Alpha can only be chosen on labelled validation"),
-    ],
-    indirect=["source"],
-)
-def test_what_cannot_work_is_refused_before_anything_is_measured(
-    method, source, changes, words, tmp_path
-):
-    (tmp_path / "words").mkdir()
-    sudo = save_trigger(prompt("SUDO "), tmp_path / "words" / "trigger")[1]
-    given = {name: str(sudo) if part == "words" else part for name, part in changes.items()}
-    events, done = events_of(_spec(method, source, tmp_path / "job", **given))
-    assert done.status == "failed"
-    assert words in done.error
-    assert not any(getattr(e, "stage", "").startswith("before") for e in events)

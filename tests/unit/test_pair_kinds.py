@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tracemalloc
@@ -154,6 +155,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
     try:
         pairs = opened(tmp_path / "s")
         pairs.captions(np.arange(1000))
+        gc.collect()
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
