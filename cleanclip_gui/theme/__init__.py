@@ -28,9 +28,13 @@ from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui.theme import sizes
-from cleanclip_gui.theme.icons import icon, picture
-from cleanclip_gui.theme.sizes import SIZES, least_width, px, space
-from cleanclip_gui.theme.stylesheet import stylesheet
+from cleanclip_gui.theme.icons import icon as icon
+from cleanclip_gui.theme.icons import picture as picture
+from cleanclip_gui.theme.sizes import SIZES as SIZES
+from cleanclip_gui.theme.sizes import least_width as least_width
+from cleanclip_gui.theme.sizes import px as px
+from cleanclip_gui.theme.sizes import space as space
+from cleanclip_gui.theme.stylesheet import stylesheet as stylesheet
 from ml_core.figures import SERIES
 from ml_core.paths import resource
 
@@ -498,48 +502,3 @@ def _new_sheet(app: QApplication, factor: float = 1.0) -> Iterator[None]:
 def _has_font(widget: QWidget) -> bool:
     """Whether a font was set on the widget itself: by code, or under a style sheet by that."""
     return widget.testAttribute(Qt.WidgetAttribute.WA_SetFont)
-
-
-__all__ = [
-    "ACCENT",
-    "DARK",
-    "FONT_FAMILY",
-    "FONT_POINTS",
-    "ICON_SIZE",
-    "Motion",
-    "LIGHT",
-    "SCHEMES",
-    "SIZES",
-    "SPACE_L",
-    "SPACE_M",
-    "SPACE_S",
-    "SPACE_XL",
-    "SPACE_XS",
-    "SPACE_XXL",
-    "Scheme",
-    "ThemeName",
-    "apply_theme",
-    "colour",
-    "desktop_tells_motion",
-    "figure_font",
-    "icon",
-    "is_dark",
-    "is_high_contrast",
-    "least_width",
-    "load_fonts",
-    "motion_is_reduced",
-    "palette",
-    "picture",
-    "px",
-    "scheme",
-    "series_colours",
-    "set_motion",
-    "set_pixels",
-    "set_property",
-    "set_size",
-    "size",
-    "space",
-    "styled_afterwards",
-    "stylesheet",
-    "tokens",
-]

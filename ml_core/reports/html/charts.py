@@ -514,9 +514,9 @@ def rate_svg(rows: Sequence[RateRow], proposal: Proposal) -> str:
         _dashed((lower.left, lower.y(ca)), (lower.right, lower.y(ca)), "#777") for ca in start
     ]
     whiskers = [
-        _shape("polyline", [(lower.x(x), lower.y(100 * end)) for end in interval], "")
+        _shape("polyline", [(lower.x(x), lower.y(100 * end)) for end in (low, high)], "")
         for x, row, _ in measured
-        if None not in (interval := (row.ca_low, row.ca_high))
+        if (low := row.ca_low) is not None and (high := row.ca_high) is not None
     ]
     points = [(lower.x(x), lower.y(ca)) for x, _, ca in measured]
     parts.append(_group(figures.CA, [*whiskers, *_path(figures.CA, points)]))
