@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from PySide6.QtCore import QRectF, QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QAccessible, QFont, QPainter, QPaintEvent
+from PySide6.QtCore import QRectF, QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QFont, QPaintEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -23,7 +23,7 @@ from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
 
@@ -48,18 +48,14 @@ def near_chance(interval: tuple[float, float] | None, classes: int) -> bool:
     return interval[0] <= min(2 * chance, chance + 0.05)
 
 
-class IntervalTrack(QWidget):
+class IntervalTrack(Painted):
     """A rate on a line from 0 to 1, with its interval as a band."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setAccessibleName("Attack success rate with its interval")
-        give_role(self, QAccessible.Role.Chart)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        super().__init__("Attack success rate with its interval", (200, 14))
         self.setFixedHeight(theme.px(14))
         self._rate: float | None = None
         self._interval: tuple[float, float] | None = None
-        self._stale = False
 
     def set_rate(self, rate: float | None, interval: tuple[float, float] | None) -> None:
         """Show a rate, or an empty line."""
@@ -68,26 +64,15 @@ class IntervalTrack(QWidget):
         self.setAccessibleDescription(percent(rate, NOT_MEASURED) + ends)
         self.update()
 
-    def set_stale(self, stale: bool) -> None:
-        """Fade what is out of date."""
-        self._stale = stale
-        self.update()
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Thin and wide."""
-        return QSize(theme.px(200), theme.px(14))
-
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint line, bar, band and end mark."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
+        painter = self.painter()
         width, middle = float(self.width()), self.height() / 2
         painter.setBrush(track_colour(self))
         painter.drawRoundedRect(QRectF(0, middle - 3, width, 6), 3, 3)
         if self._rate is None:
             return
-        colour = faded(triggered_colour(), self._stale)
+        colour = faded(triggered_colour(), self.stale)
         painter.setBrush(colour)
         painter.drawRoundedRect(QRectF(0, middle - 3, max(6.0, width * self._rate), 6), 3, 3)
         if self._interval is not None:
@@ -95,7 +80,7 @@ class IntervalTrack(QWidget):
             band = QRectF(width * low, middle - 6, max(4.0, width * (high - low)), 12)
             band.moveRight(min(band.right(), width))
             soft = triggered_colour()
-            soft.setAlphaF(0.20 if self._stale else 0.35)
+            soft.setAlphaF(0.20 if self.stale else 0.35)
             painter.setBrush(soft)
             painter.drawRoundedRect(band, 3, 3)
         at = min(max(2.0, width * self._rate), width - 2)

@@ -66,7 +66,7 @@ def view(qtbot, context):
 
 
 def colour_at(overlay, across, down):
-    picture, square = overlay.grab().toImage(), overlay.square()
+    picture, square = overlay.grab().toImage(), overlay.area()
     spot = square.topLeft() + QPointF(across * square.width(), down * square.height())
     return picture.pixelColor(spot.toPoint())
 
@@ -86,7 +86,7 @@ def test_the_hot_cell_is_where_the_map_says_on_one_scale(view):
 @pytest.mark.usefixtures("styled")
 def test_a_cell_is_read_with_mouse_and_keys(view):
     view.show_attribution(attribution())
-    square = view.triggered.square()
+    square = view.triggered.area()
     at = square.topLeft() + QPointF(0.9 * square.width(), 0.9 * square.height())
     QTest.mouseMove(view.triggered, at.toPoint())
     assert view.readout.text() == "With trigger, row 4, column 4: 0.4"
