@@ -116,6 +116,15 @@ class Fact(QWidget):
         self.remark.setText(remark)
         self.value.setToolTip(tip(text) if len(text) > 14 else "")
 
+    def show_rate(
+        self, rate: float | None, interval: tuple[float, float] | None, missing: str
+    ) -> None:
+        """Show a rate with its interval; ``missing`` if it was not measured."""
+        if rate is None:
+            self.show_value(missing, number=False)
+        else:
+            self.show_value(percent(rate, unit=THIN), percent_range(interval, "", THIN))
+
     def set_stale(self, stale: bool) -> None:
         """Grey what is out of date."""
         theme.set_property(self.value, "stale", stale)
@@ -294,32 +303,21 @@ class AsrFigure(QFrame):
 
     def _show_facts(self, e: Evaluation | None) -> None:
         """The four numbers beside it."""
-        triggered = e is not None and e.trigger is not None
         if e is None:
-            self.ca.show_value("–", number=False)
-        elif e.ca is None:
-            self.ca.show_value(NEEDS_LABELS, number=False)
-        else:
-            self.ca.show_value(percent(e.ca, unit=THIN), percent_range(e.ca_interval, "", THIN))
-        if e is not None and e.n_labelled == 0:
-            self.poisoned.show_value(NEEDS_LABELS, number=False)
-        elif e is None or e.poisoned_accuracy is None:
-            self.poisoned.show_value(NOT_MEASURED if e else "–", number=False)
-        else:
-            interval = percent_range(e.poisoned_interval, "", THIN)
-            self.poisoned.show_value(percent(e.poisoned_accuracy, unit=THIN), interval)
-        if e is None or e.baseline_target_rate is None:
-            self.baseline.show_value("–", number=False)
-        else:
-            interval = percent_range(e.baseline_interval, "", THIN)
-            self.baseline.show_value(percent(e.baseline_target_rate, unit=THIN), interval)
-        if e is None or not triggered:
-            self.pulled.show_value(NOT_MEASURED if e else "–", number=False)
+            for fact in (self.ca, self.poisoned, self.baseline, self.pulled):
+                fact.show_value("–", number=False)
+            return
+        missing = NOT_MEASURED if e.n_labelled else NEEDS_LABELS
+        poisoned = e.poisoned_accuracy if e.n_labelled else None
+        self.ca.show_rate(e.ca, e.ca_interval, NEEDS_LABELS)
+        self.poisoned.show_rate(poisoned, e.poisoned_interval, missing)
+        self.baseline.show_rate(e.baseline_target_rate, e.baseline_interval, "–")
+        if e.trigger is None:
+            self.pulled.show_value(NOT_MEASURED, number=False)
         elif e.most_pulled is None:
             self.pulled.show_value("none", number=False)
         else:
-            rise = f"+{100 * e.most_pulled_rise:.1f} points"
-            self.pulled.show_value(e.most_pulled, rise)
+            self.pulled.show_value(e.most_pulled, f"+{100 * e.most_pulled_rise:.1f} points")
 
     def _show_status(self) -> None:
         """Say whether the number is final."""

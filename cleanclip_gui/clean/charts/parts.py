@@ -15,6 +15,7 @@ from PySide6.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap
 from PySide6.QtWidgets import QLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import ElidedLabel, Label
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import percent
@@ -300,10 +301,7 @@ def level_line(plot: Any) -> Any:
 
 def dress_level(line: Any, y: float, text: str) -> None:
     """Put a level line where it belongs, in the colours of the theme."""
-    pen = QPen(theme.colour("danger"), 1.0)
-    pen.setCosmetic(True)
-    pen.setStyle(Qt.PenStyle.DashLine)
-    line.setPen(pen)
+    line.setPen(look.thin_pen("danger", dashed=True))
     line.setPos(y)
     line.label.setFormat(text)
     line.label.setColor(theme.colour("danger"))
@@ -335,9 +333,7 @@ def mark_icon(mark: int, size: int = 16) -> QIcon:
     picture.fill(Qt.GlobalColor.transparent)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    pen = QPen(theme.colour("surface"), 1.5)  # seen on a selected row, too
-    pen.setCosmetic(True)
-    painter.setPen(pen)
+    painter.setPen(look.thin_pen("surface", 1.5))  # seen on a selected row, too
     painter.setBrush(mark_colour(mark))
     draw_marker(painter, SYMBOLS[mark % MOST], QPointF(size / 2, size / 2), size * 0.8)
     painter.end()
@@ -367,10 +363,3 @@ class MarkKey(QWidget):
 
     def _dress(self) -> None:
         self._picture.setPixmap(mark_icon(self._mark).pixmap(theme.px(14), theme.px(14)))
-
-
-def ring_pen(name: str, width: float) -> QPen:
-    """A pen in one of the theme's colours that is equally wide at any zoom."""
-    pen = QPen(theme.colour(name), width)
-    pen.setCosmetic(True)
-    return pen

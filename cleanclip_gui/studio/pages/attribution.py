@@ -13,7 +13,6 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QSlider
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Attribute, Failed, PredictionReady
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.exports import ask_and_save
 from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import TicketProgress
@@ -351,14 +350,8 @@ class AttributionPage(AskingPage):
     def _on_save_clicked(self) -> None:
         if self.attribution is not None:
             name = f"why-image-{self.attribution.index + 1}.png"
-            ask_and_save(
-                self._context,
-                self,
-                "Save the maps",
-                name,
-                PICTURE_OR_NUMBERS,
-                partial(save_attribution, self.attribution),
-            )
+            write = partial(save_attribution, self.attribution)
+            self._ask_and_save(name, PICTURE_OR_NUMBERS, write)
 
     # What is shown
 
