@@ -84,17 +84,7 @@ class _Bars(Painted):
         shown = self.shown
         if shown is None or math.isnan(shown.low):
             return
-        heights = self.heights()
-        step = area.width() / len(heights)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(look.clean_colour())
-        for number, height in enumerate(heights):
-            if height <= 0:
-                continue
-            tall = max(1.0, height * area.height())  # one value must not vanish
-            gap = 1.0 if step > 4 else 0.0
-            left = area.left() + number * step
-            painter.drawRect(QRectF(left, area.bottom() - tall, max(1.0, step - gap), tall))
+        self.paint_bars(painter, area, self.heights())
         write = partial(self.write, painter, size=0.9, muted=True)
         words = QRectF(area.left(), area.bottom() + 3, area.width(), theme.px(_AXIS) - 3)
         if shown.low == shown.high:

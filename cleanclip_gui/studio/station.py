@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QAction, QHideEvent, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QScrollArea, QTabWidget, QWidget
+from PySide6.QtWidgets import QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -46,7 +46,7 @@ from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
 from cleanclip_gui.widgets.controls import BusyRow, Label, action_tool, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import card, column, page, row
+from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
@@ -228,11 +228,8 @@ class StudioStation(QWidget):
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()
         self.whole.hide()
-        side = named(QScrollArea(), "Numbers")
-        side.setWidgetResizable(True)
-        side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        side.setWidget(page(self.figure, below, (bars, 1), spacing=theme.SPACE_M))
+        numbers = page(self.figure, below, (bars, 1), spacing=theme.SPACE_M)
+        side = named(scrolling(numbers), "Numbers")
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
@@ -567,9 +564,9 @@ class StudioStation(QWidget):
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
         events.run.connect(self._on_run_change)
-        shell.takes("target", self._on_target_chosen)
-        shell.takes("role", self._on_role_chosen)
-        shell.takes("image", self._on_image_selected)
+        shell.takes("target", partial(setattr, self.session, "target"))
+        shell.takes("role", partial(setattr, self.session, "role"))
+        shell.takes("image", partial(setattr, self.session, "selected_image"))
 
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
@@ -585,9 +582,6 @@ class StudioStation(QWidget):
         self.figure.set_roles(facts is not None, self.session.role)
         if self.session.role == "cleaned":
             self._start_over()
-
-    def _on_role_chosen(self, role: Role) -> None:
-        self.session.role = role
 
     def _on_role_change(self, role: Role) -> None:
         self.figure.set_roles(self.session.cleaned is not None, role)
@@ -616,16 +610,10 @@ class StudioStation(QWidget):
         name = before.class_names[target] if before is not None and known else TARGET_NAME
         return names.index(name) if name in names else 0
 
-    def _on_target_chosen(self, target: int) -> None:
-        self.session.target = target
-
     def _on_target_change(self, target: int) -> None:
         self.figure.set_target(target)
         self.gallery.set_target(target)
         self.live.touch()
-
-    def _on_image_selected(self, image: int) -> None:
-        self.session.selected_image = image
 
     def _on_selected_image_change(self, image: int) -> None:
         self.gallery.select(image)
@@ -669,10 +657,10 @@ class StudioStation(QWidget):
         live.whole_changed.connect(self._on_whole_changed)
         self.whole.cancel_clicked.connect(live.cancel_all)
         self.visible_labels.failed.connect(self.figure.set_note)
-        gallery.image_selected.connect(self._on_image_selected)
+        gallery.image_selected.connect(partial(setattr, self.session, "selected_image"))
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
-        self.figure.target_chosen.connect(self._on_target_chosen)
-        self.figure.role_chosen.connect(self._on_role_chosen)
+        self.figure.target_chosen.connect(partial(setattr, self.session, "target"))
+        self.figure.role_chosen.connect(partial(setattr, self.session, "role"))
         self.result.can_show_changed.connect(self._actions.refresh)
 
     def _connect_pages(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QAccessible, QColor, QKeyEvent, QMouseEvent, QPainter, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
@@ -101,6 +103,19 @@ class Painted(QWidget):
         painter.setPen(look.text_colour(self, stale=self.stale and not muted, muted=muted))
         painter.drawText(box, RIGHT, text)
         painter.setPen(Qt.PenStyle.NoPen)
+
+    def paint_bars(self, painter: QPainter, area: QRectF, heights: Sequence[float]) -> float:
+        """Paint bars of heights from 0 to 1; return the width that each has."""
+        step = area.width() / len(heights)
+        gap = 1.0 if step > 4 else 0.0
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(look.clean_colour())
+        for number, height in enumerate(heights):
+            if height > 0:
+                tall = max(1.0, height * area.height())  # one value must not vanish
+                left = area.left() + number * step
+                painter.drawRect(QRectF(left, area.bottom() - tall, max(1.0, step - gap), tall))
+        return step
 
     def paint_focus(self, painter: QPainter, box: QRectF | None = None) -> None:
         """Frame the widget, or a part of it, while it has the focus."""

@@ -63,6 +63,7 @@ class Chart(ChartFrame):
     """
 
     axis_name = "step"  # heads the first column of the CSV
+    from_zero, room = True, 1.5  # of the vertical axis; how far above a level it goes
 
     def __init__(
         self,
@@ -348,8 +349,7 @@ class Chart(ChartFrame):
         if self.plot is None or not self._own_view:
             return
         view = self.plot.getViewBox()
-        last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
-        view.setXRange(0, max(self._total, last, 1.0), padding=0.015)
+        view.setXRange(*self.ends(), padding=0.015)
         if self._whole:
             view.setYRange(0, 1, padding=0.07)
             return
@@ -357,9 +357,16 @@ class Chart(ChartFrame):
         if columns:
             # Intervals too: a band that is cut off looks like one that ends there.
             top = max(float(np.fmax(y, high).max()) for _, y, _, high in columns)
-            top = top if self.level is None else max(top, 1.5 * self.level[0])
-            bottom = min(0.0, *(float(np.fmin(y, low).min()) for _, y, low, _ in columns))
-            view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
+            bottom = min(float(np.fmin(y, low).min()) for _, y, low, _ in columns)
+            if self.level is not None:
+                bottom, top = min(bottom, self.level[0]), max(top, self.room * self.level[0])
+            bottom = min(0.0, bottom) if self.from_zero else bottom
+            view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.07)
+
+    def ends(self) -> tuple[float, float]:
+        """Both ends of the horizontal axis."""
+        last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
+        return 0.0, max(self._total, last, 1.0)
 
     def _update_readout(self) -> None:
         """Show the values at the crosshair, or the newest ones."""
