@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.detection.scan.records import Contrast, OverlayRow, newcombe
+from ml_core.detection.scan.records import Contrast, newcombe
 from ml_core.evaluation import metrics
 from ml_core.evaluation.paired import RESAMPLES, PairedDifference, paired_rate
 from ml_core.evaluation.records import wilson_interval
@@ -144,13 +144,13 @@ def difference_figures(
     }
 
 
-def contrast_figures(contrast: Contrast | OverlayRow) -> dict[str, Any]:
+def contrast_figures(contrast: Contrast) -> dict[str, Any]:
     """All figures of a `ContrastClaim`."""
     low, high = newcombe(contrast.suspect, contrast.beside)
     return {
         "first": counted(contrast.suspect.hits, contrast.suspect.n),
         "second": counted(contrast.beside.hits, contrast.beside.n),
-        "difference": contrast.difference if isinstance(contrast, Contrast) else contrast.gap,
+        "difference": contrast.difference,
         "interval": Interval(low=low, high=high, method="newcombe"),
     }
 
