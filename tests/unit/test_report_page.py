@@ -163,14 +163,6 @@ def check_numbers(page: Page, files: Files, evidence: Evidence) -> None:
             assert text == expected(value, attrs.get("data-as", "")), attrs
 
 
-def test_what_is_measured_again_is_printed_again() -> None:
-    measured = evidence_samples.full()[0].measurements
-    facts = measured["job-1-after"].model_copy(update={"tau": 0.0123, "tau_changed": 77})
-    page = rendered(changed(evidence_samples.full, measurements=measured | {"job-1-after": facts}))
-    assert "0.0123" in page.text
-    assert "77 of 256 answers changed" in page.text
-
-
 def test_hostile_texts_are_shown_letter_by_letter() -> None:
     evidence, files = evidence_samples.hostile()
     source = render_html(evidence, reading(files)).decode()

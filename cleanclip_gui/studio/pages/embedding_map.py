@@ -96,7 +96,8 @@ class EmbeddingPlot(QWidget):
         self.part, self.places = part, places
         self._all = others or (() if places is None else (places,))
         self._describe()
-        self._build()
+        if part is not None:
+            self._build()
         self._draw()
         if fit:
             self.show_all()
@@ -120,8 +121,9 @@ class EmbeddingPlot(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Show the focus around the plot."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme.colour("surface"))
         if self.hasFocus():
-            painter = QPainter(self)
             painter.setPen(QPen(theme.colour("focus"), _FRAME))
             painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
 
