@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QSizePolicy, QWidget
 
@@ -33,7 +33,7 @@ from cleanclip_gui.scan.tables import (
     word_rows,
 )
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import IconLabel, Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Cells, Place, blend
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
@@ -60,9 +60,7 @@ class ScanVerdict(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("Verdict of the scan")
         self.setObjectName("scan.verdict")
-        self._icon, self._colour = "scan", "text"
-        self._picture = Label()
-        self._picture.setFixedSize(theme.px(34), theme.px(34))
+        self._picture = IconLabel(34)
         self.title = Label("", wrap=True)
         self.figure = Label("", "heading", wrap=True)
         self.reasons = Label("", wrap=True)
@@ -85,13 +83,12 @@ class ScanVerdict(QFrame):
     def show_scan(self, scan: Scan) -> None:
         """Show what a scan says."""
         judgement = scan.judgement
-        self._icon, tone, role = LOOKS[judgement.verdict]
-        self._colour = _COLOURS.get(judgement.verdict, "text")
+        icon, tone, role = LOOKS[judgement.verdict]
+        self._picture.show_icon(icon, _COLOURS.get(judgement.verdict, "text"))
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(TITLES[judgement.verdict])
-        self._paint()
         self._set_lines(self.figure, (figure_text(scan),))
         self._set_lines(self.p, (p_text(scan),))
         self._set_lines(self.reasons, judgement.reasons)
@@ -101,15 +98,6 @@ class ScanVerdict(QFrame):
         self.setAccessibleDescription(
             plain(f"{TITLES[judgement.verdict]}. {figure_text(scan)}", 600)
         )
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Repaint the picture in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
-    def _paint(self) -> None:
-        self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), theme.px(34)))
 
     def _set_lines(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
         label.setText(
