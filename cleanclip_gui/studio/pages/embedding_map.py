@@ -394,7 +394,7 @@ class EmbeddingMapPage(AskingPage):
     chosen = Signal(object)
     what = "Embedding map"
     measures = "Measure", "Embed the images, without and with the trigger"
-    saves = "Save the map", "Save the points as CSV or JSON, or the picture as PNG"
+    saves = "Save the points", "Save the points as CSV or JSON, or the picture as PNG"
     hint = _HINT
 
     def __init__(self, context: Context, rate: Callable[[], float]) -> None:
