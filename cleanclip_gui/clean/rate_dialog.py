@@ -13,7 +13,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, plain
+from cleanclip_gui.clean.charts.charts import Chart
+from cleanclip_gui.clean.charts.parts import SeriesStyle, plain
 from cleanclip_gui.clean.run import estimate_sentence
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
@@ -49,6 +50,7 @@ class RateChart(Chart):
 
     axis_name = "log10_rate"
     from_zero, room = False, 1.0
+    level_side = (0, 0)  # below: accuracy comes from above
     band: pg.LinearRegionItem | None = None
     start: pg.InfiniteLine | None = None
     _marks: tuple[float | None, ...] = (None, None, None)
@@ -91,9 +93,6 @@ class RateChart(Chart):
         if self.plot is None or self.band is None or self.start is None:
             return
         self.plot.getAxis("bottom").setGrid(48)
-        if self._level_line is not None:  # accuracy comes from above
-            self._level_line.label.anchors = [(0, 0), (0, 0)]
-            self._level_line.label.updatePosition()
         low, high, start = self._marks
         self.band.setVisible(low is not None)
         self.start.setVisible(low is not None)

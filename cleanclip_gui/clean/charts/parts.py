@@ -135,8 +135,7 @@ def plain(value: float) -> str:
 
 def series_pen(style: SeriesStyle, width: float) -> QPen:
     """Pen of a series in the theme that is on: a colour and a dash pattern."""
-    colours = theme.series_colours()
-    pen = QPen(QColor(colours[style.look % len(colours)]), width)
+    pen = QPen(mark_colour(style.look), width)
     pen.setCosmetic(True)
     pen.setCapStyle(Qt.PenCapStyle.FlatCap)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
@@ -288,25 +287,6 @@ def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str
     return [percent(v, digits=digits) if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
 
 
-def level_line(plot: Any) -> Any:
-    """A level line with a name, for :func:`dress_level`."""
-    import pyqtgraph as pg
-
-    options = {"position": 0.02, "anchors": [(0, 1), (0, 1)], "rotateAxis": None}
-    line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
-    line.setZValue(-5)
-    plot.addItem(line, ignoreBounds=True)
-    return line
-
-
-def dress_level(line: Any, y: float, text: str) -> None:
-    """Put a level line where it belongs, in the colours of the theme."""
-    line.setPen(look.thin_pen("danger", dashed=True))
-    line.setPos(y)
-    line.label.setFormat(text)
-    line.label.setColor(theme.colour("danger"))
-
-
 # As many runs as there are markers that cannot be mistaken for another.
 MOST = len(SYMBOLS)
 
@@ -317,9 +297,9 @@ def letter(mark: int) -> str:
 
 
 def mark_colour(mark: int) -> QColor:
-    """A run's colour in the theme that is on."""
-    colours = theme.series_colours()
-    return QColor(colours[mark % len(colours)])
+    """The colour of a series or run in the theme that is on."""
+    colours = look.series()
+    return colours[mark % len(colours)]
 
 
 def free_mark(taken: set[int]) -> int | None:
