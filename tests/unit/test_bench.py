@@ -79,8 +79,8 @@ def test_every_recipe_runs_once_with_every_seed_on_the_same_data(spec):
     assert [line["method"] for line in lines] == [row["method"] for row in rows]
     assert float(lines[0]["ca"]) == rows[0]["ca"]
     chart = ElementTree.fromstring((folder / "tradeoff.svg").read_text("utf-8"))
-    assert len(chart.findall(f"{SVG}polyline")) == 4
-    assert len(chart.findall(f".//{SVG}g")) == 4 * 3  # steps 0, 1 and 2 of each run
+    assert len(chart.findall(f"{SVG}g/{SVG}polyline")) == 2 * 4  # and in the legend
+    assert len(chart.findall(f"{SVG}circle/{SVG}title")) == 4 * 3  # steps 0, 1 and 2 of each run
     anew, done = _ran_anew(spec)
     assert (anew, len(done.result["rows"])) == (0, 6)
     changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
