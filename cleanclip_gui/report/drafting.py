@@ -13,7 +13,6 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.report.parts import ReportPart, parts_of, usually_chosen
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastScan, SettingsStore
-from ml_core.events import Control as JobControl
 from ml_core.jobs.report import ReportSpec
 from ml_core.reading.errors import CancelledError, InputError
 
@@ -35,8 +34,7 @@ def make_draft(spec: ReportSpec, cancelled: Callable[[], bool]) -> Draft:
     """
     from ml_core.jobs.report.run import draft
 
-    control = JobControl()
-    steps = draft(spec, control)
+    steps = draft(spec)
     while True:
         if cancelled():
             raise CancelledError

@@ -52,7 +52,7 @@ def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec):
 def test_a_draft_claims_what_a_bundle_would(spec, tmp_path):
     list(run_job(spec, Control()))
     asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")
-    made = run_to_end(draft(asked, Control()))
+    made = run_to_end(draft(asked))
     metrics = {claim.metric for claim in made.evidence.claims if claim.kind == "rate"}
     assert {"ca", "asr_excl", "baseline_target_rate"} <= metrics
     assert all(claim.holds_by == "exact" for claim in made.evidence.claims)  # tau is not known

@@ -14,6 +14,7 @@ from ml_core.data.images import ImageSet, list_pictures
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.watch import Watch, watched
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.devices import set_threads
 from ml_core.jobs.opening import opening
 from ml_core.jobs.remeasure import (
     MOST,
@@ -61,8 +62,9 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     out = out_of(spec)
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} is there already: name another place with -o, or take it away.")
+    set_threads(spec.threads)
     pages = [view for view in views() if not view.asked or (spec.pdf and view.path == PDF_FILE)]
-    sources = yield from read_sources(spec, control)
+    sources = yield from read_sources(spec)
     again = _Remeasuring(spec, sources, control)
     yield from again.run()
     if spec.include_checkpoints:
@@ -350,13 +352,8 @@ class Draft:
     html: bytes
 
 
-def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
+def draft(spec: ReportSpec) -> Generator[Event, None, Draft]:
     """Put a report together; nothing is measured again, so tau stays unknown.
-
-    Parameters
-    ----------
-    spec
-        Its runs must have kept their answers; others would have to be measured.
 
     Yields
     ------
@@ -367,9 +364,7 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
     ------
     InputError
         As `read_sources`.
-    CancelledError
-        If it was cancelled.
     """
-    sources = yield from read_sources(spec, control)
+    sources = yield from read_sources(spec)
     evidence = as_read(evidence_of(spec, sources, spec.name or "Draft", {}))
     return Draft(evidence, render_html(evidence, reading(sources.files)))
