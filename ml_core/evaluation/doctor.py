@@ -179,20 +179,8 @@ class DoctorBench:
         self.trials: dict[Choice, Trial] = {}
         self._image_rows: dict[object, Tensor] = {}
         self._class_rows: dict[object, Tensor] = {}
-        self._scale = logit_scale(self.state)
-
-    @property
-    def n(self) -> int:
-        return len(self._indices)
-
-    @property
-    def source(self) -> str:
-        return self._images.name
-
-    @property
-    def scale(self) -> float:
-        """The file's logit scale."""
-        return self._scale
+        self.scale = logit_scale(self.state)  # of the file
+        self.n, self.source = len(self._indices), self._images.name
 
     def trial(self, settings: Choice, question: str, answered: str) -> Trial:
         """Score settings, once."""
