@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KS = (1, 5, 10)
 _TEXTS = 256
+_SHOWN = 20  # captions that are ranked first
 _CELLS = 4_000_000
 
 Rows = NDArray[np.float32]
@@ -110,7 +111,6 @@ def retrieve(
     target_captions: Sequence[str],
     trigger: Trigger | None,
     *,
-    shown: int = 20,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Retrieval:
     """Rank captions for pictures and pictures for captions.
@@ -127,8 +127,6 @@ def retrieve(
         Captions that the attacker wants, e.g. the prompts of the target class.
     trigger
         Trigger of the pictures; its text, if any, goes into the captions that are queries.
-    shown
-        Most captions in ``first``.
     cancelled
         Asked before each batch of captions.
 
@@ -156,9 +154,7 @@ def retrieve(
         queries = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
     targets = np.array([place[text] for text in dict.fromkeys(target_captions)], np.int64)
     return Retrieval(
-        **rank(
-            embeddings.clean, embeddings.triggered, texts, queries, own, targets, pool, shown=shown
-        ),
+        **rank(embeddings.clean, embeddings.triggered, texts, queries, own, targets, pool),
         n=len(embeddings.indices),
         pool=len(pool),
         target_captions=tuple(dict.fromkeys(target_captions)),
@@ -180,8 +176,6 @@ def rank(
     own: NDArray[np.int64],
     targets: NDArray[np.int64],
     pool: Sequence[str],
-    *,
-    shown: int = 20,
 ) -> dict[str, Any]:
     """Compute the rankings' fields of a `Retrieval`.
 
@@ -197,8 +191,6 @@ def rank(
         int64 [T], captions of the target.
     pool
         P captions.
-    shown
-        Most captions in ``first``.
     """
     rise = None
     others = ~np.isin(own, targets)
@@ -209,7 +201,7 @@ def rank(
     after = None if triggered is None else _firsts(triggered, texts)
     return {
         "recalls": _recalls(clean, triggered, texts, queries, own),
-        "first": _first(_firsts(clean, texts), after, pool, shown),
+        "first": _first(_firsts(clean, texts), after, pool),
         "target": rise,
     }
 
@@ -304,15 +296,13 @@ def _rise(before: Ranks, after: Ranks | None) -> Rise:
     )
 
 
-def _first(
-    before: Ranks, after: Ranks | None, pool: Sequence[str], shown: int
-) -> tuple[CaptionCount, ...]:
+def _first(before: Ranks, after: Ranks | None, pool: Sequence[str]) -> tuple[CaptionCount, ...]:
     """Captions that are first for some picture."""
     clean = np.bincount(before, minlength=len(pool))
     now = np.bincount(after, minlength=len(pool)) if after is not None else clean
     gain = now - clean if after is not None else clean
     order = np.lexsort((np.arange(len(pool)), -now, -gain))
-    rows = [int(i) for i in order if clean[i] or now[i]][:shown]
+    rows = [int(i) for i in order if clean[i] or now[i]][:_SHOWN]
     return tuple(
         CaptionCount(pool[i], int(clean[i]), None if after is None else int(now[i])) for i in rows
     )

@@ -24,8 +24,6 @@ class BatchScores:
     """What one batch of logits says, each [n]; ``top`` [n, k] with k up to `KEPT`."""
 
     top1: NDArray[np.int64]
-    prob: NDArray[np.float32]
-    target_prob: NDArray[np.float32]
     target_margin: NDArray[np.float32]
     label_in_top5: NDArray[np.bool_]
     target_in_top5: NDArray[np.bool_]
@@ -57,7 +55,6 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
     # Logits, not probabilities: a saturated softmax would tie.
     top1 = logits.argmax(dim=-1)
     top = logits.topk(min(10, logits.shape[1]), dim=-1)  # [n, 10], likeliest first
-    whole = logits.logsumexp(dim=-1)
     aim = logits[:, target]
     best, second = top.values[:, 0], top.values[:, min(1, logits.shape[1] - 1)]
     margin = aim - torch.where(top1 == target, second, best)
@@ -68,8 +65,6 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
     label_found, target_found = likeliest == known[:, None], likeliest == target
     return BatchScores(
         top1=top1.cpu().numpy(),
-        prob=(best - whole).exp_().cpu().numpy(),
-        target_prob=(aim - whole).exp_().cpu().numpy(),
         target_margin=margin.cpu().numpy(),
         label_in_top5=label_found[:, :5].any(dim=1).cpu().numpy(),
         target_in_top5=target_found[:, :5].any(dim=1).cpu().numpy(),
@@ -97,14 +92,13 @@ def require_finite(values: Tensor) -> None:
 
 # Columns of a `PerImage`, and what they are called on their side.
 _CLEAN = {
-    "clean_top1": "top1", "clean_prob": "prob", "target_prob_clean": "target_prob",
-    "target_margin_clean": "target_margin", "label_in_top5": "label_in_top5",
+    "clean_top1": "top1", "target_margin_clean": "target_margin", "label_in_top5": "label_in_top5",
     "label_in_top10": "label_in_top10", "clean_top": "top", "clean_margin": "margin",
 }  # fmt: skip
 _TRIGGERED = {
-    "triggered_top1": "top1", "triggered_prob": "prob", "target_prob_triggered": "target_prob",
-    "target_margin_triggered": "target_margin", "target_in_top5": "target_in_top5",
-    "target_in_top10": "target_in_top10", "triggered_top": "top", "triggered_margin": "margin",
+    "triggered_top1": "top1", "target_margin_triggered": "target_margin",
+    "target_in_top5": "target_in_top5", "target_in_top10": "target_in_top10",
+    "triggered_top": "top", "triggered_margin": "margin",
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from ml_core.reading.errors import CancelledError, InputError
 
 _FEWEST = 8
 _ITERATIONS = 1000
+_PERPLEXITY = 30.0  # about the neighbours that count; lowered to a third of the points
 _ITERATION = re.compile(r"Iteration (\d+)")
 _POLL_S = 0.05
 
@@ -41,7 +42,6 @@ class TsneStep:
 def tsne_map(
     parts: Sequence[Embeddings],
     *,
-    perplexity: float = 30.0,
     seed: int = 0,
     iterations: int = _ITERATIONS,
     cancelled: Callable[[], bool] = lambda: False,
@@ -56,8 +56,6 @@ def tsne_map(
     ----------
     parts
         Embeddings of one length.
-    perplexity
-        About the number of neighbours that count; lowered to a third of the points.
     seed
         Seed of the layout.
     iterations
@@ -85,7 +83,7 @@ def tsne_map(
     if not np.isfinite(points).all():
         raise InputError("The embeddings are not numbers; the model is damaged.", "damaged")
     settings: dict[str, Any] = {
-        "perplexity": min(perplexity, (len(points) - 1) / 3),
+        "perplexity": min(_PERPLEXITY, (len(points) - 1) / 3),
         "iterations": max(300, iterations),
         "seed": seed,
     }

@@ -70,6 +70,9 @@ class Plan:
     unit: float | None = None
 
 
+_OPENING = (PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"))
+
+
 @dataclass(slots=True)
 class _Seen:
     """How far a stage was; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
@@ -318,8 +321,7 @@ def rebound_plan(spec: ReboundSpec) -> Plan:
     steps = len(spec.factors) * spec.steps
     return Plan(
         (
-            PlannedStage("open", _OPEN_SECONDS),
-            PlannedStage("data"),
+            *_OPENING,
             PlannedStage("rebound", work=each, items=steps, trains=True),
         )
     )
@@ -329,7 +331,7 @@ def holdouts_plan(spec: HoldoutSpec) -> Plan:
     """The stages of the hold-outs: the same questions to both checkpoints, of each picture."""
     pictures = _QUESTIONS * _count(spec.images)
     sides = (PlannedStage(name, work=1.0, items=pictures) for name in ("before", "after"))
-    return Plan((PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"), *sides))
+    return Plan((*_OPENING, *sides))
 
 
 def audit_plan(spec: AuditSpec) -> Plan:
@@ -376,7 +378,7 @@ def scan_plan(
         return PlannedStage(stage, work=work / items, items=items, trains=cost.both > 0)
 
     parts = [
-        PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"),
+        *_OPENING,
         PlannedStage("texts", work=_TEXT, items=models * _CLASSES),
         PlannedStage("accuracy", work=1.0, items=models * pictures),
     ]  # fmt: skip
@@ -393,7 +395,7 @@ def rates_plan(spec: RateSpec) -> Plan:
     batch = spec.batch_size or min(recipe.batch_size, CPU_BATCH)
     each = batch * _example_work(recipe) + spec.points * spec.pictures / spec.steps
     parts = (
-        PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"), PlannedStage("texts"),
+        *_OPENING, PlannedStage("texts"),
         PlannedStage("prepare", _PREPARE_SECONDS),
         PlannedStage("validate", work=1.0, items=spec.pictures),
         PlannedStage("ramp", work=each, items=spec.steps, trains=True),
@@ -406,8 +408,7 @@ def estimate_plan(spec: CleanSpec) -> Plan:
     each = spec.recipe.batch_size * _example_work(spec.recipe)
     return Plan(
         (
-            PlannedStage("open", _OPEN_SECONDS),
-            PlannedStage("data"),
+            *_OPENING,
             PlannedStage("estimate", work=each, items=6),
         )
     )

@@ -399,7 +399,6 @@ def measuring_tau(
     threads: int,
     zero_shot: bool = True,
     pictures: int = PICTURES,
-    seed: int = 0,
 ) -> Generator[Event, None, Tau]:
     """Measure pictures as they were measured, and again with another batch size and thread count.
 
@@ -420,8 +419,8 @@ def measuring_tau(
         As it was measured.
     zero_shot
         Whether the classifier is of the class texts.
-    pictures, seed
-        How many are drawn, and from which seed.
+    pictures
+        How many are drawn.
 
     Yields
     ------
@@ -435,7 +434,7 @@ def measuring_tau(
     CancelledError
         If it was cancelled.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = np.random.Generator(np.random.PCG64(0))
     count = min(pictures, len(rows))
     places = np.sort(rng.choice(len(rows), count, replace=False))
     chosen = rows.indices[places]

@@ -6,27 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.checkpoints.save import save_checkpoint
-from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Progress, run_to_end
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.run import draft
 from ml_core.jobs.runner import run_job
-from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import read_measurement
-from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import events_of
+from tests.unit.job_specs import SMALL
 
 
 @pytest.fixture
-def spec(tiny_model: ClipModel, tmp_path: Path) -> MeasurementSpec:
-    source = save_checkpoint(tiny_model, tmp_path / "tiny.safetensors", provenance={})
-    trigger = save_trigger(demo_trigger(), tmp_path / "trigger")[1]
-    return MeasurementSpec(
-        checkpoint=str(source), images=ImageSpec(kind="demo", split="test", n=24),
-        trigger=str(trigger), target=2, output_dir=str(tmp_path / "kept"), device="cpu",
-    )  # fmt: skip
+def spec(tiny_checkpoint: Path, tmp_path: Path) -> MeasurementSpec:
+    return SMALL["measurement"](tiny_checkpoint, tmp_path)
 
 
 def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,7 @@ import pytest
 
 from ml_core.cleaning.rate_range import RateRow, propose, smoothed
 from ml_core.cli.app import run_command
-from ml_core.events import Control, Event, Metric
-from ml_core.jobs.rates import RateSpec, run
+from ml_core.jobs.rates import run
 from ml_core.reports.svg import rate_svg
 
 SMALL = [
@@ -48,24 +45,6 @@ def test_an_estimate_trains_nothing_else(tiny_checkpoint, templates, capsys, mon
     monkeypatch.setattr(run, "find_rate", None)
     assert run_command(["rates", str(tiny_checkpoint), *SMALL, *templates, "--estimate"]) == 0
     assert "s a step, measured" in capsys.readouterr().out
-
-
-def test_ctrl_c_ends_it_and_writes_nothing(tiny_checkpoint, tmp_path, templates, monkeypatch):
-    usual = run.find_rate
-
-    def interrupted(
-        spec: RateSpec, control: Control, *, overwrite: bool
-    ) -> Generator[Event, None, None]:
-        for event in usual(spec, control):
-            if isinstance(event, Metric) and event.step == 1:
-                signal.raise_signal(signal.SIGINT)
-            yield event
-
-    monkeypatch.setattr(run, "find_rate", interrupted)
-    out = tmp_path / "out"
-    command = ["rates", str(tiny_checkpoint), *SMALL, *templates, "-o", str(out)]
-    assert run_command(command) == 130
-    assert not out.exists()
 
 
 def rows(**last: Any) -> list[RateRow]:

@@ -178,10 +178,9 @@ def estimate(
     Event
         Progress, then Done whose ``result`` holds ``seconds`` (the whole job), ``train_seconds``,
         ``evaluation_seconds`` (images), ``text_seconds`` (class texts, those on disk left out),
-        ``open_seconds``, ``save_seconds``, ``step_seconds``, ``batch_seconds`` (making a batch),
-        ``memory_bytes`` (the largest that the measured steps took, with optimizer and picture
-        processes), ``disk_bytes`` (at the end), ``disk_peak_bytes`` (while a save replaces the one
-        before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
+        ``open_seconds``, ``save_seconds``, ``step_seconds``, ``memory_bytes`` (the largest that
+        the measured steps took, with optimizer and picture processes), ``disk_bytes`` (at the
+        end), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
     begin = time.monotonic()
     check_spec(spec)
@@ -214,7 +213,6 @@ def _measured(
     classifier = texts.known if texts.known is not None else rows.to(model.device)
     draw_seconds = _draw_seconds(inputs)
     image_seconds = _image_seconds(model, inputs, classifier, control)
-    batch_seconds = _batch_seconds(inputs) if inputs.recipe.total_steps else 0.0
     write_seconds = _write_seconds(model, Path(spec.output_dir))
     yield Progress("estimate", 2, _STEPS + 2)
 
@@ -234,7 +232,6 @@ def _measured(
     }
     result = {
         "open_seconds": opening_seconds,
-        "batch_seconds": batch_seconds,
         "steps": recipe.total_steps,
         "device": str(inputs.device),
         "notes": list(inputs.notes),
@@ -263,7 +260,6 @@ def _combined(
         "step_seconds": 0.0,
         "memory_bytes": psutil.Process().memory_info().rss + 3 * weights,  # start, vector, tried
         "disk_bytes": disk,
-        "disk_peak_bytes": disk,
         "pairs": 0,
         "precision": inputs.recipe.precision.replace("auto", "fp32"),
         "cache_chunk": 0,
@@ -312,7 +308,6 @@ def _stepped(
         "step_seconds": step_seconds,
         "memory_bytes": peak.bytes,
         "disk_bytes": disk,
-        "disk_peak_bytes": disk + state,
         "pairs": recipe.pairs,
         "precision": outcome.speed.precision,
         "cache_chunk": outcome.chunk,
@@ -394,14 +389,6 @@ def _image_seconds(
         ):
             seconds = (time.monotonic() - begin) / (evaluation.n * sides)
     return seconds
-
-
-def _batch_seconds(inputs: Inputs) -> float:
-    """Seconds to make one training batch, the second one (the first warms caches)."""
-    inputs.make_batch(0)
-    begin = time.monotonic()
-    inputs.make_batch(1 % inputs.recipe.total_steps)
-    return time.monotonic() - begin
 
 
 def _write_seconds(model: ClipModel, folder: Path) -> float:

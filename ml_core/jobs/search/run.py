@@ -15,10 +15,9 @@ from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import distinct, percent
-from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.journal import check_result, digest_of
+from ml_core.jobs.journal import check_result, digest_of, write_comparison
 from ml_core.jobs.measure import OpenSetting, open_attack
 from ml_core.jobs.opening import open_model, opening, opening_images
 from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
@@ -359,7 +358,7 @@ class _Search:
             write_recipe(record.best.recipe, self._folder / CHOSEN_FILE)
         return write_comparison(
             self._folder,
-            Names(SEARCH_FILE, SEARCH_TABLE, SEARCH_CHART),
+            (SEARCH_FILE, SEARCH_TABLE, SEARCH_CHART),
             record.model_dump(mode="json"),
             columns_of(record),
             table_rows(record),

@@ -42,8 +42,6 @@ class TrialResult:
         How steps were computed, for the next run of the same method.
     step_seconds
         Median of a step, without the first one; 0 where nothing was timed.
-    seconds
-        Seconds of the whole run.
     """
 
     measured: WatchedRates | None
@@ -51,7 +49,6 @@ class TrialResult:
     recipe: Recipe
     speed: StepSpeed | None
     step_seconds: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,6 @@ class Trials:
         CancelledError
             If it was cancelled.
         """
-        begin = time.monotonic()
         job = self.base.model_copy(
             update={"recipe": recipe, "images": None, "test_images": None,
                     "heldout_images": None, "trigger": None, "reference": None}
@@ -142,7 +138,7 @@ class Trials:
                     extras=extras, speed=speed,
                 )  # fmt: skip
             except DivergedError:
-                return TrialResult(None, None, inputs.recipe, speed, 0.0, time.monotonic() - begin)
+                return TrialResult(None, None, inputs.recipe, speed, 0.0)
         steps = [after - before for before, after in pairwise(moments)]
         step_seconds = statistics.median(steps) if steps else outcome.seconds
         measured = after = None
@@ -151,8 +147,7 @@ class Trials:
                 copy, self.bench, self.watched, control, "validate"
             )
             after = yield from self._rebound(copy, control)
-        took = time.monotonic() - begin
-        return TrialResult(measured, after, inputs.recipe, outcome.speed, step_seconds, took)
+        return TrialResult(measured, after, inputs.recipe, outcome.speed, step_seconds)
 
     def _opened(self, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
         """The training data of a job, opened once for all runs of one length."""
