@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,20 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.scores import score
 from ml_core.events import Control, run_to_end
+from ml_core.jobs import remeasure as module
 from ml_core.jobs.measure import measure_images
-from ml_core.jobs.remeasure import Asked, open_again, predict_again
+from ml_core.jobs.remeasure import (
+    FLOOR,
+    Asked,
+    OpenedAgain,
+    Predictions,
+    measuring_tau,
+    open_again,
+    predict_again,
+)
 from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reports.rows import rows_of
+from ml_core.reports.rows import Rows, rows_of
 from ml_core.triggers.published import published
 
 
@@ -90,3 +101,88 @@ def test_what_cannot_be_predicted_again_is_told_and_it_can_be_cancelled(asked: A
     other = replace(asked, classifier=np.zeros((len(asked.class_names), 3), np.float32))
     with pytest.raises(InputError, match="another model"):
         run_to_end(open_again(other, Control()))
+
+
+# ---- by how much logits move, from logits that are made up ----
+
+CLASSES, SCALE = 3, 100.0
+BASE = [[9.0, 1.0, 0.0], [5.0, 4.0, 0.0], [0.0, 3.0, 1.0]]
+
+
+class _Measured:
+    """A measurement whose logits are given: as it was, and with another batch."""
+
+    def __init__(self, first, second, unread=()):
+        self.logits = [np.asarray(logits, np.float32) for logits in (first, second)]
+        self.unread = unread
+        self.asked: list[dict[str, Any]] = []
+        self.model = type("Model", (), {"logit_scale": SCALE})
+        labels = type("Labels", (), {"class_names": ("a",) * CLASSES, "templates": ("{}",)})
+        images = type("Images", (), {"name": "photos"})
+        self.bench = type("Bench", (), {"label_set": labels, "images": images})
+
+    def predict(self, _opened, indices, _control, **how):
+        logits = self.logits[len(self.asked)]
+        self.asked.append({"indices": indices, **how})
+        yield from ()
+        keep = ~np.isin(indices, self.unread)
+        return Predictions(
+            _rows(logits, indices[keep]), np.array(self.unread), logits[indices[keep]], None
+        )
+
+
+def _rows(logits, indices):
+    own = logits[indices]
+    order = np.argsort(-own, axis=1)
+    values = np.take_along_axis(own, order, 1)
+    return Rows(indices, np.full(len(own), -1), order, values[:, 0] - values[:, 1])
+
+
+Tau = Callable[..., tuple[module.Tau, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def tau(monkeypatch):
+    """Measures it from the logits of two passes, and those of a record."""
+
+    def measure(second, record=BASE, unread=()):
+        measured = _Measured(BASE, second, unread)
+        monkeypatch.setattr(module, "predict_again", measured.predict)
+        rows = _rows(np.asarray(record, np.float32), np.arange(len(record)))
+        opened: OpenedAgain = measured
+        fields: dict[str, Any] = {"batch": 64, "threads": 1, "zero_shot": False}
+        return run_to_end(measuring_tau(opened, rows, Control(), **fields)), measured.asked
+
+    return measure
+
+
+def test_what_all_logits_share_moves_nothing(tau):
+    measured, (first, second) = tau(np.array(BASE) + 0.5)
+    assert measured.tau == pytest.approx(FLOOR * SCALE)
+    assert (measured.pictures, measured.changed) == (3, 0)
+    assert (first["batch"], first["threads"]) == (64, 1)
+    assert second["batch"] != 64
+    assert second["threads"] != 1
+
+
+def test_tau_is_twice_the_largest_change_of_a_difference(tau):
+    """Of the passes here; an answer that changes is counted, and inside it."""
+    moved = np.array(BASE)
+    moved[1] += [0.125, -0.25, 0.0]
+    measured, _ = tau(moved)
+    assert (measured.tau, measured.changed) == (pytest.approx(2 * 0.375), 0)
+    moved[1] = [4.0, 5.0, 0.0]
+    measured, _ = tau(moved)
+    assert measured.changed == 1
+    assert measured.tau >= 1.0  # the margin in the record
+
+
+def test_a_machine_that_repeats_itself_is_held_to_the_record(tau):
+    record = np.array(BASE)
+    record[0, 0] += 0.5  # of another machine
+    assert tau(BASE, record)[0].tau == pytest.approx(1.0)
+
+
+def test_pictures_that_are_gone_are_told(tau):
+    with pytest.raises(InputError, match="1 of 3 pictures of photos"):
+        tau(BASE, unread=(1,))

@@ -13,7 +13,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from ml_core.cleaning.rate_range import RateRow, propose, smoothed
 from ml_core.cleaning.recipes import Recipe
+from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Metric, Progress
 from ml_core.jobs import plain_finetune
@@ -30,6 +32,7 @@ from ml_core.jobs.rates import (
 )
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
+from ml_core.reports.svg import rate_svg
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -216,3 +219,57 @@ def test_supervised_training_is_ramped_too(tiny_checkpoint, tmp_path):
     base = base.model_copy(update={"pairs": None, "training_images": ImageSpec(split="clean")})
     record = record_of(spec(tiny_checkpoint, tmp_path, job=base))
     assert len(record.rows) == STEPS + 1
+
+
+# ---- the command ----
+
+
+FEW = [
+    "--method", "mmcl", "--steps", "10", "--points", "2", "--watched", "12", "--batch-size", "8",
+    "--device", "cpu", "--set", "precision=fp32", "--threads", "1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> list[str]:
+    path = tmp_path / "templates.txt"
+    path.write_text("a {}\n")
+    return ["--templates", str(path)]
+
+
+def test_the_table_the_sentence_and_the_files(
+    tiny_checkpoint, tmp_path, templates, capsys, answer_of
+):
+    command = ["rates", str(tiny_checkpoint), *FEW, *templates, "--low", "1e-5", "--high", "1e-3"]
+    assert run_command([*command, "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    for words in ("Rates for mmcl, 12 validation images", "start", "1e-3", "Accuracy", "rates.svg"):
+        assert words in shown or words.lower() in shown, words
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["rates.csv", "rates.json", "rates.svg"]
+    found = answer_of(*command)
+    assert found["cached"]
+    assert found["rows"] == json.loads((tmp_path / "out" / "rates.json").read_text())["rows"]
+
+
+def test_an_estimate_trains_nothing_else(tiny_checkpoint, templates, capsys, monkeypatch):
+    monkeypatch.setattr(run, "find_rate", None)
+    assert run_command(["rates", str(tiny_checkpoint), *FEW, *templates, "--estimate"]) == 0
+    assert "s a step, measured" in capsys.readouterr().out
+
+
+def rows(**last: Any) -> list[RateRow]:
+    made = [RateRow(0, 0.0, None, 0.9, 0.85, 0.95)]
+    for step in range(1, 13):
+        found = (0.9, 0.85, 0.95) if step % 3 == 0 else (None, None, None)
+        made.append(RateRow(step, 10 ** (-6 + step / 3), 2.0 - 0.01 * step, *found))
+    return [*made, *([RateRow(13, 0.03, **last)] if last else [])]
+
+
+def test_a_chart_of_what_ended_early_can_be_drawn() -> None:
+    without = rate_svg(rows(loss=None, ca=0.1), propose([]))
+    assert "begin with" not in without
+    assert without.count("<circle") == 12
+    only_start = rows()[:1]
+    assert "</svg>" in rate_svg(only_start, propose(only_start))
+    assert smoothed([]) == []

@@ -43,7 +43,6 @@ from ml_core.jobs.search.canaries import (
     Watched,
     canary_folder,
     delete_older_copies,
-    measure_watched,
     planting,
     watched_of,
 )
@@ -112,9 +111,7 @@ class _Search:
         finally:
             lock.release()
         began = time.monotonic()
-        start = yield from measure_watched(
-            trials.model, trials.bench, trials.watched, self._control, "validate"
-        )
+        start = yield from trials.measure(self._control, "validate")
         once = time.monotonic() - began
         named = yield from self._measure_trigger()
         key = _key(spec, canaries)
@@ -189,18 +186,16 @@ class _Search:
             own = open_model(base).build("cpu")
             own.to(device)
             named = Watched(TRIGGER, trigger, base.target)
-            self._beside = Trials(base, own, bench, (named,), rebound)
+            self._beside = Trials(own, bench, (named,), base, rebound)
         yield Progress("open", 1, 1)
-        return Trials(base, model, bench, watched, rebound)
+        return Trials(model, bench, watched, base, rebound)
 
     def _measure_trigger(self) -> Generator[Event, None, float]:
         """Say how well the user's trigger works on the checkpoint; return its rate."""
         beside = self._beside
         if beside is None:
             return 0.0
-        measured = yield from measure_watched(
-            beside.model, beside.bench, beside.watched, self._control, "validate"
-        )
+        measured = yield from beside.measure(self._control, "validate")
         rate = measured.rows[0].asr_excl or 0.0
         weak = rate < _ALIVE
         yield Message(
