@@ -160,14 +160,6 @@ _MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every 
 OpenSets = Callable[[CleanSpec, Control], Generator[Event, None, Sets]]
 
 
-@dataclass(frozen=True)
-class _Opening:
-    """Seconds of opening checkpoint and data, and of opening the result again."""
-
-    first: float
-    again: float
-
-
 def estimate(
     spec: CleanSpec, control: Control, open_sets: OpenSets = opening_sets
 ) -> Generator[Event, None, None]:
@@ -197,13 +189,12 @@ def estimate(
     inputs = yield from opening_inputs(spec, model, control, sets=sets)
     with closing(inputs):
         model.to(inputs.device)
-        yield from _measured(
-            spec, control, model, inputs, _Opening(time.monotonic() - begin, again)
-        )
+        opening_seconds = time.monotonic() - begin + again  # the result is opened, too
+        yield from _measured(spec, control, model, inputs, opening_seconds)
 
 
 def _measured(
-    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, opening: _Opening
+    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, opening_seconds: float
 ) -> Generator[Event, None, None]:
     """The steps of the opened job."""
     yield Progress("estimate", 1, _STEPS + 2)
@@ -223,7 +214,6 @@ def _measured(
         cost = yield from _stepped(spec, control, model, inputs, extras)
     else:
         cost = _combined(spec, model, inputs, reference or {})
-    opening_seconds = opening.first + opening.again
     parts = {
         "train_seconds": cost.train_seconds,
         "evaluation_seconds": draw_seconds + image_seconds * _evaluated_images(inputs),
