@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from pydantic import ValidationError
 
-from ml_core.cleaning.rate_range import RateRow, propose, smoothed
+from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate, smoothed
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -31,7 +29,6 @@ from ml_core.jobs.rates import (
     run,
 )
 from ml_core.jobs.specs import CleanSpec
-from ml_core.model import ClipModel
 from ml_core.reports.svg import rate_svg
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -138,18 +135,10 @@ def test_accuracy_that_falls_far_ends_the_ramp(tiny_checkpoint, tmp_path, monkey
 def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
     tiny_checkpoint, tmp_path, monkeypatch
 ):
-    train = plain_finetune.train
+    def spoilt(step: int, *ramp: Any) -> float:
+        return 1e30 if step == 7 else ramp_rate(step, *ramp)
 
-    def spoilt(model: ClipModel, recipe: Any, make: Any, control: Any, **more: Any) -> Any:
-        def batch(step: int) -> Any:
-            if step == 7:  # counted in the thread that makes batches: spoil what comes next
-                with torch.no_grad():
-                    next(model.module.parameters()).fill_(math.nan)
-            return make(step)
-
-        return train(model, recipe, batch, control, **more)
-
-    monkeypatch.setattr(plain_finetune, "train", spoilt)
+    monkeypatch.setattr(run, "ramp_rate", spoilt)
     record = record_of(spec(tiny_checkpoint, tmp_path))
     assert record.ended == "diverged"
     assert record.diverged_at is not None
