@@ -188,8 +188,8 @@ def occlusion(
     images: Tensor,
     direction: Tensor,
     *,
-    side: int | None = None,
-    stride: int | None = None,
+    side: int,
+    stride: int,
     batch: int = 64,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step[Tensor]]:
@@ -209,7 +209,7 @@ def occlusion(
     direction
         float32 [D] or [N, D]: text embedding of the class.
     side, stride
-        Side and stride of the patches, in pixels; None takes `patch_sides`.
+        Side and stride of the patches, in pixels.
     batch
         Most pictures to encode at a time.
     cancelled
@@ -227,9 +227,6 @@ def occlusion(
         If the patches do not fit the picture.
     """
     size = images.shape[-1]
-    usual = patch_sides(size)
-    side = usual[0] if side is None else side
-    stride = (usual[1] if side == usual[0] else max(1, side // 2)) if stride is None else stride
     if not 1 <= side <= size or not 1 <= stride <= side:
         raise InputError(
             f"Patches of {side} px every {stride} px do not cover a picture of {size} px; choose "

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.data.demo import demo_classes
+from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.scores import score
 from ml_core.events import Control, run_to_end
 from ml_core.jobs import remeasure as module
-from ml_core.jobs.measure import measure_images
+from ml_core.jobs.measure import OpenSetting, measure_images
 from ml_core.jobs.remeasure import (
     FLOOR,
-    Asked,
     OpenedAgain,
     Predictions,
     measuring_tau,
@@ -48,21 +48,19 @@ def test_the_first_of_the_top_five_is_the_top_1_even_in_a_tie() -> None:
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
-    labels = load_label_set("demo")
-    return Asked(
-        checkpoint=resource("demo", "poisoned.safetensors"),
-        images=ImageSpec(n=60),
-        label_set=labels.name,
-        class_names=labels.class_names,
-        templates=labels.templates,
-        trigger=published("T1", 32),
-        target=demo_classes().index("banana"),
-    )
+def setting() -> OpenSetting:
+    labels, target = load_label_set("demo"), demo_classes().index("banana")
+    images = open_images(ImageSpec(n=60), labels)
+    return OpenSetting(ImageSpec(n=60), images, labels, published("T1", 32), target)
 
 
-def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> None:
-    opened = run_to_end(open_again(asked, Control()))
+def opened_again(setting: OpenSetting, **options: Any) -> OpenedAgain:
+    checkpoint = open_checkpoint(resource("demo", "poisoned.safetensors"))
+    return run_to_end(open_again(checkpoint, setting, Control(), **options))
+
+
+def test_pictures_predicted_again_are_those_of_the_evaluation(setting):
+    opened = opened_again(setting)
     evaluation, per_image = run_to_end(
         measure_images(opened.model, opened.bench, opened.classifier, Control(), "test")
     )
@@ -70,9 +68,7 @@ def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> N
     assert len(whole) == evaluation.n == 60
     chosen = np.array([41, 3, 17, 59])
     threads = torch.get_num_threads()
-    found = run_to_end(
-        predict_again(opened, chosen, Control(), batch=3, threads=threads + 1, logits=True)
-    )
+    found = run_to_end(predict_again(opened, chosen, Control(), batch=3, threads=threads + 1))
     assert torch.get_num_threads() == threads
     assert found.rows.indices.tolist() == [3, 17, 41, 59]
     assert not len(found.unread)
@@ -89,8 +85,10 @@ def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> N
     assert np.array_equal(found.triggered_logits.argmax(axis=1), found.rows.triggered_top[:, 0])
 
 
-def test_what_cannot_be_predicted_again_is_told_and_it_can_be_cancelled(asked: Asked) -> None:
-    opened, control = run_to_end(open_again(asked, Control())), Control()
+def test_what_cannot_be_predicted_again_is_told_and_it_can_be_cancelled(
+    setting: OpenSetting,
+) -> None:
+    opened, control = opened_again(setting), Control()
     with pytest.raises(InputError, match="holds 60"):
         run_to_end(predict_again(opened, np.array([60]), control, batch=8))
     asking = predict_again(opened, np.arange(60), control, batch=8)
@@ -98,9 +96,8 @@ def test_what_cannot_be_predicted_again_is_told_and_it_can_be_cancelled(asked: A
     control.cancel()
     with pytest.raises(CancelledError):
         run_to_end(asking)
-    other = replace(asked, classifier=np.zeros((len(asked.class_names), 3), np.float32))
     with pytest.raises(InputError, match="another model"):
-        run_to_end(open_again(other, Control()))
+        opened_again(setting, classifier=np.zeros((len(demo_classes()), 3), np.float32))
 
 
 # ---- by how much logits move, from logits that are made up ----
