@@ -24,7 +24,7 @@ from ml_core.reading.errors import InputError
 
 # Not the name of a cleaning job, which the Clean station takes up.
 SPEC_FILE = "scan-spec.json"
-_NOT_OF_RESULT = {"stages", "output_dir", "processes", "threads", "label_set", "anyway"}
+_NOT_OF_RESULT = {"stages", "output_dir", "threads", "label_set", "anyway"}
 
 
 def scans_dir() -> Path:

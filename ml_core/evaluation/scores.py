@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.evaluation.records import PerImage
-from ml_core.ranks import Ranks
 from ml_core.reading.errors import InputError
 
-_T = TypeVar("_T", bound=np.generic)
 KEPT = 5
 """So many of a picture's likeliest classes are kept."""
 
@@ -155,38 +153,6 @@ class Scores:
         for view in views.values():
             view.flags.writeable = False
         return PerImage(**views)
-
-
-def rows_of_all(
-    own: PerImage, order: NDArray[np.int64], ranks: Ranks, device: torch.device
-) -> PerImage:
-    """The rows of all processes, bit by bit, in the order that one process scores them.
-
-    Parameters
-    ----------
-    own
-        What this process scored.
-    order
-        int64 [N], positions of all images.
-    ranks, device
-        The processes, and where they exchange rows.
-    """
-    if ranks.world == 1:
-        return own
-    sizes = ranks.sizes(len(own.indices), device)
-
-    def gathered(column: NDArray[_T]) -> NDArray[_T]:
-        rows = torch.from_numpy(np.array(column)).to(device)
-        gathered: NDArray[_T] = ranks.gather(rows, sizes).cpu().numpy()
-        return gathered
-
-    place = np.zeros(int(order.max()) + 1, np.int64)
-    place[order] = np.arange(len(order))
-    at = np.argsort(place[gathered(own.indices)])
-    columns: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
-    for name, rows in columns.items():
-        columns[name] = None if rows is None else gathered(rows)[at]
-    return PerImage(**columns)
 
 
 def _columns(rows: int, classes: int) -> BatchScores:

@@ -208,8 +208,8 @@ def predict_again(
         now = time.monotonic()
         if done < len(indices) and now - shown < _PROGRESS_SECONDS:
             return None
-        shown, rate = now, done / max(now - begin, 1e-9)
-        return Progress(stage, done, len(indices), rate, (len(indices) - done) / rate)
+        shown = now
+        return Progress.timed(stage, done, len(indices), begin)
 
     with threads_of(threads):
         answers = yield from forwarded(asking, event_of)

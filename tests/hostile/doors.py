@@ -50,7 +50,7 @@ from ml_core.detection.records import SCORES, Audit, Distribution, Standing, Sus
 from ml_core.detection.scan.records import read_scan, scan_json
 from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
 from ml_core.exports import to_csv
-from ml_core.jobs.audit import AuditSpec, read_audit_spec
+from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.rates import RateSpec, read_record
@@ -610,7 +610,7 @@ def doors() -> dict[str, Door]:
         "recipe": at("r.json", read_recipe, recipe),
         "job": Door(f"{RUN}/{SPEC_FILE}", (_json(_spec()),), _read_job),
         "exported job": at("job.json", lambda p: check_spec(read_spec(p)), _json(_spec("results"))),
-        "audit job": at("a.json", read_audit_spec, _json(audit_spec)),
+        "audit job": at("a.json", lambda p: read_spec_file(p, AuditSpec), _json(audit_spec)),
         "doctor job": at("d.json", lambda p: read_spec_file(p, DoctorSpec), _json(doctor)),
         "bench job": at("b.json", lambda p: read_spec_file(p, BenchSpec).jobs(), _json(bench)),
         "rates job": at(

@@ -29,7 +29,7 @@ from ml_core.cleaning.recipes import make_recipe
 from ml_core.cli.app import app, run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Event, Finding, Message, Metric, Progress, Saved, to_json
-from ml_core.jobs.audit import AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.cluster import export_job
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
@@ -203,10 +203,7 @@ SPECS = {
     }),
     "audit": AuditSpec.model_validate({
         **MODEL, **MACHINE, "pairs": PAIRS, "reference": PairSpec(), "images": (IMAGES,),
-        "neighbours": "all", "output_dir": "/data/audit",
-    }),
-    "embeddings": EmbeddingAuditSpec.model_validate({
-        **MACHINE, "embeddings": "/data/embeddings", "output_dir": "/data/audit", "unit": True,
+        "output_dir": "/data/audit", "unit": True,
     }),
     "report": ReportSpec(
         runs=("/data/run",), scans=("/data/scan",), measurements=("/data/measured",),

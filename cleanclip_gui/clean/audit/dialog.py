@@ -45,9 +45,8 @@ from ml_core.jobs.audit import (
     EXCLUSIONS_FILE,
     THUMBNAILS_FILE,
     AuditSpec,
-    read_audit_spec,
 )
-from ml_core.jobs.specs import SPEC_FILE
+from ml_core.jobs.specs import SPEC_FILE, read_spec_file
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file
@@ -223,7 +222,7 @@ def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
             f"{folder.name} is not the folder of an audit: it holds no {AUDIT_FILE}; choose the "
             "folder that one audit made."
         )
-    return *read_result(folder), read_audit_spec(folder / SPEC_FILE)
+    return *read_result(folder), read_spec_file(folder / SPEC_FILE, AuditSpec)
 
 
 def marks_of(folder: Path, audit: Audit) -> frozenset[int]:
