@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import row
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
 from ml_core.reading.inspection import REFUSED, verdict_words
@@ -71,21 +71,12 @@ class VerdictCard(QFrame):
         self.scanned = self._label("heading")
         self.reason = self._label("")
         self.state = self._label("subtle")
-        text = QVBoxLayout()
-        text.setSpacing(theme.SPACE_XS)
-        for label in (
-            self.name,
-            self.scanned,
-            self.verdict,
-            self.backdoor,
-            self.reason,
-            self.state,
-        ):
-            text.addWidget(label)
         self.test = push_button("Test a trigger in Studio", self.test_clicked, look="primary")
         self.scan = push_button(clicked=self.scan_clicked)
-        text.addSpacing(theme.SPACE_XS)
-        text.addWidget(FoldingRow(self.test, self.scan))
+        text = column(
+            self.name, self.scanned, self.verdict, self.backdoor, self.reason, self.state,
+            theme.SPACE_XS, FoldingRow(self.test, self.scan), spacing=theme.SPACE_XS,
+        )  # fmt: skip
         self._tested, self._scan = False, ("", "", 0.0)
         self._read_as = "loads"
         self._hide_backdoor()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QAction, QHideEvent, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QScrollArea, QTabWidget, QWidget
+from PySide6.QtWidgets import QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -21,7 +21,7 @@ from cleanclip_gui.inference.questions import (
     ThumbnailsReady,
 )
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
-from cleanclip_gui.session.records import Role, RunState, ShownPrediction
+from cleanclip_gui.session.records import Role, ShownPrediction
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
@@ -34,7 +34,7 @@ from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS, key_rows
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.library_scan import LibraryScan
+from cleanclip_gui.studio.library_dialog import LibraryScan
 from cleanclip_gui.studio.live import AutoSpeed, LiveLoop, VisibleLabels
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage
@@ -43,10 +43,10 @@ from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
-from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import BusyRow, Label, action_tool, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import card, column, page, row
+from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
@@ -228,17 +228,13 @@ class StudioStation(QWidget):
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()
         self.whole.hide()
-        side = named(QScrollArea(), "Numbers")
-        side.setWidgetResizable(True)
-        side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        side.setWidget(page(self.figure, below, (bars, 1), spacing=theme.SPACE_M))
+        numbers = page(self.figure, below, (bars, 1), spacing=theme.SPACE_M)
+        side = named(scrolling(numbers), "Numbers")
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
-            read_widths(self.context.settings.value.columns.get("studio", ())),
+            self.context.settings, self.id,
         )  # fmt: skip
-        self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self._actions.refresh_soon)
         row(
             self.columns,
@@ -288,7 +284,8 @@ class StudioStation(QWidget):
                 "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
             ),
             Command(
-                "edit.redo", "&Redo", "&Edit", editor.redo, "Do it again.", "redo", "Ctrl+Shift+Z",
+                "edit.redo", "&Redo", "&Edit", self.document.redo, "Do it again.", "redo",
+                "Ctrl+Shift+Z",
                 0, lambda: self._is_shown() and stack.can_redo(),
             ),
             Command(
@@ -320,22 +317,26 @@ class StudioStation(QWidget):
         editor = self.editor
         return (
             Command(
-                "trigger.flip_a", "Flip to snapshot &A", "&Trigger", editor.flip_to_a,
+                "trigger.flip_a", "Flip to snapshot &A", "&Trigger",
+                partial(self.document.switch_snapshot, "A"),
                 "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, self._is_shown,
                 partial(self._on_slot, "A"), "slot",
             ),
             Command(
-                "trigger.flip_b", "Flip to snapshot &B", "&Trigger", editor.flip_to_b,
+                "trigger.flip_b", "Flip to snapshot &B", "&Trigger",
+                partial(self.document.switch_snapshot, "B"),
                 "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, self._is_shown,
                 partial(self._on_slot, "B"), "slot",
             ),
             Command(
-                "trigger.mirror", "Mirror left and &right", "&Trigger", editor.mirror_h,
+                "trigger.mirror", "Mirror left and &right", "&Trigger",
+                partial(editor.mirror, False),
                 "Mirror patch or paint; M on the canvas.", "mirror-h", "", 0,
                 self._has_trigger,
             ),
             Command(
-                "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", editor.mirror_v,
+                "trigger.mirror_down", "&Mirror top and bottom", "&Trigger",
+                partial(editor.mirror, True),
                 "Mirror patch or paint; Shift+M on the canvas.", "mirror-v", "", 0,
                 self._has_trigger,
             ),
@@ -435,9 +436,6 @@ class StudioStation(QWidget):
         self.placement_bar.only_this.setChecked(False)
         self.live.measure_all()
 
-    def _on_columns_chosen(self, widths: Widths) -> None:
-        self.context.settings.update(studio_columns=tuple(widths))
-
     def _is_shown(self) -> bool:
         return self.session.station == self.id
 
@@ -460,7 +458,7 @@ class StudioStation(QWidget):
         canvas.pointed.connect(self.tool_strip.show_pointer)
         canvas.zoomed.connect(self.tool_strip.show_scale)
         canvas.grid_changed.connect(self.paint_bar.grid.setChecked)
-        canvas.mirror_wanted.connect(self._on_mirror_wanted)
+        canvas.mirror_wanted.connect(self.editor.mirror)
         canvas.set_colour(self.tool_strip.colour)
         self.paint_bar.set_ink(canvas.ink)
         document.changed.connect(self.live.touch)
@@ -476,7 +474,7 @@ class StudioStation(QWidget):
         strip.tool_chosen.connect(canvas.set_tool)
         strip.colour_chosen.connect(self.canvas.set_colour)
         strip.picture_toggled.connect(canvas.set_picture_visible)
-        paint.ink_chosen.connect(self._on_ink_chosen)
+        paint.ink_chosen.connect(lambda changes: canvas.set_ink(**changes))
         paint.angle_chosen.connect(editor.set_angle)
         paint.grid_toggled.connect(canvas.set_grid)
         strip.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
@@ -536,15 +534,9 @@ class StudioStation(QWidget):
             action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
         self._actions.refresh_soon()
 
-    def _on_ink_chosen(self, changes: dict[str, object]) -> None:
-        self.canvas.set_ink(**changes)
-
     def _on_ink_changed(self, ink: Ink) -> None:
         self.paint_bar.set_ink(ink)
         self.tool_strip.set_colour(ink.colour)
-
-    def _on_mirror_wanted(self, upright: bool) -> None:
-        self.editor.mirror_v() if upright else self.editor.mirror_h()
 
     def _on_text_chosen(self, text: str) -> None:
         self.editor.set_text(text)
@@ -566,7 +558,7 @@ class StudioStation(QWidget):
         events.images.connect(self._on_images_change)
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
-        events.run.connect(self._on_run_change)
+        events.run.connect(lambda _: self._show_note())
         shell.takes("target", self._on_target_chosen)
         shell.takes("role", self._on_role_chosen)
         shell.takes("image", self._on_image_selected)
@@ -727,9 +719,6 @@ class StudioStation(QWidget):
         """What stands where an answer will be; empty: what to do to get one."""
         self.canvas.set_empty_text(words)
         self.bars.set_empty_text(words)
-
-    def _on_run_change(self, _: RunState | None) -> None:
-        self._show_note()
 
     def _show_note(self, otherwise: str = "") -> None:
         """Say what a reader of the numbers must know about them."""

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QWidget,
 )
@@ -21,7 +20,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import card, column, row
+from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.text import plain, tip
 
 _STEPS = (
@@ -55,10 +54,9 @@ class WelcomePage(QWidget):
         super().__init__(parent)
         title = Label("Is this CLIP backdoored?", "display")
         lead = Label(
-            "Open a checkpoint, see what a trigger does to it, clean it, and check the result."
-        )
-        lead.setProperty("role", "lead")
-        lead.setWordWrap(True)
+            "Open a checkpoint, see what a trigger does to it, clean it, and check the result.",
+            "lead", wrap=True,
+        )  # fmt: skip
 
         self.demo = _button(actions.by_id.get("file.demo"))
         self.demo.setIcon(theme.icon("demo", "on_accent"))
@@ -90,17 +88,11 @@ class WelcomePage(QWidget):
         inner.setMaximumWidth(theme.px(980))
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         page = QWidget()
-        page.setObjectName("page")
         row(
             None, (inner, 20), None,
             of=page, margins=(theme.SPACE_XXL, theme.SPACE_L, theme.SPACE_XXL, theme.SPACE_L),
         )  # fmt: skip
-        scroll = QScrollArea()  # beside the log of a small window
-        scroll.setWidgetResizable(True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(page)
-        column(scroll, of=self)
+        column(scrolling(page), of=self)  # beside the log of a small window
         self.set_recent(())
 
     def _lower_row(self) -> QWidget:
@@ -116,17 +108,15 @@ class WelcomePage(QWidget):
         self._recent_box = QWidget()
         column(self._recent_title, self.recent, of=self._recent_box, spacing=theme.SPACE_S)
 
-        self.drop = QFrame()
-        self.drop.setProperty("card", True)
-        picture = Label()
-        picture.setObjectName("dropPicture")
-        self._drop_picture = picture
+        self._drop_picture = Label()
+        self._drop_picture.setObjectName("dropPicture")
         words = Label(
             "Or drop a checkpoint or a session anywhere: safetensors, PyTorch (.pt), or a folder",
-            "subtle",
+            "subtle", wrap=True,
+        )  # fmt: skip
+        self.drop = card(
+            row(self._drop_picture, (words, 1), spacing=theme.SPACE_M), margins=theme.SPACE_L
         )
-        words.setWordWrap(True)
-        row(picture, (words, 1), of=self.drop, margins=theme.SPACE_L, spacing=theme.SPACE_M)
 
         whole = QWidget()
         self._drop_title = Label(" ", "heading")  # as high as that of the list

@@ -27,11 +27,10 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
 from ml_core.data.detect import detect
