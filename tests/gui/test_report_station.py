@@ -35,6 +35,7 @@ from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.events import Done, Finding, Progress
+from ml_core.figures import signed
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.reading.errors import InputError
@@ -149,8 +150,7 @@ def test_every_claim_stands_in_one_section_in_the_order_of_the_report():
             assert row.value == f"{100 * claim.rate.value:.1f} %"
             assert row.place == (ClaimPlace("run", job) if job else ClaimPlace("measurement"))
         elif claim.kind == "difference":
-            assert row.value.endswith(" points")
-            assert row.value[0] == ("+" if claim.difference > 0 else "−")
+            assert row.value == f"{signed(100 * claim.difference)} points"
     assert {"run", "scan", "checkpoint"} <= {row.place.kind for _, row in rows.values()}
 
 

@@ -225,7 +225,7 @@ def test_it_is_explained() -> None:
         assert methods(model) == expected
         direction, pictures = F.normalize(torch.randn(model.embed_dim), dim=0), pixels(size)[:1]
         *_, last = occlusion(model, pictures, direction, side=size // 2, stride=size // 2)
-        assert float(last.maps.max()) > float(last.maps.min())
+        assert float(last.result.max()) > float(last.result.min())
     heat = grad_cam(model, pictures, direction)
     assert float(heat.max()) > float(heat.min())
     with pytest.raises(InputError, match="choose occlusion"):

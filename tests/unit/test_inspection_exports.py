@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from pathlib import Path
 
 import pytest
 
-from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.inspection_record import ask_for_second_opinion, assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
@@ -34,21 +32,6 @@ def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
 
 
 # ---- --format and --output of the command line ----
-
-
-def test_inspect_prints_every_format(tiny_checkpoint, capsys):
-    def printed(form: str) -> str:
-        assert run_command(["inspect", str(tiny_checkpoint), "--format", form]) == 0
-        return capsys.readouterr().out
-
-    assert "Second opinion" in printed("text")
-    record, model = json.loads(printed("json")), open_checkpoint(tiny_checkpoint).build().module
-    assert record["verdict"] == "loads"
-    assert record["parameters"] == sum(value.numel() for value in model.parameters())
-    assert json.loads(printed("sarif"))["runs"][0]["results"] == []
-    assert printed("html").startswith("<!doctype html>")
-    (model,) = json.loads(printed("cdx"))["components"]
-    assert model["hashes"][0]["content"] == inspect(tiny_checkpoint).sha256
 
 
 def test_inspect_writes_a_file_as_its_ending_or_the_option_says(tiny_checkpoint, tmp_path, capsys):

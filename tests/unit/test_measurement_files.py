@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +12,19 @@ from PIL import Image
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
-from ml_core.data.demo import demo_classes
 from ml_core.data.images import list_pictures, open_images
-from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, run_to_end
-from ml_core.jobs.measure import measure_images
-from ml_core.jobs.remeasure import Asked, open_again, predict_again
+from ml_core.events import run_to_end
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.run import draft
 from ml_core.model import ClipModel
-from ml_core.paths import resource
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import InputError
 from ml_core.reports.measurement_files import (
     PER_IMAGE_FILE,
     parse_prompts,
     prompts_text,
     read_measurement,
 )
-from ml_core.reports.rows import rows_of
-from ml_core.triggers.published import published
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import SMALL
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -109,54 +101,10 @@ def test_a_draft_claims_what_a_bundle_would(tiny_checkpoint, tmp_path):
     spec = SMALL["measurement"](tiny_checkpoint, tmp_path)
     finished(spec)
     asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")
-    made = run_to_end(draft(asked, Control()))
+    made = run_to_end(draft(asked))
     metrics = {claim.metric for claim in made.evidence.claims if claim.kind == "rate"}
     assert {"ca", "asr_excl", "baseline_target_rate"} <= metrics
     assert all(claim.holds_by == "exact" for claim in made.evidence.claims)  # tau is not known
     assert b"<h1" in made.html
     assert b"Tiny" in made.html
     assert not (tmp_path / "draft").exists()
-
-
-@pytest.fixture(scope="module")
-def asked() -> Asked:
-    labels = load_label_set("demo")
-    return Asked(
-        checkpoint=resource("demo", "poisoned.safetensors"),
-        images=ImageSpec(n=60),
-        label_set=labels.name,
-        class_names=labels.class_names,
-        templates=labels.templates,
-        trigger=published("T1", 32),
-        target=demo_classes().index("banana"),
-    )
-
-
-def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> None:
-    opened = run_to_end(open_again(asked, Control()))
-    evaluation, per_image = run_to_end(
-        measure_images(opened.model, opened.bench, opened.classifier, Control(), "test")
-    )
-    whole = rows_of(per_image, opened.bench.images.labels)
-    assert len(whole) == evaluation.n == 60
-    chosen = np.array([41, 3, 17, 59])
-    found = run_to_end(predict_again(opened, chosen, Control(), batch=3))
-    assert found.rows.indices.tolist() == [3, 17, 41, 59]
-    at = found.rows.indices
-    assert (found.rows.clean_top == whole.clean_top[at]).all()
-    assert (found.rows.triggered_top == whole.triggered_top[at]).all()
-    assert np.allclose(found.rows.clean_margin, whole.clean_margin[at], atol=1e-3)
-
-
-def test_what_cannot_be_predicted_again_is_told_and_it_can_be_cancelled(asked: Asked) -> None:
-    opened, control = run_to_end(open_again(asked, Control())), Control()
-    with pytest.raises(InputError, match="holds 60"):
-        run_to_end(predict_again(opened, np.array([60]), control, batch=8))
-    asking = predict_again(opened, np.arange(60), control, batch=8)
-    next(asking)
-    control.cancel()
-    with pytest.raises(CancelledError):
-        run_to_end(asking)
-    other = replace(asked, classifier=np.zeros((len(asked.class_names), 3), np.float32))
-    with pytest.raises(InputError, match="another model"):
-        run_to_end(open_again(other, Control()))
