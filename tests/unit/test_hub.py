@@ -129,5 +129,10 @@ def test_what_a_hub_does_not_have_is_a_sentence(name, words, online):
         with pytest.raises(InputError, match=words) as caught:
             fetch(f"hf-hub:{name}")
     assert "\n" not in caught.value.sentence
-    with pytest.raises(InputError, match=f"{name} cannot be reached and is not in the cache"):
-        fetch(f"hf-hub:{name}")
+
+
+def test_a_hub_that_is_away_is_a_sentence(online):
+    with fake_hub({}) as (address, _):
+        online(address)
+    with pytest.raises(InputError, match=r"owner/clip cannot be reached and is not in the cache"):
+        fetch(f"hf-hub:{REPOSITORY}")
