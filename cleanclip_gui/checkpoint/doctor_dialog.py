@@ -342,7 +342,7 @@ class DoctorDialog(JobDialog):
         if images is not None and own and (images.labels >= 0).any():
             self.images.offer(images.spec, self._session.label_set, images.name)
 
-    def launch(self, *, estimate: bool = False) -> None:
+    def launch(self) -> None:
         """Try the settings on the chosen images."""
         images, label_set = self.images.chosen()
         device = self._session.device

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -285,26 +284,11 @@ _RATE = (
     "with. The result says which."
 )
 _LOWEST = 1e-8
-
-
-@dataclass(frozen=True)
-class ProofChoice:
-    """What the user chose for the tests; None leaves what they would take.
-
-    Attributes
-    ----------
-    pairs
-        Image-caption pairs of the rebound test and of retrieval.
-    peak_lr
-        Peak rate of the pretraining; None takes what is known of the checkpoint.
-    """
-
-    pairs: PairSpec | None = None
-    peak_lr: float | None = None
+Choice = dict[str, Any]
 
 
 class ProofDialog(FittedDialog):
-    """Emits ``chosen(ProofChoice)``.
+    """Emits ``chosen(choice)``: ``pairs`` and ``peak_lr`` of the tests, as far as they are chosen.
 
     Parameters
     ----------
@@ -319,7 +303,7 @@ class ProofDialog(FittedDialog):
     def __init__(
         self,
         usual: PairSpec | None,
-        choice: ProofChoice,
+        choice: Choice,
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
@@ -350,12 +334,13 @@ class ProofDialog(FittedDialog):
         self.ok.clicked.connect(self._on_accepted)
         self._show(choice)
 
-    def _show(self, choice: ProofChoice) -> None:
-        self.data.show_specs(choice.pairs, None)
-        if choice.pairs is None and not self._has_usual:
+    def _show(self, choice: Choice) -> None:
+        pairs, rate = choice.get("pairs"), choice.get("peak_lr")
+        self.data.show_specs(pairs, None)
+        if pairs is None and not self._has_usual:
             self.data.table.setChecked(True)
-        self.own_rate.setChecked(choice.peak_lr is not None)
-        self.rate.setValue(choice.peak_lr or UNKNOWN.assumed)
+        self.own_rate.setChecked(rate is not None)
+        self.rate.setValue(rate or UNKNOWN.assumed)
         self._on_changed()
 
     def _on_changed(self) -> None:
@@ -363,19 +348,22 @@ class ProofDialog(FittedDialog):
         self.state.hide()
 
     def _on_defaults(self) -> None:
-        self._show(ProofChoice())
+        self._show({})
 
     def _on_accepted(self) -> None:
         self.rate.interpretText()
-        rate = self.rate.value() if self.own_rate.isChecked() else None
+        choice: Choice = {}
+        if self.own_rate.isChecked():
+            choice["peak_lr"] = self.rate.value()
         try:
-            pairs = None if self.data.demo.isChecked() else self.data.pairs()
+            if not self.data.demo.isChecked():
+                choice["pairs"] = self.data.pairs()
         except InputError as error:
             self.state.setText(plain(error.sentence, 600))
             self.state.show()
             return
         self.accept()
-        self.chosen.emit(ProofChoice(pairs, rate))
+        self.chosen.emit(choice)
 
 
 def _usual_text(usual: PairSpec | None) -> str:
@@ -509,7 +497,7 @@ class ProofTests(QObject):
     ) -> None:
         super().__init__(parent)
         self._section, self._session, self._prompts = section, session, prompts
-        self._choices: dict[str, ProofChoice] = {}
+        self._choices: dict[str, Choice] = {}
         self._folder: Path | None = None
         self._tested: Path | None = None
         self.task = JobTask("rebound", make_runner, self)
@@ -623,7 +611,7 @@ class ProofTests(QObject):
             return
         try:
             job = read_spec(folder / SPEC_FILE).model_copy(update={"output_dir": str(folder)})
-            chosen = {key: value for key, value in vars(self._choice(job)).items() if value}
+            chosen = dict(self._choice(job))
             if kind == "holdouts":
                 chosen.pop("peak_lr", None)
             spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
@@ -651,10 +639,10 @@ class ProofTests(QObject):
             for point in self._points:
                 self._section.rebound.add(point)
 
-    def _choice(self, job: CleanSpec) -> ProofChoice:
-        return self._choices.get(job.checkpoint, ProofChoice())
+    def _choice(self, job: CleanSpec) -> Choice:
+        return self._choices.get(job.checkpoint, {})
 
-    def _on_chosen(self, checkpoint: str, choice: ProofChoice) -> None:
+    def _on_chosen(self, checkpoint: str, choice: Choice) -> None:
         self._choices[checkpoint] = choice
         self._tell_uses()
 
@@ -702,15 +690,16 @@ class ProofTests(QObject):
         options.setToolTip(self.why_not)
 
 
-def _uses(choice: ProofChoice, needed: bool, adapter: bool) -> str:
+def _uses(choice: Choice, needed: bool, adapter: bool) -> str:
     """A sentence on what the user chose, and on pairs that the tests still need."""
+    pairs, rate = choice.get("pairs"), choice.get("peak_lr")
     parts = []
-    if choice.pairs is not None:
-        parts.append(f"pairs of {pairs_text(choice.pairs.kind, choice.pairs.path)}")
-    if choice.peak_lr is not None:
-        parts.append(f"a peak rate of {number_text(choice.peak_lr, 'log')}")
+    if pairs is not None:
+        parts.append(f"pairs of {pairs_text(pairs.kind, pairs.path)}")
+    if rate is not None:
+        parts.append(f"a peak rate of {number_text(rate, 'log')}")
     chosen = f"Chosen for the tests: {' and '.join(parts)}." if parts else ""
-    if choice.pairs is not None or not needed:
+    if pairs is not None or not needed:
         return chosen
     who = "Retrieval, a hold-out, needs" if adapter else "The rebound test and retrieval need"
     need = f"{who} image-caption pairs, and this run had none: choose some under “Options…”."

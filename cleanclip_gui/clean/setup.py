@@ -288,7 +288,7 @@ class CleanSetup(QWidget):
         return write_job(
             session,
             recipe,
-            folder or new_folder(self.folder(), recipe),
+            folder or new_folder(self.folder(), recipe.method),
             pairs=self.data.pairs(),
             training_images=self.data.images(),
             reference=reference or None,

@@ -20,17 +20,18 @@ from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
 from cleanclip_gui.clean.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
-from cleanclip_gui.clean.rate_dialog import RateDialogs
+from cleanclip_gui.clean.rate_dialog import RateDialog
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder, estimate_sentence
 from cleanclip_gui.clean.run_bar import RunBar
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
-from cleanclip_gui.clean.search_dialog import SearchDialogs
+from cleanclip_gui.clean.search_dialog import SearchDialog
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
+from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
@@ -156,11 +157,11 @@ class CleanStation(QWidget):
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
         self.auditing = AuditDialogs(session, prompts, self.data.pairs, self, context.new_runner)
-        self.finding = RateDialogs(self._rate_job, prompts, self, context.new_runner)
-        self.searching = SearchDialogs(
-            session, prompts, partial(self.setup.write, session),
-            lambda: self.form.pretraining, self, context.new_runner,
+        self.finding = JobDialogs[RateDialog](
+            "the rate finder",
+            lambda _: RateDialog(self._rate_job, prompts, context.new_runner, self.window()), self,
         )  # fmt: skip
+        self.searching = JobDialogs("the search", self._search_dialog, self)
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
@@ -383,6 +384,18 @@ class CleanStation(QWidget):
         spec = read_spec(self.setup.write(self.session, folder, device=device))
         return spec.model_copy(update={"device": device, "processes": 1}), device
 
+    def _search_dialog(self, dialog: SearchDialog | None) -> SearchDialog | None:
+        """Return a search for the open checkpoint, unless it is open."""
+        facts, context = self.session.checkpoint, self.context
+        if facts is None:
+            raise InputError("Open a checkpoint first: the search plants triggers in a copy of it.")
+        if dialog is not None and dialog.path == facts.path:
+            return None
+        return SearchDialog(
+            facts, self.form.pretraining, self.session, partial(self.setup.write, self.session),
+            context.prompts, context.new_runner, self.window(),
+        )  # fmt: skip
+
     def cancel(self) -> None:
         """End the run or the estimate at once, and start none of what waits; asks before much
         work is lost."""
@@ -549,8 +562,8 @@ class CleanStation(QWidget):
         self.runs.repeated.connect(self._on_repeated)
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
         self.proving.changed.connect(self._on_proof_changed)
-        self.auditing.excluded.connect(self._on_excluded)
-        self.finding.rate_chosen.connect(self._on_rate_found)
+        self.auditing.used.connect(self._on_excluded)
+        self.finding.used.connect(self._on_rate_found)
         self.searching.used.connect(self.setup.set_recipe)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
@@ -692,14 +705,16 @@ class CleanStation(QWidget):
         self.queue.start_next()
         self._refresh()
 
-    def _on_excluded(self, path: str, audited: PairSpec) -> None:
+    def _on_excluded(self, exclusions: tuple[str, PairSpec]) -> None:
         """Leave out of the next run what was excluded, if these are still the pairs in use."""
+        path, audited = exclusions
         with suppress(InputError):
             if same_pairs(self.data.pairs(), audited):
                 self.data.exclude.setText(path)
 
-    def _on_rate_found(self, method: Method, rate: float) -> None:
+    def _on_rate_found(self, found: tuple[Method, float]) -> None:
         """Set the rate, and the method for which it was found."""
+        method, rate = found
         if self.form.method.method != method:
             self.form.set_method(method)
         self.form.set_rate(rate)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFormLayout, QLineEdit, QRadioButton, QWidget
+from PySide6.QtWidgets import QFormLayout, QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.jobs.verify import SAMPLE, VerifySpec
@@ -51,17 +53,31 @@ class VerifyDialog(FittedDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Check against files")
-        self._bundle, self._prompts = bundle, prompts
-        self.checkpoints = [PathField("Suspect"), PathField("Cleaned"), PathField("Reference")]
-        for field, path in zip(self.checkpoints, checkpoints, strict=False):
-            field.text.setText(path)
-        ids = tuple(image_sets) if len(image_sets) > 1 else ("",)
-        self.images = {id_: PathField(f"Pictures, {id_}" if id_ else "Pictures") for id_ in ids}
+        self._bundle = bundle
         form = field_form()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for field in (*self.checkpoints, *self.images.values()):
-            form.addRow(Label(field.name, "field", buddy=field.text), field)
-            field.requested.connect(self._on_path_wanted)
+
+        def path_edit(name: str, ask: Callable[[str, str], str]) -> PathEdit:
+            edit = PathEdit(name, "not given")
+            button = edit.browse("open", f"Choose {name}", partial(ask, name))
+            beside = row((edit, 1), button, spacing=theme.SPACE_S)
+            form.addRow(Label(name, "field", buddy=edit), beside)
+            return edit
+
+        def ask_file(name: str, path: str) -> str:
+            return prompts.open_file(self, f"{name} checkpoint", path, CHECKPOINTS)
+
+        def ask_folder(name: str, path: str) -> str:
+            return prompts.open_folder(self, name, path)
+
+        names = ("Suspect", "Cleaned", "Reference")
+        self.checkpoints = [path_edit(name, ask_file) for name in names]
+        for edit, path in zip(self.checkpoints, checkpoints, strict=False):
+            edit.setText(path)
+        sets = image_sets if len(image_sets) > 1 else [""]
+        self.images = {
+            id_: path_edit(f"Pictures, {id_}" if id_ else "Pictures", ask_folder) for id_ in sets
+        }
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)
@@ -71,45 +87,14 @@ class VerifyDialog(FittedDialog):
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)
 
-    def _on_path_wanted(self, field: PathField) -> None:
-        if field in self.checkpoints:
-            path = self._prompts.open_file(self, f"{field.name} checkpoint", "", CHECKPOINTS)
-        else:
-            path = self._prompts.open_folder(self, field.name, "")
-        if path:
-            field.text.setText(path)
-
     def _on_accepted(self) -> None:
         self.accept()
         self.chosen.emit(
             VerifySpec(
                 bundle=self._bundle,
-                checkpoints=tuple(field.path for field in self.checkpoints if field.path),
-                images={id_: field.path for id_, field in self.images.items() if field.path},
+                checkpoints=tuple(filter(None, (edit.path() for edit in self.checkpoints))),
+                images={id_: edit.path() for id_, edit in self.images.items() if edit.path()},
                 sample=None if self.full.isChecked() else SAMPLE,
                 seed=secrets.randbits(32),
             )
         )
-
-
-class PathField(QWidget):
-    """A line for a path and the button that asks for it: ``requested(PathField)``."""
-
-    requested = Signal(object)
-
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.name = name
-        self.text = named(QLineEdit(), name)
-        self.text.setPlaceholderText("not given")
-        self.button = push_button("Choose…", self._on_clicked, name=f"Choose {name}")
-        self.button.setAutoDefault(False)
-        row((self.text, 1), self.button, of=self, spacing=theme.SPACE_S)
-
-    @property
-    def path(self) -> str:
-        """What was given; empty if nothing."""
-        return self.text.text().strip()
-
-    def _on_clicked(self) -> None:
-        self.requested.emit(self)

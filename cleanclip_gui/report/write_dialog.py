@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 from PySide6.QtCore import Signal
@@ -30,21 +29,11 @@ _NO_KEY = "You have no key yet; “cleanclip key new” makes one."
 _NO_LIBRARY = "This needs the package cryptography: install cleanclip-gui[sign]."
 
 
-@dataclass(frozen=True)
-class BundleChoice:
-    """What the bundle is to be; ``key`` is the id of the key that signs it, or empty."""
-
-    as_zip: bool
-    images: bool
-    checkpoints: bool
-    pdf: bool
-    author: str = ""
-    key: str = ""
-    passphrase: str = ""
-
-
 class WriteDialog(FittedDialog):
-    """``chosen(BundleChoice)`` when the place is to be asked for.
+    """``chosen`` when the place is to be asked for.
+
+    It carries whether the bundle is a zip, fields of a `ReportSpec`, and the id of the key that
+    signs it with its passphrase, or None.
 
     Parameters
     ----------
@@ -54,7 +43,7 @@ class WriteDialog(FittedDialog):
         Who wrote the last one.
     """
 
-    chosen = Signal(object)
+    chosen = Signal(bool, object, object)
 
     def __init__(
         self, keys: Sequence[PublicKey], author: str = "", parent: QWidget | None = None
@@ -111,18 +100,14 @@ class WriteDialog(FittedDialog):
 
     def _on_accepted(self) -> None:
         self.accept()
-        signs = self.sign.isChecked()
-        self.chosen.emit(
-            BundleChoice(
-                as_zip=self.as_zip.isChecked(),
-                images=self.images.isChecked(),
-                checkpoints=self.checkpoints.isChecked(),
-                pdf=self.pdf.isChecked(),
-                author=self.author.text().strip(),
-                key=str(self.key.currentData()) if signs else "",
-                passphrase=self.passphrase.text() if signs else "",
-            )
-        )
+        fields = {
+            "include_images": self.images.isChecked(),
+            "include_checkpoints": self.checkpoints.isChecked(),
+            "pdf": self.pdf.isChecked(),
+            "author": self.author.text().strip(),
+        }
+        signer = (str(self.key.currentData()), self.passphrase.text())
+        self.chosen.emit(self.as_zip.isChecked(), fields, signer if self.sign.isChecked() else None)
 
 
 def _pdf_problem() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
@@ -16,9 +16,8 @@ from cleanclip_gui.scan.reference_choice import ScanReference
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.dialog_frame import field_form
-from cleanclip_gui.widgets.layout import column
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.form import Form
+from cleanclip_gui.widgets.layout import column, page
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plural
 from ml_core.jobs.scan import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
@@ -54,12 +53,8 @@ class ScanSetup(QWidget):
         self.toggle.setProperty("quiet", True)
         self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.stages: dict[Stage, QCheckBox] = {}
-        self.starts = _box("starts", "Random starts of each patch search", 2, 64)
-        self.search = _box("search", "Pictures to search on", 16, 100_000, "pictures")
-        self.held_out = _box("held_out", "Other pictures to measure on", 128, 100_000, "pictures")
-        self.seed = _box("seed", "Seed", 0, 999_999)
-        for box in (self.starts, self.search, self.held_out, self.seed):
-            box.valueChanged.connect(self._on_changed)
+        self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144)
+        self.form.changed.connect(self._on_changed)
         self.options = self._make_options()
         column(
             self.reference, (self.toggle, Qt.AlignmentFlag.AlignLeft), self.options, None, of=self,
@@ -72,11 +67,6 @@ class ScanSetup(QWidget):
         self._on_changed()
 
     def _make_options(self) -> QWidget:
-        options = QWidget()
-        layout = QVBoxLayout(options)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addWidget(Label("Stages", "field"))
         for stage, sentence in HELP.items():
             if stage == ALWAYS:
                 continue
@@ -84,17 +74,10 @@ class ScanSetup(QWidget):
             box.setChecked(stage in USUAL)
             box.setToolTip(sentence)
             box.toggled.connect(self._on_changed)
-            layout.addWidget(box)
-        form = field_form()
-        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for title, field in (
-            ("Starts", self.starts), ("Search on", self.search),
-            ("Measure on", self.held_out), ("Seed", self.seed),
-        ):  # fmt: skip
-            form.addRow(Label(title, "field", buddy=field), field)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(form)
-        return options
+        return page(
+            Label("Stages", "field"), *self.stages.values(), theme.SPACE_S, self.form,
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
 
     def chosen_stages(self) -> tuple[Stage, ...]:
         """Stages that are ticked and can be run, and the one that always is."""
@@ -144,10 +127,7 @@ class ScanSetup(QWidget):
             images=images.spec,
             templates=images.templates,
             stages=self.chosen_stages(),
-            starts=round(self.starts.value()),
-            search=round(self.search.value()),
-            held_out=round(self.held_out.value()),
-            seed=round(self.seed.value()),
+            **self.form.values(),
             output_dir="unknown yet",
             device=device,
         )
@@ -191,8 +171,3 @@ class ScanSetup(QWidget):
             if stage in self.stages:
                 self.stages[stage].setEnabled(with_reference)
         self.changed.emit()
-
-
-def _box(field: str, title: str, low: int, high: int, unit: str = "") -> NumberBox:
-    value = ScanSpec.model_fields[field].default
-    return NumberBox("int", low, high, unit, title=title, value=value)

@@ -49,7 +49,7 @@ def test_the_search_begins_with_the_rate_that_the_presets_follow(panel):
     panel.form.set_pretraining(told)
     panel.searching.open()
     assert panel.searching.dialog is not None
-    assert panel.searching.dialog.peak.value() == told.rate
+    assert panel.searching.dialog.form.values()["peak_lr"] == told.rate
     close(panel)
     assert panel.searching.dialog is None
 

@@ -63,6 +63,7 @@ class Chart(ChartFrame):
     """
 
     axis_name = "step"  # heads the first column of the CSV
+    zero = True  # the vertical axis begins at 0
 
     def __init__(
         self,
@@ -340,7 +341,7 @@ class Chart(ChartFrame):
         for drawn in self.drawn.values():
             drawn.dress()
         if self.level is not None:
-            self._level_line = self._level_line or level_line(plot)
+            self._level_line = self._level_line or level_line(plot, under=not self.zero)
             dress_level(self._level_line, *self.level)
 
     def _fit(self) -> None:
@@ -348,18 +349,25 @@ class Chart(ChartFrame):
         if self.plot is None or not self._own_view:
             return
         view = self.plot.getViewBox()
-        last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
-        view.setXRange(0, max(self._total, last, 1.0), padding=0.015)
+        view.setXRange(*self.x_range(), padding=0.015)
         if self._whole:
             view.setYRange(0, 1, padding=0.07)
             return
         columns = [s.arrays() for s in self._series.values() if len(s)]
         if columns:
             # Intervals too: a band that is cut off looks like one that ends there.
-            top = max(float(np.fmax(y, high).max()) for _, y, _, high in columns)
-            top = top if self.level is None else max(top, 1.5 * self.level[0])
-            bottom = min(0.0, *(float(np.fmin(y, low).min()) for _, y, low, _ in columns))
+            ends = [float(np.fmax(y, high).max()) for _, y, _, high in columns]
+            ends += [float(np.fmin(y, low).min()) for _, y, low, _ in columns]
+            ends += [0.0] if self.zero else []
+            if self.level is not None:
+                ends.append(self.level[0] * (1.5 if self.zero else 1.0))
+            bottom, top = min(ends), max(ends)
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
+
+    def x_range(self) -> tuple[float, float]:
+        """The ends of the horizontal axis: the whole run."""
+        last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
+        return 0.0, max(self._total, last, 1.0)
 
     def _update_readout(self) -> None:
         """Show the values at the crosshair, or the newest ones."""

@@ -287,11 +287,12 @@ def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str
     return [percent(v, digits=digits) if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
 
 
-def level_line(plot: Any) -> Any:
-    """A level line with a name, for :func:`dress_level`."""
+def level_line(plot: Any, *, under: bool) -> Any:
+    """A level line with a name, above or ``under`` it, for :func:`dress_level`."""
     import pyqtgraph as pg
 
-    options = {"position": 0.02, "anchors": [(0, 1), (0, 1)], "rotateAxis": None}
+    corner = (0, 0 if under else 1)
+    options = {"position": 0.02, "anchors": [corner, corner], "rotateAxis": None}
     line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
     line.setZValue(-5)
     plot.addItem(line, ignoreBounds=True)

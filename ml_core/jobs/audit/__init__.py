@@ -22,7 +22,7 @@ class AuditSettings(Machine):
     """What audits have in common."""
 
     # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
-    k: int = option(16, help="Neighbours.", ge=2, le=256, closed=True)
+    k: int = option(16, "Nearest", "Neighbours.", ge=2, le=256, closed=True)
     neighbours: Neighbourhood = option(
         "chunk",
         help="Where neighbours are searched: in random chunks (chunk), as published, or in "
@@ -31,7 +31,7 @@ class AuditSettings(Machine):
     # The training batch of Huang et al. has 1024. Without chunks: pairs that the isolation forest
     # is grown from.
     chunk_size: int = option(
-        1024, help="Pairs in a chunk, at least 4 k.", ge=64, le=16_384, closed=True
+        1024, "Chunk", "Pairs in a chunk, at least 4 k.", ge=64, le=16_384, closed=True
     )
     # Published is what the encoder gives: the length tells much of a poisoned picture.
     unit: bool = option(False, help="Scale embeddings to unit length first.")
