@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QResizeEvent
-from PySide6.QtWidgets import QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
@@ -51,6 +51,8 @@ from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.specs import CleanSpec, as_measured, halved
 from ml_core.reading.errors import InputError
 
+_Button = TypeVar("_Button", bound=QAbstractButton)
+_AHEAD = ("running", "waiting")
 # So wide that two charts can stand side by side.
 _BOTH = 1100
 _PLOT = 190  # pixels of height; the page scrolls where there are fewer
@@ -192,16 +194,47 @@ class RunsPage(QWidget):
         self._is_in_use = is_in_use
         self.queue = queue
         self.table = RunsTable()
-        self.up = tool("chevron-up", "Earlier in the queue")
-        self.down = tool("chevron-down", "Later in the queue")
-        self.start = _button("Start", "Start the run, or let it wait for the current one.")
-        self.remove = _button("Remove", "Take it out of the queue; its folder stays.")
-        self.open_ = _button("Show", "Show its result and charts under This run.")
-        self.repeat = _button("Repeat", "Fill the form with this run's settings.")
-        self.duplicate = _button("Duplicate", "Queue the same job once more, in a new folder.")
-        self.resume = _button("Resume", "Continue from the last save.")
-        self.halve = _button("Half the batch", "Queue it again with half the examples in a step.")
-        self.delete = tool("clear", "Move the run to the trash (Del)")
+        self._acts: list[tuple[QAbstractButton, Callable[[PastRun], bool], bool]] = []
+        self.open_ = self._act(
+            _button("Show", "Show its result and charts under This run."), self.open_run,
+            lambda run: run.status != "waiting" and run.can_be_shown,
+        )  # fmt: skip
+        self.repeat = self._act(
+            _button("Repeat", "Fill the form with this run's settings."),
+            lambda run: self.repeated.emit(self._spec_here(run)), lambda run: True,
+        )  # fmt: skip
+        self.duplicate = self._act(
+            _button("Duplicate", "Queue the same job once more, in a new folder."),
+            self._duplicate, lambda run: True,
+        )  # fmt: skip
+        self.resume = self._act(
+            _button("Resume", "Continue from the last save."), self._resume,
+            lambda run: run.status not in _AHEAD and run.can_go_on, hides=True,
+        )  # fmt: skip
+        self.halve = self._act(
+            _button("Half the batch", "Queue it again with half the examples in a step."),
+            self.halve_run, lambda run: run.ran_out or run.status == "interrupted", hides=True,
+        )  # fmt: skip
+        self.start = self._act(
+            _button("Start", "Start the run, or let it wait for the current one."),
+            lambda run: queue.add(run.folder), lambda run: run.status == "not started", hides=True,
+        )  # fmt: skip
+        self.up = self._act(
+            tool("chevron-up", "Earlier in the queue"), lambda run: queue.move(run.folder, -1),
+            lambda run: run.status == "waiting", hides=True,
+        )  # fmt: skip
+        self.down = self._act(
+            tool("chevron-down", "Later in the queue"), lambda run: queue.move(run.folder, 1),
+            lambda run: run.status == "waiting", hides=True,
+        )  # fmt: skip
+        self.remove = self._act(
+            _button("Remove", "Take it out of the queue; its folder stays."),
+            lambda run: queue.remove(run.folder), lambda run: run.status == "waiting", hides=True,
+        )  # fmt: skip
+        self.delete = self._act(
+            tool("clear", "Move the run to the trash (Del)"), self.delete_run,
+            lambda run: not is_in_use(run.folder),
+        )  # fmt: skip
         self.hold = _button("Pause the queue", "Do not start another run after the current one.")
         self.hold.setCheckable(True)
         self.hold.setProperty("toggle", True)
@@ -247,10 +280,7 @@ class RunsPage(QWidget):
         self.comparison.message.setVisible(bool(text))
 
     def _lay_out(self) -> None:
-        acts = FoldingRow(
-            self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-            self.up, self.down, self.remove, self.delete, spacing=0,
-        )  # fmt: skip
+        acts = FoldingRow(*(button for button, *_ in self._acts), spacing=0)
         head = FoldingRow(self.start_queue, self.hold, self.add_folder, spacing=0)
         sheet = card(
             head, (self.table, 1), acts, self.name, self.message,
@@ -279,19 +309,22 @@ class RunsPage(QWidget):
         self.hold.toggled.connect(self.queue.hold)
         self.name.editingFinished.connect(self.keep_name)
         self.add_folder.clicked.connect(self.choose_folder)
-        for button, act in (
-            (self.open_, self.open_run),
-            (self.start, self._start),
-            (self.repeat, self._repeat),
-            (self.duplicate, self._duplicate),
-            (self.resume, self._resume),
-            (self.halve, self.halve_run),
-            (self.up, self._move_up),
-            (self.down, self._move_down),
-            (self.remove, self._remove),
-            (self.delete, self.delete_run),
-        ):
-            button.clicked.connect(partial(self._with_chosen, act))
+
+    def _act(
+        self,
+        button: _Button,
+        act: Callable[[PastRun], object],
+        usable: Callable[[PastRun], bool],
+        *,
+        hides: bool = False,
+    ) -> _Button:
+        """Let a button do something with the selected run.
+
+        One that is about few runs ``hides`` where it cannot be used: it would fill the row.
+        """
+        button.clicked.connect(partial(self._with_chosen, act))
+        self._acts.append((button, usable, hides))
+        return button
 
     # What is known
 
@@ -466,28 +499,13 @@ class RunsPage(QWidget):
 
     def _refresh_buttons(self) -> None:
         run = self.table.chosen
-        waiting = run is not None and run.status == "waiting"
-        over = run is not None and run.status not in ("waiting", "running")
-        place = self.queue.folders.index(run.folder) if run is not None and waiting else -1
-        for button, usable in (
-            (self.open_, bool(run and run.status != "waiting" and run.can_be_shown)),
-            (self.repeat, run is not None),
-            (self.duplicate, run is not None),
-            (self.resume, over and bool(run and run.can_go_on)),
-            (self.halve, over and bool(run and (run.ran_out or run.status == "interrupted"))),
-            (self.start, bool(run and run.status == "not started")),
-            (self.up, place > 0),
-            (self.down, waiting and place < len(self.queue) - 1),
-            (self.remove, waiting),
-            (self.delete, run is not None and not self._is_in_use(run.folder)),
-        ):
-            button.setEnabled(usable)
-        # What is about some runs only would fill the row for all others.
-        self.halve.setVisible(self.halve.isEnabled())
-        self.resume.setVisible(self.resume.isEnabled())
-        self.start.setVisible(self.start.isEnabled())
-        for button in (self.up, self.down, self.remove):
-            button.setVisible(waiting)
+        for button, usable, hides in self._acts:
+            button.setEnabled(run is not None and usable(run))
+            button.setVisible(button.isEnabled() or not hides)
+        if run is not None and run.status == "waiting":
+            place = self.queue.folders.index(run.folder)
+            self.up.setEnabled(place > 0)
+            self.down.setEnabled(place < len(self.queue) - 1)
         self.name.setEnabled(run is not None)
         text = "" if run is None else run.name
         if self.name.text() != text and not (self.name.hasFocus() and self.name.isModified()):
@@ -616,21 +634,6 @@ class RunsPage(QWidget):
             result |= {"checkpoint": run.spec.checkpoint, "adapter": point.checkpoint}
         self._studio.begin(result, asked)
 
-    def _start(self, run: PastRun) -> None:
-        self.queue.add(run.folder)
-
-    def _move_up(self, run: PastRun) -> None:
-        self.queue.move(run.folder, -1)
-
-    def _move_down(self, run: PastRun) -> None:
-        self.queue.move(run.folder, 1)
-
-    def _remove(self, run: PastRun) -> None:
-        self.queue.remove(run.folder)
-
-    def _repeat(self, run: PastRun) -> None:
-        self.repeated.emit(self._spec_here(run))
-
     def _duplicate(self, run: PastRun) -> None:
         """Queue a run again, with the arithmetic that it measured where it left a result."""
         self._queue_copy(as_measured(self._spec_here(run), run.result))
@@ -683,11 +686,8 @@ class RunsPage(QWidget):
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         if run is not None:
-            for button in (
-                self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-                self.up, self.down, self.remove,
-            ):  # fmt: skip
-                if not button.isHidden():
+            for button, *_ in self._acts:
+                if button is not self.delete and not button.isHidden():
                     action = menu.addAction(button.text() or button.accessibleName())
                     action.setEnabled(button.isEnabled())
                     action.triggered.connect(button.click)
