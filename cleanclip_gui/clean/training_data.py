@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import (
     QApplication,
     QButtonGroup,
@@ -26,7 +26,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, local_paths
+from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, Drops
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
@@ -59,7 +59,7 @@ class TrainingData(QWidget):
 
     def __init__(self, prompts: Prompts) -> None:
         super().__init__()
-        self.setAcceptDrops(True)
+        Drops(self, self._takes, self._drop)
         self._prompts = prompts
         self._uses_pairs = True
         self._sides: Sides = "both"
@@ -254,20 +254,6 @@ class TrainingData(QWidget):
             self.text_column.setText(text or self.text_column.text())
             self._show_table(used.path or "")
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take a table, or a folder where one can be used; the window gets what is left."""
-        if any(self._takes(path) for path in local_paths(event.mimeData())[:1]):
-            event.acceptProposedAction()
-        else:
-            event.ignore()
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Train on what was dropped."""
-        for path in local_paths(event.mimeData())[:1]:
-            event.acceptProposedAction()
-            folder = path.is_dir() and not self._uses_pairs
-            (self._show_folder if folder else self._show_table)(str(path))
-
     def _takes(self, path: Path) -> bool:
         """Whether a dropped path is training data for the method in use."""
         if path.is_dir():
@@ -278,6 +264,11 @@ class TrainingData(QWidget):
         if self._uses_pairs and self._sides == "texts":
             endings += (".txt",)
         return path.suffix.lower() in endings
+
+    def _drop(self, path: Path) -> None:
+        """Train on what was dropped."""
+        folder = path.is_dir() and not self._uses_pairs
+        (self._show_folder if folder else self._show_table)(str(path))
 
     def _show_folder(self, path: str) -> None:
         self.folder_path.setText(path)
