@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,6 +146,15 @@ def fill_curves(chart: Chart, key: str, points: tuple[Point, ...]) -> None:
             chart.append(f"{key}.asr", point.step, point.asr)
 
 
+@dataclass(eq=False)
+class _Compared:
+    """A run in the charts: its mark, its evaluations by head, and the task that reads them."""
+
+    mark: int
+    points: dict[Head, tuple[Point, ...]] = field(default_factory=lambda: points_by_head(()))
+    reading: Ticket | None = None
+
+
 class RunsPage(QWidget):
     """All runs: the current one, the queued ones and the earlier ones.
 
@@ -257,13 +266,9 @@ class RunsPage(QWidget):
         self._added: list[Path] = []
         self._live: Path | None = None
         self._live_events: list[Event] = []
-        self._marks: dict[Path, int] = {}
-        self._points: dict[Path, dict[Head, tuple[Point, ...]]] = {}
-        self._reading_points: dict[Path, Ticket] = {}
+        self._compared: dict[Path, _Compared] = {}
         self._named: Path | None = None
         self._reading: Ticket | None = None  # of the folders
-        self._newer: set[Path] = set()
-        self._removed: set[Path] = set()  # while they are read
         self._said_of_busy = False
         self._lay_out()
         self._connect()
@@ -341,17 +346,16 @@ class RunsPage(QWidget):
     @property
     def is_reading(self) -> bool:
         """Whether folders or journals of runs are being read."""
-        tickets = (self._reading, *self._reading_points.values())
+        tickets = (self._reading, *(run.reading for run in self._compared.values()))
         return any(ticket is not None and ticket.is_open for ticket in tickets)
 
     def compared(self) -> dict[Path, int]:
         """Runs in the charts, with their marks."""
-        return dict(self._marks)
+        return {folder: run.mark for folder, run in self._compared.items()}
 
     def reload(self) -> None:
         """Read the runs' folders in the background."""
         parent, added = self._runs_folder(), tuple(self._added)
-        self._newer, self._removed = set(), set()
 
         def read(control: tasks.TaskControl) -> tuple[dict[Path, PastRun], list[Path]]:
             runs = {run.folder: run for run in list_runs(parent)}
@@ -374,17 +378,20 @@ class RunsPage(QWidget):
         self._refresh()
 
     def _take_in(self, run: PastRun) -> None:
-        """Put a run's state into the table; a reload under way keeps this newer state."""
+        """Put a run's state into the table."""
         self._past[run.folder] = run
-        self._newer.add(run.folder)
-        self._removed.discard(run.folder)
+        self._read_again()
+
+    def _read_again(self) -> None:
+        """Begin anew if the folders are being read: what was read of them is old."""
+        if self._reading is not None and self._reading.is_open:
+            self.reload()
 
     # The run at work
 
     def _begin_live(self, folder: Path, events: tuple[Event, ...] = ()) -> None:
         """A run began in ``folder``, after the events of an earlier session."""
         self._live, self._live_events = folder, list(events)
-        self._forget_points(folder)
         self.note_run(folder)
         self.compare(folder, True, silent=True)
 
@@ -405,9 +412,7 @@ class RunsPage(QWidget):
         saved = isinstance(event, Saved) and event.what == "step"
         if evaluated or saved:
             self._live_events.append(event)
-            if self._live in self._marks:
-                self._points[self._live] = points_by_head(self._live_events)
-                self._draw()
+            self._read_points(self._live)
 
     def _end_live(self) -> None:
         """The run at work has ended; what it left is read from its folder."""
@@ -420,61 +425,58 @@ class RunsPage(QWidget):
             self.compare(folder, False)
             return
         self.note_run(folder)
-        if folder in self._marks:
-            self._read_points(folder)
+        self._read_points(folder)
 
     # Comparison
 
     def compare(self, folder: Path, on: bool, *, silent: bool = False) -> None:
         """Draw a run in the charts, or take it out."""
         if not on:
-            self._marks.pop(folder, None)
-            self._points.pop(folder, None)
-            self._forget_points(folder)
-        elif folder not in self._marks:
+            run = self._compared.pop(folder, None)
+            if run is not None and run.reading is not None:
+                run.reading.cancel()
+        elif folder not in self._compared:
             if folder not in self._past:
                 self.note_run(folder)
-            mark = free_mark(set(self._marks.values()))
+            mark = free_mark({run.mark for run in self._compared.values()})
             if mark is None:
                 if not silent:
                     self.say(f"At most {MOST} runs can be compared: untick another one first.")
                 self._refresh()
                 return
-            self._marks[folder] = mark
-            if folder != self._live:
-                self._read_points(folder)
-        if folder == self._live and folder in self._marks:
-            self._points[folder] = points_by_head(self._live_events)
+            self._compared[folder] = _Compared(mark)
+        self._read_points(folder)
         self.say("")
         self._refresh()
         self._draw()
 
     def _read_points(self, folder: Path) -> None:
-        self._forget_points(folder)
-        self._reading_points[folder] = tasks.run(
-            lambda _: run_points(folder),
-            partial(self._on_points_read, folder),
-            self._on_read_failed,
-        )
+        """Read what a compared run has measured: its journal, or the events of the run at work."""
+        run = self._compared.get(folder)
+        if run is None:
+            return
+        if run.reading is not None:
+            run.reading.cancel()
+        if folder == self._live:
+            self._on_points_read(run, points_by_head(self._live_events))
+        else:
+            run.reading = tasks.run(
+                lambda _: run_points(folder),
+                partial(self._on_points_read, run),
+                self._on_read_failed,
+            )
 
-    def _forget_points(self, folder: Path) -> None:
-        """Draw nothing of what is being read of a run."""
-        ticket = self._reading_points.pop(folder, None)
-        if ticket is not None:
-            ticket.cancel()
-
-    def _on_points_read(self, folder: Path, points: dict[Head, tuple[Point, ...]]) -> None:
-        self._points[folder] = points
+    def _on_points_read(self, run: _Compared, points: dict[Head, tuple[Point, ...]]) -> None:
+        run.points = points
         self._draw()
 
     def _draw(self) -> None:
         """Bring both charts up to date; a run whose journal is being read follows."""
-        shown = sorted(self._marks.items(), key=lambda item: item[1])
-        none = points_by_head(())
+        shown = sorted(self._compared.items(), key=lambda item: item[1].mark)
         self.comparison.draw(
             [
-                (mark, self._past[folder], self._points.get(folder, none))
-                for folder, mark in shown
+                (run.mark, self._past[folder], run.points)
+                for folder, run in shown
                 if folder in self._past
             ]
         )
@@ -492,7 +494,7 @@ class RunsPage(QWidget):
         return run if status == run.status else replace(run, status=status)
 
     def _refresh(self) -> None:
-        self.table.set_runs(self.runs, self._marks)
+        self.table.set_runs(self.runs, self.compared())
         self.hold.setChecked(self.queue.held)
         self.start_queue.setVisible(self.queue.held and len(self.queue) > 0)
         self._refresh_buttons()
@@ -529,18 +531,15 @@ class RunsPage(QWidget):
 
     def _on_read(self, answer: tuple[dict[Path, PastRun], list[Path]]) -> None:
         runs, gone = answer
-        runs = {folder: run for folder, run in runs.items() if folder not in self._removed}
         for folder in (*self.queue.folders, *([self._live] if self._live else [])):
             if folder in self._past:  # in another output folder
                 runs.setdefault(folder, self._past[folder])
-        runs |= {folder: self._past[folder] for folder in self._newer if folder in self._past}
         self._past = dict(runs)
         self._added = [folder for folder in self._added if folder not in gone or folder in runs]
-        for folder in [folder for folder in self._marks if folder not in self._past]:
+        for folder in [folder for folder in self._compared if folder not in self._past]:
             self.compare(folder, False)
         self._refresh()
-        if self._marks:
-            self._draw()
+        self._draw()
         if lost := [plain(folder.name, 60) for folder in gone if folder not in runs]:
             self.say(
                 f"No longer readable, and removed from the table: {', '.join(lost[:5])}. “Add a "
@@ -565,8 +564,7 @@ class RunsPage(QWidget):
             write_name(folder, self.name.text())
             self.note_run(folder)
             self._run.rename(folder, self._past[folder].name)
-            if folder in self._marks:
-                self._draw()
+            self._draw()
 
     def _on_rename_wanted(self) -> None:
         self.name.setFocus()
@@ -673,12 +671,9 @@ class RunsPage(QWidget):
     def _forget_run(self, folder: Path) -> None:
         """Take a run out of table and charts."""
         self._past.pop(folder, None)
-        self._newer.discard(folder)
-        self._removed.add(folder)
         self._added = [other for other in self._added if other != folder]
-        if folder in self._marks:
-            self.compare(folder, False)
-        self._refresh()
+        self._read_again()
+        self.compare(folder, False)
 
     def _on_menu_wanted(self, place: QPoint) -> None:
         """Show what can be done with the selected run."""
