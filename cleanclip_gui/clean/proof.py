@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +12,8 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QCheckBox,
-    QHeaderView,
     QProgressBar,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QWidget,
 )
 
@@ -27,15 +24,13 @@ from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets import layout
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, rule
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.rows_table import show_rows
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import (
     count_text,
     left_text,
@@ -43,7 +38,6 @@ from cleanclip_gui.widgets.text import (
     percent_range,
     plain,
     plural,
-    tip,
 )
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import PairSpec
@@ -105,9 +99,9 @@ class ReboundView(QWidget):
     def show_record(self, record: Mapping[str, Any]) -> None:
         """Show what ``rebound.json`` holds."""
         self.begin(float(record["limit"]), int(record["steps"]))
-        for rate in record["rates"]:
-            for point in rate["points"]:
-                self._point(float(rate["factor"]), float(point["step"]), point)
+        for curve in record["rates"]:
+            for point in curve["points"]:
+                self._point(float(curve["factor"]), float(point["step"]), point)
         self.verdict.setText(str(record["verdict"]))
         theme.set_property(self.verdict, "role", _role(record))
         self.verdict.show()
@@ -165,11 +159,17 @@ def _facts(record: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-COLUMNS = ("Held out", "Measure", "Before", "After", "95 % interval", "Without", "Images")
-_WHAT, _MEASURE, _BEFORE, _AFTER, _INTERVAL, _BASELINE, _N = range(len(COLUMNS))
+_COLUMNS = (
+    ("Held out", "What the run did not know."),
+    ("Measure", "What is counted."),
+    ("Before", "Before cleaning."),
+    ("After", "After cleaning."),
+    ("95 % interval", "Of the rate after cleaning."),
+    ("Without", "How often the target is predicted without the trigger, after cleaning."),
+    ("Images", "How many are measured."),
+)
+_SMALL_PRINT = (1, 4, 5, 6)  # columns
 _MEASURES = {"asr_excl": "Attack success", "ca": "Accuracy", "hit@1": "Target first"}
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-_ROW = 26
 _WIDE = 640  # pixels of the table with all its columns
 
 
@@ -179,40 +179,18 @@ class HoldoutsView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.sentence = Label("", "heading", wrap=True)
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setHorizontalHeaderLabels(list(COLUMNS))
-        self.table.setAccessibleName("Hold-outs")
-        show_rows(self.table, _ROW)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_WHAT, QHeaderView.ResizeMode.Stretch)
-        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for place in (_BEFORE, _AFTER, _INTERVAL, _BASELINE, _N):
-            title = QTableWidgetItem(COLUMNS[place])
-            title.setTextAlignment(_RIGHT)
-            if place == _BASELINE:
-                title.setToolTip(
-                    "How often the target is predicted without the trigger, after cleaning."
-                )
-            self.table.setHorizontalHeaderItem(place, title)
+        self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.notes = Label("", "caption", wrap=True)
-        layout.column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
+        column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
 
     def show_record(self, record: Mapping[str, Any]) -> None:
         """Show what ``holdouts.json`` holds."""
         rows, worst = record["rows"], record.get("worst") or {}
-        self.table.setRowCount(0)
-        group = None
-        for row in rows:
-            if row["group"] != group:
-                group = row["group"]
-                self._add_heading(str(group))
-            self._add_row(row, row["group"] == worst.get("group")
-                          and row["name"] == worst.get("name"))  # fmt: skip
+        self.table.set_rows([_row(number, row, worst) for number, row in enumerate(rows)])
         height = self.table.horizontalHeader().sizeHint().height() + 4
-        self.table.setFixedHeight(height + theme.px(_ROW) * self.table.rowCount())
+        self.table.setFixedHeight(height + self.table.verticalHeader().length())
         self.sentence.setText(worst_sentence(worst))
         notes = [plain(note, 300) for note in record.get("notes") or ()]
         pairs = (record.get("spec") or {}).get("pairs")
@@ -225,43 +203,31 @@ class HoldoutsView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Leave out what is small print where there is no room; tool tips tell the intervals."""
         super().resizeEvent(event)
-        for place in (_MEASURE, _INTERVAL, _BASELINE, _N):
+        for place in _SMALL_PRINT:
             self.table.setColumnHidden(place, self.width() < theme.px(_WIDE))
+        self.table.fit()
 
-    def _add_heading(self, group: str) -> None:
-        item = self._put([plain(group, 60).capitalize(), *[""] * (len(COLUMNS) - 1)])
-        item.setFont(sized(item.font(), 1.0, bold=True))
 
-    def _add_row(self, row: Mapping[str, Any], worst: bool) -> None:
-        low_high = row.get("after_interval") or None
-        name = plain(row["name"], 80)
-        item = self._put(
-            [
-                f"    {name}{'  (worst)' if worst else ''}",
-                _MEASURES.get(row["measure"], plain(row["measure"], 30)),
-                percent(row.get("before")),
-                percent(row.get("after")),
-                percent_range(low_high, "", unit="", to=" – "),
-                percent(row.get("baseline"), ""),
-                count_text(row["n"]) if row.get("n") else "",
-            ]
-        )
-        note = plain(row.get("note") or "", 400)
-        item.setToolTip(tip(f"{name}: {note}" if note else name))
-        after = self.table.item(self.table.rowCount() - 1, _AFTER)
-        if low_high is not None and after is not None:
-            after.setToolTip(f"95 % interval: {percent_range(low_high)}")
-
-    def _put(self, texts: Sequence[str]) -> QTableWidgetItem:
-        number = self.table.rowCount()
-        self.table.insertRow(number)
-        items = [QTableWidgetItem(text) for text in texts]
-        for place, item in enumerate(items):
-            item.setFont(theme.figure_font(theme.FONT_POINTS))
-            if place > _MEASURE:
-                item.setTextAlignment(_RIGHT)
-            self.table.setItem(number, place, item)
-        return items[0]
+def _row(number: int, row: Mapping[str, Any], worst: Mapping[str, Any]) -> Row:
+    """A hold-out as a row of the table."""
+    low_high, name = row.get("after_interval") or None, plain(row["name"], 80)
+    title = f"{plain(row['group'], 60).capitalize()}: {name}"
+    if all(row[key] == worst.get(key) for key in ("group", "name")):
+        title += "  (worst)"
+    note = plain(row.get("note") or "", 400)
+    interval = f"95 % interval: {percent_range(low_high)}" if low_high else ""
+    after = Cell(percent(row.get("after")), row.get("after"), tip=interval)
+    return Row(
+        number,
+        (
+            Cell(title, title, tip=f"{name}: {note}" if note else name),
+            Cell(_MEASURES.get(row["measure"], plain(row["measure"], 30)), row["measure"]),
+            rate(row.get("before")), after,
+            Cell(percent_range(low_high, "", unit="", to=" – "), low_high and low_high[0]),
+            Cell(percent(row.get("baseline"), ""), row.get("baseline")),
+            Cell(count_text(row["n"]) if row.get("n") else "", row.get("n")),
+        ),
+    )  # fmt: skip
 
 
 def worst_sentence(worst: Mapping[str, Any]) -> str:

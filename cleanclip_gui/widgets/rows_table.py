@@ -94,12 +94,14 @@ _NO_PARENT = QModelIndex()
 class Cell:
     """A text, and what it sorts by, alike in a column; None comes last in either order.
 
-    ``icon`` names a picture of the theme that stands before the text.
+    ``icon`` names a picture of the theme that stands before the text; ``tip`` is the tool tip, by
+    default the text. A delegate gets the key as the user's role.
     """
 
     text: str
-    key: float | str | tuple[float, int] | None = None
+    key: float | str | tuple[float, ...] | None = None
     icon: str = ""
+    tip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,11 @@ class RowsModel(QAbstractTableModel):
         cell = self.rows[index.row()].cells[column]
         if role == Qt.ItemDataRole.DecorationRole:
             return theme.icon(cell.icon) if cell.icon else None
-        text = cell.text
-        if role == Qt.ItemDataRole.ToolTipRole and column not in self._numbers:
-            return tip(text)
-        return text if role == Qt.ItemDataRole.DisplayRole else None
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tip(cell.tip or (cell.text if column not in self._numbers else ""))
+        if role == Qt.ItemDataRole.UserRole:
+            return cell.key
+        return cell.text if role == Qt.ItemDataRole.DisplayRole else None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Order by a column; -1 is the order given."""

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PySide6.QtCore import Qt
 
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.proof import ProofDialog, worst_sentence
@@ -126,6 +127,9 @@ def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown):  # noqa: F811
     assert panel.proof.rebound.verdict.property("role") == "warning"
 
 
+TIP = Qt.ItemDataRole.ToolTipRole
+
+
 def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
@@ -136,14 +140,13 @@ def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
     model = section.holdouts.table.model()
     texts = [[model.index(row, n).data() for n in range(7)] for row in range(model.rowCount())]
     assert [row[0] for row in texts] == [
-        "Itself", "    as it was", "Moved", "    centre  (worst)", "    corner", "Retrieval",
-        "    captions",
+        "Itself: as it was", "Moved: centre  (worst)", "Moved: corner", "Retrieval: captions",
     ]  # fmt: skip
-    assert texts[3][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
+    assert texts[1][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
                             "1\u2009000"]  # fmt: skip
-    assert texts[6][5] == ""
-    assert section.holdouts.table.item(1, 0).toolTip() == "as it was"
-    assert "&lt;8&gt;" in section.holdouts.table.item(3, 0).toolTip()
+    assert texts[3][5] == ""
+    assert model.index(0, 0).data(TIP) == "as it was"
+    assert "&lt;8&gt;" in model.index(1, 0).data(TIP)
     assert section.holdouts.sentence.text() == (
         "At worst 11.0 % attack success is left (moved, centre)."
     )
