@@ -109,8 +109,8 @@ class Resuming(QObject):
 
     def resume_shown(self) -> None:
         """Go on with the run on show, from its last save or, without one, from its start."""
-        folder = self._run.folder
-        if folder is None or self._is_busy():
+        folder = self._run.on_show.folder
+        if self._is_busy():
             return
         with failing(self._shell.failed, "Could not resume the run"):
             if can_resume(folder):

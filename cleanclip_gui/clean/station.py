@@ -421,11 +421,11 @@ class CleanStation(QWidget):
 
     def try_cleaned(self) -> None:
         """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
-        self.trying.begin(self.run.result, self.run.asked)
+        self.trying.begin(self.run.on_show.result, self.run.on_show.asked)
 
     def save_cleaned(self) -> None:
         """Copy the cleaned checkpoint, or the adapter, to a place of the user's choice."""
-        self.saving.begin(self.run.result)
+        self.saving.begin(self.run.on_show.result)
 
     def show_page(self, number: int) -> None:
         """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
@@ -588,8 +588,8 @@ class CleanStation(QWidget):
 
     def show_run(self) -> None:
         """Show what the run left, or why it left nothing, and what an estimate found."""
-        trouble = self.run.trouble
-        self.result_card.setVisible(self.run.shows_result)
+        trouble = self.run.on_show.trouble
+        self.result_card.setVisible(self.run.on_show.shows_result)
         self.trouble_card.setVisible(trouble is not None)
         if trouble is not None:
             failed = trouble.error is not None
@@ -610,7 +610,7 @@ class CleanStation(QWidget):
     def _show_earlier(self) -> None:
         """Say that an earlier run is on show, and offer the newest one."""
         run = self.run
-        hidden = run.newest_is_hidden and run.on_show is not None
+        hidden = run.newest_is_hidden and bool(run.on_show.source)
         self.earlier_card.setVisible(hidden)
         if hidden:
             going = "another one is running" if run.is_cleaning else "the last one has ended"
@@ -669,8 +669,8 @@ class CleanStation(QWidget):
     def _on_run_opened(self) -> None:
         self.charts.clear()
         self.scroll_area.verticalScrollBar().setValue(0)
-        if self.run.recipe is not None:
-            self.charts.explain(self.run.recipe.method)
+        if self.run.on_show.source:
+            self.charts.explain(self.run.on_show.recipe.method)
 
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)
@@ -678,8 +678,7 @@ class CleanStation(QWidget):
         self.context.actions["clean.save"].setText(_SAVE_ADAPTER if adapter else _SAVE)
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
-        if self.run.folder is not None:
-            self.proving.show_run(self.run.folder)
+        self.proving.show_run(self.run.on_show.folder)
 
     def _on_run_restored(self, saved: SavedRun) -> None:
         self.setup.show_spec(saved.spec)
@@ -726,13 +725,11 @@ class CleanStation(QWidget):
             self._log(f"Saved the cleaned checkpoint as {path.name}.")
 
     def _on_halve_clicked(self) -> None:
-        if self.run.folder is None:
-            return
         with failing(self.shell.failed, "Could not start the run again"):
-            self.runs.halve_run(read_run(self.run.folder))
+            self.runs.halve_run(read_run(self.run.on_show.folder))
 
     def _on_details_clicked(self) -> None:
-        trouble = self.run.trouble
+        trouble = self.run.on_show.trouble
         if trouble is not None and trouble.error is not None:
             self.shell.failed.emit(trouble.error)
 
@@ -742,7 +739,9 @@ class CleanStation(QWidget):
         left_out = self.queue.keep(data_dir() / QUEUE_FILE)
         if left_out:
             self.runs.say(left_out)
-        self.shell.interrupted.emit(self.run.trouble.sentence if self.run.trouble else "")
+        self.shell.interrupted.emit(
+            self.run.on_show.trouble.sentence if self.run.on_show.trouble else ""
+        )
         self._refresh()
 
     def _on_run_wanted(self, folder: str) -> None:

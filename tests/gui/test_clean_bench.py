@@ -86,7 +86,7 @@ def test_a_second_start_waits_its_turn(panel, session, tmp_path):
     assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
     assert read_spec(third / "spec.json").recipe.seed == 3
     assert session.run.output_dir == str(third)
-    assert panel.run.asked[0].digest == session.trigger.digest
+    assert panel.run.on_show.asked[0].digest == session.trigger.digest
     panel.runs.table.choose(second)
     click(panel.runs.remove)
     assert panel.queue.folders == ()
@@ -366,7 +366,7 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     all_read(qtbot, panel)
     assert panel.tabs.currentIndex() == 0
     assert panel.before_after.isVisible()
-    assert panel.run.folder == old
+    assert panel.run.on_show.folder == old
     assert len(panel.charts.losses.series("loss")) == 100
     # The run bar is of the run at work, and its numbers do not get into the other's charts.
     assert panel.run_bar.title.text() == "CleanCLIP, quick is running"
@@ -383,7 +383,7 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     runner.event_received.emit(Metric(3, 9, {"loss": 5.0}))  # while they are read
     all_read(qtbot, panel)
     assert panel.earlier_card.isHidden()
-    assert panel.run.folder == live
+    assert panel.run.on_show.folder == live
     losses = panel.charts.losses.series("loss")
     assert [losses.point(place) for place in range(len(losses))] == [(1, 7), (2, 6), (3, 5)]
 
@@ -397,7 +397,7 @@ def test_a_run_that_ends_unseen_leaves_what_is_looked_at(qtbot, panel, session, 
     said = panel.before_after.sentence()
     end(panel, tmp_path)
     assert panel.before_after.sentence() == said
-    assert panel.run.folder == old
+    assert panel.run.on_show.folder == old
     assert session.run.output_dir == str(live)
     assert session.run.status == "finished"
     assert panel.earlier_text.text() == "An earlier run is shown; the last one has ended."
@@ -482,7 +482,7 @@ def test_the_right_button_offers_what_can_be_done(qtbot, panel, tmp_path):
         "Delete",
     ]  # fmt: skip
     next(action for action in menu.actions() if action.text() == "Show").trigger()
-    assert panel.run.folder == old
+    assert panel.run.on_show.folder == old
     menu.close()
     all_read(qtbot, panel)
 

@@ -311,7 +311,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, sess
     panel.try_cleaned()
     assert failures == []
     assert panel.context.inference.questions[-1].path == str(folder / "cleaned.safetensors")
-    assert panel.run.result["source"] == source
+    assert panel.run.on_show.result["source"] == source
     all_read(qtbot, panel)
     point = run_points(folder)["zero-shot"][1]
     panel.runs.open_point(read_run(folder), point)
@@ -325,7 +325,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, sess
     click(panel.runs.open_)
     panel.try_cleaned()
     assert "open that file first" in failures[0].sentence
-    assert panel.run.result["source"].endswith("/there/m.safetensors")
+    assert panel.run.on_show.result["source"].endswith("/there/m.safetensors")
     session.checkpoint = None
     click(panel.runs.open_)
     all_read(qtbot, panel)
@@ -339,7 +339,7 @@ def test_the_checkpoint_may_be_opened_after_the_result(panel, session, tmp_path)
     path = str(tmp_path / "runs" / "poisoned.safetensors")
     session.checkpoint = facts(path, sha256="ab" * 32)
     assert panel.before_after.isVisible()
-    assert panel.run.result["source"] == path
+    assert panel.run.on_show.result["source"] == path
 
 
 def test_an_adapter_of_elsewhere_goes_on_the_file_here(qtbot, panel, session, tmp_path):

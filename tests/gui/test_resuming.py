@@ -135,7 +135,7 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path)
     result = {**result_of(cleaned), "source": window.session.checkpoint.path}
     runner.end(Done("finished", result))
     assert window.stations["clean"].before_after.isVisible()
-    assert window.stations["clean"].run.asked == (None, 2)
+    assert window.stations["clean"].run.on_show.asked == (None, 2)
     assert window.settings.value.last_run == ""
 
 

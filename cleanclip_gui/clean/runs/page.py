@@ -396,8 +396,8 @@ class RunsPage(QWidget):
         self.compare(folder, True, silent=True)
 
     def _on_began(self) -> None:
-        if self._run.is_cleaning and self._run.folder is not None:
-            self._begin_live(self._run.folder)
+        if self._run.is_cleaning:
+            self._begin_live(self._run.on_show.folder)
 
     def _on_restored(self, saved: SavedRun) -> None:
         """Show the points that a resumed run already has."""
