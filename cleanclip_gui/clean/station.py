@@ -18,7 +18,7 @@ from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
-from cleanclip_gui.clean.proof import ProofSection, ProofTests
+from cleanclip_gui.clean.proof import ProofSection
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rate_dialog import RateDialog
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
@@ -167,8 +167,7 @@ class CleanStation(QWidget):
         self.charts.rates.setObjectName("clean.rates")
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
-        self.proof = ProofSection(prompts)
-        self.proving = ProofTests(self.proof, session, prompts, context.new_runner, self)
+        self.proof = ProofSection(session, prompts, context.new_runner)
         self.runs = RunsPage(
             session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy,
             self._is_in_use,
@@ -256,12 +255,12 @@ class CleanStation(QWidget):
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
             Command(
-                "clean.rebound", "Re&bound test", "&Clean", self.proving.begin_rebound,
+                "clean.rebound", "Re&bound test", "&Clean", partial(self.proof.begin, "rebound"),
                 "Finetune the cleaned model once more: does the backdoor come back?", "redo", "",
                 2, self._can_prove,
             ),
             Command(
-                "clean.holdouts", "Hold-&outs", "&Clean", self.proving.begin_holdouts,
+                "clean.holdouts", "Hold-&outs", "&Clean", partial(self.proof.begin, "holdouts"),
                 "Test triggers and data the run never saw.", "target", "", 2, self._can_prove,
             ),
             Command(
@@ -307,9 +306,9 @@ class CleanStation(QWidget):
         works = []
         if is_live(self.session.run):
             works.append(AtWork(*_RUN, partial(self._end, self.run.cancel), waits=True))
-        if self.proving.is_running:
-            what = f"{self.proving.title} is going on."
-            works.append(AtWork(what, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
+        if self.proof.is_running:
+            what = f"{self.proof.title} is going on."
+            works.append(AtWork(what, _TEST_KEEPS, partial(self._end, self.proof.cancel)))
         for dialogs, sentences in (
             (self.auditing, _AUDIT), (self.finding, _RATES), (self.searching, _SEARCH),
         ):  # fmt: skip
@@ -335,13 +334,13 @@ class CleanStation(QWidget):
 
     def is_busy(self) -> bool:
         """Whether this station is at work, for a run, an estimate or a test."""
-        return self.run.is_running or self.proving.is_running
+        return self.run.is_running or self.proof.is_running
 
     def _is_in_use(self, folder: Path) -> bool:
         """Whether something is at work in the folder of a run."""
         newest = self.run.newest
         cleaning = self.run.is_cleaning and newest is not None and newest.folder == folder
-        return cleaning or (self.proving.is_running and self.proving.tested == folder)
+        return cleaning or (self.proof.is_running and self.proof.tested == folder)
 
     def start(self) -> None:
         """Write the job that is set, and run it or let it wait; ask about too high a rate."""
@@ -454,7 +453,7 @@ class CleanStation(QWidget):
     def _can_prove(self) -> bool:
         """Whether a result is on show that could be tested now."""
         on_page = self.tabs.currentIndex() == THIS_RUN
-        return on_page and self.run.has_result and self.proving.can_begin
+        return on_page and self.run.has_result and self.proof.can_begin
 
     # How it is laid out
 
@@ -546,10 +545,10 @@ class CleanStation(QWidget):
         shell.takes("trusted", self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.proving, self.finding, self.searching,
+            self.runs, self.proof, self.finding, self.searching,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
-        for line in (run.logged, self.queue.logged, self.proving.logged):
+        for line in (run.logged, self.queue.logged, self.proof.logged):
             line.connect(self._log)
         shell.demo_opening.connect(run.forget_ended)
         run.opened.connect(self._on_run_opened)
@@ -561,7 +560,7 @@ class CleanStation(QWidget):
         self.queue.changed.connect(self._on_queue_changed)
         self.runs.repeated.connect(self._on_repeated)
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
-        self.proving.changed.connect(self._on_proof_changed)
+        self.proof.changed.connect(self._on_proof_changed)
         self.auditing.used.connect(self._on_excluded)
         self.finding.used.connect(self._on_rate_found)
         self.searching.used.connect(self.setup.set_recipe)
@@ -625,13 +624,13 @@ class CleanStation(QWidget):
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
         self._can_start = session.checkpoint is not None and not self.form.problem() and not missing
-        self.proving.set_free(not self.run.is_running)
+        self.proof.set_free(not self.run.is_running)
         actions["clean.start"].setText(_START if self._is_free else _ADD)
         self.resume_button.setEnabled(not busy)
         for name, reason in (
             ("clean.estimate", "" if self._is_free else ESTIMATE_WAITS),
-            ("clean.rebound", self.proving.why_not),
-            ("clean.holdouts", self.proving.why_not),
+            ("clean.rebound", self.proof.why_not),
+            ("clean.holdouts", self.proof.why_not),
         ):
             actions[name].setToolTip(reason or self._tips[name])
         if session.checkpoint is None:
@@ -678,7 +677,7 @@ class CleanStation(QWidget):
         self.context.actions["clean.save"].setText(_SAVE_ADAPTER if adapter else _SAVE)
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
-        self.proving.show_run(self.run.on_show.folder)
+        self.proof.show_run(self.run.on_show.folder)
 
     def _on_run_restored(self, saved: SavedRun) -> None:
         self.setup.show_spec(saved.spec)
@@ -696,7 +695,7 @@ class CleanStation(QWidget):
         self.shell.commands_changed.emit()
 
     def _on_proof_changed(self) -> None:
-        if not self.proving.is_running:
+        if not self.proof.is_running:
             self.queue.start_next()
         self._refresh()
 
@@ -793,7 +792,7 @@ class CleanStation(QWidget):
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
         self._accepted.clear()
         self._show_pretraining()
-        self.run.follow(facts, keep=self.proving.is_running)
+        self.run.follow(facts, keep=self.proof.is_running)
 
     def _show_pretraining(self, *_: object) -> None:
         """Offer the presets that suit the checkpoint; a reference may tell what it does not."""

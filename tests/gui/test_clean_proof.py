@@ -83,19 +83,20 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown):  # noqa: F
     section = panel.proof
     assert section.isVisibleTo(panel)
     click(section.rebound_button)
-    runner = panel.proving.task.runner
+    runner = panel.proof.task.runner
     assert (runner.kind, runner.told) == ("rebound", ["launch"])
     spec = read_spec_file(runner.spec_path, ReboundSpec)
     assert spec.checkpoint == str(shown / "cleaned.safetensors")
     assert not section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Add to the queue"
     now = 100.0
-    panel.proving.task.overall._clock = lambda: now
+    panel.proof.task.overall._clock = lambda: now
     for done in (0, 75, 150):
         runner.event_received.emit(Progress("rebound", done, 900))
         now += 10
-    assert section.sentence() == "The rebound test is running, 2 min left."
-    assert section.bar.value() == pytest.approx(167, abs=15)  # of 1000, and no stage at its end
+    assert section.state.text() == "The rebound test is running, 2 min left."
+    # Of 1000, and no stage at its end.
+    assert section.busy.bar.value() == pytest.approx(167, abs=15)
     values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
               "asr_high": 0.03, "ca": 0.95}  # fmt: skip
     runner.event_received.emit(Metric(25, 900, values))
@@ -118,12 +119,12 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown):  # noqa: F
 
 def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown):  # noqa: F811
     click(panel.proof.rebound_button)
-    panel.proving.task.runner.end(Done("finished", rebound_record(0.4)))
+    panel.proof.task.runner.end(Done("finished", rebound_record(0.4)))
     assert panel.proof.rebound.verdict.property("role") == "error"
     assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
     click(panel.proof.rebound_button)
     record = rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert panel.proof.rebound.verdict.property("role") == "warning"
 
 
@@ -133,7 +134,7 @@ TIP = Qt.ItemDataRole.ToolTipRole
 def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
-    runner = panel.proving.task.runner
+    runner = panel.proof.task.runner
     spec = read_spec_file(runner.spec_path, HoldoutSpec)
     assert (runner.kind, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
     runner.end(Done("finished", holdouts_record()))
@@ -156,20 +157,20 @@ def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
 def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
-    click(section.cancel)
-    assert panel.proving.task.runner.told == ["launch", "cancel"]
-    panel.proving.task.runner.end(Done("cancelled"))
-    assert section.sentence() == "The hold-outs test was cancelled."
+    click(section.busy.cancel)
+    assert panel.proof.task.runner.told == ["launch", "cancel"]
+    panel.proof.task.runner.end(Done("cancelled"))
+    assert section.state.text() == "The hold-outs test was cancelled."
     click(section.holdouts_button)
-    panel.proving.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
-    assert section.sentence() == "The hold-outs test failed: There are no pairs."
+    panel.proof.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
+    assert section.state.text() == "The hold-outs test failed: There are no pairs."
 
 
 def test_a_run_waits_for_the_test(qtbot, panel, shown):  # noqa: F811
     click(panel.proof.holdouts_button)
     panel.start()
     assert len(panel.queue) == 1
-    panel.proving.task.runner.end(Done("cancelled"))
+    panel.proof.task.runner.end(Done("cancelled"))
     assert panel.run.is_running
     assert not panel.proof.rebound_button.isEnabled()
     panel.run.runner.end(Done("cancelled"))
@@ -184,13 +185,13 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     first = session.checkpoint
     click(panel.proof.rebound_button)
     session.checkpoint = facts(tmp_path / "other.safetensors")
-    assert panel.proof.cancel.isVisible()
+    assert panel.proof.busy.cancel.isVisible()
     assert panel.run_bar.title.text() == "CleanCLIP, custom on poisoned.safetensors: finished"
     assert not panel.estimate_button.isEnabled()
     assert panel.estimate_button.toolTip().startswith("Another job is running")
-    click(panel.proof.cancel)
-    panel.proving.task.runner.end(Done("cancelled"))
-    assert panel.proof.sentence() == "The rebound test was cancelled."
+    click(panel.proof.busy.cancel)
+    panel.proof.task.runner.end(Done("cancelled"))
+    assert panel.proof.state.text() == "The rebound test was cancelled."
     session.checkpoint = None
     assert not panel.proof.isVisible()
     session.checkpoint = first
@@ -211,7 +212,7 @@ def test_tests_made_before_are_shown(qtbot, panel, shown, tmp_path):  # noqa: F8
     odd = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
     (shown / "holdouts.json").write_text(json.dumps(odd))
     panel.runs.open_run(read_run(shown))
-    assert "holdouts.json of this run cannot be read" in panel.proof.sentence()
+    assert "holdouts.json of this run cannot be read" in panel.proof.state.text()
     other = write_run(tmp_path / "runs", "other")
     panel.runs.note_run(other)
     panel.runs.open_run(read_run(other))
@@ -222,24 +223,24 @@ def test_a_run_without_a_trigger_says_why(qtbot, panel, shown):  # noqa: F811
     spec = read_spec(shown / SPEC_FILE)
     write_spec(spec.model_copy(update={"trigger": None}), shown / SPEC_FILE)
     click(panel.proof.rebound_button)
-    assert not panel.proving.is_running
-    assert "had no trigger" in panel.proof.sentence()
+    assert not panel.proof.is_running
+    assert "had no trigger" in panel.proof.state.text()
 
 
 def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown):  # noqa: F811
     answers = Answers(yes=False)
     answers.take_over(panel.context.prompts)
     click(panel.proof.rebound_button)
-    runner = panel.proving.task.runner
-    panel.proving._begun -= 300
-    click(panel.proof.cancel)
+    runner = panel.proof.task.runner
+    panel.proof._begun -= 300
+    click(panel.proof.busy.cancel)
     assert answers.asked == ["About 5 minutes of work would be lost: a test cannot be resumed."]
     assert runner.told == ["launch"]
     answers.yes = True
-    click(panel.proof.cancel)
+    click(panel.proof.busy.cancel)
     assert runner.told == ["launch", "cancel"]
     runner.end(Done("cancelled"))
-    assert panel.proof.sentence() == "The rebound test was cancelled."
+    assert panel.proof.state.text() == "The rebound test was cancelled."
 
 
 def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  # noqa: F811
@@ -247,14 +248,14 @@ def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  #
     killed = script(tmp_path / "child.py", code, what="rebound test")
     made = station(qtbot, session, tmp_path, by_kind(rebound=killed))
     show_finished(made, tmp_path / "runs")
-    made.proving.begin_rebound()
-    qtbot.waitUntil(lambda: not made.proving.is_running, timeout=20_000)
+    made.proof.begin("rebound")
+    qtbot.waitUntil(lambda: not made.proof.is_running, timeout=20_000)
     sentence = (
         "The rebound test was killed by SIGKILL, probably out of memory: close other programs or "
         "use a smaller batch."
     )
-    assert made.proof.sentence() == sentence
-    assert made.proof._state.property("role") == "error"
+    assert made.proof.state.text() == sentence
+    assert made.proof.state.property("role") == "error"
     assert sentence in caplog.text
 
 
@@ -290,8 +291,8 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
         "some under “Options…”."
     )
     click(section.rebound_button)
-    assert not panel.proving.is_running
-    assert "under “Options…”" in section.sentence()
+    assert not panel.proof.is_running
+    assert "under “Options…”" in section.state.text()
     dialog = options(panel)
     assert not dialog.data.demo.isEnabled()
     assert not dialog.rate.isEnabled()
@@ -304,19 +305,19 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     click(dialog.ok)
     assert section.uses.text() == "Chosen for the tests: pairs of mine.csv and a peak rate of 1e-3."
     click(section.rebound_button)
-    asked = read_spec_file(panel.proving.task.runner.spec_path, ReboundSpec)
+    asked = read_spec_file(panel.proof.task.runner.spec_path, ReboundSpec)
     assert (asked.pairs.kind, asked.pairs.path, asked.peak_lr) == ("csv", table, 1e-3)
     assert not section.options_button.isEnabled()
     record = rebound_record() | {"peak_lr": 1e-3, "spec": asked.model_dump(mode="json")}
     record["pretraining"] = UNKNOWN.sentence
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert "64 pairs of mine.csv at each rate, up to 1e-3" in section.rebound.facts.text()
     assert UNKNOWN.sentence.removesuffix(".") in section.rebound.facts.text()
     click(section.holdouts_button)
-    held = read_spec_file(panel.proving.task.runner.spec_path, HoldoutSpec)
+    held = read_spec_file(panel.proof.task.runner.spec_path, HoldoutSpec)
     assert held.pairs == asked.pairs
     record = holdouts_record() | {"spec": held.model_dump(mode="json")}
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
 
 
