@@ -216,7 +216,7 @@ _AS_IT_IS = "No setting is significantly better than the current one: there is n
 class DoctorDialog(JobDialog):
     """Tries settings of one file.
 
-    ``changed(str)`` carries the path of the file whose settings were chosen or forgotten: it is
+    ``used`` carries the path of the file whose settings were chosen or forgotten: it is
     to be opened again.
 
     Parameters
@@ -233,7 +233,6 @@ class DoctorDialog(JobDialog):
         The donor that the file was opened with.
     """
 
-    changed = Signal(str)
     cancelled_words = "Cancelled; the settings tried so far stay listed."
 
     def __init__(
@@ -341,7 +340,7 @@ class DoctorDialog(JobDialog):
             return
         self.use.setEnabled(False)
         self._show_remembered(choice.sentence)
-        self.changed.emit(str(self.inspection.path))
+        self.used.emit(str(self.inspection.path))
 
     def forget_choice(self) -> None:
         """Open the file as it says again."""
@@ -353,7 +352,7 @@ class DoctorDialog(JobDialog):
         self._show_remembered("")
         self.show_ended("The choice is forgotten: the settings in the file apply again.")
         self.use.setEnabled(bool(self._result.get("choice")))
-        self.changed.emit(str(self.inspection.path))
+        self.used.emit(str(self.inspection.path))
 
     def _show_remembered(self, sentence: str) -> None:
         """Say what was chosen before; empty if nothing was."""

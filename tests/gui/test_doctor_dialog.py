@@ -88,7 +88,7 @@ def test_trials_arrive_and_the_best_is_proposed(doctor, qtbot, found):
     assert dialog.card.property("tone") == "caution"
     assert "Proposed by the loader doctor" in dialog.words.text()
     assert remembered(found.sha256) is None, "nothing is chosen silently"
-    with qtbot.waitSignal(dialog.changed) as changed:
+    with qtbot.waitSignal(dialog.used) as changed:
         dialog.use.click()
     assert changed.args == [str(found.path)]
     kept = remembered(found.sha256)
@@ -107,7 +107,7 @@ def test_a_choice_of_before_is_told_and_can_be_forgotten(doctor, qtbot, found):
     dialog = doctor()
     assert dialog.state.text() == kept.sentence
     assert dialog.forget.isVisible()
-    with qtbot.waitSignal(dialog.changed):
+    with qtbot.waitSignal(dialog.used):
         dialog.forget.click()
     assert remembered(found.sha256) is None
     assert not dialog.forget.isVisible()
