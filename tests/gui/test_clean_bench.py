@@ -48,7 +48,7 @@ def end(panel, tmp_path):
 
 
 def shown(panel):
-    return [(run.folder.name, run.status) for run in panel.runs.table.runs.runs]
+    return [(run.folder.name, run.status) for run in panel.runs.table.rows.runs]
 
 
 def history(qtbot, panel):
@@ -338,7 +338,7 @@ DAY = 86_400.0
 
 
 def names(panel):
-    return [run.folder.name for run in panel.runs.table.runs.runs]
+    return [run.folder.name for run in panel.runs.table.rows.runs]
 
 
 def three_runs(parent):
@@ -416,11 +416,11 @@ def test_the_history_is_sorted_by_a_click_on_a_title(qtbot, panel, tmp_path):
     table.choose(tmp_path / "runs" / "old")
     table.sortByColumn(STARTED, Qt.SortOrder.AscendingOrder)
     assert names(panel) == ["old", "middle", "new"]
-    assert table.chosen.folder.name == "old"
+    assert table.run.folder.name == "old"
     for order in (Qt.SortOrder.DescendingOrder, Qt.SortOrder.AscendingOrder):
         table.sortByColumn(ACCURACY, order)
         assert names(panel)[-1] == "new"  # without a number, last either way
-        accuracies = [run.result["after"]["ca"] for run in table.runs.runs[:2]]
+        accuracies = [run.result["after"]["ca"] for run in table.rows.runs[:2]]
         assert accuracies == sorted(accuracies, reverse=order == Qt.SortOrder.DescendingOrder)
     panel.start()  # the run at work is first, however they are sorted
     assert shown(panel)[0][1] == "running"
@@ -457,14 +457,14 @@ def test_a_deleted_run_is_in_the_trash(qtbot, panel, tmp_path, monkeypatch):
 def test_neither_the_run_at_work_nor_one_of_another_place_is_deleted(qtbot, panel, tmp_path):
     elsewhere = write_run(tmp_path / "cluster", "one")
     panel.runs.open_folder(elsewhere)
-    panel.runs.delete_run(panel.runs.table.chosen)
+    panel.runs.delete_run(panel.runs.table.run)
     assert elsewhere.is_dir()
     assert names(panel) == []
     panel.start()
     live = runner_of(panel).spec_path.parent
     panel.runs.table.choose(live)
     assert not panel.runs.delete.isEnabled()
-    panel.runs.delete_run(panel.runs.table.chosen)
+    panel.runs.delete_run(panel.runs.table.run)
     assert live.is_dir()
     runner_of(panel).end(Done("cancelled"))
     assert panel.runs.delete.isEnabled()

@@ -151,7 +151,7 @@ def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path):
         path = write_run(tmp_path / "runs", f"{number}") / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | damage))
     history(qtbot, panel)
-    model = panel.runs.table.runs
+    model = panel.runs.table.rows
     for run in [run for run in model.runs if run.folder.name != "last"]:
         panel.runs.table.choose(run.folder)
         row = panel.runs.table.currentIndex().row()
@@ -214,7 +214,7 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path)
     QTest.keyClick(runs.name, Qt.Key.Key_Return)
     assert (folder / "note.txt").read_text() == "best <b>so far"
     row = table.currentIndex().row()
-    assert table.runs.index(row, RUN).data() == "best <b>so far · CleanCLIP, custom"
+    assert table.rows.index(row, RUN).data() == "best <b>so far · CleanCLIP, custom"
     assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
     names = [runs.curves.series(key).style.label for key in runs.curves.keys()]  # noqa: SIM118
     assert names == ["A best <b>so far, CA", "A best <b>so far, ASR"]

@@ -307,7 +307,7 @@ class RunsPage(QWidget):
         self.table.delete_wanted.connect(partial(self._with_chosen, self.delete_run))
         self.table.rename_wanted.connect(self._on_rename_wanted)
         self.table.menu_wanted.connect(self._on_menu_wanted)
-        self.table.runs.ticked.connect(self.compare)
+        self.table.rows.ticked.connect(self.compare)
         self.tradeoff.chosen.connect(self._on_point_chosen)
         self.tradeoff.failed.connect(self.failed)
         self.curves.failed.connect(self.failed)
@@ -500,7 +500,7 @@ class RunsPage(QWidget):
         self._refresh_buttons()
 
     def _refresh_buttons(self) -> None:
-        run = self.table.chosen
+        run = self.table.run
         for button, usable, hides in self._acts:
             button.setEnabled(run is not None and usable(run))
             button.setVisible(button.isEnabled() or not hides)
@@ -586,7 +586,7 @@ class RunsPage(QWidget):
     # What can be done with a run
 
     def _with_chosen(self, act: Callable[[PastRun], object], *_: object) -> None:
-        run = self.table.chosen
+        run = self.table.run
         if run is not None:
             act(run)
 
@@ -677,7 +677,7 @@ class RunsPage(QWidget):
 
     def _on_menu_wanted(self, place: QPoint) -> None:
         """Show what can be done with the selected run."""
-        run = self.table.chosen
+        run = self.table.run
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         if run is not None:
