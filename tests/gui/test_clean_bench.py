@@ -575,15 +575,3 @@ def test_a_resumed_run_brings_its_trigger_and_target_along(panel, session, tmp_p
     assert panel.run.is_running
     assert (session.trigger, session.target) == (demo_trigger(), 1)
     assert "will not be measured" not in panel.hint.text()
-
-
-def test_the_history_needs_no_checkpoint(qtbot, panel, session, tmp_path):
-    old = write_run(tmp_path / "runs", "old")
-    session.checkpoint = None
-    assert panel.is_available()
-    assert panel.hint.text() == "Open a checkpoint first: it is what will be cleaned."
-    assert not panel.start_button.isEnabled()
-    history(qtbot, panel)
-    panel.runs.open_run(read_run(old))
-    all_read(qtbot, panel)
-    assert panel.before_after.isVisible()

@@ -15,7 +15,6 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.clean import history as history_module
 from cleanclip_gui.clean.history import list_runs, read_name, read_run, run_metrics, run_points
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STATUS, started_text
@@ -234,32 +233,6 @@ def test_when_a_run_was_written():
 
 
 # ---- long runs ----
-
-
-def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path, monkeypatch):
-    folder = write_run(tmp_path / "runs", "old")
-    history(qtbot, panel)
-    threads: list[threading.Thread] = []
-
-    def noting(read):
-        def noted(*args):
-            threads.append(threading.current_thread())
-            return read(*args)
-
-        return noted
-
-    for place in ("run.run_metrics", "runs.page.run_points"):
-        name = place.split(".")[-1]
-        wrapped = noting(getattr(history_module, name))
-        monkeypatch.setattr(f"cleanclip_gui.clean.{place}", wrapped)
-    panel.runs.compare(folder, True)
-    panel.runs.table.choose(folder)
-    click(panel.runs.open_)
-    all_read(qtbot, panel)
-    assert len(threads) == 2
-    assert threading.main_thread() not in threads
-    assert len(panel.charts.losses.series("loss")) == 100
-    assert len(panel.runs.tradeoff.spots) == 6
 
 
 def test_charts_of_one_run_do_not_come_into_those_of_the_next(qtbot, panel, tmp_path, monkeypatch):
