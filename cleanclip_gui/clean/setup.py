@@ -130,8 +130,7 @@ class ReferenceChoice(QWidget):
 
     def path(self) -> str:
         """What is named, absolute; empty if nothing is."""
-        path = self.edit.path()
-        return str(Path(path).absolute()) if path else ""
+        return self.edit.absolute()
 
     def set_path(self, path: str) -> None:
         """Choose another reference."""

@@ -151,8 +151,7 @@ class ScanReference(QWidget):
     def path(self) -> str:
         """Where the reference lies, absolute; empty without one."""
         if self.chosen == OWN:
-            path = self.edit.path()
-            return str(Path(path).absolute()) if path else ""
+            return self.edit.absolute()
         return self._paths.get(self.chosen, "")
 
     def problem(self) -> str:
