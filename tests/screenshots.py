@@ -192,7 +192,7 @@ STORIES = {
         : open_poisoned; act view.clean
         form form:
         ready stays: act clean.find_rate; dialog
-        running stays works: ramp 80; press Start; words Raising the rate: step; pause 300
+        running stays works: ramp 80; press Start; words Raising the rate: ; pause 300
         found: press Cancel; words Cancelled; ramp; press Start; words are worth trying; pause 300
         """,
     "report": r"""

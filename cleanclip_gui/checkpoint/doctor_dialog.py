@@ -33,7 +33,7 @@ from cleanclip_gui.widgets.text import count_text, percent_range, plain, plural
 from ml_core.checkpoints.choice import Choice, forget, remember, remembered
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Event, Finding, Progress
+from ml_core.events import Event, Finding
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.paths import cache_dir
 from ml_core.reading import InputError, Inspection
@@ -306,10 +306,6 @@ class DoctorDialog(JobDialog):
         self.trials.set_rows([])
         self.card.hide()
         self.use.setEnabled(False)
-
-    def stage_words(self, progress: Progress) -> str:
-        """Name the only stage."""
-        return "Opening the checkpoint and the images…"
 
     def show_running(self) -> None:
         """Show that the doctor works; how long is not known."""

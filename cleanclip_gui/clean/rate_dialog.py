@@ -19,11 +19,11 @@ from cleanclip_gui.widgets.controls import ElidedLabel, Label, push_button
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import count_text, percent, plural
+from cleanclip_gui.widgets.text import percent, plural
 from cleanclip_gui.widgets.text import plain as plain_text
 from ml_core.cleaning.rate_range import DROP, Proposal, smoothed
 from ml_core.cleaning.recipes import explain
-from ml_core.events import Event, Metric, Progress
+from ml_core.events import Event, Metric
 from ml_core.figures import CA, rate_text
 from ml_core.jobs.rates import RateRecord, RateSpec, refusal, watched_images
 from ml_core.jobs.specs import CleanSpec
@@ -159,13 +159,6 @@ class RateDialog(JobDialog):
         self.rates.level = None
         self._show(None)
 
-    def stage_words(self, progress: Progress) -> str:
-        """Name the stage; count the steps of the ramp."""
-        words = super().stage_words(progress)
-        if progress.stage == "ramp":
-            words += f": step {count_text(progress.done)} of {count_text(progress.total)}"
-        return f"{words}…"
-
     def take(self, event: Event) -> None:
         """Draw the loss of a step, or a measurement."""
         super().take(event)
@@ -205,8 +198,7 @@ class RateDialog(JobDialog):
             f"accuracy on {plural(record.n, 'image')}, {plural(record.classes, 'class', 'classes')}"
         )
         self.notes.setText(" · ".join([measured, *(plain_text(n, 400) for n in record.notes)]))
-        again = "The same ramp was run before; this is what it found." if record.cached else ""
-        self.show_state(f"{again} {_EARLY.get(record.ended, '')}".strip())
+        self.show_state(_EARLY.get(record.ended, ""))
         if start is not None:
             self.use.setText(f"&Use {rate_text(start)}")
             self.use.setFocus()

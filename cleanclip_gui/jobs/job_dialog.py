@@ -12,7 +12,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.text import left_text, plain
+from cleanclip_gui.widgets.text import count_text, left_text, plain
 from ml_core.events import Done, Event, Progress
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
@@ -83,7 +83,11 @@ class JobDialog(QDialog):
 
     def stage_words(self, progress: Progress) -> str:
         """What a stage does, and how far it is."""
-        return JOBS[self.task.kind].words(progress.stage)
+        words = JOBS[self.task.kind].words(progress.stage).removesuffix("…")
+        if progress.total <= 1:
+            return f"{words}…"
+        words += f": {count_text(progress.done)} of {count_text(progress.total)}"
+        return f"{words}, {progress.rate:.0f} a second" if progress.rate else words
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show what a finished job left; may raise an InputError."""

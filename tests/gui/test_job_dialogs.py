@@ -68,16 +68,16 @@ TRIAL = {
 # How it is made, an event of its job, how that is told, and what can be set.
 DIALOGS: dict[str, tuple[Callable[[Parts], JobDialog], Event, str, dict[str, float]]] = {
     "rates": (
-        _rates, Progress("ramp", 3, 60), "Raising the rate: step 3 of 60…",
+        _rates, Progress("ramp", 3, 60), "Raising the rate: 3 of 60",
         {"low": 1e-5, "high": 1e-3, "steps": 12},
     ),
     "search": (
-        _search, Progress("canaries", 30, 400), "Planting canaries…",
+        _search, Progress("canaries", 30, 400), "Planting canaries: 30 of 400",
         {"minutes": 3.0, "max_ca_drop": 1.5, "max_asr": 5.0, "rebound_steps": 40, "peak_lr": 2e-4},
     ),
     "audit": (
         _audit, Progress("embed", 250, 1000, 50.0, 2.0),
-        "Embedding and scoring: 250 pairs of 1\u2009000 pairs, 50 a second",
+        "Embedding and scoring: 250 of 1\u2009000, 50 a second",
         {"k": 8, "chunk_size": 512},
     ),
     "doctor": (_doctor, Finding("trial", TRIAL), "1 setting tried on 40 images…", {}),

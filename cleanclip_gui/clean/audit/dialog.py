@@ -40,7 +40,6 @@ from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FEWEST_FOLDS, FIVE_POISONS, SCORES, Audit, read_audit
-from ml_core.events import Progress
 from ml_core.jobs.audit import (
     AUDIT_FILE,
     EXCLUSIONS_FILE,
@@ -317,15 +316,6 @@ class AuditDialog(JobDialog):
         )
         self.task.start(spec, folder / SPEC_FILE, device)
         self.folder = folder
-
-    def stage_words(self, progress: Progress) -> str:
-        """Name the stage; count the pairs that are embedded."""
-        words = super().stage_words(progress)
-        if progress.stage in ("embed", "reference") and progress.total:
-            total = plural(progress.total, "pair")
-            words += f": {plural(progress.done, 'pair')} of {total}"
-            words += f", {progress.rate:.0f} a second" if progress.rate else ""
-        return words
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show what the audit wrote."""
