@@ -170,7 +170,7 @@ _COLUMNS = (
 )
 _SMALL_PRINT = (1, 4, 5, 6)  # columns
 _MEASURES = {"asr_excl": "Attack success", "ca": "Accuracy", "hit@1": "Target first"}
-_WIDE = 640  # pixels of the table with all its columns
+_WIDE = 780  # pixels of the table with all its columns
 
 
 class HoldoutsView(QWidget):
@@ -181,6 +181,7 @@ class HoldoutsView(QWidget):
         self.sentence = Label("", "heading", wrap=True)
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.notes = Label("", "caption", wrap=True)
         column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()

@@ -53,28 +53,33 @@ class RateChart(Chart):
     axis_name = "log10_rate"
     zero = False
     ends = (-6.0, -2.0)  # of the ramp
+    proposal: Proposal | None = None
     band: pg.LinearRegionItem | None = None
 
-    def mark(self, proposal: Proposal | None) -> None:
-        """Mark the proposed range; without one nothing is marked."""
-        if self.band is not None:
-            self.band.hide()
-            if proposal is not None and proposal.low is not None and proposal.high is not None:
-                self.band.setRegion((math.log10(proposal.low), math.log10(proposal.high)))
-                self.band.show()
-
     def furnish(self, plot: pg.PlotWidget) -> None:
-        """Add the band, and powers of ten to the axis."""
+        """Add the band."""
         import pyqtgraph as pg
 
         super().furnish(plot)
-        plot.getAxis("bottom").setLogMode(True)
-        colour = theme.colour("success")
-        colour.setAlpha(34)
-        self.band = pg.LinearRegionItem(movable=False, pen=pg.mkPen(None), brush=colour)
+        axis = plot.getAxis("bottom")
+        axis.setLogMode(True)
+        axis.tickStrings = lambda values, *_: [rate_text(10**value) for value in values]
+        self.band = pg.LinearRegionItem(movable=False, pen=pg.mkPen(None))
         self.band.setZValue(-20)
-        self.band.hide()
         plot.addItem(self.band, ignoreBounds=True)
+
+    def dress(self) -> None:
+        """Put on the colours of the theme, and the band where it belongs."""
+        super().dress()
+        found = self.proposal
+        if self.band is not None:
+            colour = theme.colour("success")
+            colour.setAlpha(34)
+            self.band.setBrush(colour)
+            self.band.hide()
+            if found is not None and found.low is not None and found.high is not None:
+                self.band.setRegion((math.log10(found.low), math.log10(found.high)))
+                self.band.show()
 
     def place_words(self, at: float | None) -> str:
         """The rate at the crosshair."""
@@ -184,7 +189,8 @@ class RateDialog(JobDialog):
             widget.setVisible(record is not None)
         self.use.setVisible(record is not None and record.proposal.start is not None)
         for chart in self.charts:
-            chart.mark(None if record is None else record.proposal)
+            chart.proposal = None if record is None else record.proposal
+            chart.dress()
         if record is None:
             return
         proposal, start = record.proposal, record.proposal.start

@@ -53,7 +53,7 @@ class ScanSetup(QWidget):
         self.toggle.setProperty("quiet", True)
         self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.stages: dict[Stage, QCheckBox] = {}
-        self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144)
+        self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144, aligned=True)
         self.form.changed.connect(self._on_changed)
         self.options = self._make_options()
         column(

@@ -45,7 +45,7 @@ def number_box(info: FieldInfo) -> NumberBox:
 class Form(FoldingRow):
     """Number fields of a spec, each with its title; the help is the tool tip.
 
-    ``changed`` comes after every change. Labels are equally wide, so that folded lines align.
+    ``changed`` comes after every change.
 
     Parameters
     ----------
@@ -53,11 +53,15 @@ class Form(FoldingRow):
         The class, and its fields in the order on the screen.
     width
         Of each box, in pixels at 100 %.
+    aligned
+        Whether the labels are equally wide, so that boxes one below the other align.
     """
 
     changed = Signal()
 
-    def __init__(self, spec: type[BaseModel], *names: str, width: int = 112) -> None:
+    def __init__(
+        self, spec: type[BaseModel], *names: str, width: int = 112, aligned: bool = False
+    ) -> None:
         super().__init__()
         self.boxes: dict[str, NumberBox] = {}
         labels = []
@@ -72,7 +76,7 @@ class Form(FoldingRow):
             box.valueChanged.connect(self.changed)
             labels.append(Label(info.title or name, "field", buddy=box))
             self.add(labels[-1], box)
-        for label in labels:
+        for label in labels if aligned else ():
             label.setMinimumWidth(max(each.sizeHint().width() for each in labels))
 
     def values(self) -> dict[str, Any]:

@@ -47,8 +47,6 @@ def play(dialog, found):
 def test_a_ramp_is_drawn_and_the_start_of_its_range_used(make, qtbot):
     dialog, proposal = make(), record().proposal
     assert not dialog.use.isVisible()
-    for chart in dialog.charts:
-        chart.prepare()
     play(dialog, record())
     assert len(dialog.losses.series("loss")) == len(dialog.losses.series("smoothed")) == STEPS
     assert len(dialog.rates.series("ca")) == STEPS // EVERY
@@ -56,6 +54,7 @@ def test_a_ramp_is_drawn_and_the_start_of_its_range_used(make, qtbot):
     assert "accuracy on 256 images, 36 classes" in dialog.notes.text()
     assert dialog.rates.level[0] == pytest.approx(0.954)
     for chart in dialog.charts:
+        qtbot.waitUntil(lambda chart=chart: chart.plot is not None)  # drawn after the result
         assert chart.band.isVisible()
         low, high = chart.band.getRegion()
         assert (10**low, 10**high) == pytest.approx((proposal.low, proposal.high))
