@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
@@ -20,7 +20,7 @@ from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
 from cleanclip_gui.widgets.number_box import Chooser
-from cleanclip_gui.widgets.path_edit import PathEdit, tool
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
@@ -177,10 +177,12 @@ class CleanSetup(QWidget):
         self.requirements.setAccessibleName("What the method needs")
         self.reference = ReferenceChoice(prompts)
         self.gpus = GpuChoice()
-        self.output = QLineEdit()
-        self.output.setAccessibleName("Output folder")
+        self.output = PathEdit("Output folder")
         self.output.setToolTip("Each run gets its own folder in here.")
-        self.browse_output = tool("folder", "Choose the output folder")
+        self.browse_output = self.output.browse(
+            "folder", "Choose the output folder",
+            lambda _: prompts.open_folder(self, "Output folder", str(self.folder())),
+        )  # fmt: skip
         self.keep_steps = QCheckBox("Keep every evaluated checkpoint")
         self.keep_help = Label("", "caption", wrap=True)
         self.open_recipe = QPushButton("Open recipe…")
@@ -201,20 +203,13 @@ class CleanSetup(QWidget):
         self.reference.changed.connect(self._on_changed)
         self.keep_steps.toggled.connect(self._on_changed)
         self.gpus.changed.connect(self._on_changed)
-        self.browse_output.clicked.connect(self.choose_output)
         self.open_recipe.clicked.connect(self._on_open_recipe)
         self.save_recipe.clicked.connect(self._on_save_recipe)
         self._on_changed()
 
-    def choose_output(self) -> None:
-        """Choose the folder in which runs are kept."""
-        chosen = self._prompts.open_folder(self, "Output folder", str(self.folder()))
-        if chosen:
-            self.output.setText(chosen)
-
     def folder(self) -> Path:
         """Where runs are kept."""
-        return Path(os.path.expanduser(self.output.text().strip()) or runs_dir())
+        return Path(os.path.expanduser(self.output.path()) or runs_dir())
 
     def device(self, single: str) -> str:
         """What the run computes on: a ``single`` device or every GPU."""

@@ -254,7 +254,6 @@ class AuditDialog(JobDialog):
         self.folder: Path | None = None
         self.excluded: frozenset[int] = frozenset()
         self.saved: frozenset[int] = frozenset()
-        self._barred = ""
         self.stack = UndoStack(parent=self)
         self.model = SuspectModel(self)
         self.view = SuspectView(self.model)
@@ -355,16 +354,6 @@ class AuditDialog(JobDialog):
         self.saved = excluded
         self.set_excluded(excluded)
 
-    def keep_from_starting(self) -> None:
-        """Let no audit begin: the checkpoint that embeds the pairs is not open."""
-        self._barred = self._to_start_again()
-        self.set_busy(False)
-
-    @property
-    def can_start(self) -> bool:
-        """Whether the checkpoint that embeds the pairs is open."""
-        return not self._barred
-
     def save_exclusions(self) -> None:
         """Write what is left out to a file of the user's choice."""
         audit, folder, pairs = self.model.audit, self.folder, self.pairs
@@ -430,12 +419,17 @@ class AuditDialog(JobDialog):
         if self.may_lose_marks():
             self.done(0)
 
+    def done(self, result: int) -> None:
+        """Follow the open checkpoint no longer."""
+        self._session.events.checkpoint.disconnect(self._on_checkpoint_change)
+        super().done(result)
+
     def set_busy(self, busy: bool) -> None:
         """Lock also the set-up; say why no audit can begin."""
         super().set_busy(busy)
-        self.setup.setEnabled(not busy and self.can_start)
-        self.start.setEnabled(not busy and self.can_start)
-        self.start.setToolTip(self._barred)
+        self.setup.setEnabled(not busy and self.is_open)
+        self.start.setEnabled(not busy and self.is_open)
+        self.start.setToolTip("" if self.is_open else self._to_start_again())
 
     def _to_start_again(self) -> str:
         return f"Open {plain(Path(self._path).name, 60)} to audit again."
@@ -461,6 +455,7 @@ class AuditDialog(JobDialog):
 
     def _connect(self) -> None:
         self.setup.failed.connect(self._on_setup_failed)
+        self._session.events.checkpoint.connect(self._on_checkpoint_change)
         self.save.clicked.connect(self.save_exclusions)
         self.lists.currentIndexChanged.connect(self._on_list_chosen)
         self.exclude.clicked.connect(self._on_exclude_clicked)
@@ -532,6 +527,9 @@ class AuditDialog(JobDialog):
         if pair in self.model.rows:
             self.view.setCurrentIndex(self.model.index(self.model.rows.index(pair)))
 
+    def _on_checkpoint_change(self, _: object) -> None:
+        self.set_busy(self.task.is_running)
+
     def _on_setup_failed(self, error: InputError) -> None:
         self.show_state(error.sentence, "error")
 
@@ -601,7 +599,7 @@ class AuditDialogs(JobDialogs[AuditDialog]):
                 "This method trains on labelled images; choose a method that trains on pairs."
             )
         if dialog is not None:
-            same = same_pairs(pairs, dialog.pairs) and dialog.is_open and dialog.can_start
+            same = same_pairs(pairs, dialog.pairs) and dialog.is_open
             if same or not self.may_lose_marks():
                 return None
         return self._dialog(facts.path, facts.inspection.name, pairs)
@@ -632,8 +630,6 @@ class AuditDialogs(JobDialogs[AuditDialog]):
         dialog.setup.show_spec(spec)
         dialog.show_audit(audit, thumbnails, folder)
         dialog.show_marks(excluded)
-        if not dialog.is_open:
-            dialog.keep_from_starting()
 
     def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
         """Ask whether marks that are not saved may go; nothing is asked if there are none."""
