@@ -357,6 +357,11 @@ class ProofSection(QWidget):
     ``rebound_button`` and ``holdouts_button`` show commands of the station, which binds them.
 
     What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
+
+    Parameters
+    ----------
+    is_free
+        Whether a test could begin: no run is at work.
     """
 
     changed = Signal()
@@ -364,16 +369,20 @@ class ProofSection(QWidget):
     logged = Signal(str)
 
     def __init__(
-        self, session: Session, prompts: Prompts, make_runner: NewRunner = new_runner
+        self,
+        session: Session,
+        prompts: Prompts,
+        is_free: Callable[[], bool],
+        make_runner: NewRunner = new_runner,
     ) -> None:
         super().__init__()
         self.setAccessibleName("Proof")
+        self._is_free = is_free
         self._session, self._prompts = session, prompts
         self._choices: dict[str, Choice] = {}
         self._folder: Path | None = None  # of the run on show
         self.tested: Path | None = None  # the folder of the run that is tested, or was last
         self.task = JobTask("rebound", make_runner, self)
-        self._free = True
         self._points: list[Metric] = []  # of the rebound test at work
         self._begun = 0.0
         self._begin_chart: Callable[[], object] = lambda: None
@@ -412,22 +421,17 @@ class ProofSection(QWidget):
     @property
     def can_begin(self) -> bool:
         """Whether there is a result to test, and nothing at work."""
-        return self._folder is not None and self._free and not self.is_running
+        return self._folder is not None and self._is_free() and not self.is_running
 
     @property
     def why_not(self) -> str:
         """What a test waits for; empty where it need not wait, or is at work."""
-        return "" if self._free else "A run is in progress; wait until it has finished."
+        return "" if self._is_free() else "A run is in progress; wait until it has finished."
 
     @property
     def title(self) -> str:
         """What the test at work is called at the head of a sentence."""
         return f"The {JOBS[self.task.kind].title}"
-
-    def set_free(self, free: bool) -> None:
-        """Whether a test could begin: no run is at work."""
-        self._free = free
-        self._refresh()
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Say one sentence under the bar."""
@@ -455,7 +459,7 @@ class ProofSection(QWidget):
                 self._show_record(kind, record)
         self.show()
         self._show_uses()
-        self._refresh()
+        self.refresh()
 
     def ask_options(self) -> None:
         """Ask for other pairs and another rate."""
@@ -495,7 +499,7 @@ class ProofSection(QWidget):
         if isinstance(spec, ReboundSpec):
             self._begin_chart = partial(self.rebound.begin, spec.limit, spec.steps)
         self._show_running()
-        self._refresh()
+        self.refresh()
         self.changed.emit()
 
     def _on_cancel_clicked(self) -> None:
@@ -583,11 +587,12 @@ class ProofSection(QWidget):
             self.say(f"{self.title} failed: {last.error}", error=True)
         else:
             self.say(last.error if failed else f"{self.title} was cancelled.", error=failed)
-        self._refresh()
+        self.refresh()
         self.changed.emit()
 
-    def _refresh(self) -> None:
-        self.options_button.setEnabled(self._free and not self.is_running)
+    def refresh(self) -> None:
+        """Offer the options, or say what a test waits for."""
+        self.options_button.setEnabled(self._is_free() and not self.is_running)
         self.options_button.setToolTip(self.why_not)
 
 

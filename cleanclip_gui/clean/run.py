@@ -174,11 +174,6 @@ class CleaningRun(QObject):
         return self.task.runner
 
     @property
-    def device(self) -> str:
-        """What the run at work, or the newest one, computes on."""
-        return self._session.device if self.newest is None else self.newest.device
-
-    @property
     def details(self) -> str:
         """What the run bar says below its title while no process is at work."""
         return self._said_idle or self._of_bar.details

@@ -167,15 +167,16 @@ class CleanStation(QWidget):
         self.charts.rates.setObjectName("clean.rates")
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
-        self.proof = ProofSection(session, prompts, context.new_runner)
+        self.proof = ProofSection(
+            session, prompts, lambda: not self.run.is_running, context.new_runner
+        )
         self.runs = RunsPage(
             session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy,
             self._is_in_use,
         )  # fmt: skip
         self.resuming = Resuming(
-            session, context.settings, shell, prompts, self.run, self.queue, self.setup.folder,
-            self.is_busy, self,
-        )  # fmt: skip
+            context, self.run, self.queue, self.setup.folder, self.is_busy, self
+        )
         self._can_start = self._is_free = False
         self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
@@ -624,7 +625,7 @@ class CleanStation(QWidget):
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
         self._can_start = session.checkpoint is not None and not self.form.problem() and not missing
-        self.proof.set_free(not self.run.is_running)
+        self.proof.refresh()
         actions["clean.start"].setText(_START if self._is_free else _ADD)
         self.resume_button.setEnabled(not busy)
         for name, reason in (
