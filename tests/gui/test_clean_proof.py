@@ -14,51 +14,15 @@ from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
 from tests.gui.factories import facts
 from tests.gui.fakes import by_kind, script, station
-from tests.gui.run_folders import CLEANED_SHA256, write_run
+from tests.gui.run_folders import (
+    CLEANED_SHA256,
+    LIMIT,
+    holdouts_record,
+    rebound_record,
+    write_run,
+)
 from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import click, panel, session  # noqa: F401
-
-LIMIT = 0.05
-
-
-def point(step, asr):
-    return {"step": step, "asr_excl": asr, "asr_low": asr - 0.005, "asr_high": asr + 0.005,
-            "ca": 0.95, "poisoned_accuracy": 0.9}  # fmt: skip
-
-
-def rebound_record(worst=0.03):
-    clean = worst <= LIMIT
-    return {
-        "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
-        "pairs": 19_200, "left_out": {"seen": 40_000, "target": 640}, "n": 3900,
-        "rates": [
-            {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": worst, "max_step": 150,
-             "points": [point(0, 0.01), point(150, worst * factor), point(300, 0.012)]}
-            for factor in (0.1, 0.3, 1.0)
-        ],
-        "worst": {"factor": 1.0, "max_asr": worst, "step": 150}, "stays_clean": clean,
-        "verdict": "It stays clean." if clean else "The backdoor comes back.",
-        "checkpoint_sha256": CLEANED_SHA256, "notes": [], "versions": {}, "seconds": 90.0,
-    }  # fmt: skip
-
-
-def holdouts_record():
-    def row(group, name, measure, before, after, **more):
-        return {"group": group, "name": name, "measure": measure, "before": before,
-                "after": after, "after_interval": [max(after - 0.01, 0), after + 0.01],
-                "n": 1000, "baseline": 0.014, "note": "", **more}  # fmt: skip
-
-    return {
-        "kind": "holdouts", "n": 1000,
-        "rows": [
-            row("itself", "as it was", "asr_excl", 0.98, 0.02),
-            row("moved", "centre", "asr_excl", 0.95, 0.11, note="moved by <8> pixels"),
-            row("moved", "corner", "asr_excl", 0.97, 0.03),
-            row("retrieval", "captions", "recall@1", 0.40, 0.39, baseline=None),
-        ],
-        "worst": {"group": "moved", "name": "centre", "after": 0.11}, "notes": ["One note."],
-        "versions": {}, "seconds": 20.0,
-    }  # fmt: skip
 
 
 @pytest.fixture
