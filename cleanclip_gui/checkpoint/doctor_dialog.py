@@ -11,7 +11,6 @@ from PySide6.QtCore import QLineF, QModelIndex, QPersistentModelIndex, QRectF, Q
 from PySide6.QtGui import QPainter, QPen
 from PySide6.QtWidgets import (
     QComboBox,
-    QPushButton,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QWidget,
@@ -23,7 +22,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.number_box import NumberBox
@@ -257,11 +256,8 @@ class DoctorDialog(JobDialog):
         self.verdict = Label("", "heading", wrap=True)
         self.words = Label("", wrap=True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.use = QPushButton("Use this")
-        self.use.setProperty("primary", True)
-        self.use.clicked.connect(self.use_proposal)
-        self.forget = QPushButton("Forget the choice")
-        self.forget.clicked.connect(self.forget_choice)
+        self.use = push_button("Use this", self.use_proposal, look="primary")
+        self.forget = push_button("Forget the choice", self.forget_choice)
         self.card = card(self.verdict, self.words, margins=theme.SPACE_L, spacing=theme.SPACE_S)
         self.card.setAccessibleName("What the doctor proposes")
         column(

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.form import number_box
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import Chooser, NumberBox
@@ -279,9 +279,9 @@ class RecipeForm(QWidget):
         self.preset.setAccessibleName("Preset")
         self._about_method = Label("", "caption", wrap=True)
         self._about_preset = Label("", "caption", wrap=True)
-        self.reset_all = QPushButton("Reset")
-        self.reset_all.setProperty("quiet", True)
-        self.reset_all.setAccessibleName("Reset every field to the preset")
+        self.reset_all = push_button(
+            "Reset", self.reset, name="Reset every field to the preset", look="quiet"
+        )
         self.difference = Label("", "badge")
         self.difference.setProperty("tone", "info")
         self.budget = Label("", "caption")
@@ -297,14 +297,12 @@ class RecipeForm(QWidget):
         self.more.setIcon(theme.icon("chevron-down", "accent"))
         self.more.setProperty("quiet", True)
         self._advanced = QWidget()
-        self.find_rate = QPushButton()  # of a command of the station, which binds it
-        self.find_rate.setProperty("quiet", True)
+        self.find_rate = push_button(look="quiet")  # of a command of the station, which binds it
         # What else the method takes has its place between the choosers and the fields.
         self.below_choosers = column(spacing=theme.SPACE_S)
         self._build()
         self.method.currentIndexChanged.connect(self._on_method_chosen)
         self.preset.currentIndexChanged.connect(self._on_preset_chosen)
-        self.reset_all.clicked.connect(self.reset)
         self.more.toggled.connect(self._on_more_toggled)
         self._load_method("default")
 

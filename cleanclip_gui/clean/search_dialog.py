@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
@@ -15,7 +15,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session, ShownCheckpoint
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.number_box import number_text
@@ -111,9 +111,8 @@ class SearchDialog(JobDialog):
         )
         self.summary = Label("", wrap=True)
         self.summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.use = QPushButton("Use this recipe")
+        self.use = push_button("Use this recipe", self._on_use_clicked)
         self.use.setEnabled(False)
-        self.use.clicked.connect(self._on_use_clicked)
         self.form.changed.connect(self._show_limits)
         self._show_limits()
         self._lay_out(name)

@@ -15,7 +15,7 @@ from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
 from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
@@ -185,16 +185,16 @@ class CleanSetup(QWidget):
         )  # fmt: skip
         self.keep_steps = QCheckBox("Keep every evaluated checkpoint")
         self.keep_help = Label("", "caption", wrap=True)
-        self.open_recipe = QPushButton("Open recipe…")
-        self.save_recipe = QPushButton("Save recipe…")
-        self.open_recipe.setToolTip("Fill the form from a recipe file; you can also drop one here.")
-        self.save_recipe.setToolTip("Write method and settings to a file that can be shared.")
-        self.resume_other = QPushButton()
-        self.search_button = QPushButton()
-        for button in (
-            self.open_recipe, self.save_recipe, self.resume_other, self.search_button,
-        ):  # fmt: skip
-            button.setProperty("quiet", True)
+        self.open_recipe = push_button(
+            "Open recipe…", self._on_open_recipe, look="quiet",
+            tip="Fill the form from a recipe file; you can also drop one here.",
+        )  # fmt: skip
+        self.save_recipe = push_button(
+            "Save recipe…", self._on_save_recipe, look="quiet",
+            tip="Write method and settings to a file that can be shared.",
+        )  # fmt: skip
+        self.resume_other = push_button(look="quiet")
+        self.search_button = push_button(look="quiet")
         self._weight_bytes = 0
         self._lay_out()
         self.output.setText(str(runs_dir()))
@@ -203,8 +203,6 @@ class CleanSetup(QWidget):
         self.reference.changed.connect(self._on_changed)
         self.keep_steps.toggled.connect(self._on_changed)
         self.gpus.changed.connect(self._on_changed)
-        self.open_recipe.clicked.connect(self._on_open_recipe)
-        self.save_recipe.clicked.connect(self._on_save_recipe)
         self._on_changed()
 
     def folder(self) -> Path:

@@ -37,7 +37,7 @@ from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind, push_button
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
@@ -465,18 +465,17 @@ class CleanStation(QWidget):
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton()
-        self.shorten_button = QPushButton("Shorten to an hour")
-        self.shorten_button.setToolTip(
-            "Take as many examples as an hour of training allows here; fewer may clean less."
-        )
-        self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
-        self.try_button.setProperty("primary", True)
+        self.shorten_button = push_button(
+            "Shorten to an hour", self._on_shorten_clicked,
+            tip="Take as many examples as an hour of training allows here; fewer may clean less.",
+        )  # fmt: skip
+        self.try_button = push_button(icon="studio", look="primary")
         self.save_button = QPushButton()
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.halve_button = OnceButton("Start again at half the batch")
         self.halve_button.setToolTip("For a run that ran out of memory.")
-        self.details_button = QPushButton("Details")
+        self.details_button = push_button("Details", self._on_details_clicked)
         bind(self.start_button, actions["clean.start"], text=True)
         bind(self.estimate_button, actions["clean.estimate"], text=True)
         bind(self.try_button, actions["clean.try"], text=True)
@@ -497,7 +496,7 @@ class CleanStation(QWidget):
         result_buttons = FoldingRow(self.try_button, self.save_button)
         self.result_card = card(self.before_after, result_buttons, self.proof)
         self.earlier_text = Label(wrap=True)
-        self.newest_button = QPushButton("Show the current run")
+        self.newest_button = push_button("Show the current run", self.run.show_newest)
         self.earlier_card = card(self.earlier_text, FoldingRow(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
         trouble_buttons = FoldingRow(self.resume_button, self.halve_button, self.details_button)
@@ -569,13 +568,10 @@ class CleanStation(QWidget):
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.reference.changed.connect(self._on_reference_changed)
-        self.shorten_button.clicked.connect(self._on_shorten_clicked)
-        self.newest_button.clicked.connect(self.run.show_newest)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
         self.resume_button.clicked.connect(self.resuming.resume_shown)
         self.halve_button.clicked.connect(self._on_halve_clicked)
-        self.details_button.clicked.connect(self._on_details_clicked)
         self.tabs.currentChanged.connect(self._on_page_shown)
         DEVICES.changed.connect(self._on_device_taken, Qt.ConnectionType.QueuedConnection)
         events = self.session.events

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.gallery import (
@@ -25,7 +25,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
@@ -263,14 +263,18 @@ class AuditDialog(JobDialog):
         self.lists = QComboBox()
         self.lists.setAccessibleName("Show the worst by")
         self.lists.setMinimumContentsLength(26)
-        self.exclude = QPushButton(theme.icon("cancel"), "Exclude")
-        self.exclude.setToolTip("Exclude the selected pairs from training (Delete).")
-        self.include = QPushButton(theme.icon("check"), "Include")
-        self.include.setToolTip("Include the selected pairs again (Insert).")
-        self.undo = QPushButton(theme.icon("undo"), "Undo")
-        self.redo = QPushButton(theme.icon("redo"), "Redo")
+        self.exclude = push_button(
+            "Exclude", self._on_exclude_clicked, icon="cancel",
+            tip="Exclude the selected pairs from training (Delete).",
+        )  # fmt: skip
+        self.include = push_button(
+            "Include", self._on_include_clicked, icon="check",
+            tip="Include the selected pairs again (Insert).",
+        )  # fmt: skip
+        self.undo = push_button("Undo", self.stack.undo, icon="undo")
+        self.redo = push_button("Redo", self.stack.redo, icon="redo")
         self.count = Label("", "subtle")
-        self.save = QPushButton(theme.icon("save"), "Save exclusions…")
+        self.save = push_button("Save exclusions…", self.save_exclusions, icon="save")
         self.notes = QPlainTextEdit()
         self.notes.setReadOnly(True)
         self.notes.setTabChangesFocus(True)
@@ -456,12 +460,7 @@ class AuditDialog(JobDialog):
     def _connect(self) -> None:
         self.setup.failed.connect(self._on_setup_failed)
         self._session.events.checkpoint.connect(self._on_checkpoint_change)
-        self.save.clicked.connect(self.save_exclusions)
         self.lists.currentIndexChanged.connect(self._on_list_chosen)
-        self.exclude.clicked.connect(self._on_exclude_clicked)
-        self.include.clicked.connect(self._on_include_clicked)
-        self.undo.clicked.connect(self.stack.undo)
-        self.redo.clicked.connect(self.stack.redo)
         self.stack.changed.connect(self._refresh)
         self.view.delegate_.marked.connect(self._on_marked)
         self.view.selectionModel().selectionChanged.connect(self._refresh)
