@@ -237,6 +237,7 @@ JOBS: dict[str, Job] = {
         Job(
             kind="doctor", title="loader doctor", spec=DoctorSpec,
             work="ml_core.jobs.doctor.run:examine_settings", keeps_spec=False,
+            stages={"open": "Opening the checkpoint and the images"},
         ),
         Job(
             kind="audit", title="audit", spec=AuditSpec, work="ml_core.jobs.audit.run:audit",
