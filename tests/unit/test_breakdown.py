@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from ml_core.evaluation.breakdown import becomes, break_down, confusion_matrix
+from ml_core.evaluation.breakdown import becomes, break_down
 from tests.unit.fake_pictures import per_image
 
 NAMES = ("apple", "banana", "cat", "Missile", "missile")
@@ -44,29 +42,6 @@ def test_confusion_is_over_images_of_other_classes():
     assert (pulled.name, pulled.clean, pulled.triggered, pulled.rise) == ("banana", 2, 5, 3 / 7)
     assert found.pulls[-1].rise < 0
     assert sum(p.rise for p in found.pulls) == pytest.approx(0.0)
-
-
-def test_without_labels_or_trigger():
-    unlabelled = break_down(images(), np.full(7, -1), 1, NAMES)
-    assert unlabelled.classes == ()
-    assert sum(p.triggered for p in unlabelled.confusion) == 7
-    clean = break_down(images(triggered=False), LABELS, 1, NAMES)
-    assert clean.confusion == clean.pulls == ()
-    assert clean.classes[0].asr is None
-    assert clean.classes[0].margin is None
-    json.dumps(clean.to_dict())
-
-
-def test_a_subset_takes_the_labels_of_its_own_images():
-    some = per_image([6, 3], CLEAN[[6, 3]], None)
-    assert [row.index for row in break_down(some, LABELS, 1, NAMES).classes] == [2, 3]
-
-
-def test_the_matrix_counts_every_labelled_image_once():
-    matrix = confusion_matrix(LABELS, TRIGGERED, 5)
-    assert matrix.sum() == 6
-    assert matrix[0].tolist() == [0, 2, 0, 0, 0]
-    assert matrix[2].tolist() == [0, 1, 1, 0, 0]
 
 
 def test_what_one_class_becomes_is_counted_over_its_images():

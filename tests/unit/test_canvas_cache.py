@@ -45,16 +45,6 @@ def test_memory_cache_draws_once_and_gives_copies():
     assert sorted(source.drawn) == [3, 3, 5, 7]
 
 
-def test_disk_cache_serves_another_process(tmp_path):
-    first, second = Counting(10), Counting(10)
-    cache, other = on_disk(first, tmp_path), on_disk(second, tmp_path)
-    assert values(cache.get(range(6))) == list(range(6))
-    assert values(other.get(range(8))) == list(range(8))
-    assert second.drawn == [6, 7]
-    assert values(cache.get([7])) == [7]
-    assert first.drawn == list(range(6))
-
-
 @pytest.mark.parametrize("damage", ["entry", "header", "short", "empty"])
 def test_damaged_cache_is_drawn_again(tmp_path, damage):
     cache = on_disk(Counting(10), tmp_path)
@@ -74,15 +64,6 @@ def test_damaged_cache_is_drawn_again(tmp_path, damage):
     again = Counting(10)
     assert values(on_disk(again, tmp_path).get(range(10))) == list(range(10))
     assert again.drawn == []
-
-
-def test_broken_pictures_are_not_kept(tmp_path):
-    source = Counting(4)
-    source.broken[2] = "broken"
-    cache = on_disk(source, tmp_path)
-    cache.get(range(4))
-    cache.get(range(4))
-    assert source.drawn == [0, 1, 2, 3, 2]
 
 
 def test_oldest_files_go_when_the_folder_is_full(tmp_path):

@@ -16,7 +16,7 @@ from ml_core.data.embedding_shards import open_embeddings
 from ml_core.data.specs import PairSpec
 from ml_core.detection import neighbours, whole_set
 from ml_core.detection.exclude import exclude
-from ml_core.detection.neighbours import Space, nearest, nearest_of_all
+from ml_core.detection.neighbours import Space, nearest_of_all
 from ml_core.detection.records import SCORES, read_audit
 from ml_core.jobs.audit import (
     AUDIT_FILE,
@@ -25,11 +25,9 @@ from ml_core.jobs.audit import (
     AuditSpec,
     EmbeddingAuditSpec,
 )
-from ml_core.jobs.specs import write_spec_file
 from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, finished
 from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata
-from tests.unit.two_processes import two_processes
 
 N, K = 130, 4
 SIZES = (50, 50, 30)
@@ -136,19 +134,6 @@ def test_neighbours_in_the_whole_set_are_those_of_brute_force(folder, unit):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_a_close_group_on_disk_is_ordered(tmp_path):
-    """Distances come from differences: a product alone would lose the small ones."""
-    base = unit_rows(1)[0]
-    rows = np.concatenate([unit_rows(40, seed=3), base + 1e-5 * unit_rows(30, seed=4)])
-    shards = open_embeddings(write_embeddings(tmp_path / "x", rows, rows, (70,), "<f4"))
-    space = Space(shards, np.ones(70, bool), torch.zeros(12, dtype=torch.float64))
-    *_, found = nearest_of_all(space, np.arange(70), K)
-    wanted = nearest(torch.from_numpy(rows), K)
-    assert torch.equal(found.places, wanted.places)
-    assert torch.allclose(found.distances, wanted.distances, rtol=1e-9)
-
-
-@pytest.mark.usefixtures("small_blocks")
 def test_scores_by_the_whole_set_are_those_of_one_chunk_of_all(spec):
     _, chunk = _finished(spec.model_copy(update={"chunk_size": 1024}))
     whole = spec.model_copy(update={"chunk_size": 1024, "neighbours": "all"})
@@ -161,26 +146,6 @@ def test_scores_by_the_whole_set_are_those_of_one_chunk_of_all(spec):
     assert (found.facts["neighbours"], found.facts["neighbours_among"]) == ("all", N - 2)
     assert any("among all 128 pairs" in note for note in found.notes)
     assert not list(Path(spec.output_dir).parent.glob(".one-*"))  # nothing is left beside it
-
-
-@pytest.mark.slow
-def test_two_processes_find_the_neighbours_of_one(spec, tmp_path, warm_torch):
-    """With more pairs than a block of points, so that both have some."""
-    count = 1100
-    write_embeddings(Path(spec.embeddings), unit_rows(count), unit_rows(count, seed=1), (600, 500))
-    (Path(spec.embeddings) / "img_emb" / "img_emb_2.npy").unlink()
-    (Path(spec.embeddings) / "text_emb" / "text_emb_2.npy").unlink()
-    spec = spec.model_copy(update={"neighbours": "all"})
-    wanted, _ = _finished(spec)
-    two = spec.model_copy(update={"output_dir": str(tmp_path / "two")})
-    path = write_spec_file(two, tmp_path / "job.json")
-    events, codes = two_processes(warm_torch, path, "--embeddings")
-    assert codes == [0, 0], events
-    one, other = ((tmp_path / name / SCORES_FILE).read_bytes() for name in ("one", "two"))
-    assert one == other
-    found = read_audit(tmp_path / "two" / AUDIT_FILE)
-    assert (found.worst, found.pairs) == (wanted.worst, wanted.pairs)
-    assert found.facts["processes"] == 2
 
 
 def test_a_checkpoint_finds_neighbours_in_the_whole_set_too(tiny_checkpoint, tmp_path):
@@ -204,21 +169,6 @@ def test_without_faiss_it_is_named(spec, monkeypatch):
     done = done_of(spec.model_copy(update={"neighbours": "approximate"}))
     assert "install it with: pip install 'cleanclip-gui[faiss]'." in done.error
     assert done.error_code == "unsupported"
-
-
-def test_approximate_neighbours_say_how_many_they_found(spec, folder):
-    pytest.importorskip("faiss", reason="the extra faiss is not installed")
-    rows = unit_rows(3000, 16)
-    write_embeddings(folder, rows, rows, (1500, 1000, 500), "<f4")
-    asked = spec.model_copy(update={"neighbours": "approximate", "chunk_size": 128})
-    found, table = _finished(asked)
-    assert 0.3 < found.facts["recall"] <= 1
-    said = f"{found.facts['recall']:.1%} were found"
-    assert any("approximate" in note and said in note for note in found.notes)
-    exact = asked.model_copy(update={"neighbours": "all", "output_dir": spec.output_dir + "x"})
-    _, wanted = _finished(exact)
-    assert (_column(table, "k_distance") >= _column(wanted, "k_distance") * (1 - 1e-5)).all()
-    assert np.corrcoef(_column(table, "lid"), _column(wanted, "lid"))[0, 1] > 0.5
 
 
 def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(spec, tmp_path):

@@ -22,20 +22,6 @@ def folder(tmp_path):
     return write_embeddings(tmp_path / "made", unit_rows(N), unit_rows(N, seed=1), SIZES)
 
 
-def test_rows_come_from_the_files_they_lie_in(folder):
-    shards = open_embeddings(folder)
-    assert (len(shards), shards.width, shards.name) == (N, D, "made")
-    wanted = unit_rows(N).astype(np.float16).astype(np.float32)
-    assert np.array_equal(shards.image_block(0, 100), wanted)
-    at = np.array([0, 24, 25, 44, 45, 59])
-    assert np.array_equal(shards.images(at), wanted[at])
-    said = unit_rows(N, seed=1).astype(np.float16).astype(np.float32)
-    assert np.array_equal(shards.texts(at), said[at])
-    assert shards.images(at).dtype == np.float32
-    assert int(shards.blocks.sum()) == N
-    assert shards.described(7) == ("position 7", "")
-
-
 def test_files_are_in_the_order_of_their_numbers(tmp_path):
     rows = unit_rows(24)
     folder = write_embeddings(tmp_path / "many", rows, rows, [2] * 12, "<f4")

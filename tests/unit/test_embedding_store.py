@@ -6,10 +6,8 @@ import os
 
 import numpy as np
 import pytest
-import torch
-from safetensors.numpy import load_file
 
-from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
+from ml_core.evaluation.embedding_cache import EmbeddingStore
 
 KEY = ("identity", "data", "cpu", "fp32")
 
@@ -27,17 +25,6 @@ def store(tmp_path):
 def only(store):
     (path,) = store.folder.iterdir()
     return path
-
-
-def test_what_was_saved_comes_back(store):
-    values, known = embeddings()
-    assert store.load(KEY, 6, 4) is None
-    assert store.save(KEY, values, known)
-    found = store.load(KEY, 6, 4)
-    assert np.array_equal(found[0], values)
-    assert np.array_equal(found[1], known)
-    # any safetensors reader opens it
-    assert np.array_equal(load_file(only(store))["values"], values)
 
 
 def test_what_is_not_asked_for_is_not_given(store):
@@ -84,20 +71,3 @@ def test_the_file_used_longest_ago_goes_first(tmp_path):
     assert store.load(("e",), 6, 4) is not None
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 3 * size
     assert not EmbeddingStore(tmp_path, limit=100).save(("big",), *embeddings())
-
-
-def test_a_cache_starts_with_what_is_on_disk(store):
-    rows, values = np.arange(4), torch.randn(4, 4)
-    first = EmbeddingCache(store=store)
-    table = first.table(KEY, 6, 4)
-    table.put(rows, values)
-    first.save()
-    before = only(store).stat().st_mtime_ns
-    first.save()  # nothing is new
-    assert only(store).stat().st_mtime_ns == before
-    again = EmbeddingCache(store=store).table(KEY, 6, 4)
-    assert again.missing(np.arange(6)).tolist() == [False] * 4 + [True] * 2
-    assert torch.equal(again.get(rows), values)
-    again.put(np.array([5]), torch.ones(1, 4))
-    assert not again.missing(np.array([5])).any()
-    assert EmbeddingCache().table(KEY, 6, 4) is not None

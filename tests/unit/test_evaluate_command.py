@@ -23,27 +23,6 @@ def base(tiny_checkpoint: Path, tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_reference_is_compared_image_by_image(base, tiny_model, tmp_path, answer_of):
-    from ml_core.checkpoints.save import save_checkpoint
-
-    with_noise = tiny_model.copy()
-    for value in with_noise.module.parameters():
-        value.data += 0.05 * value.data.sign() * value.data.abs().mean()
-    other = tmp_path / "other.safetensors"
-    save_checkpoint(with_noise, other, provenance={})
-    found = answer_of(*base, "--trigger", "demo", "--reference", other)
-    rows = {row["name"]: row for row in found["paired"]}
-    for name in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "baseline_target_rate"):
-        assert rows[name]["value"] == pytest.approx(found[name])
-        assert rows[name]["reference"] == pytest.approx(found["reference"][name])
-        assert 0.0 <= rows[name]["p_exact"] <= 1.0
-    assert rows["target_margin"]["difference"] != 0.0
-    assert found["reference"]["checkpoint_sha256"] != found["checkpoint_sha256"]
-    same = answer_of(*base, "--trigger", "demo", "--reference", base[1])
-    assert all(row["difference"] == 0.0 for row in same["paired"])
-    assert [row["p_exact"] for row in same["paired"] if row["p_exact"] is not None] == [1.0] * 6
-
-
 def test_tables_for_the_terminal(base, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "160")
     plain = [*base, "--trigger", "T1", "--target", "banana"]
@@ -132,25 +111,6 @@ def test_retrieval_on_pairs(base, tmp_path, monkeypatch, capsys, answer_of):
     shown = capsys.readouterr().out
     assert "retrieval, 6 pictures, 8 captions" in shown
     assert "target caption" in shown
-
-
-def test_a_published_set_and_its_training_pictures(base, tmp_path, answer_of):
-    root = tmp_path / "cifar-10-batches-bin"
-    root.mkdir()
-    words = "airplane automobile bird cat deer dog frog horse ship truck"
-    (root / "batches.meta.txt").write_text(words.replace(" ", "\n"))
-    batches = {"test_batch": 30} | {f"data_batch_{number}": 4 for number in range(1, 6)}
-    for name, count in batches.items():
-        records = np.random.default_rng(0).integers(0, 256, (count, 3073), np.uint8)
-        records[:, 0] = np.arange(count) % 10
-        (root / f"{name}.bin").write_bytes(records.tobytes())
-    names = tmp_path / "ten.txt"
-    names.write_text("plane auto bird cat deer dog toad horse ship truck".replace(" ", "\n"))
-    more = ["--images", root, "--labels", names]
-    found = answer_of(*base, *more)
-    assert (found["n"], found["details"]["data"]["name"]) == (24, "CIFAR-10, test pictures")
-    assert "by their numbers" in found["problems"][0]
-    assert answer_of(*base, *more, "--train")["n"] == 20
 
 
 def test_a_repeat_takes_clean_embeddings_from_the_disk(base, monkeypatch, answer_of):

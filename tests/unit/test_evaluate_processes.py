@@ -17,7 +17,6 @@ from ml_core.cli.app import run_command
 from ml_core.events import Done
 from ml_core.jobs import worker
 from ml_core.jobs.processes import together
-from ml_core.ranks import Ranks
 from ml_core.reading.errors import InputError
 from tests.unit.two_processes import start_two
 from tests.warm import Warm
@@ -101,17 +100,6 @@ def test_two_processes_print_the_numbers_of_one(
     assert _kept(homes[1]) == _kept(homes[0])  # the first process keeps what both embedded
 
 
-def test_what_one_process_cannot_do_ends_both_with_its_sentence(base, tmp_path, warm_torch):
-    """The second process sees no images, as where a disk is not mounted."""
-    without = [str(tmp_path / "nowhere") if part.endswith("noise") else part for part in base]
-    printed, said, codes = _in_two(warm_torch, base, without)
-    assert codes == [3, 3]
-    error = json.loads(printed[0])
-    assert "nowhere" in error["error"]
-    assert said[0].count(error["error"]) == 1
-    assert (printed[1], said[1]) == ("", "")
-
-
 def test_what_is_not_divided_is_not_done_twice(tiny_checkpoint, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
@@ -137,11 +125,3 @@ def test_more_processes_than_gpus_are_told(monkeypatch):
         next(begin())
     (done,) = worker.guarded(begin())  # a job ends so too
     assert (done.status, done.error_code) == ("failed", "usage")
-
-
-def test_batches_are_dealt_out_whole() -> None:
-    shares = [Ranks(rank, 3).share(23, 4).tolist() for rank in range(3)]
-    assert shares[0] == [0, 1, 2, 3, 12, 13, 14, 15]
-    assert shares[2] == [8, 9, 10, 11, 20, 21, 22]
-    assert sorted(place for share in shares for place in share) == list(range(23))
-    assert Ranks(3, 4).share(5, 2).tolist() == []

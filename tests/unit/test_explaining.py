@@ -4,34 +4,7 @@ from __future__ import annotations
 
 import json
 
-from PIL import Image
-
-from ml_core.checkpoints import open_checkpoint
 from ml_core.cli.app import run_command
-from ml_core.triggers import demo_trigger
-
-
-def test_a_picture_of_where_the_model_looks(tiny_checkpoint, tmp_path, capsys):
-    out = tmp_path / "why.png"
-    arguments = ["explain", str(tiny_checkpoint), "--trigger", "demo", "--target", "banana"]
-    assert run_command([*arguments, "--image", "3", "-o", str(out), "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert (record["method"], record["class_name"], record["index"]) == ("grad-cam", "banana", 3)
-    assert set(record["maps"]) == {"clean", "triggered"}
-    with Image.open(out) as picture:
-        assert picture.format == "PNG"
-
-
-def test_a_published_trigger_is_that_of_the_models_input_size(
-    tiny_checkpoint, tmp_path, monkeypatch
-):
-    asked = []
-    monkeypatch.setattr(
-        "ml_core.triggers.published", lambda *wish: asked.append(wish[:2]) or demo_trigger()
-    )
-    arguments = ["explain", str(tiny_checkpoint), "--trigger", "T8", "--target", "banana"]
-    assert run_command([*arguments, "-o", str(tmp_path / "why.png")]) == 0
-    assert asked[-1] == ("T8", open_checkpoint(tiny_checkpoint).build().image_size)
 
 
 def test_cells_of_an_occlusion_of_the_predicted_class(tiny_checkpoint, tmp_path, capsys):

@@ -1,10 +1,16 @@
-"""EDA: each operation by its definition, and the same result in every process."""
+"""EDA of captions by its definitions; augmented views of pictures; the same in every process."""
 
 import os
 import random
 import subprocess
 import sys
 
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
+from ml_core.cleaning.augment import augment_images, autoaugment
 from ml_core.data.eda import (
     augment,
     augment_all,
@@ -12,10 +18,8 @@ from ml_core.data.eda import (
     insert_synonyms,
     replace_synonyms,
     swap_words,
-    synonym_table,
     synonyms,
 )
-from ml_core.paths import resource
 
 CAPTION = "A large dog sits on the sofa, beside a small red ball."
 PLAIN = "a large dog sits on the sofa beside a small red ball"
@@ -28,13 +32,6 @@ def test_synonyms_are_wordnets():
     assert "domestic dog" in synonyms("dog")
     assert "couch" in synonyms("sofas")
     assert synonyms("qwxyz") == ()
-
-
-def test_table_holds_the_open_classes_and_is_small():
-    assert len(synonym_table()) > 60_000
-    assert {"quickly", "large", "walk", "mountain"} <= synonym_table().keys()
-    assert resource("eda", "synonyms.txt.gz").stat().st_size < 5_000_000
-    assert "Princeton University" in resource("eda", "LICENSE-WordNet.txt").read_text()
 
 
 def test_replacement_touches_count_open_class_words():
@@ -100,3 +97,31 @@ def test_hash_seed_does_not_matter():
         for seed in ("0", "1")
     }
     assert printed == {f"{augment_all([CAPTION] * 40, 3)}\n"}
+
+
+# ---- pictures ----
+
+
+def test_autoaugment_equals_torchvision_for_the_same_draws():
+    rng = np.random.default_rng(1)
+    reference = AutoAugment(AutoAugmentPolicy.IMAGENET)
+    for policy in range(25):
+        for sign in (0, 1):
+            image = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+            draws = policy, torch.tensor([0.0, 0.3]), torch.tensor([sign, 1 - sign])
+            reference.get_params = lambda _, draws=draws: draws
+            expected = np.asarray(reference(image))
+            found = np.asarray(autoaugment(image, policy, (0.0, 0.3), (sign, 1 - sign)))
+            assert np.array_equal(found, expected), policy
+
+
+def test_views_differ_by_image_and_repeat_by_seed():
+    image = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
+    images = np.repeat(image[None], 16, axis=0)
+    for kind, fewest in (("autoaugment", 5), ("flip", 2)):
+        views = augment_images(images, kind, np.random.default_rng(0))
+        assert np.array_equal(views, augment_images(images, kind, np.random.default_rng(0)))
+        assert len({view.tobytes() for view in views}) >= fewest
+        assert np.array_equal(images[0], image)
+    seen = {view.tobytes() for view in views}
+    assert seen == {image.tobytes(), image[:, ::-1].tobytes()}  # flipped or not
