@@ -13,7 +13,6 @@ from ml_core.cleaning.batches import Mixes, draw_mixes, mix, picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import embed_images
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.speed import StepSpeed
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
@@ -91,21 +90,6 @@ def test_gradient_caching_changes_nothing(tiny_model, pictures):
     )
     # Adam makes a full step of a gradient that is nothing but rounding, hence not closer.
     assert plain == pytest.approx(cached, rel=0.02, abs=1e-6)
-
-
-def test_what_a_trial_left_does_not_sharpen(tiny_model, pictures, monkeypatch):
-    """Steps measured to choose a precision, and steps that did not fit, leave a gradient."""
-    recipe, losses = make_recipe(SMALL | {"precision": "auto"}), []
-    for tried in (False, True):
-
-        def trial(_recipe, _, passes, *_more, on=tried):
-            if on:
-                passes(StepSpeed(False))
-            return StepSpeed(False)
-
-        monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", trial)
-        losses.append(losses_of(_trained(tiny_model.copy(), recipe, pictures)))
-    assert losses[0] == losses[1]
 
 
 def test_few_steps_let_a_patch_grow(tiny_model):

@@ -14,13 +14,9 @@ from typing import Any
 import pytest
 
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.cli.app import run_command
 from ml_core.cli.run import run_to_result
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Event, Progress
-from ml_core.jobs.specs import read_spec
-from ml_core.triggers import load_trigger
-from ml_core.triggers.published import published
 from tests.unit.draining import done_of
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -46,19 +42,6 @@ def test_a_cleaning_job_tells_what_is_wrong_before_it_loads_a_model(
     for change, said in changes:
         spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), **change)
         assert said in done_of(spec).error
-
-
-def test_ids_of_published_triggers_work_where_a_run_is_asked_for(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "o"), "--target", "banana"]
-    exported = ["--export", str(tmp_path / "job")]
-    assert run_command([*arguments, *exported, "--trigger", "t4"]) == 0
-    spec = read_spec(tmp_path / "job" / "job.json")
-    assert spec.trigger is not None
-    assert load_trigger(Path(spec.trigger)).digest == published("T4", 32).digest
-    assert run_command([*arguments, *exported, "--trigger", "T5"]) == 3
-    assert "one of T5a, T5b" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_a_job_that_does_not_look(capsys: pytest.CaptureFixture[str]) -> None:

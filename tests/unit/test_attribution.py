@@ -244,7 +244,7 @@ def test_files(corner, tmp_path):
         assert picture.size[0] >= 2 * 320
     lines = (tmp_path / "why.csv").read_text().splitlines()
     assert lines[0] == "map,row,column,value"
-    assert len(lines) == 1 + 2 * found.clean.values.numel()
+    assert len(lines) == 1 + 2 * found.clean.values.size
     record = json.loads((tmp_path / "why.json").read_text())
     assert (record["class_name"], record["maps"]["clean"]["top1_name"]) == ("green", "nothing")
     assert (record["settings"]["patch_px"], record["settings"]["stride_px"]) == (16, 8)

@@ -16,7 +16,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit, read_audit
 from ml_core.detection.summary import standing
-from ml_core.events import Done, Progress, Saved
+from ml_core.events import Done, Saved
 from ml_core.figures import distinct
 from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.audit.run import THUMBNAIL
@@ -73,9 +73,6 @@ def test_everything_is_written_and_the_worst_come_first(spec):
     events, done = events_of(spec)
     found = read_audit(Path(spec.output_dir) / AUDIT_FILE)
     assert done.status == "finished"
-    assert {e.stage for e in events if isinstance(e, Progress)} == {"open", "embed", "pictures"}
-    last = [e for e in events if isinstance(e, Progress) and e.stage == "embed"][-1]
-    assert (last.done, last.total) == (N, N)
     assert {Path(e.path).name for e in events if isinstance(e, Saved)} == {
         AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE,
     }  # fmt: skip
@@ -85,10 +82,6 @@ def test_everything_is_written_and_the_worst_come_first(spec):
     notes = " ".join(found.notes)
     for said in ("more than 4 planted", "exactly the same embedding", "08.png"):
         assert said in notes
-    facts = found.facts
-    assert (facts["k"], facts["chunk_size"], facts["neighbours_among"]) == (4, 1024, N)
-    assert len(facts["checkpoint_sha256"]) == len(facts["pairs_key"]) == 64
-    assert set(facts["versions"]) >= {"torch", "scikit-learn"}
 
     pictures = np.load(Path(spec.output_dir) / THUMBNAILS_FILE, allow_pickle=False)
     assert pictures.shape == (len(found.pairs), THUMBNAIL, THUMBNAIL, 3)
@@ -116,9 +109,6 @@ def test_everything_is_written_and_the_worst_come_first(spec):
         values = [s.value * score.sign for s in standings]
         assert values == sorted(values, reverse=True)
         assert standings[0].share == pytest.approx(1 / (N - 1))
-    total = found.distributions[0]
-    assert sum(total.counts) == total.n == N - 1
-    assert total.reference_counts is None
 
 
 def test_ranks_and_shares_by_hand() -> None:

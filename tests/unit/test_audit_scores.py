@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from torch.nn import functional
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.neighbours import (
     LARGEST_LID,
-    Forest,
-    clip_score,
     dao,
     density,
     k_distance,
@@ -23,6 +20,7 @@ from ml_core.detection.neighbours import (
     slof,
 )
 from ml_core.evaluation.embedding_cache import EmbeddingStore
+from tests.unit.fake_pictures import FakePairs
 
 K = 5
 
@@ -121,38 +119,11 @@ def test_exact_duplicates_have_finite_scores():
     assert lid(nearest(torch.eye(8), 3)).tolist() == [LARGEST_LID] * 8  # all are equally far
 
 
-def test_clip_score_is_the_cosine():
-    images, texts = cloud(9), cloud(9, seed=1)
-    wanted = [
-        float(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
-        for a, b in zip(images.double().numpy(), texts.double().numpy(), strict=True)
-    ]
-    assert clip_score(images, texts).tolist() == pytest.approx(wanted)
-    assert clip_score(images * 100, texts).tolist() == pytest.approx(wanted)
-
-
-class SeveralCaptions:
-    """Pictures of noise with up to five captions, some with none that can be read."""
-
-    broken: ClassVar[dict[int, str]] = {}
-    blocks, window = None, 1024
-    texts = tuple(
-        tuple(f"thing {number} {part}" for part in range(number % 6)) for number in range(11)
-    )
-
-    def __len__(self):
-        return len(self.texts)
-
-    def canvas(self, indices, size):
-        return np.stack(
-            [
-                np.random.default_rng(int(i)).integers(0, 256, (size, size, 3), np.uint8)
-                for i in indices
-            ]
-        )
+class SeveralCaptions(FakePairs):
+    """Up to five captions of a picture; some have none that can be read."""
 
     def all_captions(self, indices):
-        return [self.texts[i] for i in indices]
+        return [tuple(f"thing {number} {part}" for part in range(number % 6)) for number in indices]
 
 
 def test_every_caption_is_looked_at_and_the_worst_is_kept(tiny_model, tmp_path):
@@ -168,17 +139,8 @@ def test_every_caption_is_looked_at_and_the_worst_is_kept(tiny_model, tmp_path):
         assert sorted(seen) == list(range(11))
         for index, (number, vector) in seen.items():
             pixels = torch.from_numpy(pairs.canvas(np.array([index]), 32)).permute(0, 3, 1, 2)
-            own = tiny_model.encode_texts(list(pairs.texts[index]) or [""])
+            own = tiny_model.encode_texts(list(pairs.all_captions([index])[0]) or [""])
             alike = (tiny_model.encode_images(pixels) @ own.T)[0]
             assert number == int(alike.argmin())
             torch.testing.assert_close(vector, own[number], rtol=0, atol=1e-5)
         seen.clear()
-
-
-def test_the_forest_is_seeded_and_high_for_outliers():
-    points = cloud(400)
-    points[0] = 20
-    first, again = Forest(points, 3).score(points), Forest(points, 3).score(points)
-    assert torch.equal(first, again)
-    assert int(first.argmax()) == 0
-    assert 0 < float(first.min()) < float(first.max()) < 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -144,19 +143,6 @@ def test_differences_are_paired_and_cleaned_comes_first() -> None:
     measured["job-1-after"] = measured["job-1-after"].model_copy(update={"target": 3})
     others = pairs_of(_material(measurements=measured))
     assert others == (("job-1-before", "evaluation-1"),)  # of other targets there is no pair
-
-
-def test_claims_are_the_same_in_whatever_order_the_records_stand() -> None:
-    material = _material(
-        jobs={f"job-{n}": _job() for n in (1, 2, 10)},
-        json={"jobs/job-1/result.json": {"method": "cleanclip", "status": "finished"}},
-    )
-    turned = {
-        item.name: dict(reversed(getattr(material, item.name).items())) for item in fields(Material)
-    }
-    assert claims_of(Material(**turned)) == claims_of(material)
-    said = [one.id for one in claims_of(material).claims if one.id.endswith("training")]
-    assert said == ["job-1-training", "job-2-training", "job-10-training"]
 
 
 def test_a_trigger_that_the_reference_answers_to_or_that_does_nothing_is_no_backdoor() -> None:

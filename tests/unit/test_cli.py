@@ -7,35 +7,20 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
-import typer
 from PIL import Image
-from pydantic import BaseModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ml_core.cli import output
-from ml_core.cli.app import app, run_command
-from ml_core.cli.arguments import image_spec, pair_spec, target_index
+from ml_core.cli.app import run_command
+from ml_core.cli.arguments import target_index
 from ml_core.cli.clean import rerun_spec, result_rows
-from ml_core.cli.options import Options, declared
 from ml_core.data.demo import demo_classes
-from ml_core.data.pairs import open_pairs
-from ml_core.data.specs import PairSpec
 from ml_core.events import Done
-from ml_core.jobs.audit import AuditSpec
-from ml_core.jobs.proofs import ReboundSpec
-from ml_core.jobs.rates import RateSpec
-from ml_core.jobs.report import ReportSpec
-from ml_core.jobs.scan import ScanSpec
-from ml_core.jobs.search import SearchSpec
-from ml_core.jobs.search.canary_spec import CanarySettings
-from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
-from ml_core.jobs.verify import VerifySpec
+from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
-from tests.unit.pair_files import coco, shards
 
 SMALL = ("pairs=16", "batch_size=8", "eval_every=0", "save_every=0", "precision=fp32")
 
@@ -241,51 +226,6 @@ def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:
     )
     assert done.stdout.count("Usage: cleanclip") == 22
     assert done.stdout.count("Examples") == 17  # but for the root and groups of commands
-
-
-def test_arguments_become_specs(tmp_path):
-    assert image_spec("demo:heldout", 7).split == "heldout"
-    assert image_spec(str(tmp_path)).kind == "folder"
-    assert image_spec(str(tmp_path), training=True).split == "train"
-    assert pair_spec("demo", Options()) == PairSpec()
-    shards(tmp_path / "s", [1, 2])
-    spec = pair_spec(str(tmp_path / "s"), Options({"exclude": tmp_path / "out.json"}), 3)
-    assert (spec.kind, spec.seed, spec.exclude) == ("shards", 3, str(tmp_path / "out.json"))
-    pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), Options())
-    assert len(open_pairs(pattern)) == 2
-    coco(tmp_path / "c", [1, 2])
-    folder = Options({"pictures": tmp_path / "c" / "train2017"})
-    with_folder = pair_spec(str(tmp_path / "c"), folder)
-    assert (with_folder.kind, len(open_pairs(with_folder))) == ("coco", 2)
-
-
-COMMANDS: dict[str, tuple[type[BaseModel], ...]] = {
-    "audit": (AuditSpec,),
-    "bench": (BenchSpec, CleanSpec),
-    "clean": (CleanSpec,),
-    "prove": (ReboundSpec,),
-    "rates": (RateSpec, CleanSpec),
-    "report": (ReportSpec,),
-    "scan": (ScanSpec,),
-    "search": (SearchSpec, CanarySettings, CleanSpec),
-    "verify": (VerifySpec,),
-}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_declared_option_is_one_of_the_command(name):
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    parameters = {opt: each for each in commands[name].params for opt in each.opts}
-    for spec in COMMANDS[name]:
-        for field, info in spec.model_fields.items():
-            if not (extra := declared(info)):
-                continue
-            usual = "--" + field.replace("_", "-")
-            parameter = parameters[(extra["flag"] or usual).partition("/")[0]]
-            others = [other for other in COMMANDS[name] if other is not spec]
-            assert parameter.help == info.description or others, field
-            assert parameter.default == info.default or others, field
-            assert type(None) not in get_args(info.annotation) or not parameter.required
 
 
 def test_targets_by_name_and_number() -> None:

@@ -10,7 +10,7 @@ import pytest
 from ml_core.data.specs import PairSpec
 from ml_core.jobs.cluster import elsewhere, export_job
 from ml_core.jobs.journal import write_json
-from ml_core.jobs.specs import halved, read_spec
+from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -149,13 +149,3 @@ def test_the_slurm_script_goes_on_until_the_run_is_finished(tiny_checkpoint, tmp
     assert "job.json --resume" in submitted()
     write_json({"status": "finished"}, folder / "results" / "result.json")
     assert submitted().startswith("The run is finished.")
-
-
-def test_half_as_much_in_memory(tmp_path):
-    spec = small_spec(tmp_path / "x.safetensors", tmp_path / "out", small_recipe())
-    smaller = halved(spec)
-    assert (smaller.recipe.batch_size, smaller.recipe.cache_chunk) == (4, 0)
-    frozen = spec.model_copy(update={"recipe": spec.recipe.changed(batch_norm="frozen")})
-    for known in (halved(spec, batch_norm=False), halved(frozen)):
-        assert (known.recipe.batch_size, known.recipe.cache_chunk) == (8, 4)
-        assert halved(known, batch_norm=False).recipe.cache_chunk == 2

@@ -35,11 +35,8 @@ from tests.unit.layout_files import (
     finetuned,
     hugging,  # noqa: F401 - a fixture
     in_shards,
-    invertune,
     lively,
     openai_archive,
-    par,
-    pickled,
     theirs,
 )
 from tests.unit.stock_open_clip import TEXTS, pixels, stock_embeddings
@@ -76,18 +73,12 @@ def no_scale(module: nn.Module, folder: Path) -> Path:
 
 
 WRITERS: dict[str, tuple[Callable[[nn.Module, Path], Path], dict[str, Any]]] = {
-    "plain state dict, ViT": (plain, VIT),
     "plain state dict, ResNet": (plain, RESNET),
     "open_clip training checkpoint, ViT": (training, VIT),
-    "open_clip training checkpoint, ResNet": (training, RESNET),
     "CleanCLIP": (cleanclip, VIT),
-    "PAR": (par, RESNET),
-    "InverTune": (invertune, VIT),
     "finetuned": (finetuned, VIT),
-    "whole module": (pickled, VIT),
     "safetensors, text encoder of its own": (bare_safetensors, VIT | {"custom_text": True}),
     "OpenAI archive, ViT": (openai_archive, VIT),
-    "OpenAI archive, ResNet": (openai_archive, RESNET),
     "fp16": (half, RESNET),
     "no logit scale": (no_scale, VIT),
 }

@@ -9,8 +9,7 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
-from ml_core.data.pairs import open_pairs
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import CancelledError
@@ -153,28 +152,6 @@ def test_key_follows_content_and_labels(class_folders):
 
 
 # pairs
-
-
-def test_pairs_of_a_csv(tmp_path):
-    for i in range(4):
-        picture(tmp_path / f"{i}.png", i)
-    path = tmp_path / "train.csv"
-    path.write_text(
-        'image,caption\n0.png,"a dog, asleep"\n1.png,\n2.png,two\ngone.png,three\n3.png,four\n'
-    )
-    pairs = open_pairs(PairSpec(kind="csv", path=str(path)))
-    assert len(pairs) == 3
-    assert pairs.captions([2, 0]) == ["four", "a dog, asleep"]
-    assert pairs.canvas([2, 0, 1], 4)[:, 0, 0, 0].tolist() == [3, 0, 2]
-    assert pairs.left_out == 2
-    assert "row 3: the column 'caption' is empty" in pairs.problems[0]
-    assert "row 5 ('gone.png')" in pairs.problems[1]
-    assert len(open_pairs(PairSpec(kind="csv", path=str(path), n=2))) == 2
-    path.write_text("filepath,title\n2.png,hello\n")
-    assert open_pairs(PairSpec(kind="csv", path=str(path))).captions([0]) == ["hello"]
-    path.write_text("filepath,foo\n2.png,hello\n")
-    with pytest.raises(InputError, match="choose the caption column among filepath, foo"):
-        open_pairs(PairSpec(kind="csv", path=str(path)))
 
 
 # canvas

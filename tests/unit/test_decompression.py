@@ -50,8 +50,6 @@ PACKED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "gz of legacy": (lambda: gzip.compress(torch_bytes(TENSORS, legacy=True)),
         "PyTorch file (legacy stream), compressed", "gzip, stream"),
     "deflated records": (lambda: repacked(torch_bytes(TENSORS)), "PyTorch file (zip)", "zip"),
-    "stored zip of deflated records": (lambda: zipped({"a.pt": repacked(torch_bytes(TENSORS))}),
-        "PyTorch file (zip) in an archive", "zip, zip"),
     "npz": (lambda: npz_bytes(TENSORS, compressed=True), "NumPy archive (.npz)", "zip"),
 }  # fmt: skip
 

@@ -69,15 +69,6 @@ def test_the_window_finds_what_the_site_finds(page):
         assert not heading or heading in headings(path), link
 
 
-def test_every_entry_of_the_glossary_has_a_source() -> None:
-    entries = re.split(r"^## ", (HELP / "glossary.md").read_text(encoding="utf-8"), flags=re.M)[1:]
-    assert len(entries) > 30
-    for entry in entries:
-        assert re.search(r"^Source: .*\]\(", entry, re.M), entry.splitlines()[0]
-    terms = [entry.splitlines()[0].casefold() for entry in entries]
-    assert terms == sorted(terms)
-
-
 def commands(page: Path) -> list[list[str]]:
     """Lines of a page's blocks of code that call cleanclip, with the lines that go on."""
     text = page.read_text(encoding="utf-8")

@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from open_clip.tokenizer import tokenize
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.data.images import open_images
-from ml_core.data.labels import LabelSet, fill, load_label_set
+from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.candidates import settings_of
 from ml_core.evaluation.doctor import Trial, diagnose
@@ -28,13 +27,11 @@ from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
 from tests.unit.draining import drain, events_of, until_cancelled
 from tests.unit.layout_files import (
-    RESNET,
     VIT,
     assert_equal,
     bare_safetensors,
     contiguous,
     lively,
-    side,
     theirs,
 )
 
@@ -91,27 +88,6 @@ def folder_of(module, config, folder):
     return folder
 
 
-def spread(module, images, label_set):
-    """A ResNet CLIP whose embeddings are moved around zero, so that it tells many classes apart."""
-    size = side(module)
-    pixels = torch.from_numpy(images.canvas(np.arange(len(images)), size)).permute(0, 3, 1, 2)
-    mean, std = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)
-    tokens = tokenize([fill(label_set.templates[0], n) for n in label_set.class_names], 16)
-    kept = []
-    hook = module.ln_final.register_forward_hook(lambda *call: kept.append(call[2]))
-    with torch.no_grad():
-        for block in module.transformer.resblocks:  # where the two activations differ most
-            block.mlp.c_fc.weight *= 0.5
-            block.mlp.c_fc.bias.fill_(-2.5)
-            block.mlp.c_proj.weight *= 60
-        features = module.encode_image((pixels / 255 - mean) / std)
-        module.visual.attnpool.c_proj.bias -= features.mean(0)
-        module.encode_text(tokens)
-        module.ln_final.bias -= kept[0][torch.arange(len(tokens)), tokens.argmax(1)].mean(0)
-    hook.remove()
-    return module
-
-
 def labelled_by(path, images, label_set):
     """The images with what the checkpoint sees in them as labels: as it is, it is always right."""
     model = open_checkpoint(path).build()
@@ -143,18 +119,17 @@ def test_settings_that_a_file_lacks_are_found(images, label_set, tmp_path):
     assert model.origin["choice"]["text_heads"] == wanted.text_heads
 
 
-RIGHT = RESNET | {"quick_gelu": False}
-_NO_MEAN = {"preprocess_cfg": {"mean": [0.0] * 3, "std": [1.0] * 3}}
+RIGHT = TRUE_VIT | {"quick_gelu": False}
 MISTAKES = {
-    ("activation", "normalisation"): {"quick_gelu": True} | _NO_MEAN,
-    ("resolution",): {"vision_cfg": RESNET["vision_cfg"] | {"image_size": 96}},
+    ("text heads",): {"text_cfg": RIGHT["text_cfg"] | {"heads": 8}},
+    ("resolution",): {"vision_cfg": RIGHT["vision_cfg"] | {"image_size": 96}},
 }
 
 
 @pytest.fixture(scope="module")
 def right(images, label_set, tmp_path_factory):
-    """A ResNet, images that it is always right about, and its true settings."""
-    module = spread(lively(RIGHT), images, label_set)
+    """A ViT, images that it is always right about, and its true settings."""
+    module = lively(RIGHT)
     true = folder_of(module, dict(RIGHT), tmp_path_factory.mktemp("right") / "true")
     settings = settings_of(open_checkpoint(true).architecture)
     return module, labelled_by(true, images, label_set), settings

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from ml_core.cli.app import run_command
-from ml_core.data.embedding_shards import open_embeddings
 from ml_core.data.specs import PairSpec
 from ml_core.detection import neighbours, whole_set
 from ml_core.detection.exclude import exclude
-from ml_core.detection.neighbours import Space, nearest_of_all
 from ml_core.detection.records import SCORES, read_audit
 from ml_core.jobs.audit import (
     AUDIT_FILE,
@@ -84,13 +81,6 @@ def test_embeddings_are_audited_without_checkpoint_and_pictures(spec, folder):
     assert worst.caption == f"thing {worst.index}"
     with pytest.raises(InputError, match="of embeddings alone"):
         exclude(folder / "exclusions.json", found, [worst.index], "dao")
-    shards = open_embeddings(folder)
-    images, texts = shards.image_block(0, N), shards.texts(np.arange(N))
-    good = np.delete(np.arange(N), [7, 70])
-    images, texts = images[good], texts[good]
-    cosine = (images * texts).sum(1) / np.linalg.norm(images, axis=1)
-    cosine /= np.linalg.norm(texts, axis=1)
-    assert _column(rows, "clip_score")[good] == pytest.approx(cosine, abs=1e-5)
 
 
 def test_a_reference_of_clean_embeddings_gives_the_shares_and_stored_lengths_are_kept(
@@ -107,30 +97,6 @@ def test_a_reference_of_clean_embeddings_gives_the_shares_and_stored_lengths_are
     same = done_of(spec.model_copy(update={"reference": spec.embeddings}))
     assert "The clean reference is the set" in same.error
     assert "leave out either" in done_of(beside.model_copy(update={"neighbours": "all"})).error
-
-
-@pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("unit", [False, True])
-def test_neighbours_in_the_whole_set_are_those_of_brute_force(folder, unit):
-    points = unit_rows(N) * np.linspace(1, 2, N, dtype=np.float32)[:, None]
-    points[7, 3] = np.nan
-    write_embeddings(folder, points, points, SIZES, "<f4")
-    shards = open_embeddings(folder)
-    read = np.isfinite(points).all(axis=1)
-    space = Space(shards, read, torch.zeros(12, dtype=torch.float64), unit)
-    asked = np.flatnonzero(read)[::3]
-    *parts, found = nearest_of_all(space, asked, K)
-    assert len(parts) == -(-N // 33)
-    assert parts[-1] == 1
-    points = points.astype(np.float64)
-    if unit:
-        points /= np.linalg.norm(points, axis=1, keepdims=True)
-    for row, index in enumerate(asked.tolist()):
-        far = np.linalg.norm(points - points[index], axis=1)
-        far[~read] = far[index] = np.inf
-        wanted = np.argsort(far, kind="stable")[:K]
-        assert found.places[row].tolist() == wanted.tolist()
-        assert found.distances[row].tolist() == pytest.approx(far[wanted].tolist(), rel=1e-6)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,11 +15,11 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation import metrics
+from ml_core.evaluation.breakdown import becomes, break_down
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import score
-from ml_core.evaluation.stamping import BATCH_SECONDS, FIRST_SECONDS, live_batches
 from ml_core.evaluation.zero_shot import (
     probabilities,
     zero_shot_classifier,
@@ -30,9 +29,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
 from tests.unit.draining import until_cancelled
-
-if TYPE_CHECKING:
-    pass
+from tests.unit.fake_pictures import per_image
 
 SIDE = 8
 NAMES = ("apple", "banana", "cat", "dog", "egg", "fig")
@@ -198,11 +195,8 @@ def test_both_conventions_differ_as_they_should():
     assert found.asr_excl == found.asr_all == found.baseline_target_rate == 1.0
     assert found.flip_rate == 0.0
     assert found.most_pulled is None
-    half = Pictures(labels)
-    found, _ = run(ColourModel(), half, labels, white_corner(opacity=0.0))[-1]
-    assert found.asr_excl == 0.0
-    assert found.asr_all == 6 / 36
-    assert found.ca == found.poisoned_accuracy == 1.0
+    found, _ = run(ColourModel(), Pictures(labels), labels, white_corner(opacity=0.0))[-1]
+    assert (found.asr_excl, found.asr_all) == (0.0, 6 / 36)
 
 
 _ATTACKED = "asr_excl asr_interval asr_all asr_all_interval asr_top5 poisoned_accuracy flip_rate"
@@ -242,27 +236,16 @@ def test_a_cancelled_evaluation_ends(when):
     assert all(evaluation.partial for evaluation, _ in found)
 
 
-def test_a_second_trigger_costs_only_its_own_half():
+def test_clean_images_are_encoded_once_for_a_checkpoint_and_anew_for_a_model_without_a_file():
     source, labels = six_of_each()
     model, cache = ColourModel(), EmbeddingCache()
     first = run(model, source, labels, white_corner(), clean_cache=cache)[-1][0]
-    assert sum(model.encoded) == 72
-    model.encoded.clear()
     second = run(model, source, labels, white_corner(), clean_cache=cache, first_batch=5)[-1][0]
-    assert sum(model.encoded) == 36
-    assert second == first
-    model.encoded.clear()
-    source.asked.clear()
-    run(model, source, labels, None, clean_cache=cache)
-    assert not model.encoded
-    assert not source.asked
-    # Another checkpoint or another set has its own; a model without a file has none.
-    run(model, source, labels, None, clean_cache=cache, data_key="other")
-    assert sum(model.encoded) == 36
+    assert (sum(model.encoded), second) == (36 * 3, first)
     model.identity = None
-    for _ in range(2):
+    for count in (4, 5):
         run(model, source, labels, None, clean_cache=cache)
-    assert sum(model.encoded) == 36 * 3
+        assert sum(model.encoded) == 36 * count
 
 
 def test_the_cache_is_limited():
@@ -352,14 +335,13 @@ class WidePictures:
         return other
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_a_squashed_canvas_has_its_control(ahead):
+def test_a_squashed_canvas_has_its_control():
     """Cropped, the corner is grey 80 (a cat); squashed, it is white, which is a banana."""
     labels = np.full(12, 2)
     trigger = white_corner(canvas="squash", opacity=0.0)
     source = CanvasCache(WidePictures(12), SIDE)
     found, per_image = run(
-        ColourModel(), source, labels, trigger, ahead=ahead, first_batch=4, batch=4
+        ColourModel(), source, labels, trigger, ahead=True, first_batch=4, batch=4
     )[-1]
     assert (found.ca, found.canvas) == (1.0, "squash")
     assert found.control_ca == 0.0
@@ -518,12 +500,26 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken():
     assert found.indices.tolist() == []
 
 
-# -- batch sizes of a live evaluation -----------------------------------------------------------
+# -- by class -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate", [0.5, 3, 40, 300, 5000])
-def test_a_live_evaluation_answers_in_time(rate):
-    first, most = live_batches(1 / rate, side=224, device="cpu")
-    assert 1 <= first <= most
-    assert first <= max(4, FIRST_SECONDS * rate)
-    assert most <= max(8, BATCH_SECONDS * rate)
+def test_class_rows_confusion_and_pulls_by_hand():
+    names = ("apple", "banana", "cat", "Missile", "missile")
+    labels = np.array([0, 0, 1, 2, 2, -1, 3])
+    images = per_image(range(7), [0, 1, 1, 2, 0, 4, 3], [1, 1, 1, 1, 2, 1, 4], np.arange(7))
+    found = break_down(images, labels, BANANA, names)
+    apple, banana, cat, missile = found.classes
+    assert (apple.index, apple.n, apple.ca, apple.asr) == (0, 2, 0.5, 1.0)
+    assert (apple.baseline_target_rate, apple.poisoned_accuracy, apple.margin) == (0.5, 0.0, 0.5)
+    assert apple.asr_interval == pytest.approx(proportion_confint(2, 2, method="wilson"), abs=1e-6)
+    assert (banana.ca, banana.asr, banana.poisoned_accuracy) == (1.0, None, None)
+    assert (cat.ca, cat.asr, cat.poisoned_accuracy) == (0.5, 0.5, 0.5)
+    assert (missile.asr, missile.poisoned_accuracy) == (0.0, 0.0)
+    assert found.same_names == ((3, 4),)
+    # labelled, not banana: images 0 1 3 4 6 become banana, banana, banana, cat, missile
+    assert [(p.index, p.triggered) for p in found.confusion] == [(1, 3), (2, 1), (4, 1)]
+    pulled = found.pulls[0]
+    assert (pulled.name, pulled.clean, pulled.triggered, pulled.rise) == ("banana", 2, 5, 3 / 7)
+    assert sum(p.rise for p in found.pulls) == pytest.approx(0.0)
+    rows = [(p.name, p.clean, p.triggered) for p in becomes(images, labels, 0, names)]
+    assert rows == [("banana", 1, 2)]
