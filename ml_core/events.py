@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -32,6 +33,12 @@ class Progress:
     total: int
     rate: float | None = None
     seconds_left: float | None = None
+
+    @classmethod
+    def timed(cls, stage: str, done: int, total: int, begin: float, first: int = 0) -> Progress:
+        """With rate and time left: at ``begin`` by `time.monotonic` ``first`` items were done."""
+        rate = (done - first) / max(time.monotonic() - begin, 1e-6)
+        return cls(stage, done, total, rate or None, (total - done) / rate if rate else None)
 
 
 @dataclass(frozen=True, slots=True)

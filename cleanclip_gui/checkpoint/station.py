@@ -32,7 +32,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
-from cleanclip_gui.session.settings import PastScan
+from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import named
@@ -185,7 +185,7 @@ class CheckpointStation(QWidget):
         self.verdict.test_clicked.connect(self._on_test_clicked)
         self.verdict.scan_clicked.connect(self._on_scan_clicked)
         self._session.events.evaluation.connect(self._follow_evaluation)
-        self._session.events.scan.connect(self._follow_scans)
+        self._session.events.jobs.connect(self._follow_scans)
         self.shell.takes("checkpoint", self.open_path)
         self.shell.takes("donor", self._on_donor_known)
         self.shell.takes("checkpoints", self.check_several)
@@ -491,9 +491,11 @@ class CheckpointStation(QWidget):
             self.shell.open("scan", last.folder)
             self._follow_scans()  # it is forgotten where it cannot be read any more
 
-    def _last_scan(self) -> PastScan | None:
+    def _last_scan(self) -> PastResult | None:
         model = self._model
-        return None if model is None else self._settings.last_scan(model.inspection.sha256)
+        return (
+            None if model is None else self._settings.last_result("scan", model.inspection.sha256)
+        )
 
     def _follow_scans(self, *_: object) -> None:
         """Show the last scan's verdict on the card."""

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import ValidationError
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, plain
+from cleanclip_gui.clean.charts.charts import Chart
+from cleanclip_gui.clean.charts.parts import SeriesStyle, plain
 from cleanclip_gui.clean.run import estimate_sentence
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
@@ -49,6 +49,8 @@ class RateChart(Chart):
     """
 
     axis_name = "log10_rate"
+    from_zero, room = False, 1.0
+    level_side = (0, 0)  # below: accuracy comes from above
     band: pg.LinearRegionItem | None = None
     start: pg.InfiniteLine | None = None
     _marks: tuple[float | None, ...] = (None, None, None)
@@ -91,9 +93,6 @@ class RateChart(Chart):
         if self.plot is None or self.band is None or self.start is None:
             return
         self.plot.getAxis("bottom").setGrid(48)
-        if self._level_line is not None:  # accuracy comes from above
-            self._level_line.label.anchors = [(0, 0), (0, 0)]
-            self._level_line.label.updatePosition()
         low, high, start = self._marks
         self.band.setVisible(low is not None)
         self.start.setVisible(low is not None)
@@ -110,20 +109,9 @@ class RateChart(Chart):
         """The rate at the crosshair."""
         return "by learning rate" if at is None else f"rate {rate_text(10**at)}"
 
-    def _fit(self) -> None:
-        """Show the whole ramp and all that was measured, unless the user has zoomed."""
-        if self.plot is None or not self._own_view:
-            return
-        view = self.plot.getViewBox()
-        view.setXRange(*self._ends, padding=0.015)
-        columns = [self.series(key).arrays() for key in self.keys() if len(self.series(key))]
-        if not columns:
-            return
-        bottom = min(float(np.fmin(y, low).min()) for _, y, low, _ in columns)
-        top = max(float(np.fmax(y, high).max()) for _, y, _, high in columns)
-        if self.level is not None:
-            bottom, top = min(bottom, self.level[0]), max(top, self.level[0])
-        view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.08)
+    def ends(self) -> tuple[float, float]:
+        """The first and the last rate."""
+        return self._ends
 
 
 def decades(low: float, high: float, size: float) -> list[tuple[float, list[float]]]:

@@ -23,8 +23,7 @@ from cleanclip_gui.session import ImagesState, RunState, Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Shell
-from cleanclip_gui.widgets.failing import failing
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, failing
 from ml_core.jobs.audit import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError

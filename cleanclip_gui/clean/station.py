@@ -35,11 +35,11 @@ from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind
-from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
+from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
@@ -425,9 +425,6 @@ class CleanStation(QWidget):
     def _is_shown(self) -> bool:
         return self.session.station == self.id
 
-    def _on_columns_chosen(self, widths: Widths) -> None:
-        self.context.settings.update(clean_columns=tuple(widths))
-
     def _shown(self, act: Callable[[], object]) -> None:
         """Do something on the page of this station."""
         self.shell.station_wanted.emit(self.id)
@@ -495,9 +492,8 @@ class CleanStation(QWidget):
         self.tabs, self.log_line = self.head.tabs, self.head.log_line
         self.columns = Columns(
             self._left_side(), self._right_side(), None, ROOM,
-            read_widths(self.context.settings.value.columns.get("clean", ())),
+            self.context.settings, self.id,
         )  # fmt: skip
-        self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self.context.actions.refresh_soon)
         row(self.columns, of=self, margins=theme.SPACE_M)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QBuffer, QIODevice, QObject, QPoint, QStandardPaths, Qt
+from PySide6.QtCore import QBuffer, QIODevice, QObject, QPoint, QStandardPaths, Qt, SignalInstance
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -180,3 +181,12 @@ def _draw_svg(chart: QWidget, buffer: QBuffer) -> None:
     painter = QPainter(generator)
     chart.render(painter, QPoint())
     painter.end()
+
+
+@contextmanager
+def failing(signal: SignalInstance, title: str) -> Iterator[None]:
+    """Send an InputError of the block to a signal, under a title such as "Could not save"."""
+    try:
+        yield
+    except InputError as error:
+        signal.emit(error.titled(title))

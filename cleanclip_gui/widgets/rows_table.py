@@ -94,12 +94,13 @@ _NO_PARENT = QModelIndex()
 class Cell:
     """A text, and what it sorts by, alike in a column; None comes last in either order.
 
-    ``icon`` names a picture of the theme that stands before the text.
+    ``icon`` names a picture of the theme that stands before the text; ``tip`` explains it.
     """
 
     text: str
     key: float | str | tuple[float, int] | None = None
     icon: str = ""
+    tip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,8 @@ class RowsModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DecorationRole:
             return theme.icon(cell.icon) if cell.icon else None
         text = cell.text
-        if role == Qt.ItemDataRole.ToolTipRole and column not in self._numbers:
-            return tip(text)
+        if role == Qt.ItemDataRole.ToolTipRole and (cell.tip or column not in self._numbers):
+            return tip(cell.tip or text)
         return text if role == Qt.ItemDataRole.DisplayRole else None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ml_core.atomic import replace_files
 from ml_core.paths import cache_dir
-from ml_core.ranks import Ranks
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file
 from ml_core.reading.safetensors_header import parse_header
@@ -162,15 +161,6 @@ class EmbeddingTable:
             return None
         self._saved = self._known.copy()
         return self._values.numpy(), self._known
-
-    def put_together(self, ranks: Ranks, width: int, device: torch.device) -> None:
-        """Take in what the other processes embedded, rows of ``width`` numbers."""
-        own = np.flatnonzero(self._known & ~self._saved)
-        rows = torch.zeros(0, width) if self._values is None else self.get(own)
-        sizes = ranks.sizes(len(own), device)
-        if ranks.world > 1 and any(sizes):
-            indices = ranks.gather(torch.from_numpy(own).to(device), sizes)
-            self.put(indices.cpu().numpy(), ranks.gather(rows.to(device), sizes))
 
     @property
     def nbytes(self) -> int:

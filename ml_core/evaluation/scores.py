@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.evaluation.records import PerImage
-from ml_core.ranks import Ranks
 from ml_core.reading.errors import InputError
 
 _T = TypeVar("_T", bound=np.generic)
@@ -167,38 +166,6 @@ class Scores:
         view = column[: self.n]
         view.flags.writeable = False
         return view
-
-
-def rows_of_all(
-    own: PerImage, order: NDArray[np.int64], ranks: Ranks, device: torch.device
-) -> PerImage:
-    """The rows of all processes, bit by bit, in the order that one process scores them.
-
-    Parameters
-    ----------
-    own
-        What this process scored.
-    order
-        int64 [N], positions of all images.
-    ranks, device
-        The processes, and where they exchange rows.
-    """
-    if ranks.world == 1:
-        return own
-    sizes = ranks.sizes(len(own.indices), device)
-
-    def gathered(column: NDArray[_T]) -> NDArray[_T]:
-        rows = torch.from_numpy(np.array(column)).to(device)
-        gathered: NDArray[_T] = ranks.gather(rows, sizes).cpu().numpy()
-        return gathered
-
-    place = np.zeros(int(order.max()) + 1, np.int64)
-    place[order] = np.arange(len(order))
-    at = np.argsort(place[gathered(own.indices)])
-    columns: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
-    for name, rows in columns.items():
-        columns[name] = None if rows is None else gathered(rows)[at]
-    return PerImage(**columns)
 
 
 def _columns(rows: int, count: int) -> BatchScores:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.recipes import fitted_budget
-from ml_core.cleaning.tradeoff import Limits, points
+from ml_core.cleaning.tradeoff import Curve, Limits, points
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.clean.earlier import check_place, same_job
@@ -34,7 +34,7 @@ from ml_core.jobs.specs import (
     read_spec,
 )
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reports.svg import Curve, tradeoff_svg
+from ml_core.reports.html.charts import tradeoff_svg
 
 Row = dict[str, Any]
 COLUMNS = (

@@ -1,6 +1,4 @@
-"""A job as a folder for a cluster: the job file, a Slurm script and the line for torchrun.
-
-An audit and a scan have no Slurm script: they are started by the line for torchrun.
+"""A cleaning as a folder for a cluster: the job file, a Slurm script and the line for torchrun.
 
 More than one machine is supported by torchrun's rendezvous and was not tested.
 
@@ -16,10 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ml_core.atomic import replace_files
-from ml_core.jobs.audit import AuditSettings
-from ml_core.jobs.scan import ScanSpec
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
-from ml_core.jobs.table import job_of
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.regular_file import read_file
@@ -100,50 +95,9 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
-def export_shared(
-    spec: AuditSettings | ScanSpec, folder: Path, *, processes: int = 1
-) -> tuple[Path, ...]:
-    """Write an audit or a scan for several GPUs of one machine; nothing is copied.
-
-    Parameters
-    ----------
-    spec
-        What is to be done; it will write into ``results`` beside its job file.
-    folder
-        The folder to write; it is made.
-    processes
-        Usually one for each GPU.
-
-    Returns
-    -------
-    tuple of Path
-        The files written: job, shell script.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written.
-    """
-    job = spec.model_copy(update={"output_dir": RESULTS_FOLDER})
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        folder / JOB_FILE: job.model_dump_json(indent=1).encode(),
-        folder / RUN_FILE: _shell(processes, option_of(spec)).encode(),
-    }
-    replace_files(files)
-    (folder / RUN_FILE).chmod(0o755)
-    return tuple(files)
-
-
-def option_of(spec: AuditSettings | ScanSpec) -> str:
-    """The option that says to the worker which kind of job it is."""
-    return f"--{job_of(spec).kind}"
-
-
-def torchrun_line(processes: int, option: str = "") -> str:
+def torchrun_line(processes: int) -> str:
     """The command that runs the job on one machine, in its folder."""
-    line = f"torchrun --standalone --nproc_per_node={processes} -m ml_core.jobs.worker {JOB_FILE}"
-    return f"{line} {option}".rstrip()
+    return f"torchrun --standalone --nproc_per_node={processes} -m ml_core.jobs.worker {JOB_FILE}"
 
 
 def _trigger_files(path: Path) -> list[Path]:
@@ -180,15 +134,14 @@ def _sbatch(name: str, value: str) -> str:
     return f'#SBATCH --{name}="{escaped}"'
 
 
-def _shell(processes: int, option: str = "") -> str:
+def _shell(processes: int) -> str:
     """The script for one machine."""
-    resumes = "" if option else " `./run.sh --resume` goes on from its last save."
     return (
         "#!/bin/sh\n"
-        f"# Runs the job on this machine.{resumes}\n"
+        "# Runs the job on this machine. `./run.sh --resume` goes on from its last save.\n"
         "set -e\n"
         'CDPATH="" cd -- "$(dirname -- "$0")"\n'
-        f'exec {torchrun_line(processes, option)} "$@"\n'
+        f'exec {torchrun_line(processes)} "$@"\n'
     )
 
 

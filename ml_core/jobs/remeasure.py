@@ -40,7 +40,6 @@ from ml_core.jobs.measure import Bench, OpenSetting, classifier_of
 from ml_core.jobs.opening import opening_images
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from ml_core.reports.arithmetic import part
 from ml_core.reports.rows import Rows, rows_of
 from ml_core.triggers.record import Trigger
 
@@ -267,8 +266,8 @@ def predict_again(
         now = time.monotonic()
         if done < len(indices) and now - shown < _PROGRESS_SECONDS:
             return None
-        shown, rate = now, done / max(now - begin, 1e-9)
-        return Progress(stage, done, len(indices), rate, (len(indices) - done) / rate)
+        shown = now
+        return Progress.timed(stage, done, len(indices), begin)
 
     with threads_of(threads):
         answers = yield from forwarded(asking, event_of)
@@ -459,10 +458,10 @@ def measuring_tau(
     move = max(
         _moved(as_kept.clean_logits, again.clean_logits),
         _moved(as_kept.triggered_logits, again.triggered_logits),
-        *(_margins_moved(part(rows, places), predictions.rows) for predictions in (as_kept, again)),
+        *(_margins_moved(rows.take(places), predictions.rows) for predictions in (as_kept, again)),
     )
     least = FLOOR * opened.model.logit_scale
-    return Tau(max(2 * move, least), len(again.rows), _answers_changed(part(rows, places), again))
+    return Tau(max(2 * move, least), len(again.rows), _answers_changed(rows.take(places), again))
 
 
 def _moved(first: Logits | None, second: Logits | None) -> float:

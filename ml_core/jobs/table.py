@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from ml_core.events import Event
 from ml_core.jobs import overall
-from ml_core.jobs.audit import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.audit import AUDIT_FILE, AuditSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.overall import Plan
@@ -57,10 +57,6 @@ TITLES: Mapping[str, str] = {
     "ramp": "Raising the rate",
     "overlap": "Overlap",
     "embed": "Embedding",
-    "read": "Reading",
-    "index": "Index",
-    "neighbours": "Neighbours",
-    "recall": "Recall",
     "pictures": "Pictures",
     "speed": "Measuring speed",
     "accuracy": "Clean accuracy",
@@ -247,12 +243,7 @@ JOBS: dict[str, Job] = {
         ),
         Job(
             kind="audit", title="audit", spec=AuditSpec, work="ml_core.jobs.audit.run:audit",
-            result=AUDIT_FILE, stages=_AUDIT_WORDS, plan=overall.audit_plan, shared=True,
-        ),
-        Job(
-            kind="embeddings", title="audit", spec=EmbeddingAuditSpec,
-            work="ml_core.jobs.audit.embeddings:audit_embeddings", result=AUDIT_FILE,
-            stages=_AUDIT_WORDS, shared=True,
+            result=AUDIT_FILE, stages=_AUDIT_WORDS, plan=overall.audit_plan,
         ),
         Job(
             kind="report", title="report", spec=ReportSpec, work="ml_core.jobs.report.run:report",
@@ -271,7 +262,7 @@ JOBS: dict[str, Job] = {
         Job(
             kind="scan", title="scan", spec=ScanSpec, work="ml_core.jobs.scan.run:scan",
             estimate="ml_core.jobs.scan.run:estimate_scan", result=SCAN_FILE, stages=_SCAN_WORDS,
-            plan=overall.scan_plan, shared=True,
+            plan=overall.scan_plan,
         ),
         Job(
             kind="canaries", title="planting of canaries", spec=CanarySpec,

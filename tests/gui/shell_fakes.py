@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.mailbox import QuestionTicket
+from cleanclip_gui.inference.inference import Inference, QuestionTicket
 from cleanclip_gui.inference.questions import (
     Failed,
     LoadImages,

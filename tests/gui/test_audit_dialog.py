@@ -27,9 +27,8 @@ from ml_core.jobs.audit import (
     EXCLUSIONS_FILE,
     THUMBNAILS_FILE,
     AuditSpec,
-    read_audit_spec,
 )
-from ml_core.jobs.specs import write_spec_file
+from ml_core.jobs.specs import read_spec_file, write_spec_file
 from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images
@@ -258,7 +257,7 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert box.currentText() == "clean.csv"
     dialog.start.click()
     runner = dialog.task.runner
-    job = read_audit_spec(runner.spec_path)
+    job = read_spec_file(runner.spec_path, AuditSpec)
     assert job.pairs == PAIRS
     assert job.reference == PairSpec(kind="csv", path=str(tmp_path / "clean.csv"))
     assert (job.images, job.k, job.donor, runner.device) == ((spec,), 8, "d.pt", "cpu")
@@ -376,7 +375,7 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     ]
     running = auditing.dialog
     running.start.click()
-    assert read_audit_spec(running.task.runner.spec_path).checkpoint == str(path)
+    assert read_spec_file(running.task.runner.spec_path, AuditSpec).checkpoint == str(path)
     session.checkpoint = first
     auditing.open()
     assert auditing.dialog is running  # and what it does is not ended

@@ -68,29 +68,21 @@ def usual(qapp):
     theme.set_size(100)
 
 
-@pytest.fixture
-def window(small_window, qtbot, tmp_path):
-    """The window with a checkpoint."""
-    small_window.open_path(str(_file(tmp_path)))
-    qtbot.waitUntil(lambda: small_window.session.images is not None, timeout=10_000)
-    return small_window
-
-
 @pytest.mark.parametrize("percent", SIZES)
-def test_every_station_fits_at_every_size(window, qtbot, percent):
+def test_every_station_fits_at_every_size(opened_window, qtbot, percent):
     found = {}
 
     def look(name):
-        if wrong := lasting_faults(window, qtbot):
+        if wrong := lasting_faults(opened_window, qtbot):
             found[name, size] = wrong
 
     theme.set_size(percent)
     for size in SIZES[percent]:
-        window.resize(*size)
-        for name in ("welcome", *window.stations):
-            window.show_station(name)
+        opened_window.resize(*size)
+        for name in ("welcome", *opened_window.stations):
+            opened_window.show_station(name)
             look(name)
-            page = window.pages.currentWidget()
+            page = opened_window.pages.currentWidget()
             for bar in page.findChildren(QTabBar):
                 if not bar.isVisible():
                     continue
@@ -99,15 +91,15 @@ def test_every_station_fits_at_every_size(window, qtbot, percent):
                         bar.setCurrentIndex(number)
                         look(f"{name}, {bar.tabText(number)}")
                 bar.setCurrentIndex(0)
-        assert window.size().toTuple() == size
+        assert opened_window.size().toTuple() == size
     assert found == {}
 
 
-def test_the_numbers_fit_their_column_whatever_they_say(window, qtbot):
-    studio = window.stations["studio"]
+def test_the_numbers_fit_their_column_whatever_they_say(opened_window, qtbot):
+    studio = opened_window.stations["studio"]
     theme.set_size(150)
-    window.resize(1024, 768)
-    window.show_station("studio")
+    opened_window.resize(1024, 768)
+    opened_window.show_station("studio")
     qtbot.waitUntil(lambda: studio.columns.isVisible() and studio.figure.width() > 300)
     page = studio.figure.parentWidget()
     room = page.parentWidget().width()

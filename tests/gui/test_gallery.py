@@ -150,7 +150,7 @@ def test_an_image_selected_while_hidden_is_in_sight_when_shown(qtbot):
     qtbot.addWidget(gallery)
     gallery.resize(gallery.width(), 180)
     gallery.set_images(np.zeros(4000, np.int64), NAMES)
-    gallery.select(1)  # laid out in rows of the hidden view's width
+    gallery.select(60)  # laid out in rows of the hidden view's width
     assert gallery.view.verticalScrollBar().value() > 0
     gallery.resize(gallery.width(), 600)
     gallery.show()

@@ -12,8 +12,7 @@ import pytest
 import shiboken6
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.mailbox import MOST_THUMBNAILS
+from cleanclip_gui.inference.inference import MOST_THUMBNAILS, Inference
 from cleanclip_gui.inference.questions import (
     Attribute,
     Evaluate,

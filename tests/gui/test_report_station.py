@@ -17,6 +17,7 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, ClaimPlace, sections
+from cleanclip_gui.report.dialogs import BundleChoice, VerifyDialog, WriteDialog
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
     OLDER,
@@ -30,12 +31,11 @@ from cleanclip_gui.report.parts import (
 )
 from cleanclip_gui.report.preview import Preview, rich_text
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
-from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.session import RunState, Session
-from cleanclip_gui.session.settings import PastScan, SettingsStore
+from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.events import Done, Finding, Progress
+from ml_core.figures import signed
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.reading.errors import InputError
@@ -114,8 +114,9 @@ def drafted(station, qtbot):
 
 def add_scan(station, tmp_path):
     folder = write_scan(tmp_path / "a-scan", scan("found", sha256=SHA))
-    station.context.settings.add_scan(
-        PastScan(folder=str(folder), sha256=SHA, verdict="found", target="banana", made=2.0)
+    station.context.settings.add_result(
+        "scan",
+        PastResult(folder=str(folder), sha256=SHA, verdict="found", target="banana", made=2.0),
     )
     return folder
 
@@ -149,8 +150,7 @@ def test_every_claim_stands_in_one_section_in_the_order_of_the_report():
             assert row.value == f"{100 * claim.rate.value:.1f} %"
             assert row.place == (ClaimPlace("run", job) if job else ClaimPlace("measurement"))
         elif claim.kind == "difference":
-            assert row.value.endswith(" points")
-            assert row.value[0] == ("+" if claim.difference > 0 else "−")
+            assert row.value == f"{signed(100 * claim.difference)} points"
     assert {"run", "scan", "checkpoint"} <= {row.place.kind for _, row in rows.values()}
 
 
@@ -232,9 +232,9 @@ def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
     measurement = measured("evaluation-1")
     folder = write_scan(tmp_path / "one", scan("found", sha256=SHA))
     scans = [
-        PastScan(folder=str(folder), sha256=SHA, verdict="found", target="banana"),
-        PastScan(folder=str(tmp_path / "gone"), sha256=SHA),
-        PastScan(folder=str(folder), sha256="b" * 64),
+        PastResult(folder=str(folder), sha256=SHA, verdict="found", target="banana"),
+        PastResult(folder=str(tmp_path / "gone"), sha256=SHA),
+        PastResult(folder=str(folder), sha256="b" * 64),
     ]
     parts = {part.folder: part for part in parts_of(SHA, (), scans)}
     assert set(parts) == {mine, older, measurement, folder}

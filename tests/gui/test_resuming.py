@@ -250,7 +250,10 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path):
     assert [run.status for run in again.runs.runs] == ["waiting"] * 3
     assert again.runs.message.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()
-    assert "3 runs left in the queue from last time: press “Start the queue”." in window.log.text()
+    assert (
+        "3 runs left in the queue from last time: press “Start the queue”."
+        in window.log.view.toPlainText()
+    )
     assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint
     assert window.actions_.by_id["clean.start_queue"].isEnabled()
     window.show_station("clean")

@@ -14,7 +14,6 @@ from ml_core.detection.neighbours import (
     LARGEST_LID,
     dao,
     density,
-    k_distance,
     lid,
     nearest,
     slof,
@@ -27,11 +26,6 @@ K = 5
 
 def cloud(n=60, d=8, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
-
-
-def near(own, among):
-    """What SLOF and DAO ask for."""
-    return own.radius, own.places, density(among)
 
 
 def formulas(points, others, k, own):
@@ -72,10 +66,10 @@ def test_scores_are_the_published_formulas(alone):
     among = nearest(others, K)
     own = among if alone else nearest(points, K, others)
     wanted = formulas(points.numpy(), others.numpy(), K, own=alone)
-    assert k_distance(own).tolist() == pytest.approx(wanted["k"], rel=1e-5)
+    assert own.radius.tolist() == pytest.approx(wanted["k"], rel=1e-5)
     assert lid(own).tolist() == pytest.approx(wanted["lid"], rel=1e-4)
-    assert slof(*near(own, among)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
-    assert dao(*near(own, among)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
+    assert slof(own, density(among)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
+    assert dao(own, density(among)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
 
 
 def test_the_kth_is_the_kth_other_point():
@@ -113,7 +107,7 @@ def test_exact_duplicates_have_finite_scores():
     assert own.radius[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert lid(own)[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert own.distances[-1, 0] == 0.0
-    for values in (lid(own), slof(*near(own, own)), dao(*near(own, own))):
+    for values in (lid(own), slof(own, density(own)), dao(own, density(own))):
         assert torch.isfinite(values).all()
     assert 0 < lid(own)[-1] < lid(own)[:50].median()  # one duplicate lowers it, no more
     assert lid(nearest(torch.eye(8), 3)).tolist() == [LARGEST_LID] * 8  # all are equally far

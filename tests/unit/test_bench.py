@@ -71,7 +71,7 @@ def test_every_recipe_runs_once_with_every_seed_on_the_same_data(spec):
         lines = list(csv.DictReader(file))
     assert [float(line["ca"]) for line in lines] == [row["ca"] for row in rows]
     chart = ElementTree.fromstring((folder / "tradeoff.svg").read_text("utf-8"))
-    assert len(chart.findall(f"{SVG}polyline")) == 2
+    assert len(chart.findall(f"{SVG}g/{SVG}polyline")) == 2 * 2  # and in the legend
     anew, done = _ran_anew(spec)
     assert (anew, len(done.result["rows"])) == (0, 3)
 
@@ -238,9 +238,3 @@ def test_proofs_stand_in_the_row(one):
     _prove(folder, "a" * 64)  # of other weights
     row = done_of(one).result["rows"][0]
     assert (row["rebound_max_asr"], row["stays_clean"], row["worst_holdout"]) == (None, None, None)
-
-
-# ---- the chart ----
-
-
-# ---- the command ----

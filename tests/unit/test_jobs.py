@@ -449,7 +449,7 @@ def test_libraries_that_do_not_fit_are_told(monkeypatch):
     assert failure(forgotten).error_code == "internal"
     monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 30, 1 << 30))
     assert failure(forgotten).error == done.error
-    assert failure(ModuleNotFoundError("No module named 'faiss'")).error_code == "internal"
+    assert failure(ModuleNotFoundError("No module named 'pyarrow'")).error_code == "internal"
 
 
 def test_failures_are_one_sentence():

@@ -32,7 +32,7 @@ from tests.unit.small_jobs import small_recipe
 KINDS = tuple(JOBS)
 UNLABELLED = ImageSpec(kind="folder", path="unlabelled")
 GO_ON = ("clean", "bench", "scan", "search")  # from what a cancelled one left
-OVERWRITE = ("clean", "bench", "audit", "embeddings", "scan", "search", "rates")
+OVERWRITE = ("clean", "bench", "audit", "scan", "search", "rates")
 OF_THE_MOMENT = ("seconds", "rate", "speed", "timings", "cached", "size", "date")
 Make = Callable[[str], BaseModel]
 
@@ -314,7 +314,6 @@ def test_what_it_cannot_do_is_a_sentence(kind, changes, words, make, tmp_path):
 
 ANOTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("audit", {"facts": {"checkpoint_sha256": "another"}}),
-    ("embeddings", {"facts": {"pairs_key": "another"}}),
     ("rates", {"recipe": {"method": "another"}}),
     ("scan", {"suspect": {"sha256": "another"}}),
     ("scan", {"reference": {"sha256": "another"}}),
@@ -332,5 +331,5 @@ def test_the_result_of_another_job_is_not_replaced_unasked(kind, record, make):
     done = done_of(spec)
     assert f"{folder} holds the result of another job ({name}); choose" in done.error
     assert _files(folder) == {name}
-    if kind in ("audit", "embeddings"):  # the others are as slow as they are sure
+    if kind == "audit":  # the others are as slow as they are sure
         finished(spec, overwrite=True)

@@ -14,7 +14,7 @@ from ml_core.cleaning.rate_range import RateRow, propose, smoothed
 from ml_core.cli.app import run_command
 from ml_core.events import Control, Event, Metric
 from ml_core.jobs.rates import RateSpec, run
-from ml_core.reports.svg import rate_svg
+from ml_core.reports.html.charts import rate_svg
 
 SMALL = [
     "--method", "mmcl", "--steps", "10", "--points", "2", "--watched", "12", "--batch-size", "8",
@@ -79,7 +79,7 @@ def rows(**last: Any) -> list[RateRow]:
 def test_a_chart_of_what_ended_early_can_be_drawn() -> None:
     without = rate_svg(rows(loss=None, ca=0.1), propose([]))
     assert "begin with" not in without
-    assert without.count("<circle") == 12
+    assert without.count('r="1.8"') == 12
     only_start = rows()[:1]
     assert "</svg>" in rate_svg(only_start, propose(only_start))
     assert smoothed([]) == []

@@ -27,11 +27,10 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
 from ml_core.data.detect import detect
@@ -45,9 +44,8 @@ from ml_core.jobs.audit import (
     EXCLUSIONS_FILE,
     THUMBNAILS_FILE,
     AuditSpec,
-    read_audit_spec,
 )
-from ml_core.jobs.specs import SPEC_FILE
+from ml_core.jobs.specs import SPEC_FILE, read_spec_file
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file
@@ -223,7 +221,7 @@ def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
             f"{folder.name} is not the folder of an audit: it holds no {AUDIT_FILE}; choose the "
             "folder that one audit made."
         )
-    return *read_result(folder), read_audit_spec(folder / SPEC_FILE)
+    return *read_result(folder), read_spec_file(folder / SPEC_FILE, AuditSpec)
 
 
 def marks_of(folder: Path, audit: Audit) -> frozenset[int]:

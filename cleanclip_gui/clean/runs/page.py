@@ -13,8 +13,8 @@ from PySide6.QtGui import QDesktopServices, QResizeEvent
 from PySide6.QtWidgets import QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
-from cleanclip_gui.clean.charts.parts import MOST, SYMBOLS, free_mark, letter
+from cleanclip_gui.clean.charts.charts import Chart
+from cleanclip_gui.clean.charts.parts import MOST, SYMBOLS, SeriesStyle, free_mark, letter
 from cleanclip_gui.clean.history import (
     PastRun,
     SavedRun,
@@ -39,11 +39,10 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.path_edit import tool
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved

@@ -45,7 +45,7 @@ from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE
 from ml_core.reading.errors import DivergedError, InputError
-from ml_core.reports.svg import rate_svg
+from ml_core.reports.html.charts import rate_svg
 
 _FORMAT = "rates 1"
 _KEPT = 200  # records

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.detection.scan.records import SCAN_FILE as SCAN_FILE
-from ml_core.jobs.specs import Classes, Machine, OnModel, Processes
+from ml_core.jobs.specs import Classes, Machine, OnModel
 from ml_core.options import option
 
 TRIGGER_STEM = "found"
@@ -37,7 +37,6 @@ class ScanSpec(Machine, Classes, OnModel):
     seed: int = option(0, help="Seed of pictures and starts.", ge=0, lt=2**63)
     anyway: bool = option(False, help="Scan also where a model names hardly any picture rightly.")
     output_dir: PathText
-    processes: Processes = 1
 
     @property
     def runs(self) -> tuple[Stage, ...]:

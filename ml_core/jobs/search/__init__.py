@@ -11,7 +11,7 @@ from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.halving import CanaryScore
 from ml_core.cleaning.pretraining import PRETRAINING_PEAK
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.tradeoff import Limits, Point
+from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.data.specs import ImageSpec
 from ml_core.figures import percent, rate_text
 from ml_core.jobs.search.canary_spec import Canaries, CanarySettings, CanarySpec
@@ -19,7 +19,6 @@ from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
-from ml_core.reports.svg import Curve, tradeoff_svg
 
 SEARCH_FILE = "search.json"
 SEARCH_TABLE = "search.csv"
@@ -290,12 +289,6 @@ def curves_of(record: SearchRecord) -> tuple[Curve, ...]:
         ]
         curves.append(Curve(name, (first, *sorted(points, key=lambda point: point.step))))
     return tuple(curves)
-
-
-def chart_of(record: SearchRecord) -> str:
-    """The trade-off chart."""
-    limits = Limits(record.max_ca_drop, record.max_asr)
-    return tradeoff_svg(curves_of(record), limits, record.ca_before)
 
 
 def columns_of(record: SearchRecord) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.halving import FEWEST_STEPS, check_method, lengthened, plan, ranked
 from ml_core.cleaning.recipes import Recipe, write_recipe
 from ml_core.cleaning.speed import StepSpeed
+from ml_core.cleaning.tradeoff import Limits
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
@@ -34,8 +35,8 @@ from ml_core.jobs.search import (
     SearchSpec,
     WatchedRate,
     candidate_name,
-    chart_of,
     columns_of,
+    curves_of,
     read_search,
     summary_of,
     table_rows,
@@ -52,6 +53,7 @@ from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
 from ml_core.jobs.search.trial_runs import ReboundSetting, TrialResult, Trials
 from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import InputError
+from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers.files import load_trigger
 
 _TIMED_STEPS = 4
@@ -363,7 +365,9 @@ class _Search:
             record.model_dump(mode="json"),
             columns_of(record),
             table_rows(record),
-            chart_of(record),
+            tradeoff_svg(
+                curves_of(record), Limits(record.max_ca_drop, record.max_asr), record.ca_before
+            ),
         )
 
     def _earlier(self, key: str) -> SearchRecord | None:

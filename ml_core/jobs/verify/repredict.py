@@ -34,7 +34,6 @@ from ml_core.jobs.verify.local_files import AtHand, Checking
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.json_file import first_fault, short
 from ml_core.reports import arithmetic
-from ml_core.reports.arithmetic import part
 from ml_core.reports.bundle_files import PictureRows
 from ml_core.reports.record import CheckpointFacts, DataFacts, MeasurementFacts, RateClaim
 from ml_core.reports.rows import Rows
@@ -259,7 +258,7 @@ def _measurement(
     if classifier is not None and facts.head == "zero-shot":
         yield _class_texts(id_, classifier, ready.classifier.float().cpu().numpy())
     at = np.flatnonzero(np.isin(rows.indices, data.sample))
-    tally = _Tally(facts, part(rows, at))
+    tally = _Tally(facts, rows.take(at))
     for start in range(0, len(at), _BLOCK):
         asked_for = rows.indices[at[start : start + _BLOCK]]
         predictions = yield from _predicted(ready, asked_for, control, f"inference {id_}")
@@ -323,13 +322,13 @@ class _Tally:
     def add(self, predictions: Predictions, start: int) -> None:
         """Compare a block of pictures, the ones from ``start`` on."""
         asked = len(predictions.rows) + len(predictions.unread)
-        rows = part(self.rows, np.arange(start, start + asked))
+        rows = self.rows.take(np.arange(start, start + asked))
         self.found.append(predictions.rows)
         for index in predictions.unread.tolist():
             self.faults.append(f"the picture {index} cannot be read")
         there = np.isin(rows.indices, predictions.rows.indices)
         place = start + np.flatnonzero(there)
-        rows = part(rows, np.flatnonzero(there))
+        rows = rows.take(np.flatnonzero(there))
         agree = np.ones(len(rows), np.bool_)
         for side, top, margin, logits in (
             ("clean", rows.clean_top, rows.clean_margin, predictions.clean_logits),
