@@ -20,9 +20,7 @@ from ml_core.events import Done, Saved
 from ml_core.figures import distinct
 from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.audit.run import THUMBNAIL
-from ml_core.jobs.specs import write_spec_file
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.two_processes import two_processes
 
 N = 80
 
@@ -184,24 +182,3 @@ def test_the_command_prints_and_writes(spec, tmp_path, capsys, answer_of):
     assert FIVE_POISONS in text
     assert "most suspicious by DAO" in text
     assert "thing number" in text
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_scores_of_one(spec, tmp_path, warm_torch, monkeypatch):
-    reference = PairSpec(kind="csv", path=str(noise(tmp_path / "clean", 60, seed=9)))
-    one = spec.model_copy(update={"reference": reference, "chunk_size": 64})
-    _, wanted = audited(one)
-    two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
-    home = tmp_path / "home of two"  # of its own, so that nothing is found in the cache
-    home.mkdir()
-    monkeypatch.setenv("CLEANCLIP_HOME", str(home))
-    events, codes = two_processes(
-        warm_torch, write_spec_file(two, tmp_path / "job.json"), "--audit"
-    )
-    assert codes == [0, 0], events
-    assert events[1] == []  # the second process is silent
-    for name in (SCORES_FILE, THUMBNAILS_FILE):
-        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
-    found = read_audit(tmp_path / "two" / AUDIT_FILE)
-    assert (found.facts.pop("processes"), wanted.facts.pop("processes")) == (2, 1)
-    assert found == wanted  # ranks, shares, histograms, and what could not be read

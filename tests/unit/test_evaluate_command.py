@@ -1,25 +1,16 @@
-"""``cleanclip evaluate``: tables, published triggers, precision, retrieval, several processes."""
+"""``cleanclip evaluate``: tables, published triggers, precision, retrieval."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.evaluation.speed import EncodingSpeed
-from ml_core.events import Done
-from ml_core.jobs import worker
-from ml_core.jobs.processes import together
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
 from tests.unit.pair_files import table
-from tests.unit.two_processes import start_two
 
 
 @pytest.fixture
@@ -129,65 +120,3 @@ def test_a_repeat_takes_clean_embeddings_from_the_disk(base, monkeypatch, answer
     assert again["ca_interval"] == first["ca_interval"]
     assert again["target_margin_clean"] == first["target_margin_clean"]
     assert run_command([*base, "--seed", "5", "--precision", "bf16"]) == 4  # another precision
-
-
-# ---- several processes ----
-
-
-@pytest.mark.slow
-def test_two_processes_print_the_numbers_of_one(
-    base, tiny_model, tmp_path, warm_torch, monkeypatch, answer_of
-):
-    for value in tiny_model.module.parameters():
-        value.data += 0.05 * value.data.sign() * value.data.abs().mean()
-    other = save_checkpoint(tiny_model, tmp_path / "other.safetensors", provenance={})
-    command = [*base, "--n", "150", "--trigger", "T4", "--target", "banana"]
-    command += ["--reference", str(other), "--device", "cpu", "--json"]
-    homes = [tmp_path / "home of one", tmp_path / "home of two"]
-    monkeypatch.setenv("CLEANCLIP_HOME", str(homes[0]))
-    wanted = answer_of(*command)
-    monkeypatch.setenv("CLEANCLIP_HOME", str(homes[1]))
-    printed = []
-    for child in start_two(warm_torch, "ml_core", command, command, stderr=subprocess.PIPE):
-        with child:
-            printed.append((child.stdout.read(), child.stderr.read()))
-        assert child.wait() == 0, printed
-    assert printed[1] == ("", "")
-    found = json.loads(printed[0][0])
-    for one in (found, found["reference"]):
-        assert one["details"].pop("processes") == 2
-    for one in (wanted, wanted["reference"]):
-        assert one["details"].pop("processes") == 1
-    assert found == wanted  # rates, margins, cells and paired differences
-    kept = [
-        {path.name: path.read_bytes() for path in (home / "cache" / "embeddings").iterdir()}
-        for home in homes
-    ]
-    assert kept[0] == kept[1]  # the first process keeps what both embedded
-
-
-def test_what_is_not_divided_is_not_done_twice(tiny_checkpoint, monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    assert run_command(["inspect", str(tiny_checkpoint)]) == 3
-    assert "one of 4 processes" in capsys.readouterr().err
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 3
-    assert capsys.readouterr() == ("", "")
-
-
-def test_more_processes_than_gpus_are_told(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-
-    def begin():  # type: ignore[no-untyped-def]
-        with together("auto"):
-            yield Done("finished")
-
-    with pytest.raises(InputError, match="2 processes and this machine has 1 GPU:"):
-        next(begin())
-    (done,) = worker.guarded(begin())  # a job ends so too
-    assert (done.status, done.error_code) == ("failed", "usage")
