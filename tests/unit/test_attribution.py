@@ -13,10 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ml_core.evaluation.attribution import (
-    attention_layers,
     attention_map,
     attribute,
-    explicit_attention,
     grad_cam,
     methods,
     occlusion,
@@ -98,19 +96,6 @@ def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model):
     expected = (x.grad.mean(dim=(2, 3), keepdim=True) * x).sum(dim=1).relu()
     torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
     assert found.shape == (2, 4, 4)
-
-
-def test_explicit_attention_equals_torchs_own(vit):
-    layer = attention_layers(vit)[0]
-    tokens = torch.randn(2, 17, 32, generator=torch.Generator().manual_seed(0))
-    output, weights = layer(tokens, tokens, tokens, need_weights=True, average_attn_weights=False)
-    mine, written_out = explicit_attention(layer, tokens, tokens)
-    torch.testing.assert_close(mine, weights, rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(written_out, output, rtol=1e-5, atol=1e-6)
-    mask = torch.full((17, 17), float("-inf")).triu_(1)
-    _, masked = layer(tokens, tokens, tokens, average_attn_weights=False, attn_mask=mask)
-    mine, _ = explicit_attention(layer, tokens, tokens, mask)
-    torch.testing.assert_close(mine, masked, rtol=1e-5, atol=1e-7)
 
 
 def test_attention_map_equals_the_rules_written_out(vit):
