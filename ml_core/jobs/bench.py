@@ -14,9 +14,8 @@ from ml_core.cleaning.tradeoff import Curve, Limits, points
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.clean.earlier import check_place, same_job
-from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.inputs import opening_inputs
-from ml_core.jobs.journal import read_events, read_json
+from ml_core.jobs.journal import read_events, read_json, write_comparison
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
 from ml_core.jobs.runner import run_job
@@ -302,7 +301,7 @@ def _write(
     """Table and chart as far as they go, after each job."""
     yield write_comparison(
         Path(spec.base.output_dir),
-        Names(BENCH_FILE, TABLE_FILE, CHART_FILE),
+        (BENCH_FILE, TABLE_FILE, CHART_FILE),
         _record(spec, rows, begin),
         COLUMNS,
         rows,

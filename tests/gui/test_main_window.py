@@ -508,8 +508,8 @@ def job_at_work(clean, what):
             AuditDialog(task, clean.session, *names, PairSpec(), prompts, clean.window())
         )
     else:
-        clean.proving.kind, task = what, clean.proving.task
-        task.make_runner = FakeRunner
+        task = clean.proof.task
+        task.kind, task.make_runner = what, FakeRunner
     task.launch(Path("spec.json"), "cpu")
     return task.runner
 
@@ -577,14 +577,14 @@ def test_closing_ends_dialogs_and_every_thread_whoever_started_it(window, qtbot,
     window.actions_.run("file.hub")
     window.actions_.run("file.doctor")
     station = window.stations["checkpoint"]
-    shown = station.hub, station.doctor
+    shown = station.hub, station.doctors.dialog
     assert all(asked.isVisible() for asked in shown)
     results = []
     tasks.run(until_cancelled, results.append)
     assert window.inference in threads.running()
     assert tasks.is_busy()
     window.close()
-    assert (station.hub, station.doctor) == (None, None)
+    assert (station.hub, station.doctors.dialog) == (None, None)
     assert not any(asked.isVisible() for asked in shown)
     assert not threads.still_running()
     qtbot.wait(10)

@@ -146,10 +146,7 @@ def test_options_are_in_the_spec_and_stages_follow_the_reference(station):
     assert not setup.stages["thorough"].isChecked()
     setup.stages["thorough"].click()
     setup.stages["pull"].click()
-    setup.seed.setValue(7)
-    setup.starts.setValue(4)
-    setup.search.setValue(64)
-    setup.held_out.setValue(128)
+    setup.form.set_values(seed=7, starts=4, search=64, held_out=128)
     spec = setup.spec(station.session, "cpu")
     assert (spec.seed, spec.starts, spec.search, spec.held_out) == (7, 4, 64, 128)
     shown = tuple(stage for stage, (label, _) in planned.items() if label.isVisible())
@@ -197,7 +194,7 @@ def test_a_failed_scan_says_why_and_a_cancelled_one_of_the_same_settings_goes_on
     assert station.hint.text() == "Goes on with the scan that was cancelled: 2 stages are reused."
     assert begin(station).spec_path == runner.spec_path
     station.scanning.runner.ended.emit(Done("cancelled"))
-    station.setup.seed.setValue(3)
+    station.setup.form.set_values(seed=3)
     assert not station.hint.isVisible()
 
 
@@ -507,11 +504,11 @@ def test_the_estimate_says_how_long_the_scan_would_take(station):
     )
     assert station.pages.currentIndex() == READY
     assert station.estimate_button.isVisible()
-    station.setup.starts.setValue(12)
+    station.setup.form.set_values(starts=12)
     assert not station.estimate_label.isVisible()
     station.estimate_button.click()
     runner = station.estimating.runner
-    station.setup.search.setValue(64)  # then it is of another scan
+    station.setup.form.set_values(search=64)  # then it is of another scan
     assert runner.cancelled
     runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
     assert station.estimate_label.text() == ""

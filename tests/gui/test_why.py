@@ -246,8 +246,8 @@ def per_image(triggered):
     n, zeros = 4, np.zeros(4, np.float32)
     clean = np.array([0, 1, 0, 2])
     return PerImage(
-        np.arange(n), clean, zeros, zeros, zeros, np.zeros(n, np.bool_),
-        np.array(triggered), zeros, zeros, zeros, np.zeros(n, np.bool_),
+        np.arange(n), clean, zeros, np.zeros(n, np.bool_),
+        np.array(triggered), zeros, np.zeros(n, np.bool_),
     )  # fmt: skip
 
 

@@ -145,7 +145,7 @@ def test_damaged_files_are_passed_over(store, damage):
 
 
 def test_the_file_used_longest_ago_goes_first(tmp_path):
-    size = 8 + 400 + 6 * 17
+    size = 32 + 6 * 17
     store = EmbeddingStore(tmp_path, limit=3 * size)
     for number, name in enumerate("abc"):
         store.save((name,), *embeddings())

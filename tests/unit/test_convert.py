@@ -199,7 +199,7 @@ def test_what_is_no_whole_clip_says_what_it_needs(tmp_path, capsys):
     code, said = convert(tensors)
     assert (code, target.exists()) == (2, False)
     assert "add --as-is" in said
-    assert convert(tensors, "--layout", "as-is")[0] == 0
+    assert convert(tensors, "--as-is")[0] == 0
     assert load_file(target).keys() == {"a"}
     target.unlink()
     path, donor = bare_vision(lively(VIT), tmp_path), str(plain(lively(VIT, seed=2), tmp_path))

@@ -257,7 +257,7 @@ def exported(folder: Path) -> Texts:
     """A job for a cluster."""
     save_trigger(demo_trigger(), folder / "trigger")
     job = CLEANING.model_copy(update={"trigger": str(folder / "trigger.json"), "device": "cuda:0"})
-    paths = export_job(job, folder / "job", processes=4, machines=2)
+    paths = export_job(job, folder / "job", processes=4)
     return {
         f"cluster/{path.name}": path.read_text(encoding="utf-8")
         for path in paths

@@ -62,8 +62,7 @@ class Chart(ChartFrame):
     """
 
     axis_name = "step"  # heads the first column of the CSV
-    from_zero, room = True, 1.5  # of the vertical axis; how far above a level it goes
-    level_side = (0, 1)  # of the level line where its name stands: above
+    from_zero = True  # the vertical axis begins at 0
 
     def __init__(
         self,
@@ -348,7 +347,8 @@ class Chart(ChartFrame):
         import pyqtgraph as pg
 
         if self._level_line is None:
-            options = {"position": 0.02, "anchors": [self.level_side] * 2, "rotateAxis": None}
+            corner = (0, int(self.from_zero))  # above; below where the curves come from above
+            options = {"position": 0.02, "anchors": [corner, corner], "rotateAxis": None}
             self._level_line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
             self._level_line.setZValue(-5)
             plot.addItem(self._level_line, ignoreBounds=True)
@@ -362,22 +362,23 @@ class Chart(ChartFrame):
         if self.plot is None or not self._own_view:
             return
         view = self.plot.getViewBox()
-        view.setXRange(*self.ends(), padding=0.015)
+        view.setXRange(*self.x_range(), padding=0.015)
         if self._whole:
             view.setYRange(0, 1, padding=0.07)
             return
         columns = [s.arrays() for s in self._series.values() if len(s)]
         if columns:
             # Intervals too: a band that is cut off looks like one that ends there.
-            top = max(float(np.fmax(y, high).max()) for _, y, _, high in columns)
-            bottom = min(float(np.fmin(y, low).min()) for _, y, low, _ in columns)
+            ends = [float(np.fmax(y, high).max()) for _, y, _, high in columns]
+            ends += [float(np.fmin(y, low).min()) for _, y, low, _ in columns]
+            ends += [0.0] if self.from_zero else []
             if self.level is not None:
-                bottom, top = min(bottom, self.level[0]), max(top, self.room * self.level[0])
-            bottom = min(0.0, bottom) if self.from_zero else bottom
+                ends.append(self.level[0] * (1.5 if self.from_zero else 1.0))
+            bottom, top = min(ends), max(ends)
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
 
-    def ends(self) -> tuple[float, float]:
-        """Both ends of the horizontal axis."""
+    def x_range(self) -> tuple[float, float]:
+        """The ends of the horizontal axis: the whole run."""
         last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
         return 0.0, max(self._total, last, 1.0)
 

@@ -624,7 +624,7 @@ def tsne_of(parts: Sequence[Embeddings], control: tasks.TaskControl) -> Embeddin
     for step in tsne_map(parts, cancelled=control.cancelled):
         if step.result is not None:
             return step.result
-        control.tell(TicketProgress(round(1000 * step.share), 1000))
+        control.tell(TicketProgress(step.done, step.total))
     raise CancelledError
 
 

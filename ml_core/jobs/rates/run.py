@@ -118,8 +118,7 @@ def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, Non
         if isinstance(event, Done):
             saves = float(event.result["save_seconds"])
             changes = {"seconds": event.result["seconds"] - saves, "save_seconds": 0.0}
-            changes |= {"disk_bytes": 0, "disk_peak_bytes": 0}
-            event = replace(event, result=event.result | changes)
+            event = replace(event, result=event.result | changes | {"disk_bytes": 0})
         yield event
 
 

@@ -16,10 +16,9 @@ from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import distinct, percent
-from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.journal import check_result, digest_of
+from ml_core.jobs.journal import check_result, digest_of, write_comparison
 from ml_core.jobs.measure import OpenSetting, open_attack
 from ml_core.jobs.opening import open_model, opening, opening_images
 from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
@@ -45,7 +44,6 @@ from ml_core.jobs.search.canaries import (
     Watched,
     canary_folder,
     delete_older_copies,
-    measure_watched,
     planting,
     watched_of,
 )
@@ -115,9 +113,7 @@ class _Search:
         finally:
             lock.release()
         began = time.monotonic()
-        start = yield from measure_watched(
-            trials.model, trials.bench, trials.watched, self._control, "validate"
-        )
+        start = yield from trials.measure(self._control, "validate")
         once = time.monotonic() - began
         named = yield from self._measure_trigger()
         key = _key(spec, canaries)
@@ -192,18 +188,16 @@ class _Search:
             own = open_model(base).build("cpu")
             own.to(device)
             named = Watched(TRIGGER, trigger, base.target)
-            self._beside = Trials(base, own, bench, (named,), rebound)
+            self._beside = Trials(own, bench, (named,), base, rebound)
         yield Progress("open", 1, 1)
-        return Trials(base, model, bench, watched, rebound)
+        return Trials(model, bench, watched, base, rebound)
 
     def _measure_trigger(self) -> Generator[Event, None, float]:
         """Say how well the user's trigger works on the checkpoint; return its rate."""
         beside = self._beside
         if beside is None:
             return 0.0
-        measured = yield from measure_watched(
-            beside.model, beside.bench, beside.watched, self._control, "validate"
-        )
+        measured = yield from beside.measure(self._control, "validate")
         rate = measured.rows[0].asr_excl or 0.0
         weak = rate < _ALIVE
         yield Message(
@@ -361,7 +355,7 @@ class _Search:
             write_recipe(record.best.recipe, self._folder / CHOSEN_FILE)
         return write_comparison(
             self._folder,
-            Names(SEARCH_FILE, SEARCH_TABLE, SEARCH_CHART),
+            (SEARCH_FILE, SEARCH_TABLE, SEARCH_CHART),
             record.model_dump(mode="json"),
             columns_of(record),
             table_rows(record),
