@@ -18,14 +18,11 @@ from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.candidates import settings_of
 from ml_core.evaluation.doctor import Trial, diagnose
-from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.zero_shot import zero_shot_classifier
-from ml_core.events import Finding
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.doctor import DoctorSpec
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
-from tests.unit.draining import drain, events_of, until_cancelled
+from tests.unit.draining import drain, until_cancelled
 from tests.unit.layout_files import (
     VIT,
     assert_equal,
@@ -191,18 +188,3 @@ def test_command_line_proposes_and_saves(tmp_path, capsys):
     assert saved.architecture.preprocess.mean == CLIP_MEAN
     assert saved.provenance["choice"]["std"] == list(CLIP_STD)
     assert record["choice"]["evidence"] in saved.architecture.assumptions
-
-
-def test_every_trial_of_a_job_is_told_with_its_interval():
-    images = ImageSpec(kind="demo", split="val", n=40)
-    events, done = events_of(
-        DoctorSpec(checkpoint=str(demo_checkpoint()), images=images, threads=1)
-    )
-    trials = [event.values for event in events if isinstance(event, Finding)]
-    assert done.status == "finished"
-    assert trials == done.result["trials"]
-    assert trials[0]["question"] == "as opened"
-    assert {trial["question"] for trial in trials} > {"activation", "normalisation"}
-    for trial in trials:
-        assert (trial["low"], trial["high"]) == wilson_interval(trial["correct"], trial["n"])
-    assert done.result["best"] in trials
