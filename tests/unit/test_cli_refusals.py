@@ -73,7 +73,7 @@ REFUSED = [
     ("clean m.safetensors -o out --set lr", "--set takes NAME=VALUE"),
     ("clean m.safetensors -o out --pictures .", "--pictures names the folder of a COCO"),
     ("clean m.safetensors -o out --recipe none.json", "none.json"),
-    ("clean m.safetensors -o out --processes 2", "go with --export"),
+    ("clean m.safetensors -o out --processes 2", "goes with --export"),
     ("clean m.safetensors -o out --resume --overwrite", "--overwrite begins anew"),
     ("clean m.safetensors -o out --resume --minutes 3", "leave it out with --resume"),
     ("clean m.safetensors -o out --minutes 0", "--minutes takes a number above 0"),
