@@ -66,6 +66,15 @@ def forbidden_calls(tree):
     return forbidden
 
 
+def test_imports_keep_the_contracts():
+    code = "from importlinter.cli import lint_imports_command as command; command()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_no_file_runs_code_from_data():
     names = {name.rpartition(".")[2] for name in FORBIDDEN} | {*EXTRACTORS, "load"}
     named = re.compile(rf"\b({'|'.join(names)})\b")  # what is called or imported is written out
