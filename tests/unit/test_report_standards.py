@@ -5,19 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
 
-from ml_core.checkpoints.inspection_sarif import RULES, sarif_log
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import counted, wilson
 from ml_core.reports.exports import (
-    ENDINGS,
     EVIDENCE_FORMATS,
-    FORMATS,
     export_evidence,
 )
 from ml_core.reports.outcomes import outcomes_of
@@ -33,11 +28,10 @@ from ml_core.reports.record import (
     ScanFacts,
     Tool,
 )
-from ml_core.reports.rendering import nothing_beside, subject_of
-from ml_core.reports.sarif import BACKDOOR_RULES, render_intoto
-from ml_core.sarif import ATLAS_VERSION
+from ml_core.reports.rendering import nothing_beside
+from ml_core.reports.sarif import render_intoto
 from tests.evidence_samples import checkpoint, cleaning, images, measurement, scanned, sticker
-from tests.unit.official_schemas import check_intoto, check_sarif_schema
+from tests.unit.official_schemas import check_intoto
 
 HOSTILE = "a<b>\u202e\x1b[31m\u2028.pt"
 SHOWN = "a<b>\\u202e\\x1b[31m\\u2028.pt"
@@ -246,37 +240,7 @@ def states(bundle: Bundle, checkpoint: str) -> dict[str, str]:
     return {test.test: test.state for test in outcomes_of(bundle.evidence(), checkpoint)}
 
 
-def test_the_report_decides_about_what_was_cleaned_last(whole: Bundle) -> None:
-    assert subject_of(whole.evidence()) == "cleaned"
-    whole.add("cleaned-2", "cleaned", "3" * 64)
-    assert subject_of(whole.evidence()) == "cleaned-2"
-    assert subject_of(suspect().evidence()) == "suspect"
-
-
 # ---- SARIF ----
-
-
-def test_the_documentation_names_every_rule_and_technique() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
-    assert f"MITRE ATLAS {ATLAS_VERSION}" in text
-    for rule in (*RULES, *BACKDOOR_RULES):
-        assert rule.id == "ok" or f"`{rule.id}`" in text
-        assert all(id_ in text for id_ in rule.taxa)
-    assert all(f"`{form}`" in text for form in (*FORMATS, *EVIDENCE_FORMATS))
-    assert all(f"`{ending}`" in text for ending in ENDINGS)
-
-
-def test_sarif_names_the_backdoor_and_its_place(whole: Bundle) -> None:
-    (run,) = document(whole, "sarif")["runs"]
-    artifact = {"uri": "suspect.pt", "index": 0}
-    place = {"artifactLocation": artifact, "region": {"byteOffset": 0, "byteLength": 1000}}
-    results = run["results"]
-    assert [(r["ruleId"], r["level"], r["locations"][0]["physicalLocation"]) for r in results] == [
-        ("note", "warning", place), ("backdoor_found", "error", place),
-        ("known_trigger_works", "error", place),
-    ]  # fmt: skip
-    assert [artifact["hashes"]["sha-256"] for artifact in run["artifacts"]] == [SUSPECT, CLEANED]
-    assert len({r["partialFingerprints"]["finding/v1"] for r in results}) == len(results)
 
 
 def test_a_scan_never_passes() -> None:
@@ -290,54 +254,6 @@ def test_a_scan_never_passes() -> None:
         bundle.scan(verdict)
         (result,) = document(bundle, "sarif")["runs"][0]["results"]
         assert [result["ruleId"], result["kind"], result["level"]] == expected
-
-
-def test_sarif_knows_a_finding_of_an_inspection_again() -> None:
-    bundle = suspect(safety="dangerous")
-    reason = "suspect.pt names code."
-    record = inspection("dangerous", reason, name="suspect.pt")
-    bundle.files["inspections/suspect.json"] = json.dumps(record).encode()
-    missing = (
-        *("architecture", "elsewhere", "second_opinion", "unread", "totals", "sandbox"),
-        *("globals", "embedded_code"),
-    )
-    told = {"tool": {"name": "x", "version": "1"}, "rules": 1, "format": "x", "size": 1}
-    alone = sarif_log(dict.fromkeys(missing) | record | told | {"sha256": SUSPECT})
-    results = [log["runs"][0]["results"] for log in (alone, document(bundle, "sarif"))]
-    assert [one["ruleId"] for one in results[1]] == ["unknown_code"]
-    first, second = (one[0]["partialFingerprints"] for one in results)
-    assert first == second
-
-
-def test_sarif_points_at_tensors_whatever_they_are_called() -> None:
-    bundle, names = suspect(), ["a\ud800", "b"]
-    tensors = [
-        {"name": name, "offset": 64 * i, "nbytes": 8, "dtype": "F32"}
-        for i, name in enumerate(names)
-    ]
-    record = inspection("caution", "suspect.pt does not fit.", name="suspect.pt") | {
-        "container": {"kind": "zip", "alignment": 64}, "tensors": tensors,
-        "architecture": {"keys": {"missing": [], "unexpected": names, "wrong_shape": []}},
-    }  # fmt: skip
-    bundle.files["inspections/suspect.json"] = json.dumps(record).encode()
-    log = document(bundle, "sarif")
-    check_sarif_schema(log)
-    (result,) = log["runs"][0]["results"]
-    for name, at, related in zip(
-        ("a\\ud800", "b"), (0, 64), result["relatedLocations"], strict=True
-    ):
-        text = f"The tensor {name} is not part of the architecture."
-        assert related["message"]["text"] == text
-        assert related["physicalLocation"]["region"] == {"byteOffset": at, "byteLength": 8}
-
-
-def test_a_damaged_inspection_is_told_by_its_name() -> None:
-    bundle = suspect()
-    for content in (b"[]", b"{}", b'{"name": 1}', b"\xff", b"{" * 100):
-        bundle.files["inspections/suspect.json"] = content
-        with pytest.raises(InputError, match=r"inspections/suspect\.json") as caught:
-            document(bundle, "sarif")
-        assert caught.value.code == "damaged"
 
 
 # ---- in-toto ----
@@ -375,22 +291,3 @@ def test_a_statement_is_about_the_cleaned_checkpoint_or_fails_by_the_suspects_te
 
 
 # ---- the Hub ----
-
-
-def test_the_hub_reads_the_model_card(whole: Bundle) -> None:
-    name = "yes: [no] # - 'x'"
-    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(update={"name": name})
-    block = export_evidence(whole.evidence(), whole.read, "model-card").decode()
-    card = ModelCard(f"---\n{block}---\n# A model\n")
-    assert card.data.model_name == name
-    results = {result.metric_type: result for result in card.data.eval_results or ()}
-    assert set(results) == {"accuracy", "asr_excl", "baseline_target_rate"}
-    assert results["accuracy"].metric_value == 0.895
-    assert results["asr_excl"].metric_args["n"] == 1000
-    assert results["accuracy"].task_type == "zero-shot-image-classification"
-
-
-def test_a_checkpoint_without_measurement_has_no_card() -> None:
-    evidence = suspect().evidence()
-    with pytest.raises(InputError, match="Nothing was measured"):
-        export_evidence(evidence, nothing_beside, "model-card")

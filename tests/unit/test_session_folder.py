@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from ml_core.reports.sessions.folder import (
 from ml_core.reports.sessions.record import (
     SESSION_FILE,
     FileFacts,
-    SavedCleaned,
     SavedSession,
 )
 from ml_core.reports.sessions.same_file import check_same, facts_of, mark_of
@@ -88,65 +86,6 @@ def test_what_was_saved_elsewhere_or_changed_is_not_this_machines_own(tmp_path, 
     assert not read_session(tmp_path / "copy.session").is_own
 
 
-def test_a_secret_is_its_owners_and_a_cut_one_is_made_anew(tmp_path: Path) -> None:
-    secret = Path(os.environ["CLEANCLIP_HOME"], "config", "sessions.secret")
-    (tmp_path / SESSION_FILE).write_text(json.dumps({"seal": "a" * 64}))
-    assert not read_session(tmp_path).is_own
-    assert not secret.exists()  # reading makes none
-    write_session(tmp_path / "a.session", _session(), [])
-    assert secret.stat().st_mode & 0o077 == 0
-    secret.write_bytes(b"cut")
-    assert not read_session(tmp_path / "a.session").is_own
-    write_session(tmp_path / "a.session", _session(), [])
-    assert read_session(tmp_path / "a.session").is_own
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "not a session"), ("[]", "not a session"), ("[" * 100_000, "not a session"),
-        ('{"notes": "' + "x" * 9_000_000 + '"}', "too large"),
-        ('{"run": "a", "run": "b"}', "not a session"), ('{"saved": NaN}', "not a session"),
-        (json.dumps({"trigger": "../../etc/passwd"}), "trigger"),
-        (json.dumps({"other_slot": "C"}), "other_slot"),
-        (json.dumps({"station": "../x"}), "station"),
-        (json.dumps({"images": {"kind": "pickle"}}), "images"),
-        (json.dumps({"cleaned": {"checkpoint": ""}}), "cleaned"),
-        (json.dumps({"runs": ["x\0"]}), "runs"), (json.dumps({"format": "other"}), "format"),
-        (json.dumps({"files": {"m": {"mark": "x" * 100}}}), "files"),
-        (json.dumps({"files": {"m": {"inside": "../secret"}}}), "files"),
-        (json.dumps({"templates": ["x" * 3000]}), "templates"),
-    ],
-)  # fmt: skip
-def test_a_strangers_record_is_refused_in_a_sentence(tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / SESSION_FILE).write_text(text)
-    with pytest.raises(InputError) as refused:
-        read_session(tmp_path)
-    assert says in refused.value.sentence
-
-
-def test_weights_that_no_file_holds_are_not_taken_for_their_source() -> None:
-    moved = {"checkpoint": "poisoned.safetensors", "vector": "vector.safetensors", "alpha": 0.5}
-    assert SavedSession.model_validate({"cleaned": moved}).cleaned is None
-    kept = SavedSession.model_validate({"cleaned": moved | {"vector": ""}}).cleaned
-    assert kept is not None
-    assert kept.checkpoint == "poisoned.safetensors"
-
-
-def test_pipes_and_links_in_the_place_of_the_record_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no session: it has no session\.json"):
-        read_session(tmp_path)
-    os.mkfifo(tmp_path / SESSION_FILE)
-    with pytest.raises(InputError, match="a named pipe"):
-        read_session(tmp_path)
-    (tmp_path / SESSION_FILE).unlink()
-    write_session(tmp_path / "one", _session(), [])
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two" / SESSION_FILE).symlink_to(tmp_path / "one" / SESSION_FILE)
-    with pytest.raises(InputError, match="a link to a file outside"):
-        read_session(tmp_path / "two")
-
-
 def test_a_trigger_that_was_changed_or_exchanged_is_refused(tmp_path: Path) -> None:
     write_session(tmp_path / "a", _session(), [PAINTED, demo_trigger()])
     place = tmp_path / "a" / "triggers"
@@ -177,36 +116,6 @@ def test_nothing_else_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a link"):
         write_session(tmp_path / "strangers", _session(), [], None, {"inspections/x.json": b"{}"})
     assert not any((tmp_path / "elsewhere").iterdir())
-
-
-def test_files_are_moved_or_left_out_wherever_they_are_named() -> None:
-    cleaned = SavedCleaned(checkpoint="/c", adapter="/a")
-    session = _session(
-        checkpoint="/m", donor="/d", images=ImageSpec(kind="folder", path="/i"), label_set="/l",
-        templates=("a {}",), cleaned=cleaned, run="/r1", runs=("/r1", "/r2"), scans=("/s",),
-        files={"/m": FileFacts(mark="1-1"), "/d": FileFacts(mark="2-2")},
-    )  # fmt: skip
-    assert session.outside == {
-        "/m": "checkpoint", "/d": "donor of the checkpoint", "/i": "evaluation images",
-        "/l": "class list", "/c": "cleaned checkpoint", "/a": "adapter", "/r1": "run",
-        "/r2": "run", "/s": "scan",
-    }  # fmt: skip
-    moved = session.moved({"/m": "/n", "/i": "/j", "/a": "", "/r1": "", "/r2": "/r3", "/l": ""})
-    assert (moved.checkpoint, moved.donor, moved.run, moved.runs) == ("/n", "/d", "", ("/r3",))
-    assert moved.images is not None
-    assert moved.images.path == "/j"
-    assert (moved.cleaned, moved.label_set, moved.templates) == (None, "demo", ())
-    assert set(moved.files) == {"/n", "/d"}
-    assert session.moved({"/i": "", "/d": ""}).images is None
-    assert session.moved({"/i": "", "/d": ""}).donor == ""
-    assert session.moved({}) == session
-
-
-def test_what_is_not_a_change_does_not_count_as_one() -> None:
-    session = _session(saved=5.0, station="clean", layout="AA==", seal="a" * 64, run="/r")
-    assert session.content() == _session().content()
-    for change in ({"notes": "x"}, {"target": "x"}, {"runs": ("/r",)}, {"checkpoint": "/y"}):
-        assert _session(**change).content() != _session().content()
 
 
 def test_a_file_in_another_place_is_known_by_its_hash(tmp_path: Path) -> None:

@@ -36,14 +36,22 @@ def _asked(*runs: object, **fields: object) -> ReportSpec:
     return ReportSpec.model_validate({"runs": tuple(map(str, runs)), "out": "x", **fields})
 
 
-def test_its_runs_and_scans_are_taken_once_and_notes_only_if_asked(tmp_path: Path) -> None:
+def test_the_command_takes_the_runs_of_sessions_once_and_notes_only_if_asked(tmp_path, monkeypatch):
+    asked: list[ReportSpec] = []
+
+    def report(spec: ReportSpec, control: object) -> Iterator[Done]:
+        asked.append(spec)
+        yield Done("failed", {}, "Enough.")
+
+    monkeypatch.setattr("ml_core.jobs.report.run.report", report)
     session = _session(tmp_path, notes="# One\n\nTwo\n\n" + "x" * 20_001)
-    run, scan = str(tmp_path / "run"), str(tmp_path / "scan")
-    found = with_sessions(_asked("other", session, run, scans=(scan,)))
-    assert (found.runs, found.scans, found.notes) == (("other", run), (scan,), ())
-    noted = with_sessions(_asked(session), notes=True)
-    assert noted.notes == ("# One", "Two", "x" * 20_000, "x")
-    assert with_sessions(_asked("other")) == _asked("other")
+    out = str(tmp_path / "made.evidence")
+    given = ["report", "other", str(session), str(tmp_path / "run"), "-o", out]
+    assert run_command(given) != 0
+    assert run_command([*given, "--notes"]) != 0
+    assert [spec.notes for spec in asked] == [(), ("# One", "Two", "x" * 20_000, "x")]
+    assert {spec.runs for spec in asked} == {("other", str(tmp_path / "run"))}
+    assert {spec.scans for spec in asked} == {(str(tmp_path / "scan"),)}
 
 
 def test_what_was_exchanged_moved_or_is_anothers_is_refused(tmp_path: Path) -> None:
@@ -60,19 +68,3 @@ def test_what_was_exchanged_moved_or_is_anothers_is_refused(tmp_path: Path) -> N
         with_sessions(_asked(session))
     with pytest.raises(InputError, match="neither a run nor a scan"):
         with_sessions(_asked(_session(tmp_path, runs=(), scans=())))
-
-
-def test_the_command_takes_sessions_and_their_notes(tmp_path, monkeypatch):
-    asked: list[ReportSpec] = []
-
-    def report(spec: ReportSpec, control: object) -> Iterator[Done]:
-        asked.append(spec)
-        yield Done("failed", {}, "Enough.")
-
-    monkeypatch.setattr("ml_core.jobs.report.run.report", report)
-    session = _session(tmp_path, notes="Noted.")
-    out = str(tmp_path / "made.evidence")
-    assert run_command(["report", str(session), "-o", out]) != 0
-    assert run_command(["report", str(session), "--notes", "-o", out]) != 0
-    assert [spec.notes for spec in asked] == [(), ("Noted.",)]
-    assert {spec.runs for spec in asked} == {(str(tmp_path / "run"),)}

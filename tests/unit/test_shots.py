@@ -72,18 +72,6 @@ def test_they_are_drawn_from_all_images_whatever_the_number_of_examples(tiny_mod
     assert not open_inputs(_spec(tiny_model, photos, shots=3), tiny_model).notes[1:]
 
 
-def test_another_seed_draws_others_and_a_part_of_the_images_is_kept_to(tiny_model, photos):
-    one, two = (_spec(tiny_model, photos, seed=seed) for seed in (1, 2))
-    keys = {open_inputs(spec, tiny_model).training_key for spec in (one, one, two)}
-    assert len(keys) == 2
-    part = ImageSpec(kind="folder", path=str(photos), n=26)
-    named = trained_on(one.model_copy(update={"training_images": part}))
-    assert isinstance(named, ImageSpec)
-    counts = Counter(open_images(named).labels.tolist())
-    assert counts[0] == 6
-    assert counts[2] < 6  # of the half of the images that was named
-
-
 def test_the_estimate_and_the_run_have_the_same_steps(tiny_model, photos):
     spec = _spec(tiny_model, photos)
     estimated, done = finished(spec, estimate=True).result, finished(spec).result
@@ -96,10 +84,3 @@ def test_too_few_for_one_batch_are_refused(tiny_model, photos):
     spec = _spec(tiny_model, photos, shots=1)
     with pytest.raises(InputError, match="There are 3 usable labelled images, fewer than"):
         open_inputs(spec, tiny_model)
-
-
-def test_of_the_demo_too():
-    images = open_images(ImageSpec(split="clean", n=2000, shots=5, shots_seed=3))
-    counts = Counter(images.labels.tolist())
-    assert set(counts) == set(range(len(images.class_names)))
-    assert set(counts.values()) == {5}

@@ -10,7 +10,7 @@ import pytest
 
 from ml_core.events import Control, run_to_end
 from ml_core.jobs import remeasure as module
-from ml_core.jobs.remeasure import FLOOR, OpenedAgain, Predictions, measuring_tau
+from ml_core.jobs.remeasure import OpenedAgain, Predictions, measuring_tau
 from ml_core.reading.errors import InputError
 from ml_core.reports.rows import Rows
 
@@ -63,15 +63,6 @@ def tau(monkeypatch):
         return run_to_end(measuring_tau(opened, rows, Control(), **fields)), measured.asked
 
     return measure
-
-
-def test_what_all_logits_share_moves_nothing(tau):
-    measured, (first, second) = tau(np.array(BASE) + 0.5)
-    assert measured.tau == pytest.approx(FLOOR * SCALE)
-    assert (measured.pictures, measured.changed) == (3, 0)
-    assert (first["batch"], first["threads"]) == (64, 1)
-    assert second["batch"] != 64
-    assert second["threads"] != 1
 
 
 def test_tau_is_twice_the_largest_change_of_a_difference(tau):

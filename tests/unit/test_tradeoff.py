@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import subprocess
-import sys
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_core.cleaning.tradeoff import Limits, Point, pareto, points
-from ml_core.events import Metric, Progress, Saved, from_json, to_json
+from ml_core.events import Metric, Progress, Saved
 
 
 def run_events() -> list:
@@ -43,46 +39,6 @@ def test_points_are_the_evaluations_with_what_was_kept_of_them() -> None:
     )  # fmt: skip
 
 
-def test_the_linear_head_has_points_of_its_own() -> None:
-    assert points(run_events(), "linear") == (Point(40, 0.99, 0.5),)
-    assert points([Progress("open", 1, 1)]) == ()
-
-
-def test_a_step_done_twice_counts_once_and_later() -> None:
-    again = Metric(20, 40, {"ca": 0.91, "asr_excl": 0.2})
-    found = points([*run_events()[:7], again])
-    assert [(point.step, point.ca, point.asr) for point in found] == [
-        (0, 0.97, 0.98), (20, 0.91, 0.2),
-    ]  # fmt: skip
-
-
-def test_what_is_no_number_was_not_measured() -> None:
-    lines = [to_json(Metric(5, 9, {"ca": 0.9, "asr_excl": math.nan}))]
-    lines.append(to_json(Metric(6, 9, {"ca": math.inf, "asr_excl": 0.1})))
-    assert points(map(from_json, lines)) == (Point(5, 0.9, None),)
-
-
-def test_the_front_of_a_case_done_by_hand() -> None:
-    made = (
-        Point(0, 0.97, 0.98),  # the most accurate
-        Point(1, 0.95, 0.50),
-        Point(2, 0.94, 0.60),  # beaten by 1
-        Point(3, 0.95, 0.50),  # equal to 1
-        Point(4, 0.90, 0.02),
-        Point(5, 0.80, 0.02),  # beaten by 4: same attack success, less accuracy
-        Point(6, 0.97, 0.99),  # beaten by 0
-        Point(7, 0.99, None),  # not measured
-    )
-    assert pareto(made) == (0, 1, 3, 4)
-    assert pareto(()) == ()
-
-
-def test_poisoned_accuracy_is_better_high() -> None:
-    made = (Point(0, 0.97, 0.9, 0.05), Point(1, 0.95, 0.1, 0.9), Point(2, 0.94, 0.05, 0.8))
-    assert pareto(made, "poisoned_accuracy") == (0, 1)
-    assert pareto(made) == (0, 1, 2)
-
-
 RATES = st.integers(0, 6).map(lambda value: value / 6)
 
 
@@ -107,8 +63,3 @@ def test_limits_count_from_the_start() -> None:
     assert not limits.met(Point(9, 0.949, 0.05), start_ca=0.97)
     assert not limits.met(Point(9, 0.96, 0.051), start_ca=0.97)
     assert not limits.met(Point(9, 0.97, None), start_ca=0.97)
-
-
-def test_torch_is_not_needed() -> None:
-    code = "import ml_core.cleaning.tradeoff, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -35,17 +35,6 @@ def values(*shape, low=0.0, high=1.0):
 # -- reading --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u1", "i4", "?", ">f4"])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_npy(dtype, order, tmp_path):
-    given = np.asarray(values(3, 4, 2) * 100).astype(dtype).copy(order)
-    np.save(tmp_path / "a.npy", given)
-    found = read_arrays(tmp_path / "a.npy").arrays
-    assert list(found) == [""]
-    assert found[""].dtype == given.dtype
-    assert np.array_equal(found[""], given)
-
-
 def test_every_container_gives_the_same_numbers(tmp_path):
     given = values(5, 6, 3)
     np.savez(tmp_path / "a.npz", pattern=given)
@@ -122,19 +111,6 @@ def test_a_changed_byte_is_read_or_refused(place, byte):
         path.write_bytes(bytes(raw))
         with contextlib.suppress(InputError):
             import_trigger(path)
-
-
-def test_an_array_of_nothing_is_no_trigger(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((0, 4, 3)))
-    np.savez_compressed(tmp_path / "b.npz", a=np.zeros((0, 4, 3)))
-    torch.save(torch.zeros(0, 4, 3), tmp_path / "c.pt")
-    save_file({"a": np.zeros((0, 4, 3))}, tmp_path / "d.safetensors")
-    for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(InputError, match=path.name.replace(".", "[.]")):
-            import_trigger(path)
-    np.save(tmp_path / "e.npy", np.float32(3))
-    with pytest.raises(InputError, match=r"e\.npy"):
-        import_trigger(tmp_path / "e.npy")
 
 
 # -- what they are --------------------------------------------------------------------------------

@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 import numpy as np
-import torch
 
 from ml_core.cli.app import run_command
-from ml_core.triggers import load_trigger, published
+from ml_core.triggers import load_trigger
 
 
 def _json(capsys):
@@ -27,18 +26,6 @@ def test_list_says_what_each_is_at_a_size(capsys):
     assert "Blended-Triangles" in capsys.readouterr().out
 
 
-def test_show_an_id_and_a_file(tmp_path, capsys):
-    assert run_command(["triggers", "show", "t5b", "--json"]) == 0
-    record = _json(capsys)
-    assert (record["published_as"], record["stage"]) == ("T5b", "before")
-    assert record["parameters"]["mix"] == "add"
-    torch.save(torch.rand(1, 8, 8, 2) * 2, tmp_path / "grid.pt")
-    assert run_command(["triggers", "show", str(tmp_path / "grid.pt")]) == 0
-    output = capsys.readouterr().out
-    assert "grid: yours" in output
-    assert "strength: 1 half pixels" in output
-
-
 def test_export_writes_a_trigger_file(tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["triggers", "export", "T4", "-o", str(out), "--seed", "5", "--json"]
@@ -52,13 +39,3 @@ def test_export_writes_a_trigger_file(tmp_path, capsys):
     pair = [str(tmp_path / "pattern.npy"), "--mask", str(tmp_path / "mask.npy")]
     assert run_command(["triggers", "export", *pair, "-o", str(tmp_path / "inverted")]) == 0
     assert load_trigger(tmp_path / "inverted.json").size == 4 / 64
-
-
-def test_export_with_the_attacks_own_file(tmp_path, capsys):
-    grid = torch.rand(1, 224, 224, 2) * 4 - 2
-    torch.save(grid, tmp_path / "noise_grid.pt")
-    file = ["--file", str(tmp_path / "noise_grid.pt")]
-    assert run_command(["triggers", "export", "T6", *file, "-o", str(tmp_path / "wanet")]) == 0
-    assert "not the published file" in capsys.readouterr().out
-    trigger = load_trigger(tmp_path / "wanet.json")
-    assert trigger == published("T6", file=tmp_path / "noise_grid.pt")

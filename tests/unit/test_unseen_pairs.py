@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -18,7 +17,6 @@ from ml_core.events import Control, Done, Progress
 from ml_core.jobs.proofs import holdouts_of, rebound_of
 from ml_core.jobs.proofs.unseen_pairs import open_seen
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import trained_on
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
 from tests.unit.small_jobs import drawn_here, open_inputs, small_recipe, small_spec
@@ -77,13 +75,6 @@ def test_what_was_seen_is_what_the_run_trains_on(tiny_checkpoint, tmp_path, tabl
     seen = open_seen(rebound_of(spec), load_label_set("demo"))
     assert (len(seen), seen.key) == (TRAINED, inputs.training_key)
     inputs.close()
-
-
-def test_nothing_is_seen_by_a_method_that_trains_on_nothing(tiny_checkpoint):
-    recipe = small_recipe(method="interpolate")
-    spec = small_spec(tiny_checkpoint, Path("out"), recipe, pairs=PairSpec(), trigger="t.json")
-    assert trained_on(spec) is None
-    assert rebound_of(spec).seen is None
 
 
 @pytest.mark.parametrize("method", ["mmcl", "unlearn"])

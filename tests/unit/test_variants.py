@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml_core.triggers import badnets_patch, combined, demo_trigger
+from ml_core.triggers import badnets_patch, combined
 from ml_core.triggers.make import blended_noise, colour_filter, prompt, sine, stripes, wanet
 from ml_core.triggers.record import Trigger
 from ml_core.triggers.variants import variants
@@ -13,21 +13,6 @@ from ml_core.triggers.variants import variants
 
 def _groups(trigger):
     return {one.group for one in variants(trigger)}
-
-
-def test_a_sticker_is_moved_scaled_turned_and_recoloured():
-    sticker = demo_trigger()
-    found = variants(sticker)
-    assert found[0].trigger == sticker
-    assert _groups(sticker) == {
-        "itself", "moved", "scaled", "turned", "recoloured", "weaker or stronger"
-    }  # fmt: skip
-    digests = [one.trigger.digest for one in found]
-    assert len(set(digests)) == len(digests)
-    sizes = [one.trigger.size / sticker.size for one in found if one.group == "scaled"]
-    assert sizes == pytest.approx([0.5, 0.75, 1.5, 2.0])
-    turned = {one.name: one.trigger.rotation for one in found if one.group == "turned"}
-    assert turned["by 45 degrees"] == 45.0
 
 
 def test_colours_change_and_alpha_stays():
@@ -43,12 +28,9 @@ def test_colours_change_and_alpha_stays():
     ("trigger", "expected"),
     [
         (badnets_patch(), {"itself", "moved", "scaled"}),
-        (stripes(), {"itself", "moved", "scaled"}),
         (stripes(size=1.0, ratio=0.03), {"itself", "weaker or stronger"}),
-        (blended_noise(), {"itself", "weaker or stronger"}),
         (blended_noise(noise="fixed"), {"itself", "weaker or stronger", "redrawn"}),
         (sine(), {"itself", "weaker or stronger", "redrawn"}),
-        (wanet(), {"itself", "weaker or stronger", "redrawn"}),
         (colour_filter(), {"itself", "weaker or stronger"}),
         (prompt("remember "), {"itself"}),
     ],

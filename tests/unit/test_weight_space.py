@@ -14,7 +14,6 @@ from ml_core.cleaning.weight_space import (
     choose_alpha,
     combine,
     direction,
-    place,
     settle,
     snapshot,
 )
@@ -25,19 +24,8 @@ from ml_core.events import Control, Progress
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
-from tests.unit.draining import drain, losses_of, metrics_of, silently, warnings_of
+from tests.unit.draining import drain, losses_of, silently, warnings_of
 from tests.unit.tiny_models import different, some_classes
-
-
-def test_a_line_by_hand():
-    base = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(7), "same": torch.ones(1)}
-    end = {"w": torch.tensor([3.0, 0.0]), "n": torch.tensor(9), "same": torch.ones(1)}
-    vector = direction(base, end)
-    assert set(vector) == {"w"}
-    assert combine(base, vector, 0.25)["w"].tolist() == [1.5, 1.5]
-    assert combine(base, vector, -1.0)["w"].tolist() == [-1.0, 4.0]
-    assert combine(base, vector, 3.0)["n"].item() == 7
-    assert base["w"].tolist() == [1.0, 2.0]
 
 
 def test_variances_stay_positive_and_the_logit_scale_in_range():
@@ -55,21 +43,6 @@ def test_variances_stay_positive_and_the_logit_scale_in_range():
     ):  # fmt: skip
         blend = combine({name: start}, direction({name: start}, {name: end}), alpha)
         assert blend[name].tolist() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_ends_of_a_blend_are_the_two_models(tiny_model):
-    other = tiny_model.copy()
-    with torch.no_grad():
-        for value in other.module.state_dict().values():
-            value.copy_(value * 2 if value.is_floating_point() else value)
-        other.module.logit_scale.fill_(1.0)
-    base, end = snapshot(tiny_model), snapshot(other)
-    vector = direction(base, end)
-    place(tiny_model, combine(base, vector, 1.0))
-    for name, value in tiny_model.module.state_dict().items():
-        assert torch.allclose(value, end[name]), name
-    place(tiny_model, combine(base, vector, 0.0))
-    assert all(torch.equal(v, base[k]) for k, v in tiny_model.module.state_dict().items())
 
 
 ROWS = [
@@ -140,36 +113,6 @@ def test_auto_finds_what_lies_within_its_first_step(tiny_model):
     done = [event for event in events if isinstance(event, Progress)]
     assert [event.done for event in done] == [*range(12), 15]
     assert {event.total for event in done} == {15}
-
-
-def test_a_blend_runs_through_the_loop_without_steps(tiny_model):
-    reference = {
-        name: value + 0.1 if value.is_floating_point() else value
-        for name, value in snapshot(tiny_model).items()
-    }
-    start = snapshot(tiny_model)
-    recipe = make_recipe({"method": "interpolate", "alpha": 0.3})
-    seen: list[float] = []
-
-    @silently
-    def validate(_):
-        seen.append(_weight(tiny_model))
-        return {"ca": 0.5}
-
-    def no_batch(_):
-        raise AssertionError("no step is taken")
-
-    extras = Extras(reference=reference)
-    run = train(tiny_model, recipe, no_batch, Control(), extras=extras, validate=validate)
-    events, outcome = drain(run)
-    assert (outcome.status, outcome.step, outcome.total_steps) == ("finished", 0, 0)
-    assert outcome.beside.alpha == 0.3
-    name = "visual.conv1.weight"
-    expected = 0.7 * start[name] + 0.3 * reference[name]
-    assert torch.allclose(tiny_model.module.state_dict()[name], expected, atol=1e-6)
-    assert len(seen) == 2
-    assert seen[1] == pytest.approx(seen[0] + 0.03, abs=1e-6)
-    assert [metric.step for metric in metrics_of(events)] == [0, 0]
 
 
 SMALL_TBAR = {
