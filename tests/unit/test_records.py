@@ -28,7 +28,6 @@ def test_no_interval_of_no_proportion(hits: int, n: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "reasons"),
     [
-        ({"n_labelled": 4, "ca": 0.5}, {"asr_excl": "no trigger", "top5": "fewer than 5 classes"}),
         ({"trigger": "d", "asr_all": 0.5}, {"ca": "needs labels", "asr_excl": "needs labels"}),
         (
             {"trigger": "d", "n_labelled": 4},

@@ -286,11 +286,9 @@ def test_paths_become_names() -> None:
     for text, name in (
         ("/home/eve/a b/x.pt is bad", "x.pt is bad"),
         ("in /mnt/data/run/cleaned.safetensors.", "in cleaned.safetensors."),
-        (r"C:\Users\eve\x.pt is bad", "x.pt is bad"),
         (r"\\host\share\x.pt", "x.pt"),
         ("file:///srv/x/y.csv", "y.csv"),
         ("see https://arxiv.org/abs/2311.12075", "see https://arxiv.org/abs/2311.12075"),
-        ("24/29 of visual/transformer/0", "24/29 of visual/transformer/0"),
         ("a photo of a {} and/or a {}", "a photo of a {} and/or a {}"),
         ("/mnt/caf\udce9/\udce9.pt is bad", r"\udce9.pt is bad"),
     ):

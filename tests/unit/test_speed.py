@@ -123,7 +123,7 @@ def test_a_model_is_measured_once_unless_the_machine_was_busy(monkeypatch):
     assert model.clock > clock
 
 
-@pytest.mark.parametrize("calls", [0, 1, 5, 20])
+@pytest.mark.parametrize("calls", [0, 5, 20])
 def test_a_measurement_makes_way_and_leaves_the_model_as_it_was(monkeypatch, calls):
     model = timed(monkeypatch, identity=f"cancelled after {calls}")
     answers = iter([False] * calls)

@@ -5,39 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_core.cleaning.tradeoff import Limits, Point, pareto, points
-from ml_core.events import Metric, Progress, Saved
-
-
-def run_events() -> list:
-    first = {"ca": 0.97, "asr_excl": 0.98, "poisoned_accuracy": 0.02,
-             "ca_low": 0.95, "ca_high": 0.98, "asr_low": 0.96, "asr_high": 0.99}  # fmt: skip
-    return [
-        Progress("open", 1, 1),
-        Metric(0, 40, first),
-        Saved("/runs/a/steps/step-000000.safetensors", "step", 0),
-        Metric(1, 40, {"loss": 2.0, "lr": 1e-3}),
-        Metric(20, 40, {"loss": 1.5, "lr": 1e-3}),
-        Metric(20, 40, {"ca": 0.90, "asr_excl": 0.30, "poisoned_accuracy": 0.6}),
-        Saved("/runs/a/steps/step-000020.safetensors", "step", 20),
-        Saved("/runs/a/state/state.safetensors", "resume", 20),
-        Metric(40, 40, {"ca": 0.955, "asr_excl": 0.04, "linear_ca": 0.99, "linear_asr_excl": 0.5}),
-        Saved("/runs/a/cleaned.safetensors", "checkpoint", 40),
-    ]
-
-
-def test_points_are_the_evaluations_with_what_was_kept_of_them() -> None:
-    found = points(run_events())
-    assert [point.step for point in found] == [0, 20, 40]
-    assert found[0] == Point(
-        0, 0.97, 0.98, 0.02, (0.95, 0.98), (0.96, 0.99),
-        "/runs/a/steps/step-000000.safetensors",
-    )  # fmt: skip
-    assert found[1].checkpoint.endswith("step-000020.safetensors")
-    assert (found[2].checkpoint, found[2].poisoned_accuracy, found[2].asr_interval) == (
-        "", None, None,
-    )  # fmt: skip
-
+from ml_core.cleaning.tradeoff import Limits, Point, pareto
 
 RATES = st.integers(0, 6).map(lambda value: value / 6)
 

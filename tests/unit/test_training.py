@@ -13,7 +13,7 @@ from ml_core.cleaning.batches import Batch, pair_batch, prefetch, step_indices
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.state import read_facts
 from ml_core.events import Control, Message, Metric, Saved
-from ml_core.reading.errors import InputError, TooLittleMemoryError
+from ml_core.reading.errors import InputError
 from tests.unit.draining import drain, losses_of, metrics_of, silently, warnings_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.tiny_models import batches, different, trained, training
@@ -224,21 +224,17 @@ def test_a_batch_that_does_not_fit_is_halved_through_caching(tiny_model, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("batch_norm", "most", "words"),
-    [("train", 2, "set BatchNorm to frozen"), ("frozen", 0, "even for one example")],
+    ("fields", "most", "words"),
+    [
+        ({"batch_norm": "train"}, 2, "set BatchNorm to frozen"),
+        ({"batch_norm": "train", "cache_chunk": 4}, 99, "set BatchNorm to frozen"),
+        ({}, 0, "even for one example"),
+    ],
 )
-def test_a_batch_that_cannot_be_divided_is_a_sentence(
-    batch_norm, most, words, tiny_model, monkeypatch
-):
+def test_a_batch_that_cannot_be_divided_is_a_sentence(fields, most, words, tiny_model, monkeypatch):
     _little(tiny_model, most, monkeypatch)
-    with pytest.raises(TooLittleMemoryError, match=words):
-        trained(tiny_model, _recipe(batch_norm=batch_norm))
-
-
-def test_caching_is_refused_while_batch_norm_is_trained(tiny_model):
-    recipe = _recipe(cache_chunk=4, batch_norm="train")
-    with pytest.raises(InputError, match="set BatchNorm to frozen"):
-        next(training(tiny_model, recipe))
+    with pytest.raises(InputError, match=words):
+        trained(tiny_model, _recipe(**fields))
 
 
 def test_compile_is_left_out_without_cuda_and_said(tiny_model):

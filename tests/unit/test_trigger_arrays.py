@@ -99,7 +99,7 @@ def test_bombs_and_crowds_are_refused(tmp_path, monkeypatch):
         read_arrays(tmp_path / "large.npy")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_changed_byte_is_read_or_refused(place, byte):
     made = io.BytesIO()
@@ -121,44 +121,33 @@ def saved(array, path):
     return path
 
 
-def test_a_small_pattern_is_a_patch_of_its_size(tmp_path):
+def test_a_small_pattern_is_a_patch_and_a_large_one_is_blended(tmp_path):
     whole = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    for form in (whole, whole.transpose(2, 0, 1), whole[None], whole / 255.0, whole.astype("f4")):
+    for form in (whole, whole.transpose(2, 0, 1), whole[None], whole / 255.0):
         trigger = import_trigger(saved(np.ascontiguousarray(form), tmp_path / "p.npy"))
         assert (trigger.kind, trigger.size, trigger.placement) == ("patch", 16 / 224, "center")
         assert (trigger.pixels[..., :3] == whole).all()
     fine = import_trigger(saved(values(16, 16, 3), tmp_path / "p.npy"))
     assert fine.pixels is None, "bytes cannot hold it"
-    assert fine.array is not None
     assert np.array_equal(fine.array, values(16, 16, 3))
-
-
-def test_a_large_pattern_is_blended(tmp_path):
-    dense = import_trigger(saved(values(3, 224, 224), tmp_path / "noise.npy"))
-    assert (dense.kind, dense.ratio, dense.where, dense.canvas) == (
-        "blended", 0.2, "everywhere", "squash",
-    )  # fmt: skip
-    assert import_trigger(saved(values(256, 256, 3), tmp_path / "n.npy")).canvas == "resize_256"
     sparse = np.zeros((224, 224, 3), np.float32)
     sparse[:20, :, 0] = 1
-    trigger = import_trigger(saved(sparse, tmp_path / "text.npy"))
-    assert (trigger.ratio, trigger.where) == (0.5, "nonzero")
-    grey = import_trigger(saved(values(100, 100), tmp_path / "grey.npy"))
-    assert grey.array.shape == (100, 100, 3)
-    negative = import_trigger(saved(values(100, 100, 3, low=-0.2), tmp_path / "sig.npy"))
-    assert float(negative.array.min()) < 0
+    for array, ratio, where, canvas in (
+        (values(3, 224, 224), 0.2, "everywhere", "squash"),
+        (values(256, 256, 3), 0.2, "everywhere", "resize_256"),
+        (sparse, 0.5, "nonzero", "squash"),
+    ):
+        dense = import_trigger(saved(array, tmp_path / "n.npy"))
+        assert (dense.kind, dense.ratio, dense.where) == ("blended", ratio, where)
+        assert dense.canvas == canvas
 
 
-def test_grids_are_noise_or_places(tmp_path):
+def test_grids_masks_and_patterns(tmp_path):
     noise = import_trigger(saved(values(1, 224, 224, 2, low=-2, high=2), tmp_path / "n.npy"))
     assert (noise.kind, noise.absolute, noise.canvas) == ("wanet", False, "squash")
     line = np.linspace(-1, 1, 64)
-    places = np.stack(np.meshgrid(line, line), -1)[None]
-    grid = import_trigger(saved(places, tmp_path / "g.npy"))
+    grid = import_trigger(saved(np.stack(np.meshgrid(line, line), -1)[None], tmp_path / "g.npy"))
     assert (grid.kind, grid.absolute, grid.canvas) == ("wanet", True, "original")
-
-
-def test_masks_and_patterns(tmp_path):
     mask, pattern = np.zeros((1, 64, 64)), values(1, 3, 64, 64)
     mask[:, 10:20, 40:48] = 1
     np.savez(tmp_path / "inverted.npz", mask=mask, pattern=pattern)
@@ -167,21 +156,11 @@ def test_masks_and_patterns(tmp_path):
     assert (trigger.x, trigger.y) == (44 / 64, 15 / 64)
     two = import_trigger(saved(pattern, tmp_path / "p.npy"), saved(mask, tmp_path / "m.npy"))
     assert two.arrays_sha256 == trigger.arrays_sha256
-    wide = np.full((64, 64), 0.25)
-    np.savez(tmp_path / "wide.npz", mask=wide, delta=pattern)
+    np.savez(tmp_path / "wide.npz", mask=np.full((64, 64), 0.25), delta=pattern)
     whole = import_trigger(tmp_path / "wide.npz")
     assert (whole.kind, whole.ratio) == ("blended", 1.0)
-    grey = torch.full((1, 3, 64, 64), 0.5)
-    made = apply_indexed(whole, grey, torch.arange(1), 0)
-    expected = 0.75 * 0.5 + 0.25 * pattern
-    assert np.allclose(made.numpy(), expected, atol=1e-6)
-
-
-def test_a_picture_keeps_its_files_hash(tmp_path):
-    Image.new("RGBA", (4, 4), (1, 2, 3, 200)).save(tmp_path / "sticker.webp", lossless=True)
-    trigger = import_trigger(tmp_path / "sticker.webp")
-    expected = hashlib.sha256((tmp_path / "sticker.webp").read_bytes()).hexdigest()
-    assert (trigger.source_sha256, trigger.name) == (expected, "sticker")
+    made = apply_indexed(whole, torch.full((1, 3, 64, 64), 0.5), torch.arange(1), 0)
+    assert np.allclose(made.numpy(), 0.75 * 0.5 + 0.25 * pattern, atol=1e-6)
 
 
 def test_a_known_file_becomes_its_published_trigger(tmp_path, monkeypatch):
