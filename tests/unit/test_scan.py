@@ -238,18 +238,6 @@ def test_no_verdict_calls_a_checkpoint_clean_and_what_was_not_searched_is_named(
 # ---- patches ----
 
 
-def test_a_patch_covers_its_place_alone():
-    images = torch.rand(2, 3, 8, 8)
-    patches = torch.rand(2, 3, 3, 3, requires_grad=True)
-    made = paste(images, patches, torch.tensor([[0, 5], [2, 1]]))
-    wanted = images.clone()
-    wanted[0, :, 0:3, 5:8] = patches[0].detach()
-    wanted[1, :, 2:5, 1:4] = patches[1].detach()
-    assert torch.equal(made.detach(), wanted)
-    made.sum().backward()
-    assert torch.equal(patches.grad, torch.ones_like(patches))
-
-
 def _search(one, pictures, settings, starts=None):
     return drain(invert(one, pictures, settings, 3, starts))
 

@@ -14,7 +14,7 @@ from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.state import read_facts
 from ml_core.events import Control, Message, Metric, Saved
 from ml_core.reading.errors import InputError
-from tests.unit.draining import drain, losses_of, metrics_of, silently, warnings_of
+from tests.unit.draining import drain, losses_of, metrics_of, warnings_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.tiny_models import batches, different, trained, training
 
@@ -117,18 +117,6 @@ def test_pause_holds_before_the_next_step(tiny_model):
             assert steps == [1]
             threading.Timer(0.2, control.resume).start()
     assert steps == [1, 2, 3, 4, 5, 6]
-
-
-def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model):
-    recipe = make_recipe(SMALL | {"eval_every": 2, "stop_below_ca": 10.0})
-    answers = iter([0.90, 0.85, 0.79, 0.5])
-    events, outcome = trained(
-        tiny_model, recipe, validate=silently(lambda head: {"ca": next(answers)})
-    )
-    assert (outcome.status, outcome.step) == ("stopped", 4)
-    assert "11.0 points under its start" in outcome.reason
-    seen = [metric.values["ca"] for metric in metrics_of(events) if "ca" in metric.values]
-    assert seen == [0.90, 0.85, 0.79]
 
 
 # ---- precision and layout ----

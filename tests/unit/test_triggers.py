@@ -22,11 +22,7 @@ from ml_core.triggers.apply import apply, apply_indexed
 from ml_core.triggers.render import (
     _STEP,
     _mix_,
-    coarse_uniform,
-    normal,
-    random_bits,
     render_patch,
-    uniform,
 )
 
 SIDE = 16
@@ -89,15 +85,6 @@ def test_opacity_and_alpha_multiply():
     # weight 0.1: 0.5 * 0.9 + 0.1 * colour; the centre 8.0 lies between pixels, the later one is it
     assert out[0, :, 8, 8].tolist() == pytest.approx([0.55, 0.45, 0.47], abs=1e-6)
     assert int((out != 0.5).any(dim=1).sum()) == 1
-
-
-def test_a_patch_over_the_edge_is_cut_off():
-    out = apply(patch(x=0.0, y=1.0), grey(1))
-    # left -1, top 14.5 rounded up to 15: row 0, column 1 of the patch remain.
-    expected = grey(1)
-    expected[0, :, 15, 0] = exact(numbered_patch())[:, 0, 1]
-    assert torch.equal(out, expected)
-    assert torch.equal(apply(patch(x=2.0), grey(1)), grey(1))
 
 
 def test_random_places_are_whole_and_reach_every_corner():
@@ -175,24 +162,6 @@ def test_hash_is_splitmix64():
     states = torch.arange(1, 4, dtype=torch.int64) * _STEP
     found = [int(value) % 2**64 for value in _mix_(states)]
     assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-
-
-def test_draws_have_their_moments_and_are_apart():
-    who = torch.arange(2000)
-    flat = uniform(who, 50, seed=4, stream=1)
-    assert float(flat.min()) >= 0
-    assert float(flat.max()) < 1
-    assert float(flat.mean()) == pytest.approx(0.5, abs=0.004)
-    bell = normal(who, 51, seed=4, stream=2)
-    assert bell.shape == (2000, 51)
-    assert float(bell.mean()) == pytest.approx(0.0, abs=0.012)
-    assert float(bell.std()) == pytest.approx(1.0, abs=0.01)
-    coarse = coarse_uniform(who, 51, seed=4, stream=2)
-    assert coarse.shape == (2000, 51)
-    assert float(coarse.mean()) == pytest.approx(0.5, abs=0.004)
-    bits = random_bits(who, 50, seed=4, stream=1)
-    assert len(bits.unique()) == bits.numel()
-    assert not torch.equal(bits, random_bits(who, 50, seed=4, stream=2))
 
 
 # -- records and files --------------------------------------------------------------------------

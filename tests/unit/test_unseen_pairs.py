@@ -13,10 +13,8 @@ from ml_core.data.exclusions import write_exclusions
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Progress
 from ml_core.jobs.proofs import holdouts_of, rebound_of
 from ml_core.jobs.proofs.unseen_pairs import open_seen
-from ml_core.jobs.runner import run_job
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
 from tests.unit.small_jobs import drawn_here, open_inputs, small_recipe, small_spec
@@ -102,19 +100,3 @@ def test_retrieval_is_held_out_of_the_table_or_left_out(
     done = finished(holdouts_of(every, **plain))
     assert not any(row["group"] == "retrieval" for row in done.result["rows"])
     assert f"The cleaning saw {COUNT} of the {COUNT} pairs of pairs.csv" in done.result["notes"][0]
-
-
-@pytest.mark.parametrize("when", ["open", "before"])
-def test_a_stop_ends_the_hold_outs(tiny_checkpoint, tmp_path, table, trigger, when):
-    """The window died: nobody waits for the other questions."""
-    spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, "mmcl")
-    control, asked = Control(), 0
-    event = None
-    for event in run_job(holdouts_of(spec, after=str(tiny_checkpoint)), control):
-        if isinstance(event, Progress):
-            asked += event.stage == "before"
-            if event.stage == when:
-                control.stop()
-    assert event == Done("cancelled")
-    assert asked == (when == "before")
-    assert not (tmp_path / "out" / "holdouts.json").exists()
