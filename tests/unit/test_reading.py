@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_core.reading import inspect
+from ml_core.reading import InputError, inspect, resolve_inside, tables
+from ml_core.reading.tables import iter_rows, read_columns
 from tests.unit.file_bytes import tarred, zipped
 
 CONFIG: dict[str, Any] = {
@@ -130,3 +131,42 @@ def test_folders_that_are_refused(tmp_path, files, code, words):
     assert found.refused
     assert found.reason_code == code
     assert words in found.reasons[0]
+
+
+# ---- tables ----
+
+
+def test_bad_rows_are_named_and_the_others_kept(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbfa,b\n1,2\n3\n\n\xff,5\n6,\x007\n8,9,10\n"11, 12",13\n'
+    path = write(tmp_path, "t.csv", content)
+    assert list(iter_rows(path, read_columns(path))) == [
+        (2, ("1", "2")),
+        (3, "row 3: 1 fields where the header has 2"),
+        (5, "row 5: not UTF-8 text"),
+        (6, "row 6: holds control characters"),
+        (7, "row 7: 3 fields where the header has 2"),
+        (8, ("11, 12", "13")),
+    ]
+
+
+def test_a_line_without_end_is_not_taken_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_RECORD", 1 << 20)
+    path = tmp_path / "t.csv"
+    for row in ("1,", '"1\n",'):  # a line without end, and a row of lines without end
+        path.write_text("x,y\n" + row * (1 << 20))
+        with pytest.raises(InputError, match="has a row of over 1 million characters"):
+            list(iter_rows(path, ("x", "y")))
+    path.write_text("x,y\n" + ("1" * 1000 + ",2\n") * 1100)
+    assert len(list(iter_rows(path, ("x", "y")))) == 1100  # the limit is one of a row
+
+
+def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    (tmp_path / "set-secret").mkdir()
+    secret = write(tmp_path / "set-secret", "s.png", b"secret")
+    (root / "link.png").symlink_to(secret)
+    (root / "folder").symlink_to(secret.parent)
+    for text in ("link.png", "folder/s.png", "folder"):
+        with pytest.raises(InputError, match="leads out"):
+            resolve_inside(root, text)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from statsmodels.stats.proportion import proportion_confint
 
+from ml_core.evaluation import Evaluation, wilson_interval
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import retrieve
 from ml_core.reading.errors import CancelledError, InputError
@@ -99,3 +102,38 @@ def test_wrong_questions():
         retrieve(Axes(), embeddings(), CAPTIONS[:3], (), None)
     with pytest.raises(CancelledError):
         retrieve(Axes(), embeddings(), CAPTIONS, (), None, cancelled=lambda: True)
+
+
+# ---- intervals and records ----
+
+
+def test_interval_agrees_with_statsmodels() -> None:
+    for n in (1, 2, 7, 100, 4321):
+        for hits in {0, 1, n // 3, n // 2, n - 1, n}:
+            expected = proportion_confint(hits, n, alpha=0.05, method="wilson")
+            low, high = wilson_interval(hits, n)
+            assert (low, high) == pytest.approx(expected, abs=1e-7)
+            assert (low == 0.0, high == 1.0) == (hits == 0, hits == n)  # ends are exact
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 0), (2, 1), (-1, 5)])
+def test_no_interval_of_no_proportion(hits: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no proportion"):
+        wilson_interval(hits, n)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reasons"),
+    [
+        ({"trigger": "d", "asr_all": 0.5}, {"ca": "needs labels", "asr_excl": "needs labels"}),
+        (
+            {"trigger": "d", "n_labelled": 4},
+            {"poisoned_accuracy": "all images are of the target class"},
+        ),
+    ],
+)
+def test_a_rate_that_is_missing_says_why(fields: dict[str, Any], reasons: dict[str, str]) -> None:
+    evaluation = Evaluation(n=4, n_total=4, n_excl=0, target=1, target_name="banana", **fields)
+    found = evaluation.to_dict()["not_measured"]
+    assert reasons.items() <= found.items()
+    assert not found.keys() & fields.keys()

@@ -32,11 +32,9 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
         ('{"choices": []}', "has no table of choices"),
         ('{"choices": {"x": {"day": "2026-11-26", "name": "a"}}}', "x is no SHA-256"),
         ('{"choices": {"SHA": {"day": "soon", "name": "a"}}}', "day"),
-        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "mean": [1]}}}', "mean"),
         ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "run": "rm"}}}', "run"),
         ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a"}}}', "chooses nothing"),
         ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "text_heads": 5}}}', "5 text"),
-        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "std": [0, 0, 0]}}}', "std"),
     ],
 )
 def test_what_cannot_be_used_is_said_and_left_alone(text, words, tiny_checkpoint):

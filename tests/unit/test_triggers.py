@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_core.cli.app import run_command
 from ml_core.reading.errors import InputError
 from ml_core.triggers import (
     Trigger,
     badnets_patch,
     blended_noise,
+    combined,
     load_trigger,
     move_to,
     painted_layer,
     save_trigger,
 )
 from ml_core.triggers.apply import apply, apply_indexed
+from ml_core.triggers.make import colour_filter, prompt, sine, stripes, wanet
 from ml_core.triggers.render import (
     _STEP,
     _mix_,
     render_patch,
 )
+from ml_core.triggers.variants import variants
 
 SIDE = 16
 
@@ -187,3 +193,67 @@ def test_a_failed_save_keeps_the_old_trigger(tmp_path, monkeypatch):
         save_trigger(patch(x=0.1, pixels=numbered_patch(5, 5)), tmp_path / "t")
     assert load_trigger(tmp_path / "t.png") == patch()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+# -- variants and the command --------------------------------------------------------------------
+
+
+def _groups(trigger):
+    return {one.group for one in variants(trigger)}
+
+
+def test_colours_change_and_alpha_stays():
+    pixels = np.array([[[255, 0, 10, 255], [1, 2, 3, 100]]], np.uint8)
+    found = {one.name: one.trigger for one in variants(Trigger(kind="patch", pixels=pixels))}
+    inverted = found["inverted"].pixels
+    assert inverted.tolist() == [[[0, 255, 245, 255], [254, 253, 252, 100]]]
+    grey = found["in grey"].pixels
+    assert grey[0, 0].tolist() == [77, 77, 77, 255]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        (badnets_patch(), {"itself", "moved", "scaled"}),
+        (stripes(size=1.0, ratio=0.03), {"itself", "weaker or stronger"}),
+        (blended_noise(noise="fixed"), {"itself", "weaker or stronger", "redrawn"}),
+        (sine(), {"itself", "weaker or stronger", "redrawn"}),
+        (colour_filter(), {"itself", "weaker or stronger"}),
+        (prompt("remember "), {"itself"}),
+    ],
+)
+def test_only_what_means_something_to_the_kind(trigger, expected):
+    assert _groups(trigger) == expected
+
+
+def test_of_a_combined_trigger_the_first_part_changes_and_the_rest_stays():
+    whole = combined(badnets_patch(size=0.2), wanet())
+    moved = [one for one in variants(whole) if one.group == "moved"]
+    assert moved
+    assert all(one.trigger.parts[1] == whole.parts[1] for one in moved)
+    assert all(one.trigger.parts[0] != whole.parts[0] for one in moved)
+
+
+def test_list_says_what_each_is_at_a_size(capsys):
+    assert run_command(["triggers", "list", "--size", "336", "--json"]) == 0
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["triggers"]}
+    assert rows["T8"]["standing"] == "published"
+    assert rows["T1"]["standing"] == "rescaled, not the published trigger"
+    assert rows["T12"]["needs_file"] == "badCLIP.jpg"
+    assert run_command(["triggers", "list"]) == 0
+    assert "Blended-Triangles" in capsys.readouterr().out
+
+
+def test_export_writes_a_trigger_file(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["triggers", "export", "T4", "-o", str(out), "--seed", "5", "--json"]
+    assert run_command(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == [str(tmp_path / "out.json")]
+    assert load_trigger(tmp_path / "out.json").seed == 5
+    np.save(tmp_path / "pattern.npy", np.random.default_rng(0).random((64, 64, 3)))
+    mask = np.zeros((64, 64))
+    mask[1:5, 1:5] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    pair = [str(tmp_path / "pattern.npy"), "--mask", str(tmp_path / "mask.npy")]
+    assert run_command(["triggers", "export", *pair, "-o", str(tmp_path / "inverted")]) == 0
+    assert load_trigger(tmp_path / "inverted.json").size == 4 / 64

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ml_core.cleaning.batches import picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
+from ml_core.cleaning.tradeoff import Limits, Point, pareto
 from ml_core.cleaning.weight_space import (
     WeightDelta,
     choose_alpha,
@@ -125,10 +128,10 @@ def _tbar(model, recipe, path, resume=False):
     )
 
 
-def test_tbar_subtracts_what_was_learnt(tiny_model):
-    recipe = make_recipe(SMALL_TBAR)
-    start = snapshot(tiny_model)
-    events, outcome = _tbar(tiny_model, recipe, None)
+def test_tbar_subtracts_what_was_learnt_once(tiny_model, tmp_path):
+    recipe, path = make_recipe(SMALL_TBAR), tmp_path / "state.safetensors"
+    start, fresh = snapshot(tiny_model), tiny_model.copy()
+    events, outcome = _tbar(tiny_model, recipe, path)
     losses = losses_of(events)
     assert losses[1] < losses[0]
     vector = outcome.beside.vector
@@ -140,11 +143,34 @@ def test_tbar_subtracts_what_was_learnt(tiny_model):
             assert torch.allclose(value, start[name] - 2.0 * learnt, atol=1e-6), name
         else:
             assert torch.equal(value, start[name]), name
-
-
-def test_a_finished_run_taken_up_again_subtracts_once(tiny_model, tmp_path):
-    recipe, path = make_recipe(SMALL_TBAR), tmp_path / "state.safetensors"
-    fresh = tiny_model.copy()
-    _tbar(tiny_model, recipe, path)
-    _tbar(fresh, recipe, path, resume=True)
+    _tbar(fresh, recipe, path, resume=True)  # a finished run that is taken up again
     assert not different(tiny_model, fresh)
+
+
+# ---- the trade-off ----
+
+
+RATES = st.integers(0, 6).map(lambda value: value / 6)
+
+
+@given(st.lists(st.tuples(RATES, RATES), max_size=30))
+def test_the_front_is_what_the_definition_says(pairs: list[tuple[float, float]]) -> None:
+    made = [Point(step, ca, asr) for step, (ca, asr) in enumerate(pairs)]
+
+    def beaten(ca: float, asr: float) -> bool:
+        return any(
+            other.ca >= ca and other.asr <= asr and (other.ca > ca or other.asr < asr)
+            for other in made
+        )
+
+    front = pareto(made)
+    assert set(front) == {i for i, (ca, asr) in enumerate(pairs) if not beaten(ca, asr)}
+    assert [made[i].ca for i in front] == sorted((made[i].ca for i in front), reverse=True)
+
+
+def test_limits_count_from_the_start() -> None:
+    limits = Limits(ca_drop=2.0, asr=5.0)
+    assert limits.met(Point(9, 0.95, 0.05), start_ca=0.97)  # exactly both limits
+    assert not limits.met(Point(9, 0.949, 0.05), start_ca=0.97)
+    assert not limits.met(Point(9, 0.96, 0.051), start_ca=0.97)
+    assert not limits.met(Point(9, 0.97, None), start_ca=0.97)
