@@ -35,7 +35,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.embedding_map import pca_map, principal_plane
 from ml_core.evaluation.tsne import tsne_map
 from ml_core.reading import InputError, inspect, read_image, read_lines, resolve_inside
-from ml_core.reading.class_file import MAX_BYTES, read_class_file
+from ml_core.reading.class_file import read_class_file
 from ml_core.reading.clip_config import check_model_config, check_preprocess
 from ml_core.reading.tables import iter_rows, read_columns
 from ml_core.triggers import (
@@ -114,13 +114,6 @@ def png_header(width: int, height: int, kind: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT") + chunk(b"IEND")
 
 
-def cut_picture(folder: Path) -> object:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(folder / "cut.img", "PNG")
-    raw = (folder / "cut.img").read_bytes()
-    return read_image(written(folder, "cut.img", raw[: len(raw) // 2]))
-
-
 def inside(text: str, folder: Path) -> object:
     (folder / "set" / "sub").mkdir(parents=True)
     return resolve_inside(folder / "set", text)
@@ -146,7 +139,7 @@ READING = (
         ),
         ("""{"classes": ["a"], "superclasses": open('x')}""", "only"),
         ('{"classes": ["a",\n' + "'a'," * 310_000 + "1]}", "Line 2 .* more parts"),
-        (b" " * (MAX_BYTES + 1), "4 MB"), ("(" * 300_000, "it is not evaluated"),
+        ("(" * 300_000, "it is not evaluated"),
     ),
     *rows(
         config, "unsupported",
@@ -166,7 +159,7 @@ READING = (
         lambda given, folder: check_preprocess(given, 64, "c"), "unsupported",
         ({"std": [1, 1, 0]}, "std"), ({"mode": "BGR"}, "mode"),
     ),
-    (lambda f: inspect(f / "nul\0byte"), "usage", "nul"),
+    (lambda f: inspect(f / "absent.safetensors"), "usage", "absent"),
     (partial(table, b"a,a\n1,2\n"), "damaged", "two columns called 'a'"),
     (lambda f: list(iter_rows(written(f, "t.csv", "x,y\n1,2\n"), ("z",))),
      "usage", "no column 'z'; its columns are x, y"),
@@ -186,8 +179,6 @@ READING = (
         (png_header(9000, 9000, 6), "over 300 MB to decode"),
         (png_header(20_000, 5001, 2), "100 megapixels"),
     ),
-    (cut_picture, "damaged", "cut.img is damaged"),
-    (lambda f: read_image(f / "absent.png"), "usage", "absent.png cannot be read: No such file"),
 )  # fmt: skip
 
 
@@ -255,7 +246,6 @@ CHECKPOINTS = (
         named, "unsupported",
         (("base_model.model.q_proj.lora_A.weight",), "^x.safetensors .*LoRA weights"),
         (("conv1.weight", "layer1.0.conv1.weight", "fc.weight"), "plain ResNet"),
-        (("encoder.weight",), "no CLIP image encoder and no CLIP text encoder"),
         (("vision_model.embeddings.class_embedding",), "no tensor visual.conv1.weight"),
         (("visual.conv1.weight",), "has 2 dimensions instead of 4"),
         (("image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight",
@@ -269,7 +259,7 @@ CHECKPOINTS = (
     ),
     *rows(
         lambda metadata, folder: opened({"a": torch.zeros(2)}, folder, open_clip_config=metadata),
-        "damaged", ("{", "x.safetensors"), ('{"model_cfg": 3}', "x.safe"),
+        "damaged", ("{", "x.safetensors"),
     ),
     (partial(tower_and_config, {"embed_dim": 24}), "damaged", "no vision_cfg or no embed_dim"),
     (unequal_thirds, "damaged", "query, key and value"),
@@ -304,7 +294,6 @@ CHECKPOINTS = (
     *rows(
         converted, "unsupported",
         (({"__metadata__": torch.zeros(1)}, "m.safetensors"), "__metadata__"),
-        (({"a": torch.zeros(1)}, "nowhere/m.safetensors"), "cannot be written", "usage"),
     ),
     (damaged_clip, "damaged", r"visual\.ln_post\.bias"),
     (lambda f: fetch("hf-hub:../x"), "usage", "names no repository"),
@@ -321,11 +310,6 @@ def label_set(given: tuple[str, bytes], folder: Path) -> object:
 def pair_table(content: bytes, folder: Path) -> object:
     path = str(written(folder, "x.csv", content))
     return open_pairs(PairSpec(kind=detect(path), path=path))
-
-
-def image_table(folder: Path) -> object:
-    path = written(folder, "t.csv", "image,label\ngone.png,dog\n")
-    return open_images(ImageSpec(kind="csv", path=str(path)))
 
 
 def single_picture(folder: Path) -> object:
@@ -365,7 +349,6 @@ DATA = (
         (b'image,caption\na.png,"' + b"a" * 3_000_000, "look for a quote that does not close",
          "unsupported"),
     ),
-    (image_table, "usage", r"row 2 \('gone.png'\): no such file"),
     (single_picture, "usage", r"x\.png is a single picture: give its folder, "),
     *rows(
         lambda content, folder: read_exclusions(written(folder, "x.json", content)), "damaged",
@@ -403,16 +386,14 @@ def doctored(header: str, body: bytes = b"1234") -> bytes:
 
 F4 = "'descr': '<f4', 'fortran_order': False, "
 TRIGGERS = (
-    (lambda f: save_trigger(mixed(), f / "gone" / "t"), "usage", "The trigger t cannot be"),
     *rows(
         changed_trigger, "damaged",
-        ({"colour": "red"}, "colour"), ({"source_sha256": "../etc"}, "source_sha256"),
-        ({"arrays_sha256": "0" * 64}, r"array beside t\.json"), ({"x": 10**400}, r"t\.json"),
+        ({"source_sha256": "../etc"}, "source_sha256"),
+        ({"arrays_sha256": "0" * 64}, r"array beside t\.json"),
     ),
     *rows(
         changed_trigger, "usage",
         ({"rotation": 1e9}, "rotation is 1000000000"), ({"text": "{evil}"}, "text"),
-        ({"jpeg": 50, "levels": "float"}, "JPEG holds bytes"),
         ({"kind": "combined"}, "needs 1 to 8 parts"),
         ({"kind": "prompt"}, "needs a text"), ({"kind": "wanet"}, "must have 2 channels"),
     ),
@@ -420,7 +401,6 @@ TRIGGERS = (
         lambda fields, folder: Trigger(**fields), "usage",
         ({"kind": "patch"}, "needs a picture"), ({"kind": "watermark"}, "kind"),
         ({"kind": "patch", "pixels": np.zeros((4, 4, 3), np.uint8)}, "RGBA"),
-        ({"kind": "sig", "opacity": float("nan")}, "opacity"),
         ({"kind": "blended", "array": np.zeros((4, 4))}, "height x width x channels"),
         ({"kind": "blended", "mask": np.zeros((4, 4, 1))}, "height and width of its array"),
         ({"kind": "wanet", "absolute": True}, "needs a grid"),
@@ -446,7 +426,6 @@ TRIGGERS = (
     *rows(
         arrays, "unsupported",
         ({"a": values(4, 4, 3), "b": values(4, 4, 3)}, "holds 2 arrays"),
-        ({"a": np.zeros((0, 4, 3))}, "no numbers"),
     ),
     *rows(
         arrays, "damaged",
@@ -466,10 +445,6 @@ TRIGGERS = (
 # ---- evaluation and cleaning ----
 
 
-def small_parts(fields: dict[str, Any], folder: Path) -> object:
-    return preset("cleanclip", "default").changed(**fields)
-
-
 EVALUATION = (
     (lambda f: next(tsne_map([clouds(n=2)])), "usage", "t-SNE needs at least"),
     (lambda f: pca_map([clouds(), clouds(width=8)]), "usage", "8 and 16"),
@@ -484,16 +459,12 @@ CLEANING = (
         "damaged",
         *(({"format": "cleanclip-recipe", **more}, *answer) for more, *answer in (
             ({"version": True, "recipe": {}}, "it has no version"),
-            ({"version": 2, "recipe": {}}, "newer version", "unsupported"),
             ({"version": 1, "recipe": []}, "holds no recipe"),
         )),
     ),
     (lambda f: write_recipe(preset("par", "quick"), f), "usage", "cannot be saved"),
-    *rows(
-        small_parts, "usage",
-        ({"lr": float("nan")}, r"Learning rate \(lr\) should be a finite number"),
-        ({"speed": 3}, "speed extra inputs are not permitted"),
-    ),
+    (lambda f: preset("par", "quick").changed(lr=float("nan")),
+     "usage", r"Learning rate \(lr\) should be a finite number"),
     *rows(
         lambda fields, folder: make_recipe(fields), "usage",
         ({"lambda_clip": 0, "lambda_image": 0, "lambda_text": 0}, "nothing would be trained"),

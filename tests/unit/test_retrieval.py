@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pytest
@@ -122,18 +121,10 @@ def test_no_interval_of_no_proportion(hits: int, n: int) -> None:
         wilson_interval(hits, n)
 
 
-@pytest.mark.parametrize(
-    ("fields", "reasons"),
-    [
-        ({"trigger": "d", "asr_all": 0.5}, {"ca": "needs labels", "asr_excl": "needs labels"}),
-        (
-            {"trigger": "d", "n_labelled": 4},
-            {"poisoned_accuracy": "all images are of the target class"},
-        ),
-    ],
-)
-def test_a_rate_that_is_missing_says_why(fields: dict[str, Any], reasons: dict[str, str]) -> None:
-    evaluation = Evaluation(n=4, n_total=4, n_excl=0, target=1, target_name="banana", **fields)
-    found = evaluation.to_dict()["not_measured"]
-    assert reasons.items() <= found.items()
-    assert not found.keys() & fields.keys()
+def test_a_rate_that_is_missing_says_why() -> None:
+    given = {"n": 4, "n_total": 4, "n_excl": 0, "target": 1, "target_name": "banana"}
+    unlabelled = Evaluation(**given, trigger="d", asr_all=0.5).to_dict()["not_measured"]
+    assert {"ca": "needs labels", "asr_excl": "needs labels"}.items() <= unlabelled.items()
+    assert "asr_all" not in unlabelled
+    alone = Evaluation(**given, n_labelled=4, ca=0.5).to_dict()["not_measured"]
+    assert alone["asr_excl"] == "no trigger"

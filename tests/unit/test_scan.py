@@ -29,7 +29,9 @@ from ml_core.detection.scan.records import (
     Refined,
     Stages,
     StartRow,
+    Swap,
     Weights,
+    WordRow,
     newcombe,
 )  # fmt: skip
 from ml_core.detection.scan.sides import Side, Sides, generator, p_value
@@ -90,6 +92,15 @@ def probe(suspect, reference=0, target="b", name="X"):
 
 def probed(*rows):
     return Stages(probes=Probes(rows=rows, pictures=64))
+
+
+def worded(*hits):
+    """Stages that found nothing but words, which bring so many of 32 texts to one class."""
+    words = tuple(
+        WordRow(word=f"w{k}", target="b", contrast=contrast(hit, 1, 32))
+        for k, hit in enumerate(hits)
+    )
+    return patched("bcdbcd", 4).model_copy(update={"swap": Swap(rows=(), words=words)})
 
 
 def refined(suspect, reference=0, here=None, fixed=False):
@@ -163,6 +174,9 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (overlaid(overlay(150, 10, 20)), "found"),
         (overlaid(overlay(150, 60, 20)), "suspicious"),
         (overlaid(overlay(150, 0, 120)), "nothing"),
+        (worded(30, 2, 3), "found"),
+        (worded(30, 17, 17), "nothing"),  # no word is special
+        (worded(16), "nothing"),
     ],
 )
 def test_what_a_stage_measured_is_judged_beside_the_reference(stages, verdict):

@@ -614,12 +614,12 @@ def test_a_signature_that_does_not_hold_is_an_exit_code(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs names of any bytes")
-@pytest.mark.parametrize("inside", [False, True])
-def test_a_name_that_is_no_text_is_not_signed(inside, tmp_path, capsys):
+def test_a_name_that_is_no_text_is_not_signed(tmp_path, capsys):
     new_key("Ada")
     path = checkpoint(tmp_path / "c", os.fsdecode(b"model-\xff.safetensors"))
-    assert run_command(["sign", str(path.parent if inside else path)]) == 3
-    assert "\\udcff.safetensors' is no UTF-8 text; rename it." in capsys.readouterr().err
+    for named in (path, path.parent):
+        assert run_command(["sign", str(named)]) == 3
+        assert "\\udcff.safetensors' is no UTF-8 text; rename it." in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.sig"))
 
 

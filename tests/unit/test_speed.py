@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from ml_core.cleaning import speed as training_speed
-from ml_core.cleaning.recipes import make_recipe
 from ml_core.evaluation import speed as speeds
 from ml_core.evaluation.speed import forget_speed, measure_speed, speed_of, use_speed
 from ml_core.reading.errors import CancelledError
@@ -85,27 +83,6 @@ def test_fp32_is_measured_even_where_another_way_took_all_the_time(
     speed = measure_speed(timed(monkeypatch, bf16=2.0, wrong=2), IMAGES, CLASSIFIER)
     assert (speed.precision, speed.layout) == ("fp32", "contiguous")
     assert speed.images_per_second > 0
-
-
-@pytest.mark.parametrize(("bf16", "tries"), [(2.3, 1), (0.35, 2), (0.1, 8)])
-def test_training_gives_emulated_bf16_up_after_one_batch(monkeypatch, bf16, tries):
-    module, clock, taken = torch.nn.Linear(2, 1), [0.0], list[str]()
-    monkeypatch.setattr(training_speed.time, "perf_counter", lambda: clock[0])
-
-    def passes(way):
-        clock[0] += (bf16 if way.autocast else 0.178) * (1.01 if way.channels_last else 1.0)
-        taken.append(way.precision)
-        module(torch.ones(1, 2)).sum().backward()
-
-    recipe = make_recipe({"method": "mmcl", "precision": "auto"})
-    speed = training_speed.measure_speed(
-        recipe, torch.device("cpu"), passes, module, layouts=(None, True)
-    )
-    assert taken.count("bf16") == tries
-    assert taken.count("fp32") == (2 if bf16 == 0.1 else 8)
-    assert speed.precision == ("bf16" if bf16 == 0.1 else "fp32")
-    assert speed.step_seconds["bf16"] == pytest.approx(bf16)
-    assert ("bf16, channels-last" in speed.step_seconds) == (tries > 1)
 
 
 def test_a_model_is_measured_once_unless_the_machine_was_busy(monkeypatch):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import pickle
 import struct
 import tempfile
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from safetensors.numpy import save_file
 
 from ml_core.reading import arrays as arrays_module
 from ml_core.reading.arrays import read_arrays
 from ml_core.reading.errors import InputError
-from ml_core.triggers import library, load_trigger
+from ml_core.triggers import load_trigger
 from ml_core.triggers.apply import apply_indexed
 from ml_core.triggers.published import import_trigger
 
@@ -161,19 +158,3 @@ def test_grids_masks_and_patterns(tmp_path):
     assert (whole.kind, whole.ratio) == ("blended", 1.0)
     made = apply_indexed(whole, torch.full((1, 3, 64, 64), 0.5), torch.arange(1), 0)
     assert np.allclose(made.numpy(), 0.75 * 0.5 + 0.25 * pattern, atol=1e-6)
-
-
-def test_a_known_file_becomes_its_published_trigger(tmp_path, monkeypatch):
-    patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    path = tmp_path / "renamed.png"
-    Image.fromarray(patch).save(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert load_trigger(path).placement == "fixed", "any picture is an upload"
-    entries = [
-        replace(entry, file_sha256=(digest[:8],)) if entry.id == "T12" else entry
-        for entry in library.LIBRARY
-    ]
-    monkeypatch.setattr(library, "LIBRARY", tuple(entries))
-    trigger = load_trigger(path)
-    assert (trigger.name, trigger.placement, trigger.size) == ("BadCLIP", "center", 16 / 224)
-    assert trigger.source_sha256 == digest
