@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ml_core.cleaning.catalogue import FACTS, METHODS
-from ml_core.cleaning.presets import (
-    preset,
-    presets,
-    warn_of_rate,
-)
+from ml_core.cleaning.presets import preset, presets, warn_of_rate
 from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
 from ml_core.cleaning.recipes import write_recipe
 from ml_core.cli.app import run_command
@@ -71,9 +67,7 @@ def test_a_job_names_what_it_needs_by_paths_that_start_at_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("known", [CLIP, UNKNOWN])
-def test_another_checkpoint_begins_with_what_is_published_or_adapted_to_it(
-    known,
-):
+def test_another_checkpoint_begins_with_what_is_published_or_adapted_to_it(known):
     for method in METHODS:
         names = list(presets(method, known))
         if "paper" in presets(method):

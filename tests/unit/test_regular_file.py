@@ -18,11 +18,7 @@ from ml_core.jobs.specs import read_spec
 from ml_core.reading import read_header
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
-from ml_core.reading.regular_file import (
-    append_text,
-    open_file,
-    read_lines,
-)
+from ml_core.reading.regular_file import append_text, open_file, read_lines
 from ml_core.reading.tables import read_columns
 from ml_core.triggers import load_trigger
 from ml_core.triggers.published import import_trigger

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import socket
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,28 +161,6 @@ def test_a_cache_opens_its_own_blobs_and_nothing_that_is_linked_in_their_place(l
         (blobs / "file").write_text("weights")
         _, (result,) = unpickle(snapshot, Call(open, str(snapshot / "weights")))
         assert "TextIOWrapper" in result
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.2)
-        yield server
-
-
-@pytest.mark.skipif(
-    not available().landlock.startswith("on") or int(available().landlock.rpartition(" ")[2]) < 4,
-    reason=f"Landlock cannot forbid connections here ({available().landlock})",
-)
-def test_no_connection_is_made_or_awaited(listener, chosen):
-    connect = Call(socket.create_connection, listener.getsockname())
-    serve = Call(socket.create_server, ("127.0.0.1", 0))
-    _, results = unpickle(chosen, connect, serve, sandboxed=False)
-    assert "socket" in results[1]
-    listener.accept()[0].close()
-    assert_refused(unpickle(chosen, connect, serve)[1])
-    with pytest.raises(TimeoutError):
-        listener.accept()
 
 
 def test_memory_and_files_are_limited_even_without_landlock(chosen):

@@ -15,12 +15,7 @@ from ml_core.cleaning.recipes import Recipe, read_recipe
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Saved
-from ml_core.jobs.search import (
-    MEANS,
-    SearchRecord,
-    SearchSpec,
-    read_search,
-)
+from ml_core.jobs.search import MEANS, SearchRecord, SearchSpec, read_search
 from ml_core.jobs.search.canary_spec import CanarySettings
 from ml_core.reading.errors import DivergedError
 from ml_core.triggers import badnets_patch, save_trigger

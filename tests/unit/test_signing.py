@@ -277,27 +277,21 @@ def test_a_zip_that_packs_or_lies_is_not_signed(ada: PrivateKey, tmp_path: Path)
 # What a stranger may put in a signature's place
 
 
-def statement(**changes: Any) -> dict[str, Any]:
-    resources = [{"name": "a", "algorithm": "sha256", "digest": DIGEST}]
-    made = {
+def listing(*names: str, **changes: Any) -> dict[str, Any]:
+    resource = {"algorithm": "sha256", "digest": DIGEST} | changes
+    root = hashlib.sha256(bytes.fromhex(DIGEST) * len(names)).hexdigest()
+    return {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [
-            {"name": "m", "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()}}],
+        "subject": [{"name": "m", "digest": {"sha256": root}}],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {
             "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
-            "resources": resources},
+            "resources": [{"name": name} | resource for name in names]},
     }  # fmt: skip
-    return made | changes
 
 
-def listing(*names: str, **changes: Any) -> dict[str, Any]:
-    resource = {"algorithm": "sha256", "digest": DIGEST} | changes
-    made = statement()
-    made["predicate"]["resources"] = [{"name": name} | resource for name in names]
-    root = hashlib.sha256(bytes.fromhex(DIGEST) * len(names)).hexdigest()
-    made["subject"][0]["digest"]["sha256"] = root
-    return made
+def statement(**changes: Any) -> dict[str, Any]:
+    return listing("a") | changes
 
 
 def seal(payload: bytes | dict[str, Any], key: PrivateKey) -> bytes:
@@ -315,9 +309,7 @@ def verdict(raw: bytes, key: PrivateKey) -> SignatureFacts:
     ("payload", "state", "says"),
     [
         (statement(), "good", "Signed by"),
-        (b"", "damaged", "not valid JSON"),
         (b'{"a": 1, "a": 2}', "damaged", "occurs twice"),
-        (b'{"a":' * 50 + b"1" + b"}" * 50, "damaged", "nested too deeply"),
         (b'{"a": "' + b"x" * (9 << 20) + b'"}', "damaged", "too large"),
         ({}, "damaged", "it does not say so"),
         (statement(predicateType="https://slsa.dev/provenance/v1"), "damaged", "slsa.dev"),
@@ -472,20 +464,15 @@ def test_keys_are_chosen_by_name() -> None:
     assert [key.name for key in trusted_keys()] == ["Eve"]
 
 
-@pytest.mark.parametrize(
-    ("name", "alike"),
-    [
-        ("\N{CYRILLIC CAPITAL LETTER A}d\N{LATIN SMALL LETTER A WITH ACUTE}", True),
-        ("A-da.", True), ("Ida", False),
-    ],
-)  # fmt: skip
-def test_a_name_that_looks_like_another_is_told(name, alike, tmp_path, capsys):
+def test_a_name_that_looks_like_another_is_told(tmp_path, capsys):
     ada = new_key("Ada")
     (tmp_path / "x.pub").write_text(VECTORS["public_key"])
-    assert run_command(["key", "trust", str(tmp_path / "x.pub"), "--name", name]) == 0
-    told = capsys.readouterr().err
-    assert (f"looks like 'Ada', the name of your own key {ada.short}" in told) is alike
-    assert [key.name for key in trusted_keys()] == ["Ada", name]
+    name = "\N{CYRILLIC CAPITAL LETTER A}d\N{LATIN SMALL LETTER A WITH ACUTE}"
+    for given, alike in ((name, True), ("Ida", False)):
+        assert run_command(["key", "trust", str(tmp_path / "x.pub"), "--name", given]) == 0
+        told = capsys.readouterr().err
+        assert (f"looks like 'Ada', the name of your own key {ada.short}" in told) is alike
+        forget_key(find_key(given))
 
 
 def test_somebodys_key_is_trusted_once() -> None:

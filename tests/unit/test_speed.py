@@ -48,13 +48,7 @@ class TimedModel:
         return torch.nn.functional.one_hot(classes, 3).float()
 
 
-def timed(
-    monkeypatch,
-    fp32=2e-3,
-    bf16=1e-3,
-    share=1.0,
-    **more,
-):
+def timed(monkeypatch, fp32=2e-3, bf16=1e-3, share=1.0, **more):
     table = {
         ("fp32", "contiguous"): fp32,
         ("fp32", "channels-last"): 1.2 * fp32,
@@ -76,9 +70,7 @@ def test_bf16_with_other_answers_is_not_taken(monkeypatch):
     assert tried["bf16", "contiguous"] == pytest.approx(298 / 300)
 
 
-def test_fp32_is_measured_even_where_another_way_took_all_the_time(
-    monkeypatch,
-):
+def test_fp32_is_measured_even_where_another_way_took_all_the_time(monkeypatch):
     """Emulated bf16 is a thousand times slower: its first round is late, and fp32's was none."""
     speed = measure_speed(timed(monkeypatch, bf16=2.0, wrong=2), IMAGES, CLASSIFIER)
     assert (speed.precision, speed.layout) == ("fp32", "contiguous")

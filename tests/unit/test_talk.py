@@ -5,15 +5,7 @@ import json
 import pytest
 
 from cleanclip_gui.session import Session
-from cleanclip_gui.talk.script import (
-    FIGURES,
-    FORMAT,
-    MAY_RUN,
-    SHIPPED,
-    Step,
-    load,
-    shipped,
-)
+from cleanclip_gui.talk.script import FIGURES, FORMAT, MAY_RUN, SHIPPED, Step, load, shipped
 from ml_core.reading.errors import InputError
 from tests.gui.factories import evaluation
 

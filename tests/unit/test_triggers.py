@@ -24,11 +24,7 @@ from ml_core.triggers import (
 )
 from ml_core.triggers.apply import apply, apply_indexed
 from ml_core.triggers.make import colour_filter, prompt, sine, stripes, wanet
-from ml_core.triggers.render import (
-    _STEP,
-    _mix_,
-    render_patch,
-)
+from ml_core.triggers.render import _STEP, _mix_, render_patch
 from ml_core.triggers.variants import variants
 
 SIDE = 16

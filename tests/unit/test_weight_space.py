@@ -12,13 +12,7 @@ from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.tradeoff import Limits, Point, pareto
-from ml_core.cleaning.weight_space import (
-    WeightDelta,
-    choose_alpha,
-    combine,
-    settle,
-    snapshot,
-)
+from ml_core.cleaning.weight_space import WeightDelta, choose_alpha, combine, settle, snapshot
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
@@ -77,9 +71,7 @@ def _settled(model, rates, **fields):
     return events, delta, _weight(model) - start
 
 
-def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
-    tiny_model,
-):
+def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(tiny_model):
     def rates(moved):
         return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2; 17/32 is too far
 
