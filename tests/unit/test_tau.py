@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,17 +46,14 @@ def _rows(logits, indices):
     return Rows(indices, np.full(len(own), -1), order, values[:, 0] - values[:, 1])
 
 
-Tau = Callable[..., tuple[module.Tau, list[dict[str, Any]]]]
-
-
 @pytest.fixture
 def tau(monkeypatch):
     """Measures it from the logits of two passes, and those of a record."""
 
-    def measure(second, record=BASE, unread=()):
+    def measure(second, unread=()):
         measured = _Measured(BASE, second, unread)
         monkeypatch.setattr(module, "predict_again", measured.predict)
-        rows = _rows(np.asarray(record, np.float32), np.arange(len(record)))
+        rows = _rows(np.asarray(BASE, np.float32), np.arange(len(BASE)))
         opened: OpenedAgain = measured
         fields: dict[str, Any] = {"batch": 64, "threads": 1, "zero_shot": False}
         return run_to_end(measuring_tau(opened, rows, Control(), **fields)), measured.asked
@@ -75,12 +71,6 @@ def test_tau_is_twice_the_largest_change_of_a_difference(tau):
     measured, _ = tau(moved)
     assert measured.changed == 1
     assert measured.tau >= 1.0  # the margin in the record
-
-
-def test_a_machine_that_repeats_itself_is_held_to_the_record(tau):
-    record = np.array(BASE)
-    record[0, 0] += 0.5  # of another machine
-    assert tau(BASE, record)[0].tau == pytest.approx(1.0)
 
 
 def test_pictures_that_are_gone_are_told(tau):

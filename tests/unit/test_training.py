@@ -119,9 +119,6 @@ def test_pause_holds_before_the_next_step(tiny_model):
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-# ---- precision and layout ----
-
-
 # ---- a loss that is no number ----
 
 

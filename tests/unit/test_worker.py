@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import subprocess
@@ -117,31 +116,6 @@ def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
     left, right = (load_file(tmp_path / n / "cleaned.safetensors") for n in names)
     assert left.keys() == right.keys()
     assert all(torch.equal(left[key], right[key]) for key in left)
-
-
-def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint, tmp_path, child):
-    recipe = small_recipe(method="mmcl", pairs=8000)
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
-    path = write_spec(spec, tmp_path / "out" / "spec.json")
-    with child("-", "--supervised", stdin=subprocess.PIPE) as waiting:
-
-        def tell(command):
-            waiting.stdin.write(command + "\n")
-            waiting.stdin.flush()
-
-        tell(json.dumps(str(path)))  # it was started before its job was known
-        _until_step(waiting, 2)
-        tell("pause")
-        for event in _events(waiting.stdout):
-            if event == Message("Paused."):
-                break
-        tell("resume")
-        _until_step(waiting, 3)
-        tell("cancel")
-        rest = list(_events(waiting.stdout))
-        assert Message("Cancelling.") in rest
-        assert rest[-1] == Done("cancelled")
-        assert waiting.wait(timeout=60) == 130
 
 
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
