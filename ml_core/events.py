@@ -10,9 +10,10 @@ import copy
 import json
 import math
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -32,6 +33,12 @@ class Progress:
     total: int
     rate: float | None = None
     seconds_left: float | None = None
+
+    @classmethod
+    def timed(cls, stage: str, done: int, total: int, begin: float, first: int = 0) -> Progress:
+        """With rate and time left: at ``begin`` by `time.monotonic` ``first`` items were done."""
+        rate = (done - first) / max(time.monotonic() - begin, 1e-6)
+        return cls(stage, done, total, rate or None, (total - done) / rate if rate else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +170,15 @@ def _checked(kind: type[Event]) -> type[BaseModel]:
 
 
 _CHECKED = {name: _checked(kind) for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Step(Generic[_Result]):
+    """How far work is that is no job; ``result`` comes with the last step."""
+
+    done: int
+    total: int
+    result: _Result | None = None
 
 
 def forwarded(

@@ -605,11 +605,9 @@ def _choose_speed(
         with short_attention(model, way.autocast):
             forward(model, method, batch, way)["loss"].backward()  # type: ignore[no-untyped-call]
 
-    layouts = (None,) if model.convolutional else (None, True)
-    measured = measure_speed(recipe, model.device, passes, model.module, layouts)
-    agreed = ranks.first_says(
-        [float(measured.autocast), {None: -1.0, False: 0.0, True: 1.0}[measured.channels_last]],
-        model.device,
-    )
-    layout = {-1.0: None, 0.0: False, 1.0: True}[agreed[1]]
-    return replace(measured, autocast=bool(agreed[0]), channels_last=layout)
+    tried = (None,) if model.convolutional else (None, True)
+    measured = measure_speed(recipe, model.device, passes, model.module, tried)
+    layouts = (None, False, True)
+    own = [int(measured.autocast), layouts.index(measured.channels_last)]
+    autocast, layout = ranks.first_says(torch.tensor(own, device=model.device)).tolist()
+    return replace(measured, autocast=bool(autocast), channels_last=layouts[layout])

@@ -233,8 +233,7 @@ def _let_grow(
         with short_attention(model, speed.autocast):
             opponent.grow(encode, images)
         for tensor in opponent.tensors.values() if ranks.world > 1 else ():  # to the last bit
-            agreed = ranks.rows_of_first(tensor.float().reshape(1, -1), model.device)
-            tensor.copy_(agreed.reshape(tensor.shape))
+            tensor.copy_(ranks.first_says(tensor.float()))
 
 
 def is_finite(values: dict[str, float]) -> bool:

@@ -39,7 +39,7 @@ from ml_core.cli.scan import scan
 from ml_core.cli.search import search
 from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
-from ml_core.jobs.launched import launched
+from ml_core.jobs.processes import launched
 from ml_core.paths import nothing_is_kept
 from ml_core.reading.errors import InputError
 
@@ -88,7 +88,7 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     sentence, code, details = "Cancelled.", "cancelled", ""
     try:
-        _refuse_doing_it_twice(arguments)
+        _refuse_several_processes()
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
         if arguments and (note := nothing_is_kept()):
             output.say(note)
@@ -129,14 +129,13 @@ def _answers_in_json(arguments: Sequence[str]) -> bool:
     return asked and not to_file
 
 
-def _refuse_doing_it_twice(arguments: Sequence[str]) -> None:
-    """Refuse several processes for a job that is not divided: each would do the whole of it."""
+def _refuse_several_processes() -> None:
+    """Refuse to be started by torchrun: each process would do the whole of it."""
     count = launched().world
-    if count > 1 and arguments[:1] != ["evaluate"]:
+    if count > 1:
         raise InputError(
-            f"This is one of {count} processes, and of the commands only evaluate divides its work "
-            "among several. Start the others once; clean and audit write a job for several with "
-            "--export.",
+            f"This is one of {count} processes, and no command divides its work among several. "
+            "Start it once; `cleanclip clean --export` writes a cleaning for several.",
             "usage",
         )
 

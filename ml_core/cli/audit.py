@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.arguments import image_spec, pair_spec, spec_fields, typed
-from ml_core.cli.options import PAIRS, NamedPath, Options, argument, command
-from ml_core.cli.run import export, run_spec
+from ml_core.cli.arguments import image_spec, pair_spec, spec_fields
+from ml_core.cli.options import PAIRS, Options, command
+from ml_core.cli.run import run_spec
 from ml_core.data.specs import PairSpec
-from ml_core.jobs.audit import (
-    AUDIT_FILE,
-    EXCLUDED_TABLE,
-    EXCLUSIONS_FILE,
-    AuditSpec,
-    EmbeddingAuditSpec,
-)
+from ml_core.jobs.audit import AUDIT_FILE, EXCLUSIONS_FILE, AuditSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
 
-_OF_PICTURES = (
-    "pairs", "pictures", "exclude", "picture_column", "caption_column", "n", "images", "donor",
-    "no_choice",
-)  # fmt: skip
 _SPREAD = ("score", "suspicious", ">lowest", ">median", ">99th percentile", ">highest")
 _MEDIAN, _PERCENTILE_99 = 3, 6  # positions in `Distribution.percentiles`
 
 
 @command(
-    "output_dir checkpoint pairs pictures exclude picture_column caption_column n embeddings "
-    "reference images k neighbours chunk_size unit worst show by exclude_worst seed donor "
-    "no_choice device threads export_to processes overwrite json",
+    "output_dir checkpoint pairs pictures exclude picture_column caption_column n reference "
+    "images k chunk_size unit worst show by exclude_worst seed donor no_choice device threads "
+    "overwrite json",
     AuditSpec,
 )
 def audit(
-    context: typer.Context,
     options: Options,
-    checkpoint: NamedPath | None = argument(
-        "A file, a folder, or hf-hub:owner/name; none with --embeddings.", None
-    ),
     pairs: str = option("demo", help=PAIRS),
     n: int | None = option(None, help="Size of a random sample of the pairs.", ge=1),
-    embeddings: NamedPath | None = option(
-        None,
-        help="Instead of checkpoint and pairs: a folder of embeddings (.npy) as clip-retrieval "
-        "writes it.",
-    ),
     reference: str | None = option(
-        None,
-        help="Pairs known to be clean, to compare with; columns as above. With --embeddings "
-        "another folder of them.",
+        None, help="Pairs known to be clean, to compare with; columns as above."
     ),
     images: list[str] | None = option(
         None, help="Evaluation images that must not be among the pairs; repeatable."
@@ -84,68 +62,43 @@ def audit(
     shown; what is excluded is the picture with all its captions. Even 5 poisoned pairs in
     100 000 can undo CleanCLIP.
 
-    On several GPUs: --export writes the audit as a job, and run.sh beside it starts it with
-    torchrun, one process per GPU. The processes share the chunks, and the scores are the same as
-    those of one process.
-
     Examples:
 
         cleanclip audit epoch_10.pt --pairs pairs.csv --images photos/ -o audit
 
         cleanclip audit model.safetensors --pairs crawl.tsv --reference clean.csv -o audit --json
-
-        cleanclip audit model.safetensors --pairs cc3m/ -o audit --export job --processes 8
-
-        cleanclip audit --embeddings laion_embeddings/ --neighbours all -o audit
     """
-    from ml_core.detection.records import SCORE, Neighbourhood, read_audit
+    from ml_core.detection.records import SCORE, read_audit
 
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
-    common = options.of(AuditSpec) | {"output_dir": str(options.output_dir.resolve())}
-    if common["neighbours"] not in get_args(Neighbourhood):
-        raise InputError(
-            f"Neighbours cannot be searched in {common['neighbours']!r}; choose one of "
-            f"{', '.join(get_args(Neighbourhood))}."
-        )
-    common["worst"] = max(common["worst"], exclude_worst, show)
-    spec: AuditSpec | EmbeddingAuditSpec
-    if embeddings is not None:
-        _refuse_with_embeddings(context)
-        spec = EmbeddingAuditSpec(
-            embeddings=str(embeddings.resolve()),
-            reference=None if reference is None else str(Path(reference).resolve()),
-            **common,
-        )
-    elif checkpoint is None:
-        raise InputError("Name the checkpoint under suspicion, or --embeddings made with it.")
-    else:
-        seed = common["seed"]
-        spec = AuditSpec(
-            pairs=pair_spec(pairs, options, seed).model_copy(update={"n": n}),
-            reference=None if reference is None else _trusted(reference, options, seed),
-            images=tuple(image_spec(text) for text in images or ()),
-            **spec_fields(options, AuditSpec) | common,
-        )
-    if options.export_to is not None:
-        export(spec, options)
-        return
+    fields = spec_fields(options, AuditSpec)
+    fields["worst"] = max(fields["worst"], exclude_worst, show)
+    spec = AuditSpec(
+        pairs=pair_spec(pairs, options, fields["seed"]).model_copy(update={"n": n}),
+        reference=None if reference is None else _trusted(reference, options, fields["seed"]),
+        images=tuple(image_spec(text) for text in images or ()),
+        **fields,
+    )
     result = run_spec(spec, overwrite=options.overwrite)
     folder = Path(spec.output_dir)
     record = read_audit(folder / AUDIT_FILE)
     exclusions = None
     if exclude_worst:
-        exclusions = _write_excluded(spec, record, record.worst[by][:exclude_worst], by)
+        from ml_core.detection.exclude import exclude
+
+        exclusions = folder / EXCLUSIONS_FILE
+        earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
+        exclude(exclusions, record, record.worst[by][:exclude_worst], by, earlier)
     worst = set(record.worst[by][:show])
     pairs_shown = [pair for pair in record.to_dict()["pairs"] if pair["index"] in worst]
     pairs_shown.sort(key=lambda pair: pair["standings"][by]["rank"])
-    files = "audit.json, scores.csv" + ("" if embeddings is not None else ", thumbnails.npy")
     written = None if exclusions is None else str(exclusions)
     output.answer(
         options.json,
         result | {"by": by, "pairs": pairs_shown, "exclusions": written},
         *_parts(record, by, show),
-        f"Written: {folder} ({files})",
+        f"Written: {folder} (audit.json, scores.csv, thumbnails.npy)",
         *([] if written is None else [f"Exclusions: {written}"]),
     )
 
@@ -155,46 +108,12 @@ def _trusted(reference: str, options: Options, seed: int) -> PairSpec:
     return pair_spec(reference, options.changed(pictures=None, exclude=None), seed)
 
 
-def _refuse_with_embeddings(context: typer.Context) -> None:
-    """Refuse what is about a checkpoint or pictures."""
-    if typed(context, "checkpoint"):
-        raise InputError(
-            "The command names embeddings and a checkpoint: leave one out. Embeddings are "
-            "audited without their model."
-        )
-    for parameter in context.command.params:
-        if parameter.name in _OF_PICTURES and typed(context, parameter.name):
-            raise InputError(
-                f"{max(parameter.opts, key=len)} cannot be combined with --embeddings, beside "
-                "which there are no pictures: leave it out."
-            )
-
-
-def _write_excluded(
-    spec: AuditSpec | EmbeddingAuditSpec, record: Audit, worst: Sequence[int], by: str
-) -> Path:
-    """Write which pairs are to be left out; the file."""
-    from ml_core.detection.exclude import exclude as write_exclusions
-    from ml_core.jobs.audit.embeddings import write_excluded
-
-    folder = Path(spec.output_dir)
-    if not isinstance(spec, AuditSpec):
-        write_excluded(folder / EXCLUDED_TABLE, record, worst, by)
-        return folder / EXCLUDED_TABLE
-    earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
-    write_exclusions(folder / EXCLUSIONS_FILE, record, worst, by, earlier)
-    return folder / EXCLUSIONS_FILE
-
-
 def _parts(record: Audit, by: str, show: int) -> Iterator[Table | str]:
     """The distributions, the worst by one score, and the notes."""
     from ml_core.detection.records import SCORE
 
     facts = record.facts
-    where = "neighbours in the whole set"
-    if facts["neighbours"] == "chunk":
-        where = f"chunks of {facts['chunk_size']}"
-    title = f"{facts['pairs']}: {record.n} pairs, k = {facts['k']}, {where}"
+    title = f"{facts['pairs']}: {record.n} pairs, k = {facts['k']}, chunks of {facts['chunk_size']}"
     yield output.table(title, _SPREAD, map(_spread, record.distributions))
     pairs = {pair.index: pair for pair in record.pairs}
     shown = [pairs[index] for index in record.worst[by][:show]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +22,6 @@ from ml_core.cli.arguments import (
 from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Control
-from ml_core.jobs.launched import launched
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -31,8 +29,6 @@ from ml_core.reading.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ml_core.data.labels import LabelSet
-    from ml_core.data.specs import ImageSpec
     from ml_core.evaluation.paired import PairedDifference
     from ml_core.jobs.keep import Answers
     from ml_core.jobs.measurement.run import Precision
@@ -76,9 +72,6 @@ def evaluate(
     JSON has everything: intervals, each class, what triggered images become, paired differences
     to the reference, and everything needed to repeat the numbers.
 
-    Large sets: started by torchrun, several processes (one a GPU) share the images, and the first
-    one prints the numbers of all, which are those of one process.
-
     Examples:
 
         cleanclip evaluate model.safetensors --images photos/ --labels imagenet-1k
@@ -88,40 +81,32 @@ def evaluate(
         cleanclip evaluate cleaned.safetensors --reference before.pt --trigger T1 --target banana
 
         cleanclip evaluate model.safetensors --trigger T1 --target banana --keep measured/
-
-        torchrun --nproc_per_node=8 -m ml_core evaluate model.safetensors --images val/
     """
     from ml_core.data.demo_text import TARGET_NAME
 
     trigger, target = resolve_scan(options.trigger, options.target)
 
-    def check() -> _Request:
-        """The request; what is wrong with it is refused before a model loads."""
-        if precision not in ("auto", "fp32", "bf16"):
-            raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
-        for folder in _evidence_folders(keep, reference):
-            _require_new(folder)
-        label_set = labels_and_templates(options.labels, options.templates)
-        aims_at = target
-        if target is None and trigger is not None:
-            if trigger != "demo":
-                raise InputError("A trigger needs the class it aims at: give --target.")
-            aims_at = TARGET_NAME
-        spec = image_spec(options.images, n, seed)
-        if train and spec.kind == "demo":
-            raise InputError("--train is for published sets; for the demo use demo:train.")
-        open_trigger(trigger, file=trigger_file)
-        return _Request(
-            checkpoint=checkpoint_path(options.checkpoint),
-            reference=None if reference is None else checkpoint_path(reference),
-            donor=None if options.donor is None else checkpoint_path(options.donor),
-            label_set=label_set,
-            aim=0 if aims_at is None else target_index(aims_at, label_set.class_names),
-            targeted=aims_at is not None,
-            images=spec.model_copy(update=options.columns | ({"split": "train"} if train else {})),
-        )
-
-    request = check() if launched().world == 1 else None
+    if precision not in ("auto", "fp32", "bf16"):
+        raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
+    folders = _evidence_folders(keep, reference)
+    for folder in folders:
+        _require_new(folder)
+    label_set = labels_and_templates(options.labels, options.templates)
+    if target is None and trigger is not None:
+        if trigger != "demo":
+            raise InputError("A trigger needs the class it aims at: give --target.")
+        target = TARGET_NAME
+    spec = image_spec(options.images, n, seed)
+    if train and spec.kind == "demo":
+        raise InputError("--train is for published sets; for the demo use demo:train.")
+    open_trigger(trigger, file=trigger_file)
+    suspect_path = checkpoint_path(options.checkpoint)
+    reference_path = None if reference is None else checkpoint_path(reference)
+    donor = None if options.donor is None else checkpoint_path(options.donor)
+    targeted = target is not None
+    # Without a target the first class stands in for one.
+    aim = 0 if target is None else target_index(target, label_set.class_names)
+    spec = spec.model_copy(update=options.columns | ({"split": "train"} if train else {}))
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
         from ml_core.checkpoints.adapter import apply_adapter, read_adapter
@@ -132,16 +117,15 @@ def evaluate(
         from ml_core.jobs.keep import Lists, ModelFiles, keep_measurement
         from ml_core.jobs.measure import OpenSetting
         from ml_core.jobs.measurement.run import answering
-        from ml_core.jobs.processes import together
 
     lists = Lists()
 
     def measure(
-        request: _Request, path: Path, stage: str, adapter: Path | None = None
+        path: Path, stage: str, adapter: Path | None = None
     ) -> tuple[Answers, dict[str, Any]]:
         """Evaluate one checkpoint on the images and with the trigger; its numbers, and as JSON."""
-        with ranks.as_one(place), output.working(f"Opening {path.name}"):
-            opened = open_checkpoint(path, request.donor, use_choice=not options.no_choice)
+        with output.working(f"Opening {path.name}"):
+            opened = open_checkpoint(path, donor, use_choice=not options.no_choice)
             model = opened.build("cpu").to(place)
             if adapter is not None:
                 apply_adapter(model, read_adapter(adapter))
@@ -149,27 +133,24 @@ def evaluate(
         cautions = opened.architecture.cautions
         for sentence in dict.fromkeys((*cautions, *model.assumptions)):
             output.say(sentence)
-        label_set = request.label_set
         how = "fp32" if keep is not None and precision == "auto" else precision
         if how != precision:
             output.say("What is kept for evidence is measured in fp32.")
         answers = run_stage(
             answering(
                 model,
-                OpenSetting(request.images, opened_images, label_set, stamp, request.aim),
+                OpenSetting(spec, opened_images, label_set, stamp, aim),
                 Control(),
                 stage,
                 threads=threads,
                 precision=cast("Precision", how),
                 cache=EmbeddingCache(store=EmbeddingStore()),
-                ranks=ranks,
             )
         )
         images, speed = answers.bench.images, answers.speed
         for problem in images.problems:
             output.say(f"{images.name}: {problem}.")
-        if keep is not None and ranks.first:
-            folders = _evidence_folders(keep, reference)
+        if keep is not None:
             folder = run_stage(
                 keep_measurement(
                     folders[0] if stage == "evaluate" else folders[1],
@@ -178,7 +159,7 @@ def evaluate(
                     lists,
                     Control(),
                     when="evaluation" if stage == "evaluate" else "reference",
-                    targeted=request.targeted,
+                    targeted=targeted,
                 )
             )
             output.say(f"Kept in {folder}.")
@@ -188,7 +169,7 @@ def evaluate(
             "cautions": list(cautions),
             "assumptions": list(model.assumptions),
             "adapter": None if adapter is None else str(adapter),
-            "donor": None if opened.donor is None else str(request.donor),
+            "donor": None if opened.donor is None else str(donor),
             "choice": None if opened.remembered is None else opened.remembered.to_dict(),
             "label_set": label_set.name,
             "problems": list(images.problems),
@@ -205,39 +186,33 @@ def evaluate(
                 threads=threads,
                 batch=answers.batch,
                 speed=speed,
-                processes=ranks.world,
             ),
         }
 
-    with together(device) as ranks:
-        place = choose_device(device, ranks.local)
-        threads = set_threads(threads, ranks.local_world)
-        with ranks.as_one(place), output.working(f"Looking at {options.images}"):
-            request = request or check()
-            opened_images = open_images(request.images, request.label_set)  # columns and labels too
-        suspect, record = measure(request, request.checkpoint, "evaluate", adapter)
-        other = None
-        if request.reference is not None:
-            other, record["reference"] = measure(request, request.reference, "reference")
-    if not ranks.first:
-        return
+    place, threads = choose_device(device), set_threads(threads)
+    with output.working(f"Looking at {options.images}"):
+        opened_images = open_images(spec, label_set)  # columns and labels too
+    suspect, record = measure(suspect_path, "evaluate", adapter)
+    other = None
+    if reference_path is not None:
+        other, record["reference"] = measure(reference_path, "reference")
     compared: tuple[PairedDifference, ...] = ()
     if other is not None:
-        compared = _compare(suspect, other, request.aim, seed)
+        compared = _compare(suspect, other, aim, seed)
         record["paired"] = [each.to_dict() for each in compared]
     if captions is not None:
         with output.working("Ranking captions"):
-            record["retrieval"] = _retrieve(suspect, captions, n=n, targeted=request.targeted)
-    if not request.targeted:
+            record["retrieval"] = _retrieve(suspect, captions, n=n, targeted=targeted)
+    if not targeted:
         for each in (record, record.get("reference")):
             if each is not None:
                 _forget_target(each)
     rows: list[tuple[str, dict[str, Any] | None]] = [("measured", record)]
     if other is not None:
         rows.append(("reference", record["reference"]))
-    tables = [output.comparison_table(request.checkpoint.name, rows)]
+    tables = [output.comparison_table(suspect_path.name, rows)]
     if compared:
-        tables.append(_paired_table(compared, with_target=request.targeted))
+        tables.append(_paired_table(compared, with_target=targeted))
     if captions is not None:
         tables.append(_retrieval_table(record["retrieval"]))
     output.answer(options.json, record, *map(output.Aside, _sentences(suspect)), *tables)
@@ -275,19 +250,6 @@ def _require_new(folder: Path) -> None:
     """Refuse to write into what is there already."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"{folder} is not empty: name a new folder with --keep.")
-
-
-@dataclass(frozen=True, eq=False)
-class _Request:
-    """What a command line names; without a target ``aim`` is a class that stands in for one."""
-
-    checkpoint: Path
-    reference: Path | None
-    donor: Path | None
-    label_set: LabelSet
-    aim: int
-    targeted: bool
-    images: ImageSpec
 
 
 def _breakdown(answers: Answers) -> dict[str, Any]:

@@ -103,12 +103,6 @@ class Options:
         False, help="Replace the result of another job that lies in the output folder."
     )
     estimate: bool = option(False, help="Only measure how long it would take.")
-    export_to: Path | None = option(
-        None,
-        help="Run nothing: write the job and the torchrun line into this folder.",
-        flag="--export",
-    )
-    processes: int = option(1, help="With --export: processes (GPUs) that share the work.", ge=1)
 
     donor: NamedPath | None = option(
         None, help="A complete CLIP that supplies the other encoder of a file with only one."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
@@ -28,10 +27,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ml_core import figures
-from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.events import Done, Event, Message, Metric, Progress, finite
 from ml_core.exports import save_export
 from ml_core.jobs.failures import failure
-from ml_core.jobs.launched import launched
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError, plain
 
@@ -45,11 +43,8 @@ EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 
 
 def errors() -> Console:
-    """Standard error as it is now (tests and pipes replace it).
-
-    Only the first process of each machine writes.
-    """
-    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=launched().local > 0)
+    """Standard error as it is now (tests and pipes replace it)."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -78,9 +73,7 @@ def _standard_output() -> Generator[None]:
 
 
 def show(content: Table | Text) -> None:
-    """Write a table or a line to standard output; only the first of several processes does."""
-    if launched().rank:
-        return
+    """Write a table or a line to standard output."""
     with _standard_output():
         Console(highlight=False, soft_wrap=True).print(content)
 
@@ -137,14 +130,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
 
 
 def print_json(values: Any) -> None:
-    """One JSON object on standard output; what JSON lacks (NaN) becomes null.
-
-    Only the first of several processes prints.
-    """
-    if launched().rank:
-        return
+    """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
     with _standard_output():
-        sys.stdout.write(json.dumps(_plain(values), indent=1) + "\n")
+        sys.stdout.write(json.dumps(finite(values), indent=1, default=os.fspath) + "\n")
 
 
 def give(content: Table | bytes, file: Path | None) -> None:
@@ -170,9 +158,7 @@ def give(content: Table | bytes, file: Path | None) -> None:
 
 
 def show_bytes(content: bytes) -> None:
-    """Write a document to standard output as UTF-8; only the first of several processes does."""
-    if launched().rank:
-        return
+    """Write a document to standard output as UTF-8."""
     with _standard_output():
         sys.stdout.write(content.decode())
 
@@ -189,17 +175,6 @@ def check_not_over(file: Path, *inputs: Path | None) -> None:
     for path in inputs:
         if path is not None and target == Path(os.path.realpath(os.path.expanduser(path))):
             raise InputError(f"{file.name} is what is read; choose another name for the output.")
-
-
-def _plain(value: Any) -> Any:
-    """JSON-ready copy."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 class JobFailed(Exception):  # noqa: N818

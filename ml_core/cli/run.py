@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from pydantic import BaseModel
 
 from ml_core.cli import output
-from ml_core.cli.options import Options
 from ml_core.events import Control, Done, Event, run_to_end
 
 if TYPE_CHECKING:
-    from ml_core.jobs.audit import AuditSettings
     from ml_core.jobs.overall import Plan
-    from ml_core.jobs.scan import ScanSpec
 
 Result = TypeVar("Result")
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -176,19 +173,3 @@ def run_to_result(
         raise KeyboardInterrupt
     output.raise_failure(done)
     return done.result
-
-
-def export(spec: AuditSettings | ScanSpec, options: Options) -> None:
-    """Write it as a job for several processes, and say how to start it."""
-    from ml_core.jobs import cluster
-
-    folder, processes = options.export_to, options.processes
-    assert folder is not None
-    files = cluster.export_shared(spec, folder, processes=processes)
-    line = cluster.torchrun_line(processes, cluster.option_of(spec))
-    output.answer(
-        options.json,
-        {"files": [str(path) for path in files]},
-        *(f"Written: {path}" for path in files),
-        f"Start it with run.sh, or in its folder: {line}",
-    )

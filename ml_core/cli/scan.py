@@ -13,7 +13,7 @@ from rich.table import Table
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, optional_checkpoint, spec_fields
 from ml_core.cli.options import NamedPath, Options, command
-from ml_core.cli.run import export, run_spec
+from ml_core.cli.run import run_spec
 from ml_core.figures import percent
 from ml_core.jobs.scan import STAGES, USUAL, ScanSpec, Stage
 from ml_core.options import option
@@ -28,7 +28,7 @@ _SHOWN = 6
 @command(
     "suspect=checkpoint reference images labels templates image_column label_column stages "
     "starts search held_out seed output_dir donor no_choice device threads anyway estimate "
-    "export_to processes overwrite json",
+    "overwrite json",
     ScanSpec,
     output_dir=Path("scan"),
 )
@@ -76,9 +76,6 @@ def scan(
             "No reference: triggers over the whole picture are not searched. Give a clean "
             "checkpoint of the same kind with --reference."
         )
-    if options.export_to is not None:
-        export(spec, options)
-        return
     with output.working("Loading torch"):
         from ml_core.detection.scan.records import Scan
     try:

@@ -38,8 +38,8 @@ class Excluded(BaseModel):
     identity
         SHA-256 of the pair, see `identity_of`.
     size
-        Bytes of the picture, so that only pictures of this size are hashed to find it; None where
-        it is not known without reading it.
+        Bytes of the picture, so that only pictures of this size are hashed to find it; None in
+        files of older versions.
     captions
         SHA-256 of the captions alone, which are cheaper to read than pictures.
     name
@@ -113,13 +113,11 @@ def identity_of(picture: bytes, captions: Sequence[str]) -> str:
     return total.hexdigest()
 
 
-def excluded(
-    picture: bytes, captions: Sequence[str], name: str, reason: str, *, sized: bool
-) -> Excluded:
-    """The entry of a pair; ``sized`` where the size of a picture is known without reading it."""
+def excluded(picture: bytes, captions: Sequence[str], name: str, reason: str) -> Excluded:
+    """The entry of a pair."""
     return Excluded(
         identity=identity_of(picture, captions),
-        size=len(picture) if sized else None,
+        size=len(picture),
         captions=identity_of(b"", captions),
         name=printable(name)[:_LONGEST_NAME],
         reason=reason[:_LONGEST_REASON],

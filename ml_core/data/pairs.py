@@ -105,8 +105,7 @@ class PairSet(PictureSet):
     def excluded(self, index: int, reason: str) -> Excluded:
         """What an exclusions file says of a pair."""
         (texts,) = self.all_captions([index])
-        picture, name = self.pictures.raw(index), self.pictures.name(index)
-        return excluded(picture, texts, name, reason, sized=self.pictures.sizes() is not None)
+        return excluded(self.pictures.raw(index), texts, self.pictures.name(index), reason)
 
 
 def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ml_core.detection.embed_pairs import Chunk, Embedded, EmbeddingSource, Indices, chunks_of
+from ml_core.data.order import epoch_order
+from ml_core.detection.embed_pairs import Chunk, EncodedPairs, Indices
 from ml_core.detection.neighbours import (
     Density,
     Forest,
@@ -23,9 +24,12 @@ from ml_core.detection.neighbours import (
     nearest,
     slof,
 )
-from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES, Neighbourhood
-from ml_core.ranks import ALONE, Ranks
+from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES
+from ml_core.events import Progress
 from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.data.pairs import PairSet
 
 Values = NDArray[np.float32]
 _REFERENCE_CHUNKS = 20
@@ -45,7 +49,6 @@ class NeighbourSettings:
     chunk: int = 1024
     unit: bool = False
     seed: int = 0
-    neighbours: Neighbourhood = "chunk"
 
     def __post_init__(self) -> None:
         if self.chunk < FEWEST_FOLDS * self.k:
@@ -53,15 +56,6 @@ class NeighbourSettings:
                 f"{self.k} neighbours cannot be searched among {self.chunk} pairs; at least "
                 f"{FEWEST_FOLDS * self.k} are needed. Give a larger chunk, or lower k."
             )
-
-
-@dataclass(frozen=True)
-class AuditStep:
-    """How many pairs of the set, or of the reference, are done."""
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +74,6 @@ class AuditScores:
         Pairs that have an exact duplicate among their neighbours.
     chunks, neighbours
         How many chunks there were, and among how many pairs neighbours were looked for.
-    recall
-        The share of the exact neighbours that was found, measured on a sample; None if all were.
     """
 
     values: Mapping[str, Values]
@@ -90,7 +82,6 @@ class AuditScores:
     duplicates: int
     chunks: int
     neighbours: int
-    recall: float | None = None
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -112,12 +103,8 @@ class _Reference:
 
 
 def score_pairs(
-    pairs: EmbeddingSource,
-    settings: NeighbourSettings,
-    *,
-    reference: EmbeddingSource | None = None,
-    ranks: Ranks = ALONE,
-) -> Iterator[AuditStep | AuditScores]:
+    pairs: EncodedPairs, settings: NeighbourSettings, *, reference: EncodedPairs | None = None
+) -> Generator[Progress, None, AuditScores]:
     """Score every pair with the suspect model's own embeddings.
 
     Neighbours are looked for within random chunks of the set, as published (Huang et al., ICLR
@@ -135,57 +122,69 @@ def score_pairs(
         pictures apart.
     reference
         Pairs known to be clean, embedded by the same.
-    ranks
-        The processes that do it together. The chunks are shared out among them; each is embedded
-        and scored as one process alone would, so that the scores are the same, bit by bit.
 
     Yields
     ------
-    Step or Found
-        The last one is Found.
+    Progress
+        Of the stages ``reference`` and ``embed``, in pairs.
+
+    Returns
+    -------
+    AuditScores
+        Of all pairs.
 
     Raises
     ------
     InputError
         If there are too few pairs, or the model's outputs are not numbers.
     """
-    check_enough(len(pairs), settings.k, "pairs")
-    device = pairs.device
+    _check_enough(len(pairs), settings.k, "pairs")
     known: _Reference | None = None
-    beside: dict[str, Values] = {}
+    beside: dict[str, list[Values]] = {score.name: [np.empty(0, np.float32)] for score in SCORES}
     if reference is not None:
-        check_enough(len(reference), 2 * settings.k, "pairs of the clean reference")
+        _check_enough(len(reference), 2 * settings.k, "pairs of the clean reference")
         parts, total = _halves(len(reference), settings)
-        share = _Share(reference.embed(parts[ranks.rank :: ranks.world]), holds=ranks.first)
-        for _, done in ranks.in_step(share.to_first(), device):
-            yield AuditStep("reference", done, total)
-        known = _reference(share.first, settings, ranks, device)
-        rest = np.concatenate(parts[1:])
-        table = _Table(rest, settings, known, known.forest, device)
-        for _, done in ranks.in_step(share.each(table.score), device, share.done):
-            yield AuditStep("reference", done, total)
-        table.put_together(ranks, reference)
-        beside = {name: row[table.scored] for name, row in table.values.items()}
-    parts = chunks_of(pairs, settings.chunk, settings.seed)
-    share = _Share(pairs.embed(parts[ranks.rank :: ranks.world]))
-    for _, done in ranks.in_step(share.to_first(), device):
-        yield AuditStep("embed", done, len(pairs))
-    forest = known.forest if known is not None else _forest(share.first, settings, ranks, device)
-    table = _Table(np.arange(len(pairs)), settings, known, forest, device)
-    for _, done in ranks.in_step(share.each(table.score), device, share.done):
-        yield AuditStep("embed", done, len(pairs))
-    table.put_together(ranks, pairs)
-    yield AuditScores(
-        table.values,
-        beside,
-        table.captions,
-        table.duplicates,
+        for step in reference.embed(parts):
+            if step.chunk is not None and known is None:
+                known = _reference(step.chunk, settings, reference.device)
+            elif step.chunk is not None and known is not None and len(step.chunk.indices):
+                points = _points(step.chunk, settings, reference.device)
+                scores, _ = _score(step.chunk, points, settings.k, known, known.forest)
+                for name, row in scores.items():
+                    beside[name].append(row)
+            yield Progress("reference", step.done, total)
+    parts = _chunks(pairs.pairs, settings)
+    forest = None if known is None else known.forest
+    values: dict[str, Values] = {
+        score.name: np.full(len(pairs), np.nan, np.float32) for score in SCORES
+    }
+    captions = np.zeros(len(pairs), np.int64)
+    duplicates = 0
+    for step in pairs.embed(parts):
+        chunk = step.chunk
+        if chunk is not None and known is None:
+            _check_read(chunk, settings.k)
+        if chunk is not None and len(chunk.indices):
+            points = _points(chunk, settings, pairs.device)
+            if forest is None:
+                forest = Forest(points, settings.seed)
+            scores, same = _score(chunk, points, settings.k, known, forest)
+            for name, row in scores.items():
+                values[name][chunk.indices] = row
+            captions[chunk.indices] = chunk.captions
+            duplicates += same
+        yield Progress("embed", step.done, len(pairs))
+    return AuditScores(
+        values,
+        {} if known is None else {name: np.concatenate(rows) for name, rows in beside.items()},
+        captions,
+        duplicates,
         len(parts),
         len(known.points) if known is not None else len(parts[0]),
     )
 
 
-def check_enough(n: int, k: int, what: str) -> None:
+def _check_enough(n: int, k: int, what: str) -> None:
     """Refuse a set in which k neighbours are a large part of all."""
     if n < FEWEST_FOLDS * k:
         raise InputError(
@@ -194,88 +193,15 @@ def check_enough(n: int, k: int, what: str) -> None:
         )
 
 
-class _Share:
-    """The chunks that this process embeds: first one, then the others, each handed on once.
+def _chunks(pairs: PairSet, settings: NeighbourSettings) -> list[Indices]:
+    """Random parts of a set of about the chunk's size, none much smaller, ascending inside.
 
-    ``holds`` means that the first one is kept for `first` alone.
+    As published, each is a random sample of the set: it holds poisons at the rate of the whole. If
+    the set is stored in blocks (shards, Parquet), each part is a sample of several random blocks.
     """
-
-    def __init__(self, embedded: Iterator[Embedded], *, holds: bool = False) -> None:
-        self._embedded, self._holds = embedded, holds
-        self.first: Chunk | None = None
-        self.done = 0
-
-    def to_first(self) -> Iterator[Embedded]:
-        """Embed the first chunk."""
-        for step in self._embedded:
-            self.first, self.done = step.chunk, step.done
-            yield step
-            if self.first is not None:
-                return
-
-    def each(self, use: Callable[[Chunk], None]) -> Iterator[Embedded]:
-        """Hand on the first chunk, and embed and hand on the others."""
-        if self.first is not None and not self._holds:
-            use(self.first)
-        self.first = None
-        for step in self._embedded:
-            if step.chunk is not None:
-                use(step.chunk)
-            yield step
-
-
-class _Table:
-    """The scores of some pairs, ``members`` by position, as this process finds them."""
-
-    def __init__(
-        self,
-        members: Indices,
-        settings: NeighbourSettings,
-        known: _Reference | None,
-        forest: Forest,
-        device: torch.device,
-    ) -> None:
-        self._members = members
-        self._place = np.zeros(int(members.max(initial=-1)) + 1, np.int64)
-        self._place[members] = np.arange(len(members))
-        self._settings, self._known, self._forest, self._device = settings, known, forest, device
-        self.values: dict[str, Values] = {
-            s.name: np.zeros(len(members), np.float32) for s in SCORES
-        }
-        self.captions = np.zeros(len(members), np.int64)
-        self.duplicates = 0
-        self._read = np.zeros(len(members), np.int32)
-
-    @property
-    def scored(self) -> NDArray[np.bool_]:
-        """Which of them have scores."""
-        return self._read > 0
-
-    def score(self, chunk: Chunk) -> None:
-        """Score the pairs of a chunk."""
-        if self._known is None:
-            check_read(chunk, self._settings.k)
-        if not len(chunk.indices):
-            return
-        points = points_of(chunk.images, self._settings, self._device)
-        scores, same = _score(chunk, points, self._settings.k, self._known, self._forest)
-        at = self._place[chunk.indices]
-        for name, row in scores.items():
-            self.values[name][at] = row
-        self.captions[at] = chunk.captions
-        self._read[at] = 1
-        self.duplicates += same
-
-    def put_together(self, ranks: Ranks, source: EmbeddingSource) -> None:
-        """Take in what the other processes found."""
-        rows: list[NDArray[Any]] = [self._read, self.captions, *self.values.values()]
-        for row in rows:
-            ranks.merged(row, self._device)
-        self.duplicates = ranks.total(self.duplicates, self._device)
-        for row in self.values.values():
-            row[~self.scored] = np.nan
-        if ranks.first and ranks.world > 1:
-            source.note_unread(self._members[~self.scored])
+    order = epoch_order(settings.seed, 0, len(pairs), pairs.blocks, pairs.window)
+    parts = np.array_split(order, max(1, round(len(order) / settings.chunk)))
+    return [np.sort(part) for part in parts]
 
 
 def _halves(count: int, settings: NeighbourSettings) -> tuple[list[Indices], int]:
@@ -288,32 +214,17 @@ def _halves(count: int, settings: NeighbourSettings) -> tuple[list[Indices], int
     return parts, len(first) + len(rest)
 
 
-def _reference(
-    first: Chunk | None, settings: NeighbourSettings, ranks: Ranks, device: torch.device
-) -> _Reference:
-    """What the first process embedded, in all of them."""
-    with ranks.as_one(device):
-        if ranks.first and (first is None or len(first.indices) <= settings.k):
-            raise InputError(
-                "Too few pictures of the clean reference can be read; choose another.", "damaged"
-            )
-    images = ranks.rows_of_first(None if first is None else first.images, device)
-    points = points_of(images, settings, device)
+def _reference(chunk: Chunk, settings: NeighbourSettings, device: torch.device) -> _Reference:
+    """The reference's first chunk, to find neighbours in."""
+    if len(chunk.indices) <= settings.k:
+        raise InputError(
+            "Too few pictures of the clean reference can be read; choose another.", "damaged"
+        )
+    points = _points(chunk, settings, device)
     return _Reference(points, density(nearest(points, settings.k)), Forest(points, settings.seed))
 
 
-def _forest(
-    first: Chunk | None, settings: NeighbourSettings, ranks: Ranks, device: torch.device
-) -> Forest:
-    """The forest of the set's first chunk, which the first process embedded."""
-    with ranks.as_one(device):
-        if ranks.first and first is not None:
-            check_read(first, settings.k)
-    images = ranks.rows_of_first(None if first is None else first.images, device)
-    return Forest(points_of(images, settings, device), settings.seed)
-
-
-def check_read(chunk: Chunk, k: int) -> None:
+def _check_read(chunk: Chunk, k: int) -> None:
     """Refuse a chunk if too few of its pairs can be read."""
     if len(chunk.indices) <= k:
         raise InputError(
@@ -323,9 +234,9 @@ def check_read(chunk: Chunk, k: int) -> None:
         )
 
 
-def points_of(images: Tensor, settings: NeighbourSettings, device: torch.device) -> Tensor:
+def _points(chunk: Chunk, settings: NeighbourSettings, device: torch.device) -> Tensor:
     """The pictures' points, [n, D] on the device."""
-    images = images.to(device)
+    images = chunk.images.to(device)
     return F.normalize(images, dim=-1) if settings.unit else images
 
 
@@ -335,13 +246,12 @@ def _score(
     """All scores of a chunk, and how many of its pairs have an exact duplicate."""
     own = nearest(points, k, None if known is None else known.points)
     among = density(own) if known is None else known.among
-    radius = own.radius
     scores = {
-        "dao": dao(radius, own.places, among),
-        "slof": slof(radius, own.places, among),
-        "k_distance": radius,
+        "dao": dao(own, among),
+        "slof": slof(own, among),
+        "k_distance": own.radius,
         "lid": lid(own),
-        "closeness": radius,
+        "closeness": own.radius,
         "isolation": forest.score(points),
         "clip_score": clip_score(chunk.images, chunk.texts),
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ml_core.data.order import epoch_order
 from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.scores import require_finite
@@ -23,35 +22,12 @@ from ml_core.reading.errors import CancelledError
 from ml_core.reading.resize import Canvases
 
 if TYPE_CHECKING:
+    from ml_core.data.pairs import PairSet
     from ml_core.model import ClipModel
 
 Indices = NDArray[np.int64]
 # Of all that the store holds (1 GiB), so that an audit does not push out everything else.
 _STORED = 512 * 1024**2
-
-
-class AuditedPairs(Protocol):
-    """What is audited, e.g. a `PairSet`."""
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Undecodable pictures found so far, number to sentence."""
-
-    @property
-    def blocks(self) -> Indices | None:
-        """Sizes of the runs of pairs that are stored together; None: random access is cheap."""
-
-    @property
-    def window(self) -> int:
-        """How many pairs are put in random order together, see `epoch_order`."""
-
-    def __len__(self) -> int: ...
-
-    def canvas(self, indices: Indices, size: int) -> Canvases:
-        """Pictures uint8 [n, size, size, 3]."""
-
-    def all_captions(self, indices: Indices) -> list[tuple[str, ...]]:
-        """All captions of each picture, [n]; none where they are damaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,40 +63,6 @@ class Embedded:
     chunk: Chunk | None = None
 
 
-class EmbeddingSource(Protocol):
-    """Pairs whose embeddings can be had chunk by chunk."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where to compute with them."""
-
-    @property
-    def blocks(self) -> Indices | None:
-        """As in `AuditedPairs`."""
-
-    @property
-    def window(self) -> int:
-        """As in `AuditedPairs`."""
-
-    def __len__(self) -> int: ...
-
-    def embed(self, chunks: Sequence[Indices]) -> Iterator[Embedded]:
-        """The chunks, see `EncodedPairs.embed`."""
-
-    def note_unread(self, indices: Indices) -> None:
-        """Read pairs again that another process could not read, to find out why."""
-
-
-def chunks_of(pairs: EmbeddingSource, size: int, seed: int) -> list[Indices]:
-    """Random parts of a set of about ``size``, none of them much smaller, ascending inside.
-
-    As published, each is a random sample of the set: it holds poisons at the rate of the whole. If
-    the set is stored in blocks (shards, Parquet), each part is a sample of several random blocks.
-    """
-    order = epoch_order(seed, 0, len(pairs), pairs.blocks, pairs.window)
-    return [np.sort(part) for part in np.array_split(order, max(1, round(len(order) / size)))]
-
-
 @dataclass(frozen=True, eq=False)
 class EncodedPairs:
     """Pairs that a model embeds, each with its worst caption.
@@ -146,7 +88,7 @@ class EncodedPairs:
     """
 
     model: ClipModel
-    pairs: AuditedPairs
+    pairs: PairSet
     key: str = ""
     batch: int = 128
     store: EmbeddingStore | None = None
@@ -159,16 +101,6 @@ class EncodedPairs:
     def device(self) -> torch.device:
         """The model's device."""
         return self.model.device
-
-    @property
-    def blocks(self) -> Indices | None:
-        """Sizes of the runs of pairs that are stored together."""
-        return self.pairs.blocks
-
-    @property
-    def window(self) -> int:
-        """How many pairs are put in random order together, see `epoch_order`."""
-        return self.pairs.window
 
     def embed(self, chunks: Sequence[Indices]) -> Iterator[Embedded]:
         """Embed pairs.
@@ -209,7 +141,7 @@ class EncodedPairs:
                     store.save(key, values, read)
             else:
                 values, read = held
-                self.note_unread(chunk[~read])
+                self._note_unread(chunk[~read])
             if self.cancelled():
                 raise CancelledError
             done += len(chunk)
@@ -219,7 +151,7 @@ class EncodedPairs:
             captions = values[read, -1].astype(np.int64)
             yield Embedded(done, Chunk(chunk[read], images, texts, captions, len(chunk)))
 
-    def note_unread(self, indices: Indices) -> None:
+    def _note_unread(self, indices: Indices) -> None:
         """Read pairs that cannot be read once more, so that ``pairs.broken`` says why."""
         for first in range(0, len(indices), self.batch):
             part = indices[first : first + self.batch]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ml_core.data.exclusions import Excluded, Exclusions, read_exclusions, write_exclusions
 from ml_core.detection.records import SCORE, Audit, SuspectPair
-from ml_core.reading.errors import InputError
 
 
 class AuditedSet:
@@ -19,25 +18,14 @@ class AuditedSet:
         self.key = str(audit.facts["pairs_key"])
 
     def excluded(self, index: int, reason: str) -> Excluded:
-        """What to write of a pair that is to be left out.
-
-        Raises
-        ------
-        InputError
-            If the audit had only embeddings: a pair is identified by its picture's bytes.
-        """
+        """What to write of a pair that is to be left out."""
         pair = self._pairs[index]
-        if pair.member is None:
-            raise InputError(
-                "This audit was of embeddings alone, and an exclusions file knows pairs by their "
-                "pictures: leave them out by the positions and keys in scores.csv."
-            )
         return Excluded(
             identity=pair.member, size=pair.size, name=pair.name[:300], reason=reason[:500]
         )
 
 
-def reason(pair: SuspectPair, score: str) -> str:
+def _reason(pair: SuspectPair, score: str) -> str:
     """Why a pair is left out, e.g. ``audit: DAO 2.31, rank 4``."""
     at = pair.standings[score]
     also = "; also an evaluation picture" if pair.evaluated else ""
@@ -67,7 +55,7 @@ def exclude(
         If a file that is there is no exclusions file, or cannot be written.
     """
     known = {pair.index: pair for pair in audit.pairs}
-    reasons = {index: reason(known[index], score) for index in indices}
+    reasons = {index: _reason(known[index], score) for index in indices}
     there = [file for file in (earlier, path) if file is not None and file.exists()]
     before = _others([read_exclusions(file) for file in there], audit) if there else None
     return write_exclusions(path, AuditedSet(audit), reasons, earlier=before)

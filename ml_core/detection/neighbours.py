@@ -1,25 +1,16 @@
-"""Distances to the nearest others, within a chunk of a set, a reference, or a whole set."""
+"""Distances to the nearest others, within a chunk of a set or a reference, and scores of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
-
-from ml_core.reading.errors import CancelledError
 
 # Fetched beyond k, since the product's distances may swap those that are nearly as far.
 _SPARE = 8
 _BLOCK = 1024
-_WIDE = 8192
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +34,10 @@ class Neighbours:
 
     @property
     def radius(self) -> Tensor:
-        """r_k: float64 [n], the distance to the k-th other point."""
+        """k-distance r_k: float64 [n], the distance to the k-th other point; high is suspicious.
+
+        As in Huang et al. (ICLR 2025), whose code takes the (k+1)-th.
+        """
         return self.distances[:, -1]
 
 
@@ -80,7 +74,7 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
     most = len(others) - 1 if own else len(others)
     if not 1 <= k <= most:
         raise ValueError(f"{k} neighbours of {len(others)} points; at most {most} are there")
-    kind = precision(points.device)
+    kind = torch.float32 if points.device.type == "mps" else torch.float64
     middle = others.to(kind).mean(dim=0)
     there = others.to(kind) - middle  # all of a CLIP's embeddings lie to one side of the origin
     squares = there.square().sum(dim=1)
@@ -99,142 +93,6 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
         distances[rows] = near.values.cpu()
         places[rows] = candidates.gather(1, near.indices).cpu()
     return Neighbours(distances, places)
-
-
-class StoredPoints(Protocol):
-    """Points that lie on disk."""
-
-    def __len__(self) -> int: ...
-
-    def images(self, indices: Indices, /) -> NDArray[np.float32]:
-        """The points at ascending positions, [n, D]."""
-
-    def image_block(self, first: int, stop: int, /) -> NDArray[np.float32]:
-        """The points of a range, [n, D]."""
-
-
-@dataclass(frozen=True, eq=False)
-class Space:
-    """All points of a set, and which of them count.
-
-    Attributes
-    ----------
-    rows
-        N points of D numbers.
-    read
-        bool [N]; the others are nobody's neighbours.
-    middle
-        float [D] on the device of the computation, about in the middle of all: it takes rounding
-        away from the products, and decides nothing.
-    unit
-        Whether the points are made unit vectors.
-    cancelled
-        Asked before each block.
-    """
-
-    rows: StoredPoints
-    read: NDArray[np.bool_]
-    middle: Tensor
-    unit: bool = False
-    cancelled: Callable[[], bool] = lambda: False
-
-    def at(self, indices: Indices) -> Tensor:
-        """Points at any positions, float64 [n, D] on the device (float32 on MPS)."""
-        rows, back = np.unique(indices.reshape(-1), return_inverse=True)
-        return self._moved(self.rows.images(rows), self.read[rows])[torch.from_numpy(back)]
-
-    def block(self, first: int, stop: int) -> Tensor:
-        """`at` a range."""
-        return self._moved(self.rows.image_block(first, stop), self.read[first:stop])
-
-    def _moved(self, values: NDArray[np.float32], read: NDArray[np.bool_]) -> Tensor:
-        values[~read] = 0
-        points = torch.from_numpy(values).to(self.middle.device)
-        if self.unit:
-            points = F.normalize(points, dim=-1)
-        return points.to(self.middle.dtype) - self.middle
-
-
-def precision(device: torch.device) -> torch.dtype:
-    """The type in which distances are computed."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def nearest_of_all(space: Space, indices: Indices, k: int) -> Iterator[float | Neighbours]:
-    """Find the k nearest others of some points among all of a set that lies on disk.
-
-    As `nearest`, block by block with the best so far: memory is that of these points against one
-    block.
-
-    Parameters
-    ----------
-    space
-        The set.
-    indices
-        int64 [n], positions of the points.
-    k
-        Neighbours; more than that many others count.
-
-    Yields
-    ------
-    float or Neighbours
-        The share of the set that is done, after each block; at last the neighbours.
-
-    Raises
-    ------
-    CancelledError
-        If it was cancelled.
-    """
-    here = space.at(indices)
-    device, count = here.device, len(space.rows)
-    own = torch.from_numpy(indices).to(device)
-    best = torch.full((len(here), k + _SPARE), torch.inf, dtype=here.dtype, device=device)
-    places = torch.zeros(len(here), k + _SPARE, dtype=torch.int64, device=device)
-    for first in range(0, count, _WIDE):
-        if space.cancelled():
-            raise CancelledError
-        there = space.block(first, first + _WIDE)
-        rough = there.square().sum(dim=1) - 2 * (here @ there.T)
-        out = torch.from_numpy(np.flatnonzero(~space.read[first : first + _WIDE])).to(device)
-        rough[:, out] = torch.inf
-        inside = torch.nonzero((own >= first) & (own < first + len(there)))[:, 0]
-        rough[inside, own[inside] - first] = torch.inf
-        near = rough.topk(min(k + _SPARE, len(there)), dim=1, largest=False)
-        both = torch.cat([best, near.values], dim=1)
-        nearest = both.topk(k + _SPARE, dim=1, largest=False)
-        best = nearest.values
-        places = torch.cat([places, near.indices + first], dim=1).gather(1, nearest.indices)
-        yield min(first + _WIDE, count) / count
-    yield closest(space, here, places, torch.isfinite(best), k)
-
-
-def closest(space: Space, here: Tensor, candidates: Tensor, usable: Tensor, k: int) -> Neighbours:
-    """The k nearest of some candidates by distances from the differences, for `nearest_of_all`.
-
-    Parameters
-    ----------
-    space
-        The set.
-    here
-        [n, D], the points that `Space.at` gives.
-    candidates
-        int64 [n, c], positions in the set.
-    usable
-        bool [n, c]; the others come last, at an infinite distance.
-    k
-        Neighbours, at most c.
-    """
-    exact = torch.empty(candidates.shape, dtype=here.dtype, device=here.device)
-    for first in range(0, len(here), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        part = candidates[rows]
-        there = space.at(part.cpu().numpy()).view(*part.shape, -1)
-        for column in range(part.shape[1]):
-            apart = (there[:, column] - here[rows]).square().sum(dim=1).sqrt()
-            exact[rows, column] = apart
-    exact[~usable] = torch.inf
-    near = exact.topk(k, dim=1, largest=False, sorted=True)
-    return Neighbours(near.values.double().cpu(), candidates.gather(1, near.indices).cpu())
 
 
 def _distances(here: Tensor, there: Tensor, candidates: Tensor) -> Tensor:
@@ -274,20 +132,7 @@ class Density:
 
 def density(among: Neighbours) -> Density:
     """The density at points whose neighbours are known."""
-    return Density(k_distance(among), lid(among))
-
-
-def k_distance(own: Neighbours) -> Tensor:
-    """Distance to the k-th other point; high is suspicious.
-
-    As in Huang et al. (ICLR 2025), whose code takes the (k+1)-th.
-
-    Returns
-    -------
-    Tensor
-        float64 [n], >= 0.
-    """
-    return own.radius
+    return Density(among.radius, lid(among))
 
 
 def lid(own: Neighbours) -> Tensor:
@@ -309,7 +154,7 @@ def lid(own: Neighbours) -> Tensor:
     return torch.where(radius > 0, dimension, 0.0)
 
 
-def slof(radius: Tensor, places: Tensor, among: Density) -> Tensor:
+def slof(own: Neighbours, among: Density) -> Tensor:
     """Simplified local outlier factor: mean_j r_k(x) / r_k(j); high is suspicious.
 
     Schubert, Zimek and Kriegel (2014): Breunig's LOF (SIGMOD 2000) without the
@@ -317,23 +162,21 @@ def slof(radius: Tensor, places: Tensor, among: Density) -> Tensor:
 
     Parameters
     ----------
-    radius
-        float64 [n], distances of the points to their k-th neighbours.
-    places
-        int64 [n, k], which of the points in ``among`` their neighbours are.
+    own
+        Neighbours of n points.
     among
-        The points that ``places`` counts.
+        The points that these neighbours are.
 
     Returns
     -------
     Tensor
         float64 [n], >= 0.
     """
-    mine, theirs = _radii(radius, places, among)
+    mine, theirs = _radii(own, among)
     return (mine[:, None] / theirs).mean(dim=1)
 
 
-def dao(radius: Tensor, places: Tensor, among: Density) -> Tensor:
+def dao(own: Neighbours, among: Density) -> Tensor:
     """Dimensionality-aware outlier score: mean_j LID(j) log(r_k(x) / r_k(j)); high is suspicious.
 
     Anderberg et al. (SDM 2024), applied to CLIP's image embeddings by Huang et al. (ICLR 2025),
@@ -345,8 +188,8 @@ def dao(radius: Tensor, places: Tensor, among: Density) -> Tensor:
     Tensor
         float64 [n]; about 0 where a point lies as densely as its neighbours.
     """
-    mine, theirs = _radii(radius, places, among)
-    return (among.dimension[places] * (mine[:, None] / theirs).log()).mean(dim=1)
+    mine, theirs = _radii(own, among)
+    return (among.dimension[own.places] * (mine[:, None] / theirs).log()).mean(dim=1)
 
 
 def clip_score(images: Tensor, texts: Tensor) -> Tensor:
@@ -397,8 +240,8 @@ class Forest:
         return torch.from_numpy(-scores.astype(np.float64))
 
 
-def _radii(radius: Tensor, places: Tensor, among: Density) -> tuple[Tensor, Tensor]:
+def _radii(own: Neighbours, among: Density) -> tuple[Tensor, Tensor]:
     """r_k of the points, [n], and of their neighbours, [n, k], none of them 0."""
     least = SMALLEST_RADIUS * float(among.radius.median())
     least = max(least, torch.finfo(torch.float64).tiny)
-    return radius.clamp_min(least), among.radius.clamp_min(least)[places]
+    return own.radius.clamp_min(least), among.radius.clamp_min(least)[own.places]

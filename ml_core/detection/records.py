@@ -13,8 +13,6 @@ from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
 
 ScoreName = Literal["dao", "slof", "k_distance", "lid", "closeness", "isolation", "clip_score"]
-Neighbourhood = Literal["chunk", "all", "approximate"]
-"""Where neighbours are looked for: in random chunks, as published, or in the whole set."""
 
 FIVE_POISONS = (
     "Even 5 poisoned pairs in 100 000 can undo CleanCLIP "
@@ -139,14 +137,13 @@ class Standing:
 class SuspectPair:
     """One pair that is among the worst by some score.
 
-    ``member`` is its identity in an exclusions file, with the picture's ``size`` in bytes; None
-    where there were only embeddings;
+    ``member`` is its identity in an exclusions file, with the picture's ``size`` in bytes;
     ``name`` is what to call the picture, ``caption`` the worst of its captions by CLIPScore;
     ``evaluated`` means that it is an evaluation picture too.
     """
 
     index: _Count
-    member: _Sha256 | None
+    member: _Sha256
     name: str
     caption: str
     standings: Mapping[str, Standing]

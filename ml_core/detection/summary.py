@@ -1,20 +1,14 @@
-"""Approximate neighbours; from the scores of all pairs to distributions, ranks and the worst."""
+"""From the scores of all pairs to distributions, ranks and the worst."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings
-from ml_core.detection.neighbours import Indices, Space
+from ml_core.detection.audit import AuditScores, NeighbourSettings
 from ml_core.detection.records import (
     FEWEST_FOLDS,
     FIVE_POISONS,
@@ -25,126 +19,6 @@ from ml_core.detection.records import (
     Standing,
     SuspectPair,
 )
-from ml_core.ranks import Ranks
-from ml_core.reading.errors import CancelledError, InputError
-
-SAMPLE = 1000
-"""Pairs whose exact neighbours are looked for too, to say which share was found."""
-_SPARE = 8
-_BLOCK = 65_536
-_LISTS = 4  # times the root of the number of pairs
-_FEWEST_OF_A_LIST = 64
-_FEWEST_SEARCHED, _SEARCHED = 16, 32  # lists, at least, and one in so many
-_FILE = "neighbours.index"
-
-
-def faiss_or_refusal() -> Any:
-    """The library.
-
-    Raises
-    ------
-    InputError
-        Without it.
-    """
-    try:
-        import faiss
-    except ImportError:
-        raise InputError(
-            "Approximate neighbours need faiss; install it with: "
-            "pip install 'cleanclip-gui[faiss]'.",
-            "unsupported",
-        ) from None
-    return faiss
-
-
-@dataclass(frozen=True, eq=False)
-class Index:
-    """An index of all pairs that can be read; its numbers have half the precision of the files'."""
-
-    index: Any
-
-    def candidates(self, here: Tensor, own: Indices, k: int) -> tuple[Tensor, Tensor]:
-        """Positions that are probably near.
-
-        Parameters
-        ----------
-        here
-            [n, D], points that `Space.at` gives.
-        own
-            int64 [n], their own positions, which are no candidates.
-        k
-            Neighbours that are wanted.
-
-        Returns
-        -------
-        tuple of Tensor
-            int64 [n, c] with c > k, and bool [n, c], which of them are real candidates.
-        """
-        asked = here.float().cpu().numpy()
-        _, neighbours = self.index.search(np.ascontiguousarray(asked), k + _SPARE + 1)
-        usable = (neighbours >= 0) & (neighbours != own[:, None])
-        places = torch.from_numpy(
-            np.where(neighbours < 0, own[:, None], neighbours).astype(np.int64)
-        )
-        return places.to(here.device), torch.from_numpy(usable).to(here.device)
-
-
-@dataclass(frozen=True)
-class _Added:
-    """Pairs in the index."""
-
-    done: int
-
-
-def shared_index(
-    space: Space, seed: int, folder: Path, ranks: Ranks
-) -> Generator[AuditStep, None, Index]:
-    """Build an index in the first process; the others map its file.
-
-    It is an inverted file of 4 sqrt(N) lists (k-means of a sample). One list in 32 is searched for
-    each point, and the points in it are float16. Memory is D x 2 + 8 bytes a pair.
-
-    Raises
-    ------
-    InputError
-        Without faiss.
-    """
-    with ranks.as_one(space.middle.device):
-        faiss = faiss_or_refusal()
-    total = len(space.rows)
-    path = folder / _FILE
-    work = _built(faiss, space, seed, path) if ranks.first else iter(())
-    for _, done in ranks.in_step(work, space.middle.device):
-        yield AuditStep("index", done, total)
-    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-    index.nprobe = min(index.nlist, max(_FEWEST_SEARCHED, index.nlist // _SEARCHED))
-    return Index(index)
-
-
-def _built(faiss: Any, space: Space, seed: int, path: Path) -> Iterator[_Added]:
-    """Train, add block by block, and write."""
-    there = np.flatnonzero(space.read)
-    lists = max(1, min(int(_LISTS * math.sqrt(len(there))), len(there) // _FEWEST_OF_A_LIST))
-    drawn = np.random.Generator(np.random.PCG64([seed, 2])).permutation(len(there))
-    sample = np.sort(there[drawn[: lists * _FEWEST_OF_A_LIST]])
-    points = space.at(sample).float().cpu().numpy()
-    quantizer = faiss.IndexFlatL2(points.shape[1])
-    index = faiss.IndexIVFScalarQuantizer(
-        quantizer, points.shape[1], lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2
-    )
-    index.cp.seed = seed % (1 << 31)
-    index.train(points)
-    for first in range(0, len(space.rows), _BLOCK):
-        if space.cancelled():
-            raise CancelledError
-        stop = min(first + _BLOCK, len(space.rows))
-        at = np.flatnonzero(space.read[first:stop])
-        if len(at):
-            rows = space.block(first, stop)[torch.from_numpy(at).to(space.middle.device)]
-            index.add_with_ids(rows.float().cpu().numpy(), (at + first).astype(np.int64))
-        yield _Added(stop)
-    faiss.write_index(index, str(path))
-
 
 _BINS = 60
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -153,11 +27,6 @@ _FEW_CHUNKS = 1000
 _EYES = (
     "The embeddings come from the checkpoint under suspicion. Only a model that has the backdoor "
     "sets poisoned pictures apart; CLIPScore works best when the model is not backdoored."
-)
-_OTHER_EYES = (
-    "The embeddings come from the model that made them. Only if that is the checkpoint under "
-    "suspicion do they set poisoned pictures apart; with another model only CLIPScore is "
-    "informative, and it works best when that model is not backdoored."
 )
 Describe = Callable[[int], Mapping[str, Any]]
 
@@ -237,14 +106,13 @@ def summarise(
     evaluated: Mapping[str, NDArray[np.int64]],
     facts: Mapping[str, Any],
     notes: Iterable[str] = (),
-    elsewhere: bool = False,
 ) -> Audit:
     """Make the record of an audit.
 
     Parameters
     ----------
-    scores
-        The scores.
+    scores, settings
+        The scores, and how they were computed.
     most
         Pairs kept of each score.
     describe
@@ -252,9 +120,7 @@ def summarise(
     evaluated
         Image set to positions of the pairs that stand in it.
     facts, notes
-        For the record.
-    elsewhere
-        Whether the embeddings were made elsewhere, by an unknown model.
+        More for the record.
     """
     scored = scores.scored
     where = np.flatnonzero(scored)
@@ -292,37 +158,27 @@ def summarise(
         ),
         overlap={name: len(at) for name, at in evaluated.items()},
         duplicates=scores.duplicates,
-        notes=(FIVE_POISONS, *_notes(scores, settings, len(where), evaluated, elsewhere), *notes),
-        facts=dict(facts),
+        notes=(FIVE_POISONS, *_notes(scores, settings.k, len(where), evaluated), *notes),
+        facts={**facts, **_facts_of(settings, scores)},
     )
 
 
 def _notes(
     scores: AuditScores,
-    settings: NeighbourSettings,
+    k: int,
     n: int,
     evaluated: Mapping[str, NDArray[np.int64]],
-    elsewhere: bool,
 ) -> list[str]:
     """What the numbers do not tell."""
-    k, reference = settings.k, bool(scores.reference)
     notes = [
         "A score ranks; it does not decide. Most sets hold odd pairs that nobody planted, and a "
         "poisoned pair can look ordinary: look at the worst before you exclude them.",
-        _OTHER_EYES if elsewhere else _EYES,
+        _EYES,
     ]
-    if reference:
+    if scores.reference:
         notes.append(
             f"Neighbours were searched among {scores.neighbours} pairs of the clean reference, and "
             f"the shares are of its other {len(scores.reference['dao'])} pairs."
-        )
-    elif settings.neighbours != "chunk":
-        notes.append(
-            f"Neighbours were searched among all {scores.neighbours} pairs. Where more than {k} "
-            "planted pairs are in the whole set they are each other's neighbours, and DAO, SLOF "
-            "and k-distance fail: they then call the planted pairs ordinary. In chunks, as "
-            "published, a set may hold more before that happens. Look at Close group, the "
-            "isolation forest and CLIPScore too."
         )
     else:
         notes.append(
@@ -338,11 +194,6 @@ def _notes(
                 f"With only {n} pairs and no clean reference, a few planted pairs are a large "
                 "share: the scores say little. Add pairs that are known to be clean."
             )
-    if scores.recall is not None:
-        notes.append(
-            f"The neighbours are approximate: of the exact ones of {SAMPLE} pairs drawn at random "
-            f"{scores.recall:.1%} were found."
-        )
     if scores.duplicates:
         notes.append(
             f"{scores.duplicates} pairs have a neighbour with exactly the same embedding, such as "
@@ -357,15 +208,13 @@ def _notes(
     return notes
 
 
-def facts_of(settings: NeighbourSettings, scores: AuditScores) -> dict[str, Any]:
+def _facts_of(settings: NeighbourSettings, scores: AuditScores) -> dict[str, Any]:
     """How it was computed, for the record."""
     return {
         "k": settings.k,
         "chunk_size": settings.chunk,
         "chunks": scores.chunks,
-        "neighbours": settings.neighbours,
         "neighbours_among": scores.neighbours,
-        "recall": scores.recall,
         "captions": "of several captions of a picture the one least like it",
         "features": "unit vectors" if settings.unit else "as the encoder gives them",
         "seed": settings.seed,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "cleanclip-evaluation-details-1"
 
-_MACHINE = ("device", "threads", "processes", "batch", "platform", "versions", "speed")
+_MACHINE = ("device", "threads", "batch", "platform", "versions", "speed")
 
 
 def details(
@@ -36,7 +36,6 @@ def details(
     threads: int,
     batch: int,
     speed: EncodingSpeed | None = None,
-    processes: int = 1,
 ) -> dict[str, Any]:
     """What an evaluation was measured with, JSON-ready.
 
@@ -56,8 +55,6 @@ def details(
         Number of torch's threads, and images a call.
     speed
         Why its precision and layout were chosen, if they were measured.
-    processes
-        That shared the images.
     """
     preprocess = model.preprocess
 
@@ -101,7 +98,6 @@ def details(
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": dict(evaluation.versions),
         "speed": "" if speed is None else speed.why,
-        "processes": processes,
         "schema": SCHEMA,
     }
     facts = {name: value for name, value in record.items() if name not in _MACHINE}

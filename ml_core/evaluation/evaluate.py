@@ -21,7 +21,7 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.metrics import summarise
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
 from ml_core.evaluation.scorer import Scorer, Subject
-from ml_core.evaluation.scores import Scores, require_finite, rows_of_all
+from ml_core.evaluation.scores import Scores, require_finite
 from ml_core.evaluation.stamping import (
     ModelCanvases,
     PictureBatch,
@@ -35,7 +35,6 @@ from ml_core.evaluation.stamping import (
     to_pictures,
 )
 from ml_core.evaluation.zero_shot import probabilities
-from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
@@ -142,24 +141,13 @@ def evaluate(
             yield result
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Images that this process has done, broken ones included."""
-
-    done: int
-
-
 class Measurement:
-    """An evaluation that goes on step by step, alone or with other processes.
+    """An evaluation that goes on step by step.
 
     Parameters
     ----------
     subject, trigger, target, n, first_batch, batch, clean_cache, ahead, pace, cancelled
         As in `evaluate`.
-    ranks
-        The processes that do it together: the images are dealt out among them, a batch at a time.
-        Every one of them has the whole result, which is that of one process; only the first one
-        keeps embeddings on disk and finds out why images could not be read.
 
     Raises
     ------
@@ -180,7 +168,6 @@ class Measurement:
         ahead: bool = False,
         pace: float = 0.0,
         cancelled: Callable[[], bool] = lambda: False,
-        ranks: Ranks = ALONE,
     ) -> None:
         labels = subject.labels
         _check(subject, target)
@@ -190,34 +177,29 @@ class Measurement:
             )
         self._subject, self._trigger, self._target = subject, trigger, target
         self._first_batch, self._batch, self._cache = first_batch, batch, clean_cache
-        self._ahead, self._pace, self._cancelled, self._ranks = ahead, pace, cancelled, ranks
+        self._ahead, self._pace, self._cancelled = ahead, pace, cancelled
         self._order = stratified_order(labels, subject.seed)[: len(labels) if n is None else n]
-        self._mine = self._order[ranks.share(len(self._order), max(1, batch))]
         self._own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
         self._control = (
             self._own is not None and trigger is not None and trigger.canvas != "original"
         )
         self._scores = Scores(
-            len(self._mine),
+            len(self._order),
             triggered=trigger is not None,
             classes=len(subject.class_names),
             control=self._control,
         )
         self._facts = _facts(subject, trigger, len(self._order))
-        self._whole: PerImage | None = None
-        self._broken = 0
+        self._ended = False
 
     @property
     def total(self) -> int:
-        """Images to score, in all processes."""
+        """Images to score."""
         return len(self._order)
 
     def result(self) -> tuple[Evaluation, PerImage] | None:
-        """How it stands: of this process's share until all is done, then of all.
-
-        None as long as nothing was scored.
-        """
-        per_image = self._scores.per_image() if self._whole is None else self._whole
+        """How it stands; None as long as nothing was scored."""
+        per_image = self._scores.per_image()
         if not len(per_image.indices):
             return None
         subject = self._subject
@@ -225,8 +207,8 @@ class Measurement:
         evaluation = Evaluation(
             **summarise(per_image, labels, self._target, subject.class_names),
             **self._facts,
-            n_broken=self._scores.broken if self._whole is None else self._broken,
-            partial=self._whole is None,
+            n_broken=self._scores.broken,
+            partial=not self._ended,
         )
         return evaluation, per_image
 
@@ -236,31 +218,17 @@ class Measurement:
         Yields
         ------
         int
-            Images done in all processes, broken ones included; the last one is `total`.
+            Images done, broken ones included; the last one is `total`.
 
         Raises
         ------
         InputError
-            If none could be read, or the model's outputs are not numbers, in any process.
+            If none could be read, or the model's outputs are not numbers.
         CancelledError
-            If it was cancelled in any process.
+            If it was cancelled.
         """
-        device = self._subject.model.device
-        with self._ranks.as_one(device):
-            table = _table(self._cache, self._subject)
-            prompted = self._subject.prompted(self._trigger)
-        scored = self._score(table, prompted)
-        for _, done in self._ranks.in_step(scored, device):
-            if done < self.total:
-                yield done
-        self._put_together(table)
-        yield self.total
-        if self._cache is not None and self._ranks.first:
-            self._cache.save()
-
-    def _score(self, table: EmbeddingTable | None, prompted: Tensor) -> Iterator[_Step]:
-        """Score this process's images; a step at most once a pace, and at the end."""
         subject, trigger, own = self._subject, self._trigger, self._own
+        table, prompted = _table(self._cache, subject), subject.prompted(trigger)
         batch, cancelled, scores = self._batch, self._cancelled, self._scores
         sides = Scorer(subject, prompted, trigger, self._target, max(1, batch), cancelled)
 
@@ -271,7 +239,7 @@ class Measurement:
             return read_batch(subject.canvases, own, indices)
 
         most = batch  # of a step; more where it takes less time than there is until the next result
-        parts = steps(self._mine, self._first_batch, lambda: most)
+        parts = steps(self._order, self._first_batch, lambda: most)
         done, shown, begin = 0, 0.0, time.monotonic()
         for read in batches(parts, fetch, ahead=self._ahead):
             if cancelled():
@@ -290,27 +258,15 @@ class Measurement:
             if read.images is not None and 2 * (now - begin) < self._pace:
                 most = min(2 * most, images_at_once(batch, read.images.shape[1:]))
             begin = now
-            if done == len(self._mine) or now - shown >= self._pace:
+            if done < self.total and now - shown >= self._pace:
                 shown = now
-                yield _Step(done)
-
-    def _put_together(self, table: EmbeddingTable | None) -> None:
-        """Take in what the other processes found."""
-        subject, ranks = self._subject, self._ranks
-        device = subject.model.device
-        self._broken = ranks.total(self._scores.broken, device)
-        if self._broken == self.total:
+                yield done
+        if scores.broken == self.total:
             raise InputError("None of the images could be read; choose other images.", "damaged")
-        self._whole = rows_of_all(self._scores.per_image(), self._order, ranks, device)
-        if ranks.world == 1:
-            return
-        if table is not None:
-            table.put_together(ranks, subject.classifier.shape[1], device)
-        with ranks.as_one(device):
-            unread = np.setdiff1d(self._order, self._whole.indices)
-            for first in range(0, len(unread) if ranks.first else 0, self._batch):
-                # The source then tells what is wrong with them.
-                read_batch(subject.canvases, self._own, unread[first : first + self._batch])
+        self._ended = True
+        yield self.total
+        if self._cache is not None:
+            self._cache.save()
 
 
 def look_at(

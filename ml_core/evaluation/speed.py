@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -84,16 +83,6 @@ class EncodingSpeed:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    def to_json(self) -> str:
-        """JSON for another process, see `from_json`."""
-        return json.dumps(self.to_dict())
-
-    @classmethod
-    def from_json(cls, text: str) -> EncodingSpeed:
-        """What `to_json` wrote."""
-        facts = json.loads(text)
-        return cls(**facts | {"tried": tuple(Tried(**row) for row in facts["tried"])})
 
 
 Cancelled = Callable[[], bool]

@@ -18,11 +18,10 @@ from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.stamping import spare_core
 from ml_core.evaluation.zero_shot import classifier_steps
-from ml_core.events import Control, Event, Progress
+from ml_core.events import Control, Event, Progress, forwarded
 from ml_core.jobs.opening import opening_images
 from ml_core.jobs.specs import Attack, Classes, Setting
 from ml_core.model import ClipModel, Preprocess
-from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger
@@ -119,11 +118,9 @@ def open_setting(spec: Setting, control: Control) -> Generator[Event, None, Open
 
 
 def classifier_of(
-    model: ClipModel, label_set: LabelSet, control: Control, ranks: Ranks = ALONE
+    model: ClipModel, label_set: LabelSet, control: Control
 ) -> Generator[Event, None, Tensor]:
     """The zero-shot classifier of the model's present weights, [C, D]; see `classifier_steps`.
-
-    The first of several processes embeds the texts and sends them to the others.
 
     Yields
     ------
@@ -135,41 +132,22 @@ def classifier_of(
     CancelledError
         If it was cancelled.
     """
-    classifiers: list[Tensor] = []
-
-    def embedded() -> Generator[Progress, None, None]:
-        classifiers.append((yield from _embedded(model, label_set, control)))
-
-    own = embedded() if ranks.first else iter(())
-    for event, _ in ranks.in_step(own, model.device):
-        if event is not None:
-            yield event
-    return ranks.rows_of_first(classifiers[0] if classifiers else None, model.device)
-
-
-def _embedded(
-    model: ClipModel, label_set: LabelSet, control: Control
-) -> Generator[Progress, None, Tensor]:
-    """The classifier, with its progress now and then."""
     steps = classifier_steps(model, label_set.class_names, label_set.templates)
     begin = shown = time.monotonic()
     first: int | None = None  # texts that an earlier call has embedded
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as end:
-            classifier: Tensor = end.value
-            return classifier
+
+    def event_of(step: tuple[int, int]) -> Progress | None:
+        nonlocal first, shown
+        done, total = step
         if control.cancelled:
             raise CancelledError
-        now, begun = time.monotonic(), first is not None
-        first = done if first is None else first
-        if not begun or done == total or now - shown >= _PROGRESS_SECONDS:
-            shown = now
-            rate = (done - first) / max(now - begin, 1e-9)
-            yield Progress(
-                "texts", done, total, rate or None, (total - done) / rate if rate else None
-            )
+        now = time.monotonic()
+        if first is not None and done < total and now - shown < _PROGRESS_SECONDS:
+            return None
+        first, shown = done if first is None else first, now
+        return Progress.timed("texts", done, total, begin, first)
+
+    return (yield from forwarded(steps, event_of))
 
 
 def measure(
@@ -189,7 +167,6 @@ def measure_images(
     *,
     batch: int = BATCH,
     clean: EmbeddingCache | None = None,
-    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, tuple[Evaluation, PerImage]]:
     """Evaluate over all images of a bench, and keep what was predicted of each.
 
@@ -209,8 +186,6 @@ def measure_images(
         Images a call, see `ml_core.evaluation.speed`.
     clean
         Embeddings of the clean images from earlier evaluations.
-    ranks
-        The processes that do it together, see `Measurement`.
 
     Raises
     ------
@@ -219,23 +194,19 @@ def measure_images(
     """
     begin = time.monotonic()
     yield Progress(stage, 0, 0)  # the first figures of a slow model take a while
-    with ranks.as_one(model.device):
-        measurement = Measurement(
-            bench.subject(model, classifier),
-            bench.trigger,
-            bench.target,
-            first_batch=batch,
-            batch=batch,
-            cancelled=lambda: control.cancelled,
-            clean_cache=clean,
-            ahead=spare_core(model.device),
-            pace=_PROGRESS_SECONDS,
-            ranks=ranks,
-        )
-    total = measurement.total
+    measurement = Measurement(
+        bench.subject(model, classifier),
+        bench.trigger,
+        bench.target,
+        first_batch=batch,
+        batch=batch,
+        cancelled=lambda: control.cancelled,
+        clean_cache=clean,
+        ahead=spare_core(model.device),
+        pace=_PROGRESS_SECONDS,
+    )
     for done in measurement.steps():
-        rate = done / max(time.monotonic() - begin, 1e-9)
-        yield Progress(stage, done, total, rate, (total - done) / rate)
+        yield Progress.timed(stage, done, measurement.total, begin)
     if control.cancelled:
         raise CancelledError
     result = measurement.result()

@@ -1,20 +1,43 @@
-"""The processes that torchrun or Slurm started for one job."""
+"""The processes that torchrun or Slurm started for one job; torch is imported to join them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-import torch.distributed as dist
-
-from ml_core.jobs.launched import launched
-from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.ranks import Ranks
 
 # The others wait while the first one measures the model or is paused.
 _PATIENCE = timedelta(days=7)
+
+
+class Launched(NamedTuple):
+    """This process among ``world``, and among the ``local_world`` of its machine."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    local_world: int = 1
+
+
+def launched() -> Launched:
+    """Read it from the environment; a process that no other waits for is alone."""
+
+    def number(name: str, otherwise: int) -> int:
+        text = os.environ.get(name, "")
+        return int(text) if text.isdecimal() else otherwise
+
+    world = number("WORLD_SIZE", 1)
+    if world <= 1 or "MASTER_ADDR" not in os.environ:
+        return Launched()
+    local_world = number("LOCAL_WORLD_SIZE", world)
+    return Launched(number("RANK", 0), world, number("LOCAL_RANK", 0), local_world)
 
 
 @contextmanager
@@ -32,6 +55,11 @@ def together(device: str) -> Iterator[Ranks]:
     InputError
         If there are more processes than GPUs.
     """
+    import torch
+    import torch.distributed as dist
+
+    from ml_core.ranks import ALONE, Ranks
+
     own = launched()
     if own.world == 1:
         yield ALONE
@@ -48,6 +76,6 @@ def together(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(own.local)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), own.world, own.local, own.local_world)
+        yield Ranks(*own)
     finally:
         dist.destroy_process_group()

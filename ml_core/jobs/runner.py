@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ml_core.events import Control, Done, Event
 from ml_core.jobs.failures import guarded
 from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.processes import together
 from ml_core.jobs.table import Job, job_of
 
 
@@ -64,8 +65,6 @@ def _worked(
     work = job.load()
     with ExitStack() as stack:
         if job.shared and "ranks" not in options:
-            from ml_core.jobs.processes import together
-
             options["ranks"] = stack.enter_context(together(spec.device))  # type: ignore[attr-defined]
         first = "ranks" not in options or options["ranks"].first
         if job.folder is not None and first:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from ml_core.events import Event
 from ml_core.jobs import overall
-from ml_core.jobs.audit import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.audit import AUDIT_FILE, AuditSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.overall import Plan
@@ -57,10 +57,6 @@ TITLES: Mapping[str, str] = {
     "ramp": "Raising the rate",
     "overlap": "Overlap",
     "embed": "Embedding",
-    "read": "Reading",
-    "index": "Index",
-    "neighbours": "Neighbours",
-    "recall": "Recall",
     "pictures": "Pictures",
     "speed": "Measuring speed",
     "accuracy": "Clean accuracy",
@@ -186,8 +182,6 @@ class Job:
         Whether it goes on from its last save when it is asked to: the work takes ``resume``.
     keeps_spec
         Whether the file of the spec stays when the job has ended.
-    keeps_files
-        Whether it writes anything that ending the process could lose.
     """
 
     kind: str
@@ -205,7 +199,6 @@ class Job:
     saves: bool = False
     resumes: bool = False
     keeps_spec: bool = True
-    keeps_files: bool = True
 
     def read_spec(self, path: Path) -> BaseModel:
         """Read a spec of this kind from its file.
@@ -243,16 +236,12 @@ JOBS: dict[str, Job] = {
         ),
         Job(
             kind="doctor", title="loader doctor", spec=DoctorSpec,
-            work="ml_core.jobs.doctor.run:examine_settings", keeps_spec=False, keeps_files=False,
+            work="ml_core.jobs.doctor.run:examine_settings", keeps_spec=False,
+            stages={"open": "Opening the checkpoint and the images"},
         ),
         Job(
             kind="audit", title="audit", spec=AuditSpec, work="ml_core.jobs.audit.run:audit",
-            result=AUDIT_FILE, stages=_AUDIT_WORDS, plan=overall.audit_plan, shared=True,
-        ),
-        Job(
-            kind="embeddings", title="audit", spec=EmbeddingAuditSpec,
-            work="ml_core.jobs.audit.embeddings:audit_embeddings", result=AUDIT_FILE,
-            stages=_AUDIT_WORDS, shared=True,
+            result=AUDIT_FILE, stages=_AUDIT_WORDS, plan=overall.audit_plan,
         ),
         Job(
             kind="report", title="report", spec=ReportSpec, work="ml_core.jobs.report.run:report",
@@ -271,7 +260,7 @@ JOBS: dict[str, Job] = {
         Job(
             kind="scan", title="scan", spec=ScanSpec, work="ml_core.jobs.scan.run:scan",
             estimate="ml_core.jobs.scan.run:estimate_scan", result=SCAN_FILE, stages=_SCAN_WORDS,
-            plan=overall.scan_plan, shared=True,
+            plan=overall.scan_plan,
         ),
         Job(
             kind="canaries", title="planting of canaries", spec=CanarySpec,
@@ -291,13 +280,13 @@ JOBS: dict[str, Job] = {
         Job(
             kind="verify", title="verification", spec=VerifySpec,
             work="ml_core.jobs.verify.run:verify", stages=_EVIDENCE_WORDS, needs_model=False,
-            keeps_spec=False, keeps_files=False,
+            keeps_spec=False,
         ),
         Job(
             kind="rates", title="rate finder", spec=RateSpec,
             work="ml_core.jobs.rates.run:find_rate",
             estimate="ml_core.jobs.rates.run:estimate_find_rate", result=RATES_FILE,
-            stages=_RATES_WORDS, plan=overall.rates_plan, keeps_spec=False, keeps_files=False,
+            stages=_RATES_WORDS, plan=overall.rates_plan, keeps_spec=False,
         ),
     )
 }  # fmt: skip

@@ -32,6 +32,7 @@ from pydantic import BaseModel
 from ml_core.children import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.failures import exit_code, guarded
+from ml_core.jobs.processes import launched
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.table import JOBS, Job
 from ml_core.reading.errors import InputError
@@ -120,8 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not line:  # there was nothing to do
             return 0
         options.spec = Path(json.loads(line))
-    first = os.environ.get("RANK", "0") == "0"
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    own = launched()
+    first, several = own.rank == 0, own.world > 1
     control = Control()
     speaks = first or options.supervised  # the window hears why another process failed
     output = Output(_own_stdout() if speaks else _nowhere())
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if first or (isinstance(event, Done) and event.status == "failed"):
             output(event)
     if not first and last.error:
-        print(f"Process {os.environ['RANK']}: {last.error}", file=sys.stderr)
+        print(f"Process {own.rank}: {last.error}", file=sys.stderr)
     if several and options.supervised and last.status == "cancelled":
         return 0  # as asked; torchrun takes anything else for a failure of the others
     return EXIT_CODES.get(last.status, exit_code(last.error_code))

@@ -25,8 +25,6 @@ MAX_BYTES = 64 << 20
 MAX_ARRAYS = 64
 _MAX_RANK = 8
 _MAX_HEADER = 4096
-NPY_HEAD = 12 + _MAX_HEADER
-"""Bytes in which the header of a ``.npy`` file ends."""
 _NPY = b"\x93NUMPY"
 # NumPy writes its header in this one way; nothing of it is evaluated.
 _HEADER = re.compile(
@@ -122,42 +120,8 @@ def _bytes(path: Path) -> bytes:
         return file.read(MAX_BYTES)
 
 
-@dataclass(frozen=True)
-class NpyHeader:
-    """The header of a file of one array.
-
-    Attributes
-    ----------
-    dtype
-        As NumPy names it, with its byte order.
-    by_columns
-        Whether it is stored in Fortran's order.
-    shape
-        Its sides.
-    start
-        Where the numbers begin, in bytes.
-    """
-
-    dtype: str
-    by_columns: bool
-    shape: tuple[int, ...]
-    start: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        return self.start + prod(self.shape) * np.dtype(self.dtype).itemsize
-
-
-def npy_header(raw: bytes, name: str) -> NpyHeader:
-    """Read the header of an array as NumPy saves it; nothing of it is evaluated.
-
-    Parameters
-    ----------
-    raw
-        The file, or its first `NPY_HEAD` bytes.
-    name
-        For the sentence.
+def _npy(raw: bytes, name: str) -> Array:
+    """Read one array as NumPy saves it; nothing of its header is evaluated.
 
     Raises
     ------
@@ -188,17 +152,11 @@ def npy_header(raw: bytes, name: str) -> NpyHeader:
     shape = tuple(int(side) for side in match[3].replace(" ", "").split(",") if side)
     if len(shape) > _MAX_RANK:
         raise damaged
-    return NpyHeader(descr, match[2] == "True", shape, start + length)
-
-
-def _npy(raw: bytes, name: str) -> Array:
-    """Read one array as NumPy saves it."""
-    header = npy_header(raw, name)
-    if header.size != len(raw):
-        raise InputError(f"{name} is a damaged NumPy array; save it again.", "damaged")
-    order: Any = "F" if header.by_columns else "C"
-    values = np.frombuffer(raw, header.dtype, offset=header.start)
-    return values.reshape(header.shape, order=order)
+    start += length
+    if start + prod(shape) * np.dtype(descr).itemsize != len(raw):
+        raise damaged
+    order: Any = "F" if match[2] == "True" else "C"
+    return np.frombuffer(raw, descr, offset=start).reshape(shape, order=order)
 
 
 def _packed_npz(path: Path) -> dict[str, Array] | None:

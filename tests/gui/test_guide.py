@@ -6,30 +6,15 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session import RunState
-from cleanclip_gui.session.records import ScanState
-from cleanclip_gui.talk.guide import reveal
+from cleanclip_gui.session.records import JobState
 from cleanclip_gui.talk.script import shipped
-from cleanclip_gui.threads import still_running
+from cleanclip_gui.widgets.layout import reveal
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.shell_fakes import fake_window
 
 STEPS = shipped("tour").steps
 CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "clean")
-
-
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = fake_window(tmp_path)
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.session.run = None  # or it would ask whether to cancel it
-    window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
 
 
 def measured(**fields):
@@ -65,10 +50,10 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     assert (window.station, guide.card.next.text()) == ("scan", "Search for a trigger")
     ticked = window.stations["scan"].setup.chosen_stages()
     assert ticked == ("pull", "patches", "weights")  # beside the clean twin
-    window.session.scan = ScanState("out", "running")
+    window.session.show_job("scan", JobState("out", "running"))
     assert not guide.card.next.isEnabled()
     assert guide._outline._target is window.stations["scan"].live.patches
-    window.session.scan = ScanState("out", "finished", "found", "banana")
+    window.session.show_job("scan", JobState("out", "finished", "found", "banana"))
     assert "turns pictures into “banana”" in guide.card.accessibleDescription()
     guide.card.next.click()
     assert (window.station, guide.card.next.text()) == ("clean", "Start cleaning")
@@ -101,11 +86,11 @@ def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_pa
 def test_the_tour_goes_on_whatever_a_scan_ends_with(window):
     guide = window.guide
     for scan, words in (
-        (ScanState("out", "finished", "nothing"), "Nothing found within this search"),
-        (ScanState("out", "cancelled"), "goes on without it"),
+        (JobState("out", "finished", "nothing"), "Nothing found within this search"),
+        (JobState("out", "cancelled"), "goes on without it"),
     ):
         guide.show_step(CLEAN - 1)
-        window.session.scan = scan
+        window.session.show_job("scan", scan)
         assert words in guide.card.accessibleDescription()
         guide.card.next.click()
         assert window.station == "clean"

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.jobs.audit import AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
@@ -26,7 +26,6 @@ from ml_core.jobs.specs import BenchSpec
 from ml_core.jobs.verify import VerifySpec
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
-from tests.unit.embedding_files import unit_rows, write_embeddings
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
 _HERE: dict[str, Any] = {"device": "cpu", "threads": 1}
@@ -74,13 +73,6 @@ def _audit(source: Path, folder: Path) -> AuditSpec:
         images=(ImageSpec(n=24),), k=4, worst=7, batch_size=8, output_dir=str(folder / "out"),
         **_HERE,
     )  # fmt: skip
-
-
-def _embeddings(source: Path, folder: Path) -> EmbeddingAuditSpec:
-    rows = write_embeddings(folder / "made", unit_rows(130), unit_rows(130, seed=1), (70, 60))
-    return EmbeddingAuditSpec(
-        embeddings=str(rows), k=4, chunk_size=64, worst=5, output_dir=str(folder / "out"), **_HERE
-    )
 
 
 def _scan(source: Path, folder: Path) -> ScanSpec:
@@ -169,7 +161,6 @@ SMALL: Mapping[str, Callable[[Path, Path], BaseModel]] = {
         checkpoint=str(source), images=ImageSpec(split="val", n=40), **_HERE
     ),
     "audit": _audit,
-    "embeddings": _embeddings,
     "report": _report,
     "rebound": _rebound,
     "holdouts": _holdouts,

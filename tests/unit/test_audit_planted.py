@@ -19,9 +19,10 @@ from sklearn.metrics import roc_auc_score
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.detection.audit import AuditScores, AuditStep, NeighbourSettings, score_pairs
+from ml_core.detection.audit import NeighbourSettings, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.evaluation.embedding_cache import EmbeddingStore
+from ml_core.events import run_to_end
 from ml_core.paths import resource
 from tests.unit.planted_pairs import PlantedPairs
 
@@ -48,11 +49,9 @@ def store(tmp_path_factory):
 def found_in(model, pairs, store, unit=False, **more):
     key = f"{N} pairs, {pairs.planted.sum()} planted"
     embedded = EncodedPairs(model, pairs, key, 256, store)
-    *steps, last = score_pairs(embedded, NeighbourSettings(unit=unit), **more)
-    assert isinstance(last, AuditScores)
-    assert all(isinstance(step, AuditStep) for step in steps)
-    assert last.scored.all()
-    return last
+    found = run_to_end(score_pairs(embedded, NeighbourSettings(unit=unit), **more))
+    assert found.scored.all()
+    return found
 
 
 def aurocs(found, pairs):

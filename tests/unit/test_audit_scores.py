@@ -18,7 +18,6 @@ from ml_core.detection.neighbours import (
     clip_score,
     dao,
     density,
-    k_distance,
     lid,
     nearest,
     slof,
@@ -30,11 +29,6 @@ K = 5
 
 def cloud(n=60, d=8, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
-
-
-def near(own, among):
-    """What SLOF and DAO ask for."""
-    return own.radius, own.places, density(among)
 
 
 def formulas(points, others, k, own):
@@ -73,10 +67,10 @@ def test_scores_are_the_published_formulas(offset):
     points = cloud() + offset
     own = nearest(points, K)
     wanted = formulas(points.numpy(), points.numpy(), K, own=True)
-    assert k_distance(own).tolist() == pytest.approx(wanted["k"], rel=1e-5)
+    assert own.radius.tolist() == pytest.approx(wanted["k"], rel=1e-5)
     assert lid(own).tolist() == pytest.approx(wanted["lid"], rel=1e-4)
-    assert slof(*near(own, own)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
-    assert dao(*near(own, own)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
+    assert slof(own, density(own)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
+    assert dao(own, density(own)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
 
 
 def test_scores_against_a_reference():
@@ -84,8 +78,8 @@ def test_scores_against_a_reference():
     own, among = nearest(points, K, others), nearest(others, K)
     wanted = formulas(points.numpy(), others.numpy(), K, own=False)
     assert lid(own).tolist() == pytest.approx(wanted["lid"], rel=1e-4)
-    assert slof(*near(own, among)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
-    assert dao(*near(own, among)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
+    assert slof(own, density(among)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
+    assert dao(own, density(among)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
 
 
 def test_the_kth_is_the_kth_other_point():
@@ -106,8 +100,8 @@ def test_scores_by_hand():
     assert own.radius.tolist() == [3.0, 2.0, 3.0, 6.0]
     dims = [2 / math.log(3), 2 / math.log(2), 2 / math.log(3 / 2), 2 / math.log(3 / 2)]
     assert lid(own).tolist() == pytest.approx(dims)
-    assert slof(*near(own, own))[3] == pytest.approx((6 / 3 + 6 / 2) / 2)
-    assert dao(*near(own, own))[3] == pytest.approx(
+    assert slof(own, density(own))[3] == pytest.approx((6 / 3 + 6 / 2) / 2)
+    assert dao(own, density(own))[3] == pytest.approx(
         (dims[2] * math.log(6 / 3) + dims[1] * math.log(6 / 2)) / 2
     )
 
@@ -153,7 +147,7 @@ def test_exact_duplicates_have_finite_scores():
     assert own.radius[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert lid(own)[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert own.distances[-1, 0] == 0.0
-    for values in (lid(own), slof(*near(own, own)), dao(*near(own, own))):
+    for values in (lid(own), slof(own, density(own)), dao(own, density(own))):
         assert torch.isfinite(values).all()
     assert 0 < lid(own)[-1] < lid(own)[:50].median()  # one duplicate lowers it, no more
 
@@ -162,8 +156,8 @@ def test_equally_far_neighbours_have_the_largest_lid():
     corners = torch.eye(8)
     own = nearest(corners, 3)
     assert lid(own).tolist() == [LARGEST_LID] * 8
-    assert slof(*near(own, own)).tolist() == pytest.approx([1.0] * 8)
-    assert dao(*near(own, own)).tolist() == pytest.approx([0.0] * 8, abs=1e-3)
+    assert slof(own, density(own)).tolist() == pytest.approx([1.0] * 8)
+    assert dao(own, density(own)).tolist() == pytest.approx([0.0] * 8, abs=1e-3)
 
 
 def test_lid_finds_the_dimension():
@@ -254,7 +248,7 @@ def test_a_cluster_below_k_is_found_by_all_but_lid_and_above_k_by_lid_alone():
     for members in (4, 60):
         points, planted = planted_cluster(members)
         own = nearest(points, 16)
-        scores = {"k": k_distance(own), "slof": slof(*near(own, own)), "dao": dao(*near(own, own))}
+        scores = {"k": own.radius, "slof": slof(own, density(own)), "dao": dao(own, density(own))}
         scores["lid"] = lid(own)
         table[members] = {name: roc_auc_score(planted, v.numpy()) for name, v in scores.items()}
     assert min(table[4][name] for name in ("k", "slof", "dao")) > 0.99

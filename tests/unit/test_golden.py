@@ -29,7 +29,7 @@ from ml_core.cleaning.recipes import make_recipe
 from ml_core.cli.app import app, run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Event, Finding, Message, Metric, Progress, Saved, to_json
-from ml_core.jobs.audit import AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.cluster import export_job
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
@@ -43,10 +43,9 @@ from ml_core.jobs.specs import CleanSpec, read_spec_file, write_spec_file
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading import inspect
 from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence, inspection_bytes
-from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.html.charts import draw_charts, rate_svg
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
-from ml_core.reports.svg import rate_svg
 from ml_core.triggers import LIBRARY, demo_trigger, save_trigger
 from tests import evidence_samples
 from tests.bundles import write_bundle
@@ -203,10 +202,7 @@ SPECS = {
     }),
     "audit": AuditSpec.model_validate({
         **MODEL, **MACHINE, "pairs": PAIRS, "reference": PairSpec(), "images": (IMAGES,),
-        "neighbours": "all", "output_dir": "/data/audit",
-    }),
-    "embeddings": EmbeddingAuditSpec.model_validate({
-        **MACHINE, "embeddings": "/data/embeddings", "output_dir": "/data/audit", "unit": True,
+        "output_dir": "/data/audit", "unit": True,
     }),
     "report": ReportSpec(
         runs=("/data/run",), scans=("/data/scan",), measurements=("/data/measured",),
@@ -261,7 +257,7 @@ def exported(folder: Path) -> Texts:
     """A job for a cluster."""
     save_trigger(demo_trigger(), folder / "trigger")
     job = CLEANING.model_copy(update={"trigger": str(folder / "trigger.json"), "device": "cuda:0"})
-    paths = export_job(job, folder / "job", processes=4, machines=2)
+    paths = export_job(job, folder / "job", processes=4)
     return {
         f"cluster/{path.name}": path.read_text(encoding="utf-8")
         for path in paths

@@ -257,10 +257,9 @@ def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path, result):
     """But not what it starts from, and what no run has made; without a result they are deleted."""
     names = [
         "result.json", "rebound.json", "holdouts.json", "cleaned.safetensors",
-        "adapter.safetensors", "linear_head.safetensors", "vector.safetensors",
-        "state/state.safetensors", "steps/step-000002.safetensors",
-        "steps/step-000004.safetensors", "steps/step-000004.head.safetensors",
-        "steps/mine.safetensors", "note.txt",
+        "adapter.safetensors", "linear_head.safetensors", "state/state.safetensors",
+        "steps/step-000002.safetensors", "steps/step-000004.safetensors",
+        "steps/step-000004.head.safetensors", "steps/mine.safetensors", "note.txt",
     ]  # fmt: skip
     for name in names[not result :]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -449,7 +448,7 @@ def test_libraries_that_do_not_fit_are_told(monkeypatch):
     assert failure(forgotten).error_code == "internal"
     monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 30, 1 << 30))
     assert failure(forgotten).error == done.error
-    assert failure(ModuleNotFoundError("No module named 'faiss'")).error_code == "internal"
+    assert failure(ModuleNotFoundError("No module named 'pyarrow'")).error_code == "internal"
 
 
 def test_failures_are_one_sentence():

@@ -1,8 +1,9 @@
-"""One job in two processes gives what it gives in one."""
+"""One cleaning in two processes gives what it gives in one."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,17 +17,19 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.methods.method import embed_images
 from ml_core.cleaning.pictures import shared_rows, step_indices
+from ml_core.cli.app import run_command
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, from_json
+from ml_core.jobs.processes import together
 from ml_core.jobs.specs import STATE_FILE, write_spec
 from ml_core.ranks import ALONE, Ranks
+from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, events_of, losses_of, metrics_of
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import tiny_vit
-from tests.unit.two_processes import two_processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,9 +52,26 @@ def _torchrun(spec, *options):
 
 
 def _two_by_hand(spec, warm):
+    """The events of both processes that torchrun would start, and the worse exit code."""
     path = write_spec(spec, Path(spec.output_dir) / "job.json")
-    events, codes = two_processes(warm, path)
-    return [event for own in events for event in own], max(map(abs, codes)), ""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    started = [
+        warm.start(
+            "ml_core.jobs.worker",
+            str(path),
+            text=True,
+            environment=common | {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    events = []
+    for child in started:
+        with child:
+            events += [from_json(line) for line in child.stdout.read().splitlines()]
+    return events, max(abs(child.wait()) for child in started), ""
 
 
 def _one_and_two(
@@ -217,3 +237,22 @@ def test_a_batch_is_shared_out_whole():
         assert [row for part in parts for row in part] == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert ALONE.any(True, False, device=torch.device("cpu")) == (True, False)
+
+
+def test_a_command_in_several_processes_is_refused(tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert run_command(["inspect", str(tiny_checkpoint)]) == 3
+    assert "one of 4 processes" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with (
+        pytest.raises(InputError, match="2 processes and this machine has 1 GPU:"),
+        together("auto"),
+    ):
+        pass

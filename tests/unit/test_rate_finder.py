@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from pydantic import ValidationError
 
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate, rounded
@@ -31,7 +29,6 @@ from ml_core.jobs.rates import (
     read_record,
     run,
 )
-from ml_core.model import ClipModel
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -91,18 +88,10 @@ def test_a_ramp_takes_its_rates_and_is_not_run_again(tiny_checkpoint, tmp_path, 
 def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
     tiny_checkpoint, tmp_path, monkeypatch
 ):
-    train = plain_finetune.train
+    def spoilt(step: int, *ramp: Any) -> float:
+        return 1e30 if step == 7 else ramp_rate(step, *ramp)
 
-    def spoilt(model: ClipModel, recipe: Any, make: Any, control: Any, **more: Any) -> Any:
-        def batch(step: int) -> Any:
-            if step == 7:  # counted in the thread that makes batches: spoil what comes next
-                with torch.no_grad():
-                    next(model.module.parameters()).fill_(math.nan)
-            return make(step)
-
-        return train(model, recipe, batch, control, **more)
-
-    monkeypatch.setattr(plain_finetune, "train", spoilt)
+    monkeypatch.setattr(run, "ramp_rate", spoilt)
     record = record_of(spec(tiny_checkpoint, tmp_path))
     assert record.ended == "diverged"
     assert record.diverged_at is not None

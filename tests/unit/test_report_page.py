@@ -263,14 +263,15 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
     loads = evidence.checkpoints["suspect"].model_copy(update={"safety": "loads"})
     update = {"scans": {}, "checkpoints": {**evidence.checkpoints, "suspect": loads}}
 
-    def rates(id_: str, asr: float, *metrics: Any) -> list[Any]:
-        return evidence_samples.rates(id_, evidence_samples.answers(asr, 0.9), metrics)
+    claims = {claim.id: claim for claim in evidence.claims}
 
-    works = rates("job-1-before", 0.9, "asr_excl", "baseline_target_rate")
-    for claims, tone in (
-        (works, "danger"), (works + rates("reference-1", 0.9, "asr_excl"), "caution"),
-        (rates("job-1-before", 0.05, "asr_excl"), "plain"),
+    def moved(id_: str, to: str) -> Any:
+        return claims[id_].model_copy(update={"measurement": to, "headline": True})
+
+    works = [claims[f"job-1-before-{name}"] for name in ("asr-excl", "baseline-target-rate")]
+    for claims_made, tone in (
+        (works, "danger"), ([*works, moved("job-1-before-asr-excl", "reference-1")], "caution"),
+        ([moved("job-1-after-asr-excl", "job-1-before")], "plain"),
     ):  # fmt: skip
-        assert (
-            tone_of(evidence.model_copy(update=update | {"claims": tuple(claims)}), files) == tone
-        )
+        record = evidence.model_copy(update=update | {"claims": tuple(claims_made)})
+        assert tone_of(record, files) == tone

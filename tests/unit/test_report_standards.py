@@ -57,7 +57,7 @@ def test_a_trigger_fails_where_it_works_and_warns_above_the_limit() -> None:
 
 
 def test_clean_accuracy_may_fall_by_two_points() -> None:
-    name = "job-1-after-ca-change"
+    name = "job-1-after-minus-job-1-before-ca"
     (change,) = (claim for claim in full()[0].claims if claim.id == name)
     for lost, low, expected in (
         (5, -0.015, "passed"), (15, -0.03, "warned"), (25, -0.03, "failed"),

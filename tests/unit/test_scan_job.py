@@ -22,11 +22,9 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.jobs.scan import run as job
-from ml_core.jobs.specs import write_spec_file
 from ml_core.model import ClipModel
 from ml_core.triggers import load_trigger
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.two_processes import two_processes
 
 
 def _spec(out: Path, **changes: Any) -> ScanSpec:
@@ -187,25 +185,6 @@ def test_the_estimate_counts_and_searches_nothing(tmp_path):
     assert result["seconds"] == pytest.approx(wanted)
     assert set(result["stages"]) == {"patches", "refine", "weights"}
     assert not (tmp_path / SCAN_FILE).exists()
-
-
-@pytest.mark.slow
-def test_two_processes_find_what_one_finds(tmp_path, tiny_spec, warm_torch):
-    """Starts and classes are shared: batches differ in size, and sums in their last bits."""
-    alone = _scanned(tiny_spec).stages
-    two = tiny_spec.model_copy(update={"output_dir": str(tmp_path / "two")})
-    path = write_spec_file(two, tmp_path / "job.json")
-    events, codes = two_processes(warm_torch, path, "--scan")
-    assert codes == [0, 0], events
-    assert events[1] == []  # the second process is silent
-    together = read_scan(tmp_path / "two" / SCAN_FILE).stages
-    assert alone.patches is not None
-    for one, other in zip(alone.patches.rounds, together.patches.rounds, strict=True):
-        for wanted, found in zip(one.starts, other.starts, strict=True):
-            assert found.loss == pytest.approx(wanted.loss, abs=0.05)
-    for wanted, found in zip(alone.overlays.rows, together.overlays.rows, strict=True):
-        assert found.suspect.n == wanted.suspect.n
-    assert {r.target for r in alone.overlays.rows} == {r.target for r in together.overlays.rows}
 
 
 def test_the_command_prints_what_was_found_and_cleaning_takes_it(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ml_core.detection.scan.patches import SCALE, in_turns, together
+from ml_core.detection.scan.patches import SCALE, together
 from ml_core.detection.scan.records import (
     HALVING,
     OVERLAY_PICTURES,
@@ -27,7 +27,6 @@ from ml_core.detection.scan.records import (
 )
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.evaluation.stamping import Pictures
-from ml_core.ranks import ALONE, Ranks
 from ml_core.triggers.record import Trigger
 
 FREQUENCIES = 14
@@ -66,41 +65,6 @@ def cosines(size: int, count: int = FREQUENCIES) -> Tensor:
 def patterns(weights: Tensor, basis: Tensor) -> Tensor:
     """Patterns float [C, 3, S, S] in [-1, 1] of weights [C, 3, F, F]."""
     return torch.tanh(basis @ weights @ basis.T)
-
-
-def shared_overlays(
-    side: Side,
-    pictures: Pictures,
-    targets: Sequence[int],
-    settings: OverlaySettings,
-    seed: int,
-    ranks: Ranks,
-    begin: Tensor | None = None,
-) -> Generator[OverlayStep | None, None, OverlayStep]:
-    """As `invert_overlays`, with the classes divided among processes.
-
-    Yields
-    ------
-    OverlayStep or None
-        The own step; None where the own classes are done and others go on.
-
-    Returns
-    -------
-    OverlayStep
-        The last one, of all classes in order, in every process.
-    """
-    device, last = side.model.device, None
-    mine = list(targets)[ranks.rank :: ranks.world]
-    begun = None if begin is None else begin[ranks.rank :: ranks.world]
-    steps = invert_overlays(side, pictures, mine, settings, seed, begun) if mine else iter(())
-    for step, _ in ranks.in_step(steps, device):
-        last = step or last
-        yield step
-    empty = torch.zeros(0, 3, FREQUENCIES, FREQUENCIES)
-    weights = in_turns(empty if last is None else last.weights, len(targets), ranks, device)
-    losses = torch.tensor(() if last is None else last.losses)
-    losses = in_turns(losses, len(targets), ranks, device)
-    return OverlayStep(settings.steps, settings.steps, tuple(losses.tolist()), weights)
 
 
 def invert_overlays(
@@ -205,9 +169,9 @@ _TOGETHER = 64  # classes whose state is kept on the device
 
 
 def thorough(
-    sides: Sides, settings: OverlaySettings, seed: int, ranks: Ranks = ALONE
+    sides: Sides, settings: OverlaySettings, seed: int
 ) -> Generator[tuple[int, int], None, dict[int, tuple[Tensor, Tensor]]]:
-    """Search every class; processes share the classes.
+    """Search every class.
 
     Yields
     ------
@@ -239,20 +203,13 @@ def thorough(
             losses = []
             for side, known in zip(sides.both, weights, strict=True):
                 begun = torch.stack([known[c] for c in part]) if part[0] in known else None
-                search = shared_overlays(
-                    side, sides.search, part, replace(settings, steps=steps), seed, ranks, begun
-                )
-                while True:
-                    try:
-                        step = next(search)
-                    except StopIteration as end:
-                        last: OverlayStep = end.value
-                        break
-                    if step is not None:
-                        yield done + step.done * len(part), total
+                for step in invert_overlays(
+                    side, sides.search, part, replace(settings, steps=steps), seed, begun
+                ):
+                    yield done + step.done * len(part), total
                 done += steps * len(part)
-                known |= dict(zip(part, last.weights, strict=True))
-                losses.append(last.losses)
+                known |= dict(zip(part, step.weights, strict=True))
+                losses.append(step.losses)
             margins |= {c: b - a for c, a, b in zip(part, *losses, strict=True)}
         if keep:
             left = sorted(left, key=lambda c: -margins[c])[:keep]

@@ -34,7 +34,6 @@ from ml_core.detection.scan.records import (
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.evaluation.speed import AGREEMENT, Precision, speed_of, use_way
 from ml_core.evaluation.stamping import Pictures, to_pictures
-from ml_core.ranks import Ranks
 from ml_core.reading.errors import CancelledError
 from ml_core.triggers.record import Trigger
 from ml_core.triggers.render import paste
@@ -131,15 +130,6 @@ def together(size: int, device: torch.device, count: int, pictures: int) -> int:
 def batch_of(size: int, device: torch.device) -> int:
     """How many pictures of this size are encoded at once."""
     return together(size, device, 256 if device.type == "cuda" else _LARGEST, 1)
-
-
-def in_turns(own: torch.Tensor, count: int, ranks: Ranks, device: torch.device) -> torch.Tensor:
-    """Give every process, in order, the rows that all did in turns (r, r + world, ...)."""
-    if ranks.world == 1:
-        return own
-    gathered = ranks.gather(own.to(device), ranks.sizes(len(own), device)).cpu()
-    order = torch.cat([torch.arange(count)[rank :: ranks.world] for rank in range(ranks.world)])
-    return gathered[order.argsort()]
 
 
 SCALE = 30.0  # of cosines; a checkpoint's own 100 would leave no gradient

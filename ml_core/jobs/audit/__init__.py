@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
-from ml_core.detection.records import Neighbourhood
-from ml_core.jobs.specs import Machine, OnModel, read_spec_file
+from ml_core.jobs.specs import Machine, OnModel
 from ml_core.options import option
 
 AUDIT_FILE = "audit.json"
 SCORES_FILE = "scores.csv"
 THUMBNAILS_FILE = "thumbnails.npy"
 EXCLUSIONS_FILE = "exclusions.json"
-EXCLUDED_TABLE = "excluded.csv"
 
 
-class AuditSettings(Machine):
-    """What audits have in common."""
-
-    # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
-    k: int = option(16, help="Neighbours.", ge=2, le=256, closed=True)
-    neighbours: Neighbourhood = option(
-        "chunk",
-        help="Where neighbours are searched: in random chunks (chunk), as published, or in "
-        "the whole set, exactly (all) or with an index (approximate, needs faiss).",
-    )
-    # The training batch of Huang et al. has 1024. Without chunks: pairs that the isolation forest
-    # is grown from.
-    chunk_size: int = option(
-        1024, help="Pairs in a chunk, at least 4 k.", ge=64, le=16_384, closed=True
-    )
-    # Published is what the encoder gives: the length tells much of a poisoned picture.
-    unit: bool = option(False, help="Scale embeddings to unit length first.")
-    worst: int = option(
-        100, help="Worst pairs kept for each score, with pictures.", ge=1, le=1000, closed=True
-    )
-    seed: int = option(0, help="Seed of the chunks and the forest.", ge=0)
-    output_dir: PathText
-
-
-class AuditSpec(AuditSettings, OnModel):
+class AuditSpec(Machine, OnModel):
     """One audit of pairs with a checkpoint, whose own embeddings are looked at.
 
     Without ``reference``, pairs known to be clean, the set is compared with itself. ``images`` are
@@ -54,19 +26,21 @@ class AuditSpec(AuditSettings, OnModel):
     reference: PairSpec | None = None
     images: tuple[ImageSpec, ...] = ()
     batch_size: int = Field(default=128, ge=1, le=4096)  # pairs to encode at a time
-
-
-class EmbeddingAuditSpec(AuditSettings):
-    """One audit of embeddings that were made elsewhere, without checkpoint and pictures.
-
-    ``embeddings`` is a folder of ``.npy`` files, see `open_embeddings`. ``reference`` is another
-    folder, with pairs known to be clean; without it the set is compared with itself.
-    """
-
-    embeddings: PathText
-    reference: PathText | None = None
-
-
-def read_audit_spec(path: Path) -> AuditSpec:
-    """Read a job from its file; raises as `read_spec_file`."""
-    return read_spec_file(path, AuditSpec)
+    # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
+    k: int = option(16, "Nearest", help="Neighbours.", ge=2, le=256, closed=True)
+    # The training batch of Huang et al. has 1024.
+    chunk_size: int = option(
+        1024,
+        "Chunk",
+        help="Pairs in a random chunk, among which neighbours are searched; at least 4 k.",
+        ge=64,
+        le=16_384,
+        closed=True,
+    )
+    # Published is what the encoder gives: the length tells much of a poisoned picture.
+    unit: bool = option(False, help="Scale embeddings to unit length first.")
+    worst: int = option(
+        100, help="Worst pairs kept for each score, with pictures.", ge=1, le=1000, closed=True
+    )
+    seed: int = option(0, help="Seed of the chunks and the forest.", ge=0)
+    output_dir: PathText

@@ -25,7 +25,6 @@ from ml_core.jobs.measure import (
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.opening import open_model
 from ml_core.model import ClipModel
-from ml_core.ranks import ALONE, Ranks
 
 Precision = Literal["auto", "fp32", "bf16"]
 # With fewer encodings than so many samples, finding the fastest way takes longer than it saves.
@@ -70,7 +69,6 @@ def answering(
     threads: int,
     precision: Precision | None = None,
     cache: EmbeddingCache | None = None,
-    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, Answers]:
     """Measure a model on an opened setting.
 
@@ -90,8 +88,6 @@ def answering(
         Which precision the fastest way of encoding may have; None takes the model as it is.
     cache
         Embeddings of the clean images from earlier evaluations.
-    ranks
-        The processes that do it together.
 
     Raises
     ------
@@ -99,34 +95,28 @@ def answering(
         If it was cancelled.
     """
     bench, speed = setting.on(model.preprocess), None
-    classifier = yield from classifier_of(model, setting.label_set, control, ranks)
+    classifier = yield from classifier_of(model, setting.label_set, control)
     if precision is not None:
-        speed = yield from _chosen_speed(model, bench, classifier, precision, ranks)
+        speed = yield from _chosen_speed(model, bench, classifier, precision)
     batch = BATCH if speed is None else speed.batch
     measured = yield from measure_images(
-        model, bench, classifier, control, stage, batch=batch, clean=cache, ranks=ranks
+        model, bench, classifier, control, stage, batch=batch, clean=cache
     )
     return Answers(model, bench, classifier, *measured, threads, batch, speed)
 
 
 def _chosen_speed(
-    model: ClipModel, bench: Bench, classifier: Tensor, precision: Precision, ranks: Ranks
+    model: ClipModel, bench: Bench, classifier: Tensor, precision: Precision
 ) -> Generator[Event, None, EncodingSpeed | None]:
-    """Choose how to encode, in all processes alike; None where measuring is not worth it."""
+    """Choose how to encode; None where measuring is not worth it."""
     n = len(bench.images)
     sides = 1 if bench.trigger is None else 2
     if n * sides < _WORTH_MEASURING * SAMPLE:
         model.precision = "bf16" if precision == "bf16" else "fp32"
         return None
     yield Progress("speed", 0, 0)
-    measured = ""
-    with ranks.as_one(model.device):
-        if ranks.first:
-            sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
-            encodes = n * sides // ranks.world
-            own = speed_of(model, sample, classifier, precision=precision, encodes=encodes)
-            measured = own.to_json()
-    speed = EncodingSpeed.from_json(ranks.text_of_first(measured, model.device))
+    sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
+    speed = speed_of(model, sample, classifier, precision=precision, encodes=n * sides)
     use_speed(model, speed)
     yield Message(f"Encoding: {speed.why}.")
     return speed

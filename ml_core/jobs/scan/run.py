@@ -6,9 +6,8 @@ import base64
 import hashlib
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -31,10 +30,9 @@ from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec, stratified_order
 from ml_core.detection.scan.overlays import (
     OverlaySettings,
-    OverlayStep,
+    invert_overlays,
     overlay_row,
     overlay_trigger,
-    shared_overlays,
     thorough,
 )
 from ml_core.detection.scan.patches import (
@@ -42,7 +40,6 @@ from ml_core.detection.scan.patches import (
     PatchStep,
     as_trigger,
     batch_of,
-    in_turns,
     invert,
     rates,
     read_off,
@@ -94,9 +91,7 @@ from ml_core.detection.scan.verdict import (
     signs_of,
     unfit_models,
 )
-from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.speed import use_way
 from ml_core.evaluation.stamping import Pictures, read_canvases
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved, forwarded
@@ -107,8 +102,6 @@ from ml_core.jobs.measure import classifier_of, open_classes
 from ml_core.jobs.opening import open_model, opening_images
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, STAGES_FOLDER, TRIGGER_STEM, ScanSpec, Stage
 from ml_core.model import ClipModel
-from ml_core.paths import cache_dir
-from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError, UnfitModelError
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
@@ -127,7 +120,6 @@ _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
 _FORMAT = "scan 3"
-_REFERENCE_LIMIT = 256 * 1024**2
 
 Record = TypeVar("Record", bound=BaseModel)
 Arrays = dict[str, Tensor]
@@ -149,7 +141,7 @@ def _distance(own: State, others: State, encoder: Literal["image", "text"]) -> f
 
 
 def scan(
-    spec: ScanSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
+    spec: ScanSpec, control: Control, *, overwrite: bool = False
 ) -> Generator[Event, None, None]:
     """Search for a trigger that nobody named; the last event is Done.
 
@@ -163,8 +155,6 @@ def scan(
         What to do.
     control
         Cancel and pause; a stop cancels, and what is finished stays for the next time.
-    ranks
-        The processes that share starts and classes. The first one measures, writes and speaks.
 
     Yields
     ------
@@ -187,7 +177,7 @@ def scan(
         Message; Saved; and Done, whose ``result`` is a `Scan` with ``folder``. The folder then
         holds `SCAN_FILE`, the patches of each round, and the found trigger as a trigger file.
     """
-    yield from _Scanning(spec, control, ranks).run(overwrite)
+    yield from _Scanning(spec, control).run(overwrite)
 
 
 def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, None]:
@@ -200,14 +190,14 @@ def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, No
         encoder, alone and there and back, at most), ``seconds`` (all of them), ``stages`` (seconds
         of each), ``forward_rate`` and ``both_rate`` (pictures a second).
     """
-    yield from _Scanning(spec, control, ALONE).estimate()
+    yield from _Scanning(spec, control).estimate()
 
 
 class _Scanning:
     """One scan: what its stages share."""
 
-    def __init__(self, spec: ScanSpec, control: Control, ranks: Ranks) -> None:
-        self._spec, self._control, self._ranks = spec, control, ranks
+    def __init__(self, spec: ScanSpec, control: Control) -> None:
+        self._spec, self._control = spec, control
         self._folder = Path(spec.output_dir)
         self._seconds: dict[str, float] = {}
         self._notes: list[str] = []
@@ -217,32 +207,23 @@ class _Scanning:
 
     def run(self, overwrite: bool) -> Generator[Event, None, None]:
         """Run all stages."""
-        ranks = self._ranks
         images = yield from self._opened()
-        with ranks.as_one(self._device):
-            if ranks.first and not overwrite:
-                check_result(self._folder / SCAN_FILE, self._about(images))
+        if not overwrite:
+            check_result(self._folder / SCAN_FILE, self._about(images))
         store = _StageStore(self._folder / STAGES_FOLDER, self._key(images))
-        if ranks.first:
-            yield Finding("scan", self._plan())
+        yield Finding("scan", self._plan())
         stages = Stages()
         for stage in self._runs:
             begin = time.monotonic()
-            record = self._stored_record(store, stage, stages)
-            if record is None:
-                if ranks.first:
-                    yield Progress(stage, 0, 0)
-                record, self._arrays[stage] = yield from self._stage(stage, stages)
-                with ranks.as_one(self._device):
-                    if ranks.first:
-                        store.save(stage, stages, record, self._arrays[stage])
+            finished = store.load(stage, stages)
+            if finished is None:
+                yield Progress(stage, 0, 0)
+                finished = yield from self._stage(stage, stages)
+                store.save(stage, stages, *finished)
+            record, self._arrays[stage] = finished
             stages = stages.model_copy(update={stage: record})
             self._seconds[stage] = round(time.monotonic() - begin, 3)
-            if ranks.first:
-                yield Finding(stage, record.model_dump())
-        if not ranks.first:
-            yield Done("finished")
-            return
+            yield Finding(stage, record.model_dump())
         yield from self._finish(stages, images)
 
     def _about(self, images: ImageSet) -> dict[str, Any]:
@@ -283,48 +264,32 @@ class _Scanning:
     def _cancelled(self) -> bool:
         return self._control.cancelled
 
-    def _stored_record(self, store: _StageStore, stage: Stage, before: Stages) -> BaseModel | None:
-        """A finished stage from disk, which the first process reads for all."""
-        text = ""
-        with self._ranks.as_one(self._device):
-            if self._ranks.first and (loaded := store.load(stage, before)) is not None:
-                record, self._arrays[stage] = loaded
-                text = record.model_dump_json()
-        text = self._ranks.text_of_first(text, self._device)
-        return _KINDS[stage].model_validate_json(text) if text else None
-
     # What is looked at.
 
     def _opened(self) -> Generator[Event, None, ImageSet]:
-        """Open everything that the stages use; if one process cannot, all of them end."""
-        spec, ranks = self._spec, self._ranks
-        self._device = choose_device(spec.device, ranks.local)
-        with ranks.as_one(self._device):
-            yield Progress("open", 0, 0)
-            suspect = open_model(spec)
-            reference = None if spec.reference is None else open_checkpoint(spec.reference)
-            self._threads = set_threads(spec.threads, ranks.local_world)
-            label_set = _labels(spec)
-            images = yield from opening_images(_enough_images(spec), label_set, self._control)
-            models = [suspect.build().to(self._device)]
-            if reference is not None:
-                models.append(reference.build().to(self._device))
-                self._check_pair(*models)
-            self._inspections = (
-                suspect.inspection, None if reference is None else reference.inspection
-            )  # fmt: skip
-            pictures = self._pictures(models[0], images)
-            sides = yield from self._sides_of(models, label_set)
-            chosen = [settle(side, pictures[0], self._cancelled) for side in sides if ranks.first]
-        self._precisions = ranks.text_of_first(",".join(chosen), self._device).split(",")
-        for model, precision in zip(models, self._precisions, strict=True):
-            use_way(model, "bf16" if precision == "bf16" else "fp32", model.layout)
+        """Open everything that the stages use."""
+        spec = self._spec
+        self._device = choose_device(spec.device)
+        yield Progress("open", 0, 0)
+        suspect = open_model(spec)
+        reference = None if spec.reference is None else open_checkpoint(spec.reference)
+        self._threads = set_threads(spec.threads)
+        label_set = _labels(spec)
+        images = yield from opening_images(_enough_images(spec), label_set, self._control)
+        models = [suspect.build().to(self._device)]
+        if reference is not None:
+            models.append(reference.build().to(self._device))
+            self._check_pair(*models)
+        self._inspections = (
+            suspect.inspection, None if reference is None else reference.inspection
+        )  # fmt: skip
+        pictures = self._pictures(models[0], images)
+        sides = yield from self._sides_of(models, label_set)
+        self._precisions = [settle(side, pictures[0], self._cancelled) for side in sides]
         beside = sides[1] if len(sides) > 1 else None
         self._sides = Sides(sides[0], beside, distinct(label_set.class_names), *pictures)
-        with ranks.as_one(self._device):
-            if ranks.first:
-                yield from self._check_models()
-                self._look_alike()
+        yield from self._check_models()
+        self._look_alike()
         return images
 
     def _sides_of(
@@ -475,9 +440,9 @@ class _Scanning:
     ) -> Generator[Event, None, tuple[BaseModel, Arrays]]:
         """Run one; what it measured, and the numbers that belong to it."""
         if stage == "pull":
-            return (yield from self._by_first(self._pull, ClassPull)), {}
+            return (yield from self._pull()), {}
         if stage == "probes":
-            return (yield from self._by_first(self._probes, Probes)), {}
+            return (yield from self._probes()), {}
         if stage == "patches":
             return (yield from self._patches())
         if stage == "overlays":
@@ -485,27 +450,19 @@ class _Scanning:
         if stage == "thorough":
             return (yield from self._thorough())
         if stage == "swap":
-            return (yield from self._by_first(partial(self._swap, before), Swap)), {}
-        return (yield from self._by_first(self._weights, Weights)), {}
+            return (yield from self._swap(before)), {}
+        return (yield from self._weights()), {}
 
     def _pull(self) -> Generator[Event, None, ClassPull]:
-        sides, count = self._sides, len(self._sides.search)
-        numbers = range(len(sides.both))
+        sides = self._sides
         unlabelled = bool((sides.search_labels < 0).any())  # what is a class's own is asked for
-        pace = StagePace("pull", count * len(numbers) * (2 if unlabelled else 1))
+        pictures = len(sides.search) * len(sides.both)
+        pace = StagePace("pull", pictures * (2 if unlabelled else 1))
         for done in sides.look("search") if unlabelled else ():
             yield pace.step(done)
-        others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))])
-        what = f"pull {hashlib.sha256(others.tobytes()).hexdigest()}"
-        known = [self._recall(number, what, len(others)) for number in numbers]
-        pace.total -= count * sum(means is not None for means in known)
         means = []
-        for number, model_side in enumerate(sides.both):
-            mean = known[number]
-            if mean is None:
-                own = yield from forwarded(pull_of(model_side, sides), pace.step)
-                mean = self._remember(number, what, own)
-            means.append(mean)
+        for side in sides.both:
+            means.append((yield from forwarded(pull_of(side, sides), pace.step)))
         return pull(sides, means)
 
     def _probes(self) -> Generator[Event, None, Probes]:
@@ -515,15 +472,7 @@ class _Scanning:
         rows = []
         pace = StagePace("probes", len(probes))
         for number, probe in enumerate(probes.values()):
-            predicted = []
-            for side, model_side in enumerate(sides.both):
-                what = f"probe {probe.trigger.digest} {seed}"
-                recalled = self._recall(side, what, len(shown))
-                if recalled is None:
-                    recalled = self._remember(
-                        side, what, model_side.predict(shown, probe.trigger, seed)
-                    )
-                predicted.append(recalled.astype(np.int64))
+            predicted = [side.predict(shown, probe.trigger, seed) for side in sides.both]
             row = probe_row(sides, probe, predicted)
             rows.append(row)
             yield Finding("probe", row.model_dump())
@@ -542,13 +491,10 @@ class _Scanning:
         for number, (side, loss) in enumerate(planned):
             settings = PatchSettings(side, loss, spec.starts)
             patches, losses = yield from self._inverted(settings, number, len(planned))
-            measure = partial(self._measured, settings, patches, losses)
-            measured = yield from self._by_first(measure, PatchRound)
+            measured = yield from self._measured(settings, patches, losses)
             rounds.append(measured)
             tensors.append(patches)
-            if self._ranks.first:
-                shown = {"pictures": _coded(patches)}
-                yield Finding("round", measured.model_dump() | shown)
+            yield Finding("round", measured.model_dump() | {"pictures": _coded(patches)})
             agreed = measured.agreeing == len(measured.starts)
             if agreed and measured.best.contrast.difference >= _SURE:
                 break
@@ -559,32 +505,21 @@ class _Scanning:
         )  # fmt: skip
         refined: Refined | None = None
         if best is not None and rounds[best].best.contrast.difference >= _WORTH_REFINING:
-            work = partial(self._refined, rounds[best], tensors[best], arrays)
-            refined = yield from self._by_first(work, Refined)
+            refined = yield from self._refined(rounds[best], tensors[best], arrays)
         return Patches(rounds=tuple(rounds), refined=refined), arrays
 
     def _inverted(
         self, settings: PatchSettings, number: int, count: int
     ) -> Generator[Event, None, tuple[Tensor, tuple[float, ...]]]:
-        """Patches of all starts and their losses, in order; each process has some of them."""
-        sides, ranks, side = self._sides, self._ranks, settings.side
-        mine = range(settings.starts)[ranks.rank :: ranks.world]
-        steps = invert(sides.suspect, sides.search, settings, self._spec.seed, mine)
-        last: PatchStep | None = None
+        """Patches of all starts and their losses."""
+        sides = self._sides
         pace, shown = StagePace("patches", settings.steps * count), 0.0
-        for step, _ in ranks.in_step(steps if mine else iter(()), self._device):
-            last = step or last
-            if step is None or not ranks.first:
-                continue
+        for step in invert(sides.suspect, sides.search, settings, self._spec.seed):
             yield pace(number * settings.steps + step.done)
             if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
                 shown = time.monotonic()
                 yield Finding("patches", _live(settings, step))
-        patches = torch.zeros(0, 3, side, side) if last is None else last.patches
-        losses = torch.tensor(() if last is None else last.losses)
-        patches = in_turns(patches, settings.starts, ranks, self._device)
-        losses = in_turns(losses, settings.starts, ranks, self._device)
-        return patches, tuple(losses.tolist())
+        return step.patches, step.losses
 
     def _measured(
         self, settings: PatchSettings, patches: Tensor, losses: Sequence[float]
@@ -624,43 +559,28 @@ class _Scanning:
         weights: list[Tensor] = []
         pace = StagePace("overlays", settings.steps * len(sides.both))
         for number, model_side in enumerate(sides.both):
-            search = shared_overlays(
-                model_side, sides.search, shortlist, settings, self._spec.seed, self._ranks
-            )
-
-            def event_of(
-                step: OverlayStep | None, before: int = number * settings.steps
-            ) -> Progress | None:
-                if step is None or not self._ranks.first:
-                    return None
-                return pace(before + step.done)
-
-            weights.append((yield from forwarded(search, event_of)).weights)
+            for step in invert_overlays(
+                model_side, sides.search, shortlist, settings, self._spec.seed
+            ):
+                yield pace(number * settings.steps + step.done)
+            weights.append(step.weights)
         both = {c: (weights[0][k], weights[1][k]) for k, c in enumerate(shortlist)}
-
-        def work() -> Generator[Event, None, Overlays]:
-            rows = yield from self._overlay_rows(both)
-            return Overlays(rows=rows, steps=settings.steps)
-
-        record = yield from self._by_first(work, Overlays)
+        rows = yield from self._overlay_rows(both)
+        record = Overlays(rows=rows, steps=settings.steps)
         return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
 
     def _thorough(self) -> Generator[Event, None, tuple[Thorough, Arrays]]:
         sides = self._sides
-        steps = thorough(sides, OverlaySettings(), self._spec.seed, self._ranks)
+        steps = thorough(sides, OverlaySettings(), self._spec.seed)
         pace = StagePace("thorough", 0)
 
-        def event_of(step: tuple[int, int]) -> Progress | None:
+        def event_of(step: tuple[int, int]) -> Progress:
             done, pace.total = step
-            return pace(done) if self._ranks.first else None
+            return pace(done)
 
         both: dict[int, tuple[Tensor, Tensor]] = yield from forwarded(steps, event_of)
-
-        def work() -> Generator[Event, None, Thorough]:
-            rows = yield from self._overlay_rows(both)
-            return Thorough(rows=rows, classes=len(sides.class_names))
-
-        record = yield from self._by_first(work, Thorough)
+        rows = yield from self._overlay_rows(both)
+        record = Thorough(rows=rows, classes=len(sides.class_names))
         return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
 
     def _overlay_rows(
@@ -712,47 +632,6 @@ class _Scanning:
         order = list(self._sides.class_names)
         chosen = list(dict.fromkeys(names)) or order[:SHORTLIST]
         return [order.index(name) for name in chosen[:SHORTLIST]]
-
-    # What they share.
-
-    def _by_first(
-        self, work: Callable[[], Generator[Event, None, Record]], kind: type[Record]
-    ) -> Generator[Event, None, Record]:
-        """Give every process what the first one measures; an error in it ends all."""
-        ranks, text = self._ranks, ""
-        with ranks.as_one(self._device):
-            if ranks.first:
-                text = (yield from work()).model_dump_json()
-        return kind.model_validate_json(ranks.text_of_first(text, self._device))
-
-    def _recall(self, number: int, what: str, width: int) -> NDArray[np.float64] | None:
-        """Numbers [width] of a model that an earlier scan kept; only a reference's are kept."""
-        key = self._reference_key(number, what)
-        row = None if key is None else self._references().load(key, 1, width)
-        return None if row is None else row[0][0].astype(np.float64)
-
-    def _remember(self, number: int, what: str, row: NDArray[Any]) -> NDArray[np.float64]:
-        """Keep numbers [width] of the reference for the next suspect; return them as read back."""
-        key = self._reference_key(number, what)
-        if key is None:
-            return row.astype(np.float64)
-        stored = row.astype(np.float32)
-        self._references().save(key, stored[None], np.ones(1, np.bool_))
-        return stored.astype(np.float64)
-
-    def _reference_key(self, number: int, what: str) -> tuple[str, ...] | None:
-        """What decides numbers of the reference; None for the suspect."""
-        reference = self._sides.both[number]
-        if number == 0 or reference.model.identity is None:
-            return None
-        classes = hashlib.sha256(reference.classifier.cpu().numpy().tobytes()).hexdigest()
-        return (
-            _FORMAT, what, reference.model.identity, self._shown, str(len(self._sides.held_out)),
-            classes, self._precisions[number], self._device.type,
-        )  # fmt: skip
-
-    def _references(self) -> EmbeddingStore:
-        return EmbeddingStore(cache_dir() / "scan-references", _REFERENCE_LIMIT)
 
     # What comes of it.
 
@@ -869,29 +748,25 @@ class _StageStore:
     def load(self, stage: Stage, before: Stages) -> tuple[BaseModel, Arrays] | None:
         """A stage's record and numbers, if it came after the same stages."""
         try:
-            stored = _StageFile.model_validate_json(
-                read_file(self._folder / f"{stage}.json", _MOST_BYTES, self._folder)
-            )
+            raw = read_file(self._folder / f"{stage}.json", _MOST_BYTES, self._folder)
+            stored = _StageFile.model_validate_json(raw)
             if stored.key != self._key(before):
                 return None
-            arrays = load_tensors(
-                read_file(self._folder / f"{stage}.safetensors", _MOST_BYTES, self._folder)
-            )
-            return _KINDS[stage].model_validate_json(stored.record), arrays
+            record = _KINDS[stage].model_validate_json(stored.record)
+            return record, load_tensors(base64.b64decode(stored.arrays))
         except (OSError, ValueError, InputError, SafetensorError):
             return None
 
     def save(self, stage: Stage, before: Stages, record: BaseModel, arrays: Arrays) -> None:
         """Write a stage."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        stored = _StageFile(key=self._key(before), record=record.model_dump_json())
-        tensors = {name: tensor.contiguous() for name, tensor in arrays.items()}
-        replace_files(
-            {
-                self._folder / f"{stage}.safetensors": save_tensors(tensors),
-                self._folder / f"{stage}.json": stored.model_dump_json().encode(),
-            }
+        tensors = save_tensors({name: tensor.contiguous() for name, tensor in arrays.items()})
+        stored = _StageFile(
+            key=self._key(before),
+            record=record.model_dump_json(),
+            arrays=base64.b64encode(tensors).decode(),
         )
+        replace_files({self._folder / f"{stage}.json": stored.model_dump_json().encode()})
 
     def _key(self, before: Stages) -> str:
         return hashlib.sha256(f"{self._own} {before.model_dump_json()}".encode()).hexdigest()
@@ -902,6 +777,7 @@ class _StageFile(BaseModel):
 
     key: str
     record: str
+    arrays: str  # safetensors, base64
 
 
 class StagePace:
@@ -922,8 +798,7 @@ class StagePace:
         self._done = done
         if self._first is None:
             self._first = done - 1
-        rate = (done - self._first) / max(time.monotonic() - self._begin, 1e-6)
-        return Progress(self._stage, done, self.total, rate, (self.total - done) / rate)
+        return Progress.timed(self._stage, done, self.total, self._begin, self._first)
 
 
 def _labels(spec: ScanSpec) -> LabelSet:
