@@ -148,21 +148,24 @@ def test_pictures_and_scans_go_in_if_asked(bundle, home, cleaned, pictures, tmp_
     _, name, digest, *_ = table[1].split(",")
     assert digest == hashlib.sha256((pictures / name).read_bytes()).hexdigest()
     assert not any(name.startswith(f"data/{id_}/") for name in _files(bundle))
-    write_scan(tmp_path / "scan", made_scan("found"))
     whole = home / "whole.evidence"
     asked = {"include_images": True, "include_checkpoints": True, "thumbnails": False}
-    runs, scans = (cleaned.output_dir,), (str(tmp_path / "scan"),)
-    done = _report(runs=runs, scans=scans, out=str(whole), **asked)
+    done = _report(runs=(cleaned.output_dir,), out=str(whole), **asked)
     assert done.status == "finished", (done.error, done.details)
-    files, evidence = _files(whole), _evidence(whole)
+    files = _files(whole)
     assert hashlib.sha256(files[f"data/{id_}/0000000.png"]).hexdigest() == digest
-    facts = evidence.checkpoints["suspect"]
+    facts = _evidence(whole).checkpoints["suspect"]
     assert facts.file == "checkpoints/suspect.safetensors"
     assert hashlib.sha256(files[facts.file]).hexdigest() == facts.sha256
     assert not any(name.startswith("thumbnails/") for name in files)
+    write_scan(tmp_path / "scan", made_scan("found"))
+    scanned = tmp_path / "x.evidence"
+    done = _report(scans=(str(tmp_path / "scan"),), out=str(scanned))
+    assert done.status == "finished", (done.error, done.details)
+    evidence = _evidence(scanned)
     scan = evidence.scans["scan-1"]
     assert {"scan", "trigger", "patches"} <= set(scan.files)
-    assert set(scan.files.values()) <= set(files)
+    assert set(scan.files.values()) <= set(_files(scanned))
     assert {"scan-1-verdict", "scan-1-found"} <= {claim.id for claim in evidence.claims}
 
 
