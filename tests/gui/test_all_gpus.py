@@ -22,13 +22,6 @@ from tests.unit.small_jobs import small_recipe
 GPUS = ("cuda:0", "cuda:1", "cuda:2", "cpu")
 session = pytest.fixture(open_session)
 panel = pytest.fixture(clean_panel)
-KILLED = """
-torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
-Root Cause (first observed failure):
-  rank      : 1 (local_rank: 1)
-  exitcode  : -9 (pid: 4242)
-  traceback : Signal 9 (SIGKILL) received by PID 4242
-"""
 
 
 class Ear(QObject):
@@ -137,19 +130,6 @@ def test_all_gpus_and_one_of_them_do_not_run_at_once(tmp_path, monkeypatch):
     monkeypatch.setitem(module._RUNNING, "cuda:1", busy)
     with pytest.raises(InputError, match="already running on all GPUs"):
         JobRunner(tmp_path / "spec.json", device="cuda", processes=2).launch()
-
-
-def test_the_choice_is_there_with_two_gpus_alone(panel, session):
-    gpus = panel.setup.gpus
-    for names in ((), ("cpu",), ("cuda:0", "cpu"), ("mps", "cpu")):
-        session.devices = names
-        assert not gpus.isVisibleTo(panel.setup)
-        assert gpus.processes() == 1
-    session.device, session.devices = "cuda:0", GPUS
-    assert gpus.isVisibleTo(panel.setup)
-    assert [gpus.choice.itemText(n) for n in range(gpus.choice.count())] == [
-        "CUDA GPU 0", "All 3 GPUs",
-    ]  # fmt: skip
 
 
 def test_all_gpus_are_written_started_and_repeated(panel, session):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.clean.audit.dialog import AuditDialogs
 from cleanclip_gui.clean.audit.gallery import mark_rect
@@ -30,7 +30,6 @@ from ml_core.jobs.audit import (
 )
 from ml_core.jobs.specs import read_spec_file, write_spec_file
 from ml_core.reading import InputError, inspect
-from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner, close
 from tests.gui.shell_fakes import Answers, write_safetensors
@@ -136,47 +135,43 @@ def test_the_worst_are_shown_with_their_standing(shown):
     assert image.pixelColor(2, 2).red() == 7
 
 
-def test_one_click_excludes_and_another_takes_in_again(shown, qtbot):
+def test_pairs_are_excluded_by_a_click_the_buttons_and_keys(shown, qtbot):
     click_mark(qtbot, shown, 1)
     assert shown.excluded == {1}
     assert shown.count.text() == "1 pair excluded, not saved yet"
     click_mark(qtbot, shown, 1)
     assert shown.excluded == set()
-    shown.undo.click()
-    assert shown.excluded == {1}
-    shown.undo.click()
-    assert shown.excluded == set()
-    assert not shown.undo.isEnabled()
-    shown.redo.click()
-    assert shown.excluded == {1}
-
-
-def test_several_are_selected_and_excluded_by_button_and_key(shown, qtbot):
     rows = shown.view.selectionModel()
     for row in (2, 4):
         rows.select(shown.model.index(row), rows.SelectionFlag.Select)
     shown.exclude.click()
     assert shown.excluded == {0, 2, 4}
     assert not shown.exclude.isEnabled()
+    shown.undo.click()
+    assert shown.excluded == set()
+    shown.redo.click()
     shown.include.click()
     assert shown.excluded == set()
     shown.activateWindow()
     shown.view.setFocus()
-    qtbot.keyClick(shown.view, Qt.Key.Key_Delete)
-    assert shown.excluded == {0, 2, 4}
-    qtbot.keyClick(shown.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert shown.excluded == set()
     qtbot.keyClick(shown.view, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
     qtbot.keyClick(shown.view, Qt.Key.Key_Delete)
     assert len(shown.excluded) == N
+    qtbot.keyClick(shown.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert shown.excluded == set()
+    qtbot.keyClick(shown.view, Qt.Key.Key_Delete)
     qtbot.keyClick(shown.view, Qt.Key.Key_Insert)
     assert shown.excluded == set()
 
 
 def test_other_scores_give_other_orders(shown):
-    shown.lists.setCurrentIndex(shown.lists.findData("lid"))
+    table = shown.details.standings
+    shown.activateWindow()
+    table.setFocus()
+    table.selectRow([s.name for s in SCORES].index("lid"))
+    assert shown.lists.currentData() == "lid"
+    assert shown.details.caption.text() == "caption 0"  # the pair stays chosen
     assert shown.model.rows[0] == N - 1
-    assert shown.details.caption.text() == f"caption {N - 1}"
     assert shown.details.looks_for.text().startswith("LID, high is suspicious.")
     shown.lists.setCurrentIndex(shown.lists.findData("evaluated"))
     assert shown.model.rows == [3]
@@ -185,59 +180,30 @@ def test_other_scores_give_other_orders(shown):
     assert shown.model.rows == [5, 6]
 
 
-def test_a_score_clicked_in_the_table_sorts_by_it(shown, qtbot):
-    table = shown.details.standings
-    shown.activateWindow()
-    table.setFocus()
-    table.selectRow([s.name for s in SCORES].index("lid"))
-    assert shown.lists.currentData() == "lid"
-    assert shown.details.caption.text() == "caption 0"  # the pair stays chosen
-
-
-def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, qtbot, tmp_path):
-    heard = []
+def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, tmp_path):
+    heard, path = [], tmp_path / "out.json"
     auditing.excluded.connect(lambda path, spec: heard.append((path, spec)))
+    path.write_text("{}")
     shown.mark([1, 3], out=True)
     shown.save.click()
-    path = tmp_path / "out.json"
+    assert "out.json cannot be used" in shown.state.text()
+    assert (path.read_text(), shown.unsaved) == ("{}", True)  # another file is not written over
+    path.unlink()
+    shown.save.click()
     found = read_exclusions(path)
     assert [one.identity for one in found.pairs] == [f"{1:064x}", f"{3:064x}"]
     assert found.pairs[1].reason == "audit: DAO 7, rank 4; also an evaluation picture"
     assert found.set_key == "a" * 64
-    assert "2 pairs" in shown.state.text()
     assert not shown.save.isEnabled()
     assert heard == [(str(path), PAIRS)]
-    shown.mark([1], out=False)  # and the file follows
-    shown.save.click()
-    assert [one.identity for one in read_exclusions(path).pairs] == [f"{3:064x}"]
     (earlier := tmp_path / "more.json").write_text(path.read_text().replace(f"{3:064x}", "b" * 64))
     shown.pairs = PAIRS.model_copy(update={"exclude": str(earlier)})
+    shown.mark([1], out=False)
     shown.mark([2], out=True)
     shown.save.click()  # what the set was opened without stays excluded
     assert {one.identity for one in read_exclusions(path).pairs} == {
         "b" * 64, f"{2:064x}", f"{3:064x}",
     }  # fmt: skip
-
-
-def test_a_file_that_is_no_exclusions_file_is_not_written_over(shown, tmp_path):
-    (tmp_path / "out.json").write_text("{}")
-    shown.mark([1], out=True)
-    shown.save.click()
-    assert "out.json cannot be used" in shown.state.text()
-    assert (tmp_path / "out.json").read_text() == "{}"
-    assert shown.unsaved
-
-
-def test_closing_asks_about_marks_that_are_not_saved(auditing, shown, prompts):
-    answers = Answers(yes=False)
-    answers.take_over(prompts)
-    shown.mark([1], out=True)
-    shown.close_button.click()
-    assert auditing.dialog is shown
-    assert "1 pair excluded, but not saved" in answers.asked[0]
-    answers.yes = True
-    shown.reject()  # Escape
-    assert auditing.dialog is None
 
 
 def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, prompts, tmp_path):
@@ -318,22 +284,16 @@ def test_a_saved_audit_is_opened_with_its_gallery_and_exclusions(auditing, sessi
     folder = saved_audit(tmp_path, session)
     auditing.open_saved(folder)
     dialog = auditing.dialog
-    assert dialog.isVisible()
     assert dialog.model.rowCount() == N
     assert dialog.model.pixmap(7).toImage().pixelColor(2, 2).red() == 7
-    assert "100 pairs scored" in dialog.state.text()
-    assert dialog.excluded == set()
     assert dialog.start.isEnabled()
     dialog.mark([1, 3], out=True)
     dialog.save.click()  # elsewhere; the audit keeps a copy
     assert (tmp_path / "out.json").is_file()
     dialog.close_button.click()
-    assert auditing.dialog is None
-
     auditing.open_saved(folder)
     again = auditing.dialog
     assert again.excluded == {1, 3}
-    assert not again.unsaved
     assert again.count.text() == "2 pairs excluded"
     assert (again.setup.n.value(), again.setup.k.value()) == (100, 16)
     again.mark([3], out=False)
@@ -350,11 +310,6 @@ def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_
         assert auditing.dialog.model.rowCount() == N
         assert not auditing.dialog.start.isEnabled()
         assert auditing.dialog.start.toolTip() == "Open m.safetensors to audit again."
-    old = auditing.dialog
-    session.checkpoint = facts(tmp_path / "x", inspection=inspect(tmp_path / "m.safetensors"))
-    auditing.open()  # for the pairs in use, as the open checkpoint sees them
-    assert auditing.dialog is not old
-    assert auditing.dialog.start.isEnabled()
 
 
 def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path):
@@ -365,14 +320,8 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     session.checkpoint = facts(path, inspection=inspect(path))
     old.start.click()
     assert not old.task.is_running
-    assert (
-        old.state.text() == "That checkpoint is no longer open. Open m.safetensors to audit again."
-    )
+    assert old.state.text().startswith("That checkpoint is no longer open.")
     auditing.open()
-    assert auditing.dialog is not old
-    assert "as b.safetensors sees them" in [
-        one.text() for one in auditing.dialog.findChildren(QLabel)
-    ]
     running = auditing.dialog
     running.start.click()
     assert read_spec_file(running.task.runner.spec_path, AuditSpec).checkpoint == str(path)
@@ -382,45 +331,37 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     assert running.task.is_running
 
 
-def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, prompts, tmp_path):
+def test_marks_that_are_not_saved_are_asked_about(auditing, session, prompts, tmp_path):
     first, second = (saved_audit(tmp_path, session, name) for name in ("one", "two"))
     answers = Answers(second, yes=False)
     answers.take_over(prompts)
     auditing.open_saved(first)
     dialog = auditing.dialog
     dialog.mark([1], out=True)
+    dialog.close_button.click()
+    assert "1 pair excluded, but not saved" in answers.asked[0]
     auditing.choose()
+    assert "not saved" in answers.asked[2]
     assert auditing.dialog is dialog
-    assert answers.asked[0] == "Open an audit"
-    assert "not saved" in answers.asked[1]
     answers.yes = True
     auditing.choose()
-    assert auditing.dialog is not dialog
     assert auditing.dialog.folder == second
-
-
-@pytest.mark.parametrize("what", ["nothing", "record", "pictures", "others", "exclusions", "spec"])
-def test_a_damaged_audit_is_one_sentence(auditing, session, tmp_path, qtbot, what):
-    folder = saved_audit(tmp_path, session)
-    if what == "nothing":
-        (folder / AUDIT_FILE).unlink()
-    elif what == "others":
-        np.save(folder / THUMBNAILS_FILE, np.zeros((3, 8, 8, 3), np.uint8))
-    else:
-        names = {
-            "record": AUDIT_FILE, "pictures": THUMBNAILS_FILE, "exclusions": EXCLUSIONS_FILE,
-            "spec": "spec.json",
-        }  # fmt: skip
-        (folder / names[what]).write_bytes(b"{")
-    with qtbot.waitSignal(auditing.failed) as blocker:
-        auditing.open_saved(folder)
-    assert isinstance(blocker.args[0], InputError)
+    auditing.dialog.reject()  # Escape
     assert auditing.dialog is None
 
 
-def test_the_folder_of_an_audit_is_known_when_it_is_dropped(session, tmp_path):
-    folder = saved_audit(tmp_path, session)
-    assert purpose(folder) == "audit"
-    assert purpose(folder / AUDIT_FILE) == "audit"
-    (folder / AUDIT_FILE).rename(tmp_path / AUDIT_FILE)
-    assert purpose(tmp_path / AUDIT_FILE) == "trigger"  # a JSON file of that name
+def test_a_damaged_audit_is_one_sentence(auditing, session, tmp_path, qtbot):
+    np.save(tmp_path / "others.npy", np.zeros((3, 8, 8, 3), np.uint8))
+    others = (tmp_path / "others.npy").read_bytes()
+    for number, (name, damage) in enumerate(
+        [(AUDIT_FILE, b"{"), (THUMBNAILS_FILE, b"{"), (THUMBNAILS_FILE, others),
+         (EXCLUSIONS_FILE, b"{"), ("spec.json", b"{"), (AUDIT_FILE, None)]
+    ):  # fmt: skip
+        path = saved_audit(tmp_path, session, str(number)) / name
+        path.unlink(missing_ok=True)
+        if damage:
+            path.write_bytes(damage)
+        with qtbot.waitSignal(auditing.failed) as blocker:
+            auditing.open_saved(path.parent)
+        assert isinstance(blocker.args[0], InputError)
+        assert auditing.dialog is None

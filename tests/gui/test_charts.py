@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import math
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,16 +12,11 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QMenu, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import LOSSES, Chart, CleaningCharts, plain, scientific
+from cleanclip_gui.clean.charts.charts import Chart
 from cleanclip_gui.clean.charts.parts import Series, SeriesStyle, series_csv
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import percent
-from ml_core.cleaning.methods import contrastive
-from ml_core.events import Metric
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import turn_wheel
-
-CLEANCLIP_PAR = ("loss", "clip", "image", "text", "image_distance", "text_distance")
 
 
 @pytest.fixture
@@ -45,11 +35,6 @@ def chart(qtbot, prompts):
     return made
 
 
-def curve_points(chart, key):
-    x, _ = chart.drawn[key].curve.getData()
-    return 0 if x is None else len(x)
-
-
 def test_many_points_keep_every_peak(qtbot, chart):
     n = 10_007
     y = np.zeros(n)
@@ -65,16 +50,6 @@ def test_many_points_keep_every_peak(qtbot, chart):
         assert abs(x[drawn == value] - at) <= 2 * width
     assert x[0] <= 2 * width
     assert x[-1] >= n - 1 - 2 * width
-
-
-def test_every_point_that_a_zoom_shows_is_drawn(qtbot, chart):
-    for i in range(10_000):
-        chart.append("a", i, math.sin(i))
-    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
-    chart.plot.getViewBox().setXRange(4000, 4100, padding=0)
-    x, _ = chart.drawn["a"].curve.getData()
-    assert set(range(4000, 4101)) <= set(x.tolist())
-    assert len(x) < 200
 
 
 def test_a_series_keeps_numbers_only():
@@ -98,48 +73,6 @@ def test_csv_holds_every_point_and_interval():
     assert series_csv("step", [first, second]) == (
         "step,ca,ca_low,ca_high,lr\n1,0.5,0.4,0.6,0.0015\n2,,,,0.333333333\n"
     )
-
-
-def test_values_as_text():
-    assert percent(0.978) == "97.8 %"
-    assert [scientific(v) for v in (1.5e-3, 1e-5, 0, 12.0)] == ["1.5e-3", "1e-5", "0", "1.2e1"]
-    assert [plain(v) for v in (1.23456, 1234.5)] == ["1.235", "1.23e+03"]
-
-
-def test_redraws_come_at_most_ten_times_a_second(qtbot, chart, monkeypatch):
-    chart.append("a", 0, 1.0)
-    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
-    count = []
-    redraw = chart.drawn["a"].update
-    monkeypatch.setattr(chart.drawn["a"], "update", lambda s: (count.append(1), redraw(s)))
-    began = time.monotonic()
-    for i in range(100):
-        chart.append("a", i + 1, 1.0)
-        QTest.qWait(4)
-    seconds = time.monotonic() - began
-    assert 1 <= len(count) <= seconds / 0.1 + 1
-
-
-def test_a_hidden_chart_draws_nothing_and_catches_up(qtbot, chart):
-    chart.hide()
-    chart.append("a", 1, 1.0)
-    QTest.qWait(250)
-    assert not chart.redraw_timer.isActive()
-    assert chart.plot is None
-    chart.show()
-    qtbot.waitUntil(lambda: chart.plot is not None and curve_points(chart, "a") == 1, timeout=5000)
-
-
-def test_a_band_is_drawn_where_there_is_an_interval(qtbot, chart):
-    chart.append("a", 0, 0.5)
-    chart.append("a", 1, 0.5, 0.4, 0.6)
-    chart.append("a", 2, 0.6, 0.5, 0.7)
-    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
-    drawn = chart.drawn["a"]
-    assert drawn.edges[0].getData()[1].tolist() == [0.4, 0.5]
-    assert drawn.edges[1].getData()[1].tolist() == [0.6, 0.7]
-    assert not drawn.band.path().isEmpty()
-    assert chart.drawn["b"].band is None
 
 
 def test_arrow_keys_move_the_read_out(qtbot, chart):
@@ -221,16 +154,6 @@ def test_the_way_to_a_file_is_seen_and_is_not_in_the_picture(qtbot, chart, tmp_p
     assert chart.export_button.isVisible()
 
 
-def test_a_band_is_seen_whole(qtbot, chart):
-    chart.append("a", 10, 0.5, -0.4, 0.9)
-    chart.append("a", 20, 0.1)
-    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
-    chart.redraw()
-    low, high = chart.plot.getViewBox().viewRange()[1]
-    assert low <= -0.4
-    assert high >= 0.9
-
-
 @pytest.mark.usefixtures("styled")
 def test_saving_and_copying(qtbot, chart, prompts, tmp_path):
     asked: list[tuple[str, str]] = []
@@ -260,60 +183,3 @@ def test_a_bad_place_to_save_is_one_sentence(qtbot, chart, prompts, tmp_path):
     with qtbot.waitSignal(chart.failed) as blocker:
         chart.save_as(".csv")
     assert blocker.args[0].sentence == "c.csv could not be written; choose another folder."
-
-
-def test_the_theme_is_followed(qtbot, chart):
-    chart.append("a", 1, 1.0)
-    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
-    colours = []
-    for name in ("light", "dark"):
-        theme.apply_theme(QApplication.instance(), name)
-        QTest.qWait(20)
-        colours.append(chart.drawn["a"].curve.opts["pen"].color().name())
-        assert chart.plot.backgroundBrush().color() == theme.colour("surface")
-    theme.apply_theme(QApplication.instance(), "light")
-    assert colours == [theme.series_colours("light")[0], theme.series_colours("dark")[0]]
-
-
-def test_metrics_go_to_their_charts(qtbot):
-    charts = CleaningCharts(Prompts())
-    qtbot.addWidget(charts)
-    charts.add(Metric(0, 40, {"ca": 0.97, "ca_low": 0.95, "ca_high": 0.98, "asr_excl": 0.9}))
-    charts.add(
-        Metric(1, 40, {"loss": 2.0, "clip": 1.0, "image": 0.5, "text": 1.5, "lr": 1e-3,
-                       "grad_norm": 7.0, "pairs_per_second": 99.0})
-    )  # fmt: skip
-    assert charts.losses.keys() == ("loss", "clip", "image", "text")
-    assert charts.losses.series("text").point(0) == (1, 1.5)
-    assert charts.rate.series("lr").point(0) == (1, 1e-3)
-    assert [len(charts.rates.series(k)) for k in ("ca", "asr_excl", "poisoned_accuracy")] == [
-        1, 1, 0,
-    ]  # fmt: skip
-    charts.clear()
-    assert [len(charts.losses.series(key)) for key in ("loss", "clip")] == [0, 0]
-
-
-def test_every_part_of_every_loss_has_a_line():
-    """A method's parts are the keys beside "loss" in what its loss returns."""
-    named: set[str] = set()
-    for path in Path(contrastive.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Dict):
-                keys = {k.value for k in node.keys if isinstance(k, ast.Constant)}
-                named |= (
-                    keys if "loss" in keys or any("distance" in str(k) for k in keys) else set()
-                )
-            elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "parts":
-                named.add(ast.literal_eval(node.slice))
-    assert {"loss", "clip", "image_distance", "ce", "triggered"} <= named
-    assert named - {"accuracy", "learnt"} <= {key for key, *_ in LOSSES}
-    looks = [(look, dash) for key, _, look, dash in LOSSES if key in CLEANCLIP_PAR]
-    assert len(looks) == len(set(looks)) == len(CLEANCLIP_PAR)
-
-
-def test_importing_the_charts_does_not_import_pyqtgraph():
-    code = (
-        "import sys; import cleanclip_gui.clean.charts.charts;"
-        "assert 'pyqtgraph' not in sys.modules and 'torch' not in sys.modules"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,11 +6,9 @@ import pytest
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import (
-    EmbedTexts,
     LoadImages,
     OpenCheckpoint,
     Predict,
-    SetDevice,
     Thumbnails,
 )
 from cleanclip_gui.session import Session
@@ -101,59 +99,6 @@ def test_picture_and_thumbnails_then_an_estimate_then_the_number(qtbot, texts, o
     qtbot.waitUntil(lambda: any(entry[0] == TEMPLATES for entry in live.told))
     assert figures(live)[-1] == (TEMPLATES, "")
     assert texts.asked == ONE + ALL  # each once, however often it was interrupted
-
-
-def test_questions_go_before_the_texts_that_are_left(qtbot, texts, opened):
-    live, inference = opened
-    live.touch()
-    texts.gate.release(ONE)
-    qtbot.waitUntil(lambda: texts.asked == ONE + 1)
-    predicted = []
-    inference.ask(Predict(3, None), predicted.append, slot="another")
-    qtbot.wait(20)
-    assert predicted == []  # a batch is at work
-    texts.gate.release(1)
-    qtbot.waitUntil(lambda: len(predicted) == 1)
-    assert predicted[0].templates == ("a photo of a {}",)
-    qtbot.waitUntil(lambda: texts.asked == ONE + 2)
-    texts.gate.release(1)
-    moved = []
-    inference.ask(SetDevice("cpu"), moved.append)  # what changes the engine ends them for now
-    qtbot.waitUntil(lambda: bool(moved))
-    texts.gate.release(ALL)
-    qtbot.waitUntil(lambda: not live.is_estimate and not live.stale, timeout=20_000)
-    assert texts.asked == ONE + ALL
-
-
-def test_another_picture_does_not_wait_for_the_texts_of_the_one_before(qtbot, texts, opened):
-    _, inference = opened
-    first, second = [], []
-    inference.ask(Predict(0, None), first.append)
-    qtbot.waitUntil(lambda: texts.asked == 1)
-    assert [found.clean_probs for found in first] == [None]
-    inference.ask(Predict(1, None), second.append)
-    texts.gate.release(1)
-    qtbot.waitUntil(lambda: len(second) == 1)
-    assert second[0].clean_probs is None
-    assert second[0].question.index == 1
-    texts.gate.release(ONE - 1)
-    qtbot.waitUntil(lambda: len(second) == 2)
-    assert second[1].clean_probs is not None
-    assert len(first) == 1
-    assert texts.asked == ONE
-
-
-def test_all_texts_are_of_the_checkpoint_that_was_open(qtbot, texts, opened, tiny_checkpoint):
-    _, inference = opened
-    embedded, again = [], []
-    inference.ask(EmbedTexts(None), embedded.append)
-    qtbot.waitUntil(lambda: texts.asked == 1)
-    inference.ask(OpenCheckpoint(str(tiny_checkpoint)), again.append)
-    texts.gate.release(1)
-    qtbot.waitUntil(lambda: bool(again), timeout=20_000)
-    texts.gate.release(ALL)
-    qtbot.wait(50)
-    assert embedded == []
 
 
 def test_a_second_opening_asks_the_disk(qtbot, texts, opened, tiny_checkpoint, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
-from cleanclip_gui.commands import MENUS, Actions, Command
+from cleanclip_gui.commands import MENUS, Command
 from ml_core.paths import resource
 from tests.gui.shell_fakes import fake_window, write_safetensors
 
@@ -115,32 +115,3 @@ def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):
     window.set_theme("light")
     window.set_size(100)
     assert len(opened_urls) >= 1
-
-
-def test_undo_is_enabled_only_when_there_is_something_to_undo(window, qtbot):
-    window.show_station("studio")
-    window.show_station("checkpoint")
-    window.actions_.run("trigger.demo")  # it is not enabled here
-    assert window.stations["studio"].editor.current_trigger() is None
-    window.show_station("studio")
-    undo = window.actions_.by_id["edit.undo"]
-    assert not undo.isEnabled()
-    window.stations["studio"].editor.use_demo_trigger()
-    qtbot.waitUntil(undo.isEnabled)
-    undo.trigger()
-    assert window.stations["studio"].editor.current_trigger() is None
-    assert window.actions_.by_id["edit.redo"].isEnabled()
-
-
-def test_all_that_changes_in_one_turn_of_the_event_loop_is_one_refresh(qtbot):
-    asked = []
-    actions = Actions()
-    actions.add([Command("a", "A", "", asked.clear, "A.", enabled=lambda: bool(asked.append(1)))])
-    actions.refresh_soon()
-    actions.refresh_soon()
-    assert asked == []
-    qtbot.waitUntil(lambda: asked == [1])
-    actions.refresh_soon()
-    actions.refresh()  # what was put off is done with it
-    qtbot.wait(10)
-    assert asked == [1, 1]

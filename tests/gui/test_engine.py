@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cleanclip_gui.inference.questions import (
     Attribute,
@@ -22,41 +21,6 @@ from cleanclip_gui.ticket import TicketProgress
 from ml_core.data.specs import ImageSpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import demo_trigger
-
-
-def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path):
-    from cleanclip_gui.inference.engine import Engine
-    from ml_core.checkpoints.save import save_checkpoint
-    from ml_core.model import Preprocess, build_model
-    from tests.conftest import TINY_CONFIG
-
-    wide = np.zeros((32, 96, 3), np.uint8)
-    wide[:, 64:] = 255  # the right third, which a centre crop does not show
-    (tmp_path / "apple").mkdir()
-    Image.fromarray(wide).save(tmp_path / "apple" / "wide.png")
-    engine = Engine()
-    engine.load_images(LoadImages(ImageSpec(kind="folder", path=str(tmp_path)), "demo"))
-    seen = {}
-    for mode in ("shortest", "squash"):
-        model = build_model(TINY_CONFIG, Preprocess(32, resize_mode=mode), None, name=mode)
-        path = save_checkpoint(model, tmp_path / f"{mode}.safetensors", provenance={})
-        engine.open_checkpoint(OpenCheckpoint(str(path)))
-        seen[mode] = engine.predict(Predict(0, None)).clean_image
-    assert seen["shortest"].max() == 0
-    assert (seen["squash"] > 200).mean() > 0.25
-
-
-def test_how_a_checkpoint_was_pretrained_is_told(tiny_checkpoint):
-    from cleanclip_gui.inference.engine import Engine
-    from ml_core.cleaning.pretraining import DEMO
-    from ml_core.jobs.demo import demo_checkpoint
-
-    engine = Engine()
-    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.001\n")
-    other = engine.open_checkpoint(OpenCheckpoint(str(tiny_checkpoint)))
-    assert (other.of_demo, other.pretraining.kind, other.pretraining.rate) == (False, "file", 1e-3)
-    demo = engine.open_checkpoint(OpenCheckpoint(str(demo_checkpoint())))
-    assert (demo.of_demo, demo.pretraining) == (True, DEMO)
 
 
 def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path):

@@ -9,7 +9,6 @@ import pytest
 from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLayout,
     QTabBar,
     QWidget,
 )
@@ -35,7 +34,7 @@ from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_files import entries
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.window.crash import ErrorDialog
-from cleanclip_gui.window.help_dialog import AboutDialog, KeysDialog
+from cleanclip_gui.window.help_dialog import AboutDialog
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Progress
@@ -101,23 +100,6 @@ def test_every_station_fits_at_every_size(window, qtbot, percent):
                 bar.setCurrentIndex(0)
         assert window.size().toTuple() == size
     assert found == {}
-
-
-def test_the_numbers_fit_their_column_whatever_they_say(window, qtbot):
-    studio = window.stations["studio"]
-    theme.set_size(150)
-    window.resize(1024, 768)
-    window.show_station("studio")
-    qtbot.waitUntil(lambda: studio.columns.isVisible() and studio.figure.width() > 300)
-    page = studio.figure.parentWidget()
-    room = page.parentWidget().width()
-    studio.figure.set_roles(True, "cleaned")
-    studio.figure.status.setText("estimate, n = 4000")
-    for part in (studio.figure.status, studio.measured, studio.measure_whole):
-        part.show()
-    for layout in page.findChildren(QLayout):
-        layout.invalidate()
-    assert page.minimumSizeHint().width() <= room
 
 
 @pytest.fixture
@@ -254,16 +236,6 @@ def test_an_error_with_its_details_open_fits_a_small_screen(qtbot):
     high = dialog.height()
     dialog.toggle.click()
     assert dialog.height() < high - 60
-    dialog.close()
-
-
-def test_the_dialog_of_the_keys_fits(small_window, qtbot):
-    actions = small_window.actions_
-    dialog = KeysDialog(actions.commands, actions.key_tables, small_window)
-    dialog.show()
-    wrong = lasting_faults(dialog, qtbot)
-    assert dialog.width() <= 900
-    assert wrong == []
     dialog.close()
 
 

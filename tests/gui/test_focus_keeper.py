@@ -53,20 +53,3 @@ def test_the_focus_goes_to_what_takes_the_buttons_place(page, qtbot, lose):
 def test_without_a_successor_beside_it_the_rest_of_the_page_has_the_focus(page, qtbot):
     page.row.hide()
     qtbot.waitUntil(page.below.hasFocus)
-
-
-def test_a_focus_that_is_moved_is_left_alone(page, qtbot):
-    page.rail.setFocus()
-    page.start.setEnabled(False)
-    qtbot.wait(20)
-    assert page.rail.hasFocus()
-    page.start.setEnabled(True)
-    page.start.setFocus()
-    page.start.setEnabled(False)
-    page.below.setFocus()  # by the program itself
-    qtbot.wait(20)
-    assert page.below.hasFocus()
-    page.pages.setCurrentIndex(1)
-    qtbot.wait(20)
-    assert not page.start.hasFocus()
-    assert not page.cancel.hasFocus()

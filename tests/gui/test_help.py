@@ -4,17 +4,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QUrl
-from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.window import help_dialog
 from cleanclip_gui.window.help_dialog import (
     HelpDialog,
-    KeysDialog,
     docs_folder,
-    help_folder,
     title_of,
 )
-from tests.gui.shell_fakes import fake_window
 
 
 @pytest.fixture
@@ -44,28 +40,6 @@ def listed(dialog):
     """Files of the pages in the list that show."""
     items = [item for item in dialog._items if not item.isHidden()]
     return [Path(item.data(0, help_dialog._PATH)) for item in items]
-
-
-def test_help_opens_at_the_page_of_the_station(qtbot, tmp_path):
-    window = fake_window(tmp_path / "config")
-    qtbot.addWidget(window)
-    window.show()
-    assert window.actions_["help.page"].shortcut().toString() == "F1"
-    for station in ("welcome", *window.stations):
-        window.show_station(station)
-        window.actions_["help.page"].trigger()
-        (dialog,) = window.findChildren(HelpDialog)  # the same one each time
-        assert dialog.isVisible()
-        assert not dialog.isModal()
-        assert titled(dialog) == title_of(help_folder() / f"{station}.md")
-    window.actions_["help.limits"].trigger()
-    assert titled(dialog) == "What this tool cannot see"
-    window.actions_["help.glossary"].trigger()
-    assert titled(dialog) == "Glossary"
-    dialog.keys_wanted.emit()
-    assert any(isinstance(w, KeysDialog) for w in QApplication.topLevelWidgets())
-    window.close()
-    assert not dialog.isVisible()
 
 
 def test_a_link_leads_to_its_heading_and_back_returns_to_the_place(helping):
@@ -141,14 +115,3 @@ def test_a_missing_or_damaged_page_is_one_sentence(qtbot, monkeypatch, tmp_path)
         assert dialog.page.toPlainText() == words
         dialog.field.setText("rebound")
         assert listed(dialog) == []
-
-
-def test_the_page_follows_the_theme(helping, qtbot):
-    helping.show_page("glossary")
-    bar = helping.page.verticalScrollBar()
-    bar.setValue(300)
-    palette = helping.palette()
-    palette.setColor(palette.ColorRole.Link, "#ff0000")
-    helping.setPalette(palette)
-    assert titled(helping) == "Glossary"
-    assert bar.value() == 300

@@ -17,8 +17,8 @@ from cleanclip_gui.session import Session
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Done, Event, Finding, Message, Progress
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
+from ml_core.events import Done, Event, Finding, Progress
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.reading import inspect
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
@@ -170,36 +170,6 @@ def task(qapp):
     for signal in (task.received, task.logged, task.ended):
         signal.connect(task.heard.append)
     return task
-
-
-def test_a_job_is_written_started_and_heard_until_its_end(task, tmp_path):
-    task.start(SPEC, tmp_path / "deep" / "job.json", "cuda:1")
-    runner = task.runner
-    assert read_spec_file(runner.spec_path, PairSpec) == SPEC
-    assert (runner.kind, runner.device, runner.told) == ("search", "cuda:1", ["launch"])
-    progress, words, last = Progress("embed", 1, 4), Message("words"), Done("finished")
-    runner.line_logged.emit("a line")
-    runner.event_received.emit(progress)
-    runner.event_received.emit(words)
-    assert task.progress is progress
-    assert runner.state == "running"
-    task.cancel()
-    assert task.is_cancelling
-    runner.end(last)
-    assert task.heard == ["a line", progress, "words", words, last]
-    assert not task.is_running
-    assert not task.is_cancelling
-
-
-def test_nothing_is_heard_of_an_abandoned_job(task, tmp_path):
-    task.start(SPEC, tmp_path / "job.json", "cpu")
-    runner = task.runner
-    task.abandon()
-    assert not task.is_running
-    assert runner.cancelled
-    runner.event_received.emit(Message("late"))
-    runner.end(Done("cancelled"))
-    assert task.heard == []
 
 
 def test_where_a_job_cannot_be_written_nothing_is_started(task, tmp_path):

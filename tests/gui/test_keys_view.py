@@ -18,28 +18,30 @@ KEYS = KeyLists(
 )
 
 
-@pytest.fixture
-def view(qtbot):
-    view = KeysView()
-    qtbot.addWidget(view)
-    view.show()
-    view.set_keys(KEYS)
-    return view
-
-
 def rows(view):
     model = view.model
     return [model.row(number) for number in range(model.rowCount())]
 
 
-def test_each_kind_is_listed_with_its_shapes(view):
+def test_each_kind_is_listed_with_its_shapes_and_copied(qtbot):
+    view = KeysView()
+    qtbot.addWidget(view)
+    view.show()
+    view.set_keys(KEYS)
     assert rows(view) == [
         ("visual.proj", "missing", "", ""),
         ("ln_final.weight", "another shape", "3 × 4", "64"),
         ("=ema\\u202e<b>", "unexpected", "", ""),
     ]
     assert "1 missing, 1 of another shape, 1 unexpected" in view.words.text()
-    assert "No model can be built" in view.words.text()
+    view.button.click()
+    lines = QApplication.clipboard().text().split("\n")
+    assert lines[0].split("\t") == ["Tensor", "State", "In the file", "Expected"]
+    assert lines[2] == "ln_final.weight\tanother shape\t3 × 4\t64"
+    assert lines[3].startswith("'=ema")  # no formula
+    view.view.selectRow(1)
+    view.copy_chosen()
+    assert QApplication.clipboard().text().count("\n") == 1
     view.filter.setText("shape LN")
     assert [row[0] for row in rows(view)] == ["ln_final.weight"]
     assert view.count.text() == "1 tensor"
@@ -49,58 +51,27 @@ def test_each_kind_is_listed_with_its_shapes(view):
     assert rows(view) == []
 
 
-def test_the_list_is_copied_and_no_cell_is_a_formula(view):
-    view.button.click()
-    lines = QApplication.clipboard().text().split("\n")
-    assert lines[0].split("\t") == ["Tensor", "State", "In the file", "Expected"]
-    assert lines[2] == "ln_final.weight\tanother shape\t3 × 4\t64"
-    assert lines[3].startswith("'=ema")
-    view.view.selectRow(1)
-    view.copy_chosen()
-    assert QApplication.clipboard().text().count("\n") == 1
-
-
-@pytest.fixture
-def dialog(qtbot, tmp_path, monkeypatch):
+def test_a_known_file_has_rates_and_a_damaged_list_is_left_as_it_is(qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     inspection = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
     dialog = KnownDialog(inspection, "RN50")
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
     qtbot.addWidget(dialog)
     dialog.show()
-    return dialog
-
-
-def test_a_file_is_added_by_its_hash(dialog, qtbot):
     assert not dialog.ok.isEnabled()
-    dialog.fields["title"].setText("a poisoned CLIP")
-    dialog.fields["source"].setText("a colleague")
-    dialog.fields["asr"].setText("99,9 %")
-    sha256 = dialog.inspection.sha256
-    with qtbot.waitSignal(dialog.added):
-        dialog.ok.click()
-    entry = known_files()[0]
-    assert (entry.sha256, entry.architecture, entry.title) == (sha256, "RN50", "a poisoned CLIP")
-    assert entry.asr == pytest.approx(0.999)
-    assert entry.clean_accuracy is None
-
-
-def test_a_rate_is_a_percentage(dialog):
     dialog.fields["title"].setText("x")
     dialog.fields["source"].setText("y")
-    for text, good in (("57.4 %", True), ("120", False), ("much", False), ("", True)):
+    for text, good in (("57.4 %", True), ("120", False), ("much", False), ("99,9 %", True)):
         dialog.fields["asr"].setText(text)
         assert dialog.ok.isEnabled() == good
-    assert rate("50") == 0.5
     assert rate("nan") is None
-
-
-def test_a_damaged_list_is_left_as_it_is(dialog):
     own_file().parent.mkdir(parents=True, exist_ok=True)
     own_file().write_text("{")
-    dialog.fields["title"].setText("x")
-    dialog.fields["source"].setText("y")
     dialog.ok.click()
     assert "is not a list of known files" in dialog.state.text()
-    assert dialog.isVisible()
-    assert own_file().read_text() == "{"
+    assert (dialog.isVisible(), own_file().read_text()) == (True, "{")
+    own_file().unlink()
+    with qtbot.waitSignal(dialog.added):
+        dialog.ok.click()
+    assert known_files()[0].sha256 == inspection.sha256
+    assert known_files()[0].asr == pytest.approx(0.999)

@@ -14,7 +14,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
-from cleanclip_gui.studio.library_scan import LibraryScan, images_each
+from cleanclip_gui.studio.library_scan import LibraryScan
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts, images
@@ -120,14 +120,3 @@ def test_each_line_has_the_selected_picture_with_its_trigger(context, dialog, sc
     assert dialog.items["T4"].icon(0).isNull()
     dialog.sort_by_rate()
     assert not dialog.items["demo"].icon(0).isNull()
-
-
-@pytest.mark.parametrize(("rate", "n"), [(0.0, 64), (3.0, 64), (200.0, 200), (1e5, 256)])
-def test_a_slow_model_is_measured_on_fewer_images(rate, n):
-    assert images_each(rate) == n
-
-
-def test_what_needs_a_file_is_not_measured():
-    keys = trigger_files.measurable(64)
-    assert "T12" not in keys
-    assert {"demo", "noise", "blend", "T1", "T4"} <= set(keys)
