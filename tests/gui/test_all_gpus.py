@@ -11,13 +11,10 @@ import pytest
 from PySide6.QtCore import QObject
 
 from cleanclip_gui.jobs.runner import JobRunner, environment, together, worker_command
-from ml_core.data.specs import PairSpec
 from ml_core.events import Done
-from ml_core.jobs.cluster import export_job
-from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
+from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import clean_panel, open_session, runner_of
-from tests.unit.small_jobs import small_recipe
 
 GPUS = ("cuda:0", "cuda:1", "cuda:2", "cpu")
 session = pytest.fixture(open_session)
@@ -133,45 +130,28 @@ def test_all_gpus_and_one_of_them_do_not_run_at_once(tmp_path, monkeypatch):
 
 
 def test_all_gpus_are_written_started_and_repeated(panel, session):
+    def begun():
+        runner = runner_of(panel)
+        runner.end(Done("cancelled"))
+        return runner.device, runner.processes
+
     session.device, session.devices = "cuda:0", GPUS
     choice = panel.setup.gpus.choice
     panel.start()
-    assert (runner_of(panel).device, runner_of(panel).processes) == ("cuda:0", 1)
-    runner_of(panel).end(Done("cancelled"))
+    assert begun() == ("cuda:0", 1)
     choice.setCurrentIndex(1)
     choice.activated.emit(1)
     panel.estimate()  # of one GPU
-    assert (runner_of(panel).device, runner_of(panel).processes) == ("cuda:0", 1)
-    runner_of(panel).end(Done("cancelled"))
+    assert begun() == ("cuda:0", 1)
     panel.start()
-    runner = runner_of(panel)
-    assert (runner.device, runner.processes) == ("cuda", 3)
-    spec = read_spec(runner.spec_path)
+    spec = read_spec(runner_of(panel).spec_path)
     assert (spec.device, spec.processes) == ("cuda", 3)
-    assert session.run is not None
     assert session.run.device == "cuda"
     session.device = "cpu"  # where Studio went meanwhile
     assert choice.currentText() == "All 3 GPUs"
     choice.setCurrentIndex(0)
-    assert choice.currentText() == "CUDA GPU 0"
     panel.start()  # waits for the one at work, and takes the GPU that was chosen
-    runner.end(Done("cancelled"))
-    assert (runner_of(panel).device, runner_of(panel).processes) == ("cuda:0", 1)
-    runner_of(panel).end(Done("cancelled"))
+    assert begun() == ("cuda", 3)
+    assert begun() == ("cuda:0", 1)
     panel.setup.show_spec(spec)
     assert panel.setup.gpus.processes() == 3
-
-
-def test_a_run_goes_on_with_the_gpus_there_are(panel, session, tmp_path):
-    session.device, session.devices = "cuda:0", ("cuda:0", "cuda:1", "cpu")
-    job = CleanSpec(
-        checkpoint=str(tmp_path / "poisoned.safetensors"), recipe=small_recipe(),
-        pairs=PairSpec(), output_dir=str(tmp_path / "old"), device="cuda", processes=4,
-    )  # fmt: skip
-    path = write_spec(job, tmp_path / "old" / "spec.json")
-    panel.queue.add(path.parent)
-    assert runner_of(panel).processes == 2
-    runner_of(panel).end(Done("cancelled"))
-    # Another machine numbers its GPUs otherwise.
-    one = job.model_copy(update={"device": "cuda:3", "processes": 1})
-    assert read_spec(export_job(one, tmp_path / "cluster")[0]).device == "cuda"

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui.clean.audit.dialog import AuditDialogs
 from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.session import Session
-from cleanclip_gui.station import Context
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.records import (
@@ -31,7 +30,7 @@ from ml_core.jobs.audit import (
 from ml_core.jobs.specs import read_spec_file, write_spec_file
 from ml_core.reading import InputError, inspect
 from tests.gui.factories import facts, images
-from tests.gui.fakes import FakeRunner, close
+from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 N = 40
@@ -243,27 +242,6 @@ def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session, pairs):
     assert "labelled images" in said[0]
     assert "Open a checkpoint first" in said[1]
     assert auditing.dialog is None
-
-
-def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):
-    from cleanclip_gui.clean.station import CleanStation
-    from cleanclip_gui.inference.inference import Inference
-    from tests.gui.shell_fakes import FakeEngine
-
-    panel = CleanStation(Context(session=session, inference=Inference(FakeEngine)))
-    qtbot.addWidget(panel)
-    assert panel.setup.audit_hint.text() == FIVE_POISONS
-    panel.setup.audit_button.click()
-    assert panel.auditing.dialog is not None
-    path = tmp_path / "exclusions.json"
-    path.write_text("{}")
-    panel.auditing.excluded.emit(str(path), PairSpec(seed=7))
-    assert panel.data.pairs().exclude is None  # of other pairs
-    panel.auditing.excluded.emit(str(path), PairSpec())
-    assert panel.data.pairs().exclude == str(path)
-    panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
-    assert not panel.setup.audit_button.isVisibleTo(panel)
-    assert close(panel)
 
 
 def saved_audit(tmp_path, session, name="audit-1"):

@@ -1,6 +1,7 @@
 """Many class texts in the window: the picture first, then an estimate, then the number."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,43 +9,34 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import (
     LoadImages,
     OpenCheckpoint,
-    Predict,
     Thumbnails,
 )
 from cleanclip_gui.session import Session
 from cleanclip_gui.studio.live import LiveLoop
+from ml_core.cache import ResultCache
 from ml_core.data.specs import ImageSpec
+from ml_core.evaluation import zero_shot
+from ml_core.model import ClipModel
 
 CLASSES, TEMPLATES, BATCH = 72, 16, 32
 ONE = -(-CLASSES // BATCH)  # batches of one template
 ALL = CLASSES * TEMPLATES // BATCH
 
 
-class SlowTexts:
-    """Holds up each batch of texts until it is let through."""
-
-    def __init__(self, monkeypatch):
-        from ml_core.model import ClipModel
-
-        self.gate, self.asked = threading.Semaphore(0), 0
-        encode = ClipModel.encode_texts
-
-        def encode_texts(model, texts):
-            self.asked += 1
-            self.gate.acquire()
-            return encode(model, texts)
-
-        monkeypatch.setattr(ClipModel, "encode_texts", encode_texts)
-
-
 @pytest.fixture
 def texts(monkeypatch):
-    from ml_core.cache import ResultCache
-    from ml_core.evaluation import zero_shot
+    """Holds up each batch of texts until it is let through."""
+    encode, texts = ClipModel.encode_texts, SimpleNamespace(gate=threading.Semaphore(0), asked=0)
+
+    def encode_texts(model, names):
+        texts.asked += 1
+        texts.gate.acquire()
+        return encode(model, names)
 
     for name in ("_classifiers", "_keys", "_begun"):  # of other tests in this process
         monkeypatch.setattr(zero_shot, name, ResultCache(16))
-    return SlowTexts(monkeypatch)
+    monkeypatch.setattr(ClipModel, "encode_texts", encode_texts)
+    return texts
 
 
 @pytest.fixture
@@ -99,22 +91,3 @@ def test_picture_and_thumbnails_then_an_estimate_then_the_number(qtbot, texts, o
     qtbot.waitUntil(lambda: any(entry[0] == TEMPLATES for entry in live.told))
     assert figures(live)[-1] == (TEMPLATES, "")
     assert texts.asked == ONE + ALL  # each once, however often it was interrupted
-
-
-def test_a_second_opening_asks_the_disk(qtbot, texts, opened, tiny_checkpoint, monkeypatch):
-    from ml_core.cache import ResultCache
-    from ml_core.evaluation import zero_shot
-
-    live, inference = opened
-    texts.gate.release(ONE + ALL)
-    live.touch()
-    qtbot.waitUntil(lambda: (TEMPLATES, "") in figures(live), timeout=20_000)
-    for name in ("_classifiers", "_keys", "_begun"):
-        monkeypatch.setattr(zero_shot, name, ResultCache(16))
-    again, asked = [], texts.asked
-    inference.ask(OpenCheckpoint(str(tiny_checkpoint)), again.append)
-    qtbot.waitUntil(lambda: len(again) == 1, timeout=20_000)
-    inference.ask(Predict(0, None), again.append)
-    qtbot.waitUntil(lambda: len(again) == 2, timeout=20_000)
-    assert len(again[1].templates) == TEMPLATES
-    assert texts.asked == asked

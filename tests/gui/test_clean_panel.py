@@ -65,17 +65,6 @@ def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(panel, sessi
     assert len(answers.asked) == 3
 
 
-def test_a_reference_tells_how_the_checkpoint_was_pretrained(panel, session):
-    session.checkpoint = facts(session.checkpoint.path, of_demo=False)
-    panel.form.set_method("tbar")
-    assert panel.form.recipe().lr == 2.4e-5  # of 3.6e-4, which is assumed
-    told = Pretraining(1e-3, "from params.txt", "file")
-    session.reference = facts("clean.pt", of_demo=False, pretraining=told)
-    assert panel.form.recipe().lr == 6.7e-5
-    session.reference = facts("clean.pt", pretraining=told, architecture="RN50", of_demo=False)
-    assert panel.form.recipe().lr == 2.4e-5
-
-
 def test_start_writes_the_job_that_is_set(panel, session):
     panel.form.row("pairs").editor.setValue(256)
     panel.start_button.click()
@@ -166,10 +155,6 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel, session):
     runner_of(panel).end(Done("cancelled"))
     assert panel.context.inference.devices == ["cpu", "cuda:0"]
     assert session.run.device == "cuda:0"
-    session.device = "cpu"  # as the user chose; the next run may take another GPU
-    assert "on the CPU while the run uses cuda:1" in panel.context.device.release("cuda:1")
-    panel.context.device.restore()
-    assert session.device == "cpu"
 
 
 def test_no_estimate_before_it_is_measured(qtbot, panel, session):
@@ -405,24 +390,3 @@ def test_the_result_tells_both_rates_of_success_and_how_it_was_trained(panel, tm
     assert "40\u2009000 test images" in first
     assert "BatchNorm: stored statistics · gradient caching, 64 examples at a time" in first
     assert note == "odd\\u202ename.png could not be read."
-
-
-def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(qtbot, panel, session, tmp_path):
-    panel.start()
-    runner = runner_of(panel)
-    runner.mark_running()
-    first = session.checkpoint
-    session.checkpoint = facts(tmp_path / "other.safetensors")
-    assert panel.run_bar.title.text() == "CleanCLIP, quick on poisoned.safetensors is running"
-    runner.pause()
-    assert panel.run_bar.title.text() == "CleanCLIP, quick on poisoned.safetensors is paused"
-    cleaned = tmp_path / "cleaned.safetensors"
-    cleaned.write_bytes(b"cleaned weights")
-    runner.end(Done("finished", result_of(cleaned) | {"source": first.path}))
-    assert panel.before_after.isVisible()
-    with qtbot.waitSignal(panel.shell.failed) as blocker:
-        panel.try_cleaned()
-    assert blocker.args[0].sentence.startswith("This result was cleaned from poisoned.safetensors")
-    session.checkpoint = first
-    panel.try_cleaned()
-    assert panel.context.inference.questions[-1].path == str(cleaned)

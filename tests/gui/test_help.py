@@ -59,9 +59,9 @@ def test_a_link_leads_to_its_heading_and_back_returns_to_the_place(helping):
 def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, monkeypatch):
     urls = []
     monkeypatch.setattr(help_dialog.QDesktopServices, "openUrl", urls.append)
-    helping.show_page("limits")
-    helping.page.anchorClicked.emit(QUrl("../../docs/scan.md"))
-    assert titled(helping) == title_of(docs_folder() / "scan.md")
+    helping.show_page("report")
+    helping.page.anchorClicked.emit(QUrl("../../docs/verify.md"))
+    assert titled(helping) == title_of(docs_folder() / "verify.md")
     paper = QUrl("https://arxiv.org/abs/2602.07152")
     helping.page.highlighted.emit(paper)
     assert helping.note.text() == f"Opens in the browser: {paper.toString()}"

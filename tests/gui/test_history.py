@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
-from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.history import (
     list_runs,
@@ -80,42 +81,8 @@ def test_a_name_stays_with_the_run(tmp_path):
         write_name(tmp_path / "gone", "x")
 
 
-class RunStandIn(QObject):
-    """Begins what it is told to, until the test says that it ended."""
-
-    ended = Signal(object)
-    freed = Signal()
-
-    def __init__(self):
-        super().__init__()
-        self.begun: list[Path] = []
-        self.is_running, self.mode, self.title = False, "run", "CleanCLIP"
-        self.refuses = False
-
-    def begin(self, folder, spec, asked):
-        if self.refuses:
-            raise InputError("A job is already running on cpu.")
-        self.begun.append(folder)
-        self.is_running = True
-
-    def end(self, last):
-        self.is_running = False
-        self.ended.emit(last)
-        self.freed.emit()
-
-
-@pytest.fixture
-def run(qapp):
-    return RunStandIn()
-
-
-@pytest.fixture
-def queue(run):
-    return RunQueue(run, lambda: run.is_running)  # type: ignore[arg-type]
-
-
-def test_the_queue_keeps_its_order(queue):
-    queue.hold(True)
+def test_the_queue_keeps_its_order(qapp):
+    queue = RunQueue(SimpleNamespace(ended=Mock(), freed=Mock()), lambda: True)
     told: list[int] = []
     queue.changed.connect(lambda: told.append(len(queue)))
     a, b, c = map(Path, "abc")
@@ -129,31 +96,6 @@ def test_the_queue_keeps_its_order(queue):
     assert queue.folders == (c, b, a)
     queue.remove(b)
     assert queue.folders == (c, a)
-    assert queue.can_start
-
-
-def test_the_queue_starts_one_after_the_other(queue, run, tmp_path):
-    lines: list[str] = []
-    queue.logged.connect(lines.append)
-    a, b, c = (write_run(tmp_path, name, started=False) for name in "abc")
-    for folder in (a, b, c):
-        queue.add(folder)
-    assert (run.begun, queue.folders) == ([a], (b, c))
-    waits = "CleanCLIP, custom waits in the queue"
-    assert lines == [f"{waits} (1 run).", f"{waits} (2 runs)."]
-    run.end(Done("failed", {}, "It broke.", "usage"))
-    assert (run.begun, queue.folders) == ([a, b], (c,))
-    assert lines[-1] == "CleanCLIP failed: It broke. The next run starts."
-    queue.hold(True)
-    run.end(Done("finished"))
-    assert (run.begun, queue.folders) == ([a, b], (c,))
-    run.refuses = True
-    queue.hold(False)
-    assert queue.folders == (c,)
-    assert lines[-1] == "CleanCLIP, custom waits. A job is already running on cpu."
-    run.refuses = False
-    assert queue.start_next()
-    assert (run.begun, queue.folders) == ([a, b, c], ())
 
 
 def _job(spec, n, folder):

@@ -175,32 +175,22 @@ def test_newest_evaluation_wins_and_those_between_are_never_run(qtbot, inference
     assert not first.is_open
 
 
-def test_prediction_and_thumbnails_cut_in_between_batches(qtbot, inference, engine):
-    found, predicted = [], []
+def test_questions_cut_in_between_batches_and_the_newest_thumbnails_come_first(
+    qtbot, inference, engine
+):
+    found, predicted, drawn = [], [], []
     ask(inference, Evaluate(None, 0), found)
     begun(engine, qtbot)
     for index in range(3):  # of which the newest alone is made
         ask(inference, Predict(index, None), predicted)
-    inference.ask(Thumbnails((1, 2), 8))
-    engine.gate.release(1)
-    qtbot.waitUntil(lambda: len(predicted) == 1)
-    assert len(found) == 1
-    engine.gate.release(3)
-    qtbot.waitUntil(lambda: len(found) == 4)
-    assert [p.question.index for p in predicted] == [2]
-    assert isinstance(engine.asked[1], Predict)
-    assert isinstance(engine.asked[2], Thumbnails)
-
-
-def test_thumbnails_asked_for_last_come_first_and_old_ones_are_forgotten(qtbot, inference, engine):
-    drawn = []
-    inference.ask(Evaluate(None, 0))
-    begun(engine, qtbot)
     tickets = [ask(inference, Thumbnails((i,), 4), drawn) for i in range(MOST_THUMBNAILS + 3)]
     assert [ticket.is_open for ticket in tickets[:4]] == [False, False, False, True]
-    engine.gate.release(4)
+    engine.gate.release(1)
     qtbot.waitUntil(lambda: len(drawn) == MOST_THUMBNAILS)
+    assert (len(found), [p.question.index for p in predicted]) == (1, [2])
     assert [r.indices[0] for r in drawn] == list(range(MOST_THUMBNAILS + 2, 2, -1))
+    engine.gate.release(3)
+    qtbot.waitUntil(lambda: len(found) == 4)
 
 
 def test_cancel_stops_the_evaluation_and_no_result_arrives(qtbot, inference, engine):
@@ -427,16 +417,6 @@ def test_what_is_live_cuts_in_and_nothing_done_is_lost(qtbot, inference, explain
     ]  # fmt: skip
 
 
-def test_what_makes_way_for_an_opening_is_begun_anew(qtbot, inference, explain, engine):
-    explain(FIRST)
-    engine.gate.release(1)
-    begun(engine, qtbot)
-    inference.ask(OpenCheckpoint("bad"), on_failed=lambda _: None)
-    engine.gate.release(8)
-    qtbot.waitUntil(lambda: bool(explain.results))
-    assert [engine.asked.count((FIRST, step)) for step in (1, 4)] == [2, 1]
-
-
 def test_the_newest_long_question_of_a_kind_wins(qtbot, explain, engine):
     explain(FIRST)
     engine.gate.release(1)
@@ -447,21 +427,3 @@ def test_the_newest_long_question_of_a_kind_wins(qtbot, explain, engine):
     qtbot.waitUntil(lambda: bool(explain.results))
     assert explain.results == [THIRD]
     assert {question for question, _ in explain.steps} <= {FIRST, THIRD}
-    assert (SECOND, 1) not in engine.asked
-
-
-def test_after_cancel_no_step_arrives(qtbot, explain, engine):
-    ticket = explain(FIRST)
-    engine.gate.release(1)
-    begun(engine, qtbot)
-    ticket.cancel()
-    qtbot.wait(20)
-    explain.steps.clear()
-    engine.gate.release(2)
-    qtbot.wait(50)
-    assert explain.steps == []
-    explain(SECOND)
-    engine.gate.release(4)
-    qtbot.waitUntil(lambda: bool(explain.results))
-    assert explain.results == [SECOND]
-    assert {question for question, _ in explain.steps} == {SECOND}

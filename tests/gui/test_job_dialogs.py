@@ -107,7 +107,7 @@ def begun(dialog):
     return runner
 
 
-def test_a_job_is_watched_and_cancelled(shown):
+def test_a_job_is_watched_cancelled_and_may_fail(shown):
     dialog, event, words = shown
     runner = begun(dialog)
     assert dialog.busy.isVisible()
@@ -123,12 +123,6 @@ def test_a_job_is_watched_and_cancelled(shown):
     runner.end(Done("cancelled"))
     assert dialog.state.text() == dialog.cancelled_words
     assert not dialog.busy.isVisible()
-    assert dialog.start.isEnabled()
-    begun(dialog)
-
-
-def test_a_failure_is_told_in_the_dialog(shown):
-    dialog, _, _ = shown
     begun(dialog).end(Done("failed", error="There are 3 pairs."))
     assert dialog.state.text() == "There are 3 pairs."
     assert dialog.state.property("role") == "error"
