@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.sentence, file=sys.stderr)
             return 2
         if options.dry_run:
-            from cleanclip_gui.window.dry_run import run
+            from cleanclip_gui.window.headless import run_talk
 
-            return run(make_window, talk, options.step - 1, options.pictures)
+            return run_talk(make_window, talk, options.step - 1, options.pictures)
     if not has_display():
         return _without_display(options.demo)
     lacking = system_libraries.problem()
@@ -115,9 +115,9 @@ def _talk(name: str) -> Talk:
 def _without_display(demo: bool) -> int:
     """Run the guided demo offscreen, or say what to do."""
     if demo:
-        from cleanclip_gui.window.headless import run
+        from cleanclip_gui.window.headless import run_demo
 
-        return run(make_window)
+        return run_demo(make_window)
     print("There is no display for a window; use the command line: cleanclip --help")
     return 3
 

@@ -111,7 +111,7 @@ class Actions(QObject):
             if command.checked is not None:
                 action.setChecked(command.checked())
 
-    def refresh_soon(self) -> None:
+    def refresh_soon(self, *_: object) -> None:
         """Do so when the event loop is next idle, however often it is asked for before."""
         self._soon.start()
 

@@ -53,8 +53,6 @@ class Shell(QObject):
         Title, subtitle and reason above it.
     interrupted
         A sentence on a run that can be continued; empty without one.
-    job_changed
-        A job of the station in a line, with the share that is done; empty if none goes on.
     state_changed
         What :meth:`Keeps.state` gives differs from before.
     commands_changed
@@ -73,7 +71,6 @@ class Shell(QObject):
     station_wanted = Signal(str)
     header_changed = Signal(str, str, str)
     interrupted = Signal(str)
-    job_changed = Signal(str, float)
     state_changed = Signal()
     commands_changed = Signal()
     demo_opening = Signal()

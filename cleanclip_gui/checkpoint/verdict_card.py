@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, push_button
+from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import row
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
 from ml_core.reading.inspection import REFUSED, verdict_words
@@ -61,31 +61,20 @@ class VerdictCard(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Verdict")
-        self._icon = "checkpoint"
         self._name = ""
-        self._picture = Label()
-        self._picture.setFixedSize(theme.px(34), theme.px(34))
+        self._picture = IconLabel(34)
         self.name = ElidedLabel("", "title")  # a name has no spaces to be wrapped at
         self.verdict = self._label("heading")
         self.backdoor = self._label("heading")
         self.scanned = self._label("heading")
         self.reason = self._label("")
         self.state = self._label("subtle")
-        text = QVBoxLayout()
-        text.setSpacing(theme.SPACE_XS)
-        for label in (
-            self.name,
-            self.scanned,
-            self.verdict,
-            self.backdoor,
-            self.reason,
-            self.state,
-        ):
-            text.addWidget(label)
         self.test = push_button("Test a trigger in Studio", self.test_clicked, look="primary")
         self.scan = push_button(clicked=self.scan_clicked)
-        text.addSpacing(theme.SPACE_XS)
-        text.addWidget(FoldingRow(self.test, self.scan))
+        text = column(
+            self.name, self.scanned, self.verdict, self.backdoor, self.reason, self.state,
+            theme.SPACE_XS, FoldingRow(self.test, self.scan), spacing=theme.SPACE_XS,
+        )  # fmt: skip
         self._tested, self._scan = False, ("", "", 0.0)
         self._read_as = "loads"
         self._hide_backdoor()
@@ -193,19 +182,9 @@ class VerdictCard(QFrame):
         self.state.setText(plain(text))
         self.state.setVisible(bool(text))
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Repaint the picture in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
     def _set_look(self, icon: str, tone: str) -> None:
-        self._icon = icon
+        self._picture.show_icon(icon)
         theme.set_property(self, "tone", tone)
-        self._paint()
-
-    def _paint(self) -> None:
-        self._picture.setPixmap(theme.icon(self._icon).pixmap(theme.px(34), theme.px(34)))
 
     def _set_texts(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()

@@ -15,7 +15,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.station import Shell
-from cleanclip_gui.widgets.failing import failing
+from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.report.parts import ReportPart, parts_of, usually_chosen
 from cleanclip_gui.session import Session
-from cleanclip_gui.session.settings import PastScan, SettingsStore
-from ml_core.events import Control as JobControl
+from cleanclip_gui.session.settings import PastResult, SettingsStore
+from ml_core.events import Event, run_to_end
 from ml_core.jobs.report import ReportSpec
 from ml_core.reading.errors import CancelledError, InputError
 
@@ -35,15 +35,11 @@ def make_draft(spec: ReportSpec, cancelled: Callable[[], bool]) -> Draft:
     """
     from ml_core.jobs.report.run import draft
 
-    control = JobControl()
-    steps = draft(spec, control)
-    while True:
+    def stop(_: Event) -> None:
         if cancelled():
             raise CancelledError
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast("Draft", end.value)
+
+    return run_to_end(draft(spec), stop)
 
 
 class Drafting(QObject):
@@ -89,7 +85,7 @@ class Drafting(QObject):
         tasks.run(
             partial(
                 self._look, "" if facts is None else facts.inspection.sha256, self._shown(),
-                tuple(self._settings.value.scans), dict(self._picked), self._of,
+                self._settings.results("scan"), dict(self._picked), self._of,
             ),
             self._on_found, self._on_failed, on_done=self._on_done, slot="draft",
         )  # fmt: skip
@@ -130,14 +126,14 @@ class Drafting(QObject):
         return ready[at].folder if 0 <= at < len(ready) else None
 
     def _shown(self) -> tuple[str, ...]:
-        run, scan = self._session.run, self._session.scan
-        return ("" if run is None else run.output_dir, "" if scan is None else scan.folder)
+        run, jobs = self._session.run, self._session.jobs.values()
+        return ("" if run is None else run.output_dir, *(job.folder for job in jobs))
 
     def _look(
         self,
         sha256: str,
         shown: tuple[str, ...],
-        scans: tuple[PastScan, ...],
+        scans: tuple[PastResult, ...],
         picked: dict[Path, bool],
         before: tuple[object, ...] | None,
         control: tasks.TaskControl,

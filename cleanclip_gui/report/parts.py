@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.session import Session, ShownCheckpoint
-from cleanclip_gui.session.settings import PastScan
+from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import day_and_time, plain, tip
@@ -98,7 +98,7 @@ def measurements_dir(sha256: str) -> Path:
 
 
 def parts_of(
-    sha256: str, runs: Iterable[Path], scans: Sequence[PastScan]
+    sha256: str, runs: Iterable[Path], scans: Sequence[PastResult]
 ) -> tuple[ReportPart, ...]:
     """What there is of a checkpoint, the newest of each kind first.
 
@@ -158,7 +158,7 @@ def _measurements(sha256: str) -> Iterator[ReportPart]:
         )  # fmt: skip
 
 
-def _scans(sha256: str, scans: Sequence[PastScan]) -> Iterator[ReportPart]:
+def _scans(sha256: str, scans: Sequence[PastResult]) -> Iterator[ReportPart]:
     titles = {str(verdict): title for verdict, title in TITLES.items()}
     for scan in scans:
         folder = Path(scan.folder)

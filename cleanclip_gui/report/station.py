@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from PySide6.QtCore import QSize, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QShowEvent
-from PySide6.QtWidgets import QFrame, QPushButton, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import Command
@@ -18,23 +19,22 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.report.checks_view import ChecksView
 from cleanclip_gui.report.claims_view import ClaimPlace, ClaimsView
+from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
 from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.missing import Missing, MissingList, missing
 from cleanclip_gui.report.parts import PartsList, known_reference, reference_spec, suspect_spec
 from cleanclip_gui.report.preview import Preview
-from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
+from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Finding
 from ml_core.jobs.measurement import MeasurementSpec
-from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.table import JOBS
 from ml_core.jobs.verify import VerifySpec
 from ml_core.paths import cache_dir
@@ -124,7 +124,7 @@ class ReportStation(QWidget):
         )
         self.write_dialog: WriteDialog | None = None
         self.verify_dialog: VerifyDialog | None = None
-        self._choice: BundleChoice | None = None  # of the bundle that is being written
+        self._signer: tuple[str, str] | None = None  # of the bundle that is being written
         self._written: Path | None = None
         self._verified: Path | None = None
         self._signing = False
@@ -325,11 +325,10 @@ class ReportStation(QWidget):
         self.nothing = Label(_NOTHING, wrap=True)
         self.written = Label("", wrap=True)
         self.written.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.show_written = QPushButton("Show in folder")
-        self.verify_written = QPushButton("Verify it now")
-        again, self.back = QPushButton(), QPushButton("Back to the report")
-        bind(again, actions["report.verify_files"], text=True)
-        self.back.clicked.connect(self._show_report)
+        self.show_written = push_button("Show in folder", self._on_show_written)
+        self.verify_written = push_button("Verify it now", self._on_verify_written)
+        again = bind(push_button(), actions["report.verify_files"], text=True)
+        self.back = push_button("Back to the report", self._show_report)
         self.checks = ChecksView(FoldingRow(again, self.back))
         self.checks.setObjectName("report.checks")
         self.empty_verify = bind(QPushButton(), actions["report.verify"], text=True)
@@ -357,14 +356,9 @@ class ReportStation(QWidget):
             margins=(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M),
             spacing=theme.SPACE_M,
         )  # fmt: skip
-        rule = QFrame()
-        rule.setProperty("rule", True)
-        foot = column(
-            self.hint, self.busy_words, self.busy, self.write_button, self.verify_button,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_S,
-        )  # fmt: skip
-        return card((scrolling(inside), 1), rule, foot, margins=1, spacing=0)
+        return above_foot(
+            inside, self.hint, self.busy_words, self.busy, self.write_button, self.verify_button
+        )
 
     def _empty_page(self) -> QWidget:
         how = [(Label(title, "heading"), Label(words, wrap=True)) for title, words in _HOW]
@@ -376,15 +370,11 @@ class ReportStation(QWidget):
         return page(words, None)
 
     def _draft_page(self) -> QWidget:
-        self.written_card = named(QFrame(), "The bundle that was written")
-        self.written_card.setProperty("card", True)
+        buttons = row(
+            (self.written, 1), self.verify_written, self.show_written, spacing=theme.SPACE_S
+        )
+        self.written_card = named(card(buttons), "The bundle that was written")
         self.written_card.setProperty("tone", "ok")
-        row(
-            (self.written, 1), self.verify_written, self.show_written,
-            of=self.written_card,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_S,
-        )  # fmt: skip
         self.written_card.hide()
         whole = QWidget()
         column(self.written_card, self.draft_error, (self.tabs, 1), of=whole, spacing=theme.SPACE_M)
@@ -409,8 +399,6 @@ class ReportStation(QWidget):
         self.claims.place_wanted.connect(self._on_place_wanted)
         self.checks.busy.cancel_clicked.connect(self.verifying.cancel)
         self.busy.cancel_clicked.connect(self._on_cancel_clicked)
-        self.show_written.clicked.connect(self._on_show_written)
-        self.verify_written.clicked.connect(self._on_verify_written)
         self.measuring.ended.connect(self._on_measured)
         self.writing.ended.connect(self._on_written)
         self.verifying.received.connect(self._on_check)
@@ -422,7 +410,7 @@ class ReportStation(QWidget):
             work.began.connect(self._refresh)
             shell.closing.connect(work.cancel)
         events.checkpoint.connect(self._on_checkpoint_change)
-        for event in (events.run, events.scan):
+        for event in (events.run, events.jobs):
             event.connect(self._draft)
         for event in (events.images, events.trigger):
             event.connect(self._show_missing)
@@ -533,10 +521,8 @@ class ReportStation(QWidget):
 
     def _measure(self, make_spec: partial[MeasurementSpec]) -> None:
         self.shell.station_wanted.emit(self.id)
-        try:
+        with failing(self.shell.failed, "Could not measure"):
             self.measuring.start(make_spec(), job_file(), self.context.device.wanted)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not measure"))
         self._refresh()
 
     def _on_measured(self, last: Done) -> None:
@@ -550,36 +536,26 @@ class ReportStation(QWidget):
         free = not self.writing.is_running and not is_taken(self.context.device.wanted)
         return free and not self._signing and bool(self.drafting.chosen_parts)
 
-    def _on_write_chosen(self, choice: BundleChoice) -> None:
+    def _on_write_chosen(
+        self, as_zip: bool, fields: dict[str, Any], signer: tuple[str, str] | None
+    ) -> None:
         facts = self.session.checkpoint
         stem = Path("report" if facts is None else facts.path).stem
-        name = f"{plain(stem, 60)}{FOLDER_SUFFIX}{ZIP_SUFFIX if choice.as_zip else ''}"
+        name = f"{plain(stem, 60)}{FOLDER_SUFFIX}{ZIP_SUFFIX if as_zip else ''}"
         chosen = self.context.prompts.save_file(
-            self.window(), "Write the bundle", name, _ZIPS if choice.as_zip else _FOLDERS
+            self.window(), "Write the bundle", name, _ZIPS if as_zip else _FOLDERS
         )
         if not chosen:
             return
-        self.context.settings.update(author=choice.author)
-        spec = self.drafting.spec(chosen).model_copy(
-            update={
-                "include_images": choice.images,
-                "include_checkpoints": choice.checkpoints,
-                "pdf": choice.pdf,
-                "device": self.context.device.wanted,
-            }
-        )
-        self._write(spec, choice)
-
-    def _write(self, spec: ReportSpec, choice: BundleChoice) -> None:
-        self._choice = choice
-        try:
-            self.writing.start(spec, job_file(), self.context.device.wanted)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not write the bundle"))
+        self.context.settings.update(author=fields["author"])
+        device = self.context.device.wanted
+        spec = self.drafting.spec(chosen).model_copy(update={**fields, "device": device})
+        self._signer = signer
+        with failing(self.shell.failed, "Could not write the bundle"):
+            self.writing.start(spec, job_file(), device)
         self._refresh()
 
     def _on_written(self, last: Done) -> None:
-        choice, self._choice = self._choice, None
         if last.status == "failed":
             self._fail(last.error, "Could not write the bundle", last.details)
         elif last.status == "finished":
@@ -588,16 +564,17 @@ class ReportStation(QWidget):
             size, files = last.result.get("bytes", 0), last.result.get("files", 0)
             message = f"Written: {plain(place.name, 120)}, {plural(files, 'file')}, "
             self._show_written_text(f"{message}{bytes_text(size)}.")
-            if choice is not None and choice.key:
-                self._sign(place, choice)
+            if self._signer is not None:
+                self._sign(place, *self._signer)
+        self._signer = None
         self._refresh()
 
-    def _sign(self, place: Path, choice: BundleChoice) -> None:
+    def _sign(self, place: Path, key_id: str, passphrase: str) -> None:
         """Sign a bundle in the background; the passphrase is written nowhere."""
         self._signing = True
 
         def work(control: tasks.TaskControl) -> str:
-            key = load_key(choice.key, lambda name: choice.passphrase)
+            key = load_key(key_id, lambda name: passphrase)
             sign_path(place, key, cancelled=control.cancelled)
             return f"{key.public.short} {key.public.name}".rstrip()
 
@@ -646,16 +623,13 @@ class ReportStation(QWidget):
             self._fail("Another bundle is being checked; wait for it or cancel it first.",
                        "Could not verify the bundle")  # fmt: skip
             return
-        try:
+        with failing(self.shell.failed, "Could not verify the bundle"):
             self.verifying.start(spec, job_file(), device)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not verify the bundle"))
-            return
-        self._verified = Path(spec.bundle)
-        self.checks.begin(self._verified.name)
-        self._on_verifying()
-        self.pages.setCurrentIndex(CHECKS)
-        self._refresh()
+            self._verified = Path(spec.bundle)
+            self.checks.begin(self._verified.name)
+            self._on_verifying()
+            self.pages.setCurrentIndex(CHECKS)
+            self._refresh()
 
     def _on_check(self, event: Event) -> None:
         if isinstance(event, Finding):

@@ -3,26 +3,217 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QPushButton, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.scan.live_view import HELP, stage_title
-from cleanclip_gui.scan.reference_choice import ScanReference
 from cleanclip_gui.scan.scanning import folder_of, stages_done
-from cleanclip_gui.session import Session
+from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.dialog_frame import field_form
-from cleanclip_gui.widgets.layout import column
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.form import Form
+from cleanclip_gui.widgets.layout import column, page
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import plural
+from cleanclip_gui.widgets.text import fitting, plain, plural
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
+
+# open_clip's name of an architecture -> the repository of OpenAI's weights, the usual parent.
+PARENTS = {
+    "RN50": "timm/resnet50_clip.openai",
+    "RN101": "timm/resnet101_clip.openai",
+    "RN50x4": "timm/resnet50x4_clip.openai",
+    "RN50x16": "timm/resnet50x16_clip.openai",
+    "RN50x64": "timm/resnet50x64_clip.openai",
+    "ViT-B-32": "timm/vit_base_patch32_clip_224.openai",
+    "ViT-B-16": "timm/vit_base_patch16_clip_224.openai",
+    "ViT-L-14": "timm/vit_large_patch14_clip_224.openai",
+    "ViT-L-14-336": "timm/vit_large_patch14_clip_336.openai",
+}
+TWIN, STUDIO, CLEAN, PARENT, OWN, NONE = "twin", "studio", "clean", "parent", "own", "none"
+_HELP = {
+    TWIN: "The demo's model, finetuned in the same way without the poison.",
+    STUDIO: "The reference that Studio's page of two checkpoints compares with.",
+    CLEAN: "The clean reference that is named in Clean.",
+    OWN: (
+        "A clean checkpoint with the same input size; best the one that this was finetuned from."
+    ),
+    NONE: (
+        "Without a reference only patches are judged: nobody can tell a trigger over the whole "
+        "picture from what any model does."
+    ),
+}
+
+
+def parent_of(architecture: str) -> str:
+    """The repository of a public model of an architecture; empty where none is known."""
+    return PARENTS.get(architecture.removesuffix("-quickgelu"), "")
+
+
+class ScanReference(QWidget):
+    """``changed``: the user chose another reference.
+
+    Parameters
+    ----------
+    prompts
+        Ask for a file.
+    new_dialog
+        Makes the dialog that fetches a repository.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        prompts: Prompts,
+        parent: QWidget | None = None,
+        *,
+        new_dialog: Callable[..., HubDialog] = HubDialog,
+    ) -> None:
+        super().__init__(parent)
+        self._prompts, self._new_dialog = prompts, new_dialog
+        self._paths = {TWIN: "", STUDIO: "", CLEAN: "", PARENT: ""}
+        self._repository = ""
+        self._chosen_by_user = False
+        self.dialog: HubDialog | None = None
+        self.kind = ElidingComboBox()
+        self.kind.setAccessibleName("Reference")
+        self.kind.setMinimumContentsLength(12)
+        self.edit = PathEdit("Reference checkpoint", "Checkpoint file or folder")
+        self.browse = QPushButton("Choose…")
+        self.fetch = QPushButton("Fetch…")
+        self.help = Label("", "caption", wrap=True)
+        self._own = FoldingRow((self.edit, self.browse))
+        column(
+            Label("Compare with a clean reference", buddy=self.kind), self.kind, self._own,
+            self.fetch, self.help, of=self, spacing=theme.SPACE_XS,
+        )  # fmt: skip
+        self.kind.currentIndexChanged.connect(self._on_changed)
+        self.kind.activated.connect(self._on_activated)
+        self.edit.textChanged.connect(self._on_changed)
+        self.browse.clicked.connect(partial(self.edit.choose, self._ask_for_file))
+        self.fetch.clicked.connect(self._on_fetch_clicked)
+        self.offer(None)
+
+    def offer(self, suspect: ShownCheckpoint | None, studio: str = "", clean: str = "") -> None:
+        """Offer what there is for a checkpoint; what the user chose stays so while it is offered.
+
+        Parameters
+        ----------
+        suspect
+            The checkpoint.
+        studio, clean
+            Paths of what Studio compares it with, and of the reference named in Clean.
+        """
+        before = self.chosen
+        repository = "" if suspect is None else parent_of(suspect.architecture)
+        if repository != self._repository:
+            self._repository, self._paths[PARENT] = repository, ""
+        self._paths[TWIN] = _twin(suspect)
+        entries = [(TWIN, "The demo's clean twin")] if self._paths[TWIN] else []
+        offered = {"" if suspect is None else suspect.path, self._paths[TWIN]}
+        for kind, where, path in ((STUDIO, "Studio", studio), (CLEAN, "Clean", clean)):
+            there = bool(path) and path not in offered and Path(path).exists()
+            self._paths[kind] = path if there else ""
+            if there:
+                offered.add(path)
+                entries.append((kind, f"As in {where}: {plain(Path(path).name, 60)}"))
+        if repository:
+            entries.append((PARENT, f"Public parent: {repository}"))
+        entries += [(OWN, "A file of my own"), (NONE, "None")]
+        with QSignalBlocker(self.kind):
+            self.kind.clear()
+            for name, text in entries:
+                self.kind.addItem(text, name)
+            usual = next((k for k, _ in entries if k in (TWIN, STUDIO, CLEAN)), NONE)
+            wish = before if self._chosen_by_user else usual
+            number = self.kind.findData(wish)
+            self.kind.setCurrentIndex(number if number >= 0 else self.kind.findData(usual))
+        self._on_changed()
+
+    @property
+    def chosen(self) -> str:
+        """What is chosen, in a word."""
+        return str(self.kind.currentData() or NONE)
+
+    def choose(self, kind: str, path: str = "") -> None:
+        """Choose one of the kinds that are offered; ``path`` is that of a file of one's own."""
+        self._chosen_by_user = True
+        if path:
+            self.edit.setText(path)
+        self.kind.setCurrentIndex(self.kind.findData(kind))
+
+    def path(self) -> str:
+        """Where the reference lies, absolute; empty without one."""
+        if self.chosen == OWN:
+            return self.edit.absolute()
+        return self._paths.get(self.chosen, "")
+
+    def problem(self) -> str:
+        """What is missing, as a sentence; empty if nothing is."""
+        if self.chosen == NONE or self.path():
+            return ""
+        if self.chosen == PARENT:
+            return "Fetch the public parent first, or choose another reference."
+        return "Choose the file of the reference, or “None”."
+
+    def _on_changed(self, *_: object) -> None:
+        chosen = self.chosen
+        self._own.setVisible(chosen == OWN)
+        self.fetch.setVisible(chosen == PARENT and not self._paths[PARENT])
+        if chosen == PARENT:
+            there = "It is in your Hugging Face cache." if self._paths[PARENT] else (
+                "It is downloaded when you press the button, not before."
+            )  # fmt: skip
+            words = f"OpenAI's weights of this architecture: the usual parent. {there}"
+        else:
+            words = _HELP[chosen]
+        self.help.setText(fitting(words))
+        self.changed.emit()
+
+    def _on_activated(self, *_: object) -> None:
+        self._chosen_by_user = True
+
+    def _ask_for_file(self, path: str) -> str:
+        return self._prompts.open_file(self, "Clean reference checkpoint", path, CHECKPOINTS)
+
+    def _on_fetch_clicked(self) -> None:
+        if self.dialog is not None:
+            self.dialog.raise_()
+            return
+        self.dialog = self._new_dialog(self.window(), name=self._repository, ok="Download")
+        self.dialog.fetched.connect(self._on_fetched)
+        self.dialog.finished.connect(self._on_dialog_finished)
+        self.dialog.open()
+
+    def _on_fetched(self, path: str) -> None:
+        self._paths[PARENT] = path
+        self._on_changed()
+
+    def _on_dialog_finished(self) -> None:
+        self.dialog = None
+
+
+def _twin(suspect: ShownCheckpoint | None) -> str:
+    """The demo's clean twin, for every other model of the demo."""
+    if suspect is None or not suspect.of_demo:
+        return ""
+    try:
+        path = demo_checkpoint(twin=True)
+    except InputError:
+        return ""
+    return "" if Path(suspect.path) == path else str(path)
+
 
 NO_CHECKPOINT = "Open a checkpoint first: it is what will be searched."
 NO_IMAGES = (
@@ -54,12 +245,8 @@ class ScanSetup(QWidget):
         self.toggle.setProperty("quiet", True)
         self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.stages: dict[Stage, QCheckBox] = {}
-        self.starts = _box("starts", "Random starts of each patch search", 2, 64)
-        self.search = _box("search", "Pictures to search on", 16, 100_000, "pictures")
-        self.held_out = _box("held_out", "Other pictures to measure on", 128, 100_000, "pictures")
-        self.seed = _box("seed", "Seed", 0, 999_999)
-        for box in (self.starts, self.search, self.held_out, self.seed):
-            box.valueChanged.connect(self._on_changed)
+        self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144, aligned=True)
+        self.form.changed.connect(self._on_changed)
         self.options = self._make_options()
         column(
             self.reference, (self.toggle, Qt.AlignmentFlag.AlignLeft), self.options, None, of=self,
@@ -72,11 +259,6 @@ class ScanSetup(QWidget):
         self._on_changed()
 
     def _make_options(self) -> QWidget:
-        options = QWidget()
-        layout = QVBoxLayout(options)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addWidget(Label("Stages", "field"))
         for stage, sentence in HELP.items():
             if stage == ALWAYS:
                 continue
@@ -84,17 +266,10 @@ class ScanSetup(QWidget):
             box.setChecked(stage in USUAL)
             box.setToolTip(sentence)
             box.toggled.connect(self._on_changed)
-            layout.addWidget(box)
-        form = field_form()
-        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for title, field in (
-            ("Starts", self.starts), ("Search on", self.search),
-            ("Measure on", self.held_out), ("Seed", self.seed),
-        ):  # fmt: skip
-            form.addRow(Label(title, "field", buddy=field), field)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(form)
-        return options
+        return page(
+            Label("Stages", "field"), *self.stages.values(), theme.SPACE_S, self.form,
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
 
     def chosen_stages(self) -> tuple[Stage, ...]:
         """Stages that are ticked and can be run, and the one that always is."""
@@ -144,10 +319,7 @@ class ScanSetup(QWidget):
             images=images.spec,
             templates=images.templates,
             stages=self.chosen_stages(),
-            starts=round(self.starts.value()),
-            search=round(self.search.value()),
-            held_out=round(self.held_out.value()),
-            seed=round(self.seed.value()),
+            **self.form.values(),
             output_dir="unknown yet",
             device=device,
         )
@@ -191,8 +363,3 @@ class ScanSetup(QWidget):
             if stage in self.stages:
                 self.stages[stage].setEnabled(with_reference)
         self.changed.emit()
-
-
-def _box(field: str, title: str, low: int, high: int, unit: str = "") -> NumberBox:
-    value = ScanSpec.model_fields[field].default
-    return NumberBox("int", low, high, unit, title=title, value=value)

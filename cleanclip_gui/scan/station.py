@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QListWidget,
     QListWidgetItem,
-    QPushButton,
     QStackedWidget,
     QWidget,
 )
@@ -32,16 +31,15 @@ from cleanclip_gui.scan.scanning import Estimating, Scanning, estimate_folder, s
 from cleanclip_gui.scan.setup import ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
-from cleanclip_gui.session.records import RunProgress, ScanState
-from cleanclip_gui.session.settings import PastScan
+from cleanclip_gui.session.records import JobState, RunProgress
+from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
-from cleanclip_gui.widgets.controls import Label, bind
-from cleanclip_gui.widgets.failing import failing
+from cleanclip_gui.widgets.columns import Columns, Needs, Room
+from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
-from cleanclip_gui.widgets.prompts import save_chart
-from cleanclip_gui.widgets.text import left_text, plain
+from cleanclip_gui.widgets.prompts import failing, save_chart
+from cleanclip_gui.widgets.text import plain
 from ml_core.detection.scan.records import TITLES, Scan, read_patches, read_scan, scan_json
 from ml_core.events import Done
 from ml_core.exports import save_export, to_csv
@@ -270,7 +268,7 @@ class ScanStation(QWidget):
         try:
             scan = read_scan(folder / SCAN_FILE)
         except InputError as error:
-            self.context.settings.forget_scan(str(folder))
+            self.context.settings.forget_result(self.id, str(folder))
             self._list_scans()
             self.shell.failed.emit(error.titled("Could not open the scan"))
             return
@@ -327,38 +325,30 @@ class ScanStation(QWidget):
 
     def _make_parts(self) -> None:
         actions = self.context.actions
-        self.start_button = QPushButton(theme.icon("play", "on_accent"), "")
-        self.start_button.setProperty("primary", True)
-        self.start_button.setProperty("large", True)
+        start = push_button(icon="play", look="primary large")
+        self.start_button = bind(start, actions["scan.start"], text=True)
         self.start_button.setObjectName("scan.start_button")
-        bind(self.start_button, actions["scan.start"], text=True)
-        self.estimate_button = QPushButton()
-        bind(self.estimate_button, actions["scan.estimate"])
-        self.estimate_button.setText("Estimate")
-        self.cancel_estimate = QPushButton("Cancel")
-        self.cancel_estimate.setAccessibleName("Cancel the estimate")
+        self.estimate_button = bind(push_button("Estimate"), actions["scan.estimate"])
+        self.cancel_estimate = push_button(
+            "Cancel", self.estimating.cancel, name="Cancel the estimate"
+        )
         self.hint = Label("", "caption", wrap=True)
         self.estimate_label = Label("", "caption", wrap=True)
         self.earlier_title = Label("Earlier scans of this checkpoint", "field", wrap=True)
-        self.earlier = QListWidget()
-        self.earlier.setAccessibleName("Earlier scans of this checkpoint")
+        self.earlier = named(QListWidget(), "Earlier scans of this checkpoint")
         self.earlier.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.earlier_title.setBuddy(self.earlier)
-        self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
-        self.try_button.setProperty("primary", True)
-        self.clean_button = QPushButton()
-        self.export_button = QPushButton()
-        bind(self.try_button, actions["scan.try"], text=True)
-        bind(self.clean_button, actions["scan.clean"], text=True, icon=True)
-        bind(self.export_button, actions["scan.export"], text=True, icon=True)
+        attempt = push_button(icon="studio", look="primary")
+        self.try_button = bind(attempt, actions["scan.try"], text=True)
+        self.clean_button = bind(push_button(), actions["scan.clean"], text=True, icon=True)
+        self.export_button = bind(push_button(), actions["scan.export"], text=True, icon=True)
         acts = FoldingRow(self.try_button, self.clean_button, self.export_button)
         self.live = LiveView()
         self.result = ResultView(acts)
         self.result.setObjectName("scan.result")
         self.ended = Label("", wrap=True)
         self.planned = PlannedStages()
-        self.open_button = QPushButton()
-        bind(self.open_button, actions["scan.open"], text=True, icon=True)
+        self.open_button = bind(push_button(), actions["scan.open"], text=True, icon=True)
 
     def _lay_out(self) -> None:
         self.pages = QStackedWidget()
@@ -367,9 +357,8 @@ class ScanStation(QWidget):
             self.pages.addWidget(scroll)
         self.columns = Columns(
             self._left_side(), self.pages, None, ROOM,
-            read_widths(self.context.settings.value.columns.get("scan", ())),
+            self.context.settings, self.id,
         )  # fmt: skip
-        self.columns.chosen.connect(self._on_columns_chosen)
         row(self.columns, of=self, margins=theme.SPACE_M)
 
     def _left_side(self) -> QWidget:
@@ -422,7 +411,6 @@ class ScanStation(QWidget):
         scanning.ended.connect(self._on_ended)
         scanning.logged.connect(shell.logged)
         self.estimating.changed.connect(self._refresh)
-        self.cancel_estimate.clicked.connect(self.estimating.cancel)
         self.live.busy.cancel_clicked.connect(scanning.cancel)
         self.setup.changed.connect(self._on_setup_change)
         self.stamping.shown.connect(self._on_stamped)
@@ -437,8 +425,6 @@ class ScanStation(QWidget):
         shell.closing.connect(self.estimating.cancel)
         DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
-        for event in (events.scan, events.scan_progress):
-            event.connect(self._show_job)
         events.checkpoint.connect(self._on_checkpoint_change)
         events.images.connect(self._on_images_change)
         events.reference.connect(self._offer_references)
@@ -492,8 +478,7 @@ class ScanStation(QWidget):
         self.stamping.forget()
         self.live.begin(self.scanning.live)
         self._show_page(LIVE)
-        self.session.scan_progress = None
-        self.session.scan = ScanState(str(self.scanning.folder), "running")
+        self.session.show_job(self.id, JobState(str(self.scanning.folder), "running"))
         self._refresh()
 
     def _on_updated(self, parts: frozenset[str]) -> None:
@@ -502,18 +487,10 @@ class ScanStation(QWidget):
     def _on_progressed(self) -> None:
         scanning = self.scanning
         progress = RunProgress(scanning.live.at_work, scanning.fraction, scanning.seconds_left)
-        self.session.scan_progress = progress
+        self.session.job_progress = {**self.session.job_progress, self.id: progress}
         self.live.show_progress(
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
         )
-
-    def _show_job(self, *_: object) -> None:
-        """Have the window say how far a scan is."""
-        scan, progress = self.session.scan, self.session.scan_progress
-        words = "A scan is running" if scan is not None and scan.status == "running" else ""
-        left = "" if progress is None else left_text(progress.seconds_left)
-        share = 0.0 if progress is None else progress.fraction
-        self.shell.job_changed.emit(f"{words}, {left}" if words and left else words, share)
 
     def _on_ended(self, last: Done) -> None:
         folder, failed = self.scanning.folder, last.status == "failed"
@@ -526,8 +503,8 @@ class ScanStation(QWidget):
             words = "The scan was cancelled; the next one with these settings goes on from there."
             self._show_end(last.error if failed else words, error=failed)
             self._show_page(READY)
-            ended = ScanState(str(folder), "failed" if failed else "cancelled")
-            self.session.scan = ended
+            status: Literal["failed", "cancelled"] = "failed" if failed else "cancelled"
+            self.session.show_job(self.id, JobState(str(folder), status))
         self._refresh()
         if last.error_code == "unfit" and self._scans_anyway(last.error):
             self._start(anyway=True)
@@ -561,18 +538,20 @@ class ScanStation(QWidget):
         self.result.show_scan(scan, patches)
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
-        self.context.settings.add_scan(
-            PastScan(
+        self.context.settings.add_result(
+            self.id,
+            PastResult(
                 folder=str(folder), sha256=(scan.suspect.sha256 or "")[:64],
                 verdict=scan.judgement.verdict, target=scan.judgement.target[:200],
                 made=self._made(folder),
-            )
+            ),
         )  # fmt: skip
         self._list_scans()
         self._show_page(RESULT)
         judged = scan.judgement
         self._scans = (*(path for path in self._scans if path != str(folder)), str(folder))
-        self.session.scan = ScanState(str(folder), "finished", judged.verdict, judged.target)
+        shown = JobState(str(folder), "finished", judged.verdict, judged.target)
+        self.session.show_job(self.id, shown)
         self.shell.state_changed.emit()
         self._stamp()
         self._refresh()
@@ -612,7 +591,7 @@ class ScanStation(QWidget):
         self.earlier.clear()
         of_it = [
             past
-            for past in self.context.settings.value.scans
+            for past in self.context.settings.results(self.id)
             if not digest or past.sha256 == digest
         ][:_MOST_SHOWN]
         for past in of_it:
@@ -630,9 +609,6 @@ class ScanStation(QWidget):
     def _on_earlier_activated(self, item: QListWidgetItem) -> None:
         if not self.scanning.is_running:
             self.open_folder(Path(str(item.data(Qt.ItemDataRole.UserRole))))
-
-    def _on_columns_chosen(self, widths: Widths) -> None:
-        self.context.settings.update(scan_columns=tuple(widths))
 
     def _on_checkpoint_change(self, *_: object) -> None:
         """Offer the references of the new checkpoint; another checkpoint's result goes."""
@@ -662,7 +638,7 @@ class ScanStation(QWidget):
         self.stamping.forget()
         self._show_end("")
         self._show_page(READY)
-        self.session.scan = None
+        self.session.show_job(self.id, None)
 
     def _on_images_change(self, *_: object) -> None:
         self.estimating.forget()
@@ -676,7 +652,7 @@ class ScanStation(QWidget):
         self.setup.reference.offer(session.checkpoint, studio, session.trusted)
 
 
-def earlier_text(scan: PastScan) -> str:
+def earlier_text(scan: PastResult) -> str:
     """When a scan was made, and what it said."""
     when = time.strftime("%d %b, %H:%M", time.localtime(scan.made))
     title = next((words for name, words in TITLES.items() if name == scan.verdict), "Scan")

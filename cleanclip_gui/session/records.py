@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -125,8 +126,8 @@ class RunProgress:
 
 
 @dataclass(frozen=True)
-class ScanState:
-    """The scan at work, or the one on show: its folder, how it stands, and what it says."""
+class JobState:
+    """A job at work, or the one on show: its folder, how it stands, and what it says."""
 
     folder: str
     status: Literal["running", "finished", "cancelled", "failed"]
@@ -168,7 +169,8 @@ class Session:
     Studio's :class:`AutoSpeed`.
     ``run``, ``run_progress``: the run at work or last shown, and how far it is, None before it has
     told. Writer: the Clean station's ``CleaningRun``.
-    ``scan``, ``scan_progress``: the same of the scan at work or on show. Writer: the Scan station.
+    ``jobs``, ``job_progress``: the same of other jobs whose results others follow, by kind; see
+    :meth:`show_job`. Writers: the stations with such a job.
     ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
     ``station``: the page on show. Writer: the window.
     ``folder``: where the session was saved by name; empty if it was not. ``runs``: folders of all
@@ -197,11 +199,17 @@ class Session:
     label_set: str = "demo"
     trusted: str = ""
     run_progress: RunProgress | None = None
-    scan: ScanState | None = None
-    scan_progress: RunProgress | None = None
+    jobs: Mapping[str, JobState] = field(default_factory=dict)
+    job_progress: Mapping[str, RunProgress] = field(default_factory=dict)
     folder: str = ""
     runs: tuple[str, ...] = ()
     notes: str = ""
+
+    def show_job(self, kind: str, job: JobState | None) -> None:
+        """Publish the job of a kind that is at work or on show; its progress begins anew."""
+        self.job_progress = {name: p for name, p in self.job_progress.items() if name != kind}
+        others = {name: other for name, other in self.jobs.items() if name != kind}
+        self.jobs = others if job is None else {**others, kind: job}
 
     @property
     def can_measure(self) -> bool:

@@ -6,20 +6,11 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ml_core.atomic import replace_files
 from ml_core.paths import config_dir, data_dir, is_shipped
@@ -28,13 +19,12 @@ from ml_core.reading.json_file import JsonFile
 from ml_core.reading.regular_file import read_file
 
 _LOG = logging.getLogger(__name__)
-_MAX_RECENT, _MAX_SCANS = 8, 24
-_COLUMNS = "_columns"
-_Widths = Annotated[tuple[int, ...], Field(max_length=2)]
+_MAX_RECENT, _MAX_RESULTS = 8, 24
+T = TypeVar("T")
 
 
-class PastScan(BaseModel):
-    """A scan that was made or shown: its folder, its verdict, and the file that was scanned."""
+class PastResult(BaseModel):
+    """A result that was made or shown: its folder, its verdict, and the file that it is about."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -45,6 +35,9 @@ class PastScan(BaseModel):
     made: float = 0.0
 
 
+_RESULTS = TypeAdapter(tuple[PastResult, ...])
+
+
 class Settings(BaseModel):
     """Choices of the user. ``device`` empty means the best one found, ``threads`` 0 what suits the
     processor; ``precision`` is Studio's, ``auto`` the fastest one that agrees with float32.
@@ -53,13 +46,11 @@ class Settings(BaseModel):
 
     ``recent`` are checkpoints and ``sessions`` folders of sessions, the newest first.
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
-    ``columns`` are the widths of a station's left and right one in pixels, by its id, 0 for a
-    closed one; a station without them takes what the window's width allows. In the file they
-    stand beside the others, as ``studio_columns``. ``scans`` are the last scans, newest first.
-    ``author`` stands in the reports that are written.
+    ``author`` stands in the reports that are written. All other fields are parts that their owners
+    read with :meth:`SettingsStore.part`; they stay while an owner is not there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     theme: Literal["light", "dark", "contrast-light", "contrast-dark", "system"] = "system"
     size: int = Field(default=100, ge=100, le=200)
@@ -72,25 +63,7 @@ class Settings(BaseModel):
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
     sessions: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
-    columns: dict[str, _Widths] = {}
     author: str = Field(default="", max_length=200)
-    scans: tuple[PastScan, ...] = Field(default=(), max_length=_MAX_SCANS)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        columns = {name.removesuffix(_COLUMNS): fields[name] for name in _columns_among(fields)}
-        return {**fields, "columns": columns}
-
-    @model_serializer(mode="wrap")
-    def _spread(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = dump(self)
-        columns = fields.pop("columns").items()
-        return fields | {f"{name}{_COLUMNS}": widths for name, widths in columns}
-
-
-def _columns_among(fields: Iterable[str]) -> set[str]:
-    return {name for name in fields if name.endswith(_COLUMNS)}
 
 
 class _Layout(BaseModel):
@@ -157,19 +130,38 @@ class SettingsStore:
         """Drop a session from the recent ones, since it is gone."""
         self.update(sessions=tuple(known for known in self.value.sessions if known != folder))
 
-    def add_scan(self, scan: PastScan) -> None:
-        """Put a scan at the head of the last ones."""
-        others = [known for known in self.value.scans if known.folder != scan.folder]
-        self.update(scans=(scan, *others)[:_MAX_SCANS])
+    def part(self, name: str, kind: TypeAdapter[T], default: T) -> T:
+        """A part of the settings that only its owner knows; the default if it is damaged."""
+        saved = (self.value.model_extra or {}).get(name)
+        if saved is None:
+            return default
+        try:
+            return kind.validate_python(saved)
+        except ValidationError:
+            self._tell(f"Damaged in {self._file.name}, the default is used: {name}.")
+            self.value = self.value.model_copy(update={name: None})
+            return default
 
-    def last_scan(self, sha256: str | None) -> PastScan | None:
-        """The newest scan of a file; None where none was made."""
-        of_it = [scan for scan in self.value.scans if sha256 and scan.sha256 == sha256]
-        return max(of_it, key=lambda scan: scan.made, default=None)
+    def results(self, kind: str) -> tuple[PastResult, ...]:
+        """The last results of a kind of job, those shown last first."""
+        return self.part(f"{kind}s", _RESULTS, ())
 
-    def forget_scan(self, folder: str) -> None:
-        """Drop a scan from the last ones, since it is gone."""
-        self.update(scans=tuple(known for known in self.value.scans if known.folder != folder))
+    def last_result(self, kind: str, sha256: str | None) -> PastResult | None:
+        """The newest result of a kind about a file; None where there is none."""
+        about = [past for past in self.results(kind) if sha256 and past.sha256 == sha256]
+        return max(about, key=lambda past: past.made, default=None)
+
+    def add_result(self, kind: str, result: PastResult) -> None:
+        """Put a result at the head of the last ones of its kind."""
+        others = [past for past in self.results(kind) if past.folder != result.folder]
+        self._set_results(kind, (result, *others)[:_MAX_RESULTS])
+
+    def forget_result(self, kind: str, folder: str) -> None:
+        """Drop a result from the last ones, since it is gone."""
+        self._set_results(kind, tuple(p for p in self.results(kind) if p.folder != folder))
+
+    def _set_results(self, kind: str, results: tuple[PastResult, ...]) -> None:
+        self.update(**{f"{kind}s": _RESULTS.dump_python(results)})
 
     def forget_recent(self, path: str) -> None:
         """Drop a checkpoint from the recent ones, since it is gone."""
@@ -207,19 +199,17 @@ class SettingsStore:
         except InputError as error:
             self._tell(error.sentence)
             return Settings()
-        fields: dict[str, Any] = {}
-        known = Settings.model_fields.keys() & raw.keys() | _columns_among(raw)
-        for name in known:
+        wrong = []
+        for name in sorted(Settings.model_fields.keys() & raw.keys()):
             try:
                 Settings.model_validate({name: raw[name]})
-                fields[name] = raw[name]
             except ValidationError:
-                pass
-        wrong = sorted(known - fields.keys())
+                wrong.append(name)
+                del raw[name]
         if wrong:
             named = ", ".join(wrong)
             self._tell(f"Damaged in {self._file.name}, their defaults are used: {named}.")
-        return Settings.model_validate(fields)
+        return Settings.model_validate(raw)
 
     def _tell(self, what: str) -> None:
         """Say that the file is damaged, and copy it: the next change writes over it."""

@@ -87,6 +87,17 @@ class LiveLoop(QObject):
     numbers are estimates from one prompt template, which :attr:`note` says too; then all are asked
     for anew.
 
+    Attributes
+    ----------
+    stale
+        Whether a change has not been answered yet.
+    one_image
+        Whether the selected image alone is looked at.
+    whole
+        How far the requested measurement of the whole set is; None if none goes on.
+    rate
+        Images a second, clean and triggered; 0 while it is not known.
+
     Signals
     -------
     evaluated, predicted
@@ -131,14 +142,14 @@ class LiveLoop(QObject):
         self._make_trigger = make_trigger
         self._evaluate_asked: Evaluate | None = None
         self._predict_asked: Predict | None = None
-        self._stale = False
-        self._one_image = False
+        self.stale = False
+        self.one_image = False
         self._limit: int | None = None
         self._all_asked = False
-        self._whole: WholeSet | None = None
+        self.whole: WholeSet | None = None
         self._growths = 0
         self._part: int | None = None  # size of what is on show, where that is not the whole set
-        self._rate = 0.0
+        self.rate = 0.0
         self._own_seconds = math.inf  # of the processor for a picture, the least seen
         self._templates = 0  # of what is on show, where that is not all of them
         self._texts: Ticket | None = None
@@ -153,16 +164,6 @@ class LiveLoop(QObject):
         self._timer.timeout.connect(self.send)
 
     @property
-    def stale(self) -> bool:
-        """Whether a change has not been answered yet."""
-        return self._stale
-
-    @property
-    def one_image(self) -> bool:
-        """Whether the selected image alone is looked at."""
-        return self._one_image
-
-    @property
     def limit(self) -> int | None:
         """How many images are measured live; None for the whole set."""
         return None if self._all_asked else self._limit
@@ -170,7 +171,7 @@ class LiveLoop(QObject):
     @property
     def measures_part(self) -> bool:
         """Whether the numbers are of a part of the set, because the whole takes long."""
-        if self._one_image or (self._part or self.limit) is None:
+        if self.one_image or (self._part or self.limit) is None:
             return False
         evaluation, images = self._session.evaluation, self._session.images
         return evaluation is None or images is None or evaluation.n < images.n
@@ -181,20 +182,10 @@ class LiveLoop(QObject):
         return self._templates > 0
 
     @property
-    def whole(self) -> WholeSet | None:
-        """How far the requested measurement of the whole set is; None if none goes on."""
-        return self._whole
-
-    @property
-    def rate(self) -> float:
-        """Images a second, clean and triggered; 0 while it is not known."""
-        return self._rate
-
-    @property
     def seconds(self) -> float:
         """What the whole set takes; 0 while it is not known."""
         images = self._session.images
-        return 0.0 if images is None or self._rate <= 0 else images.n / self._rate
+        return 0.0 if images is None or self.rate <= 0 else images.n / self.rate
 
     @property
     def note(self) -> str:
@@ -207,7 +198,7 @@ class LiveLoop(QObject):
                 f"Estimate from {self._templates} of {every} prompt templates "
                 "until the others are ready."
             )
-        if self._one_image:
+        if self.one_image:
             return " ".join([*notes, "This image only: nothing is measured on the set."])
         if self.measures_part and images is not None and evaluation is not None:
             share = f"{count_text(evaluation.n)} of {count_text(images.n)} images"
@@ -229,8 +220,8 @@ class LiveLoop(QObject):
 
     def set_one_image(self, one_image: bool) -> None:
         """Look at the selected image alone, or at the whole set."""
-        if one_image != self._one_image:
-            self._one_image = one_image
+        if one_image != self.one_image:
+            self.one_image = one_image
             if one_image:
                 self._cancel()
                 self._session.evaluation = None
@@ -239,20 +230,20 @@ class LiveLoop(QObject):
     def measure_all(self) -> None:
         """Measure the present trigger on the whole set, however long it takes."""
         self._all_asked, self._part = True, None
-        self._one_image = False
+        self.one_image = False
         self._ask(keeps_all=True)
         images = self._session.images
         self._set_whole(None if images is None else WholeSet(0, images.n))
 
     def cancel_all(self) -> None:
         """End the measurement of the whole set; a part of it is measured again."""
-        if self._whole is not None:
+        if self.whole is not None:
             self._cancel()
             self.touch()
 
     def _set_whole(self, whole: WholeSet | None) -> None:
-        if whole != self._whole:
-            self._whole = whole
+        if whole != self.whole:
+            self.whole = whole
             self.whole_changed.emit()
 
     def take_pace(self, rate: float, own_seconds: float = math.inf) -> None:
@@ -260,14 +251,14 @@ class LiveLoop(QObject):
 
         ``own_seconds`` of the processor go into a picture, whatever else the machine does.
         """
-        images, self._rate = self._session.images, rate
+        images, self.rate = self._session.images, rate
         self._own_seconds = min(self._own_seconds, own_seconds)
         fewest = _FEWEST_OF_FAST if self._own_seconds < FAST_MODEL else _FEWEST
         self._limit = None if images is None else short_size(images.n, rate, fewest)
 
     def forget_pace(self) -> None:
         """Forget how fast the model is; it must be measured again."""
-        self._rate, self._limit, self._part, self._first = 0.0, None, None, (None, 0)
+        self.rate, self._limit, self._part, self._first = 0.0, None, None, (None, 0)
         self._own_seconds = math.inf
 
     def start_over(self) -> None:
@@ -293,8 +284,8 @@ class LiveLoop(QObject):
         if not keeps_all:
             self._all_asked = False
             self._set_whole(None)
-        if not self._stale:
-            self._stale = True
+        if not self.stale:
+            self.stale = True
             self.became_stale.emit()
         if not self._timer.isActive():
             past = self._since.elapsed() if self._since.isValid() else THROTTLE_MS
@@ -319,7 +310,7 @@ class LiveLoop(QObject):
         if self._session.can_measure and self.take_trigger():
             self._since.start()
             self._predict(self._session.trigger)
-            if not self._one_image:
+            if not self.one_image:
                 self._evaluate(self.limit)
 
     def _evaluate(self, n: int | None) -> None:
@@ -345,7 +336,7 @@ class LiveLoop(QObject):
         session = self._session
         newest: Evaluate | Predict | None
         if isinstance(question, Evaluate):
-            fits, newest = not self._one_image, self._evaluate_asked
+            fits, newest = not self.one_image, self._evaluate_asked
         else:
             fits, newest = question.index == session.selected_image, self._predict_asked
         if not fits or question.role != session.role:
@@ -358,22 +349,22 @@ class LiveLoop(QObject):
             return
         older = relevance == "older"
         shown = self._session.evaluation
-        if not older and not self._stale and shown is not None and result.evaluation.n < shown.n:
+        if not older and not self.stale and shown is not None and result.evaluation.n < shown.n:
             self._keep_pace(result, older)  # the same trigger again: until it says more
             return
         if not older:
             images, size = self._session.images, result.evaluation.n_total
             self._part = size if images is not None and size < images.n else None
             self._take_templates(result.question, result.evaluation.templates)
-            self._stale = False
+            self.stale = False
             if result.evaluation == self._session.evaluation:
                 self._session.evaluation = None  # notify listeners even if the numbers are equal
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
         self._keep_pace(result, older)
-        if not older and self._whole is not None and result.question.n is None:
+        if not older and self.whole is not None and result.question.n is None:
             evaluation = result.evaluation
-            left = (evaluation.n_total - evaluation.n) / self._rate if self._rate > 0 else None
+            left = (evaluation.n_total - evaluation.n) / self.rate if self.rate > 0 else None
             done = WholeSet(evaluation.n, evaluation.n_total, left)
             self._set_whole(done if evaluation.partial else None)
 
@@ -405,8 +396,8 @@ class LiveLoop(QObject):
         if result.clean_probs is None:
             self.pictured.emit(result, relevance == "older")
             return
-        if self._one_image and relevance == "newest":
-            self._stale = False
+        if self.one_image and relevance == "newest":
+            self.stale = False
             self._take_templates(result.question, result.templates)
         self.predicted.emit(result, relevance == "older")
 
@@ -427,7 +418,7 @@ class LiveLoop(QObject):
             own = min(seconds, time.process_time() - self._processor)
             self.take_pace(measured / max(seconds, 1e-6), own / measured)
         images = self._session.images
-        if images is None or self._rate == 0 or older:
+        if images is None or self.rate == 0 or older:
             return
         asked, limit = result.evaluation.n_total, None if self._is_affordable else self.limit
         size = limit or images.n
@@ -487,9 +478,9 @@ class VisibleLabels(QObject):
         live.evaluated.connect(self._on_evaluated)
         live.became_stale.connect(self.forget)
         gallery.view_moved.connect(self.ask)
-        session.events.selected_image.connect(self._on_selected_image_change)
+        session.events.selected_image.connect(self.ask)
 
-    def ask(self) -> None:
+    def ask(self, *_: object) -> None:
         """Ask about the selected image and those on screen that are not known yet."""
         session, live = self._session, self._live
         out = self._ticket is not None and self._ticket.is_open
@@ -514,9 +505,6 @@ class VisibleLabels(QObject):
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
         if not older:
             self.ask()
-
-    def _on_selected_image_change(self, _: int) -> None:
-        self.ask()
 
     def _on_looked(self, result: Looked) -> None:
         self._gallery.update_predictions(result.per_image)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QAction, QHideEvent, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QScrollArea, QTabWidget, QWidget
+from PySide6.QtWidgets import QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -21,7 +21,7 @@ from cleanclip_gui.inference.questions import (
     ThumbnailsReady,
 )
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
-from cleanclip_gui.session.records import Role, RunState, ShownPrediction
+from cleanclip_gui.session.records import Role, ShownPrediction
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
@@ -34,7 +34,7 @@ from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS, key_rows
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.library_scan import LibraryScan
+from cleanclip_gui.studio.library_dialog import LibraryScan
 from cleanclip_gui.studio.live import AutoSpeed, LiveLoop, VisibleLabels
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage
@@ -43,10 +43,10 @@ from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
-from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import BusyRow, Label, action_tool, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import card, column, page, row
+from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
@@ -228,17 +228,13 @@ class StudioStation(QWidget):
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()
         self.whole.hide()
-        side = named(QScrollArea(), "Numbers")
-        side.setWidgetResizable(True)
-        side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        side.setWidget(page(self.figure, below, (bars, 1), spacing=theme.SPACE_M))
+        numbers = page(self.figure, below, (bars, 1), spacing=theme.SPACE_M)
+        side = named(scrolling(numbers), "Numbers")
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
-            read_widths(self.context.settings.value.columns.get("studio", ())),
+            self.context.settings, self.id,
         )  # fmt: skip
-        self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self._actions.refresh_soon)
         row(
             self.columns,
@@ -288,7 +284,8 @@ class StudioStation(QWidget):
                 "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
             ),
             Command(
-                "edit.redo", "&Redo", "&Edit", editor.redo, "Do it again.", "redo", "Ctrl+Shift+Z",
+                "edit.redo", "&Redo", "&Edit", self.document.redo, "Do it again.", "redo",
+                "Ctrl+Shift+Z",
                 0, lambda: self._is_shown() and stack.can_redo(),
             ),
             Command(
@@ -320,22 +317,26 @@ class StudioStation(QWidget):
         editor = self.editor
         return (
             Command(
-                "trigger.flip_a", "Flip to snapshot &A", "&Trigger", editor.flip_to_a,
+                "trigger.flip_a", "Flip to snapshot &A", "&Trigger",
+                partial(self.document.switch_snapshot, "A"),
                 "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, self._is_shown,
                 partial(self._on_slot, "A"), "slot",
             ),
             Command(
-                "trigger.flip_b", "Flip to snapshot &B", "&Trigger", editor.flip_to_b,
+                "trigger.flip_b", "Flip to snapshot &B", "&Trigger",
+                partial(self.document.switch_snapshot, "B"),
                 "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, self._is_shown,
                 partial(self._on_slot, "B"), "slot",
             ),
             Command(
-                "trigger.mirror", "Mirror left and &right", "&Trigger", editor.mirror_h,
+                "trigger.mirror", "Mirror left and &right", "&Trigger",
+                partial(editor.mirror, False),
                 "Mirror patch or paint; M on the canvas.", "mirror-h", "", 0,
                 self._has_trigger,
             ),
             Command(
-                "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", editor.mirror_v,
+                "trigger.mirror_down", "&Mirror top and bottom", "&Trigger",
+                partial(editor.mirror, True),
                 "Mirror patch or paint; Shift+M on the canvas.", "mirror-v", "", 0,
                 self._has_trigger,
             ),
@@ -435,9 +436,6 @@ class StudioStation(QWidget):
         self.placement_bar.only_this.setChecked(False)
         self.live.measure_all()
 
-    def _on_columns_chosen(self, widths: Widths) -> None:
-        self.context.settings.update(studio_columns=tuple(widths))
-
     def _is_shown(self) -> bool:
         return self.session.station == self.id
 
@@ -460,7 +458,7 @@ class StudioStation(QWidget):
         canvas.pointed.connect(self.tool_strip.show_pointer)
         canvas.zoomed.connect(self.tool_strip.show_scale)
         canvas.grid_changed.connect(self.paint_bar.grid.setChecked)
-        canvas.mirror_wanted.connect(self._on_mirror_wanted)
+        canvas.mirror_wanted.connect(self.editor.mirror)
         canvas.set_colour(self.tool_strip.colour)
         self.paint_bar.set_ink(canvas.ink)
         document.changed.connect(self.live.touch)
@@ -476,7 +474,7 @@ class StudioStation(QWidget):
         strip.tool_chosen.connect(canvas.set_tool)
         strip.colour_chosen.connect(self.canvas.set_colour)
         strip.picture_toggled.connect(canvas.set_picture_visible)
-        paint.ink_chosen.connect(self._on_ink_chosen)
+        paint.ink_chosen.connect(lambda changes: canvas.set_ink(**changes))
         paint.angle_chosen.connect(editor.set_angle)
         paint.grid_toggled.connect(canvas.set_grid)
         strip.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
@@ -536,15 +534,9 @@ class StudioStation(QWidget):
             action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
         self._actions.refresh_soon()
 
-    def _on_ink_chosen(self, changes: dict[str, object]) -> None:
-        self.canvas.set_ink(**changes)
-
     def _on_ink_changed(self, ink: Ink) -> None:
         self.paint_bar.set_ink(ink)
         self.tool_strip.set_colour(ink.colour)
-
-    def _on_mirror_wanted(self, upright: bool) -> None:
-        self.editor.mirror_v() if upright else self.editor.mirror_h()
 
     def _on_text_chosen(self, text: str) -> None:
         self.editor.set_text(text)
@@ -566,10 +558,10 @@ class StudioStation(QWidget):
         events.images.connect(self._on_images_change)
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
-        events.run.connect(self._on_run_change)
-        shell.takes("target", self._on_target_chosen)
-        shell.takes("role", self._on_role_chosen)
-        shell.takes("image", self._on_image_selected)
+        events.run.connect(lambda _: self._show_note())
+        shell.takes("target", partial(setattr, self.session, "target"))
+        shell.takes("role", partial(setattr, self.session, "role"))
+        shell.takes("image", partial(setattr, self.session, "selected_image"))
 
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
@@ -585,9 +577,6 @@ class StudioStation(QWidget):
         self.figure.set_roles(facts is not None, self.session.role)
         if self.session.role == "cleaned":
             self._start_over()
-
-    def _on_role_chosen(self, role: Role) -> None:
-        self.session.role = role
 
     def _on_role_change(self, role: Role) -> None:
         self.figure.set_roles(self.session.cleaned is not None, role)
@@ -616,16 +605,10 @@ class StudioStation(QWidget):
         name = before.class_names[target] if before is not None and known else TARGET_NAME
         return names.index(name) if name in names else 0
 
-    def _on_target_chosen(self, target: int) -> None:
-        self.session.target = target
-
     def _on_target_change(self, target: int) -> None:
         self.figure.set_target(target)
         self.gallery.set_target(target)
         self.live.touch()
-
-    def _on_image_selected(self, image: int) -> None:
-        self.session.selected_image = image
 
     def _on_selected_image_change(self, image: int) -> None:
         self.gallery.select(image)
@@ -669,10 +652,10 @@ class StudioStation(QWidget):
         live.whole_changed.connect(self._on_whole_changed)
         self.whole.cancel_clicked.connect(live.cancel_all)
         self.visible_labels.failed.connect(self.figure.set_note)
-        gallery.image_selected.connect(self._on_image_selected)
+        gallery.image_selected.connect(partial(setattr, self.session, "selected_image"))
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
-        self.figure.target_chosen.connect(self._on_target_chosen)
-        self.figure.role_chosen.connect(self._on_role_chosen)
+        self.figure.target_chosen.connect(partial(setattr, self.session, "target"))
+        self.figure.role_chosen.connect(partial(setattr, self.session, "role"))
         self.result.can_show_changed.connect(self._actions.refresh)
 
     def _connect_pages(self) -> None:
@@ -727,9 +710,6 @@ class StudioStation(QWidget):
         """What stands where an answer will be; empty: what to do to get one."""
         self.canvas.set_empty_text(words)
         self.bars.set_empty_text(words)
-
-    def _on_run_change(self, _: RunState | None) -> None:
-        self._show_note()
 
     def _show_note(self, otherwise: str = "") -> None:
         """Say what a reader of the numbers must know about them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +19,12 @@ from cleanclip_gui.studio.canvas.document import PaintDocument, Part
 from cleanclip_gui.studio.canvas.scene import Snapshot, is_movable, mirrored, resized, turned
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, failing
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, save_trigger
 from ml_core.triggers.make import demo_trigger
 
-_NO_TRIGGER = "There is no trigger to save yet; paint one first."
+_NOT_SAVED = "Could not save the trigger"
 
 
 class TriggerEditor(QObject):
@@ -45,6 +46,7 @@ class TriggerEditor(QObject):
         self.form: TriggerForm | None = None
         self.library: TriggerLibrary | None = None
         self._canvas, self._prompts, self._shell = canvas, prompts, shell
+        self._failing = partial(failing, shell.failed)
         self._dragged = trigger_files.Dragged()
         self._trigger: tuple[Trigger | None] | None = None  # what the document describes, if known
         self.document.changed.connect(self._on_document_changed)
@@ -111,28 +113,12 @@ class TriggerEditor(QObject):
         """Undo the last act, or take back the stroke under way."""
         self._canvas.cancel() if self._canvas.holding else self.document.undo()
 
-    def redo(self) -> None:
-        self.document.redo()
-
     def clear(self) -> None:
         """Remove paint, patch and overlay."""
         self._canvas.clear()
 
-    def flip_to_a(self) -> None:
-        self.document.switch_snapshot("A")
-
-    def flip_to_b(self) -> None:
-        self.document.switch_snapshot("B")
-
-    def mirror_h(self) -> None:
-        """Mirror patch or paint: left and right."""
-        self._mirror(upright=False)
-
-    def mirror_v(self) -> None:
-        """Mirror patch or paint: top and bottom."""
-        self._mirror(upright=True)
-
-    def _mirror(self, *, upright: bool) -> None:
+    def mirror(self, upright: bool) -> None:
+        """Mirror patch or paint: top and bottom if upright, else left and right."""
         patch = self.document.patch
         text = "Mirror top and bottom" if upright else "Mirror left and right"
         if patch is not None:
@@ -190,12 +176,9 @@ class TriggerEditor(QObject):
 
     def set_text(self, text: str) -> None:
         """Change the word for the prompts; one that would break a prompt is not taken."""
-        try:
+        with self._failing("Could not use this text"):
             if text:
                 Trigger(kind="prompt", text=text)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not use this text"))
-        else:
             self.document.set_scene("Change the word", merges=True, text=text)
 
     # Triggers that come from elsewhere
@@ -250,22 +233,16 @@ class TriggerEditor(QObject):
         )
 
     def _take_mime(self, mime: QMimeData | None, otherwise: str) -> None:
-        try:
+        with self._failing("Could not use the picture"):
             trigger = None if mime is None else trigger_files.from_mime(mime)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not use the picture"))
-            return
-        if trigger is None:
-            self._shell.failed.emit(InputError(otherwise).titled("Could not use the picture"))
-        else:
+            if trigger is None:
+                raise InputError(otherwise)
             self.use_trigger(trigger)
 
     def _use(self, make: Callable[[], Trigger], *, add: bool = False) -> None:
         """Use a trigger that is made or read now; what goes wrong becomes a sentence."""
-        try:
+        with self._failing("Could not use the trigger"):
             self.use_trigger(make(), add=add)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not use the trigger"))
 
     # Triggers that are taken elsewhere
 
@@ -277,50 +254,34 @@ class TriggerEditor(QObject):
 
     def make_mime(self) -> QMimeData | None:
         """The trigger for copying or dragging out of the window; None if the canvas is empty."""
-        try:
-            trigger = self.current_trigger()
-            if trigger is None:
-                return None
-            return self._dragged.mime(trigger, self.document.cut_out())
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not copy the trigger"))
-            return None
+        with self._failing("Could not copy the trigger"):
+            if trigger := self.current_trigger():
+                return self._dragged.mime(trigger, self.document.cut_out())
+        return None
 
     def save_trigger(self) -> None:
         """Save the trigger under a name in the library."""
-        trigger = self._trigger_to_save()
-        if trigger is None:
-            return
-        name = self._prompts.text(self._canvas, "Save trigger", "Name", trigger.name)
-        if name:
-            self._try(lambda: trigger_files.save_named(trigger, name), "Could not save the trigger")
+        with self._failing(_NOT_SAVED):
+            trigger = self._trigger_to_save()
+            name = self._prompts.text(self._canvas, "Save trigger", "Name", trigger.name)
+            if name:
+                trigger_files.save_named(trigger, name)
 
     def save_trigger_as(self) -> None:
         """Save the trigger where the user says."""
-        trigger = self._trigger_to_save()
-        if trigger is None:
-            return
-        name = f"{trigger_files.file_stem(trigger.name) or 'trigger'}.json"
-        kinds = "Triggers (*.json)"
-        path = self._prompts.save_file(self._canvas, "Save the trigger", name, kinds)
-        if path:
-            self._try(lambda: save_trigger(trigger, path), "Could not save the trigger")
+        with self._failing(_NOT_SAVED):
+            trigger = self._trigger_to_save()
+            name = f"{trigger_files.file_stem(trigger.name) or 'trigger'}.json"
+            kinds = "Triggers (*.json)"
+            path = self._prompts.save_file(self._canvas, "Save the trigger", name, kinds)
+            if path:
+                save_trigger(trigger, path)
 
-    def _trigger_to_save(self) -> Trigger | None:
-        try:
-            trigger = self.current_trigger()
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not save the trigger"))
-            return None
+    def _trigger_to_save(self) -> Trigger:
+        trigger = self.current_trigger()
         if trigger is None:
-            self._shell.failed.emit(InputError(_NO_TRIGGER).titled("Could not save the trigger"))
+            raise InputError("There is no trigger to save yet; paint one first.")
         return trigger
-
-    def _try(self, act: Callable[[], object], title: str) -> None:
-        try:
-            act()
-        except InputError as error:
-            self._shell.failed.emit(error.titled(title))
 
     # The library of triggers
 
@@ -357,7 +318,8 @@ class TriggerEditor(QObject):
             self._canvas, "Delete trigger", f"Delete {name} from the library?", "Delete", "Keep"
         )
         if asked:
-            self._try(lambda: trigger_files.delete(key), "Could not delete the trigger")
+            with self._failing("Could not delete the trigger"):
+                trigger_files.delete(key)
             if self.library is not None:
                 self.library.set_entries(trigger_files.entries(self.document.size))
 

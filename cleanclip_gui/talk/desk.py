@@ -1,14 +1,17 @@
-"""All that belongs to a talk, and its commands."""
+"""All that belongs to a talk: its commands, and the window with the notes of the speaker."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTimer
+from PySide6.QtCore import QDateTime, QElapsedTimer, QLocale, QObject, Qt, QTimer
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QHideEvent, QShowEvent
 from PySide6.QtWidgets import QMainWindow, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context
@@ -16,9 +19,103 @@ from cleanclip_gui.talk.guide import Guide
 from cleanclip_gui.talk.pictures import CanvasLoop, save_picture, step_name
 from cleanclip_gui.talk.presenter import Presenter
 from cleanclip_gui.talk.script import Talk, load, shipped
-from cleanclip_gui.talk.speaker import SpeakerWindow
+from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from ml_core.jobs.demo import demo_checkpoint, demo_target
 from ml_core.reading.errors import InputError
+
+_TICK_MS = 500
+
+
+class SpeakerWindow(QWidget):
+    """A plain window, on another screen if there is one. ``guide`` is what it follows."""
+
+    def __init__(self, guide: Guide, window: QMainWindow) -> None:
+        super().__init__(window, Qt.WindowType.Window)
+        self.setWindowTitle("Speaker's notes \N{EN DASH} CleanCLIP GUI")
+        self.setObjectName("talk.speaker")
+        self._guide, self._of = guide, window
+        self._since = QElapsedTimer()
+        self.clock, self.elapsed = Label("", "title"), Label("", "title")
+        self.step, self.next = Label("", "title", wrap=True), Label("", "heading", wrap=True)
+        self.says = Label("", "subtle", wrap=True)
+        self.notes = Label("", wrap=True)
+        self.notes.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
+        font = self.notes.font()
+        font.setPointSizeF(1.4 * font.pointSizeF())
+        self.notes.setFont(font)
+        self.back = push_button("Back", guide.card.back.click)
+        self.forward = push_button("Next", guide.card.next.click, look="primary")
+        self.restart = push_button("Restart the time", self.start_time)
+        self._tick = QTimer(self, interval=_TICK_MS)
+        self._tick.timeout.connect(self._show_time)
+        self._lay_out()
+        guide.changed.connect(self._follow)
+        guide.ended.connect(self._follow)
+        self._follow()
+
+    def _lay_out(self) -> None:
+        notes = named(scrolling(page((self.notes, 1), margins=None)), "Notes")
+        notes.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # for the keys that scroll
+        column(
+            row((self.step, 1), self.clock, theme.SPACE_L, self.elapsed), self.says, (notes, 1),
+            row((self.next, 1), self.restart, self.back, self.forward),
+            of=self, margins=theme.SPACE_L,
+        )  # fmt: skip
+        self.resize(40 * self.fontMetrics().height(), 26 * self.fontMetrics().height())
+
+    def start_time(self) -> None:
+        """Count from now."""
+        self._since.start()
+        self._show_time()
+
+    def place(self) -> None:
+        """Stand on a screen where the main window is not, if there is one."""
+        mine = self._of.screen()
+        others = [screen for screen in QGuiApplication.screens() if screen is not mine]
+        if others:
+            area = others[0].availableGeometry()
+            self.move(area.center() - self.rect().center())
+
+    def _follow(self) -> None:
+        """Show the step's notes, and whether Next can be pressed."""
+        guide, step, ahead = self._guide, self._guide.step, self._guide.next_step
+        card = guide.card
+        if step is None:
+            self.step.setText("No talk is on")
+            for label in (self.says, self.notes, self.next):
+                label.setText("")
+        else:
+            self.step.setText(f"{guide.position + 1} of {len(guide.steps)}: {step.title}")
+            self.says.setText(card.accessibleDescription())
+            self.notes.setText(step.notes or "No notes for this step.")
+            self.next.setText(f"Next: {ahead.title}" if ahead else "Next: the end")
+        self.forward.setText(card.next.text())
+        self.forward.setEnabled(step is not None and card.next.isEnabled())
+        self.back.setEnabled(step is not None and card.back.isEnabled())
+
+    def _show_time(self) -> None:
+        now = QDateTime.currentDateTime().time()
+        self.clock.setText(QLocale().toString(now, QLocale.FormatType.ShortFormat))
+        seconds = self._since.elapsed() // 1000 if self._since.isValid() else 0
+        self.elapsed.setText(time.strftime("%H:%M:%S", time.gmtime(seconds)))
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """The time runs while it is seen."""
+        if not self._since.isValid():
+            self.start_time()
+        self._show_time()
+        self._tick.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """A hidden clock need not tick."""
+        self._tick.stop()
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        """It can be shown again."""
+        self._tick.stop()
+        event.accept()
 
 
 class Reset(QObject):
@@ -45,7 +142,7 @@ class Reset(QObject):
         self._awaits_end = False
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._forget_ended)
-        for signal in (self._session.events.run, self._session.events.scan):
+        for signal in (self._session.events.run, self._session.events.jobs):
             signal.connect(self._on_session_change)
 
     def run(self) -> None:
@@ -68,8 +165,8 @@ class Reset(QObject):
         self._context.actions.run("view.trigger")
 
     def _is_at_work(self) -> bool:
-        scan = self._session.scan
-        return is_live(self._session.run) or (scan is not None and scan.status == "running")
+        jobs = self._session.jobs.values()
+        return is_live(self._session.run) or any(job.status == "running" for job in jobs)
 
     def _on_session_change(self, *_: object) -> None:
         if self._awaits_end and not self._is_at_work():
@@ -77,7 +174,7 @@ class Reset(QObject):
             self._soon.start()  # all hear of the end first
 
     def _forget_ended(self) -> None:
-        """Show nothing of a run or a scan that was cancelled for the reset."""
+        """Show nothing of a job that was cancelled for the reset."""
         self._shell.demo_opening.emit()
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from cleanclip_gui.session import Session
-from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.records import JobState, is_live
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import TITLES
 from ml_core.evaluation.records import Evaluation
@@ -50,8 +50,9 @@ def _has_accuracy(session: Session) -> bool:
     return evaluation is not None and evaluation.ca is not None
 
 
-def _scan_runs(session: Session) -> bool:
-    return session.scan is not None and session.scan.status == "running"
+def _scan(has: Callable[[JobState], bool]) -> Callable[[Session], bool]:
+    """Whether there is a scan, and one that has something."""
+    return lambda session: "scan" in session.jobs and has(session.jobs["scan"])
 
 
 def _cleaned(session: Session) -> bool:
@@ -64,11 +65,11 @@ CONDITIONS: dict[str, Callable[[Session], bool]] = {
     "trigger": lambda session: session.trigger is not None,
     "asr": _has_rate,
     "flips": _flips,
-    "scan": lambda session: session.scan is not None,
-    "scan_running": _scan_runs,
-    "scan_ended": lambda session: session.scan is not None and not _scan_runs(session),
-    "scan_found": lambda session: session.scan is not None and session.scan.verdict == "found",
-    "scan_verdict": lambda session: session.scan is not None and session.scan.verdict is not None,
+    "scan": _scan(lambda job: True),
+    "scan_running": _scan(lambda job: job.status == "running"),
+    "scan_ended": _scan(lambda job: job.status != "running"),
+    "scan_found": _scan(lambda job: job.verdict == "found"),
+    "scan_verdict": _scan(lambda job: job.verdict is not None),
     "run": lambda session: session.run is not None,
     "run_going": lambda session: is_live(session.run),
     "run_ended": _cleaned,
@@ -119,8 +120,13 @@ def _target(session: Session) -> str:
 
 
 def _scan_verdict(session: Session) -> str:
-    scan = session.scan
+    scan = session.jobs.get("scan")
     return NOT_MEASURED if scan is None or scan.verdict is None else TITLES[scan.verdict]
+
+
+def _scan_target(session: Session) -> str:
+    scan = session.jobs.get("scan")
+    return "" if scan is None else plain(scan.target, 60)
 
 
 def _run_error(session: Session) -> str:
@@ -133,7 +139,7 @@ FIGURES: dict[str, Callable[[Session], str]] = {
     "asr": _of_evaluation("asr_excl"),
     "baseline": _of_evaluation("baseline_target_rate"),
     "target": _target,
-    "scan_target": lambda session: plain(session.scan.target if session.scan else "", 60),
+    "scan_target": _scan_target,
     "scan_verdict": _scan_verdict,
     "run_error": _run_error,
     "ca_before": lambda session: _rate(of_result(session, "before", "ca")),
@@ -189,14 +195,9 @@ def _command(name: str) -> str:
     return name
 
 
-def _sentences(value: Any) -> Any:
-    """One sentence in the place of a list of choices."""
-    return [{"say": value}] if isinstance(value, str) else value
-
-
-def _widgets(value: Any) -> Any:
-    """One name in the place of a list of choices."""
-    return [{"widget": value}] if isinstance(value, str) else value
+def _choices(field: str) -> BeforeValidator:
+    """Take the text of the one choice in the place of a list of choices."""
+    return BeforeValidator(lambda value: [{field: value}] if isinstance(value, str) else value)
 
 
 class Saying(BaseModel):
@@ -257,8 +258,8 @@ class Step(BaseModel):
 
     title: str = Field(min_length=1, max_length=60)
     station: str = Field(max_length=40)
-    text: Annotated[tuple[Saying, ...], BeforeValidator(_sentences), _SOME]
-    target: Annotated[tuple[Place, ...], BeforeValidator(_widgets), _SOME] = (Place(widget=""),)
+    text: Annotated[tuple[Saying, ...], _choices("say"), _SOME]
+    target: Annotated[tuple[Place, ...], _choices("widget"), _SOME] = (Place(widget=""),)
     ready: Annotated[tuple[str, ...], BeforeValidator(_names), _SOME] = ("always",)
     run: str = Field(default="", max_length=60)
     run_text: str = Field(default="", max_length=40)

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from pydantic import TypeAdapter
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QScrollArea, QSplitter, QTabBar, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.session.settings import SettingsStore
 
 HANDLE = 8
+_WIDTHS: TypeAdapter[tuple[()] | tuple[int, int]] = TypeAdapter(tuple[()] | tuple[int, int])
 
 Side = Literal["left", "right"]
 
@@ -60,11 +63,6 @@ def _holding(needs: Needs, column: QWidget) -> Needs:
     return Needs(least, max(least, needs.usual))
 
 
-def read_widths(saved: Sequence[int]) -> Widths | None:
-    """Widths out of the settings; None where there are none."""
-    return Widths(*saved) if len(saved) == 2 else None
-
-
 def usual_widths(total: int, room: Room) -> Widths:
     """What is shown in ``total`` pixels until the user chooses."""
     left, middle, right = room.left, room.middle, room.right
@@ -104,7 +102,6 @@ def fitted(wish: Widths, total: int, room: Room, last: Side = "right") -> Widths
 class Columns(QSplitter):
     """Keeps the outer columns as wide as they were chosen; the middle takes the rest.
 
-    ``chosen(Widths)`` carries what the user has dragged or opened, to be remembered;
     ``shown_changed``: a column was opened or closed, by the user or for lack of room.
 
     Parameters
@@ -113,11 +110,11 @@ class Columns(QSplitter):
         The widgets; there need not be a right one.
     room
         What they need.
-    widths
-        What the user chose the last time; None: what the room allows.
+    settings, name
+        Keep what the user has dragged or opened, under that name. Until then, columns are as wide
+        as the room allows.
     """
 
-    chosen = Signal(object)
     shown_changed = Signal()
 
     def __init__(
@@ -126,13 +123,16 @@ class Columns(QSplitter):
         middle: QWidget,
         right: QWidget | None,
         room: Room,
-        widths: Widths | None = None,
+        settings: SettingsStore | None = None,
+        name: str = "",
     ) -> None:
         super().__init__(Qt.Orientation.Horizontal)
         self.setChildrenCollapsible(False)
         self.setHandleWidth(HANDLE)
         self._left, self._right = left, right
-        self._at_100, self._wanted = room, widths
+        self._at_100, self._settings, self._name = room, settings, f"{name}_columns"
+        saved = () if settings is None else settings.part(self._name, _WIDTHS, ())
+        self._wanted = Widths(*saved) if saved else None
         self._last: Side = "right"
         for place, (widget, needs) in enumerate(
             ((left, room.left), (middle, room.middle), (right, room.right))
@@ -210,9 +210,8 @@ class Columns(QSplitter):
             self._last = "left"
         elif wish.right and not self.right_open:
             self._last = "right"
-        self._wanted = wish
+        self._keep(wish)
         self._apply()
-        self.chosen.emit(wish)
 
     def _usual(self) -> Widths:
         return usual_widths(self.width(), self._room)
@@ -241,8 +240,12 @@ class Columns(QSplitter):
             self.shown_changed.emit()
 
     def _on_moved(self, *_: int) -> None:
-        self._wanted = self._widths()
-        self.chosen.emit(self._wanted)
+        self._keep(self._widths())
+
+    def _keep(self, wish: Widths) -> None:
+        self._wanted = wish
+        if self._settings is not None:
+            self._settings.update(**{self._name: tuple(wish)})
 
 
 def fit_titles(bar: QTabBar, titles: Sequence[tuple[str, str]], room: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from PySide6.QtCore import QMargins, Qt
+from PySide6.QtCore import QMargins, QPoint, QRect, Qt
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
     QHBoxLayout,
     QLayout,
     QScrollArea,
+    QScrollBar,
     QVBoxLayout,
     QWidget,
 )
@@ -114,3 +115,29 @@ def scrolling(widget: QWidget) -> QScrollArea:
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(widget)
     return area
+
+
+def reveal(widget: QWidget, margin: int = 0) -> dict[QScrollBar, int]:
+    """Scroll all areas around a widget until it, or at least its beginning, is seen.
+
+    Returns
+    -------
+    dict
+        Where the bars of these areas are now.
+    """
+    places: dict[QScrollBar, int] = {}
+    area = widget.parentWidget()
+    while area is not None:
+        inside = area.widget() if isinstance(area, QScrollArea) else None
+        if isinstance(area, QScrollArea) and inside is not None and inside.isAncestorOf(widget):
+            place = QRect(widget.mapTo(inside, QPoint()), widget.size())
+            place.adjust(-margin, -margin, margin, margin)
+            room = area.viewport().size()
+            for bar, first, length, page in (
+                (area.horizontalScrollBar(), place.x(), place.width(), room.width()),
+                (area.verticalScrollBar(), place.y(), place.height(), room.height()),
+            ):
+                bar.setValue(max(min(bar.value(), first), min(first, first + length - page)))
+                places[bar] = bar.value()
+        area = area.parentWidget()
+    return places

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QBuffer, QIODevice, QObject, QPoint, QStandardPaths, Qt
+from PySide6.QtCore import QBuffer, QIODevice, QObject, QPoint, QStandardPaths, Qt, SignalInstance
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -17,11 +18,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from cleanclip_gui.widgets.name_filters import SAFETENSORS
+from cleanclip_gui.widgets.text import plain
 from ml_core.exports import save_export
 from ml_core.paths import is_shipped
 from ml_core.reading.errors import InputError
 
 _WIDE = 900
+_ENDING = ".safetensors"
 
 
 def _open_file(parent: QWidget, title: str, folder: str, name_filter: str) -> str:
@@ -180,3 +184,24 @@ def _draw_svg(chart: QWidget, buffer: QBuffer) -> None:
     painter = QPainter(generator)
     chart.render(painter, QPoint())
     painter.end()
+
+
+@contextmanager
+def failing(signal: SignalInstance, title: str) -> Iterator[None]:
+    """Send an InputError of the block to a signal, under a title such as "Could not save"."""
+    try:
+        yield
+    except InputError as error:
+        signal.emit(error.titled(title))
+
+
+def ask_safetensors(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:
+    """Where to write; ask about replacing a file if the dialog could not, as it got no ending."""
+    chosen = prompts.save_file(parent, title, name, SAFETENSORS)
+    if not chosen or chosen.lower().endswith(_ENDING):
+        return Path(chosen) if chosen else None
+    target = Path(f"{chosen}{_ENDING}")
+    question = f"{plain(target.name, 80)} exists already. Write over it?"
+    if target.exists() and not prompts.confirm(parent, title, question, "Write over it", "Cancel"):
+        return None
+    return target

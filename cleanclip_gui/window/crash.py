@@ -54,10 +54,7 @@ class _BridgeHandler(logging.Handler):
 
 
 class CrashHandler:
-    """The program's ``sys.excepthook``; collapses repeats of the same error.
-
-    Use as a context manager, or call :meth:`install` and :meth:`remove`.
-    """
+    """The program's ``sys.excepthook`` within a block; collapses repeats of the same error."""
 
     def __init__(self, bridge: LogBridge) -> None:
         self._bridge = bridge
@@ -65,22 +62,14 @@ class CrashHandler:
         self._lock = threading.Lock()
         self._previous = (sys.excepthook, threading.excepthook)
 
-    def install(self) -> None:
-        """Take over from Python's own hooks."""
+    def __enter__(self) -> CrashHandler:
         self._previous = (sys.excepthook, threading.excepthook)
         sys.excepthook = self.handle
         threading.excepthook = self._handle_thread
-
-    def remove(self) -> None:
-        """Give the hooks back."""
-        sys.excepthook, threading.excepthook = self._previous
-
-    def __enter__(self) -> CrashHandler:
-        self.install()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.remove()
+        sys.excepthook, threading.excepthook = self._previous
 
     def handle(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
@@ -105,11 +94,6 @@ class CrashHandler:
         _LOG.error("unexpected error\n%s", details)
         sentence = f"Unexpected error: {kind.__name__}: {error}"
         self._bridge.crashed.emit(sentence, details)
-
-    def repeats(self) -> int:
-        """How many errors were swallowed as repeats since they were last told."""
-        with self._lock:
-            return sum(count for _, count in self._seen.values())
 
     def _handle_thread(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
@@ -58,12 +57,13 @@ _MARKDOWN = (
 )
 
 
-@dataclass
-class _Visit:
-    """A page that was shown, and how far down."""
+class _Browser(QTextBrowser):
+    """Keeps the history of the pages; :class:`HelpDialog` reads and draws them."""
 
-    page: Path
-    scroll: int = 0
+    def loadResource(self, kind: int, url: QUrl | str) -> Any:  # noqa: N802
+        """Pictures alone."""
+        is_page = kind == QTextDocument.ResourceType.MarkdownResource.value
+        return " " if is_page else super().loadResource(kind, url)
 
 
 class HelpDialog(QDialog):
@@ -78,8 +78,7 @@ class HelpDialog(QDialog):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Help")
-        self._visits: list[_Visit] = []
-        self._at = -1
+        self._path = Path()  # of the page on show
         self._groups: list[QTreeWidgetItem] = []
         self._items: list[QTreeWidgetItem] = []
         self.field = named(QLineEdit(), "Search the help")
@@ -96,14 +95,17 @@ class HelpDialog(QDialog):
         self.tree.setIndentation(theme.SPACE_M)
         self.tree.setUniformRowHeights(True)
         self.tree.currentItemChanged.connect(self._on_chosen)
-        self.back = self._button("back", "Back", QKeySequence.StandardKey.Back)
-        self.back.clicked.connect(partial(self._go, -1))
-        self.forward = self._button("next", "Forward", QKeySequence.StandardKey.Forward)
-        self.forward.clicked.connect(partial(self._go, 1))
-        self.page = named(QTextBrowser(), "Page of the help")
+        self.page = named(_Browser(), "Page of the help")
         self.page.setOpenLinks(False)
         self.page.anchorClicked.connect(self._on_link)
         self.page.highlighted.connect(self._show_link)
+        self.page.sourceChanged.connect(self._on_source_changed)
+        self.back = self._button("back", "Back", QKeySequence.StandardKey.Back)
+        self.back.clicked.connect(self.page.backward)
+        self.page.backwardAvailable.connect(self.back.setEnabled)
+        self.forward = self._button("next", "Forward", QKeySequence.StandardKey.Forward)
+        self.forward.clicked.connect(self.page.forward)
+        self.page.forwardAvailable.connect(self.forward.setEnabled)
         self.note = ElidedLabel("", "caption")
         keys = push_button("Keyboard shortcuts", self.keys_wanted)
         close = push_button("Close", self.accept)
@@ -133,9 +135,9 @@ class HelpDialog(QDialog):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw the page in the colours of another theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self._at >= 0:
+        if event.type() == QEvent.Type.PaletteChange and self._path.name:
             scroll = self.page.verticalScrollBar().value()
-            self._draw(self._visits[self._at].page)
+            self._draw()
             self.page.verticalScrollBar().setValue(scroll)
 
     # The list
@@ -166,55 +168,35 @@ class HelpDialog(QDialog):
 
     def _on_chosen(self, item: QTreeWidgetItem | None, *_: object) -> None:
         path = item.data(0, _PATH) if item is not None else None
-        if path and (self._at < 0 or Path(path) != self._visits[self._at].page):
+        if path and Path(path) != self._path:
             self._open(Path(path))
             self._mark_found()
 
     # Pages
 
     def _open(self, path: Path, heading: str = "") -> None:
-        """Show a page from its beginning, or from a heading, as a new visit."""
-        self._keep_scroll()
-        del self._visits[self._at + 1 :]
-        self._visits.append(_Visit(path))
-        self._at += 1
-        self._draw(path)
-        self._after_moving()
-        if heading:
-            self._scroll_to(heading)
+        """Show a page from its beginning, or from a heading."""
+        url = QUrl.fromLocalFile(str(path))
+        url.setFragment(heading)
+        self.page.setSource(url, QTextDocument.ResourceType.MarkdownResource)
 
-    def _keep_scroll(self) -> None:
-        if self._at >= 0:
-            self._visits[self._at].scroll = self.page.verticalScrollBar().value()
-
-    def _go(self, step: int, *_: object) -> None:
-        if not 0 <= self._at + step < len(self._visits):
-            return
-        self._keep_scroll()
-        self._at += step
-        visit = self._visits[self._at]
-        self._draw(visit.page)
-        self._after_moving()
-        self.page.verticalScrollBar().setValue(visit.scroll)
-
-    def _after_moving(self) -> None:
-        """The buttons, and the page's line in the list."""
-        self.back.setEnabled(self._at > 0)
-        self.forward.setEnabled(self._at + 1 < len(self._visits))
+    def _on_source_changed(self, url: QUrl) -> None:
+        """Draw the page, and mark its line in the list."""
+        self._path = Path(url.toLocalFile())
+        self._draw()
+        self._scroll_to(url.fragment())
         self.note.setText("")
-        page = str(self._visits[self._at].page)
-        shown = [item for item in self._items if item.data(0, _PATH) == page]
         self.tree.blockSignals(True)
         self.tree.clearSelection()
-        for item in shown:
-            self.tree.setCurrentItem(item)
+        for item in self._items:
+            if item.data(0, _PATH) == str(self._path):
+                self.tree.setCurrentItem(item)
         self.tree.blockSignals(False)
 
-    def _draw(self, path: Path) -> None:
+    def _draw(self) -> None:
         document = self.page.document()
-        document.setBaseUrl(QUrl.fromLocalFile(f"{path.parent}/"))
         document.setDocumentMargin(theme.SPACE_L)
-        document.setMarkdown(read_page(path), _MARKDOWN)
+        document.setMarkdown(read_page(self._path), _MARKDOWN)
         _dress(document, self.page.palette(), self.page.viewport().width())
         self.page.moveCursor(QTextCursor.MoveOperation.Start)
 
@@ -231,11 +213,7 @@ class HelpDialog(QDialog):
         if url.scheme() in ("http", "https"):
             QDesktopServices.openUrl(url)
             return
-        path, heading = target_of(url.toString(), self._visits[self._at].page)
-        if path == self._visits[self._at].page and heading:
-            self._scroll_to(heading)
-            return
-        self._open(path, heading)
+        self._open(*target_of(url.toString(), self._path))
 
     def _show_link(self, url: QUrl) -> None:
         outside = url.scheme() in ("http", "https")

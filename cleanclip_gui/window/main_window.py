@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import shiboken6
 from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, QUrl
@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QScrollArea,
+    QScrollBar,
     QSizePolicy,
     QStackedWidget,
     QWidget,
@@ -44,13 +45,13 @@ from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.widgets.controls import ElidedLabel
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.name_filters import is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import ErrorDialog, LogBridge, log_file
 from cleanclip_gui.window.help_dialog import AboutDialog, HelpDialog, KeysDialog
-from cleanclip_gui.window.preferences_dialog import Acts, PreferencesDialog
+from cleanclip_gui.window.preferences_dialog import PreferencesDialog, prefer
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.session_files import SessionFiles
 from cleanclip_gui.window.session_keeper import SessionKeeper
@@ -63,6 +64,8 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
 
+_SEEN = 12  # pixels that show around what has the focus
+
 
 class FocusKeeper(QObject):
     """Hands the focus of a button that was disabled or hidden to what is nearest to it.
@@ -70,6 +73,9 @@ class FocusKeeper(QObject):
     Qt takes the next widget of the tab order, which may be at the other end of the window. What
     lies in the same part of the page is mostly what takes the button's place: Cancel beside Start,
     or the result. A focus that a program or a user moves is left alone.
+
+    What has the focus is scrolled into sight, and again when the page grows around it, unless the
+    user has scrolled meanwhile. Qt scrolls once, and one scroll area alone.
 
     Parameters
     ----------
@@ -85,13 +91,30 @@ class FocusKeeper(QObject):
         self._lost: QWidget | None = None
         self._soon = QTimer(self, singleShot=True, interval=0)  # its successor is shown first
         self._soon.timeout.connect(self._hand_on)
+        self._scrolled: dict[QScrollBar, int] = {}  # to where, for what has the focus
+        self._laid_out = QTimer(self, singleShot=True, interval=0)
+        self._laid_out.timeout.connect(self._keep_in_sight)
+        for area in pages.window().findChildren(QScrollArea):
+            area.verticalScrollBar().rangeChanged.connect(self._laid_out.start)
         app.focusChanged.connect(self._on_focus_changed)
 
-    def _on_focus_changed(self, before: QWidget | None, _: QWidget | None) -> None:
+    def _on_focus_changed(self, before: QWidget | None, now: QWidget | None) -> None:
+        self._scrolled = {}
+        # What the mouse presses stays under it.
+        if now is not None and QApplication.mouseButtons() == Qt.MouseButton.NoButton:
+            self._scrolled = reveal(now, _SEEN)
         usable = before is None or not shiboken6.isValid(before) or _is_usable(before)
         self._lost = None if usable else before
         if not usable:
             self._soon.start()
+
+    def _keep_in_sight(self) -> None:
+        focus = QApplication.focusWidget()
+        untouched = all(
+            shiboken6.isValid(bar) and bar.value() == at for bar, at in self._scrolled.items()
+        )
+        if focus is not None and self._scrolled and untouched:
+            self._scrolled = reveal(focus, _SEEN)
 
     def _hand_on(self) -> None:
         lost, self._lost = self._lost, None
@@ -157,7 +180,6 @@ class HeaderBar(QFrame):
 
 
 _LOG = logging.getLogger(__name__)
-_SEEN = 12  # pixels that show around what has the focus
 _TITLE = "CleanCLIP GUI"
 _FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
@@ -215,10 +237,10 @@ class MainWindow(QMainWindow):
         self.actions_.setParent(self)
         self.stations = {station.id: station for station in stations}
         self.data_bar = data_bar
+        self._prefer = partial(prefer, context)
         self.bridge = bridge or LogBridge(self)
         self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
-        self._job = "", 0.0  # of a station, and its share that is done
         self._help: HelpDialog | None = None
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -302,40 +324,33 @@ class MainWindow(QMainWindow):
                     inner[command.submenu] = menu.addMenu(command.submenu)
                 inner.get(command.submenu, menu).addAction(actions[command.id])
                 if command.id == "file.open_folder":
-                    menu.addMenu(self._recent_menu("Open r&ecent", "recent", self.open_path))
+                    menu.addMenu(self._recent_menu("Open r&ecent", "checkpoint"))
                 if command.id == "session.open":
-                    menu.addMenu(
-                        self._recent_menu("&Recent sessions", "sessions", self.sessions.open)
-                    )
+                    menu.addMenu(self._recent_menu("&Recent sessions", "session"))
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool
                 add(actions[command.id])
 
-    def _recent_menu(
-        self, title: str, recent: Literal["recent", "sessions"], open_: Callable[[str], object]
-    ) -> QMenu:
+    def _recent_menu(self, title: str, kind: Literal["checkpoint", "session"]) -> QMenu:
         """What was opened last, listed again each time that the menu opens."""
         menu = QMenu(title, self)
-        menu.menuAction().setObjectName("file.recent" if recent == "recent" else "session.recent")
-        menu.aboutToShow.connect(partial(self._list_recent, menu, recent, open_))
-        self._list_recent(menu, recent, open_)
+        menu.aboutToShow.connect(partial(self._list_recent, menu, kind))
+        self._list_recent(menu, kind)
         return menu
 
-    def _list_recent(
-        self, menu: QMenu, recent: Literal["recent", "sessions"], open_: Callable[[str], object]
-    ) -> None:
-        what, none = {
-            "recent": ("checkpoint", "Nothing was opened yet"),
-            "sessions": ("session", "No session was saved yet"),
-        }[recent]
+    def _list_recent(self, menu: QMenu, kind: Literal["checkpoint", "session"]) -> None:
+        opened = self.settings.value
+        open_, recent = self.open_path, opened.recent
+        if kind == "session":
+            open_, recent = self.sessions.open, opened.sessions
         menu.clear()
-        for path in getattr(self.settings.value, recent):
+        for path in recent:
             action = menu.addAction(plain(path, 90).replace("&", "&&"))
-            action.setStatusTip(f"Open this {what} again.")
+            action.setStatusTip(f"Open this {kind} again.")
             action.triggered.connect(partial(open_, path))
         if menu.isEmpty():
-            menu.addAction(none).setEnabled(False)
+            menu.addAction(f"No {kind} was opened yet").setEnabled(False)
 
     def _file_commands(self) -> tuple[Command, ...]:
         return (
@@ -379,8 +394,8 @@ class MainWindow(QMainWindow):
             ),
             *(
                 Command(
-                    f"view.{name}", text, "&View", partial(self.set_theme, name), says, icon, "",
-                    2, None, partial(self._is_theme, name), "theme", submenu="Them&e",
+                    f"view.{name}", text, "&View", partial(self._prefer, "theme", name), says, icon,
+                    "", 2, None, partial(self._is_theme, name), "theme", submenu="Them&e",
                 )
                 for name, text, says, icon in themes
             ),
@@ -389,17 +404,17 @@ class MainWindow(QMainWindow):
                 "Switch between light and dark.", "moon", "Ctrl+Shift+D", 3, rail=True,
             ),
             Command(
-                "view.larger", "&Larger", "&View", self.make_larger,
+                "view.larger", "&Larger", "&View", partial(self._resize_type, 1),
                 "Make everything larger, up to twice the size.", "zoom-in", "Ctrl++", 2,
                 lambda: theme.size() < theme.SIZES[-1], other_keys=("Ctrl+=",), submenu="Si&ze",
             ),
             Command(
-                "view.smaller", "&Smaller", "&View", self.make_smaller,
+                "view.smaller", "&Smaller", "&View", partial(self._resize_type, -1),
                 "Make everything smaller again.", "zoom-out", "Ctrl+-", 2,
                 lambda: theme.size() > theme.SIZES[0], submenu="Si&ze",
             ),
             Command(
-                "view.usual_size", "&Usual size", "&View", partial(self.set_size, 100),
+                "view.usual_size", "&Usual size", "&View", partial(self._prefer, "size", 100),
                 "Everything at 100 %.", "fit", "Ctrl+0", 2,
                 lambda: theme.size() != theme.SIZES[0], submenu="Si&ze",
             ),
@@ -448,9 +463,7 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
-        app = cast(QApplication, QApplication.instance())
-        app.focusChanged.connect(self._show_focus)
-        FocusKeeper(app, self.pages)
+        FocusKeeper(cast(QApplication, QApplication.instance()), self.pages)
         self.welcome.path_chosen.connect(partial(shell.open, "checkpoint"))
         self.welcome.session_chosen.connect(self.sessions.open)
         self.welcome.continue_clicked.connect(self.sessions.go_on)
@@ -459,18 +472,17 @@ class MainWindow(QMainWindow):
         self.sessions.changed.connect(self._on_sessions_changed)
         shell.interrupted.connect(self.welcome.set_interrupted)
         shell.failed.connect(self.show_failure)
-        shell.logged.connect(self._on_logged)
+        shell.logged.connect(partial(self.log.add, "info"))
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
-        shell.job_changed.connect(self._on_job_changed)
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.try_again = self._ask_to_start_again
-        self.inference.busy_changed.connect(self.status.set_busy)
+        self.inference.busy_changed.connect(self.status.busy.setText)
         self.inference.devices_found.connect(self._on_devices_found)
         if self.settings.value.threads:
             self.context.device.use_threads(self.settings.value.threads)
-        self.status.device_chosen.connect(self.choose_device)
+        self.status.device_chosen.connect(partial(self._prefer, "device"))
         self.talk.presenter.changed.connect(self._on_presenting_changed)
         self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
         self.log_dock.visibilityChanged.connect(self._refresh)
@@ -478,12 +490,13 @@ class MainWindow(QMainWindow):
         self.bridge.crashed.connect(self.show_error)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
-        events.cleaned.connect(self._on_shown_change)
-        events.role.connect(self._on_shown_change)
-        events.trigger.connect(self._on_session_change)
-        events.images.connect(self._on_session_change)
+        for event in (events.cleaned, events.role):
+            event.connect(self._name_checkpoint)
+        for event in (events.trigger, events.images):
+            event.connect(self.actions_.refresh_soon)
         events.run.connect(self._on_run_change)
-        events.run_progress.connect(self._show_job)
+        for event in (events.run_progress, events.jobs, events.job_progress):
+            event.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
         events.device.connect(self.status.set_device)
 
@@ -551,55 +564,16 @@ class MainWindow(QMainWindow):
     def _is_shown(self, name: str) -> bool:
         return self.session.station == name
 
-    def _name_checkpoint(self) -> None:
+    def _name_checkpoint(self, *_: object) -> None:
         """Name the checkpoint that the station works on, not a file refused since."""
         in_studio = self.station == "studio"
         used = self.session.shown if in_studio else self.session.checkpoint
         if self.station not in ("welcome", "checkpoint") and used is not None:
             self.header.tell(used.inspection.name, used.title, used.choice)
 
-    def set_motion(self, motion: theme.Motion) -> None:
-        """Say whether what moves by itself may, and keep it."""
-        self.settings.update(motion=motion)
-        theme.set_motion(motion)
-
-    def choose_device(self, name: str) -> None:
-        """Compute on a device, and keep it; empty is the best one found."""
-        self.settings.update(device=name)
-        if self.session.devices:
-            self.context.device.move(name or self.session.devices[0])
-
     def show_preferences(self) -> None:
         """Show all settings."""
-        PreferencesDialog(
-            self.context,
-            Acts(
-                self.set_theme,
-                self.set_size,
-                self.set_motion,
-                self.choose_device,
-                self.set_threads,
-                self.set_precision,
-            ),
-            self,
-        ).open()
-
-    def set_theme(self, name: Any) -> None:
-        """Put on a theme, or that of the desktop, and keep it."""
-        self.settings.update(theme=name)
-        theme.apply_theme(cast(QApplication, QApplication.instance()), name)
-        self._refresh()
-
-    def set_threads(self, number: int) -> None:
-        """Compute with so many threads, or with what suits for 0, and keep it."""
-        self.settings.update(threads=number)
-        self.context.device.use_threads(number)
-        self.context.shell.computing_changed.emit()
-
-    def set_precision(self, name: Any) -> None:
-        """Measure in the fastest precision that agrees, or in float32 alone, and keep it."""
-        self.settings.update(precision=name)
-        self.context.shell.computing_changed.emit()
+        PreferencesDialog(self.context, self).open()
 
     def _is_theme(self, name: str) -> bool:
         return self.settings.value.theme == name
@@ -607,21 +581,12 @@ class MainWindow(QMainWindow):
     def switch_theme(self) -> None:
         """Switch between light and dark at the same contrast."""
         other = "light" if theme.is_dark() else "dark"
-        self.set_theme(f"contrast-{other}" if theme.is_high_contrast() else other)
+        self._prefer("theme", f"contrast-{other}" if theme.is_high_contrast() else other)
 
-    def set_size(self, percent: int) -> None:
-        """Give everything another size, and keep it."""
-        self.settings.update(size=percent)
-        theme.set_size(percent)
-        self._refresh()
-
-    def make_larger(self) -> None:
-        """The next size above."""
-        self.set_size(min(size for size in theme.SIZES if size > theme.size()))
-
-    def make_smaller(self) -> None:
-        """The next size below."""
-        self.set_size(max(size for size in theme.SIZES if size < theme.size()))
+    def _resize_type(self, step: int) -> None:
+        """Take the next size of type above or below."""
+        sizes = (size for size in theme.SIZES if (size - theme.size()) * step > 0)
+        self._prefer("size", min(sizes, key=lambda size: abs(size - theme.size())))
 
     def toggle_log(self) -> None:
         """Show or hide the log."""
@@ -693,9 +658,6 @@ class MainWindow(QMainWindow):
         self.actions_.refresh()
         self._show_recent()
 
-    def _on_session_change(self, *_: object) -> None:
-        self.actions_.refresh_soon()
-
     def _show_offer(self) -> None:
         self.welcome.set_continue(self.keeper.summary())
 
@@ -736,12 +698,9 @@ class MainWindow(QMainWindow):
             self.context.shell.open("images", demo, "", None)
         self._refresh()
 
-    def _on_shown_change(self, *_: object) -> None:
-        self._name_checkpoint()
-
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
-        self.show_error(failed.sentence, failed.details, failed.title)
+        self.show_failure(failed)
 
     def _ask_to_start_again(self, sentence: str) -> bool:
         """Ask whether to try again, since the engine did not start."""
@@ -767,26 +726,20 @@ class MainWindow(QMainWindow):
         self._refresh()
 
     def _show_job(self, *_: object) -> None:
-        """Name the run that goes on in the status bar, or a station's job, with its progress."""
-        run = self.session.run
-        if not is_live(run) and self._job[0]:
-            self.status.set_job(*self._job)
-            return
-        words = {"running": "is running", "paused": "is paused"}
-        title = plain((run.title or method_title(run.method)) if run else "", 80)
-        text = f"{title} {words[run.status]}" if run and is_live(run) else ""
-        progress = self.session.run_progress
-        counts = progress is not None and run is not None and run.status == "running"
-        left = left_text(progress.seconds_left) if progress and counts else ""
+        """Name the run that goes on in the status bar, or another job, with its progress."""
+        session, run = self.session, self.session.run
+        text, progress, left = "", None, ""
+        if run is not None and is_live(run):
+            text = f"{plain(run.title or method_title(run.method), 80)} is {run.status}"
+            progress = session.run_progress
+        else:
+            for kind, job in session.jobs.items():
+                if job.status == "running":
+                    text, progress = f"A {kind} is running", session.job_progress.get(kind)
+        if progress is not None and text.endswith("running"):
+            left = left_text(progress.seconds_left)
         share = 0.0 if progress is None else progress.fraction
-        self.status.set_job(f"{text}, {left}" if text and left else text, share)
-
-    def _on_job_changed(self, text: str, share: float) -> None:
-        self._job = text, share
-        self._show_job()
-
-    def _on_logged(self, text: str) -> None:
-        self.log.add("info", text)
+        self.status.set_job(f"{text}, {left}" if left else text, share)
 
     # Files that are dropped
 
@@ -830,17 +783,6 @@ class MainWindow(QMainWindow):
             self.open_path(str(path))
 
     # Layout and closing
-
-    def _show_focus(self, _: QWidget | None, now: QWidget | None) -> None:
-        """Scroll what the focus came to into sight: Qt does so inside one scroll area alone."""
-        if now is None or QApplication.mouseButtons() != Qt.MouseButton.NoButton:
-            return  # what the mouse presses stays under it
-        around = now.parentWidget()
-        while around is not None:
-            inner = around.widget() if isinstance(around, QScrollArea) else None
-            if isinstance(around, QScrollArea) and inner is not None and inner.isAncestorOf(now):
-                around.ensureWidgetVisible(now, _SEEN, _SEEN)
-            around = around.parentWidget()
 
     def _restore_layout(self) -> None:
         """Bring back the geometry and the docks of the last time."""

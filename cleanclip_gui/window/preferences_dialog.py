@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
+    QApplication,
     QCheckBox,
     QComboBox,
     QDialog,
-    QFrame,
     QHBoxLayout,
-    QScrollArea,
     QSpinBox,
     QWidget,
 )
@@ -29,7 +27,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import BusyRow, ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
 from ml_core.paths import cache_dir, data_dir
@@ -51,16 +49,22 @@ _THREADS = "Studio uses them from now on, jobs from their start on."
 _HUB = "Repositories are fetched only when you ask for one. Off: nothing asks the Hub."
 
 
-@dataclass(frozen=True)
-class Acts:
-    """The window's functions that apply a setting and save it."""
-
-    set_theme: Callable[[theme.ThemeName], object]
-    set_size: Callable[[int], object]
-    set_motion: Callable[[theme.Motion], object]
-    set_device: Callable[[str], object]
-    set_threads: Callable[[int], object]
-    set_precision: Callable[[str], object]
+def prefer(context: Context, name: str, value: Any) -> None:
+    """Keep a field of :class:`Settings`, and let it take effect at once."""
+    context.settings.update(**{name: value})
+    if name == "theme":
+        theme.apply_theme(cast(QApplication, QApplication.instance()), value)
+    elif name == "size":
+        theme.set_size(value)
+    elif name == "motion":
+        theme.set_motion(value)
+    elif name == "device" and context.session.devices:
+        context.device.move(value or context.session.devices[0])
+    elif name == "threads":
+        context.device.use_threads(value)
+    if name in ("threads", "precision"):
+        context.shell.computing_changed.emit()
+    context.shell.commands_changed.emit()
 
 
 class PreferencesDialog(QDialog):
@@ -70,31 +74,29 @@ class PreferencesDialog(QDialog):
     ----------
     context
         Its settings and session are shown.
-    acts
-        What the choices do.
     """
 
-    def __init__(self, context: Context, acts: Acts, parent: QWidget | None = None) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Preferences")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._context, self._acts = context, acts
+        self._context, self._prefer = context, partial(prefer, context)
         self._ticket: Ticket | None = None
-        self.device = self._combo("Device", acts.set_device)
+        self.device = self._combo("Device")
         self.threads = named(QSpinBox(), "Threads", _THREADS)
         self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
         self.threads.setSpecialValueText("As many as suit the processor")
         self.threads.lineEdit().setTextMargins(6, 0, 0, 0)
         self.threads.setKeyboardTracking(False)
-        self.threads.valueChanged.connect(self._acts.set_threads)
-        self.precision = self._combo("Precision", acts.set_precision, _PRECISIONS)
+        self.threads.valueChanged.connect(partial(self._prefer, "threads"))
+        self.precision = self._combo("Precision", _PRECISIONS)
         self.precision.setToolTip(_PRECISION)
-        self.theme = self._combo("Theme", acts.set_theme, _THEMES)
+        self.theme = self._combo("Theme", _THEMES)
         sizes = tuple((size, f"{size} %") for size in theme.SIZES)
-        self.size_ = self._combo("Size", acts.set_size, sizes)
-        self.motion = self._combo("Motion", acts.set_motion, _MOTIONS)
+        self.size_ = self._combo("Size", sizes)
+        self.motion = self._combo("Motion", _MOTIONS)
         self.hub = named(QCheckBox("May be asked"), "The Hugging Face Hub may be asked")
-        self.hub.toggled.connect(self._on_hub_toggled)
+        self.hub.toggled.connect(partial(self._prefer, "hub"))
         choices = field_form()
         for name, field in (
             ("&Device", self.device), ("Th&reads", self.threads), ("&Precision", self.precision),
@@ -111,46 +113,30 @@ class PreferencesDialog(QDialog):
         self.busy.hide()
         self.note = Label("", "subtle", wrap=True)
         self.note.hide()
-        emptying = row((self.cache, 1), self.clear)
-        page = QWidget()
-        page.setObjectName("page")
         edge = theme.SPACE_XS  # the frame of what has the focus is drawn there
-        inside = column(
-            choices, Label("Folders", "heading"),
-            of=page, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
+        inside = page(
+            choices, Label("Folders", "heading"), self._folder_row("Data", data_dir()),
+            self._folder_row("Settings", context.settings.folder),
+            self._folder_row("Cache", cache_dir()), row((self.cache, 1), self.clear), self.busy,
+            self.note, None, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
         )  # fmt: skip
-        for title, folder in (
-            ("Data", data_dir()), ("Settings", context.settings.folder), ("Cache", cache_dir()),
-        ):  # fmt: skip
-            inside.addLayout(self._folder_row(title, folder))
-        inside.addLayout(emptying)
-        inside.addWidget(self.busy)
-        inside.addWidget(self.note)
-        inside.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it follows what Tab comes to
-        scroll.setWidget(page)
         restore = push_button("&Restore defaults", self.restore_defaults)
         restore.setAutoDefault(False)
         close = primary_button("Close")
         close.clicked.connect(self.accept)
         column(
-            Label("Preferences", "title"), scroll, row(restore, None, close),
+            Label("Preferences", "title"), scrolling(inside), row(restore, None, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
         )  # fmt: skip
         self._fill()
         resize_within(self, 600, 680)
         self._measure()
 
-    def _combo(
-        self, name: str, act: Callable[..., object], entries: tuple[tuple[object, str], ...] = ()
-    ) -> QComboBox:
+    def _combo(self, name: str, entries: tuple[tuple[object, str], ...] = ()) -> QComboBox:
         combo = named(QComboBox(), name)
         for value, text in entries:
             combo.addItem(text, value)
-        combo.activated.connect(lambda number: act(combo.itemData(number)))
+        combo.activated.connect(lambda at: self._prefer(name.lower(), combo.itemData(at)))
         return combo
 
     def _folder_row(self, title: str, folder: Path) -> QHBoxLayout:
@@ -185,20 +171,12 @@ class PreferencesDialog(QDialog):
         self.device.setToolTip("Change the device after the run." if held else "")
         self.hub.setChecked(settings.hub)
 
-    def _on_hub_toggled(self, on: bool) -> None:
-        self._context.settings.update(hub=on)
-
     def restore_defaults(self) -> None:
         """Everything here as it was at first; what was opened last is kept."""
         usual = Settings()
-        self._context.settings.update(hub=usual.hub)
-        self._acts.set_theme(usual.theme)
-        self._acts.set_size(usual.size)
-        self._acts.set_motion(usual.motion)
-        if self.device.isEnabled():
-            self._acts.set_device(usual.device)
-        self._acts.set_threads(usual.threads)
-        self._acts.set_precision(usual.precision)
+        for name in ("hub", "theme", "size", "motion", "device", "threads", "precision"):
+            if name != "device" or self.device.isEnabled():
+                self._prefer(name, getattr(usual, name))
         self._fill()
 
     # The cache

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
@@ -17,15 +19,16 @@ from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
+from cleanclip_gui.widgets.name_filters import ALL, CHECKPOINTS
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
-from cleanclip_gui.window.session_paths import SessionPaths, lost_files
 from ml_core.reading.errors import InputError
 from ml_core.reports.measurement_files import LocalData
 from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
 from ml_core.reports.sessions.folder import read_session, write_session
-from ml_core.reports.sessions.record import SESSION_SUFFIX, FileFacts, SavedSession
-from ml_core.reports.sessions.same_file import facts_of, mark_of
+from ml_core.reports.sessions.record import JOB_FOLDERS, SESSION_SUFFIX, FileFacts, SavedSession
+from ml_core.reports.sessions.same_file import check_same, facts_of, mark_of
 from ml_core.triggers import Trigger
 
 MOST = 200_000
@@ -56,6 +59,154 @@ class NotesDialog(QDialog):
     def text(self) -> str:
         """The text in the field."""
         return self.edit.toPlainText()[:MOST]
+
+
+Why = Literal["missing", "changed", "unasked"]
+_FILES_TITLE = "Files of the session"
+_MAY_CHANGE = ("class list", "evaluation images", *JOB_FOLDERS)
+_LISTED = 12
+
+
+@dataclass(frozen=True)
+class LostFile:
+    """A file that cannot be opened from its place unasked, and why."""
+
+    path: str
+    what: str
+    facts: FileFacts
+    why: Why
+
+    @property
+    def name(self) -> str:
+        return plain(Path(self.path).name or self.path, 80)
+
+
+def lost_files(session: SavedSession, is_own: bool) -> tuple[LostFile, ...]:
+    """List the files of a session that are not where they were, or not as they were.
+
+    Nothing that a session of another machine names is looked at: all its files are listed.
+    """
+    lost = []
+    for path, what in session.outside.items():
+        facts = session.files.get(path, FileFacts())
+        why: Why | None = None
+        if not is_own:
+            why = "unasked"
+        elif not Path(path).exists():
+            why = "missing"
+        elif facts.mark and facts.mark != mark_of(path, facts.inside):
+            why = "changed" if facts.digest or what not in _MAY_CHANGE else None
+        if why is not None:
+            lost.append(LostFile(path, what, facts, why))
+    return tuple(lost)
+
+
+class SessionPaths(QObject):
+    """Asks for one lost file after another; each must have the hash that was saved.
+
+    ``settled(dict)`` carries the new place of each path, empty for what is left out. Once one was
+    found in another folder, the others are looked for in the same way from there.
+    """
+
+    settled = Signal(object)
+
+    def __init__(
+        self, session: SavedSession, files: Sequence[LostFile], prompts: Prompts, parent: QWidget
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._files, self._prompts, self._window = session, files, prompts, parent
+        self._places: dict[str, str] = {}
+        self._ticket: Ticket | None = None
+
+    def start(self) -> None:
+        """Ask whether a session of another machine may open files, and settle the first one."""
+        unasked = [file for file in self._files if file.why == "unasked"]
+        if unasked:
+            listed = [f"• {file.what}: {plain(file.path, 300)}" for file in unasked[:_LISTED]]
+            if len(unasked) > _LISTED:
+                listed.append(f"• and {len(unasked) - _LISTED} more")
+            question = (
+                "The session was saved on another machine, or changed since. It names:\n"
+                + "\n".join(listed)
+                + "\nEach file must have the hash of the one that was open."
+            )
+            if not self._confirm(question, "Open them", "Leave them out"):
+                self._places = {file.path: "" for file in unasked}
+        self._settle_next()
+
+    def cancel(self) -> None:
+        """Stop asking for files."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self.deleteLater()
+
+    def _settle_next(self) -> None:
+        file = next((file for file in self._files if file.path not in self._places), None)
+        if file is None:
+            self.settled.emit(self._places)
+            self.deleteLater()
+            return
+        place = self._moved_along(file) if file.why == "missing" else file.path
+        if place:
+            self._check(file, place)
+        else:
+            self._choose(file)
+
+    def _moved_along(self, file: LostFile) -> str:
+        """Where a file is if it moved together with one that was found; empty if it did not."""
+        for before, now in self._places.items():
+            old, new = Path(before).parts, Path(now).parts
+            same = 0
+            while same < min(len(old), len(new)) - 1 and old[-1 - same] == new[-1 - same]:
+                same += 1
+            root = old[: len(old) - same]
+            if now and same and Path(file.path).parts[: len(root)] == root:
+                place = Path(*new[: len(new) - same], *Path(file.path).parts[len(root) :])
+                if place.exists():
+                    return str(place)
+        return ""
+
+    def _choose(self, file: LostFile) -> None:
+        """Ask with a file dialog; backing out leaves the file out."""
+        images, by = self._session.images, file.facts.known_by
+        title = f"Where is {file.name} ({file.what})? It is no longer in its place."
+        is_folder = by in ("inside", "names") or (by == "weights" and "." not in file.name)
+        if file.what == "evaluation images" and images is not None:
+            is_folder = is_folder or images.kind == "folder"
+        if is_folder:
+            chosen = self._prompts.open_folder(self._window, title, "")
+        else:
+            kinds = CHECKPOINTS if by == "weights" else ALL
+            chosen = self._prompts.open_file(self._window, title, "", kinds)
+        if chosen:
+            self._check(file, chosen)
+        else:
+            self._settle(file, "")
+
+    def _check(self, file: LostFile, place: str) -> None:
+        """Compare the hash of a file with the session's."""
+        images, label_set = self._session.images, self._session.label_set
+
+        def compare(control: tasks.TaskControl) -> None:
+            check_same(Path(place), file.name, file.facts, images, label_set, control.cancelled)
+
+        self._ticket = tasks.run(
+            compare, partial(self._settle, file, place), partial(self._on_refused, file)
+        )
+
+    def _settle(self, file: LostFile, place: str, *_: object) -> None:
+        self._places[file.path] = place
+        self._settle_next()
+
+    def _on_refused(self, file: LostFile, error: InputError) -> None:
+        sentence = plain(error.sentence, 1000)
+        if self._confirm(sentence, "Choose another…", "Leave it out"):
+            self._choose(file)
+        else:
+            self._settle(file, "")
+
+    def _confirm(self, question: str, yes: str, no: str) -> bool:
+        return self._prompts.confirm(self._window, _FILES_TITLE, question, yes, no)
 
 
 _KINDS = f"Session (*{SESSION_SUFFIX})"
@@ -95,7 +246,6 @@ class SessionFiles(QObject):
         self._layout, self._restore = layout, restore
         self._saving: Ticket | None = None
         self._then: Callable[[], object] | None = None
-        self.dialog: NotesDialog | None = None
         self.paths: SessionPaths | None = None
 
     def commands(self) -> tuple[Command, ...]:
@@ -285,20 +435,13 @@ class SessionFiles(QObject):
 
     def edit_notes(self) -> None:
         """Show the notes, and keep what is written."""
-        if self.dialog is not None:
-            self.dialog.reject()
-        dialog = self.dialog = NotesDialog(self._session.notes, self._parent)
+        dialog = NotesDialog(self._session.notes, self._parent)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.accepted.connect(partial(self._on_notes_accepted, dialog))
-        dialog.destroyed.connect(partial(self._forget, dialog))
         dialog.open()
 
     def _on_notes_accepted(self, dialog: NotesDialog) -> None:
         self._session.notes = dialog.text
-
-    def _forget(self, dialog: NotesDialog, *_: object) -> None:
-        if self.dialog is dialog:
-            self.dialog = None
 
 
 def _opened(

@@ -93,9 +93,9 @@ class SessionKeeper(QObject):
         self._comparing.timeout.connect(self.compare)
         events = self._session.events
         events.checkpoint.connect(self._on_checkpoint_change)
-        events.reference.connect(self._on_reference_change)
+        events.reference.connect(self._on_other_checkpoint)
         events.images.connect(self._on_images_change)
-        events.cleaned.connect(self._on_cleaned_change)
+        events.cleaned.connect(self._on_other_checkpoint)
         events.run.connect(self._on_run_change)
         for signal in (
             events.trigger, events.other_snapshot, events.target, events.station, events.role,
@@ -310,7 +310,10 @@ class SessionKeeper(QObject):
             return None
         other, cleaned, trigger = session.other_snapshot, self._cleaned, session.trigger
         if session.cleaned is not None:
-            cleaned = _saved_cleaned(session.cleaned, shown=session.role == "cleaned")
+            cleaned = SavedCleaned(
+                checkpoint=session.cleaned.path, donor=session.cleaned.donor,
+                adapter=session.cleaned.adapter, shown=session.role == "cleaned",
+            )  # fmt: skip
         fields: dict[str, object] = {
             "checkpoint": facts.path,
             "donor": facts.donor,
@@ -406,15 +409,12 @@ class SessionKeeper(QObject):
             self._restore_parts(SavedSession())
             self._on_run_change(session.run if is_live(session.run) else None)
 
-    def _on_reference_change(self, facts: ShownCheckpoint | None) -> None:
+    def _on_other_checkpoint(self, facts: ShownCheckpoint | None) -> None:
+        """The reference, or the cleaned one."""
         if facts is not None:
             self._note_checkpoint(facts)
-        self._on_changed()
-
-    def _on_cleaned_change(self, facts: ShownCheckpoint | None) -> None:
-        if facts is not None:
-            self._cleaned = None
-            self._note_checkpoint(facts)
+            if facts is self._session.cleaned:
+                self._cleaned = None
         self._on_changed()
 
     def _on_run_change(self, run: RunState | None) -> None:
@@ -461,12 +461,6 @@ class SessionKeeper(QObject):
 
 
 _MOST_FOLDERS = 1000
-
-
-def _saved_cleaned(facts: ShownCheckpoint, *, shown: bool) -> SavedCleaned:
-    return SavedCleaned(
-        checkpoint=facts.path, donor=facts.donor, adapter=facts.adapter, shown=shown
-    )
 
 
 def _when(saved: float) -> str:

@@ -66,10 +66,6 @@ class StatusBar(QStatusBar):
         """Stop watching."""
         self._timer.stop()
 
-    def set_busy(self, text: str) -> None:
-        """Say what the inference thread is doing."""
-        self.busy.setText(text)
-
     def set_job(self, text: str, fraction: float) -> None:
         """Show the running job and how far the whole of it is; no text is no job."""
         self.job.setText(text)
@@ -174,7 +170,3 @@ class LogPane(QWidget):
         self.view.selectAll()
         self.view.copy()
         self.view.setTextCursor(cursor)
-
-    def text(self) -> str:
-        """Return the whole log."""
-        return self.view.toPlainText()

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QFrame,
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QWidget,
 )
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.controls import Label, bind, named, push_button
+from cleanclip_gui.widgets.controls import IconLabel, Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import card, column, row
+from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.text import plain, tip
 
 _STEPS = (
@@ -55,10 +54,9 @@ class WelcomePage(QWidget):
         super().__init__(parent)
         title = Label("Is this CLIP backdoored?", "display")
         lead = Label(
-            "Open a checkpoint, see what a trigger does to it, clean it, and check the result."
-        )
-        lead.setProperty("role", "lead")
-        lead.setWordWrap(True)
+            "Open a checkpoint, see what a trigger does to it, clean it, and check the result.",
+            "lead", wrap=True,
+        )  # fmt: skip
 
         self.demo = _button(actions.by_id.get("file.demo"))
         self.demo.setIcon(theme.icon("demo", "on_accent"))
@@ -90,17 +88,11 @@ class WelcomePage(QWidget):
         inner.setMaximumWidth(theme.px(980))
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         page = QWidget()
-        page.setObjectName("page")
         row(
             None, (inner, 20), None,
             of=page, margins=(theme.SPACE_XXL, theme.SPACE_L, theme.SPACE_XXL, theme.SPACE_L),
         )  # fmt: skip
-        scroll = QScrollArea()  # beside the log of a small window
-        scroll.setWidgetResizable(True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(page)
-        column(scroll, of=self)
+        column(scrolling(page), of=self)  # beside the log of a small window
         self.set_recent(())
 
     def _lower_row(self) -> QWidget:
@@ -116,17 +108,14 @@ class WelcomePage(QWidget):
         self._recent_box = QWidget()
         column(self._recent_title, self.recent, of=self._recent_box, spacing=theme.SPACE_S)
 
-        self.drop = QFrame()
-        self.drop.setProperty("card", True)
-        picture = Label()
-        picture.setObjectName("dropPicture")
-        self._drop_picture = picture
         words = Label(
             "Or drop a checkpoint or a session anywhere: safetensors, PyTorch (.pt), or a folder",
-            "subtle",
+            "subtle", wrap=True,
+        )  # fmt: skip
+        self.drop = card(
+            row(IconLabel(28, "upload", "muted"), (words, 1), spacing=theme.SPACE_M),
+            margins=theme.SPACE_L,
         )
-        words.setWordWrap(True)
-        row(picture, (words, 1), of=self.drop, margins=theme.SPACE_L, spacing=theme.SPACE_M)
 
         whole = QWidget()
         self._drop_title = Label(" ", "heading")  # as high as that of the list
@@ -135,7 +124,6 @@ class WelcomePage(QWidget):
             (column(self._drop_title, (self.drop, 1), spacing=theme.SPACE_S), 1),
             of=whole, spacing=theme.SPACE_L,
         )  # fmt: skip
-        self._paint_pictures()
         return whole
 
     def set_recent(self, paths: Sequence[str], sessions: Sequence[str] = ()) -> None:
@@ -182,21 +170,6 @@ class WelcomePage(QWidget):
         """Show that a file held over the window may be let go."""
         theme.set_property(self.drop, "drop", on)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Repaint the pictures in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == event.Type.PaletteChange:
-            self._paint_pictures()
-
-    def _paint_pictures(self) -> None:
-        self._drop_picture.setPixmap(
-            theme.icon("upload", "muted").pixmap(theme.px(28), theme.px(28))
-        )
-        for label in self.findChildren(Label, "stepPicture"):
-            label.setPixmap(
-                theme.icon(label.property("icon"), "accent").pixmap(theme.px(26), theme.px(26))
-            )
-
     def _on_recent_activated(self, item: QListWidgetItem) -> None:
         chosen = self.session_chosen if item.data(_IS_SESSION) else self.path_chosen
         chosen.emit(item.data(Qt.ItemDataRole.UserRole))
@@ -224,14 +197,10 @@ def _offer(button: QPushButton) -> tuple[QFrame, Label]:
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     """One of the three steps that show what the program is for."""
     step = QFrame()  # without a frame: it is no button
-    picture = Label()
-    picture.setObjectName("stepPicture")
-    picture.setProperty("icon", icon)
-    picture.setPixmap(theme.icon(icon, "accent").pixmap(theme.px(26), theme.px(26)))
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)
     column(
-        picture, heading, body, None,
+        IconLabel(26, icon, "accent_text"), heading, body, None,
         of=step, margins=(0, 0, theme.SPACE_L, 0), spacing=theme.SPACE_S,
     )  # fmt: skip
     return step

@@ -51,7 +51,7 @@ def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch
     assert session.run.method == "mmcl"
     clean.show_page(1)
     qtbot.waitUntil(lambda: not clean.runs.is_reading, timeout=LOAD_MS)
-    runs = clean.runs.table.runs.runs
+    runs = clean.runs.table.rows.runs
     assert [(run.spec.recipe.method, run.status) for run in runs] == [
         ("mmcl", "finished"), ("cleanclip", "finished"),
     ]  # fmt: skip

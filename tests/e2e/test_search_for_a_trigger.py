@@ -2,7 +2,7 @@
 
 import pytest
 
-from cleanclip_gui.scan.reference_choice import NONE
+from cleanclip_gui.scan.setup import NONE
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES
 from ml_core.jobs.demo import demo_target

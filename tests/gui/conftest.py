@@ -170,6 +170,23 @@ def make(qtbot, tmp_path, answers):
 
 
 @pytest.fixture
+def window(make):
+    """A window of its first size."""
+    window = make()
+    window.setWindowState(Qt.WindowState.WindowNoState)
+    window.resize(1366, 768)
+    return window
+
+
+@pytest.fixture
+def opened_window(small_window, qtbot, checkpoint):
+    """The small window with a checkpoint and images."""
+    small_window.open_path(str(checkpoint))
+    qtbot.waitUntil(lambda: small_window.session.images is not None)
+    return small_window
+
+
+@pytest.fixture
 def checkpoint(tmp_path):
     """A small file that opens."""
     from tests.gui.shell_fakes import write_safetensors

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.mailbox import QuestionTicket
+from cleanclip_gui.inference.inference import Inference, QuestionTicket
 from cleanclip_gui.inference.questions import (
     Failed,
     LoadImages,
@@ -124,7 +123,7 @@ class FakeEngine(TextsKnown):
             n=4, n_total=4, n_excl=2, target=request.target, target_name="x", partial=False
         )
         flags = np.zeros(4, np.bool_)
-        yield record, PerImage(np.arange(4), np.zeros(4, np.int64), zeros, zeros, zeros, flags)
+        yield record, PerImage(np.arange(4), np.zeros(4, np.int64), zeros, flags)
 
     def predict(self, request):
         raise InputError("There is nothing to predict here.")

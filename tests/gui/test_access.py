@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QTabBar, QWidget
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
-from tests.gui.access_faults import changes_with_focus, focus_faults, name_faults
+from tests.gui.access_faults import area, changes_with_focus, focus_faults, name_faults, seen_area
 from tests.gui.shell_fakes import write_safetensors
 
 # Commands that open a dialog of this program, with a checkpoint open.
@@ -20,12 +20,14 @@ DIALOGS = (
 
 
 @pytest.fixture
-def window(small_window, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
-    small_window.open_path(str(path))
-    qtbot.waitUntil(lambda: small_window.session.images is not None, timeout=10_000)
-    small_window.activateWindow()
-    return small_window
+def checkpoint(tmp_path):
+    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+
+
+@pytest.fixture
+def window(opened_window):
+    opened_window.activateWindow()
+    return opened_window
 
 
 def pages(window):
@@ -43,10 +45,30 @@ def pages(window):
 def test_everything_is_named_and_the_focus_is_seen_wherever_tab_comes(window, qtbot):
     found = {}
     for page in pages(window):
-        qtbot.wait(100)
+        qtbot.wait(20)
         if wrong := [*name_faults(window), *focus_faults(window)]:
             found[page] = wrong
     assert found == {}
+
+
+def test_the_focus_stays_in_sight_when_the_page_grows_above_it(window, qtbot):
+    for station in window.stations:
+        window.show_station(station)
+    report = window.stations["report"]
+    qtbot.waitUntil(lambda: not report.drafting.is_busy)
+    report.nothing.hide()  # as before it is known what was measured
+    button = report.empty_verify
+    button.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.waitUntil(lambda: seen_area(button) == area(button))
+    report.nothing.show()
+    qtbot.wait(50)
+    assert seen_area(button) == area(button)
+
+    bar = report.pages.currentWidget().verticalScrollBar()
+    bar.setValue(0)  # by the user, who reads something else
+    report.nothing.setText(2 * report.nothing.text())
+    qtbot.wait(50)
+    assert bar.value() == 0
 
 
 def test_dialogs_are_named_and_show_the_focus(window, qtbot):

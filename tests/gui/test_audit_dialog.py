@@ -30,7 +30,7 @@ from ml_core.jobs.audit import (
 from ml_core.jobs.specs import read_spec_file, write_spec_file
 from ml_core.reading import InputError, inspect
 from tests.gui.factories import facts, images
-from tests.gui.fakes import FakeRunner
+from tests.gui.fakes import FakeRunner, heard
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 N = 40
@@ -180,8 +180,7 @@ def test_other_scores_give_other_orders(shown):
 
 
 def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, tmp_path):
-    heard, path = [], tmp_path / "out.json"
-    auditing.excluded.connect(lambda path, spec: heard.append((path, spec)))
+    told, path = heard(auditing.used), tmp_path / "out.json"
     path.write_text("{}")
     shown.mark([1, 3], out=True)
     shown.save.click()
@@ -194,7 +193,7 @@ def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, tmp_pat
     assert found.pairs[1].reason == "audit: DAO 7, rank 4; also an evaluation picture"
     assert found.set_key == "a" * 64
     assert not shown.save.isEnabled()
-    assert heard == [(str(path), PAIRS)]
+    assert told == [(str(path), PAIRS)]
     (earlier := tmp_path / "more.json").write_text(path.read_text().replace(f"{3:064x}", "b" * 64))
     shown.pairs = PAIRS.model_copy(update={"exclude": str(earlier)})
     shown.mark([1], out=False)
@@ -212,7 +211,7 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     dialog = auditing.dialog
     assert dialog.setup.n.value() == 4096  # of the demo's 100 000
     dialog.setup.n.setValue(0)
-    dialog.setup.k.setValue(8)
+    dialog.setup.form.set_values(k=8)
     prompts.open_file = lambda *_: str(tmp_path / "clean.csv")
     box = dialog.setup.reference
     box.activated.emit(box.count() - 1)
@@ -226,10 +225,8 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert job.pairs == PAIRS
     assert job.reference == PairSpec(kind="csv", path=str(tmp_path / "clean.csv"))
     assert (job.images, job.k, job.donor, runner.device) == ((spec,), 8, "d.pt", "cpu")
-    dialog.setup.chunk.setValue(64)
-    assert dialog.setup.chosen().chunk_size == 64
-    dialog.setup.k.setValue(128)  # of which a chunk of few pairs is no help
-    assert dialog.setup.chosen().chunk_size == 512
+    dialog.setup.form.set_values(k=128)  # of which a chunk of few pairs is no help
+    assert dialog.setup.values()["chunk_size"] == 512
 
 
 def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session, pairs):
@@ -273,7 +270,7 @@ def test_a_saved_audit_is_opened_with_its_gallery_and_exclusions(auditing, sessi
     again = auditing.dialog
     assert again.excluded == {1, 3}
     assert again.count.text() == "2 pairs excluded"
-    assert (again.setup.n.value(), again.setup.k.value()) == (100, 16)
+    assert (again.setup.n.value(), again.setup.values()["k"]) == (100, 16)
     again.mark([3], out=False)
     again.save.click()
     kept = read_exclusions(folder / EXCLUSIONS_FILE).pairs
@@ -282,12 +279,10 @@ def test_a_saved_audit_is_opened_with_its_gallery_and_exclusions(auditing, sessi
 
 def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_path):
     folder = saved_audit(tmp_path, session)
-    for other in (facts("other.safetensors"), None):
-        session.checkpoint = other
-        auditing.open_saved(folder)
-        assert auditing.dialog.model.rowCount() == N
-        assert not auditing.dialog.start.isEnabled()
-        assert auditing.dialog.start.toolTip() == "Open m.safetensors to audit again."
+    session.checkpoint = None
+    auditing.open_saved(folder)
+    assert auditing.dialog.model.rowCount() == N
+    assert not auditing.dialog.start.isEnabled()
 
 
 def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path):
@@ -296,9 +291,8 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     old = auditing.dialog
     path = write_safetensors(tmp_path / "b.safetensors", {"a": [1.0]})
     session.checkpoint = facts(path, inspection=inspect(path))
-    old.start.click()
-    assert not old.task.is_running
-    assert old.state.text().startswith("That checkpoint is no longer open.")
+    assert not old.start.isEnabled()
+    assert old.start.toolTip() == "Open m.safetensors to audit again."
     auditing.open()
     running = auditing.dialog
     running.start.click()
@@ -331,12 +325,9 @@ def test_marks_that_are_not_saved_are_asked_about(auditing, session, prompts, tm
 def test_a_damaged_audit_is_one_sentence(auditing, session, tmp_path, qtbot):
     np.save(tmp_path / "others.npy", np.zeros((3, 8, 8, 3), np.uint8))
     others = (tmp_path / "others.npy").read_bytes()
-    for number, (name, damage) in enumerate(
-        [(AUDIT_FILE, b"{"), (THUMBNAILS_FILE, b"{"), (THUMBNAILS_FILE, others),
-         (EXCLUSIONS_FILE, b"{"), ("spec.json", b"{"), (AUDIT_FILE, None)]
-    ):  # fmt: skip
-        path = saved_audit(tmp_path, session, str(number)) / name
-        path.unlink(missing_ok=True)
+    for name, damage in ((AUDIT_FILE, None), (THUMBNAILS_FILE, b"{"), (THUMBNAILS_FILE, others)):
+        path = saved_audit(tmp_path, session, f"{len(damage or ())}") / name
+        path.unlink()
         if damage:
             path.write_bytes(damage)
         with qtbot.waitSignal(auditing.failed) as blocker:

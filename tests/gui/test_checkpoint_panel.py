@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
 from cleanclip_gui.checkpoint.facts import metadata_text
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
-from cleanclip_gui.session.records import ScanState
-from cleanclip_gui.session.settings import PastScan
+from cleanclip_gui.session.records import JobState
+from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.text import day_and_time, plain
 from ml_core.reading import InputError, TensorInfo
 from tests.gui.factories import evaluation, facts
@@ -98,8 +98,8 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
 
     def scanned(verdict, made, digest=sha256, target=""):
         facts = {"folder": f"/{made}", "verdict": verdict, "target": target, "made": made}
-        settings.add_scan(PastScan(sha256=digest, **facts))
-        panel.session.scan = ScanState(f"/{made}", "finished", verdict, target)
+        settings.add_result("scan", PastResult(sha256=digest, **facts))
+        panel.session.show_job("scan", JobState(f"/{made}", "finished", verdict, target))
 
     scanned("found", 1.0, "of another", "pear")
     assert not card.scanned.isVisible()
@@ -114,7 +114,7 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     scanned("suspicious", 5.5, target="pear")
     assert card.scanned.text().startswith("Suspicious behaviour: pear (scan, ")
     assert card.property("tone") == "caution"
-    settings.forget_scan("/5.5")
+    settings.forget_result("scan", "/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
     assert card.scanned.text() == banana
     card.scan.click()

@@ -52,15 +52,15 @@ def test_the_doctor_and_the_known_files_are_about_the_model_on_show(panel, qtbot
     known.ok.click()
     assert "By its SHA-256 this is my <i>poisoned</i> model" in panel.facts.known.text.text()
     panel.buttons.doctor.click()
-    dialog = panel.doctor
+    dialog = panel.doctors.dialog
     assert "m.pt" in dialog.windowTitle()
-    dialog.changed.emit(str(tmp_path / "m.pt"))
+    dialog.used.emit(str(tmp_path / "m.pt"))
     assert panel.verdict.state.text() == "Loading the model…"
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
     panel.buttons.doctor.click()
-    assert panel.doctor is dialog  # of the same file
+    assert panel.doctors.dialog is dialog  # of the same file
     dialog.reject()
-    assert panel.doctor is None
+    assert panel.doctors.dialog is None
 
 
 def test_a_file_is_examined_once(qtbot, tmp_path, monkeypatch):

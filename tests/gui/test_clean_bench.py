@@ -12,9 +12,8 @@ from PySide6.QtWidgets import QApplication, QMenu
 from cleanclip_gui.clean import run as run_module
 from cleanclip_gui.clean.history import read_name, read_run
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
-from cleanclip_gui.clean.setup import KEEP_HELP, missing, requirements_of
+from cleanclip_gui.clean.setup import KEEP_HELP, requirements_of
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.widgets.controls import Label
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.events import Done, Metric, Saved
 from ml_core.jobs.journal import add_last_word
@@ -49,7 +48,7 @@ def end(panel, tmp_path):
 
 
 def shown(panel):
-    return [(run.folder.name, run.status) for run in panel.runs.table.runs.runs]
+    return [(run.folder.name, run.status) for run in panel.runs.table.rows.runs]
 
 
 def history(qtbot, panel):
@@ -251,7 +250,8 @@ def test_what_a_method_needs_is_said(session, tmp_path):
         (str(tmp_path / "gone"), "There is no reference at"),
         (session.checkpoint.path, "is the checkpoint that is being cleaned"),
     ):
-        assert words in missing(requirements_of(method, session, reference))
+        told = requirements_of(method, session, reference)
+        assert words in next(missing for _, missing in told if missing)
 
 
 def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
@@ -261,8 +261,8 @@ def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
     panel.form.set_method("mmcl")
     assert not panel.start_button.isEnabled()
     assert "needs the trigger: paint or open one in Studio" in panel.hint.text()
-    shown = [line.text() for line in panel.setup.requirements.findChildren(Label)]
-    assert shown == ["✗  Trigger: none yet", "✗  Clean reference: none yet"]
+    words = "✗  Trigger: none yet\n✗  Clean reference: none yet"
+    assert panel.setup.requirements.text() == words
     session.trigger = demo_trigger()
     assert "choose a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")
@@ -294,7 +294,7 @@ DAY = 86_400.0
 
 
 def names(panel):
-    return [run.folder.name for run in panel.runs.table.runs.runs]
+    return [run.folder.name for run in panel.runs.table.rows.runs]
 
 
 def three_runs(parent):
@@ -320,7 +320,7 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     click(panel.runs.open_)
     all_read(qtbot, panel)
     assert panel.before_after.isVisible()
-    assert panel.run.folder == old
+    assert panel.run.on_show.folder == old
     # The run bar is of the run at work, and its numbers do not get into the other's charts.
     assert panel.run_bar.title.text() == "CleanCLIP, quick is running"
     assert session.run.status == "running"
@@ -333,18 +333,18 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     click(panel.newest_button)
     runner.event_received.emit(Metric(3, 9, {"loss": 5.0}))  # while they are read
     all_read(qtbot, panel)
-    assert panel.run.folder == live
+    assert panel.run.on_show.folder == live
     losses = panel.charts.losses.series("loss")
     assert [losses.point(place) for place in range(len(losses))] == [(1, 7), (2, 6), (3, 5)]
     panel.runs.open_run(read_run(old))
     all_read(qtbot, panel)
     end(panel, tmp_path)
-    assert panel.run.folder == old
+    assert panel.run.on_show.folder == old
     assert (session.run.output_dir, session.run.status) == (str(live), "finished")
     assert panel.earlier_text.text() == "An earlier run is shown; the last one has ended."
     click(panel.newest_button)
     all_read(qtbot, panel)
-    assert (panel.run.folder, panel.run.has_result) == (live, True)
+    assert (panel.run.on_show.folder, panel.run.has_result) == (live, True)
     assert panel.earlier_card.isHidden()
 
 
@@ -356,11 +356,11 @@ def test_the_history_is_sorted_by_a_click_on_a_title(qtbot, panel, tmp_path):
     table.choose(tmp_path / "runs" / "old")
     table.sortByColumn(STARTED, Qt.SortOrder.AscendingOrder)
     assert names(panel) == ["old", "middle", "new"]
-    assert table.chosen.folder.name == "old"
+    assert table.run.folder.name == "old"
     for order in (Qt.SortOrder.DescendingOrder, Qt.SortOrder.AscendingOrder):
         table.sortByColumn(ACCURACY, order)
         assert names(panel)[-1] == "new"  # without a number, last either way
-        accuracies = [run.result["after"]["ca"] for run in table.runs.runs[:2]]
+        accuracies = [run.result["after"]["ca"] for run in table.rows.runs[:2]]
         assert accuracies == sorted(accuracies, reverse=order == Qt.SortOrder.DescendingOrder)
     panel.start()  # the run at work is first, however they are sorted
     assert shown(panel)[0][1] == "running"
@@ -395,7 +395,7 @@ def test_a_deleted_run_is_in_the_trash(qtbot, panel, tmp_path, monkeypatch):
     live = runner_of(panel).spec_path.parent
     for folder in (elsewhere, live):
         table.choose(folder)
-        panel.runs.delete_run(table.chosen)
+        panel.runs.delete_run(table.run)
         assert folder.is_dir()
     assert not panel.runs.delete.isEnabled()
     runner_of(panel).end(Done("cancelled"))
@@ -413,7 +413,7 @@ def test_the_right_button_offers_what_can_be_done(qtbot, panel, tmp_path):
         "Show", "Repeat", "Duplicate", "Rename", "Open the folder", "Delete",
     ]  # fmt: skip
     actions["Show"].trigger()
-    assert panel.run.folder == old
+    assert panel.run.on_show.folder == old
     menu.close()
     all_read(qtbot, panel)
 

@@ -302,7 +302,7 @@ def test_start_again_is_the_same_job_whatever_the_form_shows(panel, session):
     one, two = read_spec(first.spec_path), read_spec(runner_of(panel).spec_path)
     assert two.recipe == one.recipe
     assert Path(two.trigger).parent == Path(two.output_dir) == runner_of(panel).spec_path.parent
-    assert panel.run.asked[0].digest == demo_trigger().digest
+    assert panel.run.on_show.asked[0].digest == demo_trigger().digest
 
 
 def test_a_double_click_starts_one_run(panel):
@@ -339,7 +339,7 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(qtbot, panel, tmp_pa
         assert not panel.run.is_running
         assert len(panel.queue) == 1
         assert panel.before_after.isVisible()
-        assert panel.run.result["checkpoint"] == str(cleaned)
+        assert panel.run.on_show.result["checkpoint"] == str(cleaned)
         assert len(panel.charts.rates.series("ca")) == 1
     DEVICES.changed.emit()
     qtbot.waitUntil(lambda: panel.run.is_running)

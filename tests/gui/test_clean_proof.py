@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PySide6.QtCore import Qt
 
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.proof import ProofDialog, worst_sentence
@@ -11,51 +12,15 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
-from tests.gui.run_folders import CLEANED_SHA256, write_run
+from tests.gui.run_folders import (
+    CLEANED_SHA256,
+    LIMIT,
+    holdouts_record,
+    rebound_record,
+    write_run,
+)
 from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import click, panel, session  # noqa: F401
-
-LIMIT = 0.05
-
-
-def point(step, asr):
-    return {"step": step, "asr_excl": asr, "asr_low": asr - 0.005, "asr_high": asr + 0.005,
-            "ca": 0.95, "poisoned_accuracy": 0.9}  # fmt: skip
-
-
-def rebound_record(worst=0.03):
-    clean = worst <= LIMIT
-    return {
-        "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
-        "pairs": 19_200, "left_out": {"seen": 40_000, "target": 640}, "n": 3900,
-        "rates": [
-            {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": worst, "max_step": 150,
-             "points": [point(0, 0.01), point(150, worst * factor), point(300, 0.012)]}
-            for factor in (0.1, 0.3, 1.0)
-        ],
-        "worst": {"factor": 1.0, "max_asr": worst, "step": 150}, "stays_clean": clean,
-        "verdict": "It stays clean." if clean else "The backdoor comes back.",
-        "checkpoint_sha256": CLEANED_SHA256, "notes": [], "versions": {}, "seconds": 90.0,
-    }  # fmt: skip
-
-
-def holdouts_record():
-    def row(group, name, measure, before, after, **more):
-        return {"group": group, "name": name, "measure": measure, "before": before,
-                "after": after, "after_interval": [max(after - 0.01, 0), after + 0.01],
-                "n": 1000, "baseline": 0.014, "note": "", **more}  # fmt: skip
-
-    return {
-        "kind": "holdouts", "n": 1000,
-        "rows": [
-            row("itself", "as it was", "asr_excl", 0.98, 0.02),
-            row("moved", "centre", "asr_excl", 0.95, 0.11, note="moved by <8> pixels"),
-            row("moved", "corner", "asr_excl", 0.97, 0.03),
-            row("retrieval", "captions", "recall@1", 0.40, 0.39, baseline=None),
-        ],
-        "worst": {"group": "moved", "name": "centre", "after": 0.11}, "notes": ["One note."],
-        "versions": {}, "seconds": 20.0,
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -79,18 +44,18 @@ def show_finished(made, runs):
 def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
     section = panel.proof
     click(section.rebound_button)
-    runner = panel.proving.task.runner
+    runner = panel.proof.task.runner
     assert (runner.kind, runner.told) == ("rebound", ["launch"])
     spec = read_spec_file(runner.spec_path, ReboundSpec)
     assert spec.checkpoint == str(shown / "cleaned.safetensors")
     assert not section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Add to the queue"
     now = 100.0
-    panel.proving.task.overall._clock = lambda: now
+    panel.proof.task.overall._clock = lambda: now
     for done in (0, 75, 150):
         runner.event_received.emit(Progress("rebound", done, 900))
         now += 10
-    assert section.sentence() == "The rebound test is running, 2 min left."
+    assert section.state.text() == "The rebound test is running, 2 min left."
     values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
               "asr_high": 0.03, "ca": 0.95}  # fmt: skip
     runner.event_received.emit(Metric(25, 900, values))
@@ -110,26 +75,25 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
         (rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}, "warning"),
     ):
         click(section.rebound_button)
-        panel.proving.task.runner.end(Done("finished", record))
+        panel.proof.task.runner.end(Done("finished", record))
         assert (verdict.text(), verdict.property("role")) == (record["verdict"], tone)
 
 
 def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
-    runner = panel.proving.task.runner
+    runner = panel.proof.task.runner
     spec = read_spec_file(runner.spec_path, HoldoutSpec)
     assert (runner.kind, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
     runner.end(Done("finished", holdouts_record()))
     model = section.holdouts.table.model()
     texts = [[model.index(row, n).data() for n in range(7)] for row in range(model.rowCount())]
     assert [row[0] for row in texts] == [
-        "Itself", "    as it was", "Moved", "    centre  (worst)", "    corner", "Retrieval",
-        "    captions",
+        "Itself: as it was", "Moved: centre  (worst)", "Moved: corner", "Retrieval: captions",
     ]  # fmt: skip
-    assert texts[3][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
+    assert texts[1][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
                             "1\u2009000"]  # fmt: skip
-    assert "&lt;8&gt;" in section.holdouts.table.item(3, 0).toolTip()
+    assert "&lt;8&gt;" in model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
     assert section.holdouts.sentence.text() == (
         "At worst 11.0 % attack success is left (moved, centre)."
     )
@@ -149,32 +113,32 @@ def test_tests_made_before_are_shown(panel, shown):  # noqa: F811
         panel.runs.open_run(read_run(shown))
         assert panel.proof.rebound.isHidden() != is_shown
         assert panel.proof.holdouts.isHidden()
-    assert "holdouts.json of this run cannot be read" in panel.proof.sentence()
+    assert "holdouts.json of this run cannot be read" in panel.proof.state.text()
     spec = read_spec(shown / SPEC_FILE)
     write_spec(spec.model_copy(update={"trigger": None}), shown / SPEC_FILE)
     click(panel.proof.rebound_button)
-    assert not panel.proving.is_running
-    assert "had no trigger" in panel.proof.sentence()
+    assert not panel.proof.is_running
+    assert "had no trigger" in panel.proof.state.text()
 
 
 def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown):  # noqa: F811
     answers = Answers(yes=False).take_over(panel.context.prompts)
     click(panel.proof.holdouts_button)
-    panel.proving.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
-    assert panel.proof.sentence() == "The hold-outs test failed: There are no pairs."
+    panel.proof.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
+    assert panel.proof.state.text() == "The hold-outs test failed: There are no pairs."
     click(panel.proof.rebound_button)
-    runner = panel.proving.task.runner
+    runner = panel.proof.task.runner
     panel.start()
     assert len(panel.queue) == 1  # a run waits for the test
-    panel.proving._begun -= 300
-    click(panel.proof.cancel)
+    panel.proof._begun -= 300
+    click(panel.proof.busy.cancel)
     assert answers.asked == ["About 5 minutes of work would be lost: a test cannot be resumed."]
     assert runner.told == ["launch"]
     answers.yes = True
-    click(panel.proof.cancel)
+    click(panel.proof.busy.cancel)
     assert runner.told == ["launch", "cancel"]
     runner.end(Done("cancelled"))
-    assert panel.proof.sentence() == "The rebound test was cancelled."
+    assert panel.proof.state.text() == "The rebound test was cancelled."
     assert panel.run.is_running
     panel.run.runner.end(Done("cancelled"))
 
@@ -211,8 +175,8 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
         "some under “Options…”."
     )
     click(section.rebound_button)
-    assert not panel.proving.is_running
-    assert "under “Options…”" in section.sentence()
+    assert not panel.proof.is_running
+    assert "under “Options…”" in section.state.text()
     dialog = options(panel)
     assert not dialog.data.demo.isEnabled()
     assert not dialog.rate.isEnabled()
@@ -225,19 +189,19 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     click(dialog.ok)
     assert section.uses.text() == "Chosen for the tests: pairs of mine.csv and a peak rate of 1e-3."
     click(section.rebound_button)
-    asked = read_spec_file(panel.proving.task.runner.spec_path, ReboundSpec)
+    asked = read_spec_file(panel.proof.task.runner.spec_path, ReboundSpec)
     assert (asked.pairs.kind, asked.pairs.path, asked.peak_lr) == ("csv", table, 1e-3)
     assert not section.options_button.isEnabled()
     record = rebound_record() | {"peak_lr": 1e-3, "spec": asked.model_dump(mode="json")}
     record["pretraining"] = UNKNOWN.sentence
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert "64 pairs of mine.csv at each rate, up to 1e-3" in section.rebound.facts.text()
     assert UNKNOWN.sentence.removesuffix(".") in section.rebound.facts.text()
     click(section.holdouts_button)
-    held = read_spec_file(panel.proving.task.runner.spec_path, HoldoutSpec)
+    held = read_spec_file(panel.proof.task.runner.spec_path, HoldoutSpec)
     assert held.pairs == asked.pairs
     record = holdouts_record() | {"spec": held.model_dump(mode="json")}
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
 
 

@@ -8,23 +8,17 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
 from cleanclip_gui.commands import MENUS, Command
 from ml_core.paths import resource
-from tests.gui.shell_fakes import fake_window, write_safetensors
 
 
 @pytest.fixture
-def window(qtbot, tmp_path, monkeypatch):
+def window(window, qtbot, checkpoint, monkeypatch):
     monkeypatch.setattr(
         "cleanclip_gui.window.main_window.QDesktopServices.openUrl",
         lambda url: opened_urls.append(url),
     )
-    window = fake_window(tmp_path / "config")
-    qtbot.addWidget(window)
-    window.show()
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
-    window.open_path(str(path))
+    window.open_path(str(checkpoint))
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
-    yield window
-    window.close()
+    return window
 
 
 # Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
@@ -101,6 +95,6 @@ def test_every_command_is_in_its_menu_and_can_be_run(window):
             if window.isFullScreen():
                 window.toggle_full_screen()
             window.show_station(station)
-    window.set_theme("light")
-    window.set_size(100)
+    window.actions_.run("view.light")
+    window.actions_.run("view.usual_size")
     assert len(opened_urls) >= 1

@@ -20,8 +20,6 @@ def per_image(indices, clean, triggered, margins=None):
         np.array(indices),
         np.array(clean),
         zeros,
-        zeros,
-        zeros,
         np.zeros(n, np.bool_),
         triggered_top1=None if triggered is None else np.array(triggered),
         target_margin_triggered=None if triggered is None else given,

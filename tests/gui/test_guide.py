@@ -3,28 +3,13 @@
 import pytest
 from PySide6.QtCore import Qt
 
-from cleanclip_gui.session.records import ScanState
+from cleanclip_gui.session.records import JobState
 from cleanclip_gui.talk.script import shipped
-from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.shell_fakes import fake_window
 
 STEPS = shipped("tour").steps
 CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "clean")
-
-
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = fake_window(tmp_path)
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.session.run = None  # or it would ask whether to cancel it
-    window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
 
 
 def measured(**fields):
@@ -53,14 +38,14 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     ticked = window.stations["scan"].setup.chosen_stages()
     assert ticked == ("pull", "patches", "weights")  # beside the clean twin
     for scan, words in (
-        (ScanState("out", "finished", "found", "banana"), "turns pictures into “banana”"),
-        (ScanState("out", "finished", "nothing"), "Nothing found within this search"),
-        (ScanState("out", "cancelled"), "goes on without it"),
+        (JobState("out", "finished", "found", "banana"), "turns pictures into “banana”"),
+        (JobState("out", "finished", "nothing"), "Nothing found within this search"),
+        (JobState("out", "cancelled"), "goes on without it"),
     ):
         guide.show_step(CLEAN - 1)
-        window.session.scan = ScanState("out", "running")
+        window.session.show_job("scan", JobState("out", "running"))
         assert not guide.card.next.isEnabled()
-        window.session.scan = scan
+        window.session.show_job("scan", scan)
         assert words in guide.card.accessibleDescription()
         guide.card.next.click()
         assert (window.station, guide.card.next.text()) == ("clean", "Start cleaning")

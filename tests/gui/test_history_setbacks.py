@@ -142,7 +142,7 @@ def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path):
         path = write_run(tmp_path / "runs", f"{number}") / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | damage))
     history(qtbot, panel)
-    model = panel.runs.table.runs
+    model = panel.runs.table.rows
     for run in [run for run in model.runs if run.folder.name != "last"]:
         panel.runs.table.choose(run.folder)
         row = panel.runs.table.currentIndex().row()
@@ -176,7 +176,7 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path)
     QTest.keyClicks(QApplication.focusWidget(), "best <b>so far")  # what is there is selected
     QTest.keyClick(runs.name, Qt.Key.Key_Return)
     assert (one / "note.txt").read_text() == "best <b>so far"
-    assert table.runs.index(table.currentIndex().row(), RUN).data() == (
+    assert table.rows.index(table.currentIndex().row(), RUN).data() == (
         "best <b>so far · CleanCLIP, custom"
     )
     assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
@@ -220,7 +220,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, sess
     click(panel.runs.open_)
     panel.try_cleaned()
     assert panel.context.inference.questions[-1].path == str(folder / "cleaned.safetensors")
-    assert panel.run.result["source"] == source
+    assert panel.run.on_show.result["source"] == source
     all_read(qtbot, panel)
     point = run_points(folder)["zero-shot"][1]
     panel.runs.open_point(read_run(folder), point)
@@ -238,7 +238,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, sess
     click(panel.runs.open_)
     opened_here(session, "ab" * 32, source)  # after the result
     assert panel.before_after.isVisible()
-    assert panel.run.result["source"] == source
+    assert panel.run.on_show.result["source"] == source
     all_read(qtbot, panel)
 
 

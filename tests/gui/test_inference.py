@@ -10,8 +10,7 @@ import pytest
 import shiboken6
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.mailbox import MOST_THUMBNAILS
+from cleanclip_gui.inference.inference import MOST_THUMBNAILS, Inference
 from cleanclip_gui.inference.questions import (
     Attribute,
     Evaluate,
@@ -41,7 +40,7 @@ def evaluation(n, partial, target=0):
 
 def per_image(n):
     zeros = np.zeros(n, np.float32)
-    return PerImage(np.arange(n), np.zeros(n, np.int64), zeros, zeros, zeros, np.zeros(n, np.bool_))
+    return PerImage(np.arange(n), np.zeros(n, np.int64), zeros, np.zeros(n, np.bool_))
 
 
 class FakeEngine(TextsKnown):

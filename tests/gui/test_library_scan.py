@@ -13,8 +13,7 @@ from cleanclip_gui.inference.questions import (
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
-from cleanclip_gui.studio.library_dialog import TriggerLibrary
-from cleanclip_gui.studio.library_scan import LibraryScan
+from cleanclip_gui.studio.library_dialog import LibraryScan, TriggerLibrary
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts, images

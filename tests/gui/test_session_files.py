@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.session.records import RunState
 from cleanclip_gui.window.crash import ErrorDialog
-from cleanclip_gui.window.session_paths import lost_files
+from cleanclip_gui.window.session_files import NotesDialog, lost_files
 from ml_core.reading import inspect
 from ml_core.reports.record import EVIDENCE_FILE, Evidence
 from ml_core.reports.sessions.folder import read_session, write_session
@@ -272,8 +272,9 @@ def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint)
     window = opened(make, qtbot, checkpoint)
     for end, notes in (("reject", ""), ("accept", "# Hm\n")):
         window.sessions.edit_notes()
-        window.sessions.dialog.edit.setPlainText("# Hm\n")
-        getattr(window.sessions.dialog, end)()
+        dialog = window.findChildren(NotesDialog)[-1]
+        dialog.edit.setPlainText("# Hm\n")
+        getattr(dialog, end)()
         assert window.session.notes == notes
     window.close()  # without a name it is never asked about
     assert not window.isVisible()

@@ -76,7 +76,7 @@ def left_behind(make, qtbot, tmp_path):
     first.open_path(str(part))
     qtbot.waitUntil(lambda: None not in (session.checkpoint, session.images), timeout=WAIT)
     editor.use_trigger(PAINTED)
-    editor.flip_to_b()
+    editor.document.switch_snapshot("B")
     shell.open("trigger", demo_trigger(), 1)
     shell.open("cleaned", OpenCheckpoint(str(cleaned), "cleaned", str(donor)), True)
     qtbot.waitUntil(lambda: session.role == "cleaned", timeout=WAIT)
@@ -96,7 +96,7 @@ def test_the_donor_the_cleaned_checkpoint_and_both_snapshots_come_back(make, qtb
     assert again.station == "studio"
     assert (editor.document.scene.slot, editor.current_trigger()) == ("B", demo_trigger())
     assert session.other_snapshot == OtherSnapshot("A", PAINTED)
-    editor.flip_to_a()
+    editor.document.switch_snapshot("A")
     assert editor.current_trigger() == PAINTED
     assert session.other_snapshot == OtherSnapshot("B", demo_trigger())
     assert shown_errors() == []

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from cleanclip_gui.session.settings import PastScan, SettingsStore
+from cleanclip_gui.session.settings import PastResult, SettingsStore
 from ml_core.jobs.demo import demo_checkpoint
 
 
@@ -46,6 +46,16 @@ def test_one_wrong_setting_leaves_the_others(tmp_path):
     assert json.loads((tmp_path / "settings.damaged.json").read_text()) == fields
     again = SettingsStore(tmp_path)
     assert (again.value.size, again.value.threads, again.trouble) == (150, 3, "")
+
+
+def test_a_part_of_a_station_is_checked_by_its_owner_and_stays_without_it(tmp_path):
+    (tmp_path / "settings.json").write_text('{"scans": "no list", "notes_columns": [1, 2]}')
+    store = SettingsStore(tmp_path)
+    assert store.trouble == ""
+    assert store.results("scan") == ()
+    assert store.trouble.startswith("Damaged in settings.json, the default is used: scans.")
+    store.update(threads=3)
+    assert json.loads((tmp_path / "settings.json").read_text())["notes_columns"] == [1, 2]
 
 
 def test_recent_files_are_unique_newest_first_and_at_most_eight(tmp_path):
@@ -93,11 +103,11 @@ def test_the_layout_comes_back_to_the_byte_and_a_damaged_one_is_dropped(tmp_path
 def test_the_last_scans_are_kept_each_once_and_not_without_end(tmp_path):
     store = SettingsStore(tmp_path)
     for number in range(30):
-        store.add_scan(PastScan(folder=f"scan-{number}", verdict="nothing"))
-    store.add_scan(PastScan(folder="scan-20", verdict="found", target="banana"))
-    scans = SettingsStore(tmp_path).value.scans
+        store.add_result("scan", PastResult(folder=f"scan-{number}", verdict="nothing"))
+    store.add_result("scan", PastResult(folder="scan-20", verdict="found", target="banana"))
+    scans = SettingsStore(tmp_path).results("scan")
     assert len(scans) == 24
     assert (scans[0].folder, scans[0].verdict) == ("scan-20", "found")
     assert [scan.folder for scan in scans].count("scan-20") == 1
-    store.forget_scan("scan-20")
-    assert all(scan.folder != "scan-20" for scan in SettingsStore(tmp_path).value.scans)
+    store.forget_result("scan", "scan-20")
+    assert all(scan.folder != "scan-20" for scan in SettingsStore(tmp_path).results("scan"))

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from itertools import product
 
-import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QComboBox, QLabel, QToolButton, QWidget
@@ -14,65 +13,56 @@ from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
 from cleanclip_gui.studio.station import MIDDLE, SIDE
 from cleanclip_gui.widgets.columns import HANDLE, Columns, Needs, Room, Widths, fitted, usual_widths
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.shell_fakes import write_safetensors
 
 ONE, TWO = 150, 266
 ROOM = Room(Needs(ONE, TWO), MIDDLE, SIDE)
 
 
-@pytest.fixture
-def window(small_window, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
-    small_window.open_path(str(path))
-    qtbot.waitUntil(lambda: small_window.session.images is not None, timeout=10_000)
-    return small_window
-
-
-def test_everything_is_on_a_screen_of_900_by_540(window, qtbot):
-    assert (window.width(), window.height()) == (900, 540)
-    assert window.minimumSizeHint().height() <= 540
+def test_everything_is_on_a_screen_of_900_by_540(opened_window, qtbot):
+    assert (opened_window.width(), opened_window.height()) == (900, 540)
+    assert opened_window.minimumSizeHint().height() <= 540
     for name in ("welcome", "checkpoint", "studio"):
-        window.show_station(name)
+        opened_window.show_station(name)
         qtbot.wait(20)
-        page = window.pages.currentWidget()
+        page = opened_window.pages.currentWidget()
         assert page.minimumSizeHint().width() <= page.width(), name
         assert page.minimumSizeHint().height() <= page.height(), name
-    tools = window.rail.findChildren(QToolButton)
-    for part in (*tools, window.status, window.status.memory):
-        corner = part.mapTo(window, QPoint(part.width(), part.height()))
+    tools = opened_window.rail.findChildren(QToolButton)
+    for part in (*tools, opened_window.status, opened_window.status.memory):
+        corner = part.mapTo(opened_window, QPoint(part.width(), part.height()))
         assert corner.x() <= 900, part
         assert corner.y() <= 540, part
 
 
-def test_beside_the_log_rail_and_first_page_lose_no_words(window, qtbot):
-    window.show_station("welcome")
-    window.log_dock.show()
-    assert lasting_faults(window.rail, qtbot) == []
-    assert lasting_faults(window.welcome, qtbot) == []
-    first = window.rail.findChildren(QToolButton)[0]
+def test_beside_the_log_rail_and_first_page_lose_no_words(opened_window, qtbot):
+    opened_window.show_station("welcome")
+    opened_window.log_dock.show()
+    assert lasting_faults(opened_window.rail, qtbot) == []
+    assert lasting_faults(opened_window.welcome, qtbot) == []
+    first = opened_window.rail.findChildren(QToolButton)[0]
     assert first.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonIconOnly
-    window.log_dock.hide()
+    opened_window.log_dock.hide()
     qtbot.waitUntil(lambda: first.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-    assert lasting_faults(window.rail, qtbot) == []
-    window.resize(1366, 768)
+    assert lasting_faults(opened_window.rail, qtbot) == []
+    opened_window.resize(1366, 768)
     qtbot.waitUntil(lambda: first.height() >= first.sizeHint().height())  # its name is whole
 
 
-def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
-    studio = window.stations["studio"]
-    window.show_station("studio")
+def test_studios_columns_are_chosen_and_remembered(opened_window, qtbot, tmp_path):
+    studio = opened_window.stations["studio"]
+    opened_window.show_station("studio")
     assert not studio.columns.left_open
     assert studio.columns.right_open
-    window.actions_["view.gallery"].trigger()
+    opened_window.actions_["view.gallery"].trigger()
     assert studio.columns.left_open
     assert not studio.columns.right_open  # there is no room for all three
-    window.actions_["view.numbers"].trigger()
+    opened_window.actions_["view.numbers"].trigger()
     assert studio.columns.right_open
-    window.actions_["view.numbers"].trigger()
+    opened_window.actions_["view.numbers"].trigger()
     assert not studio.columns.right_open
-    assert window.actions_["view.numbers"].isChecked() is False
-    assert SettingsStore(tmp_path / "config").value.columns["studio"][1] == 0
-    window.resize(1500, 800)
+    assert opened_window.actions_["view.numbers"].isChecked() is False
+    assert SettingsStore(tmp_path / "config").value.model_extra["studio_columns"][1] == 0
+    opened_window.resize(1500, 800)
     qtbot.wait(20)
     assert not studio.columns.right_open  # as it was chosen
 
@@ -95,15 +85,15 @@ def test_the_middle_has_always_room():
     assert usual_widths(784, ROOM) == (0, SIDE.least)  # 900 x 540
 
 
-def test_dragging_a_column_is_a_choice(qtbot):
-    columns = Columns(QWidget(), QWidget(), QWidget(), ROOM)
+def test_dragging_a_column_is_a_choice(qtbot, tmp_path):
+    settings = SettingsStore(tmp_path)
+    columns = Columns(QWidget(), QWidget(), QWidget(), ROOM, settings, "studio")
     qtbot.addWidget(columns)
     columns.resize(1240, 500)
     columns.show()
     assert columns.sizes()[0] == TWO
-    with qtbot.waitSignal(columns.chosen) as chosen:
-        columns.moveSplitter(ONE + 20, 1)
-    assert chosen.args[0].left == ONE + 20
+    columns.moveSplitter(ONE + 20, 1)
+    assert settings.value.model_extra["studio_columns"][0] == ONE + 20
     columns.resize(1440, 500)
     assert columns.sizes()[0] == ONE + 20
 

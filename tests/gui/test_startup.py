@@ -16,7 +16,7 @@ from cleanclip_gui.station import Context
 app = QApplication([])
 theme.apply_theme(app, "light")
 window = make_window(Context())
-heavy = {"torch", "open_clip", "torchvision", "transformers", "sklearn", "scipy"}
+heavy = {"torch", "open_clip", "torchvision", "transformers", "sklearn", "scipy", "pyqtgraph"}
 print(sorted(heavy & set(sys.modules)))
 """
 

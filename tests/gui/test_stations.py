@@ -137,7 +137,7 @@ window.stations["checkpoint"]._on_scan_clicked()
 assert list(window.stations) == ["checkpoint", "studio", "clean", "report"]
 assert not [name for name in sys.modules if name.startswith("cleanclip_gui.scan")]
 assert window.close()
-print(Path(cleanclip_gui.__file__).parent, settings.value.columns)
+print(Path(cleanclip_gui.__file__).parent, settings.value.model_extra)
 """
 
 
@@ -155,5 +155,5 @@ def test_the_program_runs_without_the_folder_of_a_station(tmp_path):
     assert end.returncode == 0, end.stderr
     assert "Traceback" not in end.stderr
     assert end.stdout.split(" ", 1)[0] == str(copy)
-    assert "'scan': (300, 0)" in end.stdout  # it is there again when the station is
+    assert "'scan_columns': [300, 0]" in end.stdout  # it is there again when the station is
     assert '"scan_columns": [\n    300,\n    0\n  ]' in (config / "settings.json").read_text()

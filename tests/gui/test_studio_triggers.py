@@ -75,14 +75,14 @@ def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
 def test_snapshots_flip_between_two_triggers_and_undo_follows(studio, qtbot):
     studio.editor.use_demo_trigger()
     first = studio.editor.current_trigger()
-    studio.editor.flip_to_b()
+    studio.editor.document.switch_snapshot("B")
     assert studio.editor.current_trigger() == first
     studio.editor.clear()
     studio.canvas.set_tool("brush")
     paint(studio, (20, 20), (28, 28))
     second = studio.editor.current_trigger()
     assert second != first
-    studio.editor.flip_to_a()
+    studio.editor.document.switch_snapshot("A")
     assert studio.editor.current_trigger() == first
     qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
     studio.source_bar.slots["B"].click()
@@ -99,10 +99,10 @@ def test_snapshots_flip_between_two_triggers_and_undo_follows(studio, qtbot):
 def test_the_shelf_keeps_its_pixels_when_another_model_is_opened(studio):
     studio.canvas.set_tool("brush")
     paint(studio, (20, 20), (28, 28))
-    studio.editor.flip_to_b()
+    studio.editor.document.switch_snapshot("B")
     studio.editor.clear()
     studio.document.set_size(128)
-    studio.editor.flip_to_a()
+    studio.editor.document.switch_snapshot("A")
     assert studio.editor.current_trigger().pixels[..., 3].max() == 255
     assert studio.document.rgba().shape == (128, 128, 4)
 
@@ -113,18 +113,18 @@ def test_mirroring_a_patch_mirrors_its_pixels_and_twice_is_nothing(studio):
     pixels[0, 0] = [255, 0, 0, 255]
     studio.editor.use_trigger(Trigger(kind="patch", pixels=pixels, size=4 / 64, rotation=30.0))
     before = studio.editor.current_trigger()
-    studio.editor.mirror_h()
+    studio.editor.mirror(upright=False)
     assert studio.editor.current_trigger().mirrored
     assert studio.editor.current_trigger().rotation == pytest.approx(-30)
-    studio.editor.mirror_h()
+    studio.editor.mirror(upright=False)
     assert studio.editor.current_trigger().digest == before.digest
-    studio.editor.mirror_v()
-    studio.editor.mirror_v()
+    studio.editor.mirror(upright=True)
+    studio.editor.mirror(upright=True)
     assert studio.editor.current_trigger().rotation == pytest.approx(30)
     assert not studio.editor.current_trigger().mirrored
 
 
-@pytest.mark.parametrize("act", ["mirror_h", "mirror_v", "rotate"])
+@pytest.mark.parametrize("act", ["mirror", "mirror_down", "rotate"])
 def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
     studio.canvas.set_tool("rectangle")
     studio.canvas.set_ink(filled=True)
@@ -140,8 +140,10 @@ def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
         return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
     before = painted()
-    getattr(studio.editor, act)()
-    wanted = {"mirror_h": before[:, ::-1], "mirror_v": before[::-1], "rotate": np.rot90(before, -1)}
+    studio.context.actions.run(f"trigger.{act}")
+    wanted = {
+        "mirror": before[:, ::-1], "mirror_down": before[::-1], "rotate": np.rot90(before, -1)
+    }  # fmt: skip
     assert np.array_equal(painted(), wanted[act])
     studio.editor.undo()
     assert np.array_equal(painted(), before)
@@ -155,8 +157,8 @@ def test_what_the_canvas_shows_of_a_turned_patch_is_what_is_stamped(studio):
     pixels = np.full((8, 16, 4), 255, np.uint8)
     pixels[:, :4, 1:3] = 0
     studio.editor.use_trigger(Trigger(kind="patch", pixels=pixels, size=0.5))
-    for act in ("mirror_h", "rotate", "mirror_v"):
-        getattr(studio.editor, act)()
+    for act in ("mirror", "rotate", "mirror_down"):
+        studio.context.actions.run(f"trigger.{act}")
     stamped = apply(studio.editor.current_trigger(), torch.zeros(1, 3, 64, 64))[0].permute(1, 2, 0)
     shown = studio.document.flattened()[..., :3] * (studio.document.flattened()[..., 3:] > 0)
     assert np.abs(stamped.numpy() * 255 - shown).mean() < 4

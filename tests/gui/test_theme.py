@@ -217,5 +217,7 @@ def test_what_is_hidden_is_styled_when_it_is_shown(pages, qapp):
     for name in ("light", "dark"):
         theme.apply_theme(qapp, name)
     label.show()
-    assert label.palette().color(QPalette.ColorRole.WindowText).name() == theme.DARK["text"]
+    assert (
+        label.palette().color(QPalette.ColorRole.WindowText).name() == theme.tokens("dark")["text"]
+    )
     assert label.font().weight() == QFont.Weight.DemiBold

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from cleanclip_gui.inference import worker
-from cleanclip_gui.inference.worker import imported_beside_the_window, load_unlocked
+from cleanclip_gui.inference import inference
+from cleanclip_gui.inference.inference import imported_beside_the_window, load_unlocked
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
 
 def test_the_collector_rests_meanwhile_and_goes_on_afterwards(monkeypatch):
-    monkeypatch.setattr(worker, "torch_library", lambda: None)
+    monkeypatch.setattr(inference, "torch_library", lambda: None)
     assert gc.isenabled()
     try:
         with imported_beside_the_window():
@@ -36,7 +36,7 @@ def test_a_library_is_loaded_and_one_that_is_none_is_not(tmp_path):
     assert not load_unlocked(tmp_path / "missing.so")
     code = (
         "import sys; from pathlib import Path\n"
-        "from cleanclip_gui.inference.worker import load_unlocked, torch_library\n"
+        "from cleanclip_gui.inference.inference import load_unlocked, torch_library\n"
         "assert 'torch' not in sys.modules\n"
         "assert load_unlocked(torch_library())\n"
         "assert 'libtorch_cpu' in Path('/proc/self/maps').read_text()\n"

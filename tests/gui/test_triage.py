@@ -64,7 +64,6 @@ def test_a_row_opens_its_checkpoint_and_the_list_stays(dialog, qtbot, paths):
     qtbot.waitUntil(dialog.busy.isHidden, timeout=WAIT)
     assert dialog.ok.isEnabled()  # the worst is chosen
     dialog.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-    assert not dialog.ok.isEnabled()
     row = next(n for n, row in enumerate(cells(dialog)) if row[0] == "other.safetensors")
     dialog.table.selectRow(row)
     with qtbot.waitSignal(dialog.opened) as opened:

@@ -60,7 +60,7 @@ def test_a_trigger_is_made_once_after_each_change(editor, canvas, monkeypatch):
     assert len(made) == 2
     editor.undo()
     assert editor.current_trigger() is None
-    editor.redo()
+    editor.document.redo()
     assert editor.current_trigger() == first
 
 

@@ -17,10 +17,9 @@ from PySide6.QtWidgets import QFrame, QMenu, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, tool_button
-from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.pictures import give_role
-from cleanclip_gui.widgets.prompts import Prompts, save_chart
+from cleanclip_gui.widgets.prompts import Prompts, failing, save_chart
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
