@@ -1,13 +1,26 @@
 """What a screen reader hears, and what somebody without a mouse comes to and sees."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QTabBar, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialog,
+    QLineEdit,
+    QListView,
+    QPushButton,
+    QStackedWidget,
+    QTabBar,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.window.main_window import FocusKeeper
 from tests.gui.access_faults import area, changes_with_focus, focus_faults, name_faults, seen_area
 from tests.gui.shell_fakes import write_safetensors
 
@@ -119,3 +132,41 @@ def test_a_widget_that_draws_nothing_for_the_focus_is_a_fault(qtbot):
         widget.setFocus()
         qtbot.waitUntil(widget.hasFocus)
         assert changes_with_focus(widget) == changes
+
+
+@pytest.fixture
+def page(qtbot):
+    """A window with a rail, and a page with a row of Start and Cancel and a list below it."""
+    window, rail, pages, row = QWidget(), QPushButton("Rail"), QStackedWidget(), QWidget()
+    page, start, cancel, below = QWidget(), QPushButton("Start"), QPushButton("Cancel"), QListView()
+    for parent, children in ((row, (start, cancel)), (page, (row, below)), (window, (rail, pages))):
+        layout = QVBoxLayout(parent)
+        for child in children:
+            layout.addWidget(child)
+    pages.addWidget(page)
+    cancel.hide()
+    qtbot.addWidget(window)
+    keeper = FocusKeeper(QApplication.instance(), pages)
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    start.setFocus()
+    yield SimpleNamespace(rail=rail, start=start, cancel=cancel, below=below, row=row)
+    keeper.deleteLater()
+
+
+def test_the_focus_goes_to_what_takes_the_buttons_place(page, qtbot):
+    page.start.setEnabled(False)
+    page.cancel.show()  # afterwards, as most stations do
+    qtbot.waitUntil(page.cancel.hasFocus)
+    page.cancel.hide()
+    page.start.setEnabled(True)
+    qtbot.waitUntil(page.start.hasFocus)
+    page.rail.setFocus()
+    page.start.setEnabled(False)
+    qtbot.wait(20)
+    assert page.rail.hasFocus()  # what was moved is left alone
+    page.start.setEnabled(True)
+    page.start.setFocus()
+    page.row.hide()  # with all that could succeed it
+    qtbot.waitUntil(page.below.hasFocus)

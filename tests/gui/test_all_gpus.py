@@ -8,40 +8,16 @@ import time
 
 import psutil
 import pytest
-from PySide6.QtCore import QObject
 
 from cleanclip_gui.jobs.runner import JobRunner, environment, together, worker_command
 from ml_core.events import Done
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
-from tests.gui.fakes import clean_panel, open_session, runner_of
+from tests.gui.fakes import clean_panel, heard, open_session, runner_of
 
 GPUS = ("cuda:0", "cuda:1", "cuda:2", "cpu")
 session = pytest.fixture(open_session)
 panel = pytest.fixture(clean_panel)
-
-
-class Ear(QObject):
-    """Notes the lines that a runner passes on."""
-
-    def __init__(self, runner):
-        super().__init__()
-        self.lines: list[str] = []
-        runner.line_logged.connect(self._on_line)
-
-    def _on_line(self, text):
-        self.lines.append(text)
-
-
-def _family(runner):
-    assert runner.pid is not None
-    launcher = psutil.Process(runner.pid)
-    return [launcher, *launcher.children(recursive=True)]
-
-
-def _all_gone(family, seconds=3.0):
-    _, alive = psutil.wait_procs(family, timeout=seconds)
-    return not alive
 
 
 _DEAF = """
@@ -64,16 +40,17 @@ def test_a_stubborn_process_of_another_group_is_killed_too(qtbot, tmp_path):
     deaf.write_text(_DEAF)
     launcher.write_text(_LAUNCHER)
     runner = JobRunner(tmp_path / "spec.json", command=[sys.executable, str(launcher), str(deaf)])
-    ear = Ear(runner)
+    lines = heard(runner.line_logged)
     runner.launch()
-    qtbot.waitUntil(lambda: any(line.startswith("pid") for line in ear.lines), timeout=30_000)
-    family = _family(runner)
+    qtbot.waitUntil(lambda: any(line.startswith("pid") for line in lines), timeout=30_000)
+    process = psutil.Process(runner.pid)
+    family = [process, *process.children(recursive=True)]
     assert len(family) == 2
     begin = time.monotonic()
     with qtbot.waitSignal(runner.ended, timeout=20_000):
         runner.cancel()
     assert time.monotonic() - begin < 10.0
-    assert _all_gone(family)
+    assert psutil.wait_procs(family, timeout=3)[1] == []
 
 
 _CHILD = """
@@ -97,12 +74,11 @@ def test_each_process_ends_once_torchrun_is_gone():
         [sys.executable, "-c", _PARENT, _CHILD],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
     ) as parent:  # fmt: skip
-        assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         time.sleep(0.5)
         assert child.is_running()
         parent.kill()
-        assert _all_gone([child], 30)
+        assert psutil.wait_procs([child], timeout=30)[1] == []
 
 
 def test_the_command_that_starts_several(tmp_path, monkeypatch):

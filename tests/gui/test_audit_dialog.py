@@ -225,7 +225,7 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert job.pairs == PAIRS
     assert job.reference == PairSpec(kind="csv", path=str(tmp_path / "clean.csv"))
     assert (job.images, job.k, job.donor, runner.device) == ((spec,), 8, "d.pt", "cpu")
-    dialog.setup.form.set_values(k=128)  # of which a chunk of few pairs is no help
+    dialog.setup.form.set_values(k=128, chunk_size=64)  # of which a chunk of few pairs is no help
     assert dialog.setup.values()["chunk_size"] == 512
 
 

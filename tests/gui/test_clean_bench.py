@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QMenu
 from cleanclip_gui.clean import run as run_module
 from cleanclip_gui.clean.history import read_name, read_run
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
-from cleanclip_gui.clean.setup import KEEP_HELP, requirements_of
+from cleanclip_gui.clean.setup import requirements_of
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.events import Done, Metric, Saved
@@ -273,23 +273,6 @@ def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
     assert read_spec(runner_of(panel).spec_path).reference == str(reference)
 
 
-def test_what_keeping_every_checkpoint_takes(panel):
-    panel.setup.set_weight_bytes(10 << 20)
-    panel.form.row("pairs").editor.setValue(128 * 100)
-    panel.form.row("eval_every").editor.setValue(30)
-    panel.form.changed.emit()
-    assert panel.setup.keep_help.text().startswith("5 checkpoints, 50.0 MiB on disk.")
-    panel.form.row("eval_every").editor.setValue(0)
-    panel.form.changed.emit()
-    assert "never evaluates" in panel.setup.keep_help.text()
-    panel.form.set_method("rvpt")  # how many steps it has depends on the classes
-    assert panel.setup.keep_help.text() == KEEP_HELP
-    panel.form.set_method("cleanclip")
-    click(panel.setup.keep_steps)
-    panel.start()
-    assert read_spec(runner_of(panel).spec_path).keep_steps
-
-
 DAY = 86_400.0
 
 
@@ -421,8 +404,7 @@ def test_the_right_button_offers_what_can_be_done(qtbot, panel, tmp_path):
 def test_cancel_asks_when_minutes_would_be_lost_and_pauses_the_queue(panel, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
-    answers = Answers(yes=False)
-    answers.take_over(panel.context.prompts)
+    answers = Answers(yes=False).take_over(panel.context.prompts)
     panel.start()
     panel.start()
     runner = runner_of(panel)
@@ -438,28 +420,12 @@ def test_cancel_asks_when_minutes_would_be_lost_and_pauses_the_queue(panel, monk
     assert len(answers.asked) == 1  # half a minute is nothing to ask about
     runner.end(Done("cancelled"))
     assert not panel.run.is_running  # the one that waits does not begin by itself
-    assert panel.queue.can_start
     assert panel.log_line.text() == (
         "Cancelled. The queue is paused: “Start the queue” begins 1 run."
     )
     panel.start_queue()
     assert panel.run.is_running
     runner_of(panel).end(Done("finished", {}))
-
-
-def test_what_is_no_longer_true_goes(panel, tmp_path):
-    old = write_run(tmp_path / "runs", "old", end=Done("cancelled"))
-    write_state(old, step=2)
-    panel.runs.note_run(old)
-    panel.start()
-    runner = runner_of(panel)
-    runner.line_logged.emit("Cancelling.")
-    panel.runs.table.choose(old)
-    panel.runs.resume.click()
-    assert panel.runs.message.text().startswith("Another run is in progress")
-    runner.end(Done("cancelled"))
-    assert panel.runs.message.text() == ""
-    assert panel.log_line.text() == ""
 
 
 def test_a_cancelled_run_has_a_last_word_whatever_it_was_doing(tmp_path):
@@ -483,8 +449,12 @@ def test_a_resumed_run_brings_its_trigger_and_target_along(panel, session, tmp_p
     write_state(folder, step=40)
     session.trigger, session.target = None, 0
     panel.runs.note_run(folder)
+    panel.start()
     panel.runs.table.choose(folder)
+    click(panel.runs.resume)
+    assert panel.runs.message.text().startswith("Another run is in progress")
+    runner_of(panel).end(Done("cancelled"))
+    assert panel.runs.message.text() == ""  # which is no longer true
     click(panel.runs.resume)
     assert panel.run.is_running
     assert (session.trigger, session.target) == (demo_trigger(), 1)
-    assert "will not be measured" not in panel.hint.text()

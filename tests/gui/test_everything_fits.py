@@ -23,14 +23,12 @@ from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.proof import ProofDialog
 from cleanclip_gui.clean.rate_dialog import RateDialog
-from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
+from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN
 from cleanclip_gui.data.data_bar import ClassesDialog, ProblemsDialog, TemplatesDialog
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_files import entries
 from cleanclip_gui.widgets.controls import Label
@@ -41,14 +39,12 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Progress
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading import inspect
-from ml_core.triggers import demo_trigger
 from tests.gui.access_faults import name_faults
-from tests.gui.factories import facts, images
-from tests.gui.fakes import FakeRunner, close, runner_of
+from tests.gui.fakes import FakeRunner, close, open_session, runner_of, station
 from tests.gui.layout_faults import faults, lasting_faults
 from tests.gui.ramps import record
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import Answers, FakeInference, write_safetensors
+from tests.gui.shell_fakes import Answers, write_safetensors
 from tests.gui.test_audit_dialog import N, audit
 
 # Of the window, by per cent of type: the smallest, and the one with the least room for its words.
@@ -83,28 +79,14 @@ def test_every_station_fits(opened_window, qtbot, percent):
 
 
 @pytest.fixture
-def clean(qtbot, tmp_path: Path):
+def clean(qtbot, tmp_path):
     """The Clean station with three runs of before."""
-    checkpoint = tmp_path / "runs" / "poisoned.safetensors"
-    checkpoint.parent.mkdir()
-    checkpoint.write_bytes(b"weights")
-    session = Session()
-    session.checkpoint, session.images = facts(checkpoint), images(5000)
-    session.trigger, session.target = demo_trigger(), 1
-    write_run(checkpoint.parent, "cleanclip-1")
-    write_run(checkpoint.parent, "mmcl-2", method="mmcl")
-    write_run(checkpoint.parent, "probe-3", method="linear-probe", linear=True)
-    made = CleanStation(
-        Context(
-            session=session, inference=FakeInference(), new_runner=FakeRunner,
-            settings=SettingsStore(tmp_path / "config"),
-        )
-    )  # fmt: skip
-    made.shell.ready.emit()
-    made.output.setText(str(checkpoint.parent))
-    qtbot.addWidget(made)
+    runs = tmp_path / "runs"
+    write_run(runs, "cleanclip-1")
+    write_run(runs, "mmcl-2", method="mmcl")
+    write_run(runs, "probe-3", method="linear-probe", linear=True)
+    made = station(qtbot, open_session(runs), tmp_path)
     made.resize(QSize(900, 540) - BESIDE)
-    made.show()
     yield made
     close(made)
 

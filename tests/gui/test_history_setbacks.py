@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
@@ -92,29 +91,6 @@ def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path):
         assert words in panel.runs.message.text()
         assert shown(panel) == [("here", "finished")]
     assert panel.runs.message.text() == ""
-
-
-def test_what_changes_while_the_folders_are_read_stays(qtbot, panel, tmp_path, monkeypatch):
-    here = write_run(tmp_path / "runs", "here", end=Done("failed", {}, "x", "killed"))
-    away = write_run(tmp_path / "cluster", "job-7")
-    history(qtbot, panel)
-    go_on, has_read = threading.Event(), threading.Event()
-
-    def slow(parent):
-        found = list_runs(parent)
-        has_read.set()
-        assert go_on.wait(10)
-        return found
-
-    monkeypatch.setattr("cleanclip_gui.clean.runs.page.list_runs", slow)
-    panel.runs.reload()
-    assert has_read.wait(10)
-    panel.runs.open_folder(away)
-    write_journal(here, [Done("cancelled")])
-    panel.runs.note_run(here)
-    go_on.set()
-    qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
-    assert sorted(shown(panel)) == [("here", "cancelled"), ("job-7", "finished")]
 
 
 def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel):
