@@ -229,18 +229,6 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert dialog.setup.values()["chunk_size"] == 512
 
 
-def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session, pairs):
-    said = []
-    auditing.failed.connect(lambda error: said.append(error.sentence))
-    pairs.append(None)
-    auditing.open()
-    session.checkpoint = None
-    auditing.open()
-    assert "labelled images" in said[0]
-    assert "Open a checkpoint first" in said[1]
-    assert auditing.dialog is None
-
-
 def saved_audit(tmp_path, session, name="audit-1"):
     """The folder of an audit that was made before."""
     folder = tmp_path / name

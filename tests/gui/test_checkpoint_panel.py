@@ -1,7 +1,6 @@
 """Verdict first, facts when the model is there, statistics after; foreign text made harmless."""
 
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,13 +8,12 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
-from cleanclip_gui.checkpoint.facts import metadata_text
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
 from cleanclip_gui.session.records import JobState
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.text import day_and_time, plain
-from ml_core.reading import InputError, TensorInfo
-from tests.gui.factories import evaluation, facts
+from ml_core.reading import TensorInfo
+from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import write_safetensors
 
 EVIL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
@@ -34,27 +32,20 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     panel.open(path)
     assert panel.verdict.verdict.text() == "Reading…"
     assert panel.verdict.name.text() == "m.safetensors"
-    qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
-    assert panel.verdict.property("tone") in ("info", "caution")
     qtbot.waitUntil(lambda: "ResNet 64 px" in labels(panel), timeout=10_000)
-    shown = labels(panel)
-    assert "8 heads assumed" in shown
-    assert str(path) in shown
+    assert {"8 heads assumed", str(path)} <= set(labels(panel))
     assert "\\u202e" in panel.metadata.toPlainText()
     assert "\u202e" not in panel.metadata.toPlainText()
     model = panel.tensors.table.model
-    assert model.rowCount() == 2
     qtbot.waitUntil(lambda: model.index(1, 7).data() != "", timeout=10_000)
-    row = [model.index(0, column).data() for column in range(11)]
+    row, nan_row = ([model.index(row, column).data() for column in range(11)] for row in (0, 1))
     assert row == ["a", "1 × 2", "F32", "-4", "2", "-1", "3", "0", "0", "", "8"]
-    nan_row = [model.index(1, column).data() for column in range(11)]
     assert nan_row[7:9] == ["1 / 0", "1"]
     assert "nothing in it to run" in panel.facts.elsewhere.text.text()
     assert not panel.tabs.isTabVisible(2)
     buttons = panel.facts.identity.findChildren(QToolButton)
     next(b for b in buttons if b.accessibleName() == "Copy SHA-256").click()
     assert QApplication.clipboard().text() == panel.inspection.sha256
-    assert len(panel.inspection.sha256) == 64
 
 
 def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
@@ -72,15 +63,6 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
     with qtbot.waitSignal(panel.shell.station_wanted) as wanted:
         card.test.click()
     assert wanted.args == ["studio"]
-
-
-def test_the_source_names_the_config_that_is_there(panel):
-    model = facts(architecture_source="config")
-    form = {"format": "transformers folder", "config": {"model_type": "clip"}}
-    inspection = replace(model.inspection, **form)
-    panel.facts.show_facts(inspection, None, replace(model, inspection=inspection))
-    assert "its config.json" in labels(panel)
-    assert metadata_text(inspection).startswith("config.json\n")
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
@@ -155,27 +137,6 @@ def test_refused_pickles_are_never_opened_and_show_their_names(panel, qtbot, tmp
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
 
 
-def test_a_second_opinion_that_fails_says_so_on_its_card(panel, qtbot, tmp_path, monkeypatch):
-    def fail(target, cancelled):
-        raise InputError("picklescan did not end in time.")
-
-    monkeypatch.setattr("cleanclip_gui.checkpoint.station.ask_picklescan", fail)
-    path = tmp_path / "evil.pt"
-    path.write_bytes(EVIL)
-    panel.open(path)
-    said = panel.facts.opinion.text
-    qtbot.waitUntil(lambda: said.text() == "picklescan did not end in time.", timeout=10_000)
-
-
-def test_a_model_that_does_not_load_says_why_on_the_card(panel, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]})
-    panel.open(path)
-    qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
-    assert panel.verdict.verdict.text() == "Refused: damaged"
-    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)  # its numbers are of use all the same
-    assert panel.tensors.table.model.index(0, 4).data() == "1"
-
-
 def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     panel.open(write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]}))
     button = panel.buttons.donor
@@ -187,6 +148,7 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     assert panel.session.checkpoint is None
     panel.answers.path = str(tmp_path / "donor.pt")
     button.click()
+    qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
     qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
     assert panel.verdict.verdict.text() == "Readable. Nothing was run."
     assert panel.session.checkpoint.donor == str(tmp_path / "donor.pt")
@@ -194,13 +156,18 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     assert not button.isVisible()
 
 
-def test_a_file_of_no_known_format_or_none_at_all_says_so(panel, qtbot, tmp_path):
+def test_a_file_that_does_not_open_says_why_on_the_card(panel, qtbot, tmp_path):
     (tmp_path / "x.bin").write_bytes(b"\xff" * 64)
     panel.open(tmp_path / "x.bin")
     qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
     assert panel.verdict.verdict.text() == "Refused: unsupported"
     panel.open(tmp_path / "gone.safetensors")
     qtbot.waitUntil(lambda: panel.verdict.verdict.text().startswith("It could"), timeout=10_000)
+    panel.open(write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]}))
+    qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
+    assert panel.verdict.verdict.text() == "Refused: damaged"
+    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)  # its numbers are of use all the same
+    assert panel.tensors.table.model.index(0, 4).data() == "1"
 
 
 def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp_path):

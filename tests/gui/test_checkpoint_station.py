@@ -1,6 +1,9 @@
-"""What follows from a file, told by the real reader: keys, container, head, donor, cancelling."""
+"""What follows from a file, told by the real reader: head, doctor, known files, conversion."""
 
+import json
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
+from ml_core.checkpoints.inspection_record import ask_for_second_opinion, assess, inspection_record
 from ml_core.paths import resource
 from ml_core.reading import inspect
 from tests.gui.shell_fakes import write_safetensors
@@ -100,3 +104,92 @@ def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypa
     assert not panel.verdict.cancel.isVisible()
     qtbot.waitUntil(lambda: started[0].poll() == -9, timeout=WAIT)
     assert panel.inspection is None
+
+
+# ---- the buttons below the card ----
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
+
+
+def convert_exactly(panel, path):
+    panel.answers.path = str(path)
+    panel.writer.convert()
+    panel.writer.dialog.as_is.click()
+    panel.writer.dialog.ok.click()
+
+
+def test_an_exact_copy_has_every_tensor_and_a_failure_is_told(panel, qtbot, source, tmp_path):
+    panel.writer.set_file(inspect(source))
+    panel.writer.set_model("m.safetensors is no CLIP.")
+    panel.writer.convert()
+    assert not panel.writer.dialog.open_clip.isEnabled()
+    assert "m.safetensors is no CLIP." in panel.writer.dialog.why.text()
+    with qtbot.waitSignal(panel.writer.saved, timeout=WAIT) as saved:
+        convert_exactly(panel, tmp_path / "copy")
+    assert saved.args[0] == tmp_path / "copy.safetensors"
+    again = inspect(tmp_path / "copy.safetensors")
+    assert (again.verdict, again.tensors[0].name) == ("loads", "a")
+    assert panel.buttons.words.text() == "Saved copy.safetensors."
+    with qtbot.waitSignal(panel.writer.failed, timeout=WAIT) as failed:
+        convert_exactly(panel, tmp_path / "nowhere" / "x.safetensors")
+    assert "cannot be written" in failed.args[0].sentence
+    assert panel.writer.can_convert()
+
+
+def test_export_writes_what_the_command_line_prints(panel, qtbot, source, tmp_path):
+    inspection = inspect(source)
+    panel.writer.set_file(inspection)
+    for suffix in (".json", ".sarif", ".html"):
+        panel.answers.path = str(tmp_path / f"report{suffix}")
+        with qtbot.waitSignal(panel.writer.saved, timeout=WAIT):
+            panel.writer.export()
+        assert "m.safetensors" in (tmp_path / f"report{suffix}").read_text(encoding="utf-8")
+    opinion = ask_for_second_opinion(inspection)
+    assert "picklescan" in opinion
+    record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert record == inspection_record(assess(inspection), opinion)
+
+
+def test_what_is_offered_follows_the_file(panel, source, tmp_path):
+    writer, asked = panel.writer, []
+    assert (writer.can_convert(), writer.can_export()) == (False, False)  # before any was read
+    path = tmp_path / "bad.pt"
+    path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    writer.set_file(inspect(path))
+    assert (writer.can_convert(), writer.can_export()) == (False, True)
+    writer.convert()
+    assert writer.dialog is None
+    writer.set_file(inspect(source))
+    panel._prompts.save_file = lambda _parent, _title, *proposed: asked.append(proposed) or ""
+    convert_exactly(panel, "")
+    writer.export()
+    assert [Path(path).name for path, _ in asked] == [
+        "m-converted.safetensors", "m-inspection.html",
+    ]  # fmt: skip
+    assert "*.sarif" in asked[1][1]
+    writer.convert()
+    writer.set_file(None)
+    assert writer.dialog is None  # another file closes the question
+
+
+def test_cancelling_a_conversion_leaves_nothing_behind(panel, qtbot, source, tmp_path, monkeypatch):
+    ended = threading.Event()
+
+    def slow(found, target, *, cancelled, progress):
+        progress(1, 2)
+        while not cancelled():
+            ended.wait(0.01)
+        ended.set()
+
+    monkeypatch.setattr("ml_core.checkpoints.convert.convert_to_safetensors", slow)
+    panel.writer.set_file(inspect(source))
+    convert_exactly(panel, tmp_path / "copy.safetensors")
+    qtbot.waitUntil(lambda: panel.buttons.busy.bar.value() == 500, timeout=WAIT)
+    assert not panel.writer.can_convert()
+    panel.buttons.busy.cancel.click()
+    assert ended.wait(5)
+    assert "nothing was written" in panel.buttons.words.text()
+    assert panel.writer.can_convert()

@@ -43,24 +43,21 @@ def texts(panel, *commands):
 
 
 def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(panel, session):
-    known = Pretraining(5e-4, "RN50", "architecture")
-    other = {"of_demo": False, "pretraining": known}
-    session.checkpoint = facts(session.checkpoint.path, **other)
+    known = {"of_demo": False, "pretraining": Pretraining(5e-4, "RN50", "architecture")}
+    session.checkpoint = facts(session.checkpoint.path, **known)
     answers = Answers(yes=False).take_over(panel.context.prompts)
     panel.form.set_preset("quick")
     panel.start_button.click()
     (asked,) = answers.asked
     assert "times the peak of 5e-4" in asked
     assert panel.run.runner is None
-    assert not (panel.setup.folder()).exists()
+    assert not panel.setup.folder().exists()
     answers.yes = True
-    panel.start_button.click()
-    runner_of(panel).end(Done("cancelled"))
-    assert len(answers.asked) == 2
-    panel.start()
-    runner_of(panel).end(Done("cancelled"))
-    assert len(answers.asked) == 2
-    session.checkpoint = facts(session.checkpoint.path, **other)  # another one
+    for count in (2, 2):
+        panel.start()
+        runner_of(panel).end(Done("cancelled"))
+        assert len(answers.asked) == count
+    session.checkpoint = facts(session.checkpoint.path, **known)  # another one
     panel.start()
     assert len(answers.asked) == 3
 
@@ -73,20 +70,16 @@ def test_start_writes_the_job_that_is_set(panel, session):
     spec = read_spec(runner.spec_path)
     assert spec.checkpoint == session.checkpoint.path
     assert (spec.recipe.pairs, spec.recipe.preset, spec.target) == (256, "custom", 1)
-    assert (spec.images.split, spec.test_images.split, spec.heldout_images.split) == (
-        "val", "test", "heldout",
-    )  # fmt: skip
+    sets = spec.pairs, spec.images, spec.test_images, spec.heldout_images
+    assert [one.split for one in sets] == ["clean", "val", "test", "heldout"]
     assert spec.test_images.n == 4000
-    assert spec.pairs.split == "clean"
     assert spec.training_images is None
     assert Path(spec.trigger).is_file()
     assert Path(spec.label_set).read_text() == "apple\nbanana\n"
     assert spec.templates == ("a {}",)
     assert Path(spec.output_dir) == runner.spec_path.parent
     assert session.run.status == "running"
-    assert "numbers come slower" in panel.run_bar.notice.text()
     runner.end(Done("cancelled"))
-    assert panel.run_bar.notice.text() == ""
     panel.form.set_method("supervised")
     panel.start()
     spec = read_spec(runner_of(panel).spec_path)
@@ -347,25 +340,26 @@ def test_words():
     assert difference_text(None) == "–"
     assert difference_text(-93.84) == "▼ −93.8 points"
     assert [duration_text(s) for s in (9.6, 61, 3725)] == ["10 s", "1 min 1 s", "1 h 2 min"]
-    assert progress_text(Progress("after, linear head", 5, 10)) == (
-        "Measuring the cleaned checkpoint linear head · 5 of 10"
-    )
-    assert progress_text(Progress("before (heldout)", 0, 10, None, 9.0)) == (
-        "Measuring the checkpoint before cleaning (held-out style) · 0 of 10"
-    )
-    assert progress_text(Progress("train", 4, 10), 131.0) == "Training · 4 of 10 · 2 min left"
-    assert progress_text(Progress("prepare", 0, 0)) == "Choosing the fastest precision"
-    assert [left_text(s) for s in (None, 0.2, 33.0, 58.0, 3599.0, 7290.0)] == [
-        "", "a few seconds left", "35 s left", "1 min left", "1 h 0 min left", "2 h 2 min left",
+    assert [left_text(s) for s in (None, 0.2, 33.0, 3599.0, 7290.0)] == [
+        "", "a few seconds left", "35 s left", "1 h 0 min left", "2 h 2 min left",
     ]  # fmt: skip
-    rows = [BeforeAfterRow("x", 0.5, after, good=1) for after in (0.6, 0.5, 0.49, 0.4, None)]
-    assert [tone_colour(row) for row in rows] == [
-        "success", "muted", "warning", "danger", "muted",
-    ]  # fmt: skip
+    for progress, seconds, words in (
+        (
+            Progress("after, linear head", 5, 10),
+            None,
+            "the cleaned checkpoint linear head · 5 of 10",
+        ),
+        (Progress("before (heldout)", 0, 10), None, "before cleaning (held-out style) · 0 of 10"),
+        (Progress("train", 4, 10), 131.0, "Training · 4 of 10 · 2 min left"),
+        (Progress("prepare", 0, 0), None, "Choosing the fastest precision"),
+    ):
+        assert progress_text(progress, seconds).endswith(words)
+    rows = [BeforeAfterRow("x", 0.5, after, good=1) for after in (0.6, 0.5, 0.49, 0.4)]
+    assert [tone_colour(row) for row in rows] == ["success", "muted", "warning", "danger"]
     result = {"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}
     assert summary(result) == "The run: clean accuracy stayed at 50.0\u00a0% (1 s)."
     nothing = {"method": "mmcl", "seconds": 5, "before": None, "after": None}
-    assert summary(nothing) == ("MMCL only finished; nothing was measured before and after (5 s).")
+    assert summary(nothing) == "MMCL only finished; nothing was measured before and after (5 s)."
     assert suggested_name(result_of(Path("cleaned.safetensors"))) == "poisoned-cleaned.safetensors"
 
 

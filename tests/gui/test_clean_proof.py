@@ -203,20 +203,3 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     record = holdouts_record() | {"spec": held.model_dump(mode="json")}
     panel.proof.task.runner.end(Done("finished", record))
     assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
-
-
-def test_what_was_chosen_holds_for_the_checkpoint(panel, shown):  # noqa: F811
-    assert not panel.proof.uses.isVisibleTo(panel.proof)
-    dialog = options(panel)
-    assert dialog.data.demo.isChecked()
-    assert dialog.data.demo.text() == "Other compositions of the demo"
-    dialog.own_rate.click()
-    dialog.rate.setValue(2e-3)
-    click(dialog.ok)
-    assert options(panel).rate.value() == 2e-3
-    panel.window().findChildren(ProofDialog)[-1].reject()
-    other = write_run(shown.parent, "other", checkpoint=shown.parent / "another.safetensors")
-    own_images(panel, other)
-    assert "2e-3" not in panel.proof.uses.text()
-    own_images(panel, write_run(shown.parent, "alike"))
-    assert panel.proof.uses.text().endswith("Chosen for the tests: a peak rate of 2e-3.")

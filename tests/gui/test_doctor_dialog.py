@@ -18,7 +18,6 @@ from tests.gui.factories import images
 from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import Answers, write_safetensors
 
-WAIT = 10_000
 SETTINGS = {"quick_gelu": True, "image_size": 64}
 OTHER = {"quick_gelu": False, "image_size": 64}
 EVIDENCE = "Chosen with the loader doctor on 40 labelled images of x: QuickGELU; 90.0 % right."

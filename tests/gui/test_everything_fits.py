@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QRect, QSize, Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QTabBar,
@@ -169,25 +168,6 @@ def test_every_dialog_fits_and_shows_its_words(qtbot, tmp_path, percent):
             assert (size.width() <= 900, size.height() <= 512) == (True, True), (name, size)
         dialog.close()
     assert not any(found.values()), found
-
-
-def test_an_error_with_its_details_open_fits_a_small_screen(qtbot):
-    dialog = ErrorDialog("This file cannot be read, since it is cut off. " * 20, "line\n" * 200)
-    qtbot.addWidget(dialog)
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
-    room = {"availableGeometry": lambda: QRect(0, 0, 900, 540), "availableSize": lambda: SCREEN}
-    dialog.screen = lambda: SimpleNamespace(**room)
-    dialog.show()
-    dialog.move(100, 400 - dialog.height() // 2)
-    dialog.toggle.click()
-    assert lasting_faults(dialog, qtbot) == []
-    assert (dialog.width() <= 884, dialog.height() <= 492) == (True, True), dialog.size()
-    assert dialog.frameGeometry().bottom() < 540
-    assert dialog.details.height() >= 4 * dialog.details.fontMetrics().lineSpacing()
-    high = dialog.height()
-    dialog.toggle.click()
-    assert dialog.height() < high - 60
-    dialog.close()
 
 
 def test_faults_are_found(qtbot):

@@ -414,15 +414,3 @@ def test_what_is_live_cuts_in_and_nothing_done_is_lost(qtbot, inference, explain
     assert [entry for entry in asked if isinstance(entry, tuple)] == [
         (FIRST, step) for step in range(1, 5)
     ]  # fmt: skip
-
-
-def test_the_newest_long_question_of_a_kind_wins(qtbot, explain, engine):
-    explain(FIRST)
-    engine.gate.release(1)
-    begun(engine, qtbot)
-    explain(SECOND)
-    explain(THIRD)
-    engine.gate.release(6)
-    qtbot.waitUntil(lambda: bool(explain.results))
-    assert explain.results == [THIRD]
-    assert {question for question, _ in explain.steps} <= {FIRST, THIRD}

@@ -1,14 +1,11 @@
 """Measuring the whole trigger library: one after the other, sorted, cancelled, with pictures."""
 
-import numpy as np
 import pytest
 
 from cleanclip_gui.inference.questions import (
     Evaluate,
     EvaluationUpdated,
     Failed,
-    Thumbnails,
-    ThumbnailsReady,
 )
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
@@ -103,15 +100,3 @@ def test_one_that_fails_does_not_end_the_others_and_cancel_keeps_what_was_measur
     assert asked(context, Evaluate)[3].is_cancelled
     assert dialog.items["demo"].text(1).startswith("98.0")
     assert dialog.measure.isEnabled()
-
-
-def test_each_line_has_the_selected_picture_with_its_trigger(context, dialog, scan):
-    context.session.selected_image = 0
-    drawn = asked(context, Thumbnails)
-    assert [t.question.trigger for t in drawn] == [make("demo"), make("T4")]
-    pictures = np.zeros((1, 64, 64, 3), np.uint8)
-    drawn[0].deliver(ThumbnailsReady(drawn[0].question.indices, pictures))
-    assert not dialog.items["demo"].icon(0).isNull()
-    assert dialog.items["T4"].icon(0).isNull()
-    dialog.sort_by_rate()
-    assert not dialog.items["demo"].icon(0).isNull()
