@@ -1,38 +1,35 @@
 """What a screen reader hears, and what somebody without a mouse comes to and sees."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAccessible
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QTabBar, QToolButton, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialog,
+    QLineEdit,
+    QListView,
+    QPushButton,
+    QStackedWidget,
+    QTabBar,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
-from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
-from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.window.main_window import FocusKeeper
 from tests.gui.access_faults import area, changes_with_focus, focus_faults, name_faults, seen_area
 from tests.gui.shell_fakes import write_safetensors
-from tests.keyboard import heard_name
 
-STATIONS = ("welcome", "checkpoint", "studio", "scan", "clean", "report")
 # Commands that open a dialog of this program, with a checkpoint open.
 DIALOGS = (
     "view.palette", "help.keys", "help.about", "session.notes", "file.hub", "file.classes",
     "file.templates", "file.convert", "file.doctor", "file.known", "trigger.library",
     "trigger.parameters", "clean.audit", "clean.find_rate", "clean.search",
 )  # fmt: skip
-
-
-def test_a_combo_box_is_named_and_not_only_its_value(qtbot):
-    gallery, bar = Gallery(), PlacementBar()
-    for widget in (gallery, bar):
-        qtbot.addWidget(widget)
-        widget.show()
-    boxes = gallery.filter, gallery.order, bar.placement
-    assert list(map(heard_name, boxes)) == ["Show images", "Order", "Place of the trigger"]
 
 
 @pytest.fixture
@@ -46,21 +43,21 @@ def window(opened_window):
     return opened_window
 
 
-def pages(window, station):
-    """Show every tab of a station, one after the other."""
-    window.show_station(station)
-    yield station
-    for bar in window.pages.currentWidget().findChildren(QTabBar):
-        for number in range(bar.count()) if bar.isVisible() else ():
-            if bar.isTabVisible(number) and bar.isTabEnabled(number):
-                bar.setCurrentIndex(number)
-                yield f"{station}, {bar.tabText(number)}"
+def pages(window):
+    """Show every tab of every station, one after the other."""
+    for station in ("welcome", *window.stations):
+        window.show_station(station)
+        yield station
+        for bar in window.pages.currentWidget().findChildren(QTabBar):
+            for number in range(bar.count()) if bar.isVisible() else ():
+                if bar.isTabVisible(number) and bar.isTabEnabled(number):
+                    bar.setCurrentIndex(number)
+                    yield f"{station}, {bar.tabText(number)}"
 
 
-@pytest.mark.parametrize("station", STATIONS)
-def test_everything_is_named_and_the_focus_is_seen_wherever_tab_comes(window, qtbot, station):
+def test_everything_is_named_and_the_focus_is_seen_wherever_tab_comes(window, qtbot):
     found = {}
-    for page in pages(window, station):
+    for page in pages(window):
         qtbot.wait(20)
         if wrong := [*name_faults(window), *focus_faults(window)]:
             found[page] = wrong
@@ -68,7 +65,7 @@ def test_everything_is_named_and_the_focus_is_seen_wherever_tab_comes(window, qt
 
 
 def test_the_focus_stays_in_sight_when_the_page_grows_above_it(window, qtbot):
-    for station in STATIONS:
+    for station in window.stations:
         window.show_station(station)
     report = window.stations["report"]
     qtbot.waitUntil(lambda: not report.drafting.is_busy)
@@ -109,41 +106,13 @@ def open_dialogs():
     return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
 
 
-def test_a_screen_reader_opens_a_station_and_toggles_what_a_click_would(window):
-    button = next(b for b in window.rail.findChildren(QToolButton) if heard_name(b) == "Studio")
-    for action in ("Press", "Toggle"):
-        window.show_station("checkpoint")
-        QAccessible.queryAccessibleInterface(button).actionInterface().doAction(action)
-        assert window.station == "studio"
-        assert button.isChecked()
-    button.toggle()  # the station stays, and so does the look of its button
-    assert window.station == "studio"
-    assert button.isChecked()
-    window.findChild(ToolStrip).tools["eraser"].toggle()
-    assert window.findChild(TriggerCanvas).tool == "eraser"
-
-
-def test_a_painted_widget_has_the_role_that_it_was_given(qtbot):
-    widget = QWidget()
-    qtbot.addWidget(widget)
-    give_role(widget, QAccessible.Role.Chart)
-    widget.setAccessibleName("Rates")
-    widget.show()
-    face = QAccessible.queryAccessibleInterface(widget)
-    assert face.role() == QAccessible.Role.Chart
-    assert face.text(QAccessible.Text.Name) == "Rates"
-
-
 def test_the_canvas_says_what_is_painted_and_where_the_cursor_is(qtbot):
-    document = PaintDocument(32)
-    canvas = TriggerCanvas(document)
-    document.setParent(canvas)
+    canvas = TriggerCanvas(PaintDocument(32))
+    canvas.document.setParent(canvas)
     qtbot.addWidget(canvas)
-    canvas.show()
-    assert "Nothing is painted." in canvas.accessibleDescription()
-    canvas.setFocus(Qt.FocusReason.TabFocusReason)
     canvas.set_images(np.full((32, 32, 3), 200, np.uint8), None)
     canvas.set_ink(width=1)
+    assert "Nothing is painted." in canvas.accessibleDescription()
     QTest.keyClick(canvas, Qt.Key.Key_Space)
     QTest.keyClick(canvas, Qt.Key.Key_Right)
     said = canvas.accessibleDescription()
@@ -151,19 +120,53 @@ def test_the_canvas_says_what_is_painted_and_where_the_cursor_is(qtbot):
     assert "Cursor at x 17, y 16." in said
 
 
-def test_the_look_at_the_focus_can_fail(qtbot):
-    """A widget that draws nothing for the focus is found out; a field is not."""
+def test_a_widget_that_draws_nothing_for_the_focus_is_a_fault(qtbot):
     box = QWidget()
     qtbot.addWidget(box)
     dull, field = QWidget(box), QLineEdit(box)
-    for number, widget in enumerate((dull, field)):
-        widget.setGeometry(10, 10 + 40 * number, 100, 30)
-        widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    dull.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    field.move(0, 50)
     box.show()
     box.activateWindow()
-    dull.setFocus()
-    qtbot.waitUntil(dull.hasFocus)
-    assert not changes_with_focus(dull)
-    field.setFocus()
-    qtbot.waitUntil(field.hasFocus)
-    assert changes_with_focus(field)
+    for widget, changes in ((dull, False), (field, True)):
+        widget.setFocus()
+        qtbot.waitUntil(widget.hasFocus)
+        assert changes_with_focus(widget) == changes
+
+
+@pytest.fixture
+def page(qtbot):
+    """A window with a rail, and a page with a row of Start and Cancel and a list below it."""
+    window, rail, pages, row = QWidget(), QPushButton("Rail"), QStackedWidget(), QWidget()
+    page, start, cancel, below = QWidget(), QPushButton("Start"), QPushButton("Cancel"), QListView()
+    for parent, children in ((row, (start, cancel)), (page, (row, below)), (window, (rail, pages))):
+        layout = QVBoxLayout(parent)
+        for child in children:
+            layout.addWidget(child)
+    pages.addWidget(page)
+    cancel.hide()
+    qtbot.addWidget(window)
+    keeper = FocusKeeper(QApplication.instance(), pages)
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    start.setFocus()
+    yield SimpleNamespace(rail=rail, start=start, cancel=cancel, below=below, row=row)
+    keeper.deleteLater()
+
+
+def test_the_focus_goes_to_what_takes_the_buttons_place(page, qtbot):
+    page.start.setEnabled(False)
+    page.cancel.show()  # afterwards, as most stations do
+    qtbot.waitUntil(page.cancel.hasFocus)
+    page.cancel.hide()
+    page.start.setEnabled(True)
+    qtbot.waitUntil(page.start.hasFocus)
+    page.rail.setFocus()
+    page.start.setEnabled(False)
+    qtbot.wait(20)
+    assert page.rail.hasFocus()  # what was moved is left alone
+    page.start.setEnabled(True)
+    page.start.setFocus()
+    page.row.hide()  # with all that could succeed it
+    qtbot.waitUntil(page.below.hasFocus)

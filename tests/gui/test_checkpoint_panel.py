@@ -1,21 +1,19 @@
 """Verdict first, facts when the model is there, statistics after; foreign text made harmless."""
 
 import math
-from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
-from cleanclip_gui.checkpoint.facts import metadata_text
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
 from cleanclip_gui.session.records import JobState
 from cleanclip_gui.session.settings import PastResult
-from cleanclip_gui.widgets.text import bytes_text, count_text, day_and_time, plain
-from ml_core.evaluation.records import Evaluation
-from ml_core.reading import InputError, TensorInfo
-from tests.gui.factories import facts
+from cleanclip_gui.widgets.text import day_and_time, plain
+from ml_core.reading import TensorInfo
+from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import write_safetensors
 
 EVIL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
@@ -34,65 +32,37 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     panel.open(path)
     assert panel.verdict.verdict.text() == "Reading…"
     assert panel.verdict.name.text() == "m.safetensors"
-    qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
-    assert panel.verdict.property("tone") in ("info", "caution")
     qtbot.waitUntil(lambda: "ResNet 64 px" in labels(panel), timeout=10_000)
-    shown = labels(panel)
-    assert "8 heads assumed" in shown
-    assert str(path) in shown
+    assert {"8 heads assumed", str(path)} <= set(labels(panel))
     assert "\\u202e" in panel.metadata.toPlainText()
     assert "\u202e" not in panel.metadata.toPlainText()
     model = panel.tensors.table.model
-    assert model.rowCount() == 2
     qtbot.waitUntil(lambda: model.index(1, 7).data() != "", timeout=10_000)
-    row = [model.index(0, column).data() for column in range(11)]
+    row, nan_row = ([model.index(row, column).data() for column in range(11)] for row in (0, 1))
     assert row == ["a", "1 × 2", "F32", "-4", "2", "-1", "3", "0", "0", "", "8"]
-    nan_row = [model.index(1, column).data() for column in range(11)]
     assert nan_row[7:9] == ["1 / 0", "1"]
     assert "nothing in it to run" in panel.facts.elsewhere.text.text()
     assert not panel.tabs.isTabVisible(2)
     buttons = panel.facts.identity.findChildren(QToolButton)
     next(b for b in buttons if b.accessibleName() == "Copy SHA-256").click()
     assert QApplication.clipboard().text() == panel.inspection.sha256
-    assert len(panel.inspection.sha256) == 64
 
 
 def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
-    panel.open(path)
+    panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
     card = panel.verdict
-    assert not card.backdoor.isVisible()
     qtbot.waitUntil(card.test.isVisible, timeout=10_000)
     assert card.property("tone") in ("info", "caution")
-    assert card.backdoor.text() == "Backdoor: not tested yet"
-    measured = Evaluation(
-        n=1, n_total=1, n_excl=1, target=0, target_name="x", partial=False, trigger="t",
-        checkpoint_sha256="of another",
-    )  # fmt: skip
-    panel.session.evaluation = measured
-    assert card.backdoor.text() == "Backdoor: not tested yet"
-    sha256 = panel.inspection.sha256
-    panel.session.evaluation = replace(measured, trigger=None, checkpoint_sha256=sha256)
-    assert card.backdoor.text() == "Backdoor: not tested yet"
-    panel.session.evaluation = replace(measured, checkpoint_sha256=sha256)
-    assert card.backdoor.text() == "Backdoor: tested only with the triggers tried in Studio"
+    sha256, untested = panel.inspection.sha256, "Backdoor: not tested yet"
+    tried = "Backdoor: tested only with the triggers tried in Studio"
+    for trigger, measured, text in (
+        ("t", "of another", untested), (None, sha256, untested), ("t", sha256, tried),
+    ):  # fmt: skip
+        panel.session.evaluation = evaluation(trigger=trigger, checkpoint_sha256=measured)
+        assert card.backdoor.text() == text
     with qtbot.waitSignal(panel.shell.station_wanted) as wanted:
         card.test.click()
     assert wanted.args == ["studio"]
-    panel.open(path)
-    assert not card.test.isVisible()
-
-
-def test_the_source_names_the_config_that_is_there(panel):
-    model = facts(architecture_source="config")
-    for form, name in (
-        ("transformers folder", "config.json"), ("open_clip folder", "open_clip_config.json"),
-    ):  # fmt: skip
-        inspection = replace(model.inspection, format=form, config={"model_type": "clip"})
-        panel.facts.show_facts(inspection, None, replace(model, inspection=inspection))
-        shown = [label.text() for label in panel.facts.architecture.findChildren(QLabel)]
-        assert f"its {name}" in shown
-        assert metadata_text(inspection).startswith(f"{name}\n")
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
@@ -103,7 +73,6 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     card, settings = panel.verdict, panel._settings
     qtbot.waitUntil(card.scan.isVisible, timeout=10_000)
     assert card.scan.text() == "Scan for a trigger"
-    assert not card.scanned.isVisible()
     with qtbot.waitSignal(panel.shell.station_wanted) as wanted:
         card.scan.click()
     assert wanted.args == ["scan"]
@@ -117,103 +86,61 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     scanned("found", 1.0, "of another", "pear")
     assert not card.scanned.isVisible()
     scanned("found", 5.0, target="banana")
-    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {day_and_time(5.0)})"
-    assert (card.property("tone"), card.scanned.property("tone")) == ("danger", "danger")
+    banana = f"Backdoor-like behaviour: banana (scan, {day_and_time(5.0)})"
+    assert card.scanned.text() == banana
+    assert card.property("tone") == "danger"
     card.set_tested(True)
     assert not card.backdoor.isVisible()  # one headline
     assert card.scanned.y() < card.verdict.y()
-    assert (card.verdict.property("role"), card.reason.isVisible()) == ("subtle", False)
     assert "Backdoor-like behaviour" in card.accessibleDescription()
     scanned("suspicious", 5.5, target="pear")
-    assert card.scanned.text() == f"Suspicious behaviour: pear (scan, {day_and_time(5.5)})"
+    assert card.scanned.text().startswith("Suspicious behaviour: pear (scan, ")
     assert card.property("tone") == "caution"
     settings.forget_result("scan", "/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
-    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {day_and_time(5.0)})"
+    assert card.scanned.text() == banana
     card.scan.click()
     assert scans == ["/5.0"]
     scanned("nothing", 9.0)
-    assert (
-        card.scanned.text()
-        == f"Backdoor: nothing found within the search (scan, {day_and_time(9.0)})"
-    )
-    assert card.scanned.property("tone") == ""
+    assert card.scanned.text().startswith("Backdoor: nothing found within the search (scan, ")
     assert card.property("tone") in ("info", "caution")
-    assert card.reason.isVisible()
     panel.open(path)
     assert not card.scanned.isVisible()
-    assert card.verdict.property("role") == "heading"
 
 
 def is_refused(panel):
     return panel.inspection is not None and panel.inspection.refused
 
 
-def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_path):
-    path = tmp_path / "evil.pt"
-    path.write_bytes(EVIL)
-    before = set(QApplication.topLevelWidgets())
-    panel.open(path)
-    qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
-    assert panel.inspection.verdict == "dangerous"
-    assert panel.verdict.property("tone") == "danger"
-    assert panel.verdict.verdict.text() == "Refused: dangerous"
-    assert "os.system" in panel.verdict.reason.text()
-    assert panel.session.checkpoint is None
-    assert [n for n in range(6) if panel.tabs.isTabVisible(n)] == [2]
-    assert panel.names.tree.topLevelItem(0).child(0).text(0) == "os.system"
-    assert "would import os.system" in panel.facts.elsewhere.text.text()
-    qtbot.waitUntil(lambda: "picklescan" in panel.facts.opinion.text.text(), timeout=20_000)
-    assert not panel.buttons.convert.isVisible()
-    assert panel.buttons.export.isEnabled()
-    assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
-
-
-def test_a_second_opinion_that_fails_says_so_on_its_card(panel, qtbot, tmp_path, monkeypatch):
-    def fail(target, cancelled):
-        raise InputError("picklescan did not end in time.")
-
-    monkeypatch.setattr("cleanclip_gui.checkpoint.station.ask_picklescan", fail)
-    path = tmp_path / "evil.pt"
-    path.write_bytes(EVIL)
-    panel.open(path)
-    said = panel.facts.opinion.text
-    qtbot.waitUntil(lambda: said.text() == "picklescan did not end in time.", timeout=10_000)
-
-
-def test_every_refused_pickle_shows_its_names(panel, qtbot, tmp_path):
+def test_refused_pickles_are_never_opened_and_show_their_names(panel, qtbot, tmp_path):
     """Also the second in a row, and one after a model."""
-    model = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    before = set(QApplication.topLevelWidgets())
     for name in ("first", "second", "model", "third"):
         if name == "model":
-            panel.open(model)
+            panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
             qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
             assert panel.tensors.isVisible()
+            panel.session.checkpoint = None
             continue
         path = tmp_path / f"{name}.pt"
         path.write_bytes(EVIL)
         panel.open(path)
         qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
-        assert panel.names.isVisible(), name
-        assert not panel.tensors.isVisible()
-        assert panel.tabs.isTabVisible(panel.tabs.currentIndex())
-
-
-def test_a_model_that_does_not_load_says_why_on_the_card(panel, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]})
-    panel.open(path)
-    qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
-    assert panel.verdict.verdict.text() == "Refused: damaged"
-    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)  # its numbers are of use all the same
-    assert panel.tensors.table.model.index(0, 4).data() == "1"
+        assert panel.verdict.property("tone") == "danger"
+        assert panel.verdict.verdict.text() == "Refused: dangerous"
+        assert panel.session.checkpoint is None
+        assert [n for n in range(6) if panel.tabs.isTabVisible(n)] == [2]
+        assert panel.names.isVisible()
+        assert panel.names.tree.topLevelItem(0).child(0).text(0) == "os.system"
+    qtbot.waitUntil(lambda: "picklescan" in panel.facts.opinion.text.text(), timeout=20_000)
+    assert not panel.buttons.convert.isVisible()
+    assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
 
 
 def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
-    path = write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]})
-    panel.open(path)
+    panel.open(write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]}))
     button = panel.buttons.donor
     qtbot.waitUntil(button.isVisible, timeout=10_000)
-    assert panel.verdict.verdict.text() == "Readable. Nothing was run."
     assert not panel.verdict.test.isVisible()
     assert "holds no text encoder" in panel.verdict.reason.text()
     assert button.text() == "Choose a donor of the text encoder…"
@@ -229,27 +156,18 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     assert not button.isVisible()
 
 
-def test_what_is_known_of_a_file_is_told(panel, qtbot, tmp_path, monkeypatch):
-    told = ("This is m.safetensors, <b>published</b> by somebody.", "Its trigger is a patch.")
-    monkeypatch.setattr(
-        "ml_core.checkpoints.inspection_record.known_sentences", lambda assessed: told
-    )
-    panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
-    assert not panel.facts.known.isVisible()
-    qtbot.waitUntil(panel.facts.known.isVisible, timeout=10_000)
-    assert panel.facts.known.text.text() == " ".join(told)
-    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
-
-
-def test_a_file_of_no_known_format_or_none_at_all_says_so(panel, qtbot, tmp_path):
-    path = tmp_path / "x.bin"
-    path.write_bytes(b"\xff" * 64)
-    panel.open(path)
+def test_a_file_that_does_not_open_says_why_on_the_card(panel, qtbot, tmp_path):
+    (tmp_path / "x.bin").write_bytes(b"\xff" * 64)
+    panel.open(tmp_path / "x.bin")
     qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
     assert panel.verdict.verdict.text() == "Refused: unsupported"
-    assert not panel.tabs.isVisible()
     panel.open(tmp_path / "gone.safetensors")
     qtbot.waitUntil(lambda: panel.verdict.verdict.text().startswith("It could"), timeout=10_000)
+    panel.open(write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]}))
+    qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
+    assert panel.verdict.verdict.text() == "Refused: damaged"
+    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)  # its numbers are of use all the same
+    assert panel.tensors.table.model.index(0, 4).data() == "1"
 
 
 def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp_path):
@@ -257,27 +175,20 @@ def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp
     whole = torch.arange(8.0)
     state = {"left": whole[:6], "right": whole[4:], "alone": torch.zeros(2)}
     path = tmp_path / "m.pt"
-    torch.save({"state_dict": state, "epoch": 7, "note": "a\u202eb", "big": whole.long()}, path)
+    torch.save({"state_dict": state, "epoch": 7, "note": "a\u202eb"}, path)
     panel.open(path)
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
-    assert panel.verdict.verdict.text() == "Readable. Nothing was run."
-    shown = labels(panel)
-    assert {"epoch", "7", "note", "a\\u202eb"} <= set(shown)
-    assert panel.tabs.isTabVisible(2)
-    groups = [
-        panel.names.tree.topLevelItem(n).text(0).split(":")[0]
-        for n in range(panel.names.tree.topLevelItemCount())
-    ]
+    assert {"epoch", "7", "note", "a\\u202eb"} <= set(labels(panel))
+    groups = [panel.names.tree.topLevelItem(n).text(0).split(":")[0] for n in range(2)]
     assert groups == ["Plain data", "Builds tensors"]
     assert "epoch: 7" in panel.metadata.toPlainText()
     model = panel.tensors.table.model
-    shared = {model.index(r, 0).data(): model.index(r, 9).data() for r in range(4)}
-    assert shared["state_dict.left"] == shared["state_dict.right"]
-    assert shared["state_dict.left"].startswith("2 share")
-    assert shared["state_dict.alone"] == ""
-    left = next(r for r in range(4) if model.index(r, 0).data() == "state_dict.left")
-    assert "state_dict.right" in model.index(left, 9).data(Qt.ItemDataRole.ToolTipRole)
-    assert "should load it" in panel.facts.elsewhere.text.text()
+    rows = {model.index(r, 0).data(): model.index(r, 9) for r in range(3)}
+    left, right, alone = (rows[f"state_dict.{name}"] for name in ("left", "right", "alone"))
+    assert left.data() == right.data()
+    assert left.data().startswith("2 share")
+    assert alone.data() == ""
+    assert "state_dict.right" in left.data(Qt.ItemDataRole.ToolTipRole)
 
 
 def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
@@ -287,12 +198,9 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     panel.open(path)
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
     assert panel.verdict.verdict.text() == "Readable, with caution"
-    assert panel.tabs.isTabVisible(3)
     assert "def forward" in panel.code.text.toPlainText()
-    assert not panel.tensors.histogram.isVisible()
     panel.tensors.table.view.selectRow(0)
     qtbot.waitUntil(lambda: panel.tensors.histogram.bars.shown is not None, timeout=10_000)
-    assert panel.tensors.histogram.isVisible()
     counted = panel.tensors.histogram.bars.shown
     assert sum(counted.counts) == counted.total == panel.tensors.table.model.tensor_at(0).elements
     panel.open(path)
@@ -300,38 +208,16 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
 
 
-@dataclass
-class Row:
-    name: str
-    min: float
-    max: float
-    mean: float = 0.0
-    std: float = 0.0
-    nan: int = 0
-    inf: int = 0
-    zeros: int = 0
-
-
-@pytest.fixture
-def model():
+def test_numbers_are_short():
     model = TensorModel()
-    model.set_tensors(
-        [
-            TensorInfo("visual.conv1", "F32", (24, 3, 3, 3), 0, 2592),
-            TensorInfo("logit_scale", "F32", (), 2592, 4),
-            TensorInfo("text.proj", "F16", (64, 128), 2596, 16384),
-        ]
-    )
-    return model
-
-
-def test_numbers_are_short(model):
-    for value, text in (
+    model.set_tensors([TensorInfo("scale", "F32", (), 0, 4)])
+    row = SimpleNamespace(name="scale", max=0.0, mean=0.0, std=0.0, nan=0, inf=0, zeros=0)
+    for row.min, text in (
         (6720.0, "6720"), (-0.0123, "-0.0123"), (-0.000123, "-1.2e-4"), (0.0, "0"), (1.5, "1.5"),
         (123456.0, "1.2e5"), (-99999.4, "-99999"), (1e-30, "1.0e-30"),
     ):  # fmt: skip
-        model.add_stats([Row("logit_scale", value, 0)])
-        assert model.index(1, 3).data() == text
+        model.add_stats([row])
+        assert model.index(0, 3).data() == text
 
 
 def test_foreign_text_is_escaped():
@@ -341,25 +227,3 @@ def test_foreign_text_is_escaped():
     assert plain("\ud800") == "\\ud800"
     assert plain("x" * 50, 10) == "x" * 9 + "…"
     assert plain(np.float64(1.5)) == "1.5"
-
-
-def test_sizes_and_counts_read_well():
-    assert bytes_text(1023) == "1023 B"
-    assert bytes_text(1536) == "1.5 KiB"
-    assert bytes_text(3 * 1024**3) == "3.0 GiB"
-    assert count_text(1234567) == "1\u2009234\u2009567"
-
-
-def test_that_another_suspect_comes_is_told_before_it_is_there(panel, qtbot, tmp_path):
-    session, before = panel.session, []
-    panel.shell.suspect_changing.connect(lambda: before.append(session.checkpoint))
-    for name in ("first.safetensors", "second.safetensors"):
-        path = write_safetensors(tmp_path / name, {"a": [1.0]})
-        panel.open(path)
-        qtbot.waitUntil(
-            lambda path=path: (
-                session.checkpoint is not None and session.checkpoint.path == str(path)
-            ),
-            timeout=10_000,
-        )
-    assert [facts and facts.inspection.name for facts in before] == [None, "first.safetensors"]

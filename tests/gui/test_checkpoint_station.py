@@ -1,14 +1,18 @@
-"""What follows from a file, told by the real reader: keys, container, head, donor, cancelling."""
+"""What follows from a file, told by the real reader: head, doctor, known files, conversion."""
 
+import json
 import sys
+import threading
+from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QLabel
 
 from cleanclip_gui import threads
+from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
+from ml_core.checkpoints.inspection_record import ask_for_second_opinion, assess, inspection_record
 from ml_core.paths import resource
 from ml_core.reading import inspect
 from tests.gui.shell_fakes import write_safetensors
@@ -31,84 +35,32 @@ def opened(panel, qtbot, state, path):
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
 
 
-def test_a_stranger_among_the_tensors_is_a_caution_with_its_name(panel, qtbot, state, tmp_path):
-    name = "odd\u202e_" + 30 * "x" + "_of.nobody.weight"
-    path = tmp_path / ("a_checkpoint_" + 30 * "y" + "_last.pt")
-    opened(panel, qtbot, state | {name: torch.zeros(2)}, path)
-    card, shown = panel.verdict, name.replace("\u202e", "\\u202e")
-    assert card.verdict.text() == "Readable, with caution"
-    assert panel.tabs.isTabVisible(1)
-    assert panel.keys.model.row(0) == (shown, "unexpected", "", "")
-    assert card.name.text() == "a_checkpoint…yyyy_last.pt"  # shortened in its middle
-    assert card.name.toolTip() == path.name
-    assert shown not in card.reason.text()
-    assert shown[-16:] in card.reason.text()
-    assert shown in card.reason.toolTip()
-    container = [label.text() for label in panel.facts.container.findChildren(QLabel)]
-    assert "zip" in container
-    assert any("all stored" in text for text in container)
-    assert panel.facts.container.isVisible()
-
-
-def test_missing_and_misshapen_tensors_are_listed(panel, qtbot, state, tmp_path):
-    wrong = {key: value for key, value in state.items() if key != "ln_final.bias"}
-    wrong["ln_final.weight"] = torch.zeros(3)
-    opened(panel, qtbot, wrong, tmp_path / "m.pt")
-    rows = [panel.keys.model.row(n) for n in range(panel.keys.model.rowCount())]
-    assert ("ln_final.bias", "missing", "", "") in rows
-    assert ("ln_final.weight", "another shape", "3", "64") in rows
-    assert panel.tabs.currentWidget() is panel.keys
-
-
-@pytest.mark.usefixtures("styled")
-def test_tabs_follow_the_file_before(panel, qtbot, state, tmp_path):
-    path = tmp_path / "bad.pt"
-    path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
-    panel.open(path)
-    qtbot.waitUntil(lambda: panel.inspection is not None, timeout=WAIT)
-    assert [panel.tabs.isTabVisible(n) for n in (0, 2)] == [False, True]
-    opened(panel, qtbot, state, tmp_path / "m.pt")
-    bar = panel.tabs.tabBar()
-    shown = [n for n in range(bar.count()) if panel.tabs.isTabVisible(n)]
-    assert 0 in shown
-    assert all(bar.tabRect(n).width() > 0 for n in shown)
-
-
 def test_a_head_is_offered_and_saved(panel, qtbot, state, tmp_path):
     head = {"classifier.weight": torch.ones(10, 128), "classifier.bias": torch.zeros(10)}
     opened(panel, qtbot, state | head, tmp_path / "m.pt")
-    assert panel.buttons.head.isVisible()
     panel.answers.path = str(tmp_path / "head")
     with qtbot.waitSignal(panel.writer.saved, timeout=WAIT) as saved:
         panel.buttons.head.click()
     found = inspect(saved.args[0])
     assert {t.name: t.shape for t in found.tensors} == {"weight": (10, 128), "bias": (10,)}
-    opened(panel, qtbot, state, tmp_path / "n.pt")
-    assert not panel.buttons.head.isVisible()
 
 
-def test_a_file_is_added_to_the_known_ones(panel, qtbot, state, tmp_path):
-    from cleanclip_gui.checkpoint.known_dialog import KnownDialog
-
-    opened(panel, qtbot, state, tmp_path / "m.pt")
-    panel.buttons.known.click()
-    (dialog,) = panel.window().findChildren(KnownDialog)
-    dialog.fields["title"].setText("my <i>poisoned</i> model")
-    dialog.fields["source"].setText("me")
-    dialog.ok.click()
-    assert "By its SHA-256 this is my <i>poisoned</i> model" in panel.facts.known.text.text()
-
-
-def test_the_doctor_is_asked_about_the_model_on_show(panel, qtbot, state, tmp_path):
+def test_the_doctor_and_the_known_files_are_about_the_model_on_show(panel, qtbot, state, tmp_path):
     assert not panel.buttons.doctor.isEnabled()
     opened(panel, qtbot, state, tmp_path / "m.pt")
+    assert not panel.buttons.head.isVisible()
+    panel.buttons.known.click()
+    (known,) = panel.window().findChildren(KnownDialog)
+    known.fields["title"].setText("my <i>poisoned</i> model")
+    known.fields["source"].setText("me")
+    known.ok.click()
+    assert "By its SHA-256 this is my <i>poisoned</i> model" in panel.facts.known.text.text()
     panel.buttons.doctor.click()
-    assert panel.doctors.dialog.isVisible()
-    assert "m.pt" in panel.doctors.dialog.windowTitle()
-    panel.doctors.dialog.used.emit(str(tmp_path / "m.pt"))
+    dialog = panel.doctors.dialog
+    assert "m.pt" in dialog.windowTitle()
+    dialog.used.emit(str(tmp_path / "m.pt"))
     assert panel.verdict.state.text() == "Loading the model…"
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
-    dialog = panel.doctors.dialog
     panel.buttons.doctor.click()
     assert panel.doctors.dialog is dialog  # of the same file
     dialog.reject()
@@ -152,3 +104,92 @@ def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypa
     assert not panel.verdict.cancel.isVisible()
     qtbot.waitUntil(lambda: started[0].poll() == -9, timeout=WAIT)
     assert panel.inspection is None
+
+
+# ---- the buttons below the card ----
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
+
+
+def convert_exactly(panel, path):
+    panel.answers.path = str(path)
+    panel.writer.convert()
+    panel.writer.dialog.as_is.click()
+    panel.writer.dialog.ok.click()
+
+
+def test_an_exact_copy_has_every_tensor_and_a_failure_is_told(panel, qtbot, source, tmp_path):
+    panel.writer.set_file(inspect(source))
+    panel.writer.set_model("m.safetensors is no CLIP.")
+    panel.writer.convert()
+    assert not panel.writer.dialog.open_clip.isEnabled()
+    assert "m.safetensors is no CLIP." in panel.writer.dialog.why.text()
+    with qtbot.waitSignal(panel.writer.saved, timeout=WAIT) as saved:
+        convert_exactly(panel, tmp_path / "copy")
+    assert saved.args[0] == tmp_path / "copy.safetensors"
+    again = inspect(tmp_path / "copy.safetensors")
+    assert (again.verdict, again.tensors[0].name) == ("loads", "a")
+    assert panel.buttons.words.text() == "Saved copy.safetensors."
+    with qtbot.waitSignal(panel.writer.failed, timeout=WAIT) as failed:
+        convert_exactly(panel, tmp_path / "nowhere" / "x.safetensors")
+    assert "cannot be written" in failed.args[0].sentence
+    assert panel.writer.can_convert()
+
+
+def test_export_writes_what_the_command_line_prints(panel, qtbot, source, tmp_path):
+    inspection = inspect(source)
+    panel.writer.set_file(inspection)
+    for suffix in (".json", ".sarif", ".html"):
+        panel.answers.path = str(tmp_path / f"report{suffix}")
+        with qtbot.waitSignal(panel.writer.saved, timeout=WAIT):
+            panel.writer.export()
+        assert "m.safetensors" in (tmp_path / f"report{suffix}").read_text(encoding="utf-8")
+    opinion = ask_for_second_opinion(inspection)
+    assert "picklescan" in opinion
+    record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert record == inspection_record(assess(inspection), opinion)
+
+
+def test_what_is_offered_follows_the_file(panel, source, tmp_path):
+    writer, asked = panel.writer, []
+    assert (writer.can_convert(), writer.can_export()) == (False, False)  # before any was read
+    path = tmp_path / "bad.pt"
+    path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    writer.set_file(inspect(path))
+    assert (writer.can_convert(), writer.can_export()) == (False, True)
+    writer.convert()
+    assert writer.dialog is None
+    writer.set_file(inspect(source))
+    panel._prompts.save_file = lambda _parent, _title, *proposed: asked.append(proposed) or ""
+    convert_exactly(panel, "")
+    writer.export()
+    assert [Path(path).name for path, _ in asked] == [
+        "m-converted.safetensors", "m-inspection.html",
+    ]  # fmt: skip
+    assert "*.sarif" in asked[1][1]
+    writer.convert()
+    writer.set_file(None)
+    assert writer.dialog is None  # another file closes the question
+
+
+def test_cancelling_a_conversion_leaves_nothing_behind(panel, qtbot, source, tmp_path, monkeypatch):
+    ended = threading.Event()
+
+    def slow(found, target, *, cancelled, progress):
+        progress(1, 2)
+        while not cancelled():
+            ended.wait(0.01)
+        ended.set()
+
+    monkeypatch.setattr("ml_core.checkpoints.convert.convert_to_safetensors", slow)
+    panel.writer.set_file(inspect(source))
+    convert_exactly(panel, tmp_path / "copy.safetensors")
+    qtbot.waitUntil(lambda: panel.buttons.busy.bar.value() == 500, timeout=WAIT)
+    assert not panel.writer.can_convert()
+    panel.buttons.busy.cancel.click()
+    assert ended.wait(5)
+    assert "nothing was written" in panel.buttons.words.text()
+    assert panel.writer.can_convert()

@@ -1,19 +1,24 @@
-"""Names, program code and a tensor's values: foreign text is escaped, long texts are cut."""
+"""Names, program code, keys and values of tensors: foreign text is escaped, long texts are cut."""
 
 import math
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
-from PySide6.QtCore import QObject, QStandardPaths, Qt
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtCore import QStandardPaths, Qt
+from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import MAX_CHARACTERS, CodeView
-from cleanclip_gui.checkpoint.keys_view import NamesView
+from cleanclip_gui.checkpoint.keys_view import KeysView, NamesView
+from cleanclip_gui.checkpoint.known_dialog import KnownDialog, rate
 from cleanclip_gui.checkpoint.tensor_page import HistogramCard
 from cleanclip_gui.widgets import prompts
-from cleanclip_gui.widgets.prompts import Prompts, _Ending
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.checkpoints.known import known_files, own_file
 from ml_core.jobs.demo import demo_checkpoint
+from ml_core.reading import inspect
+from ml_core.reading.key_mismatch import KeyLists, WrongShape
+from tests.gui.shell_fakes import write_safetensors
 
 
 def groups(view):
@@ -57,25 +62,9 @@ def test_code_is_shown_record_by_record(qtbot):
     assert view.text.toPlainText() == ""
 
 
-@dataclass
-class Counted:
-    name: str = "w"
-    low: float = -2.0
-    high: float = 2.0
-    counts: tuple[int, ...] = (1, 0, 1000, 10)
-    nan: int = 0
-    inf: int = 0
-    seen: int = 1011
-    total: int = 1011
-
-
-@pytest.fixture
-def card(qtbot):
-    card = HistogramCard()
-    qtbot.addWidget(card)
-    card.resize(600, 176)
-    card.begin("w\u202e")
-    return card
+def counted(**fields):
+    shown = {"low": -2.0, "high": 2.0, "counts": (1, 0, 1000, 10), "nan": 0, "inf": 0}
+    return SimpleNamespace(**{"name": "w", "seen": 1011, "total": 1011} | shown | fields)
 
 
 def painted(card):
@@ -88,64 +77,33 @@ def painted(card):
     ]
 
 
-def test_a_histogram_is_painted_as_counted(card):
+def test_a_histogram_is_painted_as_counted(qtbot):
+    card = HistogramCard()
+    qtbot.addWidget(card)
+    card.resize(600, 176)
+    card.begin("w\u202e")
     assert card.name.text() == "w\\u202e"
-    assert card.facts.text() == "Counting…"
     assert not any(painted(card))
-    card.show_counts(Counted())
+    card.show_counts(counted())
     columns = painted(card)
     quarter = len(columns) // 4
     middles = [columns[n * quarter + quarter // 2] for n in range(4)]
     assert middles[2] == max(middles)
-    assert middles[0] == 1  # one value of a thousand is still seen
-    assert middles[1] == 0
+    assert middles[:2] == [1, 0]  # one value of a thousand is still seen
+    assert card.facts.text() == "1\u2009011 values"
     card.log.setChecked(True)
     assert painted(card)[quarter // 2] > 5
-
-
-def test_what_is_no_number_is_told_apart(card):
-    card.show_counts(Counted(nan=2, inf=1, seen=1014, total=2000))
+    card.show_counts(counted(nan=2, inf=1, seen=1014, total=2000))
     assert card.facts.text() == "1\u2009014 of 2\u2009000 values, not counted: 2 NaN, 1 Inf"
     assert card.facts.property("role") == "error"
-    card.show_counts(Counted())
-    assert card.facts.text() == "1\u2009011 values"
-    assert card.facts.property("role") == "subtle"
-
-
-def test_odd_values_are_painted(card):
-    for odd in (
-        Counted(low=math.nan, high=math.nan, counts=(0,), seen=0, total=0),
-        Counted(low=3.0, high=3.0, counts=(4,)),
-        Counted(low=-1.7e308, high=1.7e308),
-        Counted(low=0.0, high=5e-324, counts=(2,)),
-    ):
-        card.show_counts(odd)
-        card.grab()
-
-
-def test_a_file_to_be_saved_gets_the_ending_of_its_kind(qtbot, tmp_path):
-    kinds = "Web page (*.html);;JSON (*.json)"
-    dialog = QFileDialog(None, "x", str(tmp_path), kinds)
-    dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
-    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    qtbot.addWidget(dialog)
-    dialog.selectFile("m-inspection.html")
-    ending = _Ending(dialog)
-    assert isinstance(ending, QObject)
-    assert dialog.selectedFiles() == [str(tmp_path / "m-inspection.html")]
-    ending.follow("JSON (*.json)")
-    assert dialog.selectedFiles() == [str(tmp_path / "m-inspection.json")]
-    assert dialog.defaultSuffix() == "json"
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    dialog.close()
+    card.show_counts(counted(low=math.nan, high=math.nan, counts=(0,), seen=0, total=0))
+    card.show_counts(counted(low=0.0, high=5e-324, counts=(2,)))
+    card.grab()
 
 
 def test_nothing_is_saved_among_the_files_of_the_program(qtbot, tmp_path, monkeypatch):
-    documents = QStandardPaths.StandardLocation.DocumentsLocation
-    monkeypatch.setattr(
-        QStandardPaths, "writableLocation", lambda place: {documents: str(tmp_path)}[place]
-    )
     folders = []
+    monkeypatch.setattr(QStandardPaths, "writableLocation", lambda _: str(tmp_path))
     monkeypatch.setattr(
         prompts, "_answer", lambda dialog: folders.append(dialog.directory().path()) or []
     )
@@ -156,3 +114,69 @@ def test_nothing_is_saved_among_the_files_of_the_program(qtbot, tmp_path, monkey
         proposed = path.with_suffix(".cleanclip")
         Prompts().save_file(parent, "Save session", str(proposed), "Sessions (*.cleanclip)")
     assert folders == [str(tmp_path), str(tmp_path / "models")]
+
+
+KEYS = KeyLists(
+    missing=("visual.proj",),
+    unexpected=("=ema\u202e<b>",),
+    wrong_shape=(WrongShape("ln_final.weight", (3, 4), (64,)),),
+)
+
+
+def rows(view):
+    model = view.model
+    return [model.row(number) for number in range(model.rowCount())]
+
+
+def test_each_kind_is_listed_with_its_shapes_and_copied(qtbot):
+    view = KeysView()
+    qtbot.addWidget(view)
+    view.show()
+    view.set_keys(KEYS)
+    assert rows(view) == [
+        ("visual.proj", "missing", "", ""),
+        ("ln_final.weight", "another shape", "3 × 4", "64"),
+        ("=ema\\u202e<b>", "unexpected", "", ""),
+    ]
+    assert "1 missing, 1 of another shape, 1 unexpected" in view.words.text()
+    view.button.click()
+    lines = QApplication.clipboard().text().split("\n")
+    assert lines[0].split("\t") == ["Tensor", "State", "In the file", "Expected"]
+    assert lines[2] == "ln_final.weight\tanother shape\t3 × 4\t64"
+    assert lines[3].startswith("'=ema")  # no formula
+    view.view.selectRow(1)
+    view.copy_chosen()
+    assert QApplication.clipboard().text().count("\n") == 1
+    view.filter.setText("shape LN")
+    assert [row[0] for row in rows(view)] == ["ln_final.weight"]
+    assert view.count.text() == "1 tensor"
+    view.set_keys(KeyLists(unexpected=("a",)))
+    assert "left out of the model" in view.words.text()
+    view.set_keys(None)
+    assert rows(view) == []
+
+
+def test_a_known_file_has_rates_and_a_damaged_list_is_left_as_it_is(qtbot, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    inspection = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
+    dialog = KnownDialog(inspection, "RN50")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    assert not dialog.ok.isEnabled()
+    dialog.fields["title"].setText("x")
+    dialog.fields["source"].setText("y")
+    for text, good in (("57.4 %", True), ("120", False), ("much", False), ("99,9 %", True)):
+        dialog.fields["asr"].setText(text)
+        assert dialog.ok.isEnabled() == good
+    assert rate("nan") is None
+    own_file().parent.mkdir(parents=True, exist_ok=True)
+    own_file().write_text("{")
+    dialog.ok.click()
+    assert "is not a list of known files" in dialog.state.text()
+    assert (dialog.isVisible(), own_file().read_text()) == (True, "{")
+    own_file().unlink()
+    with qtbot.waitSignal(dialog.added):
+        dialog.ok.click()
+    assert known_files()[0].sha256 == inspection.sha256
+    assert known_files()[0].asr == pytest.approx(0.999)

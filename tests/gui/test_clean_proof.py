@@ -12,8 +12,6 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
-from tests.gui.factories import facts
-from tests.gui.fakes import by_kind, script, station
 from tests.gui.run_folders import (
     CLEANED_SHA256,
     LIMIT,
@@ -43,9 +41,8 @@ def show_finished(made, runs):
     return folder
 
 
-def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown):  # noqa: F811
+def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
     section = panel.proof
-    assert section.isVisibleTo(panel)
     click(section.rebound_button)
     runner = panel.proof.task.runner
     assert (runner.kind, runner.told) == ("rebound", ["launch"])
@@ -59,43 +56,30 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown):  # noqa: F
         runner.event_received.emit(Progress("rebound", done, 900))
         now += 10
     assert section.state.text() == "The rebound test is running, 2 min left."
-    # Of 1000, and no stage at its end.
-    assert section.busy.bar.value() == pytest.approx(167, abs=15)
     values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
               "asr_high": 0.03, "ca": 0.95}  # fmt: skip
     runner.event_received.emit(Metric(25, 900, values))
-    chart = section.rebound.chart
+    chart, verdict = section.rebound.chart, section.rebound.verdict
     assert chart.series("0.1").point(0) == (25, 0.02)
-    assert not section.rebound.verdict.isVisibleTo(section)
+    assert not verdict.isVisibleTo(section)
     runner.end(Done("finished", rebound_record()))
     assert chart.keys() == ("0.1", "0.3", "1")
-    assert section.rebound.verdict.text() == "It stays clean."
-    assert section.rebound.verdict.property("role") == "success"
+    assert (verdict.text(), verdict.property("role")) == ("It stays clean.", "success")
     assert chart.level == (LIMIT, "limit 5 %")
     small = section.rebound.facts.text()
     assert "40\u2009000 pairs that the cleaning saw, 640 of the target class" in small
     assert "measured on 3\u2009900 images" in small
-    assert section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Start cleaning"
-    styles = [chart.series(key).style for key in chart.keys()]  # noqa: SIM118
-    assert len({(style.look, style.symbol) for style in styles}) == 3
+    for record, tone in (
+        (rebound_record(0.4), "error"),
+        (rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}, "warning"),
+    ):
+        click(section.rebound_button)
+        panel.proof.task.runner.end(Done("finished", record))
+        assert (verdict.text(), verdict.property("role")) == (record["verdict"], tone)
 
 
-def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown):  # noqa: F811
-    click(panel.proof.rebound_button)
-    panel.proof.task.runner.end(Done("finished", rebound_record(0.4)))
-    assert panel.proof.rebound.verdict.property("role") == "error"
-    assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
-    click(panel.proof.rebound_button)
-    record = rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}
-    panel.proof.task.runner.end(Done("finished", record))
-    assert panel.proof.rebound.verdict.property("role") == "warning"
-
-
-TIP = Qt.ItemDataRole.ToolTipRole
-
-
-def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
+def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
     runner = panel.proof.task.runner
@@ -109,81 +93,27 @@ def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
     ]  # fmt: skip
     assert texts[1][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
                             "1\u2009000"]  # fmt: skip
-    assert texts[3][5] == ""
-    assert model.index(0, 0).data(TIP) == "as it was"
-    assert "&lt;8&gt;" in model.index(1, 0).data(TIP)
+    assert "&lt;8&gt;" in model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
     assert section.holdouts.sentence.text() == (
         "At worst 11.0 % attack success is left (moved, centre)."
     )
     assert worst_sentence({}) == "Hold-outs"
 
 
-def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown):  # noqa: F811
-    section = panel.proof
-    click(section.holdouts_button)
-    click(section.busy.cancel)
-    assert panel.proof.task.runner.told == ["launch", "cancel"]
-    panel.proof.task.runner.end(Done("cancelled"))
-    assert section.state.text() == "The hold-outs test was cancelled."
-    click(section.holdouts_button)
-    panel.proof.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
-    assert section.state.text() == "The hold-outs test failed: There are no pairs."
-
-
-def test_a_run_waits_for_the_test(qtbot, panel, shown):  # noqa: F811
-    click(panel.proof.holdouts_button)
-    panel.start()
-    assert len(panel.queue) == 1
-    panel.proof.task.runner.end(Done("cancelled"))
-    assert panel.run.is_running
-    assert not panel.proof.rebound_button.isEnabled()
-    panel.run.runner.end(Done("cancelled"))
-
-
-def test_a_test_at_work_stays_in_sight_whatever_is_opened(
-    panel,  # noqa: F811
-    session,  # noqa: F811
-    shown,
-    tmp_path,
-):
-    first = session.checkpoint
-    click(panel.proof.rebound_button)
-    session.checkpoint = facts(tmp_path / "other.safetensors")
-    assert panel.proof.busy.cancel.isVisible()
-    assert panel.run_bar.title.text() == "CleanCLIP, custom on poisoned.safetensors: finished"
-    assert not panel.estimate_button.isEnabled()
-    assert panel.estimate_button.toolTip().startswith("Another job is running")
-    click(panel.proof.busy.cancel)
-    panel.proof.task.runner.end(Done("cancelled"))
-    assert panel.proof.state.text() == "The rebound test was cancelled."
-    session.checkpoint = None
-    assert not panel.proof.isVisible()
-    session.checkpoint = first
-    assert panel.proof.isVisible()
-
-
-def test_tests_made_before_are_shown(qtbot, panel, shown, tmp_path):  # noqa: F811
-    (shown / "rebound.json").write_text(json.dumps(rebound_record()))
-    (shown / "holdouts.json").write_text("[1")
-    panel.runs.open_run(read_run(shown))
-    assert panel.proof.rebound.verdict.text() == "It stays clean."
-    assert panel.proof.holdouts.isHidden()
-    other = rebound_record() | {"checkpoint_sha256": "d" * 64}  # the run went on since
-    (shown / "rebound.json").write_text(json.dumps(other))
-    panel.runs.open_run(read_run(shown))
-    assert panel.proof.rebound.isHidden()
-    (shown / "rebound.json").write_text(json.dumps(rebound_record()))
-    odd = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
-    (shown / "holdouts.json").write_text(json.dumps(odd))
-    panel.runs.open_run(read_run(shown))
+def test_tests_made_before_are_shown(panel, shown):  # noqa: F811
+    broken = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
+    moved_on = rebound_record() | {"checkpoint_sha256": "d" * 64}  # the run went on since
+    for rebound, holdouts, is_shown in (
+        (rebound_record(), "[1", True),
+        (moved_on, "[1", False),
+        (rebound_record(), json.dumps(broken), True),
+    ):
+        (shown / "rebound.json").write_text(json.dumps(rebound))
+        (shown / "holdouts.json").write_text(holdouts)
+        panel.runs.open_run(read_run(shown))
+        assert panel.proof.rebound.isHidden() != is_shown
+        assert panel.proof.holdouts.isHidden()
     assert "holdouts.json of this run cannot be read" in panel.proof.state.text()
-    other = write_run(tmp_path / "runs", "other")
-    panel.runs.note_run(other)
-    panel.runs.open_run(read_run(other))
-    assert panel.proof.rebound.isHidden()
-
-
-def test_a_run_without_a_trigger_says_why(qtbot, panel, shown):  # noqa: F811
     spec = read_spec(shown / SPEC_FILE)
     write_spec(spec.model_copy(update={"trigger": None}), shown / SPEC_FILE)
     click(panel.proof.rebound_button)
@@ -192,10 +122,14 @@ def test_a_run_without_a_trigger_says_why(qtbot, panel, shown):  # noqa: F811
 
 
 def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown):  # noqa: F811
-    answers = Answers(yes=False)
-    answers.take_over(panel.context.prompts)
+    answers = Answers(yes=False).take_over(panel.context.prompts)
+    click(panel.proof.holdouts_button)
+    panel.proof.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
+    assert panel.proof.state.text() == "The hold-outs test failed: There are no pairs."
     click(panel.proof.rebound_button)
     runner = panel.proof.task.runner
+    panel.start()
+    assert len(panel.queue) == 1  # a run waits for the test
     panel.proof._begun -= 300
     click(panel.proof.busy.cancel)
     assert answers.asked == ["About 5 minutes of work would be lost: a test cannot be resumed."]
@@ -205,22 +139,8 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown):  # noqa: 
     assert runner.told == ["launch", "cancel"]
     runner.end(Done("cancelled"))
     assert panel.proof.state.text() == "The rebound test was cancelled."
-
-
-def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  # noqa: F811
-    code = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    killed = script(tmp_path / "child.py", code, what="rebound test")
-    made = station(qtbot, session, tmp_path, by_kind(rebound=killed))
-    show_finished(made, tmp_path / "runs")
-    made.proof.begin("rebound")
-    qtbot.waitUntil(lambda: not made.proof.is_running, timeout=20_000)
-    sentence = (
-        "The rebound test was killed by SIGKILL, probably out of memory: close other programs or "
-        "use a smaller batch."
-    )
-    assert made.proof.state.text() == sentence
-    assert made.proof.state.property("role") == "error"
-    assert sentence in caplog.text
+    assert panel.run.is_running
+    panel.run.runner.end(Done("cancelled"))
 
 
 def own_images(panel, folder, **changes):  # noqa: F811
@@ -283,27 +203,3 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     record = holdouts_record() | {"spec": held.model_dump(mode="json")}
     panel.proof.task.runner.end(Done("finished", record))
     assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
-
-
-def test_what_was_chosen_holds_for_the_checkpoint(panel, shown):  # noqa: F811
-    assert not panel.proof.uses.isVisibleTo(panel.proof)
-    dialog = options(panel)
-    assert dialog.data.demo.isChecked()
-    assert dialog.data.demo.text() == "Other compositions of the demo"
-    dialog.own_rate.click()
-    dialog.rate.setValue(2e-3)
-    click(dialog.ok)
-    assert options(panel).rate.value() == 2e-3
-    panel.window().findChildren(ProofDialog)[-1].reject()
-    other = write_run(shown.parent, "other", checkpoint=shown.parent / "another.safetensors")
-    own_images(panel, other)
-    assert "2e-3" not in panel.proof.uses.text()
-    own_images(panel, write_run(shown.parent, "alike"))
-    assert panel.proof.uses.text().endswith("Chosen for the tests: a peak rate of 2e-3.")
-
-
-def test_an_adapter_needs_pairs_for_retrieval_alone(panel, tmp_path):  # noqa: F811
-    folder = write_run(tmp_path / "runs", "adapted", method="supervised")
-    (folder / "adapter.safetensors").write_bytes(b"")
-    own_images(panel, folder)
-    assert panel.proof.uses.text().startswith("Retrieval, a hold-out, needs image-caption pairs")

@@ -4,7 +4,6 @@ import pytest
 from PIL import Image
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.jobs.job_task import JobTask
@@ -16,10 +15,9 @@ from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.specs import read_spec_file
 from ml_core.reading import inspect
 from tests.gui.factories import images
-from tests.gui.fakes import FakeRunner, child
+from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import Answers, write_safetensors
 
-WAIT = 10_000
 SETTINGS = {"quick_gelu": True, "image_size": 64}
 OTHER = {"quick_gelu": False, "image_size": 64}
 EVIDENCE = "Chosen with the loader doctor on 40 labelled images of x: QuickGELU; 90.0 % right."
@@ -58,15 +56,14 @@ def doctor(qtbot, found):
     parent = QWidget()
     qtbot.addWidget(parent)
 
-    def show(make_runner=FakeRunner, *, session=None, path="", donor=""):
-        answers, task = Answers(path), JobTask("doctor", make_runner)
-        dialog = DoctorDialog(task, session or Session(), answers.prompts(), found, donor, parent)
-        dialog.answers = answers
+    def show(*, session=None, path="", donor=""):
+        task = JobTask("doctor", FakeRunner)
+        prompts = Answers(path).prompts()
+        dialog = DoctorDialog(task, session or Session(), prompts, found, donor, parent)
         dialog.show()
         return dialog
 
-    yield show
-    assert threads.close_all()
+    return show
 
 
 def cells(dialog, row):
@@ -111,17 +108,6 @@ def test_a_choice_of_before_is_told_and_can_be_forgotten(doctor, qtbot, found):
         dialog.forget.click()
     assert remembered(found.sha256) is None
     assert not dialog.forget.isVisible()
-
-
-def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tmp_path, found):
-    dialog = doctor(child(tmp_path, [Finding("trial", FIRST)], waits=True, temporary=True))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: len(dialog.trials.rows.rows) == 1, timeout=WAIT)
-    runner = dialog.task.runner
-    dialog.reject()
-    qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
-    assert runner.pid is None
-    assert not runner.spec_path.exists()
 
 
 def test_the_job_says_images_labels_donor_and_device(doctor, tmp_path):

@@ -5,7 +5,6 @@ import json
 import pytest
 from PIL import Image
 from PySide6.QtCore import QEventLoop
-from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import app
 from cleanclip_gui.app import make_window
@@ -40,14 +39,7 @@ def play(window, *steps, first=0, pictures=None):
 
 def test_a_talk_names_what_is_in_the_window_or_is_refused(window):
     for name in SHIPPED:
-        shown = shipped(name)
-        window.guide.set_talk(shown)
-        for step in shown.steps:
-            assert step.station in window.stations
-            for command in filter(None, (step.run, step.prepare)):
-                assert command in window.actions_.by_id
-            for place in step.target:
-                assert place.widget == "" or window.findChild(QWidget, place.widget) is not None
+        window.guide.set_talk(shipped(name))  # which names nothing unknown
     for changes, words in (
         ({"station": "moon"}, "Step 2 (“Open it”) names the unknown station “moon”."),
         ({"target": "moon"}, "Step 2 (“Open it”) points at “moon”, which the window does not"),
@@ -55,39 +47,33 @@ def test_a_talk_names_what_is_in_the_window_or_is_refused(window):
         with pytest.raises(InputError) as caught:
             window.guide.set_talk(talk(OPEN, OPEN | changes))
         assert words in caught.value.sentence
-        assert window.guide.talk is shown
+        assert window.guide.talk == shipped(name)
 
 
-def test_steps_are_played_timed_and_pictured(window, tmp_path):
-    played = play(window, OPEN, STICK, OPEN, first=0, pictures=tmp_path / "p")
-    numbered = [(entry.number, entry.title, entry.failures) for entry in played]
-    assert numbered == [(1, "Open it", []), (2, "Stick", []), (3, "Open it", [])]
-    assert window.session.trigger is not None
-    with Image.open(tmp_path / "p" / "2-stick.png") as picture:
-        assert picture.size == (1366, 768)
-    assert not window.guide.running
-    assert not window.talk.presenter.is_on
-    assert [entry.number for entry in play(window, OPEN, STICK, OPEN, first=1)] == [2, 3]
-
-
-def test_what_does_not_come_true_or_crashes_is_named_and_the_next_step_is_played(
-    window, monkeypatch
+def test_steps_are_played_and_pictured_and_what_does_not_come_true_is_named(
+    window, monkeypatch, tmp_path
 ):
-    play(window, OPEN)
+    monkeypatch.setattr(headless, "_STEP_S", 1.0)
+    monkeypatch.setattr(headless, "_ENABLED_S", 0.2)
     never = OPEN | {"title": "Never", "ready": "cleaned"}
-    with monkeypatch.context() as patient:
-        patient.setattr(headless, "_STEP_S", 1.0)
-        patient.setattr(headless, "_ENABLED_S", 0.2)
-        played = play(window, OPEN, never, STICK | {"title": "Try", "run": "clean.try"}, STICK)
+    early = STICK | {"title": "Try", "run": "clean.try"}
+    played = play(window, OPEN, never, early, STICK, pictures=tmp_path / "p")
+    assert [entry.number for entry in played] == [1, 2, 3, 4]
     assert [entry.title for entry in played if entry.failures] == ["Never", "Try"]
     assert played[1].failures == ["“cleaned” did not come true within 1 s"]
     assert "clean.try could not be used within 0 s" in played[2].failures
+    assert window.session.trigger is not None
+    with Image.open(tmp_path / "p" / "4-stick.png") as picture:
+        assert picture.size == (1366, 768)
+    assert not window.guide.running
     failing = lambda: window.context.shell.failed.emit(InputError("No room on the disk."))  # noqa: E731
     monkeypatch.setattr(window.stations["studio"].editor, "use_demo_trigger", failing)
     command = next(c for c in window.actions_.commands if c.id == "trigger.demo")
     object.__setattr__(command, "act", failing)
     window.talk.reset()
-    assert "No room on the disk." in play(window, OPEN, STICK)[1].failures
+    (entry,) = play(window, OPEN, STICK, first=1)
+    assert entry.number == 2
+    assert "No room on the disk." in entry.failures
 
 
 def test_the_exit_code_and_the_slowest_step(qapp, tmp_path, monkeypatch, capsys, qtbot):

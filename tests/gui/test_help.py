@@ -4,31 +4,21 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QUrl
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QLabel
 
 from cleanclip_gui.window import help_dialog
 from cleanclip_gui.window.help_dialog import (
+    AboutDialog,
     HelpDialog,
-    KeysDialog,
     docs_folder,
-    help_folder,
+    sandbox_text,
     title_of,
 )
-from tests.gui.shell_fakes import fake_window
+from ml_core.reading.sandbox import SandboxState, available
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    """Addresses that the browser was given."""
-    urls: list[str] = []
-    monkeypatch.setattr(
-        help_dialog.QDesktopServices, "openUrl", lambda url: urls.append(url.toString())
-    )
-    return urls
-
-
-@pytest.fixture
-def helping(qtbot, opened):
+def helping(qtbot):
     dialog = HelpDialog()
     qtbot.addWidget(dialog)
     dialog.show()
@@ -44,28 +34,6 @@ def listed(dialog):
     """Files of the pages in the list that show."""
     items = [item for item in dialog._items if not item.isHidden()]
     return [Path(item.data(0, help_dialog._PATH)) for item in items]
-
-
-def test_help_opens_at_the_page_of_the_station(qtbot, tmp_path):
-    window = fake_window(tmp_path / "config")
-    qtbot.addWidget(window)
-    window.show()
-    assert window.actions_["help.page"].shortcut().toString() == "F1"
-    for station in ("welcome", *window.stations):
-        window.show_station(station)
-        window.actions_["help.page"].trigger()
-        (dialog,) = window.findChildren(HelpDialog)  # the same one each time
-        assert dialog.isVisible()
-        assert not dialog.isModal()
-        assert titled(dialog) == title_of(help_folder() / f"{station}.md")
-    window.actions_["help.limits"].trigger()
-    assert titled(dialog) == "What this tool cannot see"
-    window.actions_["help.glossary"].trigger()
-    assert titled(dialog) == "Glossary"
-    dialog.keys_wanted.emit()
-    assert any(isinstance(w, KeysDialog) for w in QApplication.topLevelWidgets())
-    window.close()
-    assert not dialog.isVisible()
 
 
 def test_a_link_leads_to_its_heading_and_back_returns_to_the_place(helping):
@@ -88,29 +56,25 @@ def test_a_link_leads_to_its_heading_and_back_returns_to_the_place(helping):
     assert not helping.forward.isEnabled()
 
 
-def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, opened):
-    helping.show_page("limits")
-    helping.page.anchorClicked.emit(QUrl("../../docs/scan.md"))
-    assert titled(helping) == title_of(docs_folder() / "scan.md")
-    assert opened == []
-    helping.show_page("limits")
-    assert opened == []
-    paper = "https://arxiv.org/abs/2602.07152"
-    helping.page.highlighted.emit(QUrl(paper))
-    assert helping.note.text() == f"Opens in the browser: {paper}"
-    helping.page.anchorClicked.emit(QUrl(paper))
-    assert opened == [paper]
-    assert titled(helping) == "What this tool cannot see"
+def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, monkeypatch):
+    urls = []
+    monkeypatch.setattr(help_dialog.QDesktopServices, "openUrl", urls.append)
+    helping.show_page("report")
+    helping.page.anchorClicked.emit(QUrl("../../docs/verify.md"))
+    assert titled(helping) == title_of(docs_folder() / "verify.md")
+    paper = QUrl("https://arxiv.org/abs/2602.07152")
+    helping.page.highlighted.emit(paper)
+    assert helping.note.text() == f"Opens in the browser: {paper.toString()}"
+    helping.page.anchorClicked.emit(paper)
+    assert urls == [paper]
 
 
 def test_search_shows_the_pages_with_the_words_and_the_place(helping, qtbot):
     helping.show_page("welcome")
     everything = listed(helping)
-    for item, path in zip(helping._items, everything, strict=True):
-        helping.tree.setCurrentItem(item)
-        assert titled(helping) == title_of(path)
-        assert helping.tree.currentItem() is item
-    qtbot.keyClicks(helping.field, "rebound test")
+    helping.tree.setCurrentItem(helping._items[1])
+    assert titled(helping) == title_of(everything[1])
+    helping.field.setText("rebound test")
     pages = listed(helping)
     assert 0 < len(pages) < len(everything)
     for path in pages:
@@ -143,12 +107,16 @@ def test_a_missing_or_damaged_page_is_one_sentence(qtbot, monkeypatch, tmp_path)
         assert listed(dialog) == []
 
 
-def test_the_page_follows_the_theme(helping, qtbot):
-    helping.show_page("glossary")
-    bar = helping.page.verticalScrollBar()
-    bar.setValue(300)
-    palette = helping.palette()
-    palette.setColor(palette.ColorRole.Link, "#ff0000")
-    helping.setPalette(palette)
-    assert titled(helping) == "Glossary"
-    assert bar.value() == 300
+def test_the_box_about_the_program_tells_how_reading_is_confined(qtbot):
+    dialog = AboutDialog("1.2.3")
+    qtbot.addWidget(dialog)
+    texts = [label.text() for label in dialog.findChildren(QLabel)]
+    assert sandbox_text(available()) in texts
+    assert "is complete" in sandbox_text(SandboxState("on", "on", "on, version 7", "on"))
+    lacking = sandbox_text(SandboxState("on", "on", "off: only Linux has it", "on"))
+    assert "is not complete" in lacking
+    assert "Landlock" in lacking
+    assert "(only Linux has it)" in lacking
+    assert "memory" not in lacking
+    partly = sandbox_text(SandboxState("off in part: AS", "on", "on, version 7", "on"))
+    assert "lacks limits on memory and time (in part: AS)" in partly

@@ -1,11 +1,19 @@
-"""From what is open to a job on disk; runs on disk; the queue's order."""
+"""Runs on disk, also those that vanish, are damaged or were made elsewhere; jobs to be run."""
+
+# ruff: noqa: F811
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.clean.history import (
     list_runs,
@@ -17,81 +25,275 @@ from cleanclip_gui.clean.history import (
 )
 from cleanclip_gui.clean.job import copy_job, write_job
 from cleanclip_gui.clean.queue import RunQueue
+from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STATUS
 from cleanclip_gui.session import Session
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
+from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import write_journal, write_safetensors
+from tests.gui.test_clean_bench import (  # noqa: F401
+    all_read,
+    click,
+    close,
+    history,
+    panel,
+    runner_of,
+    session,
+    shown,
+)
+
+WAIT = 8000
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Make a folder one that may not be looked into, also for root."""
+    real = Path.stat
+
+    def lock(folder):
+        def stat(self, **options):
+            if folder in self.parents:
+                raise PermissionError(13, "Permission denied", str(self))
+            return real(self, **options)
+
+        monkeypatch.setattr(Path, "stat", stat)
+
+    return lock
+
+
+def test_an_unreadable_job_does_not_hold_the_queue(qtbot, panel, tmp_path, locked):
+    runs = tmp_path / "runs"
+    first, second = (write_run(runs, name, started=False) for name in ("first", "second"))
+    panel.queue.hold(True)
+    for folder in (first, second):
+        panel.queue.add(folder)
+    locked(first)
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
+        panel.queue.hold(False)
+    assert "first cannot be read" in blocker.args[0].sentence
+    assert runner_of(panel).spec_path.parent == second
+
+
+def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path):
+    away = write_run(tmp_path / "cluster", "job-7")
+    history(qtbot, panel)
+    panel.runs.open_folder(away)
+    shutil.rmtree(away)
+    write_run(tmp_path / "runs", "here")
+    for words in ("removed from the table: job-7", ""):
+        panel.runs.say("")
+        panel.runs.reload()
+        qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
+        assert words in panel.runs.message.text()
+        assert shown(panel) == [("here", "finished")]
+    assert panel.runs.message.text() == ""
+
+
+def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel):
+    panel.start()
+    runner = runner_of(panel)
+    assert [status for _, status in shown(panel)] == ["running"]
+    shutil.rmtree(runner.spec_path.parent)
+    runner.end(Done("failed", {}, "The disk is gone."))
+    assert shown(panel) == []
+    assert panel.runs.compared() == {}
+
+
+DAMAGES = (
+    {"before": "x"}, {"after": {"ca_interval": [1.0]}}, {"heads": []}, {"method": []},
+    {"heldout": {"after": 5}}, {"recipe": 5},
+)  # fmt: skip
+
+
+def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path):
+    write_journal(write_run(tmp_path / "runs", "last"), [Done(5, {}, 6, 7)])
+    for number, damage in enumerate(DAMAGES):
+        path = write_run(tmp_path / "runs", f"{number}") / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    history(qtbot, panel)
+    model = panel.runs.table.rows
+    for run in [run for run in model.runs if run.folder.name != "last"]:
+        panel.runs.table.choose(run.folder)
+        row = panel.runs.table.currentIndex().row()
+        assert model.data(model.index(row, ACCURACY)) == "–"
+        tip = model.data(model.index(row, STATUS), Qt.ItemDataRole.ToolTipRole)
+        assert "result.json of this run is damaged" in tip
+        click(panel.runs.open_)
+        assert "damaged" in panel.run_bar.details.text()
+        assert not panel.before_after.isVisible()
+        all_read(qtbot, panel)
+        panel.show_page(1)
+
+
+def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path):
+    one, two = (write_run(tmp_path / "runs", name) for name in ("one", "two"))
+    history(qtbot, panel)
+    runs, table = panel.runs, panel.runs.table
+    table.choose(one)
+    runs.compare(one, True)
+    click(runs.open_)
+    panel.show_page(1)
+    runs.name.setText("old name")
+    table.setFocus()
+    QTest.keyClick(table, Qt.Key.Key_F2)
+    QTest.keyClicks(QApplication.focusWidget(), "best <b>so far")  # what is there is selected
+    QTest.keyClick(runs.name, Qt.Key.Key_Return)
+    assert (one / "note.txt").read_text() == "best <b>so far"
+    assert table.rows.index(table.currentIndex().row(), RUN).data() == (
+        "best <b>so far · CleanCLIP, custom"
+    )
+    assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
+    assert panel.run_bar.title.text() == "best <b>so far: finished"
+    QTest.keyClicks(runs.name, "!")
+    table.choose(two)
+    assert (read_name(one), runs.name.text()) == ("best <b>so far!", "")
+    QTest.keyClicks(runs.name, "second")
+    close(panel)  # which keeps the name, too
+    assert read_name(two) == "second"
+
+
+def made_elsewhere(parent, sha256, **options):
+    """Results that were brought back: the checkpoint's path and the trigger's are of there."""
+    there = parent / "there"
+    folder = write_run(parent, "results", checkpoint=there / "m.safetensors", **options)
+    facts = {"provenance": json.dumps({"source_sha256": sha256})}
+    write_safetensors(folder / "cleaned.safetensors", {"a": [1.0]}, facts)
+    for path in folder.glob("steps/*"):
+        write_safetensors(path, {"a": [1.0]}, facts)
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["trigger"] = str(there / "trigger.json")
+    (folder / "spec.json").write_text(json.dumps(spec))
+    return folder
+
+
+def opened_here(session, sha256, path=None):
+    path = path or session.checkpoint.path
+    session.checkpoint = facts(path, sha256=sha256)
+    return path
+
+
+def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, session, tmp_path):
+    folder = made_elsewhere(tmp_path / "back", "ab" * 32)
+    source, failures = opened_here(session, "ab" * 32), []
+    panel.shell.failed.connect(failures.append)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
+    panel.try_cleaned()
+    assert panel.context.inference.questions[-1].path == str(folder / "cleaned.safetensors")
+    assert panel.run.on_show.result["source"] == source
+    all_read(qtbot, panel)
+    point = run_points(folder)["zero-shot"][1]
+    panel.runs.open_point(read_run(folder), point)
+    assert panel.context.inference.questions[-1].path == point.checkpoint
+    with qtbot.waitSignal(panel.runs.repeated) as blocker:
+        click(panel.runs.repeat)
+    assert blocker.args[0].checkpoint == source
+    assert failures == []
+    opened_here(session, "cd" * 32)
+    assert not panel.before_after.isVisible()  # of another checkpoint
+    click(panel.runs.open_)
+    panel.try_cleaned()
+    assert "open that file first" in failures[0].sentence
+    session.checkpoint = None
+    click(panel.runs.open_)
+    opened_here(session, "ab" * 32, source)  # after the result
+    assert panel.before_after.isVisible()
+    assert panel.run.on_show.result["source"] == source
+    all_read(qtbot, panel)
+
+
+def test_a_missing_trigger_is_said_and_studio_keeps_its_own(qtbot, panel, session, tmp_path):
+    folder = made_elsewhere(tmp_path / "back", "ab" * 32)
+    for path in folder.glob("trigger.*"):
+        path.unlink()
+    opened_here(session, "ab" * 32)
+    mine, session.target = session.trigger, 0
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
+    assert "Studio keeps the current one" in panel.run_bar.notice.text()
+    panel.try_cleaned()
+    opened = facts(panel.context.inference.questions[-1].path)
+    with qtbot.waitSignal(panel.shell.station_wanted):
+        panel.context.inference.answer(opened)
+    assert (session.trigger, session.target) == (mine, 0)
+    assert session.cleaned is opened
+    all_read(qtbot, panel)
+
+
+def test_the_trigger_beside_the_results_of_a_job_is_found(tmp_path):
+    folder = made_elsewhere(tmp_path / "job", "ab" * 32)
+    for path in folder.glob("trigger.*"):
+        path.rename(folder.parent / path.name)
+    assert read_run(folder).spec.trigger == str(tmp_path / "job" / "there" / "trigger.json")
+    (folder.parent / JOB_FILE).write_text("{}")
+    assert read_run(folder).spec.trigger == str(folder.parent / "trigger.json")
+
+
+def test_a_copy_that_cannot_be_made_says_why_and_leaves_no_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    runs = tmp_path / "runs"
+    spec = read_spec(write_run(runs, "run") / "spec.json")
+    for field in ("trigger", "label_set"):
+        gone = spec.model_copy(update={field: str(tmp_path / "gone.json")})
+        with pytest.raises(InputError, match=r"gone\.json"):
+            copy_job(gone, runs)
+    monkeypatch.setattr("cleanclip_gui.clean.job.write_spec", full)
+    with pytest.raises(InputError, match="choose another output folder"):
+        copy_job(spec, runs)
+    assert [path.name for path in runs.iterdir()] == ["run"]
+
 
 KILLED = Done("failed", {}, "It was killed.", "killed")
 
 
-def test_the_newest_comes_first_and_other_folders_are_left_out(tmp_path):
-    write_run(tmp_path, "old", begun=1000.0)
-    write_run(tmp_path, "new", begun=3000.0)
-    write_run(tmp_path, "middle", begun=2000.0)
+def test_the_newest_comes_first_and_other_folders_are_left_out(tmp_path, locked):
+    for name, begun in (("old", 1000.0), ("new", 3000.0), ("middle", 2000.0), ("theirs", 0.0)):
+        write_run(tmp_path, name, begun=begun)
     (tmp_path / "pictures").mkdir()
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "spec.json").write_text("{")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "spec.json").write_text("{")
+    locked(tmp_path / "theirs")
     assert [run.folder.name for run in list_runs(tmp_path)] == ["new", "middle", "old"]
     assert list_runs(tmp_path / "nowhere") == ()
+    with pytest.raises(InputError, match="theirs cannot be read: Permission denied; check that"):
+        read_run(tmp_path / "theirs")
 
 
 @pytest.mark.parametrize(
-    ("end", "started", "status", "ran_out"),
+    ("end", "status", "ran_out"),
     [
-        (None, True, "finished", False),
-        (Done("stopped"), True, "finished", False),  # the result says it, in this fake finished
-        (Done("cancelled"), True, "cancelled", False),
-        (Done("failed", {}, "Too little memory.", "memory"), True, "failed", True),
-        (Done("failed", {}, "The loss diverged.", "usage"), True, "failed", False),
-        (KILLED, True, "interrupted", False),
-        (None, False, "not started", False),
+        (Done("cancelled"), "cancelled", False),
+        (Done("failed", {}, "Too little memory.", "memory"), "failed", True),
+        (KILLED, "interrupted", False),
     ],
 )
-def test_how_a_run_stands(tmp_path, end, started, status, ran_out):
-    run = read_run(write_run(tmp_path, "run", end=end, started=started))
+def test_how_a_run_stands(tmp_path, end, status, ran_out):
+    run = read_run(write_run(tmp_path, "run", end=end))
     assert (run.status, run.ran_out) == (status, ran_out)
-    assert run.error == (end.error if end is not None and status == "failed" else "")
+    assert run.error == (end.error if status == "failed" else "")
 
 
-def test_points_know_the_checkpoints_that_are_there(tmp_path):
-    folder = write_run(tmp_path, "run")
-    (folder / "steps" / "step-000040.safetensors").unlink()
-    by_head = run_points(folder)
-    found = by_head["zero-shot"]
-    assert [point.step for point in found] == [0, 20, 40, 60, 80, 100]
-    assert [bool(point.checkpoint) for point in found] == [True, True, False, True, True, True]
-    assert found[0].ca == pytest.approx(0.972)
-    assert by_head["linear"] == ()
-    linear = run_points(write_run(tmp_path, "other", method="supervised", linear=True))["linear"]
-    assert [point.step for point in linear] == [0, 20, 40, 60, 80, 100]
-    assert linear[0].ca == pytest.approx(0.872)
-    assert linear[5].checkpoint.endswith("step-000100.safetensors")
-
-
-def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path):
+def test_a_folder_that_was_moved_and_cut_is_read_where_it_is(tmp_path):
     moved = tmp_path / "elsewhere"
     write_run(tmp_path, "run").rename(moved)
     run = read_run(moved)
-    assert run.result["checkpoint"] == str(moved / "cleaned.safetensors")
-    assert run.checkpoint == str(moved / "cleaned.safetensors")
-    assert run_points(moved)["zero-shot"][1].checkpoint == str(
-        moved / "steps" / "step-000020.safetensors"
-    )
-
-
-def test_metrics_of_a_journal_that_a_kill_has_cut(tmp_path):
-    folder = write_run(tmp_path, "run", end=KILLED)
-    with open(folder / "events.jsonl", "a") as file:
-        file.write('{"event": "metric", "step": 7, "va')
-    metrics = run_metrics(folder)
-    assert len(metrics) == 100 + 6
-    assert [metric.step for metric in metrics if "ca" in metric.values][-1] == 100
+    assert run.result["checkpoint"] == run.checkpoint == str(moved / "cleaned.safetensors")
+    steps = moved / "steps"
+    (steps / "step-000040.safetensors").unlink()
+    points = run_points(moved)["zero-shot"]
+    assert [point.step for point in points] == [0, 20, 40, 60, 80, 100]
+    assert [bool(point.checkpoint) for point in points] == [True, True, False, True, True, True]
+    assert points[1].checkpoint == str(steps / "step-000020.safetensors")
+    with open(moved / "events.jsonl", "a") as file:
+        file.write('{"event": "metric", "step": 7, "va')  # by a kill
+    assert len(run_metrics(moved)) == 100 + 6
 
 
 def test_a_name_stays_with_the_run(tmp_path):
@@ -103,53 +305,8 @@ def test_a_name_stays_with_the_run(tmp_path):
         write_name(tmp_path / "gone", "x")
 
 
-def test_a_copy_of_a_job_stands_on_its_own(tmp_path):
-    first = write_run(tmp_path, "run")
-    again = copy_job(read_spec(first / "spec.json"), tmp_path)
-    one, two = read_spec(first / "spec.json"), read_spec(again / "spec.json")
-    assert two.recipe == one.recipe
-    assert Path(two.output_dir) == again
-    assert Path(two.trigger).parent == again
-    assert Path(two.trigger).read_bytes() == Path(one.trigger).read_bytes()
-    assert read_run(again).status == "not started"
-
-
-class RunStandIn(QObject):
-    """Begins what it is told to, until the test says that it ended."""
-
-    ended = Signal(object)
-    freed = Signal()
-
-    def __init__(self):
-        super().__init__()
-        self.begun: list[Path] = []
-        self.is_running, self.mode, self.title = False, "run", "CleanCLIP"
-        self.refuses = False
-
-    def begin(self, folder, spec, asked):
-        if self.refuses:
-            raise InputError("A job is already running on cpu.")
-        self.begun.append(folder)
-        self.is_running = True
-
-    def end(self, last):
-        self.is_running = False
-        self.ended.emit(last)
-        self.freed.emit()
-
-
-@pytest.fixture
-def run(qapp):
-    return RunStandIn()
-
-
-@pytest.fixture
-def queue(run):
-    return RunQueue(run, lambda: run.is_running)  # type: ignore[arg-type]
-
-
-def test_the_queue_keeps_its_order(queue):
-    queue.hold(True)
+def test_the_queue_keeps_its_order(qapp):
+    queue = RunQueue(SimpleNamespace(ended=Mock(), freed=Mock()), lambda: True)
     told: list[int] = []
     queue.changed.connect(lambda: told.append(len(queue)))
     a, b, c = map(Path, "abc")
@@ -163,73 +320,27 @@ def test_the_queue_keeps_its_order(queue):
     assert queue.folders == (c, b, a)
     queue.remove(b)
     assert queue.folders == (c, a)
-    assert queue.can_start
-
-
-def test_the_queue_starts_one_after_the_other(queue, run, tmp_path):
-    lines: list[str] = []
-    queue.logged.connect(lines.append)
-    a, b, c = (write_run(tmp_path, name, started=False) for name in "abc")
-    for folder in (a, b, c):
-        queue.add(folder)
-    assert (run.begun, queue.folders) == ([a], (b, c))
-    waits = "CleanCLIP, custom waits in the queue"
-    assert lines == [f"{waits} (1 run).", f"{waits} (2 runs)."]
-    run.end(Done("failed", {}, "It broke.", "usage"))
-    assert (run.begun, queue.folders) == ([a, b], (c,))
-    assert lines[-1] == "CleanCLIP failed: It broke. The next run starts."
-    queue.hold(True)
-    run.end(Done("finished"))
-    assert (run.begun, queue.folders) == ([a, b], (c,))
-    run.refuses = True
-    queue.hold(False)
-    assert queue.folders == (c,)
-    assert lines[-1] == "CleanCLIP, custom waits. A job is already running on cpu."
-    run.refuses = False
-    assert queue.start_next()
-    assert (run.begun, queue.folders) == ([a, b, c], ())
-
-
-def test_a_failed_estimate_is_no_failed_run(queue, run, tmp_path):
-    lines: list[str] = []
-    a = write_run(tmp_path, "a", started=False)
-    run.is_running, run.mode = True, "estimate"
-    queue.add(a)
-    queue.logged.connect(lines.append)
-    run.end(Done("failed", {}, "It broke.", "usage"))
-    assert (run.begun, lines) == ([a], [])
 
 
 def _job(spec, n, folder):
     session = Session()
-    session.checkpoint = facts(folder / "a.safetensors")
+    session.checkpoint = facts(folder / "a.safetensors", donor="donor.pt")
     session.images = images(n, spec=spec, name="own")
     recipe = preset("cleanclip", "talk")
     path = write_job(session, recipe, folder, pairs=PairSpec(), training_images=None)
     return read_spec(path)
 
 
-@pytest.mark.parametrize(("n", "watched", "tested"), [(9000, 500, 4000), (60, 60, 60)])
-def test_own_images_are_watched_and_tested_in_two_parts(tmp_path, n, watched, tested):
+def test_images_are_watched_and_tested_in_two_parts(tmp_path):
     own = ImageSpec(kind="folder", path=str(tmp_path), seed=4)
-    spec = _job(own, n, tmp_path)
-    assert spec.images == own.model_copy(update={"part": "validation", "n": watched})
-    assert spec.test_images == own.model_copy(update={"part": "test", "n": tested})
+    spec = _job(own, 9000, tmp_path)
+    assert spec.images == own.model_copy(update={"part": "validation", "n": 500})
+    assert spec.test_images == own.model_copy(update={"part": "test", "n": 4000})
     assert spec.heldout_images is None
-
-
-def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path):
     spec = _job(ImageSpec(split="heldout"), 1000, tmp_path)
     assert spec.images == ImageSpec(split="val", n=500)
     assert spec.test_images == ImageSpec(split="heldout", n=1000)
     spec = _job(ImageSpec(split="val"), 1000, tmp_path)
     assert spec.images == ImageSpec(split="val", part="validation", n=500)
     assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
-
-
-def test_a_borrowed_encoder_is_borrowed_for_cleaning_too(tmp_path):
-    session = Session()
-    session.checkpoint = facts(tmp_path / "a.safetensors", donor="donor.pt")
-    recipe = preset("cleanclip", "talk")
-    path = write_job(session, recipe, tmp_path, pairs=PairSpec(), training_images=None)
-    assert read_spec(path).donor == str(path.parent / "donor.pt")
+    assert spec.donor == str(Path(spec.output_dir) / "donor.pt")  # a borrowed encoder

@@ -83,25 +83,6 @@ def test_progress_is_shown_and_cancel_is_acknowledged_at_once(dialog, qtbot, mon
     assert dialog.state.text().startswith("Cancelled"), "a late answer changes nothing"
 
 
-def test_closing_ends_the_download(dialog, qtbot, monkeypatch):
-    ended, fetched = threading.Event(), []
-
-    def fetch(name, report, cancelled):
-        while not cancelled():
-            ended.wait(0.01)
-        ended.set()
-        return SimpleNamespace(path="late")
-
-    monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fetch)
-    dialog.fetched.connect(fetched.append)
-    ask(dialog, "owner/name")
-    dialog.reject()
-    assert ended.wait(5)
-    qtbot.waitUntil(lambda: not threads.still_running(), timeout=WAIT)
-    qtbot.wait(10)
-    assert fetched == []
-
-
 def test_a_folder_of_the_cache_tells_repository_and_revision(tmp_path):
     folder = tmp_path / "models--laion--CLIP-ViT-B-32" / "snapshots" / "0123abc"
     assert hub_origin(folder) == ("laion/CLIP-ViT-B-32", "0123abc")

@@ -19,8 +19,8 @@ from cleanclip_gui.widgets.layout import column
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Done, Event, Finding, Message, Progress
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
+from ml_core.events import Done, Event, Finding, Progress
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.reading import inspect
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
@@ -111,9 +111,16 @@ def begun(dialog):
     return runner
 
 
-def test_a_job_is_watched_and_cancelled(shown):
-    dialog, event, words, _ = shown
+def refuse(self):
+    raise InputError("A job is already running on cpu.")
+
+
+def test_a_job_is_watched_cancelled_and_may_fail(shown, monkeypatch):
+    dialog, event, words, values = shown
+    if values:
+        getattr(dialog, "setup", dialog).form.set_values(**values)
     runner = begun(dialog)
+    assert {name: runner.spec[name] for name in values} == values
     assert dialog.busy.isVisible()
     assert not any(widget.isEnabled() for widget in dialog.locked)
     assert dialog.state.text().startswith("Opening the checkpoint and the ")
@@ -127,30 +134,9 @@ def test_a_job_is_watched_and_cancelled(shown):
     runner.end(Done("cancelled"))
     assert dialog.state.text() == dialog.cancelled_words
     assert not dialog.busy.isVisible()
-    assert dialog.start.isEnabled()
-    begun(dialog)
-
-
-def test_what_is_set_stands_in_the_job(shown):
-    dialog, _, _, values = shown
-    getattr(dialog, "setup", dialog).form.set_values(**values) if values else None
-    spec = begun(dialog).spec
-    assert {name: spec[name] for name in values} == values
-
-
-def test_a_failure_is_told_in_the_dialog(shown):
-    dialog, *_ = shown
     begun(dialog).end(Done("failed", error="There are 3 pairs."))
     assert dialog.state.text() == "There are 3 pairs."
     assert dialog.state.property("role") == "error"
-    assert dialog.start.isEnabled()
-
-
-def test_a_job_that_cannot_be_started_is_told(shown, monkeypatch):
-    def refuse(self):
-        raise InputError("A job is already running on cpu.")
-
-    dialog, *_ = shown
     monkeypatch.setattr(FakeRunner, "launch", refuse)
     dialog.start.click()
     assert dialog.state.text() == "A job is already running on cpu."
@@ -210,36 +196,6 @@ def task(qapp):
     for signal in (task.received, task.logged, task.ended):
         signal.connect(task.heard.append)
     return task
-
-
-def test_a_job_is_written_started_and_heard_until_its_end(task, tmp_path):
-    task.start(SPEC, tmp_path / "deep" / "job.json", "cuda:1")
-    runner = task.runner
-    assert read_spec_file(runner.spec_path, PairSpec) == SPEC
-    assert (runner.kind, runner.device, runner.told) == ("search", "cuda:1", ["launch"])
-    progress, words, last = Progress("embed", 1, 4), Message("words"), Done("finished")
-    runner.line_logged.emit("a line")
-    runner.event_received.emit(progress)
-    runner.event_received.emit(words)
-    assert task.progress is progress
-    assert runner.state == "running"
-    task.cancel()
-    assert task.is_cancelling
-    runner.end(last)
-    assert task.heard == ["a line", progress, "words", words, last]
-    assert not task.is_running
-    assert not task.is_cancelling
-
-
-def test_nothing_is_heard_of_an_abandoned_job(task, tmp_path):
-    task.start(SPEC, tmp_path / "job.json", "cpu")
-    runner = task.runner
-    task.abandon()
-    assert not task.is_running
-    assert runner.cancelled
-    runner.event_received.emit(Message("late"))
-    runner.end(Done("cancelled"))
-    assert task.heard == []
 
 
 def test_where_a_job_cannot_be_written_nothing_is_started(task, tmp_path):
