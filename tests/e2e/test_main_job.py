@@ -11,12 +11,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt, QThread
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.questions import Evaluate
 from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
@@ -162,23 +157,6 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert session.evaluation.ca == pytest.approx(after["ca"], abs=2e-3)
 
 
-def test_a_newer_question_replaces_an_older_one(qtbot, window):
-    """Latest wins in the real thread: only the last of five quick questions ends."""
-    window.start_demo()
-    window.guide.end()
-    session = window.session
-    qtbot.waitUntil(lambda: session.images is not None, timeout=LOAD_MS)
-    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
-    inference: Inference = window.inference
-    window.stations["studio"].live.set_one_image(True)  # it asks nothing about the set
-    found = []
-    for target in range(5):
-        last = inference.ask(Evaluate(None, target, None, "suspect"), found.append)
-    qtbot.waitUntil(lambda: not last.is_open, timeout=EVALUATE_MS)
-    ended = [u.question for u in found if not u.evaluation.partial]
-    assert ended == [last.question]
-
-
 def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
     """Start a short run and kill -9 the real child after a save; return the run's folder."""
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
@@ -213,37 +191,3 @@ def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
     assert session.run.result["steps"] == window.stations["clean"].form.recipe().total_steps
     journal = Path(session.run.output_dir, "events.jsonl").read_text()
     assert "Going on after step" in journal
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("warm_jobs")
-def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, monkeypatch, tmp_path):
-    """Nothing is open in the new window: Resume fills it, and the run ends with a result."""
-    folder = killed_after_a_save(qtbot, window, monkeypatch)
-    recipe = window.stations["clean"].form.recipe()
-    window.stations["clean"].run.runner.wait(20_000)
-    told = SettingsStore(tmp_path / "config")  # what the disk holds when a window is killed
-    assert told.value.last_run == str(folder)
-    window.session.run = None
-    window.close()
-
-    new = make_window(Context(settings=told))
-    qtbot.addWidget(new)
-    new.show()
-    new.actions_.by_id["view.clean"].trigger()
-    said = new.stations["clean"].trouble_text.text()
-    assert said.startswith("CleanCLIP, custom was interrupted; its last save is at step ")
-    QTest.mouseClick(new.stations["clean"].resume_button, Qt.MouseButton.LeftButton)
-    losses = new.stations["clean"].charts.losses.series("loss")
-    begun = int(losses.point(len(losses) - 1)[0])
-    assert begun % recipe.save_every == 0
-    qtbot.waitUntil(lambda: new.session.run.status != "running", timeout=CLEAN_MS)
-    assert new.session.run.status == "finished"
-    assert new.session.run.result["steps"] == recipe.total_steps
-    assert [int(losses.point(i)[0]) for i in range(len(losses))] == [
-        step + 1 for step in range(recipe.total_steps)
-    ]
-    assert new.stations["clean"].before_after.isVisible()
-    assert new.session.checkpoint.path == new.session.run.result["source"]
-    assert new.session.images.n == 144
-    new.close()

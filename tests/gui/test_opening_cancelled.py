@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 from cleanclip_gui.data.data_bar import DataBar
@@ -17,21 +17,6 @@ from ml_core.data.specs import ImageSpec
 from tests.gui.shell_fakes import FakeInference
 
 WAIT = 60_000
-
-
-class Heart:
-    """Longest gap between the ticks of a 10 ms timer in the GUI thread."""
-
-    def __init__(self):
-        self.worst, self._last = 0.0, time.perf_counter()
-        self.timer = QTimer()
-        self.timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self.timer.timeout.connect(self._beat)
-        self.timer.start(10)
-
-    def _beat(self):
-        now = time.perf_counter()
-        self.worst, self._last = max(self.worst, now - self._last), now
 
 
 @pytest.fixture
@@ -99,32 +84,6 @@ def test_a_later_choice_ends_an_earlier_one(bar, slow_folder, qtbot):
     assert bar.failures == []
     assert bar.busy.isHidden()
     assert bar.images.text().endswith("· 7")
-
-
-def test_closing_the_window_does_not_wait_for_it(qtbot, slow_folder):
-    inference = Inference()
-    bar = DataBar(Context(inference=inference))
-    qtbot.addWidget(bar)
-    bar.load(slow_folder, "demo")
-    qtbot.waitUntil(lambda: bar.busy.bar.value() > 0, timeout=WAIT)
-    asked = time.monotonic()
-    assert inference.close(20_000)
-    assert time.monotonic() - asked < 3.0
-
-
-def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    bar.load(ImageSpec(kind="folder", path=str(tmp_path)), "demo")
-    qtbot.waitUntil(lambda: bar.session.images.n == 1, timeout=WAIT)
-    first = bar.session.images
-    (tmp_path / "a.png").unlink()  # whoever looked for it again would fail
-    bar.set_templates(("a photo of a {}", "a drawing of a {}"))
-    qtbot.waitUntil(lambda: len(bar.session.images.templates) == 2, timeout=WAIT)
-    assert bar.session.images.key == first.key
-    assert bar.failures == []
-    bar.set_label_set("cifar-10")
-    qtbot.waitUntil(lambda: bool(bar.failures), timeout=WAIT)
-    assert bar.session.images.n == 1
 
 
 @pytest.fixture

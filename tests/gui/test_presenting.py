@@ -5,13 +5,12 @@ import pytest
 from PIL import Image
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPlainTextEdit, QSpinBox, QWidget
+from PySide6.QtWidgets import QApplication, QComboBox, QWidget
 
-from cleanclip_gui.inference.questions import Predict, PredictionReady
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import JobState, RunProgress, ShownPrediction
 from cleanclip_gui.station import AtWork
-from cleanclip_gui.talk.presenter import KEYS, facts
+from cleanclip_gui.talk.presenter import facts
 from cleanclip_gui.talk.script import Recorded, Step
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import write_safetensors
@@ -35,24 +34,6 @@ def measured(**fields):
 
 def press(qtbot, window, key, *more):
     qtbot.keyClick(window.focusWidget() or window, key, *more)
-
-
-def test_each_key_of_a_remote_steers_wherever_the_focus_is(window, qtbot):
-    guide = window.guide
-    window.talk.present(full_screen=False)
-    window.session.evaluation = measured()
-    for key, act in KEYS.items():
-        for focus in (guide.card, window.stations["studio"].canvas, window.pages):
-            if act not in ("next", "back"):
-                continue
-            guide.show_step(1)
-            window.session.evaluation = measured()
-            focus.setFocus()
-            press(qtbot, window, key)
-            assert guide.position == (2 if act == "next" else 0), (key, focus)
-    guide.show_step(2)
-    press(qtbot, window, K.Key_Home)
-    assert guide.position == 0
 
 
 def test_the_screen_goes_black_and_any_key_brings_it_back(window, qtbot):
@@ -106,24 +87,6 @@ def test_f5_and_escape_in_turn_then_escape_twice(window, qtbot):
     assert not window.isFullScreen()
     press(qtbot, window, K.Key_Escape)
     assert not presenter.is_on
-
-
-def test_keys_are_left_to_fields(window, qtbot):
-    window.talk.present(full_screen=False)
-    window.guide.show_step(1)
-    for kind in (QLineEdit, QPlainTextEdit, QSpinBox, QComboBox):
-        field = kind(window)
-        if kind is QComboBox:
-            field.setEditable(True)
-        field.show()
-        for key in KEYS.keys() - {K.Key_F5}:  # its command is the same
-            field.setFocus()
-            qtbot.keyClick(field, key)
-            assert window.guide.position == 1, key
-            assert window.talk.presenter.is_on, key
-            assert not window.talk.presenter.is_blank, key
-        field.setParent(None)
-        field.deleteLater()
 
 
 def test_keys_are_left_to_popups_and_dialogs(window, qtbot):
@@ -259,22 +222,6 @@ def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
     session.show_job("scan", None)
 
 
-def test_what_studio_predicts_is_told_to_the_session(window, qtbot):
-    studio = window.stations["studio"]
-    window.show_station("studio")
-    picture = np.zeros((64, 64, 3), np.uint8)
-    clean, with_it = np.float32([0.1, 0.2, 0.7]), np.float32([0.1, 0.8, 0.1])
-    asked = Predict(0, None, "suspect")
-    studio._on_predicted(PredictionReady(asked, picture, picture, clean, with_it), False)
-    assert window.session.prediction == ShownPrediction(0, "cheese", "banana")
-    studio._on_predicted(PredictionReady(asked, picture, None, with_it, None), True)
-    assert window.session.prediction == ShownPrediction(
-        0, "cheese", "banana"
-    )  # it was of an older one
-    studio._start_over()
-    assert window.session.prediction is None
-
-
 def test_a_recorded_result_is_called_so_on_the_card_and_in_the_band(window):
     guide, card = window.guide, window.guide.card
     window.talk.present(full_screen=False)
@@ -303,28 +250,6 @@ def test_a_recorded_result_is_called_so_on_the_card_and_in_the_band(window):
 # Reset
 
 
-def test_reset_sets_the_stage_again(window, qtbot):
-    studio, session = window.stations["studio"], window.session
-    window.show_station("studio")
-    studio.editor.use_demo_trigger()
-    studio.live.take_trigger()
-    session.run = RunState("out", "cleanclip", "finished")
-    session.show_job("scan", JobState("out", "finished", "found", "banana"))
-    session.cleaned = session.checkpoint
-    session.role = "cleaned"
-    session.selected_image = 3
-    window.talk.presenter.enter(full_screen=False)
-    window.guide.show_step(5)
-    checkpoint = session.checkpoint
-    window.guide.card.reset.click()
-    assert (window.guide.position, window.station) == (0, "checkpoint")
-    assert (session.trigger, session.run, session.jobs, session.cleaned) == (None, None, {}, None)
-    assert (session.role, session.checkpoint) == ("suspect", checkpoint)
-    assert studio.editor.current_trigger() is None
-    assert session.selected_image == session.images.first_to_flip(session.target)
-    assert window.talk.presenter.is_on
-
-
 def test_reset_cancels_what_runs_and_forgets_how_it_ended(window, qtbot, monkeypatch):
     session, cancelled = window.session, []
     session.run = RunState("out", "cleanclip", "running")
@@ -347,28 +272,6 @@ def test_reset_opens_the_demo_where_something_else_is_open(window, qtbot, tmp_pa
 
 
 # What surrounds it
-
-
-def test_the_speakers_window_shows_notes_and_steers(window, qtbot):
-    window.talk.toggle_speaker()
-    speaker, guide = window.talk.speaker, window.guide
-    guide.show_step(1)
-    window.session.evaluation = measured()
-    assert speaker.notes.text() == guide.steps[1].notes
-    assert speaker.next.text() == "Next: Stick"
-    assert speaker.elapsed.text().count(":") == 2
-    window.talk.present(full_screen=False)
-    speaker.activateWindow()
-    speaker.back.setFocus(Qt.FocusReason.MouseFocusReason)
-    qtbot.keyClick(speaker.back, K.Key_PageDown)
-    assert guide.position == 2
-    speaker.back.click()
-    assert guide.position == 1
-    guide.end()
-    assert speaker.step.text() == "No talk is on"
-    assert not speaker.forward.isEnabled()
-    window.talk.toggle_speaker()
-    assert not speaker.isVisible()
 
 
 def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):

@@ -14,10 +14,9 @@ from cleanclip_gui.clean.rate_dialog import RateDialogs
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
-from ml_core.jobs.rates import RateSpec
-from ml_core.jobs.specs import CleanSpec, read_spec_file
+from ml_core.jobs.specs import CleanSpec
 from tests.gui.fakes import FakeRunner, by_kind, child, open_session, station
-from tests.gui.ramps import EVERY, STEPS, finished, record, rows, told
+from tests.gui.ramps import finished, record, told
 from tests.gui.shell_fakes import Answers
 
 WAIT = 30_000  # for a child process of a busy machine
@@ -67,26 +66,6 @@ def shown(dialog):
     return dialog
 
 
-def test_a_ramp_is_drawn_and_its_range_marked(shown, qtbot):
-    proposal = record().proposal
-    assert len(shown.losses.series("loss")) == len(shown.losses.series("smoothed")) == STEPS
-    assert len(shown.rates.series("ca")) == STEPS // EVERY
-    assert shown.verdict.text() == proposal.sentence
-    assert shown.rate.value() == pytest.approx(proposal.start)
-    assert "accuracy on 256 images, 36 classes" in shown.facts.text()
-    for chart in (shown.losses, shown.rates):
-        qtbot.waitUntil(lambda chart=chart: chart.plot is not None)
-        assert chart.band is not None
-        assert chart.band.isVisible()
-        low, high = chart.band.getRegion()
-        assert (10**low, 10**high) == pytest.approx((proposal.low, proposal.high))
-    level = shown.rates.level
-    assert level is not None
-    assert level[0] == pytest.approx(0.954)
-    assert not shown.busy.isVisible()
-    assert shown.start.isEnabled()
-
-
 def test_the_crosshair_tells_rate_and_value(shown, qtbot):
     chart = shown.rates
     qtbot.waitUntil(lambda: chart.plot is not None)
@@ -94,25 +73,6 @@ def test_the_crosshair_tells_rate_and_value(shown, qtbot):
     assert chart.place.text() == "rate 1.6e-6"
     assert "at rate 1.6e-6: Validation images 96.4 %" in chart.accessibleDescription()
     assert chart.csv().splitlines()[0] == "log10_rate,ca,ca_low,ca_high"
-
-
-def test_the_rate_that_is_used_is_the_one_in_the_box(shown, finding):
-    found: list[tuple[str, float]] = []
-    finding.rate_chosen.connect(lambda *chosen: found.append(chosen))
-    shown.rate.setValue(3e-4)
-    shown.use.click()
-    assert found == [("cleanclip", pytest.approx(3e-4))]
-    assert finding.dialog is None
-
-
-def test_what_is_chosen_is_what_the_job_gets(dialog):
-    dialog.low.setValue(1e-5)
-    dialog.high.setValue(1e-3)
-    dialog.steps.setValue(12)
-    spec = read_spec_file(begun(dialog).spec_path, RateSpec)
-    assert (spec.low, spec.high, spec.steps) == pytest.approx((1e-5, 1e-3, 12))
-    assert spec.points == 12
-    assert spec.job.checkpoint == "model.safetensors"
 
 
 def test_an_estimate_is_told_and_draws_nothing(dialog):
@@ -125,19 +85,6 @@ def test_an_estimate_is_told_and_draws_nothing(dialog):
         "About 6 min 12 s for 60 steps (5.50 s a step, measured), 3.0 GiB of memory."
     )
     assert len(dialog.losses.series("loss")) == 0
-    assert not dialog.use.isVisible()
-
-
-def test_where_nothing_can_be_proposed_no_rate_is_offered(dialog):
-    made = rows()
-    lost = tuple(
-        row if row.ca is None or not row.step else row.__class__(row.step, row.lr, row.loss, 0.5)
-        for row in made
-    )
-    dialog.show_record(record(lost, ended="fell"))
-    assert "at the first measurement already" in dialog.verdict.text()
-    assert dialog.verdict.property("role") == "warning"
-    assert "ended early" in dialog.state.text()
     assert not dialog.use.isVisible()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,16 +13,14 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
-from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
-from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, ClaimPlace, sections
+from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
 from cleanclip_gui.report.dialogs import BundleChoice, VerifyDialog, WriteDialog
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
     OLDER,
     ReportPart,
     known_reference,
-    measurements_dir,
     parts_of,
     reference_spec,
     suspect_spec,
@@ -132,28 +129,6 @@ def with_everything(station, qtbot, tmp_path):
 # The claims
 
 
-def test_every_claim_stands_in_one_section_in_the_order_of_the_report():
-    evidence, _ = full()
-    shown = sections(evidence)
-    titles = [title for title, _ in shown]
-    assert titles == [title for title in SECTIONS if title in titles]
-    rows = {row.id: (title, row) for title, rows in shown for row in rows}
-    assert sorted(rows) == sorted(claim.id for claim in evidence.claims)
-    for claim in evidence.claims:
-        title, row = rows[claim.id]
-        assert row.holds_by == claim.holds_by
-        if claim.kind == "rate":
-            measurement = evidence.measurements[claim.measurement]
-            job = measurement.job
-            assert title == ("After" if measurement.when == "after" else "Before")
-            assert row.value == f"{100 * claim.rate.value:.1f} %"
-            assert row.place == (ClaimPlace("run", job) if job else ClaimPlace("measurement"))
-        elif claim.kind == "difference":
-            assert row.value.endswith(" points")
-            assert row.value[0] == ("+" if claim.difference > 0 else "−")
-    assert {"run", "scan", "checkpoint"} <= {row.place.kind for _, row in rows.values()}
-
-
 def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     station, qtbot, tmp_path, monkeypatch
 ):
@@ -191,36 +166,6 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     drafted(station, qtbot)
     assert (station.pages.currentIndex(), station.claims.count) == (EMPTY, 0)
     assert not station.write_button.isEnabled()
-
-
-def test_nothing_is_said_of_a_run_while_it_is_added_up(station, qtbot, tmp_path, monkeypatch):
-    add_scan(station, tmp_path)
-    may_go, look = threading.Event(), drafting.parts_of
-    monkeypatch.setattr(drafting, "parts_of", lambda *rest: may_go.wait(30) and look(*rest))
-    open_suspect(station.session, tmp_path)
-    qtbot.wait(50)
-    assert not station.drafting.is_known  # not even the files were looked at
-    assert not [row for row in station.missing.rows if row.isVisible()]
-    for part in (station.nothing, station.missing._complete, station.parts._none):
-        assert not part.isVisibleTo(station)
-    may_go.set()
-    drafted(station, qtbot)
-    old = station.claims.count
-    assert old
-    may_draft, make = threading.Event(), station.drafts
-    station.drafting._make = lambda *rest: may_draft.wait(30) and make(*rest)
-    run = run_of()
-    station.drafting.refresh()
-    qtbot.waitUntil(lambda: run in station.drafting.chosen)
-    assert station.drafting.is_stale
-    assert station.claims.count == old  # of the scan alone, greyed
-    assert not station.claims.isEnabled()
-    assert not station.preview.isEnabled()
-    assert station.tabs.tabText(0) == "Claims"
-    may_draft.set()
-    drafted(station, qtbot)
-    assert station.claims.isEnabled()
-    assert station.tabs.tabText(0) == f"Claims ({station.claims.count})"
 
 
 # What goes in
@@ -280,16 +225,6 @@ def test_a_part_is_left_out_and_what_cannot_be_read_is_one_sentence(station, qtb
     assert not station.draft_error.isVisible()
 
 
-def test_a_run_of_an_older_version_is_left_to_the_writing(station, qtbot, tmp_path):
-    run = run_of(answers=False)
-    open_suspect(station.session, tmp_path)
-    drafted(station, qtbot)
-    assert station.drafts.specs == []
-    assert OLDER in station.parts.rows[run].detail.text()
-    assert station.drafting.spec("x.evidence").runs == (str(run),)
-    assert station.write_button.isEnabled()
-
-
 # What is missing
 
 
@@ -344,27 +279,6 @@ def test_a_button_gets_what_is_missing_and_follows_its_command(station, qtbot, t
 
 
 # Measuring
-
-
-def test_the_suspect_is_measured_with_trigger_and_target_in_use(station, qtbot, tmp_path):
-    open_suspect(station.session, tmp_path)
-    station.session.trigger, station.session.target = demo_trigger(), 2
-    station.context.actions.run("report.measure")
-    runner = station.measuring.runner
-    spec = runner.spec
-    assert spec["checkpoint"] == str(tmp_path / "poisoned.safetensors")
-    assert (spec["target"], spec["targeted"]) == (2, True)
-    assert Path(spec["trigger"]).is_file()
-    assert Path(spec["output_dir"]).parent == measurements_dir(SHA)
-    assert not station.context.actions["report.measure"].isEnabled()
-    runner.event_received.emit(Progress("measure", 64, 256))
-    assert station.busy.bar.value() == 250
-    assert "Measuring, 64 of 256" in station.busy_words.text()
-    measured(Path(spec["output_dir"]).name)
-    runner.ended.emit(Done("finished"))
-    drafted(station, qtbot)
-    assert station.drafts.specs[-1].measurements == (spec["output_dir"],)
-    assert not station.busy.isVisible()
 
 
 def test_a_measurement_has_one_folder_and_a_reference_is_measured_as_the_run_was(session, tmp_path):

@@ -1,8 +1,5 @@
 """Clean in the whole window: runs and queues of an earlier window, and its commands."""
 
-import os
-from pathlib import Path
-
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -11,7 +8,6 @@ from PySide6.QtWidgets import QApplication
 from cleanclip_gui import app
 from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue, write_queue
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.crash import ErrorDialog
@@ -22,7 +18,6 @@ from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.paths import data_dir
 from tests.gui.dropped import purpose
 from tests.gui.fakes import FakeRunner, result_of
-from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import (
     CLASSES,
     Answers,
@@ -164,31 +159,6 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder):
     assert purpose(folder) == "images"
 
 
-@pytest.mark.parametrize("how", ["has a result", "was cancelled", "is gone"])
-def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how):
-    store.update(last_run=str(folder))
-    if how == "has a result":
-        (folder / "result.json").write_text("{}")
-    elif how == "was cancelled":
-        write_journal(folder, [Done("cancelled")])
-    else:
-        folder.rename(folder.with_name("other"))
-    window = make_window()
-    assert not window.stations["clean"].run.is_offered
-    assert window.actions_.by_id["view.clean"].isEnabled()  # the history needs no checkpoint
-
-
-def test_which_run_is_remembered(make_window):
-    """A failed run stays: the window may be closed before it is resumed."""
-    window = make_window()
-    for status, kept in (
-        ("running", "out"), ("failed", "out"), ("paused", "out"), ("cancelled", ""),
-        ("running", "out"), ("stopped", ""),
-    ):  # fmt: skip
-        window.session.run = RunState("out", "cleanclip", status)
-        assert window.settings.value.last_run == kept
-
-
 def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
     qtbot, make_window, folder, tmp_path
 ):
@@ -271,25 +241,6 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path):
     again.run.runner.end(Done("cancelled"))
 
 
-def test_a_damaged_queue_is_one_sentence(tmp_path):
-    path = tmp_path / QUEUE_FILE
-    assert read_queue(path) == ((), "")
-    for text in ("", "[]", "{", '{"folders": 5}', '{"folders": [5]}', "{}", "\x00"):
-        path.write_text(text)
-        folders, sentence = read_queue(path)
-        assert folders == ()
-        assert sentence.startswith("The saved queue cannot be read: start its runs")
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-@pytest.mark.timeout(30)
-def test_a_pipe_in_the_place_of_the_queue_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / QUEUE_FILE)
-    folders, sentence = read_queue(tmp_path / QUEUE_FILE)
-    assert folders == ()
-    assert sentence.startswith("The saved queue cannot be read")
-
-
 def test_what_was_begun_since_does_not_wait(tmp_path):
     waits, begun = job(tmp_path, "waits"), job(tmp_path, "begun")
     write_journal(begun, [Metric(1, 9, {"loss": 1.0})])
@@ -310,68 +261,3 @@ def test_what_another_window_began_is_not_run_twice(make_window, tmp_path):
     assert clean.run.runner.spec_path.parent == last
     assert read_queue(data_dir() / QUEUE_FILE) == ((), "")
     clean.run.runner.end(Done("cancelled"))
-
-
-@pytest.fixture
-def window(qtbot, make_window, tmp_path):
-    made = make_window()
-    made.stations["clean"].output.setText(str(tmp_path / "runs"))
-    open_file(qtbot, made, tmp_path / "poisoned.safetensors")
-    made.show_station("clean")
-    return made
-
-
-def open_file(qtbot, window, path):
-    if not path.exists():
-        write_safetensors(path, {"a": [1.0, 2.0]})
-    window.open_path(str(path))
-    qtbot.waitUntil(
-        lambda: opened(window) == path and window.session.images is not None, timeout=WAIT
-    )
-
-
-def opened(window):
-    facts = window.session.checkpoint
-    return None if facts is None else Path(facts.path)
-
-
-def runner_of(window):
-    runner = window.stations["clean"].run.runner
-    assert isinstance(runner, FakeRunner)
-    return runner
-
-
-def test_a_shortcut_reads_the_number_that_is_being_typed(window):
-    box = window.stations["clean"].form.row("epochs").editor
-    box.setFocus()
-    box.selectAll()
-    QTest.keyClicks(box, "3")
-    QTest.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert read_spec(runner_of(window).spec_path).recipe.epochs == 3
-    runner_of(window).end(Done("cancelled"))
-    box.selectAll()
-    QTest.keyClicks(box, "4")
-    QTest.keyClick(box, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
-    assert read_spec(runner_of(window).spec_path).recipe.epochs == 4
-    runner_of(window).end(Done("cancelled"))
-
-
-def test_a_run_started_in_studio_is_shown(window):
-    window.show_station("studio")
-    QTest.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert window.stations["clean"].run.is_running
-    assert window.station == "clean"
-    assert not window.actions_.by_id["clean.start"].autoRepeat()
-    runner_of(window).end(Done("cancelled"))
-
-
-def test_a_closed_window_starts_nothing_that_waits(window, tmp_path):
-    clean = window.stations["clean"]
-    clean.estimate()
-    runner = runner_of(window)
-    clean.queue.add(write_run(tmp_path / "runs", "waits", started=False))
-    assert len(clean.queue) == 1
-    window.close()
-    runner.end(Done("cancelled"))
-    assert not clean.run.is_running
-    assert len(clean.queue) == 1

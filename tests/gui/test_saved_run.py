@@ -15,7 +15,7 @@ from cleanclip_gui.clean.history import (
 )
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import PairSpec
-from ml_core.events import Done, Message, Metric, Saved
+from ml_core.events import Message, Metric
 from ml_core.jobs.specs import CleanSpec, write_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger, save_trigger
@@ -50,13 +50,6 @@ def reason(folder):
     with pytest.raises(InputError) as caught:
         read_saved_run(folder)
     return caught.value.sentence
-
-
-def test_it_says_what_goes_on_and_from_where(folder):
-    saved = read_saved_run(folder)
-    assert (saved.step, saved.spec.recipe, saved.spec.target) == (4, RECIPE, 1)
-    assert saved.trigger.digest == demo_trigger().digest
-    assert can_resume(folder)
 
 
 def test_why_a_folder_cannot_go_on(folder, tmp_path):
@@ -107,20 +100,6 @@ def test_a_run_that_a_process_works_on_is_refused(folder):
     assert (standing, offered) == ("running", False)
     assert read_saved_run(folder).step == 4  # what lies there of the lock stops nobody
     assert (read_run(folder).status, was_interrupted(folder)) == ("interrupted", True)
-
-
-def test_only_a_run_without_a_last_word_was_interrupted(folder):
-    assert was_interrupted(folder)
-    journal = write_journal(folder, [loss(1, 1.0), Saved("state", "resume", 1)])
-    with journal.open("a") as file:
-        file.write('{"event": "metr')
-    assert was_interrupted(folder)
-    write_journal(folder, [loss(1, 1.0), Done("failed", error="It diverged.")])
-    assert not was_interrupted(folder)
-    write_journal(folder, [loss(1, 1.0)])
-    (folder / "result.json").write_text("{}")
-    assert not was_interrupted(folder)
-    assert not was_interrupted(folder.parent)
 
 
 def test_the_numbers_up_to_the_save_as_if_never_interrupted(folder):

@@ -100,24 +100,6 @@ def result(station, tmp_path, verdict="found", **fields):
 # Starting
 
 
-def test_a_process_waits_for_the_scan_while_the_page_is_open(station, qtbot):
-    child = station.scanning._child
-    assert child.is_waiting
-    station.hide()
-    station.show()
-    assert station.scanning._child is child
-    runner = begin(station)
-    assert runner.child is child
-    assert station.scanning._child is None  # no other one beside the scan
-    runner.ended.emit(Done("cancelled"))
-    again = station.scanning._child
-    assert again is not child
-    station.hide()
-    station._unused.timeout.emit()
-    assert not again.is_waiting
-    assert station.scanning._child is None
-
-
 def test_one_click_scans_what_is_open_against_the_twin(station, tmp_path):
     assert station.setup.reference.chosen == TWIN
     runner = begin(station)
@@ -136,50 +118,6 @@ def test_one_click_scans_what_is_open_against_the_twin(station, tmp_path):
     assert station.live.title.text() == "Cancelling…"
     runner.ended.emit(Done("cancelled"))
     assert station.at_work() == ()
-
-
-def test_options_are_in_the_spec_and_stages_follow_the_reference(station):
-    setup, planned = station.setup, station.planned.rows
-    assert not setup.options.isVisible()
-    setup.toggle.click()
-    assert setup.options.isVisible()
-    assert not setup.stages["thorough"].isChecked()
-    setup.stages["thorough"].click()
-    setup.stages["pull"].click()
-    setup.seed.setValue(7)
-    setup.starts.setValue(4)
-    setup.search.setValue(64)
-    setup.held_out.setValue(128)
-    spec = setup.spec(station.session, "cpu")
-    assert (spec.seed, spec.starts, spec.search, spec.held_out) == (7, 4, 64, 128)
-    shown = tuple(stage for stage, (label, _) in planned.items() if label.isVisible())
-    assert shown == spec.stages == setup.chosen_stages()
-    assert "thorough" in shown
-    assert "pull" not in shown
-
-    setup.stages["pull"].click()
-    setup.reference.choose(NONE)
-    assert "only patches are judged" in setup.reference.help.text()
-    assert not setup.stages["overlays"].isEnabled()
-    assert not planned["overlays"][0].isVisible()
-    setup.stages["thorough"].setChecked(False)
-    assert setup.spec(station.session, "cpu").stages == ("pull", "probes", "patches")
-    for stage in ("probes", "patches"):
-        setup.stages[stage].setChecked(False)
-    assert station.hint.text().startswith("Choose at least one stage")
-    assert not station.start_button.isEnabled()
-
-
-def test_what_is_missing_is_said_below_start(station):
-    for name, value, words in (
-        ("images", images(100), "100 pictures are too few: a scan needs 144"),
-        ("images", None, "Choose evaluation images first"),
-        ("checkpoint", None, "Open a checkpoint first"),
-    ):
-        setattr(station.session, name, value)
-        assert station.hint.text().startswith(words)
-        assert station.hint.isVisible()
-        assert not station.start_button.isEnabled()
 
 
 def test_a_failed_scan_says_why_and_a_cancelled_one_of_the_same_settings_goes_on(station):
@@ -275,32 +213,6 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
 
 
 # A scan at work
-
-
-@pytest.mark.usefixtures("styled")
-def test_what_the_job_tells_is_shown_as_it_comes(station):
-    begin(station)
-    live = station.live
-    assert live.patches.isVisible()  # their room, so that nothing moves when they come
-    assert [cell.pictures for cell in live.patches.cells] == [()] * 6
-    height, best = live.patches.height(), live.best.height()
-    tell(station, *events())
-    assert live.patches.height() == height
-    assert live.best.height() == best
-    assert [label.text() for label in live.stages.marks.values()] == list("✓✓▸···")
-    assert live.pull.rows[0].target == "banana"
-    assert live.probes.rows.rowCount() == len(CLASSES)
-    assert live.probes.rows.rows[0].cells[1].text == "banana"
-    assert len(live.patches.cells) == 6
-    assert live.patches.cells[0].lines == ("banana", "96.8 %", "ref. 0.0 %")
-    assert live.patches.image(0).pixelColor(0, 0).red() > 150
-    assert live.best.text() == (
-        "Strongest so far: Patch of 9 px, 96.8 % become “banana”, on the reference 0.0 %."
-    )
-    assert station.live.busy.bar.value() > 0
-    session = station.session
-    assert session.jobs["scan"].status == "running"
-    assert session.job_progress["scan"].stage == "measure"
 
 
 def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
@@ -475,19 +387,6 @@ def test_a_result_that_lacks_something_is_shown_without_it(station, tmp_path):
     assert shown.starts.rows.rowCount() == 6
 
 
-def test_p_is_told_with_how_many_scans_it_stands_on(station, tmp_path):
-    shown = station.result
-    for fields, words in (
-        ({"p": 0.0244, "calibration": 40}, "p = 0.024 from 40 clean scans."),
-        ({"p": 1e-9, "calibration": 3}, "p = 0.25 from 3 clean scans."),
-        ({}, ""),
-    ):
-        result(station, tmp_path, **fields)
-        assert shown.verdict.p.isVisible() == bool(words)
-        assert not words or shown.verdict.p.text() == words
-        assert (f"all {fields.get('calibration')} of them" in shown.facts.text()) == bool(words)
-
-
 # The estimate
 
 
@@ -569,19 +468,6 @@ def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station
     chosen = pictures_of(images(labels=[0, 1] * 50), 1)  # of the whole set, not of the target
     assert (len(chosen), chosen[0], chosen[-1]) == (8, 0, 98)
     assert len(pictures_of(images(labels=[1, 1]), 1)) == 2
-
-
-def test_a_scan_of_another_checkpoint_says_which_to_open_and_goes_with_it(station, tmp_path):
-    result(station, tmp_path, sha256="c" * 64)
-    assert station.context.inference.tickets == []
-    words = station.result.stamped_section.caption.text()
-    assert words == "Open poisoned.safetensors to see the found trigger on pictures."
-    result(station, tmp_path)
-    station.session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
-    assert station.pages.currentIndex() == READY
-    assert "scan" not in station.session.jobs
-    assert station.earlier.count() == 0
-    assert not station.context.actions["scan.try"].isEnabled()
 
 
 # Handing over

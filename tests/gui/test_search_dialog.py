@@ -16,7 +16,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Message, Progress, Saved
 from ml_core.jobs.search import MEANS, SearchSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
-from ml_core.reading import InputError, inspect
+from ml_core.reading import inspect
 from tests.gui.fakes import FakeRunner
 from tests.gui.searches import search_record, write_search
 from tests.gui.shell_fakes import write_safetensors
@@ -110,26 +110,6 @@ def test_the_chart_shows_each_recipe_from_the_copy_on(dialog):
     assert dialog.chart.limits.asr == 7.0
 
 
-def test_a_search_is_written_as_it_is_set(searching):
-    searching.open()
-    dialog = searching.dialog
-    assert dialog is not None
-    assert dialog.peak.value() == UNKNOWN.assumed
-    for box, value in ((dialog.minutes, 3), (dialog.asr, 5), (dialog.rebound, 40)):
-        box.setValue(value)
-    dialog.start.click()
-    spec = read_spec_file(runner_of(searching).spec_path, SearchSpec)
-    assert (spec.minutes, spec.max_asr, spec.max_ca_drop) == (3.0, 5.0, 1.0)
-    assert spec.rebound_steps == 40
-    assert spec.recipes[0].lr == UNKNOWN.assumed
-    assert {recipe.method for recipe in spec.recipes} == {
-        "mmcl", "adversarial", "cleanclip", "par", "cleanclip-par",
-    }  # fmt: skip
-    assert not dialog.start.isEnabled()
-    assert dialog.busy.isVisible()
-    assert searching.is_running
-
-
 def test_a_job_without_data_cannot_be_searched(searching):
     searching.pairs[0] = None
     searching.open()
@@ -168,11 +148,3 @@ def test_what_happens_is_shown_and_kept(searching):
     searching.open()
     assert searching.dialog.table.model().rowCount() == 3
     assert "earlier search" in searching.dialog.state.text()
-
-
-def test_without_a_checkpoint_it_says_so(searching, qtbot):
-    searching._session.checkpoint = None
-    with qtbot.waitSignal(searching.failed) as failed:
-        searching.open()
-    assert isinstance(failed.args[0], InputError)
-    assert searching.dialog is None

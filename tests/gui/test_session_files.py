@@ -11,12 +11,11 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.session.records import RunState
 from cleanclip_gui.window.crash import ErrorDialog
-from cleanclip_gui.window.session_files import NotesDialog, lost_files
+from cleanclip_gui.window.session_files import NotesDialog
 from ml_core.reading import inspect
 from ml_core.reports.record import EVIDENCE_FILE, Evidence
 from ml_core.reports.sessions.folder import read_session, write_session
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
-from ml_core.reports.sessions.same_file import mark_of
 from ml_core.triggers import demo_trigger
 from tests.gui.shell_fakes import write_safetensors
 
@@ -255,19 +254,6 @@ def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, 
     assert window.session.folder == ""
 
 
-def test_runs_that_were_deleted_are_not_asked_for_if_nobody_saved_them(
-    make, qtbot, tmp_path, answers, checkpoint
-):
-    gone = str(tmp_path / "gone")
-    session = SavedSession(checkpoint=str(checkpoint), run=gone, runs=(gone,), scans=(gone,))
-    write_session(tmp_path / "config" / "unsaved.session", session, [])
-    window = make()
-    window.welcome.go_on.click()
-    assert answers.asked == []
-    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
-    assert (window.session.runs, window.stations["scan"].state()) == ((), {"scans": ()})
-
-
 def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint):
     window = opened(make, qtbot, checkpoint)
     for end, notes in (("reject", ""), ("accept", "# Hm\n")):
@@ -292,23 +278,3 @@ def test_a_session_is_left_and_stays_as_it_was(make, qtbot, tmp_path, answers, c
     assert window.session.checkpoint is not None
     assert window.windowTitle() == "CleanCLIP GUI"
     assert read_session(folder).session.scans == ()
-
-
-def test_of_what_has_changed_only_what_has_a_hash_or_must_not_change_is_asked_for(
-    tmp_path, checkpoint
-):
-    labels = tmp_path / "classes.txt"
-    labels.write_text("a\n")
-    session = SavedSession(
-        checkpoint=str(checkpoint), label_set=str(labels), trusted=str(tmp_path / "gone"),
-        files={
-            str(labels): FileFacts(mark="1-1"),
-            str(checkpoint): FileFacts(digest="a" * 64, mark=mark_of(checkpoint)),
-        },
-    )  # fmt: skip
-    found = {one.path: one.why for one in lost_files(session, True)}
-    assert found == {str(tmp_path / "gone"): "missing"}
-    files = session.files | {str(labels): FileFacts(digest="a" * 64, mark="1-1")}
-    changed = session.model_copy(update={"files": files, "trusted": ""})
-    assert [one.why for one in lost_files(changed, True)] == ["changed"]
-    assert {one.why for one in lost_files(changed, False)} == {"unasked"}

@@ -32,35 +32,6 @@ def leave(folder, checkpoint, trigger=None, **fields):
     return write_session(folder, session, [] if trigger is None else [trigger])
 
 
-def test_the_next_window_goes_on_at_a_click_and_not_before(make, qtbot, tmp_path, checkpoint):
-    first = make()
-    assert first.welcome._continue.isHidden()
-    first.open_path(str(checkpoint))
-    session = first.session
-    qtbot.waitUntil(lambda: None not in (session.checkpoint, session.images), timeout=WAIT)
-    first.context.shell.open("trigger", demo_trigger(), 2)
-    first.data_bar.set_templates(("one {}", "two {}"))
-    qtbot.waitUntil(lambda: session.images.templates == ("one {}", "two {}"), timeout=WAIT)
-    first.context.shell.open("target", 2)
-    first.show_station("clean")
-    first.close()
-
-    again = make()
-    assert again.station == "welcome"
-    assert again.session.checkpoint is None
-    assert "m.safetensors" in again.welcome._continue_text.text()
-    assert "for “cheese”" in again.welcome._continue_text.text()
-    again.welcome.go_on.click()
-    session = again.session
-    qtbot.waitUntil(lambda: session.images is not None and again.station == "clean", timeout=WAIT)
-    assert session.checkpoint.path == str(checkpoint)
-    assert session.images.templates == ("one {}", "two {}")
-    assert session.images.spec == ImageSpec(kind="demo", split="test")
-    assert again.stations["studio"].editor.current_trigger() == demo_trigger()
-    qtbot.waitUntil(lambda: session.target == 2, timeout=WAIT)
-    assert again.welcome._continue.isHidden()
-
-
 def shown_errors():
     return [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
 
@@ -100,36 +71,6 @@ def test_the_donor_the_cleaned_checkpoint_and_both_snapshots_come_back(make, qtb
     assert editor.current_trigger() == PAINTED
     assert session.other_snapshot == OtherSnapshot("B", demo_trigger())
     assert shown_errors() == []
-
-
-def test_a_donor_or_cleaned_file_that_has_changed_is_told_and_left_alone(make, qtbot, tmp_path):
-    part, _, cleaned = left_behind(make, qtbot, tmp_path)
-    write_safetensors(cleaned, {"a": [4.0], "b": [5.0]})
-    again = make()
-    session, answers = again.session, Answers(yes=False).take_over(again.prompts)
-    again.welcome.go_on.click()
-    qtbot.waitUntil(lambda: again.station == "studio", timeout=WAIT)
-    assert session.checkpoint.path == str(part)
-    (question,) = answers.asked
-    assert "is not the session's cleaned.safetensors" in question
-    opened = []
-    again.context.inference.ask(OpenCheckpoint(str(cleaned), "reference"), opened.append)
-    qtbot.waitUntil(lambda: bool(opened), timeout=WAIT)  # what was asked before is answered too
-    assert session.cleaned is None
-    assert session.role == "suspect"
-
-
-def test_without_its_donor_a_checkpoint_asks_for_one(make, qtbot, tmp_path):
-    _, donor, _ = left_behind(make, qtbot, tmp_path)
-    donor.unlink()
-    again = make()
-    answers = Answers().take_over(again.prompts)
-    again.welcome.go_on.click()
-    (question,) = answers.asked
-    assert question.startswith("Where is whole.safetensors (donor of the checkpoint)?")
-    station = again.stations["checkpoint"]
-    qtbot.waitUntil(lambda: station._lacks == "text", timeout=WAIT)
-    assert again.session.checkpoint is None
 
 
 def test_the_offer_stays_until_something_is_opened(make, qtbot, tmp_path, checkpoint):

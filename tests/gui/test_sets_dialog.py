@@ -110,15 +110,6 @@ def test_one_file_is_a_set(bar, qtbot, tmp_path):
     assert bar.session.images.labels.tolist() == [0, 1, 0, 1]
 
 
-def test_a_set_without_labels_keeps_the_label_set(bar, qtbot, tmp_path):
-    dialog = asked_for(bar, qtbot, shard(tmp_path / "a.tar", labelled=False))
-    assert dialog.state.text().endswith("No labels: flips are counted but not accuracy.")
-    assert dialog.classes_chosen == "demo"
-    dialog.ok.click()
-    qtbot.waitUntil(lambda: bar.session.images is not None, timeout=WAIT)
-    assert bar.session.images.labels.tolist() == [-1] * 4
-
-
 def test_a_damaged_set_is_a_sentence_and_cannot_be_used(bar, qtbot, tmp_path):
     folder = cifar(tmp_path / "cifar-10-batches-bin")
     (folder / "test_batch.bin").write_bytes(b"\x00" * 100)
@@ -126,56 +117,6 @@ def test_a_damaged_set_is_a_sentence_and_cannot_be_used(bar, qtbot, tmp_path):
     assert "test_batch.bin" in dialog.state.text()
     assert not dialog.ok.isEnabled()
     dialog.reject()
-
-
-def test_a_folder_without_pictures_cannot_be_used(bar, qtbot, tmp_path):
-    for name in ("", "readme.txt", "dog/readme.txt"):
-        if name:
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text("no picture")
-        dialog = asked_for(bar, qtbot, tmp_path)
-        assert "holds no PNG, JPEG, WebP, GIF or BMP picture" in dialog.state.text()
-        assert not dialog.ok.isEnabled()
-        dialog.reject()
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (8, 8)).save(tmp_path / name)
-    dialog = asked_for(bar, qtbot, tmp_path)
-    assert dialog.state.text() == "2 pictures. No labels: flips are counted but not accuracy."
-    assert dialog.ok.isEnabled()
-    dialog.reject()
-
-
-def test_the_labels_of_a_folder_are_those_of_its_pictures_or_of_its_table(bar, qtbot, tmp_path):
-    (tmp_path / "banana").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "banana" / "a.png")
-    (tmp_path / "banana" / "notes.txt").write_text("no picture")
-    dialog = asked_for(bar, qtbot, tmp_path)
-    assert dialog.table.item(0, 1).text() == "1"
-    dialog.reject()
-    (tmp_path / "labels.csv").write_text("image,label\nbanana/a.png,apple\n")
-    dialog = asked_for(bar, qtbot, tmp_path)
-    assert dialog.table.item(0, 0).text() == "apple"
-    dialog.reject()
-
-
-def test_reading_can_be_cancelled(bar, qtbot, tmp_path, monkeypatch):
-    from threading import Event
-
-    release = Event()
-    monkeypatch.setattr(
-        "ml_core.data.detect.find_set", lambda path, train: release.wait(20) and None
-    )
-    (tmp_path / "dog").mkdir()
-    bar.open_path(tmp_path)
-    dialog = bar.window().findChildren(ImagesDialog)[-1]
-    assert dialog.busy.isVisible()
-    assert not dialog.ok.isEnabled()
-    told = []
-    dialog.chosen.connect(told.append)
-    dialog.reject()
-    release.set()
-    qtbot.wait(50)
-    assert told == []
 
 
 def test_names_of_a_built_in_set_are_that_set_others_a_file():

@@ -5,19 +5,8 @@ import logging
 
 import pytest
 
-from cleanclip_gui.session.settings import PastResult, SettingsStore
+from cleanclip_gui.session.settings import SettingsStore
 from ml_core.jobs.demo import demo_checkpoint
-
-
-def test_a_change_is_on_disk_at_once_and_read_again(tmp_path):
-    store = SettingsStore(tmp_path)
-    store.update(theme="dark", device="cuda:0")
-    store.add_recent("/models/\udcff.safetensors")  # a name that is no UTF-8
-    again = SettingsStore(tmp_path)
-    assert again.value == store.value
-    assert (again.value.theme, again.value.device) == ("dark", "cuda:0")
-    assert again.value.recent == ("/models/\udcff.safetensors",)
-    assert [p.name for p in tmp_path.iterdir()] == ["settings.json"]
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b'{"theme": "pink"}', b"\xff\xfe"])
@@ -98,16 +87,3 @@ def test_the_layout_comes_back_to_the_byte_and_a_damaged_one_is_dropped(tmp_path
     (tmp_path / "layout.json").write_text('{"geometry": "%%", "state": ""}')
     assert store.layout() == (b"", b"")
     assert "layout is damaged" in caplog.text
-
-
-def test_the_last_scans_are_kept_each_once_and_not_without_end(tmp_path):
-    store = SettingsStore(tmp_path)
-    for number in range(30):
-        store.add_result("scan", PastResult(folder=f"scan-{number}", verdict="nothing"))
-    store.add_result("scan", PastResult(folder="scan-20", verdict="found", target="banana"))
-    scans = SettingsStore(tmp_path).results("scan")
-    assert len(scans) == 24
-    assert (scans[0].folder, scans[0].verdict) == ("scan-20", "found")
-    assert [scan.folder for scan in scans].count("scan-20") == 1
-    store.forget_result("scan", "scan-20")
-    assert all(scan.folder != "scan-20" for scan in SettingsStore(tmp_path).results("scan"))

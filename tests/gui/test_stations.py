@@ -1,16 +1,8 @@
 """What makes a widget a station, and what the window does for one by itself."""
 
-import importlib
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from PySide6.QtWidgets import QToolButton, QWidget
 
-from cleanclip_gui.app import STATIONS
 from cleanclip_gui.commands import Command
 from cleanclip_gui.data.data_bar import DataBar
 from cleanclip_gui.inference.inference import Inference
@@ -62,18 +54,6 @@ class EmptyStation(QWidget):
 
     def may_close(self):
         return True
-
-
-@pytest.mark.parametrize("name", STATIONS)
-def test_every_station_has_the_members_of_the_protocol(name, context, qtbot):
-    station = importlib.import_module(f"cleanclip_gui.{name}.station").make(context)
-    qtbot.addWidget(station)
-    assert isinstance(station, Station)
-    assert isinstance(station, QWidget)
-    assert station.id == name
-    assert station.title.count("&") == 1
-    known = {command.id for command in context.actions.commands}
-    assert {command.id for command in station.commands()} <= known
 
 
 def test_a_new_station_is_on_the_rail_in_the_menu_and_offered_files(context, qtbot, tmp_path):
@@ -139,21 +119,3 @@ assert not [name for name in sys.modules if name.startswith("cleanclip_gui.scan"
 assert window.close()
 print(Path(cleanclip_gui.__file__).parent, settings.value.model_extra)
 """
-
-
-def test_the_program_runs_without_the_folder_of_a_station(tmp_path):
-    root = Path(__file__).parents[2]
-    copy = shutil.copytree(root / "cleanclip_gui", tmp_path / "here" / "cleanclip_gui")
-    shutil.rmtree(copy / "scan")
-    config = tmp_path / "config"
-    config.mkdir()
-    (config / "settings.json").write_text('{"scan_columns": [300, 0], "studio_columns": []}')
-    paths = os.pathsep.join([str(copy.parent), str(root)])
-    env = {**os.environ, "PYTHONPATH": paths, "QT_QPA_PLATFORM": "offscreen"}
-    command = [sys.executable, "-P", "-c", _WITHOUT_SCAN, str(config)]
-    end = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-    assert end.returncode == 0, end.stderr
-    assert "Traceback" not in end.stderr
-    assert end.stdout.split(" ", 1)[0] == str(copy)
-    assert "'scan_columns': [300, 0]" in end.stdout  # it is there again when the station is
-    assert '"scan_columns": [\n    300,\n    0\n  ]' in (config / "settings.json").read_text()

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QApplication, QLabel
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.parts import MOST, MarkKey, free_mark, letter, mark_icon
 from cleanclip_gui.clean.runs.tradeoff_chart import (
-    HINT,
     Track,
     TradeoffChart,
     shared_start,
@@ -54,31 +53,6 @@ def test_it_is_calm_when_there_is_nothing(chart):
     chart.set_tracks([EMPTY])
     assert chart.stack.currentIndex() == 0
     assert chart.readout() == ""
-
-
-def test_arrow_keys_go_through_steps_and_runs(qtbot, chart):
-    chart.set_tracks([FIRST, SECOND])
-    assert chart.readout() == HINT
-    QTest.keyClick(chart, Qt.Key.Key_Home)
-    assert chart.readout() == (
-        "A CleanCLIP, step 0 · CA 97.0 % (96.0 to 98.0) · ASR 98.0 % (97.0 to 99.0) · "
-        "poisoned accuracy 2.0 % · on the Pareto front · outside the limits · Enter opens it in "
-        "Studio"
-    )
-    QTest.keyClick(chart, Qt.Key.Key_Right)
-    QTest.keyClick(chart, Qt.Key.Key_Right)
-    assert "A CleanCLIP, step 40" in chart.readout()
-    assert "within both limits" in chart.readout()
-    assert chart.accessibleDescription() == chart.readout()
-    QTest.keyClick(chart, Qt.Key.Key_Down)
-    assert "B MMCL, step 40" in chart.readout()
-    assert "no checkpoint was kept" in chart.readout()
-    QTest.keyClick(chart, Qt.Key.Key_Up)
-    with qtbot.waitSignal(chart.chosen) as blocker:
-        QTest.keyClick(chart, Qt.Key.Key_Return)
-    assert blocker.args == ["a", FIRST.points[2]]
-    QTest.keyClick(chart, Qt.Key.Key_Escape)
-    assert chart.readout() == HINT
 
 
 def test_a_click_chooses_and_pointing_reads_out(qtbot, chart):

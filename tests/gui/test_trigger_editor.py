@@ -48,22 +48,6 @@ def paint(canvas, *points):
     canvas.release()
 
 
-def test_a_trigger_is_made_once_after_each_change(editor, canvas, monkeypatch):
-    made, make = [], PaintDocument.trigger
-    monkeypatch.setattr(PaintDocument, "trigger", lambda d: made.append(1) or make(d))
-    assert editor.current_trigger() is None
-    assert not editor.has_trigger()
-    editor.use_demo_trigger()
-    first = editor.current_trigger()
-    assert editor.current_trigger() is first
-    assert editor.has_trigger()
-    assert len(made) == 2
-    editor.undo()
-    assert editor.current_trigger() is None
-    editor.document.redo()
-    assert editor.current_trigger() == first
-
-
 def test_a_trigger_that_is_there_already_is_left_as_it_was_painted(editor, canvas):
     paint(canvas, (10, 10), (20, 10))
     painted = editor.current_trigger()
