@@ -27,7 +27,7 @@ from cleanclip_gui.window.crash import (
     start_logging,
     stop_logging,
 )
-from cleanclip_gui.window.preferences_dialog import prefer
+from cleanclip_gui.window.status_bar import LogPane
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import PairSpec
 from tests.gui.fakes import FakeRunner
@@ -77,7 +77,21 @@ def test_an_engine_that_does_not_start_can_be_tried_again(qtbot, tmp_path, answe
     window.close()
 
 
-# Dropping
+# What is chosen and dropped
+
+
+def test_recent_files_are_listed_and_chosen_by_mouse_or_key(window, qtbot):
+    page = window.welcome
+    page.set_recent(["/models/a.safetensors", "/models/b\u202e.safetensors"])
+    assert page.recent.item(1).text().startswith("b\\u202e.safetensors")
+    chosen = []
+    page.path_chosen.disconnect()
+    page.path_chosen.connect(chosen.append)
+    place = page.recent.visualItemRect(page.recent.item(1)).center()
+    qtbot.mouseClick(page.recent.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    page.recent.setCurrentRow(0)
+    qtbot.keyClick(page.recent, Qt.Key.Key_Return)
+    assert chosen == ["/models/b\u202e.safetensors", "/models/a.safetensors"]
 
 
 def drop(widget, path):
@@ -152,21 +166,19 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     assert (window.session.images.spec, window.session.label_set) == (spec, "demo")
 
 
-@pytest.mark.parametrize("unmatched", [3, 502])
-def test_a_long_list_of_labels_says_that_it_is_cut(qtbot, tmp_path, unmatched):
+def test_a_long_list_of_labels_says_that_it_is_cut(qtbot, tmp_path):
     path = tmp_path / "images.csv"
     matched = [name for name in load_label_set("cifar-100").class_names for _ in range(6)]
-    rows = [f"x{i}.png,odd{i}" for i in range(unmatched)]
+    rows = [f"x{i}.png,odd{i}" for i in range(502)]
     rows += [f"{i}.png,{name}" for i, name in enumerate(matched)]
-    many = unmatched + 100
     path.write_text("image,label\n" + "\n".join(rows) + "\n")
     asked = ImagesDialog(path, "csv", "cifar-100")
     qtbot.addWidget(asked)
     qtbot.waitUntil(lambda: asked.table.rowCount() > 0, timeout=WAIT)
-    assert asked.table.rowCount() == min(many, 500)
-    cut = f" The first 500 of {many} are shown; 2 that match no class are left out."
+    assert asked.table.rowCount() == 500
     assert asked.state.text() == (
-        f"{many} labels, {unmatched} not in the label set cifar-100." + (cut if many > 500 else "")
+        "602 labels, 502 not in the label set cifar-100. The first 500 of 602 are shown; 2 that "
+        "match no class are left out."
     )
 
 
@@ -253,13 +265,11 @@ def test_an_unexpected_error_is_shown_once_and_counted(window, qtbot):
         "The prediction failed", "There is nothing to predict.", "a traceback",
     )  # fmt: skip
     shown.reject()
-    assert (
-        failed.sentence not in window.log.view.toPlainText()
-    )  # the thread that failed has logged it
+    # the thread that failed has logged it
+    assert failed.sentence not in window.log.view.toPlainText()
 
 
-@pytest.mark.usefixtures("styled")
-def test_the_log_has_what_is_logged_in_the_colours_of_the_theme(window):
+def test_what_is_logged_is_shown_and_kept(window):
     handlers = start_logging(window.bridge)
     try:
         logging.getLogger("somewhere").warning("odd \u202e name")
@@ -268,29 +278,24 @@ def test_the_log_has_what_is_logged_in_the_colours_of_the_theme(window):
         stop_logging(handlers)
     assert "odd \\u202e name" in window.log.view.toPlainText()
     assert "odd" in log_file().read_text("utf-8")
-    window.log.clear()
-
-    def colours():
-        block = window.log.view.document().begin()
-        while block.isValid():
-            yield block.begin().fragment().charFormat().foreground().color()
-            block = block.next()
-
-    window.log.add("info", "opened")
-    window.log.add("error", "failed")
-    light = list(colours())
-    try:
-        prefer(window.context, "theme", "dark")
-        window.toggle_log()  # what is hidden follows when it is shown
-        assert list(colours()) == [theme.colour("text"), theme.colour("danger")] != light
-        assert window.log.view.toPlainText().count("failed") == 1
-        window.log.clear()
-    finally:
-        prefer(window.context, "theme", "light")
-    assert window.log.view.toPlainText() == ""
 
 
-# How it looks
+@pytest.mark.usefixtures("styled")
+def test_the_log_follows_the_theme(qtbot, qapp):
+    log = LogPane()
+    qtbot.addWidget(log)
+    log.add("info", "opened")
+    log.add("error", "failed")
+    theme.apply_theme(qapp, "dark")
+    log.show()  # what is hidden follows when it is shown
+    block = log.view.document().begin()
+    colours = []
+    while block.isValid():
+        colours.append(block.begin().fragment().charFormat().foreground().color())
+        block = block.next()
+    assert colours == [theme.colour("text"), theme.colour("danger")]
+    log.clear()
+    assert log.view.toPlainText() == ""
 
 
 # Commands

@@ -51,7 +51,6 @@ def test_cancel_ends_it_at_once_and_the_images_before_stay(bar, slow_folder, qtb
     before = bar.session.images
     words = bar.images.text()
     bar.load(slow_folder)
-    heart = Heart()
     qtbot.waitUntil(bar.busy.isVisible, timeout=WAIT)
     qtbot.waitUntil(lambda: bar.busy.bar.value() > 0, timeout=WAIT)
     assert bar.busy.bar.maximum() == 100
@@ -63,8 +62,6 @@ def test_cancel_ends_it_at_once_and_the_images_before_stay(bar, slow_folder, qtb
     bar.inference.ask(SetDevice("cpu"), predicted.append)
     qtbot.waitUntil(lambda: bool(predicted), timeout=WAIT)
     assert time.monotonic() - clicked < 2.0
-    heart.timer.stop()
-    assert heart.worst < 1.0
     assert bar.session.images is before
     assert bar.images.text() == words
     assert bar.labels.isVisible()

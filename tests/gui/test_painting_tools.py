@@ -59,12 +59,9 @@ def painted(canvas):
 @pytest.mark.parametrize(
     ("tool", "ink", "points", "keys", "box"),
     [
-        ("brush", {"width": 1}, [(4.5, 4.5), (9.5, 4.5)], NONE, (4, 4, 4, 9)),
         ("brush", {}, [(6, 16), (16, 16), (26, 16)], NONE, (14, 17, 4, 27)),
-        ("line", {"width": 1}, [(4.5, 20.5), (20.5, 4.5), (24.5, 20.5)], NONE, (20, 20, 4, 24)),
         ("line", {"width": 1}, [(4.5, 4.5), (20.5, 6.5)], SHIFT, (4, 4, 4, 20)),
         ("rectangle", {"width": 1}, [(4.5, 4.5), (20.5, 10.5)], SHIFT, (4, 20, 4, 20)),
-        ("rectangle", {"width": 2}, [(5, 7), (20, 24)], NONE, (6, 24, 4, 20)),
         ("rectangle", {"filled": True}, [(21, 25), (4, 6)], NONE, (6, 24, 4, 20)),
         ("ellipse", {"filled": True}, [(4, 8), (28, 24)], NONE, (8, 23, 4, 27)),
         ("noise", {}, [(4.5, 4.5), (11.5, 11.5)], NONE, (4, 11, 4, 11)),
@@ -268,9 +265,6 @@ def press(canvas, *keys, times=1, modifier=NONE):
     for _ in range(times):
         for key in keys:
             QTest.keyClick(canvas, key, modifier)
-
-
-RIGHT, DOWN, PUT = (K.Key_Right, NONE), (K.Key_Down, NONE), (K.Key_Return, NONE)
 
 
 def test_shift_and_arrows_draw_one_step_until_shift_is_let_go(keyed):
