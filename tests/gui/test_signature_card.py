@@ -45,6 +45,7 @@ def test_a_strangers_key_becomes_a_friends(panel, qtbot, ada, public, tmp_path):
     dialog.name.setText("Ada Lovelace")
     dialog.ok.click()
     qtbot.waitUntil(lambda: "whom you trust (Ada Lovelace)" in card.text.text(), timeout=WAIT)
+    assert card.property("tone") != "ok"  # it does not praise the model
     assert not card.trust.isVisible()
     qtbot.waitUntil(lambda: not panel.actions_["file.trust"].isEnabled(), timeout=WAIT)
     assert [key.name for key in trusted_keys()] == ["Ada Lovelace"]
@@ -52,6 +53,11 @@ def test_a_strangers_key_becomes_a_friends(panel, qtbot, ada, public, tmp_path):
     other = write_safetensors(tmp_path / "other" / "m.safetensors", {"a": [1.0]})
     opened(panel, qtbot, other)
     assert not card.isVisible()
+    write_safetensors(path, {"a": [2.0]})
+    opened(panel, qtbot, path)
+    qtbot.waitUntil(card.isVisible, timeout=WAIT)
+    assert card.text.text().startswith("The signature does not fit this file")
+    assert card.property("tone") == "danger"
 
 
 def test_another_key_is_not_taken_for_the_one_that_signed(qtbot, ada, public, tmp_path):
