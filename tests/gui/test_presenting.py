@@ -13,7 +13,6 @@ from cleanclip_gui.station import AtWork
 from cleanclip_gui.talk.presenter import KEYS, facts
 from cleanclip_gui.talk.script import Recorded, Step
 from tests.gui.factories import evaluation
-from tests.gui.shell_fakes import write_safetensors
 
 K = Qt.Key
 
@@ -265,18 +264,6 @@ def test_reset_cancels_what_runs_and_forgets_how_it_ended(window, qtbot, monkeyp
     assert session.run is not None  # its process ends in its own time
     session.run = RunState("out", "cleanclip", "cancelled")
     qtbot.waitUntil(lambda: session.run is None)
-
-
-def test_reset_opens_the_demo_where_something_else_is_open(window, qtbot, tmp_path):
-    other = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
-    demo = window.session.checkpoint.path
-    window.open_path(str(other))
-    qtbot.waitUntil(lambda: window.session.checkpoint.path == str(other), timeout=20_000)
-    window.talk.reset()
-    qtbot.waitUntil(lambda: window.session.checkpoint.path == demo, timeout=20_000)
-
-
-# What surrounds it
 
 
 def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):

@@ -86,36 +86,3 @@ def test_a_new_station_is_on_the_rail_in_the_menu_and_offered_files(context, qtb
     assert station.offered == [tmp_path / "a.note", tmp_path / "b.odd"]
     assert wanted == [str(tmp_path / "b.odd")]
     assert window.close()
-
-
-_WITHOUT_SCAN = """
-import sys
-import time
-from pathlib import Path
-from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
-app = QApplication([])
-import cleanclip_gui
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
-from ml_core.jobs.demo import demo_checkpoint
-from tests.gui.shell_fakes import Answers, FakeEngine
-
-settings = SettingsStore(Path(sys.argv[1]))
-window = make_window(
-    Context(inference=Inference(FakeEngine), settings=settings, prompts=Answers().prompts())
-)
-window.show()
-window.open_path(str(demo_checkpoint()))
-end = time.monotonic() + 60
-while window.session.checkpoint is None and time.monotonic() < end:
-    QTest.qWait(20)
-assert window.stations["checkpoint"].verdict.scan.isHidden()
-window.stations["checkpoint"]._on_scan_clicked()
-assert list(window.stations) == ["checkpoint", "studio", "clean", "report"]
-assert not [name for name in sys.modules if name.startswith("cleanclip_gui.scan")]
-assert window.close()
-print(Path(cleanclip_gui.__file__).parent, settings.value.model_extra)
-"""
