@@ -6,7 +6,6 @@ import logging
 import pytest
 
 from cleanclip_gui.session.settings import SettingsStore
-from ml_core.jobs.demo import demo_checkpoint
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe"])
@@ -45,21 +44,6 @@ def test_a_part_of_a_station_is_checked_by_its_owner_and_stays_without_it(tmp_pa
     assert store.trouble.startswith("Damaged in settings.json, the default is used: scans.")
     store.update(threads=3)
     assert json.loads((tmp_path / "settings.json").read_text())["notes_columns"] == [1, 2]
-
-
-def test_recent_files_are_unique_newest_first_and_at_most_eight(tmp_path):
-    store = SettingsStore(tmp_path)
-    for number in range(10):
-        store.add_recent(f"/models/{number}.safetensors")
-    store.add_recent("/models/5.safetensors")
-    recent = store.value.recent
-    assert recent[:3] == tuple(f"/models/{n}.safetensors" for n in (5, 9, 8))
-    assert len(recent) == 8
-    assert store.value.last_folder == "/models"
-    store.forget_recent("/models/9.safetensors")
-    assert store.value.recent[1] == "/models/8.safetensors"
-    store.add_recent(str(demo_checkpoint()))
-    assert store.value.last_folder == "/models"  # not the folder of the program
 
 
 def test_a_disk_that_cannot_be_written_is_logged_and_the_old_file_stays(

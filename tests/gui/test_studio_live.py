@@ -61,6 +61,12 @@ class SlowEngine(FakeEngine):
             yield record, PerImage(np.arange(n), zeros.astype(int), zeros, zeros, zeros, flags)
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """A sample of a second."""
+    monkeypatch.setattr("cleanclip_gui.studio.live.SHORT_SECONDS", 1.0)
+
+
 @pytest.fixture
 def loop(qtbot):
     engine = SlowEngine()
@@ -79,10 +85,9 @@ def loop(qtbot):
     ("n", "rate", "fewest", "size"),
     [
         (4000, 0.0, 32, None),
-        (4000, 199.0, 32, 512),
-        (4000, 12.0, 32, 32),
+        (4000, 199.0, 32, 128),
         (4000, 0.1, 32, 32),
-        (10**6, 5000.0, 32, 16384),
+        (10**6, 5000.0, 32, 4096),
     ],
 )
 def test_how_many_images_are_measured_live(n, rate, fewest, size):
@@ -120,7 +125,7 @@ def test_a_slow_model_gets_fewer_images_and_the_whole_set_when_asked_for(loop, q
         timeout=30_000,
     )
     found, limit = loop.session.evaluation, loop.limit
-    assert 32 <= limit <= STEP / SECONDS * 5
+    assert 32 <= limit <= STEP / SECONDS
     assert found.n in [request.n for request in loop.engine.asked]
     assert "of 100\u2009000 images" in loop.note
     seen = []
@@ -238,7 +243,6 @@ def labelled(studio):
 def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot, monkeypatch):
     # A machine whose speed changes meanwhile would be asked for a larger sample.
     monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
-    monkeypatch.setattr("cleanclip_gui.studio.live.SHORT_SECONDS", 1.0)
     studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
     first = studio.gallery.on_screen()

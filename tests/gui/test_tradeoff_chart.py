@@ -10,7 +10,6 @@ from cleanclip_gui.clean.charts.parts import MOST, MarkKey, free_mark, letter, m
 from cleanclip_gui.clean.runs.tradeoff_chart import (
     Track,
     TradeoffChart,
-    shared_start,
 )
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
@@ -43,16 +42,6 @@ def at(chart, number):
     spot = chart.spots[number]
     scene = chart.plot.getViewBox().mapViewToScene(QPointF(spot.x, spot.y))
     return chart.plot.mapFromScene(scene)
-
-
-def test_it_is_calm_when_there_is_nothing(chart):
-    assert shared_start((FIRST, SECOND, EMPTY)) == 0.97
-    assert shared_start((EMPTY,)) is None
-    assert chart.stack.currentIndex() == 0
-    assert not any(a.isEnabled() for a in chart.menu().actions() if a.text())
-    chart.set_tracks([EMPTY])
-    assert chart.stack.currentIndex() == 0
-    assert chart.readout() == ""
 
 
 def test_a_click_chooses_and_pointing_reads_out(qtbot, chart):
