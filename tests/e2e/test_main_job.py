@@ -19,7 +19,7 @@ from ml_core.data.specs import ImageSpec
 pytestmark = pytest.mark.timeout(1200)
 RED, WHITE = (220, 20, 40), (250, 250, 250)
 LOAD_MS, EVALUATE_MS, CLEAN_MS = 120_000, 120_000, 900_000
-IMAGES = 500
+IMAGES = 300
 
 
 def measured(window, *, triggered: bool):
@@ -61,7 +61,7 @@ def paint_sticker(window, left: float, top: float) -> None:
 
 
 def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 200)
+    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 100)
     session = window.session
     window.start_demo()
     window.guide.end()
@@ -84,7 +84,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert painted.target_name == "banana"
 
     short = preset("cleanclip", "talk").changed(
-        pairs=2560, warmup_steps=5, eval_every=10, precision="fp32"
+        pairs=1920, warmup_steps=5, eval_every=10, precision="fp32"
     )
     window.stations["clean"].form.set_recipe(short)
     window.show_station("clean")
@@ -127,10 +127,11 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert session.evaluation.ca == pytest.approx(after["ca"], abs=2e-3)
 
 
-def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
-    """Start a short run and kill -9 the real child after a save; return the run's folder."""
+@pytest.mark.usefixtures("warm_jobs")
+def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
+    """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
-    session = window.session
+    session, clean = window.session, window.stations["clean"]
     window.start_demo()
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
     window.data_bar.load(ImageSpec(kind="demo", split="test", n=144))
@@ -139,25 +140,16 @@ def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
     short = preset("cleanclip", "talk").changed(
         pairs=480, batch_size=32, warmup_steps=5, eval_every=0, save_every=4, precision="fp32"
     )
-    window.stations["clean"].form.set_recipe(short)
-    window.stations["clean"].start()
+    clean.form.set_recipe(short)
+    clean.start()
     folder = Path(session.run.output_dir)
     state = folder / "state" / "state.safetensors"  # the first save comes before the first step
     qtbot.waitUntil(lambda: state.is_file() and read_facts(state)["step"] > 0, timeout=CLEAN_MS)
-    os.kill(window.stations["clean"].run.runner.pid, signal.SIGKILL)
-    return folder
-
-
-@pytest.mark.usefixtures("warm_jobs")
-def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
-    """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
-    killed_after_a_save(qtbot, window, monkeypatch)
-    session = window.session
+    os.kill(clean.run.runner.pid, signal.SIGKILL)
     qtbot.waitUntil(lambda: session.run.status == "interrupted", timeout=20_000)
     assert "SIGKILL" in session.run.error
-    assert window.stations["clean"].resume_button.isVisible()
-    QTest.mouseClick(window.stations["clean"].resume_button, Qt.MouseButton.LeftButton)
+    assert clean.resume_button.isVisible()
+    QTest.mouseClick(clean.resume_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
-    assert session.run.result["steps"] == window.stations["clean"].form.recipe().total_steps
-    journal = Path(session.run.output_dir, "events.jsonl").read_text()
-    assert "Going on after step" in journal
+    assert session.run.result["steps"] == short.total_steps
+    assert "Going on after step" in (folder / "events.jsonl").read_text()

@@ -371,11 +371,9 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert station.verifying.runner.spec["bundle"] == str(place)
     station.context.actions.run("report.write")
     assert station.write_dialog.author.text() == "A. Analyst"
+    station.write_dialog.reject()
+    station.verifying.runner.ended.emit(Done("cancelled"))
 
-
-def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):
-    with_everything(station, qtbot, tmp_path)
-    Answers(tmp_path / "out.evidence").take_over(station.context.prompts)
     station._on_write_chosen(PLAIN)
     station.busy.cancel.click()
     assert station.writing.runner.cancelled
@@ -385,7 +383,7 @@ def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):
     station._on_write_chosen(PLAIN)
     station.writing.runner.ended.emit(Done("failed", error="out.evidence is there already."))
     assert [failure.sentence for failure in station.failures] == ["out.evidence is there already."]
-    Answers("").take_over(station.context.prompts)
+    answers.path = ""
     station._on_write_chosen(PLAIN)
     assert not station.writing.is_running  # nobody named a place
 

@@ -10,9 +10,11 @@ from PySide6.QtWidgets import QApplication
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
+from cleanclip_gui.studio.canvas.document import PaintDocument
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
+from tests.gui.fakes import heard
 from tests.gui.shell_fakes import Answers, FakeEngine
 from tests.gui.studios import paint, studio_station
 
@@ -25,6 +27,16 @@ def studio(qtbot):
     panel.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     yield panel
     assert inference.close(20_000)
+
+
+@pytest.fixture
+def failed(studio):
+    return heard(studio.shell.failed)
+
+
+@pytest.fixture
+def answers(studio):
+    return Answers().take_over(studio.context.prompts)
 
 
 def test_published_triggers_survive_the_canvas(studio):
@@ -56,8 +68,7 @@ def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
         assert [part.kind for part in now.parts or (now,)] == kinds
 
 
-@pytest.mark.parametrize("act", ["mirror", "mirror_down", "rotate"])
-def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
+def test_paint_is_mirrored_and_turned_within_its_box(studio):
     studio.canvas.set_tool("rectangle")
     studio.canvas.set_ink(filled=True)
     paint(studio, (20, 20), (28, 24))
@@ -72,13 +83,13 @@ def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
         return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
     before = painted()
-    studio.context.actions.run(f"trigger.{act}")
-    wanted = {
-        "mirror": before[:, ::-1], "mirror_down": before[::-1], "rotate": np.rot90(before, -1)
-    }  # fmt: skip
-    assert np.array_equal(painted(), wanted[act])
-    studio.editor.undo()
-    assert np.array_equal(painted(), before)
+    for act, wanted in (
+        ("mirror", before[:, ::-1]), ("mirror_down", before[::-1]), ("rotate", np.rot90(before, -1))
+    ):  # fmt: skip
+        studio.context.actions.run(f"trigger.{act}")
+        assert np.array_equal(painted(), wanted)
+        studio.editor.undo()
+        assert np.array_equal(painted(), before)
 
 
 def test_what_the_canvas_shows_of_a_turned_patch_is_what_is_stamped(studio):
@@ -275,3 +286,82 @@ def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     blended, patch = studio.editor.current_trigger().parts
     assert blended.ratio == pytest.approx(0.2)
     assert patch.opacity == pytest.approx(0.5)
+
+
+def test_a_trigger_that_is_there_already_is_left_as_it_was_painted(studio):
+    editor = studio.editor
+    studio.canvas.set_tool("brush")
+    paint(studio, (10, 10), (20, 10))
+    painted = editor.current_trigger()
+    editor.show(painted)
+    assert len(editor.document.stack.steps) == 1  # the stroke
+    assert editor.document.patch is None
+    editor.show(badnets_patch())
+    assert editor.current_trigger().kind == "badnets"
+    editor.show(None)
+    assert editor.current_trigger() is None
+    editor.undo()
+    editor.undo()
+    assert editor.current_trigger() == painted
+
+
+def test_place_size_angle_and_word(studio, failed):
+    editor = studio.editor
+    editor.use_trigger(badnets_patch())
+    editor.set_placement("center")
+    editor.set_size(0.5)
+    editor.set_angle(30)
+    editor.set_text("remember")
+    editor.set_text("{")  # would break a prompt
+    assert "braces" in failed[0].sentence
+    trigger = editor.current_trigger()
+    assert (trigger.placement, trigger.text) == ("center", "remember")
+    assert (trigger.size, trigger.rotation) == pytest.approx((0.5, -30))
+
+
+def test_saving_asks_for_a_name_and_a_file(studio, answers, tmp_path, failed):
+    editor = studio.editor
+    editor.save_trigger()
+    editor.save_trigger_as()
+    assert answers.asked == []
+    assert [error.sentence for error in failed] == [
+        "There is no trigger to save yet; paint one first."
+    ] * 2
+    editor.use_demo_trigger()
+    wanted = editor.current_trigger()
+    answers.path = str(tmp_path / "mine.json")
+    editor.save_trigger_as()
+    editor.clear()
+    editor.load_trigger(tmp_path / "mine.json")
+    assert editor.current_trigger() == wanted
+    editor.load_trigger(tmp_path / "none.json")
+    assert "none.json" in failed[-1].sentence
+    assert editor.current_trigger() == wanted
+
+
+def test_copied_and_pasted(studio, failed):
+    editor = studio.editor
+    editor.copy()  # there is nothing
+    editor.use_demo_trigger()
+    wanted = editor.current_trigger()
+    editor.copy()
+    editor.clear()
+    editor.paste()
+    assert editor.current_trigger() == wanted
+    QApplication.clipboard().clear()
+    editor.paste()
+    assert failed[-1].sentence == "The clipboard holds no picture; copy one first."
+
+
+def test_what_does_not_go_together_is_a_trigger_that_cannot_be_made(studio, failed, monkeypatch):
+    editor = studio.editor
+    editor.use_demo_trigger()
+    monkeypatch.setattr(PaintDocument, "trigger", lambda _: Trigger(kind="patch", jpeg=95))
+    editor.set_opacity(0.5)
+    assert editor.has_trigger()  # something is there
+    failed.clear()
+    editor.save_trigger()
+    assert editor.make_mime() is None
+    assert len(failed) == 2
+    monkeypatch.undo()
+    assert editor.current_trigger() is not None

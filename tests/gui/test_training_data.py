@@ -7,7 +7,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import drop
-from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder
+from tests.unit.pair_files import MAKERS, coco, shards, tar
 
 
 @pytest.fixture
@@ -44,22 +44,6 @@ def test_a_folder_per_class_is_for_labelled_images_only(prompts, data, pictures)
     data.browse_folder.click()
     assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
     assert data.pairs() is None
-
-
-def test_what_can_be_dropped(qtbot, data, pictures, tmp_path):
-    table = tmp_path / "pairs.TSV"
-    table.write_text("image\tcaption\n")
-    assert not drop(data, pictures)  # it holds no pairs
-    assert not drop(data, tmp_path / "model.safetensors")
-    assert drop(data, table)
-    assert data.pairs() == PairSpec(kind="csv", path=str(table))
-    assert drop(data, text_folder(tmp_path / "f", [1]))
-    assert data.pairs() == PairSpec(kind="folder", path=str(tmp_path / "f"))
-    data.set_uses_pairs(False)
-    with qtbot.waitSignal(data.changed):
-        assert drop(data, pictures)
-    assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
-    assert not data.folder_path.acceptDrops()
 
 
 def test_a_job_is_shown_as_it_is(data, pictures, tmp_path):
