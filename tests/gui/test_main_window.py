@@ -28,7 +28,6 @@ from cleanclip_gui.window.crash import (
     stop_logging,
 )
 from cleanclip_gui.window.status_bar import LogPane
-from ml_core.data.labels import load_label_set
 from ml_core.data.specs import PairSpec
 from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import FakeEngine, fake_window
@@ -164,22 +163,6 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     asked.ok.click()
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=WAIT)
     assert (window.session.images.spec, window.session.label_set) == (spec, "demo")
-
-
-def test_a_long_list_of_labels_says_that_it_is_cut(qtbot, tmp_path):
-    path = tmp_path / "images.csv"
-    matched = [name for name in load_label_set("cifar-100").class_names for _ in range(6)]
-    rows = [f"x{i}.png,odd{i}" for i in range(502)]
-    rows += [f"{i}.png,{name}" for i, name in enumerate(matched)]
-    path.write_text("image,label\n" + "\n".join(rows) + "\n")
-    asked = ImagesDialog(path, "csv", "cifar-100")
-    qtbot.addWidget(asked)
-    qtbot.waitUntil(lambda: asked.table.rowCount() > 0, timeout=WAIT)
-    assert asked.table.rowCount() == 500
-    assert asked.state.text() == (
-        "602 labels, 502 not in the label set cifar-100. The first 500 of 602 are shown; 2 that "
-        "match no class are left out."
-    )
 
 
 def test_the_bar_shows_and_changes_the_data_in_use(window, qtbot, checkpoint):
