@@ -150,8 +150,8 @@ def make(qtbot, tmp_path, answers):
 
     windows = []
 
-    def make_one():
-        window = fake_window(tmp_path / "config", answers)
+    def make_one(**fields):
+        window = fake_window(tmp_path / "config", answers, **fields)
         qtbot.addWidget(window)
         window.show()
         qtbot.waitExposed(window)

@@ -30,7 +30,7 @@ from cleanclip_gui.window.crash import (
 from cleanclip_gui.window.status_bar import LogPane
 from ml_core.data.specs import PairSpec
 from tests.gui.fakes import FakeRunner
-from tests.gui.shell_fakes import FakeEngine, fake_window
+from tests.gui.shell_fakes import FakeEngine, fake_window, visible
 
 WAIT = 30_000
 
@@ -49,7 +49,7 @@ def opened(window, qtbot, path):
 
 
 def dialog(kind):
-    (shown,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, kind) and w.isVisible()]
+    (shown,) = visible(kind)
     return shown
 
 

@@ -92,22 +92,6 @@ def test_half_opaque_stroke_does_not_grow_darker_where_it_crosses_itself(canvas)
     assert sorted(np.unique(alpha)) == [0, 128]
 
 
-def test_fill_stops_at_other_paint(canvas):
-    canvas.set_ink(width=1)
-    canvas.set_tool("rectangle")
-    drag(canvas, (4.5, 4.5), (14.5, 14.5))
-    canvas.set_tool("fill")
-    canvas.set_ink(colour=QColor(0, 0, 255))
-    drag(canvas, (9, 9))
-    pixels = canvas.document.rgba()
-    assert (pixels[5:14, 5:14] == [0, 0, 255, 255]).all()
-    assert pixels[9, 4].tolist() == RED
-    assert pixels[20, 20, 3] == 0
-    canvas.set_ink(whole=True)
-    drag(canvas, (9, 9))
-    assert (canvas.document.rgba() == [0, 0, 255, 255]).all()
-
-
 def test_noise_fills_a_dragged_rectangle_and_undo_redo_keep_it(canvas):
     canvas.set_tool("noise")
     drag(canvas, (4.5, 4.5), (11.5, 11.5))

@@ -10,7 +10,7 @@ from cleanclip_gui.clean.recipe_form import (
 from cleanclip_gui.widgets.number_box import number_text, read_number
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.presets import preset, presets
-from ml_core.cleaning.pretraining import DEMO, Pretraining
+from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import turn_wheel
@@ -135,16 +135,3 @@ def test_the_wheel_scrolls_the_page_and_changes_nothing(qtbot, form):
     before = box.value()
     assert turn_wheel(box, 120) is not box
     assert box.value() == before
-
-
-def test_what_the_user_has_set_outlasts_another_checkpoint(form):
-    form.set_preset("talk")
-    form.set_pretraining(CLIP)
-    assert form.recipe() == preset("cleanclip", "talk")
-    form.set_preset("paper")
-    form.set_pretraining(DEMO)
-    assert form.recipe() == preset("cleanclip", "quick")  # what the other began with is no choice
-    type_into(form.row("lr").editor, "0.0005")
-    form.set_pretraining(CLIP)
-    assert form.recipe().lr == 0.0005
-    assert form.changed_fields() == ("lr",)

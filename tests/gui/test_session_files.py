@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session.records import OtherSnapshot, RunState
@@ -23,7 +22,7 @@ from ml_core.reports.sessions.folder import read_session, session_trigger, write
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
 from ml_core.triggers import Trigger, demo_trigger
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import Answers, write_safetensors, write_state
+from tests.gui.shell_fakes import Answers, visible, write_safetensors, write_state
 
 WAIT = 20_000
 
@@ -57,11 +56,6 @@ def saved(window, qtbot, answers, folder):
     window.sessions.save_as()
     qtbot.waitUntil(lambda: window.session.folder == str(folder), timeout=WAIT)
     return folder
-
-
-def errors():
-    found = [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
-    return [dialog for dialog in found if dialog.isVisible()]
 
 
 def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
@@ -245,21 +239,21 @@ def test_nothing_that_a_strangers_session_names_is_looked_at_unasked(
 def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, checkpoint):
     window = opened(make, qtbot, checkpoint)
     window.sessions.open(str(tmp_path / "gone.session"))
-    (shown,) = errors()
+    (shown,) = visible(ErrorDialog)
     assert shown.sentence.endswith("was moved or deleted; open it from its place.")
     shown.reject()
     (tmp_path / "broken.session").mkdir()
     (tmp_path / "broken.session" / SESSION_FILE).write_text("{")
     window.sessions.open(str(tmp_path / "broken.session"))
-    (shown,) = errors()
+    (shown,) = visible(ErrorDialog)
     assert "is not a session" in shown.sentence
     shown.reject()
     (tmp_path / "full.session").mkdir()
     (tmp_path / "full.session" / "thesis.tex").touch()
     answers.path = str(tmp_path / "full.session")
     window.sessions.save_as()
-    qtbot.waitUntil(lambda: bool(errors()), timeout=WAIT)
-    (shown,) = errors()
+    qtbot.waitUntil(lambda: bool(visible(ErrorDialog)), timeout=WAIT)
+    (shown,) = visible(ErrorDialog)
     assert "holds other files" in shown.sentence
     shown.reject()
     assert window.session.folder == ""
@@ -328,7 +322,7 @@ def test_the_donor_the_cleaned_checkpoint_and_both_snapshots_come_back(make, qtb
     editor.document.switch_snapshot("A")
     assert editor.current_trigger() == PAINTED
     assert session.other_snapshot == OtherSnapshot("B", demo_trigger())
-    assert errors() == []
+    assert visible(ErrorDialog) == []
 
 
 def test_the_offer_stays_until_something_is_opened(make, qtbot, tmp_path, checkpoint):
