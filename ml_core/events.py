@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -170,6 +170,15 @@ def _checked(kind: type[Event]) -> type[BaseModel]:
 
 
 _CHECKED = {name: _checked(kind) for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Step(Generic[_Result]):
+    """How far work is that is no job; ``result`` comes with the last step."""
+
+    done: int
+    total: int
+    result: _Result | None = None
 
 
 def forwarded(

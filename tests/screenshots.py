@@ -192,7 +192,7 @@ STORIES = {
         : open_poisoned; act view.clean
         form form:
         ready stays: act clean.find_rate; dialog
-        running stays works: ramp 80; press Start; words Raising the rate: step; pause 300
+        running stays works: ramp 80; press Start; words Raising the rate: ; pause 300
         found: press Cancel; words Cancelled; ramp; press Start; words are worth trying; pause 300
         """,
     "report": r"""
@@ -910,42 +910,14 @@ def _write_interrupted(begun: float) -> Path:
 
 def _make_real(run: Path) -> None:
     """Let a run's result be a checkpoint that opens, with both proofs of it."""
+    from tests.gui.run_folders import holdouts_record, rebound_record
+
     shutil.copyfile(TWIN, run / "cleaned.safetensors")
     sha256 = hashlib.sha256(TWIN.read_bytes()).hexdigest()
     of_run = json.loads((run / "result.json").read_text())
 
-    def point(step: int, asr: float) -> dict[str, Any]:
-        return {"step": step, "asr_excl": asr, "asr_low": asr - 0.005, "asr_high": asr + 0.005,
-                "ca": 0.95, "poisoned_accuracy": 0.9}  # fmt: skip
-
-    def row(group: str, name: str, measure: str, before: float, after: float, **more: Any) -> Any:
-        return {"group": group, "name": name, "measure": measure, "before": before, "after": after,
-                "after_interval": [max(after - 0.01, 0), after + 0.01], "n": 1000,
-                "baseline": 0.014, "note": "", **more}  # fmt: skip
-
-    rates = [
-        {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": 0.03, "max_step": 150,
-         "points": [point(0, 0.01), point(150, 0.03 * factor), point(300, 0.012)]}
-        for factor in (0.1, 0.3, 1.0)
-    ]  # fmt: skip
-    rebound = {
-        "kind": "rebound", "limit": 0.05, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
-        "pairs": 19_200, "left_out": {"seen": 40_000, "target": 640}, "n": 3900, "rates": rates,
-        "worst": {"factor": 1.0, "max_asr": 0.03, "step": 150}, "stays_clean": True,
-        "verdict": "It stays clean.", "checkpoint_sha256": sha256, "notes": [], "versions": {},
-        "seconds": 90.0,
-    }  # fmt: skip
-    rows = [
-        row("itself", "as it was", "asr_excl", 0.98, 0.02),
-        row("moved", "centre", "asr_excl", 0.95, 0.11),
-        row("moved", "corner", "asr_excl", 0.97, 0.03),
-        row("retrieval", "captions", "recall@1", 0.40, 0.39, baseline=None),
-    ]
-    holdouts = {
-        "kind": "holdouts", "n": 1000, "rows": rows, "after": {"sha256": sha256},
-        "worst": {"group": "moved", "name": "centre", "after": 0.11}, "notes": ["One note."],
-        "versions": {}, "seconds": 20.0,
-    }  # fmt: skip
+    rebound = rebound_record() | {"checkpoint_sha256": sha256}
+    holdouts = holdouts_record() | {"after": {"sha256": sha256}}
     for name, record in (
         ("result", {**of_run, "checkpoint_sha256": sha256}), ("rebound", rebound),
         ("holdouts", holdouts),

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QAccessible, QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QAbstractItemView, QFrame, QSizePolicy, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QAbstractItemView, QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
@@ -18,7 +18,7 @@ from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.layout import card, column
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.painted import Cells, Place, blend
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import change_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
@@ -27,31 +27,29 @@ if TYPE_CHECKING:
     from ml_core.checkpoints.compare import LayerChange, State, TensorChange
 
 
-class HeatStrip(QWidget):
-    """``pointed(str)`` says in words which layer the pointer or the arrow keys are at."""
+class HeatStrip(Cells):
+    """A cell a layer, the warmer the more it has changed."""
 
-    pointed = Signal(str)
-
-    def __init__(self, title: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._title = title
+    def __init__(self, title: str) -> None:
+        super().__init__(f"{title}: change of each layer", (600, 34))
         self._layers: list[LayerChange] = []
         self._top = 0.0
-        self._at = -1
         self._most = ""
-        self.setAccessibleName(f"{title}: change of each layer")
-        give_role(self, QAccessible.Role.Chart)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMouseTracking(True)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Wide and low."""
-        return QSize(theme.px(600), theme.px(34))
+    @property
+    def shape(self) -> tuple[int, int]:
+        """One row."""
+        return (1, len(self._layers)) if self._layers else (0, 0)
+
+    def words(self, place: Place) -> str:
+        return words(self._layers[place[1]])
+
+    def describe(self) -> str:
+        return self._most if self.at is None else f"{self.words(self.at)}. {self._most}"
 
     def set_layers(self, layers: Sequence[LayerChange], top: float) -> None:
         """Show other layers; ``top`` is the change that gets the warmest colour."""
-        self._layers, self._top, self._at = list(layers), top, -1
+        self._layers, self._top, self.at = list(layers), top, None
         worst = max(
             self._layers,
             key=lambda layer: (math.isnan(layer.relative), layer.relative),
@@ -70,58 +68,22 @@ class HeatStrip(QWidget):
             share = min(1.0, layer.relative / self._top) if self._top > 0 else 0.0
         if layer.changed == 0:
             return theme.colour("sunken")
-        warm, cold = look.triggered_colour(), theme.colour("surface")
         part = 0.15 + 0.85 * math.sqrt(share)
-        red, green, blue = (
-            round(part * channel(warm) + (1 - part) * channel(cold))
-            for channel in (QColor.red, QColor.green, QColor.blue)
-        )
-        return QColor(red, green, blue)
+        return blend(part, look.triggered_colour(), theme.colour("surface"))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the cells; the one pointed at has a frame."""
         painter = QPainter(self)
         for number in range(len(self._layers)):
-            cell = self._cell(number)
+            cell = self.cell((0, number))
+            if cell.width() > 4:
+                cell.adjust(0, 0, -1, 0)
             painter.fillRect(cell, self.colour(number))
-            if number == self._at:
+            if self.at == (0, number):
                 painter.setPen(QPen(theme.colour("text"), 2))
                 painter.drawRect(cell.adjusted(1, 1, -1, -1))
-        if self.hasFocus() and self._at < 0:
-            painter.setPen(QPen(theme.colour("focus"), 2))
-            painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
-
-    def _cell(self, number: int) -> QRectF:
-        step = self.width() / max(1, len(self._layers))
-        gap = 1.0 if step > 4 else 0.0
-        return QRectF(number * step, 0.0, max(1.0, step - gap), float(self.height()))
-
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Point at the cell under the mouse."""
-        if self._layers:
-            step = self.width() / len(self._layers)
-            self._point(int(event.position().x() / step))
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Go from cell to cell."""
-        steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
-        if event.key() in steps and self._layers:
-            self._point(self._at + steps[Qt.Key(event.key())])
-        else:
-            super().keyPressEvent(event)
-
-    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Point at nothing."""
-        self._at = -1
-        self.update()
-        super().leaveEvent(event)
-
-    def _point(self, number: int) -> None:
-        self._at = min(max(number, 0), len(self._layers) - 1)
-        here = words(self._layers[self._at])
-        self.setAccessibleDescription(f"{here}. {self._most}")
-        self.pointed.emit(here)
-        self.update()
+        if self.at is None:
+            self.paint_focus(painter)
 
 
 def words(layer: LayerChange) -> str:

@@ -11,13 +11,8 @@ from PySide6.QtCore import QLineF, QModelIndex, QPersistentModelIndex, QRectF, Q
 from PySide6.QtGui import QPainter, QPen
 from PySide6.QtWidgets import (
     QComboBox,
-    QHeaderView,
-    QPushButton,
-    QSpinBox,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QTableWidget,
-    QTableWidgetItem,
     QWidget,
 )
 
@@ -27,26 +22,33 @@ from cleanclip_gui.jobs.job_dialog import JobDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
+from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.rows_table import show_rows
-from cleanclip_gui.widgets.text import count_text, percent, percent_range, plain, plural, tip
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
+from cleanclip_gui.widgets.text import count_text, percent_range, plain, plural
 from ml_core.checkpoints.choice import Choice, forget, remember, remembered
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Event, Finding, Progress
+from ml_core.events import Event, Finding
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.paths import cache_dir
 from ml_core.reading import InputError, Inspection
 
-_COLUMNS = ("Choice", "Question", "Answer", "Accuracy", "95 % interval", "Images", "Bar")
-_MARK, _QUESTION, _ANSWER, _ACCURACY, _INTERVAL, _IMAGES, _BAR = range(len(_COLUMNS))
-_RATES = Qt.ItemDataRole.UserRole
+_COLUMNS = (
+    ("Setting", "Which question was asked, and the answer that was tried."),
+    ("Accuracy", "Share of the labelled images that are predicted rightly."),
+    ("95 % interval", "Of the accuracy."),
+    ("Images", "How many were predicted."),
+    ("Bar", "The accuracy from 0 to 100 %, with its interval."),
+    ("Choice", "What applies now, and what is proposed."),
+)
+_BAR = 4
+_WIDTHS = (84, 136, 72, 150, 84)
 _INNER = 6
 _FIRST = "as opened"
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class _RateDelegate(QStyledItemDelegate):
@@ -64,10 +66,7 @@ class _RateDelegate(QStyledItemDelegate):
     ) -> None:
         """Draw the row's background, then bar and whisker."""
         super().paint(painter, option, index)
-        rates = index.data(_RATES)
-        if not rates:
-            return
-        rate, low, high, best = rates
+        rate, low, high, best = index.data(Qt.ItemDataRole.UserRole)
         area = QRectF(option.rect).adjusted(_INNER, 8, -_INNER, -8)
         painter.save()
         painter.fillRect(area, look.track_colour(self._table))
@@ -83,75 +82,35 @@ class _RateDelegate(QStyledItemDelegate):
         painter.restore()
 
 
-class TrialsTable(QTableWidget):
-    """Rows as they arrive; :meth:`mark` marks the proposed one."""
+class TrialsTable(RowsTable):
+    """Settings as they are tried; the last column marks the proposed one."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, len(_COLUMNS), parent)
-        self._trials: list[Mapping[str, Any]] = []
-        self._best: Mapping[str, Any] | None = None
-        self._word = ""
-        self.setHorizontalHeaderLabels(list(_COLUMNS))
-        self.setAccessibleName("Settings that were tried")
-        show_rows(self, 28)
-        header = self.horizontalHeader()
-        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for cell, width in ((_MARK, 76), (_QUESTION, 212), (_ACCURACY, 84), (_INTERVAL, 136)):
-            self.setColumnWidth(cell, theme.px(width))
-        self.setColumnWidth(_IMAGES, theme.px(72))
-        self.setColumnWidth(_BAR, theme.px(150))
-        header.setSectionResizeMode(_ANSWER, QHeaderView.ResizeMode.Stretch)
-        for cell in (_ACCURACY, _INTERVAL, _IMAGES):
-            title = QTableWidgetItem(_COLUMNS[cell])
-            title.setTextAlignment(_RIGHT)
-            self.setHorizontalHeaderItem(cell, title)
+    def __init__(self) -> None:
+        super().__init__("Settings that were tried", _COLUMNS, numbers=range(1, 4))
+        self.set_widths([theme.px(width) for width in _WIDTHS])
         self.setItemDelegateForColumn(_BAR, _RateDelegate(self))
 
-    def clear_trials(self) -> None:
-        """Show nothing."""
-        self._trials, self._best = [], None
-        self.setRowCount(0)
+    def show_trials(self, result: Mapping[str, Any]) -> None:
+        """Show the trials of a job's result, or those so far, without ``best``."""
+        best, trials = result.get("best"), result["trials"]
+        word = "proposed" if result.get("choice") else "now"
+        self.set_rows([_row(number, trial, best, word) for number, trial in enumerate(trials)])
 
-    def add(self, trial: Mapping[str, Any]) -> None:
-        """Show one more trial, a dictionary from the doctor's job."""
-        self._trials.append(trial)
-        self.insertRow(self.rowCount())
-        self._fill(self.rowCount() - 1)
-        self.scrollToBottom()
 
-    def mark(self, best: Mapping[str, Any], *, proposed: bool) -> None:
-        """Mark the proposed trial, or the present one if there is no reason to leave it."""
-        self._best = best["settings"]
-        self._word = "proposed" if proposed else "now"
-        for line in range(self.rowCount()):
-            self._fill(line)
-        line = next((n for n, t in enumerate(self._trials) if t["settings"] == self._best), 0)
-        self.scrollTo(self.model().index(line, _ANSWER))
-
-    def _fill(self, line: int) -> None:
-        trial = self._trials[line]
-        best = self._best is not None and trial["settings"] == self._best
-        first = trial["question"] == _FIRST
-        texts = {
-            _MARK: self._word if best else "now" if first else "",
-            _QUESTION: plain(trial["question"], 80),
-            _ANSWER: plain(trial["answer"], 300),
-            _ACCURACY: percent(trial["accuracy"]),
-            _INTERVAL: percent_range((trial["low"], trial["high"])),
-            _IMAGES: count_text(trial["n"]),
-            _BAR: "",
-        }
-        font = theme.figure_font(theme.FONT_POINTS, bold=best)
-        for cell, text in texts.items():
-            item = QTableWidgetItem(text)
-            item.setFont(font)
-            if cell == _ANSWER:
-                item.setToolTip(tip(text))
-            if cell in (_ACCURACY, _INTERVAL, _IMAGES):
-                item.setTextAlignment(_RIGHT)
-            if cell == _BAR:
-                item.setData(_RATES, (trial["accuracy"], trial["low"], trial["high"], best))
-            self.setItem(line, cell, item)
+def _row(number: int, trial: Mapping[str, Any], best: Mapping[str, Any] | None, word: str) -> Row:
+    """A trial, a dictionary from the doctor's job, as a row of the table."""
+    is_best = best is not None and trial["settings"] == best["settings"]
+    choice = word if is_best else "now" if trial["question"] == _FIRST else ""
+    rates = trial["accuracy"], trial["low"], trial["high"]
+    return Row(
+        number,
+        (
+            Cell(f"{plain(trial['question'], 80)}: {plain(trial['answer'], 300)}", number),
+            rate(rates[0]), Cell(percent_range(rates[1:]), rates[1]),
+            Cell(count_text(trial["n"]), trial["n"]), Cell("", (*rates, is_best)),
+            Cell(choice, choice),
+        ),
+    )  # fmt: skip
 
 
 _FOLDER, _TABLE, _FILE, _LIST = "folder", "csv", "file", "list"
@@ -178,13 +137,7 @@ class ImageChoice(QWidget):
         for name in label_sets():
             self.labels.addItem(name, name)
         self.labels.addItem("Text file…", _LIST)
-        self.n = named(QSpinBox(), "How many images at most")
-        self.n.setRange(_FEW, _MANY)
-        self.n.setSingleStep(100)
-        self.n.setValue(_USUAL)
-        self.n.setGroupSeparatorShown(True)
-        self.n.setMinimumWidth(theme.px(96))
-        self.n.lineEdit().setTextMargins(6, 0, 0, 0)
+        self.n = NumberBox("int", _FEW, _MANY, title="How many images at most", value=_USUAL)
         fields = FoldingRow()
         for title, box in (
             ("Labelled images", self.images), ("Label set", self.labels), ("At most", self.n)
@@ -197,23 +150,16 @@ class ImageChoice(QWidget):
         self.labels.activated.connect(self._on_labels_activated)
         self._follow()
 
-    def offer(self, spec: ImageSpec, label_set: str, name: str) -> None:
-        """Put the images in use first."""
-        self.images.insertItem(0, f"In use: {plain(name, 60)}", (spec, label_set))
-        self.images.setCurrentIndex(0)
-        self._good = 0
-        self._follow()
-
     def chosen(self) -> tuple[ImageSpec, str]:
         """The image set, of at most that many images, and its label set."""
         spec: ImageSpec = self.images.currentData()[0]
-        n = min(self.n.value(), spec.n or self.n.value())
+        n = min(self.n.number, spec.n or _MANY)
         return spec.model_copy(update={"n": n}), str(self.labels.currentData())
 
-    def take(self, spec: ImageSpec, label_set: str) -> None:
-        """Use images of one's own with the classes that were chosen for them."""
-        name = Path(spec.path or "").name
-        self.images.insertItem(0, plain(name, 60), (spec, label_set))
+    def take(self, spec: ImageSpec, label_set: str, name: str = "") -> None:
+        """Use images with the classes that were chosen for them; they are offered first."""
+        name = name or plain(Path(spec.path or "").name, 60)
+        self.images.insertItem(0, name, (spec, label_set))
         self.images.setCurrentIndex(0)
         self._good = 0
         self._follow()
@@ -269,7 +215,7 @@ _AS_IT_IS = "No setting is significantly better than the current one: there is n
 class DoctorDialog(JobDialog):
     """Tries settings of one file.
 
-    ``changed(str)`` carries the path of the file whose settings were chosen or forgotten: it is
+    ``used`` carries the path of the file whose settings were chosen or forgotten: it is
     to be opened again.
 
     Parameters
@@ -286,7 +232,6 @@ class DoctorDialog(JobDialog):
         The donor that the file was opened with.
     """
 
-    changed = Signal(str)
     cancelled_words = "Cancelled; the settings tried so far stay listed."
 
     def __init__(
@@ -303,6 +248,7 @@ class DoctorDialog(JobDialog):
         self.inspection = inspection
         self._session, self._donor = session, donor
         self._result: Mapping[str, Any] = {}
+        self._tried: list[Mapping[str, Any]] = []
         self.images = ImageChoice(prompts)
         self.images.failed.connect(self.failed)
         self.trials = TrialsTable()
@@ -310,11 +256,8 @@ class DoctorDialog(JobDialog):
         self.verdict = Label("", "heading", wrap=True)
         self.words = Label("", wrap=True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.use = QPushButton("Use this")
-        self.use.setProperty("primary", True)
-        self.use.clicked.connect(self.use_proposal)
-        self.forget = QPushButton("Forget the choice")
-        self.forget.clicked.connect(self.forget_choice)
+        self.use = push_button("Use this", self.use_proposal, look="primary")
+        self.forget = push_button("Forget the choice", self.forget_choice)
         self.card = card(self.verdict, self.words, margins=theme.SPACE_L, spacing=theme.SPACE_S)
         self.card.setAccessibleName("What the doctor proposes")
         column(
@@ -340,9 +283,10 @@ class DoctorDialog(JobDialog):
         images = self._session.images
         own = images is not None and images.spec.kind != "demo"
         if images is not None and own and (images.labels >= 0).any():
-            self.images.offer(images.spec, self._session.label_set, images.name)
+            name = f"In use: {plain(images.name, 60)}"
+            self.images.take(images.spec, self._session.label_set, name)
 
-    def launch(self, *, estimate: bool = False) -> None:
+    def launch(self) -> None:
         """Try the settings on the chosen images."""
         images, label_set = self.images.chosen()
         device = self._session.device
@@ -354,13 +298,10 @@ class DoctorDialog(JobDialog):
             device=device,
         )
         self.task.start(spec, cache_dir() / "doctor" / f"{os.getpid()}.json", device)
-        self.trials.clear_trials()
+        self._tried.clear()
+        self.trials.set_rows([])
         self.card.hide()
         self.use.setEnabled(False)
-
-    def stage_words(self, progress: Progress) -> str:
-        """Name the only stage."""
-        return "Opening the checkpoint and the images…"
 
     def show_running(self) -> None:
         """Show that the doctor works; how long is not known."""
@@ -370,8 +311,10 @@ class DoctorDialog(JobDialog):
     def take(self, event: Event) -> None:
         """List a setting that was tried."""
         if isinstance(event, Finding) and event.kind == "trial":
-            self.trials.add(event.values)
-            tried = plural(self.trials.rowCount(), "setting")
+            self._tried.append(event.values)
+            self.trials.show_trials({"trials": self._tried})
+            self.trials.scrollToBottom()
+            tried = plural(len(self._tried), "setting")
             self.show_doing(f"{tried} tried on {plural(event.values['n'], 'image')}…")
 
     def use_proposal(self) -> None:
@@ -389,7 +332,7 @@ class DoctorDialog(JobDialog):
             return
         self.use.setEnabled(False)
         self._show_remembered(choice.sentence)
-        self.changed.emit(str(self.inspection.path))
+        self.used.emit(str(self.inspection.path))
 
     def forget_choice(self) -> None:
         """Open the file as it says again."""
@@ -401,7 +344,7 @@ class DoctorDialog(JobDialog):
         self._show_remembered("")
         self.show_ended("The choice is forgotten: the settings in the file apply again.")
         self.use.setEnabled(bool(self._result.get("choice")))
-        self.changed.emit(str(self.inspection.path))
+        self.used.emit(str(self.inspection.path))
 
     def _show_remembered(self, sentence: str) -> None:
         """Say what was chosen before; empty if nothing was."""
@@ -413,7 +356,7 @@ class DoctorDialog(JobDialog):
         self._result = result
         warnings: Sequence[str] = result["warnings"]
         choice = result["choice"]
-        self.trials.mark(result["best"], proposed=choice is not None)
+        self.trials.show_trials(result)
         tried = plural(len(result["trials"]), "setting")
         self.show_state(f"{tried} tried on {plain(result['images'], 80)}.")
         title = (

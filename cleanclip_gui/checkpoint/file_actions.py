@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal
@@ -15,8 +17,7 @@ from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, bind
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, frame, primary_button
 from cleanclip_gui.widgets.layout import column
-from cleanclip_gui.widgets.name_filters import SAFETENSORS
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, ask_safetensors
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import CancelledError
@@ -146,16 +147,9 @@ class FileWriter(QObject):
 
     def _convert(self, as_is: bool) -> None:
         """Ask where to, and write the model for open_clip or every tensor there."""
-        inspection, donor = self._inspection, self._donor
-        if inspection is None or not self.can_convert():
-            return
-        name = "converted.safetensors"
-        target = self._ask("Convert to safetensors", inspection, name, SAFETENSORS)
-        if target is None:
-            return
-        target = _ending(target)
+        donor = self._donor
 
-        def work(control: tasks.TaskControl) -> Path:
+        def write(inspection: Inspection, target: Path, control: tasks.TaskControl) -> Path:
             from ml_core.checkpoints.convert import convert_to_open_clip, convert_to_safetensors
 
             def tell(done: int, total: int) -> None:
@@ -170,18 +164,12 @@ class FileWriter(QObject):
             )
             return converted.path
 
-        self._begin(work, target)
+        self._write("Convert to safetensors", "converted.safetensors", write)
 
     def export(self) -> None:
         """Ask where to, and write the inspection there; the name's ending is the format."""
-        inspection = self._inspection
-        if inspection is None or not self.can_export():
-            return
-        target = self._ask("Export inspection", inspection, "inspection.html", _EXPORTS)
-        if target is None:
-            return
 
-        def work(control: tasks.TaskControl) -> Path:
+        def write(inspection: Inspection, target: Path, control: tasks.TaskControl) -> Path:
             from ml_core.checkpoints.inspection_record import (
                 ask_for_second_opinion,
                 assess,
@@ -198,24 +186,17 @@ class FileWriter(QObject):
             record = inspection_record(assess(inspection), opinion, signed)
             return export_inspection(record, str(target))
 
-        self._begin(work, target)
+        self._write("Export inspection", "inspection.html", write)
 
     def save_head(self) -> None:
         """Ask where to, and write the linear head there."""
-        inspection = self._inspection
-        if inspection is None or not self.can_save_head():
-            return
-        target = self._ask("Save head", inspection, "head.safetensors", SAFETENSORS)
-        if target is None:
-            return
-        target = _ending(target)
 
-        def work(control: tasks.TaskControl) -> Path:
+        def write(inspection: Inspection, target: Path, _: tasks.TaskControl) -> Path:
             from ml_core.checkpoints.write_safetensors import save_head
 
             return save_head(inspection, target)
 
-        self._begin(work, target)
+        self._write("Save head", "head.safetensors", write)
 
     def cancel(self) -> None:
         """Stop writing; nothing is left of it."""
@@ -223,15 +204,23 @@ class FileWriter(QObject):
             self._ticket.cancel()
             self.state_changed.emit("Cancelled; nothing was written.")
 
-    def _ask(self, title: str, inspection: Inspection, name: str, kinds: str) -> Path | None:
-        """Ask where to; the file's own name with ``name`` behind it is proposed."""
+    def _write(
+        self, title: str, name: str, write: Callable[[Inspection, Path, tasks.TaskControl], Path]
+    ) -> None:
+        """Ask where to, proposing the file's own name with ``name`` behind it, and write there."""
+        inspection = self._inspection
+        if inspection is None or self.is_busy:
+            return
         proposed = str(inspection.path.with_name(f"{_stem(inspection)}-{name}"))
-        chosen = self._prompts.save_file(self._parent, title, proposed, kinds)
-        return Path(chosen) if chosen else None
-
-    def _begin(self, work: tasks.Work, target: Path) -> None:
+        if name.endswith(".html"):
+            chosen = self._prompts.save_file(self._parent, title, proposed, _EXPORTS)
+            target = Path(chosen) if chosen else None
+        else:
+            target = ask_safetensors(self._prompts, self._parent, title, proposed)
+        if target is None:
+            return
         self._ticket = tasks.run(
-            work, self._on_written, self._on_failed,
+            partial(write, inspection, target), self._on_written, self._on_failed,
             on_progress=self._on_progress, closing_ms=CLOSING_MS,
         )  # fmt: skip
         self.progressed.emit(0.0)
@@ -266,12 +255,10 @@ class FileButtons(QWidget):
         self.donor = QPushButton(self)  # the first, also by Tab
         self.donor.setProperty("primary", True)
         bind(self.donor, actions["file.donor"])
-        self.convert = self._button(actions, "file.convert")
-        self.export = self._button(actions, "file.export")
-        self.compare = self._button(actions, "file.compare")
-        self.doctor = self._button(actions, "file.doctor")
-        self.known = self._button(actions, "file.known")
-        self.head = self._button(actions, "file.head")
+        self.convert, self.export, self.compare, self.doctor, self.known, self.head = (
+            bind(QPushButton(self), actions[f"file.{name}"], text=True)
+            for name in ("convert", "export", "compare", "doctor", "known", "head")
+        )
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(theme.SPACE_S)
@@ -289,10 +276,6 @@ class FileButtons(QWidget):
         self.offer()
         self.offer_donor("")
         self._on_state_changed("")
-
-    def _button(self, actions: Actions, command: str) -> QPushButton:
-        button = bind(QPushButton(self), actions[command], text=True)
-        return button
 
     def offer(self, *, refused: bool = False, has_head: bool = False) -> None:
         """Show the buttons that make sense for a file."""
@@ -334,13 +317,6 @@ class FileButtons(QWidget):
 
     def _on_progressed(self, share: float) -> None:
         self.busy.bar.setValue(round(_STEPS * share))
-
-
-def _ending(path: Path) -> Path:
-    """The path with the ending of what is written there."""
-    if path.suffix.lower() == ".safetensors":
-        return path
-    return path.with_name(f"{path.name}.safetensors")
 
 
 def _stem(inspection: Inspection) -> str:

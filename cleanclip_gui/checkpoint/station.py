@@ -29,6 +29,7 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
+from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
@@ -139,7 +140,9 @@ class CheckpointStation(QWidget):
         self._model: ShownCheckpoint | None = None  # what was built of the file
         self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
-        self.doctor: DoctorDialog | None = None
+        self.doctors = JobDialogs("the loader doctor", self._doctor_dialog, self)
+        self.doctors.failed.connect(self.shell.failed)
+        self.doctors.used.connect(self._on_choice_changed)
         self.hub: HubDialog | None = None
         self.triage: TriageDialog | None = None
         self.trust: TrustDialog | None = None
@@ -239,7 +242,7 @@ class CheckpointStation(QWidget):
                 "Ctrl+Shift+E", 3, writer.can_export,
             ),
             Command(
-                "file.doctor", "Loader docto&r…", "&File", self.ask_doctor,
+                "file.doctor", "Loader docto&r…", "&File", self.doctors.open,
                 "Try on labelled images what the file leaves open or states wrongly.", "settings",
                 "Ctrl+Shift+L", 4, lambda: self._model is not None,
             ),
@@ -554,27 +557,17 @@ class CheckpointStation(QWidget):
             self.verdict.show_inspection(self.inspection)
             self._load(donor)
 
-    def ask_doctor(self) -> None:
-        """Show the loader doctor's page for the model on show."""
+    def _doctor_dialog(self, dialog: DoctorDialog | None) -> DoctorDialog | None:
+        """Return the loader doctor's page for the model on show, unless it is open."""
         if self._model is None:
-            return
+            return None
         inspection, donor = self._model.inspection, self._model.donor
-        if self.doctor is not None:
-            if self.doctor.inspection.path == inspection.path:
-                self.doctor.raise_()
-                return
-            self.doctor.reject()
-        self.doctor = DoctorDialog(
+        if dialog is not None and dialog.inspection.path == inspection.path:
+            return None
+        return DoctorDialog(
             JobTask("doctor", self._make_runner), self._session, self._prompts, inspection, donor,
             self.window(),
         )  # fmt: skip
-        self.doctor.changed.connect(self._on_choice_changed)
-        self.doctor.failed.connect(self.shell.failed)
-        self.doctor.finished.connect(self._on_doctor_finished)
-        self.doctor.show()
-
-    def _on_doctor_finished(self) -> None:
-        self.doctor = None
 
     def _on_choice_changed(self, path: str) -> None:
         """The settings of a file were chosen or forgotten: build its model anew."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import (
@@ -13,13 +14,11 @@ from PySide6.QtCore import (
     QPersistentModelIndex,
     QPointF,
     QRectF,
-    QSize,
     Qt,
     QTimer,
     Signal,
 )
 from PySide6.QtGui import (
-    QAccessible,
     QAction,
     QGuiApplication,
     QKeySequence,
@@ -47,7 +46,7 @@ from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.rows_table import FilledTable, show_rows
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, TensorInfo
@@ -60,21 +59,14 @@ if TYPE_CHECKING:
 _AXIS = 20
 
 
-class _Bars(QWidget):
+class _Bars(Painted):
     """The bars over an axis from the smallest to the largest value."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setAccessibleName("Histogram")
-        give_role(self, QAccessible.Role.Chart)
+        super().__init__("Histogram", (600, 110), tall=True)
         self.shown: Histogram | None = None
         self.logarithmic = False
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumHeight(theme.px(84))
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Wide and low."""
-        return QSize(theme.px(600), theme.px(110))
 
     def heights(self) -> list[float]:
         """Height of each bar, from 0 to 1."""
@@ -92,35 +84,21 @@ class _Bars(QWidget):
         shown = self.shown
         if shown is None or math.isnan(shown.low):
             return
-        heights = self.heights()
-        step = area.width() / len(heights)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(look.clean_colour())
-        for number, height in enumerate(heights):
-            if height <= 0:
-                continue
-            tall = max(1.0, height * area.height())  # one value must not vanish
-            gap = 1.0 if step > 4 else 0.0
-            left = area.left() + number * step
-            painter.drawRect(QRectF(left, area.bottom() - tall, max(1.0, step - gap), tall))
-        painter.setPen(look.text_colour(self, muted=True))
-        painter.setFont(look.sized(self.font(), 0.9))
+        self.paint_bars(painter, area, self.heights())
+        write = partial(self.write, painter, size=0.9, muted=True)
         words = QRectF(area.left(), area.bottom() + 3, area.width(), theme.px(_AXIS) - 3)
         if shown.low == shown.high:
-            text = f"every value is {shown.low:.4g}"
-            painter.drawText(words, Qt.AlignmentFlag.AlignCenter, text)
+            write(words, f"every value is {shown.low:.4g}", Qt.AlignmentFlag.AlignCenter)
             return
-        painter.drawText(words, Qt.AlignmentFlag.AlignLeft, f"{shown.low:.4g}")
-        painter.drawText(words, Qt.AlignmentFlag.AlignRight, f"{shown.high:.4g}")
+        write(words, f"{shown.low:.4g}", Qt.AlignmentFlag.AlignLeft)
+        write(words, f"{shown.high:.4g}", Qt.AlignmentFlag.AlignRight)
         half = shown.high / 2 - shown.low / 2  # of a range that may exceed float64
         share = -shown.low / 2 / half if half > 0 else 0.0
         if 0.12 < share < 0.88:
             zero = area.left() + share * area.width()
-            painter.drawText(
-                QRectF(zero - 20, words.top(), 40, words.height()),
-                Qt.AlignmentFlag.AlignHCenter,
-                "0",
-            )
+            box = QRectF(zero - 20, words.top(), 40, words.height())
+            write(box, "0", Qt.AlignmentFlag.AlignHCenter)
+            painter.setPen(look.text_colour(self, muted=True))
             painter.drawLine(QPointF(zero, area.bottom()), QPointF(zero, area.bottom() + 3))
 
 

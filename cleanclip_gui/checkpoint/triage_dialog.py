@@ -109,7 +109,6 @@ class TriageDialog(QDialog):
         self.table = _Verdicts()
         self.table.activated.connect(self._on_activated)
         self.table.row_chosen.connect(self._offer)
-        self.table.rows.modelReset.connect(self._offer)  # sorting chooses no row
         self.busy = BusyRow("Progress of the check")
         self.busy.bar.setRange(0, len(self._paths))
         self.busy.cancel_clicked.connect(self.cancel)

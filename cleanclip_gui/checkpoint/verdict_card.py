@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, push_button
+from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
@@ -61,10 +61,8 @@ class VerdictCard(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Verdict")
-        self._icon = "checkpoint"
         self._name = ""
-        self._picture = Label()
-        self._picture.setFixedSize(theme.px(34), theme.px(34))
+        self._picture = IconLabel(34)
         self.name = ElidedLabel("", "title")  # a name has no spaces to be wrapped at
         self.verdict = self._label("heading")
         self.backdoor = self._label("heading")
@@ -184,19 +182,9 @@ class VerdictCard(QFrame):
         self.state.setText(plain(text))
         self.state.setVisible(bool(text))
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Repaint the picture in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
     def _set_look(self, icon: str, tone: str) -> None:
-        self._icon = icon
+        self._picture.show_icon(icon)
         theme.set_property(self, "tone", tone)
-        self._paint()
-
-    def _paint(self) -> None:
-        self._picture.setPixmap(theme.icon(self._icon).pixmap(theme.px(34), theme.px(34)))
 
     def _set_texts(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()

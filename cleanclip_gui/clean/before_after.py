@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QAccessible, QPainter, QPaintEvent, QPen, QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QWidget
+from PySide6.QtGui import QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets import layout
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     UNBROKEN,
@@ -155,29 +155,20 @@ def spoken(row: BeforeAfterRow) -> str:
     return f"{before} before, {after} after"
 
 
-class RateLine(QWidget):
+class RateLine(Painted):
     """A line from 0 to 100 % with a hollow mark before, a filled one after, and intervals."""
 
     def __init__(self, row: BeforeAfterRow) -> None:
-        super().__init__()
+        super().__init__(row.title, (240, 28))
         self._row = row
-        self.setAccessibleName(row.title)
         self.setAccessibleDescription(spoken(row))
-        give_role(self, QAccessible.Role.Chart)
         self.setMinimumWidth(theme.px(90))
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Wide and low."""
-        return QSize(theme.px(240), theme.px(28))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw track, intervals, the way between, and both marks."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter = self.painter()
         row, middle = self._row, self.height() / 2
         colour = theme.colour(tone_colour(row))
-        painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(theme.colour("sunken"))
         painter.drawRoundedRect(QRectF(0, middle - 3, self.width(), 6), 3, 3)
         for interval in (row.before_interval, row.after_interval):

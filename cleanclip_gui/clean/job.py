@@ -30,9 +30,9 @@ def runs_dir() -> Path:
     return data_dir() / "runs"
 
 
-def new_folder(parent: Path, recipe: Recipe) -> Path:
-    """A name for a run that is not taken, e.g. ``cleanclip-20261125-141503``."""
-    stem = f"{recipe.method}-{time.strftime('%Y%m%d-%H%M%S')}"
+def new_folder(parent: Path, kind: str) -> Path:
+    """A name that is not taken, e.g. ``cleanclip-20261125-141503``."""
+    stem = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, count = parent / stem, 1
     while folder.exists():
         count += 1
@@ -105,7 +105,7 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
     """
     trigger = None if spec.trigger is None else load_trigger(spec.trigger)
     classes = None if spec.label_set in label_sets() else _read_classes(Path(spec.label_set))
-    folder = new_folder(parent, spec.recipe)
+    folder = new_folder(parent, spec.recipe.method)
     changes = {"output_dir": str(folder)}
     try:
         folder.mkdir(parents=True)

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QCheckBox,
-    QHeaderView,
-    QProgressBar,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QWidget,
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
-from cleanclip_gui.clean.charts.parts import SYMBOLS
+from cleanclip_gui.clean.charts.charts import Chart
+from cleanclip_gui.clean.charts.parts import SYMBOLS, SeriesStyle
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets import layout
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import BusyRow, Label, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, rule
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.rows_table import show_rows
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import (
     count_text,
     left_text,
@@ -44,7 +37,6 @@ from cleanclip_gui.widgets.text import (
     percent_range,
     plain,
     plural,
-    tip,
 )
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import PairSpec
@@ -61,6 +53,7 @@ from ml_core.jobs.proofs import (
     usual_pairs,
 )
 from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 _CHART_HEIGHT = 230
@@ -106,9 +99,9 @@ class ReboundView(QWidget):
     def show_record(self, record: Mapping[str, Any]) -> None:
         """Show what ``rebound.json`` holds."""
         self.begin(float(record["limit"]), int(record["steps"]))
-        for rate in record["rates"]:
-            for point in rate["points"]:
-                self._point(float(rate["factor"]), float(point["step"]), point)
+        for curve in record["rates"]:
+            for point in curve["points"]:
+                self._point(float(curve["factor"]), float(point["step"]), point)
         self.verdict.setText(str(record["verdict"]))
         theme.set_property(self.verdict, "role", _role(record))
         self.verdict.show()
@@ -166,12 +159,18 @@ def _facts(record: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-COLUMNS = ("Held out", "Measure", "Before", "After", "95 % interval", "Without", "Images")
-_WHAT, _MEASURE, _BEFORE, _AFTER, _INTERVAL, _BASELINE, _N = range(len(COLUMNS))
+_COLUMNS = (
+    ("Held out", "What the run did not know."),
+    ("Measure", "What is counted."),
+    ("Before", "Before cleaning."),
+    ("After", "After cleaning."),
+    ("95 % interval", "Of the rate after cleaning."),
+    ("Without", "How often the target is predicted without the trigger, after cleaning."),
+    ("Images", "How many are measured."),
+)
+_SMALL_PRINT = (1, 4, 5, 6)  # columns
 _MEASURES = {"asr_excl": "Attack success", "ca": "Accuracy", "hit@1": "Target first"}
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-_ROW = 26
-_WIDE = 640  # pixels of the table with all its columns
+_WIDE = 780  # pixels of the table with all its columns
 
 
 class HoldoutsView(QWidget):
@@ -180,40 +179,19 @@ class HoldoutsView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.sentence = Label("", "heading", wrap=True)
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setHorizontalHeaderLabels(list(COLUMNS))
-        self.table.setAccessibleName("Hold-outs")
-        show_rows(self.table, _ROW)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_WHAT, QHeaderView.ResizeMode.Stretch)
-        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for place in (_BEFORE, _AFTER, _INTERVAL, _BASELINE, _N):
-            title = QTableWidgetItem(COLUMNS[place])
-            title.setTextAlignment(_RIGHT)
-            if place == _BASELINE:
-                title.setToolTip(
-                    "How often the target is predicted without the trigger, after cleaning."
-                )
-            self.table.setHorizontalHeaderItem(place, title)
+        self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.notes = Label("", "caption", wrap=True)
-        layout.column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
+        column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
 
     def show_record(self, record: Mapping[str, Any]) -> None:
         """Show what ``holdouts.json`` holds."""
         rows, worst = record["rows"], record.get("worst") or {}
-        self.table.setRowCount(0)
-        group = None
-        for row in rows:
-            if row["group"] != group:
-                group = row["group"]
-                self._add_heading(str(group))
-            self._add_row(row, row["group"] == worst.get("group")
-                          and row["name"] == worst.get("name"))  # fmt: skip
+        self.table.set_rows([_row(number, row, worst) for number, row in enumerate(rows)])
         height = self.table.horizontalHeader().sizeHint().height() + 4
-        self.table.setFixedHeight(height + theme.px(_ROW) * self.table.rowCount())
+        self.table.setFixedHeight(height + self.table.verticalHeader().length())
         self.sentence.setText(worst_sentence(worst))
         notes = [plain(note, 300) for note in record.get("notes") or ()]
         pairs = (record.get("spec") or {}).get("pairs")
@@ -226,43 +204,31 @@ class HoldoutsView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Leave out what is small print where there is no room; tool tips tell the intervals."""
         super().resizeEvent(event)
-        for place in (_MEASURE, _INTERVAL, _BASELINE, _N):
+        for place in _SMALL_PRINT:
             self.table.setColumnHidden(place, self.width() < theme.px(_WIDE))
+        self.table.fit()
 
-    def _add_heading(self, group: str) -> None:
-        item = self._put([plain(group, 60).capitalize(), *[""] * (len(COLUMNS) - 1)])
-        item.setFont(sized(item.font(), 1.0, bold=True))
 
-    def _add_row(self, row: Mapping[str, Any], worst: bool) -> None:
-        low_high = row.get("after_interval") or None
-        name = plain(row["name"], 80)
-        item = self._put(
-            [
-                f"    {name}{'  (worst)' if worst else ''}",
-                _MEASURES.get(row["measure"], plain(row["measure"], 30)),
-                percent(row.get("before")),
-                percent(row.get("after")),
-                percent_range(low_high, "", unit="", to=" – "),
-                percent(row.get("baseline"), ""),
-                count_text(row["n"]) if row.get("n") else "",
-            ]
-        )
-        note = plain(row.get("note") or "", 400)
-        item.setToolTip(tip(f"{name}: {note}" if note else name))
-        after = self.table.item(self.table.rowCount() - 1, _AFTER)
-        if low_high is not None and after is not None:
-            after.setToolTip(f"95 % interval: {percent_range(low_high)}")
-
-    def _put(self, texts: Sequence[str]) -> QTableWidgetItem:
-        number = self.table.rowCount()
-        self.table.insertRow(number)
-        items = [QTableWidgetItem(text) for text in texts]
-        for place, item in enumerate(items):
-            item.setFont(theme.figure_font(theme.FONT_POINTS))
-            if place > _MEASURE:
-                item.setTextAlignment(_RIGHT)
-            self.table.setItem(number, place, item)
-        return items[0]
+def _row(number: int, row: Mapping[str, Any], worst: Mapping[str, Any]) -> Row:
+    """A hold-out as a row of the table."""
+    low_high, name = row.get("after_interval") or None, plain(row["name"], 80)
+    title = f"{plain(row['group'], 60).capitalize()}: {name}"
+    if all(row[key] == worst.get(key) for key in ("group", "name")):
+        title += "  (worst)"
+    note = plain(row.get("note") or "", 400)
+    interval = f"95 % interval: {percent_range(low_high)}" if low_high else ""
+    after = Cell(percent(row.get("after")), row.get("after"), tip=interval)
+    return Row(
+        number,
+        (
+            Cell(title, title, tip=f"{name}: {note}" if note else name),
+            Cell(_MEASURES.get(row["measure"], plain(row["measure"], 30)), row["measure"]),
+            rate(row.get("before")), after,
+            Cell(percent_range(low_high, "", unit="", to=" – "), low_high and low_high[0]),
+            Cell(percent(row.get("baseline"), ""), row.get("baseline")),
+            Cell(count_text(row["n"]) if row.get("n") else "", row.get("n")),
+        ),
+    )  # fmt: skip
 
 
 def worst_sentence(worst: Mapping[str, Any]) -> str:
@@ -285,26 +251,11 @@ _RATE = (
     "with. The result says which."
 )
 _LOWEST = 1e-8
-
-
-@dataclass(frozen=True)
-class ProofChoice:
-    """What the user chose for the tests; None leaves what they would take.
-
-    Attributes
-    ----------
-    pairs
-        Image-caption pairs of the rebound test and of retrieval.
-    peak_lr
-        Peak rate of the pretraining; None takes what is known of the checkpoint.
-    """
-
-    pairs: PairSpec | None = None
-    peak_lr: float | None = None
+Choice = dict[str, Any]
 
 
 class ProofDialog(FittedDialog):
-    """Emits ``chosen(ProofChoice)``.
+    """Emits ``chosen(choice)``: ``pairs`` and ``peak_lr`` of the tests, as far as they are chosen.
 
     Parameters
     ----------
@@ -319,7 +270,7 @@ class ProofDialog(FittedDialog):
     def __init__(
         self,
         usual: PairSpec | None,
-        choice: ProofChoice,
+        choice: Choice,
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
@@ -350,12 +301,13 @@ class ProofDialog(FittedDialog):
         self.ok.clicked.connect(self._on_accepted)
         self._show(choice)
 
-    def _show(self, choice: ProofChoice) -> None:
-        self.data.show_specs(choice.pairs, None)
-        if choice.pairs is None and not self._has_usual:
+    def _show(self, choice: Choice) -> None:
+        pairs, rate = choice.get("pairs"), choice.get("peak_lr")
+        self.data.show_specs(pairs, None)
+        if pairs is None and not self._has_usual:
             self.data.table.setChecked(True)
-        self.own_rate.setChecked(choice.peak_lr is not None)
-        self.rate.setValue(choice.peak_lr or UNKNOWN.assumed)
+        self.own_rate.setChecked(rate is not None)
+        self.rate.setValue(rate or UNKNOWN.assumed)
         self._on_changed()
 
     def _on_changed(self) -> None:
@@ -363,19 +315,22 @@ class ProofDialog(FittedDialog):
         self.state.hide()
 
     def _on_defaults(self) -> None:
-        self._show(ProofChoice())
+        self._show({})
 
     def _on_accepted(self) -> None:
         self.rate.interpretText()
-        rate = self.rate.value() if self.own_rate.isChecked() else None
+        choice: Choice = {}
+        if self.own_rate.isChecked():
+            choice["peak_lr"] = self.rate.value()
         try:
-            pairs = None if self.data.demo.isChecked() else self.data.pairs()
+            if not self.data.demo.isChecked():
+                choice["pairs"] = self.data.pairs()
         except InputError as error:
             self.state.setText(plain(error.sentence, 600))
             self.state.show()
             return
         self.accept()
-        self.chosen.emit(ProofChoice(pairs, rate))
+        self.chosen.emit(choice)
 
 
 def _usual_text(usual: PairSpec | None) -> str:
@@ -392,107 +347,21 @@ HELP = (
     "again on clean pairs and watches whether the backdoor comes back; hold-outs test what the run "
     "never saw: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
 )
-Kind = Literal["rebound", "holdouts"]
-_FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
-_NAMES: dict[Kind, str] = {"rebound": "The rebound test", "holdouts": "The hold-outs test"}
+_FILES = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
 
 
 class ProofSection(QWidget):
-    """Stands under before and after; hidden until there is a result.
-
-    ``rebound_button`` and ``holdouts_button`` show commands of the station, which binds them.
-    """
-
-    def __init__(self, prompts: Prompts) -> None:
-        super().__init__()
-        self.setAccessibleName("Proof")
-        self.rebound_button = QPushButton()
-        self.holdouts_button = QPushButton()
-        self.options_button = QPushButton("Options…")
-        self.options_button.setProperty("quiet", True)
-        self.options_button.setAccessibleName("Options of the tests")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setProperty("danger", True)
-        self.cancel.setAccessibleName("Cancel the test")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setRange(0, 1000)
-        self.bar.setAccessibleName("Progress of the test")
-        self.uses = Label("", "caption", wrap=True)
-        self._state = Label("", "caption", wrap=True)
-        self.rebound = ReboundView(prompts)
-        self.holdouts = HoldoutsView()
-        acts = (self.rebound_button, self.holdouts_button, self.options_button, self.cancel)
-        head = FoldingRow(Label("Proof", "heading"), *acts)
-        column(
-            rule(), head, Label(HELP, "caption", wrap=True), self.uses, self.bar, self._state,
-            self.rebound, self.holdouts, of=self, margins=(0, theme.SPACE_S, 0, 0),
-            spacing=theme.SPACE_S,
-        )  # fmt: skip
-        self.show_idle("")
-        self.hide()
-
-    def show_running(self, text: str) -> None:
-        """Show that a test runs; it can only be cancelled."""
-        self.bar.setValue(0)
-        self.bar.show()
-        self.cancel.show()
-        self.cancel.setEnabled(True)
-        self.say(text)
-
-    def show_share(self, fraction: float) -> None:
-        """Show how far the whole test is."""
-        self.bar.setValue(round(1000 * fraction))
-
-    def show_idle(self, text: str, *, error: bool = False) -> None:
-        """Show that no test runs, and why if it ended early."""
-        self.bar.hide()
-        self.cancel.hide()
-        self.say(text, error=error)
-
-    def show_uses(self, text: str) -> None:
-        """Say what was chosen for the tests, or has to be; empty where neither is so."""
-        self.uses.setText(text)
-        self.uses.setVisible(bool(text))
-
-    def show_record(self, kind: Kind, record: dict[str, Any]) -> None:
-        """Show what a test found, or why it cannot be shown."""
-        fits = is_rebound(record) if kind == "rebound" else are_holdouts(record)
-        if not fits:
-            self.refuse(kind, f"{_FILES[kind]} of this run cannot be read; run the test again.")
-        elif kind == "rebound":
-            self.rebound.show_record(record)
-        else:
-            self.holdouts.show_record(record)
-
-    def refuse(self, kind: Kind, sentence: str) -> None:
-        """Say why nothing is shown of a test."""
-        (self.rebound if kind == "rebound" else self.holdouts).hide()
-        self.say(sentence)
-
-    def say(self, text: str, *, error: bool = False) -> None:
-        """Say one sentence under the bar."""
-        theme.set_property(self._state, "role", "error" if error else "caption")
-        self._state.setText(text)
-        self._state.setVisible(bool(text))
-
-    def sentence(self) -> str:
-        """The sentence under the bar."""
-        return self._state.text()
-
-    def forget(self) -> None:
-        """Take the results of another run away."""
-        self.rebound.hide()
-        self.holdouts.hide()
-        self.show_idle("")
-
-
-class ProofTests(QObject):
-    """Runs one test at a time.
+    """Runs one test of a result at a time, under before and after; hidden until there is a result.
 
     ``changed`` is emitted when a test begins or ends; ``failed`` carries an InputError.
+    ``rebound_button`` and ``holdouts_button`` show commands of the station, which binds them.
 
     What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
+
+    Parameters
+    ----------
+    is_free
+        Whether a test could begin: no run is at work.
     """
 
     changed = Signal()
@@ -501,30 +370,48 @@ class ProofTests(QObject):
 
     def __init__(
         self,
-        section: ProofSection,
         session: Session,
         prompts: Prompts,
+        is_free: Callable[[], bool],
         make_runner: NewRunner = new_runner,
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._section, self._session, self._prompts = section, session, prompts
-        self._choices: dict[str, ProofChoice] = {}
-        self._folder: Path | None = None
-        self._tested: Path | None = None
+        super().__init__()
+        self.setAccessibleName("Proof")
+        self._is_free = is_free
+        self._session, self._prompts = session, prompts
+        self._choices: dict[str, Choice] = {}
+        self._folder: Path | None = None  # of the run on show
+        self.tested: Path | None = None  # the folder of the run that is tested, or was last
         self.task = JobTask("rebound", make_runner, self)
-        self.kind: Kind = "rebound"
-        self._free = True
         self._points: list[Metric] = []  # of the rebound test at work
         self._begun = 0.0
         self._begin_chart: Callable[[], object] = lambda: None
+        self.rebound_button = QPushButton()
+        self.holdouts_button = QPushButton()
+        self.options_button = push_button(
+            "Options…", self.ask_options, name="Options of the tests", look="quiet"
+        )
+        self.busy = BusyRow("Progress of the test")
+        self.busy.cancel.setProperty("danger", True)
+        self.busy.cancel.setAccessibleName("Cancel the test")
+        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
+        self.uses = Label("", "caption", wrap=True)
+        self.state = Label("", "caption", wrap=True)
+        self.rebound = ReboundView(prompts)
+        self.holdouts = HoldoutsView()
+        acts = (self.rebound_button, self.holdouts_button, self.options_button)
+        column(
+            rule(), FoldingRow(Label("Proof", "heading"), *acts),
+            Label(HELP, "caption", wrap=True), self.uses, self.busy, self.state, self.rebound,
+            self.holdouts, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.task.received.connect(self._on_event)
         self.task.ended.connect(self._on_ended)
         self.task.logged.connect(self.logged)
-        section.options_button.clicked.connect(self.ask_options)
-        section.cancel.clicked.connect(self._on_cancel_clicked)
-        section.rebound.chart.failed.connect(self.failed)
-        self._refresh()
+        self.rebound.chart.failed.connect(self.failed)
+        self.busy.hide()
+        self.say("")
+        self.hide()
 
     @property
     def is_running(self) -> bool:
@@ -534,96 +421,69 @@ class ProofTests(QObject):
     @property
     def can_begin(self) -> bool:
         """Whether there is a result to test, and nothing at work."""
-        return self._folder is not None and self._free and not self.is_running
+        return self._folder is not None and self._is_free() and not self.is_running
 
     @property
     def why_not(self) -> str:
         """What a test waits for; empty where it need not wait, or is at work."""
-        return "" if self._free else "A run is in progress; wait until it has finished."
-
-    @property
-    def tested(self) -> Path | None:
-        """The folder of the run that is tested, or was last."""
-        return self._tested
+        return "" if self._is_free() else "A run is in progress; wait until it has finished."
 
     @property
     def title(self) -> str:
         """What the test at work is called at the head of a sentence."""
-        return _NAMES[self.kind]
+        return f"The {JOBS[self.task.kind].title}"
 
-    def set_free(self, free: bool) -> None:
-        """Whether a test could begin: no run is at work."""
-        self._free = free
-        self._refresh()
+    def say(self, text: str, *, error: bool = False) -> None:
+        """Say one sentence under the bar."""
+        theme.set_property(self.state, "role", "error" if error else "caption")
+        self.state.setText(text)
+        self.state.setVisible(bool(text))
 
     def show_run(self, folder: Path) -> None:
         """Offer the tests of a run's result, and show those that were made of it."""
         if folder != self._folder or not self.is_running:  # resumed, it has another result
             self._folder = folder
-            self._section.forget()
+            self.rebound.hide()
+            self.holdouts.hide()
+            self.say("")
             if self.is_running:
                 self._show_running()
-        for kind in _FILES:
+        for kind, file in _FILES.items():
             try:
-                record = read_proof(folder, _FILES[kind])
+                record = read_proof(folder, file)
             except InputError as error:
-                self._section.refuse(kind, error.sentence)
+                self._refuse(kind, error.sentence)
                 continue
-            at_work = self.is_running and (kind, folder) == (self.kind, self._tested)
+            at_work = self.is_running and (kind, folder) == (self.task.kind, self.tested)
             if record is not None and not at_work:
-                self._section.show_record(kind, record)
-        self._section.show()
-        self._tell_uses()
-        self._refresh()
-
-    def begin_rebound(self) -> None:
-        """Finetune the cleaned model once more and watch."""
-        self._begin("rebound")
-
-    def begin_holdouts(self) -> None:
-        """Measure what the run was not told."""
-        self._begin("holdouts")
+                self._show_record(kind, record)
+        self.show()
+        self._show_uses()
+        self.refresh()
 
     def ask_options(self) -> None:
         """Ask for other pairs and another rate."""
-        if self._folder is None:
-            return
-        try:
-            job = read_spec(self._folder / SPEC_FILE)
-        except InputError as error:
-            self._section.say(error.sentence)
-            return
-        dialog = ProofDialog(
-            usual_pairs(job), self._choice(job), self._prompts, self._section.window(),
-        )  # fmt: skip
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
-        dialog.open()
-
-    def _on_cancel_clicked(self) -> None:
-        """End the test; ask first where that loses minutes, as a test saves nothing on its way."""
-        runner, minutes = self.task.runner, round((time.monotonic() - self._begun) / 60)
-        if minutes > 1:
-            question = f"About {minutes} minutes of work would be lost: a test cannot be resumed."
-            window = self._section.window()
-            if not self._prompts.confirm(window, "Cancel", question, "Cancel the test", "Go on"):
-                return
-        if self.task.runner is runner:  # it may have ended meanwhile
-            self.cancel()
+        job = self._job()
+        if job is not None:
+            dialog = ProofDialog(usual_pairs(job), self._choice(job), self._prompts, self.window())
+            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
+            dialog.open()
 
     def cancel(self) -> None:
         """End the test at once."""
         if self.is_running:
-            self._section.cancel.setEnabled(False)
+            self.busy.cancel.setEnabled(False)
             self.task.cancel()
 
-    def _begin(self, kind: Kind) -> None:
+    def begin(self, kind: str) -> None:
+        """Start ``rebound``, which finetunes the cleaned model once more, or ``holdouts``."""
         folder = self._folder
         if folder is None or not self.can_begin:
             return
         try:
             job = read_spec(folder / SPEC_FILE).model_copy(update={"output_dir": str(folder)})
-            chosen = {key: value for key, value in vars(self._choice(job)).items() if value}
+            chosen = dict(self._choice(job))
             if kind == "holdouts":
                 chosen.pop("peak_lr", None)
             spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
@@ -631,86 +491,121 @@ class ProofTests(QObject):
             self.task.kind = kind
             self.task.start(spec, folder / f"{kind}-spec.json", device)
         except InputError as error:
-            self._section.say(error.sentence)
+            self.say(error.sentence)
             return
-        self.kind, self._tested = kind, folder
+        self.tested = folder
         self._begun = time.monotonic()
         self._points = []
         if isinstance(spec, ReboundSpec):
-            self._begin_chart = partial(self._section.rebound.begin, spec.limit, spec.steps)
+            self._begin_chart = partial(self.rebound.begin, spec.limit, spec.steps)
         self._show_running()
-        self._refresh()
+        self.refresh()
         self.changed.emit()
+
+    def _on_cancel_clicked(self) -> None:
+        """End the test; ask first where that loses minutes, as a test saves nothing on its way."""
+        runner, minutes = self.task.runner, round((time.monotonic() - self._begun) / 60)
+        if minutes > 1:
+            question = f"About {minutes} minutes of work would be lost: a test cannot be resumed."
+            window = self.window()
+            if not self._prompts.confirm(window, "Cancel", question, "Cancel the test", "Go on"):
+                return
+        if self.task.runner is runner:  # it may have ended meanwhile
+            self.cancel()
 
     def _show_running(self) -> None:
         """Show the test at work, and what it has measured if it is of the run on show."""
-        self._section.show_running(f"{_NAMES[self.kind]} is running.")
-        self._section.show_share(self.task.fraction)
-        if self.kind == "rebound" and self._tested == self._folder:
+        self.busy.show()
+        self.busy.bar.setRange(0, 1000)
+        self.busy.bar.setValue(round(1000 * self.task.fraction))
+        self.busy.cancel.setEnabled(True)
+        self.say(f"{self.title} is running.")
+        if self.task.kind == "rebound" and self.tested == self._folder:
             self._begin_chart()
             for point in self._points:
-                self._section.rebound.add(point)
+                self.rebound.add(point)
 
-    def _choice(self, job: CleanSpec) -> ProofChoice:
-        return self._choices.get(job.checkpoint, ProofChoice())
+    def _show_record(self, kind: str, record: dict[str, Any]) -> None:
+        """Show what a test found, or why it cannot be shown."""
+        view, fits = (
+            (self.rebound, is_rebound) if kind == "rebound" else (self.holdouts, are_holdouts)
+        )
+        if fits(record):
+            view.show_record(record)
+        else:
+            self._refuse(kind, f"{_FILES[kind]} of this run cannot be read; run the test again.")
 
-    def _on_chosen(self, checkpoint: str, choice: ProofChoice) -> None:
+    def _refuse(self, kind: str, sentence: str) -> None:
+        """Say why nothing is shown of a test."""
+        (self.rebound if kind == "rebound" else self.holdouts).hide()
+        self.say(sentence)
+
+    def _job(self) -> CleanSpec | None:
+        """The job of the run on show; None if it cannot be read, which is said."""
+        if self._folder is None:
+            return None
+        try:
+            return read_spec(self._folder / SPEC_FILE)
+        except InputError as error:
+            self.say(error.sentence)
+            return None
+
+    def _choice(self, job: CleanSpec) -> Choice:
+        return self._choices.get(job.checkpoint, {})
+
+    def _on_chosen(self, checkpoint: str, choice: Choice) -> None:
         self._choices[checkpoint] = choice
-        self._tell_uses()
+        self._show_uses()
 
-    def _tell_uses(self) -> None:
+    def _show_uses(self) -> None:
         """Say what the tests of the run on show take that was chosen, or that they need it."""
-        text = ""
-        if self._folder is not None:
-            try:
-                job = read_spec(self._folder / SPEC_FILE)
-            except InputError:  # beginning a test shows it
-                pass
-            else:
-                adapter = (self._folder / ADAPTER_FILE).is_file()
-                text = _uses(self._choice(job), usual_pairs(job) is None, adapter)
-        self._section.show_uses(text)
+        job, text = self._job(), ""
+        if job is not None and self._folder is not None:
+            adapter = (self._folder / ADAPTER_FILE).is_file()
+            text = _uses(self._choice(job), usual_pairs(job) is None, adapter)
+        self.uses.setText(text)
+        self.uses.setVisible(bool(text))
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self._section.show_share(self.task.fraction)
+            self.busy.bar.setValue(round(1000 * self.task.fraction))
             left = left_text(self.task.seconds_left)
-            going = f"{_NAMES[self.kind]} is running"
-            self._section.say(f"{going}, {left}." if left else f"{going}.")
-        elif isinstance(event, Metric) and self.kind == "rebound":
+            self.say(f"{self.title} is running{left and ', '}{left}.")
+        elif isinstance(event, Metric) and self.task.kind == "rebound":
             self._points.append(event)
-            if self._tested == self._folder:
-                self._section.rebound.add(event)
+            if self.tested == self._folder:
+                self.rebound.add(event)
 
     def _on_ended(self, last: Done) -> None:
-        name = _NAMES[self.kind]
+        self.busy.hide()
+        failed = last.status == "failed"
         if last.status == "finished":
-            self._section.show_idle("")
-            if self._tested == self._folder:
-                self._section.show_record(self.kind, last.result)
-        elif last.status == "failed":
-            failed = last.error if last.error_code == "killed" else f"{name} failed: {last.error}"
-            self._section.show_idle(failed, error=True)
+            self.say("")
+            if self.tested == self._folder:
+                self._show_record(self.task.kind, last.result)
+        elif failed and last.error_code != "killed":
+            self.say(f"{self.title} failed: {last.error}", error=True)
         else:
-            self._section.show_idle(f"{name} was cancelled.")
-        self._refresh()
+            self.say(last.error if failed else f"{self.title} was cancelled.", error=failed)
+        self.refresh()
         self.changed.emit()
 
-    def _refresh(self) -> None:
-        options = self._section.options_button
-        options.setEnabled(self._free and not self.is_running)
-        options.setToolTip(self.why_not)
+    def refresh(self) -> None:
+        """Offer the options, or say what a test waits for."""
+        self.options_button.setEnabled(self._is_free() and not self.is_running)
+        self.options_button.setToolTip(self.why_not)
 
 
-def _uses(choice: ProofChoice, needed: bool, adapter: bool) -> str:
+def _uses(choice: Choice, needed: bool, adapter: bool) -> str:
     """A sentence on what the user chose, and on pairs that the tests still need."""
+    pairs, rate = choice.get("pairs"), choice.get("peak_lr")
     parts = []
-    if choice.pairs is not None:
-        parts.append(f"pairs of {pairs_text(choice.pairs.kind, choice.pairs.path)}")
-    if choice.peak_lr is not None:
-        parts.append(f"a peak rate of {number_text(choice.peak_lr, 'log')}")
+    if pairs is not None:
+        parts.append(f"pairs of {pairs_text(pairs.kind, pairs.path)}")
+    if rate is not None:
+        parts.append(f"a peak rate of {number_text(rate, 'log')}")
     chosen = f"Chosen for the tests: {' and '.join(parts)}." if parts else ""
-    if choice.pairs is not None or not needed:
+    if pairs is not None or not needed:
         return chosen
     who = "Retrieval, a hold-out, needs" if adapter else "The rebound test and retrieval need"
     need = f"{who} image-caption pairs, and this run had none: choose some under “Options…”."

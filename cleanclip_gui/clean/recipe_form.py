@@ -22,9 +22,10 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.form import number_box
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.number_box import Chooser, Kind, NumberBox
+from cleanclip_gui.widgets.number_box import Chooser, NumberBox
 from cleanclip_gui.widgets.text import count_text, plural
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
 from ml_core.cleaning.presets import (
@@ -61,8 +62,6 @@ _CHOICES = {
     "False": "Off",
     "True": "On",
 }
-# A range that excludes its end stops this far before it.
-_OPEN_END = 1e-6
 
 
 class FieldRow(QWidget):
@@ -78,7 +77,6 @@ class FieldRow(QWidget):
         self.title = info.title or name
         self._help = info.description or ""
         self._quiet = False
-        self._is_int = info.annotation is int
         self._given: tuple[float, Any] | None = None
         self.editor = self._make_editor(info)
         self.editor.setMinimumWidth(theme.px(EDITOR_WIDTH))
@@ -112,10 +110,10 @@ class FieldRow(QWidget):
     def value(self) -> Any:
         """The value as the recipe holds it."""
         if isinstance(self.editor, NumberBox):
-            number = self.editor.value()
+            number = self.editor.number
             if self._given is not None and number == self._given[0]:
                 return self._given[1]  # with the digits that the box has no room for
-            return round(number) if self._is_int else number
+            return number
         return self.editor.currentData()
 
     def set_value(self, value: Any) -> None:
@@ -123,7 +121,7 @@ class FieldRow(QWidget):
         self._quiet = True
         if isinstance(self.editor, NumberBox):
             self.editor.setValue(float(value))
-            self._given = (self.editor.value(), value)
+            self._given = (self.editor.number, value)
         else:
             self.editor.setCurrentIndex(self.editor.findData(value))
         self._quiet = False
@@ -156,9 +154,7 @@ class FieldRow(QWidget):
                 chooser.addItem(_choice(choice), choice)
             chooser.currentIndexChanged.connect(self._on_edited)
             return chooser
-        low, high, open_low = limits(info)
-        kind: Kind = "int" if self._is_int else "log" if open_low and low < _OPEN_END else "float"
-        box = NumberBox(kind, low, high, unit_of(info))
+        box = number_box(info)
         box.setToolTip(f"{box.range_text()}")
         box.valueChanged.connect(self._on_edited)
         box.corrected.connect(self._on_corrected)
@@ -179,27 +175,6 @@ class FieldRow(QWidget):
 
 def _choice(value: Any) -> str:
     return _CHOICES.get(str(value), str(value))
-
-
-def unit_of(info: FieldInfo) -> str:
-    """The field's unit, or nothing."""
-    extra = info.json_schema_extra
-    return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
-
-
-def limits(info: FieldInfo) -> tuple[float, float, bool]:
-    """Smallest and largest value of a number field, and whether its lower end is excluded."""
-    low, high, open_low = -1e12, 1e12, False
-    for rule in info.metadata:
-        if getattr(rule, "ge", None) is not None:
-            low = float(rule.ge)
-        if getattr(rule, "gt", None) is not None:
-            low, open_low = float(rule.gt) + 1e-12, True
-        if getattr(rule, "le", None) is not None:
-            high = float(rule.le)
-        if getattr(rule, "lt", None) is not None:
-            high = float(rule.lt) - _OPEN_END
-    return low, high, open_low
 
 
 # Headings in the order they are shown.
@@ -304,9 +279,9 @@ class RecipeForm(QWidget):
         self.preset.setAccessibleName("Preset")
         self._about_method = Label("", "caption", wrap=True)
         self._about_preset = Label("", "caption", wrap=True)
-        self.reset_all = QPushButton("Reset")
-        self.reset_all.setProperty("quiet", True)
-        self.reset_all.setAccessibleName("Reset every field to the preset")
+        self.reset_all = push_button(
+            "Reset", self.reset, name="Reset every field to the preset", look="quiet"
+        )
         self.difference = Label("", "badge")
         self.difference.setProperty("tone", "info")
         self.budget = Label("", "caption")
@@ -322,14 +297,12 @@ class RecipeForm(QWidget):
         self.more.setIcon(theme.icon("chevron-down", "accent"))
         self.more.setProperty("quiet", True)
         self._advanced = QWidget()
-        self.find_rate = QPushButton()  # of a command of the station, which binds it
-        self.find_rate.setProperty("quiet", True)
+        self.find_rate = push_button(look="quiet")  # of a command of the station, which binds it
         # What else the method takes has its place between the choosers and the fields.
         self.below_choosers = column(spacing=theme.SPACE_S)
         self._build()
         self.method.currentIndexChanged.connect(self._on_method_chosen)
         self.preset.currentIndexChanged.connect(self._on_preset_chosen)
-        self.reset_all.clicked.connect(self.reset)
         self.more.toggled.connect(self._on_more_toggled)
         self._load_method("default")
 

@@ -19,11 +19,10 @@ from cleanclip_gui.clean.history import (
 from cleanclip_gui.clean.job import copy_job, measures_alike, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.run import CleaningRun
-from cleanclip_gui.session import ImagesState, RunState, Session
+from cleanclip_gui.session import ImagesState, RunState
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Shell
-from cleanclip_gui.widgets.prompts import Prompts, failing
+from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.prompts import failing
 from ml_core.jobs.audit import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
@@ -40,14 +39,8 @@ class Resuming(QObject):
 
     Parameters
     ----------
-    session
-        What is open.
-    settings
-        Keeps the folder of the run that goes on.
-    shell
-        Asked for checkpoint, images and trigger of a run, and to show errors.
-    prompts
-        Asks for the folder of a run.
+    context
+        Knows what is open and the folder of the run that goes on; opens what a run works on.
     run, queue
         What goes on, and what begins a run anew.
     runs_folder
@@ -60,10 +53,7 @@ class Resuming(QObject):
 
     def __init__(
         self,
-        session: Session,
-        settings: SettingsStore,
-        shell: Shell,
-        prompts: Prompts,
+        context: Context,
         run: CleaningRun,
         queue: RunQueue,
         runs_folder: Callable[[], Path],
@@ -71,12 +61,13 @@ class Resuming(QObject):
         parent: QWidget,
     ) -> None:
         super().__init__(parent)
-        self._session, self._settings, self._shell = session, settings, shell
-        self._prompts, self._run, self._queue = prompts, run, queue
+        self._session, self._settings = context.session, context.settings
+        self._shell, self._prompts = context.shell, context.prompts
+        self._run, self._queue = run, queue
         self._runs_folder, self._is_busy, self._parent = runs_folder, is_busy, parent
         self._awaited: CleanSpec | None = None
-        session.events.images.connect(self._on_images_change)
-        session.events.run.connect(self._on_run_change)
+        self._session.events.images.connect(self._on_images_change)
+        self._session.events.run.connect(self._on_run_change)
         run.restored.connect(self._on_restored)
 
     def choose(self) -> None:
@@ -108,8 +99,8 @@ class Resuming(QObject):
 
     def resume_shown(self) -> None:
         """Go on with the run on show, from its last save or, without one, from its start."""
-        folder = self._run.folder
-        if folder is None or self._is_busy():
+        folder = self._run.on_show.folder
+        if self._is_busy():
             return
         with failing(self._shell.failed, "Could not resume the run"):
             if can_resume(folder):

@@ -22,7 +22,7 @@ from cleanclip_gui.session import RunState, Session, ShownCheckpoint
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
-from ml_core.cleaning.catalogue import FACTS, run_title
+from ml_core.cleaning.catalogue import run_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Metric, Progress, Saved
 from ml_core.jobs.overall import Plan, cleaning_plan, estimate_plan
@@ -66,17 +66,17 @@ class Trouble:
 
 @dataclass(eq=False)
 class ShownRun:
-    """What a run works on, and how it stands or ended.
+    """What a run works on, and how it stands or ended; without a source it is none.
 
     ``name`` is what the user calls it. ``status`` is empty while no process of this window has
     ended it; ``details`` and ``notice`` are lines of the run bar.
     """
 
-    folder: Path
-    recipe: Recipe
-    source: str
-    asked: Asked
-    device: str
+    folder: Path = Path()
+    recipe: Recipe = field(default_factory=Recipe)
+    source: str = ""
+    asked: Asked = (None, 0)
+    device: str = ""
     name: str = ""
     status: str = ""
     details: str = ""
@@ -158,7 +158,7 @@ class CleaningRun(QObject):
         self._reading: Ticket | None = None  # numbers of a run that was begun earlier
         self._meanwhile: list[Metric] = []  # numbers that came while they were read
         self.mode: Mode = "run"
-        self.on_show: ShownRun | None = None
+        self.on_show = ShownRun()
         self.newest: ShownRun | None = None  # that a process was started for, or that was offered
         self.estimated: dict[str, Any] = {}
         self._estimated_recipe: Recipe | None = None
@@ -174,49 +174,14 @@ class CleaningRun(QObject):
         return self.task.runner
 
     @property
-    def folder(self) -> Path | None:
-        """Where the files of the run on show are."""
-        return None if self.on_show is None else self.on_show.folder
-
-    @property
-    def recipe(self) -> Recipe | None:
-        """The recipe of the run on show."""
-        return None if self.on_show is None else self.on_show.recipe
-
-    @property
-    def asked(self) -> Asked:
-        """Trigger and target of the run on show."""
-        return (None, 0) if self.on_show is None else self.on_show.asked
-
-    @property
-    def device(self) -> str:
-        """What the run at work, or the newest one, computes on."""
-        return self._session.device if self.newest is None else self.newest.device
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """The result of the run on show; empty without one."""
-        return {} if self.on_show is None else self.on_show.result
-
-    @property
-    def shows_result(self) -> bool:
-        """Whether the result is to be seen: its checkpoint may not be the one that is open."""
-        return self.on_show is not None and self.on_show.shows_result
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """Why the run on show has no result."""
-        return None if self.on_show is None else self.on_show.trouble
-
-    @property
     def details(self) -> str:
         """What the run bar says below its title while no process is at work."""
-        return self._said_idle or ("" if self._of_bar is None else self._of_bar.details)
+        return self._said_idle or self._of_bar.details
 
     @property
     def notice(self) -> str:
         """What is to be known of the run in the run bar."""
-        return "" if self._of_bar is None else self._of_bar.notice
+        return self._of_bar.notice
 
     @property
     def newest_is_hidden(self) -> bool:
@@ -224,9 +189,9 @@ class CleaningRun(QObject):
         return self.newest is not None and self.newest is not self.on_show
 
     @property
-    def _of_bar(self) -> ShownRun | None:
+    def _of_bar(self) -> ShownRun:
         """The run of the run bar."""
-        return self.newest if self.is_cleaning else self.on_show
+        return self.newest if self.is_cleaning and self.newest is not None else self.on_show
 
     @property
     def progress(self) -> RunProgress | None:
@@ -271,23 +236,20 @@ class CleaningRun(QObject):
     @property
     def has_result(self) -> bool:
         """Whether a result is on show."""
-        return bool(self.result) and self.shows_result
+        return bool(self.on_show.result) and self.on_show.shows_result
 
     @property
     def is_offered(self) -> bool:
         """Whether a run without a result can go on, or begin anew."""
-        return self.trouble is not None and not self.is_running
+        return self.on_show.trouble is not None and not self.is_running
 
     @property
     def title(self) -> str:
         """What it is called, and what it works on where another checkpoint was opened meanwhile."""
-        return self._title(self._of_bar)
-
-    def _title(self, run: ShownRun | None) -> str:
-        title = FACTS["cleanclip"].title if run is None else plain(run.title, 80)
-        facts = self._session.checkpoint
-        another = run is not None and facts is not None and facts.path != run.source
-        return f"{title} on {plain(Path(run.source).name, 40)}" if run and another else title
+        run, facts = self._of_bar, self._session.checkpoint
+        another = run.source and facts is not None and facts.path != run.source
+        title = plain(run.title, 80)
+        return f"{title} on {plain(Path(run.source).name, 40)}" if another else title
 
     @property
     def headline(self) -> str:
@@ -300,7 +262,7 @@ class CleaningRun(QObject):
         if self.is_running:
             doing = "paused" if state == "paused" else "running"
             return "Estimating" if self.mode == "estimate" else f"{self.title} is {doing}"
-        status = "" if self.on_show is None else self.on_show.status
+        status = self.on_show.status
         return f"{self.title}: {ENDS.get(status, status).lower()}" if status else "Ready"
 
     # Beginning and ending
@@ -387,8 +349,8 @@ class CleaningRun(QObject):
 
     def rename(self, folder: Path, name: str) -> None:
         """Call a run something else, if it is on show."""
-        for run in (self.newest, self.on_show):
-            if run is not None and run.folder == folder:
+        for run in filter(None, (self.newest, self.on_show)):
+            if run.folder == folder:
                 run.name = name
         self.changed.emit()
 
@@ -398,8 +360,8 @@ class CleaningRun(QObject):
             return
         if self.newest is not None and self.newest.folder == folder:
             self.newest = None
-        if self.folder == folder:
-            self.on_show, self._said_idle = None, HINT
+        if self.on_show.folder == folder:
+            self.on_show, self._said_idle = ShownRun(), HINT
             self._stop_reading()
             self.opened.emit()
             self.changed.emit()
@@ -448,7 +410,7 @@ class CleaningRun(QObject):
     def follow(self, facts: ShownCheckpoint | None, *, keep: bool = False) -> None:
         """Show a result beside the checkpoint that it was made from; ``keep`` leaves it there."""
         run = self.on_show
-        if run is not None and run.result.get("source"):
+        if run.result.get("source"):
             here = where_open(run.result, facts)
             moved, run.result = here != run.result, here
             if not is_source(facts, here):

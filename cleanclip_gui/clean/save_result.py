@@ -14,15 +14,11 @@ from cleanclip_gui import threads
 from cleanclip_gui.clean.result import cleaned_file, suggested_name
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.name_filters import SAFETENSORS
-from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.prompts import Prompts, ask_safetensors
 from ml_core.atomic import replace_files
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.tokenizer_file import name_beside
-
-_ENDING = ".safetensors"
 
 
 class SaveCleaned(QObject):
@@ -56,7 +52,7 @@ class SaveCleaned(QObject):
             return
         self._is_adapter = bool(result.get("adapter"))
         title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
-        target = ask_path(self._prompts, self._parent, title, suggested_name(result))
+        target = ask_safetensors(self._prompts, self._parent, title, suggested_name(result))
         if target is None:
             return
         self._writing = tasks.run(
@@ -74,18 +70,6 @@ class SaveCleaned(QObject):
     def _on_failed(self, error: InputError) -> None:
         self.busy_changed.emit(False)
         self.failed.emit(error.titled("Could not save the cleaned checkpoint"))
-
-
-def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:
-    """Where to write; ask about replacing a file if the dialog could not, as it got no ending."""
-    chosen = prompts.save_file(parent, title, name, SAFETENSORS)
-    if not chosen or chosen.endswith(_ENDING):
-        return Path(chosen) if chosen else None
-    target = Path(f"{chosen}{_ENDING}")
-    question = f"{plain(target.name, 80)} exists already. Write over it?"
-    if target.exists() and not prompts.confirm(parent, title, question, "Write over it", "Cancel"):
-        return None
-    return target
 
 
 def copy_whole(source: Path, target: Path, cancelled: Callable[[], bool]) -> Path:

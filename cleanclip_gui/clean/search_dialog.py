@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
-from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
+from cleanclip_gui.jobs.job_dialog import JobDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session, ShownCheckpoint
-from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import card, column, row
-from cleanclip_gui.widgets.number_box import NumberBox, number_text
+from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import percent, plain
@@ -62,62 +62,45 @@ def searches_dir() -> Path:
 
 
 class SearchDialog(JobDialog):
-    """Searches for one checkpoint; ``used(recipe)`` is the recipe that the user took.
+    """Searches for one checkpoint; ``used`` carries the recipe that the user took.
 
     Parameters
     ----------
-    task
-        Runs the search.
     facts
         Facts about the checkpoint.
     known
         What is known about its pretraining: the tried rates are multiples of its rate.
-    folder
-        Folder of the searches on this checkpoint.
     session
         Knows what is open, and the device.
     write_job
         Writes the job that is set up into a folder and returns its path.
     """
 
-    used = Signal(object)
     cancelled_words = "Cancelled. What was measured is kept: the same search goes on from there."
 
     def __init__(
         self,
-        task: JobTask,
         facts: ShownCheckpoint,
         known: Pretraining,
-        folder: Path,
         session: Session,
         write_job: Callable[[Path], Path],
         prompts: Prompts,
+        make_runner: NewRunner = new_runner,
         parent: QWidget | None = None,
     ) -> None:
         name = facts.inspection.name
         title = plain(f"Search for a recipe: {name}", 120)
+        task = JobTask("search", make_runner)
         super().__init__(task, title, "Start the search", "Progress of the search", parent)
-        self.path, self.folder = facts.path, folder
+        self.path = facts.path
+        self.folder = searches_dir() / (facts.inspection.sha256 or name)[:24]
         self._session, self._write_job = session, write_job
         self.record: SearchRecord | None = None
-        self.minutes = NumberBox(
-            "float", 0.5, 10_000.0, "min", title="Time for the search", value=10.0
+        self.form = Form(
+            SearchSpec, "minutes", "max_ca_drop", "max_asr", "rebound_steps", "peak_lr"
         )
-        self.ca_drop = NumberBox(
-            "float", 0.0, 100.0, "points", title="Limit of lost clean accuracy", value=1.0
-        )
-        self.asr = NumberBox(
-            "float", 0.0, 100.0, "%", title="Limit of the canaries' success", value=2.0
-        )
-        self.rebound = NumberBox(
-            "int", 0, 100_000, "steps", title="Steps of the rebound",
-            tip="Ordinary finetuning after each run, after which the canaries are measured again.",
-        )  # fmt: skip
-        self.peak = NumberBox(
-            "log", 1e-7, 1.0, title="Pretraining rate", value=known.assumed,
-            tip="Peak learning rate of the checkpoint's pretraining; the rates that are tried are "
-            "multiples of it.",
-        )  # fmt: skip
+        self.form.set_values(peak_lr=known.assumed)
+        self.locked.append(self.form)
         self.table = RowsTable("Recipes that were tried", _COLUMNS, numbers=range(1, 7))
         self.table.set_widths([theme.px(width) for width in _WIDTHS])
         self.chart = TradeoffChart(
@@ -128,13 +111,10 @@ class SearchDialog(JobDialog):
         )
         self.summary = Label("", wrap=True)
         self.summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.use = QPushButton("Use this recipe")
+        self.use = push_button("Use this recipe", self._on_use_clicked)
         self.use.setEnabled(False)
-        self.use.clicked.connect(self._on_use_clicked)
-        self.ca_drop.valueChanged.connect(self.chart.ca_drop.setValue)
-        self.asr.valueChanged.connect(self.chart.asr.setValue)
-        self.chart.ca_drop.setValue(self.ca_drop.value())
-        self.chart.asr.setValue(self.asr.value())
+        self.form.changed.connect(self._show_limits)
+        self._show_limits()
         self._lay_out(name)
         self.card.hide()
         self.finish(1180, 760, self.use)
@@ -142,7 +122,7 @@ class SearchDialog(JobDialog):
         earlier = "An earlier search of this checkpoint found this. " if self.show_saved() else ""
         self.show_state(f"{earlier}{known.sentence}")
 
-    def launch(self, *, estimate: bool = False) -> None:
+    def launch(self) -> None:
         """Begin, or go on with the same search."""
         facts, device = self._session.checkpoint, self._session.device
         if facts is None or facts.path != self.path:
@@ -217,16 +197,17 @@ class SearchDialog(JobDialog):
                 "method that takes pairs or labelled images, and its training data."
             )
         methods = WITHOUT_CAPTIONS if base.pairs is None else DEFAULT_METHODS
-        peak = self.peak.value()
+        values = self.form.values()
         return SearchSpec(
             base=base.model_copy(update={"device": device, "processes": 1}),
-            recipes=candidates_of(methods, DEFAULT_FACTORS, peak),
-            minutes=self.minutes.value(),
-            max_ca_drop=self.ca_drop.value(),
-            max_asr=self.asr.value(),
-            rebound_steps=round(self.rebound.value()),
-            peak_lr=peak,
+            recipes=candidates_of(methods, DEFAULT_FACTORS, values["peak_lr"]),
+            **values,
         )
+
+    def _show_limits(self) -> None:
+        """Draw the limits that are set in the chart."""
+        self.chart.ca_drop.setValue(self.form.boxes["max_ca_drop"].value())
+        self.chart.asr.setValue(self.form.boxes["max_asr"].value())
 
     def _on_use_clicked(self) -> None:
         if self.record is not None and self.record.best is not None:
@@ -234,63 +215,17 @@ class SearchDialog(JobDialog):
             self.done(0)
 
     def _lay_out(self, checkpoint: str) -> None:
-        boxes = {
-            "Time": self.minutes, "CA drop ≤": self.ca_drop, "Canary ASR ≤": self.asr,
-            "Rebound": self.rebound, "Pretraining rate": self.peak,
-        }  # fmt: skip
-        self.locked += boxes.values()
-        for box in boxes.values():
-            box.setFixedWidth(theme.px(112))
-        fields = FoldingRow(
-            *((Label(text, "field", buddy=box), box) for text, box in boxes.items())
-        )
         self.card = card(self.summary, margins=theme.SPACE_L)
         self.card.setAccessibleName("What the search found")
         column(
             Label(plain(f"A recipe for {checkpoint}", 100), "title"),
             Label(LEAD, "subtle", wrap=True),
-            row((fields, 1), (self.start, Qt.AlignmentFlag.AlignTop), spacing=theme.SPACE_M),
+            row((self.form, 1), (self.start, Qt.AlignmentFlag.AlignTop), spacing=theme.SPACE_M),
             self.busy, self.state,
             (row((self.table, 3), (self.chart, 2), spacing=theme.SPACE_M), 1), self.card,
             row(None, self.close_button, self.use, spacing=theme.SPACE_S),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
         )  # fmt: skip
-
-
-class SearchDialogs(JobDialogs[SearchDialog]):
-    """Opens the search for the open checkpoint; ``used(recipe)`` is the recipe that was taken."""
-
-    used = Signal(object)
-    subject = "the search"
-
-    def __init__(
-        self,
-        session: Session,
-        prompts: Prompts,
-        write_job: Callable[[Path], Path],
-        pretraining: Callable[[], Pretraining],
-        parent: QWidget,
-        make_runner: NewRunner = new_runner,
-    ) -> None:
-        super().__init__(parent)
-        self._session, self._prompts, self._write_job = session, prompts, write_job
-        self._pretraining, self._make_runner = pretraining, make_runner
-
-    def new_dialog(self) -> SearchDialog | None:
-        """Return a dialog for the checkpoint, unless one is open."""
-        facts = self._session.checkpoint
-        if facts is None:
-            raise InputError("Open a checkpoint first: the search plants triggers in a copy of it.")
-        if self.dialog is not None and self.dialog.path == facts.path:
-            return None
-        inspection = facts.inspection
-        dialog = SearchDialog(
-            JobTask("search", self._make_runner), facts, self._pretraining(),
-            searches_dir() / (inspection.sha256 or inspection.name)[:24],
-            self._session, self._write_job, self._prompts, self._parent.window(),
-        )  # fmt: skip
-        dialog.used.connect(self.used)
-        return dialog
 
 
 def _cells(place: int, run: SearchRow, chosen: bool) -> Row:

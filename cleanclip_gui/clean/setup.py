@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
 from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.name_filters import CHECKPOINTS, local_paths
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
 from cleanclip_gui.widgets.number_box import Chooser
-from cleanclip_gui.widgets.path_edit import PathEdit, tool
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
@@ -30,17 +29,14 @@ from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.regular_file import read_file
 
 
-@dataclass(frozen=True)
-class Requirement:
+class Requirement(NamedTuple):
     """One thing that a method takes: what it is, and a sentence where it is ``missing``."""
 
     text: str
     missing: str = ""
 
 
-def requirements_of(
-    facts: MethodFacts, session: Session, reference: str
-) -> tuple[Requirement, ...]:
+def requirements_of(facts: MethodFacts, session: Session, reference: str) -> list[Requirement]:
     """What a method takes, and what of it is missing now.
 
     Parameters
@@ -52,29 +48,36 @@ def requirements_of(
     reference
         Path of the clean reference; empty if none is named.
     """
-    requirements: list[Requirement] = []
+    requirements = []
     if "trigger" in facts.needs:
-        requirements.append(_trigger(facts.title, session))
+        requirements.append(_trigger(session))
     if "reference" in facts.needs:
-        requirements.append(_reference(facts.title, session, reference))
-    if "vit" in facts.needs:
-        requirements.append(_vit(facts.title, session))
+        requirements.append(_reference(session, reference))
+    architecture = plain("" if session.checkpoint is None else session.checkpoint.architecture, 60)
+    if "vit" in facts.needs and architecture and not architecture.startswith("ViT"):
+        requirements.append(
+            Requirement(
+                f"Image encoder: {architecture}",
+                f"{facts.title} works only on a ViT image encoder; this checkpoint has "
+                f"{architecture}. Choose another method.",
+            )
+        )
+    elif "vit" in facts.needs:
+        requirements.append(
+            Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
+        )
     if facts.data == "labelled":
         requirements.append(Requirement("Labelled images: see Training data"))
     elif facts.data == "images":
         requirements.append(Requirement("Clean images, labels not needed: see Training data"))
-    return tuple(requirements)
+    return requirements
 
 
-def missing(requirements: tuple[Requirement, ...]) -> str:
-    """Why no run can start; empty if nothing is missing."""
-    return next((requirement.missing for requirement in requirements if requirement.missing), "")
-
-
-def _trigger(title: str, session: Session) -> Requirement:
+def _trigger(session: Session) -> Requirement:
     if session.trigger is None:
         return Requirement(
-            "Trigger: none yet", f"{title} needs the trigger: paint or open one in Studio first."
+            "Trigger: none yet",
+            "This method needs the trigger: paint or open one in Studio first.",
         )
     images = session.images
     known = images is not None and session.target < len(images.class_names)
@@ -82,60 +85,20 @@ def _trigger(title: str, session: Session) -> Requirement:
     return Requirement(f"Trigger: the one in Studio{plain(aim, 60)}")
 
 
-def _reference(title: str, session: Session, path: str) -> Requirement:
+def _reference(session: Session, path: str) -> Requirement:
+    name, facts = plain(Path(path).name, 60), session.checkpoint
     if not path:
-        return Requirement(
-            "Clean reference: none yet",
-            f"{title} needs a clean checkpoint of the same architecture: choose a reference.",
+        missing = (
+            "This method needs a clean checkpoint of the same architecture: choose a reference."
         )
-    name = plain(Path(path).name, 60)
+        return Requirement("Clean reference: none yet", missing)
     if not Path(path).exists():
-        return Requirement(
-            f"Clean reference: {name} is not there", f"There is no reference at {path}."
-        )
-    facts = session.checkpoint
+        missing = f"There is no reference at {path}."
+        return Requirement(f"Clean reference: {name} is not there", missing)
     if facts is not None and Path(facts.path).resolve() == Path(path).resolve():
-        return Requirement(
-            "Clean reference: the suspect itself",
-            "The reference is the checkpoint that is being cleaned; choose another one.",
-        )
+        missing = "The reference is the checkpoint that is being cleaned; choose another one."
+        return Requirement("Clean reference: the suspect itself", missing)
     return Requirement(f"Clean reference: {name}")
-
-
-def _vit(title: str, session: Session) -> Requirement:
-    architecture = "" if session.checkpoint is None else session.checkpoint.architecture
-    if architecture and not architecture.startswith("ViT"):
-        return Requirement(
-            f"Image encoder: {plain(architecture, 60)}",
-            f"{title} works only on a ViT image encoder; this checkpoint has "
-            f"{plain(architecture, 60)}. Choose another method.",
-        )
-    return Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
-
-
-class RequirementsList(QWidget):
-    """Lines such as ``✓ Trigger: the one in Studio`` and ``✗ Clean reference: none yet``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setAccessibleName("What the method needs")
-        self._layout = column(of=self, spacing=2)
-        self._lines: list[Label] = []
-        self.hide()
-
-    def show_requirements(self, requirements: Sequence[Requirement]) -> None:
-        """Show what is needed, and what of it is missing."""
-        while len(self._lines) < len(requirements):
-            line = Label("", "caption", wrap=True)
-            self._lines.append(line)
-            self._layout.addWidget(line)
-        for number, line in enumerate(self._lines):
-            line.setVisible(number < len(requirements))
-            if number < len(requirements):
-                requirement = requirements[number]
-                line.setText(f"{'✗' if requirement.missing else '✓'}  {requirement.text}")
-                theme.set_property(line, "role", "warning" if requirement.missing else "caption")
-        self.setVisible(bool(requirements))
 
 
 HELP = (
@@ -151,7 +114,7 @@ class ReferenceChoice(QWidget):
 
     def __init__(self, prompts: Prompts) -> None:
         super().__init__()
-        self.setAcceptDrops(True)
+        Drops(self, lambda _: self.isVisible(), lambda path: self.set_path(str(path)))
         self.edit = PathEdit("Clean reference checkpoint", "Checkpoint file or folder")
         self.browse = self.edit.browse(
             "open", "Choose the clean reference",
@@ -166,28 +129,11 @@ class ReferenceChoice(QWidget):
 
     def path(self) -> str:
         """What is named, absolute; empty if nothing is."""
-        path = self.edit.path()
-        return str(Path(path).absolute()) if path else ""
+        return self.edit.absolute()
 
     def set_path(self, path: str) -> None:
         """Choose another reference."""
         self.edit.setText(path)
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take whatever file or folder comes; what it is shows when it is opened."""
-        if self.isVisible() and local_paths(event.mimeData()):
-            event.acceptProposedAction()
-        else:
-            event.ignore()
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Name what was dropped."""
-        if not self.isVisible():
-            event.ignore()
-            return
-        for path in local_paths(event.mimeData())[:1]:
-            event.acceptProposedAction()
-            self.set_path(str(path))
 
 
 KEEP_HELP = (
@@ -221,30 +167,33 @@ class CleanSetup(QWidget):
         super().__init__()
         self._prompts = prompts
         self.setObjectName("page")
-        self.setAcceptDrops(True)
+        Drops(self, is_recipe, self.take_recipe)
         self.form = RecipeForm()
         self.data = TrainingData(prompts)
         self.audit_button = QPushButton()
         self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
-        self.requirements = RequirementsList()
+        self.requirements = Label("", wrap=True)
+        self.requirements.setAccessibleName("What the method needs")
         self.reference = ReferenceChoice(prompts)
         self.gpus = GpuChoice()
-        self.output = QLineEdit()
-        self.output.setAccessibleName("Output folder")
+        self.output = PathEdit("Output folder")
         self.output.setToolTip("Each run gets its own folder in here.")
-        self.browse_output = tool("folder", "Choose the output folder")
+        self.browse_output = self.output.browse(
+            "folder", "Choose the output folder",
+            lambda _: prompts.open_folder(self, "Output folder", str(self.folder())),
+        )  # fmt: skip
         self.keep_steps = QCheckBox("Keep every evaluated checkpoint")
         self.keep_help = Label("", "caption", wrap=True)
-        self.open_recipe = QPushButton("Open recipe…")
-        self.save_recipe = QPushButton("Save recipe…")
-        self.open_recipe.setToolTip("Fill the form from a recipe file; you can also drop one here.")
-        self.save_recipe.setToolTip("Write method and settings to a file that can be shared.")
-        self.resume_other = QPushButton()
-        self.search_button = QPushButton()
-        for button in (
-            self.open_recipe, self.save_recipe, self.resume_other, self.search_button,
-        ):  # fmt: skip
-            button.setProperty("quiet", True)
+        self.open_recipe = push_button(
+            "Open recipe…", self._on_open_recipe, look="quiet",
+            tip="Fill the form from a recipe file; you can also drop one here.",
+        )  # fmt: skip
+        self.save_recipe = push_button(
+            "Save recipe…", self._on_save_recipe, look="quiet",
+            tip="Write method and settings to a file that can be shared.",
+        )  # fmt: skip
+        self.resume_other = push_button(look="quiet")
+        self.search_button = push_button(look="quiet")
         self._weight_bytes = 0
         self._lay_out()
         self.output.setText(str(runs_dir()))
@@ -253,20 +202,11 @@ class CleanSetup(QWidget):
         self.reference.changed.connect(self._on_changed)
         self.keep_steps.toggled.connect(self._on_changed)
         self.gpus.changed.connect(self._on_changed)
-        self.browse_output.clicked.connect(self.choose_output)
-        self.open_recipe.clicked.connect(self._on_open_recipe)
-        self.save_recipe.clicked.connect(self._on_save_recipe)
         self._on_changed()
-
-    def choose_output(self) -> None:
-        """Choose the folder in which runs are kept."""
-        chosen = self._prompts.open_folder(self, "Output folder", str(self.folder()))
-        if chosen:
-            self.output.setText(chosen)
 
     def folder(self) -> Path:
         """Where runs are kept."""
-        return Path(os.path.expanduser(self.output.text().strip()) or runs_dir())
+        return Path(os.path.expanduser(self.output.path()) or runs_dir())
 
     def device(self, single: str) -> str:
         """What the run computes on: a ``single`` device or every GPU."""
@@ -287,7 +227,7 @@ class CleanSetup(QWidget):
         return write_job(
             session,
             recipe,
-            folder or new_folder(self.folder(), recipe),
+            folder or new_folder(self.folder(), recipe.method),
             pairs=self.data.pairs(),
             training_images=self.data.images(),
             reference=reference or None,
@@ -308,15 +248,18 @@ class CleanSetup(QWidget):
 
     def show_requirements(self, session: Session) -> str:
         """Show what the method takes and what is missing; return what is missing, or nothing."""
-        requirements = requirements_of(
-            FACTS[self.form.method.method], session, self.reference.path()
-        )
-        self.requirements.show_requirements(requirements)
+        facts = FACTS[self.form.method.method]
+        requirements = requirements_of(facts, session, self.reference.path())
+        missing = next((sentence for _, sentence in requirements if sentence), "")
+        lines = [f"{'✗' if sentence else '✓'}  {text}" for text, sentence in requirements]
+        self.requirements.setText("\n".join(lines))
+        self.requirements.setVisible(bool(lines))
+        theme.set_property(self.requirements, "role", "warning" if missing else "caption")
         architecture = "" if session.checkpoint is None else session.checkpoint.architecture
         recipe = None if self.form.problem() else self.form.recipe()
         whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
-        return missing(requirements)
+        return missing
 
     def set_weight_bytes(self, size: int) -> None:
         """Say what keeping every checkpoint takes, for one of ``size`` bytes; 0 if unknown."""
@@ -332,22 +275,6 @@ class CleanSetup(QWidget):
             return 0
         # Before the first step, at every so many steps, and after the last one.
         return 1 + -(-recipe.known_steps // recipe.eval_every)
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take a recipe; the window gets what is left."""
-        if any(is_recipe(path) for path in local_paths(event.mimeData())[:1]):
-            event.acceptProposedAction()
-        else:
-            event.ignore()
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Show the recipe that was dropped."""
-        for path in local_paths(event.mimeData())[:1]:
-            if is_recipe(path):
-                event.acceptProposedAction()
-                self.take_recipe(path)
-            else:
-                event.ignore()
 
     def take_recipe(self, path: Path) -> None:
         """Fill the form from a file."""

@@ -18,25 +18,26 @@ from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
-from cleanclip_gui.clean.proof import ProofSection, ProofTests
+from cleanclip_gui.clean.proof import ProofSection
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
-from cleanclip_gui.clean.rate_dialog import RateDialogs
+from cleanclip_gui.clean.rate_dialog import RateDialog
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder, estimate_sentence
 from cleanclip_gui.clean.run_bar import RunBar
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
-from cleanclip_gui.clean.search_dialog import SearchDialogs
+from cleanclip_gui.clean.search_dialog import SearchDialog
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
+from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing
@@ -156,26 +157,26 @@ class CleanStation(QWidget):
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
         self.auditing = AuditDialogs(session, prompts, self.data.pairs, self, context.new_runner)
-        self.finding = RateDialogs(self._rate_job, prompts, self, context.new_runner)
-        self.searching = SearchDialogs(
-            session, prompts, partial(self.setup.write, session),
-            lambda: self.form.pretraining, self, context.new_runner,
+        self.finding = JobDialogs[RateDialog](
+            "the rate finder",
+            lambda _: RateDialog(self._rate_job, prompts, context.new_runner, self.window()), self,
         )  # fmt: skip
+        self.searching = JobDialogs("the search", self._search_dialog, self)
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
-        self.proof = ProofSection(prompts)
-        self.proving = ProofTests(self.proof, session, prompts, context.new_runner, self)
+        self.proof = ProofSection(
+            session, prompts, lambda: not self.run.is_running, context.new_runner
+        )
         self.runs = RunsPage(
             session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy,
             self._is_in_use,
         )  # fmt: skip
         self.resuming = Resuming(
-            session, context.settings, shell, prompts, self.run, self.queue, self.setup.folder,
-            self.is_busy, self,
-        )  # fmt: skip
+            context, self.run, self.queue, self.setup.folder, self.is_busy, self
+        )
         self._can_start = self._is_free = False
         self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
@@ -255,12 +256,12 @@ class CleanStation(QWidget):
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
             Command(
-                "clean.rebound", "Re&bound test", "&Clean", self.proving.begin_rebound,
+                "clean.rebound", "Re&bound test", "&Clean", partial(self.proof.begin, "rebound"),
                 "Finetune the cleaned model once more: does the backdoor come back?", "redo", "",
                 2, self._can_prove,
             ),
             Command(
-                "clean.holdouts", "Hold-&outs", "&Clean", self.proving.begin_holdouts,
+                "clean.holdouts", "Hold-&outs", "&Clean", partial(self.proof.begin, "holdouts"),
                 "Test triggers and data the run never saw.", "target", "", 2, self._can_prove,
             ),
             Command(
@@ -306,9 +307,9 @@ class CleanStation(QWidget):
         works = []
         if is_live(self.session.run):
             works.append(AtWork(*_RUN, partial(self._end, self.run.cancel), waits=True))
-        if self.proving.is_running:
-            what = f"{self.proving.title} is going on."
-            works.append(AtWork(what, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
+        if self.proof.is_running:
+            what = f"{self.proof.title} is going on."
+            works.append(AtWork(what, _TEST_KEEPS, partial(self._end, self.proof.cancel)))
         for dialogs, sentences in (
             (self.auditing, _AUDIT), (self.finding, _RATES), (self.searching, _SEARCH),
         ):  # fmt: skip
@@ -334,13 +335,13 @@ class CleanStation(QWidget):
 
     def is_busy(self) -> bool:
         """Whether this station is at work, for a run, an estimate or a test."""
-        return self.run.is_running or self.proving.is_running
+        return self.run.is_running or self.proof.is_running
 
     def _is_in_use(self, folder: Path) -> bool:
         """Whether something is at work in the folder of a run."""
         newest = self.run.newest
         cleaning = self.run.is_cleaning and newest is not None and newest.folder == folder
-        return cleaning or (self.proving.is_running and self.proving.tested == folder)
+        return cleaning or (self.proof.is_running and self.proof.tested == folder)
 
     def start(self) -> None:
         """Write the job that is set, and run it or let it wait; ask about too high a rate."""
@@ -383,6 +384,18 @@ class CleanStation(QWidget):
         spec = read_spec(self.setup.write(self.session, folder, device=device))
         return spec.model_copy(update={"device": device, "processes": 1}), device
 
+    def _search_dialog(self, dialog: SearchDialog | None) -> SearchDialog | None:
+        """Return a search for the open checkpoint, unless it is open."""
+        facts, context = self.session.checkpoint, self.context
+        if facts is None:
+            raise InputError("Open a checkpoint first: the search plants triggers in a copy of it.")
+        if dialog is not None and dialog.path == facts.path:
+            return None
+        return SearchDialog(
+            facts, self.form.pretraining, self.session, partial(self.setup.write, self.session),
+            context.prompts, context.new_runner, self.window(),
+        )  # fmt: skip
+
     def cancel(self) -> None:
         """End the run or the estimate at once, and start none of what waits; asks before much
         work is lost."""
@@ -408,11 +421,11 @@ class CleanStation(QWidget):
 
     def try_cleaned(self) -> None:
         """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
-        self.trying.begin(self.run.result, self.run.asked)
+        self.trying.begin(self.run.on_show.result, self.run.on_show.asked)
 
     def save_cleaned(self) -> None:
         """Copy the cleaned checkpoint, or the adapter, to a place of the user's choice."""
-        self.saving.begin(self.run.result)
+        self.saving.begin(self.run.on_show.result)
 
     def show_page(self, number: int) -> None:
         """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
@@ -438,7 +451,7 @@ class CleanStation(QWidget):
     def _can_prove(self) -> bool:
         """Whether a result is on show that could be tested now."""
         on_page = self.tabs.currentIndex() == THIS_RUN
-        return on_page and self.run.has_result and self.proving.can_begin
+        return on_page and self.run.has_result and self.proof.can_begin
 
     # How it is laid out
 
@@ -449,18 +462,17 @@ class CleanStation(QWidget):
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton()
-        self.shorten_button = QPushButton("Shorten to an hour")
-        self.shorten_button.setToolTip(
-            "Take as many examples as an hour of training allows here; fewer may clean less."
-        )
-        self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
-        self.try_button.setProperty("primary", True)
+        self.shorten_button = push_button(
+            "Shorten to an hour", self._on_shorten_clicked,
+            tip="Take as many examples as an hour of training allows here; fewer may clean less.",
+        )  # fmt: skip
+        self.try_button = push_button(icon="studio", look="primary")
         self.save_button = QPushButton()
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.halve_button = OnceButton("Start again at half the batch")
         self.halve_button.setToolTip("For a run that ran out of memory.")
-        self.details_button = QPushButton("Details")
+        self.details_button = push_button("Details", self._on_details_clicked)
         bind(self.start_button, actions["clean.start"], text=True)
         bind(self.estimate_button, actions["clean.estimate"], text=True)
         bind(self.try_button, actions["clean.try"], text=True)
@@ -481,7 +493,7 @@ class CleanStation(QWidget):
         result_buttons = FoldingRow(self.try_button, self.save_button)
         self.result_card = card(self.before_after, result_buttons, self.proof)
         self.earlier_text = Label(wrap=True)
-        self.newest_button = QPushButton("Show the current run")
+        self.newest_button = push_button("Show the current run", self.run.show_newest)
         self.earlier_card = card(self.earlier_text, FoldingRow(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
         trouble_buttons = FoldingRow(self.resume_button, self.halve_button, self.details_button)
@@ -529,10 +541,10 @@ class CleanStation(QWidget):
         shell.takes("trusted", self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.proving, self.finding, self.searching,
+            self.runs, self.proof, self.finding, self.searching,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
-        for line in (run.logged, self.queue.logged, self.proving.logged):
+        for line in (run.logged, self.queue.logged, self.proof.logged):
             line.connect(self._log)
         shell.demo_opening.connect(run.forget_ended)
         run.opened.connect(self._on_run_opened)
@@ -544,21 +556,18 @@ class CleanStation(QWidget):
         self.queue.changed.connect(self._on_queue_changed)
         self.runs.repeated.connect(self._on_repeated)
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
-        self.proving.changed.connect(self._on_proof_changed)
-        self.auditing.excluded.connect(self._on_excluded)
-        self.finding.rate_chosen.connect(self._on_rate_found)
+        self.proof.changed.connect(self._on_proof_changed)
+        self.auditing.used.connect(self._on_excluded)
+        self.finding.used.connect(self._on_rate_found)
         self.searching.used.connect(self.setup.set_recipe)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.reference.changed.connect(self._on_reference_changed)
-        self.shorten_button.clicked.connect(self._on_shorten_clicked)
-        self.newest_button.clicked.connect(self.run.show_newest)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
         self.resume_button.clicked.connect(self.resuming.resume_shown)
         self.halve_button.clicked.connect(self._on_halve_clicked)
-        self.details_button.clicked.connect(self._on_details_clicked)
         self.tabs.currentChanged.connect(self._on_page_shown)
         DEVICES.changed.connect(self._on_device_taken, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
@@ -571,8 +580,8 @@ class CleanStation(QWidget):
 
     def show_run(self) -> None:
         """Show what the run left, or why it left nothing, and what an estimate found."""
-        trouble = self.run.trouble
-        self.result_card.setVisible(self.run.shows_result)
+        trouble = self.run.on_show.trouble
+        self.result_card.setVisible(self.run.on_show.shows_result)
         self.trouble_card.setVisible(trouble is not None)
         if trouble is not None:
             failed = trouble.error is not None
@@ -593,7 +602,7 @@ class CleanStation(QWidget):
     def _show_earlier(self) -> None:
         """Say that an earlier run is on show, and offer the newest one."""
         run = self.run
-        hidden = run.newest_is_hidden and run.on_show is not None
+        hidden = run.newest_is_hidden and bool(run.on_show.source)
         self.earlier_card.setVisible(hidden)
         if hidden:
             going = "another one is running" if run.is_cleaning else "the last one has ended"
@@ -608,13 +617,13 @@ class CleanStation(QWidget):
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
         self._can_start = session.checkpoint is not None and not self.form.problem() and not missing
-        self.proving.set_free(not self.run.is_running)
+        self.proof.refresh()
         actions["clean.start"].setText(_START if self._is_free else _ADD)
         self.resume_button.setEnabled(not busy)
         for name, reason in (
             ("clean.estimate", "" if self._is_free else ESTIMATE_WAITS),
-            ("clean.rebound", self.proving.why_not),
-            ("clean.holdouts", self.proving.why_not),
+            ("clean.rebound", self.proof.why_not),
+            ("clean.holdouts", self.proof.why_not),
         ):
             actions[name].setToolTip(reason or self._tips[name])
         if session.checkpoint is None:
@@ -652,8 +661,8 @@ class CleanStation(QWidget):
     def _on_run_opened(self) -> None:
         self.charts.clear()
         self.scroll_area.verticalScrollBar().setValue(0)
-        if self.run.recipe is not None:
-            self.charts.explain(self.run.recipe.method)
+        if self.run.on_show.source:
+            self.charts.explain(self.run.on_show.recipe.method)
 
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)
@@ -661,8 +670,7 @@ class CleanStation(QWidget):
         self.context.actions["clean.save"].setText(_SAVE_ADAPTER if adapter else _SAVE)
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
-        if self.run.folder is not None:
-            self.proving.show_run(self.run.folder)
+        self.proof.show_run(self.run.on_show.folder)
 
     def _on_run_restored(self, saved: SavedRun) -> None:
         self.setup.show_spec(saved.spec)
@@ -680,7 +688,7 @@ class CleanStation(QWidget):
         self.shell.commands_changed.emit()
 
     def _on_proof_changed(self) -> None:
-        if not self.proving.is_running:
+        if not self.proof.is_running:
             self.queue.start_next()
         self._refresh()
 
@@ -688,14 +696,16 @@ class CleanStation(QWidget):
         self.queue.start_next()
         self._refresh()
 
-    def _on_excluded(self, path: str, audited: PairSpec) -> None:
+    def _on_excluded(self, exclusions: tuple[str, PairSpec]) -> None:
         """Leave out of the next run what was excluded, if these are still the pairs in use."""
+        path, audited = exclusions
         with suppress(InputError):
             if same_pairs(self.data.pairs(), audited):
                 self.data.exclude.setText(path)
 
-    def _on_rate_found(self, method: Method, rate: float) -> None:
+    def _on_rate_found(self, found: tuple[Method, float]) -> None:
         """Set the rate, and the method for which it was found."""
+        method, rate = found
         if self.form.method.method != method:
             self.form.set_method(method)
         self.form.set_rate(rate)
@@ -707,13 +717,11 @@ class CleanStation(QWidget):
             self._log(f"Saved the cleaned checkpoint as {path.name}.")
 
     def _on_halve_clicked(self) -> None:
-        if self.run.folder is None:
-            return
         with failing(self.shell.failed, "Could not start the run again"):
-            self.runs.halve_run(read_run(self.run.folder))
+            self.runs.halve_run(read_run(self.run.on_show.folder))
 
     def _on_details_clicked(self) -> None:
-        trouble = self.run.trouble
+        trouble = self.run.on_show.trouble
         if trouble is not None and trouble.error is not None:
             self.shell.failed.emit(trouble.error)
 
@@ -723,7 +731,9 @@ class CleanStation(QWidget):
         left_out = self.queue.keep(data_dir() / QUEUE_FILE)
         if left_out:
             self.runs.say(left_out)
-        self.shell.interrupted.emit(self.run.trouble.sentence if self.run.trouble else "")
+        self.shell.interrupted.emit(
+            self.run.on_show.trouble.sentence if self.run.on_show.trouble else ""
+        )
         self._refresh()
 
     def _on_run_wanted(self, folder: str) -> None:
@@ -775,7 +785,7 @@ class CleanStation(QWidget):
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
         self._accepted.clear()
         self._show_pretraining()
-        self.run.follow(facts, keep=self.proving.is_running)
+        self.run.follow(facts, keep=self.proof.is_running)
 
     def _show_pretraining(self, *_: object) -> None:
         """Offer the presets that suit the checkpoint; a reference may tell what it does not."""

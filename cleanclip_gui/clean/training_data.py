@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import (
     QApplication,
     QButtonGroup,
@@ -26,7 +26,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, local_paths
+from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, Drops
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
@@ -59,7 +59,7 @@ class TrainingData(QWidget):
 
     def __init__(self, prompts: Prompts) -> None:
         super().__init__()
-        self.setAcceptDrops(True)
+        Drops(self, self._takes, self._drop)
         self._prompts = prompts
         self._uses_pairs = True
         self._sides: Sides = "both"
@@ -198,20 +198,15 @@ class TrainingData(QWidget):
         exclude = self._named_exclusions()
         if self.demo.isChecked():
             return PairSpec(kind="demo", split="clean", exclude=exclude)
-        path = self._named("No training pairs are chosen; choose a file or a folder.")
-        kind = detect(path, self._sides)
-        full = str(Path(path).absolute())
-        fields: dict[str, Any] = {
-            "kind": kind,
-            "path": full,
-            "exclude": exclude,
-        }
+        path = _named(self.path, "No training pairs are chosen; choose a file or a folder.")
+        kind = detect(self.path.path(), self._sides)
+        fields: dict[str, Any] = {"kind": kind, "path": path, "exclude": exclude}
         if kind == "texts":
             fields["caption_column"] = self.text_column.text().strip() or "caption"
         elif kind in _WITH_COLUMNS:
             fields["image_column"], fields["caption_column"] = self._columns(path)
         if kind == "coco" and self.pictures.path():
-            fields["pictures"] = str(Path(self.pictures.path()).absolute())
+            fields["pictures"] = self.pictures.absolute()
         return PairSpec.model_validate(fields)
 
     def images(self) -> ImageSpec | None:
@@ -227,15 +222,14 @@ class TrainingData(QWidget):
         if self.demo.isChecked():
             return ImageSpec(kind="demo", split="clean")
         if self.folder.isChecked():
-            return ImageSpec(kind="folder", split="train", path=self._named_folder())
-        path = self._named("No table of training data is chosen; choose a file.")
-        if not Path(path).is_file():
-            raise InputError(f"There is no file at {path}; choose an existing one.")
-        full = str(Path(path).absolute())
+            nothing = "No folder of training images is chosen; choose one."
+            folder = _named(self.folder_path, nothing, "folder")
+            return ImageSpec(kind="folder", split="train", path=folder)
+        path = _named(self.path, "No table of training data is chosen; choose a file.", "file")
         if Path(path).suffix.lower() in FILES:
-            return ImageSpec(kind="file", split="train", path=full)
+            return ImageSpec(kind="file", split="train", path=path)
         image, text = self._columns(path)
-        return ImageSpec(kind="csv", path=full, image_column=image, label_column=text)
+        return ImageSpec(kind="csv", path=path, image_column=image, label_column=text)
 
     def show_specs(self, pairs: PairSpec | None, images: ImageSpec | None) -> None:
         """Show what a job trains on; a kind of data that is None is not asked for."""
@@ -254,20 +248,6 @@ class TrainingData(QWidget):
             self.text_column.setText(text or self.text_column.text())
             self._show_table(used.path or "")
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take a table, or a folder where one can be used; the window gets what is left."""
-        if any(self._takes(path) for path in local_paths(event.mimeData())[:1]):
-            event.acceptProposedAction()
-        else:
-            event.ignore()
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Train on what was dropped."""
-        for path in local_paths(event.mimeData())[:1]:
-            event.acceptProposedAction()
-            folder = path.is_dir() and not self._uses_pairs
-            (self._show_folder if folder else self._show_table)(str(path))
-
     def _takes(self, path: Path) -> bool:
         """Whether a dropped path is training data for the method in use."""
         if path.is_dir():
@@ -279,6 +259,11 @@ class TrainingData(QWidget):
             endings += (".txt",)
         return path.suffix.lower() in endings
 
+    def _drop(self, path: Path) -> None:
+        """Train on what was dropped."""
+        folder = path.is_dir() and not self._uses_pairs
+        (self._show_folder if folder else self._show_table)(str(path))
+
     def _show_folder(self, path: str) -> None:
         self.folder_path.setText(path)
         self.folder.setChecked(True)
@@ -286,13 +271,6 @@ class TrainingData(QWidget):
     def _show_table(self, path: str) -> None:
         self.path.setText(path)
         self.table.setChecked(True)
-
-    def _named(self, otherwise: str) -> str:
-        """Return the path, or refuse an empty one."""
-        path = self.path.path()
-        if not path:
-            raise InputError(otherwise)
-        return path
 
     def _columns(self, path: str) -> tuple[str, str]:
         """Return the names of both columns."""
@@ -308,7 +286,7 @@ class TrainingData(QWidget):
             raise InputError(f"There is no exclusions file at {path}; choose one, or none.")
         if path and self._exclude_problem:
             raise InputError(self._exclude_problem)
-        return str(Path(path).absolute()) if path else None
+        return self.exclude.absolute() or None
 
     def _look_at_exclusions(self) -> None:
         """Read an exclusions file as soon as it is named, in another thread."""
@@ -332,15 +310,6 @@ class TrainingData(QWidget):
         self._exclude_problem = error.sentence
         self._on_exclusions_read(plain(error.sentence, 400))
         theme.set_property(self.exclude_says, "role", "error")
-
-    def _named_folder(self) -> str:
-        """Return the folder, checked."""
-        path = self.folder_path.path()
-        if not path:
-            raise InputError("No folder of training images is chosen; choose one.")
-        if not Path(path).is_dir():
-            raise InputError(f"There is no folder at {path}; choose an existing one.")
-        return str(Path(path).absolute())
 
     def _name_path(self) -> None:
         """Say what the path is for, and look at it anew."""
@@ -383,6 +352,16 @@ class TrainingData(QWidget):
     def _ask_for_file(self, path: str) -> str:
         files = CAPTION_PAIRS if self._uses_pairs else _LABELLED_FILES
         return self._prompts.open_file(self, "Training data", path, files)
+
+
+def _named(edit: PathEdit, nothing: str, what: str = "") -> str:
+    """The path that is named, absolute; refuse none, and one where no ``what`` is."""
+    path = Path(edit.absolute())
+    if not edit.path():
+        raise InputError(nothing)
+    if what and not (path.is_dir() if what == "folder" else path.is_file()):
+        raise InputError(f"There is no {what} at {path}; choose an existing one.")
+    return str(path)
 
 
 def _excluded_by(path: Path, _control: tasks.TaskControl) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
@@ -12,7 +12,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.text import left_text, plain
+from cleanclip_gui.widgets.text import count_text, left_text, plain
 from ml_core.events import Done, Event, Progress
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
@@ -21,7 +21,8 @@ from ml_core.reading.errors import InputError
 class JobDialog(QDialog):
     """Starts a job, shows it and its result; closing the dialog abandons the job.
 
-    ``closed`` is emitted when it is gone; ``failed`` carries an InputError for the window to show.
+    ``closed`` is emitted when it is gone; ``failed`` carries an InputError for the window to show;
+    ``used`` what the user takes from the result.
 
     Parameters
     ----------
@@ -37,6 +38,7 @@ class JobDialog(QDialog):
 
     closed = Signal()
     failed = Signal(object)
+    used = Signal(object)
     cancelled_words = "Cancelled."
 
     def __init__(
@@ -69,8 +71,8 @@ class JobDialog(QDialog):
 
     # What a dialog adds
 
-    def launch(self, *, estimate: bool = False) -> None:
-        """Start the job that is set, or its estimate.
+    def launch(self) -> None:
+        """Start the job that is set.
 
         Raises
         ------
@@ -81,19 +83,23 @@ class JobDialog(QDialog):
 
     def stage_words(self, progress: Progress) -> str:
         """What a stage does, and how far it is."""
-        return JOBS[self.task.kind].words(progress.stage)
+        words = JOBS[self.task.kind].words(progress.stage).removesuffix("…")
+        if progress.total <= 1:
+            return f"{words}…"
+        words += f": {count_text(progress.done)} of {count_text(progress.total)}"
+        return f"{words}, {progress.rate:.0f} a second" if progress.rate else words
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show what a finished job left; may raise an InputError."""
 
     # What all do
 
-    def begin(self, *_: object, estimate: bool = False) -> None:
-        """Start the job or its estimate, or say why that is not possible."""
+    def begin(self) -> None:
+        """Start the job, or say why that is not possible."""
         if self.task.is_running:
             return
         try:
-            self.launch(estimate=estimate)
+            self.launch()
         except InputError as error:
             self.show_ended(error.sentence, error=True)
         else:
@@ -166,14 +172,25 @@ D = TypeVar("D", bound=JobDialog)
 
 
 class JobDialogs(QObject, Generic[D]):
-    """Opens dialogs of one kind, one at a time; ``failed`` carries an InputError."""
+    """Opens dialogs of one kind, one at a time, and passes on their ``failed`` and ``used``.
+
+    Parameters
+    ----------
+    subject
+        What could not be opened, in a sentence.
+    new_dialog
+        Returns the dialog to show beside the one that is open, if any; None keeps that. An
+        InputError says why none can be shown.
+    """
 
     failed = Signal(object)
-    subject = ""  # what could not be opened
+    used = Signal(object)
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(
+        self, subject: str, new_dialog: Callable[[D | None], D | None], parent: QObject
+    ) -> None:
         super().__init__(parent)
-        self._parent = parent
+        self._subject, self._new_dialog = subject, new_dialog
         self.dialog: D | None = None
 
     @property
@@ -181,25 +198,15 @@ class JobDialogs(QObject, Generic[D]):
         """Whether the dialog's job is at work."""
         return self.dialog is not None and self.dialog.task.is_running
 
-    def new_dialog(self) -> D | None:
-        """Return the dialog to show; None keeps the one that is open.
-
-        Raises
-        ------
-        InputError
-            If none can be shown.
-        """
-        raise NotImplementedError
-
     def open(self) -> None:
         """Show the dialog, or say why it cannot open."""
         if self.is_running and self.dialog is not None:
             self.dialog.raise_()
             return
         try:
-            dialog = self.new_dialog()
+            dialog = self._new_dialog(self.dialog)
         except InputError as error:
-            self.failed.emit(error.titled(f"Could not open {self.subject}"))
+            self.failed.emit(error.titled(f"Could not open {self._subject}"))
             return
         if dialog is not None:
             self.show(dialog)
@@ -212,6 +219,7 @@ class JobDialogs(QObject, Generic[D]):
         self.dialog = dialog
         dialog.closed.connect(self._on_closed)
         dialog.failed.connect(self.failed)
+        dialog.used.connect(self.used)
         dialog.show()
 
     def cancel(self) -> None:

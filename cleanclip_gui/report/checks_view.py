@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.report.sentence_tree import SentenceRow, SentenceTree
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import BusyRow, Label, named
+from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.verify.checks import DAMAGED, HOLDS, LEVELS, Check, State
@@ -37,7 +37,7 @@ _ENDS: Mapping[int, tuple[str, str, str]] = {
     DAMAGED: ("The bundle is damaged or was changed", "danger", "danger"),
 }
 _COLOURS = {"ok": "success", "danger": "danger", "": "muted"}
-_ICON, _SUBJECT = 28, 200  # pixels
+_SUBJECT = 200  # pixels
 
 
 class ChecksView(QWidget):
@@ -49,9 +49,7 @@ class ChecksView(QWidget):
     def __init__(self, acts: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.checks: list[Check] = []
-        self._icon, self._tone = "search", ""
-        self._picture = Label()
-        self._picture.setFixedSize(theme.px(_ICON), theme.px(_ICON))
+        self._picture = IconLabel(28)
         self.title = Label("", "heading", wrap=True)
         self.bundle = Label("", "subtle", wrap=True)
         self.summary = Label("", wrap=True)
@@ -123,12 +121,6 @@ class ChecksView(QWidget):
         """Checks that were not made because a file is missing."""
         return [check for check in self.checks if check.state == "not checked"]
 
-    def changeEvent(self, event) -> None:  # noqa: N802
-        """Repaint the picture in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == event.Type.PaletteChange:
-            self._paint()
-
     def _stop(self) -> None:
         self.busy.hide()
         self.words.hide()
@@ -140,13 +132,8 @@ class ChecksView(QWidget):
                 return
 
     def _look(self, title: str, icon: str, tone: str) -> None:
-        self._icon, self._tone = icon, tone
+        self._picture.show_icon(icon, _COLOURS[tone])
         self.title.setText(title)
         self.title.setFont(look.sized(self.font(), 1.3, bold=True))
         theme.set_property(self.card, "tone", tone)
         self.card.setAccessibleDescription(title)
-        self._paint()
-
-    def _paint(self) -> None:
-        colour = theme.colour(_COLOURS[self._tone])
-        self._picture.setPixmap(theme.picture(self._icon, colour, theme.px(_ICON)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QFormLayout, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.jobs.verify import SAMPLE, VerifySpec
@@ -36,21 +37,11 @@ _NO_KEY = "You have no key yet; “cleanclip key new” makes one."
 _NO_LIBRARY = "This needs the package cryptography: install cleanclip-gui[sign]."
 
 
-@dataclass(frozen=True)
-class BundleChoice:
-    """What the bundle is to be; ``key`` is the id of the key that signs it, or empty."""
-
-    as_zip: bool
-    images: bool
-    checkpoints: bool
-    pdf: bool
-    author: str = ""
-    key: str = ""
-    passphrase: str = ""
-
-
 class WriteDialog(FittedDialog):
-    """``chosen(BundleChoice)`` when the place is to be asked for.
+    """``chosen`` when the place is to be asked for.
+
+    It carries whether the bundle is a zip, fields of a `ReportSpec`, and the id of the key that
+    signs it with its passphrase, or None.
 
     Parameters
     ----------
@@ -60,7 +51,7 @@ class WriteDialog(FittedDialog):
         Who wrote the last one.
     """
 
-    chosen = Signal(object)
+    chosen = Signal(bool, object, object)
 
     def __init__(
         self, keys: Sequence[PublicKey], author: str = "", parent: QWidget | None = None
@@ -117,18 +108,14 @@ class WriteDialog(FittedDialog):
 
     def _on_accepted(self) -> None:
         self.accept()
-        signs = self.sign.isChecked()
-        self.chosen.emit(
-            BundleChoice(
-                as_zip=self.as_zip.isChecked(),
-                images=self.images.isChecked(),
-                checkpoints=self.checkpoints.isChecked(),
-                pdf=self.pdf.isChecked(),
-                author=self.author.text().strip(),
-                key=str(self.key.currentData()) if signs else "",
-                passphrase=self.passphrase.text() if signs else "",
-            )
-        )
+        fields = {
+            "include_images": self.images.isChecked(),
+            "include_checkpoints": self.checkpoints.isChecked(),
+            "pdf": self.pdf.isChecked(),
+            "author": self.author.text().strip(),
+        }
+        signer = (str(self.key.currentData()), self.passphrase.text())
+        self.chosen.emit(self.as_zip.isChecked(), fields, signer if self.sign.isChecked() else None)
 
 
 def _pdf_problem() -> str:
@@ -178,65 +165,48 @@ class VerifyDialog(FittedDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Check against files")
-        self._bundle, self._prompts = bundle, prompts
-        self.checkpoints = [PathField("Suspect"), PathField("Cleaned"), PathField("Reference")]
-        for field, path in zip(self.checkpoints, checkpoints, strict=False):
-            field.text.setText(path)
-        ids = tuple(image_sets) if len(image_sets) > 1 else ("",)
-        self.images = {id_: PathField(f"Pictures, {id_}" if id_ else "Pictures") for id_ in ids}
+        self._bundle = bundle
         form = field_form()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for field in (*self.checkpoints, *self.images.values()):
-            form.addRow(Label(field.name, "field", buddy=field.text), field)
-            field.requested.connect(self._on_path_wanted)
+
+        def path_edit(name: str, ask: Callable[[str, str], str]) -> PathEdit:
+            edit = PathEdit(name, "not given")
+            button = edit.browse("open", f"Choose {name}", partial(ask, name))
+            beside = row((edit, 1), button, spacing=theme.SPACE_S)
+            form.addRow(Label(name, "field", buddy=edit), beside)
+            return edit
+
+        def ask_file(name: str, path: str) -> str:
+            return prompts.open_file(self, f"{name} checkpoint", path, CHECKPOINTS)
+
+        def ask_folder(name: str, path: str) -> str:
+            return prompts.open_folder(self, name, path)
+
+        names = ("Suspect", "Cleaned", "Reference")
+        self.checkpoints = [path_edit(name, ask_file) for name in names]
+        for edit, path in zip(self.checkpoints, checkpoints, strict=False):
+            edit.setText(path)
+        sets = image_sets if len(image_sets) > 1 else [""]
+        self.images = {
+            id_: path_edit(f"Pictures, {id_}" if id_ else "Pictures", ask_folder) for id_ in sets
+        }
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)
         self.ok = primary_button("Check")
         self.ok.clicked.connect(self._on_accepted)
-        parts = (Label(_VERIFY_LEAD, wrap=True), form, self.sample, self.full)
+        parts = (Label(_LEAD, wrap=True), form, self.sample, self.full)
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)
-
-    def _on_path_wanted(self, field: PathField) -> None:
-        if field in self.checkpoints:
-            path = self._prompts.open_file(self, f"{field.name} checkpoint", "", CHECKPOINTS)
-        else:
-            path = self._prompts.open_folder(self, field.name, "")
-        if path:
-            field.text.setText(path)
 
     def _on_accepted(self) -> None:
         self.accept()
         self.chosen.emit(
             VerifySpec(
                 bundle=self._bundle,
-                checkpoints=tuple(field.path for field in self.checkpoints if field.path),
-                images={id_: field.path for id_, field in self.images.items() if field.path},
+                checkpoints=tuple(filter(None, (edit.path() for edit in self.checkpoints))),
+                images={id_: edit.path() for id_, edit in self.images.items() if edit.path()},
                 sample=None if self.full.isChecked() else SAMPLE,
                 seed=secrets.randbits(32),
             )
         )
-
-
-class PathField(QWidget):
-    """A line for a path and the button that asks for it: ``requested(PathField)``."""
-
-    requested = Signal(object)
-
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.name = name
-        self.text = named(QLineEdit(), name)
-        self.text.setPlaceholderText("not given")
-        self.button = push_button("Choose…", self._on_clicked, name=f"Choose {name}")
-        self.button.setAutoDefault(False)
-        row((self.text, 1), self.button, of=self, spacing=theme.SPACE_S)
-
-    @property
-    def path(self) -> str:
-        """What was given; empty if nothing."""
-        return self.text.text().strip()
-
-    def _on_clicked(self) -> None:
-        self.requested.emit(self)

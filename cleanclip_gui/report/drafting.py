@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
@@ -13,7 +13,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.report.parts import ReportPart, parts_of, usually_chosen
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
-from ml_core.events import Control as JobControl
+from ml_core.events import Event, run_to_end
 from ml_core.jobs.report import ReportSpec
 from ml_core.reading.errors import CancelledError, InputError
 
@@ -35,15 +35,11 @@ def make_draft(spec: ReportSpec, cancelled: Callable[[], bool]) -> Draft:
     """
     from ml_core.jobs.report.run import draft
 
-    control = JobControl()
-    steps = draft(spec, control)
-    while True:
+    def stop(_: Event) -> None:
         if cancelled():
             raise CancelledError
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast("Draft", end.value)
+
+    return run_to_end(draft(spec), stop)
 
 
 class Drafting(QObject):

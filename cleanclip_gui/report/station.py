@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from PySide6.QtCore import QSize, Qt, QUrl
@@ -18,7 +19,7 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.report.checks_view import ChecksView
 from cleanclip_gui.report.claims_view import ClaimPlace, ClaimsView
-from cleanclip_gui.report.dialogs import BundleChoice, VerifyDialog, WriteDialog
+from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
 from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.missing import Missing, MissingList, missing
 from cleanclip_gui.report.parts import PartsList, known_reference, reference_spec, suspect_spec
@@ -34,7 +35,6 @@ from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Finding
 from ml_core.jobs.measurement import MeasurementSpec
-from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.table import JOBS
 from ml_core.jobs.verify import VerifySpec
 from ml_core.paths import cache_dir
@@ -124,7 +124,7 @@ class ReportStation(QWidget):
         )
         self.write_dialog: WriteDialog | None = None
         self.verify_dialog: VerifyDialog | None = None
-        self._choice: BundleChoice | None = None  # of the bundle that is being written
+        self._signer: tuple[str, str] | None = None  # of the bundle that is being written
         self._written: Path | None = None
         self._verified: Path | None = None
         self._signing = False
@@ -536,34 +536,26 @@ class ReportStation(QWidget):
         free = not self.writing.is_running and not is_taken(self.context.device.wanted)
         return free and not self._signing and bool(self.drafting.chosen_parts)
 
-    def _on_write_chosen(self, choice: BundleChoice) -> None:
+    def _on_write_chosen(
+        self, as_zip: bool, fields: dict[str, Any], signer: tuple[str, str] | None
+    ) -> None:
         facts = self.session.checkpoint
         stem = Path("report" if facts is None else facts.path).stem
-        name = f"{plain(stem, 60)}{FOLDER_SUFFIX}{ZIP_SUFFIX if choice.as_zip else ''}"
+        name = f"{plain(stem, 60)}{FOLDER_SUFFIX}{ZIP_SUFFIX if as_zip else ''}"
         chosen = self.context.prompts.save_file(
-            self.window(), "Write the bundle", name, _ZIPS if choice.as_zip else _FOLDERS
+            self.window(), "Write the bundle", name, _ZIPS if as_zip else _FOLDERS
         )
         if not chosen:
             return
-        self.context.settings.update(author=choice.author)
-        spec = self.drafting.spec(chosen).model_copy(
-            update={
-                "include_images": choice.images,
-                "include_checkpoints": choice.checkpoints,
-                "pdf": choice.pdf,
-                "device": self.context.device.wanted,
-            }
-        )
-        self._write(spec, choice)
-
-    def _write(self, spec: ReportSpec, choice: BundleChoice) -> None:
-        self._choice = choice
+        self.context.settings.update(author=fields["author"])
+        device = self.context.device.wanted
+        spec = self.drafting.spec(chosen).model_copy(update={**fields, "device": device})
+        self._signer = signer
         with failing(self.shell.failed, "Could not write the bundle"):
-            self.writing.start(spec, job_file(), self.context.device.wanted)
+            self.writing.start(spec, job_file(), device)
         self._refresh()
 
     def _on_written(self, last: Done) -> None:
-        choice, self._choice = self._choice, None
         if last.status == "failed":
             self._fail(last.error, "Could not write the bundle", last.details)
         elif last.status == "finished":
@@ -572,16 +564,17 @@ class ReportStation(QWidget):
             size, files = last.result.get("bytes", 0), last.result.get("files", 0)
             message = f"Written: {plain(place.name, 120)}, {plural(files, 'file')}, "
             self._show_written_text(f"{message}{bytes_text(size)}.")
-            if choice is not None and choice.key:
-                self._sign(place, choice)
+            if self._signer is not None:
+                self._sign(place, *self._signer)
+        self._signer = None
         self._refresh()
 
-    def _sign(self, place: Path, choice: BundleChoice) -> None:
+    def _sign(self, place: Path, key_id: str, passphrase: str) -> None:
         """Sign a bundle in the background; the passphrase is written nowhere."""
         self._signing = True
 
         def work(control: tasks.TaskControl) -> str:
-            key = load_key(choice.key, lambda name: choice.passphrase)
+            key = load_key(key_id, lambda name: passphrase)
             sign_path(place, key, cancelled=control.cancelled)
             return f"{key.public.short} {key.public.name}".rstrip()
 

@@ -7,21 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QRect, QSize, Qt
-from PySide6.QtGui import (
-    QAccessible,
-    QFontMetrics,
-    QImage,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QResizeEvent,
-)
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtCore import QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QAccessible, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.pictures import give_role, rgba_to_image
+from cleanclip_gui.widgets.painted import Painted
+from cleanclip_gui.widgets.pictures import rgba_to_image
 from cleanclip_gui.widgets.text import plain
 
 _LINE, _GAP = 17, 8
@@ -39,7 +31,7 @@ class PictureCell:
     marked: bool = False
 
 
-class PictureGrid(QWidget):
+class PictureGrid(Painted):
     """Cells of one size in as many columns as fit; pixels stay pixels.
 
     Parameters
@@ -54,16 +46,11 @@ class PictureGrid(QWidget):
         Pictures of a cell.
     """
 
-    def __init__(
-        self, name: str, side: int, lines: int, abreast: int = 1, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        self.setAccessibleName(name)
-        give_role(self, QAccessible.Role.Graphic)
+    def __init__(self, name: str, side: int, lines: int, abreast: int = 1) -> None:
+        super().__init__(name, role=QAccessible.Role.Graphic)
         self._at_100, self._lines, self._abreast = side, lines, abreast
         self.cells: tuple[PictureCell, ...] = ()
         self._images: list[list[QImage]] = []
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     @property
     def _side(self) -> int:
@@ -129,21 +116,11 @@ class PictureGrid(QWidget):
                 painter.drawImage(rect, images[place])
             painter.setBrush(Qt.BrushStyle.NoBrush)
             marked = cell.marked and place == len(images) - 1
-            painter.setPen(
-                QPen(
-                    look.triggered_colour() if marked else theme.colour("border"),
-                    2 if marked else 1,
-                )
-            )
+            colour = look.triggered_colour() if marked else theme.colour("border")
+            painter.setPen(QPen(colour, 2 if marked else 1))
             painter.drawRect(rect.adjusted(0, 0, -1, -1))
         room = self._cell().width() - _GAP
         for place, line in enumerate(cell.lines[: self._lines]):
-            painter.setFont(look.sized(self.font(), 0.92, bold=place == 0))
-            painter.setPen(look.text_colour(self, muted=place > 0))
-            text = QFontMetrics(painter.font()).elidedText(
-                plain(line, 100), Qt.TextElideMode.ElideRight, room
-            )
-            rect = QRect(
-                left, top + self._side + 3 + place * theme.px(_LINE), room, theme.px(_LINE)
-            )
-            painter.drawText(rect, Qt.AlignmentFlag.AlignVCenter, text)
+            under = top + self._side + 3 + place * theme.px(_LINE)
+            box, first = QRectF(left, under, room, theme.px(_LINE)), place == 0
+            self.write(painter, box, plain(line, 100), size=0.92, bold=first, muted=not first)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QAccessible, QFontMetrics, QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtCore import QRectF, QSize
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.text import plain
 from ml_core.detection.scan.records import ClassPull, PullRow
 
 MOST = 20
 _ROW, _LEGEND, _NUMBER = 21, 26, 92
+_THIN, _WIDE = 6.0, 14.0  # bars
 
 
-class PullChart(QWidget):
+class PullChart(Painted):
     """The strongest classes, at most twenty; the reference's bar is wider and pale."""
 
-    def __init__(self, parent: QWidget | None = None, most: int = MOST) -> None:
-        super().__init__(parent)
+    def __init__(self, most: int = MOST) -> None:
+        super().__init__("Classes that draw pictures")
         self._most = most
         self.rows: tuple[PullRow, ...] = ()
-        self.setAccessibleName("Classes that draw pictures")
-        give_role(self, QAccessible.Role.Chart)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.show_pull(None)
 
     def show_pull(self, pull: ClassPull | None) -> None:
@@ -52,58 +49,39 @@ class PullChart(QWidget):
         """Draw legend and rows."""
         if not self.rows:
             return
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        values = [row.suspect for row in self.rows]
-        values += [row.reference for row in self.rows if row.reference is not None]
-        top = max(*values, 1e-6)
-        self._paint_legend(painter)
-        for number, row in enumerate(self.rows):
-            self._paint_row(painter, row, theme.px(_LEGEND) + number * theme.px(_ROW), top)
-
-    def _paint_legend(self, painter: QPainter) -> None:
-        painter.setFont(look.sized(self.font(), 0.9))
-        metrics, x = QFontMetrics(painter.font()), 0.0
-        named = [("This checkpoint", look.triggered_colour(), 6.0)]
-        if any(row.reference is not None for row in self.rows):
-            named.append(("Reference", look.faded(look.clean_colour(), True), 14.0))
-        for text, colour, height in named:
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(colour)
-            painter.drawRoundedRect(QRectF(x, theme.px(9) - height / 2, 18, height), 2, 2)
-            painter.setPen(look.text_colour(self, muted=True))
-            width = metrics.horizontalAdvance(text) + 4
-            painter.drawText(
-                QRectF(x + 24, 0, width, theme.px(18)), Qt.AlignmentFlag.AlignVCenter, text
-            )
-            x += 24 + width + 14
-
-    def _paint_row(self, painter: QPainter, row: PullRow, top: int, most: float) -> None:
+        painter = self.painter()
+        others = [row.reference for row in self.rows if row.reference is not None]
+        most = max(*(row.suspect for row in self.rows), *others, 1e-6)
+        mine, other = look.triggered_colour(), look.faded(look.clean_colour(), True)
+        x = self._paint_name(painter, 0, "This checkpoint", mine, _THIN)
+        if others:
+            self._paint_name(painter, x, "Reference", other, _WIDE)
         names = min(theme.px(130), self.width() * 0.32)
-        painter.setFont(look.sized(self.font(), 0.95))
-        painter.setPen(look.text_colour(self))
-        name = QFontMetrics(painter.font()).elidedText(
-            plain(row.target, 80), Qt.TextElideMode.ElideRight, int(names - 8)
-        )
-        painter.drawText(
-            QRectF(0, top, names - 8, theme.px(_ROW)), Qt.AlignmentFlag.AlignVCenter, name
-        )
-        room, middle = max(10.0, self.width() - names - theme.px(_NUMBER)), top + theme.px(_ROW) / 2
-        painter.setPen(Qt.PenStyle.NoPen)
-        bars = [(row.suspect, look.triggered_colour(), 6.0)]
-        if row.reference is not None:
-            bars.insert(0, (row.reference, look.faded(look.clean_colour(), True), 14.0))
-        for value, colour, height in bars:
-            width = room * min(max(value / most, 0.0), 1.0)
-            painter.setBrush(colour)
-            painter.drawRoundedRect(QRectF(names, middle - height / 2, width, height), 2, 2)
-        painter.setFont(theme.figure_font(theme.FONT_POINTS * 0.88))
-        painter.setPen(look.text_colour(self, muted=True))
-        number = f"{row.suspect:.3f}"
-        number += "" if row.reference is None else f" | {row.reference:.3f}"
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(
-            QRectF(self.width() - theme.px(_NUMBER), top, theme.px(_NUMBER), theme.px(_ROW)),
-            right,
-            number,
-        )
+        room = max(10.0, self.width() - names - theme.px(_NUMBER))
+        high = theme.px(_ROW)
+        for number, row in enumerate(self.rows):
+            top = theme.px(_LEGEND) + number * high
+            self.write(painter, QRectF(0, top, names - 8, high), plain(row.target, 80), size=0.95)
+            figures, bars = f"{row.suspect:.3f}", [(row.suspect, mine, _THIN)]
+            if row.reference is not None:
+                figures += f" | {row.reference:.3f}"
+                bars.insert(0, (row.reference, other, _WIDE))
+            for value, colour, thick in bars:
+                _paint_bar(painter, names, top + high / 2, room * value / most, colour, thick)
+            box = QRectF(self.width() - theme.px(_NUMBER), top, theme.px(_NUMBER), high)
+            self.write_number(painter, box, figures, muted=True)
+
+    def _paint_name(
+        self, painter: QPainter, x: float, text: str, colour: QColor, high: float
+    ) -> float:
+        """Paint an entry of the legend; return where the next one begins."""
+        _paint_bar(painter, x, theme.px(9), 18, colour, high)
+        box = QRectF(x + 24, 0, self.width(), theme.px(18))
+        return x + 42 + self.write(painter, box, text, size=0.9, muted=True)
+
+
+def _paint_bar(
+    painter: QPainter, x: float, middle: float, wide: float, colour: QColor, high: float
+) -> None:
+    painter.setBrush(colour)
+    painter.drawRoundedRect(QRectF(x, middle - high / 2, max(0.0, wide), high), 2, 2)

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import (
-    QAccessible,
-    QColor,
-    QKeyEvent,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QResizeEvent,
-)
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
@@ -41,9 +33,9 @@ from cleanclip_gui.scan.tables import (
     word_rows,
 )
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import IconLabel, Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.painted import Cells, Place, blend
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
 from ml_core.detection.scan.records import TITLES, Contrast, ModelFacts, Refined, Scan, Verdict
 
@@ -68,9 +60,7 @@ class ScanVerdict(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("Verdict of the scan")
         self.setObjectName("scan.verdict")
-        self._icon, self._colour = "scan", "text"
-        self._picture = Label()
-        self._picture.setFixedSize(theme.px(34), theme.px(34))
+        self._picture = IconLabel(34)
         self.title = Label("", wrap=True)
         self.figure = Label("", "heading", wrap=True)
         self.reasons = Label("", wrap=True)
@@ -93,13 +83,12 @@ class ScanVerdict(QFrame):
     def show_scan(self, scan: Scan) -> None:
         """Show what a scan says."""
         judgement = scan.judgement
-        self._icon, tone, role = LOOKS[judgement.verdict]
-        self._colour = _COLOURS.get(judgement.verdict, "text")
+        icon, tone, role = LOOKS[judgement.verdict]
+        self._picture.show_icon(icon, _COLOURS.get(judgement.verdict, "text"))
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(TITLES[judgement.verdict])
-        self._paint()
         self._set_lines(self.figure, (figure_text(scan),))
         self._set_lines(self.p, (p_text(scan),))
         self._set_lines(self.reasons, judgement.reasons)
@@ -109,15 +98,6 @@ class ScanVerdict(QFrame):
         self.setAccessibleDescription(
             plain(f"{TITLES[judgement.verdict]}. {figure_text(scan)}", 600)
         )
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Repaint the picture in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
-    def _paint(self) -> None:
-        self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), theme.px(34)))
 
     def _set_lines(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
         label.setText(
@@ -152,115 +132,75 @@ def p_text(scan: Scan) -> str:
 
 
 _CELL = 36
-_STEPS = {
-    Qt.Key.Key_Left: (0, -1), Qt.Key.Key_Right: (0, 1), Qt.Key.Key_Up: (-1, 0),
-    Qt.Key.Key_Down: (1, 0),
-}  # fmt: skip
 
 
-class PositionMap(QWidget):
-    """The map of positions; ``pointed(str)`` describes the cell under pointer or arrow keys."""
+class PositionMap(Cells):
+    """The map of positions: a square of cells, one of which is the best."""
 
-    pointed = Signal(str)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("Where the patch works")
         self.grid: tuple[tuple[float, ...], ...] = ()
-        self._best: tuple[int, int] | None = None
-        self._at: tuple[int, int] | None = None
-        self.setAccessibleName("Where the patch works")
-        give_role(self, QAccessible.Role.Chart)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMouseTracking(True)
+        self._best: Place | None = None
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
     def show_map(self, refined: Refined | None) -> None:
         """Show a scan; None shows nothing."""
         self.grid = () if refined is None else refined.grid
         self._best = None if refined is None else refined.place
-        self._at = None
+        self.at = None
         if self._best is not None:
-            words = f"Best: {self._words(*self._best)}"
-            self.setAccessibleDescription(words)
-            self.pointed.emit(words)
+            self.setAccessibleDescription(self.describe())
+            self.pointed.emit(self.describe())
         self.updateGeometry()
         self.update()
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As many rows as columns."""
+        return len(self.grid), len(self.grid)
+
+    def words(self, place: Place) -> str:
+        rate = percent(self.grid[place[0]][place[1]])
+        return f"Row {place[0] + 1}, column {place[1] + 1}: {rate} of the pictures"
+
+    def describe(self) -> str:
+        if self.at is None and self._best is not None:
+            return f"Best: {self.words(self._best).lower()}"
+        return "" if self.at is None else self.words(self.at)
+
+    def first(self) -> Place:
+        return self._best or (0, 0)
+
     def sizeHint(self) -> QSize:  # noqa: N802
         """A square of all cells."""
-        side = theme.px(_CELL) * len(self.grid) + 2
+        side = theme.px(_CELL) * len(self.grid)
         return QSize(side, side)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """The same as `sizeHint`."""
         return self.sizeHint()
 
-    def colour(self, rate: float) -> QColor:
-        """Colour of a cell with this rate."""
-        warm, cold = look.triggered_colour(), theme.colour("surface")
-        red, green, blue = (
-            round(rate * channel(warm) + (1 - rate) * channel(cold))
-            for channel in (QColor.red, QColor.green, QColor.blue)
-        )
-        return QColor(red, green, blue)
-
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw cells with their rate in per cent; the best one has a frame."""
         painter = QPainter(self)
         painter.setFont(theme.figure_font(theme.FONT_POINTS * 0.85))
-        for grid_row, rates in enumerate(self.grid):
-            for grid_column, rate in enumerate(rates):
-                cell = self._cell(grid_row, grid_column)
-                ground = self.colour(min(max(rate, 0.0), 1.0))
-                painter.fillRect(cell, ground)
-                painter.setPen(ink(ground))
-                painter.drawText(cell, Qt.AlignmentFlag.AlignCenter, f"{100 * rate:.0f}")
+        warm, cold = look.triggered_colour(), theme.colour("surface")
+        for down, across in product(*map(range, self.shape)):
+            rate = self.grid[down][across]
+            cell, ground = self._frame((down, across)), blend(min(max(rate, 0.0), 1.0), warm, cold)
+            painter.fillRect(cell, ground)
+            painter.setPen(ink(ground))
+            painter.drawText(cell, Qt.AlignmentFlag.AlignCenter, f"{100 * rate:.0f}")
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        for place, pen in (
-            (self._best, QPen(theme.colour("text"), 2)),
-            (self._at, QPen(theme.colour("focus"), 3)),
-        ):
-            if place is not None and self.grid:
-                painter.setPen(pen)
-                painter.drawRect(self._cell(*place).adjusted(1, 1, -1, -1))
-        if self.hasFocus() and self._at is None:
-            painter.setPen(QPen(theme.colour("focus"), 2))
-            painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
+        for framed, colour, width in ((self._best, "text", 2), (self.at, "focus", 3)):
+            if framed is not None and self.grid:
+                painter.setPen(QPen(theme.colour(colour), width))
+                painter.drawRect(self._frame(framed).adjusted(1, 1, -1, -1))
+        if self.at is None:
+            self.paint_focus(painter)
 
-    def _cell(self, grid_row: int, grid_column: int) -> QRectF:
-        return QRectF(
-            1 + grid_column * theme.px(_CELL),
-            1 + grid_row * theme.px(_CELL),
-            theme.px(_CELL) - 1,
-            theme.px(_CELL) - 1,
-        )
-
-    def _words(self, grid_row: int, grid_column: int) -> str:
-        rate = percent(self.grid[grid_row][grid_column])
-        return f"row {grid_row + 1}, column {grid_column + 1}: {rate} of the pictures"
-
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Point at the cell under the mouse."""
-        at = event.position()
-        self._point(int(at.y() // theme.px(_CELL)), int(at.x() // theme.px(_CELL)))
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Go from cell to cell."""
-        step = _STEPS.get(Qt.Key(event.key()))
-        if step is None or not self.grid:
-            super().keyPressEvent(event)
-            return
-        grid_row, grid_column = self._at or self._best or (0, 0)
-        self._point(grid_row + step[0], grid_column + step[1])
-
-    def _point(self, grid_row: int, grid_column: int) -> None:
-        if self.grid:
-            last = len(self.grid) - 1
-            self._at = min(max(grid_row, 0), last), min(max(grid_column, 0), last)
-            words = self._words(*self._at).capitalize()
-            self.setAccessibleDescription(words)
-            self.pointed.emit(words)
-            self.update()
+    def _frame(self, place: Place) -> QRectF:
+        return self.cell(place).adjusted(1, 1, 0, 0)
 
 
 def ink(ground: QColor) -> QColor:

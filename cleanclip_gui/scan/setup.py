@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QFormLayout, QPushButton, QToolButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QPushButton, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
@@ -16,11 +16,11 @@ from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.dialog_frame import field_form
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.form import Form
+from cleanclip_gui.widgets.layout import column, page
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.number_box import ElidingComboBox, NumberBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, plain, plural
@@ -156,8 +156,7 @@ class ScanReference(QWidget):
     def path(self) -> str:
         """Where the reference lies, absolute; empty without one."""
         if self.chosen == OWN:
-            path = self.edit.path()
-            return str(Path(path).absolute()) if path else ""
+            return self.edit.absolute()
         return self._paths.get(self.chosen, "")
 
     def problem(self) -> str:
@@ -246,12 +245,8 @@ class ScanSetup(QWidget):
         self.toggle.setProperty("quiet", True)
         self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.stages: dict[Stage, QCheckBox] = {}
-        self.starts = _box("starts", "Random starts of each patch search", 2, 64)
-        self.search = _box("search", "Pictures to search on", 16, 100_000, "pictures")
-        self.held_out = _box("held_out", "Other pictures to measure on", 128, 100_000, "pictures")
-        self.seed = _box("seed", "Seed", 0, 999_999)
-        for box in (self.starts, self.search, self.held_out, self.seed):
-            box.valueChanged.connect(self._on_changed)
+        self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144, aligned=True)
+        self.form.changed.connect(self._on_changed)
         self.options = self._make_options()
         column(
             self.reference, (self.toggle, Qt.AlignmentFlag.AlignLeft), self.options, None, of=self,
@@ -271,19 +266,10 @@ class ScanSetup(QWidget):
             box.setChecked(stage in USUAL)
             box.setToolTip(sentence)
             box.toggled.connect(self._on_changed)
-        form = field_form()
-        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for title, field in (
-            ("Starts", self.starts), ("Search on", self.search),
-            ("Measure on", self.held_out), ("Seed", self.seed),
-        ):  # fmt: skip
-            form.addRow(Label(title, "field", buddy=field), field)
-        options = QWidget()
-        column(
-            Label("Stages", "field"), *self.stages.values(), theme.SPACE_S, form, of=options,
+        return page(
+            Label("Stages", "field"), *self.stages.values(), theme.SPACE_S, self.form,
             spacing=theme.SPACE_XS,
         )  # fmt: skip
-        return options
 
     def chosen_stages(self) -> tuple[Stage, ...]:
         """Stages that are ticked and can be run, and the one that always is."""
@@ -333,10 +319,7 @@ class ScanSetup(QWidget):
             images=images.spec,
             templates=images.templates,
             stages=self.chosen_stages(),
-            starts=round(self.starts.value()),
-            search=round(self.search.value()),
-            held_out=round(self.held_out.value()),
-            seed=round(self.seed.value()),
+            **self.form.values(),
             output_dir="unknown yet",
             device=device,
         )
@@ -380,8 +363,3 @@ class ScanSetup(QWidget):
             if stage in self.stages:
                 self.stages[stage].setEnabled(with_reference)
         self.changed.emit()
-
-
-def _box(field: str, title: str, low: int, high: int, unit: str = "") -> NumberBox:
-    value = ScanSpec.model_fields[field].default
-    return NumberBox("int", low, high, unit, title=title, value=value)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from PySide6.QtCore import QRectF, QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QAccessible, QFont, QPainter, QPaintEvent
+from PySide6.QtCore import QRectF, QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QFont, QPaintEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -23,7 +23,7 @@ from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
 
@@ -48,18 +48,14 @@ def near_chance(interval: tuple[float, float] | None, classes: int) -> bool:
     return interval[0] <= min(2 * chance, chance + 0.05)
 
 
-class IntervalTrack(QWidget):
+class IntervalTrack(Painted):
     """A rate on a line from 0 to 1, with its interval as a band."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setAccessibleName("Attack success rate with its interval")
-        give_role(self, QAccessible.Role.Chart)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        super().__init__("Attack success rate with its interval", (200, 14))
         self.setFixedHeight(theme.px(14))
         self._rate: float | None = None
         self._interval: tuple[float, float] | None = None
-        self._stale = False
 
     def set_rate(self, rate: float | None, interval: tuple[float, float] | None) -> None:
         """Show a rate, or an empty line."""
@@ -68,26 +64,15 @@ class IntervalTrack(QWidget):
         self.setAccessibleDescription(percent(rate, NOT_MEASURED) + ends)
         self.update()
 
-    def set_stale(self, stale: bool) -> None:
-        """Fade what is out of date."""
-        self._stale = stale
-        self.update()
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Thin and wide."""
-        return QSize(theme.px(200), theme.px(14))
-
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint line, bar, band and end mark."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
+        painter = self.painter()
         width, middle = float(self.width()), self.height() / 2
         painter.setBrush(track_colour(self))
         painter.drawRoundedRect(QRectF(0, middle - 3, width, 6), 3, 3)
         if self._rate is None:
             return
-        colour = faded(triggered_colour(), self._stale)
+        colour = faded(triggered_colour(), self.stale)
         painter.setBrush(colour)
         painter.drawRoundedRect(QRectF(0, middle - 3, max(6.0, width * self._rate), 6), 3, 3)
         if self._interval is not None:
@@ -95,7 +80,7 @@ class IntervalTrack(QWidget):
             band = QRectF(width * low, middle - 6, max(4.0, width * (high - low)), 12)
             band.moveRight(min(band.right(), width))
             soft = triggered_colour()
-            soft.setAlphaF(0.20 if self._stale else 0.35)
+            soft.setAlphaF(0.20 if self.stale else 0.35)
             painter.setBrush(soft)
             painter.drawRoundedRect(band, 3, 3)
         at = min(max(2.0, width * self._rate), width - 2)
@@ -130,6 +115,15 @@ class Fact(QWidget):
         self.value.setText(text)
         self.remark.setText(remark)
         self.value.setToolTip(tip(text) if len(text) > 14 else "")
+
+    def show_rate(
+        self, rate: float | None, interval: tuple[float, float] | None, missing: str
+    ) -> None:
+        """Show a rate with its interval; ``missing`` if it was not measured."""
+        if rate is None:
+            self.show_value(missing, number=False)
+        else:
+            self.show_value(percent(rate, unit=THIN), percent_range(interval, "", THIN))
 
     def set_stale(self, stale: bool) -> None:
         """Grey what is out of date."""
@@ -309,32 +303,21 @@ class AsrFigure(QFrame):
 
     def _show_facts(self, e: Evaluation | None) -> None:
         """The four numbers beside it."""
-        triggered = e is not None and e.trigger is not None
         if e is None:
-            self.ca.show_value("–", number=False)
-        elif e.ca is None:
-            self.ca.show_value(NEEDS_LABELS, number=False)
-        else:
-            self.ca.show_value(percent(e.ca, unit=THIN), percent_range(e.ca_interval, "", THIN))
-        if e is not None and e.n_labelled == 0:
-            self.poisoned.show_value(NEEDS_LABELS, number=False)
-        elif e is None or e.poisoned_accuracy is None:
-            self.poisoned.show_value(NOT_MEASURED if e else "–", number=False)
-        else:
-            interval = percent_range(e.poisoned_interval, "", THIN)
-            self.poisoned.show_value(percent(e.poisoned_accuracy, unit=THIN), interval)
-        if e is None or e.baseline_target_rate is None:
-            self.baseline.show_value("–", number=False)
-        else:
-            interval = percent_range(e.baseline_interval, "", THIN)
-            self.baseline.show_value(percent(e.baseline_target_rate, unit=THIN), interval)
-        if e is None or not triggered:
-            self.pulled.show_value(NOT_MEASURED if e else "–", number=False)
+            for fact in (self.ca, self.poisoned, self.baseline, self.pulled):
+                fact.show_value("–", number=False)
+            return
+        missing = NOT_MEASURED if e.n_labelled else NEEDS_LABELS
+        poisoned = e.poisoned_accuracy if e.n_labelled else None
+        self.ca.show_rate(e.ca, e.ca_interval, NEEDS_LABELS)
+        self.poisoned.show_rate(poisoned, e.poisoned_interval, missing)
+        self.baseline.show_rate(e.baseline_target_rate, e.baseline_interval, "–")
+        if e.trigger is None:
+            self.pulled.show_value(NOT_MEASURED, number=False)
         elif e.most_pulled is None:
             self.pulled.show_value("none", number=False)
         else:
-            rise = f"+{100 * e.most_pulled_rise:.1f} points"
-            self.pulled.show_value(e.most_pulled, rise)
+            self.pulled.show_value(e.most_pulled, f"+{100 * e.most_pulled_rise:.1f} points")
 
     def _show_status(self) -> None:
         """Say whether the number is final."""

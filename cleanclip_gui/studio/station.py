@@ -559,9 +559,9 @@ class StudioStation(QWidget):
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
         events.run.connect(lambda _: self._show_note())
-        shell.takes("target", self._on_target_chosen)
-        shell.takes("role", self._on_role_chosen)
-        shell.takes("image", self._on_image_selected)
+        shell.takes("target", partial(setattr, self.session, "target"))
+        shell.takes("role", partial(setattr, self.session, "role"))
+        shell.takes("image", partial(setattr, self.session, "selected_image"))
 
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
@@ -577,9 +577,6 @@ class StudioStation(QWidget):
         self.figure.set_roles(facts is not None, self.session.role)
         if self.session.role == "cleaned":
             self._start_over()
-
-    def _on_role_chosen(self, role: Role) -> None:
-        self.session.role = role
 
     def _on_role_change(self, role: Role) -> None:
         self.figure.set_roles(self.session.cleaned is not None, role)
@@ -608,16 +605,10 @@ class StudioStation(QWidget):
         name = before.class_names[target] if before is not None and known else TARGET_NAME
         return names.index(name) if name in names else 0
 
-    def _on_target_chosen(self, target: int) -> None:
-        self.session.target = target
-
     def _on_target_change(self, target: int) -> None:
         self.figure.set_target(target)
         self.gallery.set_target(target)
         self.live.touch()
-
-    def _on_image_selected(self, image: int) -> None:
-        self.session.selected_image = image
 
     def _on_selected_image_change(self, image: int) -> None:
         self.gallery.select(image)
@@ -661,10 +652,10 @@ class StudioStation(QWidget):
         live.whole_changed.connect(self._on_whole_changed)
         self.whole.cancel_clicked.connect(live.cancel_all)
         self.visible_labels.failed.connect(self.figure.set_note)
-        gallery.image_selected.connect(self._on_image_selected)
+        gallery.image_selected.connect(partial(setattr, self.session, "selected_image"))
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
-        self.figure.target_chosen.connect(self._on_target_chosen)
-        self.figure.role_chosen.connect(self._on_role_chosen)
+        self.figure.target_chosen.connect(partial(setattr, self.session, "target"))
+        self.figure.role_chosen.connect(partial(setattr, self.session, "role"))
         self.result.can_show_changed.connect(self._actions.refresh)
 
     def _connect_pages(self) -> None:

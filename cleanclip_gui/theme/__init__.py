@@ -21,16 +21,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui.theme import sizes
-from cleanclip_gui.theme.icons import icon, picture
-from cleanclip_gui.theme.sizes import SIZES, least_width, px, space
-from cleanclip_gui.theme.stylesheet import stylesheet
+from cleanclip_gui.theme.icons import icon as icon
+from cleanclip_gui.theme.icons import picture as picture
+from cleanclip_gui.theme.sizes import SIZES as SIZES
+from cleanclip_gui.theme.sizes import least_width as least_width
+from cleanclip_gui.theme.sizes import px as px
+from cleanclip_gui.theme.sizes import space as space
+from cleanclip_gui.theme.stylesheet import stylesheet as stylesheet
 from ml_core.figures import SERIES
 from ml_core.paths import resource
 
@@ -65,111 +69,34 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-LIGHT: dict[str, str] = {
-    "window": "#f4f6f8",
-    "surface": "#ffffff",
-    "surface_alt": "#f8fafb",
-    "sunken": "#e9edf1",
-    "border": "#dbe1e7",
-    "border_strong": "#c2cbd4",
-    "field": "#848e98",
-    "focus": ACCENT,
-    "text": "#1a2129",
-    "muted": "#56626e",
-    "disabled": "#9aa4ae",
-    "accent": ACCENT,
-    "accent_hover": "#1a6196",
-    "accent_pressed": "#154f7b",
-    "accent_text": "#1a6196",
-    "accent_soft": "#e2eef7",
-    "on_accent": "#ffffff",
-    "danger": "#b3261e",
-    "danger_soft": "#fbe9e7",
-    "warning": "#8a5200",
-    "warning_soft": "#fdf1dc",
-    "success": "#1a7340",
-    "success_soft": "#e3f3e9",
-}
-DARK: dict[str, str] = {
-    "window": "#15191e",
-    "surface": "#1e2329",
-    "surface_alt": "#232930",
-    "sunken": "#101317",
-    "border": "#323a43",
-    "border_strong": "#4a545f",
-    "field": "#6b7682",
-    "focus": "#3a8fcd",
-    "text": "#e7ebef",
-    "muted": "#a0abb6",
-    "disabled": "#66717c",
-    "accent": ACCENT,
-    "accent_hover": "#2879b5",
-    "accent_pressed": "#195c8c",
-    "accent_text": "#7cbdec",
-    "accent_soft": "#1b3448",
-    "on_accent": "#ffffff",
-    "danger": "#ff9186",
-    "danger_soft": "#3d2423",
-    "warning": "#f3b75e",
-    "warning_soft": "#3a2f1c",
-    "success": "#74d39b",
-    "success_soft": "#1c3527",
-}
-CONTRAST_LIGHT: dict[str, str] = {
-    "window": "#ffffff",
-    "surface": "#ffffff",
-    "surface_alt": "#f4f4f4",
-    "sunken": "#e8e8e8",
-    "border": "#6b6b6b",
-    "border_strong": "#333333",
-    "field": "#000000",
-    "focus": "#b3007d",
-    "text": "#000000",
-    "muted": "#2b2b2b",
-    "disabled": "#5c5c5c",
-    "accent": "#003f75",
-    "accent_hover": "#00305a",
-    "accent_pressed": "#002340",
-    "accent_text": "#00376b",
-    "accent_soft": "#d9eafa",
-    "on_accent": "#ffffff",
-    "danger": "#8a0000",
-    "danger_soft": "#ffe9e6",
-    "warning": "#5c3700",
-    "warning_soft": "#fff0d4",
-    "success": "#0b4a26",
-    "success_soft": "#ddf2e3",
-}
-CONTRAST_DARK: dict[str, str] = {
-    "window": "#000000",
-    "surface": "#000000",
-    "surface_alt": "#141414",
-    "sunken": "#262626",
-    "border": "#8c8c8c",
-    "border_strong": "#c8c8c8",
-    "field": "#ffffff",
-    "focus": "#ffe14d",
-    "text": "#ffffff",
-    "muted": "#e0e0e0",
-    "disabled": "#a6a6a6",
-    "accent": "#5cd0ff",
-    "accent_hover": "#8fdfff",
-    "accent_pressed": "#38b8ec",
-    "accent_text": "#8fdfff",
-    "accent_soft": "#003247",
-    "on_accent": "#000000",
-    "danger": "#ffa39b",
-    "danger_soft": "#420b08",
-    "warning": "#ffc766",
-    "warning_soft": "#3a2700",
-    "success": "#7deaa6",
-    "success_soft": "#04301a",
+_COLOURS = {  # of each scheme, in their order
+    "window": ("#f4f6f8", "#15191e", "#ffffff", "#000000"),
+    "surface": ("#ffffff", "#1e2329", "#ffffff", "#000000"),
+    "surface_alt": ("#f8fafb", "#232930", "#f4f4f4", "#141414"),
+    "sunken": ("#e9edf1", "#101317", "#e8e8e8", "#262626"),
+    "border": ("#dbe1e7", "#323a43", "#6b6b6b", "#8c8c8c"),
+    "border_strong": ("#c2cbd4", "#4a545f", "#333333", "#c8c8c8"),
+    "field": ("#848e98", "#6b7682", "#000000", "#ffffff"),
+    "focus": (ACCENT, "#3a8fcd", "#b3007d", "#ffe14d"),
+    "text": ("#1a2129", "#e7ebef", "#000000", "#ffffff"),
+    "muted": ("#56626e", "#a0abb6", "#2b2b2b", "#e0e0e0"),
+    "disabled": ("#9aa4ae", "#66717c", "#5c5c5c", "#a6a6a6"),
+    "accent": (ACCENT, ACCENT, "#003f75", "#5cd0ff"),
+    "accent_hover": ("#1a6196", "#2879b5", "#00305a", "#8fdfff"),
+    "accent_pressed": ("#154f7b", "#195c8c", "#002340", "#38b8ec"),
+    "accent_text": ("#1a6196", "#7cbdec", "#00376b", "#8fdfff"),
+    "accent_soft": ("#e2eef7", "#1b3448", "#d9eafa", "#003247"),
+    "on_accent": ("#ffffff", "#ffffff", "#ffffff", "#000000"),
+    "danger": ("#b3261e", "#ff9186", "#8a0000", "#ffa39b"),
+    "danger_soft": ("#fbe9e7", "#3d2423", "#ffe9e6", "#420b08"),
+    "warning": ("#8a5200", "#f3b75e", "#5c3700", "#ffc766"),
+    "warning_soft": ("#fdf1dc", "#3a2f1c", "#fff0d4", "#3a2700"),
+    "success": ("#1a7340", "#74d39b", "#0b4a26", "#7deaa6"),
+    "success_soft": ("#e3f3e9", "#1c3527", "#ddf2e3", "#04301a"),
 }
 SCHEMES: dict[Scheme, dict[str, str]] = {
-    "light": LIGHT,
-    "dark": DARK,
-    "contrast-light": CONTRAST_LIGHT,
-    "contrast-dark": CONTRAST_DARK,
+    scheme: {name: colours[number] for name, colours in _COLOURS.items()}
+    for number, scheme in enumerate(get_args(Scheme))
 }
 _SERIES: dict[Scheme, tuple[str, ...]] = {
     "light": SERIES[:5],
@@ -498,48 +425,3 @@ def _new_sheet(app: QApplication, factor: float = 1.0) -> Iterator[None]:
 def _has_font(widget: QWidget) -> bool:
     """Whether a font was set on the widget itself: by code, or under a style sheet by that."""
     return widget.testAttribute(Qt.WidgetAttribute.WA_SetFont)
-
-
-__all__ = [
-    "ACCENT",
-    "DARK",
-    "FONT_FAMILY",
-    "FONT_POINTS",
-    "ICON_SIZE",
-    "Motion",
-    "LIGHT",
-    "SCHEMES",
-    "SIZES",
-    "SPACE_L",
-    "SPACE_M",
-    "SPACE_S",
-    "SPACE_XL",
-    "SPACE_XS",
-    "SPACE_XXL",
-    "Scheme",
-    "ThemeName",
-    "apply_theme",
-    "colour",
-    "desktop_tells_motion",
-    "figure_font",
-    "icon",
-    "is_dark",
-    "is_high_contrast",
-    "least_width",
-    "load_fonts",
-    "motion_is_reduced",
-    "palette",
-    "picture",
-    "px",
-    "scheme",
-    "series_colours",
-    "set_motion",
-    "set_pixels",
-    "set_property",
-    "set_size",
-    "size",
-    "space",
-    "styled_afterwards",
-    "stylesheet",
-    "tokens",
-]

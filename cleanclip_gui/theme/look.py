@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtGui import QColor, QFont, QPalette
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QFont, QPalette, QPen
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
@@ -32,6 +33,15 @@ def text_colour(widget: QWidget, *, stale: bool = False, muted: bool = False) ->
     elif muted:
         colour.setAlphaF(0.85 if strong else 0.68)
     return colour
+
+
+def thin_pen(name: str, width: float = 1.0, *, dashed: bool = False) -> QPen:
+    """A pen in one of the theme's colours that is equally wide at any zoom."""
+    pen = QPen(theme.colour(name), width)
+    pen.setCosmetic(True)
+    if dashed:
+        pen.setStyle(Qt.PenStyle.DashLine)
+    return pen
 
 
 def track_colour(widget: QWidget) -> QColor:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from PySide6.QtCore import QObject, QSize, Qt, Signal, SignalInstance
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal, SignalInstance
 from PySide6.QtGui import QAction, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -36,6 +36,29 @@ class Label(QLabel):
             self.setProperty("role", role)
         if buddy is not None:
             self.setBuddy(buddy)
+
+
+class IconLabel(Label):
+    """An icon in a colour of the theme that is on; ``side`` is in pixels at 100 %."""
+
+    def __init__(self, side: int, icon: str = "", colour: str = "text") -> None:
+        super().__init__()
+        self._side = side
+        self.setFixedSize(theme.px(side), theme.px(side))
+        self.show_icon(icon, colour)
+
+    def show_icon(self, icon: str, colour: str = "text") -> None:
+        """Show another icon; an empty name shows none."""
+        self._icon, self._colour = icon, colour
+        if icon:
+            side = theme.px(self._side)
+            self.setPixmap(theme.picture(icon, theme.colour(colour), side))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self.show_icon(self._icon, self._colour)
 
 
 _Widget = TypeVar("_Widget", bound=QWidget)

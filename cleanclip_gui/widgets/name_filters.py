@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData
+from PySide6.QtCore import QEvent, QMimeData, QObject
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QWidget
 
 ALL = "All files (*)"
 CHECKPOINTS = f"Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.zip *.tar);;{ALL}"
@@ -30,6 +33,42 @@ _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 def local_paths(mime: QMimeData) -> list[Path]:
     """Files and folders of this machine that are being dropped."""
     return [Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile()]
+
+
+class Drops(QObject):
+    """Lets a widget take the first of the dropped files and folders; the window gets what is left.
+
+    Parameters
+    ----------
+    widget
+        Where they are dropped.
+    takes
+        Whether it takes a path; asked while the path is dragged over it.
+    drop
+        Takes the path.
+    """
+
+    def __init__(
+        self, widget: QWidget, takes: Callable[[Path], bool], drop: Callable[[Path], object]
+    ) -> None:
+        super().__init__(widget)
+        self._takes, self._drop = takes, drop
+        widget.setAcceptDrops(True)
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Accept what is taken."""
+        entering = event.type() == QEvent.Type.DragEnter
+        if not isinstance(event, QDropEvent) or not (entering or event.type() == QEvent.Type.Drop):
+            return False
+        paths = local_paths(event.mimeData())[:1]
+        if not any(map(self._takes, paths)):
+            event.ignore()
+            return True
+        event.acceptProposedAction()
+        if not entering:
+            self._drop(paths[0])
+        return True
 
 
 def is_checkpoint_file(path: Path) -> bool:

@@ -95,6 +95,11 @@ class NumberBox(QDoubleSpinBox):
             self.setValue(value)
         self._on_value_changed(self.value())
 
+    @property
+    def number(self) -> float:
+        """The value; of a box for whole numbers an int."""
+        return round(self.value()) if self._kind == "int" else self.value()
+
     def textFromValue(self, value: float) -> str:  # noqa: N802
         """Return the number as shown, without its unit."""
         return number_text(value, self._kind)

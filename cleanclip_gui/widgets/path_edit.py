@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtWidgets import QLineEdit, QToolButton
 
@@ -29,6 +30,11 @@ class PathEdit(QLineEdit):
     def path(self) -> str:
         """What is typed, without spaces around it."""
         return self.text().strip()
+
+    def absolute(self) -> str:
+        """The same as an absolute path; empty if nothing is typed."""
+        path = self.path()
+        return str(Path(path).absolute()) if path else ""
 
     def browse(self, icon: str, title: str, ask: Callable[[str], str]) -> QToolButton:
         """Return a button whose dialog takes the present path and returns a new one or nothing."""

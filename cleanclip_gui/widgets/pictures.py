@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QObject, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QAccessible, QAccessibleInterface, QImage, QPainter, QPen
+from PySide6.QtCore import QAbstractListModel, QEvent, QObject, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleInterface,
+    QImage,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QPen,
+)
 from PySide6.QtWidgets import QAccessibleWidget, QListView, QStyle, QStyleOptionViewItem, QWidget
 
 from cleanclip_gui import theme
 
 
-def as_grid(view: QListView, cell: QSize) -> None:
-    """Lay a view's items out as equal cells, which Qt then needs not measure one by one."""
-    view.setObjectName("gallery")
-    view.setViewMode(QListView.ViewMode.IconMode)
-    view.setUniformItemSizes(True)
-    view.setGridSize(cell)
-    view.setLayoutMode(QListView.LayoutMode.Batched)
-    view.setBatchSize(500)
-    view.setResizeMode(QListView.ResizeMode.Adjust)
-    view.setMovement(QListView.Movement.Static)
-    view.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
-    view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    view.setFrameShape(QListView.Shape.NoFrame)
-    view.setMouseTracking(True)
+class PictureList(QListView):
+    """A grid of equal cells, which Qt then needs not measure one by one.
+
+    ``cell`` gives their size, ``empty_text`` is what stands there while there is none.
+    """
+
+    empty_text = ""
+
+    def __init__(self, name: str, model: QAbstractListModel, cell: Callable[[], QSize]) -> None:
+        super().__init__()
+        self._cell = cell
+        self.setAccessibleName(name)
+        self.setObjectName("gallery")
+        self.setViewMode(QListView.ViewMode.IconMode)
+        self.setUniformItemSizes(True)
+        self.setGridSize(cell())
+        self.setLayoutMode(QListView.LayoutMode.Batched)
+        self.setBatchSize(500)
+        self.setResizeMode(QListView.ResizeMode.Adjust)
+        self.setMovement(QListView.Movement.Static)
+        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QListView.Shape.NoFrame)
+        self.setMouseTracking(True)
+        self.setModel(model)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Cells are as large as type and pictures are now."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self.setGridSize(self._cell())
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Paint the cells, or say that there are none."""
+        super().paintEvent(event)
+        if self.model().rowCount() == 0:
+            painter = QPainter(self.viewport())
+            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            room = self.viewport().rect().adjusted(20, 20, -20, -20)
+            painter.drawText(room, flags, self.empty_text)
 
 
 def paint_ground(painter: QPainter, option: QStyleOptionViewItem, *, focus: bool = False) -> QRect:

@@ -18,11 +18,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from cleanclip_gui.widgets.name_filters import SAFETENSORS
+from cleanclip_gui.widgets.text import plain
 from ml_core.exports import save_export
 from ml_core.paths import is_shipped
 from ml_core.reading.errors import InputError
 
 _WIDE = 900
+_ENDING = ".safetensors"
 
 
 def _open_file(parent: QWidget, title: str, folder: str, name_filter: str) -> str:
@@ -190,3 +193,15 @@ def failing(signal: SignalInstance, title: str) -> Iterator[None]:
         yield
     except InputError as error:
         signal.emit(error.titled(title))
+
+
+def ask_safetensors(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:
+    """Where to write; ask about replacing a file if the dialog could not, as it got no ending."""
+    chosen = prompts.save_file(parent, title, name, SAFETENSORS)
+    if not chosen or chosen.lower().endswith(_ENDING):
+        return Path(chosen) if chosen else None
+    target = Path(f"{chosen}{_ENDING}")
+    question = f"{plain(target.name, 80)} exists already. Write over it?"
+    if target.exists() and not prompts.confirm(parent, title, question, "Write over it", "Cancel"):
+        return None
+    return target

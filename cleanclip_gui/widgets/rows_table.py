@@ -94,12 +94,14 @@ _NO_PARENT = QModelIndex()
 class Cell:
     """A text, and what it sorts by, alike in a column; None comes last in either order.
 
-    ``icon`` names a picture of the theme that stands before the text.
+    ``icon`` names a picture of the theme that stands before the text; ``tip`` is the tool tip, by
+    default the text. A delegate gets the key as the user's role.
     """
 
     text: str
-    key: float | str | tuple[float, int] | None = None
+    key: float | str | tuple[float, ...] | None = None
     icon: str = ""
+    tip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,20 @@ class RowsModel(QAbstractTableModel):
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Show other rows, in the order chosen before."""
         self._given = list(rows)
-        self.sort(*self._sort)
+        ordered = self.ordered(self._given)
+        if [row.id for row in ordered] == [row.id for row in self.rows]:
+            self.rows = ordered  # the selection stands
+            self.refresh()
+        else:
+            self.beginResetModel()
+            self.rows = ordered
+            self.endResetModel()
+
+    def refresh(self) -> None:
+        """Draw every row anew."""
+        if self.rows:
+            last = self.index(len(self.rows) - 1, len(self.titles) - 1)
+            self.dataChanged.emit(self.index(0, 0), last)
 
     def add_rows(self, rows: Sequence[Row]) -> None:
         """Show more rows; they come last until the next sort."""
@@ -159,25 +174,35 @@ class RowsModel(QAbstractTableModel):
         cell = self.rows[index.row()].cells[column]
         if role == Qt.ItemDataRole.DecorationRole:
             return theme.icon(cell.icon) if cell.icon else None
-        text = cell.text
-        if role == Qt.ItemDataRole.ToolTipRole and column not in self._numbers:
-            return tip(text)
-        return text if role == Qt.ItemDataRole.DisplayRole else None
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tip(cell.tip or (cell.text if column not in self._numbers else ""))
+        if role == Qt.ItemDataRole.UserRole:
+            return cell.key
+        return cell.text if role == Qt.ItemDataRole.DisplayRole else None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Order by a column; -1 is the order given."""
+        """Order by a column; -1 is the order given. What was selected stays so."""
         self._sort = (column, order)
-        self.beginResetModel()
-        self.rows = list(self._given)
-        if column >= 0:
-            known = [row for row in self.rows if row.cells[column].key is not None]
-            others = [row for row in self.rows if row.cells[column].key is None]
-            known.sort(
-                key=lambda row: row.cells[column].key,  # type: ignore[arg-type, return-value]
-                reverse=order == Qt.SortOrder.DescendingOrder,
-            )
-            self.rows = known + others
-        self.endResetModel()
+        self.layoutAboutToBeChanged.emit()
+        before, self.rows = self.rows, self.ordered(self._given)
+        places = {row.id: place for place, row in enumerate(self.rows)}
+        old = self.persistentIndexList()
+        new = [self.index(places[before[index.row()].id], index.column()) for index in old]
+        self.changePersistentIndexList(old, new)
+        self.layoutChanged.emit()
+
+    def ordered(self, rows: Sequence[Row]) -> list[Row]:
+        """Return rows in the order chosen; those without a key come last."""
+        column, order = self._sort
+        if column < 0:
+            return list(rows)
+        known = [row for row in rows if row.cells[column].key is not None]
+        others = [row for row in rows if row.cells[column].key is None]
+        known.sort(
+            key=lambda row: row.cells[column].key,  # type: ignore[arg-type, return-value]
+            reverse=order == Qt.SortOrder.DescendingOrder,
+        )
+        return known + others
 
 
 class RowsTable(FilledTable):
@@ -195,10 +220,11 @@ class RowsTable(FilledTable):
         columns: Sequence[tuple[str, str]],
         *,
         numbers: Container[int] | None = None,
+        make_model: type[RowsModel] = RowsModel,
     ) -> None:
         super().__init__()
         titles, tips = zip(*columns, strict=True)
-        self.rows = RowsModel(titles, tips, numbers)
+        self.rows = make_model(titles, tips, numbers)
         self.setModel(self.rows)
         self.setAccessibleName(name)
         self.setSortingEnabled(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QFrame,
@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.controls import Label, bind, named, push_button
+from cleanclip_gui.widgets.controls import IconLabel, Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.text import plain, tip
@@ -108,14 +108,13 @@ class WelcomePage(QWidget):
         self._recent_box = QWidget()
         column(self._recent_title, self.recent, of=self._recent_box, spacing=theme.SPACE_S)
 
-        self._drop_picture = Label()
-        self._drop_picture.setObjectName("dropPicture")
         words = Label(
             "Or drop a checkpoint or a session anywhere: safetensors, PyTorch (.pt), or a folder",
             "subtle", wrap=True,
         )  # fmt: skip
         self.drop = card(
-            row(self._drop_picture, (words, 1), spacing=theme.SPACE_M), margins=theme.SPACE_L
+            row(IconLabel(28, "upload", "muted"), (words, 1), spacing=theme.SPACE_M),
+            margins=theme.SPACE_L,
         )
 
         whole = QWidget()
@@ -125,7 +124,6 @@ class WelcomePage(QWidget):
             (column(self._drop_title, (self.drop, 1), spacing=theme.SPACE_S), 1),
             of=whole, spacing=theme.SPACE_L,
         )  # fmt: skip
-        self._paint_pictures()
         return whole
 
     def set_recent(self, paths: Sequence[str], sessions: Sequence[str] = ()) -> None:
@@ -172,21 +170,6 @@ class WelcomePage(QWidget):
         """Show that a file held over the window may be let go."""
         theme.set_property(self.drop, "drop", on)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Repaint the pictures in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == event.Type.PaletteChange:
-            self._paint_pictures()
-
-    def _paint_pictures(self) -> None:
-        self._drop_picture.setPixmap(
-            theme.icon("upload", "muted").pixmap(theme.px(28), theme.px(28))
-        )
-        for label in self.findChildren(Label, "stepPicture"):
-            label.setPixmap(
-                theme.icon(label.property("icon"), "accent").pixmap(theme.px(26), theme.px(26))
-            )
-
     def _on_recent_activated(self, item: QListWidgetItem) -> None:
         chosen = self.session_chosen if item.data(_IS_SESSION) else self.path_chosen
         chosen.emit(item.data(Qt.ItemDataRole.UserRole))
@@ -214,14 +197,10 @@ def _offer(button: QPushButton) -> tuple[QFrame, Label]:
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     """One of the three steps that show what the program is for."""
     step = QFrame()  # without a frame: it is no button
-    picture = Label()
-    picture.setObjectName("stepPicture")
-    picture.setProperty("icon", icon)
-    picture.setPixmap(theme.icon(icon, "accent").pixmap(theme.px(26), theme.px(26)))
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)
     column(
-        picture, heading, body, None,
+        IconLabel(26, icon, "accent_text"), heading, body, None,
         of=step, margins=(0, 0, theme.SPACE_L, 0), spacing=theme.SPACE_S,
     )  # fmt: skip
     return step

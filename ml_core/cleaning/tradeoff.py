@@ -48,6 +48,14 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """The evaluations of one run."""
+
+    title: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
 class Limits:
     """What is asked of a cleaned checkpoint.
 

@@ -21,6 +21,7 @@ from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.events import Control
+from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import CancelledError, InputError, plain
 
 if TYPE_CHECKING:
@@ -60,6 +61,20 @@ def checkpoint_path(path: Path) -> Path:
             raise KeyboardInterrupt from None
     output.errors().print(f"{plain(str(path))} at revision {plain(fetched.revision)}", markup=False)
     return fetched.path
+
+
+def examined(path: Path) -> Inspection:
+    """Examine a checkpoint's file.
+
+    Raises
+    ------
+    InputError
+        If the file is refused.
+    """
+    inspection = examine(path)
+    if inspection.refused:
+        raise inspection.refusal()
+    return inspection
 
 
 def optional_checkpoint(path: Path | None) -> str | None:

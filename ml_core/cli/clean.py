@@ -49,7 +49,7 @@ _DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 
 @command(
     "checkpoint output_dir method preset settings recipe seed accept_rate minutes "
-    f"{CLEANING} resume job overwrite export_to processes machines json",
+    f"{CLEANING} resume job overwrite export_to processes json",
     CleanSpec,
     output_dir=None,
 )
@@ -70,8 +70,7 @@ def clean(
         help="Run nothing: write job, Slurm script and torchrun line into this folder.",
         flag="--export",
     ),
-    processes: int = option(1, help="With --export: processes (GPUs) on each machine.", ge=1),
-    machines: int = option(1, help="With --export: machines; over one is not tested.", ge=1),
+    processes: int = option(1, help="With --export: processes (GPUs) that share the work.", ge=1),
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
@@ -98,7 +97,7 @@ def clean(
     minutes, elsewhere = options.minutes, export_to is not None
     if job is not None:
         _refuse_all_but(
-            context, "job", "resume", "overwrite", "json", "export_to", "processes", "machines",
+            context, "job", "resume", "overwrite", "json", "export_to", "processes",
             *_PLACES,
         )  # fmt: skip
         places = {"output_dir": options.output_dir} | options.of(CleanSpec)
@@ -122,10 +121,10 @@ def clean(
                 )
             spec = timed(spec, minutes)
     if export_to is not None:
-        _export(spec, export_to, processes, machines, json=options.json)
+        _export(spec, export_to, processes, json=options.json)
         return
-    if processes > 1 or machines > 1:
-        raise InputError("--processes and --machines go with --export; see its run.sh.")
+    if processes > 1:
+        raise InputError("--processes goes with --export; see its run.sh.")
     if resume and options.overwrite:
         raise InputError("--overwrite begins anew: leave it out with --resume.")
     if (
@@ -325,11 +324,11 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None
     return rows
 
 
-def _export(spec: CleanSpec, folder: Path, processes: int, machines: int, *, json: bool) -> None:
+def _export(spec: CleanSpec, folder: Path, processes: int, *, json: bool) -> None:
     """Write a job for a cluster and say what it needs there."""
     from ml_core.jobs import cluster
 
-    files = cluster.export_job(spec, folder, processes=processes, machines=machines)
+    files = cluster.export_job(spec, folder, processes=processes)
     elsewhere = cluster.elsewhere(spec)
     output.answer(
         json,

@@ -7,10 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.arguments import checkpoint_path, examined
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
-from ml_core.reading import Inspection, examine
+from ml_core.reading import Inspection
 from ml_core.reading.key_mismatch import first_names
 
 if TYPE_CHECKING:
@@ -41,11 +41,7 @@ def compare(
     """
     from ml_core.checkpoints.compare import compare_checkpoints
 
-    paths = [checkpoint_path(path) for path in (options.checkpoint, second)]
-    inspections = [examine(path) for path in paths]
-    for inspection in inspections:
-        if inspection.refused:
-            raise inspection.refusal()
+    inspections = [examined(checkpoint_path(path)) for path in (options.checkpoint, second)]
     changes = []
     with output.errors().status("Comparing …") as status:
         for change in compare_checkpoints(inspections[0], inspections[1]):

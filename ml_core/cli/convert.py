@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.arguments import checkpoint_path, examined
 from ml_core.cli.options import Options, argument, command
 from ml_core.options import option
-from ml_core.reading import InputError, Inspection, examine
+from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import plain
 from ml_core.reading.inspection import file_of
 
@@ -22,19 +22,16 @@ _NAMELESS = (
 )
 
 
-@command("path=checkpoint target layout as_is donor head no_choice json")
+@command("path=checkpoint target as_is donor head no_choice json")
 def convert(
     options: Options,
     target: Path = argument(
         "What to write: a name that ends in .safetensors, or a folder, which then also "
         "holds the config."
     ),
-    layout: Literal["open_clip", "as-is"] = option(
-        "open_clip",
-        help="open_clip: the model alone, as stock open_clip loads it. as-is: every tensor "
-        "under its own name, bit for bit, in one file.",
+    as_is: bool = option(
+        False, help="Copy every tensor under its own name, bit for bit, in one file."
     ),
-    as_is: bool = option(False, help="The same as --layout as-is."),
     head: Path | None = option(
         None, help="Also write the linear head of a finetuned classifier here."
     ),
@@ -56,13 +53,10 @@ def convert(
     """
     from ml_core.checkpoints.convert import convert_to_open_clip, convert_to_safetensors
 
-    as_is = as_is or layout == "as-is"
     if as_is and options.donor is not None:
         raise InputError("A donor completes a model for open_clip; leave --donor or --as-is out.")
     path = checkpoint_path(options.checkpoint)
-    inspection = examine(path)
-    if inspection.refused:
-        raise inspection.refusal()
+    inspection = examined(path)
     name = inspection.name
     for place in (target, head):
         _refuse_overwriting_source(inspection, place)

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
+from ml_core.cli.arguments import checkpoint_path, examined, image_spec, labels_and_templates
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Event, Message, forwarded
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.options import option
-from ml_core.reading import InputError, examine
+from ml_core.reading import InputError
 
 if TYPE_CHECKING:
     from ml_core.evaluation.doctor import Diagnosis
@@ -124,9 +124,7 @@ def _forget(path: Path, json: bool) -> None:
     """Drop what is remembered for a file."""
     from ml_core.checkpoints.choice import forget
 
-    inspection = examine(path)
-    if inspection.refused:
-        raise inspection.refusal()
+    inspection = examined(path)
     if not forget(inspection.sha256):
         raise InputError(f"Nothing is remembered for {inspection.name}.")
     record = {"checkpoint": str(path), "sha256": inspection.sha256, "forgotten": True}

@@ -21,7 +21,7 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_stage
-from ml_core.events import Control, Progress
+from ml_core.events import Control, Progress, Step
 from ml_core.jobs.specs import CleanSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -144,7 +144,7 @@ def _attribution(
         probs = seen.clean_probs if seen.triggered_probs is None else seen.triggered_probs
         target = int(probs.argmax())
     steps = attribute(subject, trigger, image, target, **how)
-    attribution = _last(((step.done, step.total, step.result) for step in steps), "Explaining")
+    attribution = _last(steps, "Explaining")
     save_attribution(attribution, out)
     return attribution.to_dict()
 
@@ -160,13 +160,11 @@ def _map(
 
     parts = []
     for subject in subjects:
-        steps = embed(subject, trigger, n=n)
-        parts.append(_last(((step.done, step.total, step.result) for step in steps), "Embedding"))
+        parts.append(_last(embed(subject, trigger, n=n), "Embedding"))
     if method == "pca":
         layout = pca_map(parts)
     else:
-        shared = tsne_map(parts, seed=subjects[0].seed)
-        layout = _last(((round(100 * s.share), 100, s.result) for s in shared), "t-SNE")
+        layout = _last(tsne_map(parts, seed=subjects[0].seed), "t-SNE")
     record, rows = layout.to_dict(), layout.rows()
     if out.suffix.lower() == ".csv":
         save_export(out, to_csv(rows).encode())
@@ -177,18 +175,21 @@ def _map(
     return record
 
 
-def _last(steps: Iterable[tuple[int, int, _Result | None]], title: str) -> _Result:
+def _last(steps: Iterable[Step[_Result]], title: str) -> _Result:
     """Run to the end with a progress bar on standard error; return the result.
 
-    A step is how much is done, of how much, and the result if it is the last one.
+    Parameters
+    ----------
+    steps
+        Their errors come through.
+    title
+        Shown beside the bar.
     """
-    last = None
     with output.progress_bar() as show:
-        for done, total, result in steps:
-            show(Progress(title, done, total, 0.0, 0.0))
-            last = result
-    assert last is not None, "nobody cancels it here"
-    return last
+        for step in steps:
+            show(Progress(title, step.done, step.total, 0.0, 0.0))
+    assert step.result is not None, "nobody cancels it here"
+    return step.result
 
 
 def _table(record: dict[str, Any]) -> Table:

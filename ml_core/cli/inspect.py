@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,7 +16,6 @@ from ml_core.cli.options import NamedPath, Options, command
 from ml_core.jobs.failures import exit_code
 from ml_core.options import option
 from ml_core.reading import InputError, examine
-from ml_core.reading.key_mismatch import KeyLists
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -97,7 +96,8 @@ def inspect(
     opinion = ask_for_second_opinion(assessed.inspection)
     signature = check_checkpoint(assessed.inspection, None if key is None else (key,))
     if form == "text":
-        content: Table | bytes = _table(assessed, opinion, signature)
+        rows = _rows(assessed, opinion, signature)
+        content: Table | bytes = _table(assessed.inspection.name, rows)
     else:
         signed = None if signature is None else signature.to_dict()
         content = inspection_bytes(inspection_record(assessed, opinion, signed), form)
@@ -112,76 +112,76 @@ def inspect(
     raise typer.Exit(EXIT_NOT_SIGNED if state == "bad" else output.EXIT_DONE)
 
 
-def _table(assessed: Assessment, opinion: str, signature: SignatureFacts | None) -> Table:
+def _table(name: str, rows: Iterable[tuple[str, str]]) -> Table:
     """What the screen shows."""
+    table = Table(title=output.cell(name), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for title, text in rows:
+        if text:
+            table.add_row(title, output.cell(text))
+    return table
+
+
+def _rows(
+    assessed: Assessment, opinion: str, signature: SignatureFacts | None
+) -> Iterator[tuple[str, str]]:
+    """Each fact with its title; without a text where there is nothing to say."""
     from ml_core.checkpoints.hub import cached_as
     from ml_core.checkpoints.inspection_record import GROUPS, known_sentences
 
     inspection, architecture = assessed.inspection, assessed.architecture
-    table = Table(title=output.cell(inspection.name), show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("Verdict", assessed.words)
+    yield "Verdict", assessed.words
     for number, sentence in enumerate(assessed.reasons):
-        table.add_row("" if number else "Reason", output.cell(sentence))
+        yield "" if number else "Reason", sentence
     if hub := cached_as(inspection.path):
-        table.add_row("Hub", output.cell(f"{hub[0]} at revision {hub[1]}"))
-    table.add_row("Format", inspection.format)
+        yield "Hub", f"{hub[0]} at revision {hub[1]}"
+    yield "Format", inspection.format
     if inspection.container is not None:
-        table.add_row("Container", output.cell(inspection.container.words))
-    table.add_row("Size", f"{figures.count(inspection.size)} bytes")
-    table.add_row("SHA-256", inspection.sha256 or "not computed")
+        yield "Container", inspection.container.words
+    yield "Size", f"{figures.count(inspection.size)} bytes"
+    yield "SHA-256", inspection.sha256 or "not computed"
     if signature is not None:
-        table.add_row("Signature", output.cell(signature.sentence))
+        yield "Signature", signature.sentence
     if inspection.tensors:
         kinds = Counter(tensor.dtype for tensor in inspection.tensors)
         listed = ", ".join(f"{count} {dtype}" for dtype, count in kinds.most_common(_MAX_LISTED))
-        table.add_row("Tensors", f"{len(inspection.tensors)} ({listed})")
+        yield "Tensors", f"{len(inspection.tensors)} ({listed})"
         beside = {
             "numbers in buffers": inspection.buffer_numbers,
             "numbers that an optimizer keeps": inspection.optimizer_numbers,
         }
         more = "".join(f", and {figures.count(n)} {what}" for what, n in beside.items() if n)
-        table.add_row("Parameters", figures.count(inspection.parameters) + more)
+        yield "Parameters", figures.count(inspection.parameters) + more
     for sentence in known_sentences(assessed):
-        table.add_row("Known", output.cell(sentence))
+        yield "Known", sentence
     if architecture is not None:
-        table.add_row("Architecture", f"{architecture['name']} (from {architecture['source']})")
+        yield "Architecture", f"{architecture['name']} (from {architecture['source']})"
         if donor := architecture.get("donor"):
-            words = f"{donor['name']}, SHA-256 {donor['sha256']}"
-            table.add_row("Donor", output.cell(words))
+            yield "Donor", f"{donor['name']}, SHA-256 {donor['sha256']}"
         for sentence in architecture["assumptions"]:
-            table.add_row("Assumed", output.cell(sentence))
+            yield "Assumed", sentence
         for sentence in architecture["notes"]:
-            table.add_row("Also in it", output.cell(sentence))
-    for title, names in _keys(assessed.keys):
-        table.add_row(title, output.cell(f"{len(names)}: {_some(names)}"))
+            yield "Also in it", sentence
+    if keys := assessed.keys:
+        shapes = tuple(map(str, keys.wrong_shape))
+        misfits = {
+            "Missing": keys.missing, "Unexpected": keys.unexpected, "Wrong shape": shapes,
+        }  # fmt: skip
+        for title, names in misfits.items():
+            yield title, f"{len(names)}: {_some(names)}" if names else ""
     for group in GROUPS:
-        if names := inspection.globals.get(group, ()):
-            table.add_row(_GROUP_TITLES[group], output.cell(_some(names)))
+        yield _GROUP_TITLES[group], _some(inspection.globals.get(group, ()))
     if inspection.embedded_code:
         records = [name for name, _ in inspection.embedded_code]
-        table.add_row("Program code", output.cell(f"{_some(records)} (not run)"))
-    if inspection.unread:
-        table.add_row("Not read", output.cell(_some(inspection.unread)))
-    table.add_row("Elsewhere", output.cell(assessed.elsewhere))
-    table.add_row("Second opinion", output.cell(opinion))
-    if inspection.sandbox:
-        walls = "; ".join(f"{name} {state}" for name, state in inspection.sandbox.items())
-        table.add_row("Read with", output.cell(walls))
-    return table
-
-
-def _keys(keys: KeyLists | None) -> list[tuple[str, Sequence[str]]]:
-    """Tensors that do not fit, by kind."""
-    if keys is None:
-        return []
-    kinds = (
-        ("Missing", keys.missing),
-        ("Unexpected", keys.unexpected),
-        ("Wrong shape", tuple(map(str, keys.wrong_shape))),
+        yield "Program code", f"{_some(records)} (not run)"
+    yield "Not read", _some(inspection.unread)
+    yield "Elsewhere", assessed.elsewhere
+    yield "Second opinion", opinion
+    yield (
+        "Read with",
+        "; ".join(f"{name} {state}" for name, state in (inspection.sandbox or {}).items()),
     )
-    return [(title, names) for title, names in kinds if names]
 
 
 def _some(names: Sequence[str]) -> str:

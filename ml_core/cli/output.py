@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
@@ -28,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ml_core import figures
-from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.events import Done, Event, Message, Metric, Progress, finite
 from ml_core.exports import save_export
 from ml_core.jobs.failures import failure
 from ml_core.paths import data_dir
@@ -133,7 +132,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
 def print_json(values: Any) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
     with _standard_output():
-        sys.stdout.write(json.dumps(_plain(values), indent=1) + "\n")
+        sys.stdout.write(json.dumps(finite(values), indent=1, default=os.fspath) + "\n")
 
 
 def give(content: Table | bytes, file: Path | None) -> None:
@@ -176,17 +175,6 @@ def check_not_over(file: Path, *inputs: Path | None) -> None:
     for path in inputs:
         if path is not None and target == Path(os.path.realpath(os.path.expanduser(path))):
             raise InputError(f"{file.name} is what is read; choose another name for the output.")
-
-
-def _plain(value: Any) -> Any:
-    """JSON-ready copy."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 class JobFailed(Exception):  # noqa: N818

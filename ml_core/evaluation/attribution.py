@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases, to_uint8
 from ml_core.evaluation.zero_shot import class_logits
+from ml_core.events import Step
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
@@ -182,25 +183,16 @@ def explicit_attention(
     return weights, output if first else output.transpose(0, 1)
 
 
-@dataclass(frozen=True, eq=False)
-class OcclusionStep:
-    """How far an occlusion is; ``maps`` float32 [N, g, g] comes with the last step."""
-
-    done: int
-    total: int
-    maps: Tensor | None = None
-
-
 def occlusion(
     model: ClipModel,
     images: Tensor,
     direction: Tensor,
     *,
-    side: int | None = None,
-    stride: int | None = None,
+    side: int,
+    stride: int,
     batch: int = 64,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[OcclusionStep]:
+) -> Iterator[Step[Tensor]]:
     """Cover the picture patch by patch and see what the class's logit loses (Zeiler and Fergus
     2014, section 4.2).
 
@@ -217,7 +209,7 @@ def occlusion(
     direction
         float32 [D] or [N, D]: text embedding of the class.
     side, stride
-        Side and stride of the patches, in pixels; None takes `patch_sides`.
+        Side and stride of the patches, in pixels.
     batch
         Most pictures to encode at a time.
     cancelled
@@ -225,7 +217,7 @@ def occlusion(
 
     Yields
     ------
-    OcclusionStep
+    Step
         After each batch. The maps have cells of the greatest common size of side, stride and
         picture, so that they lose nothing.
 
@@ -235,9 +227,6 @@ def occlusion(
         If the patches do not fit the picture.
     """
     size = images.shape[-1]
-    usual = patch_sides(size)
-    side = usual[0] if side is None else side
-    stride = (usual[1] if side == usual[0] else max(1, side // 2)) if stride is None else stride
     if not 1 <= side <= size or not 1 <= stride <= side:
         raise InputError(
             f"Patches of {side} px every {stride} px do not cover a picture of {size} px; choose "
@@ -267,7 +256,7 @@ def occlusion(
         maps = None
         if done == len(corners):
             maps = _cells((sums / counts).float(), starts, side)
-        yield OcclusionStep(done, len(corners), maps)
+        yield Step(done, len(corners), maps)
 
 
 def _logits(model: ClipModel, images: Tensor, direction: Tensor) -> Tensor:
@@ -391,15 +380,6 @@ def _activations(part: nn.Module) -> Iterator[list[Tensor]]:
         torch.set_grad_enabled(before)
 
 
-@dataclass(frozen=True, eq=False)
-class AttributionStep:
-    """How far it is; ``result`` comes with the last step."""
-
-    done: int
-    total: int
-    result: Attribution | None = None
-
-
 def methods(model: ClipModel) -> tuple[Method, ...]:
     """Methods that this model allows, the usual one first."""
     with suppress(InputError):
@@ -423,7 +403,7 @@ def attribute(
     stride: int | None = None,
     batch: int = 64,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[AttributionStep]:
+) -> Iterator[Step[Attribution]]:
     """Explain one class on one image, without and with the trigger, in fp32.
 
     Parameters
@@ -449,7 +429,7 @@ def attribute(
 
     Yields
     ------
-    AttributionStep
+    Step
         After each batch.
 
     Raises
@@ -488,9 +468,9 @@ def attribute(
         for step in occlusion(
             model, images, direction, side=side, stride=stride, batch=batch, cancelled=cancelled
         ):
-            if step.maps is None:
-                yield AttributionStep(step.done, step.total)
-            maps, total = step.maps, step.total
+            if step.result is None:
+                yield Step(step.done, step.total)
+            maps, total = step.result, step.total
         assert maps is not None
     elif method == "grad-cam":
         layer, total = stage or usual_stage(model), 1
@@ -502,7 +482,7 @@ def attribute(
     settings["grid"] = list(maps.shape[1:])
     require_finite(maps)
     parts = _parts(images, maps, logits, class_index)
-    yield AttributionStep(
+    yield Step(
         total,
         total,
         Attribution(

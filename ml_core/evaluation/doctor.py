@@ -24,6 +24,7 @@ from ml_core.checkpoints.open import CLIP_SCALE
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet
 from ml_core.evaluation.candidates import QUESTIONS, answer, settings_of, sizes, variants, words
+from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.stamping import to_float
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Progress
@@ -72,6 +73,8 @@ class Trial:
         return self.correct / self.n
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with the Wilson 95 % interval of the accuracy, ``low`` and ``high``."""
+        low, high = wilson_interval(self.correct, self.n)
         return {
             "question": self.question,
             "answer": self.answer,
@@ -79,6 +82,8 @@ class Trial:
             "correct": self.correct,
             "n": self.n,
             "accuracy": self.accuracy,
+            "low": low,
+            "high": high,
             "nll": self.nll,
         }
 
@@ -179,20 +184,8 @@ class DoctorBench:
         self.trials: dict[Choice, Trial] = {}
         self._image_rows: dict[object, Tensor] = {}
         self._class_rows: dict[object, Tensor] = {}
-        self._scale = logit_scale(self.state)
-
-    @property
-    def n(self) -> int:
-        return len(self._indices)
-
-    @property
-    def source(self) -> str:
-        return self._images.name
-
-    @property
-    def scale(self) -> float:
-        """The file's logit scale."""
-        return self._scale
+        self.scale = logit_scale(self.state)  # of the file
+        self.n, self.source = len(self._indices), self._images.name
 
     def trial(self, settings: Choice, question: str, answered: str) -> Trial:
         """Score settings, once."""
@@ -374,8 +367,6 @@ def _logit_scale(bench: DoctorBench, best: Choice, unsure: bool) -> tuple[float 
     scale = "has no logit scale" if unsure else f"says a logit scale of {bench.scale:.3g}"
     return options[name], f"The file {scale}: {name} ({options[name]:.4g}) is the likeliest."
 
-
-__all__ = ["Diagnosis", "Trial", "diagnose", "logit_scale"]
 
 _ROUNDS = 4  # one right answer can bring out the next; ends when nothing changes
 

@@ -22,17 +22,9 @@ from ml_core.evaluation.stamping import (
     stamped,
     to_pictures,
 )
+from ml_core.events import Step
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
-
-
-@dataclass(frozen=True, eq=False)
-class EmbedStep:
-    """Images done of all; ``result`` comes with the last step."""
-
-    done: int
-    total: int
-    result: Embeddings | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +65,7 @@ def embed(
     n: int | None = 1000,
     batch: int = 64,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[EmbedStep]:
+) -> Iterator[Step[Embeddings]]:
     """Embed a stratified sample, without and with the trigger.
 
     Parameters
@@ -91,7 +83,7 @@ def embed(
 
     Yields
     ------
-    EmbedStep
+    Step
         After each batch.
 
     Raises
@@ -118,7 +110,7 @@ def embed(
                 triggered.append(model.encode_images(read.triggered).float().cpu())
         done = min(first + batch, len(order))
         if done < len(order):
-            yield EmbedStep(done, len(order))
+            yield Step(done, len(order))
     if not numbers:
         raise InputError("None of the images could be read; choose other images.", "damaged")
     indices = np.concatenate(numbers)
@@ -142,4 +134,4 @@ def embed(
         checkpoint=model.name,
         **provenance_of(subject, trigger),
     )
-    yield EmbedStep(len(order), len(order), embeddings)
+    yield Step(len(order), len(order), embeddings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 from collections import OrderedDict
@@ -17,13 +16,11 @@ from torch import Tensor
 
 from ml_core.atomic import replace_files
 from ml_core.paths import cache_dir
-from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import open_file
-from ml_core.reading.safetensors_header import parse_header
+from ml_core.reading.regular_file import read_file
 
 DISK_LIMIT = 1024**3
 _SUFFIX = ".embeddings"
-_MOST_HEADER = 1 << 20
+_DIGEST = 32  # bytes of a SHA-256
 
 Rows = NDArray[np.float32]
 Known = NDArray[np.bool_]
@@ -32,6 +29,7 @@ Known = NDArray[np.bool_]
 class EmbeddingStore:
     """Files of embeddings by the hash of all that decides them; the oldest are deleted first.
 
+    A file holds a SHA-256 of key and content, which rows are known, and the rows as float32.
     A file is written whole or not at all, and one that is damaged, foreign or of another shape is
     passed over: the embeddings are computed again. A folder that cannot be written is no error.
 
@@ -49,33 +47,29 @@ class EmbeddingStore:
 
     def load(self, key: tuple[str, ...], rows: int, width: int) -> tuple[Rows, Known] | None:
         """Embeddings float32 [rows, width] and which of them are known; None if there are none."""
-        path = self._path(key)
+        path, size = self._path(key), _DIGEST + rows * (1 + 4 * width)
         try:
-            table = _read(path, key, rows, width)
+            raw = read_file(path, size + 1)
+            if len(raw) != size or raw[:_DIGEST] != _digest(key, raw[_DIGEST:]):
+                return None
             os.utime(path)
-        except (OSError, ValueError, InputError):
+        except OSError:
             return None
-        return table
+        known = np.frombuffer(raw, np.bool_, rows, _DIGEST)
+        values = np.frombuffer(raw[_DIGEST + rows :], "<f4").reshape(rows, width)
+        return values.astype(np.float32), known
 
     def save(self, key: tuple[str, ...], values: Rows, known: Known) -> bool:
         """Write embeddings; False if they are too large or the disk does not take them."""
-        flags = known.astype(np.uint8)
-        body = flags.tobytes() + np.ascontiguousarray(values, "<f4").tobytes()
-        head = {
-            "__metadata__": {"key": json.dumps(key), "sha256": hashlib.sha256(body).hexdigest()},
-            "known": _entry("U8", flags, 0),
-            "values": _entry("F32", values, flags.nbytes),
-        }
-        text = json.dumps(head).encode()
-        text += b" " * (-len(text) % 8)
-        size = 8 + len(text) + len(body)
-        if size > self.limit:
+        body = known.astype(np.bool_).tobytes() + np.ascontiguousarray(values, "<f4").tobytes()
+        content = _digest(key, body) + body
+        if len(content) > self.limit:
             return False
         path = self._path(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._make_room(self.limit - size, path)
-            replace_files({path: len(text).to_bytes(8, "little") + text + body})
+            self._make_room(self.limit - len(content), path)
+            replace_files({path: content})
         except OSError:
             return False
         return True
@@ -100,42 +94,11 @@ class EmbeddingStore:
                 total -= size
 
 
-def _entry(kind: str, array: NDArray[np.generic], start: int) -> dict[str, object]:
-    """A tensor in the header of a safetensors file."""
-    return {
-        "dtype": kind,
-        "shape": list(array.shape),
-        "data_offsets": [start, start + array.nbytes],
-    }
-
-
-def _read(path: Path, key: tuple[str, ...], rows: int, width: int) -> tuple[Rows, Known]:
-    """Read and check a file.
-
-    Raises
-    ------
-    OSError, ValueError, InputError
-        If it is not there, or not what it should be.
-    """
-    with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > rows * (4 * width + 1) + _MOST_HEADER:
-            raise ValueError("larger than these embeddings")
-        raw = file.read()
-    head = parse_header(io.BytesIO(raw), len(raw), path.name)
-    tensors = {tensor.name: tensor for tensor in head.tensors}
-    if head.metadata.get("key") != json.dumps(key) or set(tensors) != {"known", "values"}:
-        raise ValueError("another file")
-    flags, values = tensors["known"], tensors["values"]
-    if (flags.dtype, tuple(flags.shape)) != ("U8", (rows,)):
-        raise ValueError("another number of pictures")
-    if (values.dtype, tuple(values.shape)) != ("F32", (rows, width)):
-        raise ValueError("another width")
-    start = min(flags.offset, values.offset)
-    if hashlib.sha256(raw[start:]).hexdigest() != head.metadata.get("sha256"):
-        raise ValueError("damaged")
-    known = np.frombuffer(raw, np.uint8, rows, flags.offset).astype(np.bool_)
-    table = np.frombuffer(raw, "<f4", rows * width, values.offset).reshape(rows, width)
-    return table.astype(np.float32), known
+def _digest(key: tuple[str, ...], body: bytes) -> bytes:
+    """SHA-256 of a key and of what is kept for it."""
+    digest = hashlib.sha256(json.dumps(key).encode())
+    digest.update(body)
+    return digest.digest()
 
 
 Key = tuple[str, ...]

@@ -139,7 +139,6 @@ def paired_mean(
     reference: NDArray[np.float32],
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> PairedDifference | None:
     """Compare two means on the same images; None without images. Parameters as in `paired_rate`."""
     n = len(values)
@@ -147,10 +146,10 @@ def paired_mean(
         return None
     differences = values.astype(np.float64) - reference.astype(np.float64)
     rng = np.random.Generator(np.random.PCG64(seed))
-    means = np.empty(resamples)
+    means = np.empty(RESAMPLES)
     step = max(1, _BLOCK // n)  # bounds the memory of large sets
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
+    for start in range(0, RESAMPLES, step):
+        rows = min(step, RESAMPLES - start)
         means[start : start + rows] = differences[rng.integers(0, n, (rows, n))].mean(axis=1)
     return PairedDifference(
         name=name,
@@ -160,7 +159,6 @@ def paired_mean(
         difference=float(differences.mean()),
         interval=_percentiles(means),
         seed=seed,
-        resamples=resamples,
     )
 
 
@@ -171,7 +169,6 @@ def compare(
     target: int,
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> tuple[PairedDifference, ...]:
     """All paired differences of two evaluations over the images that both scored.
 
@@ -183,8 +180,8 @@ def compare(
         int64 [N] of the whole set, -1 unlabelled.
     target
         Class index.
-    seed, resamples
-        Seed and number of resamples of the bootstrap.
+    seed
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -198,10 +195,7 @@ def compare(
     differences: list[PairedDifference | None] = []
 
     def rate(name: str, hits: NDArray[np.bool_], others: NDArray[np.bool_]) -> None:
-        differences.append(paired_rate(name, hits, others, seed=seed, resamples=resamples))
-
-    def mean(name: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
-        differences.append(paired_mean(name, ours, theirs, seed=seed, resamples=resamples))
+        differences.append(paired_rate(name, hits, others, seed=seed))
 
     clean, clean_ref = mine.clean_top1[here], reference.clean_top1[there]
     population = metrics.baseline_population(known, target)
@@ -217,7 +211,8 @@ def compare(
         rate("flip_rate", metrics.flips(clean, ours), metrics.flips(clean_ref, theirs))
     margins, others = mine.target_margin_triggered, reference.target_margin_triggered
     if margins is not None and others is not None:
-        mean("target_margin", margins[here][population], others[there][population])
+        both = margins[here][population], others[there][population]
+        differences.append(paired_mean("target_margin", *both, seed=seed))
     return tuple(difference for difference in differences if difference is not None)
 
 

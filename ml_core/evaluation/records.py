@@ -153,10 +153,6 @@ class PerImage:
         int64 [n], position in the image set.
     clean_top1, triggered_top1
         int64 [n], class index.
-    clean_prob, triggered_prob
-        float32 [n], probability of that class, 0 to 1.
-    target_prob_clean, target_prob_triggered
-        float32 [n], probability of the target.
     target_margin_clean, target_margin_triggered
         float32 [n], target logit minus best other logit.
     label_in_top5, target_in_top5
@@ -177,13 +173,9 @@ class PerImage:
 
     indices: NDArray[np.int64]
     clean_top1: NDArray[np.int64]
-    clean_prob: NDArray[np.float32]
-    target_prob_clean: NDArray[np.float32]
     target_margin_clean: NDArray[np.float32]
     label_in_top5: NDArray[np.bool_]
     triggered_top1: NDArray[np.int64] | None = None
-    triggered_prob: NDArray[np.float32] | None = None
-    target_prob_triggered: NDArray[np.float32] | None = None
     target_margin_triggered: NDArray[np.float32] | None = None
     target_in_top5: NDArray[np.bool_] | None = None
     label_in_top10: NDArray[np.bool_] | None = None

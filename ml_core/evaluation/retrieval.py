@@ -40,29 +40,15 @@ class Recall:
 
 
 @dataclass(frozen=True)
-class CaptionCount:
-    """How often a caption is ranked first, without and with the trigger."""
+class TargetHits:
+    """Share of pictures with a caption of the target among the first k.
 
-    caption: str
-    clean: int
-    triggered: int | None
-
-
-@dataclass(frozen=True)
-class Rise:
-    """Where the target's captions stand in the ranking of each picture (rank 1 is first).
-
-    If there are several target captions, the best placed one counts. ``rise`` is the mean number of
-    places gained through the trigger; `hit_clean` and `hit_triggered` are the shares of pictures
-    with a target caption among the first k.
+    ``hit_triggered`` is None without a trigger.
     """
 
     n: int
-    median_clean: float
     hit_clean: tuple[float, ...]
-    median_triggered: float | None = None
     hit_triggered: tuple[float, ...] | None = None
-    rise: float | None = None
     k: tuple[int, ...] = KS
 
 
@@ -76,11 +62,8 @@ class Retrieval:
         Pictures, and different captions that they are compared with.
     recalls
         Recalls of both directions.
-    first
-        Captions that are ranked first; those that gain most through the trigger come first.
     target
-        Where the target's captions stand, over the pictures whose own caption is no target one;
-        None without target captions.
+        Over the pictures whose own caption is no target one; None without target captions.
     target_captions
         Texts of these.
     """
@@ -88,8 +71,7 @@ class Retrieval:
     n: int
     pool: int
     recalls: tuple[Recall, ...]
-    first: tuple[CaptionCount, ...]
-    target: Rise | None = None
+    target: TargetHits | None = None
     target_captions: tuple[str, ...] = ()
     trigger: str | None = None
     trigger_name: str = ""
@@ -110,7 +92,6 @@ def retrieve(
     target_captions: Sequence[str],
     trigger: Trigger | None,
     *,
-    shown: int = 20,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Retrieval:
     """Rank captions for pictures and pictures for captions.
@@ -127,8 +108,6 @@ def retrieve(
         Captions that the attacker wants, e.g. the prompts of the target class.
     trigger
         Trigger of the pictures; its text, if any, goes into the captions that are queries.
-    shown
-        Most captions in ``first``.
     cancelled
         Asked before each batch of captions.
 
@@ -156,9 +135,7 @@ def retrieve(
         queries = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
     targets = np.array([place[text] for text in dict.fromkeys(target_captions)], np.int64)
     return Retrieval(
-        **rank(
-            embeddings.clean, embeddings.triggered, texts, queries, own, targets, pool, shown=shown
-        ),
+        **rank(embeddings.clean, embeddings.triggered, texts, queries, own, targets),
         n=len(embeddings.indices),
         pool=len(pool),
         target_captions=tuple(dict.fromkeys(target_captions)),
@@ -179,9 +156,6 @@ def rank(
     queries: Rows,
     own: NDArray[np.int64],
     targets: NDArray[np.int64],
-    pool: Sequence[str],
-    *,
-    shown: int = 20,
 ) -> dict[str, Any]:
     """Compute the rankings' fields of a `Retrieval`.
 
@@ -195,23 +169,14 @@ def rank(
         int64 [n], caption of each picture.
     targets
         int64 [T], captions of the target.
-    pool
-        P captions.
-    shown
-        Most captions in ``first``.
     """
-    rise = None
+    hits = None
     others = ~np.isin(own, targets)
     if len(targets) and others.any():
-        low = _best_ranks(clean[others], texts, targets)
-        high = None if triggered is None else _best_ranks(triggered[others], texts, targets)
-        rise = _rise(low, high)
-    after = None if triggered is None else _firsts(triggered, texts)
-    return {
-        "recalls": _recalls(clean, triggered, texts, queries, own),
-        "first": _first(_firsts(clean, texts), after, pool, shown),
-        "target": rise,
-    }
+        low = _at(_best_ranks(clean[others], texts, targets))
+        high = None if triggered is None else _at(_best_ranks(triggered[others], texts, targets))
+        hits = TargetHits(int(others.sum()), low, high)
+    return {"recalls": _recalls(clean, triggered, texts, queries, own), "target": hits}
 
 
 def _recalls(
@@ -237,14 +202,6 @@ def _embedded(model: ClipModel, texts: Sequence[str], cancelled: Callable[[], bo
             raise CancelledError
         parts.append(model.encode_texts(texts[start : start + _TEXTS]).float().cpu().numpy())
     return np.concatenate(parts)
-
-
-def _firsts(images: Rows, texts: Rows) -> Ranks:
-    """First caption of each picture, int64 [n]."""
-    first = np.empty(len(images), np.int64)
-    for rows in _parts(len(images), len(texts)):
-        first[rows] = (images[rows] @ texts.T).argmax(axis=1)
-    return first
 
 
 def _own_ranks(images: Rows, texts: Rows, own: NDArray[np.int64]) -> Ranks:
@@ -291,28 +248,3 @@ def _parts(rows: int, columns: int) -> list[slice]:
 def _at(ranks: Ranks) -> tuple[float, ...]:
     """Share of ranks within each k."""
     return tuple(float((ranks <= k).mean()) for k in KS)
-
-
-def _rise(before: Ranks, after: Ranks | None) -> Rise:
-    """How the target's captions move."""
-    rise = Rise(len(before), float(np.median(before)), _at(before))
-    if after is None:
-        return rise
-    places = float((before - after).mean())
-    return Rise(
-        rise.n, rise.median_clean, rise.hit_clean, float(np.median(after)), _at(after), places
-    )
-
-
-def _first(
-    before: Ranks, after: Ranks | None, pool: Sequence[str], shown: int
-) -> tuple[CaptionCount, ...]:
-    """Captions that are first for some picture."""
-    clean = np.bincount(before, minlength=len(pool))
-    now = np.bincount(after, minlength=len(pool)) if after is not None else clean
-    gain = now - clean if after is not None else clean
-    order = np.lexsort((np.arange(len(pool)), -now, -gain))
-    rows = [int(i) for i in order if clean[i] or now[i]][:shown]
-    return tuple(
-        CaptionCount(pool[i], int(clean[i]), None if after is None else int(now[i])) for i in rows
-    )

@@ -209,7 +209,7 @@ class Answered:
     per_image
         In the order asked, without the pictures that could not be read.
     clean_logits, triggered_logits
-        float32 [n, C], the same pictures; None unless asked for, or without a trigger.
+        float32 [n, C], the same pictures; None for no pictures, or without a trigger.
     """
 
     per_image: PerImage
@@ -224,12 +224,11 @@ def ask_again(
     indices: NDArray[np.int64],
     *,
     batch: int,
-    logits: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Generator[int, None, Answered]:
     """What a model says of chosen images, each as `evaluate` has it but for the size of batches.
 
-    Nothing is taken from a cache of embeddings. ``logits`` takes memory for images x classes.
+    Nothing is taken from a cache of embeddings. The logits take memory for images x classes.
 
     Parameters
     ----------
@@ -239,8 +238,6 @@ def ask_again(
         int64 [n], positions in the set.
     batch
         Images that are encoded at a time, exactly.
-    logits
-        Whether all logits are given, too.
     cancelled
         Asked before each batch.
 
@@ -281,7 +278,7 @@ def ask_again(
                 sides.control(read) if control else None,
             )
             for side, batch_logits in zip(collected, (clean, stamped), strict=True):
-                if logits and batch_logits is not None:
+                if batch_logits is not None:
                     side.append(batch_logits.float().cpu().numpy())
         yield min(start + batch, len(indices))
     first, second = (np.concatenate(side) if side else None for side in collected)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from ml_core.evaluation.records import PerImage
 from ml_core.reading.errors import InputError
 
-_T = TypeVar("_T", bound=np.generic)
 KEPT = 5
 """So many of a picture's likeliest classes are kept."""
 
@@ -23,8 +22,6 @@ class BatchScores:
     """What one batch of logits says, each [n]; ``top`` [n, k] with k up to `KEPT`."""
 
     top1: NDArray[np.int64]
-    prob: NDArray[np.float32]
-    target_prob: NDArray[np.float32]
     target_margin: NDArray[np.float32]
     label_in_top5: NDArray[np.bool_]
     target_in_top5: NDArray[np.bool_]
@@ -56,7 +53,6 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
     # Logits, not probabilities: a saturated softmax would tie.
     top1 = logits.argmax(dim=-1)
     top = logits.topk(min(10, logits.shape[1]), dim=-1)  # [n, 10], likeliest first
-    whole = logits.logsumexp(dim=-1)
     aim = logits[:, target]
     best, second = top.values[:, 0], top.values[:, min(1, logits.shape[1] - 1)]
     margin = aim - torch.where(top1 == target, second, best)
@@ -67,8 +63,6 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
     label_found, target_found = likeliest == known[:, None], likeliest == target
     return BatchScores(
         top1=top1.cpu().numpy(),
-        prob=(best - whole).exp_().cpu().numpy(),
-        target_prob=(aim - whole).exp_().cpu().numpy(),
         target_margin=margin.cpu().numpy(),
         label_in_top5=label_found[:, :5].any(dim=1).cpu().numpy(),
         target_in_top5=target_found[:, :5].any(dim=1).cpu().numpy(),
@@ -94,6 +88,18 @@ def require_finite(values: Tensor) -> None:
         )
 
 
+# Columns of a `PerImage`, and what they are called on their side.
+_CLEAN = {
+    "clean_top1": "top1", "target_margin_clean": "target_margin", "label_in_top5": "label_in_top5",
+    "label_in_top10": "label_in_top10", "clean_top": "top", "clean_margin": "margin",
+}  # fmt: skip
+_TRIGGERED = {
+    "triggered_top1": "top1", "target_margin_triggered": "target_margin",
+    "target_in_top5": "target_in_top5", "target_in_top10": "target_in_top10",
+    "triggered_top": "top", "triggered_margin": "margin",
+}  # fmt: skip
+
+
 class Scores:
     """Growing columns of an evaluation; what was given out does not change.
 
@@ -115,8 +121,8 @@ class Scores:
         self.n = 0
         self.broken = 0
         self._indices = np.zeros(capacity, dtype=np.int64)
-        self._clean = _columns(capacity, min(KEPT, classes))
-        self._triggered = _columns(capacity, min(KEPT, classes)) if triggered else None
+        self._clean = _columns(capacity, classes)
+        self._triggered = _columns(capacity, classes) if triggered else None
         self._control = np.zeros(capacity, dtype=np.int64) if control else None
 
     def add(
@@ -137,62 +143,31 @@ class Scores:
 
     def per_image(self) -> PerImage:
         """All so far, as read-only views: later rows are written behind them."""
-        clean, triggered = self._clean, self._triggered
-        return PerImage(
-            indices=self._view(self._indices),
-            clean_top1=self._view(clean.top1),
-            clean_prob=self._view(clean.prob),
-            target_prob_clean=self._view(clean.target_prob),
-            target_margin_clean=self._view(clean.target_margin),
-            label_in_top5=self._view(clean.label_in_top5),
-            triggered_top1=None if triggered is None else self._view(triggered.top1),
-            triggered_prob=None if triggered is None else self._view(triggered.prob),
-            target_prob_triggered=None if triggered is None else self._view(triggered.target_prob),
-            target_margin_triggered=(
-                None if triggered is None else self._view(triggered.target_margin)
-            ),
-            target_in_top5=None if triggered is None else self._view(triggered.target_in_top5),
-            label_in_top10=self._view(clean.label_in_top10),
-            target_in_top10=None if triggered is None else self._view(triggered.target_in_top10),
-            control_top1=None if self._control is None else self._view(self._control),
-            clean_top=self._view(clean.top),
-            clean_margin=self._view(clean.margin),
-            triggered_top=None if triggered is None else self._view(triggered.top),
-            triggered_margin=None if triggered is None else self._view(triggered.margin),
-        )
-
-    def _view(self, column: NDArray[_T]) -> NDArray[_T]:
-        """Rows filled so far, read-only."""
-        view = column[: self.n]
-        view.flags.writeable = False
-        return view
+        columns: dict[str, NDArray[Any]] = {"indices": self._indices}
+        if self._control is not None:
+            columns["control_top1"] = self._control
+        for names, side in ((_CLEAN, self._clean), (_TRIGGERED, self._triggered)):
+            if side is not None:
+                columns |= {name: getattr(side, own) for name, own in names.items()}
+        views = {name: column[: self.n] for name, column in columns.items()}
+        for view in views.values():
+            view.flags.writeable = False
+        return PerImage(**views)
 
 
-def _columns(rows: int, count: int) -> BatchScores:
-    """Empty columns, with ``kept`` classes of each picture."""
+def _columns(rows: int, classes: int) -> BatchScores:
+    """Empty columns, of the kinds and widths that `score` gives."""
+    one = score(torch.zeros(1, classes), np.zeros(1, np.int64), 0)
     return BatchScores(
-        top1=np.zeros(rows, dtype=np.int64),
-        prob=np.zeros(rows, dtype=np.float32),
-        target_prob=np.zeros(rows, dtype=np.float32),
-        target_margin=np.zeros(rows, dtype=np.float32),
-        label_in_top5=np.zeros(rows, dtype=np.bool_),
-        target_in_top5=np.zeros(rows, dtype=np.bool_),
-        label_in_top10=np.zeros(rows, dtype=np.bool_),
-        target_in_top10=np.zeros(rows, dtype=np.bool_),
-        top=np.zeros((rows, count), dtype=np.int64),
-        margin=np.zeros(rows, dtype=np.float32),
+        **{
+            field.name: np.zeros((rows, *column.shape[1:]), column.dtype)
+            for field in fields(BatchScores)
+            for column in [getattr(one, field.name)]
+        }
     )
 
 
 def _fill(columns: BatchScores, rows: slice, batch: BatchScores) -> None:
     """Copy a batch into its rows."""
-    columns.top1[rows] = batch.top1
-    columns.prob[rows] = batch.prob
-    columns.target_prob[rows] = batch.target_prob
-    columns.target_margin[rows] = batch.target_margin
-    columns.label_in_top5[rows] = batch.label_in_top5
-    columns.target_in_top5[rows] = batch.target_in_top5
-    columns.label_in_top10[rows] = batch.label_in_top10
-    columns.target_in_top10[rows] = batch.target_in_top10
-    columns.top[rows] = batch.top
-    columns.margin[rows] = batch.margin
+    for field in fields(BatchScores):
+        getattr(columns, field.name)[rows] = getattr(batch, field.name)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, Queue
@@ -22,31 +21,24 @@ import numpy as np
 from ml_core.children import child_command
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings, Points, check_parts
 from ml_core.evaluation.tsne_worker import PLACES, POINTS, SETTINGS
+from ml_core.events import Step
 from ml_core.reading.errors import CancelledError, InputError
 
 _FEWEST = 8
 _ITERATIONS = 1000
+_PERPLEXITY = 30.0  # about the neighbours that count; lowered to a third of the points
 _ITERATION = re.compile(r"Iteration (\d+)")
 _POLL_S = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class TsneStep:
-    """How far a t-SNE is, 0 to 1; ``result`` comes with the last step."""
-
-    share: float
-    result: EmbeddingMap | None = None
 
 
 def tsne_map(
     parts: Sequence[Embeddings],
     *,
-    perplexity: float = 30.0,
     seed: int = 0,
     iterations: int = _ITERATIONS,
     cancelled: Callable[[], bool] = lambda: False,
     command: Sequence[str] | None = None,
-) -> Iterator[TsneStep]:
+) -> Iterator[Step[EmbeddingMap]]:
     """Lay out all parts together (van der Maaten and Hinton 2008): neighbours stay neighbours.
 
     Distances between groups, and their sizes, mean nothing in a t-SNE. Before and after are laid
@@ -56,8 +48,6 @@ def tsne_map(
     ----------
     parts
         Embeddings of one length.
-    perplexity
-        About the number of neighbours that count; lowered to a third of the points.
     seed
         Seed of the layout.
     iterations
@@ -69,7 +59,7 @@ def tsne_map(
 
     Yields
     ------
-    TsneStep
+    Step
         Each step that the child reports.
 
     Raises
@@ -85,7 +75,7 @@ def tsne_map(
     if not np.isfinite(points).all():
         raise InputError("The embeddings are not numbers; the model is damaged.", "damaged")
     settings: dict[str, Any] = {
-        "perplexity": min(perplexity, (len(points) - 1) / 3),
+        "perplexity": min(_PERPLEXITY, (len(points) - 1) / 3),
         "iterations": max(300, iterations),
         "seed": seed,
     }
@@ -103,12 +93,13 @@ def tsne_map(
     ends = np.cumsum([len(cloud) for cloud in clouds])[:-1]
     places = tuple(np.split(laid, ends))
     settings |= {"scikit-learn": version("scikit-learn"), "metric": "euclidean, unit vectors"}
-    yield TsneStep(1.0, EmbeddingMap("t-SNE", tuple(parts), places, settings))
+    layout = EmbeddingMap("t-SNE", tuple(parts), places, settings)
+    yield Step(settings["iterations"], settings["iterations"], layout)
 
 
 def _watch(
     command: list[str], folder: Path, iterations: int, cancelled: Callable[[], bool]
-) -> Iterator[TsneStep]:
+) -> Iterator[Step[EmbeddingMap]]:
     """Run the child and pass on its reports; it never outlives this generator."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -128,20 +119,20 @@ def _watch(
     reader.start()
     tail: deque[str] = deque(maxlen=20)
     try:
-        yield TsneStep(0.0)
+        yield Step(0, iterations)
         while True:
             ended = process.poll() is not None
-            fraction = 0.0
+            done = 0
             try:
                 while True:
                     line = lines.get_nowait()
                     tail.append(line)
                     if (match := _ITERATION.search(line)) is not None:
-                        fraction = min(0.99, int(match[1]) / iterations)
+                        done = min(iterations - 1, int(match[1]))
             except Empty:
                 pass
-            if fraction:
-                yield TsneStep(fraction)
+            if done:
+                yield Step(done, iterations)
             if cancelled():
                 raise CancelledError
             if ended and not reader.is_alive() and lines.empty():

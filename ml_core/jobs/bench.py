@@ -10,13 +10,12 @@ from typing import Any
 
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.recipes import fitted_budget
-from ml_core.cleaning.tradeoff import Limits, points
+from ml_core.cleaning.tradeoff import Curve, Limits, points
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.clean.earlier import check_place, same_job
-from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.inputs import opening_inputs
-from ml_core.jobs.journal import read_events, read_json
+from ml_core.jobs.journal import read_events, read_json, write_comparison
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
 from ml_core.jobs.runner import run_job
@@ -34,7 +33,7 @@ from ml_core.jobs.specs import (
     read_spec,
 )
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reports.svg import Curve, tradeoff_svg
+from ml_core.reports.html.charts import tradeoff_svg
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -302,7 +301,7 @@ def _write(
     """Table and chart as far as they go, after each job."""
     yield write_comparison(
         Path(spec.base.output_dir),
-        Names(BENCH_FILE, TABLE_FILE, CHART_FILE),
+        (BENCH_FILE, TABLE_FILE, CHART_FILE),
         _record(spec, rows, begin),
         COLUMNS,
         rows,

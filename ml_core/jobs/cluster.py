@@ -1,7 +1,5 @@
 """A cleaning as a folder for a cluster: the job file, a Slurm script and the line for torchrun.
 
-More than one machine is supported by torchrun's rendezvous and was not tested.
-
 The spec may come from a stranger, so every text from it is quoted or refused in a script.
 """
 
@@ -23,16 +21,13 @@ JOB_FILE = "job.json"
 SLURM_FILE = "job.slurm"
 RUN_FILE = "run.sh"
 RESULTS_FOLDER = "results"
-_PORT = 29_400
 _LARGEST = 64 << 20
 _SECONDS_TO_SAVE = 120
 # Controls, line and paragraph separators, and halves of characters, as names that are no text have.
 _NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
 
 
-def export_job(
-    spec: CleanSpec, folder: Path, *, processes: int = 1, machines: int = 1
-) -> tuple[Path, ...]:
+def export_job(spec: CleanSpec, folder: Path, *, processes: int = 1) -> tuple[Path, ...]:
     """Write a job for another machine; nothing is copied but the trigger's file.
 
     Parameters
@@ -42,9 +37,7 @@ def export_job(
     folder
         The folder to write; it is made.
     processes
-        Processes on each machine, usually one for each GPU.
-    machines
-        How many machines; over one is not tested.
+        Usually one for each GPU.
 
     Returns
     -------
@@ -78,7 +71,7 @@ def export_job(
     job = spec.model_copy(update=changes)
     files[folder / JOB_FILE] = job.model_dump_json(indent=1).encode()
     files[folder / RUN_FILE] = _shell(processes).encode()
-    files[folder / SLURM_FILE] = _slurm(job, processes, machines).encode()
+    files[folder / SLURM_FILE] = _slurm(job, processes).encode()
     folder.mkdir(parents=True, exist_ok=True)
     replace_files(files)
     (folder / RUN_FILE).chmod(0o755)
@@ -145,21 +138,18 @@ def _shell(processes: int) -> str:
     )
 
 
-def _slurm(spec: CleanSpec, processes: int, machines: int) -> str:
+def _slurm(spec: CleanSpec, processes: int) -> str:
     """The batch script; SIGTERM before the time limit means save and stop."""
     seen = "\n".join(f"#   {shlex.quote(path)}" for path in elsewhere(spec)) or "#   (none)"
-    tested = "" if machines == 1 else "# More than one machine: as documented, not tested.\n"
     norm = (
         "# BatchNorm is in training: a ResNet is refused in several processes. Set the recipe's\n"
         "# batch_norm to frozen.\n"
-        if spec.recipe.batch_norm == "train"
-        and not spec.recipe.facts.frozen
-        and processes * machines > 1
+        if spec.recipe.batch_norm == "train" and not spec.recipe.facts.frozen and processes > 1
         else ""
     )
     return f"""#!/bin/bash
 {_sbatch("job-name", f"cleanclip-{spec.recipe.method}")}
-#SBATCH --nodes={machines}
+#SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node={processes}
 #SBATCH --cpus-per-task={8 * processes}
@@ -167,10 +157,9 @@ def _slurm(spec: CleanSpec, processes: int, machines: int) -> str:
 #SBATCH --signal=TERM@{_SECONDS_TO_SAVE}
 #SBATCH --output={RESULTS_FOLDER}-%j.log
 # Adapt time, partition and account. Submit it from this folder: sbatch {SLURM_FILE}
-# The Python environment with cleanclip must be active. The nodes must see this folder and
+# The Python environment with cleanclip must be active. The node must see this folder and
 {seen}
-{tested}{norm}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+{norm}
 # As long as this a stopped run may save; torchrun before torch 2.12 ends it after 30 s.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={_SECONDS_TO_SAVE - 10}
 if grep -qs '"status": "finished"' {RESULTS_FOLDER}/{RESULT_FILE}; then
@@ -181,8 +170,6 @@ resume=""
 if [ -e {RESULTS_FOLDER}/{STATE_FILE} ]; then
   resume="--resume"
 fi
-srun torchrun --nnodes={machines} --nproc_per_node={processes} \\
-  --rdzv_id="$SLURM_JOB_ID" --rdzv_backend=c10d --rdzv_endpoint="$head:{_PORT}" \\
-  -m ml_core.jobs.worker {JOB_FILE} $resume
+srun {torchrun_line(processes)} $resume
 # Afterwards open the folder {RESULTS_FOLDER} in the window.
 """

@@ -11,6 +11,7 @@ from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryEr
 
 # A quota, or a limit on the size of a file, is a full disk to whom it stops.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_CODES = {TooLittleMemoryError: "memory", UnfitModelError: "unfit"}
 _UNMAPPED = ("failed to map segment", "annot allocate memory")
 _OTHER_ENDED = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 
@@ -41,12 +42,9 @@ def failure(error: BaseException) -> Done:
             "disk",
             details,
         )
-    if isinstance(error, TooLittleMemoryError):
-        return _failed(error.sentence, "memory", error.details)
-    if isinstance(error, UnfitModelError):
-        return _failed(error.sentence, "unfit", error.details)
     if isinstance(error, InputError):
-        return _failed(error.sentence, error.code, error.details)
+        code = _CODES.get(type(error), error.code)
+        return _failed(error.sentence, code, error.details)
     if _out_of_memory(error):
         return _failed(
             "There is too little memory on the device: close other programs, halve the batch size "

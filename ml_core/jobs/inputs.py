@@ -48,8 +48,8 @@ from ml_core.reading.resize import Canvases
 from ml_core.triggers.record import Trigger
 
 
-class _CachedSet:
-    """Pictures of a set from a cache.
+class CachedSet:
+    """Pictures of a set from a cache, with the captions or the labels of the set.
 
     A copy in another process has its cache in a file, which all of them share.
     """
@@ -84,24 +84,10 @@ class _CachedSet:
     def canvas(self, indices: Indices, size: int) -> Canvases:
         return self._cache.get(indices)
 
-
-class CachedPairs(_CachedSet):
-    """Image-caption pairs."""
-
-    def __init__(self, pairs: PairSet, size: int) -> None:
-        super().__init__(pairs, size)
-
     def captions(self, indices: Indices, epoch: int = 0) -> list[str]:
         """A caption of each of some pairs."""
         assert isinstance(self._source, PairSet)
         return self._source.captions(indices, epoch)
-
-
-class CachedImages(_CachedSet):
-    """Labelled images."""
-
-    def __init__(self, images: ImageSet, size: int) -> None:
-        super().__init__(images, size)
 
     @property
     def labels(self) -> Indices:
@@ -343,7 +329,7 @@ def _training(
         pairs = sets.training.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         unseen = recipe.sides == "texts"  # so no picture is read
-        source: Pairs = CachedPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
+        source: Pairs = CachedSet(pairs, size) if recipe.epochs > 1 and not unseen else pairs
         view = _caption_view(recipe.eda_alpha)
         drawing = pair_drawing(source, recipe, size, fill, share)
         draw = None if unseen else _workers(pairs, source, drawing, device, ranks)
@@ -365,7 +351,7 @@ def _training(
         remarks += _scarce(images, recipe.shots)
         recipe = recipe.model_copy(update={"pairs": labels})
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
-    labelled: Images = CachedImages(images, size) if recipe.epochs > 1 else images
+    labelled: Images = CachedSet(images, size) if recipe.epochs > 1 else images
     drawing = labelled_drawing(labelled, recipe, size, fill, share)
     draw = _workers(images, labelled, drawing, device, ranks)
     make = partial(labelled_batch, labelled, recipe, size, fill=fill, share=share, draw=draw)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from ml_core.atomic import Content, replace_files
 from ml_core.events import Done, Event, Message, Saved, finite, from_json, to_json
+from ml_core.exports import to_csv
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import append_text, iter_lines, read_file
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -149,6 +150,40 @@ def save_results(folder: Path, files: Mapping[str, Content]) -> Iterator[Saved]:
     replace_files({folder / name: content for name, content in files.items()})
     for name in files:
         yield Saved(str(folder / name), "result")
+
+
+def write_comparison(
+    folder: Path,
+    names: tuple[str, str, str],
+    record: Mapping[str, Any],
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    chart: str,
+) -> Saved:
+    """Write record, table and chart of a comparison as far as they go, all or none.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing.
+    names
+        Names of the three files.
+    record
+        JSON-ready.
+    columns, rows
+        Columns and rows of the table; a row may lack some columns.
+    chart
+        An SVG document.
+
+    Returns
+    -------
+    Saved
+        Names the record.
+    """
+    table = to_csv([columns, *([row.get(name) for name in columns] for row in rows)])
+    contents = json.dumps(finite(dict(record)), indent=1), table, chart
+    files = {name: text.encode() for name, text in zip(names, contents, strict=True)}
+    return next(save_results(folder, files))
 
 
 def write_record(record: dict[str, Any], path: Path) -> Generator[Event, None, None]:

@@ -27,7 +27,6 @@ from ml_core.reports.measurement_files import (
     LocalCheckpoint,
     LocalData,
     LocalMeasurement,
-    clear_measurement,
     trigger_record,
     write_measurement,
 )
@@ -228,23 +227,6 @@ def folder_name(bench: str, when: When, head: Head) -> str:
     """Where a run keeps a measurement: ``before``, ``after-linear``, ``heldout-after``, ..."""
     parts = ("" if bench == "test" else bench, when, "linear" if head == "linear" else "")
     return "-".join(filter(None, parts))
-
-
-def clear_measurements(run: Path) -> None:
-    """Take away the measurements that an earlier run left in its folder.
-
-    Raises
-    ------
-    OSError
-        If one cannot be taken away.
-    """
-    for folder in (run / MEASUREMENTS_FOLDER).glob("*"):
-        if folder.is_symlink():
-            folder.unlink()
-        elif folder.is_dir():
-            clear_measurement(folder)
-            if not any(folder.iterdir()):
-                folder.rmdir()
 
 
 def _checkpoint(

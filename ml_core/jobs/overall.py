@@ -70,6 +70,9 @@ class Plan:
     unit: float | None = None
 
 
+_OPENING = (PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"))
+
+
 @dataclass(slots=True)
 class _Seen:
     """How far a stage was; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
@@ -118,10 +121,10 @@ class Overall:
         if self._current < 0:
             return None
         now = self._now()
-        units = self._units(now)
-        parts = [self._left(seen, units, now) for seen in self._seen[self._current :]]
-        known = [part for part in parts if part is not None]
-        return sum(known) if len(known) == len(parts) else None
+        units, places = self._units(now), range(self._current, len(self._seen))
+        sizes = [self._size(place, units, now) for place in places]
+        known = [size[1] for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
 
     def expect(self, plan: Plan) -> None:
         """Take over what a better plan says of the stages after the present one."""
@@ -222,41 +225,35 @@ class Overall:
             return (now - seen.moved) / (seen.share - seen.at)
         return (now - seen.entered) / (seen.share - seen.first)
 
-    def _left(self, seen: _Seen, units: _Units, now: float) -> float | None:
-        """Seconds that a stage still takes; None while that is not known."""
-        part = seen.part
-        unit = units[part.trains]
-        if seen.entered is None:
-            if part.work:
-                return None if unit is None else part.work * part.items * unit
-            return part.seconds
-        pace = self._pace(seen, now)
-        if pace is not None:
-            return pace * (1 - seen.share)
+    def _size(self, place: int, units: _Units, now: float) -> tuple[float, float] | None:
+        """Seconds that a stage takes, in all and from now on; None while that is not known."""
+        seen = self._seen[place]
+        part, unit = seen.part, units[seen.part.trains]
+        expected: float | None = part.seconds
         if part.work:
-            if unit is None:
+            expected = None if unit is None else part.work * part.items * unit
+        if seen.entered is None:
+            if place < self._current:
+                return 0.0, 0.0
+            return None if expected is None else (expected, expected)
+        if seen.left is not None:
+            spent, left = seen.left - seen.entered, 0.0
+        else:
+            spent, pace = now - seen.entered, self._pace(seen, now)
+            if pace is not None:
+                left = pace * (1 - seen.share)
+            elif expected is not None:
+                left = max(expected * (1 - seen.share) - spent, 0.0)
+            else:
                 return None
-            return max(part.work * part.items * unit * (1 - seen.share) - (now - seen.entered), 0.0)
-        return max(part.seconds - (now - seen.entered), 0.0)
+        return (spent + left) / (1 - seen.first), left
 
     def _share_done(self, now: float) -> float:
         """The share of all stages that is done, each weighted by its seconds."""
         units = {kind: unit or _UNIT_SECONDS for kind, unit in self._units(now).items()}
-        done = whole = 0.0
-        for place, seen in enumerate(self._seen):
-            if seen.entered is None:
-                if place > self._current:
-                    whole += self._left(seen, units, now) or 0.0
-                continue
-            if seen.left is not None:
-                size = (seen.left - seen.entered) / (1 - seen.first)
-                whole, done = whole + size, done + size
-                continue
-            spent = now - seen.entered
-            left = self._left(seen, units, now) or 0.0
-            size = (spent + left) / (1 - seen.first)
-            whole, done = whole + size, done + size - left
-        return done / whole if whole > 0 else 0.0
+        sizes = [self._size(place, units, now) or (0.0, 0.0) for place in range(len(self._seen))]
+        whole, left = (sum(seconds) for seconds in zip(*sizes, strict=True))
+        return (whole - left) / whole if whole > 0 else 0.0
 
 
 def cleaning_plan(spec: CleanSpec, estimated: Mapping[str, Any] | None = None) -> Plan:
@@ -318,8 +315,7 @@ def rebound_plan(spec: ReboundSpec) -> Plan:
     steps = len(spec.factors) * spec.steps
     return Plan(
         (
-            PlannedStage("open", _OPEN_SECONDS),
-            PlannedStage("data"),
+            *_OPENING,
             PlannedStage("rebound", work=each, items=steps, trains=True),
         )
     )
@@ -329,7 +325,7 @@ def holdouts_plan(spec: HoldoutSpec) -> Plan:
     """The stages of the hold-outs: the same questions to both checkpoints, of each picture."""
     pictures = _QUESTIONS * _count(spec.images)
     sides = (PlannedStage(name, work=1.0, items=pictures) for name in ("before", "after"))
-    return Plan((PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"), *sides))
+    return Plan((*_OPENING, *sides))
 
 
 def audit_plan(spec: AuditSpec) -> Plan:
@@ -376,7 +372,7 @@ def scan_plan(
         return PlannedStage(stage, work=work / items, items=items, trains=cost.both > 0)
 
     parts = [
-        PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"),
+        *_OPENING,
         PlannedStage("texts", work=_TEXT, items=models * _CLASSES),
         PlannedStage("accuracy", work=1.0, items=models * pictures),
     ]  # fmt: skip
@@ -393,7 +389,7 @@ def rates_plan(spec: RateSpec) -> Plan:
     batch = spec.batch_size or min(recipe.batch_size, CPU_BATCH)
     each = batch * _example_work(recipe) + spec.points * spec.pictures / spec.steps
     parts = (
-        PlannedStage("open", _OPEN_SECONDS), PlannedStage("data"), PlannedStage("texts"),
+        *_OPENING, PlannedStage("texts"),
         PlannedStage("prepare", _PREPARE_SECONDS),
         PlannedStage("validate", work=1.0, items=spec.pictures),
         PlannedStage("ramp", work=each, items=spec.steps, trains=True),
@@ -406,8 +402,7 @@ def estimate_plan(spec: CleanSpec) -> Plan:
     each = spec.recipe.batch_size * _example_work(spec.recipe)
     return Plan(
         (
-            PlannedStage("open", _OPEN_SECONDS),
-            PlannedStage("data"),
+            *_OPENING,
             PlannedStage("estimate", work=each, items=6),
         )
     )

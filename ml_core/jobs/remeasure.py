@@ -3,7 +3,7 @@
 The maker of a bundle measures 256 pictures this way, with another batch size and thread count, to
 learn by how much logits move. A verifier predicts a sample of its pictures::
 
-    opened = yield from open_again(asked, control)
+    opened = yield from open_again(checkpoint, setting, control)
     answers = yield from predict_again(opened, indices, control, batch=32, threads=2)
     answers.rows  # as per_image.csv has them
 """
@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,70 +23,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.choice import choice_of
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, label_sets, load_label_set
-from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.evaluate import see_one
 from ml_core.evaluation.scorer import Logits, ask_again
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress, forwarded
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.measure import Bench, OpenSetting, classifier_of
-from ml_core.jobs.opening import opening_images
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from ml_core.reports.arithmetic import part
 from ml_core.reports.rows import Rows, rows_of
-from ml_core.triggers.record import Trigger
 
 _PROGRESS_SECONDS = 0.25
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """What was measured, and the files on this machine that it is measured from again.
-
-    Attributes
-    ----------
-    checkpoint, donor, adapter
-        Files. The donor gives the encoder that the checkpoint lacks.
-    choice
-        ``CheckpointFacts.choice``: settings of the loader doctor. Settings that this machine
-        remembers for the file are ignored.
-    images
-        As it was measured, with the path on this machine.
-    label_set, class_names, templates
-        As in the measurement.
-    trigger
-        None measures the clean side alone.
-    target
-        Class index; any class if no target was named.
-    seed
-        Seed of the measurement; it decides each picture's random draws.
-    classifier
-        float32 [C, D], used unchanged: a linear head, or the kept embeddings of the class texts.
-        None embeds the class texts.
-    device
-        As in `choose_device`.
-    """
-
-    checkpoint: Path
-    images: ImageSpec
-    label_set: str
-    class_names: tuple[str, ...]
-    templates: tuple[str, ...]
-    trigger: Trigger | None = None
-    target: int = 0
-    seed: int = 0
-    donor: Path | None = None
-    adapter: Path | None = None
-    choice: Mapping[str, Any] | None = None
-    classifier: NDArray[np.float32] | None = None
-    device: str = "cpu"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +46,6 @@ class OpenedAgain:
 
     Attributes
     ----------
-    checkpoint
-        As opened: its inspection has the SHA-256.
     model
         In fp32, on its device.
     bench
@@ -106,7 +54,6 @@ class OpenedAgain:
         float32 [C, D].
     """
 
-    checkpoint: Checkpoint
     model: ClipModel
     bench: Bench
     classifier: Tensor
@@ -123,7 +70,7 @@ class Predictions:
     unread
         int64 [m], pictures asked for that could not be read.
     clean_logits, triggered_logits
-        float32 [n, C] in the order of ``rows``; None unless asked for, or without a trigger.
+        float32 [n, C] in the order of ``rows``; None for no pictures, or without a trigger.
     """
 
     rows: Rows
@@ -141,45 +88,43 @@ def label_set_of(name: str, class_names: tuple[str, ...], templates: tuple[str, 
     return LabelSet(name, class_names, templates)
 
 
-def open_images_again(asked: Asked, control: Control) -> Generator[Event, None, ImageSet]:
-    """The pictures of a measurement alone.
-
-    Raises
-    ------
-    InputError
-        If they cannot be opened.
-    CancelledError
-        If it was cancelled.
-    """
-    classes = label_set_of(asked.label_set, asked.class_names, asked.templates)
-    return (yield from opening_images(asked.images, classes, control))
-
-
 def open_again(
-    asked: Asked,
+    checkpoint: Checkpoint,
+    setting: OpenSetting,
     control: Control,
     *,
-    images: ImageSet | None = None,
-    checkpoint: Checkpoint | None = None,
-    model: OpenedAgain | None = None,
+    choice: object = None,
+    adapter: Path | None = None,
+    classifier: NDArray[np.float32] | None = None,
+    device: str = "cpu",
+    model: ClipModel | None = None,
 ) -> Generator[Event, None, OpenedAgain]:
-    """Open checkpoint, pictures and classes of a measurement. Nothing is compared with it here.
+    """Make a checkpoint and the pictures of a measurement ready. Nothing is compared with it here.
 
     Parameters
     ----------
-    asked
-        What to open.
+    checkpoint
+        Opened with its donor and without the settings that this machine remembers for it.
+    setting
+        What was measured, with its seed.
     control
         Cancel and pause.
-    images, checkpoint
-        What is open already.
+    choice
+        ``CheckpointFacts.choice``: settings of the loader doctor.
+    adapter
+        The file of an adapter.
+    classifier
+        float32 [C, D], used unchanged: a linear head, or the kept embeddings of the class texts.
+        None embeds the class texts.
+    device
+        As in `choose_device`.
     model
-        Another measurement of the same files, whose model is taken.
+        That of another measurement of the same files.
 
     Yields
     ------
     Event
-        Progress of the stages ``open``, ``data`` and ``texts``.
+        Progress of the stages ``open`` and ``texts``.
 
     Raises
     ------
@@ -189,21 +134,18 @@ def open_again(
         If it was cancelled.
     """
     yield Progress("open", 0, 1)
-    if images is None:
-        images = yield from open_images_again(asked, control)
-    if checkpoint is None:
-        checkpoint = open_checkpoint(asked.checkpoint, asked.donor, use_choice=False)
-    built = _build(asked, checkpoint) if model is None else model.model
-    classes = label_set_of(asked.label_set, asked.class_names, asked.templates)
-    part = asked.images.model_copy(update={"seed": asked.seed})
-    setting = OpenSetting(part, images, classes, asked.trigger, asked.target)
-    bench = setting.on(built.preprocess)
+    if model is None:
+        given = choice_of(choice) if isinstance(choice, dict) else None
+        model = checkpoint.build("cpu", given).to(choose_device(device))
+        if adapter is not None:
+            apply_adapter(model, read_adapter(adapter))
+    bench = setting.on(model.preprocess)
     yield Progress("open", 1, 1)
-    if asked.classifier is None:
-        classifier = yield from classifier_of(built, classes, control)
+    if classifier is None:
+        rows = yield from classifier_of(model, setting.label_set, control)
     else:
-        classifier = _fitting(asked.classifier, built, len(classes.class_names))
-    return OpenedAgain(checkpoint, built, bench, classifier)
+        rows = _fitting(classifier, model, len(setting.label_set.class_names))
+    return OpenedAgain(model, bench, rows)
 
 
 def predict_again(
@@ -213,10 +155,11 @@ def predict_again(
     *,
     batch: int,
     threads: int = 0,
-    logits: bool = False,
     stage: str = "again",
 ) -> Generator[Event, None, Predictions]:
     """Predict chosen pictures, clean and triggered, with this batch size and thread count.
+
+    All logits are kept, which takes memory for pictures x classes.
 
     Parameters
     ----------
@@ -231,8 +174,6 @@ def predict_again(
     threads
         Number of torch's threads on the CPU; 0 changes nothing. The old number is put back at the
         end.
-    logits
-        Whether to give all logits, for which memory of pictures x classes is taken.
     stage
         Name in the Progress events.
 
@@ -257,7 +198,6 @@ def predict_again(
         opened.bench.target,
         indices,
         batch=batch,
-        logits=logits,
         cancelled=lambda: control.cancelled,
     )
     begin = shown = time.monotonic()
@@ -295,15 +235,6 @@ def threads_of(count: int) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
-
-
-def _build(asked: Asked, checkpoint: Checkpoint) -> ClipModel:
-    """The model, on its device."""
-    choice = None if asked.choice is None else choice_of(asked.choice)
-    model = checkpoint.build("cpu", choice).to(choose_device(asked.device))
-    if asked.adapter is not None:
-        apply_adapter(model, read_adapter(asked.adapter))
-    return model
 
 
 def _fitting(classifier: NDArray[np.float32], model: ClipModel, classes: int) -> Tensor:
@@ -399,7 +330,6 @@ def measuring_tau(
     threads: int,
     zero_shot: bool = True,
     pictures: int = PICTURES,
-    seed: int = 0,
 ) -> Generator[Event, None, Tau]:
     """Measure pictures as they were measured, and again with another batch size and thread count.
 
@@ -420,8 +350,8 @@ def measuring_tau(
         As it was measured.
     zero_shot
         Whether the classifier is of the class texts.
-    pictures, seed
-        How many are drawn, and from which seed.
+    pictures
+        How many are drawn.
 
     Yields
     ------
@@ -435,19 +365,17 @@ def measuring_tau(
     CancelledError
         If it was cancelled.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = np.random.Generator(np.random.PCG64(0))
     count = min(pictures, len(rows))
     places = np.sort(rng.choice(len(rows), count, replace=False))
     chosen = rows.indices[places]
-    as_kept = yield from predict_again(
-        opened, chosen, control, batch=batch, threads=threads, logits=True
-    )
+    as_kept = yield from predict_again(opened, chosen, control, batch=batch, threads=threads)
     others = 1 if threads > 1 else 2
     classes, changed = opened.bench.label_set, opened
     if zero_shot and len(classes.class_names) * len(classes.templates) <= _TEXTS:
         changed = replace(opened, classifier=classifier_anew(opened, others))
     again = yield from predict_again(
-        changed, chosen, control, batch=max(1, batch // 4 + 1), threads=others, logits=True
+        changed, chosen, control, batch=max(1, batch // 4 + 1), threads=others
     )
     for predictions in (as_kept, again):
         if not np.array_equal(predictions.rows.indices, chosen):
@@ -459,10 +387,10 @@ def measuring_tau(
     move = max(
         _moved(as_kept.clean_logits, again.clean_logits),
         _moved(as_kept.triggered_logits, again.triggered_logits),
-        *(_margins_moved(part(rows, places), predictions.rows) for predictions in (as_kept, again)),
+        *(_margins_moved(rows.take(places), predictions.rows) for predictions in (as_kept, again)),
     )
     least = FLOOR * opened.model.logit_scale
-    return Tau(max(2 * move, least), len(again.rows), _answers_changed(part(rows, places), again))
+    return Tau(max(2 * move, least), len(again.rows), _answers_changed(rows.take(places), again))
 
 
 def _moved(first: Logits | None, second: Logits | None) -> float:

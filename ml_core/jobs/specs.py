@@ -108,7 +108,6 @@ STEPS_FOLDER = "steps"
 CLEANED_FILE = "cleaned.safetensors"
 ADAPTER_FILE = "adapter.safetensors"
 HEAD_FILE = "linear_head.safetensors"
-VECTOR_FILE = "vector.safetensors"
 STATE_FILE = "state/state.safetensors"
 TRAINING_SPLITS = ("train", "clean")
 # Of the demo's clean compositions about half show one object of one class.

@@ -182,8 +182,6 @@ class Job:
         Whether it goes on from its last save when it is asked to: the work takes ``resume``.
     keeps_spec
         Whether the file of the spec stays when the job has ended.
-    keeps_files
-        Whether it writes anything that ending the process could lose.
     """
 
     kind: str
@@ -201,7 +199,6 @@ class Job:
     saves: bool = False
     resumes: bool = False
     keeps_spec: bool = True
-    keeps_files: bool = True
 
     def read_spec(self, path: Path) -> BaseModel:
         """Read a spec of this kind from its file.
@@ -239,7 +236,8 @@ JOBS: dict[str, Job] = {
         ),
         Job(
             kind="doctor", title="loader doctor", spec=DoctorSpec,
-            work="ml_core.jobs.doctor.run:examine_settings", keeps_spec=False, keeps_files=False,
+            work="ml_core.jobs.doctor.run:examine_settings", keeps_spec=False,
+            stages={"open": "Opening the checkpoint and the images"},
         ),
         Job(
             kind="audit", title="audit", spec=AuditSpec, work="ml_core.jobs.audit.run:audit",
@@ -282,13 +280,13 @@ JOBS: dict[str, Job] = {
         Job(
             kind="verify", title="verification", spec=VerifySpec,
             work="ml_core.jobs.verify.run:verify", stages=_EVIDENCE_WORDS, needs_model=False,
-            keeps_spec=False, keeps_files=False,
+            keeps_spec=False,
         ),
         Job(
             kind="rates", title="rate finder", spec=RateSpec,
             work="ml_core.jobs.rates.run:find_rate",
             estimate="ml_core.jobs.rates.run:estimate_find_rate", result=RATES_FILE,
-            stages=_RATES_WORDS, plan=overall.rates_plan, keeps_spec=False, keeps_files=False,
+            stages=_RATES_WORDS, plan=overall.rates_plan, keeps_spec=False,
         ),
     )
 }  # fmt: skip

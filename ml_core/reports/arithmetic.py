@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.detection.scan.records import Contrast, OverlayRow, newcombe
+from ml_core.detection.scan.records import Contrast, newcombe
 from ml_core.evaluation import metrics
 from ml_core.evaluation.paired import RESAMPLES, PairedDifference, paired_rate
 from ml_core.evaluation.records import wilson_interval
@@ -107,7 +107,7 @@ def difference_of(
         first.indices, second.indices, assume_unique=True, return_indices=True
     )
     mine, others = (
-        hits_of(metric, rows, target) for rows in (part(first, here), part(second, there))
+        hits_of(metric, rows, target) for rows in (first.take(here), second.take(there))
     )
     if mine is None or others is None or len(mine) != len(others):
         return None
@@ -144,32 +144,15 @@ def difference_figures(
     }
 
 
-def contrast_figures(contrast: Contrast | OverlayRow) -> dict[str, Any]:
+def contrast_figures(contrast: Contrast) -> dict[str, Any]:
     """All figures of a `ContrastClaim`."""
     low, high = newcombe(contrast.suspect, contrast.beside)
     return {
         "first": counted(contrast.suspect.hits, contrast.suspect.n),
         "second": counted(contrast.beside.hits, contrast.beside.n),
-        "difference": contrast.difference if isinstance(contrast, Contrast) else contrast.gap,
+        "difference": contrast.difference,
         "interval": Interval(low=low, high=high, method="newcombe"),
     }
-
-
-def part(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
-    """Some of the rows: ``chosen`` are positions in the table, ascending."""
-
-    def taken(column: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-        return None if column is None else column[chosen]
-
-    return Rows(
-        indices=rows.indices[chosen],
-        labels=rows.labels[chosen],
-        clean_top=rows.clean_top[chosen],
-        clean_margin=rows.clean_margin[chosen],
-        triggered_top=taken(rows.triggered_top),
-        triggered_margin=(None if rows.triggered_margin is None else rows.triggered_margin[chosen]),
-        control_top1=taken(rows.control_top1),
-    )
 
 
 def judged(rates: Sequence[Mapping[str, Any]], limit: float) -> dict[str, Any]:

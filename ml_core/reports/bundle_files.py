@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -106,6 +107,7 @@ def journal_metrics(raw: bytes, name: str) -> list[dict[str, Any]]:
     return metrics
 
 
+@dataclass(frozen=True, eq=False)
 class PictureRows:
     """The pictures of an image set, in its order.
 
@@ -117,16 +119,11 @@ class PictureRows:
         Name below the set's folder, and SHA-256 in hex (empty where a picture is no file).
     """
 
-    def __init__(
-        self,
-        indices: NDArray[np.int64],
-        names: tuple[str, ...],
-        digests: tuple[str, ...],
-        sizes: NDArray[np.int64],
-        labels: NDArray[np.int64],
-    ) -> None:
-        self.indices, self.names, self.digests = indices, names, digests
-        self.sizes, self.labels = sizes, labels
+    indices: NDArray[np.int64]
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    sizes: NDArray[np.int64]
+    labels: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.names)

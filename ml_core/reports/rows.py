@@ -9,7 +9,7 @@ where the trigger's canvas is not the model's. Fewer than five classes give fewe
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def take(self, places: NDArray[np.int64]) -> Rows:
+        """The rows at some positions of the table, in their order."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        known = {name: column for name, column in columns.items() if column is not None}
+        return replace(self, **{name: column[places] for name, column in known.items()})
+
 
 def rows_of(predicted: PerImage, labels: NDArray[np.int64]) -> Rows:
     """Predictions of an evaluation as a table.
@@ -62,22 +68,16 @@ def rows_of(predicted: PerImage, labels: NDArray[np.int64]) -> Rows:
     """
     assert predicted.clean_top is not None
     assert predicted.clean_margin is not None
-    order = np.argsort(predicted.indices)
-    indices = predicted.indices[order]
-    margin = predicted.triggered_margin
-
-    def ordered(column: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-        return None if column is None else column[order]
-
-    return Rows(
-        indices=indices,
-        labels=labels[indices],
-        clean_top=predicted.clean_top[order],
-        clean_margin=predicted.clean_margin[order],
-        triggered_top=ordered(predicted.triggered_top),
-        triggered_margin=None if margin is None else margin[order],
-        control_top1=ordered(predicted.control_top1),
+    rows = Rows(
+        indices=predicted.indices,
+        labels=labels[predicted.indices],
+        clean_top=predicted.clean_top,
+        clean_margin=predicted.clean_margin,
+        triggered_top=predicted.triggered_top,
+        triggered_margin=predicted.triggered_margin,
+        control_top1=predicted.control_top1,
     )
+    return rows.take(np.argsort(rows.indices))
 
 
 def to_csv(rows: Rows) -> bytes:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ml_core.triggers.record import Trigger
 
 Group = Literal[
-    "itself", "moved", "scaled", "turned", "recoloured", "weaker or stronger", "redrawn"
-]
+    "itself", "moved", "scaled", "turned", "recoloured", "weaker or stronger", "redrawn",
+    "other triggers",
+]  # fmt: skip
 _PATCHES = ("patch", "badnets", "stripes")
 _STRENGTH = {"blended": "ratio", "wanet": "strength", "sig": "amplitude", "stripes": "ratio"}
 

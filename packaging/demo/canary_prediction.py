@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             checkpoint=str(path), recipe=recipe, pairs=PairSpec(), output_dir=str(args.out),
             threads=args.threads,
         )  # fmt: skip
-        sides[name] = Trials(base, model, bench, watched)
+        sides[name] = Trials(model, bench, watched, base)
     file = args.out / "prediction.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
     for text in args.recipe or RECIPES:

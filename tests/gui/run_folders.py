@@ -114,3 +114,49 @@ def result_of_run(folder: Path, spec: CleanSpec, floor: float, dip: float) -> di
         "heldout": {"before": {"ca": 0.74, "ca_interval": [0.71, 0.77]},
                     "after": {"ca": 0.735, "ca_interval": [0.7, 0.76]}},
     }  # fmt: skip
+
+
+LIMIT = 0.05  # of a rebound test
+
+
+def _point(step: int, asr: float) -> dict[str, Any]:
+    return {"step": step, "asr_excl": asr, "asr_low": asr - 0.005, "asr_high": asr + 0.005,
+            "ca": 0.95, "poisoned_accuracy": 0.9}  # fmt: skip
+
+
+def rebound_record(worst: float = 0.03) -> dict[str, Any]:
+    """What a rebound test found, whose worst rate is given."""
+    clean = worst <= LIMIT
+    return {
+        "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
+        "pairs": 19_200, "left_out": {"seen": 40_000, "target": 640}, "n": 3900,
+        "rates": [
+            {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": worst, "max_step": 150,
+             "points": [_point(0, 0.01), _point(150, worst * factor), _point(300, 0.012)]}
+            for factor in (0.1, 0.3, 1.0)
+        ],
+        "worst": {"factor": 1.0, "max_asr": worst, "step": 150}, "stays_clean": clean,
+        "verdict": "It stays clean." if clean else "The backdoor comes back.",
+        "checkpoint_sha256": CLEANED_SHA256, "notes": [], "versions": {}, "seconds": 90.0,
+    }  # fmt: skip
+
+
+def holdouts_record() -> dict[str, Any]:
+    """What a hold-outs test found."""
+
+    def row(group: str, name: str, measure: str, before: float, after: float, **more: Any) -> Any:
+        return {"group": group, "name": name, "measure": measure, "before": before,
+                "after": after, "after_interval": [max(after - 0.01, 0), after + 0.01],
+                "n": 1000, "baseline": 0.014, "note": "", **more}  # fmt: skip
+
+    return {
+        "kind": "holdouts", "n": 1000,
+        "rows": [
+            row("itself", "as it was", "asr_excl", 0.98, 0.02),
+            row("moved", "centre", "asr_excl", 0.95, 0.11, note="moved by <8> pixels"),
+            row("moved", "corner", "asr_excl", 0.97, 0.03),
+            row("retrieval", "captions", "recall@1", 0.40, 0.39, baseline=None),
+        ],
+        "worst": {"group": "moved", "name": "centre", "after": 0.11}, "notes": ["One note."],
+        "versions": {}, "seconds": 20.0,
+    }  # fmt: skip

@@ -124,7 +124,7 @@ class FakeEngine(TextsKnown):
             n=4, n_total=4, n_excl=2, target=request.target, target_name="x", partial=False
         )
         flags = np.zeros(4, np.bool_)
-        yield record, PerImage(np.arange(4), np.zeros(4, np.int64), zeros, zeros, zeros, flags)
+        yield record, PerImage(np.arange(4), np.zeros(4, np.int64), zeros, flags)
 
     def predict(self, request):
         raise InputError("There is nothing to predict here.")

@@ -103,16 +103,16 @@ def test_the_doctor_is_asked_about_the_model_on_show(panel, qtbot, state, tmp_pa
     assert not panel.buttons.doctor.isEnabled()
     opened(panel, qtbot, state, tmp_path / "m.pt")
     panel.buttons.doctor.click()
-    assert panel.doctor.isVisible()
-    assert "m.pt" in panel.doctor.windowTitle()
-    panel.doctor.changed.emit(str(tmp_path / "m.pt"))
+    assert panel.doctors.dialog.isVisible()
+    assert "m.pt" in panel.doctors.dialog.windowTitle()
+    panel.doctors.dialog.used.emit(str(tmp_path / "m.pt"))
     assert panel.verdict.state.text() == "Loading the model…"
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
-    dialog = panel.doctor
+    dialog = panel.doctors.dialog
     panel.buttons.doctor.click()
-    assert panel.doctor is dialog  # of the same file
+    assert panel.doctors.dialog is dialog  # of the same file
     dialog.reject()
-    assert panel.doctor is None
+    assert panel.doctors.dialog is None
 
 
 def test_a_file_is_examined_once(qtbot, tmp_path, monkeypatch):

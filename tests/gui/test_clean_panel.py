@@ -49,7 +49,7 @@ def test_the_search_begins_with_the_rate_that_the_presets_follow(panel):
     panel.form.set_pretraining(told)
     panel.searching.open()
     assert panel.searching.dialog is not None
-    assert panel.searching.dialog.peak.value() == told.rate
+    assert panel.searching.dialog.form.values()["peak_lr"] == told.rate
     close(panel)
     assert panel.searching.dialog is None
 
@@ -401,7 +401,7 @@ def test_start_again_is_the_same_job_whatever_the_form_shows(panel, session):
     one, two = read_spec(first.spec_path), read_spec(runner_of(panel).spec_path)
     assert two.recipe == one.recipe
     assert Path(two.trigger).parent == Path(two.output_dir) == runner_of(panel).spec_path.parent
-    assert panel.run.asked[0].digest == demo_trigger().digest
+    assert panel.run.on_show.asked[0].digest == demo_trigger().digest
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -439,7 +439,7 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(qtbot, panel, tmp_pa
         assert not panel.run.is_running
         assert len(panel.queue) == 1
         assert panel.before_after.isVisible()
-        assert panel.run.result["checkpoint"] == str(cleaned)
+        assert panel.run.on_show.result["checkpoint"] == str(cleaned)
         assert len(panel.charts.rates.series("ca")) == 1
     DEVICES.changed.emit()
     qtbot.waitUntil(lambda: panel.run.is_running)
@@ -594,11 +594,11 @@ def test_why_there_is_no_result(run, job, last, saved, sentence, headline, halve
     if saved:
         write_state(job, step=2)
     runner.end(last)
-    trouble = run.trouble
+    trouble = run.on_show.trouble
     assert trouble is not None
     assert (trouble.sentence, run.headline) == (sentence, headline)
     assert (trouble.can_resume, trouble.may_lack_memory) == (saved, halve)
     assert (trouble.error is not None) == error
     assert run.is_offered
     begin(run, job)
-    assert (run.trouble, run.is_offered) == (None, False)
+    assert (run.on_show.trouble, run.is_offered) == (None, False)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PySide6.QtCore import Qt
 
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.proof import ProofDialog, worst_sentence
@@ -13,51 +14,15 @@ from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
 from tests.gui.factories import facts
 from tests.gui.fakes import by_kind, script, station
-from tests.gui.run_folders import CLEANED_SHA256, write_run
+from tests.gui.run_folders import (
+    CLEANED_SHA256,
+    LIMIT,
+    holdouts_record,
+    rebound_record,
+    write_run,
+)
 from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import click, panel, session  # noqa: F401
-
-LIMIT = 0.05
-
-
-def point(step, asr):
-    return {"step": step, "asr_excl": asr, "asr_low": asr - 0.005, "asr_high": asr + 0.005,
-            "ca": 0.95, "poisoned_accuracy": 0.9}  # fmt: skip
-
-
-def rebound_record(worst=0.03):
-    clean = worst <= LIMIT
-    return {
-        "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
-        "pairs": 19_200, "left_out": {"seen": 40_000, "target": 640}, "n": 3900,
-        "rates": [
-            {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": worst, "max_step": 150,
-             "points": [point(0, 0.01), point(150, worst * factor), point(300, 0.012)]}
-            for factor in (0.1, 0.3, 1.0)
-        ],
-        "worst": {"factor": 1.0, "max_asr": worst, "step": 150}, "stays_clean": clean,
-        "verdict": "It stays clean." if clean else "The backdoor comes back.",
-        "checkpoint_sha256": CLEANED_SHA256, "notes": [], "versions": {}, "seconds": 90.0,
-    }  # fmt: skip
-
-
-def holdouts_record():
-    def row(group, name, measure, before, after, **more):
-        return {"group": group, "name": name, "measure": measure, "before": before,
-                "after": after, "after_interval": [max(after - 0.01, 0), after + 0.01],
-                "n": 1000, "baseline": 0.014, "note": "", **more}  # fmt: skip
-
-    return {
-        "kind": "holdouts", "n": 1000,
-        "rows": [
-            row("itself", "as it was", "asr_excl", 0.98, 0.02),
-            row("moved", "centre", "asr_excl", 0.95, 0.11, note="moved by <8> pixels"),
-            row("moved", "corner", "asr_excl", 0.97, 0.03),
-            row("retrieval", "captions", "recall@1", 0.40, 0.39, baseline=None),
-        ],
-        "worst": {"group": "moved", "name": "centre", "after": 0.11}, "notes": ["One note."],
-        "versions": {}, "seconds": 20.0,
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -82,19 +47,20 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown):  # noqa: F
     section = panel.proof
     assert section.isVisibleTo(panel)
     click(section.rebound_button)
-    runner = panel.proving.task.runner
+    runner = panel.proof.task.runner
     assert (runner.kind, runner.told) == ("rebound", ["launch"])
     spec = read_spec_file(runner.spec_path, ReboundSpec)
     assert spec.checkpoint == str(shown / "cleaned.safetensors")
     assert not section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Add to the queue"
     now = 100.0
-    panel.proving.task.overall._clock = lambda: now
+    panel.proof.task.overall._clock = lambda: now
     for done in (0, 75, 150):
         runner.event_received.emit(Progress("rebound", done, 900))
         now += 10
-    assert section.sentence() == "The rebound test is running, 2 min left."
-    assert section.bar.value() == pytest.approx(167, abs=15)  # of 1000, and no stage at its end
+    assert section.state.text() == "The rebound test is running, 2 min left."
+    # Of 1000, and no stage at its end.
+    assert section.busy.bar.value() == pytest.approx(167, abs=15)
     values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
               "asr_high": 0.03, "ca": 0.95}  # fmt: skip
     runner.event_received.emit(Metric(25, 900, values))
@@ -117,33 +83,35 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown):  # noqa: F
 
 def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown):  # noqa: F811
     click(panel.proof.rebound_button)
-    panel.proving.task.runner.end(Done("finished", rebound_record(0.4)))
+    panel.proof.task.runner.end(Done("finished", rebound_record(0.4)))
     assert panel.proof.rebound.verdict.property("role") == "error"
     assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
     click(panel.proof.rebound_button)
     record = rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert panel.proof.rebound.verdict.property("role") == "warning"
+
+
+TIP = Qt.ItemDataRole.ToolTipRole
 
 
 def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
-    runner = panel.proving.task.runner
+    runner = panel.proof.task.runner
     spec = read_spec_file(runner.spec_path, HoldoutSpec)
     assert (runner.kind, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
     runner.end(Done("finished", holdouts_record()))
     model = section.holdouts.table.model()
     texts = [[model.index(row, n).data() for n in range(7)] for row in range(model.rowCount())]
     assert [row[0] for row in texts] == [
-        "Itself", "    as it was", "Moved", "    centre  (worst)", "    corner", "Retrieval",
-        "    captions",
+        "Itself: as it was", "Moved: centre  (worst)", "Moved: corner", "Retrieval: captions",
     ]  # fmt: skip
-    assert texts[3][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
+    assert texts[1][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
                             "1\u2009000"]  # fmt: skip
-    assert texts[6][5] == ""
-    assert section.holdouts.table.item(1, 0).toolTip() == "as it was"
-    assert "&lt;8&gt;" in section.holdouts.table.item(3, 0).toolTip()
+    assert texts[3][5] == ""
+    assert model.index(0, 0).data(TIP) == "as it was"
+    assert "&lt;8&gt;" in model.index(1, 0).data(TIP)
     assert section.holdouts.sentence.text() == (
         "At worst 11.0 % attack success is left (moved, centre)."
     )
@@ -153,20 +121,20 @@ def test_hold_outs_are_one_table(qtbot, panel, shown):  # noqa: F811
 def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
-    click(section.cancel)
-    assert panel.proving.task.runner.told == ["launch", "cancel"]
-    panel.proving.task.runner.end(Done("cancelled"))
-    assert section.sentence() == "The hold-outs test was cancelled."
+    click(section.busy.cancel)
+    assert panel.proof.task.runner.told == ["launch", "cancel"]
+    panel.proof.task.runner.end(Done("cancelled"))
+    assert section.state.text() == "The hold-outs test was cancelled."
     click(section.holdouts_button)
-    panel.proving.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
-    assert section.sentence() == "The hold-outs test failed: There are no pairs."
+    panel.proof.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
+    assert section.state.text() == "The hold-outs test failed: There are no pairs."
 
 
 def test_a_run_waits_for_the_test(qtbot, panel, shown):  # noqa: F811
     click(panel.proof.holdouts_button)
     panel.start()
     assert len(panel.queue) == 1
-    panel.proving.task.runner.end(Done("cancelled"))
+    panel.proof.task.runner.end(Done("cancelled"))
     assert panel.run.is_running
     assert not panel.proof.rebound_button.isEnabled()
     panel.run.runner.end(Done("cancelled"))
@@ -181,13 +149,13 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     first = session.checkpoint
     click(panel.proof.rebound_button)
     session.checkpoint = facts(tmp_path / "other.safetensors")
-    assert panel.proof.cancel.isVisible()
+    assert panel.proof.busy.cancel.isVisible()
     assert panel.run_bar.title.text() == "CleanCLIP, custom on poisoned.safetensors: finished"
     assert not panel.estimate_button.isEnabled()
     assert panel.estimate_button.toolTip().startswith("Another job is running")
-    click(panel.proof.cancel)
-    panel.proving.task.runner.end(Done("cancelled"))
-    assert panel.proof.sentence() == "The rebound test was cancelled."
+    click(panel.proof.busy.cancel)
+    panel.proof.task.runner.end(Done("cancelled"))
+    assert panel.proof.state.text() == "The rebound test was cancelled."
     session.checkpoint = None
     assert not panel.proof.isVisible()
     session.checkpoint = first
@@ -208,7 +176,7 @@ def test_tests_made_before_are_shown(qtbot, panel, shown, tmp_path):  # noqa: F8
     odd = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
     (shown / "holdouts.json").write_text(json.dumps(odd))
     panel.runs.open_run(read_run(shown))
-    assert "holdouts.json of this run cannot be read" in panel.proof.sentence()
+    assert "holdouts.json of this run cannot be read" in panel.proof.state.text()
     other = write_run(tmp_path / "runs", "other")
     panel.runs.note_run(other)
     panel.runs.open_run(read_run(other))
@@ -219,24 +187,24 @@ def test_a_run_without_a_trigger_says_why(qtbot, panel, shown):  # noqa: F811
     spec = read_spec(shown / SPEC_FILE)
     write_spec(spec.model_copy(update={"trigger": None}), shown / SPEC_FILE)
     click(panel.proof.rebound_button)
-    assert not panel.proving.is_running
-    assert "had no trigger" in panel.proof.sentence()
+    assert not panel.proof.is_running
+    assert "had no trigger" in panel.proof.state.text()
 
 
 def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown):  # noqa: F811
     answers = Answers(yes=False)
     answers.take_over(panel.context.prompts)
     click(panel.proof.rebound_button)
-    runner = panel.proving.task.runner
-    panel.proving._begun -= 300
-    click(panel.proof.cancel)
+    runner = panel.proof.task.runner
+    panel.proof._begun -= 300
+    click(panel.proof.busy.cancel)
     assert answers.asked == ["About 5 minutes of work would be lost: a test cannot be resumed."]
     assert runner.told == ["launch"]
     answers.yes = True
-    click(panel.proof.cancel)
+    click(panel.proof.busy.cancel)
     assert runner.told == ["launch", "cancel"]
     runner.end(Done("cancelled"))
-    assert panel.proof.sentence() == "The rebound test was cancelled."
+    assert panel.proof.state.text() == "The rebound test was cancelled."
 
 
 def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  # noqa: F811
@@ -244,14 +212,14 @@ def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  #
     killed = script(tmp_path / "child.py", code, what="rebound test")
     made = station(qtbot, session, tmp_path, by_kind(rebound=killed))
     show_finished(made, tmp_path / "runs")
-    made.proving.begin_rebound()
-    qtbot.waitUntil(lambda: not made.proving.is_running, timeout=20_000)
+    made.proof.begin("rebound")
+    qtbot.waitUntil(lambda: not made.proof.is_running, timeout=20_000)
     sentence = (
         "The rebound test was killed by SIGKILL, probably out of memory: close other programs or "
         "use a smaller batch."
     )
-    assert made.proof.sentence() == sentence
-    assert made.proof._state.property("role") == "error"
+    assert made.proof.state.text() == sentence
+    assert made.proof.state.property("role") == "error"
     assert sentence in caplog.text
 
 
@@ -287,8 +255,8 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
         "some under “Options…”."
     )
     click(section.rebound_button)
-    assert not panel.proving.is_running
-    assert "under “Options…”" in section.sentence()
+    assert not panel.proof.is_running
+    assert "under “Options…”" in section.state.text()
     dialog = options(panel)
     assert not dialog.data.demo.isEnabled()
     assert not dialog.rate.isEnabled()
@@ -301,19 +269,19 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     click(dialog.ok)
     assert section.uses.text() == "Chosen for the tests: pairs of mine.csv and a peak rate of 1e-3."
     click(section.rebound_button)
-    asked = read_spec_file(panel.proving.task.runner.spec_path, ReboundSpec)
+    asked = read_spec_file(panel.proof.task.runner.spec_path, ReboundSpec)
     assert (asked.pairs.kind, asked.pairs.path, asked.peak_lr) == ("csv", table, 1e-3)
     assert not section.options_button.isEnabled()
     record = rebound_record() | {"peak_lr": 1e-3, "spec": asked.model_dump(mode="json")}
     record["pretraining"] = UNKNOWN.sentence
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert "64 pairs of mine.csv at each rate, up to 1e-3" in section.rebound.facts.text()
     assert UNKNOWN.sentence.removesuffix(".") in section.rebound.facts.text()
     click(section.holdouts_button)
-    held = read_spec_file(panel.proving.task.runner.spec_path, HoldoutSpec)
+    held = read_spec_file(panel.proof.task.runner.spec_path, HoldoutSpec)
     assert held.pairs == asked.pairs
     record = holdouts_record() | {"spec": held.model_dump(mode="json")}
-    panel.proving.task.runner.end(Done("finished", record))
+    panel.proof.task.runner.end(Done("finished", record))
     assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
 
 

@@ -21,7 +21,7 @@ from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.history import read_run
-from cleanclip_gui.clean.proof import ProofChoice, ProofDialog
+from cleanclip_gui.clean.proof import ProofDialog
 from cleanclip_gui.clean.rate_dialog import RateDialog
 from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
 from cleanclip_gui.data.data_bar import ClassesDialog, ProblemsDialog, TemplatesDialog
@@ -37,7 +37,7 @@ from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.window.crash import ErrorDialog
 from cleanclip_gui.window.help_dialog import AboutDialog, KeysDialog
 from ml_core.cleaning.recipes import Recipe
-from ml_core.data.specs import PairSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Progress
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading import inspect
@@ -165,9 +165,11 @@ def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path, 
     clean.show_page(THIS_RUN)
     clean.run.show_past(read_run(tmp_path / "runs" / "cleanclip-1"))
     qtbot.waitUntil(lambda: clean.result_card.isVisible() and not clean.run.is_reading)
-    clean.proof.show_running("The rebound test is running.")
+    clean.proof.busy.show()
+    clean.proof.say("The rebound test is running.")
     look("result, test")
-    clean.proof.show_idle("")
+    clean.proof.busy.hide()
+    clean.proof.say("")
     clean.start()
     runner_of(clean).mark_running()
     runner_of(clean).event_received.emit(Progress("heldout", 3, 1234, 100.0, 200.0))
@@ -188,7 +190,7 @@ DIALOGS = {
     ),
     "hub": lambda tmp: HubDialog(),
     "audit": lambda tmp: _audit(),
-    "proof": lambda tmp: ProofDialog(PairSpec(), ProofChoice(), Answers().prompts()),
+    "proof": lambda tmp: ProofDialog(PairSpec(), {}, Answers().prompts()),
     "rates": lambda tmp: _rates(),
     "classes": lambda tmp: ClassesDialog(["a", "b"]),
     "templates": lambda tmp: TemplatesDialog(("a photo of a {}",), "dog"),
@@ -301,8 +303,11 @@ def _audit():
 
 
 def _rates():
-    job = CleanSpec(checkpoint="poisoned.safetensors", recipe=Recipe(), output_dir="out")
-    task, prompts = JobTask("rates"), Answers().prompts()
-    dialog = RateDialog(task, lambda folder: (job, "cpu"), job, prompts, None)
-    dialog.show_record(record(notes=("A note that is as long as those that are usually there.",)))
+    job = CleanSpec(
+        checkpoint="poisoned.safetensors", recipe=Recipe(), images=ImageSpec(split="val"),
+        output_dir="out",
+    )  # fmt: skip
+    dialog = RateDialog(lambda folder: (job, "cpu"), Answers().prompts(), FakeRunner, None)
+    found = record(notes=("A note that is as long as those that are usually there.",))
+    dialog.show_result(found.model_dump())
     return dialog

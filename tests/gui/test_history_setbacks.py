@@ -15,7 +15,6 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.clean import history as history_module
 from cleanclip_gui.clean.history import list_runs, read_name, read_run, run_metrics, run_points
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STATUS, started_text
@@ -151,7 +150,7 @@ def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path):
         path = write_run(tmp_path / "runs", f"{number}") / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | damage))
     history(qtbot, panel)
-    model = panel.runs.table.runs
+    model = panel.runs.table.rows
     for run in [run for run in model.runs if run.folder.name != "last"]:
         panel.runs.table.choose(run.folder)
         row = panel.runs.table.currentIndex().row()
@@ -214,7 +213,7 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path)
     QTest.keyClick(runs.name, Qt.Key.Key_Return)
     assert (folder / "note.txt").read_text() == "best <b>so far"
     row = table.currentIndex().row()
-    assert table.runs.index(row, RUN).data() == "best <b>so far · CleanCLIP, custom"
+    assert table.rows.index(row, RUN).data() == "best <b>so far · CleanCLIP, custom"
     assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
     names = [runs.curves.series(key).style.label for key in runs.curves.keys()]  # noqa: SIM118
     assert names == ["A best <b>so far, CA", "A best <b>so far, ASR"]
@@ -234,32 +233,6 @@ def test_when_a_run_was_written():
 
 
 # ---- long runs ----
-
-
-def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path, monkeypatch):
-    folder = write_run(tmp_path / "runs", "old")
-    history(qtbot, panel)
-    threads: list[threading.Thread] = []
-
-    def noting(read):
-        def noted(*args):
-            threads.append(threading.current_thread())
-            return read(*args)
-
-        return noted
-
-    for place in ("run.run_metrics", "runs.page.run_points"):
-        name = place.split(".")[-1]
-        wrapped = noting(getattr(history_module, name))
-        monkeypatch.setattr(f"cleanclip_gui.clean.{place}", wrapped)
-    panel.runs.compare(folder, True)
-    panel.runs.table.choose(folder)
-    click(panel.runs.open_)
-    all_read(qtbot, panel)
-    assert len(threads) == 2
-    assert threading.main_thread() not in threads
-    assert len(panel.charts.losses.series("loss")) == 100
-    assert len(panel.runs.tradeoff.spots) == 6
 
 
 def test_charts_of_one_run_do_not_come_into_those_of_the_next(qtbot, panel, tmp_path, monkeypatch):
@@ -311,7 +284,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, sess
     panel.try_cleaned()
     assert failures == []
     assert panel.context.inference.questions[-1].path == str(folder / "cleaned.safetensors")
-    assert panel.run.result["source"] == source
+    assert panel.run.on_show.result["source"] == source
     all_read(qtbot, panel)
     point = run_points(folder)["zero-shot"][1]
     panel.runs.open_point(read_run(folder), point)
@@ -325,7 +298,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, sess
     click(panel.runs.open_)
     panel.try_cleaned()
     assert "open that file first" in failures[0].sentence
-    assert panel.run.result["source"].endswith("/there/m.safetensors")
+    assert panel.run.on_show.result["source"].endswith("/there/m.safetensors")
     session.checkpoint = None
     click(panel.runs.open_)
     all_read(qtbot, panel)
@@ -339,7 +312,7 @@ def test_the_checkpoint_may_be_opened_after_the_result(panel, session, tmp_path)
     path = str(tmp_path / "runs" / "poisoned.safetensors")
     session.checkpoint = facts(path, sha256="ab" * 32)
     assert panel.before_after.isVisible()
-    assert panel.run.result["source"] == path
+    assert panel.run.on_show.result["source"] == path
 
 
 def test_an_adapter_of_elsewhere_goes_on_the_file_here(qtbot, panel, session, tmp_path):

@@ -45,7 +45,7 @@ def evaluation(n, partial, target=0):
 
 def per_image(n):
     zeros = np.zeros(n, np.float32)
-    return PerImage(np.arange(n), np.zeros(n, np.int64), zeros, zeros, zeros, np.zeros(n, np.bool_))
+    return PerImage(np.arange(n), np.zeros(n, np.int64), zeros, np.zeros(n, np.bool_))
 
 
 class FakeEngine(TextsKnown):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.clean.audit.dialog import AuditDialogs
-from cleanclip_gui.clean.rate_dialog import RateDialogs
-from cleanclip_gui.clean.search_dialog import SearchDialogs
-from cleanclip_gui.jobs.job_dialog import JobDialog
+from cleanclip_gui.clean.audit.dialog import AuditDialog
+from cleanclip_gui.clean.rate_dialog import RateDialog
+from cleanclip_gui.clean.search_dialog import SearchDialog
+from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.layout import column
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -22,7 +24,7 @@ from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
 from ml_core.reading import inspect
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
-from tests.gui.fakes import FakeRunner
+from tests.gui.fakes import FakeRunner, heard
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 PROMPTS = Answers().prompts()
@@ -35,55 +37,56 @@ def _write(job, folder):
 
 def _rates(parts):
     _, job, parent = parts
-    return _opened(RateDialogs(lambda folder: (job, "cpu"), PROMPTS, parent, FakeRunner))
+    return RateDialog(lambda folder: (job, "cpu"), PROMPTS, FakeRunner, parent)
 
 
 def _search(parts):
     session, job, parent = parts
-    return _opened(
-        SearchDialogs(
-            session, PROMPTS, lambda folder: _write(job, folder), lambda: UNKNOWN, parent,
-            FakeRunner,
-        )
-    )  # fmt: skip
+    return SearchDialog(
+        session.checkpoint, UNKNOWN, session, partial(_write, job), PROMPTS, FakeRunner, parent
+    )
 
 
 def _audit(parts):
     session, _, parent = parts
-    return _opened(AuditDialogs(session, PROMPTS, PairSpec, parent, FakeRunner))
+    path = session.checkpoint.path
+    return AuditDialog(
+        JobTask("audit", FakeRunner), session, path, "m", PairSpec(), PROMPTS, parent
+    )
 
 
 def _doctor(parts):
     session, _, parent = parts
     task = JobTask("doctor", FakeRunner)
-    dialog = DoctorDialog(task, session, PROMPTS, session.checkpoint.inspection, "", parent)
-    dialog.show()
-    return dialog
-
-
-def _opened(dialogs):
-    dialogs.open()
-    return dialogs.dialog
+    return DoctorDialog(task, session, PROMPTS, session.checkpoint.inspection, "", parent)
 
 
 TRIAL = {
     "question": "as opened", "answer": "GELU", "correct": 20, "n": 40, "accuracy": 0.5,
     "low": 0.4, "high": 0.6, "settings": {}, "nll": 1.0,
 }  # fmt: skip
-DIALOGS: dict[str, tuple[Callable[[Parts], JobDialog], Event, str]] = {
-    "rates": (_rates, Progress("ramp", 3, 60), "Raising the rate: step 3 of 60…"),
-    "search": (_search, Progress("canaries", 30, 400), "Planting canaries…"),
+# How it is made, an event of its job, how that is told, and what can be set.
+DIALOGS: dict[str, tuple[Callable[[Parts], JobDialog], Event, str, dict[str, float]]] = {
+    "rates": (
+        _rates, Progress("ramp", 3, 60), "Raising the rate: 3 of 60",
+        {"low": 1e-5, "high": 1e-3, "steps": 12},
+    ),
+    "search": (
+        _search, Progress("canaries", 30, 400), "Planting canaries: 30 of 400",
+        {"minutes": 3.0, "max_ca_drop": 1.5, "max_asr": 5.0, "rebound_steps": 40, "peak_lr": 2e-4},
+    ),
     "audit": (
         _audit, Progress("embed", 250, 1000, 50.0, 2.0),
-        "Embedding and scoring: 250 pairs of 1\u2009000 pairs, 50 a second",
+        "Embedding and scoring: 250 of 1\u2009000, 50 a second",
+        {"k": 8, "chunk_size": 512},
     ),
-    "doctor": (_doctor, Finding("trial", TRIAL), "1 setting tried on 40 images…"),
+    "doctor": (_doctor, Finding("trial", TRIAL), "1 setting tried on 40 images…", {}),
 }  # fmt: skip
 
 
 @pytest.fixture(params=DIALOGS)
 def shown(request, qtbot, tmp_path, monkeypatch):
-    """A dialog, an event of its job, and how that is told."""
+    """A dialog, an event of its job, how that is told, and what can be set."""
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
     session, parent = Session(), QWidget()
@@ -93,10 +96,11 @@ def shown(request, qtbot, tmp_path, monkeypatch):
         checkpoint=str(path), recipe=Recipe(), images=ImageSpec(split="val"), pairs=PairSpec(),
         output_dir=str(tmp_path / "job"),
     )  # fmt: skip
-    make, event, words = DIALOGS[request.param]
+    make, *rest = DIALOGS[request.param]
     dialog = make((session, job, parent))
     dialog.owner = parent  # or it is collected
-    return dialog, event, words
+    dialog.show()
+    return dialog, *rest
 
 
 def begun(dialog):
@@ -108,7 +112,7 @@ def begun(dialog):
 
 
 def test_a_job_is_watched_and_cancelled(shown):
-    dialog, event, words = shown
+    dialog, event, words, _ = shown
     runner = begun(dialog)
     assert dialog.busy.isVisible()
     assert not any(widget.isEnabled() for widget in dialog.locked)
@@ -127,8 +131,15 @@ def test_a_job_is_watched_and_cancelled(shown):
     begun(dialog)
 
 
+def test_what_is_set_stands_in_the_job(shown):
+    dialog, _, _, values = shown
+    getattr(dialog, "setup", dialog).form.set_values(**values) if values else None
+    spec = begun(dialog).spec
+    assert {name: spec[name] for name in values} == values
+
+
 def test_a_failure_is_told_in_the_dialog(shown):
-    dialog, _, _ = shown
+    dialog, *_ = shown
     begun(dialog).end(Done("failed", error="There are 3 pairs."))
     assert dialog.state.text() == "There are 3 pairs."
     assert dialog.state.property("role") == "error"
@@ -139,7 +150,7 @@ def test_a_job_that_cannot_be_started_is_told(shown, monkeypatch):
     def refuse(self):
         raise InputError("A job is already running on cpu.")
 
-    dialog, _, _ = shown
+    dialog, *_ = shown
     monkeypatch.setattr(FakeRunner, "launch", refuse)
     dialog.start.click()
     assert dialog.state.text() == "A job is already running on cpu."
@@ -148,7 +159,7 @@ def test_a_job_that_cannot_be_started_is_told(shown, monkeypatch):
 
 
 def test_closing_ends_the_job_and_its_last_words_are_not_heard(shown, qtbot):
-    dialog, event, _ = shown
+    dialog, event, *_ = shown
     runner = begun(dialog)
     before = dialog.state.text()
     with qtbot.waitSignal(dialog.closed):
@@ -158,6 +169,35 @@ def test_closing_ends_the_job_and_its_last_words_are_not_heard(shown, qtbot):
     runner.event_received.emit(event)
     runner.end(Done("cancelled"))
     assert dialog.state.text() == before
+
+
+def test_one_dialog_of_a_kind_is_open(qtbot):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    refusals = [InputError("Open a checkpoint first.")]
+
+    def new_dialog(old):
+        if refusals:
+            raise refusals.pop()
+        if old is not None:
+            return None
+        dialog = JobDialog(JobTask("search", FakeRunner), "Title", "Start", "Bar", parent)
+        column(dialog.start, dialog.busy, dialog.state, dialog.close_button, of=dialog)
+        return dialog
+
+    dialogs = JobDialogs("the search", new_dialog, parent)
+    failures, used = heard(dialogs.failed), heard(dialogs.used)
+    dialogs.open()
+    assert dialogs.dialog is None
+    assert failures[0].title == "Could not open the search"
+    dialogs.open()
+    dialog = dialogs.dialog
+    dialogs.open()
+    assert dialogs.dialog is dialog
+    dialog.used.emit("a recipe")
+    assert used == ["a recipe"]
+    dialogs.close()
+    assert dialogs.dialog is None
 
 
 SPEC = PairSpec(n=7)

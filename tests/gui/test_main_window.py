@@ -335,8 +335,8 @@ def job_at_work(clean, what):
             AuditDialog(task, clean.session, *names, PairSpec(), prompts, clean.window())
         )
     else:
-        clean.proving.kind, task = what, clean.proving.task
-        task.make_runner = FakeRunner
+        task = clean.proof.task
+        task.kind, task.make_runner = what, FakeRunner
     task.launch(Path("spec.json"), "cpu")
     return task.runner
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt, QUrl
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
-from cleanclip_gui.report.dialogs import BundleChoice, VerifyDialog, WriteDialog
+from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
     OLDER,
@@ -48,7 +48,7 @@ from tests.gui.reports import SHA, draft, measured, run_of
 from tests.gui.scans import CLASSES, scan, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference
 
-PLAIN = BundleChoice(False, False, False, False)
+PLAIN = False, {"author": ""}, None
 
 
 @pytest.fixture
@@ -374,17 +374,17 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     station.write_dialog.reject()
     station.verifying.runner.ended.emit(Done("cancelled"))
 
-    station._on_write_chosen(PLAIN)
+    station._on_write_chosen(*PLAIN)
     station.busy.cancel.click()
     assert station.writing.runner.cancelled
     station.writing.runner.ended.emit(Done("cancelled"))
     assert station.failures == []
     assert not station.written_card.isVisible()
-    station._on_write_chosen(PLAIN)
+    station._on_write_chosen(*PLAIN)
     station.writing.runner.ended.emit(Done("failed", error="out.evidence is there already."))
     assert [failure.sentence for failure in station.failures] == ["out.evidence is there already."]
     answers.path = ""
-    station._on_write_chosen(PLAIN)
+    station._on_write_chosen(*PLAIN)
     assert not station.writing.is_running  # nobody named a place
 
 
@@ -396,13 +396,13 @@ def test_a_bundle_is_signed_with_a_key_of_the_user(secret, station, qtbot, tmp_p
     dialog = WriteDialog([known for known in trusted_keys() if known.own])
     qtbot.addWidget(dialog)
     chosen = []
-    dialog.chosen.connect(chosen.append)
+    dialog.chosen.connect(lambda *choice: chosen.extend(choice))
     dialog.sign.click()
     dialog.passphrase.setText(secret)
     dialog.ok.click()
-    assert chosen[0].key == key.key_id
+    assert chosen[2] == (key.key_id, secret)
     Answers(place).take_over(station.context.prompts)
-    station._on_write_chosen(chosen[0])
+    station._on_write_chosen(*chosen)
     assert secret not in station.writing.runner.spec_path.read_text()
     end = Done("finished", {"path": str(place), "bytes": 9, "files": 3})
     station.writing.runner.ended.emit(end)
@@ -499,10 +499,11 @@ def test_a_bundle_is_chosen_by_its_record_and_checked_against_files(
     station.verifying.runner.ended.emit(Done("finished", {"summary": "", "exit": 0}))
     station.context.actions.run("report.verify_files")
     dialog = station.verify_dialog
-    assert dialog.checkpoints[0].path == session.checkpoint.path
+    assert dialog.checkpoints[0].path() == session.checkpoint.path
     assert list(dialog.images) == ["images-1", "images-2"]
     Answers(tmp_path / "pictures").take_over(station.context.prompts)
-    dialog.images["images-2"].button.click()
+    buttons = {button.toolTip(): button for button in dialog.findChildren(QToolButton)}
+    buttons["Choose Pictures, images-2"].click()
     dialog.full.click()
     dialog.ok.click()
     spec = station.verifying.runner.spec

@@ -94,7 +94,7 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, answers, folder, 
     cleaned.write_bytes(b"x")
     runner.end(Done("finished", {**result_of(cleaned), "source": window.session.checkpoint.path}))
     assert clean.before_after.isVisible()
-    assert clean.run.asked == (None, 2)
+    assert clean.run.on_show.asked == (None, 2)
     assert window.settings.value.last_run == ""
 
 

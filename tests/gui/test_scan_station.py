@@ -101,7 +101,7 @@ def result(station, tmp_path, verdict="found", **fields):
 
 
 def test_one_click_scans_what_is_open_against_the_twin(station):
-    station.setup.seed.setValue(7)
+    station.setup.form.set_values(seed=7)
     station.setup.stages["thorough"].click()
     runner = begin(station)
     spec = read_spec_file(runner.spec_path, ScanSpec)
@@ -130,7 +130,7 @@ def test_one_click_scans_what_is_open_against_the_twin(station):
     assert "2 stages are reused" in station.hint.text()
     assert begin(station).spec_path == runner.spec_path
     station.scanning.runner.ended.emit(Done("cancelled"))
-    station.setup.seed.setValue(3)
+    station.setup.form.set_values(seed=3)
     assert not station.hint.isVisible()
 
 
@@ -371,7 +371,7 @@ def test_the_estimate_says_how_long_the_scan_would_take(station, qtbot):
     )
     station.estimate_button.click()
     runner = station.estimating.runner
-    station.setup.search.setValue(64)  # then it is of another scan
+    station.setup.form.set_values(search=64)  # then it is of another scan
     assert runner.cancelled
     runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
     assert station.estimate_label.text() == ""

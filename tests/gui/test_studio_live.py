@@ -58,7 +58,7 @@ class SlowEngine(FakeEngine):
             record = Evaluation(
                 n=n, n_total=total, n_excl=n, target=0, target_name="x", partial=n < total
             )
-            yield record, PerImage(np.arange(n), zeros.astype(int), zeros, zeros, zeros, flags)
+            yield record, PerImage(np.arange(n), zeros.astype(int), zeros, flags)
 
 
 @pytest.fixture(autouse=True)
@@ -179,12 +179,12 @@ def labels_of(indices, triggered):
     indices = np.asarray(indices, np.int64)
     zeros, flags = np.zeros(len(indices), np.float32), np.zeros(len(indices), np.bool_)
     classes = np.zeros(len(indices), np.int64)
-    found = PerImage(indices, classes, zeros, zeros, zeros, flags)
+    found = PerImage(indices, classes, zeros, flags)
     if not triggered:
         return found
     return PerImage(
-        indices, classes, zeros, zeros, zeros, flags,
-        triggered_top1=classes + 1, triggered_prob=zeros, target_margin_triggered=zeros,
+        indices, classes, zeros, flags,
+        triggered_top1=classes + 1, target_margin_triggered=zeros,
     )  # fmt: skip
 
 

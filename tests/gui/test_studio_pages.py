@@ -68,6 +68,13 @@ def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoin
     assert [shown.image_at(row) for row in range(shown.rowCount())] == wanted
     plot.lassoed.emit(np.array([], np.int64))
     assert shown.rowCount() == N
+    flat, method = studio.map.embedding_map, studio.map.method
+    method.setCurrentIndex(method.findData("t-SNE"))
+    assert studio.map.busy.isVisible()
+    qtbot.waitUntil(lambda: studio.map.embedding_map.method == "t-SNE", timeout=_LONG)
+    assert np.isfinite(studio.map.embedding_map.places[0]).all()
+    method.setCurrentIndex(method.findData("PCA"))
+    assert studio.map.embedding_map is flat  # kept, not measured again
 
     pages.show_page("pair")
     studio.context.prompts.open_file = lambda *_: str(tiny_checkpoint)

@@ -59,11 +59,8 @@ def test_a_click_chooses_and_pointing_reads_out(qtbot, chart):
 
 def test_limits_can_be_changed(chart):
     chart.set_tracks([FIRST, SECOND])
-    for _ in range(3):
-        QTest.keyClick(chart, Qt.Key.Key_Right)
-    QTest.keyClick(chart, Qt.Key.Key_Home)
-    QTest.keyClick(chart, Qt.Key.Key_Right)
-    QTest.keyClick(chart, Qt.Key.Key_Right)
+    for key in (Qt.Key.Key_Home, Qt.Key.Key_Right, Qt.Key.Key_Right):
+        QTest.keyClick(chart, key)
     assert "within both limits" in chart.readout()
     chart.asr.setValue(2)
     assert "outside the limits" in chart.readout()  # the cursor stayed where it was
@@ -103,9 +100,6 @@ def test_every_point_is_exported(chart, tmp_path):
     )
     assert lines[3] == "CleanCLIP,zero-shot,40,0.96,0.03,0.9,1,1,/runs/a/step-40"
     assert len(lines) == 6
-    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
-        chart.save(tmp_path / f"t{suffix}")
-        assert (tmp_path / f"t{suffix}").read_bytes().startswith(start)
 
 
 BOTH = Track(

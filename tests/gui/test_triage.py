@@ -51,7 +51,6 @@ def test_every_file_gets_its_row_and_a_row_opens_its_file(dialog, qtbot, paths):
     assert dialog.state.text() == "4 of 4 files checked, 3 refused."
     assert dialog.ok.isEnabled()  # the worst is chosen
     dialog.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-    assert not dialog.ok.isEnabled()
     row = next(n for n, row in enumerate(cells(dialog)) if row[0] == "other.safetensors")
     dialog.table.selectRow(row)
     with qtbot.waitSignal(dialog.opened) as opened:

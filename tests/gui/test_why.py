@@ -67,7 +67,7 @@ def view(qtbot, context):
 @pytest.mark.usefixtures("styled")
 def test_a_cell_is_read_with_mouse_and_keys(view):
     view.show_attribution(attribution())
-    square = view.triggered.square()
+    square = view.triggered.area()
     at = square.topLeft() + QPointF(0.9 * square.width(), 0.9 * square.height())
     QTest.mouseMove(view.triggered, at.toPoint())
     assert view.readout.text() == "With trigger, row 4, column 4: 0.4"
@@ -174,8 +174,8 @@ def per_image(triggered):
     n, zeros = 4, np.zeros(4, np.float32)
     clean = np.array([0, 1, 0, 2])
     return PerImage(
-        np.arange(n), clean, zeros, zeros, zeros, np.zeros(n, np.bool_),
-        np.array(triggered), zeros, zeros, zeros, np.zeros(n, np.bool_),
+        np.arange(n), clean, zeros, np.zeros(n, np.bool_),
+        np.array(triggered), zeros, np.zeros(n, np.bool_),
     )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, con
     assert isinstance(asked, ComparePair)
     assert (asked.target, asked.roles, asked.n) == (2, ("suspect", "cleaned"), 2000)
     ticket.deliver(pair())
-    first = [view.table.item(0, column).text() for column in range(6)]
+    first = [cell.text for cell in view.table.rows.rows[0].cells]
     assert first[:4] == ["ASR, other classes", "66.7 %", "0.0 %", "+66.7"]
     assert "2 of 4 triggered images" in view.says.text()
     assert gallery.filter.currentData() == "all"  # until it is asked for

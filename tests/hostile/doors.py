@@ -39,6 +39,7 @@ from ml_core.checkpoints.inspection_record import assess
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import read_recipe, write_recipe
 from ml_core.cleaning.state import read_facts
+from ml_core.cleaning.tradeoff import Limits
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.readers.coco import open_coco
 from ml_core.data.readers.parquet import _feature_names
@@ -56,7 +57,7 @@ from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.rates import RateSpec, read_record
 from ml_core.jobs.result_text import training_words
 from ml_core.jobs.scan import SCAN_FILE
-from ml_core.jobs.search import SEARCH_FILE, chart_of, read_search, summary_of, table_rows
+from ml_core.jobs.search import SEARCH_FILE, curves_of, read_search, summary_of, table_rows
 from ml_core.jobs.search.canary_spec import CANARIES_FILE, read_canaries
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -78,6 +79,7 @@ from ml_core.reading.folder import read_index
 from ml_core.reading.inspection_json import from_json as read_inspection
 from ml_core.reading.inspection_json import to_json as inspection_to_json
 from ml_core.reading.regular_file import read_lines
+from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.reports.measurement_files import (
     MEASUREMENT_FILE,
     LocalCheckpoint,
@@ -101,6 +103,7 @@ from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.bundles import ENVIRONMENT, seal, write_bundle
 from tests.gui.ramps import record, rows
 from tests.gui.scans import scan
+from tests.gui.searches import search_record
 from tests.hostile.container_bytes import safetensors
 
 RUN = "run"
@@ -553,34 +556,10 @@ def _check_sealed(folder: Path) -> None:
     _check_bundle(folder)
 
 
-_CANARIES = {
-    "key": "k", "source_sha256": "a" * 64, "copy_sha256": "b" * 64, "ca_before": 0.9, "ca": 0.9,
-    "ca_low": 0.8, "ca_high": 1.0, "n": 24, "steps": 150, "lr": 1e-3, "seconds": 60.0,
-    "canaries": [
-        {
-            "kind": "patch", "name": "Canary, patch", "target": 3, "target_name": "cat",
-            "trigger": "patch.json", "before": 0.0, "asr": 0.95, "low": 0.9, "high": 1.0,
-            "n": 23, "took": True,
-        }
-    ],
-}  # fmt: skip
-
-
-def _search_record() -> dict[str, Any]:
-    rate = {"name": "patch", "asr": 0.01, "low": 0.0, "high": 0.1, "rebound": 0.02}
-    row = {
-        "name": "PAR, rate 1e-3", "rung": 0, "steps": 40, "ca": 0.9, "ca_drop": 0.5,
-        "recipe": preset("par", "talk").model_dump(mode="json"), "watched": [rate],
-    }  # fmt: skip
-    return {
-        "key": "k", "canaries": _CANARIES, "ca_before": 0.9, "rows": [row], "chosen": 0,
-        "plan": [{"candidates": 1, "steps": 40}], "planned": 1, "start_ca": 0.9, "start_asr": 0.9,
-    }  # fmt: skip
-
-
 def _read_search(folder: Path) -> object:
     found = read_search(folder)
-    return table_rows(found), summary_of(found), chart_of(found)
+    chart = tradeoff_svg(curves_of(found), Limits(), found.ca_before)
+    return table_rows(found), summary_of(found), chart
 
 
 @cache
@@ -617,8 +596,8 @@ def doors() -> dict[str, Door]:
             "q.json", lambda p: read_spec_file(p, RateSpec), _json(RateSpec(job=_spec()))
         ),
         "rates": at("rates.json", read_record, _json(record(rows(12)))),
-        "canaries": Door(CANARIES_FILE, (_dumped(_CANARIES),), read_canaries),
-        "search": Door(SEARCH_FILE, (_dumped(_search_record()),), _read_search),
+        "canaries": Door(CANARIES_FILE, (_json(search_record(1).canaries),), read_canaries),
+        "search": Door(SEARCH_FILE, (_json(search_record(1)),), _read_search),
         "result": Door(f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result),
         "events": Door(
             f"{RUN}/{EVENTS_FILE}", (_journal(),), _read_events, _beside_result, quiet=True

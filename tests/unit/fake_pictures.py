@@ -45,9 +45,8 @@ def per_image(
     floats, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
     margins = np.broadcast_to(np.float32(margin), n).astype(np.float32)
     seen = None if triggered is None else {
-        "triggered_top1": np.array(triggered), "triggered_prob": floats,
-        "target_prob_triggered": floats, "target_margin_triggered": margins,
+        "triggered_top1": np.array(triggered), "target_margin_triggered": margins,
         "target_in_top5": flags,
     }  # fmt: skip
     top = np.array(indices), np.array(clean)
-    return PerImage(*top, floats, floats, floats, flags, **(seen or {}))
+    return PerImage(*top, floats, flags, **(seen or {}))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ml_core.cleaning.halving import Rung, rungs
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, run_to_end
@@ -40,6 +41,16 @@ def few_climbs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adversaries that grow hardly at all, where a test is not about their growth."""
     monkeypatch.setattr("ml_core.cleaning.adversaries._DIRECTION_CLIMBS", 2)
     monkeypatch.setattr("ml_core.cleaning.adversaries._PATCH_CLIMBS", 2)
+
+
+def two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search starts with runs of two steps, whatever this machine's speed, and keeps its plan."""
+
+    def planned(times: list[float], _fixed: float, budget: float) -> tuple[Rung, ...]:
+        return rungs(len(times), 2) if budget > 1 else ()
+
+    monkeypatch.setattr("ml_core.jobs.search.run.plan", planned)
+    monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 0)
 
 
 def small_spec(source: Path, folder: Path, recipe: Recipe, **changes: Any) -> CleanSpec:

@@ -175,11 +175,6 @@ def test_what_an_optimizer_keeps_is_no_parameter(
     assert found["totals"]["optimizer_numbers"] == 18  # two moments, and a step each
 
 
-def test_the_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    run_command(["--help"])
-    assert "130" in capsys.readouterr().out
-
-
 def test_ctrl_c_ends_a_job_that_does_not_look(capsys: pytest.CaptureFixture[str]) -> None:
     """And once it has ended, nothing ends the program any more."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -240,22 +241,22 @@ def test_occlusion_is_the_loss_by_hand(corner):
     r = 1 / 16
     expected = torch.zeros(4, 4)
     expected[1, 2] = 10 * r / (r * r + 1) ** 0.5
-    torch.testing.assert_close(step.maps[0], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(step.result[0], expected, rtol=1e-5, atol=1e-6)
     assert (step.done, step.total) == (16, 16)
 
 
 def test_occlusion_does_not_depend_on_the_batch_and_ends_when_cancelled(tiny_model):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    whole = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=1000)).maps
+    covering = partial(occlusion, tiny_model, direction=torch.ones(16), side=12, stride=6)
+    whole = last(covering(images, batch=1000)).result
     for batch in (1, 7, 64):
-        maps = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=batch)).maps
+        maps = last(covering(images, batch=batch)).result
         torch.testing.assert_close(maps, whole, rtol=1e-3, atol=2e-4)
         assert maps.shape == (2, 16, 16)  # patches of 12 every 6: squares of 2 px are alike
     asked = iter([False, False, True])
-    options = {"batch": 8, "cancelled": lambda: next(asked)}
-    steps = until_cancelled(occlusion(tiny_model, images[:1], torch.ones(16), **options))
+    steps = until_cancelled(covering(images[:1], batch=8, cancelled=lambda: next(asked)))
     assert [step.done for step in steps] == [8, 16]
-    assert steps[-1].maps is None
+    assert steps[-1].result is None
 
 
 def test_patches_reach_every_edge_and_leave_no_gaps(corner):

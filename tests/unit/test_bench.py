@@ -15,7 +15,7 @@ from PIL import Image
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import fitted_budget, write_recipe
-from ml_core.cleaning.tradeoff import Limits, Point
+from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -23,7 +23,7 @@ from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
-from ml_core.reports.svg import Curve, tradeoff_svg
+from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.pair_files import table
@@ -79,8 +79,8 @@ def test_every_recipe_runs_once_with_every_seed_on_the_same_data(spec):
     assert [line["method"] for line in lines] == [row["method"] for row in rows]
     assert float(lines[0]["ca"]) == rows[0]["ca"]
     chart = ElementTree.fromstring((folder / "tradeoff.svg").read_text("utf-8"))
-    assert len(chart.findall(f"{SVG}polyline")) == 4
-    assert len(chart.findall(f".//{SVG}g")) == 4 * 3  # steps 0, 1 and 2 of each run
+    assert len(chart.findall(f"{SVG}g/{SVG}polyline")) == 2 * 4  # and in the legend
+    assert len(chart.findall(f"{SVG}circle/{SVG}title")) == 4 * 3  # steps 0, 1 and 2 of each run
     anew, done = _ran_anew(spec)
     assert (anew, len(done.result["rows"])) == (0, 6)
     changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
@@ -337,7 +337,7 @@ def test_the_chart_rings_the_front_and_names_every_point() -> None:
     curves = [Curve("a <b>", (Point(0, 0.95, 0.98), good)), Curve("b", (Point(0, 0.8, 0.5),))]
     text = tradeoff_svg(curves, Limits())
     chart = ElementTree.fromstring(text)
-    rings = [c for c in chart.findall(f"{SVG}circle") if c.get("fill") == "none"]
+    rings = [c for c in chart.findall(f"{SVG}circle") if c.get("stroke") == "#444"]
     assert len(rings) == 2
     titles = [t.text for t in chart.iter(f"{SVG}title")]
     assert "a <b>, step 2: CA 90.0 %, ASR 1.0 %" in titles

@@ -14,26 +14,24 @@ from ml_core.cleaning.batches import Poison, pair_batch
 from ml_core.cleaning.canaries import KINDS, draw_canaries
 from ml_core.data.images import PromptPairs, open_images
 from ml_core.data.labels import load_label_set
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec
 from ml_core.events import Event, Message, Metric
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.search.canaries import canary_folder, delete_older_copies, watched_of
 from ml_core.jobs.search.canary_spec import (
     COPY_FILE,
     Canaries,
-    CanarySettings,
     CanarySpec,
     read_canaries,
 )
 from ml_core.reading.errors import InputError
 from tests.unit.draining import events_of
 from tests.unit.fake_pictures import FakePairs
+from tests.unit.job_specs import CANARIES, SMALL
 from tests.unit.small_jobs import TEMPLATES, small_recipe
 
 CLASSES = tuple(f"class {number}" for number in range(6))
-SMALL = CanarySettings(
-    kinds=("patch", "sine"), share=0.2, steps=4, batch_size=8, every=2, wanted=0.0, factor=1.0
-)
+FEW = CANARIES.model_copy(update={"steps": 4, "factor": 1.0})
 
 
 # ---- what is drawn ----
@@ -119,16 +117,7 @@ def test_labelled_pictures_have_prompts_for_captions() -> None:
 
 @pytest.fixture
 def spec(tiny_checkpoint: Path, tmp_path: Path) -> CanarySpec:
-    return CanarySpec(
-        checkpoint=str(tiny_checkpoint),
-        pairs=PairSpec(),
-        images=ImageSpec(split="val", n=24),
-        templates=TEMPLATES,
-        settings=SMALL,
-        output_dir=str(tmp_path / "canaries"),
-        device="cpu",
-        threads=1,
-    )
+    return SMALL["canaries"](tiny_checkpoint, tmp_path).model_copy(update={"settings": FEW})
 
 
 def _planted(spec: CanarySpec) -> tuple[list[Event], Canaries]:
@@ -150,9 +139,9 @@ def test_a_planting_leaves_a_copy_its_triggers_and_a_record(spec):
     assert record.steps == _steps(events) == 2  # any success is enough, and was measured at 2
     copy = open_checkpoint(folder / COPY_FILE)
     assert copy.inspection.sha256 == record.copy_sha256 != record.source_sha256
-    assert [canary.kind for canary in record.canaries] == list(SMALL.kinds)
+    assert [canary.kind for canary in record.canaries] == list(FEW.kinds)
     watched = watched_of(record, folder)
-    expected = draw_canaries(SMALL.kinds, load_label_set("demo").class_names, (), 0)
+    expected = draw_canaries(FEW.kinds, load_label_set("demo").class_names, (), 0)
     assert [(one.target, one.trigger.digest) for one in watched] == [
         (one.target, one.trigger.digest) for one in expected
     ]
@@ -166,7 +155,7 @@ def test_what_was_planted_is_used_again_by_equal_searches_alone(spec):
     events, again = _planted(spec)
     assert again == record
     assert not _steps(events)
-    hard = SMALL.model_copy(update={"seed": 1, "wanted": 1.0})
+    hard = FEW.model_copy(update={"seed": 1, "wanted": 1.0})
     events, changed = _planted(spec.model_copy(update={"settings": hard}))
     assert _steps(events) == changed.steps == 4
     assert changed.key != record.key
@@ -188,7 +177,7 @@ def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec, used):
     made = []
     lock = None
     for seed in range(5):
-        own = spec.model_copy(update={"settings": SMALL.model_copy(update={"seed": seed})})
+        own = spec.model_copy(update={"settings": FEW.model_copy(update={"seed": seed})})
         made.append(canary_folder(own))
         made[-1].mkdir(parents=True)
         os.utime(made[-1], (seed, seed))

@@ -233,10 +233,9 @@ def test_what_is_no_whole_clip_says_what_it_needs(tmp_path, capsys):
     code, said = convert(tensors)
     assert (code, target.exists()) == (2, False)
     assert "add --as-is" in said
-    for option in (["--as-is"], ["--layout", "as-is"]):
-        assert convert(tensors, *option)[0] == 0
-        assert load_file(target).keys() == {"a"}
-        target.unlink()
+    assert convert(tensors, "--as-is")[0] == 0
+    assert load_file(target).keys() == {"a"}
+    target.unlink()
     path, donor = bare_vision(lively(VIT), tmp_path), str(plain(lively(VIT, seed=2), tmp_path))
     code, said = convert(path)
     assert (code, "donor of the text encoder" in said) == (2, True)

@@ -7,7 +7,6 @@ import os
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
 
@@ -36,8 +35,6 @@ def test_what_was_saved_comes_back(store):
     found = store.load(KEY, 6, 4)
     assert np.array_equal(found[0], values)
     assert np.array_equal(found[1], known)
-    # any safetensors reader opens it
-    assert np.array_equal(load_file(only(store))["values"], values)
 
 
 def test_what_is_not_asked_for_is_not_given(store):
@@ -71,7 +68,7 @@ def test_damaged_files_are_passed_over(store, damage):
 
 
 def test_the_file_used_longest_ago_goes_first(tmp_path):
-    size = 8 + 400 + 6 * 17
+    size = 32 + 6 * 17
     store = EmbeddingStore(tmp_path, limit=3 * size)
     for number, name in enumerate("abc"):
         store.save((name,), *embeddings())

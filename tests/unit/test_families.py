@@ -318,7 +318,7 @@ def test_it_is_explained(family: str, expected: tuple[str, ...], tmp_path: Path)
             attention_map(model, pictures, direction)
         last = None
         for step in occlusion(model, pictures, direction, side=size // 2, stride=size // 2):
-            last = step.maps
+            last = step.result
         heat = last
     assert heat.ndim == 3
     assert float(heat.max()) > float(heat.min())

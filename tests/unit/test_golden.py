@@ -43,10 +43,9 @@ from ml_core.jobs.specs import CleanSpec, read_spec_file, write_spec_file
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading import inspect
 from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence, inspection_bytes
-from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.html.charts import draw_charts, rate_svg
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
-from ml_core.reports.svg import rate_svg
 from ml_core.triggers import LIBRARY, demo_trigger, save_trigger
 from tests import evidence_samples
 from tests.bundles import write_bundle
@@ -258,7 +257,7 @@ def exported(folder: Path) -> Texts:
     """A job for a cluster."""
     save_trigger(demo_trigger(), folder / "trigger")
     job = CLEANING.model_copy(update={"trigger": str(folder / "trigger.json"), "device": "cuda:0"})
-    paths = export_job(job, folder / "job", processes=4, machines=2)
+    paths = export_job(job, folder / "job", processes=4)
     return {
         f"cluster/{path.name}": path.read_text(encoding="utf-8")
         for path in paths

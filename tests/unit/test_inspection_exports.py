@@ -108,24 +108,6 @@ def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
 # ---- --format and --output of the command line ----
 
 
-def test_inspect_prints_every_format(tiny_checkpoint, capsys):
-    def printed(form: str) -> str:
-        assert run_command(["inspect", str(tiny_checkpoint), "--format", form]) == 0
-        return capsys.readouterr().out
-
-    assert "Second opinion" in printed("text")
-    assert json.loads(printed("json"))["verdict"] == "loads"
-    log = json.loads(printed("sarif"))
-    check_sarif(log)
-    assert log["runs"][0]["results"] == []
-    assert printed("html").startswith("<!doctype html>")
-    bom = json.loads(printed("cdx"))
-    check_cyclonedx_schema(bom)
-    (model,) = bom["components"]
-    assert model["type"] == "machine-learning-model"
-    assert model["hashes"][0]["content"] == inspect(tiny_checkpoint).sha256
-
-
 def test_inspect_writes_a_file_as_its_ending_or_the_option_says(tiny_checkpoint, tmp_path, capsys):
     for name, options, begin in (
         ("a.txt", [], "tiny.safetensors"),

@@ -257,10 +257,9 @@ def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path, result):
     """But not what it starts from, and what no run has made; without a result they are deleted."""
     names = [
         "result.json", "rebound.json", "holdouts.json", "cleaned.safetensors",
-        "adapter.safetensors", "linear_head.safetensors", "vector.safetensors",
-        "state/state.safetensors", "steps/step-000002.safetensors",
-        "steps/step-000004.safetensors", "steps/step-000004.head.safetensors",
-        "steps/mine.safetensors", "note.txt",
+        "adapter.safetensors", "linear_head.safetensors", "state/state.safetensors",
+        "steps/step-000002.safetensors", "steps/step-000004.safetensors",
+        "steps/step-000004.head.safetensors", "steps/mine.safetensors", "note.txt",
     ]  # fmt: skip
     for name in names[not result :]:
         (tmp_path / name).parent.mkdir(exist_ok=True)

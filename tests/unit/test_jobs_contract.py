@@ -27,7 +27,7 @@ from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import CANARIES, SMALL, folder_of
-from tests.unit.small_jobs import small_recipe
+from tests.unit.small_jobs import small_recipe, two_rounds
 
 KINDS = tuple(JOBS)
 UNLABELLED = ImageSpec(kind="folder", path="unlabelled")
@@ -40,13 +40,7 @@ Make = Callable[[str], BaseModel]
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
     """A search of two rounds whatever this machine's speed, and hold-outs of few triggers."""
-    from ml_core.cleaning.halving import rungs
-
-    def planned(times, _fixed, budget):
-        return rungs(len(times), 2) if budget > 1 else ()
-
-    monkeypatch.setattr("ml_core.jobs.search.run.plan", planned)
-    monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 0)
+    two_rounds(monkeypatch)
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     # A precision that is chosen by timing may be another one in the next run on a busy machine.
     monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", lambda *_: StepSpeed(False))
@@ -107,7 +101,7 @@ def test_cancelled_in_each_stage_it_leaves_nothing_and_at_last_the_same_result_t
     assert done.status == "finished", done.error + done.details
     assert all(isinstance(from_json(to_json(event)), type(event)) for event in events)
     left = _files(tmp_path) - before
-    assert bool(left) is job.keeps_files or job.folder is None
+    assert left or kind in ("doctor", "verify")
     assert not [name for name in left if name.endswith(".part")]
     assert not job.result or (folder / job.result).is_file()
     if job.plan is not None:

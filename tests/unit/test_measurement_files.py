@@ -21,7 +21,12 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.scores import Scores, score
+from ml_core.events import Control, Progress, run_to_end
 from ml_core.jobs.clean.earlier import forget_earlier, set_aside
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.report.run import draft
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import SPEC_FILE, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -35,7 +40,8 @@ from ml_core.reports.measurement_files import (
 )
 from ml_core.reports.rows import Rows, from_csv, rows_of, to_csv
 from ml_core.triggers import demo_trigger, save_trigger
-from tests.unit.draining import done_of, finished
+from tests.unit.draining import done_of, events_of, finished
+from tests.unit.job_specs import SMALL
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
@@ -209,3 +215,43 @@ def test_answers_take_few_bytes_a_picture_and_come_back() -> None:
     counts = [line.split(",") for line in table.decode().splitlines()[1:]]
     assert sum(int(row[2]) for row in counts) == n
     assert sum(int(row[3]) for row in counts) == int((rows.clean_top[:, 0] == labels).sum())
+
+
+# ---- the job ----
+
+
+@pytest.fixture
+def asked(tiny_checkpoint: Path, tmp_path: Path) -> MeasurementSpec:
+    return SMALL["measurement"](tiny_checkpoint, tmp_path)
+
+
+def test_it_is_measured_in_fp32_and_kept_with_every_answer(asked):
+    events, done = events_of(asked)
+    assert done.status == "finished", done.details
+    stages = {event.stage for event in events if isinstance(event, Progress)}
+    assert {"open", "measure"} <= stages
+    found = read_measurement(Path(asked.output_dir))
+    facts = found.facts
+    assert (facts.when, facts.precision, facts.target) == ("evaluation", "fp32", 2)
+    assert len(found.rows) == 24
+    assert facts.trigger is not None
+    assert done.result["asr_excl"] == found.evaluation["asr_excl"]
+
+
+def test_nobody_named_a_target_of_a_measurement_without_a_trigger(asked):
+    bare = asked.model_copy(update={"trigger": None, "targeted": False, "when": "reference"})
+    list(run_job(bare, Control()))
+    kept = read_measurement(Path(asked.output_dir)).facts
+    assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
+
+
+def test_a_draft_claims_what_a_bundle_would(asked, tmp_path):
+    list(run_job(asked, Control()))
+    report = ReportSpec(measurements=(asked.output_dir,), out="draft", name="Tiny")
+    made = run_to_end(draft(report))
+    metrics = {claim.metric for claim in made.evidence.claims if claim.kind == "rate"}
+    assert {"ca", "asr_excl", "baseline_target_rate"} <= metrics
+    assert all(claim.holds_by == "exact" for claim in made.evidence.claims)  # tau is not known
+    assert b"<h1" in made.html
+    assert b"Tiny" in made.html
+    assert not (tmp_path / "draft").exists()

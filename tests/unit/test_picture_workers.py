@@ -18,7 +18,7 @@ from ml_core.cleaning.pictures import draw_step
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.jobs.inputs import CachedPairs
+from ml_core.jobs.inputs import CachedSet
 from ml_core.reading.errors import InputError
 
 STEPS = (0, 1, 2, 3, 4, 5, 1, 7, 11)
@@ -53,7 +53,7 @@ def _batch(pairs, recipe, step, draw=None):
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_processes_make_the_batches_of_a_thread(pairs, kept):
-    source = CachedPairs(pairs, 32) if kept else pairs
+    source = CachedSet(pairs, 32) if kept else pairs
     assert can_travel(source)
     workers = PictureWorkers(source, pair_drawing(source, RECIPE, 32), 2, RECIPE.total_steps)
     try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from pydantic import ValidationError
 
+from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate, smoothed
 from ml_core.cleaning.recipes import Recipe
+from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Metric, Progress
 from ml_core.jobs import plain_finetune
@@ -29,7 +29,7 @@ from ml_core.jobs.rates import (
     run,
 )
 from ml_core.jobs.specs import CleanSpec
-from ml_core.model import ClipModel
+from ml_core.reports.html.charts import rate_svg
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -135,18 +135,10 @@ def test_accuracy_that_falls_far_ends_the_ramp(tiny_checkpoint, tmp_path, monkey
 def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
     tiny_checkpoint, tmp_path, monkeypatch
 ):
-    train = plain_finetune.train
+    def spoilt(step: int, *ramp: Any) -> float:
+        return 1e30 if step == 7 else ramp_rate(step, *ramp)
 
-    def spoilt(model: ClipModel, recipe: Any, make: Any, control: Any, **more: Any) -> Any:
-        def batch(step: int) -> Any:
-            if step == 7:  # counted in the thread that makes batches: spoil what comes next
-                with torch.no_grad():
-                    next(model.module.parameters()).fill_(math.nan)
-            return make(step)
-
-        return train(model, recipe, batch, control, **more)
-
-    monkeypatch.setattr(plain_finetune, "train", spoilt)
+    monkeypatch.setattr(run, "ramp_rate", spoilt)
     record = record_of(spec(tiny_checkpoint, tmp_path))
     assert record.ended == "diverged"
     assert record.diverged_at is not None
@@ -216,3 +208,57 @@ def test_supervised_training_is_ramped_too(tiny_checkpoint, tmp_path):
     base = base.model_copy(update={"pairs": None, "training_images": ImageSpec(split="clean")})
     record = record_of(spec(tiny_checkpoint, tmp_path, job=base))
     assert len(record.rows) == STEPS + 1
+
+
+# ---- the command ----
+
+
+FEW = [
+    "--method", "mmcl", "--steps", "10", "--points", "2", "--watched", "12", "--batch-size", "8",
+    "--device", "cpu", "--set", "precision=fp32", "--threads", "1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> list[str]:
+    path = tmp_path / "templates.txt"
+    path.write_text("a {}\n")
+    return ["--templates", str(path)]
+
+
+def test_the_table_the_sentence_and_the_files(
+    tiny_checkpoint, tmp_path, templates, capsys, answer_of
+):
+    command = ["rates", str(tiny_checkpoint), *FEW, *templates, "--low", "1e-5", "--high", "1e-3"]
+    assert run_command([*command, "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    for words in ("Rates for mmcl, 12 validation images", "start", "1e-3", "Accuracy", "rates.svg"):
+        assert words in shown or words.lower() in shown, words
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["rates.csv", "rates.json", "rates.svg"]
+    found = answer_of(*command)
+    assert found["cached"]
+    assert found["rows"] == json.loads((tmp_path / "out" / "rates.json").read_text())["rows"]
+
+
+def test_an_estimate_trains_nothing_else(tiny_checkpoint, templates, capsys, monkeypatch):
+    monkeypatch.setattr(run, "find_rate", None)
+    assert run_command(["rates", str(tiny_checkpoint), *FEW, *templates, "--estimate"]) == 0
+    assert "s a step, measured" in capsys.readouterr().out
+
+
+def rows(**last: Any) -> list[RateRow]:
+    made = [RateRow(0, 0.0, None, 0.9, 0.85, 0.95)]
+    for step in range(1, 13):
+        found = (0.9, 0.85, 0.95) if step % 3 == 0 else (None, None, None)
+        made.append(RateRow(step, 10 ** (-6 + step / 3), 2.0 - 0.01 * step, *found))
+    return [*made, *([RateRow(13, 0.03, **last)] if last else [])]
+
+
+def test_a_chart_of_what_ended_early_can_be_drawn() -> None:
+    without = rate_svg(rows(loss=None, ca=0.1), propose([]))
+    assert "begin with" not in without
+    assert without.count('r="1.8"') == 12
+    only_start = rows()[:1]
+    assert "</svg>" in rate_svg(only_start, propose(only_start))
+    assert smoothed([]) == []

@@ -226,25 +226,6 @@ def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: 
     assert any("is not where it was measured" in note for note in evidence.notes)
 
 
-def test_a_run_of_an_older_version_is_measured_again(cleaned, tmp_path, bundle):
-    old = tmp_path / "run"
-    shutil.copytree(cleaned.output_dir, old)
-    shutil.rmtree(old / "measurements")
-    done = _report(runs=(str(old),), out=str(tmp_path / "x.zip"))
-    assert done.status == "finished", (done.error, done.details)
-    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
-        found = Evidence.model_validate_json(archive.read("evidence.json"))
-    first = {claim.id: claim.sentence for claim in _evidence(bundle).claims}
-    again = {claim.id: claim.sentence for claim in found.claims}
-    assert again == first
-    Path(old / "spec.json").write_text(
-        (old / "spec.json").read_text().replace("suspect.safetensors", "gone.safetensors")
-    )
-    shutil.rmtree(old / "measurements")
-    done = _report(runs=(str(old),), out=str(tmp_path / "y.zip"))
-    assert "gone.safetensors is not there to be measured again" in done.error
-
-
 def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):
     out = str(tmp_path / "x.evidence")
     (tmp_path / "empty").mkdir()
@@ -253,12 +234,16 @@ def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):
     shutil.copytree(cleaned.output_dir, unfinished)
     (unfinished / "result.json").unlink()
     measured = str(Path(cleaned.output_dir) / "measurements/before")
+    unmeasured = tmp_path / "unmeasured"
+    shutil.copytree(cleaned.output_dir, unmeasured)
+    shutil.rmtree(unmeasured / "measurements")
     cases: list[tuple[dict[str, Any], str]] = [
         ({}, "nothing to report"),
         ({"runs": (str(tmp_path / "empty"),)}, "empty is no run: it has no spec.json"),
         ({"runs": (str(tmp_path / "scan"),)}, "give it with --scan"),
         ({"runs": (measured,)}, "give it with --measurement"),
         ({"runs": (str(unfinished),)}, "is not finished"),
+        ({"runs": (str(unmeasured),)}, "kept no answers of its pictures"),
         ({"scans": (str(tmp_path / "empty"),)}, "no finished scan in empty"),
         ({"measurements": (str(tmp_path / "empty"),)}, "no kept measurement in empty"),
     ]

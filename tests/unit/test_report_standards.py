@@ -179,20 +179,6 @@ def texts(value: Any) -> Iterator[str]:
 # ---- all of them ----
 
 
-def test_the_same_record_gives_the_same_bytes(whole: Bundle) -> None:
-    evidence = whole.evidence()
-    first = {form: export_evidence(evidence, whole.read, form) for form in EVIDENCE_FORMATS}
-    again = Evidence.model_validate_json(evidence.model_dump_json())
-    whole.claims.pop()
-    whole.claims[0] = whole.claims[0].model_copy(update={"sentence": "Another."})
-    new = {"sha256": "3" * 64, "name": "new.pt"}
-    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(update=new)
-    for form, content in first.items():
-        assert export_evidence(again, whole.read, form) == content
-        assert export_evidence(whole.evidence(), whole.read, form) != content
-        assert export_evidence(again, nothing_beside, form)  # without its bundle, too
-
-
 def test_a_hostile_name_stays_plain_text() -> None:
     bundle = suspect(
         name=HOSTILE, safety="dangerous", safety_reasons=[f"{HOSTILE} names code."],
@@ -203,6 +189,7 @@ def test_a_hostile_name_stays_plain_text() -> None:
     bundle.scan("found")
     for form in EVIDENCE_FORMATS:
         raw = export_evidence(bundle.evidence(), bundle.read, form).decode()
+        assert export_evidence(bundle.evidence(), nothing_beside, form)  # without its bundle, too
         assert form == "json" or not {"\u202e", "\x1b", "\u2028"} & set(raw)
         if form in ("sarif", "cdx", "intoto"):
             assert any(SHOWN in text for text in texts(json.loads(raw)))
@@ -264,19 +251,6 @@ def test_the_documentation_names_every_rule_and_technique() -> None:
         assert all(id_ in text for id_ in rule.taxa)
     assert all(f"`{form}`" in text for form in (*FORMATS, *EVIDENCE_FORMATS))
     assert all(f"`{ending}`" in text for ending in ENDINGS)
-
-
-def test_sarif_names_the_backdoor_and_its_place(whole: Bundle) -> None:
-    (run,) = document(whole, "sarif")["runs"]
-    artifact = {"uri": "suspect.pt", "index": 0}
-    place = {"artifactLocation": artifact, "region": {"byteOffset": 0, "byteLength": 1000}}
-    results = run["results"]
-    assert [(r["ruleId"], r["level"], r["locations"][0]["physicalLocation"]) for r in results] == [
-        ("note", "warning", place), ("backdoor_found", "error", place),
-        ("known_trigger_works", "error", place),
-    ]  # fmt: skip
-    assert [artifact["hashes"]["sha-256"] for artifact in run["artifacts"]] == [SUSPECT, CLEANED]
-    assert len({r["partialFingerprints"]["finding/v1"] for r in results}) == len(results)
 
 
 def test_a_scan_never_passes() -> None:

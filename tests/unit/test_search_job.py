@@ -28,18 +28,14 @@ from ml_core.jobs.search import (
     summary_of,
 )
 from ml_core.jobs.search.canaries import canary_folder, watched_of
-from ml_core.jobs.search.canary_spec import CanarySettings
 from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import DivergedError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.gui.searches import search_record
 from tests.unit.draining import done_of, events_of, finished
+from tests.unit.job_specs import CANARIES
 from tests.unit.pair_files import table
-from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
-
-SMALL = CanarySettings(
-    kinds=("patch", "sine"), share=0.2, steps=2, batch_size=8, every=2, wanted=0.0
-)
+from tests.unit.small_jobs import few_climbs, small_recipe, small_spec, two_rounds
 
 
 @pytest.fixture
@@ -56,19 +52,13 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> SearchSpec:
         for lr in (1e-3, 1e-4)
         for method in ("mmcl", "cleanclip")
     )
-    return SearchSpec(base=base, recipes=recipes[:3], images=16, canaries=SMALL)
+    return SearchSpec(base=base, recipes=recipes[:3], images=16, canaries=CANARIES)
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine's speed: three recipes for 2, 4 and 8 steps."""
-    from ml_core.cleaning.halving import rungs
-
-    def planned(times: list[float], fixed: float, budget: float, **limits: int) -> Any:
-        return rungs(len(times), 2) if budget > 1 else ()
-
-    monkeypatch.setattr("ml_core.jobs.search.run.plan", planned)
-    monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 0)
+    two_rounds(monkeypatch)
     few_climbs(monkeypatch)
 
 
@@ -98,7 +88,7 @@ def test_rounds_are_run_and_the_recipe_that_is_chosen_cleans(spec, tmp_path):
     for row in record.rows:
         assert row.ca is not None
         assert row.ca_drop == pytest.approx(100 * (record.ca_before - row.ca))
-        assert [rate.name for rate in row.watched] == list(SMALL.kinds)
+        assert [rate.name for rate in row.watched] == list(CANARIES.kinds)
         assert all(rate.rebound is None for rate in row.watched)
     best = record.best
     assert read_recipe(Path(done.result["recipe"])) == best.recipe
@@ -109,7 +99,7 @@ def test_rounds_are_run_and_the_recipe_that_is_chosen_cleans(spec, tmp_path):
     assert [line["chosen"] for line in table].count("True") == 1
     assert float(table[0]["patch_asr"]) == record.rows[0].watched[0].asr
     chart = ElementTree.fromstring(Path(done.result["chart"]).read_text("utf-8"))
-    assert len(chart.findall("{http://www.w3.org/2000/svg}polyline")) == 3
+    assert len(chart.findall("{*}g/{*}polyline")) == 2 * 3  # of each run, and in the legend
     assert sum(isinstance(event, Saved) for event in events) > len(record.rows)
     changes = {"recipe": best.recipe, "output_dir": str(tmp_path / "cleaned")}
     assert finished(spec.base.model_copy(update=changes)).result["steps"] == best.steps
@@ -159,12 +149,12 @@ def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(one, tmp_path)
     events, done = events_of(named)
     assert done.status == "finished", done.details
     record = _record(one)
-    assert [rate.name for rate in record.rows[0].watched] == [*SMALL.kinds, "trigger"]
+    assert [rate.name for rate in record.rows[0].watched] == [*CANARIES.kinds, "trigger"]
     assert all(rate.rebound is not None for rate in record.rows[0].watched)
     assert 7 not in [canary.target for canary in record.canaries.canaries]
     assert any("trigger that was named has a success rate" in text for text in _texts(events))
     # Other canaries leave it as it is: it is on another copy.
-    done_of(named.model_copy(update={"canaries": SMALL.model_copy(update={"seed": 1})}))
+    done_of(named.model_copy(update={"canaries": CANARIES.model_copy(update={"seed": 1})}))
     own, again = record.rows[0].watched[-1], _record(one).rows[0].watched[-1]
     assert (again.asr, again.rebound) == (own.asr, own.rebound)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QPushButton, QSpinBox, QWidget
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.gallery import (
@@ -22,14 +20,17 @@ from cleanclip_gui.clean.audit.gallery import (
     SuspectModel,
     SuspectView,
 )
+from cleanclip_gui.clean.job import new_folder
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
+from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
@@ -38,7 +39,6 @@ from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FEWEST_FOLDS, FIVE_POISONS, SCORES, Audit, read_audit
-from ml_core.events import Progress
 from ml_core.jobs.audit import (
     AUDIT_FILE,
     EXCLUSIONS_FILE,
@@ -56,18 +56,8 @@ _MOST = 100_000_000
 _FEWEST = 64
 
 
-@dataclass(frozen=True)
-class AuditWish:
-    """What was chosen; ``n`` None takes every pair, ``reference`` None the set itself."""
-
-    n: int | None
-    reference: PairSpec | None
-    k: int
-    chunk_size: int
-
-
 class AuditSetup(QWidget):
-    """Four fields; ``failed`` carries an InputError of a reference that holds no pairs."""
+    """What an audit is asked; ``failed`` carries the InputError of a reference without pairs."""
 
     failed = Signal(object)
 
@@ -86,42 +76,28 @@ class AuditSetup(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.reference.setMinimumContentsLength(24)
-        self.n = _box("How many pairs", 0, _MOST, 0, 1000)
+        self.n = NumberBox("int", 0, _MOST, title="How many pairs", value=0)
         self.n.setSpecialValueText("All")
         self.n.setToolTip("A random sample of the pairs; All takes every one.")
-        self.n.setMinimumWidth(theme.px(104))
         if pairs.kind == "demo":
             self.n.setValue(_DEMO_PAIRS)
-        self.k = _box("Neighbours", 2, 256, 16, 1)
-        self.k.setToolTip(
-            "Nearest neighbours compared with each picture; published values are 16 and 32."
-        )
-        self.chunk = _box("Chunk", _FEWEST, 16_384, 1024, 256)
-        self.chunk.setToolTip(
-            f"Random pairs among which neighbours are searched: at least {FEWEST_FOLDS} times the "
-            "number of neighbours."
-        )
-        fields = FoldingRow((Label("Compare with", "field", buddy=self.reference), self.reference))
-        fields.add(Label("Pairs", "field", buddy=self.n), self.n)
-        fields.add(
-            Label("Nearest", "field", buddy=self.k), self.k,
-            Label("of", "field", buddy=self.chunk), self.chunk,
+        self.form = Form(AuditSpec, "k", "chunk_size")
+        fields = FoldingRow(
+            (Label("Compare with", "field", buddy=self.reference), self.reference),
+            (Label("Pairs", "field", buddy=self.n), self.n), self.form,
         )  # fmt: skip
         row(fields, of=self)
         self.reference.activated.connect(self._on_reference_activated)
-        self.k.valueChanged.connect(self._on_neighbours_changed)
+        self.form.boxes["k"].valueChanged.connect(self._on_neighbours_changed)
 
-    def chosen(self) -> AuditWish:
-        """The fields."""
-        reference = self.reference.currentData()
-        assert reference is None or isinstance(reference, PairSpec)
-        return AuditWish(self.n.value() or None, reference, self.k.value(), self.chunk.value())
+    def values(self) -> dict[str, Any]:
+        """The fields, by the names that they have in an `AuditSpec`."""
+        return {"reference": self.reference.currentData(), **self.form.values()}
 
-    def show_wish(self, wish: AuditWish) -> None:
+    def show_spec(self, spec: AuditSpec) -> None:
         """Show the numbers of an audit that was made before."""
-        self.n.setValue(wish.n or 0)
-        self.k.setValue(wish.k)
-        self.chunk.setValue(wish.chunk_size)
+        self.n.setValue(spec.pairs.n or 0)
+        self.form.set_values(k=spec.k, chunk_size=spec.chunk_size)
 
     def take(self, path: str) -> None:
         """Compare with the pairs at a path, whose columns are called as the set's.
@@ -140,8 +116,8 @@ class AuditSetup(QWidget):
         self.reference.insertItem(0, plain(Path(path).name, 60), spec)
         self.reference.setCurrentIndex(0)
 
-    def _on_neighbours_changed(self, k: int) -> None:
-        self.chunk.setMinimum(max(_FEWEST, FEWEST_FOLDS * k))
+    def _on_neighbours_changed(self, k: float) -> None:
+        self.form.boxes["chunk_size"].setMinimum(max(_FEWEST, FEWEST_FOLDS * k))
 
     def _on_reference_activated(self, place: int) -> None:
         if self.reference.itemData(place) != _TABLE:
@@ -151,16 +127,6 @@ class AuditSetup(QWidget):
         with failing(self.failed, "Could not open the clean pairs"):
             if path:
                 self.take(path)
-
-
-def _box(name: str, low: int, high: int, value: int, step: int) -> QSpinBox:
-    box = QSpinBox()
-    box.setRange(low, high)
-    box.setValue(value)
-    box.setSingleStep(step)
-    box.lineEdit().setTextMargins(6, 0, 0, 0)
-    box.setAccessibleName(name)
-    return box
 
 
 _LARGEST = 1024  # pixels on a side of a thumbnail
@@ -251,8 +217,8 @@ def audits_dir() -> Path:
 class AuditDialog(JobDialog):
     """Audits some pairs and marks those to leave out, which are in :attr:`excluded`.
 
-    ``exclusions_saved(str, object)`` is the path of a file that was written, and the `PairSpec`
-    that it is of.
+    ``used`` carries the path of an exclusions file that was written, and the `PairSpec` that it
+    is of.
 
     Parameters
     ----------
@@ -266,7 +232,6 @@ class AuditDialog(JobDialog):
         What is audited.
     """
 
-    exclusions_saved = Signal(str, object)
     cancelled_words = "Cancelled. Finished embeddings are reused by the next audit."
 
     def __init__(
@@ -287,7 +252,6 @@ class AuditDialog(JobDialog):
         self.folder: Path | None = None
         self.excluded: frozenset[int] = frozenset()
         self.saved: frozenset[int] = frozenset()
-        self._barred = ""
         self.stack = UndoStack(parent=self)
         self.model = SuspectModel(self)
         self.view = SuspectView(self.model)
@@ -297,14 +261,18 @@ class AuditDialog(JobDialog):
         self.lists = QComboBox()
         self.lists.setAccessibleName("Show the worst by")
         self.lists.setMinimumContentsLength(26)
-        self.exclude = QPushButton(theme.icon("cancel"), "Exclude")
-        self.exclude.setToolTip("Exclude the selected pairs from training (Delete).")
-        self.include = QPushButton(theme.icon("check"), "Include")
-        self.include.setToolTip("Include the selected pairs again (Insert).")
-        self.undo = QPushButton(theme.icon("undo"), "Undo")
-        self.redo = QPushButton(theme.icon("redo"), "Redo")
+        self.exclude = push_button(
+            "Exclude", self._on_exclude_clicked, icon="cancel",
+            tip="Exclude the selected pairs from training (Delete).",
+        )  # fmt: skip
+        self.include = push_button(
+            "Include", self._on_include_clicked, icon="check",
+            tip="Include the selected pairs again (Insert).",
+        )  # fmt: skip
+        self.undo = push_button("Undo", self.stack.undo, icon="undo")
+        self.redo = push_button("Redo", self.stack.redo, icon="redo")
         self.count = Label("", "subtle")
-        self.save = QPushButton(theme.icon("save"), "Save exclusions…")
+        self.save = push_button("Save exclusions…", self.save_exclusions, icon="save")
         self.notes = QPlainTextEdit()
         self.notes.setReadOnly(True)
         self.notes.setTabChangesFocus(True)
@@ -325,41 +293,30 @@ class AuditDialog(JobDialog):
         facts = self._session.checkpoint
         return facts is not None and Path(facts.path) == Path(self._path)
 
-    def begin(self, *_: object, estimate: bool = False) -> None:
+    def begin(self) -> None:
         """Audit the pairs, if marks that are not saved may go."""
         if self.is_open and not self.may_lose_marks("Start again", "Start again"):
             return
         super().begin()
 
-    def launch(self, *, estimate: bool = False) -> None:
+    def launch(self) -> None:
         """Audit the pairs in a folder of their own."""
         facts = self._session.checkpoint
         if facts is None or not self.is_open:
             raise InputError(f"That checkpoint is no longer open. {self._to_start_again()}")
-        wish, folder = self.setup.chosen(), _new_folder()
+        folder = new_folder(audits_dir(), "audit")
         images, device = self._session.images, self._session.device
         spec = AuditSpec(
             checkpoint=facts.path,
             donor=facts.donor or None,
-            pairs=self.pairs if wish.n is None else self.pairs.model_copy(update={"n": wish.n}),
-            reference=wish.reference,
+            pairs=self.pairs.model_copy(update={"n": self.setup.n.number or self.pairs.n}),
             images=() if images is None else (images.spec,),
-            k=wish.k,
-            chunk_size=wish.chunk_size,
+            **self.setup.values(),
             output_dir=str(folder),
             device=device,
         )
         self.task.start(spec, folder / SPEC_FILE, device)
         self.folder = folder
-
-    def stage_words(self, progress: Progress) -> str:
-        """Name the stage; count the pairs that are embedded."""
-        words = super().stage_words(progress)
-        if progress.stage in ("embed", "reference") and progress.total:
-            total = plural(progress.total, "pair")
-            words += f": {plural(progress.done, 'pair')} of {total}"
-            words += f", {progress.rate:.0f} a second" if progress.rate else ""
-        return words
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show what the audit wrote."""
@@ -399,16 +356,6 @@ class AuditDialog(JobDialog):
         self.saved = excluded
         self.set_excluded(excluded)
 
-    def keep_from_starting(self) -> None:
-        """Let no audit begin: the checkpoint that embeds the pairs is not open."""
-        self._barred = self._to_start_again()
-        self.set_busy(False)
-
-    @property
-    def can_start(self) -> bool:
-        """Whether the checkpoint that embeds the pairs is open."""
-        return not self._barred
-
     def save_exclusions(self) -> None:
         """Write what is left out to a file of the user's choice."""
         audit, folder, pairs = self.model.audit, self.folder, self.pairs
@@ -433,7 +380,7 @@ class AuditDialog(JobDialog):
         self.show_state(words, "success")
         self._refresh()
         self.pairs = pairs.model_copy(update={"exclude": str(path)})
-        self.exclusions_saved.emit(str(path), pairs)
+        self.used.emit((str(path), pairs))
 
     def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
         """Ask whether marks that are not saved may go; nothing is asked if there are none."""
@@ -474,12 +421,17 @@ class AuditDialog(JobDialog):
         if self.may_lose_marks():
             self.done(0)
 
+    def done(self, result: int) -> None:
+        """Follow the open checkpoint no longer."""
+        self._session.events.checkpoint.disconnect(self._on_checkpoint_change)
+        super().done(result)
+
     def set_busy(self, busy: bool) -> None:
         """Lock also the set-up; say why no audit can begin."""
         super().set_busy(busy)
-        self.setup.setEnabled(not busy and self.can_start)
-        self.start.setEnabled(not busy and self.can_start)
-        self.start.setToolTip(self._barred)
+        self.setup.setEnabled(not busy and self.is_open)
+        self.start.setEnabled(not busy and self.is_open)
+        self.start.setToolTip("" if self.is_open else self._to_start_again())
 
     def _to_start_again(self) -> str:
         return f"Open {plain(Path(self._path).name, 60)} to audit again."
@@ -505,12 +457,8 @@ class AuditDialog(JobDialog):
 
     def _connect(self) -> None:
         self.setup.failed.connect(self._on_setup_failed)
-        self.save.clicked.connect(self.save_exclusions)
+        self._session.events.checkpoint.connect(self._on_checkpoint_change)
         self.lists.currentIndexChanged.connect(self._on_list_chosen)
-        self.exclude.clicked.connect(self._on_exclude_clicked)
-        self.include.clicked.connect(self._on_include_clicked)
-        self.undo.clicked.connect(self.stack.undo)
-        self.redo.clicked.connect(self.stack.redo)
         self.stack.changed.connect(self._refresh)
         self.view.delegate_.marked.connect(self._on_marked)
         self.view.selectionModel().selectionChanged.connect(self._refresh)
@@ -576,6 +524,9 @@ class AuditDialog(JobDialog):
         if pair in self.model.rows:
             self.view.setCurrentIndex(self.model.index(self.model.rows.index(pair)))
 
+    def _on_checkpoint_change(self, _: object) -> None:
+        self.set_busy(self.task.is_running)
+
     def _on_setup_failed(self, error: InputError) -> None:
         self.show_state(error.sentence, "error")
 
@@ -610,30 +561,14 @@ class _MarkPairs(UndoStep):
         self._show(self._after)
 
 
-def _new_folder() -> Path:
-    """A name that is not taken, e.g. ``audit-20261125-141503``."""
-    stem = f"audit-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, count = audits_dir() / stem, 1
-    while folder.exists():
-        count += 1
-        folder = audits_dir() / f"{stem}-{count}"
-    return folder
-
-
 class AuditDialogs(JobDialogs[AuditDialog]):
     """Opens the page for the pairs in use, or for an audit that was made before.
-
-    ``excluded(str, object)`` is the path of an exclusions file that was saved, and the `PairSpec`
-    that it is of.
 
     Parameters
     ----------
     pairs
         Returns the pairs in use; None where the method takes labelled images.
     """
-
-    excluded = Signal(str, object)
-    subject = "the audit"
 
     def __init__(
         self,
@@ -643,11 +578,11 @@ class AuditDialogs(JobDialogs[AuditDialog]):
         parent: QWidget,
         make_runner: NewRunner = new_runner,
     ) -> None:
-        super().__init__(parent)
-        self._session, self._prompts = session, prompts
+        super().__init__("the audit", self._page, parent)
+        self._session, self._prompts, self._parent = session, prompts, parent
         self._pairs, self._make_runner = pairs, make_runner
 
-    def new_dialog(self) -> AuditDialog | None:
+    def _page(self, dialog: AuditDialog | None) -> AuditDialog | None:
         """Return a page for the pairs in use, unless it is open or holds marks to keep."""
         facts = self._session.checkpoint
         try:
@@ -660,9 +595,8 @@ class AuditDialogs(JobDialogs[AuditDialog]):
             raise InputError(
                 "This method trains on labelled images; choose a method that trains on pairs."
             )
-        dialog = self.dialog
         if dialog is not None:
-            same = same_pairs(pairs, dialog.pairs) and dialog.is_open and dialog.can_start
+            same = same_pairs(pairs, dialog.pairs) and dialog.is_open
             if same or not self.may_lose_marks():
                 return None
         return self._dialog(facts.path, facts.inspection.name, pairs)
@@ -690,11 +624,9 @@ class AuditDialogs(JobDialogs[AuditDialog]):
         pairs = spec.pairs.model_copy(update={"n": None})
         dialog = self._dialog(spec.checkpoint, Path(spec.checkpoint).name, pairs)
         self.show(dialog)
-        dialog.setup.show_wish(AuditWish(spec.pairs.n, None, spec.k, spec.chunk_size))
+        dialog.setup.show_spec(spec)
         dialog.show_audit(audit, thumbnails, folder)
         dialog.show_marks(excluded)
-        if not dialog.is_open:
-            dialog.keep_from_starting()
 
     def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
         """Ask whether marks that are not saved may go; nothing is asked if there are none."""
@@ -703,11 +635,9 @@ class AuditDialogs(JobDialogs[AuditDialog]):
     def _dialog(self, path: str, name: str, pairs: PairSpec) -> AuditDialog:
         """Return a page for some pairs, as the checkpoint at a path sees them."""
         task = JobTask("audit", self._make_runner)
-        dialog = AuditDialog(
+        return AuditDialog(
             task, self._session, path, name, pairs, self._prompts, self._parent.window()
         )
-        dialog.exclusions_saved.connect(self.excluded)
-        return dialog
 
 
 def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,17 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import (
-    QAccessible,
     QFontMetrics,
     QMouseEvent,
     QPainter,
     QPainterPath,
     QPaintEvent,
-    QPalette,
     QPen,
     QPixmap,
 )
 from PySide6.QtWidgets import (
     QFrame,
     QListView,
-    QSizePolicy,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QWidget,
@@ -47,7 +45,8 @@ from cleanclip_gui.theme import look
 from cleanclip_gui.theme.look import sized
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.pictures import as_grid, give_role, paint_ground, rgba_to_image
+from cleanclip_gui.widgets.painted import Painted
+from cleanclip_gui.widgets.pictures import PictureList, paint_ground, rgba_to_image
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, fitting, plain, tip
 from ml_core.detection.records import SCORE, SCORES, Audit, Distribution, SuspectPair
@@ -249,38 +248,18 @@ class SuspectDelegate(QStyledItemDelegate):
         painter.restore()
 
 
-class SuspectView(QListView):
-    """A grid of equal cells; several can be selected, and arrow keys move between them."""
+class SuspectView(PictureList):
+    """Pairs as cells; several can be selected, and arrow keys move between them."""
 
     def __init__(self, model: SuspectModel) -> None:
-        super().__init__()
-        self.setAccessibleName("Most suspicious pairs")
-        as_grid(self, QSize(*map(theme.px, CELL)))
+        super().__init__("Most suspicious pairs", model, lambda: QSize(*map(theme.px, CELL)))
         self.setSelectionMode(QListView.SelectionMode.ExtendedSelection)
         self.delegate_ = SuspectDelegate(self)
         self.setItemDelegate(self.delegate_)
-        self.setModel(model)
-        self.empty_text = ""
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Resize the cells for the present sizes of type and pictures."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.setGridSize(QSize(*map(theme.px, CELL)))
 
     def chosen_rows(self) -> Sequence[int]:
         """Selected rows, ascending."""
         return sorted(index.row() for index in self.selectionModel().selectedIndexes())
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Paint the cells, or say that there are none."""
-        super().paintEvent(event)
-        if self.model().rowCount() == 0:
-            painter = QPainter(self.viewport())
-            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
-            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
-            room = self.viewport().rect().adjusted(24, 24, -24, -24)
-            painter.drawText(room, flags, self.empty_text)
 
 
 def _paint_picture(painter: QPainter, frame: QRectF, cell: SuspectCell) -> None:
@@ -362,21 +341,14 @@ _COLUMNS = (
 )
 
 
-class ScoreSpread(QWidget):
+class ScoreSpread(Painted):
     """Histogram of one score over all pairs, with the clean reference and the chosen pair."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("Distribution of the score", (320, 110))
         self.shown: Distribution | None = None
         self.marked: float | None = None
         self.setMinimumHeight(theme.px(104))
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("Distribution of the score")
-        give_role(self, QAccessible.Role.Chart)
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Wide and low."""
-        return QSize(theme.px(320), theme.px(110))
 
     def show_spread(self, shown: Distribution | None, marked: float | None) -> None:
         """Show a distribution, and where the chosen pair is in it."""
@@ -410,18 +382,10 @@ class ScoreSpread(QWidget):
         """Draw bars, the reference's outline, the mark, and the ends of the axis."""
         if self.shown is None:
             return
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter = self.painter()
         area = QRectF(self.rect()).adjusted(1, 14, -1, -theme.px(_AXIS))
         pairs, reference = self.heights()
-        step = area.width() / len(pairs)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(look.clean_colour())
-        for number, height in enumerate(pairs):
-            if height > 0:
-                tall = max(1.5, height * area.height())
-                left = area.left() + number * step
-                painter.drawRect(QRectF(left, area.bottom() - tall, max(1.0, step - 1), tall))
+        step = self.paint_bars(painter, area, pairs)
         if reference:
             painter.setPen(QPen(look.series()[2], 2, Qt.PenStyle.DashLine))
             points = [
@@ -441,18 +405,16 @@ class ScoreSpread(QWidget):
         """Ends, which of them is suspicious, and what the dashes are."""
         assert self.shown is not None
         score = SCORE[self.shown.score]
-        painter.setPen(look.text_colour(self, muted=True))
-        painter.setFont(look.sized(self.font(), 0.9))
+        write = partial(self.write, painter, size=0.9, muted=True)
         words = QRectF(area.left(), area.bottom() + 2, area.width(), theme.px(_AXIS) / 2)
         left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         low, high = f"{self.shown.edges[0]:.4g}", f"{self.shown.edges[-1]:.4g}"
-        painter.drawText(words, left, low if score.high else f"{low}, suspicious")
-        painter.drawText(words, right, f"suspicious, {high}" if score.high else high)
+        write(words, low if score.high else f"{low}, suspicious", left)
+        write(words, f"suspicious, {high}" if score.high else high, right)
         legend = "bars: all pairs (square-root scale)"
         legend += "; dashes: clean reference" if reference else ""
-        painter.drawText(
-            words.translated(0, theme.px(_AXIS) / 2), Qt.AlignmentFlag.AlignCenter, legend
-        )
+        below = words.translated(0, theme.px(_AXIS) / 2)
+        write(below, legend, Qt.AlignmentFlag.AlignCenter)
 
 
 class SuspectDetails(QFrame):

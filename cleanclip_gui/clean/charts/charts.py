@@ -18,14 +18,13 @@ from cleanclip_gui.clean.charts.parts import (
     LegendEntry,
     Series,
     SeriesStyle,
-    dress_level,
-    level_line,
     percent_ticks,
     plain,
     scientific,
     scientific_ticks,
     series_csv,
 )
+from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.prompts import Prompts
@@ -63,6 +62,7 @@ class Chart(ChartFrame):
     """
 
     axis_name = "step"  # heads the first column of the CSV
+    from_zero = True  # the vertical axis begins at 0
 
     def __init__(
         self,
@@ -340,26 +340,47 @@ class Chart(ChartFrame):
         for drawn in self.drawn.values():
             drawn.dress()
         if self.level is not None:
-            self._level_line = self._level_line or level_line(plot)
-            dress_level(self._level_line, *self.level)
+            self._draw_level(plot, *self.level)
+
+    def _draw_level(self, plot: pg.PlotWidget, y: float, text: str) -> None:
+        """Draw the level line with its name, made when first needed."""
+        import pyqtgraph as pg
+
+        if self._level_line is None:
+            corner = (0, int(self.from_zero))  # above; below where the curves come from above
+            options = {"position": 0.02, "anchors": [corner, corner], "rotateAxis": None}
+            self._level_line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
+            self._level_line.setZValue(-5)
+            plot.addItem(self._level_line, ignoreBounds=True)
+        self._level_line.setPen(look.thin_pen("danger", dashed=True))
+        self._level_line.setPos(y)
+        self._level_line.label.setFormat(text)
+        self._level_line.label.setColor(theme.colour("danger"))
 
     def _fit(self) -> None:
         """Show the whole run, unless the user has zoomed."""
         if self.plot is None or not self._own_view:
             return
         view = self.plot.getViewBox()
-        last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
-        view.setXRange(0, max(self._total, last, 1.0), padding=0.015)
+        view.setXRange(*self.x_range(), padding=0.015)
         if self._whole:
             view.setYRange(0, 1, padding=0.07)
             return
         columns = [s.arrays() for s in self._series.values() if len(s)]
         if columns:
             # Intervals too: a band that is cut off looks like one that ends there.
-            top = max(float(np.fmax(y, high).max()) for _, y, _, high in columns)
-            top = top if self.level is None else max(top, 1.5 * self.level[0])
-            bottom = min(0.0, *(float(np.fmin(y, low).min()) for _, y, low, _ in columns))
+            ends = [float(np.fmax(y, high).max()) for _, y, _, high in columns]
+            ends += [float(np.fmin(y, low).min()) for _, y, low, _ in columns]
+            ends += [0.0] if self.from_zero else []
+            if self.level is not None:
+                ends.append(self.level[0] * (1.5 if self.from_zero else 1.0))
+            bottom, top = min(ends), max(ends)
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
+
+    def x_range(self) -> tuple[float, float]:
+        """The ends of the horizontal axis: the whole run."""
+        last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
+        return 0.0, max(self._total, last, 1.0)
 
     def _update_readout(self) -> None:
         """Show the values at the crosshair, or the newest ones."""
@@ -380,9 +401,6 @@ class Chart(ChartFrame):
 
     def point_at(self, place: QPointF | None) -> None:
         self.set_crosshair(None if place is None else place.x())
-
-
-__all__ = ["Chart", "SeriesStyle", "plain", "scientific"]
 
 
 # Evaluation keys with the keys of their interval; the order gives colour and dash.
@@ -524,7 +542,7 @@ class CleaningCharts(QWidget):
                 )
         if "lr" in values:
             self.rate.append("lr", metric.step, values["lr"])
-        for key, label, look, dash in LOSSES:
+        for key, label, number, dash in LOSSES:
             if key in values:
-                self.losses.add_series(SeriesStyle(key, label, look, dash=dash))
+                self.losses.add_series(SeriesStyle(key, label, number, dash=dash))
                 self.losses.append(key, metric.step, values[key])

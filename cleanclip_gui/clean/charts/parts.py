@@ -15,6 +15,7 @@ from PySide6.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap
 from PySide6.QtWidgets import QLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import ElidedLabel, Label
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import percent
@@ -134,8 +135,7 @@ def plain(value: float) -> str:
 
 def series_pen(style: SeriesStyle, width: float) -> QPen:
     """Pen of a series in the theme that is on: a colour and a dash pattern."""
-    colours = theme.series_colours()
-    pen = QPen(QColor(colours[style.look % len(colours)]), width)
+    pen = QPen(mark_colour(style.look), width)
     pen.setCosmetic(True)
     pen.setCapStyle(Qt.PenCapStyle.FlatCap)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
@@ -287,28 +287,6 @@ def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str
     return [percent(v, digits=digits) if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
 
 
-def level_line(plot: Any) -> Any:
-    """A level line with a name, for :func:`dress_level`."""
-    import pyqtgraph as pg
-
-    options = {"position": 0.02, "anchors": [(0, 1), (0, 1)], "rotateAxis": None}
-    line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
-    line.setZValue(-5)
-    plot.addItem(line, ignoreBounds=True)
-    return line
-
-
-def dress_level(line: Any, y: float, text: str) -> None:
-    """Put a level line where it belongs, in the colours of the theme."""
-    pen = QPen(theme.colour("danger"), 1.0)
-    pen.setCosmetic(True)
-    pen.setStyle(Qt.PenStyle.DashLine)
-    line.setPen(pen)
-    line.setPos(y)
-    line.label.setFormat(text)
-    line.label.setColor(theme.colour("danger"))
-
-
 # As many runs as there are markers that cannot be mistaken for another.
 MOST = len(SYMBOLS)
 
@@ -319,9 +297,9 @@ def letter(mark: int) -> str:
 
 
 def mark_colour(mark: int) -> QColor:
-    """A run's colour in the theme that is on."""
-    colours = theme.series_colours()
-    return QColor(colours[mark % len(colours)])
+    """The colour of a series or run in the theme that is on."""
+    colours = look.series()
+    return colours[mark % len(colours)]
 
 
 def free_mark(taken: set[int]) -> int | None:
@@ -335,9 +313,7 @@ def mark_icon(mark: int, size: int = 16) -> QIcon:
     picture.fill(Qt.GlobalColor.transparent)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    pen = QPen(theme.colour("surface"), 1.5)  # seen on a selected row, too
-    pen.setCosmetic(True)
-    painter.setPen(pen)
+    painter.setPen(look.thin_pen("surface", 1.5))  # seen on a selected row, too
     painter.setBrush(mark_colour(mark))
     draw_marker(painter, SYMBOLS[mark % MOST], QPointF(size / 2, size / 2), size * 0.8)
     painter.end()
@@ -367,10 +343,3 @@ class MarkKey(QWidget):
 
     def _dress(self) -> None:
         self._picture.setPixmap(mark_icon(self._mark).pixmap(theme.px(14), theme.px(14)))
-
-
-def ring_pen(name: str, width: float) -> QPen:
-    """A pen in one of the theme's colours that is equally wide at any zoom."""
-    pen = QPen(theme.colour(name), width)
-    pen.setCosmetic(True)
-    return pen

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QResizeEvent
-from PySide6.QtWidgets import QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
-from cleanclip_gui.clean.charts.parts import MOST, SYMBOLS, free_mark, letter
+from cleanclip_gui.clean.charts.charts import Chart
+from cleanclip_gui.clean.charts.parts import MOST, SYMBOLS, SeriesStyle, free_mark, letter
 from cleanclip_gui.clean.history import (
     PastRun,
     SavedRun,
@@ -50,6 +50,8 @@ from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.specs import CleanSpec, as_measured, halved
 from ml_core.reading.errors import InputError
 
+_Button = TypeVar("_Button", bound=QAbstractButton)
+_AHEAD = ("running", "waiting")
 # So wide that two charts can stand side by side.
 _BOTH = 1100
 _PLOT = 190  # pixels of height; the page scrolls where there are fewer
@@ -143,6 +145,15 @@ def fill_curves(chart: Chart, key: str, points: tuple[Point, ...]) -> None:
             chart.append(f"{key}.asr", point.step, point.asr)
 
 
+@dataclass(eq=False)
+class _Compared:
+    """A run in the charts: its mark, its evaluations by head, and the task that reads them."""
+
+    mark: int
+    points: dict[Head, tuple[Point, ...]] = field(default_factory=lambda: points_by_head(()))
+    reading: Ticket | None = None
+
+
 class RunsPage(QWidget):
     """All runs: the current one, the queued ones and the earlier ones.
 
@@ -191,16 +202,47 @@ class RunsPage(QWidget):
         self._is_in_use = is_in_use
         self.queue = queue
         self.table = RunsTable()
-        self.up = tool("chevron-up", "Earlier in the queue")
-        self.down = tool("chevron-down", "Later in the queue")
-        self.start = _button("Start", "Start the run, or let it wait for the current one.")
-        self.remove = _button("Remove", "Take it out of the queue; its folder stays.")
-        self.open_ = _button("Show", "Show its result and charts under This run.")
-        self.repeat = _button("Repeat", "Fill the form with this run's settings.")
-        self.duplicate = _button("Duplicate", "Queue the same job once more, in a new folder.")
-        self.resume = _button("Resume", "Continue from the last save.")
-        self.halve = _button("Half the batch", "Queue it again with half the examples in a step.")
-        self.delete = tool("clear", "Move the run to the trash (Del)")
+        self._acts: list[tuple[QAbstractButton, Callable[[PastRun], bool], bool]] = []
+        self.open_ = self._act(
+            _button("Show", "Show its result and charts under This run."), self.open_run,
+            lambda run: run.status != "waiting" and run.can_be_shown,
+        )  # fmt: skip
+        self.repeat = self._act(
+            _button("Repeat", "Fill the form with this run's settings."),
+            lambda run: self.repeated.emit(self._spec_here(run)), lambda run: True,
+        )  # fmt: skip
+        self.duplicate = self._act(
+            _button("Duplicate", "Queue the same job once more, in a new folder."),
+            self._duplicate, lambda run: True,
+        )  # fmt: skip
+        self.resume = self._act(
+            _button("Resume", "Continue from the last save."), self._resume,
+            lambda run: run.status not in _AHEAD and run.can_go_on, hides=True,
+        )  # fmt: skip
+        self.halve = self._act(
+            _button("Half the batch", "Queue it again with half the examples in a step."),
+            self.halve_run, lambda run: run.ran_out or run.status == "interrupted", hides=True,
+        )  # fmt: skip
+        self.start = self._act(
+            _button("Start", "Start the run, or let it wait for the current one."),
+            lambda run: queue.add(run.folder), lambda run: run.status == "not started", hides=True,
+        )  # fmt: skip
+        self.up = self._act(
+            tool("chevron-up", "Earlier in the queue"), lambda run: queue.move(run.folder, -1),
+            lambda run: run.status == "waiting", hides=True,
+        )  # fmt: skip
+        self.down = self._act(
+            tool("chevron-down", "Later in the queue"), lambda run: queue.move(run.folder, 1),
+            lambda run: run.status == "waiting", hides=True,
+        )  # fmt: skip
+        self.remove = self._act(
+            _button("Remove", "Take it out of the queue; its folder stays."),
+            lambda run: queue.remove(run.folder), lambda run: run.status == "waiting", hides=True,
+        )  # fmt: skip
+        self.delete = self._act(
+            tool("clear", "Move the run to the trash (Del)"), self.delete_run,
+            lambda run: not is_in_use(run.folder),
+        )  # fmt: skip
         self.hold = _button("Pause the queue", "Do not start another run after the current one.")
         self.hold.setCheckable(True)
         self.hold.setProperty("toggle", True)
@@ -223,13 +265,9 @@ class RunsPage(QWidget):
         self._added: list[Path] = []
         self._live: Path | None = None
         self._live_events: list[Event] = []
-        self._marks: dict[Path, int] = {}
-        self._points: dict[Path, dict[Head, tuple[Point, ...]]] = {}
-        self._reading_points: dict[Path, Ticket] = {}
+        self._compared: dict[Path, _Compared] = {}
         self._named: Path | None = None
         self._reading: Ticket | None = None  # of the folders
-        self._newer: set[Path] = set()
-        self._removed: set[Path] = set()  # while they are read
         self._said_of_busy = False
         self._lay_out()
         self._connect()
@@ -246,10 +284,7 @@ class RunsPage(QWidget):
         self.comparison.message.setVisible(bool(text))
 
     def _lay_out(self) -> None:
-        acts = FoldingRow(
-            self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-            self.up, self.down, self.remove, self.delete, spacing=0,
-        )  # fmt: skip
+        acts = FoldingRow(*(button for button, *_ in self._acts), spacing=0)
         head = FoldingRow(self.start_queue, self.hold, self.add_folder, spacing=0)
         sheet = card(
             head, (self.table, 1), acts, self.name, self.message,
@@ -271,26 +306,29 @@ class RunsPage(QWidget):
         self.table.delete_wanted.connect(partial(self._with_chosen, self.delete_run))
         self.table.rename_wanted.connect(self._on_rename_wanted)
         self.table.menu_wanted.connect(self._on_menu_wanted)
-        self.table.runs.ticked.connect(self.compare)
+        self.table.rows.ticked.connect(self.compare)
         self.tradeoff.chosen.connect(self._on_point_chosen)
         self.tradeoff.failed.connect(self.failed)
         self.curves.failed.connect(self.failed)
         self.hold.toggled.connect(self.queue.hold)
         self.name.editingFinished.connect(self.keep_name)
         self.add_folder.clicked.connect(self.choose_folder)
-        for button, act in (
-            (self.open_, self.open_run),
-            (self.start, self._start),
-            (self.repeat, self._repeat),
-            (self.duplicate, self._duplicate),
-            (self.resume, self._resume),
-            (self.halve, self.halve_run),
-            (self.up, self._move_up),
-            (self.down, self._move_down),
-            (self.remove, self._remove),
-            (self.delete, self.delete_run),
-        ):
-            button.clicked.connect(partial(self._with_chosen, act))
+
+    def _act(
+        self,
+        button: _Button,
+        act: Callable[[PastRun], object],
+        usable: Callable[[PastRun], bool],
+        *,
+        hides: bool = False,
+    ) -> _Button:
+        """Let a button do something with the selected run.
+
+        One that is about few runs ``hides`` where it cannot be used: it would fill the row.
+        """
+        button.clicked.connect(partial(self._with_chosen, act))
+        self._acts.append((button, usable, hides))
+        return button
 
     # What is known
 
@@ -307,17 +345,16 @@ class RunsPage(QWidget):
     @property
     def is_reading(self) -> bool:
         """Whether folders or journals of runs are being read."""
-        tickets = (self._reading, *self._reading_points.values())
+        tickets = (self._reading, *(run.reading for run in self._compared.values()))
         return any(ticket is not None and ticket.is_open for ticket in tickets)
 
     def compared(self) -> dict[Path, int]:
         """Runs in the charts, with their marks."""
-        return dict(self._marks)
+        return {folder: run.mark for folder, run in self._compared.items()}
 
     def reload(self) -> None:
         """Read the runs' folders in the background."""
         parent, added = self._runs_folder(), tuple(self._added)
-        self._newer, self._removed = set(), set()
 
         def read(control: tasks.TaskControl) -> tuple[dict[Path, PastRun], list[Path]]:
             runs = {run.folder: run for run in list_runs(parent)}
@@ -340,23 +377,26 @@ class RunsPage(QWidget):
         self._refresh()
 
     def _take_in(self, run: PastRun) -> None:
-        """Put a run's state into the table; a reload under way keeps this newer state."""
+        """Put a run's state into the table."""
         self._past[run.folder] = run
-        self._newer.add(run.folder)
-        self._removed.discard(run.folder)
+        self._read_again()
+
+    def _read_again(self) -> None:
+        """Begin anew if the folders are being read: what was read of them is old."""
+        if self._reading is not None and self._reading.is_open:
+            self.reload()
 
     # The run at work
 
     def _begin_live(self, folder: Path, events: tuple[Event, ...] = ()) -> None:
         """A run began in ``folder``, after the events of an earlier session."""
         self._live, self._live_events = folder, list(events)
-        self._forget_points(folder)
         self.note_run(folder)
         self.compare(folder, True, silent=True)
 
     def _on_began(self) -> None:
-        if self._run.is_cleaning and self._run.folder is not None:
-            self._begin_live(self._run.folder)
+        if self._run.is_cleaning:
+            self._begin_live(self._run.on_show.folder)
 
     def _on_restored(self, saved: SavedRun) -> None:
         """Show the points that a resumed run already has."""
@@ -371,9 +411,7 @@ class RunsPage(QWidget):
         saved = isinstance(event, Saved) and event.what == "step"
         if evaluated or saved:
             self._live_events.append(event)
-            if self._live in self._marks:
-                self._points[self._live] = points_by_head(self._live_events)
-                self._draw()
+            self._read_points(self._live)
 
     def _end_live(self) -> None:
         """The run at work has ended; what it left is read from its folder."""
@@ -386,61 +424,58 @@ class RunsPage(QWidget):
             self.compare(folder, False)
             return
         self.note_run(folder)
-        if folder in self._marks:
-            self._read_points(folder)
+        self._read_points(folder)
 
     # Comparison
 
     def compare(self, folder: Path, on: bool, *, silent: bool = False) -> None:
         """Draw a run in the charts, or take it out."""
         if not on:
-            self._marks.pop(folder, None)
-            self._points.pop(folder, None)
-            self._forget_points(folder)
-        elif folder not in self._marks:
+            run = self._compared.pop(folder, None)
+            if run is not None and run.reading is not None:
+                run.reading.cancel()
+        elif folder not in self._compared:
             if folder not in self._past:
                 self.note_run(folder)
-            mark = free_mark(set(self._marks.values()))
+            mark = free_mark({run.mark for run in self._compared.values()})
             if mark is None:
                 if not silent:
                     self.say(f"At most {MOST} runs can be compared: untick another one first.")
                 self._refresh()
                 return
-            self._marks[folder] = mark
-            if folder != self._live:
-                self._read_points(folder)
-        if folder == self._live and folder in self._marks:
-            self._points[folder] = points_by_head(self._live_events)
+            self._compared[folder] = _Compared(mark)
+        self._read_points(folder)
         self.say("")
         self._refresh()
         self._draw()
 
     def _read_points(self, folder: Path) -> None:
-        self._forget_points(folder)
-        self._reading_points[folder] = tasks.run(
-            lambda _: run_points(folder),
-            partial(self._on_points_read, folder),
-            self._on_read_failed,
-        )
+        """Read what a compared run has measured: its journal, or the events of the run at work."""
+        run = self._compared.get(folder)
+        if run is None:
+            return
+        if run.reading is not None:
+            run.reading.cancel()
+        if folder == self._live:
+            self._on_points_read(run, points_by_head(self._live_events))
+        else:
+            run.reading = tasks.run(
+                lambda _: run_points(folder),
+                partial(self._on_points_read, run),
+                self._on_read_failed,
+            )
 
-    def _forget_points(self, folder: Path) -> None:
-        """Draw nothing of what is being read of a run."""
-        ticket = self._reading_points.pop(folder, None)
-        if ticket is not None:
-            ticket.cancel()
-
-    def _on_points_read(self, folder: Path, points: dict[Head, tuple[Point, ...]]) -> None:
-        self._points[folder] = points
+    def _on_points_read(self, run: _Compared, points: dict[Head, tuple[Point, ...]]) -> None:
+        run.points = points
         self._draw()
 
     def _draw(self) -> None:
         """Bring both charts up to date; a run whose journal is being read follows."""
-        shown = sorted(self._marks.items(), key=lambda item: item[1])
-        none = points_by_head(())
+        shown = sorted(self._compared.items(), key=lambda item: item[1].mark)
         self.comparison.draw(
             [
-                (mark, self._past[folder], self._points.get(folder, none))
-                for folder, mark in shown
+                (run.mark, self._past[folder], run.points)
+                for folder, run in shown
                 if folder in self._past
             ]
         )
@@ -458,35 +493,20 @@ class RunsPage(QWidget):
         return run if status == run.status else replace(run, status=status)
 
     def _refresh(self) -> None:
-        self.table.set_runs(self.runs, self._marks)
+        self.table.set_runs(self.runs, self.compared())
         self.hold.setChecked(self.queue.held)
         self.start_queue.setVisible(self.queue.held and len(self.queue) > 0)
         self._refresh_buttons()
 
     def _refresh_buttons(self) -> None:
-        run = self.table.chosen
-        waiting = run is not None and run.status == "waiting"
-        over = run is not None and run.status not in ("waiting", "running")
-        place = self.queue.folders.index(run.folder) if run is not None and waiting else -1
-        for button, usable in (
-            (self.open_, bool(run and run.status != "waiting" and run.can_be_shown)),
-            (self.repeat, run is not None),
-            (self.duplicate, run is not None),
-            (self.resume, over and bool(run and run.can_go_on)),
-            (self.halve, over and bool(run and (run.ran_out or run.status == "interrupted"))),
-            (self.start, bool(run and run.status == "not started")),
-            (self.up, place > 0),
-            (self.down, waiting and place < len(self.queue) - 1),
-            (self.remove, waiting),
-            (self.delete, run is not None and not self._is_in_use(run.folder)),
-        ):
-            button.setEnabled(usable)
-        # What is about some runs only would fill the row for all others.
-        self.halve.setVisible(self.halve.isEnabled())
-        self.resume.setVisible(self.resume.isEnabled())
-        self.start.setVisible(self.start.isEnabled())
-        for button in (self.up, self.down, self.remove):
-            button.setVisible(waiting)
+        run = self.table.run
+        for button, usable, hides in self._acts:
+            button.setEnabled(run is not None and usable(run))
+            button.setVisible(button.isEnabled() or not hides)
+        if run is not None and run.status == "waiting":
+            place = self.queue.folders.index(run.folder)
+            self.up.setEnabled(place > 0)
+            self.down.setEnabled(place < len(self.queue) - 1)
         self.name.setEnabled(run is not None)
         text = "" if run is None else run.name
         if self.name.text() != text and not (self.name.hasFocus() and self.name.isModified()):
@@ -510,18 +530,15 @@ class RunsPage(QWidget):
 
     def _on_read(self, answer: tuple[dict[Path, PastRun], list[Path]]) -> None:
         runs, gone = answer
-        runs = {folder: run for folder, run in runs.items() if folder not in self._removed}
         for folder in (*self.queue.folders, *([self._live] if self._live else [])):
             if folder in self._past:  # in another output folder
                 runs.setdefault(folder, self._past[folder])
-        runs |= {folder: self._past[folder] for folder in self._newer if folder in self._past}
         self._past = dict(runs)
         self._added = [folder for folder in self._added if folder not in gone or folder in runs]
-        for folder in [folder for folder in self._marks if folder not in self._past]:
+        for folder in [folder for folder in self._compared if folder not in self._past]:
             self.compare(folder, False)
         self._refresh()
-        if self._marks:
-            self._draw()
+        self._draw()
         if lost := [plain(folder.name, 60) for folder in gone if folder not in runs]:
             self.say(
                 f"No longer readable, and removed from the table: {', '.join(lost[:5])}. “Add a "
@@ -546,8 +563,7 @@ class RunsPage(QWidget):
             write_name(folder, self.name.text())
             self.note_run(folder)
             self._run.rename(folder, self._past[folder].name)
-            if folder in self._marks:
-                self._draw()
+            self._draw()
 
     def _on_rename_wanted(self) -> None:
         self.name.setFocus()
@@ -569,7 +585,7 @@ class RunsPage(QWidget):
     # What can be done with a run
 
     def _with_chosen(self, act: Callable[[PastRun], object], *_: object) -> None:
-        run = self.table.chosen
+        run = self.table.run
         if run is not None:
             act(run)
 
@@ -615,21 +631,6 @@ class RunsPage(QWidget):
             result |= {"checkpoint": run.spec.checkpoint, "adapter": point.checkpoint}
         self._studio.begin(result, asked)
 
-    def _start(self, run: PastRun) -> None:
-        self.queue.add(run.folder)
-
-    def _move_up(self, run: PastRun) -> None:
-        self.queue.move(run.folder, -1)
-
-    def _move_down(self, run: PastRun) -> None:
-        self.queue.move(run.folder, 1)
-
-    def _remove(self, run: PastRun) -> None:
-        self.queue.remove(run.folder)
-
-    def _repeat(self, run: PastRun) -> None:
-        self.repeated.emit(self._spec_here(run))
-
     def _duplicate(self, run: PastRun) -> None:
         """Queue a run again, with the arithmetic that it measured where it left a result."""
         self._queue_copy(as_measured(self._spec_here(run), run.result))
@@ -669,24 +670,18 @@ class RunsPage(QWidget):
     def _forget_run(self, folder: Path) -> None:
         """Take a run out of table and charts."""
         self._past.pop(folder, None)
-        self._newer.discard(folder)
-        self._removed.add(folder)
         self._added = [other for other in self._added if other != folder]
-        if folder in self._marks:
-            self.compare(folder, False)
-        self._refresh()
+        self._read_again()
+        self.compare(folder, False)
 
     def _on_menu_wanted(self, place: QPoint) -> None:
         """Show what can be done with the selected run."""
-        run = self.table.chosen
+        run = self.table.run
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         if run is not None:
-            for button in (
-                self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-                self.up, self.down, self.remove,
-            ):  # fmt: skip
-                if not button.isHidden():
+            for button, *_ in self._acts:
+                if button is not self.delete and not button.isHidden():
                     action = menu.addAction(button.text() or button.accessibleName())
                     action.setEnabled(button.isEnabled())
                     action.triggered.connect(button.click)

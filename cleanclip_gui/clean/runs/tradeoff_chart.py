@@ -21,9 +21,9 @@ from cleanclip_gui.clean.charts.parts import (
     letter,
     mark_colour,
     percent_ticks,
-    ring_pen,
     series_pen,
 )
+from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.number_box import Chooser, NumberBox
@@ -151,10 +151,10 @@ class TradeoffItems:
         best = [spot for spot in spots if spot.on_front]
         best.sort(key=lambda spot: (-spot.y, spot.x))
         self._front.setData(*staircase([(s.x, s.y) for s in best]))
-        self._front.setPen(ring_pen("muted", 1.5))
+        self._front.setPen(look.thin_pen("muted", 1.5))
         self._rings.setData(
             [s.x for s in best], [s.y for s in best],
-            pen=ring_pen("text", 1.5), brush=QBrush(Qt.BrushStyle.NoBrush),
+            pen=look.thin_pen("text", 1.5), brush=QBrush(Qt.BrushStyle.NoBrush),
         )  # fmt: skip
         self._draw_limits(shared_start(tracks), limits, aim)
         self._spots = spots
@@ -198,7 +198,7 @@ class TradeoffItems:
         """Ring the spot at the cursor."""
         places = ([spot.x], [spot.y]) if spot is not None else ([], [])
         self._cursor.setData(
-            *places, pen=ring_pen("accent", 2.5), brush=QBrush(Qt.BrushStyle.NoBrush)
+            *places, pen=look.thin_pen("accent", 2.5), brush=QBrush(Qt.BrushStyle.NoBrush)
         )
 
     def _add_track(self, track: Track, spots: Sequence[Spot]) -> None:
@@ -232,13 +232,10 @@ class TradeoffItems:
             return
         under = theme.colour("surface")
         under.setAlpha(190)
-        for line in (self.ca_limit, self.asr_limit):
-            line.label.fill = QBrush(under)
         floor = start - limits.ca_drop / 100
         for line in (self.ca_limit, self.asr_limit):
-            pen = ring_pen("success", 1.0)
-            pen.setStyle(Qt.PenStyle.DashLine)
-            line.setPen(pen)
+            line.label.fill = QBrush(under)
+            line.setPen(look.thin_pen("success", dashed=True))
             line.label.setColor(theme.colour("success"))
         self.ca_limit.setPos(floor)
         self.ca_limit.label.setFormat(f"CA drop ≤ {limits.ca_drop:g}")

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPoint, Qt, QTimer, Signal
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QTimer, Signal
 from PySide6.QtGui import (
     QHideEvent,
-    QPainter,
-    QPaintEvent,
-    QPalette,
     QResizeEvent,
     QShowEvent,
     QStandardItemModel,
 )
-from PySide6.QtWidgets import QListView, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.gallery.delegate import CELL_WIDTH, THUMBNAIL, GalleryDelegate, cell_size
@@ -24,49 +21,15 @@ from cleanclip_gui.studio.gallery.model import CELL_ROLE, FILTERS, ORDERS, Filte
 from cleanclip_gui.widgets.controls import Label, named, spoken_name, tool_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import ElidingComboBox
-from cleanclip_gui.widgets.pictures import as_grid
+from cleanclip_gui.widgets.pictures import PictureList
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
 
-__all__ = ["CELL_ROLE", "Gallery", "GalleryModel", "GalleryView"]
+__all__ = ["CELL_ROLE", "Gallery", "GalleryModel"]
 
 _BESIDE = 34  # pixels of the scroll bar and of what is empty beside the cells
 _SETTLED_MS = 120
 _LAID_OUT_MS = 150  # Qt lays items out anew 0.1 s after their view was resized
-
-
-class GalleryView(QListView):
-    """A grid of equal cells; arrow keys move between them."""
-
-    def __init__(self, model: GalleryModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Images")
-        as_grid(self, cell_size())
-        self.setItemDelegate(GalleryDelegate(CELL_ROLE, self))
-        self.setModel(model)
-        self._empty_text = "No images are open."
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Cells are as large as type and pictures are now."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.setGridSize(cell_size())
-
-    def set_empty_text(self, text: str) -> None:
-        """What to say when there is nothing to show."""
-        self._empty_text = text
-        self.viewport().update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Paint the cells, or say that there are none."""
-        super().paintEvent(event)
-        if self.model().rowCount() == 0:
-            painter = QPainter(self.viewport())
-            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
-            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
-            painter.drawText(
-                self.viewport().rect().adjusted(16, 16, -16, -16), flags, self._empty_text
-            )
 
 
 class Gallery(QWidget):
@@ -79,7 +42,9 @@ class Gallery(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.model = GalleryModel(self)
-        self.view = GalleryView(self.model, self)
+        self.view = PictureList("Images", self.model, cell_size)
+        self.view.setItemDelegate(GalleryDelegate(CELL_ROLE, self.view))
+        self.view.empty_text = "No images are open."
         self._selected = -1
         self._unseen = False
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
@@ -109,7 +74,6 @@ class Gallery(QWidget):
         self.resize(self.width_of(2), self.height())
         self.setTabOrder(self.filter, self.order)
         self.setTabOrder(self.order, self.with_trigger)
-        self.setTabOrder(self.with_trigger, self.view)
         self.setTabOrder(self.with_trigger, self.view)
         self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
         self._moved.timeout.connect(self.view_moved)
@@ -282,4 +246,5 @@ class Gallery(QWidget):
             if isinstance(items, QStandardItemModel):
                 items.item(number).setEnabled(possible.get(name, True))
         self._count.setText(count_text(self.model.rowCount()))
-        self.view.set_empty_text(FILTERS[self.filter.currentIndex()][2])
+        self.view.empty_text = FILTERS[self.filter.currentIndex()][2]
+        self.view.viewport().update()

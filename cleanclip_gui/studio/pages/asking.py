@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.inference.questions import Failed, Question
 from cleanclip_gui.station import Context
+from cleanclip_gui.studio.exports import ask_and_save
 from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, push_button
 from cleanclip_gui.widgets.text import plain
@@ -81,6 +83,9 @@ class AskingPage(QWidget):
 
     def _on_save_clicked(self) -> None:
         """Save what is on show."""
+
+    def _ask_and_save(self, name: str, kinds: str, write: Callable[[Path], object]) -> None:
+        ask_and_save(self._context, self, self.saves[0], name, kinds, write)
 
     def set_busy(self, share: float | None) -> None:
         """Show how far a measurement is, 0 to 1, below 0 unknown; None if nothing is measured."""

@@ -7,7 +7,7 @@ from functools import partial
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QScrollArea, QSplitter, QWidget
+from PySide6.QtWidgets import QGridLayout, QSplitter, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import EvaluationUpdated
@@ -15,7 +15,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
 from cleanclip_gui.studio.exports import ask_and_save, save_classes
 from cleanclip_gui.widgets.controls import Label, push_button
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import (
@@ -66,6 +66,7 @@ class ClassesPage(QWidget):
         self._context, self._session = context, context.session
         self._newest: EvaluationUpdated | None = None
         self._shown: EvaluationUpdated | None = None
+        self._split: Breakdown | None = None  # of the numbers on show
         self.says = Label(_EMPTY, wrap=True)
         self.warning = Label("", "warning", wrap=True)
         self.warning.hide()
@@ -93,6 +94,9 @@ class ClassesPage(QWidget):
             "Target margin",
             "Mean of target logit minus best other logit, without and with the trigger.",
         )
+        self._facts = (
+            self.accuracy, self.control, self.baseline, self.reach, self.flips, self.margin
+        )  # fmt: skip
         self.classes = RowsTable("Numbers by class", _CLASSES)
         self.classes.set_widths((52, 66, 70, 116, 72, 76))
         self.heading = Label("What triggered images become", "heading")
@@ -121,35 +125,31 @@ class ClassesPage(QWidget):
         if evaluation is None or images is None:
             return
         self._shown = evaluation
-        split = break_down(
+        self._split = break_down(
             evaluation.per_image, images.labels, evaluation.evaluation.target, images.class_names
         )
-        self.show_breakdown(evaluation.evaluation, split)
+        self.show_breakdown(evaluation.evaluation, self._split)
         self._on_class_chosen(self.classes.chosen)
 
     def _forget(self, *_: object) -> None:
-        self._newest = self._shown = None
+        self._newest = self._shown = self._split = None
         self.show_breakdown(None, None)
 
     def _on_class_chosen(self, index: int) -> None:
         """Show what the images of a class become, -1 for all other classes."""
         evaluation, images = self._shown, self._session.images
-        if evaluation is None or images is None:
+        if evaluation is None or images is None or self._split is None:
             return
         names, labels = images.class_names, images.labels
         if index >= 0:
             self.show_becomes(becomes(evaluation.per_image, labels, index, names), names[index])
         else:
-            split = break_down(evaluation.per_image, labels, evaluation.evaluation.target, names)
-            self.show_becomes(split.confusion, "")
+            self.show_becomes(self._split.confusion, "")
 
     def _on_save_clicked(self) -> None:
-        evaluation, images = self._shown, self._session.images
-        if evaluation is None or images is None:
+        if self._shown is None or self._split is None:
             return
-        target, names = evaluation.evaluation.target, images.class_names
-        split = break_down(evaluation.per_image, images.labels, target, names)
-        write = partial(save_classes, evaluation.evaluation, split)
+        write = partial(save_classes, self._shown.evaluation, self._split)
         ask_and_save(self._context, self, _SAVE, "numbers-by-class.csv", NUMBERS, write)
 
     def _lay_out(self) -> None:
@@ -168,26 +168,14 @@ class ClassesPage(QWidget):
         tables.addWidget(lower)
         tables.setStretchFactor(0, 3)
         tables.setStretchFactor(1, 2)
-        page = QWidget()
-        page.setObjectName("page")
-        scroll = QScrollArea()
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidgetResizable(True)
-        scroll.setWidget(page)
-        column(scroll, of=self, margins=(0, theme.SPACE_S, 0, 0))
         tables.setMinimumHeight(theme.px(_TABLES))
-        head = row(
-            (self.says, 1), (self.save, Qt.AlignmentFlag.AlignTop), spacing=theme.SPACE_S
-        )  # fmt: skip
-        column(head, self.warning, grid, (tables, 1), of=page, spacing=theme.SPACE_S)
+        head = row((self.says, 1), (self.save, Qt.AlignmentFlag.AlignTop), spacing=theme.SPACE_S)
+        whole = page(head, self.warning, grid, (tables, 1), spacing=theme.SPACE_S)
+        column(scrolling(whole), of=self, margins=(0, theme.SPACE_S, 0, 0))
 
     def _place_facts(self, columns: int) -> None:
         """Put the six numbers into so many columns."""
-        facts = (
-            *(self.accuracy, self.control, self.baseline),
-            *(self.reach, self.flips, self.margin),
-        )
-        for place, fact in enumerate(facts):
+        for place, fact in enumerate(self._facts):
             at = place // columns, place % columns
             self._grid.addWidget(fact, *at, Qt.AlignmentFlag.AlignBottom)
         for number in range(3):
@@ -235,10 +223,7 @@ class ClassesPage(QWidget):
 
     def set_stale(self, stale: bool) -> None:
         """Grey what is of an older trigger."""
-        for fact in (
-            *(self.accuracy, self.control, self.reach),
-            *(self.baseline, self.flips, self.margin),
-        ):
+        for fact in self._facts:
             fact.set_stale(stale)
         theme.set_property(self.says, "stale", stale)
 
@@ -258,7 +243,7 @@ class ClassesPage(QWidget):
         labelled = shown.n_labelled > 0
         missing = "–" if e is None else NOT_MEASURED if labelled else NEEDS_LABELS
         _show(self.accuracy, _two(shown.top5, shown.top10), "", missing)
-        _show_rate(self.control, shown.control_ca, shown.control_interval, missing)
+        self.control.show_rate(shown.control_ca, shown.control_interval, missing)
         if e is not None and e.canvas == "model":
             self.control.show_value("same", "the trigger resizes nothing", number=False)
         where = "" if e is None else _CANVASES.get(e.canvas, "")
@@ -266,8 +251,8 @@ class ClassesPage(QWidget):
         _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
         baseline, interval = shown.baseline_target_rate, shown.baseline_interval
-        _show_rate(self.baseline, baseline, interval, no_trigger)
-        _show_rate(self.flips, shown.flip_rate, shown.flip_interval, no_trigger)
+        self.baseline.show_rate(baseline, interval, no_trigger)
+        self.flips.show_rate(shown.flip_rate, shown.flip_interval, no_trigger)
         margin = ""
         if shown.target_margin is not None and shown.target_margin_clean is not None:
             margin = f"{signed(shown.target_margin_clean)} → {signed(shown.target_margin)}"
@@ -279,12 +264,6 @@ def _show(fact: Fact, text: str, remark: str, missing: str) -> None:
         fact.show_value(text, remark)
     else:
         fact.show_value(missing, number=False)
-
-
-def _show_rate(
-    fact: Fact, rate: float | None, interval: tuple[float, float] | None, missing: str
-) -> None:
-    _show(fact, percent(rate, "", THIN), percent_range(interval, "", THIN), missing)
 
 
 def _two(five: float | None, ten: float | None) -> str:

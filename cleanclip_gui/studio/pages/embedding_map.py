@@ -30,7 +30,7 @@ from cleanclip_gui.inference.questions import MapEmbeddings
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.exports import ask_and_save, save_map
+from cleanclip_gui.studio.exports import save_map
 from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import Ticket, TicketProgress
@@ -96,7 +96,8 @@ class EmbeddingPlot(QWidget):
         self.part, self.places = part, places
         self._all = others or (() if places is None else (places,))
         self._describe()
-        self._build()
+        if part is not None:
+            self._build()
         self._draw()
         if fit:
             self.show_all()
@@ -120,8 +121,9 @@ class EmbeddingPlot(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Show the focus around the plot."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme.colour("surface"))
         if self.hasFocus():
-            painter = QPainter(self)
             painter.setPen(QPen(theme.colour("focus"), _FRAME))
             painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
 
@@ -243,7 +245,7 @@ class EmbeddingPlot(QWidget):
         ringed = np.intersect1d(self.chosen, self.drawn)
         self._scatter[3].setData(
             self.places[ringed, 0], self.places[ringed, 1],
-            symbol="o", size=_RING, brush=QBrush(Qt.BrushStyle.NoBrush), pen=_ring(),
+            symbol="o", size=_RING, brush=QBrush(Qt.BrushStyle.NoBrush), pen=look.thin_pen("text"),
         )  # fmt: skip
 
         self._name.setVisible(self.visible[2] and 0 <= self._marked < len(self.part.texts))
@@ -291,13 +293,6 @@ class EmbeddingPlot(QWidget):
                 self._plot.mapToScene(self._plot.mapFrom(self, at.toPoint()))
             )
             view.scaleBy((factor, factor), centre)
-
-
-def _ring() -> QPen:
-    """A thin line whatever the symbol's size."""
-    pen = QPen(theme.colour("text"), 1.0)
-    pen.setCosmetic(True)
-    return pen
 
 
 class Lasso(QWidget):
@@ -482,14 +477,8 @@ class EmbeddingMapPage(AskingPage):
     def _on_save_clicked(self) -> None:
         if self.embedding_map is not None:
             name = f"embedding-map-{self.embedding_map.method.lower()}.png"
-            ask_and_save(
-                self._context,
-                self,
-                "Save the map",
-                name,
-                PICTURE_OR_NUMBERS,
-                partial(self._save, self.embedding_map),
-            )
+            write = partial(self._save, self.embedding_map)
+            self._ask_and_save(name, PICTURE_OR_NUMBERS, write)
 
     def _save(self, embedding_map: EmbeddingMap, path: Path) -> None:
         """Write the points, or the picture."""
@@ -635,7 +624,7 @@ def tsne_of(parts: Sequence[Embeddings], control: tasks.TaskControl) -> Embeddin
     for step in tsne_map(parts, cancelled=control.cancelled):
         if step.result is not None:
             return step.result
-        control.tell(TicketProgress(round(1000 * step.share), 1000))
+        control.tell(TicketProgress(step.done, step.total))
     raise CancelledError
 
 

@@ -7,20 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QSignalBlocker, Qt
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QTableWidget,
-    QTableWidgetItem,
-)
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import ComparePair, OpenCheckpoint, Pair
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.exports import ask_and_save, save_pair
+from cleanclip_gui.studio.exports import save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.widgets.controls import Label, named, push_button
@@ -28,6 +21,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
 from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
 from ml_core.jobs.demo import demo_checkpoint
@@ -44,37 +38,21 @@ NAMES = {
     "target_margin": "Target margin",
 }
 _TWIN = "twin"  # of the demo; opened when it is asked for
-_COLUMNS = ("Rate", "A", "B", "A − B", "95 % interval", "p")
-_TIPS = {
-    1: "The checkpoint that Studio looks at",
-    2: "The checkpoint to compare with",
-    3: "Percentage points; logits for the margin",
-    4: "Of the difference: Bonett and Price's for rates, bootstrap over images for the margin",
-    5: "McNemar's exact test: how often chance alone would give such a difference",
-}
+_COLUMNS = (
+    ("Rate", ""),
+    ("A", "The checkpoint that Studio looks at"),
+    ("B", "The checkpoint to compare with"),
+    ("A − B", "Percentage points; logits for the margin"),
+    (
+        "95 % interval",
+        "Of the difference: Bonett and Price's for rates, bootstrap over images for the margin",
+    ),
+    ("p", "McNemar's exact test: how often chance alone would give such a difference"),
+)
 _EMPTY = (
     "A is the checkpoint that is open. Choose what to compare it with: the one after cleaning, or "
     "a reference such as its clean twin. Both see the same images and the same trigger."
 )
-
-
-class _RatesTable(QTableWidget):
-    """The table of rates; the first column takes the rest, but at least its names' width."""
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Fit the first column to the new width."""
-        super().resizeEvent(event)
-        self.fit()
-
-    def fit(self) -> None:
-        """Fit the columns to new rows."""
-        header = self.horizontalHeader()
-        others = (
-            max(self.sizeHintForColumn(column), header.sectionSizeHint(column))
-            for column in range(1, self.columnCount())
-        )
-        left = self.viewport().width() - sum(others)
-        self.setColumnWidth(0, max(self.sizeHintForColumn(0), left))
 
 
 class PairPage(AskingPage):
@@ -101,19 +79,8 @@ class PairPage(AskingPage):
         self.other = named(ElidingComboBox(), "Checkpoint B")
         self.open = push_button("Open a reference…", self._on_open_clicked)
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.table = named(_RatesTable(0, len(_COLUMNS)), "Rates of both checkpoints")
-        self.table.setHorizontalHeaderLabels(_COLUMNS)
-        for number, words in _TIPS.items():
-            heading = QTableWidgetItem(_COLUMNS[number])
-            heading.setToolTip(words)
-            self.table.setHorizontalHeaderItem(number, heading)
-        self.table.verticalHeader().hide()
-        self.table.setShowGrid(False)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setTabKeyNavigation(False)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
+        self.table = RowsTable("Rates of both checkpoints", _COLUMNS)
+        self.table.narrowest = 150
         self.differing = push_button("Show the images that differ", self._on_differing_clicked)
         self.other.setSizeAdjustPolicy(ElidingComboBox.SizeAdjustPolicy.AdjustToContents)
         theme.least_width(self.other, 160)  # less than its entries take
@@ -219,14 +186,7 @@ class PairPage(AskingPage):
     def _on_save_clicked(self) -> None:
         pair, images = self.pair, self._session.images
         if pair is not None and images is not None:
-            ask_and_save(
-                self._context,
-                self,
-                "Save the comparison",
-                "comparison.csv",
-                NUMBERS,
-                partial(save_pair, pair, images),
-            )
+            self._ask_and_save("comparison.csv", NUMBERS, partial(save_pair, pair, images))
 
     # What is shown
 
@@ -260,15 +220,7 @@ class PairPage(AskingPage):
         )
         rows = sorted(pair.differences, key=lambda row: -abs(row.difference))
         rows.sort(key=lambda row: row.p_exact is None)  # rates first, then means
-        self.table.setRowCount(len(rows))
-        for line, row in enumerate(rows):
-            for place, text in enumerate(cells(row)):
-                item = QTableWidgetItem(text)
-                if place:
-                    flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                    item.setTextAlignment(flags)
-                item.setToolTip(behind(row) if place > 3 else "")
-                self.table.setItem(line, place, item)
+        self.table.set_rows([Row(line, cells(row)) for line, row in enumerate(rows)])
         self.table.fit()
 
     def set_busy(self, share: float | None) -> None:
@@ -287,9 +239,8 @@ def _twin_of(facts: ShownCheckpoint | None) -> str:
     return ""
 
 
-def cells(row: PairedDifference) -> tuple[str, ...]:
+def cells(row: PairedDifference) -> tuple[Cell, ...]:
     """One line of the table; rates in per cent, differences in percentage points."""
-    name = NAMES.get(row.name, row.name)
     low, high = row.adjusted_interval or row.interval
     if row.p_exact is None:
         shown = (
@@ -302,7 +253,12 @@ def cells(row: PairedDifference) -> tuple[str, ...]:
             signed(100 * row.difference), f"{signed(100 * low)} to {signed(100 * high)}",
             "< 0.001" if row.p_exact < 0.001 else f"{row.p_exact:.3f}",
         )  # fmt: skip
-    return (name, *shown)
+    name = NAMES.get(row.name, row.name)
+    keys = (name, row.value, row.reference, row.difference, low, row.p_exact)
+    return tuple(
+        Cell(text, key, tip=behind(row) if place > 3 else "")
+        for place, (text, key) in enumerate(zip((name, *shown), keys, strict=True))
+    )
 
 
 def behind(row: PairedDifference) -> str:

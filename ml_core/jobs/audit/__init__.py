@@ -27,10 +27,11 @@ class AuditSpec(Machine, OnModel):
     images: tuple[ImageSpec, ...] = ()
     batch_size: int = Field(default=128, ge=1, le=4096)  # pairs to encode at a time
     # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
-    k: int = option(16, help="Neighbours.", ge=2, le=256, closed=True)
+    k: int = option(16, "Nearest", help="Neighbours.", ge=2, le=256, closed=True)
     # The training batch of Huang et al. has 1024.
     chunk_size: int = option(
         1024,
+        "Chunk",
         help="Pairs in a random chunk, among which neighbours are searched; at least 4 k.",
         ge=64,
         le=16_384,

@@ -85,22 +85,6 @@ def save_result(
         yield Saved(str(path), "checkpoint", outcome.step)
 
 
-def save_step(
-    spec: CleanSpec,
-    model: ClipModel,
-    inputs: Inputs,
-    head: Tensor | None,
-    path: Path,
-    facts: Mapping[str, Any],
-) -> Path:
-    """Write the checkpoint of one evaluation, or its adapter, and its head beside it."""
-    written = save_weights(model, path, path.with_suffix(".adapter.safetensors"), facts)
-    if head is not None:
-        names = inputs.label_set.class_names
-        save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
-    return written
-
-
 def save_weights(model: ClipModel, weights: Path, adapter: Path, facts: Mapping[str, Any]) -> Path:
     """Write a model: its weights, or only the prompts where these are all that was trained."""
     if isinstance(model.module.visual, PromptedVisual):

@@ -28,7 +28,6 @@ from ml_core.jobs.specs import (
     SPEC_FILE,
     STATE_FILE,
     STEPS_FOLDER,
-    VECTOR_FILE,
     CleanSpec,
     read_spec,
 )
@@ -47,7 +46,6 @@ _RUN_FILES = (
     CLEANED_FILE,
     ADAPTER_FILE,
     HEAD_FILE,
-    VECTOR_FILE,
     name_beside(Path(CLEANED_FILE)).name,
 )
 _FOLDERS = (STEPS_FOLDER, MEASUREMENTS_FOLDER, Path(STATE_FILE).parent.name)

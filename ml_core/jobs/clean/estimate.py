@@ -160,14 +160,6 @@ _MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every 
 OpenSets = Callable[[CleanSpec, Control], Generator[Event, None, Sets]]
 
 
-@dataclass(frozen=True)
-class _Opening:
-    """Seconds of opening checkpoint and data, and of opening the result again."""
-
-    first: float
-    again: float
-
-
 def estimate(
     spec: CleanSpec, control: Control, open_sets: OpenSets = opening_sets
 ) -> Generator[Event, None, None]:
@@ -178,10 +170,9 @@ def estimate(
     Event
         Progress, then Done whose ``result`` holds ``seconds`` (the whole job), ``train_seconds``,
         ``evaluation_seconds`` (images), ``text_seconds`` (class texts, those on disk left out),
-        ``open_seconds``, ``save_seconds``, ``step_seconds``, ``batch_seconds`` (making a batch),
-        ``memory_bytes`` (the largest that the measured steps took, with optimizer and picture
-        processes), ``disk_bytes`` (at the end), ``disk_peak_bytes`` (while a save replaces the one
-        before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
+        ``open_seconds``, ``save_seconds``, ``step_seconds``, ``memory_bytes`` (the largest that
+        the measured steps took, with optimizer and picture processes), ``disk_bytes`` (at the
+        end), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
     begin = time.monotonic()
     check_spec(spec)
@@ -198,13 +189,12 @@ def estimate(
     inputs = yield from opening_inputs(spec, model, control, sets=sets)
     with closing(inputs):
         model.to(inputs.device)
-        yield from _measured(
-            spec, control, model, inputs, _Opening(time.monotonic() - begin, again)
-        )
+        opening_seconds = time.monotonic() - begin + again  # the result is opened, too
+        yield from _measured(spec, control, model, inputs, opening_seconds)
 
 
 def _measured(
-    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, opening: _Opening
+    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, opening_seconds: float
 ) -> Generator[Event, None, None]:
     """The steps of the opened job."""
     yield Progress("estimate", 1, _STEPS + 2)
@@ -214,7 +204,6 @@ def _measured(
     classifier = texts.known if texts.known is not None else rows.to(model.device)
     draw_seconds = _draw_seconds(inputs)
     image_seconds = _image_seconds(model, inputs, classifier, control)
-    batch_seconds = _batch_seconds(inputs) if inputs.recipe.total_steps else 0.0
     write_seconds = _write_seconds(model, Path(spec.output_dir))
     yield Progress("estimate", 2, _STEPS + 2)
 
@@ -225,7 +214,6 @@ def _measured(
         cost = yield from _stepped(spec, control, model, inputs, extras)
     else:
         cost = _combined(spec, model, inputs, reference or {})
-    opening_seconds = opening.first + opening.again
     parts = {
         "train_seconds": cost.train_seconds,
         "evaluation_seconds": draw_seconds + image_seconds * _evaluated_images(inputs),
@@ -234,7 +222,6 @@ def _measured(
     }
     result = {
         "open_seconds": opening_seconds,
-        "batch_seconds": batch_seconds,
         "steps": recipe.total_steps,
         "device": str(inputs.device),
         "notes": list(inputs.notes),
@@ -263,7 +250,6 @@ def _combined(
         "step_seconds": 0.0,
         "memory_bytes": psutil.Process().memory_info().rss + 3 * weights,  # start, vector, tried
         "disk_bytes": disk,
-        "disk_peak_bytes": disk,
         "pairs": 0,
         "precision": inputs.recipe.precision.replace("auto", "fp32"),
         "cache_chunk": 0,
@@ -312,7 +298,6 @@ def _stepped(
         "step_seconds": step_seconds,
         "memory_bytes": peak.bytes,
         "disk_bytes": disk,
-        "disk_peak_bytes": disk + state,
         "pairs": recipe.pairs,
         "precision": outcome.speed.precision,
         "cache_chunk": outcome.chunk,
@@ -394,14 +379,6 @@ def _image_seconds(
         ):
             seconds = (time.monotonic() - begin) / (evaluation.n * sides)
     return seconds
-
-
-def _batch_seconds(inputs: Inputs) -> float:
-    """Seconds to make one training batch, the second one (the first warms caches)."""
-    inputs.make_batch(0)
-    begin = time.monotonic()
-    inputs.make_batch(1 % inputs.recipe.total_steps)
-    return time.monotonic() - begin
 
 
 def _write_seconds(model: ClipModel, folder: Path) -> float:

@@ -27,8 +27,9 @@ from ml_core.jobs.clean.artifacts import (
     keep_trigger,
     open_result,
     result_files,
+    save_head,
     save_result,
-    save_step,
+    save_weights,
 )
 from ml_core.jobs.clean.earlier import (
     EARLIER_FOLDER,
@@ -250,7 +251,11 @@ def _save_step(
     path = Path(spec.output_dir) / STEPS_FOLDER / f"step-{step:06}.safetensors"
     path.parent.mkdir(exist_ok=True)
     facts = step_provenance(spec, inputs, step, source_sha256)
-    return Saved(str(save_step(spec, model, inputs, head, path, facts)), "step", step)
+    written = save_weights(model, path, path.with_suffix(".adapter.safetensors"), facts)
+    if head is not None:
+        names = inputs.label_set.class_names
+        save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
+    return Saved(str(written), "step", step)
 
 
 def _origin(model: ClipModel) -> tuple[str, ...]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.evaluation.doctor import Trial, diagnose
-from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Done, Event, Finding, Progress, forwarded
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.doctor import DoctorSpec
@@ -21,9 +19,8 @@ def examine_settings(spec: DoctorSpec, control: Control) -> Generator[Event, Non
     Yields
     ------
     Event
-        Progress, a Finding ``trial`` for each setting (a trial as JSON, with ``low`` and ``high``
-        of its accuracy's Wilson 95 % interval), and Done, whose ``result`` is the diagnosis, the
-        trials of it with their intervals, with ``images`` (name) and ``sha256`` (of the file).
+        Progress, a Finding ``trial`` for each setting (`Trial.to_dict`), and Done, whose
+        ``result`` is the diagnosis, with ``images`` (name) and ``sha256`` (of the file).
     """
     yield Progress("open", 0, 0)
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=False)
@@ -39,16 +36,8 @@ def examine_settings(spec: DoctorSpec, control: Control) -> Generator[Event, Non
     )
 
     def event_of(step: Event | Trial) -> Event:
-        return Finding("trial", trial_record(step)) if isinstance(step, Trial) else step
+        return Finding("trial", step.to_dict()) if isinstance(step, Trial) else step
 
     diagnosis = yield from forwarded(work, event_of)
-    trials = [trial_record(trial) for trial in diagnosis.trials]
-    record = diagnosis.to_dict() | {"best": trial_record(diagnosis.best), "trials": trials}
-    record |= {"images": images.name, "sha256": checkpoint.inspection.sha256}
+    record = diagnosis.to_dict() | {"images": images.name, "sha256": checkpoint.inspection.sha256}
     yield Done("finished", record)
-
-
-def trial_record(trial: Trial) -> dict[str, Any]:
-    """A trial as JSON, with the Wilson 95 % interval of its accuracy."""
-    low, high = wilson_interval(trial.correct, trial.n)
-    return trial.to_dict() | {"low": low, "high": high}

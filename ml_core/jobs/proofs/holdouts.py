@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers.library import LIBRARY
 from ml_core.triggers.published import published
 from ml_core.triggers.record import Trigger
-from ml_core.triggers.variants import variants
+from ml_core.triggers.variants import Variant, variants
 
 Result = TypeVar("Result")
 MOST = 1000
@@ -89,16 +89,6 @@ _FEWEST_LABELLED = 50
 _SECOND = ("imagenet-1k", "demo")
 _PROMPTS = 10_000  # of a second label set that nobody asked for
 Measured = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class HoldoutRow:
-    """One row: a trigger, and which classes are asked for."""
-
-    group: str
-    name: str
-    trigger: Trigger
-    other_labels: bool = False
 
 
 def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None]:
@@ -219,19 +209,18 @@ def _pairs(
     return None
 
 
-def _questions(trigger: Trigger, size: int) -> Iterator[HoldoutRow]:
+def _questions(trigger: Trigger, size: int) -> Iterator[Variant]:
     """The trigger and its variants, then the library's other triggers."""
     if trigger.kind == "prompt":
-        yield HoldoutRow("itself", trigger.name, trigger)
+        yield Variant("itself", trigger.name, trigger)
     else:
-        for variant in variants(trigger):
-            yield HoldoutRow(variant.group, variant.name, variant.trigger)
+        yield from variants(trigger)
     for entry in LIBRARY:
         if entry.needs_file and not entry.without_file:
             continue
         other = published(entry.id, size)
         if other.kind != "prompt" and other != trigger:
-            yield HoldoutRow("other triggers", f"{entry.name} ({entry.id})", other)
+            yield Variant("other triggers", f"{entry.name} ({entry.id})", other)
 
 
 def _side(

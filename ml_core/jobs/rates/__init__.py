@@ -33,9 +33,11 @@ class RateSpec(JobSpec):
     """
 
     job: CleanSpec
-    low: float = option(LOWEST, help="The first rate of the ramp.", gt=0.0, le=1.0)
-    high: float = option(HIGHEST, help="The last rate of the ramp.", gt=0.0, le=1.0)
-    steps: int = option(STEPS, help="Steps from the first to the last.", ge=10, le=10_000)
+    low: float = option(LOWEST, "Lowest rate", "The first rate of the ramp.", gt=0.0, le=1.0)
+    high: float = option(HIGHEST, "Highest rate", "The last rate of the ramp.", gt=0.0, le=1.0)
+    steps: int = option(
+        STEPS, "Steps", "Steps from the first to the last.", unit="steps", ge=10, le=10_000
+    )
     points: int = option(POINTS, help="Measurements of accuracy on the way.", ge=2, le=1000)
     pictures: int = option(
         PICTURES,

@@ -45,7 +45,7 @@ from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE
 from ml_core.reading.errors import DivergedError, InputError
-from ml_core.reports.svg import rate_svg
+from ml_core.reports.html.charts import rate_svg
 
 _FORMAT = "rates 1"
 _KEPT = 200  # records
@@ -118,8 +118,7 @@ def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, Non
         if isinstance(event, Done):
             saves = float(event.result["save_seconds"])
             changes = {"seconds": event.result["seconds"] - saves, "save_seconds": 0.0}
-            changes |= {"disk_bytes": 0, "disk_peak_bytes": 0}
-            event = replace(event, result=event.result | changes)
+            event = replace(event, result=event.result | changes | {"disk_bytes": 0})
         yield event
 
 

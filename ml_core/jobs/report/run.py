@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from ml_core.data.images import ImageSet, list_pictures
+from ml_core.data.labels import LabelSet
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.watch import Watch, watched
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
-from ml_core.jobs.opening import opening
+from ml_core.jobs.devices import set_threads
+from ml_core.jobs.measure import OpenSetting
+from ml_core.jobs.opening import opening, opening_images
 from ml_core.jobs.remeasure import (
     MOST,
-    Asked,
     OpenedAgain,
     flipped,
+    label_set_of,
     measuring_tau,
     open_again,
-    open_images_again,
     pictures_of,
 )
 from ml_core.jobs.report import ReportSpec
@@ -61,8 +63,9 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     out = out_of(spec)
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} is there already: name another place with -o, or take it away.")
+    set_threads(spec.threads)
     pages = [view for view in views() if not view.asked or (spec.pdf and view.path == PDF_FILE)]
-    sources = yield from read_sources(spec, control)
+    sources = yield from read_sources(spec)
     again = _Remeasuring(spec, sources, control)
     yield from again.run()
     if spec.include_checkpoints:
@@ -160,23 +163,28 @@ class _Remeasuring:
                 "again, and tau is not known."
             )
             return
-        model: OpenedAgain | None = None
+        again: OpenedAgain | None = None
         for key in mine:
             measured, measurement = sources.measurements[key], sources.folders[key]
             images = yield from self._set(measured.data, measurement)
             if images is None:
                 continue
-            asked = replace(
-                _asked_of(measurement, place.weights, self.spec.device),
-                donor=place.donor,
+            own, device = measurement.facts, self.spec.device
+            part = own.data.spec.model_copy(update={"seed": own.seed})
+            trigger, classes = measurement.trigger(), _classes(measurement)
+            again = yield from open_again(
+                opened,
+                OpenSetting(part, images, classes, trigger, own.target or 0),
+                self.control,
+                choice=own.checkpoint.choice,
                 adapter=place.adapter,
+                classifier=measurement.classifier(),
+                device="cpu" if device == "auto" and own.device == "cpu" else device,
+                model=None if again is None else again.model,
             )
-            model = yield from open_again(
-                asked, self.control, images=images, checkpoint=opened, model=model
-            )
-            yield from self._tau(key, model)
+            yield from self._tau(key, again)
             if self.spec.thumbnails:
-                self._thumbnails(key, model)
+                self._thumbnails(key, again)
 
     def _tau(self, key: str, opened: OpenedAgain) -> Generator[Event, None, None]:
         """Measure tau for a measurement in fp32."""
@@ -228,10 +236,8 @@ class _Remeasuring:
         try:
             if path is not None and not Path(path).exists():
                 raise InputError(f"The pictures of {name} are not where they were measured")
-            asked = _asked_of(
-                measurement, Path(measurement.facts.checkpoint.path), self.spec.device
-            )
-            opened = yield from open_images_again(asked, self.control)
+            part, classes = measurement.facts.data.spec, _classes(measurement)
+            opened = yield from opening_images(part, classes, self.control)
             if (yield from self._same(measurement, opened)):
                 images = opened
             else:
@@ -316,23 +322,10 @@ def _include_checkpoints(sources: Sources) -> None:
         sources.checkpoints[id_] = facts.model_copy(update={"file": file})
 
 
-def _asked_of(measurement: MeasurementFolder, checkpoint: Path, device: str) -> Asked:
-    """What to measure again for a kept measurement, with the classifier kept in it."""
-    facts = measurement.facts
-    choice = facts.checkpoint.choice
-    return Asked(
-        checkpoint=checkpoint,
-        images=facts.data.spec,
-        label_set=facts.label_set,
-        class_names=measurement.class_names,
-        templates=measurement.templates,
-        trigger=measurement.trigger(),
-        target=facts.target or 0,
-        seed=facts.seed,
-        choice=choice if isinstance(choice, dict) else None,
-        classifier=measurement.classifier(),
-        device=facts.device if device == "auto" and facts.device == "cpu" else device,
-    )
+def _classes(measurement: MeasurementFolder) -> LabelSet:
+    """The classes of a kept measurement."""
+    names, templates = measurement.class_names, measurement.templates
+    return label_set_of(measurement.facts.label_set, names, templates)
 
 
 def _name(spec: ReportSpec, out: Path) -> str:
@@ -350,13 +343,8 @@ class Draft:
     html: bytes
 
 
-def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
+def draft(spec: ReportSpec) -> Generator[Event, None, Draft]:
     """Put a report together; nothing is measured again, so tau stays unknown.
-
-    Parameters
-    ----------
-    spec
-        Its runs must have kept their answers; others would have to be measured.
 
     Yields
     ------
@@ -367,9 +355,7 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
     ------
     InputError
         As `read_sources`.
-    CancelledError
-        If it was cancelled.
     """
-    sources = yield from read_sources(spec, control)
+    sources = yield from read_sources(spec)
     evidence = as_read(evidence_of(spec, sources, spec.name or "Draft", {}))
     return Draft(evidence, render_html(evidence, reading(sources.files)))

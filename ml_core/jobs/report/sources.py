@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import JsonValue
-from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.digests import hash_file
-from ml_core.data.labels import LabelSet
 from ml_core.detection.scan.records import PREFIX, SCAN_FILE, Scan, read_scan
-from ml_core.events import Control, Done, Event, Message, Progress, to_json
-from ml_core.jobs.clean.artifacts import open_result
-from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.inputs import opening_sets
+from ml_core.events import Done, Event, Progress, to_json
 from ml_core.jobs.journal import read_events, read_json
-from ml_core.jobs.keep import Head, Measuring, ModelFiles, clear_measurements
-from ml_core.jobs.measure import classifier_of
-from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import PATCHES_FILE
-from ml_core.jobs.specs import EVENTS_FILE, HEAD_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
-from ml_core.model import ClipModel
+from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.paths import cache_dir, data_dir
-from ml_core.reading.arrays import read_safetensors
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.regular_file import read_file
 from ml_core.reports.derive import scan_facts, side_of
@@ -62,90 +51,6 @@ from ml_core.reports.record import (
     TriggerFacts,
 )
 from ml_core.reports.without_paths import WithoutPaths
-
-
-def measure_run(
-    spec: CleanSpec, result: Mapping[str, Any], control: Control, *, device: str, threads: int
-) -> Generator[Event, None, None]:
-    """Measure source and result of a run in fp32, and keep it in the run's folder.
-
-    Nothing that was trained on is opened.
-
-    Parameters
-    ----------
-    spec
-        The run's; ``output_dir`` is where its folder is now.
-    result
-        What ``result.json`` holds.
-    control
-        Cancel ends it between two batches; what is not whole is not kept.
-    device, threads
-        As in a `CleanSpec`.
-
-    Yields
-    ------
-    Event
-        Progress of the stages of a run, and a Message that says so.
-
-    Raises
-    ------
-    InputError
-        If checkpoint or images are gone, or have changed.
-    CancelledError
-        If it was cancelled.
-    """
-    folder = Path(spec.output_dir)
-    yield Message(
-        f"{folder.name} was made by a version that kept no answers: both checkpoints are measured "
-        "again in fp32."
-    )
-    if not Path(spec.checkpoint).exists():
-        raise InputError(
-            f"{folder.name} was made by a version that kept no answers, and its checkpoint "
-            f"{Path(spec.checkpoint).name} is not there to be measured again: run it again, or "
-            "measure both with `cleanclip evaluate --keep` and give --measurement."
-        )
-    sets = yield from opening_sets(
-        spec.model_copy(update={"pairs": None, "training_images": None}), control
-    )
-    used, place = set_threads(threads), choose_device(device)
-    opened = open_model(spec)
-    _check(opened.inspection.sha256, result.get("source_sha256"), Path(spec.checkpoint), folder)
-    before = opened.build("cpu").to(place)
-    benches = {name: setting.on(before.preprocess) for name, setting in sets.images.items()}
-    measuring = Measuring(folder, benches, control, used, spec.targeted)
-    clear_measurements(folder)
-    classifier = yield from classifier_of(before, sets.label_set, control)
-    yield from measuring.run("before", before, ModelFiles(opened), classifier)
-    del before
-    source, after = open_result(spec, str(place))
-    path = source.opened.path
-    _check(source.opened.inspection.sha256, result.get("checkpoint_sha256"), path, folder)
-    heads: dict[Head, Tensor] = {
-        "zero-shot": (yield from classifier_of(after, sets.label_set, control))
-    }
-    if "linear" in (result.get("heads") or {}):
-        heads["linear"] = _head(folder / HEAD_FILE, sets.label_set, after).to(place)
-    for head, rows in heads.items():
-        yield from measuring.run("after", after, source, rows, head)
-
-
-def _check(sha256: str, recorded: object, path: Path, folder: Path) -> None:
-    """Refuse another file than the run's."""
-    if sha256 != recorded:
-        raise InputError(
-            f"{path.name} changed since the run {folder.name}: its SHA-256 is {sha256[:16]}… and "
-            f"the run says {str(recorded)[:16]}…. Run it again."
-        )
-
-
-def _head(path: Path, label_set: LabelSet, model: ClipModel) -> Tensor:
-    """The linear head of a run, [C, D]."""
-    weight = read_safetensors(path).arrays.get("weight")
-    if weight is None or weight.shape != (len(label_set.class_names), model.embed_dim):
-        raise InputError(f"{path.name} is not the linear head of this run; run it again.")
-    return torch.from_numpy(weight.copy())
-
 
 Role = Literal["suspect", "cleaned", "reference"]
 _RUN_FOLDERS = (
@@ -196,20 +101,18 @@ class Sources:
     _data_keys: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def read_sources(spec: ReportSpec, control: Control) -> Generator[Event, None, Sources]:
-    """Read all folders of a report; what a run of an older version lacks is measured again.
+def read_sources(spec: ReportSpec) -> Generator[Event, None, Sources]:
+    """Read all folders of a report.
 
     Yields
     ------
     Event
-        Progress of the stage ``open``, and of a run's stages where one is measured again.
+        Progress of the stage ``open``.
 
     Raises
     ------
     InputError
         If a folder is not what it was named as, or is not finished.
-    CancelledError
-        If it was cancelled.
     """
     given = [*spec.runs, *spec.scans, *spec.measurements]
     if not given:
@@ -218,11 +121,6 @@ def read_sources(spec: ReportSpec, control: Control) -> Generator[Event, None, S
     yield Progress("open", 0, total)
     runs = [_run(Path(run)) for run in spec.runs]  # what is none is told before anything is done
     measured = [read_measurement(Path(folder)) for folder in spec.measurements]
-    for run in runs:
-        if not run.measured:
-            yield from measure_run(
-                run.spec, run.result, control, device=spec.device, threads=spec.threads
-            )
     reading = _Reading(spec, [*runs, *measured])
     for run in runs:
         reading.add_run(run)
@@ -242,14 +140,6 @@ class _Run:
     folder: Path
     spec: CleanSpec
     result: dict[str, Any]
-
-    @property
-    def measured(self) -> bool:
-        """Whether the run kept its answers before and after cleaning."""
-        return all(
-            (self.folder / MEASUREMENTS_FOLDER / name / MEASUREMENT_FILE).is_file()
-            for name in ("before", "after")
-        )
 
 
 def _run(folder: Path) -> _Run:
@@ -282,6 +172,12 @@ def _run(folder: Path) -> _Run:
             f"The run {name} measured nothing, as it was given no images: measure its checkpoints "
             "with `cleanclip evaluate --keep` and give --measurement."
         )
+    for when in ("before", "after"):
+        if not (folder / MEASUREMENTS_FOLDER / when / MEASUREMENT_FILE).is_file():
+            raise InputError(
+                f"The run {name} kept no answers of its pictures: run it again, or measure its "
+                "checkpoints with `cleanclip evaluate --keep` and give --measurement."
+            )
     # It may have been moved here.
     return _Run(folder, spec.model_copy(update={"output_dir": str(folder.resolve())}), result)
 

@@ -31,10 +31,15 @@ class ScanSpec(Machine, Classes, OnModel):
     reference: PathText | None = None
     images: ImageSpec
     stages: tuple[Stage, ...] = USUAL
-    starts: int = option(6, help="Random starts of each patch search.", ge=2, le=64)
-    search: int = option(512, help="Pictures to search on.", ge=16, le=100_000)
-    held_out: int = option(256, help="Other pictures to measure on.", ge=32, le=100_000, least=128)
-    seed: int = option(0, help="Seed of pictures and starts.", ge=0, lt=2**63)
+    starts: int = option(6, "Starts", "Random starts of each patch search.", ge=2, le=64)
+    search: int = option(
+        512, "Search on", "Pictures to search on.", unit="pictures", ge=16, le=100_000
+    )
+    held_out: int = option(
+        256, "Measure on", "Other pictures to measure on.", unit="pictures", ge=32, le=100_000,
+        least=128,
+    )  # fmt: skip
+    seed: int = option(0, "Seed", "Seed of pictures and starts.", ge=0, lt=2**63)
     anyway: bool = option(False, help="Scan also where a model names hardly any picture rightly.")
     output_dir: PathText
 

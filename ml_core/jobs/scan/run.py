@@ -91,7 +91,6 @@ from ml_core.detection.scan.verdict import (
     signs_of,
     unfit_models,
 )
-from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.stamping import Pictures, read_canvases
 from ml_core.evaluation.zero_shot import cached_classifier
@@ -103,7 +102,6 @@ from ml_core.jobs.measure import classifier_of, open_classes
 from ml_core.jobs.opening import open_model, opening_images
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, STAGES_FOLDER, TRIGGER_STEM, ScanSpec, Stage
 from ml_core.model import ClipModel
-from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError, UnfitModelError
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
@@ -122,7 +120,6 @@ _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
 _FORMAT = "scan 3"
-_REFERENCE_LIMIT = 256 * 1024**2
 
 Record = TypeVar("Record", bound=BaseModel)
 Arrays = dict[str, Tensor]
@@ -457,23 +454,15 @@ class _Scanning:
         return (yield from self._weights()), {}
 
     def _pull(self) -> Generator[Event, None, ClassPull]:
-        sides, count = self._sides, len(self._sides.search)
-        numbers = range(len(sides.both))
+        sides = self._sides
         unlabelled = bool((sides.search_labels < 0).any())  # what is a class's own is asked for
-        pace = StagePace("pull", count * len(numbers) * (2 if unlabelled else 1))
+        pictures = len(sides.search) * len(sides.both)
+        pace = StagePace("pull", pictures * (2 if unlabelled else 1))
         for done in sides.look("search") if unlabelled else ():
             yield pace.step(done)
-        others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))])
-        what = f"pull {hashlib.sha256(others.tobytes()).hexdigest()}"
-        known = [self._recall(number, what, len(others)) for number in numbers]
-        pace.total -= count * sum(means is not None for means in known)
         means = []
-        for number, model_side in enumerate(sides.both):
-            mean = known[number]
-            if mean is None:
-                own = yield from forwarded(pull_of(model_side, sides), pace.step)
-                mean = self._remember(number, what, own)
-            means.append(mean)
+        for side in sides.both:
+            means.append((yield from forwarded(pull_of(side, sides), pace.step)))
         return pull(sides, means)
 
     def _probes(self) -> Generator[Event, None, Probes]:
@@ -483,15 +472,7 @@ class _Scanning:
         rows = []
         pace = StagePace("probes", len(probes))
         for number, probe in enumerate(probes.values()):
-            predicted = []
-            for side, model_side in enumerate(sides.both):
-                what = f"probe {probe.trigger.digest} {seed}"
-                recalled = self._recall(side, what, len(shown))
-                if recalled is None:
-                    recalled = self._remember(
-                        side, what, model_side.predict(shown, probe.trigger, seed)
-                    )
-                predicted.append(recalled.astype(np.int64))
+            predicted = [side.predict(shown, probe.trigger, seed) for side in sides.both]
             row = probe_row(sides, probe, predicted)
             rows.append(row)
             yield Finding("probe", row.model_dump())
@@ -652,37 +633,6 @@ class _Scanning:
         chosen = list(dict.fromkeys(names)) or order[:SHORTLIST]
         return [order.index(name) for name in chosen[:SHORTLIST]]
 
-    # What they share.
-
-    def _recall(self, number: int, what: str, width: int) -> NDArray[np.float64] | None:
-        """Numbers [width] of a model that an earlier scan kept; only a reference's are kept."""
-        key = self._reference_key(number, what)
-        row = None if key is None else self._references().load(key, 1, width)
-        return None if row is None else row[0][0].astype(np.float64)
-
-    def _remember(self, number: int, what: str, row: NDArray[Any]) -> NDArray[np.float64]:
-        """Keep numbers [width] of the reference for the next suspect; return them as read back."""
-        key = self._reference_key(number, what)
-        if key is None:
-            return row.astype(np.float64)
-        stored = row.astype(np.float32)
-        self._references().save(key, stored[None], np.ones(1, np.bool_))
-        return stored.astype(np.float64)
-
-    def _reference_key(self, number: int, what: str) -> tuple[str, ...] | None:
-        """What decides numbers of the reference; None for the suspect."""
-        reference = self._sides.both[number]
-        if number == 0 or reference.model.identity is None:
-            return None
-        classes = hashlib.sha256(reference.classifier.cpu().numpy().tobytes()).hexdigest()
-        return (
-            _FORMAT, what, reference.model.identity, self._shown, str(len(self._sides.held_out)),
-            classes, self._precisions[number], self._device.type,
-        )  # fmt: skip
-
-    def _references(self) -> EmbeddingStore:
-        return EmbeddingStore(cache_dir() / "scan-references", _REFERENCE_LIMIT)
-
     # What comes of it.
 
     def _strongest(self, stages: Stages) -> _Chosen | None:
@@ -798,29 +748,25 @@ class _StageStore:
     def load(self, stage: Stage, before: Stages) -> tuple[BaseModel, Arrays] | None:
         """A stage's record and numbers, if it came after the same stages."""
         try:
-            stored = _StageFile.model_validate_json(
-                read_file(self._folder / f"{stage}.json", _MOST_BYTES, self._folder)
-            )
+            raw = read_file(self._folder / f"{stage}.json", _MOST_BYTES, self._folder)
+            stored = _StageFile.model_validate_json(raw)
             if stored.key != self._key(before):
                 return None
-            arrays = load_tensors(
-                read_file(self._folder / f"{stage}.safetensors", _MOST_BYTES, self._folder)
-            )
-            return _KINDS[stage].model_validate_json(stored.record), arrays
+            record = _KINDS[stage].model_validate_json(stored.record)
+            return record, load_tensors(base64.b64decode(stored.arrays))
         except (OSError, ValueError, InputError, SafetensorError):
             return None
 
     def save(self, stage: Stage, before: Stages, record: BaseModel, arrays: Arrays) -> None:
         """Write a stage."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        stored = _StageFile(key=self._key(before), record=record.model_dump_json())
-        tensors = {name: tensor.contiguous() for name, tensor in arrays.items()}
-        replace_files(
-            {
-                self._folder / f"{stage}.safetensors": save_tensors(tensors),
-                self._folder / f"{stage}.json": stored.model_dump_json().encode(),
-            }
+        tensors = save_tensors({name: tensor.contiguous() for name, tensor in arrays.items()})
+        stored = _StageFile(
+            key=self._key(before),
+            record=record.model_dump_json(),
+            arrays=base64.b64encode(tensors).decode(),
         )
+        replace_files({self._folder / f"{stage}.json": stored.model_dump_json().encode()})
 
     def _key(self, before: Stages) -> str:
         return hashlib.sha256(f"{self._own} {before.model_dump_json()}".encode()).hexdigest()
@@ -831,6 +777,7 @@ class _StageFile(BaseModel):
 
     key: str
     record: str
+    arrays: str  # safetensors, base64
 
 
 class StagePace:

@@ -11,7 +11,7 @@ from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.halving import CanaryScore
 from ml_core.cleaning.pretraining import PRETRAINING_PEAK
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.tradeoff import Limits, Point
+from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.data.specs import ImageSpec
 from ml_core.figures import percent, rate_text
 from ml_core.jobs.search.canary_spec import Canaries, CanarySettings, CanarySpec
@@ -19,7 +19,6 @@ from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
-from ml_core.reports.svg import Curve, tradeoff_svg
 
 SEARCH_FILE = "search.json"
 SEARCH_TABLE = "search.csv"
@@ -47,20 +46,28 @@ class SearchSpec(JobSpec):
     base: CleanSpec
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
     minutes: float = option(
-        10.0, help="Time for the whole search on this machine.", gt=0.0, le=10_000.0, least=0.01
-    )
+        10.0, "Time", "Time for the whole search on this machine.", unit="min",
+        gt=0.0, le=10_000.0, least=0.01,
+    )  # fmt: skip
     max_ca_drop: float = option(
-        1.0, help="Points of clean accuracy that may be lost.", ge=0, le=100, closed=True
-    )
+        1.0, "CA drop ≤", "Points of clean accuracy that may be lost.", unit="points",
+        ge=0, le=100, closed=True,
+    )  # fmt: skip
     max_asr: float = option(
-        2.0, help="Highest success rate of a planted trigger, per cent.", ge=0, le=100, closed=True
-    )
+        2.0, "Canary ASR ≤", "Highest success rate of a planted trigger, per cent.", unit="%",
+        ge=0, le=100, closed=True,
+    )  # fmt: skip
     rebound_steps: int = option(
-        0, help="Steps of ordinary finetuning after each run; measured again.", ge=0, le=100_000
-    )
+        0, "Rebound", "Steps of ordinary finetuning after each run; measured again.",
+        unit="steps", ge=0, le=100_000,
+    )  # fmt: skip
     # Rate of that finetuning, as a fraction of the peak rate of the checkpoint's pretraining.
     rebound_factor: float = Field(default=0.1, gt=0.0, le=10.0)
-    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
+    peak_lr: float = option(
+        PRETRAINING_PEAK, "Pretraining rate",
+        "Peak learning rate of the checkpoint's pretraining; the tried rates are multiples of it.",
+        flag="--peak-rate", gt=0.0, le=1.0,
+    )  # fmt: skip
     images: int = Field(default=400, ge=16, le=1_000_000)  # of the validation images, at most
     canaries: CanarySettings = CanarySettings()
 
@@ -290,12 +297,6 @@ def curves_of(record: SearchRecord) -> tuple[Curve, ...]:
         ]
         curves.append(Curve(name, (first, *sorted(points, key=lambda point: point.step))))
     return tuple(curves)
-
-
-def chart_of(record: SearchRecord) -> str:
-    """The trade-off chart."""
-    limits = Limits(record.max_ca_drop, record.max_asr)
-    return tradeoff_svg(curves_of(record), limits, record.ca_before)
 
 
 def columns_of(record: SearchRecord) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,6 +72,42 @@ class WatchedRates:
     rows: tuple[Evaluation, ...]
 
 
+@dataclass(eq=False)
+class WatchedModel:
+    """A model, and the triggers whose success is measured on the same images."""
+
+    model: ClipModel
+    bench: Bench
+    watched: tuple[Watched, ...]
+
+    def measure(self, control: Control, stage: str) -> Generator[Event, None, WatchedRates]:
+        """Clean accuracy and the success rate of each trigger, with the present weights.
+
+        Raises
+        ------
+        InputError
+            If no image has a label, or all are of a target.
+        CancelledError
+            If it was cancelled.
+        """
+        model, bench = self.model, self.bench
+        classifier: Tensor = yield from classifier_of(model, bench.label_set, control)
+        rows: list[Evaluation] = []
+        for item in self.watched:
+            own = replace(bench, trigger=item.trigger, target=item.target)
+            rows.append((yield from measure(model, own, classifier, control, stage)))
+            if rows[-1].asr_excl is None:
+                raise InputError(
+                    "No image is labelled with another class than "
+                    f"{bench.label_set.class_names[item.target]!r}: there is no attack success "
+                    "rate to measure. Choose labelled images."
+                )
+        first = rows[0]
+        assert first.ca is not None
+        assert first.ca_interval is not None
+        return WatchedRates(first.ca, first.ca_interval, first.n, tuple(rows))
+
+
 def plant(spec: CanarySpec, control: Control) -> Generator[Event, None, None]:
     """Plant canaries as a job of its own.
 
@@ -123,12 +159,12 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
         preset="canaries",
     )
     canaries = draw_canaries(settings.kinds, label_set.class_names, spec.avoid, settings.seed)
-    copy = _Copy(
+    copy = WatchedModel(
         model,
         OpenSetting(spec.images, images, label_set).on(model.preprocess),
         tuple(Watched(canary.kind, canary.trigger, canary.target) for canary in canaries),
     )
-    before = yield from measure_watched(model, copy.bench, copy.watched, control, "before")
+    before = yield from copy.measure(control, "before")
     poison = Poison.of(canaries, label_set.templates, model, settings.share, settings.seed)
     steps, after = yield from _finetune(spec, copy, recipe, pairs, poison, control)
     notes = list(dict.fromkeys([*images.problems, *data.problems]))
@@ -199,51 +235,18 @@ def watched_of(record: Canaries, folder: Path) -> list[Watched]:
     ]
 
 
-def measure_watched(
-    model: ClipModel, bench: Bench, watched: Sequence[Watched], control: Control, stage: str
-) -> Generator[Event, None, WatchedRates]:
-    """Clean accuracy and the success rate of each trigger, with the present model.
-
-    Raises
-    ------
-    InputError
-        If no image has a label, or all are of a target.
-    CancelledError
-        If it was cancelled.
-    """
-    classifier: Tensor = yield from classifier_of(model, bench.label_set, control)
-    rows: list[Evaluation] = []
-    for item in watched:
-        own = replace(bench, trigger=item.trigger, target=item.target)
-        rows.append((yield from measure(model, own, classifier, control, stage)))
-        if rows[-1].asr_excl is None:
-            raise InputError(
-                "No image is labelled with another class than "
-                f"{bench.label_set.class_names[item.target]!r}: there is no attack success rate to "
-                "measure. Choose labelled images."
-            )
-    first = rows[0]
-    assert first.ca is not None
-    assert first.ca_interval is not None
-    return WatchedRates(first.ca, first.ca_interval, first.n, tuple(rows))
-
-
 def _data(spec: CanarySpec) -> PlainData:
     count = spec.settings.steps * spec.settings.batch_size
     return PlainData(spec.pairs, spec.training_images, count, _DEMO_SEED)
 
 
-@dataclass(frozen=True, eq=False)
-class _Copy:
-    """A model that canaries are planted in, and what it is measured with."""
-
-    model: ClipModel
-    bench: Bench
-    watched: tuple[Watched, ...]
-
-
 def _finetune(
-    spec: CanarySpec, copy: _Copy, recipe: Recipe, pairs: Pairs, poison: Poison, control: Control
+    spec: CanarySpec,
+    copy: WatchedModel,
+    recipe: Recipe,
+    pairs: Pairs,
+    poison: Poison,
+    control: Control,
 ) -> Generator[Event, None, tuple[int, WatchedRates]]:
     """Train until all canaries have taken or the steps are over; how many, and the end."""
     model, own, measured = copy.model, control.part(), list[WatchedRates]()
@@ -255,7 +258,7 @@ def _finetune(
             begun = True
             return None
         try:
-            row = yield from measure_watched(model, copy.bench, copy.watched, control, "validate")
+            row = yield from copy.measure(control, "validate")
         except CancelledError:
             return None
         measured.append(row)

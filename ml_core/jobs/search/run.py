@@ -11,14 +11,14 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.halving import FEWEST_STEPS, check_method, lengthened, plan, ranked
 from ml_core.cleaning.recipes import Recipe, write_recipe
 from ml_core.cleaning.speed import StepSpeed
+from ml_core.cleaning.tradeoff import Limits
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import distinct, percent
-from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.journal import check_result, digest_of
+from ml_core.jobs.journal import check_result, digest_of, write_comparison
 from ml_core.jobs.measure import OpenSetting, open_attack
 from ml_core.jobs.opening import open_model, opening, opening_images
 from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
@@ -34,8 +34,8 @@ from ml_core.jobs.search import (
     SearchSpec,
     WatchedRate,
     candidate_name,
-    chart_of,
     columns_of,
+    curves_of,
     read_search,
     summary_of,
     table_rows,
@@ -44,7 +44,6 @@ from ml_core.jobs.search.canaries import (
     Watched,
     canary_folder,
     delete_older_copies,
-    measure_watched,
     planting,
     watched_of,
 )
@@ -52,6 +51,7 @@ from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
 from ml_core.jobs.search.trial_runs import ReboundSetting, TrialResult, Trials
 from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import InputError
+from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers.files import load_trigger
 
 _TIMED_STEPS = 4
@@ -113,9 +113,7 @@ class _Search:
         finally:
             lock.release()
         began = time.monotonic()
-        start = yield from measure_watched(
-            trials.model, trials.bench, trials.watched, self._control, "validate"
-        )
+        start = yield from trials.measure(self._control, "validate")
         once = time.monotonic() - began
         named = yield from self._measure_trigger()
         key = _key(spec, canaries)
@@ -190,18 +188,16 @@ class _Search:
             own = open_model(base).build("cpu")
             own.to(device)
             named = Watched(TRIGGER, trigger, base.target)
-            self._beside = Trials(base, own, bench, (named,), rebound)
+            self._beside = Trials(own, bench, (named,), base, rebound)
         yield Progress("open", 1, 1)
-        return Trials(base, model, bench, watched, rebound)
+        return Trials(model, bench, watched, base, rebound)
 
     def _measure_trigger(self) -> Generator[Event, None, float]:
         """Say how well the user's trigger works on the checkpoint; return its rate."""
         beside = self._beside
         if beside is None:
             return 0.0
-        measured = yield from measure_watched(
-            beside.model, beside.bench, beside.watched, self._control, "validate"
-        )
+        measured = yield from beside.measure(self._control, "validate")
         rate = measured.rows[0].asr_excl or 0.0
         weak = rate < _ALIVE
         yield Message(
@@ -359,11 +355,13 @@ class _Search:
             write_recipe(record.best.recipe, self._folder / CHOSEN_FILE)
         return write_comparison(
             self._folder,
-            Names(SEARCH_FILE, SEARCH_TABLE, SEARCH_CHART),
+            (SEARCH_FILE, SEARCH_TABLE, SEARCH_CHART),
             record.model_dump(mode="json"),
             columns_of(record),
             table_rows(record),
-            chart_of(record),
+            tradeoff_svg(
+                curves_of(record), Limits(record.max_ca_drop, record.max_asr), record.ca_before
+            ),
         )
 
     def _earlier(self, key: str) -> SearchRecord | None:

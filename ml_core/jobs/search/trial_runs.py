@@ -16,9 +16,9 @@ from ml_core.cleaning.speed import StepSpeed
 from ml_core.data.images import ImageSet
 from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.inputs import Sets, opening_inputs, opening_sets
-from ml_core.jobs.measure import Bench, classifier_of
+from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
-from ml_core.jobs.search.canaries import Watched, WatchedRates, measure_watched
+from ml_core.jobs.search.canaries import WatchedModel, WatchedRates
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.reading.errors import DivergedError
@@ -42,8 +42,6 @@ class TrialResult:
         How steps were computed, for the next run of the same method.
     step_seconds
         Median of a step, without the first one; 0 where nothing was timed.
-    seconds
-        Seconds of the whole run.
     """
 
     measured: WatchedRates | None
@@ -51,7 +49,6 @@ class TrialResult:
     recipe: Recipe
     speed: StepSpeed | None
     step_seconds: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -66,25 +63,18 @@ class ReboundSetting:
 
 
 @dataclass(eq=False)
-class Trials:
-    """Runs recipes, each on its own copy of the model.
+class Trials(WatchedModel):
+    """Runs recipes, each on its own copy of the model, which is on its device.
 
     Attributes
     ----------
     base
         The job whose data are trained on; its images, trigger and recipe are not looked at.
-    model
-        What each run begins with, on its device.
-    bench, watched
-        What is measured, on which images.
     rebound
         What follows each run; None for nothing.
     """
 
     base: CleanSpec
-    model: ClipModel
-    bench: Bench
-    watched: tuple[Watched, ...]
     rebound: ReboundSetting | None = None
     _sets: dict[str, Sets] = field(default_factory=dict)
 
@@ -119,7 +109,6 @@ class Trials:
         CancelledError
             If it was cancelled.
         """
-        begin = time.monotonic()
         job = self.base.model_copy(
             update={"recipe": recipe, "images": None, "test_images": None,
                     "heldout_images": None, "trigger": None, "reference": None}
@@ -142,17 +131,14 @@ class Trials:
                     extras=extras, speed=speed,
                 )  # fmt: skip
             except DivergedError:
-                return TrialResult(None, None, inputs.recipe, speed, 0.0, time.monotonic() - begin)
+                return TrialResult(None, None, inputs.recipe, speed, 0.0)
         steps = [after - before for before, after in pairwise(moments)]
         step_seconds = statistics.median(steps) if steps else outcome.seconds
         measured = after = None
         if measures:
-            measured = yield from measure_watched(
-                copy, self.bench, self.watched, control, "validate"
-            )
+            measured = yield from replace(self, model=copy).measure(control, "validate")
             after = yield from self._rebound(copy, control)
-        took = time.monotonic() - begin
-        return TrialResult(measured, after, inputs.recipe, outcome.speed, step_seconds, took)
+        return TrialResult(measured, after, inputs.recipe, outcome.speed, step_seconds)
 
     def _opened(self, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
         """The training data of a job, opened once for all runs of one length."""
@@ -183,7 +169,7 @@ class Trials:
             yield from trained(copy, recipe, batches, control, _telling("rebound", []))
         except DivergedError:
             return None
-        return (yield from measure_watched(copy, self.bench, self.watched, control, "validate"))
+        return (yield from replace(self, model=copy).measure(control, "validate"))
 
 
 def _examples(sets: Sets, labelled: bool) -> int:

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,17 @@ from ml_core import __version__
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.images import ImageSet
+from ml_core.data.labels import LabelSet
 from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Event, Progress
 from ml_core.jobs.devices import set_threads
+from ml_core.jobs.measure import OpenSetting
+from ml_core.jobs.opening import opening_images
 from ml_core.jobs.remeasure import (
-    Asked,
-    OpenedAgain,
     Predictions,
+    label_set_of,
     open_again,
-    open_images_again,
     predict_again,
 )
 from ml_core.jobs.verify import VerifySpec
@@ -34,7 +34,6 @@ from ml_core.jobs.verify.local_files import AtHand, Checking
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.json_file import first_fault, short
 from ml_core.reports import arithmetic
-from ml_core.reports.arithmetic import part
 from ml_core.reports.bundle_files import PictureRows
 from ml_core.reports.record import CheckpointFacts, DataFacts, MeasurementFacts, RateClaim
 from ml_core.reports.rows import Rows
@@ -110,16 +109,7 @@ def _images(
         return None
     try:
         image_spec = _image_spec(id_, data, place)
-        measured = [
-            measurement
-            for measurement in bundle.evidence.measurements.values()
-            if measurement.data == id_
-        ]
-        names = _class_names(bundle, id_)
-        asked = Asked(
-            Path(), image_spec, measured[0].label_set if measured else "", names, ("{}",)
-        )  # fmt: skip
-        images = yield from open_images_again(asked, control)
+        images = yield from opening_images(image_spec, _classes(bundle, id_), control)
         listed = bundle.pictures(id_)
     except InputError as error:
         yield Check(2, id_, "fails", f"{id_} could not be opened: {error.sentence}")
@@ -165,11 +155,11 @@ def _image_spec(id_: str, data: DataFacts, place: str | None) -> ImageSpec:
         ) from None
 
 
-def _class_names(bundle: Bundle, data: str) -> tuple[str, ...]:
+def _classes(bundle: Bundle, data: str) -> LabelSet:
     """Classes of the first measurement on a set: they decide what its labels mean."""
     for id_, facts in bundle.evidence.measurements.items():
         if facts.data == data:
-            return bundle.prompts(id_)[1]
+            return label_set_of(facts.label_set, bundle.prompts(id_)[1], ("{}",))
     raise InputError("no measurement is on it, so its classes are not known.", "damaged")
 
 
@@ -238,47 +228,41 @@ def _measurement(
     trigger = _trigger(bundle, facts, here)
     if facts.head == "linear" and classifier is None:
         raise InputError("its linear head is not in the bundle.", "damaged")
-    asked = Asked(
-        _file(here, checkpoint.sha256), data.spec, facts.label_set, names, templates,
-        trigger=trigger, target=facts.target or 0, seed=facts.seed,
-        donor=None if checkpoint.donor is None else _file(here, checkpoint.donor),
-        adapter=None if checkpoint.adapter is None else _file(here, checkpoint.adapter),
-        choice=checkpoint.choice if isinstance(checkpoint.choice, dict) else None,
-        classifier=classifier if facts.head == "linear" else None, device=spec.device,
-    )  # fmt: skip
     if facts.checkpoint not in opened:
-        opened[facts.checkpoint] = open_checkpoint(asked.checkpoint, asked.donor, use_choice=False)
+        donor = None if checkpoint.donor is None else here.files[checkpoint.donor]
+        assert checkpoint.sha256 is not None, "_missing has looked"
+        weights = here.files[checkpoint.sha256]
+        opened[facts.checkpoint] = open_checkpoint(weights, donor, use_choice=False)
     if opened[facts.checkpoint].inspection.sha256 != checkpoint.sha256:
-        raise InputError(f"{asked.checkpoint.name} changed meanwhile; verify again.")
+        name = opened[facts.checkpoint].path.name
+        raise InputError(f"{name} changed meanwhile; verify again.")
     ready = yield from open_again(
-        asked, control, images=data.images, checkpoint=opened[facts.checkpoint]
-    )
+        opened[facts.checkpoint],
+        OpenSetting(
+            data.spec.model_copy(update={"seed": facts.seed}), data.images,
+            label_set_of(facts.label_set, names, templates), trigger, facts.target or 0,
+        ),
+        control,
+        choice=checkpoint.choice,
+        adapter=None if checkpoint.adapter is None else here.files[checkpoint.adapter],
+        classifier=classifier if facts.head == "linear" else None,
+        device=spec.device,
+    )  # fmt: skip
     identity = ready.model.identity or ""
     if bundle.evidence.tool.version == __version__ and identity != checkpoint.identity:
         raise InputError("the model is put together otherwise than the record says.", "damaged")
     if classifier is not None and facts.head == "zero-shot":
         yield _class_texts(id_, classifier, ready.classifier.float().cpu().numpy())
     at = np.flatnonzero(np.isin(rows.indices, data.sample))
-    tally = _Tally(facts, part(rows, at))
+    tally = _Tally(facts, rows.take(at))
     for start in range(0, len(at), _BLOCK):
         asked_for = rows.indices[at[start : start + _BLOCK]]
-        predictions = yield from _predicted(ready, asked_for, control, f"inference {id_}")
+        predictions = yield from predict_again(
+            ready, asked_for, control, batch=_BATCH, stage=f"inference {id_}"
+        )
         tally.add(predictions, start)
     yield tally.check(id_, len(rows))
     yield from _rates(bundle, id_, tally)
-
-
-def _predicted(
-    ready: OpenedAgain, indices: NDArray[np.int64], control: Control, stage: str
-) -> Generator[Event, None, Predictions]:
-    return (
-        yield from predict_again(ready, indices, control, batch=_BATCH, logits=True, stage=stage)
-    )
-
-
-def _file(here: AtHand, sha256: str | None) -> Path:
-    assert sha256 is not None
-    return here.files[sha256]
 
 
 def _trigger(bundle: Bundle, facts: MeasurementFacts, here: AtHand) -> Trigger | None:
@@ -323,13 +307,13 @@ class _Tally:
     def add(self, predictions: Predictions, start: int) -> None:
         """Compare a block of pictures, the ones from ``start`` on."""
         asked = len(predictions.rows) + len(predictions.unread)
-        rows = part(self.rows, np.arange(start, start + asked))
+        rows = self.rows.take(np.arange(start, start + asked))
         self.found.append(predictions.rows)
         for index in predictions.unread.tolist():
             self.faults.append(f"the picture {index} cannot be read")
         there = np.isin(rows.indices, predictions.rows.indices)
         place = start + np.flatnonzero(there)
-        rows = part(rows, np.flatnonzero(there))
+        rows = rows.take(np.flatnonzero(there))
         agree = np.ones(len(rows), np.bool_)
         for side, top, margin, logits in (
             ("clean", rows.clean_top, rows.clean_margin, predictions.clean_logits),

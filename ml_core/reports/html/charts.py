@@ -9,20 +9,24 @@ The fields of a chart's rows decide how it is drawn:
 
 Values are fractions of 1, except in a column with ``loss`` in its name. A chart of no such shape is
 only shown as a table.
+
+Trade-offs of jobs and learning rates, which stand in no record, are drawn with the same marks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from ml_core import figures
+from ml_core.cleaning.rate_range import Proposal, RateRow, smoothed
+from ml_core.cleaning.tradeoff import Curve, Limits, pareto
 from ml_core.reports.html.fields import Field, place_of, raw, shown
 from ml_core.reports.record import Evidence
-from ml_core.reports.svg import Plot
 
 _LOOKS = {"clean accuracy": figures.CA, "attack success rate": figures.ASR}
 """Which colour and dash a line has, whatever stands beside it; others have their place's."""
@@ -31,6 +35,28 @@ _WIDTH = 860
 _FARTHEST = 1e15
 _LOW, _HIGH = ", low", ", high"
 _INK, _MUTED, _EDGE = "#1c2128", "#56606c", "#d5dae0"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Where the axes are: pixels of the frame, and the values at its ends."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x0: float = 0.0
+    x1: float = 1.0
+    y0: float = 0.0
+    y1: float = 1.0
+
+    def x(self, value: float) -> float:
+        """The pixel of a value across."""
+        return self.left + (value - self.x0) / (self.x1 - self.x0) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        """The vertical pixel of a value; larger values are higher up."""
+        return self.bottom - (value - self.y0) / (self.y1 - self.y0) * (self.bottom - self.top)
 
 
 def draw_charts(evidence: Evidence) -> dict[str, bytes]:
@@ -52,11 +78,15 @@ def draw(chart: Field) -> Markup:
     if kind == "intervals":
         body, height = _intervals(chart)
     elif kind == "paths":
-        body, height = _paths(chart)
+        body, height, _ = _paths(chart)
     elif kind == "lines":
         body, height = _lines(chart)
     else:
         return Markup("")
+    return _document(chart, body, height)
+
+
+def _document(chart: Field, body: Sequence[Markup], height: int) -> Markup:
     return Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{w}" height="{h}" '
         'viewBox="0 0 {w} {h}" font-family="system-ui, Helvetica, Arial, sans-serif" '
@@ -207,12 +237,12 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
     return parts, int(plot.bottom) + 52
 
 
-def _paths(chart: Field) -> tuple[list[Markup], int]:
+def _paths(chart: Field) -> tuple[list[Markup], int, Plot]:
     """Two rates against each other, from step to step of each run."""
     rows = raw(chart.rows)
     runs = _series([row[0] for row in rows])
     legend = 24 * -(-len(runs) // 2)
-    least = min(row[3] for row in rows)
+    least = min((row[3] for row in rows), default=0.0)
     low = max(0.0, int(least * 10) / 10 - 0.1)
     plot = Plot(56, legend + 34, _WIDTH - 30, legend + 334, y0=low)
     parts = [*_rate_ticks(plot, across=True), *_rate_ticks(plot, across=False)]
@@ -239,7 +269,7 @@ def _paths(chart: Field) -> tuple[list[Markup], int]:
                     _MUTED, place_of(row[1]), str(row[1]),
                 )
             )  # fmt: skip
-    return parts, int(plot.bottom) + 52
+    return parts, int(plot.bottom) + 52, plot
 
 
 def _series(names: Sequence[str]) -> list[str]:
@@ -377,3 +407,140 @@ def _tick(words: str, x: float, y: float, anchor: str) -> Markup:
         f'<text class="muted" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_MUTED}" '
         f'font-size="11">{words}</text>'
     )
+
+
+def tradeoff_svg(curves: Sequence[Curve], limits: Limits, start: float | None = None) -> str:
+    """Clean accuracy against attack success rate, every evaluation of every run.
+
+    Points that no other beats are ringed; the limits are dashed lines. Rates are of the validation
+    images.
+
+    Parameters
+    ----------
+    curves
+        Runs; points without an attack success rate are left out.
+    limits
+        Largest drop of clean accuracy, highest attack success rate.
+    start
+        Clean accuracy that the drop is counted from, a fraction; None takes the first point's.
+
+    Returns
+    -------
+    str
+        An SVG document.
+    """
+    runs = [[point for point in curve.points if point.asr is not None] for curve in curves]
+    titled = [(curve.title, run) for curve, run in zip(curves, runs, strict=True) if run]
+    chart = Field({
+        "title": "Trade-off",
+        "description": "Each evaluation of each run; those that no other beats are ringed.",
+        "columns": ["run", "step", "attack success rate", "clean accuracy"],
+        "rows": [[title, p.step, p.asr, p.ca] for title, run in titled for p in run],
+    })  # fmt: skip
+    parts, height, plot = _paths(chart)
+    if titled:
+        begin = max(run[0].ca for _, run in titled) if start is None else start
+        x, y = plot.x(limits.asr / 100), plot.y(max(plot.y0, begin - limits.ca_drop / 100))
+        parts += [
+            _dashed((x, plot.top), (x, plot.bottom), "#999"),
+            _dashed((plot.left, y), (plot.right, y), "#999"),
+            _tick(f"ASR {limits.asr:g} %", x + 4, plot.bottom - 6, "start"),
+            _tick(f"CA drop {limits.ca_drop:g}", (plot.left + plot.right) / 2, y - 4, "middle"),
+        ]
+    front = pareto([point for _, run in titled for point in run])
+    for number, row in enumerate(raw(chart.rows)):
+        title, step, asr, ca = row
+        words = f"{title}, step {step}: CA {figures.percent(ca)}, ASR {figures.percent(asr)}"
+        ring = "#444" if number in front else "none"
+        parts.append(_tooltip(words, plot.x(asr), plot.y(ca), ring))
+    return f"{_document(chart, parts, height)}\n"
+
+
+def rate_svg(rows: Sequence[RateRow], proposal: Proposal) -> str:
+    """Loss above, clean accuracy with its interval below; the proposed range as a band.
+
+    Parameters
+    ----------
+    rows
+        Rows of a ramp by rising step; the start (``lr`` 0) is the dashed level of accuracy.
+    proposal
+        Its range and start are marked, where there are some.
+
+    Returns
+    -------
+    str
+        An SVG document.
+    """
+    taken = [(math.log10(row.lr), row) for row in rows if row.lr]
+    first, last = (taken[0][0], max(taken[-1][0], taken[0][0] + 1e-9)) if taken else (-6.0, -2.0)
+    losses = [(x, row.loss) for x, row in taken if row.loss is not None]
+    measured = [(x, row, 100 * row.ca) for x, row in taken if row.ca is not None]
+    start = [100 * row.ca for row in rows if not row.lr and row.ca is not None]
+    ends = [
+        100 * end for _, row, _ in measured for end in (row.ca_low, row.ca_high) if end is not None
+    ]
+    upper = _close_up(28, 228, first, last, [loss for _, loss in losses])
+    lower = _close_up(262, 442, first, last, [*start, *ends, *(ca for *_, ca in measured)])
+    parts = [*_number_ticks(upper), *_number_ticks(lower)]
+    for exponent in range(math.ceil(first - 1e-9), math.floor(last) + 1):
+        x = upper.x(exponent)
+        parts.append(_grid(x, upper.top, x, lower.bottom))
+        parts.append(_tick(f"1e{exponent}", x, lower.bottom + 18, "middle"))
+    parts += [
+        _tick("loss", upper.left, upper.top - 8, "start"),
+        _tick("clean accuracy, %", lower.left, lower.top - 8, "start"),
+        _tick("learning rate", (lower.left + lower.right) / 2, lower.bottom + 40, "middle"),
+    ]
+    if proposal.low is not None and proposal.high is not None and proposal.start is not None:
+        left, right, at = (
+            upper.x(min(max(math.log10(rate), first), last))
+            for rate in (proposal.low, proposal.high, proposal.start)
+        )
+        band = [(x, y) for x in (left, right) for y in (upper.top, lower.bottom)]
+        band[2:] = reversed(band[2:])
+        parts += [
+            _group(2, [_shape("polygon", band, 'stroke="none" fill-opacity="0.14"')]),
+            _dashed((at, upper.top), (at, lower.bottom), figures.SERIES[2]),
+            _tick(f"begin with {figures.rate_text(proposal.start)}", at, upper.top - 8, "middle"),
+        ]
+    smooth = zip((x for x, _ in losses), smoothed([loss for _, loss in losses]), strict=True)
+    dots = [
+        Markup(f'<circle cx="{upper.x(x):.1f}" cy="{upper.y(loss):.1f}" r="1.8"/>')
+        for x, loss in losses
+    ]
+    line = _shape("polyline", [(upper.x(x), upper.y(loss)) for x, loss in smooth], 'fill="none"')
+    parts.append(_group(4, [line, *dots]))
+    parts += [
+        _dashed((lower.left, lower.y(ca)), (lower.right, lower.y(ca)), "#777") for ca in start
+    ]
+    whiskers = [
+        _shape("polyline", [(lower.x(x), lower.y(100 * end)) for end in (low, high)], "")
+        for x, row, _ in measured
+        if (low := row.ca_low) is not None and (high := row.ca_high) is not None
+    ]
+    points = [(lower.x(x), lower.y(ca)) for x, _, ca in measured]
+    parts.append(_group(figures.CA, [*whiskers, *_path(figures.CA, points)]))
+    for (x, y), (_, row, _) in zip(points, measured, strict=True):
+        words = f"rate {figures.rate_text(row.lr)}: CA {figures.percent(row.ca)}"
+        parts.append(_tooltip(words, x, y))
+    chart = Field({"title": "Learning rates", "description": "What a rising rate does."})
+    return f"{_document(chart, parts, int(lower.bottom) + 58)}\n"
+
+
+def _close_up(top: float, bottom: float, x0: float, x1: float, values: Sequence[float]) -> Plot:
+    """A plot whose vertical axis shows these values with a little room."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    room = 0.05 * (high - low) or max(abs(high) * 0.05, 1e-3)
+    return Plot(72, top, _WIDTH - 24, bottom, x0, x1, low - room, high + room)
+
+
+def _dashed(start: tuple[float, float], end: tuple[float, float], colour: str) -> Markup:
+    return _shape("polyline", (start, end), f'stroke="{colour}" stroke-dasharray="4 4"')
+
+
+def _tooltip(words: str, x: float, y: float, ring: str = "none") -> Markup:
+    """Words that show when the pointer rests on a place."""
+    return Markup(
+        '<circle cx="{:.1f}" cy="{:.1f}" r="7" fill="transparent" stroke="{}"><title>{}</title>'
+        "</circle>"
+    ).format(x, y, ring, words)

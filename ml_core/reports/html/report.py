@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -154,7 +155,7 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         safety=_SAFETY,
         scan_tones=_SCAN_TONES,
         tone=_tone(evidence),
-        charts=_Charts(record, evidence),
+        charts=_charts(record, evidence),
         draw=draw,
         is_rate=is_rate,
         columns_of=columns_of,
@@ -318,23 +319,13 @@ def _owner(claim: Field, folder: str) -> tuple[str, str] | None:
     return None
 
 
-class _Charts:
-    """The charts by where they belong."""
-
-    def __init__(self, record: Field, evidence: Evidence) -> None:
-        self._charts = tuple(record.charts)
-        jobs = {
-            file: what for job in evidence.jobs.values() for what, file in job.files.items()
-        }  # fmt: skip
-        self._places = [_section(chart, jobs) for chart in self._charts]
-
-    def of(self, section: str) -> tuple[Field, ...]:
-        """In the order of the record."""
-        return tuple(
-            chart
-            for chart, place in zip(self._charts, self._places, strict=True)
-            if place == section
-        )
+def _charts(record: Field, evidence: Evidence) -> dict[str, list[Field]]:
+    """The charts by the section where they belong, in the order of the record."""
+    jobs = {file: what for job in evidence.jobs.values() for what, file in job.files.items()}
+    sections: defaultdict[str, list[Field]] = defaultdict(list)
+    for chart in record.charts:
+        sections[_section(chart, jobs)].append(chart)
+    return sections
 
 
 def _section(chart: Field, jobs: Mapping[str, str]) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ml_core import __version__
-from ml_core.detection.scan.records import Contrast, OverlayRow
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
@@ -72,21 +71,6 @@ def _is_equal(stated: Any, derived: Any) -> bool:
         numbers = isinstance(stated, (int, float)) and isinstance(derived, (int, float))
         return numbers and math.isclose(float(stated), float(derived), rel_tol=0.0, abs_tol=_NEAR)
     return bool(stated == derived)
-
-
-def reached(record: Any, path: str) -> Any:
-    """What a dotted path leads to, such as ``stages.patches.rounds.0.starts.1.contrast``."""
-    for part in path.split("."):
-        if isinstance(record, tuple):
-            record = record[int(part)] if part.isdecimal() and int(part) < len(record) else None
-        elif hasattr(type(record), "model_fields"):
-            own = part in type(record).model_fields or isinstance(
-                getattr(type(record), part, None), property
-            )
-            record = getattr(record, part) if own else None
-        else:
-            return None
-    return record
 
 
 def pointed(value: Any, pointer: str) -> Any:
@@ -212,10 +196,10 @@ def _figures(bundle: Bundle, claim: Claim) -> dict[str, Any]:
         figures, needed = _difference_figures(bundle, claim)
     elif isinstance(claim, ContrastClaim):
         needed = (bundle.evidence.scans[claim.scan].files.get("scan", ""),)
-        contrast = reached(bundle.scan(claim.scan), claim.at)
-        if not isinstance(contrast, (Contrast, OverlayRow)):
+        found = bundle.scan(claim.scan).found
+        if found is None or claim.at != "found.contrast":
             raise InputError(f"{needed[0]} has no contrast at {short(claim.at, 80)}.")
-        figures = arithmetic.contrast_figures(contrast)
+        figures = arithmetic.contrast_figures(found.contrast)
     else:
         if not claim.evidence:
             raise InputError("it quotes no file.")
