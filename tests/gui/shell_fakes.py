@@ -175,16 +175,6 @@ class FakeInference(QObject):
         self.tickets[-1].deliver_failure(Failed(self.tickets[-1].question, sentence))
 
 
-def noting(asked):
-    """An ``ask`` that only keeps the questions."""
-
-    def ask(question, *_, **__):
-        asked.append(question)
-        return QuestionTicket(question)
-
-    return ask
-
-
 class Wiring:
     """What the window's other parts do with answers."""
 

@@ -15,7 +15,6 @@ from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOL_KEYS, TOOLS
 from cleanclip_gui.widgets.pictures import image_to_rgba, rgba_to_image
 
-RED = [255, 0, 0, 255]
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 NONE = Qt.KeyboardModifier.NoModifier
 

@@ -4,11 +4,7 @@ import os
 
 import pytest
 
-from cleanclip_gui.clean.history import (
-    read_run,
-    run_metrics,
-    write_name,
-)
+from cleanclip_gui.clean.history import read_run, run_metrics, write_name
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe

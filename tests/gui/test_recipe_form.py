@@ -4,18 +4,13 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.clean.recipe_form import (
-    RecipeForm,
-)
+from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.widgets.number_box import number_text, read_number
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.presets import preset, presets
-from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import turn_wheel
-
-CLIP = Pretraining(5e-4, "RN50: Radford et al. 2021, table 19", "architecture")
 
 
 @pytest.fixture

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt, QUrl
@@ -21,8 +25,10 @@ from cleanclip_gui.report.parts import (
     OLDER,
     ReportPart,
     known_reference,
+    measurements_dir,
     parts_of,
     reference_spec,
+    runs_dir,
     suspect_spec,
     usually_chosen,
 )
@@ -31,11 +37,21 @@ from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bu
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
+from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.report import render_html
+from ml_core.reports.measurement_files import (
+    MEASUREMENT_FILE,
+    LocalCheckpoint,
+    LocalData,
+    LocalMeasurement,
+    json_bytes,
+)
+from ml_core.reports.record import MeasuredTrigger
 from ml_core.reports.verify.checks import Check
 from ml_core.signing import new_key, trusted_keys
 from ml_core.triggers import demo_trigger
@@ -44,9 +60,62 @@ from tests.evidence_samples import full, hostile, reading
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.reports import SHA, draft, measured, run_of
+from tests.gui.run_folders import write_run
 from tests.gui.scans import CLASSES, scan, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference
+
+SHA = "a" * 64
+
+
+@functools.cache
+def draft():
+    """Everything that can be tested, as a report."""
+    evidence, files = full()
+    return SimpleNamespace(evidence=evidence, html=render_html(evidence, reading(files)))
+
+
+def kept_measurement(folder, when="evaluation"):
+    """The record of a measurement; its answers are left out, as no list reads them."""
+    stamp = MeasuredTrigger(
+        digest="d" * 64, name="Demo sticker", kind="patch", convention="as drawn"
+    )
+    kept = LocalMeasurement(
+        when=when,
+        checkpoint=LocalCheckpoint(
+            path="/elsewhere/poisoned.safetensors", name="poisoned.safetensors", sha256=SHA,
+            bytes=7, format="safetensors", architecture="RN50", parameters=9, safety="loads",
+        ),
+        data=LocalData(
+            name="Demo, test split", key="key", known_by="hash", n=400,
+            spec=ImageSpec(kind="demo", split="test"),
+        ),
+        trigger=stamp, target=1, target_name="banana", classes=8,
+        label_set="demo", classifier_sha256=hashlib.sha256(b"c").hexdigest(), n=400, n_broken=0,
+        seed=0, precision="fp32", device="cpu", threads=1, batch=64, versions={},
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MEASUREMENT_FILE).write_bytes(json_bytes(kept.model_dump(mode="json")))
+    return folder
+
+
+def measured(name):
+    """A measurement among those of the open checkpoint."""
+    return kept_measurement(measurements_dir(SHA) / name)
+
+
+def run_of(name="first", *, sha256=SHA, answers=True):
+    """A finished run of the open checkpoint; older ones kept no ``answers``."""
+    folder = write_run(runs_dir(), name)
+    result = json.loads((folder / RESULT_FILE).read_text())
+    (folder / RESULT_FILE).write_text(json.dumps(result | {"source_sha256": sha256}))
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    spec["test_images"] = ImageSpec(kind="demo", split="test", n=123).model_dump(mode="json")
+    (folder / SPEC_FILE).write_text(json.dumps(spec))
+    if answers:
+        kept_measurement(folder / "measurements/before", "before")
+        kept_measurement(folder / "measurements/after", "after")
+    return folder
+
 
 PLAIN = False, {"author": ""}, None
 

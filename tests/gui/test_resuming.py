@@ -15,13 +15,7 @@ from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.paths import data_dir
 from tests.gui.dropped import purpose
 from tests.gui.fakes import FakeRunner, result_of
-from tests.gui.shell_fakes import (
-    CLASSES,
-    visible,
-    write_journal,
-    write_safetensors,
-    write_state,
-)
+from tests.gui.shell_fakes import CLASSES, visible, write_journal, write_safetensors, write_state
 from tests.unit.small_jobs import small_recipe
 
 WAIT = 10_000

@@ -11,12 +11,7 @@ import pytest
 from PySide6.QtCore import QObject, QThread
 
 from cleanclip_gui.jobs import runner as children
-from cleanclip_gui.jobs.runner import (
-    JobRunner,
-    MalformedEventError,
-    explain_exit,
-    read_event,
-)
+from cleanclip_gui.jobs.runner import JobRunner, MalformedEventError, explain_exit, read_event
 from ml_core.events import Done, Metric, Progress
 from ml_core.reading.errors import InputError
 

@@ -7,10 +7,7 @@ from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.parts import MOST, MarkKey, free_mark, letter, mark_icon
-from cleanclip_gui.clean.runs.tradeoff_chart import (
-    Track,
-    TradeoffChart,
-)
+from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
 
