@@ -16,7 +16,7 @@ from cleanclip_gui.studio.live import LiveLoop, WholeSet, short_size
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.triggers.make import blended_noise
-from tests.gui.factories import evaluation, facts, images
+from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import FakeEngine
 from tests.gui.studios import studio_station
 
@@ -86,22 +86,6 @@ def test_how_many_images_are_measured_live():
     assert short_size(4000, 199.0) == 128  # what a second takes, as a power of two
     assert short_size(4000, 0.1) == 32
     assert short_size(10**6, 5000.0) == 4096
-
-
-def test_why_fewer_images_are_measured_is_said(loop):
-    for n, own, limit, reason in (
-        (4000, 0.0015, 256, "fewer while the machine is busy"),
-        (4000, 0.04, 32, "slow model"),
-        (100_000, 0.0015, 256, "large set"),
-    ):
-        loop.session.images = images(n)
-        loop.forget_pace()
-        loop.take_pace(12.0, own)
-        assert loop.limit == limit
-        loop.session.evaluation = evaluation(n=386, n_total=4000, partial=True)
-        assert loop.note == f"Estimate from 386 of {count_text(n)} images ({reason})."
-        loop.session.evaluation = evaluation(n=n, n_total=n)
-        assert loop.note == ""
 
 
 def test_a_slow_model_gets_fewer_images_and_the_whole_set_when_asked_for(loop, qtbot):

@@ -6,7 +6,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.parts import MOST, MarkKey, free_mark, letter, mark_icon
+from cleanclip_gui.clean.charts.parts import MarkKey
 from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
@@ -20,7 +20,6 @@ FIRST = Track(
     ),
 )  # fmt: skip
 SECOND = Track("b", 1, "MMCL", (Point(0, 0.97, 0.98, 0.02), Point(40, 0.965, 0.60, 0.3)))
-EMPTY = Track("c", 2, "PAR", ())
 
 
 @pytest.fixture
@@ -139,15 +138,3 @@ def test_the_head_is_a_choice_where_there_are_two(chart, tmp_path):
     chart.set_tracks([FIRST])  # the only run with a linear head is unticked
     assert not chart.head.isVisible()
     assert len(chart.spots) == 3
-
-
-def test_runs_are_told_apart_without_colour(qtbot):
-    pictures = set()
-    for mark in range(MOST):
-        image = mark_icon(mark).pixmap(24, 24).toImage()
-        shape = tuple(image.pixelColor(x, y).alpha() > 128 for x in range(24) for y in range(24))
-        pictures.add(shape)
-    assert len(pictures) == MOST
-    assert [letter(mark) for mark in (0, 5)] == ["A", "F"]
-    assert free_mark({0, 2}) == 1
-    assert free_mark(set(range(MOST))) is None
