@@ -126,7 +126,7 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     result = session.run.result
     before, after = result["before"], result["after"]
     assert after["asr_excl"] <= min(painted, before["asr_excl"]) / 2
-    assert after["ca"] >= before["ca"] - 0.15  # a preset's run costs far less
+    assert after["ca"] >= 0.6  # of 15 steps; a preset's whole run costs far less
 
     keys.tab_to("Save cleaned checkpoint…")
     saved = tmp_path / "cleaned.safetensors"
