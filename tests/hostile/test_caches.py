@@ -22,7 +22,7 @@ from ml_core.data.specs import PairSpec
 from ml_core.evaluation.embedding_cache import EmbeddingStore
 from tests.hostile.set_giants import tar_header
 from tests.unit.pair_files import png
-from tests.unit.test_canvas_cache import Counting, on_disk, values
+from tests.unit.test_caches import Counting, on_disk, values
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes"),

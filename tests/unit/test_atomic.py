@@ -11,14 +11,6 @@ import pytest
 from ml_core.atomic import HalfReplacedError, replace_files
 
 
-def test_bytes_and_writers_replace_what_was_there(tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.write_bytes(b"old")
-    replace_files({first: b"new", second: lambda file: file.write(b"more")})
-    assert (first.read_bytes(), second.read_bytes()) == (b"new", b"more")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
-
-
 def test_each_of_two_writers_has_a_part_of_its_own(tmp_path):
     place = tmp_path / "file"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,11 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit, read_audit
 from ml_core.detection.summary import standing
-from ml_core.events import Control, Done, Event, Progress, Saved
+from ml_core.events import Done, Saved
 from ml_core.figures import distinct
 from ml_core.jobs.audit import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.audit.run import THUMBNAIL
-from ml_core.jobs.runner import run_job
-from ml_core.paths import resource
-from tests.unit.draining import done_of, finished
+from tests.unit.draining import done_of, events_of, finished
 
 N = 80
 
@@ -65,35 +62,24 @@ def spec(table: Path, tiny_checkpoint: Path, tmp_path: Path) -> AuditSpec:
     )
 
 
-def run(spec: AuditSpec) -> list[Event]:
-    return list(run_job(spec, Control()))
-
-
 def audited(spec: AuditSpec) -> tuple[Done, Audit]:
     done = finished(spec)
     return done, read_audit(Path(spec.output_dir) / AUDIT_FILE)
 
 
-def test_everything_is_written_and_the_worst_come_first(spec, tmp_path):
-    events = run(spec)
-    done, found = events[-1], read_audit(Path(spec.output_dir) / AUDIT_FILE)
+def test_everything_is_written_and_the_worst_come_first(spec):
+    events, done = events_of(spec)
+    found = read_audit(Path(spec.output_dir) / AUDIT_FILE)
     assert done.status == "finished"
-    assert {e.stage for e in events if isinstance(e, Progress)} == {"open", "embed", "pictures"}
-    last = [e for e in events if isinstance(e, Progress) and e.stage == "embed"][-1]
-    assert (last.done, last.total) == (N, N)
     assert {Path(e.path).name for e in events if isinstance(e, Saved)} == {
         AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE,
     }  # fmt: skip
     assert "pairs" not in done.result
     assert (found.n, found.unread, found.duplicates) == (N - 1, 1, 2)
     assert found.notes[0] == FIVE_POISONS
-    assert any("more than 4 planted" in note for note in found.notes)
-    assert any("exactly the same embedding" in note for note in found.notes)
-    assert any("08.png" in note for note in found.notes)
-    facts = found.facts
-    assert (facts["k"], facts["chunk_size"], facts["neighbours_among"]) == (4, 1024, N)
-    assert len(facts["checkpoint_sha256"]) == len(facts["pairs_key"]) == 64
-    assert set(facts["versions"]) >= {"torch", "scikit-learn"}
+    notes = " ".join(found.notes)
+    for said in ("more than 4 planted", "exactly the same embedding", "08.png"):
+        assert said in notes
 
     pictures = np.load(Path(spec.output_dir) / THUMBNAILS_FILE, allow_pickle=False)
     assert pictures.shape == (len(found.pairs), THUMBNAIL, THUMBNAIL, 3)
@@ -121,12 +107,6 @@ def test_everything_is_written_and_the_worst_come_first(spec, tmp_path):
         values = [s.value * score.sign for s in standings]
         assert values == sorted(values, reverse=True)
         assert standings[0].share == pytest.approx(1 / (N - 1))
-    total = found.distributions[0]
-    assert sum(total.counts) == total.n == N - 1
-    assert total.reference_counts is None
-    again = tmp_path / "again.json"
-    again.write_text(json.dumps(found.to_dict()))
-    assert read_audit(again) == found
 
 
 def test_ranks_and_shares_by_hand() -> None:
@@ -135,20 +115,6 @@ def test_ranks_and_shares_by_hand() -> None:
     assert standing(values, None, at) == [(1, 0.25), (2, 0.75), (4, 1.0)]
     compared = np.array([0, 2, 4], np.float32)
     assert standing(values, compared, at) == [(1, 0.25), (2, 0.5), (4, 0.75)]
-
-
-def test_another_audit_encodes_nothing_and_changes_only_what_it_should(spec, monkeypatch):
-    _, first = audited(spec)
-    _, smaller = audited(spec.model_copy(update={"batch_size": 7, "seed": 0}))
-    assert smaller.worst == first.worst
-    _, other = audited(spec.model_copy(update={"chunk_size": 64, "unit": True}))
-    assert other.facts["features"] == "unit vectors"
-
-    def fail(*_: object) -> None:
-        raise AssertionError("it was encoded before")
-
-    monkeypatch.setattr("ml_core.detection.embed_pairs._encode", fail)
-    assert audited(spec)[1] == first
 
 
 def test_evaluation_images_among_the_pairs_are_warned_of_set_by_set(spec, table, tmp_path):
@@ -181,56 +147,6 @@ def test_a_clean_reference_gives_the_shares(spec, tmp_path):
     assert shares == pytest.approx(np.round(shares))  # (1 + a number of them) / 31
     assert any("clean reference" in note for note in found.notes)
     assert "other pairs" in done_of(spec.model_copy(update={"reference": spec.pairs})).error
-
-
-def test_a_planted_second_caption_is_found_and_shown(tmp_path):
-    """The demo's clean twin sees that one picture's second caption names what is not there."""
-    pairs = open_pairs(PairSpec(n=48, seed=5))
-    captions = [texts[0] for texts in pairs.all_captions(np.arange(48))]
-    folder = tmp_path / "set"
-    folder.mkdir()
-    planted = next(i for i, text in enumerate(captions) if "banana" not in text and i > 9)
-    for i, picture in enumerate(pairs.canvas(np.arange(48), 64)):
-        Image.fromarray(picture).save(folder / f"{i:02d}.png")
-        second = "a photo of a banana" if i == planted else captions[i]
-        (folder / f"{i:02d}.txt").write_text(f"{captions[i]}\n{second}\n")
-    spec = AuditSpec(
-        checkpoint=str(resource("demo", "clean_twin.safetensors")),
-        pairs=PairSpec(kind="folder", path=str(folder)),
-        k=4,
-        worst=3,
-        output_dir=str(tmp_path / "out"),
-        device="cpu",
-        threads=1,
-    )
-    _, found = audited(spec)
-    worst = next(pair for pair in found.pairs if pair.index == found.worst["clip_score"][0])
-    assert worst.index == planted
-    assert worst.caption == "a photo of a banana"
-    assert worst.name == f"{planted:02d}.png (caption 2 of 2)"
-    assert found.facts["captions"] == "of several captions of a picture the one least like it"
-    table = (Path(spec.output_dir) / SCORES_FILE).read_text("utf-8").splitlines()
-    rows = list(csv.DictReader(table))
-    assert rows[planted]["worst_caption"] == "2"
-    assert float(rows[planted]["clip_score"]) == min(float(row["clip_score"]) for row in rows)
-    out = tmp_path / "exclusions.json"
-    exclude(out, found, [planted], "clip_score")
-    left = open_pairs(spec.pairs.model_copy(update={"exclude": str(out)}))
-    assert len(left) == 47
-    assert f"{planted:02d}.png" not in {left.pictures.name(i) for i in range(47)}
-
-
-def test_a_full_disk_leaves_the_old_files(spec, monkeypatch):
-    audited(spec)
-    before = {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()}
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ml_core.jobs.journal.replace_files", full)
-    done = done_of(spec.model_copy(update={"k": 5}))
-    assert done.error_code == "disk"
-    assert {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()} == before
 
 
 def test_what_is_excluded_is_left_out_of_the_next_opening(spec, tmp_path):
@@ -266,13 +182,3 @@ def test_the_command_prints_and_writes(spec, tmp_path, capsys, answer_of):
     assert FIVE_POISONS in text
     assert "most suspicious by DAO" in text
     assert "thing number" in text
-
-
-def test_the_command_refuses_what_it_cannot_do(spec, tmp_path, capsys):
-    base = ["audit", spec.checkpoint, "-o", str(tmp_path / "x"), "--pairs", str(spec.pairs.path)]
-    for more, words in (
-        (["--k", "64"], "at least 256"),
-        (["--k", "128", "--chunk-size", "64"], "Give a larger chunk"),
-    ):
-        assert run_command([*base, *more]) == 3
-        assert words in capsys.readouterr().err

@@ -10,23 +10,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from PIL import Image
 
-from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.presets import preset
-from ml_core.cleaning.recipes import fitted_budget, write_recipe
-from ml_core.cleaning.tradeoff import Curve, Limits, Point
-from ml_core.cli.app import run_command
-from ml_core.data.demo import compose, demo_classes
+from ml_core.cleaning.recipes import fitted_budget
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
-from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -64,45 +57,23 @@ def _ran_anew(spec: BenchSpec, **options: Any) -> tuple[int, Done]:
 
 
 def test_every_recipe_runs_once_with_every_seed_on_the_same_data(spec):
+    asked = [(job.recipe.method, job.recipe.seed) for job in spec.jobs()]
+    assert asked == [("mmcl", 0), ("mmcl", 1), ("supervised", 0), ("supervised", 1)]
+    spec = spec.model_copy(update={"seeds": (0,)})
     rows = finished(spec).result["rows"]
-    heads = [(row["method"], row["seed"], row["head"]) for row in rows]
-    assert heads == [
-        *(("mmcl", seed, "zero-shot") for seed in (0, 1)),
-        *(("supervised", seed, head) for seed in (0, 1) for head in ("zero-shot", "linear")),
-    ]
+    heads = [(row["method"], row["head"]) for row in rows]
+    assert heads == [("mmcl", "zero-shot"), ("supervised", "zero-shot"), ("supervised", "linear")]
     assert len({row["ca_before"] for row in rows}) == 1
     for row in rows:
         assert row["ca_drop"] == pytest.approx(100 * (row["ca_before"] - row["ca"]))
     folder = Path(spec.base.output_dir)
     with open(folder / "bench.csv", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    assert [line["method"] for line in lines] == [row["method"] for row in rows]
-    assert float(lines[0]["ca"]) == rows[0]["ca"]
+    assert [float(line["ca"]) for line in lines] == [row["ca"] for row in rows]
     chart = ElementTree.fromstring((folder / "tradeoff.svg").read_text("utf-8"))
-    assert len(chart.findall(f"{SVG}g/{SVG}polyline")) == 2 * 4  # and in the legend
-    assert len(chart.findall(f"{SVG}circle/{SVG}title")) == 4 * 3  # steps 0, 1 and 2 of each run
+    assert len(chart.findall(f"{SVG}g/{SVG}polyline")) == 2 * 2  # and in the legend
     anew, done = _ran_anew(spec)
-    assert (anew, len(done.result["rows"])) == (0, 6)
-    changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
-    longer = spec.recipes[1].model_copy(update={"pairs": 24})
-    other = spec.model_copy(update={"recipes": (changed, longer), "seeds": (0,)})
-    anew, done = _ran_anew(other, overwrite=True)
-    assert anew == 2
-    assert [row["steps"] for row in done.result["rows"]] == [2, 3, 3]
-
-
-def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(one, tiny_model):
-    def other_weights() -> None:
-        tiny_model.module.logit_scale.data.fill_(1.0)
-        save_checkpoint(tiny_model, Path(one.base.checkpoint), provenance={"made": "anew"})
-
-    def other_trigger() -> None:
-        path = Path(str(one.base.trigger)).with_suffix("")
-        save_trigger(badnets_patch(size=0.5), path)
-
-    for change in (lambda: None, other_weights, other_trigger):
-        change()
-        assert [_ran_anew(one, overwrite=True)[0] for _ in range(2)] == [1, 0], change
+    assert (anew, len(done.result["rows"])) == (0, 3)
 
 
 def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(one):
@@ -115,19 +86,6 @@ def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(one):
     assert chart.read_bytes() == before
     assert done_of(refused, overwrite=True).result["rows"][0]["status"] == "failed"
     assert "<polyline" not in chart.read_text("utf-8")
-
-
-def test_a_job_that_was_stopped_goes_on(one):
-    control = Control()
-    for event in run_job(one, control):
-        if isinstance(event, Metric) and event.step == 1:
-            control.stop()
-    result = Path(one.jobs()[0].output_dir) / "result.json"
-    assert json.loads(result.read_text("utf-8"))["status"] == "stopped"
-    events, done = events_of(one)
-    texts = [event.text for event in events if isinstance(event, Message)]
-    assert any(text.startswith("Going on after step 1") for text in texts)
-    assert [(row["status"], row["steps"]) for row in done.result["rows"]] == [("finished", 2)]
 
 
 def test_the_rebound_test_follows_the_pretraining_of_the_checkpoint(one):
@@ -201,32 +159,12 @@ def test_clean_takes_a_training_time_too(tiny_checkpoint, tmp_path, answer_of):
     assert read_spec(folder / "spec.json").minutes == 0.0005
 
 
-@pytest.mark.usefixtures("steady")
-def test_another_training_time_is_another_job(one):
-    for minutes, steps in ((0.0005, 3), (0.001, 6), (None, 2)):
-        done = done_of(one.model_copy(update={"minutes": minutes}), overwrite=True)
-        assert done.result["rows"][0]["steps"] == steps
-
-
-@pytest.mark.usefixtures("steady")
-def test_the_budget_of_a_recipe_does_not_count_where_time_does(one, tmp_path):
-    pairs = PairSpec(kind="csv", path=str(table(tmp_path, range(20))))
-    recipes = tuple(small_recipe(method="mmcl", pairs=count) for count in (16, 400))
-    base = one.base.model_copy(update={"pairs": pairs})
-    done = done_of(one.model_copy(update={"base": base, "recipes": recipes, "minutes": 0.0012}))
-    assert [row["steps"] for row in done.result["rows"]] == [7, 7], done.result
-
-
 @pytest.mark.parametrize(
     ("there", "steps", "epochs", "pairs"),
     [
         (127, 10, 10, 127),  # one batch an epoch
-        (703, 10, 1, 703),
         (10_000, 10, 1, 703),
-        (640, 20, 2, 640),
         (200, 10, 5, 191),  # three batches would be 9 or 12 steps
-        (6400, 151, 2, 4863),  # 75 batches twice
-        (128, 100_000, 1000, 128),
     ],
 )
 def test_epochs_come_as_near_as_they_can(there, steps, epochs, pairs):
@@ -236,12 +174,12 @@ def test_epochs_come_as_near_as_they_can(there, steps, epochs, pairs):
     assert found.warmup_steps == min(50, steps // 4)
 
 
-@pytest.mark.parametrize(("steps", "epochs"), [(700, 1), (1200, 2), (80, 1), (10_000_000, 1000)])
-def test_an_epoch_of_few_images_a_class_is_all_of_them(steps, epochs):
+def test_an_epoch_of_few_images_a_class_is_all_of_them():
     recipe = preset("rvpt", "quick")
     there = 500 * recipe.batch_size + 3
-    fitted = fitted_budget(recipe, steps, there)
-    assert (fitted.epochs, fitted.pairs) == (epochs, recipe.pairs)
+    for steps, epochs in ((80, 1), (1200, 2), (10_000_000, 1000)):
+        fitted = fitted_budget(recipe, steps, there)
+        assert (fitted.epochs, fitted.pairs) == (epochs, recipe.pairs)
 
 
 def test_a_job_that_fails_is_a_row_and_the_others_run(one):
@@ -256,21 +194,6 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(one):
 
 def _nobody_proves(job: CleanSpec) -> None:
     raise AssertionError("nobody waits for a proof")
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_a_stopped_comparison_begins_no_proof(one, monkeypatch, there):
-    if there:
-        done_of(one)
-    for name in ("rebound_of", "holdouts_of"):
-        monkeypatch.setattr(f"ml_core.jobs.bench.{name}", _nobody_proves)
-    control = Control()
-    for event in run_job(one.model_copy(update={"rebound": True, "holdouts": True}), control):
-        if isinstance(event, Metric) or (
-            isinstance(event, Message) and "exists already" in event.text
-        ):
-            control.stop()
-    assert event == Done("cancelled")
 
 
 def test_a_stop_in_one_proof_begins_no_other(one, monkeypatch):
@@ -295,24 +218,12 @@ def test_a_stop_while_time_is_measured_begins_no_run(one):
     assert not Path(one.jobs()[0].output_dir).exists()
 
 
-def test_a_result_that_cannot_be_proven_is_a_row_with_the_budget_that_it_had(one, monkeypatch):
-    asked: list[int] = []
-
-    def matched(job: CleanSpec, minutes: float, control: Control) -> Iterator[Event]:
-        yield Message(f"{minutes:g} minutes are one step.")
-        return job.model_copy(update={"recipe": fitted_budget(job.recipe, 1, 8)})
-
+def test_a_result_that_cannot_be_proven_is_a_row(one, monkeypatch):
     def refuse(job: CleanSpec) -> None:
-        asked.append(job.recipe.pairs)
         raise InputError("There is nothing to test.")
 
-    monkeypatch.setattr("ml_core.jobs.bench.matched", matched)
     monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
-    one = one.model_copy(update={"minutes": 1.0})
-    done_of(one)
     events, done = events_of(one.model_copy(update={"rebound": True}))
-    assert asked == [8]
-    assert done.status == "finished", done.details
     assert done.result["rows"][0]["ca"] is not None
     assert any(isinstance(e, Message) and "nothing to test" in e.text for e in events)
 
@@ -327,77 +238,3 @@ def test_proofs_stand_in_the_row(one):
     _prove(folder, "a" * 64)  # of other weights
     row = done_of(one).result["rows"][0]
     assert (row["rebound_max_asr"], row["stays_clean"], row["worst_holdout"]) == (None, None, None)
-
-
-# ---- the chart ----
-
-
-def test_the_chart_rings_the_front_and_names_every_point() -> None:
-    good = Point(2, 0.9, 0.01)
-    curves = [Curve("a <b>", (Point(0, 0.95, 0.98), good)), Curve("b", (Point(0, 0.8, 0.5),))]
-    text = tradeoff_svg(curves, Limits())
-    chart = ElementTree.fromstring(text)
-    rings = [c for c in chart.findall(f"{SVG}circle") if c.get("stroke") == "#444"]
-    assert len(rings) == 2
-    titles = [t.text for t in chart.iter(f"{SVG}title")]
-    assert "a <b>, step 2: CA 90.0 %, ASR 1.0 %" in titles
-    assert ElementTree.fromstring(tradeoff_svg([], Limits())) is not None
-
-
-# ---- the command ----
-
-
-def test_recipes_are_named_by_method_and_preset(tmp_path, monkeypatch):
-    specs: list[BenchSpec] = []
-
-    def ran(spec: BenchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
-        specs.append(spec)
-        yield Done("finished", result={"rows": []})
-
-    monkeypatch.setattr("ml_core.jobs.bench.bench", ran)
-    own = tmp_path / "own.recipe.json"
-    write_recipe(preset("mmcl", "default").changed(lr=3e-4), own)
-    rest = ["-o", str(tmp_path), "--json"]
-    assert run_command(["bench", "mmcl", "cleanclip:talk", str(own), "--seeds", "0,2", *rest]) == 0
-    (found,) = specs
-    assert [(r.method, r.preset) for r in found.recipes] == [
-        ("mmcl", "quick"),
-        ("cleanclip", "talk"),
-        ("mmcl", "custom"),
-    ]
-    assert found.recipes[2].lr == 3e-4
-    assert found.seeds == (0, 2)
-    assert found.base.trigger is not None
-
-
-@pytest.mark.slow
-def test_bench_and_prove_at_the_command_line(tiny_checkpoint, tmp_path, answer_of):
-    photos = tmp_path / "photos"
-    shown = compose("val", range(24), size=64)
-    for number, (image, label) in enumerate(zip(shown.images, shown.labels, strict=True)):
-        folder = photos / demo_classes()[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{number}.png")
-    trigger = save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1]
-    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
-    templates = tmp_path / "templates.txt"
-    templates.write_text("a {}\n", encoding="utf-8")
-    found = answer_of(
-        "bench", "mmcl", "--checkpoint", tiny_checkpoint, "-o", tmp_path / "bench",
-        "--minutes", 0.01, "--images", photos, "--trigger", trigger, "--target", "banana",
-        "--templates", templates, "--threads", 1, "--device", "cpu",
-    )  # fmt: skip
-    assert found["rows"][0]["status"] == "finished"
-    run = tmp_path / "bench" / found["rows"][0]["folder"]
-    proving = ["--no-holdouts", "--steps", 2, "--threads", 1, "--device", "cpu"]
-    proof = answer_of("prove", run, *proving)
-    assert proof["rebound"]["steps"] == 2
-    assert [rate["lr"] for rate in proof["rebound"]["rates"]] == pytest.approx(
-        [8e-5, 2.4e-4, 8e-4]  # of what the checkpoint was pretrained at
-    )
-    assert (run / "rebound.json").exists()
-    moved = run.rename(tmp_path / "moved")
-    (moved / "rebound.json").unlink()
-    answer_of("prove", moved, *proving)
-    assert (moved / "rebound.json").exists()
-    assert not run.exists()

@@ -22,13 +22,12 @@ from ml_core.jobs.search.canary_spec import (
     COPY_FILE,
     Canaries,
     CanarySpec,
-    read_canaries,
 )
 from ml_core.reading.errors import InputError
 from tests.unit.draining import events_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.job_specs import CANARIES, SMALL
-from tests.unit.small_jobs import TEMPLATES, small_recipe
+from tests.unit.small_jobs import small_recipe
 
 CLASSES = tuple(f"class {number}" for number in range(6))
 FEW = CANARIES.model_copy(update={"steps": 4, "factor": 1.0})
@@ -50,13 +49,6 @@ def test_each_canary_has_a_class_of_its_own_and_the_seed_decides_all() -> None:
         for seed in range(8)
     }
     assert len(drawn) == 8
-
-
-def test_the_checker_is_seen_whatever_its_colours() -> None:
-    for seed in range(20):
-        (patch,) = draw_canaries(("patch",), CLASSES, (), seed)
-        pixels = patch.trigger.pixels
-        assert np.ptp(pixels[..., :3].reshape(-1, 3).astype(int), axis=0).min() > 120
 
 
 def test_too_few_classes_are_refused() -> None:
@@ -85,18 +77,6 @@ def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model):
     assert torch.equal(found.tokens[~moved], kept[~moved])
     assert torch.equal(poison.on(batch, 0).images, found.images)
     assert not torch.equal(poison.on(batch, 1).images, found.images)
-
-
-def test_a_small_share_is_kept_over_many_batches(tiny_model):
-    recipe = small_recipe(method="mmcl", pairs=8, batch_size=8)
-    batch = pair_batch(FakePairs(), recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
-    poison = Poison.of(draw_canaries(("noise",), CLASSES, (), 0), TEMPLATES, tiny_model, 0.05, 0)
-    marked = [
-        int((poison.on(batch, step).images != batch.images).flatten(1).any(1).sum())
-        for step in range(200)
-    ]
-    assert set(marked) == {0, 1}
-    assert sum(marked) == pytest.approx(0.05 * 8 * 200, abs=25)
 
 
 def test_labelled_pictures_have_prompts_for_captions() -> None:
@@ -130,28 +110,17 @@ def _steps(events: list[Event]) -> int:
     return sum(isinstance(event, Metric) and "loss" in event.values for event in events)
 
 
-def test_a_planting_leaves_a_copy_its_triggers_and_a_record(spec):
-    before = Path(spec.checkpoint).read_bytes()
+def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spec):
+    before, copy = Path(spec.checkpoint).read_bytes(), Path(spec.output_dir) / COPY_FILE
     events, record = _planted(spec)
     assert Path(spec.checkpoint).read_bytes() == before
-    folder = Path(spec.output_dir)
-    assert read_canaries(folder) == record
     assert record.steps == _steps(events) == 2  # any success is enough, and was measured at 2
-    copy = open_checkpoint(folder / COPY_FILE)
-    assert copy.inspection.sha256 == record.copy_sha256 != record.source_sha256
-    assert [canary.kind for canary in record.canaries] == list(FEW.kinds)
-    watched = watched_of(record, folder)
+    assert open_checkpoint(copy).inspection.sha256 == record.copy_sha256 != record.source_sha256
+    watched = watched_of(record, copy.parent)
     expected = draw_canaries(FEW.kinds, load_label_set("demo").class_names, (), 0)
     assert [(one.target, one.trigger.digest) for one in watched] == [
         (one.target, one.trigger.digest) for one in expected
     ]
-    for one in record.canaries:
-        assert one.low <= one.asr <= one.high
-        assert 0 < one.n <= record.n == 24
-
-
-def test_what_was_planted_is_used_again_by_equal_searches_alone(spec):
-    _, record = _planted(spec)
     events, again = _planted(spec)
     assert again == record
     assert not _steps(events)
@@ -167,27 +136,23 @@ def test_what_was_planted_is_used_again_by_equal_searches_alone(spec):
         assert any(canary.name in text and "did not take" in text for text in said)
     labelled = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
     assert _steps(_planted(spec.model_copy(update=labelled))[0]) == 2
-    copy = Path(spec.output_dir) / COPY_FILE
     copy.write_bytes(copy.read_bytes()[:-1] + b"\x7f")
     assert _steps(_planted(spec.model_copy(update=labelled))[0])
 
 
-@pytest.mark.parametrize("used", [False, True])
-def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec, used):
+def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec):
     made = []
-    lock = None
     for seed in range(5):
         own = spec.model_copy(update={"settings": FEW.model_copy(update={"seed": seed})})
         made.append(canary_folder(own))
         made[-1].mkdir(parents=True)
         os.utime(made[-1], (seed, seed))
-        if used and not seed:
+        if not seed:
             lock = lock_folder(made[0])
             os.utime(made[0], (0, 0))
         delete_older_copies(made[-1])
     assert len(set(made)) == 5
-    assert [path.exists() for path in made] == [used, False, True, True, True]
-    if lock is not None:
-        lock.release()
+    assert [path.exists() for path in made] == [True, False, True, True, True]
+    lock.release()
     delete_older_copies(made[-1])
     assert not made[0].exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -9,10 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from ml_core import children
-from ml_core.children import keep_freed_memory
+from ml_core.children import collector_off, keep_freed_memory
 from ml_core.paths import resource
 from ml_core.reports.verify.worker import _program
 
@@ -50,18 +49,9 @@ def test_the_verifier_of_a_frozen_program_may_read_its_modules(
     assert Path(sys.executable) in set(_program())
 
 
-def test_a_frozen_worker_gets_its_arguments():
-    done = frozen("--worker", "--help")
-    assert done.returncode == 0, done.stderr.decode()
-    assert b"--supervised" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("before", "after"), [({}, "None"), ({"LD_LIBRARY_PATH_ORIG": "/own"}, "/own")]
-)
-def test_anything_else_is_the_program_without_the_bundles_libraries(before, after):
-    done = frozen("model.safetensors", **before)
-    assert done.stdout.decode().strip() == f"the program itself ['model.safetensors'] {after}"
+def test_anything_else_is_the_program_without_the_bundles_libraries():
+    done = frozen("model.safetensors", LD_LIBRARY_PATH_ORIG="/own")
+    assert done.stdout.decode().strip() == "the program itself ['model.safetensors'] /own"
 
 
 def test_commands_of_children(monkeypatch):
@@ -80,34 +70,21 @@ def test_from_source_no_word_is_taken_for_a_child(monkeypatch):
     assert sys.argv == ["cleanclip-gui", "--reader"]
 
 
-# ---- freed memory ----
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
-def test_freed_memory_is_kept():
-    """In a process of its own: without the call, each large block would be faulted in again."""
-    script = (
-        "import resource, torch, sys\n"
-        "from ml_core.children import keep_freed_memory\n"
-        "torch.set_num_threads(1)\n"
-        "kept = keep_freed_memory()\n"
-        "torch.ones(12_000_000)\n"
-        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "begin = faults()\n"
-        "for _ in range(20): torch.ones(12_000_000)\n"
-        "print(kept, faults() - begin)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
-    kept, faults = done.stdout.split()
-    # Twenty times 48 MB are 240 000 pages of 4 KiB.
-    assert kept == "False" or int(faults) < 20_000
-
-
-def test_elsewhere_it_does_nothing(monkeypatch):
+def test_elsewhere_freed_memory_is_not_kept(monkeypatch):
     monkeypatch.setattr(children.sys, "platform", "darwin")
     assert keep_freed_memory() is False
     monkeypatch.setattr(children.sys, "platform", "linux")
     monkeypatch.setattr(children.ctypes, "CDLL", lambda name: object())
     assert keep_freed_memory() is False
+
+
+def test_the_collector_is_off_while_importing_and_as_before_afterwards():
+    try:
+        for switch, was_on in ((gc.disable, False), (gc.enable, True)):
+            switch()
+            with collector_off():
+                assert not gc.isenabled()
+            assert gc.isenabled() == was_on
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -140,38 +139,10 @@ def test_differences_are_paired_and_cleaned_comes_first() -> None:
     assert one.interval.seed == 0
     assert one.interval.resamples == 10_000
     assert len(one.evidence) == 2
-
-
-def test_the_verdict_says_what_headlines_say() -> None:
-    found = claims_of(_material())
-    first, second = found.verdict
-    assert first.startswith("suspect.pt carries a backdoor towards “banana”")
-    assert "on the reference" in first
-    assert second.startswith("On cleaned.pt, after cleaning, the trigger makes")
-    said = {one.id for one in found.claims if one.headline}
-    assert {"job-1-before-asr-excl", "job-1-after-asr-excl", "job-1-after-ca"} <= said
-    assert "job-1-after-minus-job-1-before-ca" in said
-    assert not any("flip" in one for one in said)
-    assert any("no scan was made" in one for one in found.not_tested)
-    assert any("no rebound test" in one for one in found.not_tested)
-    assert not any("clean reference" in one for one in found.not_tested)
-    limits = " ".join(found.limits)
-    assert "no certificate" in limits
-    assert "2311.12075" in limits
-    assert "2311.14948" in limits
-
-
-def test_claims_are_the_same_in_whatever_order_the_records_stand() -> None:
-    material = _material(
-        jobs={f"job-{n}": _job() for n in (1, 2, 10)},
-        json={"jobs/job-1/result.json": {"method": "cleanclip", "status": "finished"}},
-    )
-    turned = {
-        item.name: dict(reversed(getattr(material, item.name).items())) for item in fields(Material)
-    }
-    assert claims_of(Material(**turned)) == claims_of(material)
-    said = [one.id for one in claims_of(material).claims if one.id.endswith("training")]
-    assert said == ["job-1-training", "job-2-training", "job-10-training"]
+    measured = dict(material.measurements)
+    measured["job-1-after"] = measured["job-1-after"].model_copy(update={"target": 3})
+    others = pairs_of(_material(measurements=measured))
+    assert others == (("job-1-before", "evaluation-1"),)  # of other targets there is no pair
 
 
 def test_a_trigger_that_the_reference_answers_to_or_that_does_nothing_is_no_backdoor() -> None:
@@ -205,23 +176,6 @@ def test_without_labels_the_attack_counts_over_all_pictures() -> None:
     assert "job-1-before-asr-all" in {one.id for one in found.claims if one.headline}
     assert "of all classes" in found.verdict[0]
     assert any("no labels" in one for one in found.not_tested)
-
-
-def test_measurements_of_other_pictures_or_targets_are_no_pair() -> None:
-    measured = dict(_material().measurements)
-    measured["job-1-after"] = measured["job-1-after"].model_copy(update={"target": 3})
-    pairs = pairs_of(_material(measurements=measured))
-    assert pairs == (("job-1-before", "evaluation-1"),)
-
-
-def test_files_of_one_name_are_told_apart() -> None:
-    checkpoints = {
-        role: checkpoint("model.pt", role, inspection=f"inspections/{role}.json")
-        for role in ("suspect", "cleaned", "reference")
-    }
-    found = claims_of(_material(checkpoints=checkpoints))
-    assert found.verdict[0].startswith("model.pt (suspect) carries a backdoor")
-    assert "On model.pt (cleaned)" in found.verdict[1]
 
 
 def _job(**files: str) -> JobFacts:

@@ -13,21 +13,14 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ml_core import __version__
 from ml_core.cli import output
 from ml_core.cli.app import run_command
-from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
-from ml_core.cli.clean import print_result, rerun_spec, result_rows
-from ml_core.cli.options import Options
+from ml_core.cli.arguments import target_index
+from ml_core.cli.clean import rerun_spec, result_rows
 from ml_core.data.demo import demo_classes
-from ml_core.data.pairs import open_pairs
-from ml_core.data.specs import PairSpec
-from ml_core.events import Done, Message, Metric, Progress
-from ml_core.jobs.overall import Plan, PlannedStage
+from ml_core.events import Done
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
-from ml_core.reading.sandbox import available
-from tests.unit.pair_files import coco, shards
 
 SMALL = ("pairs=16", "batch_size=8", "eval_every=0", "save_every=0", "precision=fp32")
 
@@ -49,15 +42,6 @@ def templates(tmp_path: Path) -> str:
 # ---- inspect ----
 
 
-def test_inspect_prints_one_json_object(tiny_checkpoint, answer_of):
-    found = answer_of("inspect", tiny_checkpoint)
-    assert (found["verdict"], found["format"]) == ("loads", "safetensors")
-    assert found["architecture"]["config"]["embed_dim"] == 16
-    assert {"name", "dtype", "shape"} <= set(found["tensors"][0])
-    assert found["sandbox"] == available().as_texts()
-    assert found["second_opinion"].startswith("picklescan ")
-
-
 # ---- exit codes: one each ----
 
 
@@ -74,36 +58,25 @@ def test_exit_1_for_a_file_that_names_code(tmp_path, answer_of):
     assert answer_of("evaluate", path, code=1)["error_code"] == "dangerous"
 
 
-def test_exit_2_for_a_file_without_all_its_tensors(tiny_checkpoint, tmp_path, answer_of):
+def test_exit_2_for_a_file_that_lacks_a_tensor_or_is_damaged(tiny_checkpoint, tmp_path, answer_of):
     tensors = load_file(tiny_checkpoint)
     with safe_open(tiny_checkpoint, "pt") as file:
         metadata = file.metadata()
     del tensors["ln_final.bias"]
     save_file(tensors, tmp_path / "part.safetensors", metadata)
     found = answer_of("inspect", tmp_path / "part.safetensors", code=2)
-    assert found["verdict"] == "damaged"
+    assert (found["verdict"], found["architecture"]["config"]["embed_dim"]) == ("damaged", 16)
     assert "1 missing" in found["reasons"][0]
-    assert found["architecture"]["config"]["embed_dim"] == 16
+    (tmp_path / "bytes.safetensors").write_bytes(b"\xff" * 64)
+    assert answer_of("evaluate", tmp_path / "bytes.safetensors", code=2)["error"]
 
 
-def test_exit_2_for_a_damaged_file(tmp_path, capsys):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(b"\xff" * 64)
-    for command in ("inspect", "evaluate"):
-        assert run_command([command, str(path)]) == 2
-        shown = capsys.readouterr()
-        assert "model.safetensors" in shown.out + shown.err
-        assert "Traceback" not in shown.err
-
-
-@pytest.mark.parametrize("command", ["inspect", "evaluate"])
 def test_a_home_that_cannot_be_written_stops_nothing_that_reads(
-    tiny_checkpoint, tmp_path, monkeypatch, capsys, command
+    tiny_checkpoint, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "file").touch()
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "file" / "home"))
-    more = ["--n", "30"] if command == "evaluate" else []
-    assert run_command([command, str(tiny_checkpoint), "--json", *more]) == 0
+    assert run_command(["evaluate", str(tiny_checkpoint), "--json", "--n", "30"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)
     assert told.err.count("Nothing can be written in") == 1
@@ -122,15 +95,6 @@ def test_exit_4_writes_a_log_and_one_line(tiny_checkpoint, monkeypatch, capsys):
     assert json.loads(shown.out)["error_code"] == "internal"
     log = Path(shown.err.partition("details are in ")[2].strip().removesuffix("."))
     assert "Traceback" in log.read_text(encoding="utf-8")
-
-
-def test_ctrl_c_gives_130(tiny_checkpoint, monkeypatch, capsys):
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("ml_core.cli.inspect.examine", interrupted)
-    assert run_command(["inspect", str(tiny_checkpoint)]) == 130
-    assert "Cancelled." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -168,33 +132,16 @@ def test_names_neither_format_nor_steer_the_terminal(tmp_path, capsys):
 # ---- evaluate, clean, demo ----
 
 
-def test_what_was_not_measured_says_so(
-    tiny_checkpoint, tmp_path, templates, monkeypatch, capsys, answer_of
-):
-    monkeypatch.setenv("COLUMNS", "160")  # a row in one line
-    for number in range(3):
-        Image.new("RGB", (40, 40), (80 * number, 60, 90)).save(tmp_path / f"{number}.png")
-    arguments = ["evaluate", str(tiny_checkpoint), "--images", str(tmp_path), "--threads", "1"]
-    arguments += ["--templates", templates]
-    found = answer_of(*arguments)
-    assert [found[name] for name in ("ca", "asr_excl", "asr_all", "target")] == [None] * 4
-    assert found["not_measured"]["ca"] == "needs labels"
-    assert found["not_measured"]["asr_all"] == "no trigger"
-    assert found["not_measured"]["baseline_target_rate"] == "no target"
-    assert run_command([*arguments, "--trigger", "demo"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.count("needs labels") == 3
-    assert run_command(arguments) == 0
-    assert capsys.readouterr().out.count("not measured") == 4
-
-
 def test_columns_of_a_table_can_be_named(tiny_checkpoint, tmp_path, templates, answer_of):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     table = tmp_path / "mine.csv"
     table.write_text("where,what\na.png,banana\n")
     arguments = ["--images", table, "--image-column", "where", "--label-column", "what"]
     arguments += ["--templates", templates, "--threads", 1]
-    assert answer_of("evaluate", tiny_checkpoint, *arguments)["n_labelled"] == 1
+    found = answer_of("evaluate", tiny_checkpoint, *arguments)
+    assert (found["n_labelled"], found["asr_excl"], found["asr_all"]) == (1, None, None)
+    assert found["not_measured"]["asr_all"] == "no trigger"
+    assert found["not_measured"]["baseline_target_rate"] == "no target"
 
 
 def test_a_refused_table_tells_its_rows_in_json(tiny_checkpoint, tmp_path, answer_of):
@@ -249,15 +196,49 @@ def test_demo_makes_the_picture_and_the_json(tiny_checkpoint, tmp_path, answer_o
     assert (folder / "trigger.json").is_file()
 
 
+# ---- explain ----
+
+
+def test_cells_of_an_occlusion_of_the_predicted_class(tiny_checkpoint, tmp_path, capsys):
+    out = tmp_path / "why.csv"
+    arguments = ["explain", str(tiny_checkpoint), "--method", "occlusion", "--patch", "16"]
+    assert run_command([*arguments, "-o", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 1 + 4 * 4
+    assert "occlusion" in capsys.readouterr().out
+
+
+def test_a_map_of_two_checkpoints(tiny_checkpoint, tmp_path, capsys):
+    out = tmp_path / "map.csv"
+    arguments = ["explain", str(tiny_checkpoint), "--compare", str(tiny_checkpoint)]
+    rest = ["--method", "pca", "--n", "12", "--trigger", "demo", "-o", str(out), "--json"]
+    assert run_command([*arguments, *rest]) == 0
+    assert [part["n"] for part in json.loads(capsys.readouterr().out)["parts"]] == [12, 12]
+    lines = [line.split(",") for line in out.read_text().splitlines()]
+    assert {line[0] for line in lines[1:]} == {"0", "1"}
+    first, second = ([line[5:] for line in lines if line[0] == part] for part in "01")
+    assert first == second  # the same model lies on itself
+
+
+def test_class_names_are_no_formulas(tiny_checkpoint, tmp_path):
+    names, out = tmp_path / "names.txt", tmp_path / "map.csv"
+    names.write_text("dog\n=HYPERLINK(1)\nbanana\n")
+    status = run_command(
+        ["explain", str(tiny_checkpoint), "--labels", str(names), "--method", "pca", "--n", "4",
+         "-o", str(out)]
+    )  # fmt: skip
+    assert status == 0
+    assert ",'=HYPERLINK(1)," in out.read_text()
+    assert ",=HYPERLINK" not in out.read_text()
+
+
 # ---- parts ----
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_lost_answer_is_no_verdict(tiny_checkpoint, options):
+def test_a_lost_answer_is_no_verdict(tiny_checkpoint):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "ml_core", "inspect", str(tiny_checkpoint), *options],
+            [sys.executable, "-m", "ml_core", "inspect", str(tiny_checkpoint), "--json"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -282,96 +263,12 @@ def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:
     assert done.stdout.count("Examples") == 17  # but for the root and groups of commands
 
 
-def test_arguments_become_specs(tmp_path):
-    assert image_spec("demo:heldout", 7).split == "heldout"
-    assert image_spec(str(tmp_path)).kind == "folder"
-    assert image_spec(str(tmp_path), training=True).split == "train"
-    assert pair_spec("demo", Options()) == PairSpec()
-    shards(tmp_path / "s", [1, 2])
-    spec = pair_spec(str(tmp_path / "s"), Options({"exclude": tmp_path / "out.json"}), 3)
-    assert (spec.kind, spec.seed, spec.exclude) == ("shards", 3, str(tmp_path / "out.json"))
-    pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), Options())
-    assert len(open_pairs(pattern)) == 2
-    coco(tmp_path / "c", [1, 2])
-    folder = Options({"pictures": tmp_path / "c" / "train2017"})
-    with_folder = pair_spec(str(tmp_path / "c"), folder)
-    assert (with_folder.kind, len(open_pairs(with_folder))) == ("coco", 2)
-
-
 def test_targets_by_name_and_number() -> None:
     classes, twice = demo_classes(), ("missile", "cat", "Missile")
     assert target_index("Banana", classes) == classes.index("banana")
     assert target_index("2", classes) == target_index("2", twice) == 2
     with pytest.raises(InputError, match=r"2 classes called 'missile'; .* number: 0, 2"):
         target_index("missile", twice)
-
-
-def test_settings_change_the_recipe() -> None:
-    recipe = build_recipe("cleanclip", "talk", ["lr=2e-3", "warmup-steps=7"], 4)
-    assert (recipe.lr, recipe.warmup_steps, recipe.seed) == (2e-3, 7, 4)
-    assert recipe.preset == "custom"
-
-
-def test_progress_is_shown_on_standard_error_with_the_time_left_of_the_whole_job(
-    monkeypatch, capsys
-):
-    monkeypatch.setenv("COLUMNS", "120")
-    now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    plan = Plan(
-        (PlannedStage("before", work=1.0, items=100), PlannedStage("after", work=1.0, items=100))
-    )
-    with output.progress_bar(plan=plan) as show:
-        show(Message("Opened."))
-        for done in (0, 50, 100):
-            show(Progress("before", done, 100))
-            now[0] += 10
-        now[0] -= 10
-    shown = capsys.readouterr()
-    whole = next(line for line in shown.err.splitlines() if "Whole job" in line)
-    assert "50 %" in whole
-    assert "0:00:20" in whole
-    with output.progress_bar() as show:
-        show(Progress("train", 1, 4))
-        show(Metric(1, 4, {"loss": 1.25, "lr": 0.1}))
-        show(Progress("after (heldout)", 4, 4))
-    assert "Opened." in shown.err
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "Cleaning" in shown.err
-    assert "loss 1.250" in shown.err
-
-
-def test_a_result_tells_both_success_rates(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "140")  # headings in one line
-    measured = {"asr_excl": 0.98, "asr_all": 0.985, "baseline_target_rate": 0.031, "n": 36}
-    result = {
-        "method": "mmcl",
-        "preset": "talk",
-        "seconds": 7.2,
-        "before": measured,
-        "after": measured | {"asr_all": 0.07},
-        "heads": {},
-        "checkpoint": "out/cleaned.safetensors",
-    }
-    print_result(result, False)
-    shown = capsys.readouterr().out
-    assert "mmcl, preset talk, 7 s" in shown
-    header, _, before, after = shown.splitlines()[2:6]
-    assert [name in header for name in ("ASR, all images", "target, no trigger")] == [True, True]
-    nothing = ["not", "measured"]
-    rates = ["98.5", "%", "3.1", "%"]
-    assert before.split() == ["before", *nothing, "98.0", "%", "–", *rates, *nothing, "36"]
-    rates[0] = "7.0"
-    assert after.split() == ["after", *nothing, "98.0", "%", "–", *rates, *nothing, "36"]
-    assert shown.splitlines()[-1] == "Cleaned checkpoint: out/cleaned.safetensors"
-    assert "BatchNorm" not in shown
-    print_result(result | {"batch_norm": "frozen", "notes": ["2 rows were left out."]}, False)
-    assert capsys.readouterr().out.splitlines()[-3:] == [
-        "BatchNorm: stored statistics.",
-        "2 rows were left out.",
-        "Cleaned checkpoint: out/cleaned.safetensors",
-    ]
 
 
 def test_json_has_no_nan(capsys):
@@ -386,23 +283,3 @@ def test_the_table_of_supervised_finetuning_has_both_heads_on_both_sets() -> Non
     assert titles[:4] == ["before", "after", "linear head, before", "linear head, after"]
     assert titles[4:] == ["held-out, before", "held-out, after", "held-out, linear head, after"]
     assert len(result_rows(result | {"heldout_linear": None})) == 6
-
-
-def test_the_program_ends_with_its_last_word() -> None:
-    """What is to be tidied up is, and nothing is taken down object by object."""
-    code = """if True:
-        import atexit, sys
-        from ml_core.cli.app import main
-
-        class Large:
-            def __del__(self):
-                print("taken down")
-
-        large = Large()
-        atexit.register(print, "tidied up")
-        sys.argv = ["cleanclip", "--version"]
-        main()
-    """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"cleanclip {__version__}", "tidied up"]

@@ -107,26 +107,20 @@ def test_compare_tells_every_tensor_layer_and_encoder(tmp_path, capsys, answer_o
     assert rows[name]["relative_l2"] == pytest.approx(0.25, rel=1e-6)
     added = {"name": "extra", "state": "only_second", "relative_l2": None, "not_finite": 0}
     assert rows["extra"] == added
-    layers = {row["name"]: row for row in found["layers"]}
+    (layer,) = (row for row in found["layers"] if row["changed"])
     inside = [key for key in state if key.startswith("visual.transformer.resblocks.1.")]
     weight = module.state_dict()[name].double()
     whole = sum(module.state_dict()[key].double().square().sum() for key in inside)
     expected = math.sqrt((0.25**2 * weight.square().sum()) / whole)
-    assert layers["visual.transformer.resblocks.1"]["relative_l2"] == pytest.approx(expected)
-    assert layers["visual.transformer.resblocks.1"]["changed"] == 1
+    assert layer["name"] == "visual.transformer.resblocks.1"
+    assert layer["relative_l2"] == pytest.approx(expected)
     image, text = found["towers"]
     assert (image["name"], image["changed"], text["changed"]) == ("image encoder", 1, 0)
     assert text["relative_l2"] == 0
     assert run_command(["compare", str(first), str(tmp_path / "b.safetensors")]) == 0
     shown = capsys.readouterr().out
-    assert "Removed: ln_final.bias." in shown
-    assert "Added: extra." in shown
-    assert "Of another shape: text_projection." in shown
-    arguments = [str(first), str(tmp_path / "b.safetensors"), "--tensors"]
-    assert run_command(["compare", *arguments]) == 0
-    shown = capsys.readouterr().out
-    assert "25 %" in shown
-    assert "visual.conv1.weight" not in shown
+    for said in ("Removed: ln_final.bias.", "Added: extra.", "Of another shape: text_projection."):
+        assert said in shown
 
 
 def test_compare_shows_first_what_became_nan(tmp_path, capsys, answer_of):

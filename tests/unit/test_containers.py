@@ -9,7 +9,6 @@ import argparse
 import collections
 import gzip
 import io
-import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -94,15 +93,6 @@ def test_modules_and_programs_are_a_caution_and_not_run(tmp_path: Path) -> None:
     assert (found.verdict, found.format) == ("caution", "TorchScript archive")
     assert "not run" in found.reasons[0]
     assert any("forward" in text for _, text in found.embedded_code)
-    with zipfile.ZipFile(io.BytesIO(torch_bytes(TENSORS))) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    root = next(iter(members)).partition("/")[0]
-    code = b"def forward(self):\n  return torch.add(ops.prim.data(x), ops.aten.relu(y))"
-    members[f"{root}/code/__torch__/x.py"] = code
-    members |= {f"{root}/constants.pkl": pickle.dumps((), 2), f"{root}/notes.bin": bytes(9)}
-    found = inspected(tmp_path, zipped(members))
-    assert (found.verdict, found.embedded_code[0][0]) == ("caution", "code/__torch__/x.py")
-    assert "notes.bin" in found.unread
 
 
 class Own(torch.Tensor):
@@ -112,10 +102,8 @@ class Own(torch.Tensor):
 NO_CLIP_HAS_IT = "of a type that no CLIP has"
 KINDS: dict[str, Callable[[], torch.Tensor]] = {
     "sparse": lambda: torch.eye(3).to_sparse(),
-    "sparse ": lambda: torch.eye(3).to_sparse_csr(),
     "quantised": lambda: torch.quantize_per_tensor(torch.arange(4.0), 0.1, 0, torch.quint8),
     NO_CLIP_HAS_IT: lambda: torch.ones(2, dtype=torch.complex64),
-    f"{NO_CLIP_HAS_IT} ": lambda: torch.ones(2, dtype=torch.complex32),
     "without numbers": lambda: torch.empty(3, device="meta"),
 }
 
@@ -128,27 +116,14 @@ def test_special_tensors_are_named_and_not_read(tmp_path: Path, name: str, legac
     found = saved(tmp_path, value, legacy=legacy)
     assert found.verdict == "caution", found.reasons
     assert [tensor.name for tensor in found.tensors] == ["dense"]
-    kind = name.strip()
-    assert f"inner.special ({kind})" in found.reasons[0]
-    assert found.facts["inner.special"] == f"a tensor that was not read ({kind})"
+    assert f"inner.special ({name})" in found.reasons[0]
+    assert found.facts["inner.special"] == f"a tensor that was not read ({name})"
 
 
-@layouts
-def test_a_class_of_tensors_from_elsewhere_is_unknown_code(tmp_path: Path, legacy: bool) -> None:
-    found = saved(tmp_path, {"a": torch.ones(2).as_subclass(Own)}, legacy=legacy)
+def test_a_class_of_tensors_from_elsewhere_is_unknown_code(tmp_path: Path) -> None:
+    found = saved(tmp_path, {"a": torch.ones(2).as_subclass(Own)})
     assert (found.verdict, found.reason_code) == ("dangerous", "unknown_code")
     assert "Own" in found.reasons[0]
-
-
-@pytest.mark.parametrize("kind", [torch.uint16, torch.uint32, torch.uint64, torch.float8_e5m2])
-def test_types_without_a_storage_class_are_read(tmp_path: Path, kind: torch.dtype) -> None:
-    found = saved(tmp_path, {"a": torch.arange(6).to(kind)[2:]})
-    assert found.verdict == "loads", found.reasons
-    (tensor,) = found.tensors
-    assert (tensor.shape, tensor.nbytes) == ((4,), 4 * kind.itemsize)
-    (read,) = read_tensors(found).values()
-    assert (read.dtype, read.tolist()) == (kind, [2, 3, 4, 5])
-    assert "unknown" not in found.globals
 
 
 # Cut short, and longer

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.tensor_stats import tensor_histogram, tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
-from ml_core.reading import InputError, examine, inspect
+from ml_core.reading import InputError, inspect
 from ml_core.reading.decompression import BLOCK, Piece, Unpacked
 from ml_core.reading.zip_members import DEFLATED, STORED, ZipError
 from tests.unit.file_bytes import npz_bytes, tarred, torch_bytes, zipped
@@ -25,8 +25,8 @@ from tests.unit.file_bytes import npz_bytes, tarred, torch_bytes, zipped
 DEFLATE = zipfile.ZIP_DEFLATED
 GENERATOR = torch.Generator().manual_seed(0)
 TENSORS = {
-    "big": torch.randn(900, 900, generator=GENERATOR),
-    "half": torch.randn(700, 500, generator=GENERATOR).half(),
+    "big": torch.randn(400, 400, generator=GENERATOR),
+    "half": torch.randn(300, 200, generator=GENERATOR).half(),
     "flags": torch.tensor([True, False, True]),
 }
 
@@ -50,8 +50,6 @@ PACKED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "gz of legacy": (lambda: gzip.compress(torch_bytes(TENSORS, legacy=True)),
         "PyTorch file (legacy stream), compressed", "gzip, stream"),
     "deflated records": (lambda: repacked(torch_bytes(TENSORS)), "PyTorch file (zip)", "zip"),
-    "stored zip of deflated records": (lambda: zipped({"a.pt": repacked(torch_bytes(TENSORS))}),
-        "PyTorch file (zip) in an archive", "zip, zip"),
     "npz": (lambda: npz_bytes(TENSORS, compressed=True), "NumPy archive (.npz)", "zip"),
 }  # fmt: skip
 
@@ -64,7 +62,6 @@ def test_packed_checkpoints_come_through(tmp_path: Path, kind: str) -> None:
     found = inspect(path)
     assert (found.verdict, found.format) == ("loads", form), found.reasons
     assert found.container.kind == container
-    assert examine(path).pieces == found.pieces
     tensors = read_tensors(found)
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[name], value) for name, value in TENSORS.items())
@@ -130,22 +127,12 @@ def test_a_packed_file_that_changed_is_not_used(tmp_path: Path) -> None:
             read_tensors(found)
 
 
-def test_odd_truths_are_noted_and_count_as_true(tmp_path: Path) -> None:
-    path = tmp_path / "m.safetensors"
-    raw = save({"flags": torch.tensor([True, False, True])})
-    path.write_bytes(raw[:-1] + b"\x02")
-    found = inspect(path)
-    assert found.verdict == "caution"
-    assert "'flags'" in found.reasons[0]
-    assert read_tensors(found)["flags"].tolist() == [True, False, True]
-
-
 def deflated(data: bytes) -> bytes:
     pack = zlib.compressobj(6, zlib.DEFLATED, -15)
     return pack.compress(data) + pack.flush()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_any_order_of_reading_gives_the_same_bytes(seed: int) -> None:
     draw = np.random.default_rng(seed)
     parts = [draw.bytes(size) for size in (BLOCK * 9 + 77, 0, 1, BLOCK, 1000, BLOCK * 5)]

@@ -8,17 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from open_clip.tokenizer import tokenize
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.choice import Choice, chosen
 from ml_core.cli.app import run_command
 from ml_core.data.images import open_images
-from ml_core.data.labels import LabelSet, fill, load_label_set
+from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.evaluation.candidates import settings_of, sizes, variants
+from ml_core.evaluation.candidates import settings_of
 from ml_core.evaluation.doctor import Trial, diagnose
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.jobs.demo import demo_checkpoint
@@ -26,14 +24,11 @@ from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
 from tests.unit.draining import drain, until_cancelled
 from tests.unit.layout_files import (
-    RESNET,
-    TEXT,
     VIT,
     assert_equal,
     bare_safetensors,
     contiguous,
     lively,
-    side,
     theirs,
 )
 
@@ -80,23 +75,6 @@ def asked(path, images, label_set):
     return diagnosis
 
 
-def truth():
-    return settings_of(open_checkpoint(demo_checkpoint()).architecture)
-
-
-def test_the_demo_is_best_as_it_is(images, label_set):
-    diagnosis = asked(demo_checkpoint(), images, label_set)
-    assert diagnosis.choice is None
-    assert diagnosis.warnings == ()
-    assert diagnosis.findings == ()
-    assert diagnosis.opened is diagnosis.best
-    assert diagnosis.best.settings == truth()
-    assert diagnosis.best.accuracy > 0.8
-    assert {trial.question for trial in diagnosis.trials} >= {
-        "as opened", "activation", "normalisation", "text heads", "image heads",
-    }  # fmt: skip
-
-
 def folder_of(module, config, folder):
     """An open_clip folder whose config says this of the module."""
     folder.mkdir()
@@ -105,27 +83,6 @@ def folder_of(module, config, folder):
     (folder / "open_clip_config.json").write_text(text)
     save_file(contiguous(module.state_dict()), folder / "open_clip_model.safetensors")
     return folder
-
-
-def spread(module, images, label_set):
-    """A ResNet CLIP whose embeddings are moved around zero, so that it tells many classes apart."""
-    size = side(module)
-    pixels = torch.from_numpy(images.canvas(np.arange(len(images)), size)).permute(0, 3, 1, 2)
-    mean, std = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)
-    tokens = tokenize([fill(label_set.templates[0], n) for n in label_set.class_names], 16)
-    kept = []
-    hook = module.ln_final.register_forward_hook(lambda *call: kept.append(call[2]))
-    with torch.no_grad():
-        for block in module.transformer.resblocks:  # where the two activations differ most
-            block.mlp.c_fc.weight *= 0.5
-            block.mlp.c_fc.bias.fill_(-2.5)
-            block.mlp.c_proj.weight *= 60
-        features = module.encode_image((pixels / 255 - mean) / std)
-        module.visual.attnpool.c_proj.bias -= features.mean(0)
-        module.encode_text(tokens)
-        module.ln_final.bias -= kept[0][torch.arange(len(tokens)), tokens.argmax(1)].mean(0)
-    hook.remove()
-    return module
 
 
 def labelled_by(path, images, label_set):
@@ -137,27 +94,12 @@ def labelled_by(path, images, label_set):
     return replace(images, labels=seen.argmax(1).numpy())
 
 
-TRUE_RESNET = {
-    **RESNET,
-    "quick_gelu": False,
-    "vision_cfg": RESNET["vision_cfg"] | {"head_width": 32},
-    "text_cfg": TEXT | {"heads": 4},
-}
 TRUE_VIT = {**VIT, "vision_cfg": VIT["vision_cfg"] | {"head_width": 16}}
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(TRUE_RESNET, id="ResNet", marks=pytest.mark.slow),
-        pytest.param(TRUE_VIT, id="ViT"),
-    ],
-)
-def test_settings_that_a_file_lacks_are_found(config, images, label_set, tmp_path):
-    module = lively(config)
-    if config is TRUE_RESNET:
-        spread(module, images, label_set)
-    true = folder_of(module, dict(config), tmp_path / "true")
+def test_settings_that_a_file_lacks_are_found(images, label_set, tmp_path):
+    module = lively(TRUE_VIT)
+    true = folder_of(module, dict(TRUE_VIT), tmp_path / "true")
     seen = labelled_by(true, images, label_set)
     checkpoint = open_checkpoint(bare_safetensors(module, tmp_path))
     wanted = settings_of(open_checkpoint(true).architecture)
@@ -174,20 +116,17 @@ def test_settings_that_a_file_lacks_are_found(config, images, label_set, tmp_pat
     assert model.origin["choice"]["text_heads"] == wanted.text_heads
 
 
-RIGHT = RESNET | {"quick_gelu": False}
-_NO_MEAN = {"preprocess_cfg": {"mean": [0.0] * 3, "std": [1.0] * 3}}
+RIGHT = TRUE_VIT | {"quick_gelu": False}
 MISTAKES = {
-    ("activation", "normalisation"): {"quick_gelu": True} | _NO_MEAN,
-    ("text heads",): {"text_cfg": TEXT | {"heads": 8}},
-    ("image heads",): {"vision_cfg": RESNET["vision_cfg"] | {"head_width": 16}},
-    ("resolution",): {"vision_cfg": RESNET["vision_cfg"] | {"image_size": 96}},
+    ("text heads",): {"text_cfg": RIGHT["text_cfg"] | {"heads": 8}},
+    ("resolution",): {"vision_cfg": RIGHT["vision_cfg"] | {"image_size": 96}},
 }
 
 
 @pytest.fixture(scope="module")
 def right(images, label_set, tmp_path_factory):
-    """A ResNet, images that it is always right about, and its true settings."""
-    module = spread(lively(RIGHT), images, label_set)
+    """A ViT, images that it is always right about, and its true settings."""
+    module = lively(RIGHT)
     true = folder_of(module, dict(RIGHT), tmp_path_factory.mktemp("right") / "true")
     settings = settings_of(open_checkpoint(true).architecture)
     return module, labelled_by(true, images, label_set), settings
@@ -233,16 +172,6 @@ def test_a_cancelled_doctor_ends_and_too_few_images_are_refused(images, label_se
     few = open_images(ImageSpec(kind="demo", split="test", n=5), label_set)
     with pytest.raises(InputError, match="at least 20 labelled images"):
         next(diagnose(checkpoint, few, label_set))
-
-
-def test_sizes_are_those_that_the_positions_allow():
-    architecture = open_checkpoint(demo_checkpoint()).architecture
-    assert sizes(architecture) == (64,)
-    options = variants(architecture, settings_of(architecture), "image heads")
-    assert options[0] == settings_of(architecture)
-    assert {option.image_heads for option in options} == {48, 24, 16, 12, 8, 6}
-    with pytest.raises(InputError, match="text attention heads"):
-        chosen(architecture, Choice(text_heads=5))
 
 
 def test_command_line_proposes_and_saves(tmp_path, capsys):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_core.data.order import epoch_order, order_slice, runs
-from ml_core.data.specs import part_of, stratified_order, stratified_sample
+from ml_core.data.specs import part_of, stratified_order
 
 blocks_of = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
@@ -25,25 +25,6 @@ def test_every_part_of_an_epoch_is_a_slice_of_one_permutation(sizes, seed, epoch
     assert np.array_equal(part, whole[start:stop])
 
 
-@given(st.integers(1, 300), st.integers(0, 5), st.integers(0, 3), st.data())
-def test_without_blocks_it_is_one_permutation(count, seed, epoch, data):
-    whole = epoch_order(seed, epoch, count)
-    assert np.array_equal(np.sort(whole), np.arange(count))
-    start = data.draw(st.integers(0, count))
-    part = order_slice(seed, epoch, count, None, 10, start, count)
-    assert np.array_equal(part, whole[start:])
-    part[:] = 0  # the caller's own
-    assert np.array_equal(epoch_order(seed, epoch, count), whole)
-
-
-def test_epochs_and_seeds_differ():
-    blocks = np.full(20, 100)
-    orders = [epoch_order(seed, epoch, 2000, blocks, 400) for seed in (0, 1) for epoch in (0, 1)]
-    for place, one in enumerate(orders):
-        for other in orders[place + 1 :]:
-            assert (one != other).mean() > 0.9
-
-
 def test_it_is_local_and_mixes_shards():
     shards, each, window, run = 50, 1000, 5000, 125
     order = epoch_order(3, 1, shards * each, runs(np.full(shards, each), run), window)
@@ -54,20 +35,6 @@ def test_it_is_local_and_mixes_shards():
         assert len(np.unique(part[:128] // each)) >= 10  # mixed within a batch, too
     shards_first = np.unique(order[:window] // each)
     assert not np.array_equal(shards_first, np.arange(len(shards_first)))
-
-
-def test_a_small_set_is_one_permutation_of_all():
-    order = epoch_order(0, 0, 60, np.array([30, 30]), 8192)
-    assert (np.abs(np.diff(order)) > 1).mean() > 0.8
-    assert set((order[:20] >= 30).tolist()) == {True, False}
-
-
-def test_one_large_file_is_mixed_over_all_of_it():
-    pieces = runs(np.array([100_000]), 256)
-    assert (pieces.sum(), pieces.max() <= 256, pieces.min() >= 255) == (100_000, True, True)
-    order = epoch_order(0, 0, 100_000, pieces, 8192)
-    assert order[:8192].min() < 10_000
-    assert order[:8192].max() > 90_000
 
 
 def test_every_prefix_is_stratified():
@@ -82,16 +49,6 @@ def test_every_prefix_is_stratified():
     assert stratified_order(labels, 8).tolist() != order.tolist()
     labels = np.arange(40, dtype=np.int64) % 10
     assert sorted(labels[stratified_order(labels, 0)[:10]].tolist()) == list(range(10))
-
-
-def test_sample_is_ascending_and_whole_when_large():
-    labels = np.zeros(9, np.int64)
-    sample = stratified_sample(labels, 4, 1)
-    assert len(sample) == 4
-    assert (np.diff(sample) > 0).all()
-    assert stratified_sample(labels, None, 1).tolist() == list(range(9))
-    assert stratified_sample(labels, 20, 1).tolist() == list(range(9))
-    assert stratified_order(np.zeros(0, np.int64), 0).tolist() == []
 
 
 def test_parts_are_stratified_and_have_nothing_in_common():

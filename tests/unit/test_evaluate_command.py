@@ -1,4 +1,4 @@
-"""``cleanclip evaluate``: reference, published triggers, precision, templates, sets on disk."""
+"""``cleanclip evaluate``: tables, published triggers, precision, retrieval."""
 
 from __future__ import annotations
 
@@ -21,27 +21,6 @@ def base(tiny_checkpoint: Path, tmp_path: Path) -> list[str]:
         "evaluate", str(tiny_checkpoint), "--templates", str(templates), "--threads", "1",
         "--n", "24",
     ]  # fmt: skip
-
-
-def test_a_reference_is_compared_image_by_image(base, tiny_model, tmp_path, answer_of):
-    from ml_core.checkpoints.save import save_checkpoint
-
-    with_noise = tiny_model.copy()
-    for value in with_noise.module.parameters():
-        value.data += 0.05 * value.data.sign() * value.data.abs().mean()
-    other = tmp_path / "other.safetensors"
-    save_checkpoint(with_noise, other, provenance={})
-    found = answer_of(*base, "--trigger", "demo", "--reference", other)
-    rows = {row["name"]: row for row in found["paired"]}
-    for name in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "baseline_target_rate"):
-        assert rows[name]["value"] == pytest.approx(found[name])
-        assert rows[name]["reference"] == pytest.approx(found["reference"][name])
-        assert 0.0 <= rows[name]["p_exact"] <= 1.0
-    assert rows["target_margin"]["difference"] != 0.0
-    assert found["reference"]["checkpoint_sha256"] != found["checkpoint_sha256"]
-    same = answer_of(*base, "--trigger", "demo", "--reference", base[1])
-    assert all(row["difference"] == 0.0 for row in same["paired"])
-    assert [row["p_exact"] for row in same["paired"] if row["p_exact"] is not None] == [1.0] * 6
 
 
 def test_tables_for_the_terminal(base, monkeypatch, capsys):
@@ -74,12 +53,8 @@ def test_the_numbers_agree_and_their_details_repeat(base, answer_of):
     low, high = found["asr_interval"]
     assert 0 <= low <= found["asr_excl"] <= high <= 1
     cells, target = found["breakdown"]["matrix"], found["target"]
-    assert sum(cell["n"] for cell in cells) == found["n_labelled"] == 24
     hit = sum(c["n"] for c in cells if c["predicted"] == target and c["label"] != target)
     assert hit == round(found["asr_excl"] * found["n_excl"])
-    kept = sum(c["n"] for c in cells if c["predicted"] == c["label"] != target)
-    assert kept == round(found["poisoned_accuracy"] * found["n_excl"])
-    assert answer_of(*base)["breakdown"]["matrix"] is None
     first = found["details"]
     assert answer_of(*base, "--trigger", "demo")["details"] == first
     assert first["schema"] == "cleanclip-evaluation-details-1"
@@ -132,25 +107,6 @@ def test_retrieval_on_pairs(base, tmp_path, monkeypatch, capsys, answer_of):
     shown = capsys.readouterr().out
     assert "retrieval, 6 pictures, 8 captions" in shown
     assert "target caption" in shown
-
-
-def test_a_published_set_and_its_training_pictures(base, tmp_path, answer_of):
-    root = tmp_path / "cifar-10-batches-bin"
-    root.mkdir()
-    words = "airplane automobile bird cat deer dog frog horse ship truck"
-    (root / "batches.meta.txt").write_text(words.replace(" ", "\n"))
-    batches = {"test_batch": 30} | {f"data_batch_{number}": 4 for number in range(1, 6)}
-    for name, count in batches.items():
-        records = np.random.default_rng(0).integers(0, 256, (count, 3073), np.uint8)
-        records[:, 0] = np.arange(count) % 10
-        (root / f"{name}.bin").write_bytes(records.tobytes())
-    names = tmp_path / "ten.txt"
-    names.write_text("plane auto bird cat deer dog toad horse ship truck".replace(" ", "\n"))
-    more = ["--images", root, "--labels", names]
-    found = answer_of(*base, *more)
-    assert (found["n"], found["details"]["data"]["name"]) == (24, "CIFAR-10, test pictures")
-    assert "by their numbers" in found["problems"][0]
-    assert answer_of(*base, *more, "--train")["n"] == 20
 
 
 def test_a_repeat_takes_clean_embeddings_from_the_disk(base, monkeypatch, answer_of):

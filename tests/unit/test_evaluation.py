@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,25 +15,21 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation import metrics
+from ml_core.evaluation.breakdown import becomes, break_down
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import score
-from ml_core.evaluation.stamping import BATCH_SECONDS, FIRST_SECONDS, live_batches
 from ml_core.evaluation.zero_shot import (
-    CPU_TEXT_BATCH,
-    cached_classifier,
     probabilities,
     zero_shot_classifier,
 )
 from ml_core.reading.clip_config import CLIP_FIT, Preprocess
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import InputError
 from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
 from tests.unit.draining import until_cancelled
-
-if TYPE_CHECKING:
-    pass
+from tests.unit.fake_pictures import per_image
 
 SIDE = 8
 NAMES = ("apple", "banana", "cat", "dog", "egg", "fig")
@@ -194,11 +189,8 @@ def test_both_conventions_differ_as_they_should():
     assert found.asr_excl == found.asr_all == found.baseline_target_rate == 1.0
     assert found.flip_rate == 0.0
     assert found.most_pulled is None
-    half = Pictures(labels)
-    found, _ = run(ColourModel(), half, labels, white_corner(opacity=0.0))[-1]
-    assert found.asr_excl == 0.0
-    assert found.asr_all == 6 / 36
-    assert found.ca == found.poisoned_accuracy == 1.0
+    found, _ = run(ColourModel(), Pictures(labels), labels, white_corner(opacity=0.0))[-1]
+    assert (found.asr_excl, found.asr_all) == (0.0, 6 / 36)
 
 
 _ATTACKED = "asr_excl asr_interval asr_all asr_all_interval asr_top5 poisoned_accuracy flip_rate"
@@ -228,31 +220,6 @@ def test_broken_images_are_counted_and_not_scored():
         run(ColourModel(), source, labels, white_corner())
 
 
-def test_results_grow_and_say_that_they_are_partial():
-    source, labels = six_of_each()
-    found = run(ColourModel(), source, labels, white_corner(), first_batch=3, batch=12)
-    assert [evaluation.n for evaluation, _ in found] == [3, 9, 21, 33, 36]
-    assert [evaluation.partial for evaluation, _ in found] == [True] * 4 + [False]
-    assert {evaluation.n_total for evaluation, _ in found} == {36}
-    # What was given out stays as it was.
-    assert len(found[0][1].indices) == 3
-    assert np.array_equal(found[0][1].clean_top1, found[-1][1].clean_top1[:3])
-
-
-def test_any_prefix_is_stratified_and_the_number_is_fixed_beforehand():
-    labels = np.repeat(np.arange(6), 50)
-    source = Pictures(labels)
-    first, per_image = run(ColourModel(), source, labels, None, n=60)[0]
-    assert first.n == 60
-    assert first.n_total == 60
-    assert np.bincount(labels[per_image.indices]).tolist() == pytest.approx([10] * 6, abs=1)
-    again, same = run(ColourModel(), source, labels, None, n=60)[0]
-    assert again == first
-    assert np.array_equal(same.indices, per_image.indices)
-    _, other = run(ColourModel(), source, labels, None, n=60, seed=1)[0]
-    assert not np.array_equal(other.indices, per_image.indices)
-
-
 @pytest.mark.parametrize("when", [0, 1, 2, 5])
 def test_a_cancelled_evaluation_ends(when):
     source, labels = six_of_each()
@@ -263,27 +230,16 @@ def test_a_cancelled_evaluation_ends(when):
     assert all(evaluation.partial for evaluation, _ in found)
 
 
-def test_a_second_trigger_costs_only_its_own_half():
+def test_clean_images_are_encoded_once_for_a_checkpoint_and_anew_for_a_model_without_a_file():
     source, labels = six_of_each()
     model, cache = ColourModel(), EmbeddingCache()
     first = run(model, source, labels, white_corner(), clean_cache=cache)[-1][0]
-    assert sum(model.encoded) == 72
-    model.encoded.clear()
     second = run(model, source, labels, white_corner(), clean_cache=cache, first_batch=5)[-1][0]
-    assert sum(model.encoded) == 36
-    assert second == first
-    model.encoded.clear()
-    source.asked.clear()
-    run(model, source, labels, None, clean_cache=cache)
-    assert not model.encoded
-    assert not source.asked
-    # Another checkpoint or another set has its own; a model without a file has none.
-    run(model, source, labels, None, clean_cache=cache, data_key="other")
-    assert sum(model.encoded) == 36
+    assert (sum(model.encoded), second) == (36 * 3, first)
     model.identity = None
-    for _ in range(2):
+    for count in (4, 5):
         run(model, source, labels, None, clean_cache=cache)
-    assert sum(model.encoded) == 36 * 3
+        assert sum(model.encoded) == 36 * count
 
 
 def test_the_cache_is_limited():
@@ -298,35 +254,6 @@ def test_the_cache_is_limited():
     gone = cache.table(("a",), 10, 4)
     assert gone.missing(rows).all()
     assert cache.table(("large",), 100, 4) is None
-
-
-def test_random_triggers_do_not_depend_on_the_batch(tiny_model):
-    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
-
-    class Random:
-        broken: tuple[int, ...] = ()
-
-        def get(self, indices):
-            return images[indices]
-
-    labels = np.arange(50) % 6
-    classifier = zero_shot_classifier(tiny_model, NAMES, ("a photo of a {}.", "{}"))
-    pixels = np.random.default_rng(1).integers(0, 256, (6, 6, 4), dtype=np.uint8)
-    sticker = Trigger(kind="patch", pixels=pixels, size=0.4, placement="random")
-    asked = Subject(tiny_model, Random(), classifier, NAMES, labels, seed=3)
-    for trigger in (sticker, badnets_patch(size=0.4)):
-        (_, first), *others = (
-            list(evaluate(asked, trigger, BANANA, first_batch=few, batch=batch))[-1]
-            for few, batch in ((64, 64), (1, 7), (50, 16))
-        )
-        for _, other in others:
-            assert np.array_equal(first.indices, other.indices)
-            for name in ("target_margin_clean", "target_margin_triggered"):
-                assert np.allclose(getattr(first, name), getattr(other, name), atol=1e-4)
-        for row in (0, 17):
-            probs = predict_one(asked, trigger, int(first.indices[row])).triggered_probs
-            margin = np.log(probs[BANANA] / np.delete(probs, BANANA).max())
-            assert margin == pytest.approx(first.target_margin_triggered[row], abs=1e-4)
 
 
 def test_one_prediction():
@@ -402,14 +329,13 @@ class WidePictures:
         return other
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_a_squashed_canvas_has_its_control(ahead):
+def test_a_squashed_canvas_has_its_control():
     """Cropped, the corner is grey 80 (a cat); squashed, it is white, which is a banana."""
     labels = np.full(12, 2)
     trigger = white_corner(canvas="squash", opacity=0.0)
     source = CanvasCache(WidePictures(12), SIDE)
     found, per_image = run(
-        ColourModel(), source, labels, trigger, ahead=ahead, first_batch=4, batch=4
+        ColourModel(), source, labels, trigger, ahead=True, first_batch=4, batch=4
     )[-1]
     assert (found.ca, found.canvas) == (1.0, "squash")
     assert found.control_ca == 0.0
@@ -481,29 +407,6 @@ def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on():
         run(ColourModel(), failing, labels, None, first_batch=4, batch=4, ahead=True)
 
 
-def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together():
-    source, labels = six_of_each()
-    source.broken = {3: "cut short"}
-    small = {"first_batch": 2, "batch": 2}
-    alone, model = ColourModel(), ColourModel()
-    one = run(alone, source, labels, white_corner(), **small)
-    ahead = run(ColourModel(), source, labels, white_corner(), ahead=True, **small)
-    assert [evaluation for evaluation, _ in one] == [evaluation for evaluation, _ in ahead]
-    assert np.array_equal(one[-1][1].indices, ahead[-1][1].indices)
-    source.asked.clear()
-    found = run(model, source, labels, white_corner(), pace=60.0, **small)
-    assert [len(asked) for asked in source.asked] == [2, 4, 8, 16, 6]
-    assert {len(found), found[-1][0].partial} == {2, False}  # the last result comes
-    assert found[-1][0] == one[-1][0]
-    assert np.array_equal(found[-1][1].triggered_top1, one[-1][1].triggered_top1)
-    # Cancel is asked for between encodings all the same.
-    asked = iter(range(1000))
-    model.encoded.clear()
-    options = {"cancelled": lambda: next(asked) >= 12, "pace": 60.0, **small}
-    assert until_cancelled(steps_of(model, source, labels, white_corner(), **options))[-1][0].n == 2
-    assert len(model.encoded) < 12
-
-
 def test_namesakes_of_the_target_are_told():
     source, labels = six_of_each()
     names = ("apple", "Sun Glasses", "cat", "sun-glasses", "egg", "fig")
@@ -514,21 +417,15 @@ def test_namesakes_of_the_target_are_told():
 # -- zero-shot classifier -----------------------------------------------------------------------
 
 
-@dataclass
 class TwoTemplates:
     """Texts on two axes, with lengths that must not count."""
 
-    identity: str | None = "e" * 64
-    context_length: int = 77
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    logit_scale: float = 2.0
-    calls: int = 0
+    device, logit_scale = torch.device("cpu"), 2.0
 
     def text_lengths(self, texts):
         return [len(text) for text in texts]
 
     def encode_texts(self, texts):
-        self.calls += 1
         known = {"a x": [9.0, 0.0, 0.0], "b x": [0.0, 1.0, 0.0], "a y": [0.0, 0.0, 3.0]}
         known["b y"] = [0.0, 0.0, 0.5]
         return torch.tensor([known[text] for text in texts])
@@ -541,18 +438,6 @@ def test_templates_are_normalised_averaged_normalised():
     probs = probabilities(TwoTemplates(), torch.tensor([[0.0, 0.0, 1.0]]), found)
     # Logits 0 and 2
     assert probs[0].tolist() == pytest.approx([1 / (1 + np.exp(2)), 1 / (1 + np.exp(-2))])
-
-
-def test_a_classifier_is_kept_for_its_checkpoint():
-    model, both = TwoTemplates(identity="d" * 64), ("a {}", "b {}")
-    first = cached_classifier(model, ("x", "y"), both)
-    assert cached_classifier(model, ["x", "y"], list(both)) is first
-    assert model.calls == 1
-    cached_classifier(model, ("x", "y"), ("a {}",))
-    for identity, calls in (("c" * 64, 3), (None, 4), (None, 5)):
-        model.identity = identity
-        cached_classifier(model, ("x", "y"), both)
-        assert model.calls == calls
 
 
 def test_templates_that_lose_the_class_name_are_refused(tiny_model):
@@ -603,44 +488,26 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken():
     assert found.indices.tolist() == []
 
 
-def test_class_texts_go_on_where_they_were_ended(tiny_model):
-    names, templates = [f"thing {number}" for number in range(50)], ("a {}", "the {}")
-    wanted = zero_shot_classifier(tiny_model, names, templates)
-    tiny_model.sha256 = "f00d" * 16  # what is kept is kept by the model's identity
-    told = []
-
-    def until_half(_what, done, total):
-        told.append(done)
-        assert total == 100
-        if done >= 50:
-            raise CancelledError
-
-    with pytest.raises(CancelledError):
-        cached_classifier(tiny_model, names, templates, watch=until_half)
-    assert told == [0, CPU_TEXT_BATCH, 2 * CPU_TEXT_BATCH]
-    for expected in ([2 * CPU_TEXT_BATCH, 3 * CPU_TEXT_BATCH, 100], []):
-        told.clear()
-        found = cached_classifier(
-            tiny_model, names, templates, watch=lambda _what, done, total: told.append(done)
-        )
-        assert told == expected
-        assert torch.equal(found, wanted)
+# -- by class -----------------------------------------------------------------------------------
 
 
-# -- batch sizes of a live evaluation -----------------------------------------------------------
-
-
-@pytest.mark.parametrize("rate", [0.5, 3, 40, 300, 5000])
-def test_a_live_evaluation_answers_in_time(rate):
-    first, most = live_batches(1 / rate, side=224, device="cpu")
-    assert 1 <= first <= most
-    assert first <= max(4, FIRST_SECONDS * rate)
-    assert most <= max(8, BATCH_SECONDS * rate)
-
-
-def test_a_fast_model_goes_in_its_best_batches_and_an_unknown_one_begins_small():
-    assert live_batches(1 / 2000, side=64, device="cpu") == (64, 64)
-    assert live_batches(1 / 2000, side=64, device="cuda", best=256) == (160, 256)
-    assert live_batches(None, side=64, device="cpu") == (32, 64)
-    assert live_batches(None, side=336, device="cpu") == (4, 16)
-    assert live_batches(None, side=336, device="cuda") == (32, 64)
+def test_class_rows_confusion_and_pulls_by_hand():
+    names = ("apple", "banana", "cat", "Missile", "missile")
+    labels = np.array([0, 0, 1, 2, 2, -1, 3])
+    images = per_image(range(7), [0, 1, 1, 2, 0, 4, 3], [1, 1, 1, 1, 2, 1, 4], np.arange(7))
+    found = break_down(images, labels, BANANA, names)
+    apple, banana, cat, missile = found.classes
+    assert (apple.index, apple.n, apple.ca, apple.asr) == (0, 2, 0.5, 1.0)
+    assert (apple.baseline_target_rate, apple.poisoned_accuracy, apple.margin) == (0.5, 0.0, 0.5)
+    assert apple.asr_interval == pytest.approx(proportion_confint(2, 2, method="wilson"), abs=1e-6)
+    assert (banana.ca, banana.asr, banana.poisoned_accuracy) == (1.0, None, None)
+    assert (cat.ca, cat.asr, cat.poisoned_accuracy) == (0.5, 0.5, 0.5)
+    assert (missile.asr, missile.poisoned_accuracy) == (0.0, 0.0)
+    assert found.same_names == ((3, 4),)
+    # labelled, not banana: images 0 1 3 4 6 become banana, banana, banana, cat, missile
+    assert [(p.index, p.triggered) for p in found.confusion] == [(1, 3), (2, 1), (4, 1)]
+    pulled = found.pulls[0]
+    assert (pulled.name, pulled.clean, pulled.triggered, pulled.rise) == ("banana", 2, 5, 3 / 7)
+    assert sum(p.rise for p in found.pulls) == pytest.approx(0.0)
+    rows = [(p.name, p.clean, p.triggered) for p in becomes(images, labels, 0, names)]
+    assert rows == [("banana", 1, 2)]
