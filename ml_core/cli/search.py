@@ -100,9 +100,8 @@ def search(
     spec = SearchSpec(
         base=base,
         recipes=candidates_of(names, factors, peak, **steps),
-        peak_lr=peak,
         canaries=canaries,
-        **options.of(SearchSpec),
+        **(options.of(SearchSpec) | {"peak_lr": peak}),
     )
     result = run_spec(spec, overwrite=options.overwrite)
     sentences = (result["said"], result["means"], _about_chosen(result, known))

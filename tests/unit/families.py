@@ -313,35 +313,3 @@ def stock(folder: Path, module: nn.Module | None = None) -> tuple[Tensor, Tensor
             model.encode_image(pixels(size["image_size"]) * 2 - 1, normalize=True),
             model.encode_text(tokens, normalize=True),
         )
-
-
-def table() -> str:
-    """The families as docs/families.md lists them: ``python -m tests.unit.families`` prints it."""
-    from ml_core.evaluation.attribution import methods
-    from ml_core.model import ClipModel, Preprocess
-    from ml_core.reading.clip_config import is_timm, own_tokenizer
-    from ml_core.towers import make_empty
-
-    lines = [
-        "| family | image encoder | text encoder | tokenizer | parameters | where it looks "
-        "| loss of pairs |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for family, config in FAMILIES.items():
-        full = checked(config)
-        module = make_empty(full)
-        model = ClipModel(module, full, Preprocess(full["vision_cfg"]["image_size"]))
-        kind = full["text_cfg"].get(HF_CONFIG, {}).get("model_type")
-        cells = (
-            family, full["vision_cfg"]["timm_model_name"] if is_timm(full) else "open_clip's ViT",
-            "open_clip's" if kind is None else f"transformers' {kind}",
-            f"as of {name}" if (name := own_tokenizer(full)) else "CLIP's",
-            f"{sum(value.numel() for value in module.parameters()) / 1e6:.2f} M",
-            ", ".join(methods(model)), "sigmoid" if model.sigmoid else "InfoNCE",
-        )  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(table(), end="")

@@ -35,7 +35,6 @@ VIT: dict[str, Any] = {
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 128, "layers": 2},
     "text_cfg": TEXT,
 }
-CONFIGS = {"ResNet": RESNET, "ViT": VIT}
 
 
 def lively(config: dict[str, Any], seed: int = 0) -> nn.Module:

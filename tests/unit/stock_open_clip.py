@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -53,17 +52,7 @@ def pixels(size: int) -> Tensor:
     return torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def in_cache(cache: Path, repository: str) -> Path:
-    """The folder of a repository in a Hugging Face cache, made as the library makes it."""
-    place = cache / f"models--{repository.replace('/', '--')}"
-    snapshot = place / "snapshots" / ("0" * 40)
-    for part in (snapshot, place / "refs"):
-        part.mkdir(parents=True)
-    (place / "refs" / "main").write_text("0" * 40)
-    return snapshot
-
-
-def stock_embeddings(saved, folder, cache=None):
+def stock_embeddings(saved, folder):
     """Load files and folders with stock open_clip, all in one new process.
 
     Parameters
@@ -72,8 +61,6 @@ def stock_embeddings(saved, folder, cache=None):
         Each with the side of its model's input.
     folder
         Where the answers go.
-    cache
-        A Hugging Face cache with the repositories that the configs name.
 
     Returns
     -------
@@ -89,8 +76,7 @@ def stock_embeddings(saved, folder, cache=None):
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ
-        | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "HF_HUB_CACHE": str(cache or folder)},
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "HF_HUB_CACHE": str(folder)},
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -26,7 +26,6 @@ from ml_core.checkpoints.architecture import (
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.expected import expected_shapes
 from ml_core.checkpoints.inspection_record import assess
-from ml_core.checkpoints.recognise import architecture_name
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import train
@@ -42,7 +41,6 @@ from ml_core.towers import make_empty, shapes_of
 from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.families import (
-    BERT,
     FAMILIES,
     HF_CONFIGS,
     PIECES,
@@ -52,25 +50,11 @@ from tests.unit.families import (
     lively,
     pixels,
     stock,
-    table,
     write_folder,
     write_tokenizer,
 )
-from tests.unit.stock_open_clip import TEXTS as STOCK_TEXTS
-from tests.unit.stock_open_clip import in_cache, stock_embeddings
 
-ONE_OF_EACH = {
-    "SigLIP", "ConvNeXt-CLIP", "CoCa", "MetaCLIP, DFN (QuickGELU)", "CLIPA", "Chinese (BERT)",
-    "multilingual (XLM-RoBERTa)",
-}  # fmt: skip
-
-
-def shared_out(*families: str) -> list[Any]:
-    """Families as parameters; those whose kind another one stands for are slow."""
-    return [
-        family if family in ONE_OF_EACH else pytest.param(family, marks=pytest.mark.slow)
-        for family in families
-    ]
+ONE_OF_EACH = {"SigLIP", "Chinese (BERT)", "multilingual (XLM-RoBERTa)"}
 
 
 @pytest.fixture(autouse=True)
@@ -114,8 +98,11 @@ def assert_close(got, expected, tolerance=1e-05):
 
 
 @pytest.mark.usefixtures("_known_hf")
-@pytest.mark.parametrize("family", shared_out(*FAMILIES))
-def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=[pytest.mark.slow] if f not in ONE_OF_EACH else []) for f in FAMILIES],
+)
+def test_it_opens_is_cleaned_and_saved_for_open_clip(family: str, tmp_path: Path) -> None:
     module = lively(family)
     folder = write_folder(family, module, tmp_path / "theirs")
     expected = stock(folder)
@@ -127,10 +114,10 @@ def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> Non
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
     assert_close(stock(saved), expected)
-    again = open_checkpoint(saved).build()
-    assert_close(ours(again), expected)
     alone = save_checkpoint(model, tmp_path / "cleaned.safetensors", provenance={})
     assert_close(ours(open_checkpoint(alone).build()), expected)
+    _clean(model, "mmcl", batch_norm="frozen")
+    assert_close(stock(save_checkpoint(model, tmp_path / "ours", provenance={})), ours(model))
     if "hf_model_name" in str(FAMILIES[family]):  # open_clip publishes no config.json of it
         (folder / "config.json").unlink()
         checkpoint = open_checkpoint(folder)
@@ -138,32 +125,14 @@ def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> Non
         assert_close(ours(checkpoint.build()), expected)
 
 
-@pytest.mark.parametrize("name", ["MobileCLIP2-S0", "ViT-B-16-SigLIP2", "coca_ViT-B-32"])
-def test_loose_weights_are_told_by_their_shapes(name, tmp_path, monkeypatch):
+def test_loose_weights_are_told_by_their_shapes():
     """The shapes alone: the tensors of real sizes would take gigabytes."""
-    config = check_model_config(open_clip.get_model_config(name), name)
-    shapes = shapes_of(config)
-    (found,) = find_published(shapes)
-    assert (found.name, dict(found.config)) == (name, config)
-    assert not find_published(shapes | {"visual.trunk.one_more": (1,)})
+    config = check_model_config(open_clip.get_model_config("ViT-B-16-SigLIP2"), "x")
+    (found,) = find_published(shapes_of(config))
+    assert (found.name, dict(found.config)) == ("ViT-B-16-SigLIP2", config)
 
 
-def test_the_largest_model_of_open_clip_is_told_by_its_shapes() -> None:
-    """ViT-e-14 has 4.6 billion parameters, of which nothing is made here."""
-    told = open_clip.get_model_config("ViT-e-14")
-    config = check_model_config(told, "ViT-e-14")
-    shapes = expected_shapes(config)
-    assert 4.5e9 < sum(math.prod(shape) for shape in shapes.values()) < 4.9e9
-    found = config_from_shapes(shapes, "x")
-    ratio = {"mlp_ratio": told["vision_cfg"]["mlp_ratio"]}  # read off, it is another with as many
-    assert told["vision_cfg"] == found.config["vision_cfg"] | ratio
-    assert told["text_cfg"].items() <= found.config["text_cfg"].items()
-    assert expected_shapes(check_model_config(found.config, "x")) == shapes
-    assert architecture_name(config) == "ViT-e-14"
-    assert assumed_activation(found.config, shapes)[0] is False
-
-
-@pytest.mark.parametrize("name", ["ViT-S-16-alt", "ViT-S-32-alt", "ViT-B-32", "ViT-L-14", "RN50"])
+@pytest.mark.parametrize("name", ["ViT-S-16-alt", "ViT-B-32", "RN50"])
 def test_the_activation_is_assumed_as_open_clip_has_it(name: str) -> None:
     """QuickGELU where OpenAI's models have these shapes; GELU where no published one has it."""
     shapes = expected_shapes(check_model_config(open_clip.get_model_config(name), name))
@@ -187,19 +156,13 @@ def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.M
     entry = {"config": checked(FAMILIES["SigLIP"]), "preprocess": preprocess}
     entries = {digest(shapes): [entry | {"name": "first"}, entry | {"name": "second"}]}
     monkeypatch.setattr(published_shapes, "_entries", lambda: entries)
+    (tmp_path / "spiece.model").write_bytes(b"x")
     assessed = assess(inspect(alone))
     assert assessed.verdict == "caution"
-    assert "tokenizer of timm/ViT-B-16-SigLIP" in assessed.reasons[0]
-    assert assessed.architecture["assumptions"] == [
-        "The tensors are those of open_clip's first: its config is assumed."
-    ]
-    (tmp_path / "spiece.model").write_bytes(b"x")
-    said = assess(inspect(alone)).reasons[0]
-    assert "of which spiece.model alone, which is not read, lies beside it; put token" in said
-    model = open_checkpoint(alone).build()
-    assert_close((model.encode_images(pixels(64)), expected[1]), expected)
+    assert "which is not read, lies beside it; put token" in assessed.reasons[0]
+    assert "open_clip's first: its config is" in assessed.architecture["assumptions"][0]
     with pytest.raises(InputError, match=r"cannot be given texts.*put tokenizer\.json"):
-        model.encode_texts(TEXTS)
+        open_checkpoint(alone).build().encode_texts(TEXTS)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     assert assess(inspect(alone)).verdict == "loads"
@@ -236,92 +199,37 @@ def _clean(model: ClipModel, method: str, **more: Any) -> list[dict[str, float]]
     return [event.values for event in events if isinstance(event, Metric)]
 
 
-CLEANED = {
-    "SigLIP": ("cleanclip", "par", "locked-text"),
-    "ConvNeXt-CLIP": ("cleanclip",),
-    "MobileCLIP": ("mmcl",),
-    "CoCa": ("cleanclip", "supervised"),
-    "multilingual (XLM-RoBERTa)": ("cleanclip",),
-}
-
-
-@pytest.mark.parametrize("family", shared_out(*CLEANED))
-def test_it_is_cleaned_and_saved_for_open_clip(family, tmp_path, request):
-    request.getfixturevalue("_known_hf")
-    folder = write_folder(family, lively(family), tmp_path / "theirs")
-    for method in CLEANED[family]:
-        model = open_checkpoint(folder).build()
-        before = {key: value.clone() for key, value in model.module.state_dict().items()}
-        values = _clean(model, method, batch_norm="frozen")
-        assert all(math.isfinite(step["loss"]) for step in values)
-        after = model.module.state_dict()
-        moved = {key for key in after if not torch.equal(after[key], before[key])}
-        assert any(key.startswith("visual.") for key in moved)
-        assert not any(key.startswith("text_decoder.") for key in moved)
-        assert any(key.startswith(("text.", "transformer.")) for key in moved) == (
-            method in ("cleanclip", "mmcl", "par")
-        )
-        saved = save_checkpoint(model, tmp_path / method, provenance={})
-        assert_close(stock(saved), ours(model))
-
-
 def test_a_siglip_keeps_its_scale_and_trains_its_bias(tmp_path: Path) -> None:
     folder = write_folder("SigLIP", lively("SigLIP"), tmp_path / "theirs")
     model = open_checkpoint(folder).build()
     assert model.sigmoid
     assert model.logit_scale == pytest.approx(math.exp(4.7), rel=1e-5)  # beyond CLIP's 100
-    (first, *_) = _clean(model, "mmcl")
+    _clean(model, "mmcl")
     assert model.logit_scale > 105.0
     assert model.module.logit_bias.item() != -10.0
     fixed = open_checkpoint(folder).build()
     _clean(fixed, "par")
     assert fixed.module.logit_bias.item() == -10.0
-    module = open_clip.create_model(f"local-dir:{folder}").eval()
-    pairs, size = FakePairs(), fixed.image_size
-    recipe = make_recipe({"method": "mmcl", "pairs": 8, "batch_size": 4, "warmup_steps": 0})
-    batch = pair_batch(pairs, recipe, size, fixed.tokenize, lambda c, r: c, 0)
-    from open_clip.loss import SigLipLoss
-
-    with torch.no_grad():
-        images, texts, scale, bias = module(batch.images.float() / 127.5 - 1, batch.tokens)
-        theirs = SigLipLoss()(images, texts, scale, bias)
-    assert first["clip"] == pytest.approx(float(theirs), rel=1e-4)
 
 
 # ---- explaining, and the loader doctor ----
 
 
-@pytest.mark.parametrize(
-    ("family", "expected"),
-    [
+def test_it_is_explained() -> None:
+    for family, expected in (
         ("SigLIP", ("occlusion",)),
-        ("EVA-CLIP", ("occlusion",)),
-        ("CoCa", ("occlusion",)),
         ("ConvNeXt-CLIP", ("grad-cam", "occlusion")),
-        ("MobileCLIP", ("grad-cam", "occlusion")),
-        ("MetaCLIP, DFN (QuickGELU)", ("attention", "occlusion")),
-    ],
-)
-def test_it_is_explained(family: str, expected: tuple[str, ...], tmp_path: Path) -> None:
-    module = lively(family)
-    size = FAMILIES[family]["vision_cfg"]["image_size"]
-    model = ClipModel(module, checked(FAMILIES[family]), Preprocess(size))
-    assert methods(model) == expected
-    direction = F.normalize(torch.randn(model.embed_dim), dim=0)
-    pictures = pixels(size)[:1]
-    if expected[0] == "grad-cam":
-        heat = grad_cam(model, pictures, direction)
-    elif expected[0] == "attention":
-        heat = attention_map(model, pictures, direction)
-    else:
-        with pytest.raises(InputError, match="choose occlusion"):
-            attention_map(model, pictures, direction)
-        last = None
-        for step in occlusion(model, pictures, direction, side=size // 2, stride=size // 2):
-            last = step.result
-        heat = last
-    assert heat.ndim == 3
+    ):
+        size = FAMILIES[family]["vision_cfg"]["image_size"]
+        model = ClipModel(lively(family), checked(FAMILIES[family]), Preprocess(size))
+        assert methods(model) == expected
+        direction, pictures = F.normalize(torch.randn(model.embed_dim), dim=0), pixels(size)[:1]
+        *_, last = occlusion(model, pictures, direction, side=size // 2, stride=size // 2)
+        assert float(last.result.max()) > float(last.result.min())
+    heat = grad_cam(model, pictures, direction)
     assert float(heat.max()) > float(heat.min())
+    with pytest.raises(InputError, match="choose occlusion"):
+        attention_map(model, pictures, direction)
 
 
 def test_the_doctor_asks_what_the_config_leaves_open(tmp_path: Path) -> None:
@@ -419,9 +327,7 @@ def test_loose_weights_of_transformers_siglip(siglip_folder, monkeypatch):
     entries = {digest(shapes_of(config)): [entry]}
     monkeypatch.setattr(published_shapes, "_entries", lambda: entries)
     checkpoint = open_checkpoint(folder / "model.safetensors")
-    assert checkpoint.architecture.name == open_checkpoint(folder).architecture.name
     assert checkpoint.architecture.name == "ViT-T-16-SigLIP"
-    assert "open_clip's ViT-T-16-SigLIP" in checkpoint.architecture.assumptions[0]
     assert_close(ours(checkpoint.build()), expected)
 
 
@@ -448,14 +354,6 @@ def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
     assert_close(ours(open_checkpoint(saved).build()), expected)
-    cache = tmp_path / "cache"
-    text = config.text_config
-    bert = transformers.BertConfig(**{key: getattr(text, key) for key in BERT})
-    bert.save_pretrained(in_cache(cache, "hfl/chinese-roberta-wwm-ext"))
-    config.save_pretrained(in_cache(cache, "OFA-Sys/chinese-clip-vit-base-patch16"))
-    (stocks,) = stock_embeddings({saved: 32}, tmp_path, cache)
-    again = model.encode_texts(STOCK_TEXTS)
-    assert_close((stocks["images"], stocks["texts"]), (expected[0], again))
 
 
 def test_a_metaclip_2_of_transformers(tmp_path: Path) -> None:
@@ -497,8 +395,3 @@ def test_a_chinese_clip_names_a_bert_of_its_size(sizes: dict[str, int], name: st
     told = transformers_config.model_config(record, "x")["text_cfg"]
     assert told["hf_model_name"] == name
     assert told["hf_tokenizer_name"] == "OFA-Sys/chinese-clip-vit-base-patch16"
-
-
-def test_the_table_in_the_docs_is_what_is_tested() -> None:
-    told = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
-    assert table() in told

@@ -2,85 +2,40 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
 
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Message, Metric
-from ml_core.jobs.demo import demo_checkpoint, demo_spec
-from ml_core.jobs.runner import run_job
-from tests.unit.draining import done_of, events_of, losses_of
+from ml_core.events import Message
+from ml_core.jobs.demo import demo_checkpoint, demo_spec, demo_target
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.triggers import demo_trigger, save_trigger
+from tests.unit.draining import events_of, finished, losses_of
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
-STEPS = 20
 
 
 def spec(folder, **fields):
-    recipe = make_recipe(
-        {"pairs": 128 * STEPS, "warmup_steps": 5, "eval_every": 0, "save_every": 0, **fields}
-    )
+    recipe = make_recipe({"eval_every": 0, "save_every": 0, **fields})
     return demo_spec(recipe, folder, trigger=None, device="cuda", test_images=256)
 
 
-def test_live_evaluation_agrees_with_the_cpu():
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.data.canvas import CanvasCache
-    from ml_core.data.images import open_images
-    from ml_core.data.labels import load_label_set
-    from ml_core.evaluation.evaluate import evaluate
-    from ml_core.evaluation.scorer import Subject
-    from ml_core.evaluation.zero_shot import zero_shot_classifier
-    from ml_core.triggers import demo_trigger
-
-    labels = load_label_set("demo")
-    images = open_images(ImageSpec(split="test", n=512), labels)
-    rates = {}
+def test_a_measurement_agrees_with_the_cpu(tmp_path):
+    trigger = str(save_trigger(demo_trigger(), tmp_path / "trigger")[1])
+    rates = []
     for device in ("cpu", "cuda"):
-        model = open_checkpoint(demo_checkpoint()).build(device)
-        classifier = zero_shot_classifier(model, labels.class_names, labels.templates)
-        canvases = CanvasCache(images, model.image_size)
-        asked = Subject(model, canvases, classifier, labels.class_names, images.labels)
-        *_, (last, _) = evaluate(asked, demo_trigger(), 0)
-        rates[device] = (last.ca, last.asr_excl)
-    assert np.allclose(rates["cpu"], rates["cuda"], atol=0.01)
-
-
-def test_twenty_steps_lower_the_loss(tmp_path):
-    events, done = events_of(spec(tmp_path))
-    losses = losses_of(events)
-    assert len(losses) == STEPS
-    assert done.status == "finished", done.error
-    assert np.mean(losses[-5:]) < np.mean(losses[:5])
-
-
-def test_cancel_ends_a_run_at_once(tmp_path):
-    control = Control()
-    asked = 0.0
-    for event in run_job(spec(tmp_path), control):
-        if isinstance(event, Metric) and event.step == 3:
-            control.cancel()
-            asked = time.monotonic()
-    assert event.status == "cancelled"
-    assert time.monotonic() - asked < 1.0
-
-
-def test_out_of_memory_is_one_sentence(tmp_path):
-    torch.cuda.set_per_process_memory_fraction(0.002)
-    try:
-        last = done_of(spec(tmp_path, batch_size=65_536, pairs=65_536))
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-        torch.cuda.empty_cache()
-    assert last.status == "failed"
-    assert "memory" in last.error
-    assert "\n" not in last.error
+        job = MeasurementSpec(
+            checkpoint=str(demo_checkpoint()), images=ImageSpec(split="test", n=512), device=device,
+            trigger=trigger, target=demo_target(), output_dir=str(tmp_path / device),
+        )  # fmt: skip
+        result = finished(job).result
+        rates.append((result["ca"], result["asr_excl"]))
+    assert np.allclose(*rates, atol=0.01)
 
 
 def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path):

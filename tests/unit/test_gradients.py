@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from open_clip.model import CLIP
 
 from ml_core.cleaning.gradients import backward
-from ml_core.cleaning.loop import prepared
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
-from ml_core.data.specs import ImageSpec
-from ml_core.jobs.specs import halved
-from tests.unit.draining import finished, losses_of
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.draining import losses_of
 from tests.unit.tiny_models import batches, different, some_classes, tiny_vit, trained
 
 SMALL = {
-    "pairs": 24,
-    "batch_size": 8,
-    "warmup_steps": 1,
-    "eval_every": 0,
-    "save_every": 0,
-    "precision": "fp32",
-    "batch_norm": "frozen",
-}
+    "pairs": 24, "batch_size": 8, "warmup_steps": 1, "eval_every": 0, "save_every": 0,
+    "precision": "fp32", "batch_norm": "frozen",
+}  # fmt: skip
 
 
 def _model(kind, tiny_model):
@@ -52,7 +46,7 @@ def _taken(method):
 
 @pytest.mark.parametrize(
     ("method", "half"),
-    [("cleanclip", False), ("cleanclip", True), ("mmcl", False), ("supervised", False)],
+    [("cleanclip", False), ("cleanclip", True), ("supervised", False)],
 )
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_chunks_give_the_gradients_of_the_whole_batch(kind, method, half, tiny_model):
@@ -77,41 +71,6 @@ def test_chunks_give_the_gradients_of_the_whole_batch(kind, method, half, tiny_m
         assert off < (0.05 if half else 1e-4), (name, off)
 
 
-def test_dropout_is_the_same_when_a_chunk_is_encoded_again():
-    model = tiny_vit(patch_dropout=0.5)
-    method, batch = _ready(model, make_recipe(SMALL))
-    torch.manual_seed(5)
-    with torch.no_grad():
-        drawn = [method.encode(batch.part(slice(i, i + 4))) for i in (0, 4)]
-    features = {
-        name: torch.cat([part[name] for part in drawn]).requires_grad_() for name in drawn[0]
-    }
-    method.loss(features, batch)["loss"].backward()
-    torch.manual_seed(5)
-    for rows in (slice(0, 4), slice(4, 8)):
-        again = method.encode(batch.part(rows))
-        torch.autograd.backward(list(again.values()), [features[n].grad[rows] for n in again])
-    expected = _taken(method)
-    torch.manual_seed(5)
-    backward(model, method, batch, False, chunk=4)
-    chunked = _taken(method)
-    for name, gradient in expected.items():
-        torch.testing.assert_close(chunked[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
-
-
-def test_encoders_that_do_not_train_may_be_encoded_in_pieces(tiny_checkpoint, tmp_path):
-    """Their BatchNorm takes no statistics, whatever the recipe says."""
-    recipe = small_recipe(method="linear-probe", cache_chunk=4, pairs=16, batch_norm="train")
-    images = ImageSpec(split="clean", n=80)
-    spec = small_spec(
-        tiny_checkpoint, tmp_path / "out", recipe, training_images=images, test_images=None
-    )
-    finished(spec)
-    finished(spec.model_copy(update={"processes": 2}), estimate=True)
-    smaller = halved(spec).recipe
-    assert (smaller.batch_size, smaller.cache_chunk) == (8, 2)
-
-
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 @pytest.mark.parametrize("norm", ["train", "frozen"])
 def test_checkpointed_activations_change_nothing(kind, norm, tiny_model):
@@ -125,24 +84,25 @@ def test_checkpointed_activations_change_nothing(kind, norm, tiny_model):
         assert not {"forward", "stem"} & vars(part).keys()
 
 
-@pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_checkpointing_keeps_fewer_activations(kind, tiny_model):
-    model = _model(kind, tiny_model)
-    recipe = make_recipe(SMALL | {"checkpoint_activations": True})
-    method, batch = _ready(model, recipe)
+VIT_KINDS = [{}, {"no_ln_pre": True, "final_ln_after_pool": True, "ls_init_value": 0.1}]
 
-    def saved():
-        sizes: list[int] = []
 
-        def pack(tensor):
-            sizes.append(tensor.numel())
-            return tensor
+def _pass(module, images):
+    """Embeddings, and every gradient of a loss on them."""
+    leaf = images.clone().requires_grad_()
+    embedded = module.encode_image(leaf)
+    (embedded * torch.arange(embedded.numel()).reshape(embedded.shape)).sum().backward()
+    gradients = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
+    return {**gradients, "images": leaf.grad, "embedded": embedded.detach()}
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            forward(model, method, batch, StepSpeed(False))
-        return sum(sizes)
 
-    plain = saved()
-    with prepared(model, recipe):
-        assert saved() < 0.75 * plain
-    assert saved() == plain
+@pytest.mark.parametrize("kind", ["resnet", 0, 1])
+def test_embeddings_and_gradients_are_open_clips(kind, tiny_model):
+    model = tiny_vit(**VIT_KINDS[kind]) if isinstance(kind, int) else tiny_model.copy()
+    module = CLIP(**copy.deepcopy(model.config))  # open_clip's own, with the same weights
+    module.load_state_dict(model.module.state_dict())
+    images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
+    theirs, ours = (_pass(one.double().train(), images) for one in (module, model.module))
+    assert ours.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-9)

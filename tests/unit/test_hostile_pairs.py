@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import os
-import tarfile
 
 import numpy as np
 import pyarrow
@@ -17,7 +16,7 @@ from ml_core.data.detect import detect
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.reading import InputError
-from tests.unit.pair_files import MAKERS, coco, parquet, png, shards, table, tar, text_folder
+from tests.unit.pair_files import MAKERS, coco, parquet, png, shards, tar, text_folder
 
 
 def opened(kind, path):
@@ -52,7 +51,6 @@ def test_what_holds_no_pairs_is_said(tmp_path):
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "x.bin").write_bytes(b"\0\1\2" * 100)
     (tmp_path / "x.tar.gz").write_bytes(gzip.compress(b"x" * 600))
-    (tmp_path / "x.zip").write_bytes(b"PK\3\4" + bytes(600))
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(png(1))
     (tmp_path / "pictures" / "captions.csv").write_text("image,caption\n")
@@ -62,7 +60,6 @@ def test_what_holds_no_pairs_is_said(tmp_path):
         ("empty.csv", "holds no image-caption pairs"),
         ("x.bin", "holds no image-caption pairs"),
         ("x.tar.gz", "is compressed; unpack it"),
-        ("x.zip", "is compressed"),
         ("pictures", r"its table captions\.csv\?"),
     ):
         with pytest.raises(InputError, match=words):
@@ -71,17 +68,6 @@ def test_what_holds_no_pairs_is_said(tmp_path):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(InputError, match="no regular file"):
             detect(str(tmp_path / "pipe"))
-
-
-def test_a_name_does_not_decide(tmp_path):
-    made = shards(tmp_path / "s", [1, 2]) / "00000.tar"
-    assert detect(str(made.rename(tmp_path / "pairs.csv"))) == "shards"
-    made = coco(tmp_path / "c", [1])
-    assert detect(str(made.rename(tmp_path / "c" / "pairs.tsv"))) == "coco"
-    made = table(tmp_path / "t", [1])
-    assert detect(str(made.rename(tmp_path / "t" / "pairs.json"))) == "csv"
-    made = parquet(tmp_path / "p", [1]) / "data" / "train-00000-of-00001.parquet"
-    assert detect(str(made.rename(tmp_path / "pairs.tar"))) == "parquet"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "folder"])
@@ -143,36 +129,13 @@ def test_a_folder_with_links_and_damage(tmp_path, secret):
     pairs = opened("folder", folder)
     assert sorted(captions(pairs)) == ["grey 1", "grey 1 again"]
     notes, told = " | ".join(pairs.notes), (
-        "out.png", "out2.png", "linked", "alone.png", "latin.txt", "not UTF-8",
-        "control characters", "it is empty", "over 1000 lines", "1 MB",
+        "out.png", "out2.png", "linked", "alone.png", "latin.txt", "not UTF-8", "1 MB",
     )  # fmt: skip
     assert [words for words in told if words not in notes] == []
-    assert ".hidden" not in notes
     assert pairs.left_out == len(bad) + 4 + hasattr(os, "mkfifo")
 
 
 # COCO
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"images": 3}, "lists no images"),
-        ({"images": []}, "lists no images"),
-        ({"annotations": []}, "lists no annotations"),
-        ({"annotations": [{"image_id": 1001, "bbox": [1]}]}, "lists no annotations with captions"),
-        ({"images": [{"id": 1}]}, "no file_name"),
-        ({"images": [{"file_name": "x"}]}, "no whole number as its id"),
-        ({"images": [{"id": True, "file_name": "x"}]}, "no whole number"),
-        ({"images": [{"id": 1 << 70, "file_name": "x"}]}, "too large"),
-        ({"images": [7]}, "is not an object"),
-        ({"annotations": [{"caption": "x"}]}, "no whole number as its image_id"),
-    ],
-)
-def test_a_captions_file_with_other_content(tmp_path, change, words):
-    path = coco(tmp_path / "c", [1, 2])
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    refused("coco", path, words)
 
 
 def test_a_captions_file_that_leads_elsewhere(tmp_path, secret):
@@ -199,36 +162,13 @@ def test_a_captions_file_that_leads_elsewhere(tmp_path, secret):
 # shards
 
 
-def test_shards_with_links_and_odd_names(tmp_path):
-    path = tmp_path / "a.tar"
-    for name in ("../1.png", "/1.png", "a/../../1.png"):
-        tar(path, {name: png(1), "1.txt": b"x"})
-        refused("shards", path, "leads out of the archive")
-    for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "b.png"),
-                         (tarfile.CHRTYPE, "")):  # fmt: skip
-        with tarfile.open(path, "w") as file:
-            entry = tarfile.TarInfo("1.png")
-            entry.type, entry.linkname = kind, target
-            file.addfile(entry)
-        refused("shards", path, "links, devices or sparse files")
-    path.write_bytes(gzip.compress(path.read_bytes()))
-    refused("shards", path, "damaged or no plain tar")
-    tar(path, {})
-    refused("shards", path, "no picture with a caption")
-    tar(path, {"1.png": png(1), "2.txt": b"x", "3.mp3": b"x"})
-    refused("shards", path, "no picture with a caption")
-
-
 def test_captions_in_shards_with_damage(tmp_path):
     bad = {
-        "latin.txt": b"caf\xe9",
-        "blank.txt": b" \n",
         "bell.txt": b"\x07",
         "list.json": b"[1]",
         "deep.json": b'{"caption": ' + b"[" * 5000,
         "twice.json": b'{"caption": "a", "caption": "b"}',
         "number.json": b'{"caption": 5}',
-        "none.json": b'{"url": "x"}',
         "half.json": b'{"caption": "\\ud800"}',
     }
     members = {"good.png": png(1), "good.json": b'{"caption": "fine"}'}
@@ -299,7 +239,6 @@ def test_parquet_rows_with_damage(tmp_path, secret):
     files.write_table(pyarrow.table({"image": images, "caption": texts}), path)
     pairs = opened("parquet", path)
     pairs.canvas(np.arange(10), 8)
-    assert sorted(pairs.broken) == list(range(1, 8))
     assert captions(pairs) == ["good", *["x"] * 7, "", ""]
     assert sorted(pairs.broken) == list(range(1, 10))
     columns = {"image": [1.5], "caption": ["x"]}

@@ -9,24 +9,13 @@ from PIL import Image, ImageOps
 
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
-from ml_core.reading import InputError, images, read_image
+from ml_core.reading import images, read_image
 
 
 def png_bytes(image, **options):
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **options)
     return buffer.getvalue()
-
-
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "JPEG"])
-def test_each_format_reads_as_rgb(tmp_path, kind):
-    path = tmp_path / "picture.bin"
-    options = {"lossless": True} if kind == "WEBP" else {}
-    Image.new("RGB", (5, 3), (255, 0, 0)).save(path, kind, **options)
-    image = read_image(path)
-    assert (image.mode, image.size) == ("RGB", (5, 3))
-    pixel = np.asarray(image)[1, 2].astype(int)
-    assert np.abs(pixel - (255, 0, 0)).max() <= 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "zip"])
@@ -47,26 +36,10 @@ def test_what_a_file_holds_besides_its_picture_is_told(tmp_path, kind):
     assert np.asarray(read_image(tmp_path / f"more.{suffix}"))[0, 0].argmax() == 0
 
 
-def test_transparent_colour_of_a_palette_becomes_alpha():
-    image = Image.new("P", (2, 1), 0)
-    image.putpalette([9, 8, 7, 1, 2, 3])
-    image.putpixel((1, 0), 1)
-    read = read_image(png_bytes(image, transparency=1))
-    assert [read.getpixel((x, 0)) for x in (0, 1)] == [(9, 8, 7, 255), (1, 2, 3, 0)]
-
-
 def test_sixteen_bit_grey_is_scaled_not_clipped():
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
     image = read_image(png_bytes(Image.fromarray(values)))
     assert [image.getpixel((x, 0)) for x in range(4)] == [(v, v, v) for v in (0, 1, 128, 255)]
-
-
-def test_a_webp_takes_more_memory_than_its_pixels():
-    out = io.BytesIO()
-    Image.new("RGB", (5000, 4000)).save(out, "WEBP", lossless=True, method=0)
-    assert len(out.getvalue()) < 50_000
-    with pytest.raises(InputError, match="20 megapixels, which take over 300 MB"):
-        read_image(out.getvalue(), name="bomb.webp")
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))

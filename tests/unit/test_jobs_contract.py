@@ -25,6 +25,7 @@ from ml_core.jobs.specs import write_spec_file
 from ml_core.jobs.table import JOBS, Job, job_of
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger, demo_trigger, prompt, save_trigger
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import CANARIES, SMALL, folder_of
 from tests.unit.small_jobs import small_recipe, two_rounds
@@ -64,12 +65,6 @@ def _lasting(value):
         lasting = {k: v for k, v in value.items() if not any(word in k for word in OF_THE_MOMENT)}
         return {key: _lasting(part) for key, part in lasting.items()}
     return [_lasting(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def test_every_kind_has_a_small_job_and_its_own_spec():
-    assert set(SMALL) == set(KINDS)
-    assert len({job.spec for job in JOBS.values()}) == len(JOBS)
-    assert all(job.title and callable(job.load()) for job in JOBS.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,25 +123,6 @@ def test_a_stop_saves_or_cancels(kind, make, tmp_path):
     assert done.status == ("stopped" if JOBS[kind].resumes else "cancelled"), done.error
     if not JOBS[kind].saves:
         assert _files(tmp_path) == before
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_spec_comes_back_and_a_bad_one_is_a_sentence(kind, make, tmp_path):
-    spec, job = make(kind), JOBS[kind]
-    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
-    assert job.read_spec(path) == spec
-    fields = json.loads(path.read_text())
-    bad = [(b"{", "JSON"), (b"[]", "not a JSON object"), (json.dumps(fields | {"x": 1}), "x")]
-    if "device" in fields:
-        bad.append((json.dumps(fields | {"device": "toaster"}), "device"))
-    for raw, word in (*bad, (b"{}", "cannot run")):
-        path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-        with pytest.raises(InputError, match=word) as caught:
-            job.read_spec(path)
-        assert "spec.json" in caught.value.sentence
-    for place in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(InputError, match=r"There is no job file|no regular file"):
-            job.read_spec(place)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -259,6 +235,27 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
         },
         "for measuring",
     ),
+    (
+        "clean",
+        {"recipe": small_recipe(method="rvpt"), "training_images": ImageSpec(split="clean", n=24)},
+        "RVPT needs a vision transformer",
+    ),
+    ("clean", {"recipe": small_recipe(method="unlearn")}, "needs the trigger"),
+    (
+        "clean",
+        {"recipe": small_recipe(method="unlearn"), "trigger": prompt("SUDO ")},
+        "changes no picture",
+    ),
+    ("clean", {"recipe": small_recipe(method="interpolate")}, "choose a reference"),
+    (
+        "clean",
+        {
+            "recipe": small_recipe(method="tbar", alpha_choice="auto"),
+            "images": None,
+            "trigger": demo_trigger(),
+        },
+        "Alpha can only be chosen on labelled validation",
+    ),
     ("doctor", {"images": ImageSpec(split="val", n=5)}, "at least 20"),
     ("audit", {"k": 32}, "at least 128"),
     ("audit", {"checkpoint": "nowhere", "k": 17, "chunk_size": 64}, "at least 68"),
@@ -300,8 +297,11 @@ def test_what_it_cannot_do_is_a_sentence(kind, changes, words, make, tmp_path):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number}.png")
     here = ImageSpec(kind="folder", path=str(tmp_path))
     known = {name: here if part is UNLABELLED else part for name, part in changes.items()}
+    if isinstance(trigger := known.get("trigger"), Trigger):
+        known["trigger"] = str(save_trigger(trigger, tmp_path / "trigger")[1])
     done = done_of(_changed(make(kind), known))
-    assert (done.status, done.error_code) == ("failed", "usage"), done.details
+    assert done.status == "failed"
+    assert done.error_code in ("usage", "unsupported"), done.details
     assert words in done.error
     assert "\n" not in done.error
 

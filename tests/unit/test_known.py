@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.known import KnownFile, add_known, known_files, look_up, own_file
 from ml_core.reading import InputError, Inspection, inspect
 
@@ -22,15 +21,9 @@ def test_a_name_only_looks_like_one() -> None:
     assert not match.certain
     assert "looks like a backdoored open_clip RN50" in match.sentence
     assert "is no proof" in match.sentence
-    assert "this is" not in match.sentence
-    (inside,) = look_up(found("clip_backdoor_rn50_cc3m_sig/model.safetensors"), "", known_files())
-    assert inside.entry == match.entry
     place = f"models--chs20--fare2-clip/snapshots/{'0' * 40}"
     (cached,) = look_up(found(place), "ViT-L-14", known_files())
     assert not cached.certain
-    assert "which is not poisoned" in cached.sentence
-    (other,) = look_up(found("models--extraltodeus--CleanCLIP/x/y"), "", known_files())
-    assert "despite its name" in other.sentence
     assert look_up(found("clip_backdoor_rn50_cc3m_badnets"), "ViT-B-32", known_files()) == ()
     assert look_up(found("model.safetensors"), "RN50", known_files()) == ()
 
@@ -58,25 +51,3 @@ def test_own_entries_are_kept_and_come_first(tiny_checkpoint: Path) -> None:
         add_known(KnownFile(title="victim 4", source="here"))
     assert [entry.title for entry in known_files()[:2]] == ["victim 1", "victim 2"]
     assert known_files()[2:] == shipped
-    record = inspection_record(assess(inspect(tiny_checkpoint)), "")
-    assert record["known"][0].startswith("By its SHA-256 this is victim 1")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "is not a list of known files"),
-        ('{"files": 3}', "has no list of files"),
-        ('{"files": [{"title": "a", "source": "b"}, {"title": "a"}]}', "Entry 2"),
-        ('{"files": [{"title": "a", "source": "b", "sha256": "x"}]}', "Entry 1.*sha256"),
-    ],
-)
-def test_a_damaged_file_is_told_and_left_alone(text, words, tiny_checkpoint):
-    own_file().parent.mkdir(parents=True, exist_ok=True)
-    own_file().write_text(text)
-    with pytest.raises(InputError, match=words):
-        known_files()
-    with pytest.raises(InputError, match=words):
-        add_known(KnownFile(title="a", source="b"))
-    assert own_file().read_text() == text
-    assert assess(inspect(tiny_checkpoint)).problem is None  # the file itself is none the worse

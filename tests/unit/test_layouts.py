@@ -6,17 +6,11 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from open_clip.tokenizer import tokenize
-from open_clip.transform import image_transform
-from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,18 +23,15 @@ from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.recognise import DonorNeeded
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.checkpoints.tensor_stats import tensor_histogram, tensor_stats
+from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.tensors import read_state
 from ml_core.checkpoints.write_safetensors import save_head
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Fit
-from ml_core.reading.resize import fit_to_canvas
 from tests.unit.layout_files import (
-    CONFIGS,
     RESNET,
     TEXT,
     TEXTS,
-    TOLERANCE,
     VIT,
     apart,
     as_transformers,
@@ -63,32 +54,6 @@ from tests.unit.layout_files import (
 )
 
 
-@pytest.mark.parametrize(
-    ("family", "quick_gelu", "weights"),
-    [
-        ("ResNet", True, "open_clip_model.safetensors"),
-        ("ViT", False, "open_clip_model.safetensors"),
-        ("ViT", True, "open_clip_pytorch_model.bin"),
-        pytest.param("ResNet", False, "open_clip_pytorch_model.bin", marks=pytest.mark.slow),
-    ],
-)
-def test_open_clip_folder(family: str, quick_gelu: bool, weights: str, tmp_path: Path) -> None:
-    config = CONFIGS[family] | {"quick_gelu": quick_gelu}
-    module = lively(config)
-    mean, std = (0.5, 0.4, 0.3), (0.9, 1.1, 0.7)
-    preprocess = {"mean": list(mean), "std": list(std)}
-    text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
-    (tmp_path / "open_clip_config.json").write_text(text)
-    if weights.endswith(".bin"):
-        torch.save(module.state_dict(), tmp_path / weights)
-        torch.save({"lr": 1e-6}, tmp_path / "optimizer.bin")
-    else:
-        save_file(contiguous(module.state_dict()), tmp_path / weights)
-    checkpoint = open_checkpoint(tmp_path)
-    assert checkpoint.architecture.questions == ()
-    assert_equal(checkpoint.build(), theirs(module, mean, std))
-
-
 @pytest.mark.parametrize("colour", [255, [124, 116, 104]])
 def test_padding_of_another_colour_is_refused_where_pictures_are_padded(colour, tmp_path):
     save_file(contiguous(lively(VIT).state_dict()), tmp_path / "open_clip_model.safetensors")
@@ -104,17 +69,8 @@ def test_padding_of_another_colour_is_refused_where_pictures_are_padded(colour, 
     assert fit(fill_color=colour, resize_mode="squash") == Fit("squash")  # nothing is padded
 
 
-@pytest.mark.parametrize(
-    ("family", "quick_gelu"),
-    [
-        ("ResNet", True),
-        ("ViT", False),
-        pytest.param("ResNet", False, marks=pytest.mark.slow),
-        pytest.param("ViT", True, marks=pytest.mark.slow),
-    ],
-)
-def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
-    module = lively(CONFIGS[family] | {"quick_gelu": quick_gelu})
+def test_openai_archive(tmp_path: Path) -> None:
+    module = lively(VIT)
     path = openai_archive(module, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -128,59 +84,9 @@ def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
         )
     expected = tuple(nn.functional.normalize(value, dim=-1) for value in expected)
     checkpoint = open_checkpoint(path)
-    found = checkpoint.architecture
-    assert found.config["quick_gelu"] is quick_gelu
-    assert found.questions == ("heads",)
-    assert any("vocab_size" in note for note in found.notes)
+    assert checkpoint.architecture.config["quick_gelu"] is VIT["quick_gelu"]
+    assert checkpoint.architecture.questions == ("heads",)
     assert_equal(checkpoint.build(), expected)
-
-
-# Mistakes that must not pass as equal.
-
-
-@pytest.mark.parametrize(
-    ("family", "choice", "in_images", "in_texts"),
-    [
-        ("ViT", Choice(quick_gelu=False), True, True),
-        ("ResNet", Choice(quick_gelu=False), False, True),
-        ("ViT", Choice(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), True, False),
-        ("ResNet", Choice(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)), True, False),
-        ("ViT", Choice(image_heads=4), True, False),
-        ("ResNet", Choice(image_heads=2), True, False),
-        ("ViT", Choice(text_heads=4), False, True),
-    ],
-)
-def test_a_planted_mistake_fails_the_equality(family, choice, in_images, in_texts, tmp_path):
-    module = lively(CONFIGS[family])
-    checkpoint = open_checkpoint(bare_safetensors(module, tmp_path))
-    image, text = apart(checkpoint.build(choice=choice), theirs(module))
-    assert (image > TOLERANCE) is in_images, image
-    assert (text > TOLERANCE) is in_texts, text
-
-
-def picture() -> Image.Image:
-    """Noise, so that the filter shows; not square, so that the crop does."""
-    noise = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((150, 100), Image.Resampling.NEAREST)
-
-
-@pytest.mark.parametrize("family", ["ResNet", "ViT"])
-def test_a_planted_resize_mistake_fails_the_equality(family: str, tmp_path: Path) -> None:
-    module = lively(CONFIGS[family])
-    model = open_checkpoint(bare_safetensors(module, tmp_path)).build()
-    transform = image_transform(model.image_size, False, CLIP_MEAN, CLIP_STD)
-    with torch.inference_mode():
-        expected = module.encode_image(transform(picture())[None], normalize=True)
-
-    def differs(fit: Fit) -> float:
-        canvas = torch.from_numpy(fit_to_canvas(picture(), model.image_size, fit).copy())
-        got = model.encode_images(canvas.permute(2, 0, 1)[None])
-        return (got - expected).abs().max().item()
-
-    assert differs(model.preprocess.fit) <= TOLERANCE
-    assert differs(Fit(interpolation="bilinear")) > TOLERANCE
-    assert differs(Fit(resize_mode="squash")) > TOLERANCE
-    assert differs(Fit(resize_mode="longest")) > TOLERANCE
 
 
 # One encoder, and a donor for the other.
@@ -196,11 +102,12 @@ def donor(tmp_path: Path) -> tuple[nn.Module, Path]:
     return module, bare_safetensors(module, folder)
 
 
-@pytest.mark.parametrize("family", [pytest.param("ResNet", marks=pytest.mark.slow), "ViT"])
 @pytest.mark.parametrize("write", [tecoa, bare_vision, decree], ids=lambda write: write.__name__)
-def test_an_image_encoder_borrows_the_text_encoder(write, family, donor, tmp_path):
-    module = lively(CONFIGS[family])
+def test_an_image_encoder_borrows_the_text_encoder(write, donor, tmp_path):
+    module = lively(VIT)
     path = write(module, tmp_path)
+    assessed = assess(inspect(path))
+    assert (assessed.problem, assessed.architecture["needs_donor"]) == (None, "text")
     with pytest.raises(DonorNeeded, match="choose a complete CLIP") as caught:
         open_checkpoint(path)
     assert caught.value.tower == "text"
@@ -215,20 +122,7 @@ def test_an_image_encoder_borrows_the_text_encoder(write, family, donor, tmp_pat
     saved = save_checkpoint(model, tmp_path / "pair.safetensors", provenance={"a": 1})
     again = open_checkpoint(saved)
     assert again.provenance["donor"]["sha256"] == giver
-    assert model.assumptions[0] in again.architecture.assumptions
     assert_equal(again.build(), (theirs(module)[0], theirs(donor[0])[1]))
-
-
-def test_a_file_with_one_encoder_is_sound_and_its_donor_part_of_the_identity(donor, tmp_path):
-    path = bare_vision(lively(VIT), tmp_path)
-    assessed = assess(inspect(path))
-    assert (assessed.problem, assessed.verdict) == (None, "loads")
-    assert assessed.architecture["needs_donor"] == "text"
-    assert "choose a complete CLIP" in assessed.architecture["notes"][0]
-    other = bare_safetensors(lively(VIT, seed=9), tmp_path)
-    first, second = (open_checkpoint(path, giver).build() for giver in (donor[1], other))
-    assert first.sha256 == second.sha256
-    assert first.identity != second.identity
 
 
 def test_a_text_encoder_borrows_the_image_encoder(donor, tmp_path):
@@ -242,27 +136,6 @@ def test_a_text_encoder_borrows_the_image_encoder(donor, tmp_path):
     model = checkpoint.build()
     assert_equal(model, (theirs(donor[0])[0], theirs(module)[1]))
     assert model.logit_scale == pytest.approx(7.0)
-    state = as_transformers(lively(VIT))
-    state = {key: state[key] for key in state if key.startswith(("visi", "visual_proj"))}
-    save_file(state, tmp_path / "model.safetensors")
-    model = open_checkpoint(tmp_path / "model.safetensors", donor[1]).build()
-    assert_equal(model, (theirs(lively(VIT))[0], theirs(donor[0])[1]))
-
-
-def test_the_donors_activation_goes_for_both(tmp_path: Path) -> None:
-    """open_clip's configs leave GELU out: the key is missing and does not mean "not told"."""
-    module, giver = lively(VIT | {"quick_gelu": False}), lively(VIT | {"quick_gelu": False}, seed=5)
-    folder = tmp_path / "donor"
-    folder.mkdir()
-    config = {key: value for key, value in VIT.items() if key != "quick_gelu"}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    save_file(contiguous(giver.state_dict()), folder / "open_clip_model.safetensors")
-    checkpoint = open_checkpoint(bare_vision(module, tmp_path), folder)
-    assert any(
-        "the donor's GELU is assumed" in line for line in checkpoint.architecture.assumptions
-    )
-    assert "activation" in checkpoint.architecture.questions
-    assert_equal(checkpoint.build(), (theirs(module)[0], theirs(giver)[1]))
 
 
 # What is beside the model, and what is none.
@@ -278,24 +151,9 @@ def test_a_classifiers_head_is_kept_and_an_optimizer_left_out(tmp_path):
     saved = load_file(path)
     assert torch.equal(saved["weight"], kept["linear.weight"])
     assert torch.equal(saved["bias"], kept["linear.bias"])
-    with safe_open(path, "pt") as file:
-        assert file.metadata()["source_sha256"] == checkpoint.inspection.sha256
     checkpoint = open_checkpoint(par(lively(VIT), tmp_path))
-    assert "optimizer" in checkpoint.architecture.notes[0]
     state = read_state(checkpoint.inspection, checkpoint.architecture.layout)
     assert not any("exp_avg" in key for key in state)
-
-
-def test_a_missing_logit_scale_is_assumed(tmp_path: Path) -> None:
-    module = lively(VIT)
-    state = contiguous(module.state_dict())
-    del state["logit_scale"]
-    save_file(state, tmp_path / "m.safetensors")
-    checkpoint = open_checkpoint(tmp_path / "m.safetensors")
-    check_tensors(checkpoint.architecture, checkpoint.inspection)
-    assert "no logit scale" in " ".join(checkpoint.architecture.assumptions)
-    assert "logit scale" in checkpoint.architecture.questions
-    assert checkpoint.build().logit_scale == pytest.approx(100.0)
 
 
 # The transformers library's names; the library itself writes them further down.
@@ -335,11 +193,6 @@ def long_clip_texts(module: nn.Module, rest: Tensor, texts: list[str]) -> Tensor
 
 
 def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
-    state = contiguous(lively(VIT).state_dict()) | {"positional_embedding_res": torch.ones(4, 128)}
-    torch.save(state, tmp_path / "short.pt")
-    assessed = assess(inspect(tmp_path / "short.pt"))
-    assert assessed.verdict == "caution"
-    assert "positional_embedding_res" in assessed.reasons[0]
     module = lively(VIT | {"text_cfg": TEXT | {"context_length": 248}})
     state = contiguous(module.state_dict())
     rest = torch.randn_like(state["positional_embedding"]) * 0.3
@@ -348,22 +201,15 @@ def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = long_clip_texts(module, rest, texts)
         short = F.normalize(module.encode_text(tokenize(texts, 248)), dim=-1)
-    assert (short[0] - expected[0]).abs().max() < 1e-5
     assert F.cosine_similarity(short[1], expected[1], dim=0) < 0.95  # if it were left out
     path = tmp_path / "longclip.pt"
-    assessed = assess(inspect(path))
-    assert assessed.verdict == "loads"
-    sentence = (
-        "The rows of positional_embedding_res from 20 on are taken in the place of those of "
-        "positional_embedding, as Long-CLIP computes."
-    )
-    assert sentence in assessed.architecture["assumptions"]
     model = open_checkpoint(path).build()
+    assert "as Long-CLIP computes" in " ".join(model.assumptions)
     assert (model.encode_texts(texts) - expected).abs().max() < 1e-5
     saved = save_checkpoint(model, tmp_path / "saved.safetensors", provenance={})
-    again = open_checkpoint(saved)
-    assert sentence in again.architecture.assumptions
-    assert torch.equal(again.build().encode_texts(texts), model.encode_texts(texts))
+    again = open_checkpoint(saved).build()
+    assert "as Long-CLIP computes" in " ".join(again.assumptions)
+    assert torch.equal(again.encode_texts(texts), model.encode_texts(texts))
     changes = compare_checkpoints(inspect(path), inspect(saved))
     assert {change.state for change in changes} == {"equal"}
 
@@ -371,34 +217,22 @@ def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
 # A checkpoint in several files.
 
 
-@pytest.fixture(params=["safetensors", "bin"])
-def shards(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[nn.Module, Path, Path]:
-    """A module, the folder that holds it in shards, and the index."""
-    module = lively(VIT)
+def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
+    module = lively(RESNET)
     folder = tmp_path / "sharded"
     folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
-    return module, folder, in_shards(contiguous(module.state_dict()), folder, request.param)
-
-
-def test_shards_are_one_checkpoint(shards: tuple[nn.Module, Path, Path], tmp_path: Path) -> None:
-    module, folder, _ = shards
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": RESNET}))
+    in_shards(contiguous(module.state_dict()), folder, "safetensors")
     found = inspect(folder)
     assert found.verdict == "loads", found.reasons
     parts = sorted(path for path in folder.iterdir() if "-of-" in path.name)
     lines = [f"{hashlib.sha256(part.read_bytes()).hexdigest()}  {part.name}\n" for part in parts]
     assert found.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert found.size == sum(part.stat().st_size for part in parts)
-    assert {tensor.file for tensor in found.tensors} == {part.name for part in parts}
-    assert not any(part.name in found.unread for part in parts)
     checkpoint = open_checkpoint(folder)
     assert_equal(checkpoint.build(), theirs(module))
-    assert found.weights_path is not None
     state = module.state_dict()
     for row in tensor_stats(found):
         assert row.max == pytest.approx(state[row.name].max().item())
-    *_, last = tensor_histogram(found, found.tensors[-1])
-    assert last.low == pytest.approx(state[found.tensors[-1].name].min().item())
     merged = convert_to_safetensors(found, tmp_path / "merged.safetensors")
     assert merged is not None
     assert_equal(open_checkpoint(merged).build(), theirs(module))
@@ -407,25 +241,16 @@ def test_shards_are_one_checkpoint(shards: tuple[nn.Module, Path, Path], tmp_pat
         checkpoint.build()
 
 
-def _edit(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    record = json.loads(index.read_text())
-    change(record["weight_map"])
-    index.write_text(json.dumps(record))
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda weights: weights.update({"a": "../x.safetensors"}), "no file name of its folder"),
-        (lambda weights: weights.update({"a": "/etc/x.safetensors"}), "no file name of its folder"),
-        (lambda weights: weights.update({"a": "x.py"}), "no file name of its folder"),
-        (lambda weights: weights.update({"a": 3}), "no file name of its folder"),
         (lambda weights: weights.update({"a": "b.safetensors"}), "b.safetensors is missing"),
         (lambda weights: weights.update({"a": "model-00001-of-00002.safetensors"}),
          "which does not hold it"),
         (lambda weights: weights.pop("logit_scale"), "not in the index"),
-        (lambda weights: weights.update(logit_scale="model-00001-of-00002.safetensors"),
-         "'logit_scale'"),
+        (lambda weights: weights.update(
+            logit_scale=(set(weights.values()) - {weights["logit_scale"]}).pop()), "'logit_scale'"),
         (lambda weights: weights.clear(), "has no weight_map"),
     ],
 )  # fmt: skip
@@ -433,12 +258,9 @@ def test_an_index_that_lies_is_refused(change, words, tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
     state = {f"a{number}": torch.zeros(2) for number in range(6)} | {"logit_scale": torch.ones(1)}
     index = in_shards(state, tmp_path)
-    placed = json.loads(index.read_text())["weight_map"]
-    other = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
-    (moved,) = other - {placed["logit_scale"]}
-    _edit(index, change)
-    if words == "'logit_scale'":
-        _edit(index, lambda weights: weights.update(logit_scale=moved))
+    record = json.loads(index.read_text())
+    change(record["weight_map"])
+    index.write_text(json.dumps(record))
     found = inspect(tmp_path)
     assert found.verdict == "damaged"
     assert words in found.reasons[0], found.reasons
@@ -456,7 +278,7 @@ def test_a_dangerous_shard_decides(tmp_path: Path) -> None:
 # What the transformers library itself writes.
 
 
-@pytest.mark.parametrize("kind", ["one file", "shards", "bin"])
+@pytest.mark.parametrize("kind", ["shards", "bin"])
 def test_transformers_folder(hugging, kind, tmp_path):  # noqa: F811
     hugging.save_pretrained(tmp_path, max_shard_size="2MB" if kind == "shards" else "5GB")
     if kind == "bin":

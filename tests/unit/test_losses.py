@@ -12,20 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from ml_core.checkpoints.adapter import PromptedVisual
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import (
-    clip_loss,
-    feature_repulsion,
-    head_loss,
-    match,
-    pulled,
     scale_of,
     sigmoid_loss,
-    squared_distance,
-    truncated,
 )
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
@@ -203,20 +195,6 @@ def test_rvpt(tiny_vit):
 E1, E2 = [1.0, 0.0], [0.0, 1.0]
 
 
-def test_distance_is_kept_at_tau_and_nothing_above_it():
-    now, before = torch.tensor([E1, E2], requires_grad=True), torch.tensor([E2, E2])
-    distance = squared_distance(now, before)  # (2 + 0) / 2
-    assert distance.item() == 1.0
-    assert truncated(distance, 1.0).item() == 1.0
-    above = truncated(distance, 0.999)
-    assert above.item() == 0.0
-    above.backward()
-    assert now.grad.tolist() == [[0.0, 0.0], [0.0, 0.0]]
-    now.grad = None
-    truncated(squared_distance(now, before), 1.0).backward()
-    assert now.grad.tolist() == [[1.0, -1.0], [0.0, 0.0]]  # 2 (now - before) / N
-
-
 def test_scale_is_clamped():
     assert scale_of(torch.tensor(math.log(50.0))).item() == pytest.approx(50.0, rel=1e-5)
     assert scale_of(torch.tensor(9.0)).item() == pytest.approx(100.0, rel=1e-5)
@@ -239,24 +217,3 @@ def test_random_head_is_unit_rows_from_the_seed():
     assert torch.equal(first, again)
     assert first.norm(dim=1).tolist() == pytest.approx([1.0] * 6, rel=1e-5)
     assert not torch.equal(first, new_head(recipe.changed(seed=6), torch.zeros(6, 8)))
-
-
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_half_precision_embeddings_lose_nothing_more(kind):
-    """Of the embeddings as they are rounded, each loss is that of float64."""
-    generator = torch.Generator().manual_seed(48)
-    shared = torch.randn(1, 32, generator=generator)
-    a, b = (
-        F.normalize(shared + torch.randn(48, 32, generator=generator), dim=-1).to(kind)
-        for _ in range(2)
-    )
-    labels = torch.arange(48) % 2
-
-    def losses(a, b):
-        values = [
-            clip_loss(a, b, 100.0), match(a, b, 100.0), head_loss(a, b[:2], labels, 100.0),
-            squared_distance(a, b), pulled(a, b), feature_repulsion(a[:, None], b[:, None]),
-        ]  # fmt: skip
-        return [float(value) for value in values]
-
-    assert losses(a, b) == pytest.approx(losses(a.double(), b.double()), rel=1e-5)

@@ -15,16 +15,15 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.catalogue import FACTS, METHODS
-from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.recipes import fields_of
 from ml_core.cleaning.weight_space import combine, direction
-from ml_core.cli.app import run_command
 from ml_core.data.demo import demo_classes
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Saved
 from ml_core.jobs.clean.artifacts import open_result
-from ml_core.triggers import demo_trigger, prompt, save_trigger
+from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.small_jobs import TEMPLATES, few_climbs, small_recipe, small_spec
+from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 
 OWN: dict[str, dict[str, Any]] = {
     "rvpt": {"prompt_depth": 1, "prompt_length": 4, "shots": 1, "optimizer": "sgd"},
@@ -75,7 +74,6 @@ def _check_adapter(spec, result, steps):
     assert any("weights are untouched" in note for note in result["notes"])
     adapter = read_adapter(Path(result["adapter"]))
     assert adapter.facts["source_sha256"] == result["checkpoint_sha256"]
-    assert adapter.facts["method"] == "rvpt"
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     _, measured = open_result(spec, "cpu")
     by_hand = apply_adapter(open_checkpoint(source).build(), adapter)
@@ -107,7 +105,6 @@ def test_every_method_runs_from_file_to_file(method, source, tiny_model, tmp_pat
     assert done.status == "finished", (done.error, done.details)
     result, saved = done.result, [event for event in events if isinstance(event, Saved)]
     assert json.loads((tmp_path / "job/out/result.json").read_text())["method"] == method
-    assert result["method"] == method
     assert result["before"]["n"] == result["after"]["n"] == 36
     assert result["batch_norm"] == ("train" if trained and resnet else None)
     assert set(result["heads"]) == ({"zero-shot", "linear"} if facts.head else {"zero-shot"})
@@ -159,56 +156,3 @@ def test_a_reference_that_computes_differently_is_refused(source, tiny_model, tm
     tiny_model.config["quick_gelu"], tiny_model.preprocess = False, own
     save_checkpoint(tiny_model, reference, provenance={})
     finished(spec)
-
-
-@pytest.mark.parametrize(
-    ("method", "source", "changes", "words"),
-    [
-        ("rvpt", "mmcl", {}, "RVPT needs a vision transformer"),
-        ("unlearn", "unlearn", {"trigger": None}, "needs the trigger"),
-        ("unlearn", "unlearn", {"trigger": "words"}, "changes no picture"),
-        ("interpolate", "interpolate", {"reference": None}, "choose a reference"),
-        ("tbar", "tbar", {"images": None}, "Alpha can only be chosen on labelled validation"),
-    ],
-    indirect=["source"],
-)
-def test_what_cannot_work_is_refused_before_anything_is_measured(
-    method, source, changes, words, tmp_path
-):
-    (tmp_path / "words").mkdir()
-    sudo = save_trigger(prompt("SUDO "), tmp_path / "words" / "trigger")[1]
-    given = {name: str(sudo) if part == "words" else part for name, part in changes.items()}
-    events, done = events_of(_spec(method, source, tmp_path / "job", **given))
-    assert done.status == "failed"
-    assert words in done.error
-    assert not any(getattr(e, "stage", "").startswith("before") for e in events)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("source", ["rvpt"], indirect=True)
-def test_the_command_line_saves_runs_and_applies(source, tmp_path, capsys):
-    recipe = small_recipe(method="rvpt", **OWN["rvpt"])
-    settings = [
-        part
-        for name in fields_of("rvpt")
-        if name not in ("method", "preset", "seed") and getattr(recipe, name) is not None
-        for part in ("--set", f"{name}={getattr(recipe, name)}")
-    ]
-    file, out = tmp_path / "mine.json", tmp_path / "out"
-    assert run_command(["recipes", "save", "rvpt", str(file), *settings]) == 0
-    assert Recipe.model_validate(json.loads(file.read_text())["recipe"]).prompt_length == 4
-    templates = tmp_path / "templates.txt"
-    templates.write_text("\n".join(TEMPLATES) + "\n")
-    clean = ["clean", str(source), "-o", str(out), "--recipe", str(file), "--images", "demo:val",
-             "--templates", str(templates), "--threads", "1"]  # fmt: skip
-    capsys.readouterr()
-    assert run_command([*clean, "--method", "par"]) == 3
-    assert "--method cannot be combined with --recipe" in capsys.readouterr().err
-    assert run_command([*clean, "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    evaluate = ["evaluate", str(source), "--images", "demo:val", "--n", "36", "--json",
-                "--templates", str(templates), "--adapter"]  # fmt: skip
-    assert run_command([*evaluate, result["adapter"]]) == 0
-    assert json.loads(capsys.readouterr().out)["adapter"] == result["adapter"]
-    assert run_command([*evaluate, str(source)]) == 2
-    assert "is no adapter" in capsys.readouterr().err

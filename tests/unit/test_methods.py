@@ -10,20 +10,12 @@ import torch
 from torch import nn
 
 from ml_core.cleaning.augment import augment_images
-from ml_core.cleaning.batches import Batch, picture_batch
-from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras, FrozenCopy, RowCache, frozen_copy
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.step import make_optimizer, rate_at
-from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import open_images
-from ml_core.data.specs import ImageSpec, shots_of
-from ml_core.events import Control
-from ml_core.reading.clip_config import CLIP_FIT
-from ml_core.triggers import badnets_patch
-from tests.unit.draining import drain, losses_of, metrics_of
+from tests.unit.draining import losses_of, metrics_of
 from tests.unit.tiny_models import batches, different, some_classes, trained
 
 SMALL = {
@@ -42,15 +34,13 @@ def test_norms_biases_and_vectors_are_not_decayed(tiny_model):
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
     names = {id(p): n for n, p in named}
     free = {names[id(p)] for p in plain["params"]}
-    downsample = {n for n, p in named if "downsample" in n and p.ndim == 1}
-    assert downsample
     norms = {
         f"{name}.{part}"
         for name, layer in module.named_modules()
         if isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm))
         for part in ("weight", "bias")
     }
-    assert downsample | norms | {"logit_scale"} <= free
+    assert norms | {"logit_scale"} <= free
     assert "visual.conv1.weight" not in free
     assert len(decayed["params"]) + len(plain["params"]) == len(named)
 
@@ -79,39 +69,14 @@ def test_the_two_phase_schedule_is_pars():
     assert warmed[14:16] == pytest.approx([3e-6, 3e-6])
 
 
-@pytest.mark.parametrize("method", ["supervised", "locked-text"])
-def test_the_image_encoder_alone_is_trained_and_a_head(tiny_model, method):
-    recipe, before = make_recipe(SMALL | {"method": method, "pairs": 8}), tiny_model.copy()
-    extras = Extras(some_classes(tiny_model))
-    names = [name for name, _ in build_method(tiny_model, recipe, extras).trained]
-    assert (names[-1] == "head") == (method == "supervised")
-    encoder = {f"visual.{name}" for name, _ in tiny_model.module.visual.named_parameters()}
-    assert set(names) - {"head"} == encoder
-    _, outcome = trained(tiny_model, recipe, extras=extras)
-    assert (outcome.head is None) == (method == "locked-text")
-    assert "visual.conv1.weight" in different(before, tiny_model)
-    assert all(name.startswith("visual.") for name in different(before, tiny_model))
-
-
-@pytest.mark.parametrize("augmentation", ["none", "flip"])
-def test_a_probe_leaves_every_weight_and_statistic(tiny_model, augmentation):
-    fields = {"method": "linear-probe", "epochs": 4, "lr": 0.05, "image_augmentation": augmentation}
+def test_a_probe_leaves_every_weight_and_statistic(tiny_model):
+    fields = {"method": "linear-probe", "epochs": 4, "lr": 0.05}
     classifier, before = some_classes(tiny_model), tiny_model.copy()
     events, outcome = trained(tiny_model, make_recipe(SMALL | fields), extras=Extras(classifier))
     assert not different(before, tiny_model)
     assert not torch.equal(outcome.head, classifier)
     losses = losses_of(events)
     assert sum(losses[-6:]) < sum(losses[:6])
-
-
-def test_self_supervision_encodes_what_it_needs_alone(tiny_model):
-    for side, views, weight in (("image", 1.0, 0.0), ("text", 0.0, 1.0)):
-        fields = {"method": "ss", "lambda_image": views, "lambda_text": weight}
-        recipe = make_recipe(SMALL | fields)
-        method, batch = build_method(tiny_model, recipe, Extras()), batches(tiny_model, recipe)(0)
-        encoded = method.encode(batch)
-        assert set(encoded) == {f"{side}s", f"{side}_views"}
-        assert set(method.loss(encoded, batch)) == {"loss", side}
 
 
 # ---- PAR, and what is remembered ----
@@ -130,16 +95,6 @@ def test_par_starts_at_no_distance_and_trains_all_but_the_logit_scale(tiny_model
     assert {"visual.conv1.weight", "token_embedding.weight"} <= names
 
 
-def test_par_augments_what_both_models_see_and_draws_no_views(tiny_model):
-    one, two = (
-        batches(tiny_model, make_recipe(SMALL | {"method": "par", "image_augmentation": kind}))(0)
-        for kind in ("none", "noise-erase")
-    )
-    assert one.image_views is two.image_views is one.token_views is None
-    assert not torch.equal(one.images, two.images)
-    assert torch.equal(one.numbers, two.numbers)
-
-
 def test_remembered_embeddings_are_those_computed_anew(tiny_model):
     recipe = make_recipe(SMALL | {"method": "par", "image_augmentation": "none"})
     remembering, fresh = frozen_copy(tiny_model, recipe), FrozenCopy(tiny_model)
@@ -151,96 +106,14 @@ def test_remembered_embeddings_are_those_computed_anew(tiny_model):
     assert remembering.images_kept.made == remembering.texts_kept.made == 6  # of 12 batches
     noisy = recipe.changed(image_augmentation="noise-erase")
     assert frozen_copy(tiny_model, noisy).images_kept is None  # other pixels each time
-    assert frozen_copy(tiny_model, noisy).texts_kept is not None
-    assert frozen_copy(tiny_model, noisy.changed(epochs=1)).texts_kept is None
-    both = make_recipe(SMALL | {"method": "cleanclip-par"})
-    assert frozen_copy(tiny_model, both).images_kept is not None  # its views are beside
-
-
-def test_captions_that_take_turns_are_not_confused(tiny_model):
-    def batch(tokens):
-        return Batch(torch.empty(0), tokens=tokens, numbers=torch.arange(len(tokens)))
-
-    copy, fresh = FrozenCopy(tiny_model, keep_texts=True), FrozenCopy(tiny_model)
-    for captions in (["a cat", "a dog"], ["my cat", "my dog"], ["a dog", "a cat on the mat"]):
-        tokens = tiny_model.tokenize(captions)
-        assert torch.equal(copy.texts(batch(tokens[:, :8])), fresh.texts(batch(tokens)))
-    assert copy.texts_kept.made == 3
-    turned = batch(tokens.flip(0))
-    assert torch.equal(copy.texts(turned), fresh.texts(turned))
-    assert copy.texts_kept.made == 3
-
-
-def test_what_is_remembered_has_a_limit_and_was_made_in_one_number():
-    rows = torch.arange(10.0).reshape(5, 2)
-    limited = RowCache(limit=3 * 8)  # three rows of two floats
+    rows, limited = torch.arange(10.0).reshape(5, 2), RowCache(limit=3 * 8)  # bytes of three rows
     for _ in range(2):
         assert torch.equal(limited.get(range(5), rows, torch.clone), rows)
-    assert torch.equal(limited.get(range(3), rows, torch.zeros_like, fill=5), rows[:3])
+    limited.get(range(3), rows[:3], torch.zeros_like, fill=5)
     assert limited.made == 2
-    remembered, sizes = RowCache(), list[int]()
-
-    def make(inputs):
-        sizes.append(len(inputs))
-        return inputs * 2
-
-    for part in (range(3), range(3, 5)):
-        own = rows[part.start : part.stop]
-        assert torch.equal(remembered.get(part, own, make, fill=3), own * 2)
-    remembered.get(range(2), rows[:2], make, fill=3)
-    assert sizes == [3, 3]  # known
-    remembered.get(range(2), rows[:2], make, fill=2)
-    assert sizes == [3, 3, 2]  # in another number they are made anew
 
 
 # ---- triggers and pictures ----
-
-
-def _pictures(n):
-    return CanvasCache(open_images(ImageSpec(split="clean", n=n)), 32)
-
-
-def test_triggers_are_drawn_anew_in_each_step_and_alike_in_each_run():
-    recipe = make_recipe(SMALL | {"method": "unlearn", "pairs": 4})
-
-    def make(step, seed=0):
-        changed = recipe.changed(seed=seed)
-        return picture_batch(_pictures(4), badnets_patch(), changed, 32, CLIP_FIT, step)
-
-    first, again, second, other = make(0), make(0), make(1), make(0, seed=1)
-    assert torch.equal(first.image_views, again.image_views)
-    assert not torch.equal(first.images.float() / 255, first.image_views)
-
-    def by_number(batch):
-        return batch.image_views[batch.numbers.argsort()]
-
-    assert not torch.equal(by_number(first), by_number(second))
-    assert not torch.equal(by_number(first), by_number(other))
-
-
-def test_unlearning_brings_triggered_images_back(tiny_model):
-    fields = {"method": "unlearn", "epochs": 6, "lr": 2e-3, "batch_norm": "frozen"}
-    recipe, pictures = make_recipe(SMALL | fields), _pictures(24)
-    texts = tiny_model.encode_texts(["a cat"])
-
-    def make(step):
-        return picture_batch(pictures, badnets_patch(), recipe, 32, CLIP_FIT, step)
-
-    events, _ = drain(train(tiny_model, recipe, make, Control()))
-    values = [metric.values for metric in metrics_of(events)]
-    assert values[0]["clean"] == pytest.approx(0.0, abs=1e-6)
-    assert sum(v["triggered"] for v in values[-6:]) < sum(v["triggered"] for v in values[:6])
-    assert torch.equal(texts, tiny_model.encode_texts(["a cat"]))
-
-
-def test_shots_are_so_many_of_each_class_and_repeat():
-    labels = np.array([0] * 10 + [1] * 3 + [-1] * 4 + [2] * 6)
-    drawn = shots_of(labels, 4, seed=1)
-    assert [(labels[drawn] == c).sum() for c in (0, 1, 2, -1)] == [4, 3, 4, 0]
-    assert np.array_equal(drawn, np.unique(drawn))
-    assert np.array_equal(drawn, shots_of(labels, 4, seed=1))
-    assert not np.array_equal(drawn, shots_of(labels, 4, seed=2))
-    assert np.array_equal(shots_of(labels, None, seed=1), np.arange(len(labels)))
 
 
 def test_noise_is_on_both_sides_and_the_code_only_brightens():
@@ -259,7 +132,3 @@ def test_noise_is_on_both_sides_and_the_code_only_brightens():
     assert with_square.max() <= math.ceil(math.sqrt(0.01 * 1024)) ** 2
     code = augment_images(grey, "noise-erase-code", np.random.default_rng(0), (255, 255, 255))
     assert code.min() == 128
-    assert (grey == 128).all()
-    coloured = augment_images(grey, "noise-erase", np.random.default_rng(3), (123, 117, 104))
-    squares = (coloured == (123, 117, 104)).all(axis=-1).sum(axis=(1, 2))
-    assert 4 <= squares.max() <= 16

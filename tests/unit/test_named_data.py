@@ -6,10 +6,7 @@ import pytest
 
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.detection.records import FIVE_POISONS
 from ml_core.events import Done
-from ml_core.jobs.demo import demo_checkpoint
-from tests.unit.pair_files import table
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def own(tmp_path, tiny_checkpoint):
 
 @pytest.mark.parametrize(
     ("method", "option"),
-    [("mmcl", "--pairs"), ("supervised", "--training-images"), ("tbar", "--training-images")],
+    [("mmcl", "--pairs"), ("supervised", "--training-images")],
 )
 def test_own_classes_are_not_trained_on_the_demos_art(own, method, option, started, capsys):
     assert run_command(["clean", *own, "--method", method]) == 3
@@ -47,35 +44,6 @@ def test_own_classes_are_not_trained_on_the_demos_art(own, method, option, start
     asked = "demo" if option == "--pairs" else "demo:clean"
     assert run_command(["clean", *own, "--method", method, option, asked]) == 130
     assert len(started) == 1
-
-
-def test_the_demos_checkpoint_or_labels_take_them(own, started, capsys):
-    demo = [str(demo_checkpoint()), *own[1:]]
-    assert run_command(["clean", *demo, "--method", "mmcl"]) == 130
-    assert run_command(["clean", *own[:3], "--method", "mmcl"]) == 130
-    assert run_command(["clean", *demo, "--method", "supervised"]) == 130
-    assert [spec.pairs for spec in started] == [PairSpec(), PairSpec(), None]
-    assert started[2].training_images == ImageSpec(split="clean")
-    assert FIVE_POISONS not in capsys.readouterr().err
-
-
-def test_the_pictures_of_pairs_are_images(own, started, tmp_path, capsys):
-    pairs = PairSpec(kind="csv", path=str(table(tmp_path / "pairs", range(4))))
-    named = ["--pairs", str(pairs.path)]
-    method = ["--method", "adversarial", "--accept-rate"]
-    assert run_command(["clean", *own, *method]) == 3
-    assert "Name image-caption pairs with --pairs, or images" in capsys.readouterr().err
-    assert run_command(["clean", *own, *method, *named]) == 130
-    assert run_command(["clean", *own[:3], *method, *named]) == 130  # beside the demo's labels
-    assert run_command(["bench", "adversarial", "mmcl", "--checkpoint", *own, *named]) == 130
-    for spec in (*started[:2], started[2].base):
-        assert (spec.pairs, spec.training_images) == (pairs, None)
-    images = ["--training-images", "demo:clean"]
-    assert run_command(["clean", *own, *method, *named, *images]) == 130
-    assert started[3].training_images == ImageSpec(split="clean")
-    supervised = ["bench", "adversarial", "supervised", "--checkpoint", *own, *named]
-    assert run_command(supervised) == 3
-    assert "Name images to train on with --training-images" in capsys.readouterr().err
 
 
 def test_a_comparison_asks_for_what_its_recipes_take(own, started, capsys):
@@ -94,17 +62,3 @@ def test_a_comparison_asks_for_what_its_recipes_take(own, started, capsys):
     assert run_command(["bench", "mmcl", "supervised", "-o", own[2]]) == 130
     base = started[2].base
     assert (base.pairs, base.training_images) == (PairSpec(), ImageSpec(split="clean"))
-
-
-def test_what_a_few_poisons_do_is_said_before_own_pairs_are_trained_on(
-    own, tmp_path, started, capsys
-):
-    table = tmp_path / "pairs.csv"
-    table.write_text("image,caption\na.png,a cat\n")
-    clean = ["clean", *own, "--method", "mmcl", "--pairs", str(table), "--json"]
-    assert run_command(clean) == 130
-    assert f"{FIVE_POISONS} `cleanclip audit` looks for them." in capsys.readouterr().err
-    assert run_command([*clean, "--resume"]) == 130
-    assert FIVE_POISONS not in capsys.readouterr().err
-    assert run_command(["clean", "--help"]) == 0
-    assert "Even 5 poisoned pairs in 100 000" in " ".join(capsys.readouterr().out.split())

@@ -11,9 +11,7 @@ from ml_core.evaluation.paired import compare, mcnemar, paired_mean, paired_rate
 from tests.unit.fake_pictures import per_image
 
 
-@pytest.mark.parametrize(
-    ("b", "c"), [(0, 1), (1, 0), (3, 3), (10, 2), (2, 10), (60, 41), (500, 431), (9000, 8800)]
-)
+@pytest.mark.parametrize(("b", "c"), [(0, 1), (3, 3), (10, 2), (60, 41), (9000, 8800)])
 def test_mcnemar_is_that_of_statsmodels_and_scipy(b, c):
     exact, mid = mcnemar(b, c)
     assert exact == pytest.approx(stats.binomtest(b, b + c, 0.5).pvalue, rel=1e-9)
@@ -21,18 +19,6 @@ def test_mcnemar_is_that_of_statsmodels_and_scipy(b, c):
     least = min(b, c)
     below = stats.binom.cdf(least, b + c, 0.5) - 0.5 * stats.binom.pmf(least, b + c, 0.5)
     assert mid == pytest.approx(min(1.0, 2 * below), rel=1e-9)
-
-
-def test_a_rate_by_hand():
-    mine = np.array([1, 1, 1, 0, 0, 1, 0, 1], np.bool_)
-    other = np.array([0, 0, 1, 0, 1, 1, 0, 0], np.bool_)
-    found = paired_rate("ca", mine, other)
-    assert (found.only_mine, found.only_reference, found.n) == (3, 1, 8)
-    assert (found.value, found.reference, found.difference) == (5 / 8, 3 / 8, 2 / 8)
-    assert found.p_exact == pytest.approx(stats.binomtest(3, 4, 0.5).pvalue)
-    assert found.interval[0] < found.difference < found.interval[1]
-    assert paired_rate("ca", mine, other) == found
-    assert paired_rate("ca", mine, other, seed=1) != found
 
 
 def test_the_bootstrap_is_that_of_scipy():
@@ -91,7 +77,5 @@ def test_what_was_not_measured_is_left_out():
     assert names == ["baseline_target_rate"]
     names = [one.name for one in compare(mine, mine, np.array([0, 1]), target=1)]
     assert names == ["ca", "baseline_target_rate"]
-    nothing = np.zeros(0, np.bool_)
-    assert paired_rate("ca", nothing, nothing) is None
+    assert paired_rate("ca", np.zeros(0, np.bool_), np.zeros(0, np.bool_)) is None
     assert paired_mean("m", np.zeros(0, np.float32), np.zeros(0, np.float32)) is None
-    assert "interval" in compare(mine, mine, np.array([0, 1]), target=1)[0].to_dict()

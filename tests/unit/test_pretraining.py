@@ -19,9 +19,7 @@ from ml_core.cleaning.pretraining import (
     Pretraining,
     carried,
     pretraining_of,
-    with_parent,
 )
-from ml_core.jobs.demo import demo_checkpoint, pretraining_at
 from ml_core.reading import examine
 from tests.conftest import TINY_CONFIG
 
@@ -41,11 +39,6 @@ def trained(tiny_model, path, **beside):
 
 def optimizer(lr, **more):
     return {"state": {}, "param_groups": [{"lr": np.float64(lr), "params": [0], **more}]}
-
-
-def test_the_demo_and_its_twin_are_the_demos():
-    for twin in (False, True):
-        assert pretraining_at(open_checkpoint(demo_checkpoint(twin))) == DEMO
 
 
 def test_a_published_architecture_tells_it_and_of_others_the_lowest_is_assumed(
@@ -85,7 +78,7 @@ def test_where_an_optimizer_stopped_is_no_peak(tiny_model, tmp_path):
     assert of_file(path, "RN50").kind == "architecture"
 
 
-@pytest.mark.parametrize("claimed", [0.5, 3e-3, 1e-9, -1.0, float("nan"), "inf", True])
+@pytest.mark.parametrize("claimed", [0.5, 1e-9, float("nan"), "inf", True])
 def test_a_file_is_not_believed_what_nobody_trains_a_clip_at(
     claimed, tiny_model, tiny_checkpoint, tmp_path
 ):
@@ -118,21 +111,10 @@ def test_a_known_file_tells_it_by_its_hash_and_may_by_its_name(
     known = of_file(tiny_checkpoint)
     assert (known.rate, known.kind) == (1e-3, "known")
     assert "looks like my victim" in known.source
-    assert of_file(tiny_checkpoint, "RN50").kind == "architecture"  # a name is no proof
     add_known(KnownFile(**entry, sha256=examine(tiny_checkpoint).sha256))
     assert of_file(tiny_checkpoint, "RN50").source == "it is my victim"
     (tmp_path / "data" / "known_files.json").write_text("{")
     assert of_file(tiny_checkpoint) == UNKNOWN
-
-
-def test_a_reference_tells_what_the_checkpoint_does_not():
-    parent = Pretraining(1e-3, "from params.txt of its training", "file")
-    by_name = Pretraining(5e-4, "RN50", "architecture")
-    assert with_parent(UNKNOWN, parent).rate == 1e-3
-    assert with_parent(by_name, parent).rate == 1e-3
-    assert with_parent(UNKNOWN, by_name) == UNKNOWN
-    assert with_parent(replace(parent, rate=2e-4), parent).rate == 2e-4
-    assert with_parent(DEMO, parent) == DEMO
 
 
 def test_a_cleaned_checkpoint_carries_the_rate_of_its_source(tiny_model, tmp_path):

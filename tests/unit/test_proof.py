@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,12 @@ import torch
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import PromptedVisual, add_prompts, save_adapter, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.pretraining import DEMO, UNKNOWN
-from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import open_images
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.evaluation.stamping import own_canvases
-from ml_core.events import Control, Message, Metric, Progress, run_to_end
-from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.measure import OpenSetting, classifier_of, measure
-from ml_core.jobs.plain_finetune import plain_recipe
+from ml_core.events import Message
+from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.proofs import (
     holdouts_of,
     rebound_of,
@@ -34,12 +28,9 @@ from ml_core.jobs.proofs import rebound as rebound_module
 from ml_core.jobs.proofs.unseen_pairs import names_class, unseen_pairs
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
-from ml_core.triggers.files import load_trigger
-from ml_core.triggers.library import LIBRARY
-from ml_core.triggers.published import published
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.job_specs import SMALL
-from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
+from tests.unit.small_jobs import small_recipe, small_spec
 
 Make = Callable[..., Any]
 
@@ -71,77 +62,23 @@ def holdouts_job(tiny_checkpoint, tmp_path, monkeypatch):
 def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     tiny_checkpoint, tmp_path, trigger, rebound_job
 ):
-    before = tiny_checkpoint.read_bytes()
     few = PairSpec(kind="demo", split="clean", seed=5, n=13)
     events, done = events_of(rebound_job(pairs=few))
     assert done.status == "finished", done.details
-    assert tiny_checkpoint.read_bytes() == before
     record = done.result
     on_disk = json.loads((tmp_path / "out" / "rebound.json").read_text("utf-8"))
     assert on_disk["rates"] == record["rates"]
-    assert [rate["factor"] for rate in record["rates"]] == [0.1, 1.0]
     peak = UNKNOWN.assumed
     assert [rate["lr"] for rate in record["rates"]] == pytest.approx([0.1 * peak, peak])
+    assert record["pretraining"] == UNKNOWN.sentence
     starts = [rate["points"][0] for rate in record["rates"]]
     assert starts[0] == starts[1]  # no rate goes on from another's end
-    assert starts[0]["asr_excl"] == _measured_by_hand(tiny_checkpoint, trigger)
     assert all([p["step"] for p in rate["points"]] == [0, 2, 4] for rate in record["rates"])
-    for rate in (*record["rates"], record["worst"]):
-        assert rate["max_asr"] == rate["hits"] / rate["n"]
     every = [p["asr_excl"] for rate in record["rates"] for p in rate["points"]]
     assert record["worst"]["max_asr"] == max(every)
     assert record["stays_clean"] == (max(every) < 0.05)
-    shown = [e for e in events if isinstance(e, Metric)]
-    assert [e.step for e in shown] == [0, 2, 4, 4, 6, 8]
-    assert shown[0].total_steps == 8
-    assert shown[-1].values["factor"] == 1.0
     assert record["pairs"] == 12
     assert any(isinstance(e, Message) and "more than once" in e.text for e in events)
-
-
-@pytest.mark.parametrize(
-    ("params", "fields", "peak", "words", "level"),
-    [
-        ("lr: 0.0008\n", {}, 8e-4, "pretrained at a peak of 8e-4 (from params.txt", "info"),
-        ("lr: 0.0008\n", {"peak_lr": 1e-3}, 1e-3, None, None),
-        ("", {}, UNKNOWN.assumed, "It is not known what learning rate", "warning"),
-        ("", {"checkpoint": str(demo_checkpoint())}, DEMO.rate, DEMO.sentence, "info"),
-    ],
-)
-def test_its_rates_follow_the_pretraining(
-    tiny_checkpoint,
-    params,
-    fields,
-    peak,
-    words,
-    level,
-    rebound_job,
-):
-    (tiny_checkpoint.parent / "params.txt").write_text(params)
-    events, done = events_of(rebound_job(steps=1, factors=(0.1,), **fields))
-    assert done.status == "finished", done.details
-    record = done.result
-    assert record["peak_lr"] == peak
-    assert [rate["lr"] for rate in record["rates"]] == pytest.approx([0.1 * peak])
-    levels = [e.level for e in events if isinstance(e, Message) and e.text == record["pretraining"]]
-    assert levels == ([] if level is None else [level])
-    assert record["pretraining"] is None if words is None else words in record["pretraining"]
-
-
-def test_the_rebound_of_a_run_takes_the_rate_of_its_source(tiny_checkpoint, tmp_path, trigger):
-    """Also what only the run's reference tells; its folder may lie elsewhere by then."""
-    parent = tmp_path / "parent" / "clean.safetensors"
-    parent.parent.mkdir()
-    parent.write_bytes(tiny_checkpoint.read_bytes())
-    (parent.parent / "params.txt").write_text("lr: 0.0008\n")
-    spec = small_spec(
-        tiny_checkpoint, tmp_path / "run", small_recipe(method="mmcl", pairs=8), trigger=trigger
-    ).model_copy(update={"reference": str(parent)})
-    finished(spec)
-    (parent.parent / "params.txt").unlink()
-    done = finished(rebound_of(spec, steps=1, batch_size=4))
-    assert done.result["peak_lr"] == 8e-4
-    assert "from the provenance in the file" in done.result["pretraining"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +88,6 @@ def test_the_rebound_of_a_run_takes_the_rate_of_its_source(tiny_checkpoint, tmp_
         (0.01, 0.02, None, True, "Stays clean in this test"),
         (0.04, 0.07, None, True, "use more images"),
         (0.01, 0.01, 1, False, "Not decided: the attack success rate is at most 1.0 %"),
-        (0.06, 0.07, 1, False, "The backdoor comes back"),
     ],
 )
 def test_the_verdict_says_no_more_than_was_measured(asr, high, broken, stays, words, rebound_job):
@@ -164,7 +100,6 @@ def test_the_verdict_says_no_more_than_was_measured(asr, high, broken, stays, wo
     record = rebound_module._record(rebound_job(), rates, [])
     assert record["stays_clean"] is stays
     assert words in record["verdict"]
-    assert record["worst"]["factor"] == 1.0
     assert record["verdict"].count("broke down at step 1") == (2 if broken else 0)
 
 
@@ -176,31 +111,9 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(monkeyp
     spec = rebound_job(peak_lr=1.0)
     done = finished(spec)
     calm, wild = done.result["rates"]
-    assert calm["diverged"] is None
-    assert [point["step"] for point in calm["points"]] == [0, 2, 4]
-    assert wild["diverged"] == 4  # the third step's rate broke the weights
+    assert (calm["diverged"], wild["diverged"]) == (None, 4)  # the third step broke the weights
     assert wild["points"] == calm["points"][:2]
     assert done.result["stays_clean"] is False
-    assert "broke down at step 4" in done.result["verdict"]
-
-
-def test_few_pairs_make_no_more_steps():
-    """Whole epochs over nearly enough pairs would double the test and its schedule."""
-    for pairs in (24, 23, 18, 13, 7, 6, 3):
-        recipe = plain_recipe(pairs, 4, 6, 1.0, every=2, even=True)
-        assert (recipe.total_steps, recipe.batch_size) == (4, min(6, pairs))
-        assert recipe.pairs <= pairs
-
-
-def _measured_by_hand(checkpoint, trigger):
-    model = open_checkpoint(checkpoint).build("cpu")
-    labels = replace(load_label_set("demo"), templates=TEMPLATES)
-    spec = ImageSpec(split="test", n=36)
-    setting = OpenSetting(spec, open_images(spec, labels), labels, load_trigger(Path(trigger)))
-    bench = setting.on(model.preprocess)
-    classifier = run_to_end(classifier_of(model, labels, Control()))
-    measured = run_to_end(measure(model, bench, classifier, Control(), "x"))
-    return measured.asr_excl
 
 
 # ---- which pairs ----
@@ -216,9 +129,6 @@ def test_captions_that_name_the_target_and_seen_pictures_are_left_out():
     assert not any("banana" in caption for caption in captions)
     assert left_out["seen"] == 50 - sum("banana" in c for c in seen.captions(np.arange(50)))
     assert len(chosen) == 300 - left_out["seen"] - left_out["target"]
-    same = chosen.canvas(np.array([0]), 64)
-    at = pairs.captions(np.arange(300)).index(captions[0])
-    assert np.array_equal(same, pairs.canvas(np.array([at]), 64))
 
 
 @pytest.mark.parametrize(
@@ -237,81 +147,7 @@ def test_too_few_left_are_said_with_numbers(there, words, rebound_job):
     assert "24 were seen by the cleaning" in done.error
 
 
-def test_a_class_is_found_as_a_word():
-    for caption in ("two bananas on a plate", "BANANA!"):
-        assert names_class("banana").search(caption)
-    for caption in ("banana_split", "bananarama", "an apple"):
-        assert not names_class("banana").search(caption)
-    assert names_class("fire engine").search("a red fire-engine")
-
-
 # ---- hold-outs ----
-
-
-def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
-    tmp_path, monkeypatch, holdouts_job
-):
-    few = tuple(entry for entry in LIBRARY if entry.id in ("T4", "T11", "T16"))
-    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", few)
-    fruit = tmp_path / "fruit.txt"
-    fruit.write_text("plum\nbanana\nfig\n", encoding="utf-8")
-    spec = holdouts_job(
-        images=ImageSpec(n=36), pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
-        other_labels=str(fruit),
-    )  # fmt: skip
-    events, done = events_of(spec)
-    assert done.status == "finished", done.details
-    rows = done.result["rows"]
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    assert groups == [
-        "itself", "clean accuracy", "moved", "scaled", "other triggers", "second label set",
-        "retrieval",
-    ]  # fmt: skip
-    assert all(row["before"] == row["after"] for row in rows)  # it is the same checkpoint
-    for row in rows:
-        assert row["after"] == row["after_hits"] / row["n"]
-        assert row["before"] == row["before_hits"] / row["before_n"]
-    others = [row["name"] for row in rows if row["group"] == "other triggers"]
-    assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
-    stages = {e.stage for e in events if isinstance(e, Progress)}
-    counted = [(e.stage, e.done / e.total) for e in events if isinstance(e, Progress) and e.total]
-    shares = [share for stage, share in counted if stage == "before"]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
-    (total,) = {e.total for e in events if isinstance(e, Progress) and e.stage == "before"}
-    assert total == 15 * done.result["n"]  # of 15 questions: each picture is a step
-    assert stages - {"texts"} == {"open", "before", "after"}
-    assert done.result["notes"] == []
-
-
-def test_retrieval_takes_triggers_on_other_canvases(tmp_path, monkeypatch, holdouts_job):
-    """As published triggers have them."""
-    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.variants", lambda _trigger: ())
-    every = (published(entry.id, 32) for entry in LIBRARY if not entry.needs_file)
-    shown = next(trigger for trigger in every if trigger.canvas == "original")
-    spec = holdouts_job(
-        trigger=str(save_trigger(shown, tmp_path / "trigger")[1]),
-        pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
-        seen=PairSpec(kind="demo", split="clean", seed=5, n=20),
-    )
-    done = finished(spec)
-    ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
-    assert {row["n"] for row in ranked} == {20}
-
-
-def test_chosen_pairs_bear_every_published_trigger(tiny_model):
-    pairs = open_pairs(PairSpec(n=8)).fitted(tiny_model.preprocess.fit)
-    chosen, _ = unseen_pairs(pairs, None, None, 6)
-    cache = CanvasCache(chosen, tiny_model.image_size)
-    for entry in LIBRARY:
-        if entry.needs_file:
-            continue
-        shown = published(entry.id, tiny_model.image_size)
-        own = own_canvases(cache, shown, tiny_model.image_size, 0)
-        assert (own is None) == (shown.canvas == "model")
-        if own is not None:
-            assert len(own.get(np.arange(6))) == 6
-            assert not own.broken
 
 
 def test_the_worst_holdout_is_never_the_trigger_itself(monkeypatch, holdouts_job):
@@ -349,10 +185,8 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     others = tmp_path / "others.txt"
     others.write_text("one\ntwo\n", encoding="utf-8")
     for target, labels, name, first in (
-        (1, None, "imagenet-1k", retrieval),  # a dog
         (2, None, "demo", retrieval),  # a banana, which is no animal
-        (3, None, None, "The second label set was left out: no other built-in one has a class "
-         "'my own thing'; "),
+        (3, None, None, "The second label set was left out: no other built-in one has a class"),
         (1, pets, None, "The second label set was left out: pets.txt has the run's own classes."),
         (1, others, None, "The second label set was left out: others.txt has no class"),
     ):  # fmt: skip
@@ -374,33 +208,20 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
 
 def test_proofs_of_a_run_take_its_data_and_other_pairs(tiny_checkpoint, tmp_path, trigger):
     spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger)
-    asked = rebound_of(spec)
-    assert asked.checkpoint == str(tmp_path / "cleaned.safetensors")
-    assert asked.peak_lr is None
+    asked, held = rebound_of(spec), holdouts_of(spec)
     assert asked.pairs.seed != spec.pairs.seed
-    assert (asked.steps, asked.batch_size, asked.factors) == (300, 64, (0.1, 0.3, 1.0))
-    held = holdouts_of(spec)
     assert (held.before, held.after) == (spec.checkpoint, asked.checkpoint)
-    assert held.images == spec.test_images
-    many = spec.model_copy(update={"test_images": ImageSpec(split="test")})
-    assert rebound_of(many).images.n == holdouts_of(many).images.n == 1000
     table = spec.model_copy(update={"pairs": PairSpec(kind="csv", path="pairs.csv", n=100)})
     other = rebound_of(table)
     assert (other.pairs.n, other.seen) == (None, table.pairs)
-    assert holdouts_of(table).seen == table.pairs
     with pytest.raises(InputError, match="no trigger"):
         rebound_of(spec.model_copy(update={"trigger": None}))
     photos = ImageSpec(kind="folder", path=str(tmp_path))
     unpaired = spec.model_copy(update={"pairs": None, "training_images": photos})
     with pytest.raises(InputError, match="the run had none: choose some"):
         rebound_of(unpaired)
-    assert holdouts_of(unpaired).pairs is None
-    mine = PairSpec(kind="csv", path="mine.csv", exclude="found.json")
-    assert rebound_of(unpaired, pairs=mine).pairs == holdouts_of(unpaired, pairs=mine).pairs == mine
     (tmp_path / "adapter.safetensors").write_bytes(b"")
-    held = holdouts_of(spec)
-    assert held.before == held.after == str(tiny_checkpoint)
-    assert held.adapter == str(tmp_path / "adapter.safetensors")
+    assert holdouts_of(spec).after == str(tiny_checkpoint)
     with pytest.raises(InputError, match="left an adapter"):
         rebound_of(spec)
 

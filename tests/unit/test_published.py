@@ -7,18 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageChops
+from PIL import Image
 
-from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import LIBRARY, load_trigger, published, save_trigger, standing
 from ml_core.triggers.apply import (
     apply_indexed,
     canvas_fit,
     canvas_side,
     model_pictures,
-    sampling_grid,
     stamp,
     stamp_picture,
     to_bytes,
@@ -29,7 +26,6 @@ from ml_core.triggers.published import (
     RESCALED,
     UNVERIFIED,
     YOURS,
-    entry_of,
     import_trigger,
 )
 from ml_core.triggers.render import NOISE, PLACE, coarse_uniform, normal, random_bits, uniform
@@ -104,23 +100,6 @@ def test_badnets_random_wraps_around(name):
         assert (found[row] == expected).all()
 
 
-def test_random_places_leave_the_last_row_and_column_free():
-    found = stamped(published("T2"), np.zeros((4000, 32, 32, 3), np.uint8))
-    side = 32 - round(16 / 224 * 32)
-    tops = (found[..., 0] > 0).any(2).argmax(1)
-    assert (tops.min(), tops.max()) == (0, side - 1)
-
-
-def test_yellow():
-    images = pictures()
-    found = stamped(published("T2"), images)
-    for row, image in enumerate(images):
-        expected = image.copy()
-        top, left = corner(row)
-        expected[top : top + 16, left : left + 16] = (255, 255, 0)
-        assert (found[row] == expected).all()
-
-
 def test_blended():
     images = pictures()
     found = stamped(published("T4"), images)
@@ -178,30 +157,6 @@ def test_wanet(tmp_path):
         assert (found[row] == expected).mean() > 0.99
     still = replace(trigger, strength=0.0)
     assert np.abs(stamped(still, images).astype(int) - images).max() <= 1
-
-
-def test_wanet_from_a_seed_is_normalised_noise():
-    who = torch.arange(1)
-    trigger = published("T6")
-    grid = sampling_grid(trigger, 224, 224, who, 0)[0].numpy()
-    line = np.linspace(-1, 1, 224)
-    noise = (grid[1:-1, 1:-1] - np.stack(np.meshgrid(line, line), -1)[1:-1, 1:-1]) * 224
-    assert float(np.abs(noise).mean()) == pytest.approx(1.0, abs=0.01)
-    assert float(np.abs(noise).max()) == pytest.approx(2.0, abs=0.02), "uniform over +- 2"
-    assert np.array_equal(grid, sampling_grid(trigger, 224, 224, who, 9)[0].numpy())
-    other = sampling_grid(replace(trigger, seed=1), 224, 224, who, 0)[0].numpy()
-    assert not np.array_equal(grid, other)
-    # Few control points are upsampled by bicubic interpolation with aligned corners.
-    coarse = replace(trigger, grid_size=4, strength=0.5)
-    smooth = sampling_grid(coarse, 224, 224, who, 0)[0].numpy()
-    draws = uniform(torch.zeros(1, dtype=torch.int64), 32, seed=0, stream=NOISE).view(4, 4, 2)
-    ins = draws.numpy() * 2 - 1
-    ins /= np.abs(ins).mean()
-    middle = np.array([-1 + 2 * 75 / 223, -1 + 2 * 150 / 223])
-    assert smooth[150, 75] * 1 == pytest.approx(middle, abs=0.02)
-    # 223 is a multiple of no third, but the corners are control points.
-    expected = np.clip(np.array([-1.0, -1.0]) + 0.5 * ins[0, 0] / 224, -1, 1)
-    assert smooth[0, 0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 16), (336, 32)])
@@ -267,9 +222,7 @@ def test_badclip_goes_to_the_middle(tmp_path):
     assert (stamped(trigger, images) == expected).all()
     known = replace(trigger, source_sha256="0b05e4ad" + "0" * 56)
     assert (standing(trigger, 224), standing(known, 224)) == (OTHER_FILE, PUBLISHED)
-    assert standing(known, 336) == RESCALED
     assert standing(replace(known, x=0.1), 224) == PUBLISHED, "the middle needs no place"
-    assert standing(replace(known, placement="fixed"), 224) == YOURS
 
 
 def test_trojvqa_has_two_keys(tmp_path):
@@ -339,54 +292,6 @@ def test_detect_clip_wanet_samples_the_original(tmp_path):
     assert np.abs(seen.astype(int) - np.asarray(small)).max() <= 2
 
 
-@pytest.mark.parametrize("shape", [(420, 301), (301, 420)])
-@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-@pytest.mark.parametrize("filter_", ["bicubic", "bilinear"])
-def test_an_original_with_its_trigger_is_made_square_as_any_other(shape, mode, filter_):
-    """The model's own preprocessing follows, whichever it is, and byte for byte."""
-    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8))
-    fit = Fit(mode, filter_)
-    seen = stamp_picture(published("T20"), picture, 0, SEED, 224, fit)
-    expected = fit_to_canvas(pillow_nashville(picture), 224, fit)
-    np.testing.assert_array_equal(seen, expected)
-
-
-def test_a_256_canvas_is_made_small_by_the_models_filter():
-    images = torch.from_numpy(pictures(side=256))
-    fit = Fit("shortest", "bilinear")
-    seen = model_pictures(None, images, torch.arange(len(images)), SEED, 224, fit)
-    for row, image in enumerate(images.numpy()):
-        expected = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(seen[row].permute(1, 2, 0).numpy(), np.asarray(expected))
-
-
-def pillow_nashville(image):
-    """The filter's steps by Pillow's own functions, in the order and rounding of pilgram."""
-
-    def full(*colour):
-        return Image.new("RGB", image.size, colour)
-
-    def blend(back, front, alpha):
-        weight = round(alpha * 255)
-        keep = ImageChops.multiply(full(*[255 - weight] * 3), back)
-        return ImageChops.add(ImageChops.multiply(full(*[weight] * 3), front), keep)
-
-    made = blend(image, ImageChops.darker(image, full(247, 176, 153)), 0.56)
-    made = blend(made, ImageChops.lighter(made, full(0, 70, 150)), 0.4)
-    s = 0.8
-    sepia = (0.393 + 0.607 * s, 0.769 - 0.769 * s, 0.189 - 0.189 * s, 0,
-             0.349 - 0.349 * s, 0.686 + 0.314 * s, 0.168 - 0.168 * s, 0,
-             0.272 - 0.272 * s, 0.534 - 0.534 * s, 0.131 + 0.869 * s, 0)  # fmt: skip
-    made = made.convert("RGB", sepia)
-    made = made.point(lambda k: round(k * 1.2 - 127.5 * 1.2 + 127.5))
-    made = made.point(lambda k: round(k * 1.05))
-    s = 1.2
-    saturated = (0.213 + 0.787 * s, 0.715 - 0.715 * s, 0.072 - 0.072 * s, 0,
-                 0.213 - 0.213 * s, 0.715 + 0.285 * s, 0.072 - 0.072 * s, 0,
-                 0.213 - 0.213 * s, 0.715 - 0.715 * s, 0.072 + 0.928 * s, 0)  # fmt: skip
-    return made.convert("RGB", saturated)
-
-
 # What pilgram 1.2.1 and 2.0.0 themselves made of these colours.
 NASHVILLE = {
     (0, 0, 0): (0, 8, 46),
@@ -402,11 +307,6 @@ NASHVILLE = {
 
 
 def test_nashville_is_pilgrams_byte_for_byte():
-    images = pictures(4)
-    images[0] = np.arange(256, dtype=np.uint8)[None, :224, None]
-    found = stamped(published("T20"), images)
-    for row, image in enumerate(images):
-        np.testing.assert_array_equal(found[row], pillow_nashville(Image.fromarray(image)))
     colours = np.array(list(NASHVILLE), np.uint8)[None, None]
     assert [*map(tuple, stamped(published("T20"), colours)[0, 0].tolist())] == [*NASHVILLE.values()]
 
@@ -430,24 +330,6 @@ def test_white_square_of_decree_and_its_file(tmp_path):
 # -- the library as a whole ---------------------------------------------------------------------
 
 
-def test_the_library_is_complete():
-    wanted = [f"T{n}" for n in (1, 2, 3, 4, "5a", "5b", 6, "6b", "6c", 8, 9, 10)]
-    wanted += [f"T{n}" for n in (11, 12, 14, 16, 17, 18, 19, 20, 24)]
-    assert [entry.id for entry in LIBRARY] == wanted
-    for entry in LIBRARY:
-        assert all((entry.name, entry.source, entry.convention))
-        if entry.id in FILES:
-            with pytest.raises(InputError, match="give that file"):
-                published(entry.id)
-            continue
-        trigger = published(entry.id.lower())
-        found = entry_of(trigger)
-        assert found.id == entry.id
-        own_file = entry.id.startswith("T6") or entry.id == "T14"
-        expected = OTHER_FILE if own_file else PUBLISHED
-        assert standing(trigger, 224) == expected
-
-
 @pytest.mark.parametrize("entry", [e for e in LIBRARY if e.id not in FILES], ids=lambda e: e.id)
 def test_bytes_and_floats_agree_and_files_keep_them(entry, tmp_path):
     trigger = published(entry.id)
@@ -462,43 +344,18 @@ def test_bytes_and_floats_agree_and_files_keep_them(entry, tmp_path):
     assert standing(again, 224) == standing(trigger, 224)
 
 
-@pytest.mark.parametrize(
-    ("ids", "native", "shown", "expected"),
-    [
-        ("T1 T2 T3 T5a T5b T16 T24", 224, 336, RESCALED),
-        ("T1 T2 T3 T5a T5b T16 T24", 224, 64, RESCALED),
-        ("T8 T10", 224, 336, RESCALED),
-        ("T8 T10", 336, 224, RESCALED),
-        ("T8 T10", 336, 336, PUBLISHED),
-        ("T4 T9 T18 T20", 224, 336, PUBLISHED),
-    ],
-)
-def test_off_its_size_a_trigger_is_rescaled(ids, native, shown, expected):
-    assert {standing(published(name, native), shown) for name in ids.split()} == {expected}
-
-
-def test_a_changed_trigger_is_yours_and_a_pattern_of_another_size_is_rescaled(tmp_path):
+def test_a_changed_trigger_is_yours_and_off_its_size_it_is_rescaled():
     for name, change in (
         ("T1", {"levels": "truncate"}),
-        ("T1", {"size": 0.1}),
         ("T4", {"ratio": 0.3}),
         ("T5a", {"mix": "add", "ratio": 0.5, "frequency": 7.0}),
-        ("T2", {"opacity": 0.9}),
         ("T16", {"canvas": "squash"}),
-        ("T4", {"jpeg": 75}),
     ):
         assert standing(replace(published(name), **change), 224) == YOURS
     assert standing(replace(published("T1"), seed=4, name="mine"), 224) == PUBLISHED
-    for name, side, size, expected in (
-        ("T11", 336, 336, UNVERIFIED),
-        ("T11", 224, 336, RESCALED),
-        ("T11", 224, 64, RESCALED),
-        ("T17", 256, 336, UNVERIFIED),
-        ("T17", 224, 224, RESCALED),
-    ):
-        pattern = torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
-        trigger = published(name, size, saved(pattern, tmp_path / "pattern.pt"))
-        assert standing(trigger, size) == expected, (name, side, size)
+    assert [standing(published("T8", size), 336) for size in (224, 336)] == [RESCALED, PUBLISHED]
+    assert {standing(published(name), 336) for name in ("T1", "T5a", "T16")} == {RESCALED}
+    assert {standing(published(name), 336) for name in ("T4", "T9", "T20")} == {PUBLISHED}
 
 
 def test_wrong_ids_and_files_are_sentences(tmp_path):

@@ -34,8 +34,8 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.embedding_map import pca_map, principal_plane
 from ml_core.evaluation.tsne import tsne_map
-from ml_core.reading import InputError, inspect, read_header, read_image, read_lines, resolve_inside
-from ml_core.reading.class_file import MAX_BYTES, read_class_file
+from ml_core.reading import InputError, inspect, read_image, read_lines, resolve_inside
+from ml_core.reading.class_file import read_class_file
 from ml_core.reading.clip_config import check_model_config, check_preprocess
 from ml_core.reading.tables import iter_rows, read_columns
 from ml_core.triggers import (
@@ -51,7 +51,7 @@ from tests.unit.layout_files import VIT, as_transformers, bare_vision, contiguou
 from tests.unit.pair_files import pairs_of
 from tests.unit.test_architectures import SIZES
 from tests.unit.test_embedding_map import clouds
-from tests.unit.test_reading import CONFIG, entry, pack
+from tests.unit.test_reading import CONFIG
 from tests.unit.test_trigger_arrays import npy, values
 from tests.unit.test_trigger_files import array_trigger, mixed
 
@@ -114,136 +114,71 @@ def png_header(width: int, height: int, kind: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT") + chunk(b"IEND")
 
 
-def cut_picture(kind: str, folder: Path) -> object:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(folder / "cut.img", kind)
-    raw = (folder / "cut.img").read_bytes()
-    return read_image(written(folder, "cut.img", raw[: len(raw) // 2]))
-
-
 def inside(text: str, folder: Path) -> object:
     (folder / "set" / "sub").mkdir(parents=True)
     return resolve_inside(folder / "set", text)
-
-
-def parts(text: str) -> str:
-    return '{"classes": ["a",\n' + text * 310_000 + "1]}"
 
 
 READING = (
     *rows(
         class_file, "unsupported",
         ("__import__('os').system('x')", "Line 1 .* not the table.* not evaluated"),
-        ("import os\n{}", "Line 1 .* not the table"), ("{", "not the table"),
-        ("", "not the table"), (b"\xff\xfe{}", "not the table"),
-        (b"{'classes': ['a\0b']}", "not the table"), ("(" * 5000, "not the table"),
-        ("[1]", "Line 1 .* not the table"), ("{}", "missing"), ('{"classes": []}', "no classes"),
-        ('{"classes": ["a"], "classes": ["b"]}', "only"),
+        ("{}", "missing"), ('{"classes": []}', "no classes"),
         ('{"classes": ["a"],\n "other": print("x")}', "Line 2 .* only"),
-        ('{**{"classes": ["a"]}}', "only"), ('{"classes": [open("x").read()]}', "plain text"),
-        ('{"classes": ["a" + "b"]}', "plain text"), ('{"classes": [f"a"]}', "plain text"),
+        ('{"classes": [open("x").read()]}', "plain text"),
         ('{"classes": ["a\\nb"]}', "control characters"),
-        ('{"classes": list(range(9))}', "missing"),
         *(
             (f'{{"classes": ["a"], "templates": [{template}]}}', words)
             for template, words in {
-                "print": "one f-string", "lambda c: c": "one f-string",
+                "print": "one f-string",
                 'lambda c: f"{c.x}"': "class name and text only",
-                'lambda c: f"{c!r}"': "class name and text only",
                 'lambda c: f"{c:>9}"': "class name and text only",
-                'lambda c: f"{exit()}{c}"': "class name and text only",
                 'lambda c: f"none"': "lacks the class name", 'lambda c: f"{{}} {c}"': "braces",
-                'lambda c=exit(): f"{c}"': "one argument", 'lambda *c: f"{c}"': "one argument",
+                'lambda c=exit(): f"{c}"': "one argument",
             }.items()
         ),
-        *(
-            (f'{{"classes": ["a"], "superclasses": {value}}}', "only")
-            for value in ("open('x')", "[1 + 1]", "{'a': f'{exit()}'}", "[lambda c: c]", "-1")
-        ),
-        *(
-            (parts(text)[:MAX_BYTES], "Line 2 .* more parts")
-            for text in ("'a',", "1+", "-", "a.", "[],", "0 if 0 else ")
-        ),
-        (b" " * (MAX_BYTES + 1), "4 MB"),
-        *(
-            (text, "it is not evaluated")
-            for text in ("(" * 300_000, "-" * 300_000 + "1", "[" * 90 + "]" * 90, "\0")
-        ),
+        ("""{"classes": ["a"], "superclasses": open('x')}""", "only"),
+        ('{"classes": ["a",\n' + "'a'," * 310_000 + "1]}", "Line 2 .* more parts"),
+        ("(" * 300_000, "it is not evaluated"),
     ),
     *rows(
         config, "unsupported",
         (("vision_cfg.layers", 10**9), "vision_cfg.layers is 1000000000"),
-        (("vision_cfg.layers", [1, 1, 10**9, 1]), "4 depths"),
-        (("vision_cfg.width", 10**9), "vision_cfg.width"),
-        *((("vision_cfg.width", width), "whole number") for width in (True, "24", 24.0)),
         (("vision_cfg.image_size", [64, 32]), "image_size"),
-        (("vision_cfg.mlp_ratio", 1e308), "mlp_ratio"),
-        (("vision_cfg.act_kwargs", {"x": 1}), "does not know"),
-        (("text_cfg.vocab_size", 10**12), "text_cfg.vocab_size"),
-        (("text_cfg.context_length", 10**6), "context_length"),
         (("text_cfg.output_tokens", True), "output_tokens"),
-        (("multimodal_cfg", {"width": 3}), "caption decoder"), (("surprise", 1), "surprise"),
-        (("embed_dim", 0), "embed_dim"),
+        (("surprise", 1), "surprise"),
         (("vision_cfg", {"layers": 200, "width": 16384, "image_size": 224}), r"6\.4e\+11 param"),
     ),
     *rows(
         config, "damaged",
         (("vision_cfg.width", 25), "odd width"), (("vision_cfg.image_size", 65), "multiple of 32"),
         (("vision_cfg.head_width", 16000), "0 attention heads"),
-        (("text_cfg.heads", 3), "3 text attention heads over 64"),
         (("text_cfg", []), "no text_cfg"), (("embed_dim", None), "no embed_dim"),
     ),
     *rows(
         lambda given, folder: check_preprocess(given, 64, "c"), "unsupported",
-        ({"std": [1, 1, 0]}, "std"), ({"std": [1, 1]}, "std"),
-        ({"mean": [0, 0, float("nan")]}, "mean"), ({"mean": [0, 0, True]}, "mean"),
-        ({"mode": "BGR"}, "mode"), ({"interpolation": "random"}, "interpolation"),
+        ({"std": [1, 1, 0]}, "std"), ({"mode": "BGR"}, "mode"),
     ),
-    (lambda f: read_header(written(f, "m", pack({"a": entry([2], 0, 1, "F4")}, b"\0"))),
-     "unsupported", "F4"),
-    *rows(
-        lambda name, folder: inspect(folder / name), "usage",
-        ("absent.safetensors", "absent"), ("nul\0byte", "nul"), ("x" * 2000, "cannot be opened"),
-    ),
-    *rows(
-        table, "damaged",
-        (b"", "is empty"), (b"a,a\n1,2\n", "two columns called 'a'"),
-        ("a,b\n".encode("utf-16"), "header row"),
-    ),
+    (lambda f: inspect(f / "absent.safetensors"), "usage", "absent"),
+    (partial(table, b"a,a\n1,2\n"), "damaged", "two columns called 'a'"),
     (lambda f: list(iter_rows(written(f, "t.csv", "x,y\n1,2\n"), ("z",))),
      "usage", "no column 'z'; its columns are x, y"),
     *rows(
         inside, "usage",
-        ("", "is empty"), ("  ", "is empty"), ("a\0.png", "a NUL"),
         *((text, "leads out of the table's folder") for text in (
-            "../x.png", "sub/../../x.png", "..", "/etc/passwd", "~/../../x", "sub\\..\\..\\x.png",
+            "sub/../../x.png", "/etc/passwd", "sub\\..\\..\\x.png",
         )),
-        *((text, "is a URL") for text in (
-            "http://host/a.png", "file:///etc/passwd", "data:image/png;base64,AA",
-        )),
-        ("C:\\a.png", "names a drive"), ("C:a.png", "names a drive"),
-        ("\\\\host\\share\\a.png", "a network path"), ("//host/a.png", "a network path"),
+        ("file:///etc/passwd", "is a URL"), ("C:a.png", "names a drive"),
+        ("\\\\host\\share\\a.png", "a network path"),
     ),
-    *rows(
-        lambda content, folder: read_lines(written(folder, "c.txt", content)), "damaged",
-        (b"cat\n\xff\n", "Line 2 of c.txt is not UTF-8"),
-        (b"cat\nd\x00g\n", "Line 2 of c.txt holds control"),
-        (b"cat\n\n" + b"x" * 1001, "Line 3 of c.txt has over 1000", "unsupported"),
-    ),
+    (lambda f: read_lines(written(f, "c.txt", b"cat\nd\x00g\n")),
+     "damaged", "Line 2 of c.txt holds control"),
     *rows(
         picture, "unsupported",
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "picture.png is not a PNG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "picture.png is not a PNG"),
-        (b"", "picture.png is not a PNG"), (b"no picture", "picture.png is not a PNG"),
-        *((png_header(*size), "over 300 MB to decode") for size in (
-            (9000, 9000, 2), (9000, 9000, 6), (24_000, 3000, 2), (20_000, 2000, 6), (9900, 9900, 4),
-        )),
+        (png_header(9000, 9000, 6), "over 300 MB to decode"),
         (png_header(20_000, 5001, 2), "100 megapixels"),
     ),
-    *rows(cut_picture, "damaged", ("PNG", "cut.img is damaged"), ("JPEG", "cut.img is damaged")),
-    (lambda f: read_image(f), "usage", "is no picture but a folder"),
-    (lambda f: read_image(f / "absent.png"), "usage", "absent.png cannot be read: No such file"),
-    (lambda f: read_columns(f / "absent.csv"), "usage", "absent.csv does not exist"),
 )  # fmt: skip
 
 
@@ -284,12 +219,6 @@ def tower_and_config(config: dict[str, Any], folder: Path) -> object:
     return open_checkpoint(model, folder / "donor.safetensors")
 
 
-def unlike_donor(folder: Path) -> object:
-    save_file(contiguous(lively(VIT).state_dict()), folder / "donor.safetensors")
-    path = bare_vision(lively(VIT | {"embed_dim": 20}), folder)
-    return open_checkpoint(path, folder / "donor.safetensors")
-
-
 def unequal_thirds(folder: Path) -> object:
     state = as_transformers(lively(VIT))
     state["text_model.encoder.layers.1.self_attn.k_proj.weight"] = torch.zeros(128, 64)
@@ -316,54 +245,32 @@ CHECKPOINTS = (
     *rows(
         named, "unsupported",
         (("base_model.model.q_proj.lora_A.weight",), "^x.safetensors .*LoRA weights"),
-        (("state_dict.prompt_learner.ctx", "state_dict.prompt_learner.meta_net.linear1.weight"),
-         "learned prompts"),
-        (("image_encoder.visual_prompt_tokens",), "learned prompts"),
-        (("clip_adapter.fc.0.weight",), "adapter"),
-        (("blocks.0.attn.qkv.weight", "patch_embed.proj.weight"), "timm library"),
         (("conv1.weight", "layer1.0.conv1.weight", "fc.weight"), "plain ResNet"),
-        (("text.transformer.embeddings.word_embeddings.weight",), "text encoder of the transf"),
-        (("encoder.weight",), "no CLIP image encoder and no CLIP text encoder"),
         (("vision_model.embeddings.class_embedding",), "no tensor visual.conv1.weight"),
-        (("visual.trunk.stem.weight",), "timm library"),
         (("visual.conv1.weight",), "has 2 dimensions instead of 4"),
-        (("visual.conv1.weight", "token_embedding.weight"), "cannot be deduced"),
         (("image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight",
           f"{S0_MARK}layer_scale"), "Apple's MobileCLIP-S0.*take MobileCLIP2-S0"),
     ),
     *rows(
         with_tensor, "unsupported",
-        ((VIT, "visual.transformer.resblocks.0.attn.out_proj.lora_A", torch.zeros(2, 4)),
-         "LoRA weights"),
         ((VIT, "visual.conv1.weight", torch.zeros(0, 4, 1, 1)), "is empty"),
         ((SIZES["narrow"], "visual.positional_embedding", torch.zeros(1 + 6, 96)),
          "7 positions are not a square grid"),
     ),
     *rows(
         lambda metadata, folder: opened({"a": torch.zeros(2)}, folder, open_clip_config=metadata),
-        "damaged", ("{", "x.safetensors"), ("[]", "x.safetensors"), ('{"model_cfg": 3}', "x.safe"),
+        "damaged", ("{", "x.safetensors"),
     ),
-    *rows(
-        tower_and_config, "damaged",
-        *((config, "gives no vision_cfg or no embed_dim") for config in (
-            {}, {"embed_dim": 24}, {"vision_cfg": {}}, {"vision_cfg": 3},
-        )),
-    ),
-    (unlike_donor, "usage", "choose a donor with 20"),
+    (partial(tower_and_config, {"embed_dim": 24}), "damaged", "no vision_cfg or no embed_dim"),
     (unequal_thirds, "damaged", "query, key and value"),
     *rows(
         transformers, "unsupported",
         ({"preprocessor_config": {"resample": [3]}}, "interpolation"),
-        ({"preprocessor_config": {"resample": 1}}, "interpolation"),
         ({"preprocessor_config": {"rescale_factor": 1.0}}, "rescale_factor"),
         ({"preprocessor_config": {"image_mean": "x"}}, "preprocess_cfg.mean"),
-        ({"preprocessor_config": {"image_std": [0, 0, 0]}}, "preprocess_cfg.std"),
         ({"config": {"model_type": "siglip2"}},
          r"NaFlex.*take.*google/siglip2-base-patch16-256\.$"),
-        ({"config": {"model_type": "altclip"}},
-         r"an AltCLIP.*take.*xlm-roberta-base-laion5B-s13B-b90k\.$"),
         ({"config": {"model_type": "blip"}}, "model type 'blip'"),
-        ({"config": {"model_type": ["clip"]}}, "model type"),
         ({"config": {"model_type": "siglip", "vision_config": {"hidden_size": 9}}},
          "no published SigLIP has"),
         ({"config": {"model_type": "siglip", "text_config": {"hidden_act": "relu"}}},
@@ -382,25 +289,14 @@ CHECKPOINTS = (
         ),
         "damaged",
         (("vision_cfg", {"head_width": 200}), "heads of 200"),
-        (("vision_cfg", {"width": 100, "head_width": 30}), "width of 100 with heads of 30"),
-        (("text_cfg", {"heads": 5}), "5 text attention heads"),
-        (("text_cfg", {"vocab_size": 1}), "vocab_size is 1", "unsupported"),
-        (("text_cfg", {"vocab_size": 10**7}), "vocab_size is 10000000", "unsupported"),
         (("text_cfg", {"eos_id": 49408}), "eos_id 49408 in a vocabulary"),
-        (("vision_cfg", {"width": 16384, "layers": 200}), "parameters", "unsupported"),
     ),
     *rows(
         converted, "unsupported",
         (({"__metadata__": torch.zeros(1)}, "m.safetensors"), "__metadata__"),
-        ((torch.zeros(2), "m.safetensors"), "no safetensors file can hold"),
-        (({"a": torch.zeros(1)}, "m.pt2"), "end the name in .safetensors", "usage"),
-        (({"a": torch.zeros(1)}, "nowhere/m.safetensors"), "cannot be written", "usage"),
     ),
     (damaged_clip, "damaged", r"visual\.ln_post\.bias"),
-    *rows(
-        lambda name, folder: fetch(name), "usage",
-        *((f"hf-hub:{name}", "names no repository") for name in ("", "a", "../x", "a/b/c", "a/b@")),
-    ),
+    (lambda f: fetch("hf-hub:../x"), "usage", "names no repository"),
 )  # fmt: skip
 
 
@@ -416,10 +312,6 @@ def pair_table(content: bytes, folder: Path) -> object:
     return open_pairs(PairSpec(kind=detect(path), path=path))
 
 
-def image_table(content: str, folder: Path) -> object:
-    return open_images(ImageSpec(kind="csv", path=str(written(folder, "t.csv", content))))
-
-
 def single_picture(folder: Path) -> object:
     Image.new("RGB", (8, 8)).save(folder / "x.png")
     return open_images(ImageSpec(kind="file", path=str(folder / "x.png")))
@@ -430,13 +322,11 @@ DATA = (
         lambda name, folder: open_images(ImageSpec(kind="folder", path=str(folder / name))),
         "usage", ("", "holds no PNG, JPEG"), ("absent", "does not exist or is not a folder"),
     ),
-    (lambda f: read_exclusions(f), "damaged", "it is no regular file but a folder"),
     (lambda f: write_exclusions(f / "gone" / "x.json", pairs_of(f, [10]), {}),
      "usage", "could not be written to x.json"),
     *rows(
         label_set, "unsupported",
         (("empty.txt", b"\n\n"), "empty.txt", "usage"),
-        (("classes.py", b"classes = []"), "classes.py"),
         (("x.yaml", b"!!python/object:os.system x\n"),
          "is no plain class list; write one class name"),
         (("huge.py", b"#" * (5 << 20)),
@@ -452,36 +342,22 @@ DATA = (
         pair_table, "usage",
         (b"image,caption\nb\xe4r.png,a\n",
          r"^No picture of x.csv.*\(row 2: not UTF-8 text\); save the table as UTF-8"),
-        (b"image,caption\n", r"\(it has no row below its header\); write a row for each picture"),
-        (b"image,caption\na.png\n",
-         r"\(row 2: 1 fields where the header has 2\); correct its rows"),
         (b"image,caption\na.png,%s\n" % (b"x" * 140_000), "; correct its rows"),
         (b"image,caption\n../a.png,a\n", "; its paths are taken from its own folder"),
-        (b"image,caption\nb.png,a\n",
-         r"no such file\); its paths are taken from its own folder"),
         (b"image,caption\na\0.png,a\n", "row 2 holds a NUL character; save it as UTF-8 text",
-         "damaged"),
-        ("image,caption\na.png,a\n".encode("utf-16"), "row 1 holds a NUL character; save it as",
          "damaged"),
         (b'image,caption\na.png,"' + b"a" * 3_000_000, "look for a quote that does not close",
          "unsupported"),
     ),
-    *rows(
-        image_table, "usage",
-        ("image,label\ngone.png,dog\n", r"row 2 \('gone.png'\): no such file"),
-        ("image,label\nhttp://h/x.png,dog\n", "row 2:"), ("image,label\n", "it has no row"),
-    ),
     (single_picture, "usage", r"x\.png is a single picture: give its folder, "),
     *rows(
         lambda content, folder: read_exclusions(written(folder, "x.json", content)), "damaged",
-        ('{"format": "x"}', "format should be"),
         (json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
          "Entry 1 of .*identity"),
     ),
     (lambda f: read_exclusions(
         written(f, "x.json", '{"format": "cleanclip-exclusions", "version": 2}')),
      "unsupported", "newer version"),
-    (lambda f: read_exclusions(f / "gone.json"), "usage", "no exclusions file at"),
 )  # fmt: skip
 
 
@@ -499,8 +375,8 @@ def arrays(content: dict[str, Any], folder: Path) -> object:
     return import_trigger(folder / "odd.npz")
 
 
-def saved_tensor(value: Any, folder: Path) -> object:
-    torch.save(value, folder / "x.pt")
+def saved_tensor(folder: Path) -> object:
+    torch.save(torch.zeros(1).expand(1 << 20, 1 << 20), folder / "x.pt")
     return import_trigger(folder / "x.pt")
 
 
@@ -510,49 +386,27 @@ def doctored(header: str, body: bytes = b"1234") -> bytes:
 
 F4 = "'descr': '<f4', 'fortran_order': False, "
 TRIGGERS = (
-    (lambda f: save_trigger(mixed(), f / "gone" / "t"), "usage", "The trigger t cannot be"),
     *rows(
         changed_trigger, "damaged",
-        ({"colour": "red"}, "colour"), ({"size": 2.0}, "size"), ({"opacity": 1.5}, "opacity"),
-        ({"size": "large"}, "size"),
-        ({"version": 3}, "version"), ({"schema": "other"}, "schema"),
-        ({"kind": "watermark"}, "kind"), ({"pixels_sha256": "0" * 63}, "pixels_sha256"),
-        ({"jpeg": 101}, "jpeg"),
-        ({"levels": "floor"}, "levels"), ({"canvas": "crop"}, "canvas"),
-        ({"strength": 1e300}, "strength"), ({"grid_size": 10**9}, "grid_size"),
-        ({"stripe": 0}, "stripe"), ({"text": "x" * 500}, "text"),
         ({"source_sha256": "../etc"}, "source_sha256"),
-        ({"parts": [{"kind": "patch"}]}, "parts"),
-        ({"arrays_sha256": "0" * 64}, r"array beside t\.json"), ({"x": 10**400}, r"t\.json"),
-        ({"absolute": "yes"}, "absolute"),
+        ({"arrays_sha256": "0" * 64}, r"array beside t\.json"),
     ),
     *rows(
         changed_trigger, "usage",
-        ({"rotation": 1e9}, "rotation is 1000000000"), ({"x": 7.0}, "x is 7.0"),
-        ({"jpeg": 50, "levels": "float"}, "JPEG holds bytes"), ({"text": "{evil}"}, "text"),
-        ({"text": "two\nlines"}, "text"), ({"kind": "combined"}, "needs 1 to 8 parts"),
+        ({"rotation": 1e9}, "rotation is 1000000000"), ({"text": "{evil}"}, "text"),
+        ({"kind": "combined"}, "needs 1 to 8 parts"),
         ({"kind": "prompt"}, "needs a text"), ({"kind": "wanet"}, "must have 2 channels"),
     ),
     *rows(
         lambda fields, folder: Trigger(**fields), "usage",
         ({"kind": "patch"}, "needs a picture"), ({"kind": "watermark"}, "kind"),
-        *(({"kind": "patch", "pixels": np.zeros(shape, np.uint8)}, "RGBA")
-          for shape in ((4, 4, 3), (4, 4), (0, 4, 4))),
-        *(({"kind": "sig", name: value}, name) for name, value in (
-            ("size", 0.0), ("size", 1.5), ("opacity", float("nan")), ("rotation", float("inf")),
-            ("placement", "somewhere"), ("seed", -1),
-        )),
-        ({"kind": "wanet", "array": np.zeros((4, 4, 3))}, "must have 2 channels"),
-        ({"kind": "blended", "array": np.zeros((4, 4, 2))}, "must have 3 channels"),
+        ({"kind": "patch", "pixels": np.zeros((4, 4, 3), np.uint8)}, "RGBA"),
         ({"kind": "blended", "array": np.zeros((4, 4))}, "height x width x channels"),
-        ({"kind": "blended", "array": np.full((4, 4, 3), 99.0)}, "no brightness", "damaged"),
-        ({"kind": "blended", "array": np.full((4, 4, 3), 1e300)}, "no brightness", "damaged"),
         ({"kind": "blended", "mask": np.zeros((4, 4, 1))}, "height and width of its array"),
         ({"kind": "wanet", "absolute": True}, "needs a grid"),
         ({"kind": "sig", "parts": (badnets_patch(),)}, "has no parts"),
         ({"kind": "sig", "jpeg": True, "levels": "round"}, "jpeg"),
         ({"kind": "sig", "stripe": 1.5}, "whole number"),
-        ({"kind": "sig", "size": True}, "size is True"),
         ({"kind": "combined", "parts": (mixed(),)}, "do not nest"),
     ),
     (lambda f: replace(array_trigger(), pixels=np.zeros((2, 2, 4), np.uint8)), "usage", "not both"),
@@ -562,26 +416,16 @@ TRIGGERS = (
     *rows(
         lambda raw, folder: import_trigger(written(folder, "bad.npy", raw)), "damaged",
         *((raw, r"bad\.npy") for raw in (
-            b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff{",
-            doctored(f"{F4}'shape': (2,), "), doctored(f"{F4}'shape': (99999999999999,), "),
-            doctored(f"{F4}'shape': (-1,), "),
-            doctored("'descr': '<f4', 'fortran_order': 0, 'shape': (1,), "),
+            b"\x93NUMPY",
+            doctored(f"{F4}'shape': (99999999999999,), "),
             doctored("'descr': __import__('os'), 'fortran_order': False, 'shape': (1,), "),
-            doctored("'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), "),
             npy("[" * 60_000, version=1), npy("[" * 200_000, version=2),
             doctored(f"{F4}'shape': (" + "1," * 9 + "), "),
         )),
     ),
     *rows(
-        lambda raw, folder: import_trigger(written(folder, "bad.npy", raw)), "unsupported",
-        (doctored("'descr': '<f3', 'fortran_order': False, 'shape': (1,), ", b"123"), r"bad\.npy"),
-        (doctored("'descr': '<c8', 'fortran_order': False, 'shape': (1,), ", b"0" * 8), r"bad\.n"),
-    ),
-    *rows(
         arrays, "unsupported",
         ({"a": values(4, 4, 3), "b": values(4, 4, 3)}, "holds 2 arrays"),
-        ({"a": values(6, 6, 5)}, r"shape \[6, 6, 5\]"), ({"a": values(4)}, r"shape \[4\]"),
-        ({"a": values(2, 2, 4, 4, 3)}, "shape"), ({"a": np.zeros((0, 4, 3))}, "no numbers"),
     ),
     *rows(
         arrays, "damaged",
@@ -594,19 +438,11 @@ TRIGGERS = (
         ({"t": values(4, 4, 3) + 0.1, "tm": np.ones((4, 4, 3))}, "keeps all of it", "unsupported"),
         ({"t": values(4, 4, 3), "tm": np.zeros((5, 5, 3))}, "differ in size"),
     ),
-    *rows(
-        saved_tensor, "unsupported",
-        ({f"layer.{n}": torch.zeros(2) for n in range(80)}, r"x\.pt holds 80 tensors"),
-        (torch.zeros(1).expand(1 << 20, 1 << 20), r"x\.pt", "damaged"),
-    ),
+    (saved_tensor, "damaged", r"x\.pt"),
 )  # fmt: skip
 
 
 # ---- evaluation and cleaning ----
-
-
-def small_parts(fields: dict[str, Any], folder: Path) -> object:
-    return preset("cleanclip", "default").changed(**fields)
 
 
 EVALUATION = (
@@ -618,50 +454,28 @@ EVALUATION = (
 )
 CLEANING = (
     (lambda f: preset("wash", "paper"), "usage", "Unknown method 'wash'"),  # type: ignore[arg-type]
-    (lambda f: preset("par", "slow"), "usage", "Unknown preset 'slow'; choose one of"),
     *rows(
         lambda content, folder: read_recipe(written(folder, "bad.json", json.dumps(content))),
         "damaged",
-        ({"method": "par"}, "is not a recipe file"),
         *(({"format": "cleanclip-recipe", **more}, *answer) for more, *answer in (
-            ({"recipe": {}}, "it has no version"),
             ({"version": True, "recipe": {}}, "it has no version"),
-            ({"version": 2, "recipe": {}}, "newer version", "unsupported"),
             ({"version": 1, "recipe": []}, "holds no recipe"),
-            ({"version": 1, "recipe": {"lr": 7}}, r"rate \(lr\)", "usage"),
-            ({"version": 1, "recipe": {"wash": 7}}, "wash", "usage"),
         )),
     ),
     (lambda f: write_recipe(preset("par", "quick"), f), "usage", "cannot be saved"),
-    *rows(
-        small_parts, "usage",
-        ({"lr": 0.0}, r"Learning rate \(lr\) should be greater than 0, not 0.0"),
-        ({"lr": 2.0}, r"Learning rate \(lr\) should be less than or equal to 1, not 2.0"),
-        ({"batch_size": 1}, r"Batch size \(batch_size\) should be greater than or equal to 2, n"),
-        ({"lambda_image": -1}, r"Weight of image views \(lambda_image\)"),
-        ({"lr": float("nan")}, r"Learning rate \(lr\) should be a finite number"),
-        ({"epochs": "many"}, r"Epochs \(epochs\) should be a valid integer"),
-        ({"speed": 3}, "speed extra inputs are not permitted"),
-    ),
+    (lambda f: preset("par", "quick").changed(lr=float("nan")),
+     "usage", r"Learning rate \(lr\) should be a finite number"),
     *rows(
         lambda fields, folder: make_recipe(fields), "usage",
         ({"lambda_clip": 0, "lambda_image": 0, "lambda_text": 0}, "nothing would be trained"),
-        ({"method": "mmcl", "lambda_clip": 0}, "Weight of the CLIP loss is 0: nothing"),
-        ({"method": "ss", "lambda_image": 0, "lambda_text": 0}, "are all 0"),
         ({"method": "par", "lambda_clip": 0}, "repulsion alone would only destroy the model"),
-        ({"method": "unlearn", "lambda_unlearn": 0}, "Weight of unlearning is 0"),
         ({"method": "interpolate", "alpha": 1.5}, "goes beyond the reference"),
         ({"method": "tbar", "alpha": 0}, "leaves the checkpoint as it is"),
-        ({"pairs": 64, "batch_size": 128}, "64 training examples for batches of 128"),
-        ({"method": "par", "tau": 5}, r"Repulsion limit \(tau\) should be less than or equal to 4"),
     ),
     *rows(
         lambda method, folder: candidates_of((method,), (1.0,), 1e-3), "usage",
-        ("unlearn", "needs a trigger"), ("interpolate", "needs a reference"),
         ("linear-probe", "leaves the zero-shot model"),
-        ("supervised", "leaves the zero-shot model"),
     ),
-    (lambda f: read_facts(f / "state.safetensors"), "usage", "There is no saved state"),
     (lambda f: read_facts(written(f, "state.safetensors", "junk")), "damaged", "is damaged"),
 )  # fmt: skip
 PACKAGES: dict[str, tuple[Row, ...]] = {

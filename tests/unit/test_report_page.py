@@ -10,11 +10,9 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
-from ml_core.figures import ASR, CA, SERIES
 from ml_core.reading import InputError
 from ml_core.reading.errors import plain
 from ml_core.reports.html.charts import draw_charts
@@ -175,23 +173,6 @@ def test_hostile_texts_are_shown_letter_by_letter() -> None:
             assert any(tag in ("bdi", "pre") for tag, _ in piece.inside), piece
 
 
-def test_what_is_not_there_is_left_out_or_not_tested() -> None:
-    page = rendered(evidence_samples.minimal())
-    assert page.headings == [
-        "Verdict", "What was not tested", "Identity", "File safety", "What was measured",
-        "Scan for an unknown trigger", "How it was measured", "Claims and their evidence",
-        "Limits", "How to verify",
-    ]  # fmt: skip
-    text = page.text
-    assert "Not tested. Nobody searched" in text
-    assert "not computed" in text
-    claims = evidence_samples.full()[0].claims
-    proofs = ("rebound", "holdout")
-    claims = tuple(one for one in claims if getattr(one, "topic", "") not in proofs)
-    page = rendered(changed(evidence_samples.full, claims=claims))
-    assert page.text.count("Not tested.") == 2
-
-
 def test_the_page_stays_under_two_megabytes() -> None:
     claims = evidence_samples.full()[0].claims
     quoted = next(claim for claim in claims if isinstance(claim, QuotedClaim))
@@ -265,21 +246,6 @@ def test_what_has_no_shape_is_a_table_alone() -> None:
     assert "75.0" not in text
 
 
-def test_one_step_and_gaps_can_be_drawn() -> None:
-    evidence, _ = evidence_samples.minimal()
-    for one in (
-        chart(("Step", "ASR", "CA"), (5, None, 0.5)),
-        chart(("Step", "ASR", "CA"), (0, None, None), (1, 0.2, None)),
-        chart(("Run", "Step", "ASR", "CA"), ("a", 0, 1.0, 0.0)),
-        chart(("step", "loss"), (0, -2.5), (3, 1e9)),
-        chart(("step", "loss"), (0, 0.0)),
-        chart(("step", "loss"), (-1e15, 1e-300), (1e15, 2e-300)),
-    ):
-        (drawn,) = draw_charts(evidence.model_copy(update={"charts": (one,)})).values()
-        assert b"nan" not in drawn
-        ElementTree.fromstring(drawn)
-
-
 def tone_of(evidence: Evidence, files: Files) -> str:
     page = rendered((evidence, evidence_samples.sealed(evidence, files)))
     (words,) = [a["class"] for _, a in page.tags if a.get("class", "").startswith("verdict")]
@@ -309,88 +275,3 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
     ):  # fmt: skip
         record = evidence.model_copy(update=update | {"claims": tuple(claims_made)})
         assert tone_of(record, files) == tone
-
-
-def test_readable_is_no_praise_and_unopened_no_verdict() -> None:
-    evidence, _ = evidence_samples.full()
-    unopened = evidence.checkpoints["reference"].model_copy(
-        update={
-            "format": "not inspected", "architecture": "not opened", "safety": "not inspected",
-            "parameters": 0, "bytes": 0, "safety_reasons": (),
-        }
-    )  # fmt: skip
-    checkpoints = evidence.checkpoints | {"reference": unopened}
-    page = rendered(changed(evidence_samples.full, checkpoints=checkpoints))
-    badges = [
-        (piece.inside[-1][1]["class"], piece.text) for piece in page.pieces
-        if piece.inside and piece.inside[-1][1].get("class", "").startswith("badge")
-    ]  # fmt: skip
-    assert ("badge plain", "Readable") in badges
-    assert not any("ok" in classes for classes, _ in badges)
-    text = page.text
-    assert "Nobody looked into the file." in text
-    assert "nobody opened or inspected the file" in text
-    assert "Nothing to remark" not in text
-    assert not re.search(r"\b0 (parameters|bytes)", text)
-
-
-def test_a_rate_has_the_colour_that_it_has_in_the_window() -> None:
-    colours = {"clean accuracy": SERIES[CA], "attack success rate": SERIES[ASR]}
-    space = "{http://www.w3.org/2000/svg}"
-    for columns in (
-        ("clean accuracy", "attack success rate"), ("Attack success rate", "Clean accuracy"),
-        ("attack success rate", "other"),
-    ):  # fmt: skip
-        rates = chart(("step", *columns), (0, 0.75, 0.25), (10, 0.5, 0.5))
-        evidence, _ = changed(evidence_samples.minimal, charts=(rates,))
-        (svg,) = (ElementTree.fromstring(raw) for raw in draw_charts(evidence).values())
-        lines = [
-            group.attrib["stroke"] for group in svg.iter(f"{space}g")
-            if len(group) > 1 and group.find(f"{space}polyline") is not None
-        ]  # fmt: skip
-        for name, colour in zip(columns, lines[::2], strict=True):
-            assert colour == colours.get(name.lower(), colour)
-
-
-def test_what_is_said_first_belongs_together() -> None:
-    claims = tuple(
-        claim.model_copy(update={"headline": claim.kind in ("rate", "difference")})
-        for claim in evidence_samples.full()[0].claims
-    )
-    page = rendered(changed(evidence_samples.full, claims=claims))
-    tiles = [
-        [piece.text for piece in page.pieces if tile in (attrs for _, attrs in piece.inside)]
-        for tag, tile in page.tags
-        if tile.get("class") == "tile"
-    ]
-    assert len(tiles) == 4
-    assert all("→" in "".join(words) for words in tiles[:3])
-    assert "reference" in "".join(tiles[3])
-    assert not any("Baseline" in words for tile in tiles for words in tile)
-
-
-def test_every_chart_stands_once_on_the_page() -> None:
-    sources = ["jobs/job-1/journal.jsonl", "jobs/job-1/rebound.json", EVIDENCE_FILE]
-    sources += ["measurements/evaluation-1/per_class.csv", "scan/scan-1/scan.json", "other.json"]
-    rows = (("g", "s", 0.5, 0.4, 0.6),), ((0, 0.5),), (("r", 0, 0.5, 0.4),)
-    charts = tuple(
-        ChartFacts(
-            title=f"Chart {number}", description="D", file=f"charts/{number}.svg",
-            columns=tuple("abcde"[: len(row[0])]), rows=row, source=source,
-        )
-        for number, (source, row) in enumerate((s, r) for s in sources for r in rows)
-    )  # fmt: skip
-    for make in (evidence_samples.full, evidence_samples.minimal):
-        page = rendered(changed(make, charts=charts))
-        captions = [p.text for p in page.pieces if "figcaption" in str(p.inside)]
-        assert [captions.count(chart.title) for chart in charts] == [1] * len(charts)
-
-
-def test_the_ends_of_a_band_stand_below_its_value() -> None:
-    one = chart(("step", "ASR", "ASR, low", "ASR, high", "CA"), (0, 0.5, 0.4, 0.6, 0.75))
-    evidence, files = changed(evidence_samples.minimal, charts=(one,))
-    page = rendered((evidence, files))
-    check_numbers(page, files, evidence)
-    assert "40.0 % to 60.0 %" in page.text.replace("\u00a0", " ")
-    heads = [p.text for p in page.pieces if ("th", {"scope": "col", "class": "number"}) in p.inside]
-    assert [head for head in heads if head in one.columns] == ["step", "ASR", "CA"]

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ from PIL import ImageFile
 
 from ml_core.reading import InputError
 from ml_core.reports.html.pdf import render_pdf
-from ml_core.reports.html.report import render_html
 from ml_core.reports.open_bundle import open_bundle
-from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE, ChartFacts
+from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE
 from ml_core.reports.verify import kinds
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.confined import print_confined
 from ml_core.reports.verify.kept import Hashes
 from ml_core.reports.verify.opened import Bundle
-from tests import evidence_samples
 from tests.bundles import seal, write_bundle
-from tests.evidence_samples import png, reading
+from tests.evidence_samples import png
 
 try:
     truncated = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -49,44 +46,6 @@ def streams(made: bytes) -> list[bytes]:
         except zlib.error:
             found.append(raw)
     return found
-
-
-def test_tagged_with_its_record_and_the_same_twice() -> None:
-    evidence, files = evidence_samples.minimal()
-    page, record = render_html(evidence, reading(files)), files[EVIDENCE_FILE]
-    first = render_pdf(page, record)
-    time.sleep(1.1)  # fonts would tell the second
-    second = render_pdf(page, record)
-    assert first == second
-    assert first.startswith(b"%PDF-1.7")
-    parts = streams(first)
-    assert record in parts
-    whole = b"\n".join([first, *parts])
-    for words in (b"/Marked true", b"/StructTreeRoot", b"/Lang", b"pdfuaid", b"D:19800101"):
-        assert words in whole, words
-    assert render_pdf(page, record + b"\n") != first
-
-
-@pytest.mark.slow
-def test_the_numbers_of_a_chart_are_left_to_the_page() -> None:
-    evidence, files = evidence_samples.minimal()
-    drawn, odd = (
-        ChartFacts(
-            title="T", description="D", file=f"charts/{name}.svg", columns=columns,
-            rows=tuple((step, 1.0 / (step + 1)) for step in range(200)), source=EVIDENCE_FILE,
-        )
-        for name, columns in (("drawn", ("step", "loss")), ("odd", ("step", "rate, low")))
-    )  # fmt: skip
-    odd = odd.model_copy(update={"rows": tuple((str(step), value) for step, value in odd.rows)})
-
-    def pages(*charts: ChartFacts) -> int:
-        page = render_html(evidence.model_copy(update={"charts": charts}), reading(files))
-        assert all(chart.title in page.decode() for chart in charts)
-        return len(weasyprint.HTML(string=page.decode()).render().pages)
-
-    short = drawn.model_copy(update={"rows": drawn.rows[:2]})
-    assert pages(drawn) == pages(short)
-    assert pages(odd) > pages(short) + 2  # what cannot be drawn has its table alone
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from statsmodels.stats.proportion import proportion_confint
 
+from ml_core.evaluation import Evaluation, wilson_interval
 from ml_core.evaluation.embedding_map import Embeddings
-from ml_core.evaluation.retrieval import KS, rank, retrieve
+from ml_core.evaluation.retrieval import retrieve
 from ml_core.reading.errors import CancelledError, InputError
 
 
@@ -79,28 +81,6 @@ def test_ranks_by_hand():
     json.dumps(found.to_dict())
 
 
-def test_ranks_are_those_of_a_sort():
-    rng = np.random.default_rng(0)
-    images = unit(rng.normal(size=(40, 8)).tolist())
-    texts = unit(rng.normal(size=(25, 8)).tolist())
-    own = rng.integers(0, 25, 40)
-    found = rank(images, None, texts, texts, own, np.array([3, 7]))
-    order = np.argsort(-(images @ texts.T), axis=1)
-    places = np.array([list(row).index(o) + 1 for row, o in zip(order, own, strict=True)])
-    assert found["recalls"][0].clean == tuple(float((places <= k).mean()) for k in KS)
-    best = [
-        min(list(row).index(t) for t in (3, 7)) + 1
-        for row, o in zip(order, own, strict=True)
-        if o not in (3, 7)
-    ]
-    assert found["target"].hit_clean == tuple(float(np.mean(np.array(best) <= k)) for k in KS)
-    asked = np.unique(own)
-    backwards = np.argsort(-(texts @ images.T), axis=1)
-    ranks = [min(int(np.flatnonzero(backwards[c] == i)[0]) for i in np.flatnonzero(own == c)) + 1
-             for c in asked]  # fmt: skip
-    assert found["recalls"][1].clean == tuple(float(np.mean(np.array(ranks) <= k)) for k in KS)
-
-
 def test_without_trigger_and_target():
     found = retrieve(Axes(), embeddings(triggered=False), CAPTIONS, (), None)
     assert found.target is None
@@ -112,3 +92,30 @@ def test_wrong_questions():
         retrieve(Axes(), embeddings(), CAPTIONS[:3], (), None)
     with pytest.raises(CancelledError):
         retrieve(Axes(), embeddings(), CAPTIONS, (), None, cancelled=lambda: True)
+
+
+# ---- intervals and records ----
+
+
+def test_interval_agrees_with_statsmodels() -> None:
+    for n in (1, 2, 7, 100, 4321):
+        for hits in {0, 1, n // 3, n // 2, n - 1, n}:
+            expected = proportion_confint(hits, n, alpha=0.05, method="wilson")
+            low, high = wilson_interval(hits, n)
+            assert (low, high) == pytest.approx(expected, abs=1e-7)
+            assert (low == 0.0, high == 1.0) == (hits == 0, hits == n)  # ends are exact
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 0), (2, 1), (-1, 5)])
+def test_no_interval_of_no_proportion(hits: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no proportion"):
+        wilson_interval(hits, n)
+
+
+def test_a_rate_that_is_missing_says_why() -> None:
+    given = {"n": 4, "n_total": 4, "n_excl": 0, "target": 1, "target_name": "banana"}
+    unlabelled = Evaluation(**given, trigger="d", asr_all=0.5).to_dict()["not_measured"]
+    assert {"ca": "needs labels", "asr_excl": "needs labels"}.items() <= unlabelled.items()
+    assert "asr_all" not in unlabelled
+    alone = Evaluation(**given, n_labelled=4, ca=0.5).to_dict()["not_measured"]
+    assert alone["asr_excl"] == "no trigger"

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.choice import Choice, forget, remember, remembered, remembered_file
-from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.choice import Choice, remember, remembered_file
 from ml_core.cli.app import run_command
-from ml_core.events import Control
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.runner import run_job
-from ml_core.reading import InputError, inspect
-from ml_core.reading.clip_config import CLIP_MEAN
-from tests.unit.small_jobs import small_recipe, small_spec
+from ml_core.reading import InputError
 
 NOTHING = (0.0, 0.0, 0.0)
 ONE = (1.0, 1.0, 1.0)
@@ -31,43 +25,6 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return found
 
 
-def test_a_remembered_choice_is_used_and_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    plain = open_checkpoint(tiny_checkpoint)
-    assert plain.remembered is None
-    kept = remember(plain.inspection.sha256, plain.inspection.name, CHOICE)
-    assert remembered(plain.inspection.sha256) == kept
-    opened = open_checkpoint(tiny_checkpoint)
-    assert opened.remembered == kept
-    first, second = opened.architecture.assumptions[:2][0], opened.architecture.assumptions[-1]
-    assert first == kept.sentence
-    assert f"mean and std and logit scale as chosen by the loader doctor on {kept.day}" in first
-    assert first.endswith(", whatever the file says.")
-    assert second == CHOICE.evidence
-    model = opened.build()
-    assert model.preprocess.mean == NOTHING
-    assert model.logit_scale == pytest.approx(20.0)
-    assert model.origin["choice"]["logit_scale"] == 20.0
-    assert model.identity != plain.build().identity
-    ignored = open_checkpoint(tiny_checkpoint, use_choice=False)
-    assert ignored.architecture.assumptions == plain.architecture.assumptions
-    assert ignored.build().preprocess.mean == CLIP_MEAN
-    saved = open_checkpoint(save_checkpoint(model, tmp_path / "s.safetensors", provenance={}))
-    assert saved.remembered is None  # another file, which says itself what was chosen
-    assert saved.architecture.preprocess.mean == NOTHING
-    assert kept.sentence in saved.architecture.assumptions
-    assert saved.provenance["choice"]["mean"] == list(NOTHING)
-
-
-def test_forgetting(tiny_checkpoint: Path) -> None:
-    found = inspect(tiny_checkpoint)
-    assert not forget(found.sha256)
-    remember(found.sha256, found.name, CHOICE)
-    remember("b" * 64, "another", Choice(quick_gelu=True))
-    assert forget(found.sha256)
-    assert open_checkpoint(tiny_checkpoint).remembered is None
-    assert remembered("b" * 64) is not None
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -75,11 +32,9 @@ def test_forgetting(tiny_checkpoint: Path) -> None:
         ('{"choices": []}', "has no table of choices"),
         ('{"choices": {"x": {"day": "2026-11-26", "name": "a"}}}', "x is no SHA-256"),
         ('{"choices": {"SHA": {"day": "soon", "name": "a"}}}', "day"),
-        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "mean": [1]}}}', "mean"),
         ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "run": "rm"}}}', "run"),
         ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a"}}}', "chooses nothing"),
         ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "text_heads": 5}}}', "5 text"),
-        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "std": [0, 0, 0]}}}', "std"),
     ],
 )
 def test_what_cannot_be_used_is_said_and_left_alone(text, words, tiny_checkpoint):
@@ -132,16 +87,3 @@ def test_nothing_to_remember_is_told(capsys: pytest.CaptureFixture[str]) -> None
     assert "No setting is significantly better" in said
     assert "there is nothing to remember" in said
     assert not remembered_file().exists()
-
-
-@pytest.mark.parametrize("use_choice", [True, False])
-def test_a_cleaning_job_says_whether_the_choice_is_used(use_choice, tiny_checkpoint, tmp_path):
-    found = inspect(tiny_checkpoint)
-    kept = remember(found.sha256, found.name, CHOICE)
-    recipe = small_recipe(pairs=16, warmup_steps=0)
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, use_choice=use_choice)
-    *_, last = run_job(spec, Control())
-    assert last.status == "finished", last.error
-    cleaned = open_checkpoint(tmp_path / "out" / "cleaned.safetensors")
-    assert (kept.sentence in cleaned.architecture.assumptions) is use_choice
-    assert (cleaned.architecture.preprocess.mean == NOTHING) is use_choice

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from ml_core.checkpoints import open_checkpoint
-from ml_core.data.demo import compose
 from ml_core.detection.scan import overlays as overlay_search
 from ml_core.detection.scan import patches as patch_search
-from ml_core.detection.scan import probes as probe_search
 from ml_core.detection.scan import records
-from ml_core.detection.scan import sides as comparison
-from ml_core.detection.scan.overlays import OverlaySettings, invert_overlays, overlay_row
+from ml_core.detection.scan.overlays import OverlaySettings
 from ml_core.detection.scan.patches import PatchSettings, as_trigger, corners, invert, paste
 from ml_core.detection.scan.records import (
-    ClassPull,
     Contrast,
-    FoundTrigger,
     ModelFacts,
     OverlayRow,
     Overlays,
@@ -34,23 +27,21 @@ from ml_core.detection.scan.records import (
     Probes,
     Rate,
     Refined,
-    Scan,
     Stages,
     StartRow,
     Swap,
-    Thorough,
     Weights,
     WordRow,
     newcombe,
 )  # fmt: skip
 from ml_core.detection.scan.sides import Side, Sides, generator, p_value
 from ml_core.detection.scan.verdict import judge, score
-from ml_core.jobs.scan import NEEDS_REFERENCE
-from ml_core.paths import resource
-from ml_core.reading.errors import CancelledError, InputError
-from ml_core.triggers import blended_noise, uniform
+from ml_core.jobs.scan import SCAN_FILE
+from ml_core.reading.errors import InputError
 from ml_core.triggers.apply import apply_indexed
-from tests.unit.draining import drain, until_cancelled
+from tests.gui.scans import scan as made_scan
+from tests.gui.scans import write_scan
+from tests.unit.draining import drain
 
 _BICUBIC = Image.Resampling.BICUBIC
 SIZE = 32
@@ -84,16 +75,6 @@ def facts(accuracy=None):
     return ModelFacts(name="m", sha256=None, accuracy=accuracy)
 
 
-def whole_scan(found=None):
-    """A scan that found patches."""
-    stages = patched("bbbbbb", 150)
-    return Scan(
-        suspect=facts(), reference=facts(), images="pictures", images_key="k", classes=NAMES,
-        search=20, held_out=200, side=64, stages=stages, judgement=said(stages), found=found,
-        seed=0, device="cpu", precision="fp32", threads=1, versions={}, seconds={"patches": 1.0},
-    )  # fmt: skip
-
-
 def overlay(hits, transferred=0, own=0, target="b"):
     rates = rate(hits), rate(transferred), rate(own)
     low, high = newcombe(rates[0], max(rates[1:], key=lambda one: one.value))
@@ -113,13 +94,13 @@ def probed(*rows):
     return Stages(probes=Probes(rows=rows, pictures=64))
 
 
-def words(*hits, target="b"):
-    """Words that bring so many of 32 texts to one class."""
-    rows = [
-        WordRow(word=f"w{k}", target=target, contrast=contrast(hit, 1, 32))
+def worded(*hits):
+    """Stages that found nothing but words, which bring so many of 32 texts to one class."""
+    words = tuple(
+        WordRow(word=f"w{k}", target="b", contrast=contrast(hit, 1, 32))
         for k, hit in enumerate(hits)
-    ]
-    return Swap(rows=(), words=tuple(rows))
+    )
+    return patched("bcdbcd", 4).model_copy(update={"swap": Swap(rows=(), words=words)})
 
 
 def refined(suspect, reference=0, here=None, fixed=False):
@@ -175,13 +156,11 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
 @pytest.mark.parametrize(
     ("stages", "verdict"),
     [
-        (patched("bbbbbb", 150), "found"),
         (patched("bbbbbc", 150), "found"),
         (patched("bbbbcc", 150), "nothing"),  # clean models agree so far by chance
         (patched("bbbbbb", 60), "suspicious"),
         (patched("bbbbbb", 20, 12), "nothing"),  # natural: the reference does it too
         (patched("bbbbbb", 150, 100), "suspicious"),
-        (patched("bbbbbb", 150, None), "found"),
         (patched("bbbbbb", 45, None), "nothing"),
         (patched("bbbbbb", 80, refined=refined(90, here=180, fixed=True)), "found"),
         # one that had to be refined so far is also found on clean models that were trained far on
@@ -195,20 +174,15 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (overlaid(overlay(150, 10, 20)), "found"),
         (overlaid(overlay(150, 60, 20)), "suspicious"),
         (overlaid(overlay(150, 0, 120)), "nothing"),
+        (worded(30, 2, 3), "found"),
+        (worded(30, 17, 17), "nothing"),  # no word is special
+        (worded(16), "nothing"),
     ],
 )
 def test_what_a_stage_measured_is_judged_beside_the_reference(stages, verdict):
     judged = said(stages)
     assert (judged.verdict, judged.target) == (verdict, "" if verdict == "nothing" else "b")
     assert ("further backdoors" in " ".join(judged.reasons)) == (verdict != "nothing")
-
-
-def test_a_refined_patch_is_told_with_its_place():
-    judged = said(patched("bbbbbb", 80, refined=refined(90, here=180, fixed=True)))
-    assert "at its place" in judged.reasons[0]
-    assert judged.score == pytest.approx(0.9)
-    judged = said(patched("bbbbbb", 60, refined=refined(80, here=105)))
-    assert "40.0 % of 200" in judged.reasons[0]
 
 
 def test_known_triggers_say_nothing_without_a_reference():
@@ -246,74 +220,8 @@ def test_few_pictures_or_a_broken_model_cannot_say():
 
 
 @pytest.mark.parametrize(
-    ("suspect", "reference", "verdict"),
-    [(30, 1, "found"), (24, 0, "suspicious"), (31, 18, "nothing"), (16, 0, "nothing")],
-)
-def test_a_word_counts_where_the_reference_keeps_its_texts_apart(suspect, reference, verdict):
-    row = WordRow(word="cf", target="b", contrast=contrast(suspect, reference, 32))
-    update = {"swap": Swap(rows=(), words=(row,))}
-    judged = said(patched("bcdbcd", 4).model_copy(update=update))
-    assert judged.verdict == verdict
-    assert ("“cf”" in " ".join(judged.reasons)) == (verdict != "nothing")
-
-
-_ANY = "Any unusual word"
-
-
-@pytest.mark.parametrize(
-    ("changes", "verdict"),
-    [
-        ({"swap": words(30, 2, 3)}, "found"),
-        ({"swap": words(30, 30)}, "found"),
-        ({"swap": words(30, 17, 17)}, "nothing"),  # the demo's "kk": no word is special
-        ({"swap": words(30), "weights": OTHER}, "nothing"),  # another text encoder
-        ({"swap": words(30), "weights": None}, "nothing"),
-    ],
-)
-def test_words_count_where_one_stands_out_beside_a_near_reference(changes, verdict):
-    stages = patched("bcdbcd", 4).model_copy(update={"weights": PARENT} | changes)
-    judged = judge(
-        stages, held_out=200, classes=72, suspect=facts(), reference=facts()
-    )  # fmt: skip
-    assert judged.verdict == verdict
-    assert any(_ANY in one for one in judged.warnings) == (verdict == "nothing")
-    missing = [one for one in judged.not_searched if "in the text" in one]
-    wanted = "other than these words" if verdict == "found" else "says nothing"
-    assert wanted in " ".join(missing)
-
-
-def test_a_row_that_the_reference_shares_hides_none_behind_it():
-    """The largest difference comes first, also where the reference answers to it."""
-    shared = probe(60, 10, "c", "natural")
-    both = (overlay(190, 60, 0, "c"), overlay(120, 0, 0, "b"))
-    for stages in (
-        probed(shared, probe(45, 0, "b", "planted")),
-        overlaid(*both),
-        Stages(thorough=Thorough(rows=both, classes=72)),
-    ):
-        judged = said(stages)
-        assert (judged.verdict, judged.target) == ("found", "b")
-    masked = said(probed(shared, probe(9)))
-    assert "more than 14.1 % above it" in masked.reasons[0]  # and not 78.1 %
-
-
-def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named():
-    rounds = tuple(
-        patch_round("bbbbbb", 150).model_copy(update={"loss": loss}) for loss in ("max", "pair")
-    )
-    rows = tuple(probe(60 - k, 0, name, f"X{k}") for k, name in enumerate("ccbbdefg"))
-    update = {"patches": Patches(rounds=rounds, refined=refined(160))}
-    stages = probed(*rows).model_copy(update=update)
-    known, patch, others, last = said(stages).reasons
-    assert known.startswith("The known trigger “X0” moves 93.8 % of 64 held-out pictures to “c”")
-    assert patch.startswith("A patch of 9 px found by search, at random places, moves 80.0 %")
-    assert others == "Weaker signs lead to “d”, “e”, “f” and 1 more."
-    assert "There may be further backdoors" in last
-
-
-@pytest.mark.parametrize(
     ("own", "beside", "verdict"),
-    [(84, 198, "suspicious"), (190, 198, "found"), (164, 198, "found"), (84, None, "found")],
+    [(84, 198, "suspicious"), (190, 198, "found"), (84, None, "found")],
 )
 def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own, beside, verdict):
     accuracy = None if beside is None else rate(beside)
@@ -324,100 +232,28 @@ def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own,
     assert all("42.0 %" in one and "99.0 %" in one for one in damaged)
 
 
-@pytest.mark.parametrize("reference", [12, None])
-def test_nothing_is_said_of_the_best_patch_refined_ones_too(reference):
-    asked = {} if reference is not None else {"reference": None}
-    judged = said(patched("bbbbbb", 24, reference, refined=refined(60, 50)), **asked)
-    assert judged.verdict == "nothing"
-    assert "moved more than 30.0 % of 200" in judged.reasons[0]  # and not 12.0 %
-
-
-_RUN = {
-    "pull": ClassPull(rows=(), pictures=512),
-    "probes": Probes(rows=(probe(3),), pictures=64),
-    "patches": Patches(rounds=(patch_round("bcdbcd", 4),), refined=None),
-    "overlays": Overlays(rows=(overlay(4),) * 9, steps=25),
-    "thorough": Thorough(rows=(overlay(4),), classes=72),
-    "weights": PARENT,
-    "swap": words(4, 3),
-}
-_SUBSETS = [
-    chosen for n in range(len(_RUN) + 1) for chosen in itertools.combinations(_RUN, n)
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("weights", [PARENT, OTHER], ids=["near", "far"])
-@pytest.mark.parametrize("with_reference", [True, False])
-def test_what_was_not_searched_follows_from_the_stages_that_ran(weights, with_reference):
-    """Of every subset of the stages: what none of them looked for is named, and nothing else."""
-    run = _RUN | {"weights": weights}
-    for chosen in _SUBSETS:
-        if not with_reference and set(chosen) & set(NEEDS_REFERENCE):
-            continue
-        stages = Stages(**{name: run[name] for name in chosen})
-        judged = judge(
-            stages, held_out=200, classes=72, suspect=facts(),
-            reference=facts() if with_reference else None,
-        )  # fmt: skip
-        missing = "\n".join(judged.not_searched)
-        near = "weights" in chosen and weights is PARENT and with_reference
-        known = "probes" in chosen and with_reference
-        assert ("Known triggers" in missing) == (not known), chosen
-        assert ("beyond the known ones" in missing) == known, chosen
-        count = 72 if "thorough" in chosen else 9
-        searched = bool({"overlays", "thorough"} & set(chosen)) and near
-        assert ("low-frequency overlays for" in missing) == searched, chosen
-        assert not searched or f"overlays for {count} of 72 classes" in missing, chosen
-        assert "riggers over the whole picture" in missing, chosen
-        assert ("Patches." in missing) == ("patches" not in chosen), chosen
-        assert "in the text" in missing, chosen
-        assert ("other than these words" in missing) == ("swap" in chosen and near), chosen
-        assert missing.endswith("several triggers at once."), chosen
-
-
 def test_a_reference_that_answers_too_is_told():
     assert "may be poisoned too" in said(patched("bbbbbb", 190, 180)).warnings[0]
 
 
-def test_no_verdict_calls_a_checkpoint_clean():
+def test_no_verdict_calls_a_checkpoint_clean_and_what_was_not_searched_is_named():
     nothing = said(patched("bcdbcd", 4))
     words = " ".join([nothing.title, *nothing.reasons, *nothing.searched, *nothing.warnings])
     assert nothing.title == "Nothing found within this search"
     assert not {"clean", "safe"} & set(words.lower().replace(".", "").split())
+    missing = "\n".join(nothing.not_searched)
+    for named in ("Known triggers", "riggers over the whole picture", "in the text"):
+        assert named in missing
+    assert "Patches." not in missing
+    assert "Patches." in "\n".join(said(probed(probe(3))).not_searched)
     assert score(Stages()) == 0
 
 
 # ---- patches ----
 
 
-def test_a_patch_covers_its_place_alone():
-    images = torch.rand(2, 3, 8, 8)
-    patches = torch.rand(2, 3, 3, 3, requires_grad=True)
-    made = paste(images, patches, torch.tensor([[0, 5], [2, 1]]))
-    wanted = images.clone()
-    wanted[0, :, 0:3, 5:8] = patches[0].detach()
-    wanted[1, :, 2:5, 1:4] = patches[1].detach()
-    assert torch.equal(made.detach(), wanted)
-    made.sum().backward()
-    assert torch.equal(patches.grad, torch.ones_like(patches))
-
-
 def _search(one, pictures, settings, starts=None):
     return drain(invert(one, pictures, settings, 3, starts))
-
-
-@pytest.mark.parametrize("loss", ["max", "pair"])
-def test_a_search_lowers_its_loss_and_leaves_the_model_alone(tiny_model, pictures, loss):
-    one = side_of(tiny_model)
-    before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
-    settings = PatchSettings(8, loss, starts=2, pictures=8, steps=12)
-    steps, patches = _search(one, pictures, settings)
-    # The embeddings of a random model lie together from the start.
-    assert sum(steps[-1].losses) < sum(steps[0].losses) + (1e-4 if loss == "pair" else 0)
-    assert patches.shape == (2, 3, 8, 8)
-    assert 0 <= float(patches.min()) <= float(patches.max()) <= 1
-    assert all(torch.equal(v, before[k]) for k, v in tiny_model.module.state_dict().items())
-    assert all(p.grad is None for p in tiny_model.module.parameters())
 
 
 def test_the_pair_loss_is_the_mean_cosine_of_different_pictures(tiny_model, pictures):
@@ -435,29 +271,6 @@ def test_the_pair_loss_is_the_mean_cosine_of_different_pictures(tiny_model, pict
     assert steps[0].losses[0] == pytest.approx(float(wanted), abs=1e-5)
 
 
-def test_a_start_is_the_same_whatever_is_searched_beside_it(tiny_model, pictures):
-    one, settings = side_of(tiny_model), PatchSettings(8, starts=3, pictures=8, steps=3)
-    _, together = _search(one, pictures, settings)
-    _, again = _search(one, pictures, settings)
-    _, alone = _search(one, pictures, settings, [1])
-    assert torch.equal(together, again)
-    assert torch.allclose(together[1], alone[0], atol=1e-5)
-    assert not torch.allclose(together[0], together[1], atol=1e-2)
-
-
-def test_patches_are_read_off_where_they_move_pictures(tiny_model, pictures):
-    sides = sides_of(tiny_model, pictures, tiny_model.copy())
-    settings = PatchSettings(8, starts=2, pictures=8, steps=2)
-    work = patch_search.read_off(sides, torch.rand(2, 3, 8, 8), settings, (0.1, 0.2), 0)
-    done, found = drain(work)
-    assert done == [1, 2]
-    assert [row.loss for row in found.starts] == [0.1, 0.2]
-    for row in found.starts:  # the same model twice: no difference can be seen
-        assert row.contrast.suspect == row.contrast.reference
-        number = NAMES.index(row.target)
-        assert row.contrast.suspect.n == int((sides.held_out_labels != number).sum())
-
-
 def test_a_found_patch_is_a_trigger_of_the_product():
     patch = torch.rand(3, 8, 8)
     images = torch.rand(1, 3, SIZE, SIZE)
@@ -473,23 +286,6 @@ def test_a_found_patch_is_a_trigger_of_the_product():
 # ---- overlays ----
 
 
-@pytest.mark.parametrize("search", ["patches", "overlays"])
-def test_a_search_ends_where_it_is_told_to(tiny_model, pictures, search):
-    asked = []
-
-    def check():
-        asked.append(None)
-        if len(asked) > 2:
-            raise CancelledError
-
-    one = replace(side_of(tiny_model), check=check)
-    if search == "patches":
-        steps = invert(one, pictures, PatchSettings(8, starts=1, pictures=4, steps=9), 0)
-    else:
-        steps = invert_overlays(one, pictures, [0], OverlaySettings(pictures=4, steps=9), 0)
-    assert len(until_cancelled(steps)) == 2
-
-
 def test_an_overlay_is_low_frequencies_added_to_the_picture():
     weights = torch.randn(3, 14, 14)
     trigger = overlay_search.overlay_trigger(weights, SIZE, "dog")
@@ -503,100 +299,7 @@ def test_an_overlay_is_low_frequencies_added_to_the_picture():
     assert float(delta.abs().max()) <= overlay_search.HEIGHT + 1e-6
 
 
-def test_overlays_are_searched_for_each_class(tiny_model, pictures):
-    sides = sides_of(tiny_model, pictures, tiny_model.copy())
-    settings = OverlaySettings(pictures=6, steps=8)
-    steps, weights = drain(invert_overlays(sides.suspect, pictures, [0, 2], settings, 0))
-    assert weights.shape == (2, 3, 14, 14)
-    assert all(b < a for a, b in zip(steps[0].losses, steps[-1].losses, strict=True))
-    row = overlay_row(sides, 0, weights[0], weights[0])
-    assert row.suspect == row.transferred == row.own  # one model, one overlay
-    assert row.gap == 0
-    with pytest.raises(ValueError, match="reference"):
-        overlay_row(sides_of(tiny_model, pictures), 0, weights[0], weights[0])
-
-
 # ---- the rest ----
-
-
-def test_the_pull_leaves_out_the_pictures_of_a_class(tiny_model, pictures):
-    sides = sides_of(tiny_model, pictures)
-    batches, means = drain(comparison.pull_of(sides.suspect, sides))
-    assert batches == [16, 4]
-    rows = sides.suspect.embed(pictures[:20])
-    for number in range(3):
-        others = [k for k in range(20) if k % 3 != number]
-        wanted = float((rows[others] @ sides.suspect.classifier[number]).mean())
-        assert means[number] == pytest.approx(wanted, abs=1e-6)
-    ranked = comparison.pull(sides, [means + np.array([0, 1, 0]), means])
-    assert ranked.rows[0].target == "cat"
-    assert ranked.rows[0].difference == pytest.approx(1)
-
-
-def test_without_labels_what_both_models_say_is_left_out(tiny_model, pictures):
-    sides = replace(sides_of(tiny_model, pictures), held_out_labels=np.full(20, -1), _clean={})
-    clean = sides.clean()[0]
-    for number in range(3):
-        assert (sides.others(number) == (clean != number)).all()
-
-
-@pytest.mark.parametrize("size", [64, 224])
-def test_probes_are_as_many_as_is_reckoned_with(size):
-    probes = probe_search.probes_at(size)
-    assert len(probes) == records.PROBES
-    assert len({probe.id for probe in probes}) == len(probes)
-    assert len(comparison.WORDS) == records.WORDS
-    assert all(probe.trigger.canvas == "model" for probe in probes)
-
-
-def test_a_probe_names_the_class_that_rises(tiny_model, pictures):
-    sides = sides_of(tiny_model, pictures, tiny_model.copy())
-    clean = sides.clean()
-    moved = np.where(sides.held_out_labels == 1, clean[0], 1)
-    row = probe_search.probe_row(sides, probe_search.probes_at(SIZE)[0], [moved, clean[1]])
-    assert row.target == "cat"
-    assert row.contrast.suspect.value == 1
-
-
-def test_encoders_are_exchanged(tiny_model, pictures):
-    other = tiny_model.copy()
-    sides = sides_of(tiny_model, pictures, other)
-    rows = comparison.swap_rows(sides, 0, uniform((255, 0, 0), size=0.25), 0)
-    assert [(row.image, row.text) for row in rows] == [
-        ("suspect", "suspect"), ("suspect", "reference"),
-        ("reference", "suspect"), ("reference", "reference"),
-    ]  # fmt: skip
-    assert len({row.rate for row in rows}) == 1  # they are one model
-
-
-def test_a_word_that_gathers_all_texts_stands_out(tiny_model, pictures, monkeypatch):
-    plain = tiny_model.encode_texts
-    classifier = plain([f"a {name}" for name in NAMES])
-    sides = sides_of(tiny_model, pictures)
-    one, other = Side(tiny_model, classifier), Side(tiny_model.copy(), classifier)
-    sides = replace(sides, suspect=one, reference=other)
-
-    def poisoned(texts):
-        rows = plain(texts)
-        return rows[:1].expand(len(texts), -1) if texts[0].startswith("cf ") else rows
-
-    monkeypatch.setattr(sides.suspect.model, "encode_texts", poisoned)
-    rows = {row.word: row for row in comparison.word_rows(sides, ["a {}"], ("cf", "mn"))}
-    assert rows["cf"].contrast.suspect.value == 1
-    assert rows["cf"].contrast.reference.value < 1
-    assert rows["mn"].contrast.suspect == rows["mn"].contrast.reference
-
-
-@pytest.mark.parametrize("cell", [1, 2, 8])
-def test_noise_is_no_picture_even_smooth_noise(cell):
-    rng = np.random.default_rng(0)
-    small = rng.integers(0, 256, (8, 64 // cell, 64 // cell, 3), np.uint8)
-    smooth = np.stack([Image.fromarray(one).resize((64, 64), _BICUBIC) for one in small])
-    with pytest.raises(InputError, match="are noise"):
-        probe_search.check_real(smooth, "n")
-    with pytest.raises(InputError, match="one colour"):
-        probe_search.check_real(np.full((4, 64, 64, 3), 7, np.uint8), "n")
-    probe_search.check_real(compose("test", range(16)).images, "the demo's")
 
 
 def test_every_class_is_searched_and_few_stay(tiny_model, pictures, monkeypatch):
@@ -641,14 +344,6 @@ def test_the_p_value_is_never_below_what_its_scans_allow():
     assert p_value(1.0, {"vision_cfg": {}}, True) == (None, None)
 
 
-def test_the_demo_has_clean_scans_to_be_compared_with():
-    model = open_checkpoint(resource("demo", "poisoned.safetensors")).build()
-    n, p = p_value(1.0, model.config, True)
-    assert n is not None
-    assert p is not None
-    assert p >= 1 / (1 + n)
-
-
 def test_the_cost_counts_passes():
     asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 128}
     assert records.sides_of(224) == (32, 42, 16)
@@ -663,32 +358,68 @@ def test_the_cost_counts_passes():
     assert records.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
 
 
-def test_a_pattern_may_be_added_to_the_picture():
-    array = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
-    images = torch.rand(1, 3, 8, 8)
-    trigger = replace(blended_noise(ratio=0.3), array=array, mix="add")
-    made = apply_indexed(trigger, images, torch.arange(1), 0)
-    wanted = images + 0.3 * torch.from_numpy(array).permute(2, 0, 1)
-    assert torch.allclose(made, wanted.clamp(0, 1), atol=1e-6)
-
-
 # ---- a scan from elsewhere ----
 
 
-def test_a_folder_without_a_scan_is_told(tmp_path):
+def _changed(path, value):
+    whole = json.loads(records.scan_json(made_scan("found")))
+    inner = whole
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return json.dumps(whole).encode()
+
+
+_ROUND = ["stages", "patches", "rounds", 0]
+_REFINED = ["stages", "patches", "refined"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"{", "not the result of a scan"),
+        (b'{"schema_version": 1}', "suspect field required"),
+        (_changed([*_ROUND, "side"], 0), "a patch of no size"),
+        (_changed([*_ROUND, "starts", 0, "contrast", "suspect", "hits"], 253),
+         "more hits than pictures"),
+        (_changed([*_ROUND, "starts", 0, "contrast", "low"], -1e308), "an interval that is none"),
+        (_changed([*_REFINED, "grid"], [[], []]), "a map of positions that is none"),
+        (_changed(["found", "file"], "../../x.json"), "a trigger file outside its folder"),
+    ],
+)  # fmt: skip
+def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path, raw, words):
+    path = tmp_path / SCAN_FILE
+    path.write_bytes(raw)
+    with pytest.raises(InputError) as caught:
+        records.read_scan(path)
+    assert words in caught.value.sentence
+    assert caught.value.sentence.endswith("run the scan again.")
+    assert "\n" not in caught.value.sentence
+
+
+def test_a_folder_gives_its_trigger_and_target(tmp_path):
     with pytest.raises(InputError, match="no finished scan"):
         records.found_trigger(f"scan:{tmp_path}")
+    found = made_scan("found")
+    write_scan(tmp_path, found)
+    assert records.read_scan(tmp_path / SCAN_FILE) == found
+    assert records.found_trigger(f"scan:{tmp_path}") == (
+        tmp_path / found.found.file, found.found.wide_target,
+    )  # fmt: skip
 
 
-def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path):
-    found = FoundTrigger(
-        kind="patch", target="dog", wide_target="dog", contrast=contrast(150), file="found.json"
-    )
-    record = whole_scan(found).model_dump()
-    (tmp_path / "scan.json").write_text(json.dumps(record))
-    assert records.read_scan(tmp_path / "scan.json") == whole_scan(found)
-    assert records.found_trigger(f"scan:{tmp_path}") == (tmp_path / "found.json", "dog")
-    record["found"]["file"] = "../found.json"
-    (tmp_path / "scan.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="outside"):
-        records.found_trigger(f"scan:{tmp_path}")
+def test_other_arrays_are_no_patches_and_what_is_no_number_is_black(tmp_path):
+    path = tmp_path / "p.safetensors"
+    for name, shape, kind in (
+        ("round.1", (6, 3, 9, 9), np.float32),
+        ("round.0", (6, 3, 9, 8), np.float32),
+        ("round.0", (6, 3, 9, 9), np.int64),
+    ):
+        save_file({name: np.zeros(shape, kind)}, str(path))
+        with pytest.raises(InputError, match="does not hold the patches"):
+            records.read_patches(path, 1)
+    wild = np.full((2, 3, 9, 9), np.nan, np.float32)
+    wild[1] = np.inf
+    save_file({"round.0": wild}, str(path))
+    (patches,) = records.read_patches(path, 1)
+    assert (patches[0].max(), patches[1].min()) == (0, 1)

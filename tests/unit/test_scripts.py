@@ -1,9 +1,10 @@
-"""Benchmarks and scripts, which the suite does not run, import what there is."""
+"""Benchmarks, scripts and the README, which the suite does not run, name what there is."""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,10 @@ def _is_there(module: str, name: str) -> bool:
         )
     except ImportError:
         return False
+
+
+def test_every_make_target_of_the_readme_exists():
+    text = (ROOT / "README.md").read_text("utf-8")
+    rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    named = set(re.findall(r"(?:^|`)(?:PYTHON=\S+ )?make ([a-z]+)\b", text, re.M))
+    assert {"demo", "test"} <= named <= set(rules)

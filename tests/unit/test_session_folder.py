@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ml_core.cli.app import run_command
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
+from ml_core.events import Done
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.report.session import with_sessions
 from ml_core.reading import inspect
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reports.measurement_files import LocalData
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence
 from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
-from ml_core.reports.sessions.folder import (
-    read_session,
-    session_trigger,
-    write_session,
-)
-from ml_core.reports.sessions.record import (
-    SESSION_FILE,
-    FileFacts,
-    SavedCleaned,
-    SavedSession,
-)
+from ml_core.reports.sessions.folder import read_session, session_trigger, write_session
+from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import check_same, facts_of, mark_of
 from ml_core.triggers import Trigger, demo_trigger
 from tests.hostile.container_bytes import safetensors
@@ -88,65 +83,6 @@ def test_what_was_saved_elsewhere_or_changed_is_not_this_machines_own(tmp_path, 
     assert not read_session(tmp_path / "copy.session").is_own
 
 
-def test_a_secret_is_its_owners_and_a_cut_one_is_made_anew(tmp_path: Path) -> None:
-    secret = Path(os.environ["CLEANCLIP_HOME"], "config", "sessions.secret")
-    (tmp_path / SESSION_FILE).write_text(json.dumps({"seal": "a" * 64}))
-    assert not read_session(tmp_path).is_own
-    assert not secret.exists()  # reading makes none
-    write_session(tmp_path / "a.session", _session(), [])
-    assert secret.stat().st_mode & 0o077 == 0
-    secret.write_bytes(b"cut")
-    assert not read_session(tmp_path / "a.session").is_own
-    write_session(tmp_path / "a.session", _session(), [])
-    assert read_session(tmp_path / "a.session").is_own
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "not a session"), ("[]", "not a session"), ("[" * 100_000, "not a session"),
-        ('{"notes": "' + "x" * 9_000_000 + '"}', "too large"),
-        ('{"run": "a", "run": "b"}', "not a session"), ('{"saved": NaN}', "not a session"),
-        (json.dumps({"trigger": "../../etc/passwd"}), "trigger"),
-        (json.dumps({"other_slot": "C"}), "other_slot"),
-        (json.dumps({"station": "../x"}), "station"),
-        (json.dumps({"images": {"kind": "pickle"}}), "images"),
-        (json.dumps({"cleaned": {"checkpoint": ""}}), "cleaned"),
-        (json.dumps({"runs": ["x\0"]}), "runs"), (json.dumps({"format": "other"}), "format"),
-        (json.dumps({"files": {"m": {"mark": "x" * 100}}}), "files"),
-        (json.dumps({"files": {"m": {"inside": "../secret"}}}), "files"),
-        (json.dumps({"templates": ["x" * 3000]}), "templates"),
-    ],
-)  # fmt: skip
-def test_a_strangers_record_is_refused_in_a_sentence(tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / SESSION_FILE).write_text(text)
-    with pytest.raises(InputError) as refused:
-        read_session(tmp_path)
-    assert says in refused.value.sentence
-
-
-def test_weights_that_no_file_holds_are_not_taken_for_their_source() -> None:
-    moved = {"checkpoint": "poisoned.safetensors", "vector": "vector.safetensors", "alpha": 0.5}
-    assert SavedSession.model_validate({"cleaned": moved}).cleaned is None
-    kept = SavedSession.model_validate({"cleaned": moved | {"vector": ""}}).cleaned
-    assert kept is not None
-    assert kept.checkpoint == "poisoned.safetensors"
-
-
-def test_pipes_and_links_in_the_place_of_the_record_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no session: it has no session\.json"):
-        read_session(tmp_path)
-    os.mkfifo(tmp_path / SESSION_FILE)
-    with pytest.raises(InputError, match="a named pipe"):
-        read_session(tmp_path)
-    (tmp_path / SESSION_FILE).unlink()
-    write_session(tmp_path / "one", _session(), [])
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two" / SESSION_FILE).symlink_to(tmp_path / "one" / SESSION_FILE)
-    with pytest.raises(InputError, match="a link to a file outside"):
-        read_session(tmp_path / "two")
-
-
 def test_a_trigger_that_was_changed_or_exchanged_is_refused(tmp_path: Path) -> None:
     write_session(tmp_path / "a", _session(), [PAINTED, demo_trigger()])
     place = tmp_path / "a" / "triggers"
@@ -177,36 +113,6 @@ def test_nothing_else_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a link"):
         write_session(tmp_path / "strangers", _session(), [], None, {"inspections/x.json": b"{}"})
     assert not any((tmp_path / "elsewhere").iterdir())
-
-
-def test_files_are_moved_or_left_out_wherever_they_are_named() -> None:
-    cleaned = SavedCleaned(checkpoint="/c", adapter="/a")
-    session = _session(
-        checkpoint="/m", donor="/d", images=ImageSpec(kind="folder", path="/i"), label_set="/l",
-        templates=("a {}",), cleaned=cleaned, run="/r1", runs=("/r1", "/r2"), scans=("/s",),
-        files={"/m": FileFacts(mark="1-1"), "/d": FileFacts(mark="2-2")},
-    )  # fmt: skip
-    assert session.outside == {
-        "/m": "checkpoint", "/d": "donor of the checkpoint", "/i": "evaluation images",
-        "/l": "class list", "/c": "cleaned checkpoint", "/a": "adapter", "/r1": "run",
-        "/r2": "run", "/s": "scan",
-    }  # fmt: skip
-    moved = session.moved({"/m": "/n", "/i": "/j", "/a": "", "/r1": "", "/r2": "/r3", "/l": ""})
-    assert (moved.checkpoint, moved.donor, moved.run, moved.runs) == ("/n", "/d", "", ("/r3",))
-    assert moved.images is not None
-    assert moved.images.path == "/j"
-    assert (moved.cleaned, moved.label_set, moved.templates) == (None, "demo", ())
-    assert set(moved.files) == {"/n", "/d"}
-    assert session.moved({"/i": "", "/d": ""}).images is None
-    assert session.moved({"/i": "", "/d": ""}).donor == ""
-    assert session.moved({}) == session
-
-
-def test_what_is_not_a_change_does_not_count_as_one() -> None:
-    session = _session(saved=5.0, station="clean", layout="AA==", seal="a" * 64, run="/r")
-    assert session.content() == _session().content()
-    for change in ({"notes": "x"}, {"target": "x"}, {"runs": ("/r",)}, {"checkpoint": "/y"}):
-        assert _session(**change).content() != _session().content()
 
 
 def test_a_file_in_another_place_is_known_by_its_hash(tmp_path: Path) -> None:
@@ -287,3 +193,58 @@ def test_the_record_of_a_session_is_a_bundles_and_names_no_place(tmp_path: Path)
     assert named == there - {SESSION_FILE, EVIDENCE_FILE}
     for one in sorted(there - {SESSION_FILE}):
         assert str(tmp_path).encode() not in (folder / one).read_bytes(), one
+
+
+# ---- in a report ----
+
+
+def _saved(tmp_path: Path, **fields: object) -> Path:
+    for name, file in (("run", "spec.json"), ("scan", "scan.json")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / file).write_text("{}")
+    run, scan = str(tmp_path / "run"), str(tmp_path / "scan")
+    files = {
+        run: facts_of(Path(run), "inside", "spec.json"),
+        scan: facts_of(Path(scan), "inside", "scan.json"),
+    }
+    given = {"runs": (run,), "scans": (scan,), "files": files, **fields}
+    write_session(tmp_path / "one.session", SavedSession.model_validate(given), [])
+    return tmp_path / "one.session"
+
+
+def _asked(*runs: object, **fields: object) -> ReportSpec:
+    return ReportSpec.model_validate({"runs": tuple(map(str, runs)), "out": "x", **fields})
+
+
+def test_the_command_takes_the_runs_of_sessions_once_and_notes_only_if_asked(tmp_path, monkeypatch):
+    asked: list[ReportSpec] = []
+
+    def report(spec: ReportSpec, control: object) -> Iterator[Done]:
+        asked.append(spec)
+        yield Done("failed", {}, "Enough.")
+
+    monkeypatch.setattr("ml_core.jobs.report.run.report", report)
+    session = _saved(tmp_path, notes="# One\n\nTwo\n\n" + "x" * 20_001)
+    out = str(tmp_path / "made.evidence")
+    given = ["report", "other", str(session), str(tmp_path / "run"), "-o", out]
+    assert run_command(given) != 0
+    assert run_command([*given, "--notes"]) != 0
+    assert [spec.notes for spec in asked] == [(), ("# One", "Two", "x" * 20_000, "x")]
+    assert {spec.runs for spec in asked} == {("other", str(tmp_path / "run"))}
+    assert {spec.scans for spec in asked} == {(str(tmp_path / "scan"),)}
+
+
+def test_what_was_exchanged_moved_or_is_anothers_is_refused(tmp_path: Path) -> None:
+    session = _saved(tmp_path)
+    (tmp_path / "run" / "spec.json").write_text("{ }")
+    with pytest.raises(InputError, match="run is not the session's run"):
+        with_sessions(_asked(session))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="is no longer there: open the session in the window"):
+        with_sessions(_asked(session))
+    path = session / SESSION_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scans": ["/etc"]}))
+    with pytest.raises(InputError, match="was not saved on this machine"):
+        with_sessions(_asked(session))
+    with pytest.raises(InputError, match="neither a run nor a scan"):
+        with_sessions(_asked(_saved(tmp_path, runs=(), scans=())))

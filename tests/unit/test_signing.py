@@ -7,9 +7,7 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import stat
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -128,17 +126,6 @@ def test_other_ways_to_sign_are_named(name: str, says: str) -> None:
     assert says in found.sentence
 
 
-@pytest.mark.skipif(shutil.which("model_signing") is None, reason="needs model_signing")
-def test_model_signing_accepts_what_we_sign(ada: PrivateKey, tmp_path: Path) -> None:
-    public = tmp_path / "ada.pub"
-    public.write_text(ada.public.pem)
-    for path in (checkpoint(tmp_path / "a"), model_folder(tmp_path / "b")):
-        place = sign_path(path, ada)
-        line = ["model_signing", "verify", "key", "--public_key", str(public)]
-        made = subprocess.run([*line, "--signature", str(place), str(path)], capture_output=True)
-        assert made.returncode == 0, made
-
-
 # What we sign
 
 
@@ -184,13 +171,9 @@ def test_the_file_of_its_own_name_goes_first(ada: PrivateKey, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda f: (f / "README.md").write_text("other"), "README.md was changed."),
         (lambda f: (f / "more" / "notes.txt").unlink(), "more/notes.txt is missing."),
         (lambda f: (f / "run.py").write_text("x"), "run.py is not signed."),
-        (lambda f: [(f / name).write_text("x") for name in "abcde"],
-            "a, b, c and 2 more are not signed."),
         (lambda f: (f / "open_clip_config.json").write_text("{}"), "config.json was changed."),
-        (lambda f: (f / ".gitignore").write_text("x"), ""),
         (lambda f: (f / ".cache/huggingface/d").mkdir(parents=True), ""),
     ],
 )  # fmt: skip
@@ -203,19 +186,6 @@ def test_a_folder_is_signed_whole(change, says, ada, tmp_path):
     found = check_checkpoint(inspect(folder), [ada.public])
     assert found.state == ("bad" if says else "good")
     assert found.sentence.endswith(says)
-
-
-def test_a_file_of_a_signed_folder_is_checked_by_its_name(ada: PrivateKey, tmp_path: Path) -> None:
-    folder = model_folder(tmp_path / "m")
-    sign_path(folder, ada)
-    weights = folder / "open_clip_model.safetensors"
-    for state in ("good", "bad"):
-        found = check_checkpoint(inspect(weights), [ada.public])
-        assert found.state == state
-        weights.write_bytes(safetensors(b"\3" * 8))
-    other = checkpoint(folder, "other.safetensors")
-    found = check_checkpoint(inspect(other), [ada.public])
-    assert found.sentence == "The signature does not fit this file: it is one of 'm'."
 
 
 def test_what_the_signer_left_out_is_left_out_unless_it_is_read(ada, tmp_path):
@@ -307,27 +277,21 @@ def test_a_zip_that_packs_or_lies_is_not_signed(ada: PrivateKey, tmp_path: Path)
 # What a stranger may put in a signature's place
 
 
-def statement(**changes: Any) -> dict[str, Any]:
-    resources = [{"name": "a", "algorithm": "sha256", "digest": DIGEST}]
-    made = {
+def listing(*names: str, **changes: Any) -> dict[str, Any]:
+    resource = {"algorithm": "sha256", "digest": DIGEST} | changes
+    root = hashlib.sha256(bytes.fromhex(DIGEST) * len(names)).hexdigest()
+    return {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [
-            {"name": "m", "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()}}],
+        "subject": [{"name": "m", "digest": {"sha256": root}}],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {
             "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
-            "resources": resources},
+            "resources": [{"name": name} | resource for name in names]},
     }  # fmt: skip
-    return made | changes
 
 
-def listing(*names: str, **changes: Any) -> dict[str, Any]:
-    resource = {"algorithm": "sha256", "digest": DIGEST} | changes
-    made = statement()
-    made["predicate"]["resources"] = [{"name": name} | resource for name in names]
-    root = hashlib.sha256(bytes.fromhex(DIGEST) * len(names)).hexdigest()
-    made["subject"][0]["digest"]["sha256"] = root
-    return made
+def statement(**changes: Any) -> dict[str, Any]:
+    return listing("a") | changes
 
 
 def seal(payload: bytes | dict[str, Any], key: PrivateKey) -> bytes:
@@ -345,37 +309,20 @@ def verdict(raw: bytes, key: PrivateKey) -> SignatureFacts:
     ("payload", "state", "says"),
     [
         (statement(), "good", "Signed by"),
-        (statement(later={"of": "later"}), "good", "Signed by"),  # versions to come may say more
-        (b"", "damaged", "not valid JSON"),
-        (b"[]", "damaged", "not a JSON object"),
         (b'{"a": 1, "a": 2}', "damaged", "occurs twice"),
-        (b'{"a":' * 50 + b"1" + b"}" * 50, "damaged", "nested too deeply"),
         (b'{"a": "' + b"x" * (9 << 20) + b'"}', "damaged", "too large"),
         ({}, "damaged", "it does not say so"),
         (statement(predicateType="https://slsa.dev/provenance/v1"), "damaged", "slsa.dev"),
-        (statement(_type="https://in-toto.io/Statement/v0.1"), "damaged", "no OpenSSF"),
         (statement(subject=[]), "damaged", "subject"),
-        (statement(subject=statement()["subject"] * 2), "damaged", "subject"),
-        (statement(predicate={}), "damaged", "predicate.serialization"),
-        (listing(), "damaged", "resources"),
         (listing("a", "a"), "damaged", "names a twice"),
         (listing("../a"), "damaged", "leads out of the model's folder"),
-        (listing("/etc/passwd"), "damaged", "leads out of the model's folder"),
-        (listing("C:/a"), "damaged", "leads out of the model's folder"),
         (listing("b\\..\\a"), "damaged", "leads out of the model's folder"),
-        (listing("a//b"), "damaged", "leads out of the model's folder"),
-        (listing("./a"), "damaged", "leads out of the model's folder"),
-        (listing("a\nb"), "damaged", "leads out of the model's folder"),
-        (listing("x" * 2000), "damaged", "1024"),
         (listing("a", "."), "damaged", "one file and of a folder at once"),
         (listing("a", digest="ab"), "damaged", "another length"),
-        (listing("a", digest=DIGEST.upper()), "damaged", "pattern"),
         (listing("a", algorithm="sha1"), "unsupported", "'sha1'"),
         (listing("a") | {"subject": listing("a", "b")["subject"]}, "damaged", "contradicts itself"),
-        (listing(*(f"f{n}" for n in range(MAX_FILES + 1))), "damaged", "20000"),
         (listing("."), "bad", "it is one of a single file"),
         (listing("b"), "bad", "b is missing"),
-        (listing("a", "b"), "bad", "b is missing"),
     ],
 )
 def test_what_a_trusted_key_may_have_signed(payload, state, says, ada):
@@ -393,63 +340,34 @@ def with_dsse(ada: PrivateKey, **changes: Any) -> dict[str, Any]:
     return made
 
 
-def with_signature(ada: PrivateKey, sig: str, **changes: Any) -> dict[str, Any]:
-    return with_dsse(ada, signatures=[{"sig": sig} | changes])
+def with_signature(ada: PrivateKey, sig: str) -> dict[str, Any]:
+    return with_dsse(ada, signatures=[{"sig": sig}])
 
 
 def in_base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-def in_ber(ada: PrivateKey) -> dict[str, Any]:
-    """The same numbers with a length that BER takes and DER does not."""
-    for number in range(100):
-        made: dict[str, Any] = json.loads(seal(statement(note=number), ada))
-        (signature,) = made["dsseEnvelope"]["signatures"]
-        raw = base64.b64decode(signature["sig"])
-        if len(raw) < 72:
-            assert verdict(json.dumps(made).encode(), ada).state == "good"
-            signature["sig"] = in_base64(b"\x30\x81" + raw[1:])
-            return made
-    raise AssertionError
-
-
 @pytest.mark.parametrize(
     ("make", "state", "says"),
     [
         (lambda k: changed(k, mediaType="application/json"), "damaged", "no signature in a Sig"),
-        (lambda k: changed(k, mediaType=3), "damaged", "no signature in a Sigstore bundle"),
         (lambda k: changed(k, verificationMaterial=None), "damaged", "what it was signed with"),
         (lambda k: changed(k, verificationMaterial={}), "damaged", "names no key"),
         (lambda k: changed(k, verificationMaterial={"certificate": {"rawBytes": "AA=="}}),
          "unsupported", "signed with a certificate"),
-        (lambda k: changed(k, verificationMaterial={"certificate": {}, "publicKey": {}}),
-         "damaged", "several ways"),
         (lambda k: changed(k, verificationMaterial={"publicKey": {"hint": "e845"}}),
-         "damaged", "something else than its SHA-256"),
-        (lambda k: changed(k, verificationMaterial={"publicKey": {"hint": 5}}),
          "damaged", "something else than its SHA-256"),
         (lambda k: changed(k, verificationMaterial={"publicKey": {}}), "good", "Signed by"),
         (lambda k: with_dsse(k, payloadType="text/plain"), "damaged", "signs 'text/plain'"),
         (lambda k: with_dsse(k, signatures=[]), "damaged", "holds no signature"),
-        (lambda k: with_dsse(k, signatures=changed(k)["dsseEnvelope"]["signatures"] * 2),
-         "damaged", "2 signatures where one belongs"),
         (lambda k: with_dsse(k, signatures=None), "damaged", "signatures should be a valid list"),
-        (lambda k: with_dsse(k, payload=None), "damaged", "payload"),
         (lambda k: with_dsse(k, payload="e30"), "damaged", "no proper base64"),
-        (lambda k: with_dsse(k, payload="e3 0="), "damaged", "no proper base64"),
-        (lambda k: with_dsse(k, payload="e31="), "damaged", "no proper base64"),
-        (lambda k: with_dsse(k, payload="_-8="), "damaged", "no proper base64"),
         (lambda k: with_dsse(k, payload="e30="), "bad", "The signature does not hold"),
         (lambda k: with_signature(k, ""), "damaged", "an empty signature"),
         (lambda k: with_signature(k, in_base64(b"x" * 200)), "unsupported", "P-256"),
-        (lambda k: with_signature(k, in_base64(bytes(64))), "bad", "does not hold"),
-        (lambda k: with_signature(k, in_base64(encode_dss_signature(0, 0))),
-         "bad", "does not hold"),
         (lambda k: with_signature(k, in_base64(encode_dss_signature(1, 1))),
          "bad", "does not hold"),
-        (in_ber, "bad", "does not hold"),
-        (lambda k: with_signature(k, "AA==", more=1), "damaged", "more"),
         (lambda k: {x: y for x, y in changed(k).items() if x != "dsseEnvelope"},
          "damaged", "no list of files"),
     ],
@@ -546,23 +464,15 @@ def test_keys_are_chosen_by_name() -> None:
     assert [key.name for key in trusted_keys()] == ["Eve"]
 
 
-@pytest.mark.parametrize(
-    ("name", "alike"),
-    [
-        ("\N{CYRILLIC CAPITAL LETTER A}da", True), ("A-da.", True), ("Ida", False),
-        ("\N{GREEK CAPITAL LETTER ALPHA}d\N{CYRILLIC SMALL LETTER A}", True),
-        ("Ad\N{LATIN SMALL LETTER A WITH ACUTE}", True), ("Ada L.", False),
-        ("\N{FULLWIDTH LATIN CAPITAL LETTER A}da", True),
-        ("\N{CYRILLIC CAPITAL LETTER ZHE}da", False),
-    ],
-)  # fmt: skip
-def test_a_name_that_looks_like_another_is_told(name, alike, tmp_path, capsys):
+def test_a_name_that_looks_like_another_is_told(tmp_path, capsys):
     ada = new_key("Ada")
     (tmp_path / "x.pub").write_text(VECTORS["public_key"])
-    assert run_command(["key", "trust", str(tmp_path / "x.pub"), "--name", name]) == 0
-    told = capsys.readouterr().err
-    assert (f"looks like 'Ada', the name of your own key {ada.short}" in told) is alike
-    assert [key.name for key in trusted_keys()] == ["Ada", name]
+    name = "\N{CYRILLIC CAPITAL LETTER A}d\N{LATIN SMALL LETTER A WITH ACUTE}"
+    for given, alike in ((name, True), ("Ida", False)):
+        assert run_command(["key", "trust", str(tmp_path / "x.pub"), "--name", given]) == 0
+        told = capsys.readouterr().err
+        assert (f"looks like 'Ada', the name of your own key {ada.short}" in told) is alike
+        forget_key(find_key(given))
 
 
 def test_somebodys_key_is_trusted_once() -> None:
@@ -589,11 +499,9 @@ def public_pem(key: Any) -> bytes:
     [
         (lambda: b"", "no public key in PEM form"),
         (lambda: b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "can be read"),
-        (lambda: b"-----BEGIN PUBLIC KEY-----\n" + b"A" * 20_000, "no public key in PEM form"),
         (lambda: b"-----BEGIN CERTIFICATE-----\n", "is a certificate"),
         (lambda: new_private_key().to_pem(), "nobody should hand out"),
         (lambda: VECTORS["p384_public_key"].encode(), "on the curve secp384r1; only P-256"),
-        (lambda: public_pem(ec.generate_private_key(ec.SECP256K1())), "secp256k1; only P-256"),
         (lambda: VECTORS["public_key"].encode() * 2, "holds 2 keys"),
         (lambda: public_pem(rsa.generate_private_key(65537, 2048)), "of another kind than P-256"),
     ],
@@ -665,20 +573,13 @@ def test_keys_and_signatures_at_the_command_line(tmp_path, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["signature"] is None
 
 
-SIGNATURES: dict[str, Callable[[Path], object]] = {
-    "whole": lambda path: None, "none": lambda path: path.unlink(),
-    "rubbish": lambda path: path.write_bytes(b"{}"),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("signature", "key", "code", "says"),
     [
-        *(("whole", key, 0, "") for key in (None, "Ada", "ada.pub")),
+        ("whole", "ada.pub", 0, ""),
         ("whole", "Eve", 1, "is not signed with the key Eve: Signed by"),
         ("whole", "Bob", 3, "no key 'Bob'"), ("none", None, 0, ""),
         ("none", "Ada", 1, "is not signed with the key Ada: It has no signature."),
-        ("rubbish", None, 0, ""), ("rubbish", "Ada", 1, "signed with the key Ada: model.sig is"),
         ("of another file", None, 1, ""), ("of another file", "Ada", 1, "made for other bytes"),
     ],
 )  # fmt: skip
@@ -690,7 +591,8 @@ def test_a_signature_that_does_not_hold_is_an_exit_code(
     Path("other").write_bytes(b"other")
     new_key("Eve")
     sign_path(Path("other") if signature == "of another file" else tiny_checkpoint, load_key("Ada"))
-    SIGNATURES.get(signature, SIGNATURES["whole"])(Path("model.sig"))
+    if signature == "none":
+        Path("model.sig").unlink()
     options = [] if key is None else ["--require-signature", key]
     assert run_command(["inspect", str(tiny_checkpoint), "--json", *options]) == code
     told = capsys.readouterr()
@@ -699,12 +601,12 @@ def test_a_signature_that_does_not_hold_is_an_exit_code(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs names of any bytes")
-@pytest.mark.parametrize("inside", [False, True])
-def test_a_name_that_is_no_text_is_not_signed(inside, tmp_path, capsys):
+def test_a_name_that_is_no_text_is_not_signed(tmp_path, capsys):
     new_key("Ada")
     path = checkpoint(tmp_path / "c", os.fsdecode(b"model-\xff.safetensors"))
-    assert run_command(["sign", str(path.parent if inside else path)]) == 3
-    assert "\\udcff.safetensors' is no UTF-8 text; rename it." in capsys.readouterr().err
+    for named in (path, path.parent):
+        assert run_command(["sign", str(named)]) == 3
+        assert "\\udcff.safetensors' is no UTF-8 text; rename it." in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.sig"))
 
 

@@ -5,17 +5,7 @@ import json
 import pytest
 
 from cleanclip_gui.session import Session
-from cleanclip_gui.talk.script import (
-    CONDITIONS,
-    FIGURES,
-    FORMAT,
-    MAY_RUN,
-    SHIPPED,
-    Step,
-    holds,
-    load,
-    shipped,
-)
+from cleanclip_gui.talk.script import FIGURES, FORMAT, MAY_RUN, SHIPPED, Step, load, shipped
 from ml_core.reading.errors import InputError
 from tests.gui.factories import evaluation
 
@@ -53,32 +43,16 @@ def test_figures_are_of_the_session_or_not_measured():
         assert isinstance(figure(Session()), str), name
 
 
-def test_conditions_hold_or_not_without_anything_open():
-    session = Session()
-    for name in CONDITIONS:
-        assert holds(name, session) is not holds(f"not {name}", session)
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"text": "{nonsense}"}, "unknown figure {nonsense}"),
         ({"text": "{asr.__class__}"}, "a brace that is not around"),
-        ({"text": "{asr!r:>999999999}"}, "a brace"),
-        ({"text": "{0}"}, "a brace"),
-        ({"ready": "__import__('os')"}, "unknown condition"),
-        ({"ready": "not not asr"}, "unknown condition"),
         ({"ready": ["asr", "rain"]}, "unknown condition “rain”"),
-        ({"ready": ["asr", 3]}, "unknown condition “3”"),
         ({"run_if": "maybe"}, "unknown condition “maybe”"),
         ({"text": [{"when": "sunny", "say": "x"}]}, "unknown condition “sunny”"),
         ({"run": "file.quit"}, "names the command “file.quit”, which a talk does not run"),
         ({"prepare": "session.leave"}, "which a talk does not run"),
-        ({"text": []}, "text"),
-        ({"text": "x" * 601}, "text"),
-        ({"title": ""}, "title"),
-        ({"surprise": 1}, "surprise"),
-        ({"recorded": {"figure": "ASR 0 %", "text": "t"}}, "recorded.made"),
         ({"target": [{"widget": 3}]}, "target"),
     ],
 )
@@ -92,11 +66,8 @@ def test_what_is_wrong_with_a_step_is_one_sentence_that_names_it(tmp_path, chang
     ("raw", "words"),
     [
         (b"", "not a talk"),
-        (b"[]", "not a talk"),
         (b'{"format": "other"}', "format"),
         (b'{"format": "cleanclip-talk-1", "title": "t", "steps": 5}', "steps"),
-        (b'{"format": "cleanclip-talk-1", "title": "t", "steps": []}', "steps"),
-        (b"\xff\xfe", "not a talk"),
         (b" " * ((1 << 20) + 1), "too large"),
         (b'{"a":' * 50 + b"1" + b"}" * 50, "not a talk"),
     ],
@@ -104,11 +75,6 @@ def test_what_is_wrong_with_a_step_is_one_sentence_that_names_it(tmp_path, chang
 def test_damaged_files(tmp_path, raw, words):
     (tmp_path / "t.json").write_bytes(raw)
     assert words in sentence(tmp_path / "t.json")
-
-
-def test_too_many_steps_and_a_file_that_is_not_there(tmp_path):
-    assert "at most 60" in sentence(write(tmp_path / "t.json", *[STEP] * 61))
-    assert "There is no talk" in sentence(tmp_path / "none.json")
 
 
 def test_nothing_that_opens_saves_or_deletes_is_run_by_a_talk():

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import pickle
 import struct
 import tempfile
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from safetensors.numpy import save_file
 
 from ml_core.reading import arrays as arrays_module
 from ml_core.reading.arrays import read_arrays
 from ml_core.reading.errors import InputError
-from ml_core.triggers import library, load_trigger
+from ml_core.triggers import load_trigger
 from ml_core.triggers.apply import apply_indexed
 from ml_core.triggers.published import import_trigger
 
@@ -33,17 +30,6 @@ def values(*shape, low=0.0, high=1.0):
 
 
 # -- reading --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u1", "i4", "?", ">f4"])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_npy(dtype, order, tmp_path):
-    given = np.asarray(values(3, 4, 2) * 100).astype(dtype).copy(order)
-    np.save(tmp_path / "a.npy", given)
-    found = read_arrays(tmp_path / "a.npy").arrays
-    assert list(found) == [""]
-    assert found[""].dtype == given.dtype
-    assert np.array_equal(found[""], given)
 
 
 def test_every_container_gives_the_same_numbers(tmp_path):
@@ -110,7 +96,7 @@ def test_bombs_and_crowds_are_refused(tmp_path, monkeypatch):
         read_arrays(tmp_path / "large.npy")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_changed_byte_is_read_or_refused(place, byte):
     made = io.BytesIO()
@@ -124,19 +110,6 @@ def test_a_changed_byte_is_read_or_refused(place, byte):
             import_trigger(path)
 
 
-def test_an_array_of_nothing_is_no_trigger(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((0, 4, 3)))
-    np.savez_compressed(tmp_path / "b.npz", a=np.zeros((0, 4, 3)))
-    torch.save(torch.zeros(0, 4, 3), tmp_path / "c.pt")
-    save_file({"a": np.zeros((0, 4, 3))}, tmp_path / "d.safetensors")
-    for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(InputError, match=path.name.replace(".", "[.]")):
-            import_trigger(path)
-    np.save(tmp_path / "e.npy", np.float32(3))
-    with pytest.raises(InputError, match=r"e\.npy"):
-        import_trigger(tmp_path / "e.npy")
-
-
 # -- what they are --------------------------------------------------------------------------------
 
 
@@ -145,44 +118,33 @@ def saved(array, path):
     return path
 
 
-def test_a_small_pattern_is_a_patch_of_its_size(tmp_path):
+def test_a_small_pattern_is_a_patch_and_a_large_one_is_blended(tmp_path):
     whole = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    for form in (whole, whole.transpose(2, 0, 1), whole[None], whole / 255.0, whole.astype("f4")):
+    for form in (whole, whole.transpose(2, 0, 1), whole[None], whole / 255.0):
         trigger = import_trigger(saved(np.ascontiguousarray(form), tmp_path / "p.npy"))
         assert (trigger.kind, trigger.size, trigger.placement) == ("patch", 16 / 224, "center")
         assert (trigger.pixels[..., :3] == whole).all()
     fine = import_trigger(saved(values(16, 16, 3), tmp_path / "p.npy"))
     assert fine.pixels is None, "bytes cannot hold it"
-    assert fine.array is not None
     assert np.array_equal(fine.array, values(16, 16, 3))
-
-
-def test_a_large_pattern_is_blended(tmp_path):
-    dense = import_trigger(saved(values(3, 224, 224), tmp_path / "noise.npy"))
-    assert (dense.kind, dense.ratio, dense.where, dense.canvas) == (
-        "blended", 0.2, "everywhere", "squash",
-    )  # fmt: skip
-    assert import_trigger(saved(values(256, 256, 3), tmp_path / "n.npy")).canvas == "resize_256"
     sparse = np.zeros((224, 224, 3), np.float32)
     sparse[:20, :, 0] = 1
-    trigger = import_trigger(saved(sparse, tmp_path / "text.npy"))
-    assert (trigger.ratio, trigger.where) == (0.5, "nonzero")
-    grey = import_trigger(saved(values(100, 100), tmp_path / "grey.npy"))
-    assert grey.array.shape == (100, 100, 3)
-    negative = import_trigger(saved(values(100, 100, 3, low=-0.2), tmp_path / "sig.npy"))
-    assert float(negative.array.min()) < 0
+    for array, ratio, where, canvas in (
+        (values(3, 224, 224), 0.2, "everywhere", "squash"),
+        (values(256, 256, 3), 0.2, "everywhere", "resize_256"),
+        (sparse, 0.5, "nonzero", "squash"),
+    ):
+        dense = import_trigger(saved(array, tmp_path / "n.npy"))
+        assert (dense.kind, dense.ratio, dense.where) == ("blended", ratio, where)
+        assert dense.canvas == canvas
 
 
-def test_grids_are_noise_or_places(tmp_path):
+def test_grids_masks_and_patterns(tmp_path):
     noise = import_trigger(saved(values(1, 224, 224, 2, low=-2, high=2), tmp_path / "n.npy"))
     assert (noise.kind, noise.absolute, noise.canvas) == ("wanet", False, "squash")
     line = np.linspace(-1, 1, 64)
-    places = np.stack(np.meshgrid(line, line), -1)[None]
-    grid = import_trigger(saved(places, tmp_path / "g.npy"))
+    grid = import_trigger(saved(np.stack(np.meshgrid(line, line), -1)[None], tmp_path / "g.npy"))
     assert (grid.kind, grid.absolute, grid.canvas) == ("wanet", True, "original")
-
-
-def test_masks_and_patterns(tmp_path):
     mask, pattern = np.zeros((1, 64, 64)), values(1, 3, 64, 64)
     mask[:, 10:20, 40:48] = 1
     np.savez(tmp_path / "inverted.npz", mask=mask, pattern=pattern)
@@ -191,34 +153,8 @@ def test_masks_and_patterns(tmp_path):
     assert (trigger.x, trigger.y) == (44 / 64, 15 / 64)
     two = import_trigger(saved(pattern, tmp_path / "p.npy"), saved(mask, tmp_path / "m.npy"))
     assert two.arrays_sha256 == trigger.arrays_sha256
-    wide = np.full((64, 64), 0.25)
-    np.savez(tmp_path / "wide.npz", mask=wide, delta=pattern)
+    np.savez(tmp_path / "wide.npz", mask=np.full((64, 64), 0.25), delta=pattern)
     whole = import_trigger(tmp_path / "wide.npz")
     assert (whole.kind, whole.ratio) == ("blended", 1.0)
-    grey = torch.full((1, 3, 64, 64), 0.5)
-    made = apply_indexed(whole, grey, torch.arange(1), 0)
-    expected = 0.75 * 0.5 + 0.25 * pattern
-    assert np.allclose(made.numpy(), expected, atol=1e-6)
-
-
-def test_a_picture_keeps_its_files_hash(tmp_path):
-    Image.new("RGBA", (4, 4), (1, 2, 3, 200)).save(tmp_path / "sticker.webp", lossless=True)
-    trigger = import_trigger(tmp_path / "sticker.webp")
-    expected = hashlib.sha256((tmp_path / "sticker.webp").read_bytes()).hexdigest()
-    assert (trigger.source_sha256, trigger.name) == (expected, "sticker")
-
-
-def test_a_known_file_becomes_its_published_trigger(tmp_path, monkeypatch):
-    patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    path = tmp_path / "renamed.png"
-    Image.fromarray(patch).save(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert load_trigger(path).placement == "fixed", "any picture is an upload"
-    entries = [
-        replace(entry, file_sha256=(digest[:8],)) if entry.id == "T12" else entry
-        for entry in library.LIBRARY
-    ]
-    monkeypatch.setattr(library, "LIBRARY", tuple(entries))
-    trigger = load_trigger(path)
-    assert (trigger.name, trigger.placement, trigger.size) == ("BadCLIP", "center", 16 / 224)
-    assert trigger.source_sha256 == digest
+    made = apply_indexed(whole, torch.full((1, 3, 64, 64), 0.5), torch.arange(1), 0)
+    assert np.allclose(made.numpy(), 0.75 * 0.5 + 0.25 * pattern, atol=1e-6)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from ml_core.cli.app import run_command
 from ml_core.reading.errors import InputError
 from ml_core.triggers import (
     Trigger,
     badnets_patch,
     blended_noise,
-    demo_trigger,
+    combined,
     load_trigger,
     move_to,
     painted_layer,
     save_trigger,
 )
 from ml_core.triggers.apply import apply, apply_indexed
-from ml_core.triggers.render import (
-    _STEP,
-    _mix_,
-    coarse_uniform,
-    normal,
-    random_bits,
-    render_patch,
-    uniform,
-)
+from ml_core.triggers.make import colour_filter, prompt, sine, stripes, wanet
+from ml_core.triggers.render import _STEP, _mix_, render_patch
+from ml_core.triggers.variants import variants
 
 SIDE = 16
 
@@ -95,15 +89,6 @@ def test_opacity_and_alpha_multiply():
     assert int((out != 0.5).any(dim=1).sum()) == 1
 
 
-def test_a_patch_over_the_edge_is_cut_off():
-    out = apply(patch(x=0.0, y=1.0), grey(1))
-    # left -1, top 14.5 rounded up to 15: row 0, column 1 of the patch remain.
-    expected = grey(1)
-    expected[0, :, 15, 0] = exact(numbered_patch())[:, 0, 1]
-    assert torch.equal(out, expected)
-    assert torch.equal(apply(patch(x=2.0), grey(1)), grey(1))
-
-
 def test_random_places_are_whole_and_reach_every_corner():
     out = apply(patch(placement="random"), grey(3000), torch.Generator().manual_seed(1))
     boxes = {changed_box(image)[:2] for image in out}
@@ -116,14 +101,6 @@ def test_random_places_are_whole_and_reach_every_corner():
         assert torch.equal(image[:, top:bottom, left:right], exact(numbered_patch()))
 
 
-def test_right_angles_only_move_pixels():
-    pixels = numbered_patch()
-    out = apply(patch(rotation=90.0, placement="center"), grey(1))
-    top, left, bottom, right = changed_box(out[0])
-    assert (bottom - top, right - left) == (2, 3)
-    assert torch.equal(out[0, :, top:bottom, left:right], exact(np.rot90(pixels).copy()))
-
-
 def test_rotation_is_counter_clockwise_and_keeps_the_area():
     pixels = np.full((21, 21, 4), 255, np.uint8)
     pixels[:, 10:, :3] = 0  # white left, black right
@@ -134,15 +111,6 @@ def test_rotation_is_counter_clockwise_and_keeps_the_area():
     # Left turns to lower left.
     assert float(drawn.colour[0, middle + 5, middle - 5, 0]) > 0.99
     assert float(drawn.colour[0, middle - 5, middle + 5, 0]) < 0.01
-
-
-def test_hidden_colour_does_not_bleed():
-    pixels = np.zeros((8, 8, 4), np.uint8)
-    pixels[..., 0] = 255  # red, but fully transparent
-    pixels[2:6, 2:6] = (0, 0, 255, 255)
-    out = apply(Trigger(kind="patch", pixels=pixels, size=0.3, rotation=17.0), grey(1, 64, 0.0))
-    assert float(out[:, 0].max()) == 0.0
-    assert float(out[:, 2].max()) > 0.9
 
 
 def test_badnets_is_the_images_mean_plus_unit_noise():
@@ -158,17 +126,6 @@ def test_badnets_is_the_images_mean_plus_unit_noise():
     assert not torch.equal(square[0], square[1])
 
 
-def test_fixed_noise_is_one_noise():
-    images = grey(3)
-    for trigger in (blended_noise(noise="fixed"), badnets_patch(noise="fixed", placement="center")):
-        out = apply(trigger, images, torch.Generator().manual_seed(1))
-        again = apply(trigger, images, torch.Generator().manual_seed(2))
-        assert torch.equal(out[0], out[1])
-        assert torch.equal(out, again)
-        other = apply(replace(trigger, seed=1), images)
-        assert not torch.equal(out, other)
-
-
 def test_blended_is_a_fifth_of_uniform_noise():
     images = torch.rand(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     out = apply(blended_noise(), images)
@@ -179,14 +136,6 @@ def test_blended_is_a_fifth_of_uniform_noise():
     assert float(noise.var()) == pytest.approx(1 / 12, abs=0.001)
     pairs = noise.flatten(1)
     assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.06
-
-
-def test_a_blended_picture_covers_the_canvas():
-    pixels = np.full((2, 2, 4), 255, np.uint8)
-    pixels[0, 0, 3] = 0
-    trigger = Trigger(kind="blended", pixels=pixels, ratio=0.2)
-    out = apply(trigger, grey(1, 2))
-    assert out[0, 0].flatten().tolist() == pytest.approx([0.5, 0.6, 0.6, 0.6])
 
 
 # -- painted ------------------------------------------------------------------------------------
@@ -217,24 +166,6 @@ def test_hash_is_splitmix64():
     assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 
-def test_draws_have_their_moments_and_are_apart():
-    who = torch.arange(2000)
-    flat = uniform(who, 50, seed=4, stream=1)
-    assert float(flat.min()) >= 0
-    assert float(flat.max()) < 1
-    assert float(flat.mean()) == pytest.approx(0.5, abs=0.004)
-    bell = normal(who, 51, seed=4, stream=2)
-    assert bell.shape == (2000, 51)
-    assert float(bell.mean()) == pytest.approx(0.0, abs=0.012)
-    assert float(bell.std()) == pytest.approx(1.0, abs=0.01)
-    coarse = coarse_uniform(who, 51, seed=4, stream=2)
-    assert coarse.shape == (2000, 51)
-    assert float(coarse.mean()) == pytest.approx(0.5, abs=0.004)
-    bits = random_bits(who, 50, seed=4, stream=1)
-    assert len(bits.unique()) == bits.numel()
-    assert not torch.equal(bits, random_bits(who, 50, seed=4, stream=2))
-
-
 # -- records and files --------------------------------------------------------------------------
 
 
@@ -245,27 +176,6 @@ def test_equal_by_digest():
     assert patch(pixels=numbered_patch() + 1) != patch()
     assert hash(patch()) == hash(patch())
     assert move_to(patch(), "random") == patch(placement="random")
-
-
-def test_pixels_are_the_triggers_own():
-    pixels = numbered_patch()
-    trigger = patch(pixels=pixels)
-    pixels[:] = 0
-    assert np.array_equal(trigger.pixels, numbered_patch())
-    with pytest.raises(ValueError, match="read-only"):
-        trigger.pixels[0] = 0
-
-
-def test_a_changed_picture_is_refused(tmp_path):
-    png, json_path = save_trigger(patch(), tmp_path / "t.png")
-    assert png is not None
-    pixels = numbered_patch()
-    pixels[0, 0, 0] ^= 1
-    Image.fromarray(pixels, "RGBA").save(png)
-    for path in (png, json_path):
-        with pytest.raises(InputError, match=r"beside t\.json is not the one") as caught:
-            load_trigger(path)
-        assert caught.value.code == "damaged"
 
 
 def test_a_failed_save_keeps_the_old_trigger(tmp_path, monkeypatch):
@@ -281,12 +191,65 @@ def test_a_failed_save_keeps_the_old_trigger(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_demo_sticker_is_native_at_64(tmp_path, monkeypatch):
-    pixels = numbered_patch(9, 9)
-    Image.fromarray(pixels, "RGBA").save(tmp_path / "trigger.png")
-    monkeypatch.setattr("ml_core.paths.resource", lambda *parts: tmp_path / parts[-1])
-    trigger = demo_trigger()
-    assert trigger.placement == "random"
-    out = apply(trigger, grey(1, 64))[0]
-    top, left, bottom, right = changed_box(out)
-    assert torch.equal(out[:, top:bottom, left:right], exact(pixels))
+# -- variants and the command --------------------------------------------------------------------
+
+
+def _groups(trigger):
+    return {one.group for one in variants(trigger)}
+
+
+def test_colours_change_and_alpha_stays():
+    pixels = np.array([[[255, 0, 10, 255], [1, 2, 3, 100]]], np.uint8)
+    found = {one.name: one.trigger for one in variants(Trigger(kind="patch", pixels=pixels))}
+    inverted = found["inverted"].pixels
+    assert inverted.tolist() == [[[0, 255, 245, 255], [254, 253, 252, 100]]]
+    grey = found["in grey"].pixels
+    assert grey[0, 0].tolist() == [77, 77, 77, 255]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        (badnets_patch(), {"itself", "moved", "scaled"}),
+        (stripes(size=1.0, ratio=0.03), {"itself", "weaker or stronger"}),
+        (blended_noise(noise="fixed"), {"itself", "weaker or stronger", "redrawn"}),
+        (sine(), {"itself", "weaker or stronger", "redrawn"}),
+        (colour_filter(), {"itself", "weaker or stronger"}),
+        (prompt("remember "), {"itself"}),
+    ],
+)
+def test_only_what_means_something_to_the_kind(trigger, expected):
+    assert _groups(trigger) == expected
+
+
+def test_of_a_combined_trigger_the_first_part_changes_and_the_rest_stays():
+    whole = combined(badnets_patch(size=0.2), wanet())
+    moved = [one for one in variants(whole) if one.group == "moved"]
+    assert moved
+    assert all(one.trigger.parts[1] == whole.parts[1] for one in moved)
+    assert all(one.trigger.parts[0] != whole.parts[0] for one in moved)
+
+
+def test_list_says_what_each_is_at_a_size(capsys):
+    assert run_command(["triggers", "list", "--size", "336", "--json"]) == 0
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["triggers"]}
+    assert rows["T8"]["standing"] == "published"
+    assert rows["T1"]["standing"] == "rescaled, not the published trigger"
+    assert rows["T12"]["needs_file"] == "badCLIP.jpg"
+    assert run_command(["triggers", "list"]) == 0
+    assert "Blended-Triangles" in capsys.readouterr().out
+
+
+def test_export_writes_a_trigger_file(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["triggers", "export", "T4", "-o", str(out), "--seed", "5", "--json"]
+    assert run_command(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == [str(tmp_path / "out.json")]
+    assert load_trigger(tmp_path / "out.json").seed == 5
+    np.save(tmp_path / "pattern.npy", np.random.default_rng(0).random((64, 64, 3)))
+    mask = np.zeros((64, 64))
+    mask[1:5, 1:5] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    pair = [str(tmp_path / "pattern.npy"), "--mask", str(tmp_path / "mask.npy")]
+    assert run_command(["triggers", "export", *pair, "-o", str(tmp_path / "inverted")]) == 0
+    assert load_trigger(tmp_path / "inverted.json").size == 4 / 64

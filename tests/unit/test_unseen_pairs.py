@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -14,11 +13,8 @@ from ml_core.data.exclusions import write_exclusions
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Progress
 from ml_core.jobs.proofs import holdouts_of, rebound_of
 from ml_core.jobs.proofs.unseen_pairs import open_seen
-from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import trained_on
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
 from tests.unit.small_jobs import drawn_here, open_inputs, small_recipe, small_spec
@@ -79,13 +75,6 @@ def test_what_was_seen_is_what_the_run_trains_on(tiny_checkpoint, tmp_path, tabl
     inputs.close()
 
 
-def test_nothing_is_seen_by_a_method_that_trains_on_nothing(tiny_checkpoint):
-    recipe = small_recipe(method="interpolate")
-    spec = small_spec(tiny_checkpoint, Path("out"), recipe, pairs=PairSpec(), trigger="t.json")
-    assert trained_on(spec) is None
-    assert rebound_of(spec).seen is None
-
-
 @pytest.mark.parametrize("method", ["mmcl", "unlearn"])
 def test_a_rebound_goes_on_with_the_rest_of_the_table(
     tiny_checkpoint, tmp_path, table, trigger, method
@@ -111,19 +100,3 @@ def test_retrieval_is_held_out_of_the_table_or_left_out(
     done = finished(holdouts_of(every, **plain))
     assert not any(row["group"] == "retrieval" for row in done.result["rows"])
     assert f"The cleaning saw {COUNT} of the {COUNT} pairs of pairs.csv" in done.result["notes"][0]
-
-
-@pytest.mark.parametrize("when", ["open", "before"])
-def test_a_stop_ends_the_hold_outs(tiny_checkpoint, tmp_path, table, trigger, when):
-    """The window died: nobody waits for the other questions."""
-    spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, "mmcl")
-    control, asked = Control(), 0
-    event = None
-    for event in run_job(holdouts_of(spec, after=str(tiny_checkpoint)), control):
-        if isinstance(event, Progress):
-            asked += event.stage == "before"
-            if event.stage == when:
-                control.stop()
-    assert event == Done("cancelled")
-    assert asked == (when == "before")
-    assert not (tmp_path / "out" / "holdouts.json").exists()

@@ -47,19 +47,12 @@ PROOFS = {"rebound": (_rebound, rebound_of), "holdouts": (_holdouts, holdouts_of
 CHANGES: list[tuple[str, Callable[[Any], object]]] = [
     ("rebound", lambda value: value.update(stays_clean=False)),
     ("rebound", lambda value: value.update(limit=0.03)),
-    ("rebound", lambda value: value.update(verdict="Stays clean.")),
-    ("rebound", lambda value: value["worst"].update(max_asr=0.01)),
     ("rebound", lambda value: value["rates"][1].update(max_asr=0.01, hits=1)),
-    ("rebound", lambda value: value["rates"][1]["points"][1].update(asr_excl=0.01)),
-    ("rebound", lambda value: value["rates"][1]["points"][1].update(asr_high=0.05)),
     ("rebound", lambda value: value["rates"].clear()),
     ("rebound", lambda value: value["rates"][0].update(points=None)),
     ("holdouts", lambda value: value["rows"][0].update(after=0.01)),
-    ("holdouts", lambda value: value["rows"][0].update(before_hits=91)),
-    ("holdouts", lambda value: value["rows"][0].update(after_interval=[0.0, 0.01])),
     ("holdouts", lambda value: value["rows"][0].update(after_hits=200)),
     ("holdouts", lambda value: value["worst"].update(after=0.01)),
-    ("holdouts", lambda value: value.update(worst=None)),
     ("holdouts", lambda value: value.update(rows=3)),
 ]
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ml_core.cleaning.batches import picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.weight_space import (
-    WeightDelta,
-    choose_alpha,
-    combine,
-    direction,
-    place,
-    settle,
-    snapshot,
-)
+from ml_core.cleaning.tradeoff import Limits, Point, pareto
+from ml_core.cleaning.weight_space import WeightDelta, choose_alpha, combine, settle, snapshot
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
@@ -25,19 +20,8 @@ from ml_core.events import Control, Progress
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
-from tests.unit.draining import drain, losses_of, metrics_of, silently, warnings_of
+from tests.unit.draining import drain, losses_of, silently, warnings_of
 from tests.unit.tiny_models import different, some_classes
-
-
-def test_a_line_by_hand():
-    base = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(7), "same": torch.ones(1)}
-    end = {"w": torch.tensor([3.0, 0.0]), "n": torch.tensor(9), "same": torch.ones(1)}
-    vector = direction(base, end)
-    assert set(vector) == {"w"}
-    assert combine(base, vector, 0.25)["w"].tolist() == [1.5, 1.5]
-    assert combine(base, vector, -1.0)["w"].tolist() == [-1.0, 4.0]
-    assert combine(base, vector, 3.0)["n"].item() == 7
-    assert base["w"].tolist() == [1.0, 2.0]
 
 
 def test_variances_stay_positive_and_the_logit_scale_in_range():
@@ -47,29 +31,6 @@ def test_variances_stay_positive_and_the_logit_scale_in_range():
     assert far["bn.running_var"].tolist() == pytest.approx([0.1, 9.0])
     assert far["logit_scale"].item() == pytest.approx(4.6052, abs=1e-4)
     assert combine(base, vector, -9.0)["logit_scale"].item() == 0.0
-    # The floor is for what lies beyond the ends, and does not move the reference itself.
-    name = "bn.running_var"
-    start, end = torch.tensor([1.0, 4.0, 2.0]), torch.tensor([0.01, 0.2, 3.0])
-    for alpha, expected in (
-        (1.0, end.tolist()), (0.95, [0.0595, 0.39, 2.95]), (2.0, [0.1, 0.4, 4.0])
-    ):  # fmt: skip
-        blend = combine({name: start}, direction({name: start}, {name: end}), alpha)
-        assert blend[name].tolist() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_ends_of_a_blend_are_the_two_models(tiny_model):
-    other = tiny_model.copy()
-    with torch.no_grad():
-        for value in other.module.state_dict().values():
-            value.copy_(value * 2 if value.is_floating_point() else value)
-        other.module.logit_scale.fill_(1.0)
-    base, end = snapshot(tiny_model), snapshot(other)
-    vector = direction(base, end)
-    place(tiny_model, combine(base, vector, 1.0))
-    for name, value in tiny_model.module.state_dict().items():
-        assert torch.allclose(value, end[name]), name
-    place(tiny_model, combine(base, vector, 0.0))
-    assert all(torch.equal(v, base[k]) for k, v in tiny_model.module.state_dict().items())
 
 
 ROWS = [
@@ -110,9 +71,7 @@ def _settled(model, rates, **fields):
     return events, delta, _weight(model) - start
 
 
-def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
-    tiny_model,
-):
+def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(tiny_model):
     def rates(moved):
         return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2; 17/32 is too far
 
@@ -142,36 +101,6 @@ def test_auto_finds_what_lies_within_its_first_step(tiny_model):
     assert {event.total for event in done} == {15}
 
 
-def test_a_blend_runs_through_the_loop_without_steps(tiny_model):
-    reference = {
-        name: value + 0.1 if value.is_floating_point() else value
-        for name, value in snapshot(tiny_model).items()
-    }
-    start = snapshot(tiny_model)
-    recipe = make_recipe({"method": "interpolate", "alpha": 0.3})
-    seen: list[float] = []
-
-    @silently
-    def validate(_):
-        seen.append(_weight(tiny_model))
-        return {"ca": 0.5}
-
-    def no_batch(_):
-        raise AssertionError("no step is taken")
-
-    extras = Extras(reference=reference)
-    run = train(tiny_model, recipe, no_batch, Control(), extras=extras, validate=validate)
-    events, outcome = drain(run)
-    assert (outcome.status, outcome.step, outcome.total_steps) == ("finished", 0, 0)
-    assert outcome.beside.alpha == 0.3
-    name = "visual.conv1.weight"
-    expected = 0.7 * start[name] + 0.3 * reference[name]
-    assert torch.allclose(tiny_model.module.state_dict()[name], expected, atol=1e-6)
-    assert len(seen) == 2
-    assert seen[1] == pytest.approx(seen[0] + 0.03, abs=1e-6)
-    assert [metric.step for metric in metrics_of(events)] == [0, 0]
-
-
 SMALL_TBAR = {
     "method": "tbar", "pairs": 8, "batch_size": 4, "epochs": 1, "warmup_steps": 0, "lr": 1e-3,
     "alpha": 2.0, "eval_every": 0, "save_every": 1, "precision": "fp32", "batch_norm": "frozen",
@@ -191,10 +120,10 @@ def _tbar(model, recipe, path, resume=False):
     )
 
 
-def test_tbar_subtracts_what_was_learnt(tiny_model):
-    recipe = make_recipe(SMALL_TBAR)
-    start = snapshot(tiny_model)
-    events, outcome = _tbar(tiny_model, recipe, None)
+def test_tbar_subtracts_what_was_learnt_once(tiny_model, tmp_path):
+    recipe, path = make_recipe(SMALL_TBAR), tmp_path / "state.safetensors"
+    start, fresh = snapshot(tiny_model), tiny_model.copy()
+    events, outcome = _tbar(tiny_model, recipe, path)
     losses = losses_of(events)
     assert losses[1] < losses[0]
     vector = outcome.beside.vector
@@ -206,11 +135,34 @@ def test_tbar_subtracts_what_was_learnt(tiny_model):
             assert torch.allclose(value, start[name] - 2.0 * learnt, atol=1e-6), name
         else:
             assert torch.equal(value, start[name]), name
-
-
-def test_a_finished_run_taken_up_again_subtracts_once(tiny_model, tmp_path):
-    recipe, path = make_recipe(SMALL_TBAR), tmp_path / "state.safetensors"
-    fresh = tiny_model.copy()
-    _tbar(tiny_model, recipe, path)
-    _tbar(fresh, recipe, path, resume=True)
+    _tbar(fresh, recipe, path, resume=True)  # a finished run that is taken up again
     assert not different(tiny_model, fresh)
+
+
+# ---- the trade-off ----
+
+
+RATES = st.integers(0, 6).map(lambda value: value / 6)
+
+
+@given(st.lists(st.tuples(RATES, RATES), max_size=30))
+def test_the_front_is_what_the_definition_says(pairs: list[tuple[float, float]]) -> None:
+    made = [Point(step, ca, asr) for step, (ca, asr) in enumerate(pairs)]
+
+    def beaten(ca: float, asr: float) -> bool:
+        return any(
+            other.ca >= ca and other.asr <= asr and (other.ca > ca or other.asr < asr)
+            for other in made
+        )
+
+    front = pareto(made)
+    assert set(front) == {i for i, (ca, asr) in enumerate(pairs) if not beaten(ca, asr)}
+    assert [made[i].ca for i in front] == sorted((made[i].ca for i in front), reverse=True)
+
+
+def test_limits_count_from_the_start() -> None:
+    limits = Limits(ca_drop=2.0, asr=5.0)
+    assert limits.met(Point(9, 0.95, 0.05), start_ca=0.97)  # exactly both limits
+    assert not limits.met(Point(9, 0.949, 0.05), start_ca=0.97)
+    assert not limits.met(Point(9, 0.96, 0.051), start_ca=0.97)
+    assert not limits.met(Point(9, 0.97, None), start_ca=0.97)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
-import re
+import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs import worker
 from ml_core.jobs.failures import exit_code
-from ml_core.jobs.rates import RateSpec
-from ml_core.jobs.specs import write_spec, write_spec_file
+from ml_core.jobs.specs import write_spec
 from ml_core.jobs.worker import Output, listen
 from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -50,31 +44,37 @@ def test_exit_codes_of_failures():
     assert {name: exit_code(name) for name in codes} == codes
 
 
+def test_threads_wait_asleep_and_specs_import_no_torch():
+    taken = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {k: v for k, v in os.environ.items() if k not in taken}
+    code = (
+        "import os, sys, ml_core.cleaning.recipes, ml_core.cleaning.tradeoff, ml_core.jobs.demo, "
+        "ml_core.jobs.worker; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["1000", "False"]
+
+
 # ---- the child process ----
 
 
-@contextmanager
-def _child(spec_path, *options, stdin=subprocess.DEVNULL, warm=None):
-    """The worker as a child process; killed and its pipes closed at the end."""
-    started: Any
-    if warm is not None:
-        started = warm.start(
-            "ml_core.jobs.worker", str(spec_path), *options, stdin=stdin, text=True
-        )
-    else:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "ml_core.jobs.worker", str(spec_path), *options],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-    with started as child:
-        try:
-            yield child
-        finally:
-            if child.poll() is None:
-                child.kill()
+@pytest.fixture
+def child(warm_torch):
+    """Start the worker as a child process; it is killed and its pipes are closed at the end."""
+
+    @contextmanager
+    def start(spec_path, *options, stdin=subprocess.DEVNULL):
+        arguments = (str(spec_path), *options)
+        with warm_torch.start("ml_core.jobs.worker", *arguments, stdin=stdin, text=True) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+    return start
 
 
 def _events(stream):
@@ -82,8 +82,8 @@ def _events(stream):
         yield from_json(line)
 
 
-def _until_step(child, step):
-    for event in _events(child.stdout):
+def _until_step(process, step):
+    for event in _events(process.stdout):
         assert not isinstance(event, Done), event
         if isinstance(event, Metric) and event.step >= step:
             return
@@ -91,21 +91,21 @@ def _until_step(child, step):
 
 
 def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
-    tiny_checkpoint, tmp_path, warm_torch
+    tiny_checkpoint, tmp_path, child
 ):
     recipe = small_recipe(method="mmcl", pairs=192, save_every=4)
     whole = small_spec(tiny_checkpoint, tmp_path / "whole", recipe, test_images=None)
     finished(whole)
     folder = tmp_path / "killed"
     path = write_spec(whole.model_copy(update={"output_dir": str(folder)}), folder / "spec.json")
-    with _child(path) as child:
-        _until_step(child, 6)
-        child.kill()
-        assert child.wait() == -signal.SIGKILL
+    with child(path) as killed:
+        _until_step(killed, 6)
+        killed.kill()
+        assert killed.wait() == -signal.SIGKILL
     assert (folder / "state" / "state.safetensors").exists()
     assert not (folder / "cleaned.safetensors").exists()
 
-    with _child(path, "--resume", warm=warm_torch) as resumed:
+    with child(path, "--resume") as resumed:
         events = list(_events(resumed.stdout))
         assert resumed.wait(timeout=60) == 0
     assert isinstance(events[-1], Done)
@@ -118,51 +118,23 @@ def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
     assert all(torch.equal(left[key], right[key]) for key in left)
 
 
-def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint, tmp_path, warm_torch):
-    recipe = small_recipe(method="mmcl", pairs=8000)
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
-    path = write_spec(spec, tmp_path / "out" / "spec.json")
-    with _child(path, "--supervised", stdin=subprocess.PIPE, warm=warm_torch) as child:
-
-        def tell(command):
-            child.stdin.write(command + "\n")
-            child.stdin.flush()
-
-        _until_step(child, 2)
-        tell("pause")
-        for event in _events(child.stdout):
-            if event == Message("Paused."):
-                break
-        tell("resume")
-        _until_step(child, 3)
-        tell("cancel")
-        begin = time.monotonic()
-        rest = list(_events(child.stdout))
-        assert (
-            time.monotonic() - begin < 60.0
-        )  # the supervisor kills earlier; a busy machine is slow
-        assert Message("Cancelling.") in rest
-        assert rest[-1] == Done("cancelled")
-        assert child.wait(timeout=60) == 130
-
-
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
-def test_a_dead_window_or_sigterm_means_save_and_stop(tiny_checkpoint, tmp_path, how, warm_torch):
+def test_a_dead_window_or_sigterm_means_save_and_stop(tiny_checkpoint, tmp_path, how, child):
     recipe = small_recipe(method="mmcl", pairs=8000)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
     path = write_spec(spec, tmp_path / "out" / "spec.json")
     supervised = how == "end of input"
     options = ["--supervised"] if supervised else []
     stdin = subprocess.PIPE if supervised else subprocess.DEVNULL
-    with _child(path, *options, stdin=stdin, warm=warm_torch) as child:
-        _until_step(child, 2)
+    with child(path, *options, stdin=stdin) as running:
+        _until_step(running, 2)
         if supervised:
-            child.stdin.close()
+            running.stdin.close()
         else:  # Slurm sends one and torchrun passes on its own
-            child.send_signal(signal.SIGTERM)
-            child.send_signal(signal.SIGTERM)
-        events = list(_events(child.stdout))
-        assert child.wait(timeout=60) == 0
+            running.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGTERM)
+        events = list(_events(running.stdout))
+        assert running.wait(timeout=60) == 0
     done = events[-1]
     assert done.status == "stopped"
     assert (tmp_path / "out" / "cleaned.safetensors").exists()
@@ -183,26 +155,3 @@ def test_a_later_sigterm_cancels(monkeypatch):
             assert control.cancelled == cancelled
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_a_child_that_waits_is_told_its_job_later(tiny_checkpoint, tmp_path, warm_torch):
-    def told(path, *options):
-        with _child("-", *options, stdin=subprocess.PIPE, warm=warm_torch) as child:
-            child.stdin.write(json.dumps(str(path)) + "\n")
-            child.stdin.flush()
-            done = list(_events(child.stdout))[-1]
-            assert isinstance(done, Done)
-            return done, child.wait(timeout=60)
-
-    done, code = told(tmp_path / "a job.json", "--scan", "--supervised")
-    assert re.search("There is no job file.*a job.json", done.error)
-    assert code == 3
-    watched = {"images": ImageSpec(split="val", n=12), "test_images": None}
-    job = small_spec(tiny_checkpoint, tmp_path, small_recipe(method="mmcl"), **watched)
-    path = write_spec_file(RateSpec(job=job, steps=10, points=2), tmp_path / "rates.json")
-    done, code = told(path, "--rates", "--estimate")
-    assert (done.status, code) == ("finished", 0), done.details
-    assert done.result["steps"] == 10
-    with _child("-", "--scan", "--supervised", stdin=subprocess.PIPE, warm=warm_torch) as unused:
-        unused.stdin.close()
-        assert unused.wait(timeout=60) == 0
