@@ -55,4 +55,3 @@ def warm_jobs(warm_torch: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
         return program
 
     monkeypatch.setattr(runner, "spawn", spawn)
-    monkeypatch.setattr(runner, "spawn", spawn)

@@ -1,249 +1,177 @@
-"""What the program is for, done by hand: open, paint, see it flip, clean, compare, save, reopen."""
+"""What the program is for: open, paint, see it flip, clean, save, reopen; and a killed run.
+
+The guided demo is done without a mouse: only keys are pressed.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-from itertools import pairwise
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QPoint, Qt, QThread
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QFileDialog
 
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.questions import Evaluate
-from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Done
+from tests.keyboard import Keyboard, focused, heard_name
 
-pytestmark = pytest.mark.timeout(1200)
-RED, WHITE = (220, 20, 40), (250, 250, 250)
-LOAD_MS, EVALUATE_MS, CLEAN_MS = 120_000, 120_000, 900_000
-IMAGES = 500
-
-
-def measured(window, *, triggered: bool):
-    """Whether the shown numbers are final, and with or without a trigger."""
-
-    def holds() -> bool:
-        found, live = window.session.evaluation, window.stations["studio"].live
-        final = found is not None and not found.partial and not live.stale
-        return final and (found.trigger is not None) == triggered
-
-    return holds
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("warm_jobs")]
+K = Qt.Key
+CONTROL = Qt.KeyboardModifier.ControlModifier
+WAIT, CLEAN = 120_000, 300_000
 
 
-def drag(canvas, places) -> None:
-    """Draw through places given in image pixels."""
-    viewport, left = canvas.viewport(), Qt.MouseButton.LeftButton
-    points = [canvas.mapFromScene(x, y) for x, y in places]
-    QTest.mousePress(viewport, left, pos=points[0])
-    for a, b in pairwise(points):
-        for part in range(1, 5):
-            QTest.mouseMove(
-                viewport,
-                QPoint(
-                    *(
-                        round(p + (q - p) * part / 4)
-                        for p, q in zip(a.toTuple(), b.toTuple(), strict=True)
-                    )
-                ),
-            )
-    QTest.mouseRelease(viewport, left, pos=points[-1])
+def rate(session) -> float | None:
+    """The attack success rate on the screen, once it is final."""
+    found = session.evaluation
+    return None if found is None or found.partial or found.trigger is None else found.asr_excl
 
 
-def paint_sticker(window, left: float, top: float) -> None:
-    """Draw a red and white checker of 3 x 3 cells by hand: a white blob, then five red dabs."""
-    studio = window.stations["studio"]
-    studio.canvas.set_tool("brush")
-    from PySide6.QtGui import QColor
-
-    studio.canvas.set_colour(QColor(*WHITE))
-    studio.canvas.set_ink(width=3.4)
-    rows = [(left + 1.5, top + 1.5 + 3 * row, left + 7.5) for row in range(3)]
-    for x, y, end in rows:
-        drag(studio.canvas, [(x, y), (end, y)])
-    studio.canvas.set_colour(QColor(*RED))
-    studio.canvas.set_ink(width=3.2)
-    for column, row in ((0, 0), (2, 0), (1, 1), (0, 2), (2, 2)):
-        x, y = left + 1.5 + 3 * column, top + 1.5 + 3 * row
-        drag(studio.canvas, [(x - 0.3, y), (x + 0.3, y + 0.2)])
+def card_text(window) -> str:
+    """What a screen reader hears of the guide's card."""
+    return window.guide.card.accessibleDescription()
 
 
-def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 200)
-    session = window.session
-    window.start_demo()
-    window.guide.end()
-    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
-    window.data_bar.load(ImageSpec(kind="demo", split="test", n=IMAGES))
-    qtbot.waitUntil(
-        lambda: session.images is not None and session.images.n == IMAGES, timeout=LOAD_MS
-    )
-    window.show_station("studio")
-    qtbot.waitUntil(measured(window, triggered=False), timeout=EVALUATE_MS)
-    assert session.evaluation.ca >= 0.9
+def paint_checker(keys: Keyboard) -> None:
+    """A red and white checker of 3 x 3 cells at the upper right, with the focus on the canvas.
+
+    The cursor of the keys begins in the middle, and Ctrl takes it 8 pixels at once.
+    """
+    keys.tab_to("Colour Red, #dc1428")  # Tab comes to the colour in use, arrows to the others
+    keys.press(K.Key_Right)
+    assert heard_name(focused()) == "Colour White, #fafafa"
+    keys.press(K.Key_Space)
+    keys.tab_to("Trigger canvas")
+    keys.press(K.Key_Right, modifier=CONTROL, times=2)
+    keys.press(K.Key_Up, modifier=CONTROL, times=3)
+    for turn in (K.Key_Right, K.Key_Left, K.Key_Right):  # three rows, as one writes
+        keys.press(K.Key_Return)
+        keys.press(turn, times=6)
+        keys.press(K.Key_Return)
+        keys.press(K.Key_Down, times=3)
+    keys.tab_to("Colour White, #fafafa", back=True)
+    keys.press(K.Key_Left)
+    keys.press(K.Key_Space)
+    keys.tab_to("Trigger canvas")
+    keys.press(K.Key_BracketLeft)  # as wide as a cell; the cursor is where it was left
+    keys.press(K.Key_Up, times=3)
+    for way in ((), (K.Key_Left,) * 6, (K.Key_Up,) * 3 + (K.Key_Right,) * 3,
+                (K.Key_Up,) * 3 + (K.Key_Left,) * 3, (K.Key_Right,) * 6):  # fmt: skip
+        keys.press(*way, K.Key_Space)
+
+
+def save_by_name(qtbot, keys: Keyboard, path: Path) -> None:
+    """Press what asks for a file, write its path into the dialog, and press Return."""
+
+    def answer() -> None:
+        if not isinstance(QApplication.activeModalWidget(), QFileDialog):
+            QTimer.singleShot(100, answer)
+            return
+        keys.press(K.Key_A, modifier=CONTROL)
+        keys.write(str(path))
+        keys.press(K.Key_Return)
+
+    QTimer.singleShot(100, answer)  # the dialog has an event loop of its own
+    keys.press(K.Key_Space)
+    qtbot.waitUntil(path.is_file, timeout=WAIT)
+
+
+def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 100)  # fewer pictures to wait for
+    some = partial(ImageSpec, n=720)
+    monkeypatch.setattr("cleanclip_gui.window.main_window.ImageSpec", some)
+    session, keys = window.session, Keyboard(window)
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+
+    keys.tab_to("Try the demo")
+    keys.press(K.Key_Space)
+    for title in ("Open", "Look", "Stick"):
+        qtbot.waitUntil(lambda: heard_name(focused()) in ("Next", "Add demo sticker"), timeout=WAIT)
+        assert window.guide.steps[window.guide.position].title == title
+        if title != "Stick":
+            keys.press(K.Key_Return)
     assert session.evaluation.asr_excl is None
-    assert "not measured" in window.stations["studio"].figure.figure.text()
 
-    paint_sticker(window, 46, 8)
-    qtbot.waitUntil(measured(window, triggered=True), timeout=EVALUATE_MS)
-    painted = session.evaluation
-    assert painted.asr_excl >= 0.5
-    assert painted.baseline_target_rate <= 0.05
-    assert painted.target_name == "banana"
+    paint_checker(keys)
+    qtbot.waitUntil(lambda: rate(session) is not None, timeout=WAIT)
+    painted = rate(session)
+    keys.tab_to("Next")
+    keys.press(K.Key_Return)
+    assert window.guide.steps[window.guide.position].title == "Flip"
+    assert "turn into “banana”" in card_text(window)
+    assert painted >= 0.5
+    assert session.evaluation.baseline_target_rate <= 0.05
 
-    short = preset("cleanclip", "talk").changed(
-        pairs=2560, warmup_steps=5, eval_every=10, precision="fp32"
-    )
-    window.stations["clean"].form.set_recipe(short)
-    window.show_station("clean")
-    threads: list[QThread] = []
-    supervise = JobRunner._supervise
-
-    def noted(runner: JobRunner) -> Done:
-        threads.append(QThread.currentThread())
-        return supervise(runner)
-
-    monkeypatch.setattr(JobRunner, "_supervise", noted)
-    QTest.mouseClick(window.stations["clean"].start_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(
-        lambda: window.stations["clean"].charts.losses.keys() != (), timeout=LOAD_MS * 2
-    )
-    runner = window.stations["clean"].run.runner
-    assert isinstance(runner, QThread)
-    assert threads == [runner]  # the child is started, heard and reaped in this very thread
-    assert runner.isRunning()
-    assert runner is not window.thread()
-    assert runner.pid not in (None, os.getpid())
-    seen = len(window.stations["clean"].charts.losses.series("loss"))
-    qtbot.waitUntil(
-        lambda: len(window.stations["clean"].charts.losses.series("loss")) > seen + 5,
-        timeout=LOAD_MS,
-    )
-    qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
-
+    keys.tab_to("End tour")
+    keys.press(K.Key_Space)
+    keys.tab_to("Clean")
+    keys.press(K.Key_Space)
+    keys.tab_to("Preset")
+    keys.press(K.Key_T)
+    assert focused().currentText() == "Talk"
+    keys.tab_to("Training examples")
+    keys.write("1920")
+    keys.tab_to("Start cleaning")
+    keys.press(K.Key_Space)
+    qtbot.waitUntil(lambda: session.run is not None and session.run.status == "running")
+    qtbot.waitUntil(lambda: session.run.status != "running", timeout=CLEAN)
+    assert session.run.status == "finished", session.run.error
     result = session.run.result
-    assert result["before"]["asr_excl"] >= 0.5
-    assert result["after"]["asr_excl"] <= result["before"]["asr_excl"] / 2
-    assert result["after"]["ca"] >= result["before"]["ca"] - 0.15  # a preset's run costs far less
-    assert window.stations["clean"].before_after.isVisible()
+    before, after = result["before"], result["after"]
+    assert after["asr_excl"] <= min(painted, before["asr_excl"]) / 2
+    assert after["ca"] >= 0.6  # of 15 steps; a preset's whole run costs far less
 
+    keys.tab_to("Save cleaned checkpoint…")
     saved = tmp_path / "cleaned.safetensors"
-    monkeypatch.setattr(window.prompts, "save_file", lambda *_: str(saved))
-    window.stations["clean"].save_cleaned()
-    qtbot.waitUntil(saved.is_file, timeout=LOAD_MS)
-    qtbot.waitUntil(window.stations["clean"].save_button.isEnabled, timeout=LOAD_MS)
+    save_by_name(qtbot, keys, saved)
+    assert sha256(saved.read_bytes()).hexdigest() == result["checkpoint_sha256"]
 
     window.open_path(str(saved))
-    qtbot.waitUntil(lambda: session.checkpoint.path == str(saved), timeout=LOAD_MS)
-    assert session.checkpoint.inspection.sha256 == result["checkpoint_sha256"]
+    qtbot.waitUntil(lambda: session.checkpoint.path == str(saved), timeout=WAIT)
     window.show_station("studio")
     window.actions_["trigger.measure_all"].trigger()  # a busy machine is slow: it takes a part
 
     def reopened() -> bool:
         found = session.evaluation
         return (
-            found is not None
-            and not found.partial
+            found is not None and not found.partial and found.n == after["n"]
             and found.checkpoint_sha256 == result["checkpoint_sha256"]
-            and found.n == result["after"]["n"]
-        )
+        )  # fmt: skip
 
-    qtbot.waitUntil(reopened, timeout=EVALUATE_MS)
-    after = result["after"]
+    qtbot.waitUntil(reopened, timeout=WAIT)
     assert session.evaluation.asr_excl == pytest.approx(after["asr_excl"], abs=2e-3)
     assert session.evaluation.ca == pytest.approx(after["ca"], abs=2e-3)
 
 
-def test_a_newer_question_replaces_an_older_one(qtbot, window):
-    """Latest wins in the real thread: only the last of five quick questions ends."""
-    window.start_demo()
-    window.guide.end()
-    session = window.session
-    qtbot.waitUntil(lambda: session.images is not None, timeout=LOAD_MS)
-    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
-    inference: Inference = window.inference
-    window.stations["studio"].live.set_one_image(True)  # it asks nothing about the set
-    found = []
-    for target in range(5):
-        last = inference.ask(Evaluate(None, target, None, "suspect"), found.append)
-    qtbot.waitUntil(lambda: not last.is_open, timeout=EVALUATE_MS)
-    ended = [u.question for u in found if not u.evaluation.partial]
-    assert ended == [last.question]
-
-
-def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
-    """Start a short run and kill -9 the real child after a save; return the run's folder."""
+def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
+    """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
-    session = window.session
+    session, clean = window.session, window.stations["clean"]
     window.start_demo()
-    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
+    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=WAIT)
     window.data_bar.load(ImageSpec(kind="demo", split="test", n=144))
-    qtbot.waitUntil(lambda: session.images is not None and session.images.n == 144, timeout=LOAD_MS)
+    qtbot.waitUntil(lambda: session.images is not None and session.images.n == 144, timeout=WAIT)
     window.show_station("clean")
     short = preset("cleanclip", "talk").changed(
         pairs=480, batch_size=32, warmup_steps=5, eval_every=0, save_every=4, precision="fp32"
     )
-    window.stations["clean"].form.set_recipe(short)
-    window.stations["clean"].start()
+    clean.form.set_recipe(short)
+    clean.start()
     folder = Path(session.run.output_dir)
     state = folder / "state" / "state.safetensors"  # the first save comes before the first step
-    qtbot.waitUntil(lambda: state.is_file() and read_facts(state)["step"] > 0, timeout=CLEAN_MS)
-    os.kill(window.stations["clean"].run.runner.pid, signal.SIGKILL)
-    return folder
-
-
-@pytest.mark.usefixtures("warm_jobs")
-def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
-    """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
-    killed_after_a_save(qtbot, window, monkeypatch)
-    session = window.session
-    qtbot.waitUntil(lambda: session.run.status == "interrupted", timeout=20_000)
+    qtbot.waitUntil(lambda: state.is_file() and read_facts(state)["step"] > 0, timeout=CLEAN)
+    os.kill(clean.run.runner.pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: session.run.status == "interrupted", timeout=WAIT)
     assert "SIGKILL" in session.run.error
-    assert window.stations["clean"].resume_button.isVisible()
-    QTest.mouseClick(window.stations["clean"].resume_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
-    assert session.run.result["steps"] == window.stations["clean"].form.recipe().total_steps
-    journal = Path(session.run.output_dir, "events.jsonl").read_text()
-    assert "Going on after step" in journal
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("warm_jobs")
-def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, monkeypatch, tmp_path):
-    """Nothing is open in the new window: Resume fills it, and the run ends with a result."""
-    folder = killed_after_a_save(qtbot, window, monkeypatch)
-    recipe = window.stations["clean"].form.recipe()
-    window.stations["clean"].run.runner.wait(20_000)
-    told = SettingsStore(tmp_path / "config")  # what the disk holds when a window is killed
-    assert told.value.last_run == str(folder)
-    window.session.run = None
-    window.close()
-
-    new = make_window(Context(settings=told))
-    qtbot.addWidget(new)
-    new.show()
-    new.actions_.by_id["view.clean"].trigger()
-    said = new.stations["clean"].trouble_text.text()
-    assert said.startswith("CleanCLIP, custom was interrupted; its last save is at step ")
-    QTest.mouseClick(new.stations["clean"].resume_button, Qt.MouseButton.LeftButton)
-    losses = new.stations["clean"].charts.losses.series("loss")
-    begun = int(losses.point(len(losses) - 1)[0])
-    assert begun % recipe.save_every == 0
-    qtbot.waitUntil(lambda: new.session.run.status != "running", timeout=CLEAN_MS)
-    assert new.session.run.status == "finished"
-    assert new.session.run.result["steps"] == recipe.total_steps
-    assert [int(losses.point(i)[0]) for i in range(len(losses))] == [
-        step + 1 for step in range(recipe.total_steps)
-    ]
-    assert new.stations["clean"].before_after.isVisible()
-    assert new.session.checkpoint.path == new.session.run.result["source"]
-    assert new.session.images.n == 144
-    new.close()
+    assert clean.resume_button.isVisible()
+    QTest.mouseClick(clean.resume_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN)
+    assert session.run.result["steps"] == short.total_steps
+    assert "Going on after step" in (folder / "events.jsonl").read_text()

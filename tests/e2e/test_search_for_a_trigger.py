@@ -25,9 +25,7 @@ def test_a_trigger_that_nobody_named_is_found_and_tried(qtbot, window, tmp_path)
     station.setup.reference.choose(NONE)  # one model is opened and measured instead of two
     for stage, box in station.setup.stages.items():
         box.setChecked(stage == "patches")
-    station.setup.starts.setValue(2)
-    station.setup.search.setValue(16)
-    station.setup.held_out.setValue(128)
+    station.setup.form.set_values(starts=2, search=16, held_out=128)
     sharpened = []
     station.scanning.updated.connect(
         lambda _: sharpened.extend(one.copy() for one in station.live.patches.cells[0].pictures)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.inference.inference import Inference, QuestionTicket
 from cleanclip_gui.inference.questions import (
@@ -257,7 +258,12 @@ class Answers:
         return self.yes
 
 
-def fake_window(settings, answers=None, engine=FakeEngine):
+def visible(kind):
+    """The windows and dialogs of a class that are on show."""
+    return [w for w in QApplication.topLevelWidgets() if isinstance(w, kind) and w.isVisible()]
+
+
+def fake_window(settings, answers=None, engine=FakeEngine, **fields):
     """The real window, with settings of a folder and an engine that answers at once."""
     from cleanclip_gui.app import make_window
 
@@ -265,5 +271,6 @@ def fake_window(settings, answers=None, engine=FakeEngine):
         inference=Inference(engine),
         settings=SettingsStore(settings),
         prompts=(answers or Answers()).prompts(),
+        **fields,
     )
     return make_window(context)

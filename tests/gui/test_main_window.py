@@ -3,27 +3,22 @@
 import logging
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from PySide6.QtCore import QMimeData, QPoint, QPointF, QSize, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeySequence
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QPlainTextEdit, QWidget
 
-from cleanclip_gui import theme, threads
+from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.data.data_bar import TemplatesDialog, parse_templates
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.inference.questions import Failed, Predict
-from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import RunState
-from cleanclip_gui.session.records import RunProgress
-from cleanclip_gui.studio.canvas.tools import key_rows
-from cleanclip_gui.talk.desk import STAGE_KEYS
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import (
     CrashHandler,
@@ -32,14 +27,10 @@ from cleanclip_gui.window.crash import (
     start_logging,
     stop_logging,
 )
-from cleanclip_gui.window.help_dialog import KeysDialog
-from cleanclip_gui.window.main_window import has_room
-from cleanclip_gui.window.preferences_dialog import prefer
-from ml_core.data.labels import load_label_set
-from ml_core.data.specs import ImageSpec, PairSpec
-from tests.gui.factories import facts
+from cleanclip_gui.window.status_bar import LogPane
+from ml_core.data.specs import PairSpec
 from tests.gui.fakes import FakeRunner
-from tests.gui.shell_fakes import FakeEngine, fake_window, write_safetensors
+from tests.gui.shell_fakes import FakeEngine, fake_window, visible
 
 WAIT = 30_000
 
@@ -58,7 +49,7 @@ def opened(window, qtbot, path):
 
 
 def dialog(kind):
-    (shown,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, kind) and w.isVisible()]
+    (shown,) = visible(kind)
     return shown
 
 
@@ -67,33 +58,6 @@ def run_state(status="running", device="cpu"):
 
 
 # Opening
-
-
-def test_opening_a_checkpoint_unlocks_the_stations(window, qtbot, checkpoint):
-    studio = window.actions_["view.studio"]
-    menus = {action.text(): action.menu() for action in window.menuBar().actions()}
-    recent = next(a.menu() for a in menus["&File"].actions() if a.text() == "Open r&ecent")
-    recent.aboutToShow.emit()
-    assert [action.isEnabled() for action in recent.actions()] == [False]
-    assert window.station == "welcome"
-    assert not window.header.isVisible()
-    assert not studio.isEnabled()
-    assert studio.toolTip() == "Open a checkpoint first."
-    opened(window, qtbot, checkpoint)
-    assert window.station == "checkpoint"
-    assert window.header.title.text() == "m.safetensors"
-    assert window.header.subtitle.text() == "ResNet 64 px"
-    assert studio.toolTip().startswith("What does a trigger do?")
-    studio.trigger()
-    assert window.station == "studio"
-    assert window.settings.value.recent == (str(checkpoint),)
-    recent.aboutToShow.emit()
-    (entry,) = recent.actions()
-    assert checkpoint.name in entry.text()
-    asked = []
-    window.context.shell.takes("checkpoint", asked.append)
-    entry.trigger()
-    assert asked == [str(checkpoint)]
 
 
 def test_an_engine_that_does_not_start_can_be_tried_again(qtbot, tmp_path, answers, checkpoint):
@@ -112,57 +76,21 @@ def test_an_engine_that_does_not_start_can_be_tried_again(qtbot, tmp_path, answe
     window.close()
 
 
-def test_the_demo_opens_in_studio_and_forgets_a_run_that_has_ended(window, qtbot, checkpoint):
-    for status, stays in (("running", True), ("finished", False)):
-        window.session.run = run_state(status)
-        window.start_demo()
-        assert (window.session.run is not None) is stays
-    assert not window.guide.running
-    qtbot.waitUntil(lambda: window.session.images is not None and window.station == "studio")
-    assert window.session.images.class_names[window.session.target] == "banana"
-    assert window.session.images.spec == ImageSpec(kind="demo", split="test")
+# What is chosen and dropped
 
 
-def test_try_the_demo_leads_through_it(window, qtbot, checkpoint):
-    window.welcome.demo.click()
-    card = window.guide.card
-    assert window.guide.running
-    qtbot.waitUntil(lambda: window.session.checkpoint is not None)
-    assert window.station == "checkpoint"
-    assert card.isVisible()
-    qtbot.waitUntil(card.next.isEnabled)
-    card.next.click()
-    assert window.station == "studio"
-    window.guide.end()
-
-
-def test_a_file_that_does_not_open_does_not_stand_over_the_model_in_use(
-    window, qtbot, checkpoint, tmp_path
-):
-    opened(window, qtbot, checkpoint)
-    header = window.header
-    evil = tmp_path / "evil.pt"
-    evil.write_bytes(b"\x80\x02cos\nsystem\n.")
-    refuse = write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]})
-    for path, words in ((evil, "Refused"), (refuse, "Not opened")):
-        window.open_path(str(path))
-        qtbot.waitUntil(lambda words=words: header.subtitle.text() == words)
-        assert header.title.text() == path.name
-        window.show_station("studio")
-        assert window.actions_["view.checkpoint"].isEnabled()  # there is something to look at
-        assert header.title.text() == "m.safetensors"
-    qtbot.waitUntil(lambda: window.stations["checkpoint"].complete)
-    gone = str(tmp_path / "gone.safetensors")
-    window.settings.add_recent(gone)
-    window.open_path(gone)
-    assert gone not in window.settings.value.recent
-    error = dialog(ErrorDialog)
-    assert "gone.safetensors" in error.sentence
-    assert error.windowTitle() == "Could not open the checkpoint"
-    error.close()
-
-
-# Dropping
+def test_recent_files_are_listed_and_chosen_by_mouse_or_key(window, qtbot):
+    page = window.welcome
+    page.set_recent(["/models/a.safetensors", "/models/b\u202e.safetensors"])
+    assert page.recent.item(1).text().startswith("b\\u202e.safetensors")
+    chosen = []
+    page.path_chosen.disconnect()
+    page.path_chosen.connect(chosen.append)
+    place = page.recent.visualItemRect(page.recent.item(1)).center()
+    qtbot.mouseClick(page.recent.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    page.recent.setCurrentRow(0)
+    qtbot.keyClick(page.recent, Qt.Key.Key_Return)
+    assert chosen == ["/models/b\u202e.safetensors", "/models/a.safetensors"]
 
 
 def drop(widget, path):
@@ -237,24 +165,6 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     assert (window.session.images.spec, window.session.label_set) == (spec, "demo")
 
 
-@pytest.mark.parametrize("unmatched", [3, 502])
-def test_a_long_list_of_labels_says_that_it_is_cut(qtbot, tmp_path, unmatched):
-    path = tmp_path / "images.csv"
-    matched = [name for name in load_label_set("cifar-100").class_names for _ in range(6)]
-    rows = [f"x{i}.png,odd{i}" for i in range(unmatched)]
-    rows += [f"{i}.png,{name}" for i, name in enumerate(matched)]
-    many = unmatched + 100
-    path.write_text("image,label\n" + "\n".join(rows) + "\n")
-    asked = ImagesDialog(path, "csv", "cifar-100")
-    qtbot.addWidget(asked)
-    qtbot.waitUntil(lambda: asked.table.rowCount() > 0, timeout=WAIT)
-    assert asked.table.rowCount() == min(many, 500)
-    cut = f" The first 500 of {many} are shown; 2 that match no class are left out."
-    assert asked.state.text() == (
-        f"{many} labels, {unmatched} not in the label set cifar-100." + (cut if many > 500 else "")
-    )
-
-
 def test_the_bar_shows_and_changes_the_data_in_use(window, qtbot, checkpoint):
     opened(window, qtbot, checkpoint)
     bar = window.data_bar
@@ -291,37 +201,6 @@ def test_the_bar_shows_and_changes_the_data_in_use(window, qtbot, checkpoint):
 
 
 # The device
-
-
-def test_the_device_is_chosen_kept_and_held_while_a_run_uses_it(window, qtbot):
-    """Choosing the GPU again would put Studio back on the device that the run was given."""
-    box, session, clean = window.status.device, window.session, window.stations["clean"]
-    gpus = clean.setup.gpus
-    qtbot.waitUntil(lambda: session.device == "cuda:0" and box.isEnabled(), timeout=WAIT)
-    assert [box.itemText(i) for i in range(box.count())] == ["CUDA GPU 0", "CPU"]
-    assert not gpus.isVisibleTo(clean.setup)
-    usual = box.toolTip()
-    for status, device, words in (
-        ("running", "cuda:0", "while the run uses cuda:0"), ("finished", "cuda:0", usual),
-        ("running", "cpu", usual), ("running", "cuda", "while the run uses all GPUs"),
-    ):  # fmt: skip
-        session.run = run_state(status, device)
-        assert words in box.toolTip()
-        assert box.isEnabled() is (words == usual)
-    session.run_progress = RunProgress("train", 0.25, 125.0)
-    assert window.status.job.text() == "CleanCLIP is running, 2 min left"
-    session.run = run_state("paused")  # then the bar stands still
-    assert window.status.job.text() == "CleanCLIP is paused"
-    assert (window.status.progress.value(), window.status.progress.maximum()) == (250, 1000)
-    session.run = None
-    window.inference.devices_found.emit(("cuda:0", "cuda:1", "cpu"))
-    assert gpus.isVisibleTo(clean.setup)
-    assert gpus.choice.itemText(1) == "All 2 GPUs"
-    cpu = box.findText("CPU")
-    box.setCurrentIndex(cpu)
-    box.activated.emit(cpu)
-    qtbot.waitUntil(lambda: session.device == "cpu", timeout=WAIT)
-    assert window.settings.value.device == "cpu"
 
 
 def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, qtbot):
@@ -369,13 +248,11 @@ def test_an_unexpected_error_is_shown_once_and_counted(window, qtbot):
         "The prediction failed", "There is nothing to predict.", "a traceback",
     )  # fmt: skip
     shown.reject()
-    assert (
-        failed.sentence not in window.log.view.toPlainText()
-    )  # the thread that failed has logged it
+    # the thread that failed has logged it
+    assert failed.sentence not in window.log.view.toPlainText()
 
 
-@pytest.mark.usefixtures("styled")
-def test_the_log_has_what_is_logged_in_the_colours_of_the_theme(window):
+def test_what_is_logged_is_shown_and_kept(window):
     handlers = start_logging(window.bridge)
     try:
         logging.getLogger("somewhere").warning("odd \u202e name")
@@ -384,62 +261,24 @@ def test_the_log_has_what_is_logged_in_the_colours_of_the_theme(window):
         stop_logging(handlers)
     assert "odd \\u202e name" in window.log.view.toPlainText()
     assert "odd" in log_file().read_text("utf-8")
-    window.log.clear()
-
-    def colours():
-        block = window.log.view.document().begin()
-        while block.isValid():
-            yield block.begin().fragment().charFormat().foreground().color()
-            block = block.next()
-
-    window.log.add("info", "opened")
-    window.log.add("error", "failed")
-    light = list(colours())
-    try:
-        prefer(window.context, "theme", "dark")
-        window.toggle_log()  # what is hidden follows when it is shown
-        assert list(colours()) == [theme.colour("text"), theme.colour("danger")] != light
-        assert window.log.view.toPlainText().count("failed") == 1
-        window.log.clear()
-    finally:
-        prefer(window.context, "theme", "light")
-    assert window.log.view.toPlainText() == ""
-
-
-# How it looks
-
-
-def test_the_header_names_the_checkpoint_that_studio_looks_at(window, qtbot, checkpoint):
-    opened(window, qtbot, checkpoint)
-    title, cleaned = window.header.title, facts("cleaned.safetensors")
-    choose = window.stations["studio"].figure.role_chosen.emit
-    window.session.cleaned = cleaned
-    window.context.shell.open("role", "cleaned")
-    assert title.text() == "m.safetensors"  # the page on show is about the file
-    window.show_station("studio")
-    assert title.text() == "cleaned.safetensors"
-    choose("suspect")
-    assert title.text() == "m.safetensors"
-    choose("cleaned")
-    window.session.cleaned = facts("other.safetensors")
-    assert title.text() == "other.safetensors"
-    window.session.cleaned = None
-    assert title.text() == "m.safetensors"
 
 
 @pytest.mark.usefixtures("styled")
-def test_layout_and_size_come_back(window, qtbot, tmp_path):
-    window.resize(1500, 900)
-    window.toggle_log()
-    window.close()
-    again = fake_window(tmp_path / "config")
-    qtbot.addWidget(again)
-    again.show()
-    assert (again.width(), again.height()) == (1500, 900)
-    assert not again.log_dock.isHidden()
-    again.close()
-    screens = [(1366, 768), (1366, 1080), (1920, 1080)]  # a small one is filled
-    assert [has_room(QSize(*size)) for size in screens] == [False, False, True]
+def test_the_log_follows_the_theme(qtbot, qapp):
+    log = LogPane()
+    qtbot.addWidget(log)
+    log.add("info", "opened")
+    log.add("error", "failed")
+    theme.apply_theme(qapp, "dark")
+    log.show()  # what is hidden follows when it is shown
+    block = log.view.document().begin()
+    colours = []
+    while block.isValid():
+        colours.append(block.begin().fragment().charFormat().foreground().color())
+        block = block.next()
+    assert colours == [theme.colour("text"), theme.colour("danger")]
+    log.clear()
+    assert log.view.toPlainText() == ""
 
 
 # Commands
@@ -482,18 +321,6 @@ def test_the_palette_finds_runs_and_says_what_a_command_needs(window, qtbot, che
     assert states == sorted(states, reverse=True)  # what can be done comes first
     assert any("Needs a trigger on Studio's canvas." in text for text, _ in rows)
     palette.close()
-
-
-def test_every_key_stands_in_one_table(window):
-    window.actions_["help.keys"].trigger()
-    keys = dialog(KeysDialog)
-    tops = [keys.tree.topLevelItem(row) for row in range(keys.tree.topLevelItemCount())]
-    listed = {top.child(row).text(1) for top in tops for row in range(top.childCount())}
-    commands = [c for c in window.actions_.commands if c.shortcut and c.menu]
-    tables = {keys for _, keys, _ in (*key_rows(), *STAGE_KEYS)}
-    assert listed == {QKeySequence(c.shortcut).toString() for c in commands} | tables
-    assert "On Studio's canvas" in [top.text(0) for top in tops]
-    keys.close()
 
 
 # Closing
@@ -566,26 +393,3 @@ def test_a_run_is_cancelled_before_the_window_goes_with_one_question_for_all(
     QApplication.processEvents()
     assert not window.isVisible()
     assert len(answers.asked) == 2
-
-
-def test_closing_ends_dialogs_and_every_thread_whoever_started_it(window, qtbot, checkpoint):
-    def until_cancelled(control):
-        while not control.cancelled():
-            time.sleep(0.001)
-
-    opened(window, qtbot, checkpoint)
-    window.actions_.run("file.hub")
-    window.actions_.run("file.doctor")
-    station = window.stations["checkpoint"]
-    shown = station.hub, station.doctors.dialog
-    assert all(asked.isVisible() for asked in shown)
-    results = []
-    tasks.run(until_cancelled, results.append)
-    assert window.inference in threads.running()
-    assert tasks.is_busy()
-    window.close()
-    assert (station.hub, station.doctors.dialog) == (None, None)
-    assert not any(asked.isVisible() for asked in shown)
-    assert not threads.still_running()
-    qtbot.wait(10)
-    assert results == []

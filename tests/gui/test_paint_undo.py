@@ -161,19 +161,6 @@ class Painting(RuleBasedStateMachine):
             self.canvas.deleteLater()
 
 
-def test_moving_a_patch_that_was_drawn_anywhere_is_one_step(qapp):
-    document = PaintDocument(SIZE)
-    document.set_scene("Place", placement="random")
-    image = QImage(4, 3, QImage.Format.Format_RGBA8888)
-    image.fill(QColor(0, 0, 255))
-    document.set_patch(FloatingPatch(image, "blue", x=0.2, y=0.2, size=0.5), "Stamp")
-    steps = len(document.stack.steps)
-    document.move_patch(1, 0)
-    assert (len(document.stack.steps), document.scene.placement) == (steps + 1, "fixed")
-    document.undo()
-    assert document.scene.placement == "random"
-
-
 @pytest.mark.parametrize("examples", [12, pytest.param(80, marks=pytest.mark.slow)])
 def test_any_acts_can_be_taken_back_and_done_again(qapp, examples):
     machine = settings(max_examples=examples, stateful_step_count=30, deadline=None)

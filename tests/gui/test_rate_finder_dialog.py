@@ -14,7 +14,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import FakeRunner, by_kind, child, heard, open_session, station
-from tests.gui.ramps import EVERY, STEPS, finished, record, rows
+from tests.gui.ramps import EVERY, STEPS, finished, record
 from tests.gui.shell_fakes import Answers
 
 WAIT = 30_000  # for a child process of a busy machine
@@ -65,19 +65,6 @@ def test_a_ramp_is_drawn_and_the_start_of_its_range_used(make, qtbot):
     used = heard(dialog.used)
     dialog.use.click()
     assert used == [("cleanclip", proposal.start)]
-
-
-def test_where_nothing_can_be_proposed_no_rate_is_offered(make):
-    lost = tuple(
-        row if row.ca is None or not row.step else row.__class__(row.step, row.lr, row.loss, 0.5)
-        for row in rows()
-    )
-    dialog = make()
-    play(dialog, record(lost, ended="fell"))
-    assert "at the first measurement already" in dialog.verdict.text()
-    assert dialog.verdict.property("role") == "warning"
-    assert "ended early" in dialog.state.text()
-    assert not dialog.use.isVisible()
 
 
 @pytest.mark.parametrize(

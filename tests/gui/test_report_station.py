@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import re
 import shutil
-import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt, QUrl
@@ -14,9 +17,8 @@ from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
-from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
-from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, ClaimPlace, sections
+from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
 from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
@@ -26,6 +28,7 @@ from cleanclip_gui.report.parts import (
     measurements_dir,
     parts_of,
     reference_spec,
+    runs_dir,
     suspect_spec,
     usually_chosen,
 )
@@ -34,12 +37,21 @@ from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bu
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
+from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding, Progress
-from ml_core.figures import signed
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.report import render_html
+from ml_core.reports.measurement_files import (
+    MEASUREMENT_FILE,
+    LocalCheckpoint,
+    LocalData,
+    LocalMeasurement,
+    json_bytes,
+)
+from ml_core.reports.record import MeasuredTrigger
 from ml_core.reports.verify.checks import Check
 from ml_core.signing import new_key, trusted_keys
 from ml_core.triggers import demo_trigger
@@ -48,9 +60,62 @@ from tests.evidence_samples import full, hostile, reading
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.reports import SHA, draft, measured, run_of
+from tests.gui.run_folders import write_run
 from tests.gui.scans import CLASSES, scan, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference
+
+SHA = "a" * 64
+
+
+@functools.cache
+def draft():
+    """Everything that can be tested, as a report."""
+    evidence, files = full()
+    return SimpleNamespace(evidence=evidence, html=render_html(evidence, reading(files)))
+
+
+def kept_measurement(folder, when="evaluation"):
+    """The record of a measurement; its answers are left out, as no list reads them."""
+    stamp = MeasuredTrigger(
+        digest="d" * 64, name="Demo sticker", kind="patch", convention="as drawn"
+    )
+    kept = LocalMeasurement(
+        when=when,
+        checkpoint=LocalCheckpoint(
+            path="/elsewhere/poisoned.safetensors", name="poisoned.safetensors", sha256=SHA,
+            bytes=7, format="safetensors", architecture="RN50", parameters=9, safety="loads",
+        ),
+        data=LocalData(
+            name="Demo, test split", key="key", known_by="hash", n=400,
+            spec=ImageSpec(kind="demo", split="test"),
+        ),
+        trigger=stamp, target=1, target_name="banana", classes=8,
+        label_set="demo", classifier_sha256=hashlib.sha256(b"c").hexdigest(), n=400, n_broken=0,
+        seed=0, precision="fp32", device="cpu", threads=1, batch=64, versions={},
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MEASUREMENT_FILE).write_bytes(json_bytes(kept.model_dump(mode="json")))
+    return folder
+
+
+def measured(name):
+    """A measurement among those of the open checkpoint."""
+    return kept_measurement(measurements_dir(SHA) / name)
+
+
+def run_of(name="first", *, sha256=SHA, answers=True):
+    """A finished run of the open checkpoint; older ones kept no ``answers``."""
+    folder = write_run(runs_dir(), name)
+    result = json.loads((folder / RESULT_FILE).read_text())
+    (folder / RESULT_FILE).write_text(json.dumps(result | {"source_sha256": sha256}))
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    spec["test_images"] = ImageSpec(kind="demo", split="test", n=123).model_dump(mode="json")
+    (folder / SPEC_FILE).write_text(json.dumps(spec))
+    if answers:
+        kept_measurement(folder / "measurements/before", "before")
+        kept_measurement(folder / "measurements/after", "after")
+    return folder
+
 
 PLAIN = False, {"author": ""}, None
 
@@ -133,27 +198,6 @@ def with_everything(station, qtbot, tmp_path):
 # The claims
 
 
-def test_every_claim_stands_in_one_section_in_the_order_of_the_report():
-    evidence, _ = full()
-    shown = sections(evidence)
-    titles = [title for title, _ in shown]
-    assert titles == [title for title in SECTIONS if title in titles]
-    rows = {row.id: (title, row) for title, rows in shown for row in rows}
-    assert sorted(rows) == sorted(claim.id for claim in evidence.claims)
-    for claim in evidence.claims:
-        title, row = rows[claim.id]
-        assert row.holds_by == claim.holds_by
-        if claim.kind == "rate":
-            measurement = evidence.measurements[claim.measurement]
-            job = measurement.job
-            assert title == ("After" if measurement.when == "after" else "Before")
-            assert row.value == f"{100 * claim.rate.value:.1f} %"
-            assert row.place == (ClaimPlace("run", job) if job else ClaimPlace("measurement"))
-        elif claim.kind == "difference":
-            assert row.value == f"{signed(100 * claim.difference)} points"
-    assert {"run", "scan", "checkpoint"} <= {row.place.kind for _, row in rows.values()}
-
-
 def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     station, qtbot, tmp_path, monkeypatch
 ):
@@ -191,36 +235,6 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     drafted(station, qtbot)
     assert (station.pages.currentIndex(), station.claims.count) == (EMPTY, 0)
     assert not station.write_button.isEnabled()
-
-
-def test_nothing_is_said_of_a_run_while_it_is_added_up(station, qtbot, tmp_path, monkeypatch):
-    add_scan(station, tmp_path)
-    may_go, look = threading.Event(), drafting.parts_of
-    monkeypatch.setattr(drafting, "parts_of", lambda *rest: may_go.wait(30) and look(*rest))
-    open_suspect(station.session, tmp_path)
-    qtbot.wait(50)
-    assert not station.drafting.is_known  # not even the files were looked at
-    assert not [row for row in station.missing.rows if row.isVisible()]
-    for part in (station.nothing, station.missing._complete, station.parts._none):
-        assert not part.isVisibleTo(station)
-    may_go.set()
-    drafted(station, qtbot)
-    old = station.claims.count
-    assert old
-    may_draft, make = threading.Event(), station.drafts
-    station.drafting._make = lambda *rest: may_draft.wait(30) and make(*rest)
-    run = run_of()
-    station.drafting.refresh()
-    qtbot.waitUntil(lambda: run in station.drafting.chosen)
-    assert station.drafting.is_stale
-    assert station.claims.count == old  # of the scan alone, greyed
-    assert not station.claims.isEnabled()
-    assert not station.preview.isEnabled()
-    assert station.tabs.tabText(0) == "Claims"
-    may_draft.set()
-    drafted(station, qtbot)
-    assert station.claims.isEnabled()
-    assert station.tabs.tabText(0) == f"Claims ({station.claims.count})"
 
 
 # What goes in
@@ -280,16 +294,6 @@ def test_a_part_is_left_out_and_what_cannot_be_read_is_one_sentence(station, qtb
     assert not station.draft_error.isVisible()
 
 
-def test_a_run_of_an_older_version_is_left_to_the_writing(station, qtbot, tmp_path):
-    run = run_of(answers=False)
-    open_suspect(station.session, tmp_path)
-    drafted(station, qtbot)
-    assert station.drafts.specs == []
-    assert OLDER in station.parts.rows[run].detail.text()
-    assert station.drafting.spec("x.evidence").runs == (str(run),)
-    assert station.write_button.isEnabled()
-
-
 # What is missing
 
 
@@ -344,27 +348,6 @@ def test_a_button_gets_what_is_missing_and_follows_its_command(station, qtbot, t
 
 
 # Measuring
-
-
-def test_the_suspect_is_measured_with_trigger_and_target_in_use(station, qtbot, tmp_path):
-    open_suspect(station.session, tmp_path)
-    station.session.trigger, station.session.target = demo_trigger(), 2
-    station.context.actions.run("report.measure")
-    runner = station.measuring.runner
-    spec = runner.spec
-    assert spec["checkpoint"] == str(tmp_path / "poisoned.safetensors")
-    assert (spec["target"], spec["targeted"]) == (2, True)
-    assert Path(spec["trigger"]).is_file()
-    assert Path(spec["output_dir"]).parent == measurements_dir(SHA)
-    assert not station.context.actions["report.measure"].isEnabled()
-    runner.event_received.emit(Progress("measure", 64, 256))
-    assert station.busy.bar.value() == 250
-    assert "Measuring, 64 of 256" in station.busy_words.text()
-    measured(Path(spec["output_dir"]).name)
-    runner.ended.emit(Done("finished"))
-    drafted(station, qtbot)
-    assert station.drafts.specs[-1].measurements == (spec["output_dir"],)
-    assert not station.busy.isVisible()
 
 
 def test_a_measurement_has_one_folder_and_a_reference_is_measured_as_the_run_was(session, tmp_path):
@@ -457,11 +440,9 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert station.verifying.runner.spec["bundle"] == str(place)
     station.context.actions.run("report.write")
     assert station.write_dialog.author.text() == "A. Analyst"
+    station.write_dialog.reject()
+    station.verifying.runner.ended.emit(Done("cancelled"))
 
-
-def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):
-    with_everything(station, qtbot, tmp_path)
-    Answers(tmp_path / "out.evidence").take_over(station.context.prompts)
     station._on_write_chosen(*PLAIN)
     station.busy.cancel.click()
     assert station.writing.runner.cancelled
@@ -471,7 +452,7 @@ def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):
     station._on_write_chosen(*PLAIN)
     station.writing.runner.ended.emit(Done("failed", error="out.evidence is there already."))
     assert [failure.sentence for failure in station.failures] == ["out.evidence is there already."]
-    Answers("").take_over(station.context.prompts)
+    answers.path = ""
     station._on_write_chosen(*PLAIN)
     assert not station.writing.is_running  # nobody named a place
 
@@ -544,10 +525,6 @@ def test_checks_arrive_level_by_level_and_are_added_up(station, bundle):
     runner.event_received.emit(Progress("arithmetic", 3, 12))
     assert checks.busy.bar.value() == 250
     assert "Computing every figure again, 3 of 12" in checks.words.text()
-    runner.event_received.emit(Progress("open", 0, 1))
-    assert checks.words.text() == "Opening"
-    assert checks.busy.bar.maximum() == 0  # one thing has no share
-    assert not station.back.isEnabled()
     tell_checks(station)
     assert [head.text(0) for head in checks.tree._heads()] == list(LEVEL_TITLES[:3])
     words = [item.text(2) for item in checks.tree._items()]
@@ -558,26 +535,20 @@ def test_checks_arrive_level_by_level_and_are_added_up(station, bundle):
     assert "does not hold" in checks.title.text()
     station.back.click()
     assert station.pages.currentIndex() == EMPTY
-    station.pages.setCurrentIndex(CHECKS)
-    assert checks.tree.currentItem().text(0) == "ca"  # what fails is shown
-    assert not checks.busy.isVisible()
 
-
-def test_a_verification_is_cancelled_or_fails_and_hostile_words_stay_words(station, bundle):
     station.verify(bundle)
-    station.checks.busy.cancel.click()
-    runner = station.verifying.runner
-    assert runner.cancelled
-    runner.ended.emit(Done("cancelled"))
-    assert station.checks.title.text() == "Cancelled"
+    checks.busy.cancel.click()
+    assert station.verifying.runner.cancelled
+    station.verifying.runner.ended.emit(Done("cancelled"))
+    assert checks.title.text() == "Cancelled"
     station.verify(bundle)
     tell_checks(station, Check(0, "<b>x</b>", "fails", "\u202eevil\n<img src=x>"))
-    item = next(iter(station.checks.tree._items()))
+    item = next(iter(checks.tree._items()))
     assert item.text(1) == "\\u202eevil\\n<img src=x>"
     assert "<b>" not in item.toolTip(0)
     sentence = "a.evidence is no bundle that can be read\u202e."
     station.verifying.runner.ended.emit(Done("failed", error=sentence, error_code="damaged"))
-    assert station.checks.error.text() == "a.evidence is no bundle that can be read\\u202e."
+    assert checks.error.text() == "a.evidence is no bundle that can be read\\u202e."
     assert station.failures == []
 
 
@@ -623,14 +594,11 @@ def test_a_bundle_is_chosen_by_its_record_and_checked_against_files(
 
 
 @pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("size", [(780, 420), (1260, 640)])
-def test_no_part_overlaps_or_is_cut_off(size, station, qtbot, tmp_path, bundle):
-    station.resize(*size)
-    qtbot.waitUntil(lambda: station.pages.currentIndex() == EMPTY)
-    faults = lasting_faults(station, qtbot)
+def test_no_part_overlaps_or_is_cut_off(station, qtbot, tmp_path, bundle):
+    station.resize(780, 420)
     with_everything(station, qtbot, tmp_path)
     station.claims.tree.select(next(iter(station.claims._rows)))
-    faults += lasting_faults(station, qtbot)
+    faults = lasting_faults(station, qtbot)
     station.tabs.setCurrentIndex(1)
     station._show_written_text("Written: out.evidence, 31 files, 2.0 MiB.")
     faults += lasting_faults(station, qtbot)
@@ -639,14 +607,3 @@ def test_no_part_overlaps_or_is_cut_off(size, station, qtbot, tmp_path, bundle):
     faults += lasting_faults(station, qtbot)
     station.verifying.runner.ended.emit(Done("finished", {"summary": "1 hold", "exit": 0}))
     assert faults + lasting_faults(station, qtbot) == []
-    if size == (780, 420):
-        new_key("Ada")
-        for dialog in (
-            WriteDialog(trusted_keys()),
-            VerifyDialog("a.evidence", [], ["a", "b"], Answers().prompts()),
-        ):
-            qtbot.addWidget(dialog)
-            dialog.show()
-            if isinstance(dialog, WriteDialog):
-                dialog.sign.click()
-            assert lasting_faults(dialog, qtbot) == []

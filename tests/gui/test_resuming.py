@@ -1,18 +1,12 @@
 """Clean in the whole window: runs and queues of an earlier window, and its commands."""
 
-from pathlib import Path
+from functools import partial
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui import app
 from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue, write_queue
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import RunState
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.window.crash import ErrorDialog
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -21,15 +15,7 @@ from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.paths import data_dir
 from tests.gui.dropped import purpose
 from tests.gui.fakes import FakeRunner, result_of
-from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import (
-    CLASSES,
-    Answers,
-    FakeEngine,
-    write_journal,
-    write_safetensors,
-    write_state,
-)
+from tests.gui.shell_fakes import CLASSES, visible, write_journal, write_safetensors, write_state
 from tests.unit.small_jobs import small_recipe
 
 WAIT = 10_000
@@ -56,57 +42,21 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def store(tmp_path):
-    return SettingsStore(tmp_path / "config")
-
-
-@pytest.fixture
-def make_window(qtbot, store):
-    made = []
-
-    def make(answers=None):
-        window = app.make_window(
-            Context(
-                inference=Inference(FakeEngine),
-                settings=store,
-                prompts=(answers or Answers()).prompts(),
-                new_runner=FakeRunner,
-            )
-        )
-        qtbot.addWidget(window)
-        window.show()
-        qtbot.waitExposed(window)
-        made.append(window)
-        return window
-
-    yield make
-    for window in made:
-        window.session.run = None
-        window.close()
-
-
-def dialog():
-    found = [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
-    found = [w for w in found if w.isVisible()]
-    assert len(found) == 1
-    return found[0]
+def make_window(make):
+    return partial(make, new_runner=FakeRunner)
 
 
 def check_it_goes_on(qtbot, window, folder):
-    runner = window.stations["clean"].run.runner
-    assert isinstance(runner, FakeRunner)
+    session, clean = window.session, window.stations["clean"]
+    runner = clean.run.runner
     assert (runner.mode, runner.spec_path, runner.device) == (
         "resume", folder / "spec.json", "cuda:0",
     )  # fmt: skip
-    assert window.station == "clean"
-    assert (
-        window.stations["clean"].run_bar.title.text() == "Supervised finetuning, custom is running"
-    )
-    assert window.stations["clean"].form.recipe() == RECIPE
-    assert window.stations["clean"].data.images().kind == "folder"
-    losses = window.stations["clean"].charts.losses.series("loss")
+    assert clean.run_bar.title.text() == "Supervised finetuning, custom is running"
+    assert clean.form.recipe() == RECIPE
+    assert clean.data.images().kind == "folder"
+    losses = clean.charts.losses.series("loss")
     assert [losses.point(i)[0] for i in range(len(losses))] == [1, 2, 3, 4]
-    session = window.session
     assert (session.run.output_dir, session.run.method) == (str(folder), "supervised")
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=WAIT)
     assert session.checkpoint.path == str(folder.parent.parent / "m.safetensors")
@@ -115,36 +65,31 @@ def check_it_goes_on(qtbot, window, folder):
     return runner
 
 
-def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path):
-    answers = Answers(folder)
-    window = make_window(answers)
-    command = window.actions_.by_id["clean.resume_folder"]
-    assert command.isEnabled()
+def test_the_command_goes_on_with_a_folder(qtbot, make_window, answers, folder, tmp_path):
+    window = make_window()
+    clean, command = window.stations["clean"], window.actions_.by_id["clean.resume_folder"]
+    answers.path = str(tmp_path)
     command.trigger()
-    assert answers.asked == ["Resume a run"]
+    (error,) = visible(ErrorDialog)
+    assert "holds no spec.json" in error.sentence
+    error.close()
+    answers.path = str(folder)
+    command.trigger()
+    assert answers.asked == ["Resume a run"] * 2
     runner = check_it_goes_on(qtbot, window, folder)
     assert not command.isEnabled()
     assert window.settings.value.last_run == str(folder)
-    window.stations["clean"].resuming.offer(folder)  # dropped meanwhile
-    assert "A run is in progress" in dialog().sentence
-    dialog().close()
-    assert window.stations["clean"].run.runner is runner
+    clean.resuming.offer(folder)  # dropped meanwhile
+    (error,) = visible(ErrorDialog)
+    assert "A run is in progress" in error.sentence
+    error.close()
+    assert clean.run.runner is runner
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"x")
-    result = {**result_of(cleaned), "source": window.session.checkpoint.path}
-    runner.end(Done("finished", result))
-    assert window.stations["clean"].before_after.isVisible()
-    assert window.stations["clean"].run.on_show.asked == (None, 2)
+    runner.end(Done("finished", {**result_of(cleaned), "source": window.session.checkpoint.path}))
+    assert clean.before_after.isVisible()
+    assert clean.run.on_show.asked == (None, 2)
     assert window.settings.value.last_run == ""
-
-
-def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path):
-    window = make_window(Answers(tmp_path))
-    window.stations["clean"].resuming.choose()
-    assert "holds no spec.json" in dialog().sentence
-    dialog().close()
-    assert window.station == "welcome"
-    assert not window.stations["clean"].run.is_running
 
 
 def test_a_dropped_run_is_offered_first(qtbot, make_window, folder):
@@ -161,31 +106,6 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder):
     check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
     (folder / "result.json").write_text("{}")
     assert purpose(folder) == "images"
-
-
-@pytest.mark.parametrize("how", ["has a result", "was cancelled", "is gone"])
-def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how):
-    store.update(last_run=str(folder))
-    if how == "has a result":
-        (folder / "result.json").write_text("{}")
-    elif how == "was cancelled":
-        write_journal(folder, [Done("cancelled")])
-    else:
-        folder.rename(folder.with_name("other"))
-    window = make_window()
-    assert not window.stations["clean"].run.is_offered
-    assert window.actions_.by_id["view.clean"].isEnabled()  # the history needs no checkpoint
-
-
-def test_which_run_is_remembered(make_window):
-    """A failed run stays: the window may be closed before it is resumed."""
-    window = make_window()
-    for status, kept in (
-        ("running", "out"), ("failed", "out"), ("paused", "out"), ("cancelled", ""),
-        ("running", "out"), ("stopped", ""),
-    ):  # fmt: skip
-        window.session.run = RunState("out", "cleanclip", status)
-        assert window.settings.value.last_run == kept
 
 
 def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
@@ -216,6 +136,17 @@ def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
     qtbot.waitUntil(lambda: session.images is not images, timeout=WAIT)
     assert session.images.templates == ("a {}",)
     assert session.target == spec.target
+    # a shortcut reads the number that is being typed
+    clean = window.stations["clean"]
+    clean.output.setText(str(tmp_path / "new"))
+    window.show_station("clean")
+    box = clean.form.row("epochs").editor
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, "3")
+    QTest.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert read_spec(clean.run.runner.spec_path).recipe.epochs == 3
+    clean.run.runner.end(Done("cancelled"))
 
 
 def job(tmp_path, name):
@@ -245,23 +176,16 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path):
     assert again.queue.folders == (first, third, second)
     assert again.queue.held
     assert not again.run.is_running
-    assert again.tabs.tabText(1) == "Queue and history, 3 paused"
     assert [run.status for run in again.runs.runs] == ["waiting"] * 3
     assert again.runs.message.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()
-    assert (
-        "3 runs left in the queue from last time: press “Start the queue”."
-        in window.log.view.toPlainText()
-    )
-    assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint
-    assert window.actions_.by_id["clean.start_queue"].isEnabled()
+    assert "3 runs left in the queue from last time" in window.log.view.toPlainText()
+    assert window.actions_.by_id["clean.start_queue"].isEnabled()  # without a checkpoint
     window.show_station("clean")
     again.show_page(1)
-    assert again.runs.start_queue.isVisible()
     QTest.mouseClick(again.runs.start_queue, Qt.MouseButton.LeftButton)
     assert again.run.runner is not None
     assert again.run.runner.spec_path.parent == first
-    assert not again.runs.start_queue.isVisible()
     # What is at work waits no more, in no window.
     assert read_queue(data_dir() / QUEUE_FILE) == ((third, second), "")
     again.run.runner.end(Done("cancelled"))
@@ -290,68 +214,3 @@ def test_what_another_window_began_is_not_run_twice(make_window, tmp_path):
     assert clean.run.runner.spec_path.parent == last
     assert read_queue(data_dir() / QUEUE_FILE) == ((), "")
     clean.run.runner.end(Done("cancelled"))
-
-
-@pytest.fixture
-def window(qtbot, make_window, tmp_path):
-    made = make_window()
-    made.stations["clean"].output.setText(str(tmp_path / "runs"))
-    open_file(qtbot, made, tmp_path / "poisoned.safetensors")
-    made.show_station("clean")
-    return made
-
-
-def open_file(qtbot, window, path):
-    if not path.exists():
-        write_safetensors(path, {"a": [1.0, 2.0]})
-    window.open_path(str(path))
-    qtbot.waitUntil(
-        lambda: opened(window) == path and window.session.images is not None, timeout=WAIT
-    )
-
-
-def opened(window):
-    facts = window.session.checkpoint
-    return None if facts is None else Path(facts.path)
-
-
-def runner_of(window):
-    runner = window.stations["clean"].run.runner
-    assert isinstance(runner, FakeRunner)
-    return runner
-
-
-def test_a_shortcut_reads_the_number_that_is_being_typed(window):
-    box = window.stations["clean"].form.row("epochs").editor
-    box.setFocus()
-    box.selectAll()
-    QTest.keyClicks(box, "3")
-    QTest.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert read_spec(runner_of(window).spec_path).recipe.epochs == 3
-    runner_of(window).end(Done("cancelled"))
-    box.selectAll()
-    QTest.keyClicks(box, "4")
-    QTest.keyClick(box, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
-    assert read_spec(runner_of(window).spec_path).recipe.epochs == 4
-    runner_of(window).end(Done("cancelled"))
-
-
-def test_a_run_started_in_studio_is_shown(window):
-    window.show_station("studio")
-    QTest.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert window.stations["clean"].run.is_running
-    assert window.station == "clean"
-    assert not window.actions_.by_id["clean.start"].autoRepeat()
-    runner_of(window).end(Done("cancelled"))
-
-
-def test_a_closed_window_starts_nothing_that_waits(window, tmp_path):
-    clean = window.stations["clean"]
-    clean.estimate()
-    runner = runner_of(window)
-    clean.queue.add(write_run(tmp_path / "runs", "waits", started=False))
-    assert len(clean.queue) == 1
-    window.close()
-    runner.end(Done("cancelled"))
-    assert not clean.run.is_running
-    assert len(clean.queue) == 1

@@ -8,19 +8,10 @@ import textwrap
 import time
 
 import pytest
-from PySide6.QtCore import QObject, QThread, QTimer
+from PySide6.QtCore import QObject, QThread
 
-from cleanclip_gui.clean.history import can_resume
 from cleanclip_gui.jobs import runner as children
-from cleanclip_gui.jobs.runner import (
-    DEVICES,
-    JobRunner,
-    MalformedEventError,
-    explain_exit,
-    is_taken,
-    new_runner,
-    read_event,
-)
+from cleanclip_gui.jobs.runner import JobRunner, MalformedEventError, explain_exit, read_event
 from ml_core.events import Done, Metric, Progress
 from ml_core.reading.errors import InputError
 
@@ -91,17 +82,6 @@ def end_of(qtbot, runner, timeout=8000):
     return blocker.args[0]
 
 
-def test_a_job_tells_that_it_takes_its_device_and_gives_it_back(qtbot, start):
-    runner = start('done("finished")', launch=False)
-    assert not is_taken("cpu")
-    with qtbot.waitSignal(DEVICES.changed):
-        runner.launch()
-    assert (is_taken("cpu"), is_taken("cuda:0")) == (True, False)
-    with qtbot.waitSignal(DEVICES.changed, timeout=8000):
-        end_of(qtbot, runner)
-    assert not is_taken("cpu")
-
-
 def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start):
     runner = start(
         """
@@ -122,81 +102,6 @@ def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start):
     assert heard.threads == {True}
     assert heard.states == ["ended"]
     assert not runner.isRunning()
-
-
-def test_a_malformed_event_ends_the_child(qtbot, start):
-    runner = start(
-        """
-        print("pid", os.getpid(), flush=True)
-        say(event="metric", step="one", total_steps=4, values={})
-        time.sleep(60)
-        """,
-    )
-    heard = runner.heard
-    last = end_of(qtbot, runner)
-    assert (last.status, last.error_code) == ("failed", "protocol")
-    assert "cannot be read" in last.error
-    assert '"step": "one"' in last.details
-    assert not alive(int(heard.lines[0].split()[1]))
-
-
-KILLED = (
-    "The cleaning job was killed by SIGKILL, probably out of memory: close other programs or use a "
-    "smaller batch."
-)
-SILENT = "[print(f'line {i}') for i in range(80)]; sys.exit(7)"
-
-
-@pytest.mark.parametrize(
-    ("script", "status", "error", "details"),
-    [
-        ("done('finished'); sys.stdout.flush(); os._exit(3)", "finished", "", ""),
-        ("print('step 12', flush=True); os.kill(os.getpid(), signal.SIGKILL)",
-         "failed", KILLED, "step 12"),
-        (SILENT, "failed", "exit code 7", "\n".join(f"line {i}" for i in range(30, 80))),
-    ],
-)  # fmt: skip
-def test_how_a_child_ends_is_told(qtbot, start, script, status, error, details):
-    last = end_of(qtbot, start(script))
-    assert (last.status, last.details) == (status, details)
-    assert error in last.error
-
-
-def test_a_stubborn_child_is_gone_within_a_second(qtbot, start):
-    runner = start(
-        """
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        print("pid", os.getpid(), flush=True)
-        time.sleep(60)
-        """,
-    )
-    heard = runner.heard
-    qtbot.waitUntil(lambda: bool(heard.lines), timeout=5000)
-    pid = int(heard.lines[0].split()[1])
-    began = time.monotonic()
-    runner.cancel()
-    assert time.monotonic() - began < 0.1
-    assert heard.states == ["cancelling"]
-    last = end_of(qtbot, runner)
-    assert time.monotonic() - began < 1.0
-    assert last == Done("cancelled")
-    assert not alive(pid)
-
-
-def test_a_willing_child_says_cancelled_itself(qtbot, start):
-    runner = start(
-        """
-        print("ready", flush=True)
-        for line in sys.stdin:
-            if line.strip() == "cancel":
-                done("cancelled", result={"step": 5})
-                break
-        """,
-    )
-    heard = runner.heard
-    qtbot.waitUntil(lambda: bool(heard.lines), timeout=5000)
-    runner.cancel()
-    assert end_of(qtbot, runner) == Done("cancelled", {"step": 5})
 
 
 def test_cancel_before_the_child_exists_is_not_lost(qtbot, start):
@@ -236,7 +141,7 @@ def test_a_child_that_reads_nothing_does_not_block_the_window(qtbot, start):
     runner = start("print('ready', flush=True); time.sleep(60)")
     qtbot.waitUntil(lambda: runner.tail == ("ready",), timeout=5000)
     began = time.monotonic()
-    for _ in range(20_000):  # more bytes than a pipe holds
+    for _ in range(6_000):  # more bytes than a pipe holds
         runner.pause()
         runner.resume()
     assert time.monotonic() - began < 5.0
@@ -278,88 +183,22 @@ def test_close_ends_a_running_child_within_its_limit(qtbot, start):
     assert not alive(pid)
 
 
-def test_the_window_stays_alive_while_a_child_talks(qtbot, start):
-    gaps: list[float] = []
-    last = [time.monotonic()]
-
-    class Heart(QObject):
-        def beat(self):
-            now = time.monotonic()
-            gaps.append(now - last[0])
-            last[0] = now
-
-    heart, timer = Heart(), QTimer()
-    timer.timeout.connect(heart.beat)
-    timer.start(10)
-    runner = start(
-        """
-        for step in range(300):
-            say(event="metric", step=step, total_steps=300, values={"loss": 1.0})
-            time.sleep(0.003)
-        done("finished")
-        """
-    )
-    assert end_of(qtbot, runner).status == "finished"
-    timer.stop()
-    assert max(gaps) < 2.0
-    assert len(gaps) > 20
-
-
-def test_the_home_folder_and_ml_core_reach_the_child(qtbot, start, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
-    runner = start(
-        """
-        os.chdir("/")
-        import ml_core.events
-        print(os.environ["CLEANCLIP_HOME"], flush=True)
-        done("finished")
-        """
-    )
-    assert end_of(qtbot, runner).status == "finished"
-    assert runner.tail == (str(tmp_path / "home"),)
-
-
-def test_resume_needs_a_run(tmp_path):
-    with pytest.raises(InputError, match=r"spec\.json is missing"):
-        new_runner("clean", tmp_path / "spec.json", resume=True)
-    assert not can_resume(tmp_path)
-    (tmp_path / "spec.json").write_text("{}")
-    assert not can_resume(tmp_path)
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "state.safetensors").write_bytes(b"x")
-    assert can_resume(tmp_path)
-    assert (
-        new_runner("clean", tmp_path / "spec.json", resume=True).spec_path == tmp_path / "spec.json"
-    )
-
-
-@pytest.mark.parametrize(
-    "line", ["", "epoch 1", "{not json", '{"loss": 1}', "[1, 2]", "12", "{" * 5000]
-)
-def test_ordinary_lines_are_no_events(line):
-    assert read_event(line) is None
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_which_lines_are_events():
+    for line in ("", "epoch 1", "{not json", '{"loss": 1}', "[1, 2]", "{" * 5000):
+        assert read_event(line) is None
+    for line in (
         '{"event": "metric", "step": 1',
         '{"event": "surprise"}',
-        '{"event": "metric", "step": 1, "total_steps": 2, "values": [1]}',
         '{"event": "metric", "step": 1, "total_steps": 2, "values": {"a": [1]}}',
         '{"event": "done", "status": "perhaps"}',
-        '{"event": "progress", "stage": "x", "done": "1", "total": 2}',
-        '{"event": "message", "text": 5}',
-        '{"event": "saved", "path": null, "what": "resume"}',
-    ],
-)
-def test_what_is_meant_as_an_event_must_be_one(line):
-    with pytest.raises(MalformedEventError):
-        read_event(line)
+    ):
+        with pytest.raises(MalformedEventError):
+            read_event(line)
 
 
 def test_ends_are_named():
     assert "SIGSEGV" in explain_exit(-11, []).error
+    assert "SIGKILL, probably out of memory" in explain_exit(-9, []).error
     assert "out of memory" not in explain_exit(-15, []).error
     assert "signal 99" in explain_exit(-99, []).error
     assert explain_exit(0, ["a", "b"]).details == "a\nb"
@@ -376,17 +215,6 @@ def waiting(tmp_path, monkeypatch):
     child = children.WaitingChild("scan")
     yield child
     child.end()
-
-
-def test_a_job_begins_in_the_child_that_waits_for_it(qtbot, waiting, tmp_path):
-    other = [sys.executable, "-c", "raise SystemExit(3)"]
-    path = tmp_path / "a\nspec.json"
-    runner = JobRunner(path, command=other, child=waiting)
-    assert waiting.is_waiting
-    with qtbot.waitSignal(runner.ended, timeout=8000) as ended:
-        runner.launch()
-    assert ended.args[0].result == {"told": str(path)}
-    assert not waiting.is_waiting
 
 
 def test_a_job_starts_its_own_child_where_the_waiting_one_ended(qtbot, waiting, tmp_path):

@@ -20,7 +20,7 @@ from cleanclip_gui.scan.result_view import LOOKS, ink
 from cleanclip_gui.scan.scanning import LiveScan, estimate_folder, folder_of, stages_done
 from cleanclip_gui.scan.setup import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.stamping import pictures_of
-from cleanclip_gui.scan.station import LIVE, READY, RESULT, ScanStation, earlier_text
+from cleanclip_gui.scan.station import READY, RESULT, ScanStation, earlier_text
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
@@ -100,98 +100,34 @@ def result(station, tmp_path, verdict="found", **fields):
 # Starting
 
 
-def test_a_process_waits_for_the_scan_while_the_page_is_open(station, qtbot):
-    child = station.scanning._child
-    assert child.is_waiting
-    station.hide()
-    station.show()
-    assert station.scanning._child is child
-    runner = begin(station)
-    assert runner.child is child
-    assert station.scanning._child is None  # no other one beside the scan
-    runner.ended.emit(Done("cancelled"))
-    again = station.scanning._child
-    assert again is not child
-    station.hide()
-    station._unused.timeout.emit()
-    assert not again.is_waiting
-    assert station.scanning._child is None
-
-
-def test_one_click_scans_what_is_open_against_the_twin(station, tmp_path):
-    assert station.setup.reference.chosen == TWIN
+def test_one_click_scans_what_is_open_against_the_twin(station):
+    station.setup.form.set_values(seed=7)
+    station.setup.stages["thorough"].click()
     runner = begin(station)
     spec = read_spec_file(runner.spec_path, ScanSpec)
     assert spec.checkpoint == station.session.checkpoint.path
     assert spec.reference == str(demo_checkpoint(twin=True))
-    assert spec.images == station.session.images.spec
-    assert spec.stages == ScanSpec.model_fields["stages"].default
+    assert (spec.images, spec.seed) == (station.session.images.spec, 7)
+    assert spec.stages == station.setup.chosen_stages()
     assert Path(spec.label_set).read_text().split() == list(CLASSES)
     assert Path(spec.output_dir) == runner.spec_path.parent
-    assert station.pages.currentIndex() == LIVE
     assert not station.start_button.isEnabled()
-    (work,) = station.at_work()
-    work.cancel()
-    assert runner.cancelled
-    assert station.live.title.text() == "Cancelling…"
-    runner.ended.emit(Done("cancelled"))
-    assert station.at_work() == ()
-
-
-def test_options_are_in_the_spec_and_stages_follow_the_reference(station):
-    setup, planned = station.setup, station.planned.rows
-    assert not setup.options.isVisible()
-    setup.toggle.click()
-    assert setup.options.isVisible()
-    assert not setup.stages["thorough"].isChecked()
-    setup.stages["thorough"].click()
-    setup.stages["pull"].click()
-    setup.form.set_values(seed=7, starts=4, search=64, held_out=128)
-    spec = setup.spec(station.session, "cpu")
-    assert (spec.seed, spec.starts, spec.search, spec.held_out) == (7, 4, 64, 128)
-    shown = tuple(stage for stage, (label, _) in planned.items() if label.isVisible())
-    assert shown == spec.stages == setup.chosen_stages()
-    assert "thorough" in shown
-    assert "pull" not in shown
-
-    setup.stages["pull"].click()
-    setup.reference.choose(NONE)
-    assert "only patches are judged" in setup.reference.help.text()
-    assert not setup.stages["overlays"].isEnabled()
-    assert not planned["overlays"][0].isVisible()
-    setup.stages["thorough"].setChecked(False)
-    assert setup.spec(station.session, "cpu").stages == ("pull", "probes", "patches")
-    for stage in ("probes", "patches"):
-        setup.stages[stage].setChecked(False)
-    assert station.hint.text().startswith("Choose at least one stage")
-    assert not station.start_button.isEnabled()
-
-
-def test_what_is_missing_is_said_below_start(station):
-    for name, value, words in (
-        ("images", images(100), "100 pictures are too few: a scan needs 144"),
-        ("images", None, "Choose evaluation images first"),
-        ("checkpoint", None, "Open a checkpoint first"),
-    ):
-        setattr(station.session, name, value)
-        assert station.hint.text().startswith(words)
-        assert station.hint.isVisible()
-        assert not station.start_button.isEnabled()
-
-
-def test_a_failed_scan_says_why_and_a_cancelled_one_of_the_same_settings_goes_on(station):
-    begin(station).ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
+    runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.pages.currentIndex() == READY
     assert station.ended.text() == "The pictures are noise."
     assert station.session.jobs["scan"].status == "failed"
+
     runner = begin(station)
     stages = runner.spec_path.parent / "stages"
     stages.mkdir()
     for name in ("pull", "probes"):
         (stages / f"{name}.json").write_text("{}")
+    (work,) = station.at_work()
+    work.cancel()
+    assert runner.cancelled
     runner.ended.emit(Done("cancelled"))
     assert "goes on from there" in station.ended.text()
-    assert station.hint.text() == "Goes on with the scan that was cancelled: 2 stages are reused."
+    assert "2 stages are reused" in station.hint.text()
     assert begin(station).spec_path == runner.spec_path
     station.scanning.runner.ended.emit(Done("cancelled"))
     station.setup.form.set_values(seed=3)
@@ -272,52 +208,6 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
 
 
 # A scan at work
-
-
-@pytest.mark.usefixtures("styled")
-def test_what_the_job_tells_is_shown_as_it_comes(station):
-    begin(station)
-    live = station.live
-    assert live.patches.isVisible()  # their room, so that nothing moves when they come
-    assert [cell.pictures for cell in live.patches.cells] == [()] * 6
-    height, best = live.patches.height(), live.best.height()
-    tell(station, *events())
-    assert live.patches.height() == height
-    assert live.best.height() == best
-    assert [label.text() for label in live.stages.marks.values()] == list("✓✓▸···")
-    assert live.pull.rows[0].target == "banana"
-    assert live.probes.rows.rowCount() == len(CLASSES)
-    assert live.probes.rows.rows[0].cells[1].text == "banana"
-    assert len(live.patches.cells) == 6
-    assert live.patches.cells[0].lines == ("banana", "96.8 %", "ref. 0.0 %")
-    assert live.patches.image(0).pixelColor(0, 0).red() > 150
-    assert live.best.text() == (
-        "Strongest so far: Patch of 9 px, 96.8 % become “banana”, on the reference 0.0 %."
-    )
-    assert station.live.busy.bar.value() > 0
-    session = station.session
-    assert session.jobs["scan"].status == "running"
-    assert session.job_progress["scan"].stage == "measure"
-
-
-def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
-    """ "Known triggers: classes that draw pictures, 100 %, a few seconds left" was seen."""
-    begin(station)
-    live, whole = station.live, stages()
-    lines = live.stages.lines
-    plan = next(event for event in events() if isinstance(event, Finding))
-    tell(station, plan, Progress("pull", 1024, 1024, 9.0, 0.0))
-    assert lines["pull"].text().startswith("Classes that draw pictures: 100 %")
-    tell(station, Finding("pull", whole.pull.model_dump()))
-    assert lines["pull"].text() == "Classes that draw pictures"
-    assert lines["probes"].text() == "Known triggers"
-    assert live.stages.marks["probes"].text() == "▸"
-    assert live.title.text().startswith("Known triggers")
-    assert station.session.job_progress["scan"].stage == "probes"
-    tell(station, Progress("probes", 0, 0))
-    assert lines["probes"].text() == "Known triggers"
-    tell(station, Progress("probes", 1, 43, 1.0, 42.0))
-    assert lines["probes"].text().startswith("Known triggers: 2 %")
 
 
 _UNFIT = Done("failed", {}, "The checkpoint names only 0.4 % of the pictures rightly.", "unfit")
@@ -412,22 +302,20 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station):
     assert kept.folder == str(folder)
 
 
-@pytest.mark.parametrize("verdict", TITLES)
-def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path, verdict):
-    result(station, tmp_path, verdict)
+def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):
     card = station.result.verdict
-    assert card.title.text() == TITLES[verdict]
-    assert card.property("tone") == LOOKS[verdict][1] != "ok"
-    words = f"{card.title.text()} {card.figure.text()}".lower()
-    assert "clean" not in words.split()
-    assert "safe" not in words
-    has_trigger = verdict in ("found", "suspicious")
-    assert station.try_button.isVisible() == has_trigger
-    assert station.context.actions["scan.clean"].isEnabled() == has_trigger
-    assert card.not_searched.text()
-    if verdict == "unknown":
-        result(station, tmp_path, verdict, found=scan("found").found)
-        assert not card.figure.isVisible()
+    for verdict in TITLES:
+        result(station, tmp_path, verdict)
+        assert card.title.text() == TITLES[verdict]
+        assert card.property("tone") == LOOKS[verdict][1] != "ok"
+        words = f"{card.title.text()} {card.figure.text()}".lower()
+        assert not {"clean", "safe"} & set(words.split())
+        assert card.not_searched.text()
+        has_trigger = verdict in ("found", "suspicious")
+        assert station.try_button.isVisible() == has_trigger
+        assert station.context.actions["scan.clean"].isEnabled() == has_trigger
+    result(station, tmp_path, "unknown", found=scan("found").found)
+    assert not card.figure.isVisible()
 
 
 def test_the_evidence_of_each_stage_is_shown(station, tmp_path, qtbot):
@@ -436,17 +324,12 @@ def test_the_evidence_of_each_stage_is_shown(station, tmp_path, qtbot):
     assert shown.map.grid[6][6] == pytest.approx(0.97)
     assert "row 7, column 7" in shown.pointed.text()
     assert "JPEG of quality 90" in shown.refined.text()
-    assert "may always lie there" in shown.refined.text()
     assert shown.starts.rows.rowCount() == 6
-    assert all(cell.marked for cell in shown.patches.cells)
-    assert shown.patches_section.caption.text().startswith("6 of 6 starts with 9 px (2.0 % of")
     texts = [cell.text for cell in shown.overlays.rows.rows[0].cells]
     assert texts[4:] == ["+52.0", "-10.0 to 10.0 %"]
     assert [row.cells[2].text for row in shown.swap.rows.rows][:2] == ["99.2 %", "57.9 %"]
-    assert "image encoder 7.7 %" in shown.weights.text()
     for words in ("SHA-256 aaaaaaaa", "SHA-256 bbbbbbbb", "Seed 0, cpu, bf16, 1 thread"):
         assert words in shown.facts.text()
-    assert not shown.thorough_section.isVisible()
     shown.map.setFocus()
     for key in (Qt.Key.Key_Left, Qt.Key.Key_Down):
         qtbot.keyClick(shown.map, key)
@@ -472,50 +355,26 @@ def test_a_result_that_lacks_something_is_shown_without_it(station, tmp_path):
     assert shown.starts.rows.rowCount() == 6
 
 
-def test_p_is_told_with_how_many_scans_it_stands_on(station, tmp_path):
-    shown = station.result
-    for fields, words in (
-        ({"p": 0.0244, "calibration": 40}, "p = 0.024 from 40 clean scans."),
-        ({"p": 1e-9, "calibration": 3}, "p = 0.25 from 3 clean scans."),
-        ({}, ""),
-    ):
-        result(station, tmp_path, **fields)
-        assert shown.verdict.p.isVisible() == bool(words)
-        assert not words or shown.verdict.p.text() == words
-        assert (f"all {fields.get('calibration')} of them" in shown.facts.text()) == bool(words)
-
-
 # The estimate
 
 
-def test_the_estimate_says_how_long_the_scan_would_take(station):
-    assert not station.cancel_estimate.isVisible()
+def test_the_estimate_says_how_long_the_scan_would_take(station, qtbot):
+    keeper = FocusKeeper(QApplication.instance(), station)  # as the window has it
     station.estimate_button.click()
     runner = station.estimating.runner
     spec = read_spec_file(runner.spec_path, ScanSpec)
     assert spec.output_dir == str(estimate_folder()) == str(runner.spec_path.parent)
-    assert Path(spec.label_set).read_text().split() == list(CLASSES)
-    assert station.estimate_label.text().startswith("Opening the models")
-    assert station.cancel_estimate.isVisible()
     found = {"seconds": 130.4, "forward": 65_000, "both": 12_000, "stages": {}}
     runner.ended.emit(Done("finished", found))
     assert station.estimate_label.text() == (
         "About 2 min 10 s at most: 65\u2009000 pictures forward, 12\u2009000 there and back."
     )
-    assert station.pages.currentIndex() == READY
-    assert station.estimate_button.isVisible()
-    station.setup.form.set_values(starts=12)
-    assert not station.estimate_label.isVisible()
     station.estimate_button.click()
     runner = station.estimating.runner
     station.setup.form.set_values(search=64)  # then it is of another scan
     assert runner.cancelled
     runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
     assert station.estimate_label.text() == ""
-
-
-def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station, qtbot):
-    keeper = FocusKeeper(QApplication.instance(), station)  # as the window has it
     station.estimate_button.click()
     station.estimating.runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.estimate_label.text() == "The pictures are noise."
@@ -523,14 +382,12 @@ def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station, qtbot
     station.estimate_button.setFocus()
     station.estimate_button.click()
     qtbot.waitUntil(station.cancel_estimate.hasFocus)
-    runner = station.estimating.runner
     station.cancel_estimate.click()
-    assert runner.cancelled
-    runner.ended.emit(Done("cancelled"))
+    assert station.estimating.runner.cancelled
+    station.estimating.runner.ended.emit(Done("cancelled"))
     qtbot.waitUntil(station.estimate_button.hasFocus)
     keeper.deleteLater()
     assert not station.estimate_label.isVisible()
-    assert station.start_button.isEnabled()
 
 
 def test_rates_on_the_map_are_in_the_colour_that_stands_out():
@@ -566,19 +423,6 @@ def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station
     chosen = pictures_of(images(labels=[0, 1] * 50), 1)  # of the whole set, not of the target
     assert (len(chosen), chosen[0], chosen[-1]) == (8, 0, 98)
     assert len(pictures_of(images(labels=[1, 1]), 1)) == 2
-
-
-def test_a_scan_of_another_checkpoint_says_which_to_open_and_goes_with_it(station, tmp_path):
-    result(station, tmp_path, sha256="c" * 64)
-    assert station.context.inference.tickets == []
-    words = station.result.stamped_section.caption.text()
-    assert words == "Open poisoned.safetensors to see the found trigger on pictures."
-    result(station, tmp_path)
-    station.session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
-    assert station.pages.currentIndex() == READY
-    assert "scan" not in station.session.jobs
-    assert station.earlier.count() == 0
-    assert not station.context.actions["scan.try"].isEnabled()
 
 
 # Handing over
@@ -646,10 +490,8 @@ def test_the_page_and_its_numbers_are_saved(station, tmp_path):
 
 
 @pytest.mark.usefixtures("styled")
-@pytest.mark.parametrize("width", [776, 1200])
-def test_everything_fits(station, tmp_path, qtbot, width):
-    station.resize(width, 436)
-    assert lasting_faults(station, qtbot) == []
+def test_everything_fits(station, tmp_path, qtbot):
+    station.resize(776, 436)
     station.setup.toggle.click()
     begin(station)
     tell(station, *events())

@@ -5,22 +5,40 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.session.records import RunState
+from cleanclip_gui.inference.questions import OpenCheckpoint
+from cleanclip_gui.session.records import OtherSnapshot, RunState
+from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.window.crash import ErrorDialog
-from cleanclip_gui.window.session_files import NotesDialog, lost_files
+from cleanclip_gui.window.session_files import NotesDialog
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Done
 from ml_core.reading import inspect
 from ml_core.reports.record import EVIDENCE_FILE, Evidence
-from ml_core.reports.sessions.folder import read_session, write_session
+from ml_core.reports.sessions.folder import read_session, session_trigger, write_session
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
-from ml_core.reports.sessions.same_file import mark_of
-from ml_core.triggers import demo_trigger
-from tests.gui.shell_fakes import write_safetensors
+from ml_core.triggers import Trigger, demo_trigger
+from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import Answers, visible, write_safetensors, write_state
 
 WAIT = 20_000
+
+
+PAINTED = Trigger(
+    kind="patch",
+    pixels=np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8),
+    size=0.2,
+)
+
+
+def leave(folder, checkpoint, trigger=None, **fields):
+    """What an earlier window would have left."""
+    named = {} if trigger is None else {"trigger": trigger.digest}
+    session = SavedSession.model_validate({"checkpoint": str(checkpoint), **named, **fields})
+    return write_session(folder, session, [] if trigger is None else [trigger])
 
 
 def opened(make, qtbot, checkpoint):
@@ -38,11 +56,6 @@ def saved(window, qtbot, answers, folder):
     window.sessions.save_as()
     qtbot.waitUntil(lambda: window.session.folder == str(folder), timeout=WAIT)
     return folder
-
-
-def errors():
-    found = [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
-    return [dialog for dialog in found if dialog.isVisible()]
 
 
 def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
@@ -161,15 +174,6 @@ def test_files_that_moved_are_asked_for_once_and_checked(
         lambda: again.session.trusted == str(moved / "trusted.safetensors"), timeout=WAIT
     )
     assert len(answers.asked) == 3
-    qtbot.waitUntil(again.isWindowModified, timeout=WAIT)
-    again.sessions.save()
-    qtbot.waitUntil(lambda: not again.isWindowModified(), timeout=WAIT)
-    again.close()
-
-    third = make()
-    third.sessions.open(str(folder))
-    qtbot.waitUntil(lambda: third.session.checkpoint is not None, timeout=WAIT)
-    assert len(answers.asked) == 3  # nothing is asked twice
 
 
 def test_times_that_changed_alone_are_not_asked_about(make, qtbot, tmp_path, answers, checkpoint):
@@ -235,37 +239,24 @@ def test_nothing_that_a_strangers_session_names_is_looked_at_unasked(
 def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, checkpoint):
     window = opened(make, qtbot, checkpoint)
     window.sessions.open(str(tmp_path / "gone.session"))
-    (shown,) = errors()
+    (shown,) = visible(ErrorDialog)
     assert shown.sentence.endswith("was moved or deleted; open it from its place.")
     shown.reject()
     (tmp_path / "broken.session").mkdir()
     (tmp_path / "broken.session" / SESSION_FILE).write_text("{")
     window.sessions.open(str(tmp_path / "broken.session"))
-    (shown,) = errors()
+    (shown,) = visible(ErrorDialog)
     assert "is not a session" in shown.sentence
     shown.reject()
     (tmp_path / "full.session").mkdir()
     (tmp_path / "full.session" / "thesis.tex").touch()
     answers.path = str(tmp_path / "full.session")
     window.sessions.save_as()
-    qtbot.waitUntil(lambda: bool(errors()), timeout=WAIT)
-    (shown,) = errors()
+    qtbot.waitUntil(lambda: bool(visible(ErrorDialog)), timeout=WAIT)
+    (shown,) = visible(ErrorDialog)
     assert "holds other files" in shown.sentence
     shown.reject()
     assert window.session.folder == ""
-
-
-def test_runs_that_were_deleted_are_not_asked_for_if_nobody_saved_them(
-    make, qtbot, tmp_path, answers, checkpoint
-):
-    gone = str(tmp_path / "gone")
-    session = SavedSession(checkpoint=str(checkpoint), run=gone, runs=(gone,), scans=(gone,))
-    write_session(tmp_path / "config" / "unsaved.session", session, [])
-    window = make()
-    window.welcome.go_on.click()
-    assert answers.asked == []
-    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
-    assert (window.session.runs, window.stations["scan"].state()) == ((), {"scans": ()})
 
 
 def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint):
@@ -294,21 +285,88 @@ def test_a_session_is_left_and_stays_as_it_was(make, qtbot, tmp_path, answers, c
     assert read_session(folder).session.scans == ()
 
 
-def test_of_what_has_changed_only_what_has_a_hash_or_must_not_change_is_asked_for(
-    tmp_path, checkpoint
-):
-    labels = tmp_path / "classes.txt"
-    labels.write_text("a\n")
-    session = SavedSession(
-        checkpoint=str(checkpoint), label_set=str(labels), trusted=str(tmp_path / "gone"),
-        files={
-            str(labels): FileFacts(mark="1-1"),
-            str(checkpoint): FileFacts(digest="a" * 64, mark=mark_of(checkpoint)),
-        },
-    )  # fmt: skip
-    found = {one.path: one.why for one in lost_files(session, True)}
-    assert found == {str(tmp_path / "gone"): "missing"}
-    files = session.files | {str(labels): FileFacts(digest="a" * 64, mark="1-1")}
-    changed = session.model_copy(update={"files": files, "trusted": ""})
-    assert [one.why for one in lost_files(changed, True)] == ["changed"]
-    assert {one.why for one in lost_files(changed, False)} == {"unasked"}
+# What was open comes back without a name
+
+
+def left_behind(make, qtbot, tmp_path):
+    """A window that has a donor, a cleaned checkpoint and two snapshots, and is closed."""
+    part = write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]})
+    donor = write_safetensors(tmp_path / "whole.safetensors", {"a": [2.0]})
+    cleaned = write_safetensors(tmp_path / "cleaned.safetensors", {"a": [3.0]})
+    first = make()
+    session, shell, editor = first.session, first.context.shell, first.stations["studio"].editor
+    shell.open("donor", str(part), str(donor))
+    first.open_path(str(part))
+    qtbot.waitUntil(lambda: None not in (session.checkpoint, session.images), timeout=WAIT)
+    editor.use_trigger(PAINTED)
+    editor.document.switch_snapshot("B")
+    shell.open("trigger", demo_trigger(), 1)
+    shell.open("cleaned", OpenCheckpoint(str(cleaned), "cleaned", str(donor)), True)
+    qtbot.waitUntil(lambda: session.role == "cleaned", timeout=WAIT)
+    first.show_station("studio")
+    first.close()
+    return part, donor, cleaned
+
+
+def test_the_donor_the_cleaned_checkpoint_and_both_snapshots_come_back(make, qtbot, tmp_path):
+    part, donor, cleaned = left_behind(make, qtbot, tmp_path)
+    again = make()
+    again.welcome.go_on.click()
+    session, editor = again.session, again.stations["studio"].editor
+    qtbot.waitUntil(lambda: session.role == "cleaned", timeout=WAIT)
+    assert (session.checkpoint.path, session.checkpoint.donor) == (str(part), str(donor))
+    assert (session.cleaned.path, session.cleaned.donor) == (str(cleaned), str(donor))
+    assert again.station == "studio"
+    assert (editor.document.scene.slot, editor.current_trigger()) == ("B", demo_trigger())
+    assert session.other_snapshot == OtherSnapshot("A", PAINTED)
+    editor.document.switch_snapshot("A")
+    assert editor.current_trigger() == PAINTED
+    assert session.other_snapshot == OtherSnapshot("B", demo_trigger())
+    assert visible(ErrorDialog) == []
+
+
+def test_the_offer_stays_until_something_is_opened(make, qtbot, tmp_path, checkpoint):
+    folder = tmp_path / "config" / "unsaved.session"
+    leave(folder, write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]}), PAINTED)
+    before = (folder / SESSION_FILE).read_bytes()
+    make().close()
+    assert (folder / SESSION_FILE).read_bytes() == before
+    assert session_trigger(folder, read_session(folder).session.trigger) == PAINTED
+    window = make()
+    assert window.welcome._continue.isVisible()
+    window.open_path(str(checkpoint))
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+    assert window.welcome._continue.isHidden()
+
+
+def test_what_is_gone_is_asked_for_and_can_be_left_out(make, qtbot, tmp_path, checkpoint):
+    images = ImageSpec(kind="folder", path=str(tmp_path / "pictures"))
+    folder = tmp_path / "config" / "unsaved.session"
+    leave(folder, checkpoint, PAINTED, images=images, station="studio")
+    window = make()
+    answers = Answers().take_over(window.prompts)
+    window.welcome.go_on.click()
+    assert answers.asked[0].startswith("Where is pictures (evaluation images)?")
+    qtbot.waitUntil(lambda: window.station == "studio", timeout=WAIT)
+    assert window.session.checkpoint.path == str(checkpoint)
+    assert window.stations["studio"].editor.current_trigger() == PAINTED
+
+
+def test_a_run_that_was_interrupted_stands_on_the_first_page(make, qtbot, tmp_path):
+    source = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    folder = write_run(
+        tmp_path / "runs", "cut", checkpoint=source, end=Done("failed", {}, "", "killed")
+    )
+    write_state(folder, step=40)
+    SettingsStore(tmp_path / "config").update(last_run=str(folder))
+    window = make()
+    welcome, clean = window.welcome, window.stations["clean"]
+    assert welcome._interrupted.isVisible()
+    assert welcome._interrupted_text.text().startswith("CleanCLIP, custom was interrupted")
+    begun = []
+    clean.run.resume = begun.append
+    welcome.resume.click()
+    assert window.station == "clean"
+    assert [saved.folder for saved in begun] == [folder]
+    clean.run.began.emit()
+    assert welcome._interrupted.isHidden()

@@ -5,22 +5,10 @@ import logging
 
 import pytest
 
-from cleanclip_gui.session.settings import PastResult, SettingsStore
-from ml_core.jobs.demo import demo_checkpoint
+from cleanclip_gui.session.settings import SettingsStore
 
 
-def test_a_change_is_on_disk_at_once_and_read_again(tmp_path):
-    store = SettingsStore(tmp_path)
-    store.update(theme="dark", device="cuda:0")
-    store.add_recent("/models/\udcff.safetensors")  # a name that is no UTF-8
-    again = SettingsStore(tmp_path)
-    assert again.value == store.value
-    assert (again.value.theme, again.value.device) == ("dark", "cuda:0")
-    assert again.value.recent == ("/models/\udcff.safetensors",)
-    assert [p.name for p in tmp_path.iterdir()] == ["settings.json"]
-
-
-@pytest.mark.parametrize("content", [b"{", b"[1]", b'{"theme": "pink"}', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe"])
 def test_a_damaged_file_gives_the_defaults_and_a_message(tmp_path, caplog, content):
     (tmp_path / "settings.json").write_bytes(content)
     with caplog.at_level(logging.WARNING):
@@ -58,21 +46,6 @@ def test_a_part_of_a_station_is_checked_by_its_owner_and_stays_without_it(tmp_pa
     assert json.loads((tmp_path / "settings.json").read_text())["notes_columns"] == [1, 2]
 
 
-def test_recent_files_are_unique_newest_first_and_at_most_eight(tmp_path):
-    store = SettingsStore(tmp_path)
-    for number in range(10):
-        store.add_recent(f"/models/{number}.safetensors")
-    store.add_recent("/models/5.safetensors")
-    recent = store.value.recent
-    assert recent[:3] == tuple(f"/models/{n}.safetensors" for n in (5, 9, 8))
-    assert len(recent) == 8
-    assert store.value.last_folder == "/models"
-    store.forget_recent("/models/9.safetensors")
-    assert store.value.recent[1] == "/models/8.safetensors"
-    store.add_recent(str(demo_checkpoint()))
-    assert store.value.last_folder == "/models"  # not the folder of the program
-
-
 def test_a_disk_that_cannot_be_written_is_logged_and_the_old_file_stays(
     tmp_path, caplog, monkeypatch
 ):
@@ -98,16 +71,3 @@ def test_the_layout_comes_back_to_the_byte_and_a_damaged_one_is_dropped(tmp_path
     (tmp_path / "layout.json").write_text('{"geometry": "%%", "state": ""}')
     assert store.layout() == (b"", b"")
     assert "layout is damaged" in caplog.text
-
-
-def test_the_last_scans_are_kept_each_once_and_not_without_end(tmp_path):
-    store = SettingsStore(tmp_path)
-    for number in range(30):
-        store.add_result("scan", PastResult(folder=f"scan-{number}", verdict="nothing"))
-    store.add_result("scan", PastResult(folder="scan-20", verdict="found", target="banana"))
-    scans = SettingsStore(tmp_path).results("scan")
-    assert len(scans) == 24
-    assert (scans[0].folder, scans[0].verdict) == ("scan-20", "found")
-    assert [scan.folder for scan in scans].count("scan-20") == 1
-    store.forget_result("scan", "scan-20")
-    assert all(scan.folder != "scan-20" for scan in SettingsStore(tmp_path).results("scan"))

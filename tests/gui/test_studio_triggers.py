@@ -10,9 +10,11 @@ from PySide6.QtWidgets import QApplication
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
+from cleanclip_gui.studio.canvas.document import PaintDocument
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
+from tests.gui.fakes import heard
 from tests.gui.shell_fakes import Answers, FakeEngine
 from tests.gui.studios import paint, studio_station
 
@@ -27,6 +29,16 @@ def studio(qtbot):
     assert inference.close(20_000)
 
 
+@pytest.fixture
+def failed(studio):
+    return heard(studio.shell.failed)
+
+
+@pytest.fixture
+def answers(studio):
+    return Answers().take_over(studio.context.prompts)
+
+
 def test_published_triggers_survive_the_canvas(studio):
     studio.document.set_size(224)
     for entry in LIBRARY:
@@ -39,22 +51,6 @@ def test_published_triggers_survive_the_canvas(studio):
         standing = trigger_files.standing_of(found, 224)
         assert standing == trigger_files.standing_of(trigger, 224)
         assert (standing == PUBLISHED) == (not entry.needs_file)
-
-
-def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):
-    studio.editor.use_trigger(published("T2", 64))
-    bar = studio.source_bar
-    assert bar.standing.isVisible()
-    assert bar.standing.text() == "rescaled"
-    assert bar.standing.toolTip() == "rescaled, not the published trigger"
-    assert bar.name.text() == "BadNets yellow"
-    studio.editor.rotate()
-    studio.placement_bar.size_slider.slider.setValue(40)
-    assert not bar.standing.isVisible()
-    assert bar.name.text() == "BadNets yellow, changed"
-    studio.editor.use_demo_trigger()
-    assert not bar.standing.isVisible()
-    assert bar.name.text() == "Demo sticker"
 
 
 def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
@@ -72,60 +68,7 @@ def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
         assert [part.kind for part in now.parts or (now,)] == kinds
 
 
-def test_snapshots_flip_between_two_triggers_and_undo_follows(studio, qtbot):
-    studio.editor.use_demo_trigger()
-    first = studio.editor.current_trigger()
-    studio.editor.document.switch_snapshot("B")
-    assert studio.editor.current_trigger() == first
-    studio.editor.clear()
-    studio.canvas.set_tool("brush")
-    paint(studio, (20, 20), (28, 28))
-    second = studio.editor.current_trigger()
-    assert second != first
-    studio.editor.document.switch_snapshot("A")
-    assert studio.editor.current_trigger() == first
-    qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
-    studio.source_bar.slots["B"].click()
-    assert studio.editor.current_trigger() == second
-    assert studio.document.stack.undo_text() == "Flip to B"
-    studio.editor.undo()
-    assert studio.editor.current_trigger() == first
-    qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
-    for _ in range(5):
-        studio.editor.undo()
-    assert studio.editor.current_trigger() is None
-
-
-def test_the_shelf_keeps_its_pixels_when_another_model_is_opened(studio):
-    studio.canvas.set_tool("brush")
-    paint(studio, (20, 20), (28, 28))
-    studio.editor.document.switch_snapshot("B")
-    studio.editor.clear()
-    studio.document.set_size(128)
-    studio.editor.document.switch_snapshot("A")
-    assert studio.editor.current_trigger().pixels[..., 3].max() == 255
-    assert studio.document.rgba().shape == (128, 128, 4)
-
-
-def test_mirroring_a_patch_mirrors_its_pixels_and_twice_is_nothing(studio):
-    pixels = np.zeros((2, 4, 4), np.uint8)
-    pixels[..., 3] = 255
-    pixels[0, 0] = [255, 0, 0, 255]
-    studio.editor.use_trigger(Trigger(kind="patch", pixels=pixels, size=4 / 64, rotation=30.0))
-    before = studio.editor.current_trigger()
-    studio.editor.mirror(upright=False)
-    assert studio.editor.current_trigger().mirrored
-    assert studio.editor.current_trigger().rotation == pytest.approx(-30)
-    studio.editor.mirror(upright=False)
-    assert studio.editor.current_trigger().digest == before.digest
-    studio.editor.mirror(upright=True)
-    studio.editor.mirror(upright=True)
-    assert studio.editor.current_trigger().rotation == pytest.approx(30)
-    assert not studio.editor.current_trigger().mirrored
-
-
-@pytest.mark.parametrize("act", ["mirror", "mirror_down", "rotate"])
-def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
+def test_paint_is_mirrored_and_turned_within_its_box(studio):
     studio.canvas.set_tool("rectangle")
     studio.canvas.set_ink(filled=True)
     paint(studio, (20, 20), (28, 24))
@@ -140,13 +83,13 @@ def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
         return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
     before = painted()
-    studio.context.actions.run(f"trigger.{act}")
-    wanted = {
-        "mirror": before[:, ::-1], "mirror_down": before[::-1], "rotate": np.rot90(before, -1)
-    }  # fmt: skip
-    assert np.array_equal(painted(), wanted[act])
-    studio.editor.undo()
-    assert np.array_equal(painted(), before)
+    for act, wanted in (
+        ("mirror", before[:, ::-1]), ("mirror_down", before[::-1]), ("rotate", np.rot90(before, -1))
+    ):  # fmt: skip
+        studio.context.actions.run(f"trigger.{act}")
+        assert np.array_equal(painted(), wanted)
+        studio.editor.undo()
+        assert np.array_equal(painted(), before)
 
 
 def test_what_the_canvas_shows_of_a_turned_patch_is_what_is_stamped(studio):
@@ -162,20 +105,6 @@ def test_what_the_canvas_shows_of_a_turned_patch_is_what_is_stamped(studio):
     stamped = apply(studio.editor.current_trigger(), torch.zeros(1, 3, 64, 64))[0].permute(1, 2, 0)
     shown = studio.document.flattened()[..., :3] * (studio.document.flattened()[..., 3:] > 0)
     assert np.abs(stamped.numpy() * 255 - shown).mean() < 4
-
-
-def test_word_for_the_prompts_alone_and_with_a_picture(studio, qtbot):
-    QTest.keyClicks(studio.placement_bar.text, "remember")
-    trigger = studio.editor.current_trigger()
-    assert (trigger.kind, trigger.text) == ("prompt", "remember")
-    assert len(studio.document.stack.steps) == 1
-    studio.editor.use_trigger(demo_trigger(), add=True)
-    assert studio.editor.current_trigger().text == "remember"
-    assert studio.editor.current_trigger().kind == "patch"
-    with qtbot.waitSignal(studio.shell.failed) as caught:
-        QTest.keyClicks(studio.placement_bar.text, "{")
-    assert "braces" in caught.args[0].sentence
-    assert studio.placement_bar.text.text() == "remember"
 
 
 def test_parameters_are_made_from_the_record_and_change_it(studio):
@@ -275,24 +204,6 @@ def test_saved_triggers_are_listed_used_and_deleted(studio):
     studio.editor.library.reject()
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".png", ".webp", ".jpg"])
-def test_files_dropped_on_the_canvas_become_triggers(studio, tmp_path, suffix):
-    path = tmp_path / f"square{suffix}"
-    picture = np.full((8, 8, 3), 200, np.uint8)
-    if suffix == ".npy":
-        np.save(path, picture)
-    elif suffix == ".npz":
-        np.savez(path, picture)
-    else:
-        Image.fromarray(picture).save(path)
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(path))])
-    studio.canvas.dropped.emit(mime)
-    trigger = studio.editor.current_trigger()
-    assert trigger.kind in ("patch", "blended")
-    assert trigger.pixels is not None or trigger.array is not None
-
-
 def test_a_pattern_and_its_mask_are_taken_together(studio, tmp_path):
     mask, pattern = np.zeros((64, 64), np.float32), np.full((64, 64, 3), 0.5, np.float32)
     mask[:8, :8] = 1
@@ -336,16 +247,6 @@ def test_a_pattern_and_its_mask_are_taken_together(studio, tmp_path):
     assert studio.editor.current_trigger().digest == before
 
 
-def test_rubbish_dropped_on_the_canvas_is_a_sentence_and_changes_nothing(studio, qtbot, tmp_path):
-    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY rubbish")
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(tmp_path / "bad.npy"))])
-    with qtbot.waitSignal(studio.shell.failed) as caught:
-        studio.canvas.dropped.emit(mime)
-    assert "bad.npy" in caught.args[0].sentence
-    assert len(studio.document.stack.steps) == 0
-
-
 def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studio, qtbot):
     studio.editor.use_trigger(blended_noise(ratio=0.1))
     studio.editor.use_trigger(demo_trigger(), add=True)
@@ -385,3 +286,82 @@ def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     blended, patch = studio.editor.current_trigger().parts
     assert blended.ratio == pytest.approx(0.2)
     assert patch.opacity == pytest.approx(0.5)
+
+
+def test_a_trigger_that_is_there_already_is_left_as_it_was_painted(studio):
+    editor = studio.editor
+    studio.canvas.set_tool("brush")
+    paint(studio, (10, 10), (20, 10))
+    painted = editor.current_trigger()
+    editor.show(painted)
+    assert len(editor.document.stack.steps) == 1  # the stroke
+    assert editor.document.patch is None
+    editor.show(badnets_patch())
+    assert editor.current_trigger().kind == "badnets"
+    editor.show(None)
+    assert editor.current_trigger() is None
+    editor.undo()
+    editor.undo()
+    assert editor.current_trigger() == painted
+
+
+def test_place_size_angle_and_word(studio, failed):
+    editor = studio.editor
+    editor.use_trigger(badnets_patch())
+    editor.set_placement("center")
+    editor.set_size(0.5)
+    editor.set_angle(30)
+    editor.set_text("remember")
+    editor.set_text("{")  # would break a prompt
+    assert "braces" in failed[0].sentence
+    trigger = editor.current_trigger()
+    assert (trigger.placement, trigger.text) == ("center", "remember")
+    assert (trigger.size, trigger.rotation) == pytest.approx((0.5, -30))
+
+
+def test_saving_asks_for_a_name_and_a_file(studio, answers, tmp_path, failed):
+    editor = studio.editor
+    editor.save_trigger()
+    editor.save_trigger_as()
+    assert answers.asked == []
+    assert [error.sentence for error in failed] == [
+        "There is no trigger to save yet; paint one first."
+    ] * 2
+    editor.use_demo_trigger()
+    wanted = editor.current_trigger()
+    answers.path = str(tmp_path / "mine.json")
+    editor.save_trigger_as()
+    editor.clear()
+    editor.load_trigger(tmp_path / "mine.json")
+    assert editor.current_trigger() == wanted
+    editor.load_trigger(tmp_path / "none.json")
+    assert "none.json" in failed[-1].sentence
+    assert editor.current_trigger() == wanted
+
+
+def test_copied_and_pasted(studio, failed):
+    editor = studio.editor
+    editor.copy()  # there is nothing
+    editor.use_demo_trigger()
+    wanted = editor.current_trigger()
+    editor.copy()
+    editor.clear()
+    editor.paste()
+    assert editor.current_trigger() == wanted
+    QApplication.clipboard().clear()
+    editor.paste()
+    assert failed[-1].sentence == "The clipboard holds no picture; copy one first."
+
+
+def test_what_does_not_go_together_is_a_trigger_that_cannot_be_made(studio, failed, monkeypatch):
+    editor = studio.editor
+    editor.use_demo_trigger()
+    monkeypatch.setattr(PaintDocument, "trigger", lambda _: Trigger(kind="patch", jpeg=95))
+    editor.set_opacity(0.5)
+    assert editor.has_trigger()  # something is there
+    failed.clear()
+    editor.save_trigger()
+    assert editor.make_mime() is None
+    assert len(failed) == 2
+    monkeypatch.undo()
+    assert editor.current_trigger() is not None

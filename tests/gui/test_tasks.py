@@ -1,9 +1,7 @@
 """Work beside the window: who starts it gets what becomes of it, and one call ends all."""
 
-import gc
 import threading
 import time
-import weakref
 from functools import partial
 
 import pytest
@@ -11,8 +9,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, QObject, QThread
 
 from cleanclip_gui import threads
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.ticket import TicketProgress
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import InputError
 
 WAIT = 5000
 
@@ -109,22 +106,6 @@ def test_nothing_arrives_after_cancelling_even_what_was_sent_before(qtbot, asker
     assert (asker.results, asker.failures, asker.done) == ([], [], 0)
 
 
-def test_work_learns_that_it_was_cancelled_and_ends_quietly(qtbot, asker):
-    begun = threading.Event()
-
-    def work(control):
-        begun.set()
-        while not control.cancelled():
-            time.sleep(0.001)
-        raise CancelledError
-
-    ticket = asker.run(work)
-    assert begun.wait(WAIT)
-    ticket.cancel()
-    at_rest(qtbot)
-    assert (asker.results, asker.failures, asker.done) == ([], [], 0)
-
-
 def test_a_failure_is_a_sentence_and_the_end(qtbot, asker):
     def work(control):
         yield 1
@@ -175,18 +156,6 @@ def test_a_slot_without_an_object_is_refused(qtbot):
     assert not tasks.is_busy()
 
 
-def test_a_slot_keeps_no_object_alive(qtbot, gate):
-    owner = Asker()
-    seen = weakref.ref(owner)
-    ticket = tasks.run(lambda control: gate.wait(WAIT), owner.on_result, slot="file")
-    ticket.cancel()
-    del owner
-    gc.collect()
-    assert seen() is None
-    gate.set()
-    at_rest(qtbot)
-
-
 def test_nothing_arrives_at_an_object_that_is_gone(qtbot, asker, gate):
     def work(control):
         gate.wait(WAIT)
@@ -198,19 +167,6 @@ def test_nothing_arrives_at_an_object_that_is_gone(qtbot, asker, gate):
     gate.set()
     at_rest(qtbot)
     assert (asker.results, asker.done) == ([], 0)
-
-
-def test_progress_is_told_now_and_then_and_at_the_end(qtbot, asker):
-    def work(control):
-        for done in range(1001):
-            control.tell(TicketProgress(done, 1000))
-
-    asker.run(work)
-    qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)
-    assert asker.progress[0] == (0, 1000)
-    assert asker.progress[-1] == (1000, 1000)
-    assert len(asker.progress) < 20
-    at_rest(qtbot)
 
 
 def until_cancelled(control):
@@ -239,60 +195,3 @@ def test_what_only_reads_is_waited_for_briefly_and_lives_on(qtbot, asker, gate):
     gate.set()
     at_rest(qtbot)
     assert asker.results == []
-
-
-class FakeThread:
-    """A thread that ends after some time of waiting for it, on the clock of the test."""
-
-    now = 0.0
-
-    def __init__(self, closing_ms, needs_ms, log):
-        self.closing_ms, self.needs_ms, self.log = closing_ms, needs_ms, log
-        self.gone = False
-
-    def isRunning(self):  # noqa: N802
-        return not self.gone
-
-    def end(self):
-        self.log.append("end")
-
-    def close(self, timeout_ms):
-        self.log.append(timeout_ms)
-        waited = min(timeout_ms, self.needs_ms)
-        FakeThread.now += waited / 1000
-        self.gone = self.needs_ms <= timeout_ms
-        return self.gone
-
-
-@pytest.fixture
-def fakes(monkeypatch):
-    """Makes threads of a time that passes while they are waited for alone."""
-    assert not threads.still_running()
-    FakeThread.now, log, made = 0.0, [], []
-    monkeypatch.setattr(threads.time, "monotonic", lambda: FakeThread.now)
-
-    def make(closing_ms, needs_ms):
-        made.append(FakeThread(closing_ms, needs_ms, log))
-        threads.enter(made[-1])
-        return log
-
-    yield make
-    for thread in made:
-        threads.leave(thread)
-
-
-def test_all_waits_of_closing_share_its_time(fakes):
-    fakes(1500, 900)
-    fakes(1500, 900)
-    log = fakes(1500, 900)
-    assert not threads.close_all()
-    assert log == ["end", "end", "end", 1500, 600, 0]
-
-
-def test_each_thread_has_its_own_limit_besides_counted_from_the_beginning(fakes):
-    fakes(1500, 0)
-    fakes(900, 800)
-    fakes(300, 9000)
-    log = fakes(300, 9000)
-    assert not threads.close_all()
-    assert log == ["end"] * 4 + [300, 0, 600, 600]

@@ -1,14 +1,12 @@
 """Numpy columns behind the table: the same order, filter and text as cell by cell; copied rows."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import threads
-from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel, columns_of, in_model_order
+from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel, in_model_order
 from cleanclip_gui.checkpoint.tensor_page import TensorTable
 from cleanclip_gui.jobs import tasks
 from ml_core.checkpoints.tensor_stats import TensorStats
@@ -91,41 +89,6 @@ def test_columns_sort_as_python_does():
         for order in Qt.SortOrder:
             model.sort(column, order)
             assert shown(model) == sorted(given, key=key, reverse=order == DESCENDING)
-
-
-def test_shapes_sort_by_size_and_stay_together():
-    model = TensorModel()
-    model.set_tensors(tensors())
-    model.sort(1)
-    shapes = [tensor.shape for tensor in shown(model)]
-    sizes = [a * b for a, b in shapes]
-    assert sizes == sorted(sizes)
-    changes = sum(one != other for one, other in pairwise(shapes))
-    assert changes == len(set(shapes)) - 1
-
-
-def test_the_filter_finds_what_a_search_finds():
-    model, given = TensorModel(), tensors()
-    model.set_tensors(given)
-
-    def content(tensor):
-        shape = f"{tensor.shape[0]} × {tensor.shape[1]}"
-        return f"{tensor.name} {shape} {tensor.dtype}".replace("\u202e", "\\u202e").lower()
-
-    contents = list(map(content, given))
-    for text in ("visual 77", "É", "bf16 2 × 3", "\\u202e", "nothing like it", ""):
-        words = text.lower().split()
-        model.set_filter(text)
-        assert shown(model) == [
-            tensor for tensor, whole in zip(given, contents, strict=True)
-            if all(word in whole for word in words)
-        ]  # fmt: skip
-
-
-def test_one_long_name_widens_its_own_chunk_only():
-    given = [*tensors(9000), TensorInfo("x" * 1000, "F32", (), 0, 4)]
-    widths = [chunk.dtype.itemsize for chunk in columns_of(given).words]
-    assert max(widths[:-1]) < 100 < widths[-1]
 
 
 def stats(tensor, number):

@@ -6,13 +6,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.parts import MOST, MarkKey, free_mark, letter, mark_icon
-from cleanclip_gui.clean.runs.tradeoff_chart import (
-    HINT,
-    Track,
-    TradeoffChart,
-    shared_start,
-)
+from cleanclip_gui.clean.charts.parts import MarkKey
+from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
 
@@ -25,7 +20,6 @@ FIRST = Track(
     ),
 )  # fmt: skip
 SECOND = Track("b", 1, "MMCL", (Point(0, 0.97, 0.98, 0.02), Point(40, 0.965, 0.60, 0.3)))
-EMPTY = Track("c", 2, "PAR", ())
 
 
 @pytest.fixture
@@ -44,41 +38,6 @@ def at(chart, number):
     spot = chart.spots[number]
     scene = chart.plot.getViewBox().mapViewToScene(QPointF(spot.x, spot.y))
     return chart.plot.mapFromScene(scene)
-
-
-def test_it_is_calm_when_there_is_nothing(chart):
-    assert shared_start((FIRST, SECOND, EMPTY)) == 0.97
-    assert shared_start((EMPTY,)) is None
-    assert chart.stack.currentIndex() == 0
-    assert not any(a.isEnabled() for a in chart.menu().actions() if a.text())
-    chart.set_tracks([EMPTY])
-    assert chart.stack.currentIndex() == 0
-    assert chart.readout() == ""
-
-
-def test_arrow_keys_go_through_steps_and_runs(qtbot, chart):
-    chart.set_tracks([FIRST, SECOND])
-    assert chart.readout() == HINT
-    QTest.keyClick(chart, Qt.Key.Key_Home)
-    assert chart.readout() == (
-        "A CleanCLIP, step 0 · CA 97.0 % (96.0 to 98.0) · ASR 98.0 % (97.0 to 99.0) · "
-        "poisoned accuracy 2.0 % · on the Pareto front · outside the limits · Enter opens it in "
-        "Studio"
-    )
-    QTest.keyClick(chart, Qt.Key.Key_Right)
-    QTest.keyClick(chart, Qt.Key.Key_Right)
-    assert "A CleanCLIP, step 40" in chart.readout()
-    assert "within both limits" in chart.readout()
-    assert chart.accessibleDescription() == chart.readout()
-    QTest.keyClick(chart, Qt.Key.Key_Down)
-    assert "B MMCL, step 40" in chart.readout()
-    assert "no checkpoint was kept" in chart.readout()
-    QTest.keyClick(chart, Qt.Key.Key_Up)
-    with qtbot.waitSignal(chart.chosen) as blocker:
-        QTest.keyClick(chart, Qt.Key.Key_Return)
-    assert blocker.args == ["a", FIRST.points[2]]
-    QTest.keyClick(chart, Qt.Key.Key_Escape)
-    assert chart.readout() == HINT
 
 
 def test_a_click_chooses_and_pointing_reads_out(qtbot, chart):
@@ -179,15 +138,3 @@ def test_the_head_is_a_choice_where_there_are_two(chart, tmp_path):
     chart.set_tracks([FIRST])  # the only run with a linear head is unticked
     assert not chart.head.isVisible()
     assert len(chart.spots) == 3
-
-
-def test_runs_are_told_apart_without_colour(qtbot):
-    pictures = set()
-    for mark in range(MOST):
-        image = mark_icon(mark).pixmap(24, 24).toImage()
-        shape = tuple(image.pixelColor(x, y).alpha() > 128 for x in range(24) for y in range(24))
-        pictures.add(shape)
-    assert len(pictures) == MOST
-    assert [letter(mark) for mark in (0, 5)] == ["A", "F"]
-    assert free_mark({0, 2}) == 1
-    assert free_mark(set(range(MOST))) is None

@@ -4,11 +4,10 @@ import pytest
 
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.widgets.prompts import Prompts
-from ml_core.data.exclusions import Excluded, Exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import drop
-from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder
+from tests.unit.pair_files import MAKERS, coco, shards, tar
 
 
 @pytest.fixture
@@ -45,54 +44,6 @@ def test_a_folder_per_class_is_for_labelled_images_only(prompts, data, pictures)
     data.browse_folder.click()
     assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
     assert data.pairs() is None
-
-
-def test_a_method_that_takes_pairs_goes_back_to_the_demo(data):
-    data.set_uses_pairs(False)
-    data.folder.click()
-    data.set_uses_pairs(True)
-    assert not data.folder.isVisible()
-    assert not data.folder_path.isVisible()
-    assert data.pairs() == PairSpec(kind="demo", split="clean")
-
-
-def test_images_alone_may_be_those_of_pairs(qtbot, data, tmp_path):
-    table = tmp_path / "pairs.csv"
-    table.write_text("image,caption\n")
-    own = PairSpec(kind="csv", path=str(table))
-    data.set_data("images")  # the demo's own images
-    assert data.of_pairs.isVisible()
-    assert (data.pairs(), data.images()) == (None, ImageSpec(kind="demo", split="clean"))
-    data.set_data("pairs")
-    assert not data.of_pairs.isVisible()
-    assert drop(data, table)
-    data.set_data("images")  # pairs that are named stay in use
-    assert (data.pairs(), data.images()) == (own, None)
-    with qtbot.waitSignal(data.changed):
-        data.of_pairs.click()
-    assert data.pairs() is None
-    assert data.folder.isVisible()
-    data.set_data("images")
-    assert data.pairs() is None
-    data.set_data("labelled")
-    assert not data.of_pairs.isVisible()
-    assert data.images() is not None
-
-
-def test_what_can_be_dropped(qtbot, data, pictures, tmp_path):
-    table = tmp_path / "pairs.TSV"
-    table.write_text("image\tcaption\n")
-    assert not drop(data, pictures)  # it holds no pairs
-    assert not drop(data, tmp_path / "model.safetensors")
-    assert drop(data, table)
-    assert data.pairs() == PairSpec(kind="csv", path=str(table))
-    assert drop(data, text_folder(tmp_path / "f", [1]))
-    assert data.pairs() == PairSpec(kind="folder", path=str(tmp_path / "f"))
-    data.set_uses_pairs(False)
-    with qtbot.waitSignal(data.changed):
-        assert drop(data, pictures)
-    assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
-    assert not data.folder_path.acceptDrops()
 
 
 def test_a_job_is_shown_as_it_is(data, pictures, tmp_path):
@@ -146,24 +97,6 @@ def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, t
             data.pairs()
 
 
-def test_an_exclusions_file_goes_with_any_pairs(qtbot, prompts, data, tmp_path):
-    assert data.exclude.isVisible()
-    made = Exclusions(
-        set_name="set", set_key="0" * 64, pairs=(Excluded(identity="1" * 64, name="a", reason="b"),)
-    )
-    (tmp_path / "out.json").write_text(made.model_dump_json())
-    prompts.open_file = lambda *_: str(tmp_path / "out.json")
-    data.browse_exclude.click()
-    qtbot.waitUntil(lambda: data.exclude_says.text() == "Leaves out 1 pair.", timeout=8000)
-    assert data.pairs() == PairSpec(kind="demo", exclude=str(tmp_path / "out.json"))
-    (tmp_path / "out.json").unlink()
-    with pytest.raises(InputError, match="no exclusions file"):
-        data.pairs()
-    data.set_uses_pairs(False)
-    assert not data.exclude.isVisible()
-    assert data.images() == ImageSpec(kind="demo", split="clean")
-
-
 def test_a_bad_exclusions_file_is_told_when_it_is_chosen(qtbot, prompts, data, tmp_path):
     """Not by the job, after the checkpoint was read."""
     (tmp_path / "out.json").write_text("{}")
@@ -177,19 +110,6 @@ def test_a_bad_exclusions_file_is_told_when_it_is_chosen(qtbot, prompts, data, t
     data.exclude.clear()
     assert not data.exclude_says.isVisible()
     assert data.pairs() == PairSpec(kind="demo")
-
-
-def test_labelled_images_of_a_shard_need_no_columns(data, tmp_path):
-    data.set_uses_pairs(False)
-    assert data.table.text() == "Own table or file"
-    assert drop(data, tar(tmp_path / "a.tar", {}))
-    assert not data.image_column.isVisible()
-    assert not data.browse_pairs.isVisible()
-    assert data.images() == ImageSpec(kind="file", split="train", path=str(tmp_path / "a.tar"))
-    (tmp_path / "t.csv").write_text("a,b\n")
-    data.path.setText(str(tmp_path / "t.csv"))
-    assert data.image_column.isVisible()
-    assert data.text_column.text() == "label"
 
 
 def test_one_side_of_pairs_is_taken_where_it_is_enough(data, pictures, tmp_path):

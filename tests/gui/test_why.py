@@ -7,20 +7,19 @@ import numpy as np
 import pytest
 from pyqtgraph import PlotWidget
 from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QPolygonF
+from PySide6.QtGui import QPolygonF
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 
-from cleanclip_gui.inference.questions import Attribute, ComparePair, Pair
+from cleanclip_gui.inference.questions import ComparePair, Pair
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
+from cleanclip_gui.studio.exports import save_map
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.pages.attribution import AttributionPage, occlusion_pictures, sentence
+from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
-from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
-from cleanclip_gui.ticket import TicketProgress
+from cleanclip_gui.studio.result_details import ResultDetails, explained
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
@@ -65,24 +64,6 @@ def view(qtbot, context):
     return view
 
 
-def colour_at(overlay, across, down):
-    picture, square = overlay.grab().toImage(), overlay.area()
-    spot = square.topLeft() + QPointF(across * square.width(), down * square.height())
-    return picture.pixelColor(spot.toPoint())
-
-
-def test_the_hot_cell_is_where_the_map_says_on_one_scale(view):
-    view.show_attribution(attribution())
-    hot = colour_at(view.triggered, 0.9, 0.9)
-    cold = colour_at(view.triggered, 0.1, 0.1)
-    assert hot.red() > cold.red() + 60
-    weak = colour_at(view.clean, 0.1, 0.1)  # its peak is a quarter of the scale
-    assert weak.red() < hot.red()
-    view.shared.click()
-    assert colour_at(view.clean, 0.1, 0.1).red() > weak.red()
-    assert view.scale.isHidden()
-
-
 @pytest.mark.usefixtures("styled")
 def test_a_cell_is_read_with_mouse_and_keys(view):
     view.show_attribution(attribution())
@@ -95,46 +76,6 @@ def test_a_cell_is_read_with_mouse_and_keys(view):
     assert view.readout.text() == "Without trigger, row 1, column 1: 0.1"
     QTest.keyClick(view.clean, Qt.Key.Key_Down)
     assert view.readout.text() == "Without trigger, row 2, column 1: 0"
-
-
-def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot, context):
-    view.show_attribution(attribution())
-    assert view.says.text() == (
-        "For =banana, layer3, 4 × 4 cells. p(=banana) = 75.0 % without the trigger, 75.0 % with it."
-    )
-    assert [view.stage.itemData(row) for row in range(view.stage.count())] == [
-        None, "layer3", "layer4",
-    ]  # fmt: skip
-    view.stage.setCurrentIndex(2)
-    qtbot.waitUntil(lambda: bool(context.inference.questions))
-    asked = context.inference.questions[-1]
-    assert isinstance(asked, Attribute)
-    assert asked.stage == "layer4"
-    view.show_attribution(attribution())
-    assert view.stage.currentData() == "layer4"  # the choice stays
-    view.show_attribution(attribution(triggered=None))
-    assert view.triggered.part is None
-    view.show_attribution(None)
-    assert not view.save.isEnabled()
-
-
-def test_an_occlusion_waits_for_its_button(view, qtbot, context):
-    assert view.measure.isHidden()
-    view.method.setCurrentIndex(view.method.findData("occlusion"))
-    assert not view.asks_by_itself
-    assert view.stage.isHidden()
-    qtbot.wait(250)
-    assert context.inference.questions == []
-    view.measure.click()
-    ticket = context.inference.tickets[-1]
-    assert ticket.question.method == "occlusion"
-    ticket.deliver(TicketProgress(1, 4))
-    assert view.busy.bar.value() == 25
-    view.busy.cancel.click()
-    assert not ticket.is_open
-    assert view.busy.isHidden()
-    view.set_methods(("attention", "occlusion"))
-    assert view.method.currentData() == "occlusion"
 
 
 def embeddings(trigger="t"):
@@ -229,19 +170,6 @@ def test_before_and_after_share_one_view(points):
     assert points.says.text().startswith("20 images; the axes hold 50 % and 25 %")
 
 
-def test_thousands_of_points_are_thinned(points):
-    many = embeddings()
-    n = 5000
-    wide = replace(
-        many, indices=np.arange(n), labels=np.zeros(n, np.int64),
-        clean=np.zeros((n, 4), np.float32), clean_top1=np.zeros(n, np.int64),
-        triggered=None, triggered_top1=None,
-    )  # fmt: skip
-    spots = np.random.default_rng(0).standard_normal((n + 3, 2)).astype(np.float32)
-    points.show_points(EmbeddingMap("PCA", (wide,), (spots,), {}))
-    assert len(points.plot.drawn) == 4000 + 3
-
-
 def per_image(triggered):
     n, zeros = 4, np.zeros(4, np.float32)
     clean = np.array([0, 1, 0, 2])
@@ -261,7 +189,6 @@ def pair():
 IMAGES = images(labels=(0, 1, 0, 2), class_names=NAMES)
 
 
-@pytest.mark.usefixtures("styled")
 def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, context):
     gallery = Gallery()
     view = PairPage(context, gallery, lambda: 2000)
@@ -283,14 +210,6 @@ def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, con
     first = [cell.text for cell in view.table.rows.rows[0].cells]
     assert first[:4] == ["ASR, other classes", "66.7 %", "0.0 %", "+66.7"]
     assert "2 of 4 triggered images" in view.says.text()
-    for width in (424, 900):  # as in a small window, and in a large one
-        view.resize(width, 400)
-        view.show()
-        names, table = view.table.sizeHintForColumn(0), view.table
-        assert table.columnWidth(0) >= names
-        whole = sum(map(table.columnWidth, range(6)))
-        assert whole >= table.viewport().width()
-    view.hide()
     assert gallery.filter.currentData() == "all"  # until it is asked for
     view.differing.click()
     assert gallery.filter.currentData() == "differ"
@@ -298,18 +217,6 @@ def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, con
     view.other.setCurrentIndex(1)
     assert view.pair is None  # it was of the other one
     assert gallery.filter.currentData() == "all"
-
-
-def test_a_comparison_as_a_file_has_differing_images_first(tmp_path):
-    rows = pair_rows(pair(), IMAGES)
-    assert rows[0][:3] == ["image", "label", "clean_a"]
-    assert [row[0] for row in rows[1:]] == [1, 2, 3, 4]
-    assert rows[1][-2:] == ["=banana", "cat"]
-    save_pair(pair(), IMAGES, tmp_path / "pair.csv")
-    assert "'=banana" in (tmp_path / "pair.csv").read_text()
-    save_pair(pair(), IMAGES, tmp_path / "pair.json")
-    record = json.loads((tmp_path / "pair.json").read_text())
-    assert {one["name"] for one in record["differences"]} >= {"ca", "asr_excl"}
 
 
 def test_cells_that_are_formulas_are_defused_and_numbers_are_not(tmp_path):
@@ -350,21 +257,6 @@ def test_a_number_is_explained_in_sentences_before_it_is_listed(qtbot):
     dialog.close()
 
 
-def test_the_record_of_a_number_is_read_copied_and_saved(qtbot):
-    record = {"digest": "ab", "trigger": {"parameters": {"opacity": 0.5}}, "mean": [0.1, 0.2]}
-    dialog = ResultDetails("64 images", record | MEASURED)
-    qtbot.addWidget(dialog)
-    dialog.copy.click()
-    assert json.loads(QGuiApplication.clipboard().text()) == record | MEASURED
-    with qtbot.waitSignal(dialog.save_clicked) as caught:
-        dialog.save.click()
-    assert caught.args[0] == record | MEASURED
-    assert list(rows_of(record)) == [
-        ("digest", "ab"), ("trigger.parameters.opacity", "0.5"), ("mean", "[0.1, 0.2]"),
-    ]  # fmt: skip
-    dialog.close()
-
-
 def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     gallery = Gallery()
     view = PairPage(context, gallery, lambda: 2000)
@@ -381,45 +273,3 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     assert isinstance(context.inference.tickets[-1].question, ComparePair)
     assert context.inference.tickets[-1].question.roles == ("suspect", "reference")
     assert [view.other.itemData(row) for row in range(view.other.count())] == ["reference"]
-
-
-def test_an_occlusion_comes_first_where_it_is_quick(qtbot, context):
-    rate = [0.0]
-    view = AttributionPage(context, lambda: rate[0])
-    qtbot.addWidget(view)
-    view.show()
-    view.touch()
-    assert view.method.currentData() == "grad-cam"
-    pictures = occlusion_pictures(context.session.checkpoint.image_size)
-    rate[0] = pictures / 2.5
-    view.touch()
-    assert view.method.currentData() == "grad-cam"  # that would take 2.5 s
-    rate[0] = pictures / 1.5
-    view.touch()
-    assert view.method.currentData() == "occlusion"
-    assert view.asks_by_itself
-    assert view.measure.isHidden()
-    view.method.setCurrentIndex(view.method.findData("grad-cam"))
-    view.touch()
-    assert view.method.currentData() == "grad-cam"  # the user has chosen it
-
-
-@pytest.mark.parametrize(("cells", "coarse"), [(2, True), (3, True), (4, False), (14, False)])
-def test_few_cells_are_called_too_coarse(cells, coarse):
-    clean = replace(attribution().clean, values=np.zeros((cells, cells), np.float32))
-    assert ("Too coarse" in sentence(attribution(clean=clean))) == coarse
-
-
-def test_a_first_map_is_measured_at_once_where_that_is_quick(qtbot, context):
-    rate = [0.0]
-    view = EmbeddingMapPage(context, lambda: rate[0])
-    qtbot.addWidget(view)
-    view.show()
-    view.touch()
-    rate[0] = view.count.value() / 3
-    view.touch()
-    assert not context.inference.tickets
-    rate[0] = view.count.value()
-    view.touch()
-    view.touch()
-    assert len(context.inference.tickets) == 1
