@@ -195,7 +195,7 @@ class VerifyDialog(FittedDialog):
         self.sample.setChecked(True)
         self.ok = primary_button("Check")
         self.ok.clicked.connect(self._on_accepted)
-        parts = (Label(_LEAD, wrap=True), form, self.sample, self.full)
+        parts = (Label(_VERIFY_LEAD, wrap=True), form, self.sample, self.full)
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)
 

@@ -1,5 +1,6 @@
 """The live loop: latest wins, fewer images on a slow model, those on screen first."""
 
+import hashlib
 import threading
 import time
 
@@ -16,13 +17,14 @@ from cleanclip_gui.studio.live import LiveLoop, WholeSet, short_size
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.triggers.make import blended_noise
-from tests.gui.factories import facts, images
+from tests.gui.factories import evaluation, facts, images
 from tests.gui.shell_fakes import FakeEngine
 from tests.gui.studios import studio_station
 
 N = 100_000
 STEP = 8
 SECONDS = 0.02
+BLOCK = bytes(1 << 20)
 
 
 class SlowEngine(FakeEngine):
@@ -50,7 +52,7 @@ class SlowEngine(FakeEngine):
             time.sleep(self.others)
             begin = time.thread_time()
             while time.thread_time() - begin < self.own:
-                pass
+                hashlib.sha256(BLOCK)  # as torch does, it lets other threads run meanwhile
             if cancelled():
                 return
             n = min(n, total)
@@ -63,8 +65,8 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """A sample of a second."""
-    monkeypatch.setattr("cleanclip_gui.studio.live.SHORT_SECONDS", 1.0)
+    """Samples take longer than what a speed is judged by, but not much."""
+    monkeypatch.setattr("cleanclip_gui.studio.live.SHORT_SECONDS", 3.0)
 
 
 @pytest.fixture
@@ -83,9 +85,51 @@ def loop(qtbot):
 
 def test_how_many_images_are_measured_live():
     assert short_size(4000, 0.0) is None
-    assert short_size(4000, 199.0) == 128  # what a second takes, as a power of two
+    assert short_size(4000, 199.0) == 512  # what three seconds take, as a power of two
     assert short_size(4000, 0.1) == 32
-    assert short_size(10**6, 5000.0) == 4096
+    assert short_size(10**6, 5000.0) == 8192
+
+
+@pytest.mark.parametrize(
+    ("n", "own", "limit", "reason"),
+    [
+        (4000, 0.0015, 256, "fewer while the machine is busy"),
+        (4000, 0.04, 32, "slow model"),
+        (100_000, 0.0015, 256, "large set"),
+    ],
+)
+def test_why_fewer_images_are_measured_is_said(loop, n, own, limit, reason):
+    loop.session.images = images(n)
+    loop.take_pace(12.0, own)
+    assert loop.limit == limit
+    loop.session.evaluation = evaluation(n=386, n_total=4000, partial=True)
+    assert loop.note == f"Estimate from 386 of {count_text(n)} images ({reason})."
+    loop.session.evaluation = evaluation(n=n, n_total=n)
+    assert not loop.measures_part
+    assert loop.note == ""
+
+
+def test_on_a_busy_machine_the_whole_set_follows_when_the_brush_rests(loop, qtbot, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.studio.live.SLOW_SECONDS", 1.0)
+    engine, total = loop.engine, 400
+    engine.n, engine.own, engine.others = total, 0.001, 0.05
+    loop.session.images = images(total)
+    shown = []
+    loop.evaluated.connect(lambda result, older: older or shown.append(result.evaluation.n))
+
+    def is_whole():
+        found = loop.session.evaluation
+        return not loop.stale and found is not None and found.n == total
+
+    for ratio in (0.3, 0.5):
+        loop.triggers.append(blended_noise(ratio=ratio))
+        shown.clear()
+        loop.touch()
+        qtbot.waitUntil(lambda: bool(shown), timeout=20_000)
+        qtbot.waitUntil(is_whole, timeout=60_000)
+    assert [request.n for request in engine.asked] == [None, 256, None]
+    assert shown == sorted(shown)
+    assert loop.note == ""
 
 
 def test_a_slow_model_gets_fewer_images_and_the_whole_set_when_asked_for(loop, qtbot):
@@ -100,7 +144,7 @@ def test_a_slow_model_gets_fewer_images_and_the_whole_set_when_asked_for(loop, q
         timeout=30_000,
     )
     found, limit = loop.session.evaluation, loop.limit
-    assert 32 <= limit <= STEP / SECONDS
+    assert 32 <= limit <= 3 * STEP / SECONDS
     assert found.n in [request.n for request in loop.engine.asked]
     assert "of 100\u2009000 images" in loop.note
     seen = []

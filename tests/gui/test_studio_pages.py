@@ -17,7 +17,9 @@ _LONG = 120_000
 
 
 @pytest.fixture
-def studio(qtbot, tiny_checkpoint):
+def studio(qtbot, tiny_checkpoint, monkeypatch):
+    # Whatever else the machine does
+    monkeypatch.setattr("ml_core.evaluation.speed._OWN_SHARE", 0.0)
     yield from measured_studio(qtbot, tiny_checkpoint, N)
 
 
@@ -172,8 +174,6 @@ def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
 def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
     studio, qtbot, monkeypatch
 ):
-    # Whatever else the machine does
-    monkeypatch.setattr("ml_core.evaluation.speed._OWN_SHARE", 0.0)
     studio.auto_speed.findChild(QTimer).setInterval(0)
     session = studio.session
     qtbot.waitUntil(lambda: session.speed[0] != "", timeout=_LONG)
