@@ -95,6 +95,9 @@ class TrialsTable(RowsTable):
         best, trials = result.get("best"), result["trials"]
         word = "proposed" if result.get("choice") else "now"
         self.set_rows([_row(number, trial, best, word) for number, trial in enumerate(trials)])
+        for line, shown in enumerate(self.rows.rows):
+            if best is not None and trials[shown.id]["settings"] == best["settings"]:
+                self.scrollTo(self.rows.index(line, 0))
 
 
 def _row(number: int, trial: Mapping[str, Any], best: Mapping[str, Any] | None, word: str) -> Row:

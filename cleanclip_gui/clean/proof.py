@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -559,10 +560,12 @@ class ProofSection(QWidget):
 
     def _show_uses(self) -> None:
         """Say what the tests of the run on show take that was chosen, or that they need it."""
-        job, text = self._job(), ""
-        if job is not None and self._folder is not None:
-            adapter = (self._folder / ADAPTER_FILE).is_file()
-            text = _uses(self._choice(job), usual_pairs(job) is None, adapter)
+        text = ""
+        if self._folder is not None:
+            with suppress(InputError):  # beginning a test shows it
+                job = read_spec(self._folder / SPEC_FILE)
+                adapter = (self._folder / ADAPTER_FILE).is_file()
+                text = _uses(self._choice(job), usual_pairs(job) is None, adapter)
         self.uses.setText(text)
         self.uses.setVisible(bool(text))
 

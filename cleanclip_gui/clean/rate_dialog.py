@@ -178,6 +178,14 @@ class RateDialog(JobDialog):
             self.rates.append("ca", math.log10(rate), values["ca"], *interval)
         elif "loss" in values and rate:
             self.losses.append("loss", math.log10(rate), values["loss"])
+            self._smooth()
+
+    def _smooth(self) -> None:
+        """Draw the losses so far smoothed; the smoothing corrects its own past."""
+        self.losses.series("smoothed").clear()
+        places, losses, *_ = self.losses.series("loss").arrays()
+        for x, y in zip(places, smoothed(losses.tolist()), strict=True):
+            self.losses.append("smoothed", float(x), y)
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show the proposed range and offer its start."""
@@ -195,17 +203,15 @@ class RateDialog(JobDialog):
         if record is None:
             return
         proposal, start = record.proposal, record.proposal.start
-        places = self.losses.series("loss").arrays()[0]
-        losses = [step.loss for step in record.rows if step.loss is not None]
-        for x, y in zip(places, smoothed(losses), strict=False):
-            self.losses.append("smoothed", float(x), y)
+        self.rates.setAccessibleDescription(plain_text(proposal.sentence))
         self.verdict.setText(plain_text(proposal.sentence))
         theme.set_property(self.verdict, "role", "warning" if start is None else "success")
         measured = (
             f"accuracy on {plural(record.n, 'image')}, {plural(record.classes, 'class', 'classes')}"
         )
         self.notes.setText(" · ".join([measured, *(plain_text(n, 400) for n in record.notes)]))
-        self.show_state(_EARLY.get(record.ended, ""))
+        again = "The same ramp was run before; this is what it found." if record.cached else ""
+        self.show_state(" ".join(filter(None, (again, _EARLY.get(record.ended, "")))))
         if start is not None:
             self.use.setText(f"&Use {rate_text(start)}")
             self.use.setFocus()

@@ -173,7 +173,6 @@ class CleanSetup(QWidget):
         self.audit_button = QPushButton()
         self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
         self.requirements = Label("", wrap=True)
-        self.requirements.setAccessibleName("What the method needs")
         self.reference = ReferenceChoice(prompts)
         self.gpus = GpuChoice()
         self.output = PathEdit("Output folder")

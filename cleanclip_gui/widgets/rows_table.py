@@ -256,7 +256,7 @@ class RowsTable(FilledTable):
         with QSignalBlocker(self.selectionModel()):
             self.rows.set_rows(rows)
             for number, row in enumerate(self.rows.rows):
-                if row.id == chosen:
+                if row.id == chosen and number != self.currentIndex().row():
                     self.selectRow(number)
         self.verticalScrollBar().setValue(at)
 

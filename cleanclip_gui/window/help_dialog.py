@@ -182,8 +182,10 @@ class HelpDialog(QDialog):
 
     def _on_source_changed(self, url: QUrl) -> None:
         """Draw the page, and mark its line in the list."""
-        self._path = Path(url.toLocalFile())
-        self._draw()
+        path = Path(url.toLocalFile())
+        if path != self._path:
+            self._path = path
+            self._draw()
         self._scroll_to(url.fragment())
         self.note.setText("")
         self.tree.blockSignals(True)

@@ -350,7 +350,8 @@ class MainWindow(QMainWindow):
             action.setStatusTip(f"Open this {kind} again.")
             action.triggered.connect(partial(open_, path))
         if menu.isEmpty():
-            menu.addAction(f"No {kind} was opened yet").setEnabled(False)
+            verb = "saved" if kind == "session" else "opened"
+            menu.addAction(f"No {kind} was {verb} yet").setEnabled(False)
 
     def _file_commands(self) -> tuple[Command, ...]:
         return (

@@ -120,12 +120,14 @@ class PreferencesDialog(QDialog):
             self._folder_row("Cache", cache_dir()), row((self.cache, 1), self.clear), self.busy,
             self.note, None, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
         )  # fmt: skip
+        scroll = scrolling(inside)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         restore = push_button("&Restore defaults", self.restore_defaults)
         restore.setAutoDefault(False)
         close = primary_button("Close")
         close.clicked.connect(self.accept)
         column(
-            Label("Preferences", "title"), scrolling(inside), row(restore, None, close),
+            Label("Preferences", "title"), scroll, row(restore, None, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
         )  # fmt: skip
         self._fill()

@@ -181,9 +181,12 @@ def write_comparison(
         Names the record.
     """
     table = to_csv([columns, *([row.get(name) for name in columns] for row in rows)])
-    contents = json.dumps(finite(dict(record)), indent=1), table, chart
-    files = {name: text.encode() for name, text in zip(names, contents, strict=True)}
-    return next(save_results(folder, files))
+    own, beside, drawn = names
+    text = json.dumps(finite(dict(record)), indent=1)
+    # The record comes last: it vouches for the others.
+    files = {beside: table.encode(), drawn: chart.encode(), own: text.encode()}
+    *_, saved = save_results(folder, files)
+    return saved
 
 
 def write_record(record: dict[str, Any], path: Path) -> Generator[Event, None, None]:

@@ -75,6 +75,8 @@ def test_everything_is_written_and_the_worst_come_first(spec):
         AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE,
     }  # fmt: skip
     assert "pairs" not in done.result
+    older = spec.model_dump(mode="json") | {"neighbours": "chunk"}  # as before it was the only way
+    assert AuditSpec.model_validate(older) == spec
     assert (found.n, found.unread, found.duplicates) == (N - 1, 1, 2)
     assert found.notes[0] == FIVE_POISONS
     notes = " ".join(found.notes)

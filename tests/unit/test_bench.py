@@ -13,11 +13,13 @@ import pytest
 
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import fitted_budget
+from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
+from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -74,6 +76,13 @@ def test_every_recipe_runs_once_with_every_seed_on_the_same_data(spec):
     assert len(chart.findall(f"{SVG}g/{SVG}polyline")) == 2 * 2  # and in the legend
     anew, done = _ran_anew(spec)
     assert (anew, len(done.result["rows"])) == (0, 3)
+
+
+def test_runs_of_one_title_are_two_curves():
+    ends = ((0.8, 0.5), (0.7, 0.2))
+    curves = [Curve("mmcl", (Point(0, 0.9, 0.9), Point(5, *end))) for end in ends]
+    chart = ElementTree.fromstring(tradeoff_svg(curves, Limits()))
+    assert len(chart.findall(f"{SVG}g/{SVG}polyline")) == 2 * 2
 
 
 def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(one):

@@ -78,6 +78,8 @@ class AuditSetup(QWidget):
         self.reference.setMinimumContentsLength(24)
         self.n = NumberBox("int", 0, _MOST, title="How many pairs", value=0)
         self.n.setSpecialValueText("All")
+        self.n.setStepType(NumberBox.StepType.DefaultStepType)
+        self.n.setSingleStep(1000)
         self.n.setToolTip("A random sample of the pairs; All takes every one.")
         if pairs.kind == "demo":
             self.n.setValue(_DEMO_PAIRS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.specs import Machine, OnModel
@@ -27,7 +29,14 @@ class AuditSpec(Machine, OnModel):
     images: tuple[ImageSpec, ...] = ()
     batch_size: int = Field(default=128, ge=1, le=4096)  # pairs to encode at a time
     # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
-    k: int = option(16, "Nearest", help="Neighbours.", ge=2, le=256, closed=True)
+    k: int = option(
+        16,
+        "Nearest",
+        help="Nearest neighbours compared with each pair; published values are 16 and 32.",
+        ge=2,
+        le=256,
+        closed=True,
+    )
     # The training batch of Huang et al. has 1024.
     chunk_size: int = option(
         1024,
@@ -44,3 +53,11 @@ class AuditSpec(Machine, OnModel):
     )
     seed: int = option(0, help="Seed of the chunks and the forest.", ge=0)
     output_dir: PathText
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_chunks(cls, values: Any) -> Any:
+        """An older file says that neighbours are searched in chunks, as they always are now."""
+        if isinstance(values, dict) and values.get("neighbours") == "chunk":
+            return {name: value for name, value in values.items() if name != "neighbours"}
+        return values

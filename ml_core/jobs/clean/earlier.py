@@ -46,6 +46,7 @@ _RUN_FILES = (
     CLEANED_FILE,
     ADAPTER_FILE,
     HEAD_FILE,
+    "vector.safetensors",  # of older versions
     name_beside(Path(CLEANED_FILE)).name,
 )
 _FOLDERS = (STEPS_FOLDER, MEASUREMENTS_FOLDER, Path(STATE_FILE).parent.name)

@@ -12,8 +12,8 @@ from ml_core.options import option
 class ReportSpec(Machine):
     """One bundle of evidence: a folder, or a zip if the name of ``out`` ends so.
 
-    ``tau_pictures`` pictures of each measurement are measured again on ``device``. Paths are
-    removed from ``notes``, the analyst's own text.
+    ``tau_pictures`` pictures of each measurement are measured again on ``device``; ``threads``
+    are torch's for all else. Paths are removed from ``notes``, the analyst's own text.
     """
 
     runs: tuple[PathText, ...] = ()

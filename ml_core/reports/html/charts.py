@@ -430,7 +430,8 @@ def tradeoff_svg(curves: Sequence[Curve], limits: Limits, start: float | None = 
         An SVG document.
     """
     runs = [[point for point in curve.points if point.asr is not None] for curve in curves]
-    titled = [(curve.title, run) for curve, run in zip(curves, runs, strict=True) if run]
+    titles = figures.distinct(curve.title for curve in curves)
+    titled = [(title, run) for title, run in zip(titles, runs, strict=True) if run]
     chart = Field({
         "title": "Trade-off",
         "description": "Each evaluation of each run; those that no other beats are ringed.",
