@@ -72,14 +72,14 @@ class RateChart(Chart):
     def dress(self) -> None:
         """Put on the colours of the theme, and the band where it belongs."""
         super().dress()
-        found = self.proposal
+        proposal = self.proposal
         if self.band is not None:
             colour = theme.colour("success")
             colour.setAlpha(34)
             self.band.setBrush(colour)
             self.band.hide()
-            if found is not None and found.low is not None and found.high is not None:
-                self.band.setRegion((math.log10(found.low), math.log10(found.high)))
+            if proposal and proposal.low is not None and proposal.high is not None:
+                self.band.setRegion((math.log10(proposal.low), math.log10(proposal.high)))
                 self.band.show()
 
     def place_words(self, at: float | None) -> str:
@@ -176,12 +176,12 @@ class RateDialog(JobDialog):
         elif "ca" in values:
             interval = (values.get(end, math.nan) for end in ("ca_low", "ca_high"))
             self.rates.append("ca", math.log10(rate), values["ca"], *interval)
+            self._smooth()
         elif "loss" in values and rate:
             self.losses.append("loss", math.log10(rate), values["loss"])
-            self._smooth()
 
     def _smooth(self) -> None:
-        """Draw the losses so far smoothed; the smoothing corrects its own past."""
+        """Draw the losses so far smoothed: all anew, since a later loss moves earlier means."""
         self.losses.series("smoothed").clear()
         places, losses, *_ = self.losses.series("loss").arrays()
         for x, y in zip(places, smoothed(losses.tolist()), strict=True):
@@ -203,6 +203,7 @@ class RateDialog(JobDialog):
         if record is None:
             return
         proposal, start = record.proposal, record.proposal.start
+        self._smooth()
         self.rates.setAccessibleDescription(plain_text(proposal.sentence))
         self.verdict.setText(plain_text(proposal.sentence))
         theme.set_property(self.verdict, "role", "warning" if start is None else "success")

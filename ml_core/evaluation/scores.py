@@ -157,12 +157,12 @@ class Scores:
 
 def _columns(rows: int, classes: int) -> BatchScores:
     """Empty columns, of the kinds and widths that `score` gives."""
-    one = score(torch.zeros(1, classes), np.zeros(1, np.int64), 0)
+    scores = score(torch.zeros(1, classes), np.zeros(1, np.int64), 0)
     return BatchScores(
         **{
             field.name: np.zeros((rows, *column.shape[1:]), column.dtype)
             for field in fields(BatchScores)
-            for column in [getattr(one, field.name)]
+            for column in [getattr(scores, field.name)]
         }
     )
 

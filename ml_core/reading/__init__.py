@@ -10,14 +10,13 @@ from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection import Inspection
 from ml_core.reading.regular_file import read_lines
 from ml_core.reading.safetensors_header import TensorInfo, read_header
-from ml_core.reading.tables import resolve_inside
 
 if TYPE_CHECKING:
     from ml_core.reading.images import read_image
 
 __all__ = [
     "ErrorCode", "InputError", "Inspection", "TensorInfo", "ask_picklescan", "examine", "inspect",
-    "read_header", "read_image", "read_lines", "resolve_inside",
+    "read_header", "read_image", "read_lines",
 ]  # fmt: skip
 
 

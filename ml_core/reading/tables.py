@@ -173,32 +173,24 @@ def _problem(record: list[str], width: int) -> str:
     return "holds control characters" if _CONTROL.search(text) else ""
 
 
-def resolve_inside(folder: str | Path, text: str) -> Path:
-    """Path that a table names, if it stays inside the folder.
+def resolver(folder: str | Path) -> Callable[[str], Path]:
+    """What makes paths that a table names absolute, if they stay inside the folder.
+
+    Each parent folder is resolved once.
 
     Parameters
     ----------
     folder
         The folder that the table may speak of.
-    text
-        A relative path with ``/`` or ``\\``, or an absolute one that lies inside the folder.
 
     Returns
     -------
-    Path
-        Absolute path with links resolved. It need not exist.
-
-    Raises
-    ------
-    InputError
+    callable
+        From a relative path with ``/`` or ``\\``, or an absolute one inside the folder, to the
+        absolute path with links resolved. It need not exist. It raises an InputError of code
         ``usage`` for an empty text, a URL, drive, UNC path or NUL, and for whatever leads out of
         the folder, also through a link.
     """
-    return resolver(folder)(text)
-
-
-def resolver(folder: str | Path) -> Callable[[str], Path]:
-    """`resolve_inside` for many paths: each parent folder is resolved once."""
     root = os.path.realpath(folder)
     parents: dict[str, str] = {}
 

@@ -185,11 +185,6 @@ def uniform(colour: tuple[int, int, int], *, name: str = "Square", **parameters:
     )
 
 
-def move_to(trigger: Trigger, placement: Placement) -> Trigger:
-    """Return the trigger with another placement."""
-    return replace(trigger, placement=placement)
-
-
 def demo_trigger() -> Trigger:
     """Return the sticker that the demo model was poisoned with: 9 px on a canvas of 64, anywhere.
 

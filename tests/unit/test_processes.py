@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +22,8 @@ from ml_core.ranks import Ranks
 from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, events_of, losses_of, metrics_of
 from tests.unit.small_jobs import small_recipe, small_spec
+
+ROOT = Path(__file__).parents[2]
 
 
 def _two_by_hand(path, warm):
@@ -43,8 +49,21 @@ def _two_by_hand(path, warm):
     return events
 
 
+def _by_torchrun(path, _):
+    """The events of both processes that torchrun itself starts."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    ran = subprocess.run(
+        [*command, "-m", "ml_core.jobs.worker", str(path)], cwd=ROOT, capture_output=True,
+        text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=480, check=True,
+    )  # fmt: skip
+    return [from_json(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+
+
 @pytest.mark.timeout(600)  # three interpreters with torch, on a machine that may be busy
-def test_two_processes_give_the_losses_of_one(tiny_model, tmp_path, warm_torch):
+@pytest.mark.parametrize(
+    "launch", [_two_by_hand, pytest.param(_by_torchrun, marks=pytest.mark.slow)]
+)
+def test_two_processes_give_the_losses_of_one(launch, tiny_model, tmp_path, warm_torch):
     source = save_checkpoint(tiny_model, tmp_path / "tiny.safetensors", provenance={})
     recipe = small_recipe(
         method="cleanclip", batch_norm="frozen", pairs=40, save_every=4, eval_every=2
@@ -55,7 +74,7 @@ def test_two_processes_give_the_losses_of_one(tiny_model, tmp_path, warm_torch):
     assert done.status == "finished", done.error
     divided = {"output_dir": str(tmp_path / "two"), "recipe": recipe.changed(cache_chunk=3)}
     path = write_spec(spec.model_copy(update=divided), tmp_path / "two" / "job.json")
-    events = _two_by_hand(path, warm_torch)
+    events = launch(path, warm_torch)
     assert sum(isinstance(event, Done) for event in events) == 1  # the second process is silent
     assert losses_of(events) == pytest.approx(losses_of(alone), abs=1e-5)
     assert len(losses_of(alone)) == 5

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_core.reading import InputError, inspect, resolve_inside, tables
+from ml_core.reading import InputError, inspect, tables
 from ml_core.reading.tables import iter_rows, read_columns
 from tests.unit.file_bytes import tarred, zipped
 
@@ -166,4 +166,4 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (root / "folder").symlink_to(secret.parent)
     for text in ("link.png", "folder/s.png", "folder"):
         with pytest.raises(InputError, match="leads out"):
-            resolve_inside(root, text)
+            tables.resolver(root)(text)

@@ -34,10 +34,10 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.embedding_map import pca_map, principal_plane
 from ml_core.evaluation.tsne import tsne_map
-from ml_core.reading import InputError, inspect, read_image, read_lines, resolve_inside
+from ml_core.reading import InputError, inspect, read_image, read_lines
 from ml_core.reading.class_file import read_class_file
 from ml_core.reading.clip_config import check_model_config, check_preprocess
-from ml_core.reading.tables import iter_rows, read_columns
+from ml_core.reading.tables import iter_rows, read_columns, resolver
 from ml_core.triggers import (
     Trigger,
     badnets_patch,
@@ -116,7 +116,7 @@ def png_header(width: int, height: int, kind: int) -> bytes:
 
 def inside(text: str, folder: Path) -> object:
     (folder / "set" / "sub").mkdir(parents=True)
-    return resolve_inside(folder / "set", text)
+    return resolver(folder / "set")(text)
 
 
 READING = (

@@ -18,7 +18,6 @@ from ml_core.triggers import (
     blended_noise,
     combined,
     load_trigger,
-    move_to,
     painted_layer,
     save_trigger,
 )
@@ -175,7 +174,6 @@ def test_equal_by_digest():
     assert patch(x=0.4) != patch()
     assert patch(pixels=numbered_patch() + 1) != patch()
     assert hash(patch()) == hash(patch())
-    assert move_to(patch(), "random") == patch(placement="random")
 
 
 def test_a_failed_save_keeps_the_old_trigger(tmp_path, monkeypatch):

@@ -196,10 +196,10 @@ def _figures(bundle: Bundle, claim: Claim) -> dict[str, Any]:
         figures, needed = _difference_figures(bundle, claim)
     elif isinstance(claim, ContrastClaim):
         needed = (bundle.evidence.scans[claim.scan].files.get("scan", ""),)
-        found = bundle.scan(claim.scan).found
-        if found is None or claim.at != "found.contrast":
+        trigger = bundle.scan(claim.scan).found
+        if trigger is None or claim.at != "found.contrast":
             raise InputError(f"{needed[0]} has no contrast at {short(claim.at, 80)}.")
-        figures = arithmetic.contrast_figures(found.contrast)
+        figures = arithmetic.contrast_figures(trigger.contrast)
     else:
         if not claim.evidence:
             raise InputError("it quotes no file.")
