@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from ml_core.events import Event
 from ml_core.jobs import overall
 from ml_core.jobs.audit import AUDIT_FILE, AuditSpec
+from ml_core.jobs.auto import AUTO_FILE, AutoSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.overall import Plan
@@ -229,6 +230,11 @@ JOBS: dict[str, Job] = {
             work="ml_core.jobs.clean.run:run", estimate="ml_core.jobs.clean.estimate:estimate",
             result=RESULT_FILE, stages=_CLEAN_WORDS, plan=overall.cleaning_plan,
             folder=lambda spec: spec.output_dir, shared=True, saves=True, resumes=True,
+        ),
+        Job(
+            kind="auto", title="automatic cleaning", spec=AutoSpec, work="ml_core.jobs.auto.run:clean_it",
+            result=AUTO_FILE, stages=_CLEAN_WORDS | _SCAN_WORDS,
+            folder=lambda spec: spec.base.output_dir, saves=True,
         ),
         Job(
             kind="bench", title="comparison", spec=BenchSpec, work="ml_core.jobs.bench:bench",

@@ -1,0 +1,100 @@
+"""What *Clean it* is asked to do and what it reports: a chain of jobs as JSON. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ml_core.data.specs import ImageSpec, PathText
+from ml_core.jobs.specs import CleanSpec, JobSpec
+from ml_core.options import option
+
+AUTO_FILE = "auto.json"
+
+StepKind = Literal["scan", "clean", "rebound", "holdouts"]
+StepStatus = Literal["running", "finished", "failed", "skipped"]
+Outcome = Literal["nothing_found", "still_found", "not_scanned", "worse"]
+
+
+class AutoSpec(JobSpec):
+    """A chain of jobs: scan, clean, scan again, rebound test, hold-outs.
+
+    ``base`` names checkpoint, data, classes and, where somebody knows one, the trigger; its recipe
+    is not used, and its ``output_dir`` is the folder of the chain, in which each step has a folder
+    of its own. Its ``reference`` is the clean model that scans compare with.
+    """
+
+    base: CleanSpec
+    # Real pictures that are searched; None takes the base's own.
+    scan_images: ImageSpec | None = None
+    # The folder of a finished scan of this checkpoint, which is then not run again.
+    scanned: PathText | None = None
+    # Whether the base's trigger is only measured: neither stamped nor told to the scan.
+    measure_only: bool = False
+    rounds: int = option(
+        3, "Rounds", "Most times that the checkpoint is cleaned and scanned again.",
+        flag="--rounds", ge=1, le=10,
+    )  # fmt: skip
+    rebound_steps: int = option(
+        300, "Rebound steps", "Steps of each finetuning of the rebound test.", unit="steps",
+        flag="--rebound-steps", ge=1, le=100_000,
+    )  # fmt: skip
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AutoStep(_Record):
+    """One step of the chain.
+
+    Attributes
+    ----------
+    kind, round
+        Which job, and in which round; the first scan and the proofs count as round 0.
+    title
+        What it is called on the screen.
+    folder
+        Its folder inside that of the chain.
+    why
+        Why this step is taken, with this recipe: a sentence.
+    sentence
+        What it came to, with its figures; empty while it runs.
+    """
+
+    kind: StepKind
+    round: int
+    title: str
+    folder: str
+    why: str = ""
+    status: StepStatus = "running"
+    sentence: str = ""
+    seconds: float = 0.0
+
+
+class AutoResult(_Record):
+    """What the chain came to, as `AUTO_FILE` holds it.
+
+    Attributes
+    ----------
+    steps
+        All steps in order.
+    best
+        Folder of the round that is kept, a cleaning run like any other; None where none is.
+    checkpoint
+        Path of its cleaned checkpoint.
+    outcome
+        What the last scan of it says, or ``worse`` where no round was worth its accuracy.
+    sentences
+        The answer for the screen: what was found, what is left, what it cost, what else there is.
+    """
+
+    schema_version: Literal[1] = 1
+    spec: AutoSpec
+    steps: tuple[AutoStep, ...]
+    best: str | None
+    checkpoint: str | None
+    outcome: Outcome
+    sentences: tuple[str, ...]
+    seconds: float
