@@ -232,7 +232,8 @@ JOBS: dict[str, Job] = {
             folder=lambda spec: spec.output_dir, shared=True, saves=True, resumes=True,
         ),
         Job(
-            kind="auto", title="automatic cleaning", spec=AutoSpec, work="ml_core.jobs.auto.run:clean_it",
+            kind="auto", title="automatic cleaning", spec=AutoSpec,
+            work="ml_core.jobs.auto.run:clean_it",
             result=AUTO_FILE, stages=_CLEAN_WORDS | _SCAN_WORDS,
             folder=lambda spec: spec.base.output_dir, saves=True,
         ),
