@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cleanclip_gui.clean.chain import is_chain
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import run_title
 from ml_core.cleaning.tradeoff import Head, Point, points
@@ -293,16 +294,17 @@ class PastRun:
 
 
 def list_runs(parent: Path) -> tuple[PastRun, ...]:
-    """Every run in the folders of ``parent``, the newest first; folders of other things are not.
+    """Every run in the folders of ``parent``, rounds of chains too, the newest first.
 
     A run whose job cannot be read is left out, and noted in the log.
     """
     try:
         folders = list(parent.iterdir())
+        rounds = [inner for folder in folders if is_chain(folder) for inner in folder.iterdir()]
     except OSError:
         return ()
     runs = []
-    for folder in folders:
+    for folder in (*folders, *rounds):
         try:
             if (folder / SPEC_FILE).is_file():
                 runs.append(read_run(folder))

@@ -6,14 +6,19 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.detection.scan.records import read_scan
+from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.scan import SCAN_FILE
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -40,7 +45,7 @@ def new_folder(parent: Path, kind: str) -> Path:
     return folder
 
 
-def write_job(
+def make_job(
     session: Session,
     recipe: Recipe,
     folder: Path,
@@ -51,8 +56,8 @@ def write_job(
     keep_steps: bool = False,
     device: str = "",
     processes: int = 1,
-) -> Path:
-    """Write the job with its trigger and class list; return the spec's path.
+) -> CleanSpec:
+    """Make a job, whose trigger and class list are written into its folder.
 
     It runs on ``device``, by default the session's, in ``processes``.
 
@@ -70,7 +75,7 @@ def write_job(
         if session.trigger is not None:
             trigger = str(save_trigger(session.trigger, folder / "trigger")[1])
         watched, tested = _watched_and_tested(images)
-        spec = CleanSpec(
+        return CleanSpec(
             checkpoint=session.checkpoint.path,
             donor=session.checkpoint.donor or None,
             recipe=recipe,
@@ -89,9 +94,51 @@ def write_job(
             device=device or session.device,
             processes=processes,
         )
-        return write_spec(spec, folder / SPEC_FILE)
     except OSError as error:
         raise _not_written(folder, error) from error
+
+
+def write_job(spec: CleanSpec) -> Path:
+    """Write a job into its folder; return the folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    folder = Path(spec.output_dir)
+    try:
+        write_spec(spec, folder / SPEC_FILE)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    return folder
+
+
+def new_chain(session: Session, base: CleanSpec) -> Chain:
+    """The chain on a job's data; a scan of the checkpoint that is on show is not made again."""
+    images = session.images
+    spec = AutoSpec(
+        base=base.model_copy(update={"reference": scan_reference(session) or None}),
+        scan_images=None if images is None else images.spec,
+        scanned=scan_on_show(session) or None,
+    )
+    return Chain(Path(base.output_dir), spec)
+
+
+def scan_reference(session: Session) -> str:
+    """Path of the clean model that scans compare with; empty without one."""
+    return session.scan_reference or session.trusted
+
+
+def scan_on_show(session: Session) -> str:
+    """The folder of the scan on show if it is of the open checkpoint; else empty."""
+    job, facts = session.jobs.get("scan"), session.checkpoint
+    if job is None or job.status != "finished" or facts is None:
+        return ""
+    with suppress(InputError):
+        if read_scan(Path(job.folder) / SCAN_FILE).suspect.sha256 == facts.inspection.sha256:
+            return job.folder
+    return ""
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:
@@ -114,14 +161,13 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
         if classes is not None:
             replace_files({folder / "classes.txt": classes})
             changes["label_set"] = str(folder / "classes.txt")
-        write_spec(spec.model_copy(update=changes), folder / SPEC_FILE)
+        return write_job(spec.model_copy(update=changes))
     except InputError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise _not_written(folder, error) from error
-    return folder
 
 
 def _not_written(folder: Path, error: OSError) -> InputError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
+from cleanclip_gui.clean.chain import is_chain, read_chain
 from cleanclip_gui.clean.history import (
     SavedRun,
     can_resume,
@@ -26,6 +27,7 @@ from cleanclip_gui.widgets.prompts import failing
 from ml_core.jobs.audit import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +82,14 @@ class Resuming(QObject):
             self._go_on(saved)
 
     def offer(self, folder: Path) -> None:
-        """Show that a run can go on, with a button for it; a sentence if it cannot."""
+        """Show that a run or a chain can go on, with a button; a sentence if it cannot."""
+        if is_chain(folder):
+            with failing(self._shell.failed, "Could not open the folder"):
+                if self._run.is_running:
+                    raise _BUSY
+                self._run.show_chain(read_chain(folder))
+                self._shell.station_wanted.emit("clean")
+            return
         saved = self._read(folder)
         if saved is not None:
             if not self._is_busy():
@@ -90,20 +99,26 @@ class Resuming(QObject):
     def offer_interrupted(self) -> None:
         """Offer the run that was killed together with its window, without a dialog."""
         last = self._settings.value.last_run
-        if not last or not was_interrupted(Path(last)):
-            return
         try:
-            self._run.offer(read_saved_run(Path(last)))
+            if last and is_chain(Path(last)):
+                chain = read_chain(Path(last))
+                if chain.was_interrupted:
+                    self._run.show_chain(chain)
+            elif last and was_interrupted(Path(last)):
+                self._run.offer(read_saved_run(Path(last)))
         except InputError as error:
             _LOG.info("the last run cannot go on: %s", error.sentence)
 
     def resume_shown(self) -> None:
         """Go on with the run on show, from its last save or, without one, from its start."""
-        folder = self._run.on_show.folder
+        folder, chain = self._run.on_show.folder, self._run.on_show.chain
         if self._is_busy():
             return
         with failing(self._shell.failed, "Could not resume the run"):
-            if can_resume(folder):
+            if chain is not None:
+                self._run.begin_chain(read_chain(chain.folder))
+                self._open_all(chain.spec.base, trigger_of(chain.spec.base))
+            elif can_resume(folder):
                 self._go_on(read_saved_run(folder))
             else:
                 self._start_again(folder)
@@ -153,9 +168,12 @@ class Resuming(QObject):
     def _on_restored(self, saved: SavedRun) -> None:
         """Open what a continued run works on, with its trigger and target."""
         if self._run.is_running:
-            self._open(saved.spec)
-            if saved.trigger is not None:
-                self._shell.open("trigger", saved.trigger, saved.spec.target)
+            self._open_all(saved.spec, saved.trigger)
+
+    def _open_all(self, spec: CleanSpec, trigger: Trigger | None) -> None:
+        self._open(spec)
+        if trigger is not None:
+            self._shell.open("trigger", trigger, spec.target)
 
     def _open(self, spec: CleanSpec) -> None:
         """Open checkpoint and images of a job, as far as others are open."""
@@ -186,5 +204,7 @@ def is_audit(path: Path) -> bool:
 
 
 def is_unfinished_run(path: Path) -> bool:
-    """Whether a path is the folder of a run without a result."""
-    return path.is_dir() and (path / SPEC_FILE).is_file() and not (path / RESULT_FILE).exists()
+    """Whether a path is the folder of a run without a result, or of a chain."""
+    return is_chain(path) or (
+        path.is_dir() and (path / SPEC_FILE).is_file() and not (path / RESULT_FILE).exists()
+    )

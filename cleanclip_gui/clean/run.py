@@ -5,13 +5,22 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.clean.history import PastRun, SavedRun, can_resume, read_name, run_metrics
+from cleanclip_gui.clean.chain import CHAIN_SPEC, TITLE, Chain, is_chain, read_chain
+from cleanclip_gui.clean.history import (
+    PastRun,
+    SavedRun,
+    can_resume,
+    read_name,
+    read_run,
+    run_metrics,
+)
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.inference.inference import StudioDevice
@@ -24,9 +33,11 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
 from ml_core.cleaning.catalogue import run_title
 from ml_core.cleaning.recipes import Recipe
-from ml_core.events import Done, Event, Metric, Progress, Saved
-from ml_core.jobs.overall import Plan, cleaning_plan, estimate_plan
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
+from ml_core.events import Done, Event, Finding, Metric, Progress, Saved
+from ml_core.jobs.auto import AutoStep
+from ml_core.jobs.overall import cleaning_plan, estimate_plan
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec
+from ml_core.jobs.table import JOBS
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -44,7 +55,8 @@ NO_TRIGGER = (
     "This run's folder does not contain its trigger, so Studio keeps the current one: open the "
     "run's trigger in Studio to see what was measured."
 )
-Mode = Literal["run", "resume", "estimate"]
+_CHAIN_GOES_ON = "Its finished steps are kept. Resume goes on with the next one."
+Mode = Literal["run", "resume", "estimate", "auto"]
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
 # What attack success is measured with: a trigger, if there is one, and its target class.
 Asked = tuple[Trigger | None, int]
@@ -69,7 +81,8 @@ class ShownRun:
     """What a run works on, and how it stands or ended; without a source it is none.
 
     ``name`` is what the user calls it. ``status`` is empty while no process of this window has
-    ended it; ``details`` and ``notice`` are lines of the run bar.
+    ended it; ``details`` and ``notice`` are lines of the run bar. ``chain`` is the one that it is a
+    round of; without a round yet, ``folder`` is the chain's.
     """
 
     folder: Path = Path()
@@ -84,10 +97,13 @@ class ShownRun:
     result: dict[str, Any] = field(default_factory=dict)
     shows_result: bool = False
     trouble: Trouble | None = None
+    chain: Chain | None = None
 
     @property
     def title(self) -> str:
         """What it is called, as in the list of runs."""
+        if self.chain is not None and self.chain.folder == self.folder:
+            return TITLE
         return run_title(self.recipe.method, self.recipe.preset, self.name)
 
 
@@ -277,8 +293,34 @@ class CleaningRun(QObject):
         """
         same = self.estimated if spec.recipe == self._estimated_recipe else None
         plan = cleaning_plan(spec, same)
-        self._launch(folder / SPEC_FILE, mode, self._device_of(spec), self._fitting(spec), plan)
-        run = self.newest = self._shown_run(folder, spec, asked)
+        self.task.kind = "clean"
+        options = {"resume": True} if mode == "resume" else {}
+        self.task.launch(
+            folder / SPEC_FILE,
+            self._device_of(spec),
+            plan,
+            processes=self._fitting(spec),
+            **options,
+        )
+        self._on_launched(mode, self._shown_run(folder, spec, asked))
+
+    def begin_chain(self, chain: Chain) -> None:
+        """Start *Clean it*, or go on after its last finished step, and show it.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written, or another job uses its device; what was on show stays.
+        """
+        run = self._chain_run(chain)
+        self.task.kind = "auto"
+        self.task.start(chain.spec, chain.folder / CHAIN_SPEC, run.device)
+        self._on_launched("auto", run)
+
+    def _on_launched(self, mode: Mode, run: ShownRun) -> None:
+        """Show the run whose process was started."""
+        self._note_launch(mode)
+        self.newest = run
         self._show(run)
         self._set_run(run, "running")
         run.notice = self._studio_device.release(run.device)
@@ -314,6 +356,27 @@ class CleaningRun(QObject):
         self._restore(saved)
         self.changed.emit()
 
+    def show_chain(self, chain: Chain) -> None:
+        """Show a chain of an earlier window: its best round, or that it can go on.
+
+        Raises
+        ------
+        InputError
+            If the best round can no longer be read.
+        """
+        run = self._chain_run(chain)
+        self._take_best(run)
+        run.status = "finished" if chain.is_whole else "interrupted"
+        if not chain.is_whole:
+            run.trouble = Trouble(f"{TITLE} was interrupted. {_CHAIN_GOES_ON}", can_resume=True)
+        if not self.is_cleaning:
+            self.newest = run
+            if run.result:
+                self._set_run(run, "finished")
+        self._show(run)
+        self._read_metrics(run)
+        self.changed.emit()
+
     def show_past(self, past: PastRun) -> None:
         """Show a run of the history as if it had just ended; its numbers follow.
 
@@ -323,6 +386,8 @@ class CleaningRun(QObject):
             self.show_newest()
             return
         run = self._shown_run(past.folder, past.spec, (trigger_of(past.spec), past.spec.target))
+        if is_chain(past.folder.parent):
+            run.chain = read_chain(past.folder.parent)
         if past.result:
             run.status = "stopped" if past.status == "stopped" else "finished"
             self._keep_result(run, {"seconds": 0.0, **past.result})
@@ -366,16 +431,18 @@ class CleaningRun(QObject):
             self.opened.emit()
             self.changed.emit()
 
-    def estimate(self, spec_path: Path) -> None:
+    def estimate(self, spec: CleanSpec) -> None:
         """Measure a few steps of a job.
 
         Raises
         ------
         InputError
-            If another job uses the device.
+            If it cannot be written, or another job uses the device.
         """
-        spec = read_spec(spec_path)
-        self._launch(spec_path, "estimate", self._session.device, 1, estimate_plan(spec))
+        path, device = Path(spec.output_dir) / SPEC_FILE, self._session.device
+        self.task.kind = "clean"
+        self.task.start(spec, path, device, estimate_plan(spec), estimate=True)
+        self._note_launch("estimate")
         self._estimate_holds, self._estimated_recipe = True, spec.recipe
         self.began.emit()
         self.changed.emit()
@@ -426,6 +493,20 @@ class CleaningRun(QObject):
         device, name = self._device_of(spec), read_name(folder)
         return ShownRun(folder, spec.recipe, spec.checkpoint, asked, device, name)
 
+    def _chain_run(self, chain: Chain) -> ShownRun:
+        base = chain.spec.base
+        run = self._shown_run(chain.folder, base, (trigger_of(base), base.target))
+        run.chain = chain
+        return run
+
+    def _take_best(self, run: ShownRun) -> None:
+        """Let the best round of its chain be the run, if there is one."""
+        if run.chain is not None and run.chain.best is not None:
+            past = read_run(run.chain.best)
+            run.folder, run.recipe = past.folder, past.spec.recipe
+            run.asked = trigger_of(past.spec), past.spec.target
+            self._keep_result(run, {"seconds": 0.0, **past.result})
+
     def _show(self, run: ShownRun) -> None:
         """Make a run the one that is on show."""
         self.on_show, self._said_idle = run, ""
@@ -442,8 +523,11 @@ class CleaningRun(QObject):
 
     def _read_metrics(self, run: ShownRun) -> None:
         """Read the numbers of a run from its journal, in the background."""
+        folder = run.folder
+        if run.chain is not None and run.chain.folder == folder:
+            folder = run.chain.round_folder
         self._reading = tasks.run(
-            lambda _: run_metrics(run.folder), self._on_metrics_read, self._on_read_failed
+            lambda _: run_metrics(folder), self._on_metrics_read, self._on_read_failed
         )
 
     def _stop_reading(self) -> None:
@@ -465,10 +549,8 @@ class CleaningRun(QObject):
         self._reading = None
         self.failed.emit(error.titled("Could not open the run"))
 
-    def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int, plan: Plan) -> None:
-        """Start the supervising thread."""
-        options = {} if mode == "run" else {mode: True}
-        self.task.launch(spec_path, device, plan, processes=processes, **options)
+    def _note_launch(self, mode: Mode) -> None:
+        """Note that a process was started."""
         self.mode = mode
         self._session.run_progress = None
         self._safe_at = time.monotonic()
@@ -496,10 +578,16 @@ class CleaningRun(QObject):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
             fraction, left = self.task.fraction, self.task.seconds_left
+            if self.mode == "auto" and JOBS["auto"].plan is None:  # nobody knows what is to come
+                fraction, left = min(event.done / max(event.total, 1), 1.0), None
             self._session.run_progress = RunProgress(event.stage, fraction, left)
             self.progressed.emit(event)
         elif isinstance(event, Metric):
-            if self.mode != "estimate" and not self.newest_is_hidden:
+            if (
+                self.mode != "estimate"
+                and not self.newest_is_hidden
+                and "factor" not in event.values
+            ):
                 if self.is_reading:
                     self._meanwhile.append(event)
                 else:
@@ -507,8 +595,21 @@ class CleaningRun(QObject):
         elif isinstance(event, Saved):
             self._safe_at = time.monotonic()
             self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
+        elif isinstance(event, Finding) and event.kind == "step":
+            self._take_step(AutoStep.model_validate(event.values))
         if self.mode != "estimate":
             self.event_received.emit(event)
+
+    def _take_step(self, step: AutoStep) -> None:
+        """A step of the chain begins, or has ended."""
+        run = self.newest
+        if run is not None and run.chain is not None:
+            run.chain.take(step)
+            self._safe_at = time.monotonic()
+            if step.status == "running" and step.kind == "clean" and run is self.on_show:
+                self._stop_reading()
+                self.opened.emit()  # its numbers are those of another run
+            self.changed.emit()
 
     def _on_state_changed(self, state: str) -> None:
         if state in ("running", "paused") and self.is_cleaning and self.newest is not None:
@@ -525,7 +626,9 @@ class CleaningRun(QObject):
             self._show_estimate(last)
         elif run is not None:
             run.notice = ""
-            if last.status in ("finished", "stopped"):
+            if run.chain is not None:
+                self._end_chain(run, run.chain.folder, last)
+            elif last.status in ("finished", "stopped"):
                 run.status = last.status
                 self._keep_result(run, last.result)
             else:
@@ -536,6 +639,21 @@ class CleaningRun(QObject):
         self.changed.emit()
         self.ended.emit(last)
         self.freed.emit()
+
+    def _end_chain(self, run: ShownRun, folder: Path, last: Done) -> None:
+        """Show the best round of a chain, or why it has none."""
+        run.status = ending(last)
+        with suppress(InputError):  # then what was told on its way is on show
+            run.chain = read_chain(folder)
+            self._take_best(run)
+        if last.status != "finished":
+            failed = last.status == "failed"
+            sentence = last.error if failed else f"{TITLE} was {ENDS[run.status].lower()}."
+            error = as_error(last) if failed else None
+            run.trouble = Trouble(f"{sentence} {_CHAIN_GOES_ON}", can_resume=True, error=error)
+        if run is self.on_show:
+            self.opened.emit()
+            self._read_metrics(run)
 
     def _show_estimate(self, last: Done) -> None:
         """Keep what the measured steps mean for the whole run."""

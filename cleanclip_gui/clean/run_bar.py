@@ -94,7 +94,8 @@ class RunBar(QFrame):
         """Show stage and throughput, and of the whole job share and time left."""
         whole = self._run.progress
         self.bar.setValue(0 if whole is None else round(1000 * whole.fraction))
-        self.details.setText(progress_text(progress, None if whole is None else whole.seconds_left))
+        left = None if whole is None else whole.seconds_left
+        self.details.setText(progress_text(progress, left, self._run.task.kind))
         unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
         rate = progress.rate
         self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
@@ -108,10 +109,12 @@ class RunBar(QFrame):
         self.bar.show()
 
 
-def progress_text(progress: Progress, seconds_left: float | None = None) -> str:
+def progress_text(
+    progress: Progress, seconds_left: float | None = None, kind: str = "clean"
+) -> str:
     """A stage in words, with what is done of it, and how long the whole job still takes."""
     key, _, rest = progress.stage.partition(" ")
-    name = JOBS["clean"].stages.get(key.rstrip(","), progress.stage.capitalize())
+    name = JOBS[kind].stages.get(key.rstrip(","), progress.stage.capitalize())
     rest = rest.replace("heldout", "held-out style")
     parts = [f"{name} {rest}".strip() if rest else name]
     if progress.total > 1:

@@ -32,7 +32,7 @@ from ml_core.cleaning.halving import (
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.events import Event, Message, Progress, Saved
 from ml_core.jobs.search import MEANS, SearchRecord, SearchRow, SearchSpec, curves_of, read_search
-from ml_core.jobs.specs import read_spec
+from ml_core.jobs.specs import CleanSpec
 from ml_core.jobs.table import JOBS
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -72,8 +72,8 @@ class SearchDialog(JobDialog):
         What is known about its pretraining: the tried rates are multiples of its rate.
     session
         Knows what is open, and the device.
-    write_job
-        Writes the job that is set up into a folder and returns its path.
+    make_job
+        Makes the job that is set up, in a folder.
     """
 
     cancelled_words = "Cancelled. What was measured is kept: the same search goes on from there."
@@ -83,7 +83,7 @@ class SearchDialog(JobDialog):
         facts: ShownCheckpoint,
         known: Pretraining,
         session: Session,
-        write_job: Callable[[Path], Path],
+        make_job: Callable[[Path], CleanSpec],
         prompts: Prompts,
         make_runner: NewRunner = new_runner,
         parent: QWidget | None = None,
@@ -94,7 +94,7 @@ class SearchDialog(JobDialog):
         super().__init__(task, title, "Start the search", "Progress of the search", parent)
         self.path = facts.path
         self.folder = searches_dir() / (facts.inspection.sha256 or name)[:24]
-        self._session, self._write_job = session, write_job
+        self._session, self._make_job = session, make_job
         self.record: SearchRecord | None = None
         self.form = Form(
             SearchSpec, "minutes", "max_ca_drop", "max_asr", "rebound_steps", "peak_lr"
@@ -190,7 +190,7 @@ class SearchDialog(JobDialog):
 
     def _spec(self, device: str) -> SearchSpec:
         """Return the search that is set; an InputError names the data that it lacks."""
-        base = read_spec(self._write_job(self.folder))
+        base = self._make_job(self.folder)
         if base.pairs is None and base.training_images is None:
             raise InputError(
                 f"{base.recipe.facts.title} trains on no data, and a search needs some: choose a "

@@ -11,7 +11,14 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
+from cleanclip_gui.clean.job import (
+    count_gpus,
+    make_job,
+    new_folder,
+    runs_dir,
+    scan_on_show,
+    scan_reference,
+)
 from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
@@ -150,14 +157,19 @@ BATCH_NORM = (
     "frozen."
 )
 _RECIPES = "Recipe (*.json)"
+_CLEANS = (
+    "cleans it with what was found, scans again, and tests whether the backdoor comes back. It "
+    "uses the data below."
+)
+_NO_REFERENCE = "No clean reference is chosen in Scan, so only small patches are searched."
 
 
 class CleanSetup(QWidget):
     """Set-up of the next run; ``changed`` comes after every change by the user.
 
     Recipes are saved to files and opened again; ``failed`` carries an InputError of one.
-    ``audit_button``, ``search_button`` and ``resume_other`` show commands of the station, which
-    binds them.
+    ``clean_it``, ``audit_button``, ``search_button`` and ``resume_other`` show commands of the
+    station, which binds them.
     """
 
     changed = Signal()
@@ -170,6 +182,10 @@ class CleanSetup(QWidget):
         Drops(self, is_recipe, self.take_recipe)
         self.form = RecipeForm()
         self.data = TrainingData(prompts)
+        self.clean_it = push_button(icon="clean", look="primary large")
+        self.clean_it.setObjectName("clean.it_button")
+        self.clean_it_does = Label("", "caption", wrap=True)
+        self.clean_it_lacks = Label("", "warning", wrap=True)
         self.audit_button = QPushButton()
         self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
         self.requirements = Label("", wrap=True)
@@ -211,8 +227,14 @@ class CleanSetup(QWidget):
         """What the run computes on: a ``single`` device or every GPU."""
         return "cuda" if self.gpus.processes() > 1 else single
 
-    def write(self, session: Session, folder: Path | None = None, device: str = "") -> Path:
-        """Write the job that is set up, into ``folder`` or a new one; return the spec's path.
+    def job(
+        self,
+        session: Session,
+        folder: Path | None = None,
+        device: str = "",
+        recipe: Recipe | None = None,
+    ) -> CleanSpec:
+        """The job that is set up, in ``folder`` or a new one.
 
         On one device it runs on ``device``, by default the session's.
 
@@ -221,9 +243,9 @@ class CleanSetup(QWidget):
         InputError
             If a value is out of range, something is missing or the folder cannot be written.
         """
-        recipe = self.form.recipe()
+        recipe = recipe or self.form.recipe()
         reference = self.reference.path() if "reference" in recipe.facts.needs else ""
-        return write_job(
+        return make_job(
             session,
             recipe,
             folder or new_folder(self.folder(), recipe.method),
@@ -259,6 +281,25 @@ class CleanSetup(QWidget):
         whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
         return missing
+
+    def show_chain(self, session: Session, *, is_free: bool) -> bool:
+        """Say what *Clean it* would do, or what it lacks; return whether it can start."""
+        scanned = bool(scan_on_show(session))
+        does = f"{'Takes the scan of' if scanned else 'Scans'} this checkpoint, {_CLEANS}"
+        if not scanned and not scan_reference(session):
+            does += f" {_NO_REFERENCE}"
+        self.clean_it_does.setText(does)
+        if session.checkpoint is None:
+            lacks = "Open a checkpoint first: it is what will be cleaned."
+        elif session.images is None:
+            lacks = "Choose evaluation images in the bar above: triggers are searched on them."
+        elif FACTS[self.form.method.method].data == "none":
+            lacks = "Choose a method below that trains, and its data: they are what is trained on."
+        else:
+            lacks = "" if is_free else "Another job is running; press it when that has ended."
+        self.clean_it_lacks.setText(lacks)
+        self.clean_it_lacks.setVisible(bool(lacks))
+        return not lacks
 
     def set_weight_bytes(self, size: int) -> None:
         """Say what keeping every checkpoint takes, for one of ``size`` bytes; 0 if unknown."""
@@ -327,8 +368,9 @@ class CleanSetup(QWidget):
         self.form.below_choosers.addWidget(self.reference)
         self._data_heading = Label("Training data", "heading", wrap=True)
         column(
+            self.clean_it, self.clean_it_does, self.clean_it_lacks, theme.SPACE_S,
             self._data_heading, self.data, self.audit_hint, self.audit_button, theme.SPACE_S,
-            Label("Method and budget", "heading", wrap=True), self.form,
+            Label("Or choose a method yourself", "heading", wrap=True), self.form,
             row(self.open_recipe, self.save_recipe, None, spacing=0),
             (self.search_button, Qt.AlignmentFlag.AlignLeft), self.gpus, theme.SPACE_S,
             row((Label("Output folder", "heading", wrap=True), 1), self.resume_other),

@@ -16,8 +16,11 @@ from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabBar, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
+from cleanclip_gui.clean.chain import Chain, is_chain, read_chain
+from cleanclip_gui.clean.chain_view import ChainView
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
+from cleanclip_gui.clean.job import new_chain, new_folder, write_job
 from cleanclip_gui.clean.proof import ProofSection
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rate_dialog import RateDialog
@@ -44,11 +47,12 @@ from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
-from ml_core.cleaning.recipes import fitted_budget
+from ml_core.cleaning.recipes import Recipe, fitted_budget
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
+from ml_core.jobs.auto import AutoStep
 from ml_core.jobs.rates import refusal
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
@@ -159,10 +163,14 @@ class CleanStation(QWidget):
         self.auditing = AuditDialogs(session, prompts, self.data.pairs, self, context.new_runner)
         self.finding = JobDialogs[RateDialog](
             "the rate finder",
-            lambda _: RateDialog(self._rate_job, prompts, context.new_runner, self.window()), self,
-        )  # fmt: skip
+            lambda _: RateDialog(
+                self._job_on_one_device, prompts, context.new_runner, self.window()
+            ),
+            self,
+        )
         self.searching = JobDialogs("the search", self._search_dialog, self)
         # ... and what shows it.
+        self.chain = ChainView(prompts)
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
         self.before_after = BeforeAfter()
@@ -177,7 +185,7 @@ class CleanStation(QWidget):
         self.resuming = Resuming(
             context, self.run, self.queue, self.setup.folder, self.is_busy, self
         )
-        self._can_start = self._is_free = False
+        self._can_start = self._can_start_chain = self._is_free = False
         self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
         self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}
@@ -195,6 +203,12 @@ class CleanStation(QWidget):
     def commands(self) -> tuple[Command, ...]:
         """What can be done with runs, results, the queue and audits."""
         commands = (
+            Command(
+                "clean.it", "Clean &it", "&Clean", partial(self._shown, self.clean_it),
+                "Scan, clean with what was found, scan again, and test whether it comes back.",
+                "clean", "Ctrl+Shift+Return", 0, lambda: self._can_start_chain,
+                needs="Go to Clean: it says what is missing.",
+            ),
             Command(
                 "clean.estimate", "&Estimate", "&Clean", partial(self._shown, self.estimate),
                 "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0,
@@ -246,7 +260,7 @@ class CleanStation(QWidget):
                 lambda: self.run.can_be_cancelled,
             ),
             Command(
-                "clean.try", "Try &in Studio", "&Clean", self.try_cleaned,
+                "clean.try", "Try in St&udio", "&Clean", self.try_cleaned,
                 "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2,
                 lambda: self.run.has_result,
             ),
@@ -340,7 +354,9 @@ class CleanStation(QWidget):
     def _is_in_use(self, folder: Path) -> bool:
         """Whether something is at work in the folder of a run."""
         newest = self.run.newest
-        cleaning = self.run.is_cleaning and newest is not None and newest.folder == folder
+        cleaning = (
+            self.run.is_cleaning and newest is not None and folder.is_relative_to(newest.folder)
+        )
         return cleaning or (self.proof.is_running and self.proof.tested == folder)
 
     def start(self) -> None:
@@ -348,10 +364,17 @@ class CleanStation(QWidget):
         if not self._may_start():
             return
         with failing(self.shell.failed, "Could not start cleaning"):
-            spec_path = self.setup.write(self.session, device=self.context.device.wanted)
-            spec = read_spec(spec_path)
+            spec = self.setup.job(self.session, device=self.context.device.wanted)
             asked = self.session.trigger, self.session.target
-            self.queue.start_or_add(spec_path.parent, spec, asked)
+            self.queue.start_or_add(write_job(spec), spec, asked)
+
+    def clean_it(self) -> None:
+        """Start the chain that scans, cleans, scans again and proves."""
+        with failing(self.shell.failed, "Could not start cleaning"):
+            folder = new_folder(self.setup.folder(), "clean-it")
+            base, _ = self._job_on_one_device(folder, Recipe())
+            self.run.begin_chain(new_chain(self.session, base))
+            self.show_page(THIS_RUN)
 
     def _may_start(self) -> bool:
         """Whether the rate suits the checkpoint, or the user wants it, which is asked once."""
@@ -376,12 +399,14 @@ class CleanStation(QWidget):
         if self.is_busy():
             return
         with failing(self.shell.failed, "Could not measure the steps"):
-            self.run.estimate(self.setup.write(self.session, estimate_folder()))
+            self.run.estimate(self.setup.job(self.session, estimate_folder()))
 
-    def _rate_job(self, folder: Path) -> tuple[CleanSpec, str]:
-        """The job that is set, written into a folder, and the one device of its ramp."""
+    def _job_on_one_device(
+        self, folder: Path, recipe: Recipe | None = None
+    ) -> tuple[CleanSpec, str]:
+        """The job that is set, or with another recipe, and the one device that it is done on."""
         device = self.context.device.wanted
-        spec = read_spec(self.setup.write(self.session, folder, device=device))
+        spec = self.setup.job(self.session, folder, device, recipe)
         return spec.model_copy(update={"device": device, "processes": 1}), device
 
     def _search_dialog(self, dialog: SearchDialog | None) -> SearchDialog | None:
@@ -392,7 +417,7 @@ class CleanStation(QWidget):
         if dialog is not None and dialog.path == facts.path:
             return None
         return SearchDialog(
-            facts, self.form.pretraining, self.session, partial(self.setup.write, self.session),
+            facts, self.form.pretraining, self.session, partial(self.setup.job, self.session),
             context.prompts, context.new_runner, self.window(),
         )  # fmt: skip
 
@@ -457,10 +482,8 @@ class CleanStation(QWidget):
 
     def _make_buttons(self) -> None:
         actions = self.context.actions
-        self.start_button = OnceButton(theme.icon("play", "on_accent"), "")
+        self.start_button = OnceButton(theme.icon("play"), "")
         self.start_button.setObjectName("clean.start_button")
-        self.start_button.setProperty("primary", True)
-        self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton()
         self.shorten_button = push_button(
             "Shorten to an hour", self._on_shorten_clicked,
@@ -473,6 +496,7 @@ class CleanStation(QWidget):
         self.halve_button = OnceButton("Start again at half the batch")
         self.halve_button.setToolTip("For a run that ran out of memory.")
         self.details_button = push_button("Details", self._on_details_clicked)
+        bind(self.setup.clean_it, actions["clean.it"], text=True)
         bind(self.start_button, actions["clean.start"], text=True)
         bind(self.estimate_button, actions["clean.estimate"], text=True)
         bind(self.try_button, actions["clean.try"], text=True)
@@ -520,7 +544,7 @@ class CleanStation(QWidget):
     def _right_side(self) -> QWidget:
         """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
         this_run = page(
-            self.earlier_card, self.trouble_card, self.result_card, (self.charts, 1),
+            self.earlier_card, self.trouble_card, self.chain, self.result_card, (self.charts, 1),
             spacing=theme.SPACE_M,
         )  # fmt: skip
         self.scroll_area = scrolling(this_run)
@@ -549,6 +573,9 @@ class CleanStation(QWidget):
         shell.demo_opening.connect(run.forget_ended)
         run.opened.connect(self._on_run_opened)
         run.measured.connect(self.charts.add)
+        run.event_received.connect(self.chain.add)
+        self.chain.step_chosen.connect(self._on_step_chosen)
+        self.chain.back.clicked.connect(self._on_back_clicked)
         run.result_shown.connect(self._on_result_shown)
         run.restored.connect(self._on_run_restored)
         run.changed.connect(self.show_run)
@@ -590,6 +617,7 @@ class CleanStation(QWidget):
             self.resume_button.setText("Resume" if trouble.can_resume else "Start again")
             self.halve_button.setVisible(trouble.may_lack_memory)
             self.details_button.setVisible(failed)
+        self._show_chain()
         self._show_earlier()
         estimated = self.run.estimated
         self.estimate_label.setText(estimate_sentence(estimated) if estimated else "")
@@ -598,6 +626,15 @@ class CleanStation(QWidget):
             bool(estimated) and estimated.get("train_seconds", 0.0) > 1.1 * SHORT_SECONDS
         )
         self._refresh()
+
+    def _show_chain(self) -> None:
+        """Show the chain that the run on show is of, and the charts unless it scans or proves."""
+        run, facts = self.run.on_show, self.session.checkpoint
+        chain, at_work = run.chain, self.run.is_cleaning and run is self.run.newest
+        is_open = facts is not None and facts.path == run.source
+        self.chain.show_chain(chain, at_work=at_work, offers_back=is_open)
+        now = chain.steps[-1].kind if chain is not None and at_work and chain.steps else "clean"
+        self.charts.setVisible(now == "clean")
 
     def _show_earlier(self) -> None:
         """Say that an earlier run is on show, and offer the newest one."""
@@ -616,6 +653,7 @@ class CleanStation(QWidget):
         missing = self.setup.show_requirements(session)
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
+        self._can_start_chain = self.setup.show_chain(session, is_free=self._is_free)
         self._can_start = session.checkpoint is not None and not self.form.problem() and not missing
         self.proof.refresh()
         actions["clean.start"].setText(_START if self._is_free else _ADD)
@@ -671,6 +709,19 @@ class CleanStation(QWidget):
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
         self.proof.show_run(self.run.on_show.folder)
+
+    def _on_step_chosen(self, chain: Chain, step: AutoStep) -> None:
+        """Show what a step made, where it belongs."""
+        folder = chain.folder / step.folder
+        if step.kind == "scan":
+            self.shell.open("scan", str(folder))
+            return
+        with failing(self.shell.failed, "Could not show the step"):
+            self.run.show_past(read_run(folder))
+
+    def _on_back_clicked(self) -> None:
+        """Show the checkpoint as it was before cleaning, in Studio."""
+        self.trying.show_suspect(self.run.on_show.asked)
 
     def _on_run_restored(self, saved: SavedRun) -> None:
         self.setup.show_spec(saved.spec)
@@ -741,6 +792,9 @@ class CleanStation(QWidget):
         if self.is_busy():
             return
         try:
+            if is_chain(Path(folder)):
+                self.run.show_chain(read_chain(Path(folder)))
+                return
             past = read_run(Path(folder))
         except InputError as error:
             self._log(error.sentence)

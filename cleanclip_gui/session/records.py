@@ -154,6 +154,8 @@ class Session:
     ``reference``: what the suspect one is compared with. Writer: Studio's page of two checkpoints.
     ``trusted``: path of the clean reference that a cleaning method is given; may not be there.
     Writer: the Clean station.
+    ``scan_reference``: path of the one that scans compare with; empty without. Writer: the Scan
+    station.
     ``role``: which of them Studio looks at. Writer: Studio.
     ``images``, ``label_set``: images in use, and the name or file of their classes. Writer: the
     data bar.
@@ -198,6 +200,7 @@ class Session:
     station: str = "welcome"
     label_set: str = "demo"
     trusted: str = ""
+    scan_reference: str = ""
     run_progress: RunProgress | None = None
     jobs: Mapping[str, JobState] = field(default_factory=dict)
     job_progress: Mapping[str, RunProgress] = field(default_factory=dict)

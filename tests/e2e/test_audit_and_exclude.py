@@ -6,10 +6,9 @@ import pytest
 from PySide6.QtCore import Qt
 
 from cleanclip_gui.clean.audit.gallery import mark_rect
-from cleanclip_gui.clean.job import write_job
+from cleanclip_gui.clean.job import make_job
 from ml_core.cleaning.presets import preset
 from ml_core.data.pairs import open_pairs
-from ml_core.jobs.specs import read_spec
 from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers
 from tests.unit.planted_pairs import TARGET, PlantedPairs
@@ -57,8 +56,8 @@ def test_planted_pairs_are_found_excluded_and_left_out(qtbot, window, tmp_path):
 
     recipe = preset("cleanclip", "talk")
     pairs = window.stations["clean"].data.pairs()
-    path = write_job(window.session, recipe, tmp_path / "run", pairs=pairs, training_images=None)
-    left = open_pairs(read_spec(path).pairs)
+    spec = make_job(window.session, recipe, tmp_path / "run", pairs=pairs, training_images=None)
+    left = open_pairs(spec.pairs)
     assert len(left) == PAIRS - len(found)
     names = {left.pictures.name(number) for number in range(len(left))}
     assert not any(f"{index:05d}.png" in name for index in chosen for name in names)

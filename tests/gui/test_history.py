@@ -23,7 +23,7 @@ from cleanclip_gui.clean.history import (
     run_points,
     write_name,
 )
-from cleanclip_gui.clean.job import copy_job, write_job
+from cleanclip_gui.clean.job import copy_job, make_job
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STATUS
 from cleanclip_gui.session import Session
@@ -327,8 +327,7 @@ def _job(spec, n, folder):
     session.checkpoint = facts(folder / "a.safetensors", donor="donor.pt")
     session.images = images(n, spec=spec, name="own")
     recipe = preset("cleanclip", "talk")
-    path = write_job(session, recipe, folder, pairs=PairSpec(), training_images=None)
-    return read_spec(path)
+    return make_job(session, recipe, folder, pairs=PairSpec(), training_images=None)
 
 
 def test_images_are_watched_and_tested_in_two_parts(tmp_path):
@@ -343,4 +342,4 @@ def test_images_are_watched_and_tested_in_two_parts(tmp_path):
     spec = _job(ImageSpec(split="val"), 1000, tmp_path)
     assert spec.images == ImageSpec(split="val", part="validation", n=500)
     assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
-    assert spec.donor == str(Path(spec.output_dir) / "donor.pt")  # a borrowed encoder
+    assert spec.donor == "donor.pt"  # a borrowed encoder

@@ -13,7 +13,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Message, Progress, Saved
 from ml_core.jobs.search import MEANS, SearchSpec
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
+from ml_core.jobs.specs import CleanSpec, read_spec_file
 from ml_core.reading import inspect
 from tests.gui.factories import facts
 from tests.gui.fakes import FakeRunner, heard
@@ -31,16 +31,15 @@ def make(qtbot, tmp_path, monkeypatch):
     session.checkpoint = facts(path, inspection=inspect(path))
 
     def make(**data):
-        def write(folder):
-            spec = CleanSpec(
+        def make_job(folder):
+            return CleanSpec(
                 checkpoint=str(path), recipe=Recipe(), images=ImageSpec(), output_dir=str(folder),
                 **data,
             )  # fmt: skip
-            return write_spec(spec, folder / SPEC_FILE)
 
         prompts = Answers().prompts()
         dialog = SearchDialog(
-            session.checkpoint, UNKNOWN, session, write, prompts, FakeRunner, parent
+            session.checkpoint, UNKNOWN, session, make_job, prompts, FakeRunner, parent
         )
         dialog.show()
         return dialog

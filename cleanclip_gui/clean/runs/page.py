@@ -395,7 +395,7 @@ class RunsPage(QWidget):
         self.compare(folder, True, silent=True)
 
     def _on_began(self) -> None:
-        if self._run.is_cleaning:
+        if self._run.is_cleaning and self._run.mode != "auto":  # which has rounds, to be read later
             self._begin_live(self._run.on_show.folder)
 
     def _on_restored(self, saved: SavedRun) -> None:
@@ -650,7 +650,7 @@ class RunsPage(QWidget):
         if self._is_in_use(folder):
             return
         self.queue.remove(folder)
-        if folder.parent != self._runs_folder().absolute():
+        if self._runs_folder().absolute() not in (folder.parent, folder.parent.parent):
             self._forget_run(folder)
             self.say(f"Taken out of the table; its files stay in {plain(folder, 200)}.")
             return

@@ -1,0 +1,177 @@
+"""*Clean it*: the button, the steps while they run, the answer, and a chain that was cut off."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ml_core.events import Done, Finding, Metric, Progress
+from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
+from ml_core.jobs.proofs import REBOUND_FILE
+from ml_core.jobs.specs import read_spec_file
+from tests.gui.fakes import clean_panel, heard, open_session, runner_of
+from tests.gui.run_folders import rebound_record, write_run
+
+session = pytest.fixture(open_session)
+panel = pytest.fixture(clean_panel)
+
+STEPS = (
+    AutoStep(kind="scan", round=0, title="Scan", folder="scan-0", why="Nothing is known yet."),
+    AutoStep(kind="clean", round=1, title="Clean", folder="round-1", why="A trigger was found."),
+    AutoStep(kind="scan", round=1, title="Scan again", folder="scan-1", why="Is anything left?"),
+    AutoStep(kind="rebound", round=0, title="Rebound test", folder="round-1", why="Is it gone?"),
+    AutoStep(kind="holdouts", round=0, title="Hold-outs", folder="round-1", why="Others too?"),
+)
+SENTENCES = ("After cleaning the same scan finds nothing.", "Clean accuracy: 97.4 to 96.2 %.")
+
+
+def ended(step, **changes):
+    changes = {"status": "finished", "sentence": "It came to this.", "seconds": 61.0, **changes}
+    return step.model_copy(update=changes)
+
+
+def told(step):
+    return Finding("step", step.model_dump(mode="json"))
+
+
+def shown(panel):
+    """Titles, states and words of the steps, as they can be read."""
+    rows = (line for line in panel.chain.rows if line.isVisible())
+    return [(line.title.text(), line.state.text(), line.words.text()) for line in rows]
+
+
+def keep(runner, steps, best=None):
+    """What the job leaves in its folder after a step."""
+    spec = read_spec_file(runner.spec_path, AutoSpec)
+    result = AutoResult(
+        spec=spec, steps=steps, best=best, checkpoint=None, outcome="nothing_found",
+        sentences=SENTENCES, seconds=300.0,
+    )  # fmt: skip
+    (runner.spec_path.parent / AUTO_FILE).write_text(result.model_dump_json())
+    return result.model_dump(mode="json")
+
+
+def run_to_the_end(panel):
+    """A chain of one round, with a run in its folder."""
+    panel.setup.clean_it.click()
+    runner = runner_of(panel)
+    folder = runner.spec_path.parent
+    shutil.copytree(write_run(folder.parent / "elsewhere", "round-1"), folder / "round-1")
+    (folder / "round-1" / REBOUND_FILE).write_text(json.dumps(rebound_record()))
+    steps = tuple(map(ended, STEPS))
+    for step, end in zip(STEPS, steps, strict=True):
+        runner.play([told(step), told(end)])
+    runner.end(Done("finished", keep(runner, steps, "round-1")))
+    return folder
+
+
+def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, tmp_path):
+    setup = panel.setup
+    session.scan_reference = str(tmp_path / "parent.safetensors")
+    panel._refresh()
+    assert setup.clean_it_does.text().startswith("Scans this checkpoint, cleans it")
+    assert not setup.clean_it_lacks.isVisible()
+    setup.clean_it.click()
+    runner = runner_of(panel)
+    spec = read_spec_file(runner.spec_path, AutoSpec)
+    assert runner.kind == "auto"
+    assert (spec.base.checkpoint, spec.base.target) == (session.checkpoint.path, 1)
+    assert Path(spec.base.trigger).is_file()
+    assert spec.base.reference == session.scan_reference
+    assert (spec.base.pairs.kind, spec.scan_images) == ("demo", session.images.spec)
+    assert Path(spec.base.output_dir) == runner.spec_path.parent
+    assert not setup.clean_it.isEnabled()
+    assert "Another job is running" in setup.clean_it_lacks.text()
+    runner.end(Done("cancelled"))
+    assert setup.clean_it.isEnabled()
+    session.images = None
+    assert "Choose evaluation images" in setup.clean_it_lacks.text()
+    session.checkpoint = None
+    assert "Open a checkpoint first" in setup.clean_it_lacks.text()
+    assert not setup.clean_it.isEnabled()
+
+
+def test_the_steps_while_they_run(panel, session):
+    panel.setup.clean_it.click()
+    runner = runner_of(panel)
+    assert panel.run_bar.title.text() == "Clean it is running"
+    runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
+    assert shown(panel) == [("Scan", "running", "Nothing is known yet.")]
+    assert panel.run_bar.details.text() == "Patches · 3 of 6"
+    assert not panel.charts.isVisible()
+    runner.play([told(ended(STEPS[0])), told(STEPS[1])])
+    runner.play([Metric(0, 10, {"ca": 0.97, "asr_excl": 0.98})])
+    assert shown(panel) == [
+        ("Scan", "done, 1 min 1 s", "Nothing is known yet. It came to this."),
+        ("Clean", "running", "A trigger was found."),
+    ]
+    assert panel.charts.rates.series("asr_excl").point(0) == (0, 0.98)
+    assert panel.charts.isVisible()
+    runner.play([told(ended(STEPS[1])), told(STEPS[3])])
+    runner.play([Metric(25, 900, {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02})])
+    assert panel.chain.rebound.chart.series("0.1").point(0) == (25, 0.02)
+    assert len(panel.charts.rates.series("asr_excl")) == 1
+    assert panel.chain.rebound.isVisible()
+    assert not panel.charts.isVisible()
+    bar = panel.run_bar
+    for button in bar.buttons:
+        button.click()
+    assert runner.told == ["launch", "pause", "stop", "cancel"]
+
+
+def test_the_answer_its_round_and_the_way_back(panel, session):
+    folder = run_to_the_end(panel)
+    assert panel.chain.sentences.text().split("\n") == list(SENTENCES)
+    assert session.run.output_dir == str(folder / "round-1")
+    assert panel.run_bar.title.text() == "CleanCLIP, custom: finished"
+    assert panel.before_after.isVisible()
+    assert panel.proof.rebound.isVisible()
+    assert panel.try_button.isEnabled()
+    assert [line.state.text() for line in panel.chain.rows] == ["done, 1 min 1 s"] * 5
+    scans = []
+    panel.shell.takes("scan", scans.append)
+    panel.chain.rows[2].show_button.click()
+    assert scans == [str(folder / "scan-1")]
+    panel.chain.rows[1].show_button.click()
+    assert panel.run.on_show.folder == folder / "round-1"
+    roles, stations = [], heard(panel.shell.station_wanted)
+    panel.shell.takes("role", roles.append)
+    panel.chain.back.click()
+    assert (roles, stations) == (["suspect"], ["studio"])
+
+
+def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tmp_path):
+    folder = run_to_the_end(panel)
+    write_run(folder.parent, "single")
+    panel.show_page(1)
+    qtbot.waitUntil(lambda: len(panel.runs.runs) == 2)
+    for past in panel.runs.runs:
+        panel.runs.open_run(past)
+        assert panel.chain.isVisible() == (past.folder.parent == folder)
+    panel.shell.open("run", str(folder / "round-1"))  # what a session opens again
+    assert panel.chain.sentences.text().startswith(SENTENCES[0])
+
+
+@pytest.mark.parametrize(
+    ("last", "sentence"),
+    [
+        (Done("cancelled"), "Clean it was cancelled."),
+        (Done("failed", {}, "The disk is full.", "usage"), "The disk is full."),
+    ],
+)
+def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
+    panel.setup.clean_it.click()
+    runner = runner_of(panel)
+    runner.play([told(STEPS[0]), told(ended(STEPS[0]))])
+    keep(runner, (ended(STEPS[0]),))
+    runner.end(last)
+    assert panel.trouble_text.text() == (
+        f"{sentence} Its finished steps are kept. Resume goes on with the next one."
+    )
+    assert shown(panel)[0][0] == "Scan"
+    panel.resume_button.click()
+    again = runner_of(panel)
+    assert (again.kind, again.spec_path) == ("auto", runner.spec_path)
+    assert read_spec_file(again.spec_path, AutoSpec).base.checkpoint == session.checkpoint.path
+    assert shown(panel)[0][0] == "Scan"
