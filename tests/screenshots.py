@@ -188,6 +188,13 @@ STORIES = {
         runs-empty: act clean.runs
         compare-empty: act clean.compare
         """,
+    "chain": r"""
+        : open_poisoned; act view.studio; act trigger.demo; measured; act view.clean
+        working works: fake_chain; press Clean it; words Training ; pause 600
+        cut-off: act clean.cancel; words was cancelled
+        result: chain; words ^After cleaning the same scan
+        result-whole whole: words ^Proof$
+        """,
     "rates": r"""
         : open_poisoned; act view.clean
         form form:
@@ -726,6 +733,31 @@ def fake_scan(s: Stage) -> None:
 
     runners = fakes.child(FILES, scans.events(), waits=True)
     s.window.stations["scan"].scanning.make_runner = runners
+
+
+def fake_chain(s: Stage) -> None:
+    """Let *Clean it* tell its scan and half of its training, and then wait."""
+    from tests.gui import chains, fakes
+
+    s.window.stations["clean"].run.task.make_runner = fakes.child(
+        FILES, chains.events(48), waits=True
+    )
+
+
+def chain(s: Stage) -> None:
+    """Show a chain that has come to its end."""
+    from ml_core.jobs.auto import AutoSpec
+    from ml_core.jobs.specs import read_spec
+    from tests.gui import chains
+    from tests.gui.run_folders import write_run
+
+    folder = HOME / "data" / "runs" / "clean-it-1"
+    run = write_run(folder, "round-1", checkpoint=POISONED, begun=BEGUN, floor=0.002)
+    _make_real(run)
+    base = read_spec(run / "spec.json").model_copy(update={"output_dir": str(folder)})
+    steps = [chains.ended(number) for number in range(len(chains.STEPS))]
+    chains.keep(folder, AutoSpec(base=base), steps, run.name)
+    s.window.context.shell.open("run", str(folder))
 
 
 def result(s: Stage, verdict: Any) -> None:

@@ -6,33 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.events import Done, Finding, Metric, Progress
-from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
+from ml_core.events import Done, Metric, Progress
+from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.proofs import REBOUND_FILE
 from ml_core.jobs.specs import read_spec_file
+from tests.gui.chains import CAME_TO, SENTENCES, STEPS, ended, events, keep, told
 from tests.gui.fakes import clean_panel, heard, open_session, runner_of
 from tests.gui.run_folders import rebound_record, write_run
 
 session = pytest.fixture(open_session)
 panel = pytest.fixture(clean_panel)
-
-STEPS = (
-    AutoStep(kind="scan", round=0, title="Scan", folder="scan-0", why="Nothing is known yet."),
-    AutoStep(kind="clean", round=1, title="Clean", folder="round-1", why="A trigger was found."),
-    AutoStep(kind="scan", round=1, title="Scan again", folder="scan-1", why="Is anything left?"),
-    AutoStep(kind="rebound", round=0, title="Rebound test", folder="round-1", why="Is it gone?"),
-    AutoStep(kind="holdouts", round=0, title="Hold-outs", folder="round-1", why="Others too?"),
-)
-SENTENCES = ("After cleaning the same scan finds nothing.", "Clean accuracy: 97.4 to 96.2 %.")
-
-
-def ended(step, **changes):
-    changes = {"status": "finished", "sentence": "It came to this.", "seconds": 61.0, **changes}
-    return step.model_copy(update=changes)
-
-
-def told(step):
-    return Finding("step", step.model_dump(mode="json"))
 
 
 def shown(panel):
@@ -41,15 +24,8 @@ def shown(panel):
     return [(line.title.text(), line.state.text(), line.words.text()) for line in rows]
 
 
-def keep(runner, steps, best=None):
-    """What the job leaves in its folder after a step."""
-    spec = read_spec_file(runner.spec_path, AutoSpec)
-    result = AutoResult(
-        spec=spec, steps=steps, best=best, checkpoint=None, outcome="nothing_found",
-        sentences=SENTENCES, seconds=300.0,
-    )  # fmt: skip
-    (runner.spec_path.parent / AUTO_FILE).write_text(result.model_dump_json())
-    return result.model_dump(mode="json")
+def asked(runner):
+    return read_spec_file(runner.spec_path, AutoSpec)
 
 
 def run_to_the_end(panel):
@@ -59,10 +35,10 @@ def run_to_the_end(panel):
     folder = runner.spec_path.parent
     shutil.copytree(write_run(folder.parent / "elsewhere", "round-1"), folder / "round-1")
     (folder / "round-1" / REBOUND_FILE).write_text(json.dumps(rebound_record()))
-    steps = tuple(map(ended, STEPS))
+    steps = [ended(number) for number in range(len(STEPS))]
     for step, end in zip(STEPS, steps, strict=True):
         runner.play([told(step), told(end)])
-    runner.end(Done("finished", keep(runner, steps, "round-1")))
+    runner.end(Done("finished", keep(folder, asked(runner), steps, "round-1")))
     return folder
 
 
@@ -74,7 +50,7 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     assert not setup.clean_it_lacks.isVisible()
     setup.clean_it.click()
     runner = runner_of(panel)
-    spec = read_spec_file(runner.spec_path, AutoSpec)
+    spec = asked(runner)
     assert runner.kind == "auto"
     assert (spec.base.checkpoint, spec.base.target) == (session.checkpoint.path, 1)
     assert Path(spec.base.trigger).is_file()
@@ -97,18 +73,17 @@ def test_the_steps_while_they_run(panel, session):
     runner = runner_of(panel)
     assert panel.run_bar.title.text() == "Clean it is running"
     runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
-    assert shown(panel) == [("Scan", "running", "Nothing is known yet.")]
+    assert shown(panel) == [("Scan", "running", STEPS[0].why)]
     assert panel.run_bar.details.text() == "Patches · 3 of 6"
     assert not panel.charts.isVisible()
-    runner.play([told(ended(STEPS[0])), told(STEPS[1])])
-    runner.play([Metric(0, 10, {"ca": 0.97, "asr_excl": 0.98})])
+    runner.play(events(0)[1:4])
     assert shown(panel) == [
-        ("Scan", "done, 1 min 1 s", "Nothing is known yet. It came to this."),
-        ("Clean", "running", "A trigger was found."),
+        ("Scan", "done, 1 min 1 s", f"{STEPS[0].why} {CAME_TO[0]}"),
+        ("Clean, round 1", "running", STEPS[1].why),
     ]
     assert panel.charts.rates.series("asr_excl").point(0) == (0, 0.98)
     assert panel.charts.isVisible()
-    runner.play([told(ended(STEPS[1])), told(STEPS[3])])
+    runner.play([told(ended(1)), told(STEPS[3])])
     runner.play([Metric(25, 900, {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02})])
     assert panel.chain.rebound.chart.series("0.1").point(0) == (25, 0.02)
     assert len(panel.charts.rates.series("asr_excl")) == 1
@@ -163,8 +138,8 @@ def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tm
 def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
-    runner.play([told(STEPS[0]), told(ended(STEPS[0]))])
-    keep(runner, (ended(STEPS[0]),))
+    runner.play([told(STEPS[0]), told(ended(0))])
+    keep(runner.spec_path.parent, asked(runner), [ended(0)])
     runner.end(last)
     assert panel.trouble_text.text() == (
         f"{sentence} Its finished steps are kept. Resume goes on with the next one."
@@ -173,5 +148,5 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     panel.resume_button.click()
     again = runner_of(panel)
     assert (again.kind, again.spec_path) == ("auto", runner.spec_path)
-    assert read_spec_file(again.spec_path, AutoSpec).base.checkpoint == session.checkpoint.path
+    assert asked(again).base.checkpoint == session.checkpoint.path
     assert shown(panel)[0][0] == "Scan"
