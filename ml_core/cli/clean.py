@@ -291,7 +291,7 @@ def run_job(
         return run_spec(spec, resume=resume, overwrite=overwrite)
     minutes = spec.minutes
     with output.working("Loading torch"):
-        from ml_core.jobs.bench import matched
+        from ml_core.jobs.chain import matched
         from ml_core.jobs.clean.earlier import check_place
         from ml_core.jobs.runner import run_job as run
 
