@@ -141,7 +141,8 @@ class CleanSpec(Machine, Attack, OnModel):
     targeted: bool = True  # whether somebody named the target; if not, nothing is said about it
     output_dir: PathText
     reference: PathText | None = None  # clean, of the same architecture, for methods that take one
-    # Trigger files that a method stamps on its pictures, besides ``trigger``: what scans found.
+    # Trigger files of what scans found, which stamped finetuning puts on pictures; where there are
+    # none, it takes ``trigger``.
     stamps: tuple[PathText, ...] = Field(default=(), max_length=64)
     keep_steps: bool = False  # whether the checkpoint of every evaluation is kept, in ``steps/``
     # Of this machine, in which the window starts the job, with torchrun. Elsewhere whoever starts
