@@ -33,7 +33,7 @@ from ml_core.detection.scan.records import (
 )
 from ml_core.events import Done, Event, Finding, Progress
 from ml_core.jobs.overall import scan_plan
-from ml_core.jobs.scan import SCAN_FILE, STAGES, STAGES_FOLDER, ScanSpec, Stage
+from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, STAGES, STAGES_FOLDER, ScanSpec, Stage
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
 
@@ -216,8 +216,6 @@ def _pictures(coded: object, side: int) -> NDArray[np.uint8]:
     return raw.reshape(-1, side, side, 3)
 
 
-# Not the name of a cleaning job, which the Clean station takes up.
-SPEC_FILE = "scan-spec.json"
 _NOT_OF_RESULT = {"stages", "output_dir", "threads", "label_set", "anyway"}
 
 
@@ -298,7 +296,7 @@ class Scanning(JobTask):
 
     def scan(self, spec: ScanSpec, device: str) -> None:
         """Write a scan into its folder and start it; see :meth:`JobTask.start`."""
-        path, before = Path(spec.output_dir) / SPEC_FILE, (self.spec, self.live, self._child)
+        path, before = Path(spec.output_dir) / SCAN_SPEC, (self.spec, self.live, self._child)
         child, self._child = self._child, None  # the runner's
         self.spec, self.live = spec, LiveScan(spec.runs, spec.starts)
         try:
@@ -336,7 +334,7 @@ class Estimating(JobTask):
 
     def estimate(self, spec: ScanSpec, device: str) -> None:
         """Measure a scan; ``spec`` names a folder of the cache. See :meth:`JobTask.start`."""
-        self.start(spec, estimate_folder() / SPEC_FILE, device, NO_PLAN, estimate=True)
+        self.start(spec, estimate_folder() / SCAN_SPEC, device, NO_PLAN, estimate=True)
         self._holds = True
         self._show_text(MEASURING)
 

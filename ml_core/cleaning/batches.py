@@ -22,7 +22,6 @@ from ml_core.cleaning.augment import (
     apply_draws,
     draw_augmentations,
 )
-from ml_core.cleaning.canaries import Canary
 from ml_core.cleaning.pictures import (
     WHOLE,
     Drawing,
@@ -37,10 +36,8 @@ from ml_core.cleaning.pictures import (
     step_indices,
 )
 from ml_core.cleaning.recipes import Recipe, fields_of
-from ml_core.data.labels import fill
 from ml_core.data.order import kept_blocks
-from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped
-from ml_core.model import ClipModel
+from ml_core.evaluation.stamping import own_canvases, stamped
 from ml_core.reading.clip_config import Fit
 from ml_core.triggers.record import Trigger
 
@@ -470,78 +467,3 @@ def picture_batch(
         numbers=torch.from_numpy(indices),
         blank=int(indices[0]) in source.broken,
     )
-
-
-_POISON = 6
-_CANARY_SEEDS = 2**61  # seeds of evaluations are far below, and so draw other places
-
-
-@dataclass(frozen=True, eq=False)
-class Poison:
-    """What is put on some pairs of each batch.
-
-    Attributes
-    ----------
-    canaries
-        The triggers, which act on the model's canvas.
-    captions
-        int64 [T, L] for each: captions of its target.
-    share
-        Share of the pairs that carry each canary, on average.
-    seed
-        Draws pairs, captions and places.
-    size, fit
-        The model's input side in pixels, and how it makes pictures square.
-    """
-
-    canaries: tuple[Canary, ...]
-    captions: tuple[Tensor, ...]
-    share: float
-    seed: int
-    size: int
-    fit: Fit
-
-    @classmethod
-    def of(
-        cls,
-        canaries: Sequence[Canary],
-        templates: Sequence[str],
-        model: ClipModel,
-        share: float,
-        seed: int,
-    ) -> Poison:
-        """The poison for one model, with prompts as captions."""
-        captions = tuple(
-            model.tokenize([fill(template, canary.target_name) for template in templates])
-            for canary in canaries
-        )
-        return cls(tuple(canaries), captions, share, seed, model.image_size, model.preprocess.fit)
-
-    def on(self, batch: Batch, step: int) -> Batch:
-        """The batch of a step with the poison in it; the given one is left alone.
-
-        Each canary gets ``share`` of the pairs, rounded up or down by a draw; no pair has two.
-        """
-        assert batch.tokens is not None
-        draws = step_generator(self.seed, _POISON, step)
-        count = len(batch)
-        counts = (self.share * count + draws.random(len(self.canaries))).astype(np.int64)
-        rows = draws.permutation(count)
-        images = batch.images.permute(0, 2, 3, 1).numpy().copy()
-        tokens = batch.tokens.clone()
-        first = 0
-        for canary, captions, carriers in zip(
-            self.canaries, self.captions, counts.tolist(), strict=True
-        ):
-            mine = rows[first : first + carriers]
-            first += carriers
-            if not len(mine):
-                continue
-            which = step * count + mine
-            marked = stamped(
-                canary.trigger, images[mine], which, _CANARY_SEEDS + self.seed, self.size,
-                torch.device("cpu"), self.fit,
-            )  # fmt: skip
-            images[mine] = as_uint8(marked)
-            tokens[mine] = captions[torch.from_numpy(draws.integers(len(captions), size=len(mine)))]
-        return replace(batch, images=as_tensor(images), tokens=tokens)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Method = Literal[
+    "stamped",
     "cleanclip",
     "mmcl",
     "ss",
@@ -73,6 +74,12 @@ _FALL = (
     "and comes back in the second."
 )
 FACTS: Mapping[Method, MethodFacts] = {
+    "stamped": MethodFacts(
+        "Stamped finetuning",
+        "The image-text contrast on clean pairs, with triggers stamped on half of the pictures: "
+        "those that are known or that a scan found, and random ones. Captions stay as they are.",
+        f"{_OURS}: after Neural Cleanse (Wang et al., S&P 2019, section VI.C) and CleanCLIP's MMCL",
+    ),
     "cleanclip": MethodFacts(
         "CleanCLIP",
         "Image-text contrast and self-supervision inside each modality, on clean pairs.",

@@ -122,7 +122,21 @@ _TBAR: Fields = {
 }
 _BLEND: Fields = {"alpha": 1.0, "alpha_choice": "auto", "ca_limit": 1.0}
 
+# The rate is the pretraining's own: at lower ones a backdoor is hidden, and comes back.
+_STAMPED: Fields = {
+    "pairs": 38_400,
+    "lr": DEMO_PEAK,
+    "warmup_steps": 20,
+    "beta2": 0.98,
+    "stop_below_ca": 25.0,
+}
+
 FIELDS: Mapping[Method, Mapping[str, Fields]] = {
+    "stamped": {
+        "quick": _STAMPED,
+        "talk": {**_STAMPED, **_TALK},
+        "thorough": {**_STAMPED, **_THOROUGH},
+    },
     "cleanclip": {
         "quick": {},
         # The best of four on validation pictures of the demo: docs/bench.md.
@@ -278,7 +292,7 @@ PRESET_SOURCES: Mapping[str, str] = {
 
 _WHOSE: Mapping[str, str] = {
     PAPER: "is the published one",
-    ADAPTED: "is the demo's in proportion, at most a fifth",
+    ADAPTED: "is the demo's in proportion",
 }
 
 
@@ -288,7 +302,7 @@ def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe
     For the demo: ``quick``, ``talk``, ``thorough``, and ``paper`` where something is published.
     What was chosen on the demo comes last for any other checkpoint; before it is ``paper``, or
     ``adapted`` where nothing is published: ``quick`` with its learning rate in proportion to the
-    peaks of the two pretrainings, at most a fifth of the checkpoint's.
+    peaks of the two pretrainings, at most a fifth of the checkpoint's, but for ``stamped``.
 
     Parameters
     ----------
@@ -309,7 +323,7 @@ def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe
     if pretraining.kind == "demo":
         return named
     if PAPER not in named and _moves_weights(method):
-        lr = _adapted_rate(named[_ADAPTED_FROM].lr, pretraining)
+        lr = _adapted_rate(method, named[_ADAPTED_FROM].lr, pretraining)
         named[ADAPTED] = named[_ADAPTED_FROM].changed(lr=lr, preset=ADAPTED)
     first = [name for name in (PAPER, ADAPTED) if name in named]
     return {name: named[name] for name in (*first, *(name for name in named if name not in first))}
@@ -391,12 +405,17 @@ def warn_of_rate(recipe: Recipe, pretraining: Pretraining) -> str:
 def highest_rate(method: Method, pretraining: Pretraining) -> float:
     """The highest learning rate that a checkpoint should be cleaned at unless somebody insists."""
     published = FIELDS[method].get(PAPER, {}).get("lr", 0.0)
-    return max(float(published), _rounded(SAFE_SHARE * pretraining.assumed))
+    return max(float(published), _rounded(_safe_share(method) * pretraining.assumed))
 
 
-def _adapted_rate(on_demo: float, pretraining: Pretraining) -> float:
+def _adapted_rate(method: Method, on_demo: float, pretraining: Pretraining) -> float:
     """The rate of a method that was tried on the demo alone, for another checkpoint."""
-    return _rounded(min(on_demo / DEMO_PEAK, SAFE_SHARE) * pretraining.assumed)
+    return _rounded(min(on_demo / DEMO_PEAK, _safe_share(method)) * pretraining.assumed)
+
+
+def _safe_share(method: Method) -> float:
+    """The highest rate that nobody is asked about, as a share of the pretraining's peak."""
+    return 1.0 if method == "stamped" else SAFE_SHARE
 
 
 def _moves_weights(method: Method) -> bool:

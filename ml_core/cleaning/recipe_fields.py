@@ -13,7 +13,7 @@ Augmentation = Literal["none", "flip", "autoaugment", "noise-erase", "noise-eras
 
 _TRAINED = " ".join(name for name, facts in FACTS.items() if facts.data != "none")
 _LABELLED = " ".join(name for name, facts in FACTS.items() if facts.data == "labelled")
-_CONTRAST = "cleanclip mmcl par cleanclip-par"
+_CONTRAST = "stamped cleanclip mmcl par cleanclip-par"
 _VIEWS = "cleanclip ss cleanclip-par"
 _WEIGHT_SPACE = "tbar interpolate"
 _WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
@@ -174,6 +174,25 @@ class RecipeFields(BaseModel):
         methods="par cleanclip-par",
         gt=0.0,
         le=4.0,
+    )
+    stamp_share: float = option(
+        0.5,
+        "Stamped pictures",
+        "Share of the pictures of each batch that carry a trigger.",
+        unit="of the batch",
+        methods="stamped",
+        ge=0.0,
+        le=1.0,
+    )
+    random_share: float = option(
+        0.25,
+        "Random triggers",
+        "Share of the stamped pictures whose trigger is random: a patch, a texture or a warp. "
+        "Where no trigger is known all are.",
+        unit="of the stamped",
+        methods="stamped",
+        ge=0.0,
+        le=1.0,
     )
     lambda_unlearn: float = option(
         1.0,

@@ -33,9 +33,12 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec, run_to_result
+from ml_core.cli.scan import twin_for
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import Sides
 from ml_core.events import Control, Done, Event
+from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.scan import ScanSettings
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -44,19 +47,32 @@ _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
 _MOST_MINUTES = 1e6
 _PLACES = ("output_dir", "device", "threads")
 """Where a job is computed, which is the user's to say and not the job file's."""
+_BESIDE_JOB = ("job", "resume", "overwrite", "json", "export_to", "processes", *_PLACES)
+_SINGLE = (
+    "method", "preset", "settings", "recipe", "accept_rate", "resume", "job", "export_to",
+    "processes",
+)  # fmt: skip
+"""Options of a single run."""
+_AUTO = ("rounds", "rebound_steps", "scan", "measure_only")
 _DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 
 
 @command(
     "checkpoint output_dir method preset settings recipe seed accept_rate minutes "
-    f"{CLEANING} resume job overwrite export_to processes json",
+    f"{CLEANING} auto rounds rebound_steps scan measure_only resume job overwrite export_to "
+    "processes json",
     CleanSpec,
+    AutoSpec,
     output_dir=None,
 )
 def clean(
     context: typer.Context,
     options: Options,
     checkpoint: NamedPath | None = argument("The checkpoint to clean (not with --job).", None),
+    auto: bool = option(
+        False,
+        help="Scan, clean by what was found, scan again, and test whether the backdoor comes back.",
+    ),
     resume: bool = option(
         False, help="Go on from the last save in --output.", flag="--resume/--no-resume"
     ),
@@ -74,6 +90,10 @@ def clean(
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
+    With --auto the method is chosen by what a scan finds, and rounds of cleaning and scanning go on
+    until it finds nothing. Started again, it goes on where it was. --reference is then the clean
+    checkpoint that scans compare with, and --minutes are those of each round.
+
     Even 5 poisoned pairs in 100 000 can undo CleanCLIP: check your own
     pairs with `cleanclip audit` first, and leave out what it finds with --exclude.
 
@@ -90,16 +110,27 @@ def clean(
 
         cleanclip clean model.safetensors -o blended --method interpolate --reference clean.pt
 
+        cleanclip clean model.safetensors -o auto --auto --pairs cc3m/ --images photos/ \\
+            --labels imagenet-1k --reference parent.safetensors
+
         cleanclip clean --job cleaned/spec.json --resume
 
         cleanclip clean --job cleaned/spec.json --export cluster --processes 4
     """
     minutes, elsewhere = options.minutes, export_to is not None
+    if auto:
+        _refuse(context, "auto", _SINGLE, "which chooses that itself: leave it out")
+        _clean_it(options, checkpoint)
+        return
+    for name in _AUTO:
+        if typed(context, name):
+            raise InputError(
+                f"--{name.replace('_', '-')} goes with --auto: add it, or leave it out."
+            )
     if job is not None:
-        _refuse_all_but(
-            context, "job", "resume", "overwrite", "json", "export_to", "processes",
-            *_PLACES,
-        )  # fmt: skip
+        set_there = [name for name in context.params if name not in _BESIDE_JOB]
+        why = "whose file sets it already: leave it out, or change the file"
+        _refuse(context, "job", set_there, why)
         places = {"output_dir": options.output_dir} | options.of(CleanSpec)
         spec = _elsewhere(job_spec(job), {k: v for k, v in places.items() if typed(context, k)})
         if not resume and not elsewhere:
@@ -159,16 +190,47 @@ def chosen_recipe(
     return with_settings(read_recipe(options.recipe), *changes)
 
 
-def _refuse_all_but(context: typer.Context, chosen: str, *allowed: str) -> None:
+def _refuse(context: typer.Context, chosen: str, names: Collection[str], why: str) -> None:
     """Refuse options that would be ignored."""
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name not in (chosen, *allowed) and typed(context, name):
+        if name in names and typed(context, name):
             shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
-            raise InputError(
-                f"{shown} cannot be combined with --{chosen}, whose file sets it already: leave "
-                "it out, or change the file."
-            )
+            raise InputError(f"{shown} cannot be combined with --{chosen}, {why}.")
+
+
+def _clean_it(options: Options, checkpoint: Path | None) -> None:
+    """Run a whole chain and print its steps and what it came to.
+
+    Raises
+    ------
+    InputError
+        If an option cannot be used.
+    """
+    if checkpoint is None or options.output_dir is None:
+        raise InputError("Name the checkpoint and an output folder (-o).")
+    options.checkpoint = checkpoint_path(checkpoint)
+    needs_least = build_recipe("adversarial", "default", [], None)
+    base = clean_spec(needs_least, options, compared=[needs_least])
+    if options.minutes is not None:
+        base = timed(base, options.minutes)
+    fields = options.of(AutoSpec)
+    if (scanned := fields["scanned"]) is not None:
+        fields["scanned"] = str(Path(scanned).resolve())
+    if fields["measure_only"] and base.trigger is None:
+        raise InputError("--measure-only is about a trigger: give --trigger and --target.")
+    base = base.model_copy(update={"reference": base.reference or twin_for(options.checkpoint)})
+    seed = {} if options.seed is None else {"seed": options.seed}
+    spec = AutoSpec(base=base, scan=ScanSettings.model_validate(seed), **fields)
+    result = run_spec(spec, overwrite=options.overwrite)
+    rows = ((each["title"], each["status"], each["sentence"]) for each in result["steps"])
+    output.answer(
+        options.json,
+        result,
+        output.table("Steps", ("Step", "", "~What it came to"), rows),
+        *result["sentences"],
+        *([f"Cleaned checkpoint: {result['checkpoint']}"] if result["checkpoint"] else []),
+    )
 
 
 def _elsewhere(spec: CleanSpec, places: dict[str, Any]) -> CleanSpec:
@@ -291,7 +353,7 @@ def run_job(
         return run_spec(spec, resume=resume, overwrite=overwrite)
     minutes = spec.minutes
     with output.working("Loading torch"):
-        from ml_core.jobs.bench import matched
+        from ml_core.jobs.chain import matched
         from ml_core.jobs.clean.earlier import check_place
         from ml_core.jobs.runner import run_job as run
 

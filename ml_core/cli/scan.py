@@ -66,7 +66,7 @@ def scan(
     """
     fields = spec_fields(options, ScanSpec)
     spec = ScanSpec(
-        reference=optional_checkpoint(reference) or _twin_for(Path(fields["checkpoint"])),
+        reference=optional_checkpoint(reference) or twin_for(Path(fields["checkpoint"])),
         images=image_spec(options.images).model_copy(update=options.columns),
         stages=_stages(stages),
         **fields,
@@ -111,7 +111,7 @@ def scan(
         raise typer.Exit(status)
 
 
-def _twin_for(suspect: Path) -> str | None:
+def twin_for(suspect: Path) -> str | None:
     """The demo's clean twin where the suspect is the demo's checkpoint."""
     from ml_core.jobs.demo import demo_checkpoint
 

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ml_core.cleaning.catalogue import method_title
-from ml_core.cleaning.recipes import fitted_budget
 from ml_core.cleaning.tradeoff import Curve, Limits, points
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
+from ml_core.jobs.chain import cleaned, held_out, rebounded
 from ml_core.jobs.clean.earlier import check_place, same_job
-from ml_core.jobs.inputs import opening_inputs
-from ml_core.jobs.journal import read_events, read_json, write_comparison
-from ml_core.jobs.opening import open_model
-from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
-from ml_core.jobs.runner import run_job
+from ml_core.jobs.journal import read_events, write_comparison
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.specs import (
     BENCH_FILE,
     CHART_FILE,
     EVENTS_FILE,
-    RESULT_FILE,
     SPEC_FILE,
-    STATE_FILE,
     TABLE_FILE,
     BenchSpec,
     CleanSpec,
     check_spec,
-    read_spec,
 )
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import InputError
 from ml_core.reports.html.charts import tradeoff_svg
 
 Row = dict[str, Any]
@@ -42,7 +35,6 @@ COLUMNS = (
     "asr_high", "poisoned_accuracy", "heldout_ca", "heldout_asr", "rebound_max_asr",
     "stays_clean", "worst_holdout", "worst_holdout_asr", "folder", "error",
 )  # fmt: skip
-_MOST_EXAMPLES = 100_000_000  # of a recipe
 
 
 def bench(
@@ -94,117 +86,21 @@ def _job(
     spec: BenchSpec, job: CleanSpec, control: Control, overwrite: bool
 ) -> Generator[Event, None, Done]:
     """Run one job and its proofs, unless it finished earlier; return its Done."""
-    folder = Path(job.output_dir)
-    done = _finished(job)
-    if done is None:
-        resume = (folder / STATE_FILE).exists() and _goes_on(job)
-        if resume:
-            job = read_spec(folder / SPEC_FILE)
-        elif job.minutes is not None:
-            job = yield from matched(job, job.minutes, control)
-            if control.cancelled or control.stopped:
-                return Done("cancelled")
-        done = yield from _run(run_job(job, control, resume=resume, overwrite=overwrite))
-    else:
-        yield Message("Its result exists already; it is not run again.")
-        job = read_spec(folder / SPEC_FILE)  # with the budget that it had
+    done = yield from cleaned(job, control, overwrite=overwrite)
     if control.cancelled or control.stopped:
         return done
     if done.status not in ("finished", "stopped") or job.trigger is None:
         return done
     try:
-        proof = read_proof(folder, REBOUND_FILE)
-        steps = spec.rebound_steps
-        if spec.rebound and (proof is None or (steps and proof.get("steps") != steps)):
-            changes = {} if steps is None else {"steps": steps}
-            yield from _run(run_job(rebound_of(job, **changes), control))
+        if spec.rebound:
+            yield from rebounded(Path(job.output_dir), control, spec.rebound_steps)
         if control.cancelled or control.stopped:
             return done
-        if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:
-            proving = holdouts_of(job, other_labels=spec.other_labels)
-            yield from _run(run_job(proving, control))
+        if spec.holdouts:
+            yield from held_out(Path(job.output_dir), control, spec.other_labels)
     except InputError as error:  # a result that cannot be proven so is a row all the same
         yield Message(error.sentence, "warning")
     return done
-
-
-def _run(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
-    """Pass a job's events on but its Done, which is returned."""
-    for event in events:
-        if not isinstance(event, Done):
-            yield event
-        elif event.status == "failed":
-            yield Message(event.error, "error")
-    assert isinstance(event, Done), "the last event of every job is one"
-    return event
-
-
-def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:
-    """The job with as many steps as its training time allows on this machine.
-
-    If the time cannot be measured, the job is not changed: the run meets the same error and reports
-    it.
-    """
-    estimated = yield from _run(run_job(job, control, estimate=True))
-    if estimated.status != "finished":
-        return job
-    recipe, per_step = job.recipe, estimated.result["train_seconds"] / estimated.result["steps"]
-    steps = max(1, int(60 * minutes / per_step))
-    most = min(_MOST_EXAMPLES, (steps + 1) * recipe.batch_size - 1)
-    once = recipe.model_copy(update={"pairs": most, "epochs": 1})
-    try:
-        there = yield from _examples(job.model_copy(update={"recipe": once}), control)
-    except (InputError, CancelledError):  # the run meets it too, and says so
-        return job
-    fitted = fitted_budget(recipe, steps, there)
-    if recipe.draws_shots:
-        budget = f"{fitted.epochs} epochs instead of {recipe.epochs}"
-    else:
-        examples = [budgeted.total_steps * budgeted.batch_size for budgeted in (fitted, recipe)]
-        budget = f"{examples[0]} examples instead of {examples[1]}"
-    yield Message(f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: {budget}.")
-    return job.model_copy(update={"recipe": fitted})
-
-
-def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
-    """How many of the recipe's examples the job finds."""
-    opened = open_model(job)
-    inputs = yield from opening_inputs(job, opened.build("cpu"), control)
-    with closing(inputs):
-        return inputs.recipe.pairs
-
-
-def _finished(job: CleanSpec) -> Done | None:
-    """The Done of an equal job that finished earlier; None if there is none to take over."""
-    folder = Path(job.output_dir)
-    result = read_json(folder / RESULT_FILE)
-    if not result or _stopped_by_hand(result) or not same_job(job, folder / SPEC_FILE):
-        return None
-    return Done("finished", result) if _of_these_files(job, result) else None
-
-
-def _goes_on(job: CleanSpec) -> bool:
-    """Whether what is on disk is the beginning of this job."""
-    folder = Path(job.output_dir)
-    result = read_json(folder / RESULT_FILE)
-    ours = not result or (_stopped_by_hand(result) and _of_these_files(job, result))
-    return ours and same_job(job, folder / SPEC_FILE)
-
-
-def _stopped_by_hand(result: dict[str, Any]) -> bool:
-    return bool(result.get("status") == "stopped" and not result.get("stopped_because"))
-
-
-def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
-    """Whether the checkpoint is the one that the result was made from, not just its path.
-
-    A checkpoint that cannot be read does not count as the same; the run will refuse it.
-    """
-    try:
-        opened = open_model(job)
-    except InputError:
-        return False
-    return bool(result.get("source_sha256") == opened.inspection.sha256)
 
 
 def _rows(job: CleanSpec, title: str, done: Done) -> list[Row]:

@@ -80,7 +80,7 @@ def export_job(spec: CleanSpec, folder: Path, *, processes: int = 1) -> tuple[Pa
 
 def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     """Paths that the machine which runs the job must see, besides the exported folder."""
-    paths = [spec.checkpoint, spec.donor, spec.reference]
+    paths = [spec.checkpoint, spec.donor, spec.reference, *spec.stamps]
     for part in spec.sets.values():
         paths += part.paths.values()
     if Path(spec.label_set).is_absolute():

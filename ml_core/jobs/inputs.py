@@ -27,6 +27,7 @@ from ml_core.cleaning.methods.build import check_model
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
 from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
 from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.stamps import Stamps
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet
@@ -45,7 +46,7 @@ from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
 from ml_core.reading.resize import Canvases
-from ml_core.triggers.record import Trigger
+from ml_core.triggers import Trigger, load_trigger
 
 
 class CachedSet:
@@ -156,12 +157,13 @@ class Inputs:
 class Sets:
     """What a job names, opened without its model: columns, labels and trigger can be used.
 
-    ``images`` are those of the benches by their names; ``validation`` and ``training`` are None
-    where the job has none.
+    ``stamps`` are the triggers that are trained on, ``images`` those of the benches by their names;
+    ``validation`` and ``training`` are None where the job has none.
     """
 
     label_set: LabelSet
     trigger: Trigger | None
+    stamps: tuple[Trigger, ...]
     images: dict[str, OpenSetting]
     validation: OpenSetting | None
     training: PairSet | ImageSet | None
@@ -183,6 +185,9 @@ def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Se
         If it was cancelled.
     """
     label_set, trigger = open_attack(spec)
+    stamps = tuple(dict.fromkeys(load_trigger(path) for path in spec.stamps))
+    if not stamps and trigger is not None and trigger.changes_pictures:
+        stamps = (trigger,)
     validation_spec, test_spec = spec.images, spec.test_images
     if validation_spec is not None and test_spec in (None, validation_spec):
         validation_spec, test_spec = validation_spec.halves()
@@ -205,7 +210,7 @@ def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Se
         # Images that are stamped need no labels.
         classes = None if spec.recipe.facts.data == "images" else label_set
         training = yield from opening_images(named, classes, control)
-    return Sets(label_set, trigger, images, validation, training)
+    return Sets(label_set, trigger, stamps, images, validation, training)
 
 
 def opening_inputs(
@@ -344,6 +349,9 @@ def _training(
             share=share,
             draw=partial(draw_nothing, drawing) if unseen else draw,
         )
+        if recipe.method == "stamped":
+            stamps = Stamps.training(sets.stamps, recipe, model)
+            return recipe, lambda step: stamps.on(make(step), step), pairs, draw
         return recipe, make, pairs, draw
     images = sets.training.fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())

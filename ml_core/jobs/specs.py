@@ -141,7 +141,8 @@ class CleanSpec(Machine, Attack, OnModel):
     targeted: bool = True  # whether somebody named the target; if not, nothing is said about it
     output_dir: PathText
     reference: PathText | None = None  # clean, of the same architecture, for methods that take one
-    # Trigger files that a method stamps on its pictures, besides ``trigger``: what scans found.
+    # Trigger files of what scans found, which stamped finetuning puts on pictures; where there are
+    # none, it takes ``trigger``.
     stamps: tuple[PathText, ...] = Field(default=(), max_length=64)
     keep_steps: bool = False  # whether the checkpoint of every evaluation is kept, in ``steps/``
     # Of this machine, in which the window starts the job, with torchrun. Elsewhere whoever starts
@@ -221,6 +222,7 @@ def check_spec(spec: CleanSpec) -> None:
         ("donor", spec.donor),
         ("reference", spec.reference),
         ("trigger", spec.trigger),
+        *(("trigger", path) for path in spec.stamps),
     ):
         if path is not None and not Path(path).exists():
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
@@ -288,7 +290,10 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
     given = {name: getattr(spec, name) for name in names}
     if spec.label_set not in label_sets():
         given["label_set"] = spec.label_set
-    changes = {name: str(folder / path) for name, path in given.items() if path is not None}
+    changes: dict[str, Any] = {
+        name: str(folder / path) for name, path in given.items() if path is not None
+    }
+    changes["stamps"] = tuple(str(folder / path) for path in spec.stamps)
     sets = {
         name: part.model_copy(update={key: str(folder / path) for key, path in part.paths.items()})
         for name, part in spec.sets.items()

@@ -213,7 +213,7 @@ def test_a_stop_in_one_proof_begins_no_other(one, monkeypatch):
         yield Done("cancelled")
 
     monkeypatch.setattr("ml_core.jobs.proofs.rebound.rebound", stopped)
-    monkeypatch.setattr("ml_core.jobs.bench.holdouts_of", _nobody_proves)
+    monkeypatch.setattr("ml_core.jobs.chain.holdouts_of", _nobody_proves)
     proven = one.model_copy(update={"rebound": True, "holdouts": True})
     assert done_of(proven, control) == Done("cancelled")
 
@@ -231,7 +231,7 @@ def test_a_result_that_cannot_be_proven_is_a_row(one, monkeypatch):
     def refuse(job: CleanSpec) -> None:
         raise InputError("There is nothing to test.")
 
-    monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
+    monkeypatch.setattr("ml_core.jobs.chain.rebound_of", refuse)
     events, done = events_of(one.model_copy(update={"rebound": True}))
     assert done.result["rows"][0]["ca"] is not None
     assert any(isinstance(e, Message) and "nothing to test" in e.text for e in events)

@@ -1,4 +1,4 @@
-"""Canaries: what is drawn, what is put on a batch, and what a planting leaves."""
+"""Canaries and stamps: what is drawn, what is put on a batch, and what a planting leaves."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.batches import Poison, pair_batch
+from ml_core.cleaning.batches import Batch, pair_batch
 from ml_core.cleaning.canaries import KINDS, draw_canaries
+from ml_core.cleaning.presets import preset
+from ml_core.cleaning.stamps import Stamps
 from ml_core.data.images import PromptPairs, open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
@@ -24,6 +26,7 @@ from ml_core.jobs.search.canary_spec import (
     CanarySpec,
 )
 from ml_core.reading.errors import InputError
+from ml_core.triggers import demo_trigger, prompt
 from tests.unit.draining import events_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.job_specs import CANARIES, SMALL
@@ -65,7 +68,7 @@ def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model):
     images, tokens = batch.images.clone(), batch.tokens
     kept = tokens.clone()
     canaries = draw_canaries(KINDS, CLASSES, (), 0)
-    poison = Poison.of(canaries, ("a photo of a {}",), tiny_model, 1 / 8, 3)
+    poison = Stamps.poison(canaries, ("a photo of a {}",), tiny_model, 1 / 8, 3)
     found = poison.on(batch, 0)
     assert torch.equal(batch.images, images)
     assert torch.equal(tokens, kept)
@@ -156,3 +159,23 @@ def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec):
     lock.release()
     delete_older_copies(made[-1])
     assert not made[0].exists()
+
+
+def test_stamped_finetuning_marks_its_share_of_pictures_and_leaves_captions_alone(tiny_model):
+    recipe = preset("stamped", "quick")
+    size = tiny_model.image_size
+    images = torch.randint(256, (32, 3, size, size), dtype=torch.uint8)
+    kept = images.clone()
+    tokens = torch.arange(32 * 8).reshape(32, 8)
+    batch = Batch(images, tokens=tokens)
+    for triggers, known in (((), 0), ((demo_trigger(),), 12)):
+        stamps = Stamps.training(triggers, recipe, tiny_model)
+        marked = stamps.on(batch, 3)
+        assert int((marked.images != images).flatten(1).any(1).sum()) == 16
+        assert marked.tokens is tokens
+        assert torch.equal(marked.images, stamps.on(batch, 3).images)
+        assert not torch.equal(marked.images, stamps.on(batch, 4).images)
+        assert round(stamps.share * len(triggers) * 32) == known
+    assert torch.equal(images, kept)
+    with pytest.raises(InputError, match="changes no picture"):
+        Stamps.training((prompt("cf"),), recipe, tiny_model)

@@ -78,6 +78,7 @@ def _untrained(*_: object) -> Features:
 
 
 _MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Extras], Method]] = {
+    "stamped": contrastive,
     "cleanclip": contrastive,
     "mmcl": contrastive,
     "ss": contrastive,

@@ -473,6 +473,7 @@ class Scan(_Record):
 
 PREFIX = "scan:"
 SCAN_FILE = "scan.json"
+PATCHES_FILE = "patches.safetensors"  # the patches of each round, and the weights of overlays
 _FILE = JsonFile("the result of a scan", "run the scan again", max_bytes=6 << 20, max_depth=12)
 _LARGEST_SIDE, _MOST_CELLS, _MOST_STARTS = 1024, 32, 64
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from ml_core.data.specs import ImageSpec, PathText
+from ml_core.jobs.scan import ScanSettings
 from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 
@@ -22,16 +23,22 @@ class AutoSpec(JobSpec):
 
     ``base`` names checkpoint, data, classes and, where somebody knows one, the trigger; its recipe
     is not used, and its ``output_dir`` is the folder of the chain, in which each step has a folder
-    of its own. Its ``reference`` is the clean model that scans compare with.
+    of its own. Its ``reference`` is the clean model that scans compare with, its ``minutes`` are
+    those of each round. ``scan`` says how the checkpoint is searched, each time with the same seed,
+    which is that of the cleaning too.
     """
 
     base: CleanSpec
+    scan: ScanSettings = ScanSettings()
     # Real pictures that are searched; None takes the base's own.
     scan_images: ImageSpec | None = None
-    # The folder of a finished scan of this checkpoint, which is then not run again.
-    scanned: PathText | None = None
-    # Whether the base's trigger is only measured: neither stamped nor told to the scan.
-    measure_only: bool = False
+    # Which is then not run again; cleaned checkpoints are searched as it was.
+    scanned: PathText | None = option(
+        None, help="Folder of a finished scan of the checkpoint, to begin with.", flag="--scan"
+    )
+    measure_only: bool = option(
+        False, help="The trigger that is named is measured, and not learnt from."
+    )
     rounds: int = option(
         3, "Rounds", "Most times that the checkpoint is cleaned and scanned again.",
         flag="--rounds", ge=1, le=10,
@@ -56,11 +63,11 @@ class AutoStep(_Record):
     title
         What it is called on the screen.
     folder
-        Its folder inside that of the chain.
+        Its folder inside that of the chain, or the whole path of a scan that was there before.
     why
         Why this step is taken, with this recipe: a sentence.
     sentence
-        What it came to, with its figures; empty while it runs.
+        What it came to, with its figures, or why it failed or was skipped; empty while it runs.
     """
 
     kind: StepKind
@@ -85,7 +92,8 @@ class AutoResult(_Record):
     checkpoint
         Path of its cleaned checkpoint.
     outcome
-        What the last scan of it says, or ``worse`` where no round was worth its accuracy.
+        What the last scan of it says, or ``worse`` where no round was worth its accuracy;
+        ``not_scanned`` where it could not be searched or is not yet.
     sentences
         The answer for the screen: what was found, what is left, what it cost, what else there is.
     """

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from ml_core.data.specs import ImageSpec, PathText
+from ml_core.detection.scan.records import PATCHES_FILE as PATCHES_FILE
 from ml_core.detection.scan.records import SCAN_FILE as SCAN_FILE
-from ml_core.jobs.specs import Classes, Machine, OnModel
+from ml_core.jobs.specs import Classes, JobSpec, Machine, OnModel
 from ml_core.options import option
 
 TRIGGER_STEM = "found"
-PATCHES_FILE = "patches.safetensors"
+SCAN_SPEC = "scan-spec.json"  # not that of a cleaning job, whose folder is a run
 STAGES_FOLDER = "stages"
 
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "weights", "swap"]
@@ -20,16 +21,9 @@ NEEDS_REFERENCE: tuple[Stage, ...] = ("overlays", "thorough", "swap", "weights")
 ALWAYS: Stage = "weights"  # says whether the reference is a parent, by which the rest is judged
 
 
-class ScanSpec(Machine, Classes, OnModel):
-    """One scan of a checkpoint.
+class ScanSettings(JobSpec):
+    """How a checkpoint is searched; ``stages`` are run besides `ALWAYS`."""
 
-    ``reference`` is a clean checkpoint with the same input size, the parent or another that is
-    trusted; None leaves out what only a comparison can tell. ``images`` are real pictures, with or
-    without labels. ``stages`` are run besides `ALWAYS`.
-    """
-
-    reference: PathText | None = None
-    images: ImageSpec
     stages: tuple[Stage, ...] = USUAL
     starts: int = option(6, "Starts", "Random starts of each patch search.", ge=2, le=64)
     search: int = option(
@@ -41,6 +35,18 @@ class ScanSpec(Machine, Classes, OnModel):
     )  # fmt: skip
     seed: int = option(0, "Seed", "Seed of pictures and starts.", ge=0, lt=2**63)
     anyway: bool = option(False, help="Scan also where a model names hardly any picture rightly.")
+
+
+class ScanSpec(ScanSettings, Machine, Classes, OnModel):
+    """One scan of a checkpoint.
+
+    ``reference`` is a clean checkpoint with the same input size, the parent or another that is
+    trusted; None leaves out what only a comparison can tell. ``images`` are real pictures, with or
+    without labels.
+    """
+
+    reference: PathText | None = None
+    images: ImageSpec
     output_dir: PathText
 
     @property

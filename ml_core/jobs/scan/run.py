@@ -100,7 +100,16 @@ from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of, save_results
 from ml_core.jobs.measure import classifier_of, open_classes
 from ml_core.jobs.opening import open_model, opening_images
-from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, STAGES_FOLDER, TRIGGER_STEM, ScanSpec, Stage
+from ml_core.jobs.scan import (
+    PATCHES_FILE,
+    SCAN_FILE,
+    SCAN_SPEC,
+    STAGES_FOLDER,
+    TRIGGER_STEM,
+    ScanSpec,
+    Stage,
+)
+from ml_core.jobs.specs import write_spec_file
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError, UnfitModelError
 from ml_core.reading.regular_file import read_file
@@ -175,7 +184,8 @@ def scan(
             the record of a finished stage;
 
         Message; Saved; and Done, whose ``result`` is a `Scan` with ``folder``. The folder then
-        holds `SCAN_FILE`, the patches of each round, and the found trigger as a trigger file.
+        holds `SCAN_FILE`, the patches of each round and the overlays' weights in `PATCHES_FILE`,
+        its spec, and the found trigger as a trigger file.
     """
     yield from _Scanning(spec, control).run(overwrite)
 
@@ -692,11 +702,14 @@ class _Scanning:
             versions=dict(versions()), seconds=self._seconds, calibration=clean, p=p,
             notes=tuple(dict.fromkeys([*self._notes, *sides.suspect.model.assumptions])),
         )  # fmt: skip
-        rounds = {
-            name: tensor.contiguous() for name, tensor in self._arrays.get("patches", {}).items()
-        }
-        results = {PATCHES_FILE: save_tensors(rounds), SCAN_FILE: scan_json(record)}
+        arrays = dict(self._arrays.get("patches", {}))
+        for name, searched in (("overlays", stages.overlays), ("thorough", stages.thorough)):
+            for number, row in enumerate(() if searched is None else searched.rows):
+                arrays[f"{name}.{number}"] = self._arrays[name][row.target]
+        found = {name: tensor.contiguous() for name, tensor in arrays.items()}
+        results = {PATCHES_FILE: save_tensors(found), SCAN_FILE: scan_json(record)}
         yield from save_results(self._folder, results)
+        write_spec_file(spec, self._folder / SCAN_SPEC)
         for note in record.notes:
             yield Message(note, "warning")
         yield Done("finished", record.model_dump() | {"folder": str(self._folder)})

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.batches import Pairs, Poison
+from ml_core.cleaning.batches import Pairs
 from ml_core.cleaning.canaries import Canary, draw_canaries
 from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.stamps import Stamps
 from ml_core.data.labels import LabelSet
 from ml_core.data.picture_set import PictureSet
 from ml_core.evaluation.evaluate import versions
@@ -165,7 +166,7 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
         tuple(Watched(canary.kind, canary.trigger, canary.target) for canary in canaries),
     )
     before = yield from copy.measure(control, "before")
-    poison = Poison.of(canaries, label_set.templates, model, settings.share, settings.seed)
+    poison = Stamps.poison(canaries, label_set.templates, model, settings.share, settings.seed)
     steps, after = yield from _finetune(spec, copy, recipe, pairs, poison, control)
     notes = list(dict.fromkeys([*images.problems, *data.problems]))
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,7 +246,7 @@ def _finetune(
     copy: WatchedModel,
     recipe: Recipe,
     pairs: Pairs,
-    poison: Poison,
+    poison: Stamps,
     control: Control,
 ) -> Generator[Event, None, tuple[int, WatchedRates]]:
     """Train until all canaries have taken or the steps are over; how many, and the end."""

@@ -1,0 +1,196 @@
+"""Triggers that are put on a part of each batch: known ones, varied, and random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.cleaning.adversaries import bent, patch, texture
+from ml_core.cleaning.batches import Batch, as_tensor
+from ml_core.cleaning.canaries import Canary
+from ml_core.cleaning.pictures import step_generator
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.labels import fill
+from ml_core.evaluation.stamping import as_uint8, stamped, to_float
+from ml_core.model import ClipModel
+from ml_core.reading.clip_config import Fit
+from ml_core.reading.errors import InputError
+from ml_core.triggers.record import Trigger
+
+_STREAM = 6
+_SEEDS = 2**61  # seeds of evaluations are far below, and so draw other places
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Stamps:
+    """What is stamped on some pictures of each batch.
+
+    Attributes
+    ----------
+    triggers
+        The triggers, which act on the model's canvas.
+    share
+        Share of the pictures that carry each trigger, on average; none carries two.
+    seed
+        Draws pictures, captions, places and variations.
+    size, fit
+        The model's input side in pixels, and how it makes pictures square.
+    captions
+        int64 [T, L] for each trigger: captions of its target, which take the place of the pictures'
+        own. Empty: captions stay as they are.
+    varied
+        Whether triggers are moved, scaled and recoloured, anew in every step.
+    random
+        Share of the pictures that carry a random trigger each.
+    """
+
+    triggers: tuple[Trigger, ...]
+    share: float
+    seed: int
+    size: int
+    fit: Fit
+    captions: tuple[Tensor, ...] = ()
+    varied: bool = False
+    random: float = 0.0
+
+    @classmethod
+    def poison(
+        cls,
+        canaries: Sequence[Canary],
+        templates: Sequence[str],
+        model: ClipModel,
+        share: float,
+        seed: int,
+    ) -> Stamps:
+        """Canaries for one model, with prompts that name their targets as captions."""
+        captions = tuple(
+            model.tokenize([fill(template, canary.target_name) for template in templates])
+            for canary in canaries
+        )
+        triggers = tuple(canary.trigger for canary in canaries)
+        return cls(triggers, share, seed, model.image_size, model.preprocess.fit, captions)
+
+    @classmethod
+    def training(cls, triggers: Sequence[Trigger], recipe: Recipe, model: ClipModel) -> Stamps:
+        """What a recipe stamps: the triggers in equal parts, and random ones.
+
+        Raises
+        ------
+        InputError
+            If a trigger changes no picture.
+        """
+        for trigger in triggers:
+            if not trigger.changes_pictures:
+                raise InputError(
+                    f"The trigger {trigger.name or 'without name'} changes no picture, which "
+                    f"{recipe.facts.title} works on: choose one that does."
+                )
+        known = recipe.stamp_share * (1 - recipe.random_share) if triggers else 0.0
+        return cls(
+            tuple(triggers), known / max(1, len(triggers)), recipe.seed, model.image_size,
+            model.preprocess.fit, varied=True, random=recipe.stamp_share - known,
+        )  # fmt: skip
+
+    def on(self, batch: Batch, step: int) -> Batch:
+        """The batch of a step with the stamps on it; the given one is left alone.
+
+        Each trigger gets its share of the pictures, rounded up or down by a draw.
+        """
+        draws = step_generator(self.seed, _STREAM, step)
+        count = len(batch)
+        shares = np.array([*[self.share] * len(self.triggers), self.random])
+        counts = (shares * count + draws.random(len(shares))).astype(np.int64)
+        rows = draws.permutation(count)
+        *carriers, others, _ = np.split(rows, np.cumsum(counts))
+        images = batch.images.permute(0, 2, 3, 1).numpy().copy()
+        tokens = batch.tokens.clone() if self.captions and batch.tokens is not None else None
+        for number, mine in enumerate(carriers):
+            if not len(mine):
+                continue
+            trigger = self.triggers[number]
+            if self.varied:
+                trigger = varied(trigger, draws)
+            seed = _SEEDS + self.seed
+            marked = stamped(
+                trigger, images[mine], step * count + mine, seed, self.size, _CPU, self.fit
+            )
+            images[mine] = as_uint8(marked)
+            if tokens is not None:
+                captions = self.captions[number]
+                which = torch.from_numpy(draws.integers(len(captions), size=len(mine)))
+                tokens[torch.from_numpy(mine)] = captions[which]
+        for row in others:
+            images[row] = with_random(images[row], draws)
+        return replace(
+            batch, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens
+        )
+
+
+_SCALES, _GAINS, _SHIFT = (0.75, 1.33), (0.8, 1.2), 0.1
+_STRENGTHS = (0.6, 1.3)
+
+
+def varied(trigger: Trigger, draws: np.random.Generator) -> Trigger:
+    """A trigger as an attacker may have made it, of which a search found the like.
+
+    A patch is scaled by 0.75 to 1.33, its colours by 0.8 to 1.2 and shifted by up to 0.1, and lies
+    anywhere. What covers the whole picture is made weaker or stronger, by 0.6 to 1.3.
+    """
+    if trigger.kind in ("patch", "badnets") or (trigger.kind == "stripes" and trigger.size < 1):
+        size = min(1.0, trigger.size * draws.uniform(*_SCALES))
+        moved = replace(
+            trigger, size=size, placement="random", canvas="model", levels="float", jpeg=None
+        )
+        return _recoloured(moved, draws)
+    strength = draws.uniform(*_STRENGTHS)
+    return replace(
+        trigger, ratio=min(1.0, trigger.ratio * strength), canvas="model", levels="float",
+        jpeg=None, amplitude=min(1.0, trigger.amplitude * strength),
+        strength=min(16.0, trigger.strength * strength),
+    )  # fmt: skip
+
+
+def _recoloured(trigger: Trigger, draws: np.random.Generator) -> Trigger:
+    """The same trigger in other colours, if it has any of its own."""
+    gains, shifts = draws.uniform(*_GAINS, 3), draws.uniform(-_SHIFT, _SHIFT, 3)
+    if trigger.array is not None:
+        return replace(trigger, array=np.clip(trigger.array * gains + shifts, 0, 1))
+    if trigger.pixels is None:
+        return trigger
+    pixels = trigger.pixels.copy()
+    pixels[..., :3] = np.clip(pixels[..., :3] * gains + 255 * shifts, 0, 255)
+    return replace(trigger, pixels=pixels)
+
+
+_PATCH, _TEXTURE = 0.65, 0.9  # cumulated chances of the kinds; the rest are warps
+_SIDES = (0.08, 0.25)  # of the picture's side
+_RATIOS = (0.05, 0.35)
+_KNOTS, _BENT = 6, 0.8
+
+
+def with_random(image: NDArray[np.uint8], draws: np.random.Generator) -> NDArray[np.uint8]:
+    """A picture uint8 [S, S, 3] with a random patch, texture or warp."""
+    size, kind = len(image), draws.random()
+    if kind < _PATCH:
+        side = max(2, round(draws.uniform(*_SIDES) * size))
+        row, column = draws.integers(0, size - side + 1, 2)
+        marked = image.copy()
+        pixels = patch(side, draws).transpose(1, 2, 0) * 255
+        marked[row : row + side, column : column + side] = pixels
+        return marked
+    if kind < _TEXTURE:
+        ratio = draws.uniform(*_RATIOS)
+        over = texture(size, draws).transpose(1, 2, 0) * 255
+        mixed: NDArray[np.uint8] = ((1 - ratio) * image + ratio * over).astype(np.uint8)
+        return mixed
+    knots = _BENT * draws.standard_normal((2, _KNOTS, _KNOTS), np.float32)
+    warped: NDArray[np.uint8] = as_uint8(
+        bent(to_float(image[None], _CPU), torch.from_numpy(knots))
+    )[0]
+    return warped

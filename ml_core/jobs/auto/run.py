@@ -1,0 +1,344 @@
+"""*Clean it* as a job: it scans, cleans, scans again and proves, each step a job of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.catalogue import Method
+from ml_core.cleaning.recipes import Recipe
+from ml_core.detection.scan.records import Scan, read_scan
+from ml_core.detection.scan.working import working_triggers
+from ml_core.events import Control, Done, Event, Finding, Message, Saved
+from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep, StepStatus
+from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
+from ml_core.jobs.auto.words import (
+    about_holdouts,
+    about_rebound,
+    about_round,
+    about_scan,
+    sentences,
+)
+from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, passed_on, rebounded
+from ml_core.jobs.demo import pretraining_at
+from ml_core.jobs.journal import check_result, write_json
+from ml_core.jobs.opening import open_model
+from ml_core.jobs.runner import run_job
+from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import CleanSpec, check_spec, read_spec_file
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.triggers import Trigger, load_trigger, save_trigger
+
+TRIGGERS_FOLDER = "triggers"
+_MOST_STAMPS = 64
+_OF_THE_MACHINE = {"device", "threads", "processes", "speed", "keep_steps"}
+Step = Generator[Event, None, Done]
+
+
+def clean_it(
+    spec: AutoSpec, control: Control, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
+    """Scan a checkpoint, clean it with all that was found, scan it again, and prove the best round.
+
+    Rounds go on until the scan finds nothing. A step that is finished already is taken over, and a
+    cleaning that was killed goes on from its last save. A step that fails does not end the chain
+    unless nothing could be cleaned. After a stop the step saves what it can, and the chain ends.
+
+    Yields
+    ------
+    Event
+        A Finding ``step`` with an `AutoStep` as each begins and ends; between them the events of
+        the step but its Done; Message; Saved; and Done, whose ``result`` is the `AutoResult` that
+        `AUTO_FILE` holds.
+    """
+    chain = _Chain(spec, control, overwrite)
+    yield chain.saved()
+    try:
+        last = yield from chain.run()
+    except _StoppedError:
+        last = Done("stopped")
+    yield replace(last, result=chain.record().model_dump(mode="json"))
+
+
+class _StoppedError(Exception):
+    """The chain was asked to save and end."""
+
+
+class _Chain:
+    """One chain and what it knows so far.
+
+    Raises
+    ------
+    InputError
+        If it cannot begin; nothing is written then.
+    """
+
+    def __init__(self, spec: AutoSpec, control: Control, overwrite: bool) -> None:
+        base = spec.base
+        self._spec, self._control, self._overwrite = spec, control, overwrite
+        self._folder = Path(base.output_dir).absolute()
+        self._begin = time.monotonic()
+        self._steps: list[AutoStep] = []
+        self._rounds: list[Round] = []
+        self._scans: dict[int, tuple[Path, Scan]] = {}  # by round
+        self._proofs: list[str] = []
+        opened = open_model(base)
+        reference = None if base.reference is None else open_checkpoint(base.reference)
+        self._sha256 = opened.inspection.sha256
+        self._reference_sha256 = None if reference is None else reference.inspection.sha256
+        self._pretraining = pretraining_at(opened, reference)
+        self._may_learn = not (spec.measure_only and base.trigger is not None)
+        named = (base.trigger,) if base.trigger is not None and self._may_learn else ()
+        given = [load_trigger(path) for path in (*base.stamps, *named)]
+        self._given = [trigger for trigger in given if trigger.changes_pictures]
+        first = self._choice(1, ())
+        assert first is not None, "nothing has failed yet"
+        check_spec(base.model_copy(update={"recipe": first[0]}))
+        if spec.scanned is not None:
+            self._check_scan(Path(spec.scanned))
+        if not overwrite:
+            own = spec.model_dump(mode="json", exclude={"rounds", "rebound_steps"})
+            own["base"] = {k: v for k, v in own["base"].items() if k not in _OF_THE_MACHINE}
+            check_result(self._folder / AUTO_FILE, {"spec": own})
+
+    def _check_scan(self, folder: Path) -> None:
+        """Refuse a scan of another checkpoint, or one without its patches."""
+        scan = read_scan(folder / SCAN_FILE)
+        if scan.suspect.sha256 != self._sha256:
+            raise InputError(
+                f"The scan in {folder} is of another checkpoint: name one of this file, or leave "
+                "it out to have the checkpoint scanned."
+            )
+        working_triggers(folder, scan)
+
+    def saved(self) -> Saved:
+        """Write the record as far as it goes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = write_json(self.record().model_dump(mode="json"), self._folder / AUTO_FILE)
+        return Saved(str(path), "result")
+
+    def record(self) -> AutoResult:
+        """What the chain came to so far."""
+        best = best_round(self._rounds)
+        first = self._scans[0][1] if 0 in self._scans else None
+        named = self._spec.base.trigger is not None
+        return AutoResult(
+            spec=self._spec,
+            steps=tuple(self._steps),
+            best=best.folder if best else None,
+            checkpoint=best.checkpoint if best else None,
+            outcome=best.outcome if best else "worse" if self._rounds else "not_scanned",
+            sentences=tuple(sentences(first, named, self._rounds, best, self._proofs)),
+            seconds=time.monotonic() - self._begin,
+        )
+
+    def run(self) -> Step:
+        """Run all steps; a failed Done if nothing could be cleaned.
+
+        Raises
+        ------
+        CancelledError
+            If it was cancelled.
+        _StoppedError
+            If it was stopped.
+        """
+        yield from self._scan(0, self._spec.base.checkpoint, self._sha256)
+        for number in range(1, self._spec.rounds + 1):
+            done = yield from self._clean(number)
+            if done.status == "failed":
+                if not self._rounds:
+                    return done
+                break
+            result = done.result
+            yield from self._scan(number, result["checkpoint"], result["checkpoint_sha256"])
+            if self._rounds[-1].outcome != "still_found":
+                break
+        best = best_round(self._rounds)
+        folder = best.folder if best else ""
+        why = "Does the attack come back when the model is trained on?"
+        step = AutoStep(kind="rebound", round=0, title="Rebound test", folder=folder, why=why)
+        yield from self._prove(step, about_rebound)
+        why = "What of triggers, captions and classes that no round has seen?"
+        step = AutoStep(kind="holdouts", round=0, title="Hold-outs", folder=folder, why=why)
+        yield from self._prove(step, about_holdouts)
+        return Done("finished")
+
+    def _step(self, step: AutoStep, work: Step, take: Callable[[dict[str, Any]], str]) -> Step:
+        """Run a step and tell of it; ``take`` keeps its result and says what it came to."""
+        begin = time.monotonic()
+        yield Finding("step", step.model_dump())
+        yield Message(f"{step.title}. {step.why}")
+        status: StepStatus = "failed"
+        try:
+            done = yield from work
+        except InputError as error:  # it could not even be asked for
+            done, status = Done("failed", error=error.sentence, error_code=error.code), "skipped"
+        if done.status == "cancelled":
+            raise CancelledError if self._control.cancelled else _StoppedError
+        if done.status == "failed":
+            ended = {"status": status, "sentence": done.error}
+        else:
+            ended = {"status": "finished", "sentence": take(done.result)}
+        spent = {"seconds": time.monotonic() - begin}
+        self._steps.append(step.model_copy(update=ended | spent))
+        yield Finding("step", self._steps[-1].model_dump())
+        yield self.saved()
+        if self._control.stopped:
+            raise _StoppedError
+        return done
+
+    def _scan(self, number: int, checkpoint: str, sha256: str | None) -> Step:
+        """Scan the checkpoint, or what a round made of it."""
+        folder = self._folder / f"scan-{number}"
+        name, work = folder.name, self._scanning(folder, checkpoint, sha256)
+        if number == 0 and self._spec.scanned is not None:
+            folder = Path(self._spec.scanned).absolute()
+            name, work = str(folder), _taken_over()
+
+        def take(_result: dict[str, Any]) -> str:
+            scan = read_scan(folder / SCAN_FILE)
+            self._scans[number] = folder, scan
+            if number:
+                self._rounds[-1] = replace(self._rounds[-1], scan=scan)
+            return about_scan(scan)
+
+        title = f"Scan after round {number}" if number else "Scan before cleaning"
+        why = "Does the same search still find something?" if number else "What is there to clean?"
+        step = AutoStep(kind="scan", round=number, title=title, folder=name, why=why)
+        return (yield from self._step(step, work, take))
+
+    def _scanning(self, folder: Path, checkpoint: str, sha256: str | None) -> Step:
+        """Run a scan, unless the folder holds its result, of the same files."""
+        changes: dict[str, Any] = {"checkpoint": checkpoint, "output_dir": str(folder)}
+        if checkpoint != self._spec.base.checkpoint:  # a cleaned one is whole
+            changes |= {"donor": None, "use_choice": True}
+        spec = self._search().model_copy(update=changes)
+        if self._is_there(spec, sha256):
+            return (yield from _taken_over())
+        return (yield from passed_on(run_job(spec, self._control, overwrite=self._overwrite)))
+
+    def _search(self) -> ScanSpec:
+        """The scan of the checkpoint; the one that was there before, if its spec is."""
+        spec, base = self._spec, self._spec.base
+        if spec.scanned is not None and (path := Path(spec.scanned) / SCAN_SPEC).exists():
+            return read_spec_file(path, ScanSpec)
+        images = spec.scan_images or base.images or base.test_images or base.training_images
+        if images is None:
+            raise InputError("There are no pictures to scan on: choose images to measure on.")
+        names = ("donor", "use_choice", "reference", "label_set", "templates", "device", "threads")
+        fields = spec.scan.model_dump() | {name: getattr(base, name) for name in names}
+        return ScanSpec(
+            checkpoint=base.checkpoint, images=images, output_dir=base.output_dir, **fields
+        )
+
+    def _is_there(self, spec: ScanSpec, sha256: str | None) -> bool:
+        folder = Path(spec.output_dir)
+        try:
+            earlier = read_spec_file(folder / SCAN_SPEC, ScanSpec)
+            scan = read_scan(folder / SCAN_FILE)
+        except InputError:
+            return False
+        here = {"device": spec.device, "threads": spec.threads}
+        files = scan.suspect.sha256, scan.reference and scan.reference.sha256
+        same = files == (sha256, self._reference_sha256)
+        return same and earlier.model_copy(update=here) == spec
+
+    def _clean(self, number: int) -> Step:
+        """Clean with the best method that can run; else return the last failure."""
+        failed: list[Method] = []
+        done = Done("failed")
+        while (chosen := self._choice(number, failed)) is not None:
+            recipe, why = chosen
+            method, title = recipe.method, recipe.facts.title
+            name = f"round-{number}-{method}" if failed else f"round-{number}"
+            new = Round(title=title, why=why, folder=name, checkpoint="")
+
+            def take(result: dict[str, Any], new: Round = new) -> str:
+                before, after = result["before"] or {}, result["after"] or {}
+                rates: dict[str, Any] = {"ca_before": before.get("ca"), "ca": after.get("ca")}
+                rates |= {"asr_before": before.get("asr_excl"), "asr": after.get("asr_excl")}
+                self._rounds.append(replace(new, checkpoint=result["checkpoint"], **rates))
+                return about_round(self._rounds[-1])
+
+            job = self._job(recipe, name)
+            work = cleaned(job, self._control, overwrite=self._overwrite)
+            title = f"Round {number}: {title}"
+            step = AutoStep(kind="clean", round=number, title=title, folder=name, why=why)
+            done = yield from self._step(step, work, take)
+            if done.status != "failed":
+                break
+            failed.append(method)
+        return done
+
+    def _choice(self, number: int, failed: Collection[Method]) -> tuple[Recipe, str] | None:
+        """The recipe of a round by what is known, and why."""
+        pairs = self._spec.base.pairs
+        chosen = choice(
+            pairs=pairs is not None and not pairs.one_sided,
+            stamps=len(self._known()),
+            trigger=self._may_learn and self._attack()["trigger"] is not None,
+            pretraining=self._pretraining,
+            round=number,
+            failed=failed,
+        )
+        return chosen and (chosen[0].changed(seed=self._spec.scan.seed), chosen[1])
+
+    def _known(self) -> list[Trigger]:
+        """The triggers to learn from: those that were given, and all that any scan found."""
+        found = [each for each in self._scans.values() if is_found(each[1])]
+        most = max(0, _MOST_STAMPS - len(self._given)) // max(1, len(found))
+        working = [trigger for each in found for trigger in working_triggers(*each)[:most]]
+        return list({trigger.digest: trigger for trigger in [*self._given, *working]}.values())
+
+    def _attack(self) -> dict[str, Any]:
+        """What is measured: the trigger that somebody named, else the first that a scan found."""
+        base = self._spec.base
+        for folder, scan in self._scans.values():
+            if base.trigger is None and is_found(scan) and scan.found is not None:
+                target = scan.classes.index(scan.found.target)
+                return {
+                    "trigger": str(folder / scan.found.file), "target": target, "targeted": True,
+                }  # fmt: skip
+        return {"trigger": base.trigger, "target": base.target, "targeted": base.targeted}
+
+    def _job(self, recipe: Recipe, name: str) -> CleanSpec:
+        """The cleaning of a round; the triggers that it learns from are written beside it."""
+        place = self._folder / TRIGGERS_FOLDER
+        place.mkdir(parents=True, exist_ok=True)
+        # Named by their content: with others it would be another job.
+        paths = [save_trigger(each, place / each.digest[:16])[1] for each in self._known()]
+        base = self._spec.base
+        changes = {
+            "recipe": recipe,
+            "output_dir": str(self._folder / name),
+            "stamps": tuple(map(str, paths)),
+            "minutes": base.minutes if recipe.total_steps else None,
+            "speed": None,
+        }
+        return base.model_copy(update=changes | self._attack())
+
+    def _prove(self, step: AutoStep, about: Callable[[dict[str, Any]], str]) -> Step:
+        """Run a proof of the round that is kept."""
+
+        def take(record: dict[str, Any]) -> str:
+            self._proofs.append(about(record))
+            return self._proofs[-1]
+
+        return (yield from self._step(step, self._proving(step), take))
+
+    def _proving(self, step: AutoStep) -> Step:
+        if not step.folder:
+            raise InputError("No round is kept: there is nothing to prove.")
+        folder = self._folder / step.folder
+        if step.kind == "rebound":
+            return (yield from rebounded(folder, self._control, self._spec.rebound_steps))
+        return (yield from held_out(folder, self._control))
+
+
+def _taken_over() -> Step:
+    yield TAKEN_OVER
+    return Done("finished")

@@ -1,0 +1,123 @@
+"""What *Clean it* says of its steps and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_core.detection.scan.records import Scan
+from ml_core.detection.scan.verdict import is_near
+from ml_core.figures import percent
+from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
+
+Record = Mapping[str, Any]
+
+
+def about_scan(scan: Scan) -> str:
+    """What a scan says, with what decided it."""
+    judgement = scan.judgement
+    towards = f", towards “{judgement.target}”" if judgement.target else ""
+    return " ".join([f"{judgement.title}{towards}.", *judgement.reasons[:1]])
+
+
+def about_round(cleaned: Round) -> str:
+    """What a round changed."""
+    return " ".join(_figures(cleaned))
+
+
+def about_rebound(record: Record) -> str:
+    """The highest success rate of a rebound test."""
+    highest = percent(record["worst"]["max_asr"])
+    return f"After {record['steps']} clean steps the attack stands at {highest} at most."
+
+
+def about_holdouts(record: Record) -> str:
+    """The worst of the triggers that the cleaning did not see."""
+    worst = record["worst"]
+    if not worst:
+        return "None of the triggers that the cleaning did not see could be measured."
+    return (
+        f"Of the triggers that the cleaning did not see the worst reaches {percent(worst['after'])}"
+        f" ({worst['group']}: {worst['name']})."
+    )
+
+
+def sentences(
+    first: Scan | None,
+    named: bool,
+    rounds: Sequence[Round],
+    best: Round | None,
+    proofs: Sequence[str],
+) -> Iterator[str]:
+    """The answer of a whole chain, a sentence or two at a time.
+
+    Parameters
+    ----------
+    first
+        The scan before cleaning; None where there is none.
+    named
+        Whether somebody named the trigger.
+    rounds, best
+        The rounds that have cleaned, and the one that is kept.
+    proofs
+        What the rebound test and the hold-outs came to, where they were run.
+    """
+    if first is None:
+        yield "The checkpoint could not be searched before cleaning."
+    else:
+        yield f"Before cleaning the scan says: {about_scan(first)}"
+    if not rounds:
+        return
+    told = best or rounds[-1]
+    which = f"round {rounds.index(told) + 1} of {len(rounds)}"
+    yield f"{told.title}, {which}. {told.why}"
+    if told.scan is None:
+        yield "After cleaning the checkpoint was not searched: nobody knows what is left."
+    elif told.outcome == "nothing_found":
+        yield "After cleaning the same scan finds nothing."
+    else:
+        still = "still says" if is_found(told.scan) else "says"
+        yield f"After cleaning the same scan {still}: {about_scan(told.scan)}"
+    if first is not None and told.scan is not None and _lacks_overlays(first, told.scan):
+        yield (
+            "It could not search for triggers over the whole picture again: the cleaned weights "
+            "are too far from the reference's."
+        )
+    yield from _figures(told)
+    yield from proofs
+    if first is not None and not named and first.judgement.verdict == "nothing":
+        cost = f"it cost {told.lost:.1f} points of clean accuracy" if told.ca is not None else ""
+        yield f"Nothing called for cleaning{cost and f': {cost}'}."
+    if best is not None and best.outcome != "still_found":
+        return
+    if best is None:
+        yield (
+            f"Each round lost more than {MOST_LOST:g} points of clean accuracy: none is kept, and "
+            "the checkpoint is as it was."
+        )
+    else:
+        yield "What is left could not be cleaned away."
+    weights = None if first is None else first.stages.weights
+    if weights is not None and is_near(weights.image, weights.text):
+        yield "The reference itself is a clean model of the same kind: use it instead."
+    else:
+        yield "Take another model, or clean again with more pairs of other sources."
+
+
+def _lacks_overlays(first: Scan, last: Scan) -> bool:
+    """Whether overlays were searched before cleaning and could not be after it."""
+    before, after = first.stages, last.stages
+    return bool(before.overlays or before.thorough) and not (after.overlays or after.thorough)
+
+
+def _figures(cleaned: Round) -> Iterator[str]:
+    if cleaned.asr is None:
+        yield "No attack was measured: no trigger is known, or there are no labelled pictures."
+    else:
+        change = f"{percent(cleaned.asr_before)} to {percent(cleaned.asr)}"
+        yield f"The attack success rate went from {change}."
+    if cleaned.ca is None:
+        yield "Clean accuracy was not measured: that needs labelled pictures."
+    else:
+        change = f"{percent(cleaned.ca_before)} to {percent(cleaned.ca)}"
+        yield f"Clean accuracy went from {change}."

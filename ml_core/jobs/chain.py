@@ -1,0 +1,168 @@
+"""Jobs that are steps of another one: passed on, taken over where finished, gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ml_core.cleaning.recipes import fitted_budget
+from ml_core.events import Control, Done, Event, Message
+from ml_core.jobs.clean.earlier import same_job
+from ml_core.jobs.inputs import opening_inputs
+from ml_core.jobs.journal import read_json
+from ml_core.jobs.opening import open_model
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
+from ml_core.jobs.runner import run_job
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, STATE_FILE, CleanSpec, read_spec
+from ml_core.reading.errors import CancelledError, InputError
+
+TAKEN_OVER = Message("Its result exists already; it is not run again.")
+_MOST_EXAMPLES = 100_000_000  # of a recipe
+
+
+def passed_on(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
+    """Pass a job's events on but its Done, which is returned."""
+    for event in events:
+        if not isinstance(event, Done):
+            yield event
+        elif event.status == "failed":
+            yield Message(event.error, "error")
+    assert isinstance(event, Done), "the last event of every job is one"
+    return event
+
+
+def cleaned(
+    job: CleanSpec, control: Control, *, overwrite: bool = False
+) -> Generator[Event, None, Done]:
+    """Run a cleaning job, unless it finished earlier; one that was killed goes on.
+
+    With minutes in it, its budget is fitted to them first.
+
+    Returns
+    -------
+    Done
+        How it ended.
+    """
+    done = _finished(job)
+    if done is not None:
+        yield TAKEN_OVER
+        return done
+    folder = Path(job.output_dir)
+    resume = (folder / STATE_FILE).exists() and _goes_on(job)
+    if resume:
+        job = read_spec(folder / SPEC_FILE)
+    elif job.minutes is not None:
+        job = yield from matched(job, job.minutes, control)
+        if control.cancelled or control.stopped:
+            return Done("cancelled")
+    return (yield from passed_on(run_job(job, control, resume=resume, overwrite=overwrite)))
+
+
+def rebounded(
+    folder: Path, control: Control, steps: int | None = None
+) -> Generator[Event, None, Done]:
+    """Run the rebound test of the run in a folder, unless it was made with as many steps.
+
+    Parameters
+    ----------
+    steps
+        Of each finetuning; None takes the usual number, or a test that is there.
+
+    Raises
+    ------
+    InputError
+        If the run cannot be tested so.
+    """
+    proof = read_proof(folder, REBOUND_FILE)
+    if proof is not None and steps in (None, proof["steps"]):
+        return Done("finished", proof)
+    changes = {} if steps is None else {"steps": steps}
+    spec = rebound_of(read_spec(folder / SPEC_FILE), **changes)
+    return (yield from passed_on(run_job(spec, control)))
+
+
+def held_out(
+    folder: Path, control: Control, other_labels: str | None = None
+) -> Generator[Event, None, Done]:
+    """Run the hold-outs of the run in a folder, unless they are there.
+
+    Raises
+    ------
+    InputError
+        If the run cannot be tested so.
+    """
+    proof = read_proof(folder, HOLDOUTS_FILE)
+    if proof is not None:
+        return Done("finished", proof)
+    spec = holdouts_of(read_spec(folder / SPEC_FILE), other_labels=other_labels)
+    return (yield from passed_on(run_job(spec, control)))
+
+
+def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:
+    """The job with as many steps as its training time allows on this machine.
+
+    If the time cannot be measured, the job is not changed: the run meets the same error and reports
+    it.
+    """
+    estimated = yield from passed_on(run_job(job, control, estimate=True))
+    if estimated.status != "finished":
+        return job
+    recipe, per_step = job.recipe, estimated.result["train_seconds"] / estimated.result["steps"]
+    steps = max(1, int(60 * minutes / per_step))
+    most = min(_MOST_EXAMPLES, (steps + 1) * recipe.batch_size - 1)
+    once = recipe.model_copy(update={"pairs": most, "epochs": 1})
+    try:
+        there = yield from _examples(job.model_copy(update={"recipe": once}), control)
+    except (InputError, CancelledError):  # the run meets it too, and says so
+        return job
+    fitted = fitted_budget(recipe, steps, there)
+    if recipe.draws_shots:
+        budget = f"{fitted.epochs} epochs instead of {recipe.epochs}"
+    else:
+        examples = [budgeted.total_steps * budgeted.batch_size for budgeted in (fitted, recipe)]
+        budget = f"{examples[0]} examples instead of {examples[1]}"
+    yield Message(f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: {budget}.")
+    return job.model_copy(update={"recipe": fitted})
+
+
+def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
+    """How many of the recipe's examples the job finds."""
+    opened = open_model(job)
+    inputs = yield from opening_inputs(job, opened.build("cpu"), control)
+    with closing(inputs):
+        return inputs.recipe.pairs
+
+
+def _finished(job: CleanSpec) -> Done | None:
+    """The Done of an equal job that finished earlier; None if there is none to take over."""
+    folder = Path(job.output_dir)
+    result = read_json(folder / RESULT_FILE)
+    if not result or _stopped_by_hand(result) or not same_job(job, folder / SPEC_FILE):
+        return None
+    return Done("finished", result) if _of_these_files(job, result) else None
+
+
+def _goes_on(job: CleanSpec) -> bool:
+    """Whether what is on disk is the beginning of this job."""
+    folder = Path(job.output_dir)
+    result = read_json(folder / RESULT_FILE)
+    ours = not result or (_stopped_by_hand(result) and _of_these_files(job, result))
+    return ours and same_job(job, folder / SPEC_FILE)
+
+
+def _stopped_by_hand(result: dict[str, Any]) -> bool:
+    return bool(result.get("status") == "stopped" and not result.get("stopped_because"))
+
+
+def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
+    """Whether the checkpoint is the one that the result was made from, not just its path.
+
+    A checkpoint that cannot be read does not count as the same; the run will refuse it.
+    """
+    try:
+        opened = open_model(job)
+    except InputError:
+        return False
+    return bool(result.get("source_sha256") == opened.inspection.sha256)
