@@ -73,12 +73,6 @@ _STORY_LINE = "\x1e"  # begins a line of a story's output that tells of a pictur
 # that lead there. A line without a name only takes its steps. A step is a method of `Stage` or a
 # function below, and its arguments, with `` = `` between two.
 STORIES = {
-    "search": r"""
-        : open_poisoned
-        form: act view.clean; act clean.search; dialog
-        missed: searched 3; act clean.search; dialog; words earlier search
-        found: searched 7; act clean.search; dialog; words earlier search
-        """,
     "first": r"""
         welcome: words checkpoint
         : each_menu
@@ -783,16 +777,6 @@ def ramp(s: Stage, events: str = "") -> None:
 def date_measurements(s: Stage) -> None:
     for path in HOME.rglob("measurement.json"):  # it is listed with its time
         os.utime(path, (BEGUN, BEGUN))
-
-
-def searched(s: Stage, rows: str) -> None:
-    """Leave a search of the open checkpoint with so many runs."""
-    from cleanclip_gui.clean.search_dialog import searches_dir
-    from ml_core.jobs.demo import demo_checkpoint
-    from tests.gui.searches import search_record, write_search
-
-    digest = hashlib.sha256(demo_checkpoint().read_bytes()).hexdigest()
-    write_search(searches_dir() / digest[:24], search_record(int(rows)))
 
 
 def recent_sessions(s: Stage) -> None:

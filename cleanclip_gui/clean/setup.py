@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
@@ -168,8 +168,8 @@ class CleanSetup(QWidget):
     """Set-up of the next run; ``changed`` comes after every change by the user.
 
     Recipes are saved to files and opened again; ``failed`` carries an InputError of one.
-    ``clean_it``, ``audit_button``, ``search_button`` and ``resume_other`` show commands of the
-    station, which binds them.
+    ``clean_it``, ``audit_button`` and ``resume_other`` show commands of the station, which binds
+    them.
     """
 
     changed = Signal()
@@ -208,7 +208,6 @@ class CleanSetup(QWidget):
             tip="Write method and settings to a file that can be shared.",
         )  # fmt: skip
         self.resume_other = push_button(look="quiet")
-        self.search_button = push_button(look="quiet")
         self._weight_bytes = 0
         self._lay_out()
         self.output.setText(str(runs_dir()))
@@ -319,13 +318,8 @@ class CleanSetup(QWidget):
     def take_recipe(self, path: Path) -> None:
         """Fill the form from a file."""
         with failing(self.failed, "Could not open the recipe"):
-            recipe = read_recipe(path)
-            self.set_recipe(recipe)
-
-    def set_recipe(self, recipe: Recipe) -> None:
-        """Show a recipe that was found elsewhere, as if the user had opened it."""
-        self.form.set_recipe(recipe)
-        self.form.changed.emit()
+            self.form.set_recipe(read_recipe(path))
+            self.form.changed.emit()
 
     def _on_open_recipe(self) -> None:
         path = self._prompts.open_file(self, "Open recipe", "", _RECIPES)
@@ -372,7 +366,7 @@ class CleanSetup(QWidget):
             self._data_heading, self.data, self.audit_hint, self.audit_button, theme.SPACE_S,
             Label("Or choose a method yourself", "heading", wrap=True), self.form,
             row(self.open_recipe, self.save_recipe, None, spacing=0),
-            (self.search_button, Qt.AlignmentFlag.AlignLeft), self.gpus, theme.SPACE_S,
+            self.gpus, theme.SPACE_S,
             row((Label("Output folder", "heading", wrap=True), 1), self.resume_other),
             row((self.output, 1), self.browse_output, spacing=theme.SPACE_XS), self.keep_steps,
             self.keep_help, None, of=self,

@@ -29,7 +29,6 @@ from cleanclip_gui.clean.run import CleaningRun, estimate_folder, estimate_sente
 from cleanclip_gui.clean.run_bar import RunBar
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
-from cleanclip_gui.clean.search_dialog import SearchDialog
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
@@ -119,10 +118,6 @@ _AUDIT = (
     "An audit of training pairs is going on.",
     "Finished embeddings are reused by the next audit.",
 )
-_SEARCH = (
-    "A search for a recipe is going on.",
-    "What was measured is kept; the next search goes on from there.",
-)
 _RATES = ("The rate finder is running.", "Nothing of it is kept.")
 _SAVING = ("A file is being saved.", "The file it would replace and the run's own file are kept.")
 _TEST_KEEPS = "It will start from the beginning next time."
@@ -168,7 +163,6 @@ class CleanStation(QWidget):
             ),
             self,
         )
-        self.searching = JobDialogs("the search", self._search_dialog, self)
         # ... and what shows it.
         self.chain = ChainView(prompts)
         self.charts = CleaningCharts(prompts)
@@ -233,11 +227,6 @@ class CleanStation(QWidget):
             Command(
                 "clean.open_audit", "Ope&n audit…", "&Clean", self.auditing.choose,
                 "Show an earlier audit with its exclusions.", "folder",
-            ),
-            Command(
-                "clean.search", "Search &for a recipe…", "&Clean", self.searching.open,
-                "Find the recipe that fits this checkpoint, on triggers planted in a copy.",
-                "search", "", 0, lambda: self.session.checkpoint is not None,
             ),
             Command(
                 "clean.resume_folder", "&Resume a run…", "&Clean", self.resuming.choose,
@@ -324,9 +313,7 @@ class CleanStation(QWidget):
         if self.proof.is_running:
             what = f"{self.proof.title} is going on."
             works.append(AtWork(what, _TEST_KEEPS, partial(self._end, self.proof.cancel)))
-        for dialogs, sentences in (
-            (self.auditing, _AUDIT), (self.finding, _RATES), (self.searching, _SEARCH),
-        ):  # fmt: skip
+        for dialogs, sentences in ((self.auditing, _AUDIT), (self.finding, _RATES)):
             if dialogs.is_running:
                 works.append(AtWork(*sentences, partial(self._end, dialogs.cancel)))
         if self.saving.is_busy:
@@ -408,18 +395,6 @@ class CleanStation(QWidget):
         device = self.context.device.wanted
         spec = self.setup.job(self.session, folder, device, recipe)
         return spec.model_copy(update={"device": device, "processes": 1}), device
-
-    def _search_dialog(self, dialog: SearchDialog | None) -> SearchDialog | None:
-        """Return a search for the open checkpoint, unless it is open."""
-        facts, context = self.session.checkpoint, self.context
-        if facts is None:
-            raise InputError("Open a checkpoint first: the search plants triggers in a copy of it.")
-        if dialog is not None and dialog.path == facts.path:
-            return None
-        return SearchDialog(
-            facts, self.form.pretraining, self.session, partial(self.setup.job, self.session),
-            context.prompts, context.new_runner, self.window(),
-        )  # fmt: skip
 
     def cancel(self) -> None:
         """End the run or the estimate at once, and start none of what waits; asks before much
@@ -503,7 +478,6 @@ class CleanStation(QWidget):
         bind(self.save_button, actions["clean.save"], text=True, icon=True)
         bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
         bind(self.form.find_rate, actions["clean.find_rate"], text=True)
-        bind(self.setup.search_button, actions["clean.search"], text=True, icon=True)
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
         bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
@@ -565,7 +539,7 @@ class CleanStation(QWidget):
         shell.takes("trusted", self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.proof, self.finding, self.searching,
+            self.runs, self.proof, self.finding,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proof.logged):
@@ -586,7 +560,6 @@ class CleanStation(QWidget):
         self.proof.changed.connect(self._on_proof_changed)
         self.auditing.used.connect(self._on_excluded)
         self.finding.used.connect(self._on_rate_found)
-        self.searching.used.connect(self.setup.set_recipe)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
@@ -808,7 +781,6 @@ class CleanStation(QWidget):
         self.runs.keep_name()
         self.auditing.close()
         self.finding.close()
-        self.searching.close()
 
     def _on_shorten_clicked(self) -> None:
         """Set as many examples and epochs as the measured steps allow in the time."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ml_core.cleaning.halving import candidates_of, lengthened
-from ml_core.jobs.journal import write_json
 from ml_core.jobs.search import (
-    SEARCH_FILE,
     RungRecord,
     SearchRecord,
     SearchRow,
@@ -58,9 +54,3 @@ def search_record(rows: int = len(_RUNS), *, max_asr: float = 2.0) -> SearchReco
         finished=rows == len(_RUNS), seconds=400.0,
     )  # fmt: skip
     return record.model_copy(update={"said": summary_of(record)})
-
-
-def write_search(folder: Path, record: SearchRecord) -> Path:
-    """Write it where the job would."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return write_json(record.model_dump(mode="json"), folder / SEARCH_FILE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 from PySide6.QtWidgets import QWidget
@@ -11,16 +10,14 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.rate_dialog import RateDialog
-from cleanclip_gui.clean.search_dialog import SearchDialog
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.layout import column
-from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Event, Finding, Progress
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
+from ml_core.jobs.specs import CleanSpec
 from ml_core.reading import inspect
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
@@ -31,20 +28,9 @@ PROMPTS = Answers().prompts()
 Parts = tuple[Session, CleanSpec, QWidget]
 
 
-def _write(job, folder):
-    return write_spec(job, folder / SPEC_FILE)
-
-
 def _rates(parts):
     _, job, parent = parts
     return RateDialog(lambda folder: (job, "cpu"), PROMPTS, FakeRunner, parent)
-
-
-def _search(parts):
-    session, job, parent = parts
-    return SearchDialog(
-        session.checkpoint, UNKNOWN, session, partial(_write, job), PROMPTS, FakeRunner, parent
-    )
 
 
 def _audit(parts):
@@ -70,10 +56,6 @@ DIALOGS: dict[str, tuple[Callable[[Parts], JobDialog], Event, str, dict[str, flo
     "rates": (
         _rates, Progress("ramp", 3, 60), "Raising the rate: 3 of 60",
         {"low": 1e-5, "high": 1e-3, "steps": 12},
-    ),
-    "search": (
-        _search, Progress("canaries", 30, 400), "Planting canaries: 30 of 400",
-        {"minutes": 3.0, "max_ca_drop": 1.5, "max_asr": 5.0, "rebound_steps": 40, "peak_lr": 2e-4},
     ),
     "audit": (
         _audit, Progress("embed", 250, 1000, 50.0, 2.0),

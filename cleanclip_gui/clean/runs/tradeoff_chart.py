@@ -263,9 +263,8 @@ HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
     "= Pareto front. Hollow = no checkpoint kept."
 )
-READING_HINT = "Point at a step, or use the arrow keys. Ringed = Pareto front."
 NOT_KEPT = "no checkpoint was kept"
-EMPTY = (
+_EMPTY = (
     "Tick runs in the table: each evaluated step becomes a point, clean accuracy against attack "
     "success."
 )
@@ -274,16 +273,13 @@ EMPTY = (
 class TradeoffChart(ChartFrame):
     """The trade-off chart.
 
-    A click on a point of a run, or Return, emits ``chosen(key, point)``. ``empty`` is the text
-    without points. With ``opens`` False the chart belongs to a search: no point has a checkpoint,
-    and limits and axis are not chosen here.
+    A click on a point of a run, or Return, emits ``chosen(key, point)``.
     """
 
     chosen = Signal(str, object)
 
-    def __init__(self, prompts: Prompts, *, empty: str = EMPTY, opens: bool = True) -> None:
-        super().__init__("Trade-off", empty, prompts)
-        self._opens = opens
+    def __init__(self, prompts: Prompts) -> None:
+        super().__init__("Trade-off", _EMPTY, prompts)
         self._given: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
         self.spots: tuple[Spot, ...] = ()  # in the order of the arrow keys
@@ -306,20 +302,15 @@ class TradeoffChart(ChartFrame):
         self.near.setProperty("quiet", True)
         self.near.setToolTip("Show the corner where both limits are kept.")
         controls = FoldingRow(self.head, self.aim, self.near)
-        self.aim.setVisible(opens)
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
-            if opens:
-                controls.add(Label(name, "caption", buddy=box), box)
-            else:
-                box.setParent(self)
-                box.hide()
+            controls.add(Label(name, "caption", buddy=box), box)
         self.under_head.addWidget(controls)
         self._keys = QGridLayout()
         self._keys.setHorizontalSpacing(theme.SPACE_M)
         self._keys.setVerticalSpacing(0)
         self._keys.setColumnStretch(_KEY_COLUMNS, 1)
         self.under_head.addLayout(self._keys)
-        self._readout = Label(self.hint, "caption", wrap=True)
+        self._readout = Label(HINT, "caption", wrap=True)
         self._readout.setMinimumHeight(2 * self._readout.fontMetrics().height())
         self._readout.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout = self.layout()
@@ -369,11 +360,6 @@ class TradeoffChart(ChartFrame):
     def limits(self) -> Limits:
         """What is asked of a cleaned checkpoint."""
         return Limits(self.ca_drop.value(), self.asr.value())
-
-    @property
-    def hint(self) -> str:
-        """What can be done with the points."""
-        return HINT if self._opens else READING_HINT
 
     def readout(self) -> str:
         """What is said about the point at the cursor."""
@@ -522,7 +508,7 @@ class TradeoffChart(ChartFrame):
     def _tell(self) -> None:
         """Say what is at the cursor."""
         spot = self._here()
-        text = self.hint if spot is None else self.describe(spot)
+        text = HINT if spot is None else self.describe(spot)
         self._readout.setText(text if self.spots else "")
         self.setAccessibleDescription(text if self.spots else "empty")
 
@@ -544,8 +530,7 @@ class TradeoffChart(ChartFrame):
         if start is not None and point.asr is not None:
             met = self.limits.met(point, start)
             parts.append("within both limits" if met else "outside the limits")
-        if self._opens:
-            parts.append("Enter opens it in Studio" if self.can_open(spot) else NOT_KEPT)
+        parts.append("Enter opens it in Studio" if self.can_open(spot) else NOT_KEPT)
         return " · ".join(parts)
 
     def can_open(self, spot: Spot) -> bool:
