@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleanclip_gui.clean.chain import is_chain
 from ml_core.atomic import replace_files
@@ -144,68 +144,37 @@ _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
-class _Side(BaseModel):
-    """The numbers of one evaluation that are drawn."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    ca: float | None = None
-    asr_excl: float | None = None
-    asr_all: float | None = None
-    poisoned_accuracy: float | None = None
-    baseline_target_rate: float | None = None
-    ca_interval: _Interval | None = None
-    asr_interval: _Interval | None = None
-    asr_all_interval: _Interval | None = None
-    n: _Count | None = None
-    n_excl: _Count | None = None
+def _optional(**kinds: tuple[Any, str]) -> type[BaseModel]:
+    """A record of fields that may be missing: each is a type and the names that have it."""
+    fields: dict[str, Any] = {
+        name: (kind | None, None) for kind, names in kinds.values() for name in names.split()
+    }
+    config = ConfigDict(strict=True, allow_inf_nan=False)
+    return create_model("_Optional", __config__=config, **fields)
 
 
-class _Pair(BaseModel):
-    """Before and after."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    before: _Side | None = None
-    after: _Side | None = None
-
-
-class _Recipe(BaseModel):
-    """The part of the recipe shown beside a result."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    batch_size: _Count | None = None
-
-
-class _Result(_Pair):
-    """The whole record; fields that are not named here are shown as text or not at all."""
-
-    recipe: _Recipe | None = None
-    batch_norm: str | None = None
-    cache_chunk: _Count | None = None
-    steps: _Count | None = None
-    total_steps: _Count | None = None
-    notes: list[str] | None = None
-    method: str | None = None
-    status: str | None = None
-    seconds: float | None = None
-    heldout: _Pair | None = None
-    heldout_linear: _Pair | None = None
-    heads: dict[str, _Pair | None] | None = None
-    checkpoint: PathText | None = None
-    adapter: PathText | None = None
-    linear_head: PathText | None = None
-    source: PathText | None = None
-    donor: PathText | None = None
-    source_sha256: str | None = None
-    checkpoint_sha256: str | None = None
-    stopped_because: str | None = None
-    target_name: str | None = None
-    preset: str | None = None
-    device: str | None = None
-    precision: str | None = None
-    alpha: float | None = None
+# What is drawn or opened of a result; other fields are shown as text or not at all.
+_Side = _optional(
+    rates=(float, "ca asr_excl asr_all poisoned_accuracy baseline_target_rate"),
+    intervals=(_Interval, "ca_interval asr_interval asr_all_interval"),
+    counts=(_Count, "n n_excl"),
+)
+_Pair = _optional(sides=(_Side, "before after"))
+_Result = _optional(
+    sides=(_Side, "before after"),
+    pairs=(_Pair, "heldout heldout_linear"),
+    heads=(dict[str, _Pair | None], "heads"),  # type: ignore[valid-type]
+    recipe=(_optional(counts=(_Count, "batch_size")), "recipe"),
+    counts=(_Count, "cache_chunk steps total_steps"),
+    numbers=(float, "seconds alpha"),
+    notes=(list[str], "notes"),
+    texts=(
+        str,
+        "batch_norm method status source_sha256 checkpoint_sha256 stopped_because target_name "
+        "preset device precision",
+    ),
+    paths=(PathText, "checkpoint adapter linear_head source donor"),
+)
 
 
 def is_whole(result: Mapping[str, Any]) -> bool:

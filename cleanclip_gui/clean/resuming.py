@@ -73,28 +73,24 @@ class Resuming(QObject):
         run.restored.connect(self._on_restored)
 
     def choose(self) -> None:
-        """Ask for a run's folder and go on with it."""
+        """Ask for the folder of a run or a chain and go on with it."""
         runs = str(self._runs_folder())
         path = self._prompts.open_folder(self._parent.window(), "Resume a run", runs)
-        saved = self._read(Path(path)) if path else None
-        if saved is not None:
-            self._shell.station_wanted.emit("clean")
-            self._go_on(saved)
+        if path and self.offer(Path(path)):
+            self.resume_shown()
 
-    def offer(self, folder: Path) -> None:
-        """Show that a run or a chain can go on, with a button; a sentence if it cannot."""
-        if is_chain(folder):
-            with failing(self._shell.failed, "Could not open the folder"):
-                if self._run.is_running:
-                    raise _BUSY
+    def offer(self, folder: Path) -> bool:
+        """Show that a run or a chain can go on, with a button; return whether it can."""
+        with failing(self._shell.failed, "Could not resume the run"):
+            if self._is_busy():
+                raise _BUSY
+            if is_chain(folder):
                 self._run.show_chain(read_chain(folder))
-                self._shell.station_wanted.emit("clean")
-            return
-        saved = self._read(folder)
-        if saved is not None:
-            if not self._is_busy():
-                self._run.offer(saved)
+            else:
+                self._run.offer(read_saved_run(folder.absolute()))
             self._shell.station_wanted.emit("clean")
+            return True
+        return False
 
     def offer_interrupted(self) -> None:
         """Offer the run that was killed together with its window, without a dialog."""
@@ -119,7 +115,7 @@ class Resuming(QObject):
                 self._run.begin_chain(read_chain(chain.folder))
                 self._open_all(chain.spec.base, trigger_of(chain.spec.base))
             elif can_resume(folder):
-                self._go_on(read_saved_run(folder))
+                self._run.resume(read_saved_run(folder))
             else:
                 self._start_again(folder)
 
@@ -129,12 +125,6 @@ class Resuming(QObject):
             trigger = None if spec.trigger is None else load_trigger(spec.trigger)
             self._open(spec)
             self._shell.open("trigger", trigger, spec.target)
-
-    def _go_on(self, saved: SavedRun) -> None:
-        if self._is_busy():
-            return
-        with failing(self._shell.failed, "Could not resume the run"):
-            self._run.resume(saved)
 
     def _start_again(self, folder: Path) -> None:
         """Start a copy of a run that left no save, whatever the form shows by now.
@@ -148,15 +138,6 @@ class Resuming(QObject):
         copy = copy_job(spec, self._runs_folder())
         asked = trigger_of(spec), spec.target
         self._queue.start_or_add(copy, read_spec(copy / SPEC_FILE), asked)
-
-    def _read(self, folder: Path) -> SavedRun | None:
-        try:
-            if self._run.is_running:
-                raise _BUSY
-            return read_saved_run(folder.absolute())
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not resume the run"))
-            return None
 
     def _on_run_change(self, run: RunState | None) -> None:
         """What failed stays remembered: its window may be closed before it is resumed."""

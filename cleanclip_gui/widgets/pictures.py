@@ -6,15 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QAbstractListModel, QEvent, QObject, QRect, QRectF, QSize, Qt
+from PySide6.QtCore import QAbstractListModel, QEvent, QObject, QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleInterface,
+    QFont,
+    QFontMetrics,
     QImage,
     QPainter,
+    QPainterPath,
     QPaintEvent,
     QPalette,
     QPen,
+    QPixmap,
 )
 from PySide6.QtWidgets import QAccessibleWidget, QListView, QStyle, QStyleOptionViewItem, QWidget
 
@@ -86,6 +90,44 @@ def paint_ground(painter: QPainter, option: QStyleOptionViewItem, *, focus: bool
         painter.setPen(QPen(theme.colour("focus"), 2 if selected else 1))
         painter.drawRoundedRect(QRectF(rect).adjusted(1, 1, -1, -1), 8, 8)
     return rect
+
+
+def paint_thumbnail(
+    painter: QPainter,
+    frame: QRectF,
+    pixmap: QPixmap | None,
+    *,
+    edge: str = "border",
+    opacity: float = 1.0,
+) -> None:
+    """Paint a picture with round corners and an edge in a colour of the theme; None: its place."""
+    path = QPainterPath()
+    path.addRoundedRect(frame, 6, 6)
+    painter.fillPath(path, theme.colour("sunken"))
+    if pixmap is not None:
+        painter.save()
+        painter.setClipPath(path)
+        painter.setOpacity(opacity)
+        painter.drawPixmap(frame, pixmap, QRectF(pixmap.rect()))
+        painter.restore()
+        painter.setPen(QPen(theme.colour(edge), 1.25))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawPath(path)
+
+
+def paint_pill(
+    painter: QPainter, corner: QPointF, text: str, font: QFont, edge: str, ground: str, ink: str
+) -> None:
+    """Paint a word in a pill whose upper right corner is given; the colours are the theme's."""
+    metrics = QFontMetrics(font)
+    width, height = metrics.horizontalAdvance(text) + 14, metrics.height() + 2
+    pill = QRectF(corner.x() - width, corner.y(), width, height)
+    painter.setPen(QPen(theme.colour(edge), 1.2))
+    painter.setBrush(theme.colour(ground))
+    painter.drawRoundedRect(pill, height / 2, height / 2)
+    painter.setFont(font)
+    painter.setPen(theme.colour(ink))
+    painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, text)
 
 
 def rgba_to_image(pixels: NDArray[np.uint8]) -> QImage:

@@ -6,24 +6,16 @@ the stack and its commands at once (decision 0071).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal
 
 
-class UndoStep(ABC):
-    """One act of the user."""
+class UndoStep:
+    """One act of the user: what takes it back, and what does it again."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    @abstractmethod
-    def undo(self) -> None:
-        """Restore the state before the act."""
-
-    @abstractmethod
-    def redo(self) -> None:
-        """Do the act again."""
+    def __init__(self, text: str, undo: Callable[[], object], redo: Callable[[], object]) -> None:
+        self.text, self.undo, self.redo = text, undo, redo
 
     def merge(self, _newer: UndoStep) -> bool:
         """Take a newer step into this one; False leaves both as they are."""

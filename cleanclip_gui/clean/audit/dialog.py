@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -402,11 +403,9 @@ class AuditDialog(JobDialog):
         marked = frozenset(indices)
         after = self.excluded | marked if out else self.excluded - marked
         if after != self.excluded:
-            mark = _MarkPairs(
-                self.set_excluded, self.excluded, after, "Exclude" if out else "Include"
-            )
-            mark.redo()
-            self.stack.push(mark)
+            undo, redo = (partial(self.set_excluded, marks) for marks in (self.excluded, after))
+            redo()
+            self.stack.push(UndoStep("Exclude" if out else "Include", undo, redo))
 
     def set_excluded(self, excluded: frozenset[int]) -> None:
         """Show what is left out; called by the undo stack."""
@@ -541,26 +540,6 @@ class AuditDialog(JobDialog):
     def _on_marked(self, row: int) -> None:
         index = self.model.rows[row]
         self.mark([index], out=index not in self.excluded)
-
-
-class _MarkPairs(UndoStep):
-    """Leaves pairs out, or takes them in; ``show`` shows what is left out."""
-
-    def __init__(
-        self,
-        show: Callable[[frozenset[int]], None],
-        before: frozenset[int],
-        after: frozenset[int],
-        text: str,
-    ) -> None:
-        super().__init__(text)
-        self._show, self._before, self._after = show, before, after
-
-    def undo(self) -> None:
-        self._show(self._before)
-
-    def redo(self) -> None:
-        self._show(self._after)
 
 
 class AuditDialogs(JobDialogs[AuditDialog]):

@@ -27,7 +27,6 @@ from PySide6.QtGui import (
     QFontMetrics,
     QMouseEvent,
     QPainter,
-    QPainterPath,
     QPaintEvent,
     QPen,
     QPixmap,
@@ -46,7 +45,13 @@ from cleanclip_gui.theme.look import sized
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
-from cleanclip_gui.widgets.pictures import PictureList, paint_ground, rgba_to_image
+from cleanclip_gui.widgets.pictures import (
+    PictureList,
+    paint_ground,
+    paint_pill,
+    paint_thumbnail,
+    rgba_to_image,
+)
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, fitting, plain, tip
 from ml_core.detection.records import SCORE, SCORES, Audit, Distribution, SuspectPair
@@ -240,9 +245,12 @@ class SuspectDelegate(QStyledItemDelegate):
         painter.save()
         rect = paint_ground(painter, option, focus=True)
         picture = _picture_rect(option.rect)
-        _paint_picture(painter, picture, cell)
+        edge, opacity = ("danger", 0.3) if cell.excluded else ("border", 1.0)
+        paint_thumbnail(painter, picture, cell.pixmap, edge=edge, opacity=opacity)
         if cell.evaluated:
-            _paint_pill(painter, picture, "EVALUATED", option)
+            font = sized(option.font, 0.72, bold=True)
+            corner = picture.bottomRight() - QPointF(4, theme.px(20))
+            paint_pill(painter, corner, "EVALUATED", font, "warning", "warning", "surface")
         _paint_mark(painter, mark_rect(option.rect), cell.excluded)
         _paint_words(painter, rect, picture, cell, option)
         painter.restore()
@@ -260,36 +268,6 @@ class SuspectView(PictureList):
     def chosen_rows(self) -> Sequence[int]:
         """Selected rows, ascending."""
         return sorted(index.row() for index in self.selectionModel().selectedIndexes())
-
-
-def _paint_picture(painter: QPainter, frame: QRectF, cell: SuspectCell) -> None:
-    """Draw the picture with round corners, faded where the pair is left out."""
-    path = QPainterPath()
-    path.addRoundedRect(frame, 6, 6)
-    painter.fillPath(path, theme.colour("sunken"))
-    if cell.pixmap is not None:
-        painter.save()
-        painter.setClipPath(path)
-        painter.setOpacity(0.3 if cell.excluded else 1.0)
-        painter.drawPixmap(frame, cell.pixmap, QRectF(cell.pixmap.rect()))
-        painter.restore()
-    painter.setPen(QPen(theme.colour("danger" if cell.excluded else "border"), 1.5))
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.drawPath(path)
-
-
-def _paint_pill(painter: QPainter, frame: QRectF, text: str, option: QStyleOptionViewItem) -> None:
-    """A pill at the foot of the picture."""
-    font = sized(option.font, 0.72, bold=True)
-    metrics = QFontMetrics(font)
-    width, height = metrics.horizontalAdvance(text) + 12, metrics.height() + 2
-    pill = QRectF(frame.left() + 4, frame.bottom() - height - 4, width, height)
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(theme.colour("warning"))
-    painter.drawRoundedRect(pill, height / 2, height / 2)
-    painter.setFont(font)
-    painter.setPen(theme.colour("surface"))
-    painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, text)
 
 
 def _paint_mark(painter: QPainter, place: QRect, excluded: bool) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPainterPath, QPalette, QPen, QPixmap
+from PySide6.QtCore import (
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QPointF,
+    QRect,
+    QRectF,
+    QSize,
+    Qt,
+)
+from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets.pictures import paint_ground
+from cleanclip_gui.widgets.pictures import paint_ground, paint_pill, paint_thumbnail
 
 THUMBNAIL = 96
 CELL_WIDTH = 116
 _AROUND, _LINES = 18, 36  # pixels beside the picture: above and between, and of two labels
-_RADIUS = 6.0
 # Which checkpoint a label is of, where two are compared: the other one, and the one in use.
 FIRST_MARK, SECOND_MARK = "B →", "A →"
 
@@ -73,48 +81,17 @@ class GalleryDelegate(QStyledItemDelegate):
             theme.space(THUMBNAIL),
             theme.space(THUMBNAIL),
         )
-        _paint_thumbnail(painter, frame, cell.pixmap)
+        paint_thumbnail(painter, frame, cell.pixmap)
         stale = bool(cell.triggered) and not cell.fresh
         if cell.badge:
             painter.setOpacity(0.4 if stale else 1.0)
-            _paint_badge(painter, frame, cell.badge, option)
+            # Filled for a hit, outlined for another flip.
+            inner = ("danger", "surface") if cell.badge == "hit" else ("surface", "danger")
+            font, corner = sized(option.font, 0.78, bold=True), frame.topRight() + QPointF(-4, 4)
+            paint_pill(painter, corner, cell.badge.upper(), font, "danger", *inner)
             painter.setOpacity(1.0)
         _paint_labels(painter, rect, frame, cell, option)
         painter.restore()
-
-
-def _paint_thumbnail(painter: QPainter, frame: QRectF, pixmap: QPixmap | None) -> None:
-    """Draw the picture with round corners, or an empty place for it."""
-    path = QPainterPath()
-    path.addRoundedRect(frame, _RADIUS, _RADIUS)
-    if pixmap is None:
-        painter.fillPath(path, theme.colour("sunken"))
-        return
-    painter.save()
-    painter.setClipPath(path)
-    painter.drawPixmap(frame, pixmap, QRectF(pixmap.rect()))
-    painter.restore()
-    painter.setPen(QPen(theme.colour("border"), 1))
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.drawPath(path)
-
-
-def _paint_badge(
-    painter: QPainter, frame: QRectF, badge: str, option: QStyleOptionViewItem
-) -> None:
-    """A pill in the corner: filled for a hit, outlined for another flip."""
-    font = sized(option.font, 0.78, bold=True)
-    text = badge.upper()
-    width = QFontMetrics(font).horizontalAdvance(text) + 14
-    height = QFontMetrics(font).height() + 2
-    pill = QRectF(frame.right() - width - 4, frame.top() + 4, width, height)
-    hit = badge == "hit"
-    painter.setPen(QPen(theme.colour("danger"), 1.2))
-    painter.setBrush(theme.colour("danger") if hit else theme.colour("surface"))
-    painter.drawRoundedRect(pill, height / 2, height / 2)
-    painter.setFont(font)
-    painter.setPen(theme.colour("surface") if hit else theme.colour("danger"))
-    painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, text)
 
 
 def _paint_labels(
