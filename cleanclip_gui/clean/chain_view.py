@@ -17,7 +17,7 @@ from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import duration_text, plain
 from ml_core.events import Event, Finding, Metric
-from ml_core.jobs.auto import AutoStep, StepStatus
+from ml_core.jobs.auto import AutoStep, Outcome, StepStatus
 from ml_core.jobs.proofs import ReboundSpec
 
 _STATES: dict[StepStatus, tuple[str, str, str]] = {  # icon, its colour, word
@@ -25,6 +25,12 @@ _STATES: dict[StepStatus, tuple[str, str, str]] = {  # icon, its colour, word
     "finished": ("check", "success", "done"),
     "failed": ("danger", "danger", "failed"),
     "skipped": ("next", "muted", "skipped"),
+}
+_ANSWERS: dict[Outcome, str] = {
+    "nothing_found": "the same scan finds nothing any more",
+    "still_found": "something is left",
+    "not_scanned": "nobody knows what is left",
+    "worse": "no round was worth what it cost",
 }
 _MARK = 16  # pixels
 
@@ -76,8 +82,10 @@ class ChainView(QWidget):
         self.back = push_button("Back to the checkpoint as it was", icon="undo")
         self._list = column(spacing=theme.SPACE_S)
         self.rebound = ReboundView(prompts)
+        self.failed = self.rebound.chart.failed
+        self.answer = Label(TITLE, "heading", wrap=True)
         self.sheet = card(
-            Label(TITLE, "heading"), self.sentences, FoldingRow(self.back), self._list,
+            self.answer, self.sentences, FoldingRow(self.back), self._list,
             self.rebound, spacing=theme.SPACE_S,
         )  # fmt: skip
         column(self.sheet, of=self)
@@ -96,6 +104,7 @@ class ChainView(QWidget):
                 line.show_step(steps[number])
         result = None if chain is None or not chain.is_whole else chain.result
         words = "" if result is None else "\n".join(result.sentences)
+        self.answer.setText(f"{TITLE}: {_ANSWERS[result.outcome]}" if result else TITLE)
         self.sentences.setText(plain(words, 4000, lines=True))
         self.sentences.setVisible(bool(words))
         self.back.setVisible(bool(words) and offers_back)

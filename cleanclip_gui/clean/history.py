@@ -102,10 +102,9 @@ def read_saved_run(folder: Path) -> SavedRun:
 
 def was_interrupted(folder: Path) -> bool:
     """Whether a run in a folder was killed: saved, no result, and no last word in its journal."""
-    if not can_resume(folder) or (folder / RESULT_FILE).is_file() or at_work(folder):
-        return False
-    events = journal(folder, _TAIL_BYTES)
-    return not (events and isinstance(events[-1], Done))
+    return (
+        can_resume(folder) and _status(folder, read_json(folder / RESULT_FILE))[0] == "interrupted"
+    )
 
 
 def _saved_step(state: Path) -> int:
@@ -120,24 +119,6 @@ def _saved_step(state: Path) -> int:
     if type(step) is not int or not 0 <= step < 2**53:
         raise InputError(f"The saved state {state.name} is damaged; start it again.", "damaged")
     return step
-
-
-def journal(folder: Path, limit: int) -> list[Event]:
-    """The journal's last ``limit`` bytes as events; a line cut by a kill is left out."""
-    try:
-        with open_file(folder / EVENTS_FILE, inside=folder) as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - limit))
-            lines = file.read(limit).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-    events: list[Event] = []
-    for line in lines:
-        try:
-            events.append(from_json(line))
-        except ValueError:
-            continue
-    return events
 
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -457,13 +438,21 @@ def _status(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
         return "running", "", ""
     if result:
         return ("stopped" if result.get("status") == "stopped" else "finished"), "", ""
-    events = journal(folder, _TAIL_BYTES)
-    last = events[-1] if events else None
+    last = _last_event(folder)
     if isinstance(last, Done):
         return last.status, last.error, last.error_code
     if last is None and not _is_begun(folder):
         return "not started", "", ""
     return "interrupted", "", ""
+
+
+def _last_event(folder: Path) -> Event | None:
+    """The last event of a journal; a line cut by a kill is left out."""
+    with suppress(OSError), open_file(folder / EVENTS_FILE, inside=folder) as file:
+        file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+        lines = file.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
+        return next((event for line in reversed(lines) if (event := _event(line))), None)
+    return None
 
 
 def _is_begun(folder: Path) -> bool:

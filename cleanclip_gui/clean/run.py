@@ -364,15 +364,13 @@ class CleaningRun(QObject):
         InputError
             If the best round can no longer be read.
         """
-        run = self._chain_run(chain)
-        self._take_best(run)
+        if chain.is_whole and chain.best is not None:
+            self.show_past(read_run(chain.best))
+            return
+        run = self.newest = self._chain_run(chain)
         run.status = "finished" if chain.is_whole else "interrupted"
         if not chain.is_whole:
             run.trouble = Trouble(f"{TITLE} was interrupted. {_CHAIN_GOES_ON}", can_resume=True)
-        if not self.is_cleaning:
-            self.newest = run
-            if run.result:
-                self._set_run(run, "finished")
         self._show(run)
         self._read_metrics(run)
         self.changed.emit()
@@ -498,14 +496,6 @@ class CleaningRun(QObject):
         run = self._shown_run(chain.folder, base, (trigger_of(base), base.target))
         run.chain = chain
         return run
-
-    def _take_best(self, run: ShownRun) -> None:
-        """Let the best round of its chain be the run, if there is one."""
-        if run.chain is not None and run.chain.best is not None:
-            past = read_run(run.chain.best)
-            run.folder, run.recipe = past.folder, past.spec.recipe
-            run.asked = trigger_of(past.spec), past.spec.target
-            self._keep_result(run, {"seconds": 0.0, **past.result})
 
     def _show(self, run: ShownRun) -> None:
         """Make a run the one that is on show."""
@@ -645,7 +635,11 @@ class CleaningRun(QObject):
         run.status = ending(last)
         with suppress(InputError):  # then what was told on its way is on show
             run.chain = read_chain(folder)
-            self._take_best(run)
+            if run.chain.best is not None:
+                past = read_run(run.chain.best)
+                run.folder, run.recipe = past.folder, past.spec.recipe
+                run.asked = trigger_of(past.spec), past.spec.target
+                self._keep_result(run, {"seconds": 0.0, **past.result})
         if last.status != "finished":
             failed = last.status == "failed"
             sentence = last.error if failed else f"{TITLE} was {ENDS[run.status].lower()}."

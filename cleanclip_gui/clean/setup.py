@@ -28,7 +28,7 @@ from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
 from cleanclip_gui.widgets.number_box import Chooser
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts, failing
-from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural
+from cleanclip_gui.widgets.text import device_text, plain
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.cleaning.recipes import FORMAT, Recipe, read_recipe, write_recipe
 from ml_core.detection.records import FIVE_POISONS
@@ -145,7 +145,7 @@ class ReferenceChoice(QWidget):
 
 KEEP_HELP = (
     "Then any point of the trade-off chart can be opened in Studio; otherwise only the last step "
-    "is kept."
+    "is kept. Estimate tells what they take on disk."
 )
 
 GPU_HELP = (
@@ -160,6 +160,12 @@ _RECIPES = "Recipe (*.json)"
 _CLEANS = (
     "cleans it with what was found, scans again, and tests whether the backdoor comes back. It "
     "uses the data below."
+)
+_LACKS = (
+    "Open a checkpoint first: it is what will be cleaned.",
+    "Choose evaluation images in the bar above: triggers are searched on them.",
+    "Choose a method below that trains, and its data: they are what is trained on.",
+    "A job is running; press it when that has ended.",
 )
 _NO_REFERENCE = "No clean reference is chosen in Scan, so only small patches are searched."
 
@@ -198,7 +204,6 @@ class CleanSetup(QWidget):
             lambda _: prompts.open_folder(self, "Output folder", str(self.folder())),
         )  # fmt: skip
         self.keep_steps = QCheckBox("Keep every evaluated checkpoint")
-        self.keep_help = Label("", "caption", wrap=True)
         self.open_recipe = push_button(
             "Open recipe…", self._on_open_recipe, look="quiet",
             tip="Fill the form from a recipe file; you can also drop one here.",
@@ -208,7 +213,6 @@ class CleanSetup(QWidget):
             tip="Write method and settings to a file that can be shared.",
         )  # fmt: skip
         self.resume_other = push_button(look="quiet")
-        self._weight_bytes = 0
         self._lay_out()
         self.output.setText(str(runs_dir()))
         self.form.changed.connect(self._on_changed)
@@ -288,32 +292,12 @@ class CleanSetup(QWidget):
         if not scanned and not scan_reference(session):
             does += f" {_NO_REFERENCE}"
         self.clean_it_does.setText(does)
-        if session.checkpoint is None:
-            lacks = "Open a checkpoint first: it is what will be cleaned."
-        elif session.images is None:
-            lacks = "Choose evaluation images in the bar above: triggers are searched on them."
-        elif FACTS[self.form.method.method].data == "none":
-            lacks = "Choose a method below that trains, and its data: they are what is trained on."
-        else:
-            lacks = "" if is_free else "Another job is running; press it when that has ended."
+        trains = FACTS[self.form.method.method].data != "none"
+        there = (session.checkpoint is not None, session.images is not None, trains, is_free)
+        lacks = "" if all(there) else _LACKS[there.index(False)]
         self.clean_it_lacks.setText(lacks)
         self.clean_it_lacks.setVisible(bool(lacks))
         return not lacks
-
-    def set_weight_bytes(self, size: int) -> None:
-        """Say what keeping every checkpoint takes, for one of ``size`` bytes; 0 if unknown."""
-        self._weight_bytes = size
-        self._tell_disk()
-
-    def evaluations(self) -> int:
-        """How many checkpoints a run would keep; 0 if none, or if the form does not say."""
-        if self.form.problem():
-            return 0
-        recipe = self.form.recipe()
-        if not recipe.eval_every or recipe.known_steps is None:
-            return 0
-        # Before the first step, at every so many steps, and after the last one.
-        return 1 + -(-recipe.known_steps // recipe.eval_every)
 
     def take_recipe(self, path: Path) -> None:
         """Fill the form from a file."""
@@ -334,16 +318,6 @@ class CleanSetup(QWidget):
             if path:
                 write_recipe(recipe, Path(path))
 
-    def _tell_disk(self) -> None:
-        count = self.evaluations()
-        text = KEEP_HELP
-        if count and self._weight_bytes:
-            size = bytes_text(count * self._weight_bytes)
-            text = f"{plural(count, 'checkpoint')}, {size} on disk. {KEEP_HELP}"
-        elif not self.form.problem() and not self.form.recipe().eval_every:
-            text = "The recipe never evaluates on validation images, so there is nothing to keep."
-        self.keep_help.setText(text)
-
     def _on_changed(self) -> None:
         facts = FACTS[self.form.method.method]
         self.data.set_data(facts.data)
@@ -354,7 +328,6 @@ class CleanSetup(QWidget):
         for part in (self.audit_button, self.audit_hint):
             part.setVisible(facts.data == "pairs")
         self.reference.setVisible("reference" in facts.needs)
-        self._tell_disk()
         self.changed.emit()
 
     def _lay_out(self) -> None:
@@ -369,7 +342,7 @@ class CleanSetup(QWidget):
             self.gpus, theme.SPACE_S,
             row((Label("Output folder", "heading", wrap=True), 1), self.resume_other),
             row((self.output, 1), self.browse_output, spacing=theme.SPACE_XS), self.keep_steps,
-            self.keep_help, None, of=self,
+            Label(KEEP_HELP, "caption", wrap=True), None, of=self,
             margins="card",
             spacing=theme.SPACE_S,
         )  # fmt: skip

@@ -158,11 +158,8 @@ class CleanStation(QWidget):
         self.auditing = AuditDialogs(session, prompts, self.data.pairs, self, context.new_runner)
         self.finding = JobDialogs[RateDialog](
             "the rate finder",
-            lambda _: RateDialog(
-                self._job_on_one_device, prompts, context.new_runner, self.window()
-            ),
-            self,
-        )
+            lambda _: RateDialog(self._job_here, prompts, context.new_runner, self.window()), self,
+        )  # fmt: skip
         # ... and what shows it.
         self.chain = ChainView(prompts)
         self.charts = CleaningCharts(prompts)
@@ -359,7 +356,7 @@ class CleanStation(QWidget):
         """Start the chain that scans, cleans, scans again and proves."""
         with failing(self.shell.failed, "Could not start cleaning"):
             folder = new_folder(self.setup.folder(), "clean-it")
-            base, _ = self._job_on_one_device(folder, Recipe())
+            base, _ = self._job_here(folder, Recipe())
             self.run.begin_chain(new_chain(self.session, base))
             self.show_page(THIS_RUN)
 
@@ -388,9 +385,7 @@ class CleanStation(QWidget):
         with failing(self.shell.failed, "Could not measure the steps"):
             self.run.estimate(self.setup.job(self.session, estimate_folder()))
 
-    def _job_on_one_device(
-        self, folder: Path, recipe: Recipe | None = None
-    ) -> tuple[CleanSpec, str]:
+    def _job_here(self, folder: Path, recipe: Recipe | None = None) -> tuple[CleanSpec, str]:
         """The job that is set, or with another recipe, and the one device that it is done on."""
         device = self.context.device.wanted
         spec = self.setup.job(self.session, folder, device, recipe)
@@ -459,13 +454,13 @@ class CleanStation(QWidget):
         actions = self.context.actions
         self.start_button = OnceButton(theme.icon("play"), "")
         self.start_button.setObjectName("clean.start_button")
-        self.estimate_button = QPushButton()
+        self.estimate_button = bind(QPushButton(), actions["clean.estimate"], text=True)
         self.shorten_button = push_button(
             "Shorten to an hour", self._on_shorten_clicked,
             tip="Take as many examples as an hour of training allows here; fewer may clean less.",
         )  # fmt: skip
         self.try_button = push_button(icon="studio", look="primary")
-        self.save_button = QPushButton()
+        self.save_button = bind(QPushButton(), actions["clean.save"], text=True, icon=True)
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.halve_button = OnceButton("Start again at half the batch")
@@ -473,9 +468,7 @@ class CleanStation(QWidget):
         self.details_button = push_button("Details", self._on_details_clicked)
         bind(self.setup.clean_it, actions["clean.it"], text=True)
         bind(self.start_button, actions["clean.start"], text=True)
-        bind(self.estimate_button, actions["clean.estimate"], text=True)
         bind(self.try_button, actions["clean.try"], text=True)
-        bind(self.save_button, actions["clean.save"], text=True, icon=True)
         bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
         bind(self.form.find_rate, actions["clean.find_rate"], text=True)
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
@@ -539,7 +532,7 @@ class CleanStation(QWidget):
         shell.takes("trusted", self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.proof, self.finding,
+            self.runs, self.proof, self.finding, self.chain,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proof.logged):
@@ -549,7 +542,7 @@ class CleanStation(QWidget):
         run.measured.connect(self.charts.add)
         run.event_received.connect(self.chain.add)
         self.chain.step_chosen.connect(self._on_step_chosen)
-        self.chain.back.clicked.connect(self._on_back_clicked)
+        self.chain.back.clicked.connect(lambda: self.trying.show_suspect(run.on_show.asked))
         run.result_shown.connect(self._on_result_shown)
         run.restored.connect(self._on_run_restored)
         run.changed.connect(self.show_run)
@@ -692,10 +685,6 @@ class CleanStation(QWidget):
         with failing(self.shell.failed, "Could not show the step"):
             self.run.show_past(read_run(folder))
 
-    def _on_back_clicked(self) -> None:
-        """Show the checkpoint as it was before cleaning, in Studio."""
-        self.trying.show_suspect(self.run.on_show.asked)
-
     def _on_run_restored(self, saved: SavedRun) -> None:
         self.setup.show_spec(saved.spec)
         if self.run.is_running:
@@ -807,8 +796,6 @@ class CleanStation(QWidget):
 
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         self.run.forget_estimate()
-        path = Path(facts.path) if facts is not None else Path()
-        self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
         self._accepted.clear()
         self._show_pretraining()
         self.run.follow(facts, keep=self.proof.is_running)
