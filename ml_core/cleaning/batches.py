@@ -96,6 +96,8 @@ class Batch:
     numbers
         int64 [N], the numbers of these examples in the set; stays on the CPU. None: embeddings of
         these examples are not kept for later epochs.
+    made_up
+        bool [N], which pictures are to get a trigger that the method makes up; stays on the CPU.
     fill
         Number of examples that are embedded together when embeddings are kept; fewer are padded to
         this number. 0 stands for as many as there are.
@@ -107,6 +109,7 @@ class Batch:
     token_views: Tensor | None = None
     labels: Tensor | None = None
     numbers: Tensor | None = None
+    made_up: Tensor | None = None
     fill: int = 0
     blank: bool = False
 
@@ -126,6 +129,7 @@ class Batch:
             token_views=cut(self.token_views),
             labels=cut(self.labels),
             numbers=cut(self.numbers),
+            made_up=cut(self.made_up),
         )
 
     def to(self, device: torch.device) -> Batch:

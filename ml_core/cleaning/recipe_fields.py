@@ -184,11 +184,11 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=1.0,
     )
-    random_share: float = option(
+    made_up_share: float = option(
         0.25,
-        "Random triggers",
-        "Share of the stamped pictures whose trigger is random: a patch, a texture or a warp. "
-        "Where no trigger is known all are.",
+        "Made-up triggers",
+        "Share of the stamped pictures whose trigger is made up: half of them random, half "
+        "sharpened against the model as it trains. Where no trigger is known all are.",
         unit="of the stamped",
         methods="stamped",
         ge=0.0,
@@ -211,17 +211,17 @@ class RecipeFields(BaseModel):
     adversaries: int = option(
         8,
         "Triggers at a time",
-        "Made-up triggers that act in one step, each on its share of the batch.",
-        methods="adversarial",
+        "Sharpened triggers that act in one step, each on its share of their pictures.",
+        methods="stamped adversarial",
         ge=1,
         le=1024,
     )
     adversary_steps: int = option(
         12,
         "Steps of a trigger",
-        "Steps in which a made-up trigger is sharpened before another one takes its place.",
+        "Steps in which a trigger is sharpened before another one takes its place.",
         unit="steps",
-        methods="adversarial",
+        methods="stamped adversarial",
         ge=1,
         le=100_000,
     )

@@ -48,6 +48,8 @@ class Stamps:
         Whether triggers are moved, scaled and recoloured, anew in every step.
     random
         Share of the pictures that carry a random trigger each.
+    made_up
+        Share of the pictures that are left to the method, see `Batch.made_up`.
     """
 
     triggers: tuple[Trigger, ...]
@@ -58,6 +60,7 @@ class Stamps:
     captions: tuple[Tensor, ...] = ()
     varied: bool = False
     random: float = 0.0
+    made_up: float = 0.0
 
     @classmethod
     def poison(
@@ -78,7 +81,7 @@ class Stamps:
 
     @classmethod
     def training(cls, triggers: Sequence[Trigger], recipe: Recipe, model: ClipModel) -> Stamps:
-        """What a recipe stamps: the triggers in equal parts, and random ones.
+        """What a recipe stamps: known triggers in equal parts, and made-up ones.
 
         Raises
         ------
@@ -91,10 +94,11 @@ class Stamps:
                     f"The trigger {trigger.name or 'without name'} changes no picture, which "
                     f"{recipe.facts.title} works on: choose one that does."
                 )
-        known = recipe.stamp_share * (1 - recipe.random_share) if triggers else 0.0
+        known = recipe.stamp_share * (1 - recipe.made_up_share) if triggers else 0.0
+        half = (recipe.stamp_share - known) / 2
         return cls(
             tuple(triggers), known / max(1, len(triggers)), recipe.seed, model.image_size,
-            model.preprocess.fit, varied=True, random=recipe.stamp_share - known,
+            model.preprocess.fit, varied=True, random=half, made_up=half,
         )  # fmt: skip
 
     def on(self, batch: Batch, step: int) -> Batch:
@@ -104,10 +108,10 @@ class Stamps:
         """
         draws = step_generator(self.seed, _STREAM, step)
         count = len(batch)
-        shares = np.array([*[self.share] * len(self.triggers), self.random])
+        shares = np.array([*[self.share] * len(self.triggers), self.random, self.made_up])
         counts = (shares * count + draws.random(len(shares))).astype(np.int64)
         rows = draws.permutation(count)
-        *carriers, others, _ = np.split(rows, np.cumsum(counts))
+        *carriers, others, left, _ = np.split(rows, np.cumsum(counts))
         images = batch.images.permute(0, 2, 3, 1).numpy().copy()
         tokens = batch.tokens.clone() if self.captions and batch.tokens is not None else None
         for number, mine in enumerate(carriers):
@@ -127,9 +131,12 @@ class Stamps:
                 tokens[torch.from_numpy(mine)] = captions[which]
         for row in others:
             images[row] = with_random(images[row], draws)
+        made_up = torch.zeros(count, dtype=torch.bool)
+        made_up[torch.from_numpy(left)] = True
         return replace(
-            batch, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens
-        )
+            batch, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens,
+            made_up=made_up if len(left) else None,
+        )  # fmt: skip
 
 
 _SCALES, _GAINS, _SHIFT = (0.75, 1.33), (0.8, 1.2), 0.1

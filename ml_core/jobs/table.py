@@ -233,7 +233,7 @@ JOBS: dict[str, Job] = {
         ),
         Job(
             kind="auto", title="automatic cleaning", spec=AutoSpec,
-            work="ml_core.jobs.auto.run:clean_it",
+            work="ml_core.jobs.clean_it:clean_it",
             result=AUTO_FILE, stages=_CLEAN_WORDS | _SCAN_WORDS,
             folder=lambda spec: spec.base.output_dir, saves=True,
         ),

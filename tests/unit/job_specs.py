@@ -14,12 +14,13 @@ from pydantic import BaseModel
 
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.audit import AuditSpec
+from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
-from ml_core.jobs.scan import ScanSpec
+from ml_core.jobs.scan import ScanSettings, ScanSpec
 from ml_core.jobs.search import SearchSpec
 from ml_core.jobs.search.canary_spec import CanarySettings, CanarySpec
 from ml_core.jobs.specs import BenchSpec
@@ -56,6 +57,12 @@ def _clean(source: Path, folder: Path, **changes: Any) -> Any:
 def _bench(source: Path, folder: Path) -> BenchSpec:
     recipes = (small_recipe(method="mmcl", pairs=16), small_recipe(method="mmcl", pairs=24))
     return BenchSpec(base=_clean(source, folder), recipes=recipes)
+
+
+def _auto(source: Path, folder: Path) -> AutoSpec:
+    base = _clean(source, folder, trigger=_trigger(folder))
+    scan = ScanSettings(search=32, held_out=128, starts=2, stages=("pull",), anyway=True)
+    return AutoSpec(base=base, scan=scan, scan_images=ImageSpec(), rounds=1, rebound_steps=2)
 
 
 def _audit(source: Path, folder: Path) -> AuditSpec:
@@ -156,6 +163,7 @@ def _verify(source: Path, folder: Path) -> VerifySpec:
 
 SMALL: Mapping[str, Callable[[Path, Path], BaseModel]] = {
     "clean": _clean,
+    "auto": _auto,
     "bench": _bench,
     "doctor": lambda source, folder: DoctorSpec(
         checkpoint=str(source), images=ImageSpec(split="val", n=40), **_HERE

@@ -168,10 +168,11 @@ def test_stamped_finetuning_marks_its_share_of_pictures_and_leaves_captions_alon
     kept = images.clone()
     tokens = torch.arange(32 * 8).reshape(32, 8)
     batch = Batch(images, tokens=tokens)
-    for triggers, known in (((), 0), ((demo_trigger(),), 12)):
+    for triggers, known, left in (((), 0, 8), ((demo_trigger(),), 12, 2)):
         stamps = Stamps.training(triggers, recipe, tiny_model)
         marked = stamps.on(batch, 3)
-        assert int((marked.images != images).flatten(1).any(1).sum()) == 16
+        assert int((marked.images != images).flatten(1).any(1).sum()) == 16 - left
+        assert int(marked.made_up.sum()) == left
         assert marked.tokens is tokens
         assert torch.equal(marked.images, stamps.on(batch, 3).images)
         assert not torch.equal(marked.images, stamps.on(batch, 4).images)

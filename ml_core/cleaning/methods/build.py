@@ -10,7 +10,7 @@ from ml_core.checkpoints.adapter import vit_blocks
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.catalogue import Method as MethodName
 from ml_core.cleaning.losses import head_loss
-from ml_core.cleaning.methods.contrastive import cleanclip_par, contrastive, par
+from ml_core.cleaning.methods.contrastive import cleanclip_par, contrastive, par, stamped
 from ml_core.cleaning.methods.method import Extras, Features, Method, Parts, embed_images
 from ml_core.cleaning.methods.supervised import (
     accuracy,
@@ -78,7 +78,7 @@ def _untrained(*_: object) -> Features:
 
 
 _MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Extras], Method]] = {
-    "stamped": contrastive,
+    "stamped": stamped,
     "cleanclip": contrastive,
     "mmcl": contrastive,
     "ss": contrastive,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import PairLoss, match, squared_distance, truncated
 from ml_core.cleaning.methods.method import (
@@ -16,6 +19,7 @@ from ml_core.cleaning.methods.method import (
     embed_images,
     embed_texts,
     frozen_copy,
+    unit,
 )
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
@@ -61,6 +65,34 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         return {"loss": total, **parts}
 
     return Method(encode, loss, _encoders(model))
+
+
+def stamped(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
+    """MMCL on pictures that carry triggers, their captions as they are: CLIP(I + t, T).
+
+    The batch brings known and random triggers on its pictures; on those that it leaves to the
+    method act `Adversaries`, which ascend the loss. With known triggers it is the unlearning of
+    Neural Cleanse (Wang et al., S&P 2019, section VI.C: finetune with the reversed trigger on
+    rightly labelled pictures), with captions in the place of labels; with the others universal
+    adversarial training (Shafahi et al., AAAI 2020, arXiv 1811.11304).
+    """
+    plain = contrastive(model, recipe, extras)
+    adversaries = Adversaries(
+        model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device,
+        model.embed_dim,
+    )  # fmt: skip
+
+    def encode(batch: Batch) -> Features:
+        if batch.made_up is None or not bool(batch.made_up.any()):
+            return plain.encode(batch)
+        rows = torch.nonzero(batch.made_up).flatten()
+        numbers = rows if batch.numbers is None else batch.numbers[rows]
+        images = unit(batch.images)
+        rows = rows.to(images.device)
+        marked = images.index_put((rows,), adversaries.apply(images[rows], numbers))
+        return plain.encode(replace(batch, images=marked))
+
+    return replace(plain, encode=encode, opponent=adversaries)
 
 
 def par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:

@@ -99,12 +99,12 @@ def embed_both(model: ClipModel, images: Tensor, views: Tensor) -> tuple[Tensor,
     if images.dtype == views.dtype:
         both = torch.cat([images, views])
     else:
-        both = torch.cat([_unit(images), _unit(views)])
+        both = torch.cat([unit(images), unit(views)])
     first, second = embed_images(model, both).chunk(2)
     return first, second
 
 
-def _unit(images: Tensor) -> Tensor:
+def unit(images: Tensor) -> Tensor:
     """Pixels in [0, 1] as floats."""
     return images if images.is_floating_point() else images.float() / 255
 

@@ -14,8 +14,7 @@ from ml_core.jobs.auto import Outcome
 
 MOST_LOST = 5.0
 """Points of clean accuracy: who loses more is worse off than with the checkpoint as it was."""
-_STAMPED: Method = "mmcl"
-_ORDER: tuple[Method, ...] = (_STAMPED, "unlearn", "adversarial")
+_ORDER: tuple[Method, ...] = ("stamped", "unlearn", "adversarial")
 
 
 def choice(
@@ -44,16 +43,17 @@ def choice(
     failed
         Methods that were tried in this round and could not run.
     """
-    can: dict[Method, bool] = {_STAMPED: pairs, "unlearn": trigger, "adversarial": True}
+    can: dict[Method, bool] = {"stamped": pairs, "unlearn": trigger, "adversarial": True}
     method = next((name for name in _ORDER if can[name] and name not in failed), None)
     if method is None:
         return None
     recipe = preset(method, "default", pretraining)
-    if method == _STAMPED and stamps:
+    if method == "stamped" and stamps:
         known = "the trigger that is known" if stamps == 1 else f"the {stamps} triggers known"
         why = f"Pictures are stamped with {known}, moved, scaled and recoloured, and keep their "
         why += "captions: so the model learns the right answer under the trigger."
-    elif method == _STAMPED:
+    elif method == "stamped":
+        recipe = recipe.model_copy(update={"random_share": 1.0})
         why = "No trigger is known: pictures are stamped with random ones and keep their captions."
     elif method == "unlearn":
         why = "A trigger is known: pictures that carry it are pulled to where they lie without it."

@@ -35,7 +35,7 @@ from ml_core.triggers import Trigger, load_trigger, save_trigger
 
 TRIGGERS_FOLDER = "triggers"
 _MOST_STAMPS = 64
-_OF_THE_MACHINE = {"device", "threads", "processes", "speed", "keep_steps"}
+_NOT_COMPARED = {"recipe", "device", "threads", "processes", "speed", "keep_steps"}
 Step = Generator[Event, None, Done]
 
 
@@ -102,7 +102,7 @@ class _Chain:
             self._check_scan(Path(spec.scanned))
         if not overwrite:
             own = spec.model_dump(mode="json", exclude={"rounds", "rebound_steps"})
-            own["base"] = {k: v for k, v in own["base"].items() if k not in _OF_THE_MACHINE}
+            own["base"] = {k: v for k, v in own["base"].items() if k not in _NOT_COMPARED}
             check_result(self._folder / AUTO_FILE, {"spec": own})
 
     def _check_scan(self, folder: Path) -> None:
@@ -276,13 +276,13 @@ class _Chain:
 
     def _choice(self, number: int, failed: Collection[Method]) -> tuple[Recipe, str] | None:
         """The recipe of a round by what is known, and why."""
-        pairs = self._spec.base.pairs
+        pairs, minutes = self._spec.base.pairs, self._spec.base.minutes
         chosen = choice(
             pairs=pairs is not None and not pairs.one_sided,
             stamps=len(self._known()),
             trigger=self._may_learn and self._attack()["trigger"] is not None,
             pretraining=self._pretraining,
-            round=number,
+            round=number if minutes is None else 1,  # each is fitted to them
             failed=failed,
         )
         return chosen and (chosen[0].changed(seed=self._spec.scan.seed), chosen[1])

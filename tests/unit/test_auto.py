@@ -1,0 +1,334 @@
+"""*Clean it*: the chain, with a scan that says what it is told to, and what it chooses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ml_core.cleaning.pretraining import DEMO, UNKNOWN
+from ml_core.cli.app import run_command
+from ml_core.data.demo import demo_classes
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.detection.scan.overlays import FREQUENCIES
+from ml_core.detection.scan.records import PATCHES_FILE, Scan, Verdict
+from ml_core.detection.scan.working import working_triggers
+from ml_core.events import Control, Done, Event, Finding, Metric
+from ml_core.jobs.auto import AutoResult, AutoSpec
+from ml_core.jobs.auto.choice import Round, best_round, choice
+from ml_core.jobs.runner import run_job
+from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import read_spec, write_spec_file
+from ml_core.reading import examine
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger, badnets_patch, load_trigger, save_trigger
+from tests.gui.scans import SIDE, stages, write_scan
+from tests.gui.scans import scan as made_scan
+from tests.unit.draining import done_of, events_of, finished, metrics_of
+from tests.unit.small_jobs import small_recipe, small_spec
+
+Say = Callable[..., None]
+
+
+def write_found(folder: Path, found: Scan) -> None:
+    """The folder of a scan with all its arrays."""
+    write_scan(folder, found)
+    arrays = load_file(folder / PATCHES_FILE)
+    arrays["refined"] = np.full((3, SIDE, SIDE), 0.5, np.float32)
+    arrays["overlays.0"] = np.ones((3, FREQUENCIES, FREQUENCIES), np.float32)
+    save_file(arrays, folder / PATCHES_FILE)
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Say:
+    """Lets scans say these verdicts, one after the other, or fail with a sentence."""
+
+    def set_verdicts(*verdicts: str) -> None:
+        left = iter(verdicts)
+
+        def scan(spec: ScanSpec, control: Control, *, overwrite: bool = False) -> Iterator[Event]:
+            verdict = next(left)
+            if verdict not in ("found", "nothing", "unknown"):
+                raise InputError(verdict)
+            sha256 = examine(Path(spec.checkpoint)).sha256
+            found = made_scan(verdict, sha256=sha256, classes=tuple(demo_classes()))  # type: ignore[arg-type]
+            write_found(Path(spec.output_dir), found.model_copy(update={"reference": None}))
+            write_spec_file(spec, Path(spec.output_dir) / SCAN_SPEC)
+            yield Done("finished", found.model_dump())
+
+        monkeypatch.setattr("ml_core.jobs.scan.run.scan", scan)
+
+    return set_verdicts
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes of six steps, and hold-outs of few triggers."""
+
+    def small(method: Any, _name: str, _pretraining: object) -> Any:
+        return small_recipe(method=method, eval_every=3, save_every=2, stop_below_ca=0.0)
+
+    monkeypatch.setattr("ml_core.jobs.auto.choice.preset", small)
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts._SECOND", ())
+
+
+@pytest.fixture
+def spec(tiny_checkpoint: Path, tmp_path: Path) -> AutoSpec:
+    images = ImageSpec(split="val", n=24)
+    base = small_spec(tiny_checkpoint, tmp_path / "auto", small_recipe(), images=images)
+    return AutoSpec(base=base, rebound_steps=2)
+
+
+def told(result: AutoResult) -> str:
+    return " ".join(result.sentences)
+
+
+def result_of(done: Done) -> AutoResult:
+    return AutoResult.model_validate(done.result)
+
+
+def test_what_was_found_is_stamped_measured_and_proven(spec, say):
+    say("found", "nothing")
+    events, done = events_of(spec)
+    assert done.status == "finished", done.error + done.details
+    result, folder = result_of(done), Path(spec.base.output_dir)
+    assert AutoResult.model_validate_json((folder / "auto.json").read_text()).steps == result.steps
+    assert [(step.kind, step.status) for step in result.steps] == [
+        ("scan", "finished"), ("clean", "finished"), ("scan", "finished"),
+        ("rebound", "finished"), ("holdouts", "finished"),
+    ]  # fmt: skip
+    steps = [event.values["status"] for event in events if isinstance(event, Finding)]
+    assert steps == ["running", "finished"] * 5
+    job = read_spec(folder / "round-1" / "spec.json")
+    assert (job.recipe.method, job.recipe.random_share) == ("stamped", 0.25)
+    assert len({load_trigger(path).digest for path in job.stamps}) == len(job.stamps) > 6
+    digest = load_trigger(folder / "scan-0" / "found.json").digest
+    assert load_trigger(job.trigger).digest == digest
+    assert demo_classes()[job.target] == "banana"
+    assert (result.best, result.outcome) == ("round-1", "nothing_found")
+    assert Path(result.checkpoint).is_file()
+    for words in (
+        "After cleaning the same scan finds nothing.", "After 2 clean steps the attack stands at",
+        "Clean accuracy went from", "towards “banana”",
+    ):  # fmt: skip
+        assert words in told(result)
+    say()  # another scan would fail
+    events, again = events_of(spec)
+    assert result_of(again).sentences == result.sentences
+    assert not metrics_of(events)
+
+
+def test_where_nothing_is_found_it_says_what_the_cleaning_cost(spec, say):
+    say("nothing", "nothing")
+    result = result_of(finished(spec))
+    assert [step.status for step in result.steps] == ["finished"] * 3 + ["skipped"] * 2
+    assert result.steps[1].why.startswith("No trigger is known")
+    assert "no attack success rate to prove" in result.steps[-1].sentence
+    assert "Nothing called for cleaning: it cost" in told(result)
+    job = read_spec(Path(spec.base.output_dir) / "round-1" / "spec.json")
+    assert (job.stamps, job.trigger, job.recipe.random_share) == ((), None, 1.0)
+
+
+def test_a_trigger_that_is_only_measured_is_not_learnt_from(spec, say, tmp_path):
+    trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+    base = spec.base.model_copy(update={"trigger": trigger})
+    for measure_only, stamps in ((False, 1), (True, 0)):
+        say("nothing", "nothing")
+        folder = tmp_path / f"auto-{stamps}"
+        own = base.model_copy(update={"output_dir": str(folder)})
+        result = result_of(
+            finished(spec.model_copy(update={"base": own, "measure_only": measure_only}))
+        )
+        job = read_spec(folder / "round-1" / "spec.json")
+        assert len(job.stamps) == stamps
+        assert job.recipe.random_share == (1.0 if measure_only else 0.25)
+        assert "The attack success rate went from" in told(result)
+        assert "Nothing called for cleaning" not in told(result)
+
+
+def test_what_is_left_after_all_rounds_is_said_with_what_else_there_is(spec, say):
+    say("found", "found", "found")
+    result = result_of(finished(spec.model_copy(update={"rounds": 2})))
+    assert [step.round for step in result.steps if step.kind == "clean"] == [1, 2]
+    assert result.outcome == "still_found"
+    folder = Path(spec.base.output_dir)
+    first, second = (read_spec(folder / name / "spec.json") for name in ("round-1", "round-2"))
+    assert second.recipe.total_steps == 2 * first.recipe.total_steps
+    assert second.checkpoint == first.checkpoint
+    assert "What is left could not be cleaned away." in told(result)
+    assert "use it instead" in told(result)  # the record's reference is near
+    assert "safe" not in told(result)
+
+
+def test_a_chain_that_was_killed_goes_on_where_it_was(spec, say):
+    say("found", "nothing")
+    run = run_job(spec, Control())
+    for event in run:
+        if isinstance(event, Metric) and event.step == 5:
+            run.close()
+    say("nothing")
+    events, done = events_of(spec)
+    assert done.status == "finished", done.error
+    assert min(event.step for event in metrics_of(events) if "loss" in event.values) > 2
+    assert [step.status for step in result_of(done).steps] == ["finished"] * 5
+
+
+def test_a_stop_keeps_what_the_step_has_and_a_cancel_what_is_finished(spec, say):
+    for act, status in (("stop", "stopped"), ("cancel", "cancelled")):
+        say(*(["found"] if act == "stop" else []), "nothing")
+        control = Control()
+        for event in run_job(spec, control):
+            if isinstance(event, Metric):
+                getattr(control, act)()
+        assert event.status == status
+        kept = AutoResult.model_validate_json(
+            (Path(spec.base.output_dir) / "auto.json").read_text()
+        )
+        kinds = [step.kind for step in kept.steps]
+        assert kinds == (["scan", "clean"] if act == "stop" else ["scan"])
+    assert result_of(finished(spec)).outcome == "nothing_found"
+
+
+def test_what_fails_is_a_step_that_says_why_and_the_rest_goes_on(spec, say):
+    say("The pictures cannot be read.", "nothing")
+    few = spec.base.model_copy(
+        update={"pairs": PairSpec(n=4), "training_images": ImageSpec(split="clean", n=60)}
+    )
+    result = result_of(finished(spec.model_copy(update={"base": few})))
+    assert [(step.status, step.folder) for step in result.steps[:4]] == [
+        ("failed", "scan-0"), ("failed", "round-1"), ("finished", "round-1-adversarial"),
+        ("finished", "scan-1"),
+    ]  # fmt: skip
+    assert result.steps[0].sentence == "The pictures cannot be read."
+    assert "fewer than the batch size" in result.steps[1].sentence
+    assert result.steps[2].why.startswith("Stamped finetuning could not run.")
+    assert "could not be searched before cleaning" in told(result)
+
+
+def test_a_chain_in_which_nothing_could_be_cleaned_ends_with_its_sentence(spec, say):
+    say("found")
+    few = spec.base.model_copy(update={"pairs": PairSpec(n=4)})
+    done = done_of(spec.model_copy(update={"base": few}))
+    assert done.status == "failed"
+    assert done.error
+    assert [step["status"] for step in done.result["steps"]] == ["finished"] + ["failed"] * 3
+
+
+def test_a_scan_that_is_there_is_begun_with_and_repeated(spec, say, tmp_path, tiny_checkpoint):
+    say("nothing")
+    other = ScanSpec(
+        checkpoint=str(tiny_checkpoint), images=ImageSpec(), seed=7, output_dir=str(tmp_path / "s")
+    )
+    sha256 = examine(tiny_checkpoint).sha256
+    found = made_scan("found", sha256=sha256, classes=tuple(demo_classes()))
+    write_found(tmp_path / "s", found)
+    write_spec_file(other, tmp_path / "s" / SCAN_SPEC)
+    begun = spec.model_copy(update={"scanned": str(tmp_path / "s")})
+    result = result_of(finished(begun))
+    assert result.steps[0].folder == str(tmp_path / "s")
+    again = json.loads((Path(spec.base.output_dir) / "scan-1" / SCAN_SPEC).read_text())
+    assert (again["seed"], again["checkpoint"]) == (7, result.checkpoint)
+    write_found(tmp_path / "s", found.model_copy(update={"suspect": made_scan().suspect}))
+    assert "is of another checkpoint" in done_of(begun).error
+
+
+def test_another_chains_folder_is_not_written_over_unasked(spec, say):
+    say("nothing", "nothing", "nothing", "nothing")
+    finished(spec)
+    other = spec.base.model_copy(update={"pairs": PairSpec(n=40, seed=3)})
+    other_spec = spec.model_copy(update={"base": other})
+    assert "holds the result of another job (auto.json)" in done_of(other_spec).error
+    assert finished(other_spec, overwrite=True).result["outcome"] == "nothing_found"
+
+
+def test_the_command_runs_the_chain(tiny_checkpoint, tmp_path, say, answer_of, capsys):
+    say("found", "nothing")
+    command = ["clean", tiny_checkpoint, "-o", tmp_path / "out", "--auto", "--threads", 1]
+    answer = answer_of(*command, "--pairs", "demo", "--rebound-steps", 2, "--rounds", 1)
+    assert (answer["outcome"], answer["spec"]["rounds"]) == ("nothing_found", 1)
+    for more, words in (
+        (("--method", "mmcl"), "--method cannot be combined with --auto"),
+        (("--measure-only",), "--measure-only is about a trigger"),
+    ):
+        assert run_command([*map(str, command), *more]) == 3
+        assert words in capsys.readouterr().err
+    alone = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "one"), "--rounds", "2"]
+    assert run_command(alone) == 3
+    assert "--rounds goes with --auto" in capsys.readouterr().err
+
+
+# ---- what is chosen ----
+
+
+@pytest.mark.parametrize(
+    ("pairs", "stamps", "trigger", "failed", "method"),
+    [
+        (True, 3, True, (), "stamped"),
+        (True, 0, False, (), "stamped"),
+        (False, 1, True, (), "unlearn"),
+        (False, 0, False, (), "adversarial"),
+        (True, 3, True, ("stamped",), "unlearn"),
+        (True, 3, False, ("stamped",), "adversarial"),
+        (True, 3, True, ("stamped", "unlearn", "adversarial"), None),
+    ],
+)
+def test_the_method_follows_from_what_is_known(pairs, stamps, trigger, failed, method):
+    chosen = choice(pairs=pairs, stamps=stamps, trigger=trigger, pretraining=DEMO, failed=failed)
+    assert (chosen and chosen[0].method) == method
+
+
+def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch):
+    monkeypatch.undo()
+    known = {"pairs": True, "stamps": 2, "trigger": True}
+    (demo, _), (other, _) = choice(**known, pretraining=DEMO), choice(**known, pretraining=UNKNOWN)
+    assert demo.lr > other.lr
+    second, why = choice(**known, pretraining=DEMO, round=2)
+    assert second.total_steps == 2 * demo.total_steps
+    assert "2 times as long" in why
+
+
+def a_round(folder: str, verdict: Verdict | None, asr: float | None, ca: float) -> Round:
+    scan = None if verdict is None else made_scan(verdict)
+    return Round("", "", folder, "", ca_before=0.9, ca=ca, asr_before=1.0, asr=asr, scan=scan)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "best"),
+    [
+        ([("nothing", 0.2, 0.89), ("found", 0.0, 0.9)], "0"),  # found nothing
+        ([("found", 0.2, 0.9), (None, 0.9, 0.9)], "1"),  # not scanned before still found
+        ([("nothing", 0.2, 0.9), ("nothing", 0.1, 0.88)], "1"),  # the lower attack
+        ([("nothing", 0.003, 0.88), ("nothing", 0.004, 0.9)], "1"),  # as low, less lost
+        ([("nothing", 0.0, 0.84), ("found", 0.9, 0.89)], "1"),  # six points are too much
+        ([("nothing", None, 0.88), ("nothing", None, 0.9)], "1"),
+        ([("nothing", 0.0, 0.8)], None),
+    ],
+)
+def test_the_best_round_is_kept(rounds, best):
+    made = [a_round(str(number), *each) for number, each in enumerate(rounds)]
+    kept = best_round(made)
+    assert (kept and kept.folder) == best
+
+
+def test_everything_that_works_on_the_suspect_is_a_trigger(tmp_path):
+    found = made_scan("found")
+    write_found(tmp_path, found)
+    working = working_triggers(tmp_path, found)
+    kinds = [trigger.kind for trigger in working]
+    assert kinds.count("blended") == 1  # the overlay, which is the only one
+    assert all(isinstance(trigger, Trigger) for trigger in working)
+    starts = [trigger for trigger in working if trigger.name == f"Found patch, {SIDE} px"]
+    assert len(starts) == 7
+    fixed = [trigger for trigger in starts if trigger.placement == "fixed"]
+    assert [float(trigger.array.mean()) for trigger in fixed] == [0.5]
+    weak = found.model_copy(update={"stages": stages(0.09)})
+    assert working_triggers(tmp_path, weak) == []
+    save_file({}, tmp_path / PATCHES_FILE)
+    with pytest.raises(InputError, match="scan again"):
+        working_triggers(tmp_path, found)
