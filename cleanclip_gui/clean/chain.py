@@ -51,9 +51,9 @@ class Chain:
         return self.folder / rounds[-1] if rounds else self.folder
 
     def take(self, step: AutoStep) -> None:
-        """Take in a step that begins, or the end of the one that runs."""
-        ended = bool(self.steps) and self.steps[-1].status == "running"
-        self.steps = (*(self.steps[:-1] if ended else self.steps), step)
+        """Take in a step that begins or ends; a chain that goes on tells the earlier ones again."""
+        known = {(each.kind, each.round, each.folder): each for each in self.steps}
+        self.steps = tuple((known | {(step.kind, step.round, step.folder): step}).values())
 
 
 def is_chain(folder: Path) -> bool:

@@ -46,7 +46,7 @@ class StepRow(QWidget):
         self.show_button = push_button("Show", partial(show, number), look="quiet")
         self.words = Label("", "caption", wrap=True)
         head = row(
-            self.mark, self.title, (self.state, 1), self.show_button, spacing=theme.SPACE_S,
+            self.mark, (self.title, 1), self.state, self.show_button, spacing=theme.SPACE_S,
         )  # fmt: skip
         indent = theme.px(_MARK) + theme.SPACE_S
         column(head, column(self.words, margins=(indent, 0, 0, 0)), of=self, spacing=2)

@@ -599,6 +599,7 @@ class CleaningRun(QObject):
             if step.status == "running" and step.kind == "clean" and run is self.on_show:
                 self._stop_reading()
                 self.opened.emit()  # its numbers are those of another run
+                self._read_metrics(run)
             self.changed.emit()
 
     def _on_state_changed(self, state: str) -> None:

@@ -68,7 +68,7 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     assert not setup.clean_it.isEnabled()
 
 
-def test_the_steps_while_they_run(panel, session):
+def test_the_steps_while_they_run(qtbot, panel):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
     assert panel.run_bar.title.text() == "Clean it is running"
@@ -81,6 +81,7 @@ def test_the_steps_while_they_run(panel, session):
         ("Scan", "done, 1 min 1 s", f"{STEPS[0].why} {CAME_TO[0]}"),
         ("Clean, round 1", "running", STEPS[1].why),
     ]
+    qtbot.waitUntil(lambda: not panel.run.is_reading)  # what the round measured before a break
     assert panel.charts.rates.series("asr_excl").point(0) == (0, 0.98)
     assert panel.charts.isVisible()
     runner.play([told(ended(1)), told(STEPS[3])])
@@ -150,3 +151,5 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     assert (again.kind, again.spec_path) == ("auto", runner.spec_path)
     assert asked(again).base.checkpoint == session.checkpoint.path
     assert shown(panel)[0][0] == "Scan"
+    again.play(events(8))
+    assert [title for title, *_ in shown(panel)] == ["Scan", "Clean, round 1"]
