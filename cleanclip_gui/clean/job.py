@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from cleanclip_gui.clean.chain import Chain
@@ -135,10 +136,15 @@ def scan_on_show(session: Session) -> str:
     job, facts = session.jobs.get("scan"), session.checkpoint
     if job is None or job.status != "finished" or facts is None:
         return ""
+    return job.folder if _scanned(job.folder) == facts.inspection.sha256 else ""
+
+
+@lru_cache(maxsize=8)  # the page asks often
+def _scanned(folder: str) -> str | None:
+    """SHA-256 of the checkpoint that a scan is of; None if it cannot be read."""
     with suppress(InputError):
-        if read_scan(Path(job.folder) / SCAN_FILE).suspect.sha256 == facts.inspection.sha256:
-            return job.folder
-    return ""
+        return read_scan(Path(folder) / SCAN_FILE).suspect.sha256
+    return None
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:

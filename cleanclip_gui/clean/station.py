@@ -566,7 +566,8 @@ class CleanStation(QWidget):
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.reference.connect(self._show_pretraining)
-        events.trigger.connect(self._refresh)
+        for event in (events.trigger, events.jobs, events.scan_reference):
+            event.connect(self._refresh)
         events.images.connect(self._on_images_change)
         events.devices.connect(self._on_devices_change)
         events.device.connect(self._on_devices_change)

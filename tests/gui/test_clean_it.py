@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from cleanclip_gui.session.records import JobState
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.proofs import REBOUND_FILE
 from ml_core.jobs.specs import read_spec_file
 from tests.gui.chains import CAME_TO, SENTENCES, STEPS, ended, events, keep, told
+from tests.gui.factories import facts
 from tests.gui.fakes import clean_panel, heard, open_session, runner_of
 from tests.gui.run_folders import rebound_record, write_run
+from tests.gui.scans import scan, write_scan
 
 session = pytest.fixture(open_session)
 panel = pytest.fixture(clean_panel)
@@ -45,7 +48,6 @@ def run_to_the_end(panel):
 def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, tmp_path):
     setup = panel.setup
     session.scan_reference = str(tmp_path / "parent.safetensors")
-    panel._refresh()
     assert setup.clean_it_does.text().startswith("Scans this checkpoint, cleans it")
     assert not setup.clean_it_lacks.isVisible()
     setup.clean_it.click()
@@ -66,6 +68,17 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     session.checkpoint = None
     assert "Open a checkpoint first" in setup.clean_it_lacks.text()
     assert not setup.clean_it.isEnabled()
+
+
+def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, session, tmp_path):
+    session.checkpoint = facts(session.checkpoint.path, sha256="a" * 64)
+    for digest, taken in (("a" * 64, True), ("b" * 64, False)):
+        folder = write_scan(tmp_path / digest[:4], scan("found", sha256=digest))
+        session.show_job("scan", JobState(str(folder), "finished", "found"))
+        assert panel.setup.clean_it_does.text().startswith("Takes the scan of") == taken
+        panel.setup.clean_it.click()
+        assert asked(runner_of(panel)).scanned == (str(folder) if taken else None)
+        runner_of(panel).end(Done("cancelled"))
 
 
 def test_the_steps_while_they_run(qtbot, panel):
