@@ -141,8 +141,8 @@ class Resuming(QObject):
 
     def _on_run_change(self, run: RunState | None) -> None:
         """What failed stays remembered: its window may be closed before it is resumed."""
-        if run is not None and is_live(run):
-            self._settings.update(last_run=run.output_dir)
+        if run is not None and is_live(run) and self._run.newest is not None:
+            self._settings.update(last_run=str(self._run.newest.folder))
         elif run is not None and run.status not in ("failed", "interrupted"):
             self._settings.update(last_run="")
 

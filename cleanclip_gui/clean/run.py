@@ -100,9 +100,14 @@ class ShownRun:
     chain: Chain | None = None
 
     @property
+    def is_chain(self) -> bool:
+        """Whether it is a chain of which no round is kept yet."""
+        return self.chain is not None and self.chain.folder == self.folder
+
+    @property
     def title(self) -> str:
         """What it is called, as in the list of runs."""
-        if self.chain is not None and self.chain.folder == self.folder:
+        if self.is_chain:
             return TITLE
         return run_title(self.recipe.method, self.recipe.preset, self.name)
 
@@ -514,7 +519,7 @@ class CleaningRun(QObject):
     def _read_metrics(self, run: ShownRun) -> None:
         """Read the numbers of a run from its journal, in the background."""
         folder = run.folder
-        if run.chain is not None and run.chain.folder == folder:
+        if run.chain is not None and run.is_chain:
             folder = run.chain.round_folder
         self._reading = tasks.run(
             lambda _: run_metrics(folder), self._on_metrics_read, self._on_read_failed
@@ -561,8 +566,9 @@ class CleaningRun(QObject):
 
     def _set_run(self, run: ShownRun, status: Any, error: str = "") -> None:
         """Tell the rest of the window how the newest run stands."""
+        folder = "" if run.is_chain else str(run.folder)  # of a run, for sessions and reports
         self._session.run = RunState(
-            str(run.folder), run.recipe.method, status, run.device, run.result, error, run.title
+            folder, run.recipe.method, status, run.device, run.result, error, run.title
         )
 
     def _on_event(self, event: Event) -> None:

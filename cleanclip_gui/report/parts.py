@@ -23,6 +23,7 @@ from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import day_and_time, plain, tip
 from ml_core.cleaning.catalogue import run_title
 from ml_core.detection.scan.records import TITLES
+from ml_core.jobs.auto import AUTO_FILE
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.measurement import MeasurementSpec
@@ -170,7 +171,9 @@ def _scans(sha256: str, scans: Sequence[PastResult]) -> Iterator[ReportPart]:
 
 
 def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
-    for folder in dict.fromkeys((*others, *_folders(runs_dir()))):
+    chains = (folder for folder in _folders(runs_dir()) if (folder / AUTO_FILE).is_file())
+    rounds = (inner for chain in chains for inner in _folders(chain))
+    for folder in dict.fromkeys((*others, *_folders(runs_dir()), *rounds)):
         result = read_json(folder / RESULT_FILE)
         if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
             continue

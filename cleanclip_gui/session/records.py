@@ -100,7 +100,7 @@ class ShownPrediction:
 
 @dataclass(frozen=True, eq=False)
 class RunState:
-    """A cleaning run: where its files are and how it stands.
+    """A cleaning run: where its files are and how it stands; a chain without a round has none.
 
     ``interrupted`` is one whose process was ended before its last word.
     """

@@ -278,7 +278,8 @@ class SessionKeeper(QObject):
         self._saved = None
         session.folder, session.notes = "", ""
         self._restore_parts(SavedSession())
-        session.runs = (session.run.output_dir,) if is_live(session.run) and session.run else ()
+        session.runs = ()
+        self._on_run_change(session.run if is_live(session.run) else None)
         self.save()
 
     def compare(self) -> None:
@@ -419,7 +420,7 @@ class SessionKeeper(QObject):
 
     def _on_run_change(self, run: RunState | None) -> None:
         session = self._session
-        if run is not None and run.output_dir not in session.runs:
+        if run is not None and run.output_dir not in ("", *session.runs):
             session.runs = (*session.runs, run.output_dir)
         self._on_changed()
 

@@ -13,7 +13,7 @@ from ml_core.jobs.proofs import REBOUND_FILE
 from ml_core.jobs.specs import read_spec_file
 from tests.gui.chains import CAME_TO, SENTENCES, STEPS, ended, events, keep, told
 from tests.gui.factories import facts
-from tests.gui.fakes import clean_panel, heard, open_session, runner_of
+from tests.gui.fakes import FakeRunner, clean_panel, heard, open_session, runner_of
 from tests.gui.run_folders import rebound_record, write_run
 from tests.gui.scans import scan, write_scan
 
@@ -166,3 +166,21 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     assert shown(panel)[0][0] == "Scan"
     again.play(events(8))
     assert [title for title, *_ in shown(panel)] == ["Scan", "Clean, round 1"]
+
+
+def test_a_chain_whose_window_was_killed_is_offered(qtbot, make, answers, tmp_path):
+    window = make(new_runner=FakeRunner)
+    clean = window.stations["clean"]
+    session = open_session(tmp_path)
+    window.session.checkpoint, window.session.images = session.checkpoint, session.images
+    clean.output.setText(str(tmp_path / "runs"))
+    clean.clean_it()
+    runner = runner_of(clean)
+    keep(runner.spec_path.parent, asked(runner), [ended(0)])
+    assert window.settings.value.last_run == str(runner.spec_path.parent)
+    assert window.session.runs == ()  # it is no run: a session would miss its job
+    again = make(new_runner=FakeRunner).stations["clean"]
+    assert again.run_bar.title.text() == "Clean it: interrupted"
+    assert "Resume goes on with the next one" in again.trouble_text.text()
+    again.resume_button.click()
+    assert runner_of(again).spec_path == runner.spec_path

@@ -180,6 +180,7 @@ def test_no_estimate_before_it_is_measured(qtbot, panel, session):
 def test_a_run_of_hours_can_be_shortened(panel, session):
     session.checkpoint = facts(session.checkpoint.path, of_demo=False)
     for hours, there in ((30, 100_000), (0.9, 100_000), (30, 2000)):
+        panel.form.set_method("cleanclip")
         panel.form.set_preset("paper")
         panel.estimate_button.click()
         found = {
