@@ -54,7 +54,7 @@ def test_only_the_fields_of_the_method_are_shown(form):
 
 
 def test_a_change_is_marked_and_can_be_taken_back(qtbot, form):
-    usual = preset("cleanclip", "default")
+    usual = preset(METHODS[0], "default")
     with qtbot.waitSignal(form.changed):
         type_into(form.row("batch_size").editor, "64")
     assert form.changed_fields() == ("batch_size",)
