@@ -53,19 +53,6 @@ def requirements_of(facts: MethodFacts, session: Session, reference: str) -> lis
         requirements.append(_trigger(session))
     if "reference" in facts.needs:
         requirements.append(_reference(session, reference))
-    architecture = plain("" if session.checkpoint is None else session.checkpoint.architecture, 60)
-    if "vit" in facts.needs and architecture and not architecture.startswith("ViT"):
-        requirements.append(
-            Requirement(
-                f"Image encoder: {architecture}",
-                f"{facts.title} works only on a ViT image encoder; this checkpoint has "
-                f"{architecture}. Choose another method.",
-            )
-        )
-    elif "vit" in facts.needs:
-        requirements.append(
-            Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
-        )
     if facts.data == "labelled":
         requirements.append(Requirement("Labelled images: see Training data"))
     elif facts.data == "images":

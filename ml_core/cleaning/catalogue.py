@@ -130,12 +130,11 @@ FORMER_FACTS: Mapping[str, MethodFacts] = {
     "rvpt": MethodFacts("RVPT", "Supervised finetuning", "NeurIPS 2025", data="labelled"),
     "tbar": MethodFacts("TBAR", "Unlearn the trigger", "arXiv 2510.14845", data="images"),
 }
-_KNOWN: Mapping[str, MethodFacts] = {**FACTS, **FORMER_FACTS}
 
 
 def facts_of(method: str) -> MethodFacts | None:
     """What is known of a method of this or of an earlier version; None if it is unknown."""
-    return _KNOWN.get(method)
+    return FACTS.get(method) or FORMER_FACTS.get(method)
 
 
 def method_title(method: str) -> str:

@@ -121,7 +121,10 @@ def check_method(method: Method | FormerMethod) -> None:
             f"{facts.title} needs a {named}, which a search does without: leave it out."
         )
     if facts.head:
-        raise InputError(f"{facts.title} leaves the zero-shot model as it is: leave it out.")
+        raise InputError(
+            f"{facts.title} trains a linear head, and a search judges the zero-shot model: leave "
+            "it out."
+        )
 
 
 def _fields(method: Method) -> dict[str, object]:

@@ -474,7 +474,7 @@ CLEANING = (
     ),
     *rows(
         lambda method, folder: candidates_of((method,), (1.0,), 1e-3), "usage",
-        ("supervised", "leaves the zero-shot model"),
+        ("supervised", "a search judges the zero-shot model"),
     ),
     (lambda f: read_facts(written(f, "state.safetensors", "junk")), "damaged", "is damaged"),
 )  # fmt: skip
