@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import run_title
+from ml_core.cleaning.catalogue import offered, run_title
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import PathText
@@ -65,8 +65,8 @@ def read_saved_run(folder: Path) -> SavedRun:
     Raises
     ------
     InputError
-        If it cannot go on, with the reason: no run, no save, finished, moved, still at work,
-        or the checkpoint, the trigger or the save is gone or damaged.
+        If it cannot go on, with the reason: no run, no save, a former method, finished, moved,
+        still at work, or the checkpoint, the trigger or the save is gone or damaged.
     """
     name = folder.name
     if not (folder / SPEC_FILE).is_file():
@@ -80,6 +80,7 @@ def read_saved_run(folder: Path) -> SavedRun:
             "again."
         )
     spec = read_spec(folder / SPEC_FILE)
+    offered(spec.recipe.method)
     step = _saved_step(folder / STATE_FILE)
     if read_json(folder / RESULT_FILE).get("status") == "finished":
         raise InputError(f"The run in {name} is finished; open its {CLEANED_FILE} instead.")
@@ -193,7 +194,6 @@ class _Result(_Pair):
     heldout_linear: _Pair | None = None
     heads: dict[str, _Pair | None] | None = None
     checkpoint: PathText | None = None
-    adapter: PathText | None = None
     linear_head: PathText | None = None
     source: PathText | None = None
     donor: PathText | None = None
@@ -226,7 +226,7 @@ MAX_EVALUATIONS = 40_000
 _TAIL_BYTES = 65_536
 _LOSS_STEP = re.compile(r'\{"event": "metric", "step": (\d+), .*"loss": ')
 _DIGITS = 16  # of a step
-_FILE_KEYS = ("checkpoint", "adapter", "linear_head")
+_FILE_KEYS = ("checkpoint", "linear_head")
 Status = Literal[
     "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
 ]

@@ -22,7 +22,6 @@ from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import percent, plain
-from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.halving import (
     DEFAULT_FACTORS,
     DEFAULT_METHODS,
@@ -235,7 +234,7 @@ def _cells(place: int, run: SearchRow, chosen: bool) -> Row:
     return Row(
         place,
         (
-            Cell(FACTS[run.recipe.method].title, run.recipe.method),
+            Cell(run.recipe.facts.title, run.recipe.method),
             Cell(number_text(run.recipe.lr, "log"), run.recipe.lr),
             Cell(str(run.steps), run.steps),
             rate(run.ca),

@@ -53,19 +53,6 @@ def requirements_of(facts: MethodFacts, session: Session, reference: str) -> lis
         requirements.append(_trigger(session))
     if "reference" in facts.needs:
         requirements.append(_reference(session, reference))
-    architecture = plain("" if session.checkpoint is None else session.checkpoint.architecture, 60)
-    if "vit" in facts.needs and architecture and not architecture.startswith("ViT"):
-        requirements.append(
-            Requirement(
-                f"Image encoder: {architecture}",
-                f"{facts.title} works only on a ViT image encoder; this checkpoint has "
-                f"{architecture}. Choose another method.",
-            )
-        )
-    elif "vit" in facts.needs:
-        requirements.append(
-            Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
-        )
     if facts.data == "labelled":
         requirements.append(Requirement("Labelled images: see Training data"))
     elif facts.data == "images":
@@ -256,7 +243,7 @@ class CleanSetup(QWidget):
         theme.set_property(self.requirements, "role", "warning" if missing else "caption")
         architecture = "" if session.checkpoint is None else session.checkpoint.architecture
         recipe = None if self.form.problem() else self.form.recipe()
-        whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
+        whole = recipe is not None and recipe.batch_norm == "train" and recipe.total_steps > 0
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
         return missing
 
@@ -270,10 +257,10 @@ class CleanSetup(QWidget):
         if self.form.problem():
             return 0
         recipe = self.form.recipe()
-        if not recipe.eval_every or recipe.known_steps is None:
+        if not recipe.eval_every:
             return 0
         # Before the first step, at every so many steps, and after the last one.
-        return 1 + -(-recipe.known_steps // recipe.eval_every)
+        return 1 + -(-recipe.total_steps // recipe.eval_every)
 
     def take_recipe(self, path: Path) -> None:
         """Fill the form from a file."""
@@ -283,8 +270,9 @@ class CleanSetup(QWidget):
 
     def set_recipe(self, recipe: Recipe) -> None:
         """Show a recipe that was found elsewhere, as if the user had opened it."""
-        self.form.set_recipe(recipe)
-        self.form.changed.emit()
+        with failing(self.failed, "Could not use the recipe"):
+            self.form.set_recipe(recipe)
+            self.form.changed.emit()
 
     def _on_open_recipe(self) -> None:
         path = self._prompts.open_file(self, "Open recipe", "", _RECIPES)
@@ -312,8 +300,6 @@ class CleanSetup(QWidget):
     def _on_changed(self) -> None:
         facts = FACTS[self.form.method.method]
         self.data.set_data(facts.data)
-        if not self.form.problem():
-            self.data.set_sides(self.form.recipe().sides)
         self.data.setVisible(facts.data != "none")
         self._data_heading.setVisible(facts.data != "none")
         for part in (self.audit_button, self.audit_hint):

@@ -83,8 +83,8 @@ def test_runs_arrive_and_the_best_can_be_used(make):
 @pytest.mark.parametrize(
     ("data", "methods"),
     [
-        ({"pairs": PairSpec()}, {"mmcl", "adversarial", "cleanclip", "par", "cleanclip-par"}),
-        ({"training_images": ImageSpec(split="clean")}, {"locked-text", "adversarial"}),
+        ({"pairs": PairSpec()}, {"mmcl", "adversarial", "cleanclip", "par"}),
+        ({"training_images": ImageSpec(split="clean")}, {"adversarial"}),
         ({}, None),
     ],
 )
