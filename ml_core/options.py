@@ -1,10 +1,10 @@
-"""A field of a record with all that people see of it: the one declaration of an option."""
+"""A field of a record with all that people see of it, and fields that are no more."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 
 def option(
@@ -53,3 +53,14 @@ def option(
         json_schema_extra=extra,
         **limits,
     )
+
+
+def passes_over(*names: str) -> Any:
+    """A validator of a record that passes over fields which earlier versions wrote."""
+
+    def kept(fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if name not in names}
+
+    return model_validator(mode="before")(kept)

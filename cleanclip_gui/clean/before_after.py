@@ -23,7 +23,7 @@ from cleanclip_gui.widgets.text import (
     percent_range,
     plain,
 )
-from ml_core.cleaning.catalogue import FACTS
+from ml_core.cleaning.catalogue import facts_of
 from ml_core.jobs.result_text import training_words
 
 # Less than this many points is no change in either direction.
@@ -121,7 +121,8 @@ def difference_text(points: float | None, *, unit: bool = True) -> str:
 
 def summary(result: Mapping[str, Any]) -> str:
     """One sentence that says what the run did to the two headline rates."""
-    method = FACTS[result["method"]].title if result.get("method") in FACTS else "The run"
+    facts = facts_of(str(result.get("method")))
+    method = "The run" if facts is None else facts.title
     attack, clean = rows_of(result)[:2]
     parts = []
     if attack.points is not None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleanclip_gui.clean.chain import is_chain
 from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import run_title
+from ml_core.cleaning.catalogue import offered, run_title
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import PathText
@@ -66,8 +66,8 @@ def read_saved_run(folder: Path) -> SavedRun:
     Raises
     ------
     InputError
-        If it cannot go on, with the reason: no run, no save, finished, moved, still at work,
-        or the checkpoint, the trigger or the save is gone or damaged.
+        If it cannot go on, with the reason: no run, no save, a former method, finished, moved,
+        still at work, or the checkpoint, the trigger or the save is gone or damaged.
     """
     name = folder.name
     if not (folder / SPEC_FILE).is_file():
@@ -81,6 +81,7 @@ def read_saved_run(folder: Path) -> SavedRun:
             "again."
         )
     spec = read_spec(folder / SPEC_FILE)
+    offered(spec.recipe.method)
     step = _saved_step(folder / STATE_FILE)
     if read_json(folder / RESULT_FILE).get("status") == "finished":
         raise InputError(f"The run in {name} is finished; open its {CLEANED_FILE} instead.")
@@ -154,7 +155,7 @@ _Result = _optional(
         "batch_norm method status source_sha256 checkpoint_sha256 stopped_because target_name "
         "preset device precision",
     ),
-    paths=(PathText, "checkpoint adapter linear_head source donor"),
+    paths=(PathText, "checkpoint linear_head source donor"),
 )
 
 
@@ -177,7 +178,7 @@ MAX_EVALUATIONS = 40_000
 _TAIL_BYTES = 65_536
 _LOSS_STEP = re.compile(r'\{"event": "metric", "step": (\d+), .*"loss": ')
 _DIGITS = 16  # of a step
-_FILE_KEYS = ("checkpoint", "adapter", "linear_head")
+_FILE_KEYS = ("checkpoint", "linear_head")
 Status = Literal[
     "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
 ]

@@ -14,6 +14,7 @@ from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
+from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -153,9 +154,10 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
     Raises
     ------
     InputError
-        If the trigger or the class list is gone or the folder cannot be written; no folder is
-        left then.
+        If an earlier version alone had the method, the trigger or the class list is gone, or the
+        folder cannot be written; no folder is left then.
     """
+    offered(spec.recipe.method)
     trigger = None if spec.trigger is None else load_trigger(spec.trigger)
     classes = None if spec.label_set in label_sets() else _read_classes(Path(spec.label_set))
     folder = new_folder(parent, spec.recipe.method)

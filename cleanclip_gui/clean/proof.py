@@ -53,7 +53,7 @@ from ml_core.jobs.proofs import (
     rebound_of,
     usual_pairs,
 )
-from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
@@ -564,8 +564,7 @@ class ProofSection(QWidget):
         if self._folder is not None:
             with suppress(InputError):  # beginning a test shows it
                 job = read_spec(self._folder / SPEC_FILE)
-                adapter = (self._folder / ADAPTER_FILE).is_file()
-                text = _uses(self._choice(job), usual_pairs(job) is None, adapter)
+                text = _uses(self._choice(job), usual_pairs(job) is None)
         self.uses.setText(text)
         self.uses.setVisible(bool(text))
 
@@ -599,7 +598,7 @@ class ProofSection(QWidget):
         self.options_button.setToolTip(self.why_not)
 
 
-def _uses(choice: Choice, needed: bool, adapter: bool) -> str:
+def _uses(choice: Choice, needed: bool) -> str:
     """A sentence on what the user chose, and on pairs that the tests still need."""
     pairs, rate = choice.get("pairs"), choice.get("peak_lr")
     parts = []
@@ -610,6 +609,8 @@ def _uses(choice: Choice, needed: bool, adapter: bool) -> str:
     chosen = f"Chosen for the tests: {' and '.join(parts)}." if parts else ""
     if pairs is not None or not needed:
         return chosen
-    who = "Retrieval, a hold-out, needs" if adapter else "The rebound test and retrieval need"
-    need = f"{who} image-caption pairs, and this run had none: choose some under “Options…”."
+    need = (
+        "The rebound test and retrieval need image-caption pairs, and this run had none: choose "
+        "some under “Options…”."
+    )
     return f"{need} {chosen}".strip()

@@ -27,7 +27,7 @@ from cleanclip_gui.widgets.form import number_box
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import Chooser, NumberBox
 from cleanclip_gui.widgets.text import count_text, plural
-from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts, offered
 from ml_core.cleaning.presets import (
     about_rate,
     default_preset,
@@ -245,20 +245,17 @@ class MethodChooser(Chooser):
 
 
 # Always in sight; the others are behind "All settings".
-BASIC = ("pairs", "shots", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
+BASIC = ("pairs", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
 _NOT_ROWS = frozenset({"method", "preset"})
 _SENTENCE_MS = 8000
 
 
 def budget_text(recipe: Recipe) -> str:
     """How long a run is, as far as its recipe says."""
-    if recipe.known_steps is None:
-        images = plural(recipe.shots, "image")
-        return f"{plural(recipe.epochs, 'epoch')} of {images} a class"
-    if not recipe.known_steps:
+    if not recipe.total_steps:
         return "Nothing is trained."
     batch = count_text(recipe.batch_size)
-    return f"{count_text(recipe.known_steps)} steps of {batch} examples"
+    return f"{count_text(recipe.total_steps)} steps of {batch} examples"
 
 
 class RecipeForm(QWidget):
@@ -327,9 +324,15 @@ class RecipeForm(QWidget):
         return base.changed(**values) if values else base
 
     def set_recipe(self, recipe: Recipe) -> None:
-        """Show a recipe; its preset is the chosen one, or the default for a custom recipe."""
-        self._choose(self.method, recipe.method if recipe.method in METHODS else METHODS[0])
-        known = presets(recipe.method, self._pretraining)
+        """Show a recipe; its preset is the chosen one, or the default for a custom recipe.
+
+        Raises
+        ------
+        InputError
+            If an earlier version alone had its method.
+        """
+        known = presets(offered(recipe.method), self._pretraining)
+        self._choose(self.method, recipe.method)
         self._load_method(recipe.preset if recipe.preset in known else "default")
         self._add_rest()
         for name, line in self.rows.items():
@@ -510,8 +513,6 @@ class RecipeForm(QWidget):
             return
         if not self._forget.isActive():
             self.sentence.hide()
-        if recipe.facts.data != "none":
-            self.rows["pairs"].setVisible(not recipe.draws_shots)
         self.budget.setText(budget_text(recipe))
         self._about_preset.setText(self._about(recipe))
 

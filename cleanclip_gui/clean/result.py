@@ -18,9 +18,15 @@ def cleaned_file(result: Mapping[str, Any]) -> Path:
     Raises
     ------
     InputError
-        If it is no longer there.
+        If it is no longer there, or is an adapter, as RVPT of earlier versions made it.
     """
-    path = Path(result.get("checkpoint", ""))
+    path = Path(result.get("adapter") or result.get("checkpoint", ""))
+    if path.name.endswith("adapter.safetensors"):
+        raise InputError(
+            "The result is an adapter of RVPT, which is no longer offered: clean the checkpoint "
+            "with another method.",
+            "unsupported",
+        )
     if not path.is_file():
         raise InputError("The cleaned checkpoint is gone; run the cleaning again.")
     return path
@@ -28,8 +34,7 @@ def cleaned_file(result: Mapping[str, Any]) -> Path:
 
 def suggested_name(result: Mapping[str, Any]) -> str:
     """A name for the cleaned checkpoint, after the one it was made from."""
-    what = "adapter" if result.get("adapter") else "cleaned"
-    return f"{Path(result.get('source') or 'checkpoint').stem}-{what}.safetensors"
+    return f"{Path(result.get('source') or 'checkpoint').stem}-cleaned.safetensors"
 
 
 def is_source(facts: ShownCheckpoint | None, result: Mapping[str, Any]) -> bool:
@@ -50,20 +55,16 @@ def where_open(result: Mapping[str, Any], facts: ShownCheckpoint | None) -> dict
     """A result whose source is named where it is open, if it is."""
     if facts is None or not is_source(facts, result):
         return dict(result)
-    result_here = {**result, "source": facts.path}
-    if result.get("adapter"):  # the weights that it goes on are the source's
-        result_here["checkpoint"] = facts.path
-    return result_here
+    return {**result, "source": facts.path}
 
 
 def _source_sha256(result: Mapping[str, Any]) -> str:
     """SHA-256 of the checkpoint behind a result, from the result or its file; else empty."""
     if result.get("source_sha256"):
         return str(result["source_sha256"])
-    adapter = str(result.get("adapter") or "")
-    path = Path(adapter or str(result.get("checkpoint") or ""))
+    path = Path(str(result.get("checkpoint") or ""))
     try:
-        header = read_header(path).metadata["facts" if adapter else "provenance"]
+        header = read_header(path).metadata["provenance"]
         facts = parse_object(header.encode("utf-8", "surrogatepass"), half_characters=True)
         return str(facts["source_sha256"] or "")
     except (InputError, KeyError, JsonError):

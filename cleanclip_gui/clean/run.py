@@ -348,12 +348,11 @@ class CleaningRun(QObject):
         run = self.newest = self._shown_run(
             saved.folder, saved.spec, (saved.trigger, saved.spec.target)
         )
-        total = saved.spec.recipe.known_steps
-        of = "" if total is None else f" of {count_text(total)}"
+        total = saved.spec.recipe.total_steps
         run.status = "interrupted"
         run.trouble = Trouble(
             f"{plain(run.title, 80)} was interrupted; its last save is at step "
-            f"{count_text(saved.step)}{of}. Resume continues from there.",
+            f"{count_text(saved.step)} of {count_text(total)}. Resume continues from there.",
             can_resume=True,
             may_lack_memory=True,
         )

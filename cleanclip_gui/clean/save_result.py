@@ -1,4 +1,4 @@
-"""Copies a run's cleaned checkpoint or adapter to a place of the user's choice, in a thread."""
+"""Copies a run's cleaned checkpoint to a place of the user's choice, in a thread."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ml_core.reading.tokenizer_file import name_beside
 
 
 class SaveCleaned(QObject):
-    """``saved`` carries the new path and whether it is an adapter, ``failed`` an InputError."""
+    """``saved`` carries the new path, ``failed`` an InputError."""
 
-    saved = Signal(object, bool)
+    saved = Signal(object)
     failed = Signal(object)
     busy_changed = Signal(bool)
 
@@ -32,7 +32,6 @@ class SaveCleaned(QObject):
         super().__init__(parent)
         self._prompts, self._parent = prompts, parent
         self._writing: Ticket | None = None
-        self._is_adapter = False
 
     @property
     def is_busy(self) -> bool:
@@ -45,13 +44,10 @@ class SaveCleaned(QObject):
             if self.is_busy:
                 raise InputError("A file is being saved; save again when that has finished.")
             source = cleaned_file(result)
-            if result.get("adapter"):  # the weights beside it are not cleaned
-                source = cleaned_file({"checkpoint": result["adapter"]})
         except InputError as error:
             self.failed.emit(error.titled("Could not save the cleaned checkpoint"))
             return
-        self._is_adapter = bool(result.get("adapter"))
-        title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
+        title = "Save cleaned checkpoint"
         target = ask_safetensors(self._prompts, self._parent, title, suggested_name(result))
         if target is None:
             return
@@ -65,7 +61,7 @@ class SaveCleaned(QObject):
 
     def _on_saved(self, path: Path) -> None:
         self.busy_changed.emit(False)
-        self.saved.emit(path, self._is_adapter)
+        self.saved.emit(path)
 
     def _on_failed(self, error: InputError) -> None:
         self.busy_changed.emit(False)

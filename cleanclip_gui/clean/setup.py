@@ -60,19 +60,6 @@ def requirements_of(facts: MethodFacts, session: Session, reference: str) -> lis
         requirements.append(_trigger(session))
     if "reference" in facts.needs:
         requirements.append(_reference(session, reference))
-    architecture = plain("" if session.checkpoint is None else session.checkpoint.architecture, 60)
-    if "vit" in facts.needs and architecture and not architecture.startswith("ViT"):
-        requirements.append(
-            Requirement(
-                f"Image encoder: {architecture}",
-                f"{facts.title} works only on a ViT image encoder; this checkpoint has "
-                f"{architecture}. Choose another method.",
-            )
-        )
-    elif "vit" in facts.needs:
-        requirements.append(
-            Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
-        )
     if facts.data == "labelled":
         requirements.append(Requirement("Labelled images: see Training data"))
     elif facts.data == "images":
@@ -281,7 +268,7 @@ class CleanSetup(QWidget):
         theme.set_property(self.requirements, "role", "warning" if missing else "caption")
         architecture = "" if session.checkpoint is None else session.checkpoint.architecture
         recipe = None if self.form.problem() else self.form.recipe()
-        whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
+        whole = recipe is not None and recipe.batch_norm == "train" and recipe.total_steps > 0
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
         return missing
 
@@ -321,8 +308,6 @@ class CleanSetup(QWidget):
     def _on_changed(self) -> None:
         facts = FACTS[self.form.method.method]
         self.data.set_data(facts.data)
-        if not self.form.problem():
-            self.data.set_sides(self.form.recipe().sides)
         self.data.setVisible(facts.data != "none")
         self._data_heading.setVisible(facts.data != "none")
         for part in (self.audit_button, self.audit_hint):

@@ -112,7 +112,6 @@ SHORT_SECONDS = 3600.0  # what a run on a processor can be cut to
 ASK_SECONDS = 60.0  # of work that cancelling would lose
 ESTIMATE_WAITS = "Another job is running; measure when it has finished."
 _START, _ADD = "&Start cleaning", "A&dd to the queue"
-_SAVE, _SAVE_ADAPTER = "Save cleaned c&heckpoint…", "Sa&ve adapter…"
 _RUN = ("A cleaning run is going on.", "Its last save is kept.")
 _AUDIT = (
     "An audit of training pairs is going on.",
@@ -251,7 +250,7 @@ class CleanStation(QWidget):
                 lambda: self.run.has_result,
             ),
             Command(
-                "clean.save", _SAVE, "&Clean", self.save_cleaned,
+                "clean.save", "Save cleaned c&heckpoint…", "&Clean", self.save_cleaned,
                 "Save the cleaned model to a place of your choice.", "save", "Ctrl+S", 2,
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
@@ -419,7 +418,7 @@ class CleanStation(QWidget):
         self.trying.begin(self.run.on_show.result, self.run.on_show.asked)
 
     def save_cleaned(self) -> None:
-        """Copy the cleaned checkpoint, or the adapter, to a place of the user's choice."""
+        """Copy the cleaned checkpoint to a place of the user's choice."""
         self.saving.begin(self.run.on_show.result)
 
     def show_page(self, number: int) -> None:
@@ -671,8 +670,6 @@ class CleanStation(QWidget):
 
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)
-        adapter = bool(result.get("adapter"))  # the weights beside it are untouched
-        self.context.actions["clean.save"].setText(_SAVE_ADAPTER if adapter else _SAVE)
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
         self.proof.show_run(self.run.on_show.folder)
@@ -692,9 +689,10 @@ class CleanStation(QWidget):
             self.show_page(THIS_RUN)
 
     def _on_repeated(self, spec: CleanSpec) -> None:
-        self.columns.open_left()
-        self.setup.show_spec(spec)
-        self.resuming.repeat(spec)
+        with failing(self.shell.failed, "Could not repeat the run"):
+            self.setup.show_spec(spec)
+            self.columns.open_left()
+            self.resuming.repeat(spec)
 
     def _on_queue_changed(self) -> None:
         """Say on the tab how many runs wait, and whether for the user."""
@@ -724,11 +722,8 @@ class CleanStation(QWidget):
             self.form.set_method(method)
         self.form.set_rate(rate)
 
-    def _on_saved(self, path: Path, adapter: bool = False) -> None:
-        if adapter:
-            self._log(f"Saved the adapter as {path.name}; keep it with the weights.")
-        else:
-            self._log(f"Saved the cleaned checkpoint as {path.name}.")
+    def _on_saved(self, path: Path) -> None:
+        self._log(f"Saved the cleaned checkpoint as {path.name}.")
 
     def _on_halve_clicked(self) -> None:
         with failing(self.shell.failed, "Could not start the run again"):

@@ -33,7 +33,7 @@ from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import Data
 from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.exclusions import read_exclusions
-from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
+from ml_core.data.specs import ImageSpec, PairKind, PairSpec
 from ml_core.reading.errors import InputError
 
 _LABELLED_FILES = "Labelled images (*.csv *.tsv *.tar *.parquet)"
@@ -41,11 +41,6 @@ _TABLE_SUFFIXES = (".csv", ".tsv")
 _PAIR_SUFFIXES = (*_TABLE_SUFFIXES, ".json", ".tar", ".parquet")
 _LARGEST_EXCLUSIONS = 32 << 20  # that is read before a run
 _WITH_COLUMNS = ("csv", "parquet")
-_PAIRS_ARE: dict[Sides, str] = {
-    "both": "Table, folder, COCO JSON, shards, Parquet",
-    "images": "Folder of pictures, or pairs of any kind",
-    "texts": "List or table of captions, or pairs",
-}
 
 
 class TrainingData(QWidget):
@@ -62,7 +57,6 @@ class TrainingData(QWidget):
         Drops(self, self._takes, self._drop)
         self._prompts = prompts
         self._uses_pairs = True
-        self._sides: Sides = "both"
         self.demo = QRadioButton("Clean pairs of the demo")
         self.table = QRadioButton("Own pairs")
         self.folder = QRadioButton("Own folder (one per class, or a set)")
@@ -174,12 +168,6 @@ class TrainingData(QWidget):
         if uses_pairs and self.folder.isChecked():
             self.demo.setChecked(True)
 
-    def set_sides(self, sides: Sides) -> None:
-        """Ask for whole pairs, or take pictures or captions alone as well."""
-        if sides != self._sides:
-            self._sides = sides
-            self._name_path()
-
     @property
     def takes_pairs(self) -> bool:
         """Whether captions, not labels, stand beside the images."""
@@ -199,11 +187,9 @@ class TrainingData(QWidget):
         if self.demo.isChecked():
             return PairSpec(kind="demo", split="clean", exclude=exclude)
         path = _named(self.path, "No training pairs are chosen; choose a file or a folder.")
-        kind = detect(self.path.path(), self._sides)
+        kind = detect(self.path.path())
         fields: dict[str, Any] = {"kind": kind, "path": path, "exclude": exclude}
-        if kind == "texts":
-            fields["caption_column"] = self.text_column.text().strip() or "caption"
-        elif kind in _WITH_COLUMNS:
+        if kind in _WITH_COLUMNS:
             fields["image_column"], fields["caption_column"] = self._columns(path)
         if kind == "coco" and self.pictures.path():
             fields["pictures"] = self.pictures.absolute()
@@ -251,12 +237,8 @@ class TrainingData(QWidget):
     def _takes(self, path: Path) -> bool:
         """Whether a dropped path is training data for the method in use."""
         if path.is_dir():
-            return not self._uses_pairs or _kind(str(path), self._sides) is not None
-        endings: tuple[str, ...] = (
-            _PAIR_SUFFIXES if self._uses_pairs else (*_TABLE_SUFFIXES, *FILES)
-        )
-        if self._uses_pairs and self._sides == "texts":
-            endings += (".txt",)
+            return not self._uses_pairs or _kind(str(path)) is not None
+        endings = _PAIR_SUFFIXES if self._uses_pairs else (*_TABLE_SUFFIXES, *FILES)
         return path.suffix.lower() in endings
 
     def _drop(self, path: Path) -> None:
@@ -315,7 +297,7 @@ class TrainingData(QWidget):
         """Say what the path is for, and look at it anew."""
         pairs = self._uses_pairs
         self.path.setPlaceholderText(
-            _PAIRS_ARE[self._sides] if pairs else "Table, shard or Parquet file"
+            "Table, folder, COCO JSON, shards, Parquet" if pairs else "Table, shard or Parquet file"
         )
         self.path.setAccessibleName("Training pairs" if pairs else "Table of training data")
         self.browse_pairs.setVisible(pairs)
@@ -325,19 +307,18 @@ class TrainingData(QWidget):
         """Say what the path holds; ask for columns and pictures where they are needed."""
         path = self.path.path()
         if self._uses_pairs:
-            kind = _kind(path, self._sides)
-            words = f"Found: {KINDS[kind]}" if kind else _why_not(path, self._sides)
+            kind = _kind(path)
+            words = f"Found: {KINDS[kind]}" if kind else _why_not(path)
             columns = kind is None or kind in _WITH_COLUMNS
-            captions = columns or (kind == "texts" and path.lower().endswith(_TABLE_SUFFIXES))
         else:
             kind, words = None, ""
-            columns = captions = Path(path).suffix.lower() not in FILES
+            columns = Path(path).suffix.lower() not in FILES
         self.summary.setText(words)
         form = self._table_details.layout()
         assert isinstance(form, QFormLayout)
         form.setRowVisible(1, bool(words))
         form.setRowVisible(2, columns)
-        form.setRowVisible(3, captions)
+        form.setRowVisible(3, columns)
         form.setRowVisible(4, kind == "coco")
 
     def _on_of_pairs_clicked(self, checked: bool) -> None:
@@ -371,20 +352,20 @@ def _excluded_by(path: Path, _control: tasks.TaskControl) -> str:
     return f"Leaves out {plural(len(read_exclusions(path).pairs), 'pair')}."
 
 
-def _kind(path: str, sides: Sides) -> PairKind | None:
+def _kind(path: str) -> PairKind | None:
     """Kind of the pairs at a path, if it holds some."""
     try:
-        return detect(path, sides) if path else None
+        return detect(path) if path else None
     except InputError:
         return None
 
 
-def _why_not(path: str, sides: Sides) -> str:
+def _why_not(path: str) -> str:
     """Why a path is no path of pairs; nothing while it is being typed."""
     if not path or not Path(path).exists():
         return ""
     try:
-        detect(path, sides)
+        detect(path)
     except InputError as error:
         return error.sentence
     return ""

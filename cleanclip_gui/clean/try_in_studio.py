@@ -54,9 +54,7 @@ class TryCleaned(QObject):
                     f"This result was cleaned from {plain(Path(source).name, 80)}; open that file "
                     "first to compare before and after."
                 )
-            path = str(cleaned_file(result))
-            adapter = str(result.get("adapter") or "")
-            question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)
+            question = self._newest = OpenCheckpoint(str(cleaned_file(result)), "cleaned")
             self._inference.ask(question, partial(self._on_opened, question, asked))
 
     def open_again(self, question: OpenCheckpoint, shown: bool) -> None:

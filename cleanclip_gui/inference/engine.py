@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,7 +29,6 @@ from cleanclip_gui.inference.questions import (
 )
 from cleanclip_gui.session.records import ImagesState, Role, ShownCheckpoint
 from cleanclip_gui.ticket import TicketProgress
-from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
@@ -146,14 +144,9 @@ class Engine:
         return name
 
     def open_checkpoint(self, request: OpenCheckpoint) -> ShownCheckpoint:
-        """Examine and load a checkpoint, and put on its adapter."""
+        """Examine and load a checkpoint."""
         checkpoint = open_checkpoint(request.path, request.donor or None, request.inspection)
         model = checkpoint.build(self._device)
-        notes: tuple[str, ...] = ()
-        if request.adapter:
-            adapter = Path(request.adapter)
-            apply_adapter(model, read_adapter(adapter))
-            notes = (f"Cleaned only together with the adapter {adapter.name}.",)
         pretraining = pretraining_at(checkpoint)
         self._models[request.role] = model
         return ShownCheckpoint(
@@ -164,12 +157,11 @@ class Engine:
             assumptions=tuple(checkpoint.architecture.assumptions),
             image_size=model.image_size,
             parameters=sum(p.numel() for p in model.module.parameters()),
-            notes=(*checkpoint.architecture.notes, *notes),
+            notes=tuple(checkpoint.architecture.notes),
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
             of_demo=pretraining.kind == "demo",
             pretraining=pretraining,
-            adapter=request.adapter,
         )
 
     def load_images(

@@ -176,8 +176,7 @@ class Question:
 class OpenCheckpoint(Question):
     """Open a checkpoint in place of the present one with that role; answered by `ShownCheckpoint`.
 
-    ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
-    the weights.
+    ``donor`` is a whole CLIP that gives the encoder which the file lacks.
     ``inspection`` of the same path saves inspecting again, if the file has not changed since.
     """
 
@@ -188,7 +187,6 @@ class OpenCheckpoint(Question):
     path: str
     role: Role = "suspect"
     donor: str = ""
-    adapter: str = ""
     inspection: Inspection | None = None
 
     @property

@@ -30,7 +30,6 @@ class ShownCheckpoint:
     encoder which this one lacks; ``choice`` names settings that the user chose with the loader
     doctor, and is among the assumptions. ``of_demo``: it is the built-in demo's, or a model of its
     architecture. ``pretraining`` is the learning rate at which another model was pretrained.
-    ``adapter`` was put on the weights.
     """
 
     path: str
@@ -45,7 +44,6 @@ class ShownCheckpoint:
     choice: str = ""
     of_demo: bool = False
     pretraining: Pretraining = UNKNOWN
-    adapter: str = ""
 
     @property
     def title(self) -> str:

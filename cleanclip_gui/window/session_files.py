@@ -483,7 +483,6 @@ def _write(
             cautions=checkpoint.notes,
             choice=checkpoint.choice,
             donor=_digest(files, checkpoint.donor),
-            adapter=_digest(files, checkpoint.adapter),
         )
         for role, checkpoint in checkpoints
     ]

@@ -222,7 +222,7 @@ class SessionKeeper(QObject):
 
     def _open_cleaned(self, saved: SavedCleaned) -> None:
         self._cleaned = saved
-        question = OpenCheckpoint(saved.checkpoint, "cleaned", saved.donor, saved.adapter)
+        question = OpenCheckpoint(saved.checkpoint, "cleaned", saved.donor)
         self._shell.open("cleaned", question, saved.shown)
 
     def _restore_parts(self, saved: SavedSession) -> None:
@@ -313,7 +313,7 @@ class SessionKeeper(QObject):
         if session.cleaned is not None:
             cleaned = SavedCleaned(
                 checkpoint=session.cleaned.path, donor=session.cleaned.donor,
-                adapter=session.cleaned.adapter, shown=session.role == "cleaned",
+                shown=session.role == "cleaned",
             )  # fmt: skip
         fields: dict[str, object] = {
             "checkpoint": facts.path,
@@ -377,12 +377,9 @@ class SessionKeeper(QObject):
         self._files[facts.path] = FileFacts(
             digest=digest, known_by="weights", mark=mark_of(facts.path)
         )
-        for path, by in ((facts.donor, "weights"), (facts.adapter, "file")):
-            known = self._files.get(path)
-            if path and (known is None or known.mark != mark_of(path)):
-                self._files[path] = FileFacts.model_validate(
-                    {"known_by": by, "mark": mark_of(path)}
-                )
+        known = self._files.get(facts.donor)
+        if facts.donor and (known is None or known.mark != mark_of(facts.donor)):
+            self._files[facts.donor] = FileFacts(known_by="weights", mark=mark_of(facts.donor))
 
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         saved = self._opening

@@ -6,25 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ml_core.reading.errors import InputError
+
 Method = Literal[
     "stamped",
     "cleanclip",
     "mmcl",
-    "ss",
     "par",
-    "cleanclip-par",
     "supervised",
-    "locked-text",
-    "linear-probe",
-    "rvpt",
     "adversarial",
     "unlearn",
-    "tbar",
     "interpolate",
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
+FormerMethod = Literal["ss", "cleanclip-par", "locked-text", "linear-probe", "rvpt", "tbar"]
+"""Methods of earlier versions, whose runs can still be shown."""
 Data = Literal["pairs", "labelled", "images", "none"]
-Need = Literal["trigger", "reference", "vit"]
+Need = Literal["trigger", "reference"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,12 @@ class MethodFacts:
         What it trains on: ``pairs`` (image and caption), ``labelled`` images, ``images`` (labels
         not needed), or ``none``.
     needs
-        What else must be given: the ``trigger``, a clean ``reference`` checkpoint of the same
-        architecture, or an image encoder of a certain kind (``vit``).
+        What else must be given: the ``trigger``, or a clean ``reference`` checkpoint of the same
+        architecture.
     control
         Whether it stands here to be compared with, not to be chosen.
     head
         Whether it trains a linear head, which is measured beside the zero-shot classifier.
-    frozen
-        Whether the encoders run in evaluation mode while it trains, or it takes no step at all.
     note
         A sentence for the chart, on what would look wrong there; empty if nothing does.
     """
@@ -62,7 +58,6 @@ class MethodFacts:
     needs: frozenset[Need] = frozenset()
     control: bool = False
     head: bool = False
-    frozen: bool = False
     note: str = ""
 
 
@@ -73,7 +68,7 @@ _FALL = (
     "Clean accuracy falls in the first half of the schedule, while embeddings are pushed away, "
     "and comes back in the second."
 )
-FACTS: Mapping[Method, MethodFacts] = {
+FACTS: Mapping[str, MethodFacts] = {
     "stamped": MethodFacts(
         "Stamped finetuning",
         "The image-text contrast on clean pairs, with triggers stamped on half of the pictures: "
@@ -91,26 +86,11 @@ FACTS: Mapping[Method, MethodFacts] = {
         _BANSAL,
         control=True,
     ),
-    "ss": MethodFacts(
-        "Self-supervision only",
-        "Images or captions, or both, pulled to their augmented views, without the contrast "
-        "between them. Where the weight of caption views is 0 a folder of pictures is enough, "
-        "where that of image views is 0 a list of captions.",
-        _BANSAL,
-        control=True,
-        note="Nothing ties images to captions here: clean accuracy is expected to fall.",
-    ),
     "par": MethodFacts(
         "PAR",
         "Pushes embeddings away from those of the poisoned model while the image-text contrast "
         "recovers accuracy, on clean pairs.",
         _PAR,
-        note=_FALL,
-    ),
-    "cleanclip-par": MethodFacts(
-        "CleanCLIP + PAR",
-        "CleanCLIP's loss and PAR's repulsion together, on clean pairs.",
-        f"{_OURS}: parts of CleanCLIP (ICCV 2023) and of {_PAR}",
         note=_FALL,
     ),
     "supervised": MethodFacts(
@@ -119,34 +99,6 @@ FACTS: Mapping[Method, MethodFacts] = {
         _BANSAL,
         data="labelled",
         head=True,
-    ),
-    "locked-text": MethodFacts(
-        "Locked-text finetuning",
-        "Cross-entropy of the image encoder over the fixed zero-shot classifier, on labelled "
-        "images: zero-shot use stays.",
-        f"{_OURS}: after Zhai et al., LiT, CVPR 2022",
-        data="labelled",
-    ),
-    "linear-probe": MethodFacts(
-        "Linear probe",
-        "A linear head alone on labelled images; the encoders stay as they are, and with them "
-        "the zero-shot backdoor.",
-        _BANSAL,
-        data="labelled",
-        control=True,
-        head=True,
-        frozen=True,
-        note="Zero-shot numbers do not move: the encoders are not trained.",
-    ),
-    "rvpt": MethodFacts(
-        "RVPT",
-        "Learned prompts in the blocks of a frozen ViT, pushed away from the poisoned features, "
-        "on a few labelled images a class. The result is an adapter beside untouched weights.",
-        "Repulsive Visual Prompt Tuning, NeurIPS 2025",
-        data="labelled",
-        needs=frozenset({"vit"}),
-        frozen=True,
-        note="Measured with the adapter; the weights themselves keep the backdoor.",
     ),
     "adversarial": MethodFacts(
         "Adversarial unlearning",
@@ -163,15 +115,6 @@ FACTS: Mapping[Method, MethodFacts] = {
         data="images",
         needs=frozenset({"trigger"}),
     ),
-    "tbar": MethodFacts(
-        "TBAR",
-        "Finetunes briefly on the attack itself, then subtracts what was learnt from the weights.",
-        "TBAR, arXiv 2510.14845",
-        data="images",
-        needs=frozenset({"trigger"}),
-        note="While it trains the model learns the attack, so the success rate is high; the last "
-        "point is the result, after the vector was subtracted.",
-    ),
     "interpolate": MethodFacts(
         "Blend with a reference",
         "Weights between the checkpoint and a clean one of the same architecture; nothing is "
@@ -179,17 +122,53 @@ FACTS: Mapping[Method, MethodFacts] = {
         "Wortsman et al., WiSE-FT, CVPR 2022",
         data="none",
         needs=frozenset({"reference"}),
-        frozen=True,
     ),
 }
+# What records of their runs need; ``help`` names the methods to take instead.
+FORMER_FACTS: Mapping[str, MethodFacts] = {
+    "ss": MethodFacts("Self-supervision only", "CleanCLIP", _BANSAL, control=True),
+    "cleanclip-par": MethodFacts("CleanCLIP + PAR", "CleanCLIP or PAR", _OURS),
+    "locked-text": MethodFacts(
+        "Locked-text finetuning", "Adversarial unlearning", _OURS, data="labelled"
+    ),
+    "linear-probe": MethodFacts(
+        "Linear probe", "Supervised finetuning", _BANSAL, data="labelled", control=True, head=True
+    ),
+    "rvpt": MethodFacts("RVPT", "Supervised finetuning", "NeurIPS 2025", data="labelled"),
+    "tbar": MethodFacts("TBAR", "Unlearn the trigger", "arXiv 2510.14845", data="images"),
+}
+
+
+def facts_of(method: str) -> MethodFacts | None:
+    """What is known of a method of this or of an earlier version; None if it is unknown."""
+    return FACTS.get(method) or FORMER_FACTS.get(method)
 
 
 def method_title(method: str) -> str:
     """The title of a method, with ``(control)`` where it is one; the name itself if unknown."""
-    facts = FACTS.get(method)  # type: ignore[call-overload]
+    facts = facts_of(method)
     if facts is None:
         return method
-    return f"{facts.title} (control)" if facts.control else str(facts.title)
+    return f"{facts.title} (control)" if facts.control else facts.title
+
+
+def offered(method: str) -> Method:
+    """A method of this version by its name.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or an earlier version alone had it.
+    """
+    for name in METHODS:
+        if name == method:
+            return name
+    facts = facts_of(method)
+    if facts is not None:
+        raise InputError(
+            f"{facts.title} is no longer offered: take {facts.help} instead.", "unsupported"
+        )
+    raise InputError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
 
 
 def run_title(method: str, preset: str, name: str = "") -> str:

@@ -104,7 +104,7 @@ def backward(
 
 def normalises_by_batch(model: ClipModel, recipe: Recipe) -> bool:
     """Whether an embedding depends on the rest of its batch, through BatchNorm."""
-    if recipe.batch_norm == "frozen" or recipe.facts.frozen:
+    if recipe.batch_norm == "frozen" or recipe.facts.data == "none":
         return False
     return has_batch_norm(model)
 

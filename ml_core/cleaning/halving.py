@@ -11,15 +11,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ml_core.cleaning.catalogue import FACTS, Method
+from ml_core.cleaning.catalogue import FACTS, FormerMethod, Method, offered
 from ml_core.cleaning.presets import FIELDS
-from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
+from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.tradeoff import Limits
 from ml_core.reading.errors import InputError
 
 # Where time is short the first ones are tried: what left the least in docs/bench.md comes early.
-DEFAULT_METHODS: tuple[Method, ...] = ("mmcl", "adversarial", "cleanclip", "par", "cleanclip-par")
-WITHOUT_CAPTIONS: tuple[Method, ...] = ("locked-text", "adversarial")
+DEFAULT_METHODS: tuple[Method, ...] = ("mmcl", "adversarial", "cleanclip", "par")
+WITHOUT_CAPTIONS: tuple[Method, ...] = ("adversarial",)
 DEFAULT_FACTORS = (1.0, 0.3, 2.0, 0.1)
 FEWEST_STEPS = 20
 _WARMUP_SHARE, _MOST_WARMUP = 0.1, 50
@@ -106,7 +106,7 @@ def candidates_of(
     return tuple(candidates)
 
 
-def check_method(method: Method) -> None:
+def check_method(method: Method | FormerMethod) -> None:
     """Refuse a method that a search cannot try.
 
     Raises
@@ -114,15 +114,17 @@ def check_method(method: Method) -> None:
     InputError
         With the reason.
     """
-    facts = FACTS[method]
-    needed = facts.needs - {"vit"}
-    if needed:
-        named = " and a ".join(sorted(needed))
+    facts = FACTS[offered(method)]
+    if facts.needs:
+        named = " and a ".join(sorted(facts.needs))
         raise InputError(
             f"{facts.title} needs a {named}, which a search does without: leave it out."
         )
-    if facts.data == "none" or facts.head or "lr" not in fields_of(method):
-        raise InputError(f"{facts.title} leaves the zero-shot model as it is: leave it out.")
+    if facts.head:
+        raise InputError(
+            f"{facts.title} trains a linear head, and a search judges the zero-shot model: leave "
+            "it out."
+        )
 
 
 def _fields(method: Method) -> dict[str, object]:
@@ -139,7 +141,6 @@ def lengthened(recipe: Recipe, steps: int) -> Recipe:
     changes = {
         "pairs": max(2, steps * recipe.batch_size),
         "epochs": 1,
-        "shots": 0,
         "warmup_steps": warmup,
         "eval_every": max(1, steps // 4),
         "save_every": max(1, steps // 4),

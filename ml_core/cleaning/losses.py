@@ -180,20 +180,3 @@ def truncated(distance: Tensor, tau: float) -> Tensor:
 def pulled(now: Tensor, before: Tensor) -> Tensor:
     """Mean over n of 1 - cos(now_n, before_n), in 0..2, of unit vectors [N, D]."""
     return 1.0 - (_wide(now) * _wide(before)).sum(1).mean()
-
-
-def feature_repulsion(now: Tensor, before: Tensor) -> Tensor:
-    """FR of RVPT (NeurIPS 2025): mean over layers and images of cos(c_d, sigma_d).
-
-    Parameters
-    ----------
-    now, before
-        Class-token features [N, L, D] after each prompted block, of the prompted and of the
-        frozen encoder; of any length.
-
-    Returns
-    -------
-    torch.Tensor
-        Scalar in -1..1; minimised, so that the features are pushed apart.
-    """
-    return F.cosine_similarity(_wide(now), _wide(before), dim=-1).mean()

@@ -182,20 +182,6 @@ def readable(
     return good
 
 
-def _rows(drawing: Drawing, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Numbers of a step's pictures that are made here, their places, and the whole batch's size."""
-    chosen = step_indices(drawing.recipe, drawing.count, step, drawing.blocks, drawing.window)
-    places = shared_rows(np.arange(len(chosen)), drawing.share)
-    indices = chosen[places] if drawing.usable is None else drawing.usable[chosen[places]]
-    return indices, places, len(chosen)
-
-
-def draw_nothing(drawing: Drawing, step: int) -> Drawn:
-    """A step of a recipe that trains on captions alone: a black pixel stands for each picture."""
-    indices, places, _ = _rows(drawing, step)
-    return Drawn(indices, places, np.zeros((len(indices), 1, 1, 3), np.uint8))
-
-
 def draw_step(source: PictureSource, drawing: Drawing, step: int) -> Drawn:
     """Decode and augment one step's pictures; broken ones are left out.
 
@@ -207,7 +193,9 @@ def draw_step(source: PictureSource, drawing: Drawing, step: int) -> Drawn:
     InputError
         If fewer than two can be decoded.
     """
-    indices, places, whole = _rows(drawing, step)
+    chosen = step_indices(drawing.recipe, drawing.count, step, drawing.blocks, drawing.window)
+    places = shared_rows(np.arange(len(chosen)), drawing.share)
+    indices = chosen[places] if drawing.usable is None else drawing.usable[chosen[places]]
     images = source.canvas(indices, drawing.size)
     good = readable(source.broken, indices, share=drawing.share)
     if not good.all():
@@ -215,6 +203,6 @@ def draw_step(source: PictureSource, drawing: Drawing, step: int) -> Drawn:
     if drawing.views is None:
         return Drawn(indices, places, images)
     generator = step_generator(drawing.recipe.seed, _VIEWS, step)
-    draws = draw_augmentations(whole, drawing.views, generator)
+    draws = draw_augmentations(len(chosen), drawing.views, generator)
     views = apply_draws(images, draws.rows(places), drawing.fill)
     return Drawn(indices, places, images, views)

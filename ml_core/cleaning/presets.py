@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ml_core.cleaning.catalogue import FACTS, METHODS, Method
+from ml_core.cleaning.catalogue import FormerMethod, Method, offered
 from ml_core.cleaning.pretraining import DEMO, DEMO_PEAK, SAFE_SHARE, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
 from ml_core.figures import rate_text
@@ -38,17 +38,7 @@ _MMCL: Fields = {
     "image_augmentation": "none",
     "stop_below_ca": 25.0,
 }
-_SS: Fields = {"lambda_image": 1.0, "lambda_text": 1.0, "lr": 1e-3, "stop_below_ca": 0.0}
 _LABELLED: Fields = {"lambda_image": 0.0, "lambda_text": 0.0, "stop_below_ca": 25.0}
-_LOCKED: Fields = {**_LABELLED, "pairs": 76_800, "lr": 1.4e-3}
-_PROBE: Fields = {
-    **_LABELLED,
-    "pairs": 16_000,
-    "epochs": 10,
-    "lr": 1e-2,
-    "weight_decay": 0.0,
-    "image_augmentation": "none",
-}
 # Accuracy is expected to fall far in the first half and to come back: no limit stops it.
 _PAR: Fields = {
     "lambda_image": 0.0,
@@ -61,26 +51,6 @@ _PAR: Fields = {
     "stop_below_ca": 0.0,
 }
 _PAR_QUICK: Fields = {**_PAR, "pairs": 64_000, "lr": 2e-3}
-_BOTH: Fields = {
-    "pairs": 36_000,
-    "lambda_image": 0.1,
-    "lambda_text": 0.1,
-    "lambda_repel": 0.5,
-    "stop_below_ca": 0.0,
-}
-_RVPT: Fields = {
-    "shots": 16,
-    "batch_size": 32,
-    "optimizer": "sgd",
-    "lr": 2e-3,
-    "warmup_steps": 0,
-    "weight_decay": 5e-4,
-    "grad_clip": 0.0,
-    "lambda_repel": 2.0,
-    "image_augmentation": "flip",
-    "stop_below_ca": 0.0,
-    "batch_norm": "frozen",
-}
 _UNLEARN: Fields = {
     "pairs": 2048,
     "epochs": 8,
@@ -106,20 +76,6 @@ _ADVERSARIAL: Fields = {
     "stop_below_ca": 15.0,
     "eval_every": 200,
 }
-_TBAR: Fields = {
-    "pairs": 1024,
-    "epochs": 2,
-    "batch_size": 64,
-    "lr": 1e-4,
-    "warmup_steps": 0,
-    "weight_decay": 0.0,
-    "alpha": 4.0,
-    "alpha_choice": "auto",
-    "batch_norm": "frozen",
-    "stop_below_ca": 0.0,
-    "eval_every": 16,
-    "save_every": 0,
-}
 _BLEND: Fields = {"alpha": 1.0, "alpha_choice": "auto", "ca_limit": 1.0}
 
 # The rate is the pretraining's own: at lower ones a backdoor is hidden, and comes back.
@@ -131,7 +87,7 @@ _STAMPED: Fields = {
     "stop_below_ca": 25.0,
 }
 
-FIELDS: Mapping[Method, Mapping[str, Fields]] = {
+FIELDS: Mapping[str, Mapping[str, Fields]] = {
     "stamped": {
         "quick": _STAMPED,
         "talk": {**_STAMPED, **_TALK},
@@ -150,12 +106,6 @@ FIELDS: Mapping[Method, Mapping[str, Fields]] = {
         "thorough": {**_MMCL, **_THOROUGH, "epochs": 2},
         "paper": {**_PAPER, **_MMCL},
     },
-    "ss": {
-        "quick": {**_SS, "pairs": 32_000},
-        "talk": {**_TALK, **_SS},
-        "thorough": {**_SS, **_THOROUGH},
-        "paper": {**_PAPER, "stop_below_ca": 0.0},
-    },
     "par": {
         "quick": _PAR_QUICK,
         "talk": {**_TALK, **_PAR_QUICK, "pairs": 19_200},
@@ -173,11 +123,6 @@ FIELDS: Mapping[Method, Mapping[str, Fields]] = {
             "save_every": 100,
         },
     },
-    "cleanclip-par": {
-        "quick": _BOTH,
-        "talk": {**_BOTH, **_TALK},
-        "thorough": {**_BOTH, **_THOROUGH},
-    },
     "supervised": {
         "quick": {**_LABELLED, "pairs": 76_800, "lr": 1.4e-3},
         "talk": {**_TALK, **_LABELLED, "pairs": 25_600},
@@ -194,28 +139,6 @@ FIELDS: Mapping[Method, Mapping[str, Fields]] = {
             "stop_below_ca": 60.0,  # a random head starts from nothing
         },
     },
-    "locked-text": {
-        "quick": _LOCKED,
-        "talk": {**_LOCKED, **_TALK, "pairs": 25_600},
-        "thorough": {**_LOCKED, **_THOROUGH, "epochs": 2},
-    },
-    "linear-probe": {
-        "quick": _PROBE,
-        "talk": {**_PROBE, "pairs": 8000},
-        "thorough": {**_PROBE, "pairs": 50_000, "epochs": 20},
-    },
-    "rvpt": {
-        "quick": {**_RVPT, "pairs": 4096, "epochs": 20, "eval_every": 72, "save_every": 72},
-        "talk": {**_RVPT, "pairs": 2048, "epochs": 5, "eval_every": 36, "save_every": 0},
-        "thorough": {**_RVPT, "pairs": 16_000, "shots": 64, "epochs": 50, "eval_every": 500},
-        "paper": {
-            **_RVPT,
-            "pairs": 16_000,
-            "epochs": 50,
-            "eval_every": 500,
-            "save_every": 500,
-        },
-    },
     "adversarial": {
         "quick": _ADVERSARIAL,
         "talk": {**_ADVERSARIAL, "pairs": 19_200, "epochs": 1, "eval_every": 50, "save_every": 0},
@@ -225,11 +148,6 @@ FIELDS: Mapping[Method, Mapping[str, Fields]] = {
         "quick": _UNLEARN,
         "talk": {**_UNLEARN, "pairs": 1024, "epochs": 4, "eval_every": 16, "save_every": 0},
         "thorough": {**_UNLEARN, "pairs": 8192, "epochs": 10, "eval_every": 128},
-    },
-    "tbar": {
-        "quick": _TBAR,
-        "talk": {**_TBAR, "pairs": 512},
-        "thorough": {**_TBAR, "pairs": 4096, "eval_every": 64},
     },
     "interpolate": {"quick": _BLEND, "paper": {"alpha": 0.5, "alpha_choice": "given"}},
 }
@@ -243,23 +161,8 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     ("par", "quick"): "PAR's schedule at the demo's rates. On ResNets with Blended and SIG it "
     "left at most 0.5 % success for 1.4 to 1.7 points of accuracy; the rate "
     "was not tuned.",
-    ("cleanclip-par", "quick"): "CleanCLIP's Quick preset with PAR's limit; the weights were "
-    "chosen among three sets on validation images of the built-in "
-    "demo.",
-    ("locked-text", "quick"): "As Quick of supervised finetuning; not tuned.",
-    ("linear-probe", "quick"): "A control, not tuned: the embeddings do not change.",
-    ("ss", "quick"): "A control, not tuned.",
-    ("ss", "paper"): "CleanCLIP's published recipe (Bansal et al., ICCV 2023) without its first "
-    "term; hours on a CPU.",
     ("par", "paper"): "PAR's published schedule (arXiv 2412.00727): 250 000 pairs twice, as its "
     "script has it. It uses four GPUs with batches of 512 each; here a step has 512.",
-    ("rvpt", "paper"): "RVPT's published numbers (NeurIPS 2025). Momentum 0.9, decay 5e-4, the "
-    "flips and the initial spread of prompts are ours: the paper does not "
-    "give them.",
-    ("rvpt", "quick"): "RVPT's published numbers (NeurIPS 2025) with fewer epochs; minutes for a "
-    "small ViT and few classes.",
-    ("rvpt", "talk"): "RVPT's published numbers (NeurIPS 2025) with five epochs.",
-    ("rvpt", "thorough"): "RVPT's published numbers (NeurIPS 2025) with four times the images.",
     ("adversarial", "quick"): "Ours: its numbers were chosen on two models poisoned from the first "
     "step of their pretraining, with images of another kind than theirs (docs/bench.md); about 5 "
     "minutes on 2 idle cores.",
@@ -271,9 +174,6 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     ): "Ours, not tuned: 1024 images in 64 steps took the demo from 99 to 0 % success for 0.7 "
     "points of accuracy; this has four times the steps.",
     ("unlearn", "thorough"): "Quick with more images.",
-    ("tbar", "quick"): "1024 images; alpha is chosen on validation images. On the demo's ResNet it "
-    "removes little (success rate 99 to 87 % within a point of accuracy): unlearning does better.",
-    ("tbar", "thorough"): "Quick with more images.",
     ("interpolate", "quick"): "Alpha is chosen on validation images: nothing is trained.",
     ("interpolate", "paper"): "Half way, as WiSE-FT (Wortsman et al., CVPR 2022) recommends.",
 }
@@ -312,10 +212,9 @@ def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe
     Raises
     ------
     InputError
-        If the method is unknown.
+        If there is no such method, or an earlier version alone had it.
     """
-    if method not in FIELDS:
-        raise InputError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
+    offered(method)
     named = {
         name: make_recipe({"method": method, "preset": name, **fields})
         for name, fields in FIELDS[method].items()
@@ -359,7 +258,7 @@ def preset_title(recipe: Recipe, pretraining: Pretraining = DEMO) -> str:
 
 def is_demos(recipe: Recipe, pretraining: Pretraining) -> bool:
     """Whether a preset's rate was chosen on the demo, and the checkpoint is another."""
-    named = recipe.preset in FIELDS[recipe.method] and recipe.preset != PAPER
+    named = recipe.preset in FIELDS.get(recipe.method, {}) and recipe.preset != PAPER
     return named and pretraining.kind != "demo" and _moves_weights(recipe.method)
 
 
@@ -402,7 +301,7 @@ def warn_of_rate(recipe: Recipe, pretraining: Pretraining) -> str:
     )
 
 
-def highest_rate(method: Method, pretraining: Pretraining) -> float:
+def highest_rate(method: Method | FormerMethod, pretraining: Pretraining) -> float:
     """The highest learning rate that a checkpoint should be cleaned at unless somebody insists."""
     published = FIELDS[method].get(PAPER, {}).get("lr", 0.0)
     return max(float(published), _rounded(_safe_share(method) * pretraining.assumed))
@@ -413,14 +312,14 @@ def _adapted_rate(method: Method, on_demo: float, pretraining: Pretraining) -> f
     return _rounded(min(on_demo / DEMO_PEAK, _safe_share(method)) * pretraining.assumed)
 
 
-def _safe_share(method: Method) -> float:
+def _safe_share(method: str) -> float:
     """The highest rate that nobody is asked about, as a share of the pretraining's peak."""
     return 1.0 if method == "stamped" else SAFE_SHARE
 
 
-def _moves_weights(method: Method) -> bool:
+def _moves_weights(method: Method | FormerMethod) -> bool:
     """Whether a method trains the encoders, so that its rate is to be compared."""
-    return "lr" in fields_of(method) and not FACTS[method].frozen
+    return "lr" in fields_of(method)
 
 
 def _rounded(rate: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.recipes import FORMER_FIELDS, Recipe
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.weight_space import Validate, WeightDelta
 from ml_core.events import Control, Event, Message, Metric, Progress
@@ -20,7 +20,9 @@ from ml_core.reading.errors import InputError
 
 _PROGRESS_SECONDS = 0.25
 _RATE_MEMORY = 0.9
-_INDIFFERENT = ("cache_chunk", "checkpoint_activations", "compile", "save_every", "preset")
+_INDIFFERENT = (
+    "cache_chunk", "checkpoint_activations", "compile", "save_every", "preset", *FORMER_FIELDS,
+)  # fmt: skip
 
 Status = Literal["finished", "stopped", "cancelled"]
 

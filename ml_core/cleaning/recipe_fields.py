@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ml_core.cleaning.catalogue import FACTS, Method
+from ml_core.cleaning.catalogue import FACTS, FormerMethod, Method
 from ml_core.options import option
 
 Augmentation = Literal["none", "flip", "autoaugment", "noise-erase", "noise-erase-code"]
 
 _TRAINED = " ".join(name for name, facts in FACTS.items() if facts.data != "none")
 _LABELLED = " ".join(name for name, facts in FACTS.items() if facts.data == "labelled")
-_CONTRAST = "stamped cleanclip mmcl par cleanclip-par"
-_VIEWS = "cleanclip ss cleanclip-par"
-_WEIGHT_SPACE = "tbar interpolate"
+_CONTRAST = "stamped cleanclip mmcl par"
+_VIEWS = "cleanclip"
+_WEIGHT_SPACE = "interpolate"
 _WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
 
 
@@ -24,7 +24,10 @@ class RecipeFields(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    method: Method = option("cleanclip", "Method", "How the checkpoint is cleaned.")
+    # Records of earlier versions are read; `offered` refuses to run a former method.
+    method: Literal[Method, FormerMethod] = option(
+        "cleanclip", "Method", "How the checkpoint is cleaned."
+    )
     preset: str = option("quick", "Preset", "Where the numbers come from.", max_length=64)
     pairs: int = option(
         40_000,
@@ -35,16 +38,6 @@ class RecipeFields(BaseModel):
         methods=_TRAINED,
         ge=2,
         le=100_000_000,
-    )
-    shots: int = option(
-        0,
-        "Images a class",
-        "Labelled images of each class in an epoch, drawn at random; the number of training "
-        "examples is then not used. 0 uses that number instead.",
-        unit="images",
-        methods=_LABELLED,
-        ge=0,
-        le=1_000_000,
     )
     epochs: int = option(
         1,
@@ -162,7 +155,7 @@ class RecipeFields(BaseModel):
         1.0,
         "Weight of repulsion",
         "How hard embeddings are pushed away from those of the checkpoint before cleaning.",
-        methods="par cleanclip-par rvpt",
+        methods="par",
         **_WEIGHT,
     )
     tau: float = option(
@@ -171,7 +164,7 @@ class RecipeFields(BaseModel):
         "Mean squared distance above which nothing is pushed any more; larger removes more of "
         "the backdoor and more accuracy.",
         unit="of at most 4",
-        methods="par cleanclip-par",
+        methods="par",
         gt=0.0,
         le=4.0,
     )
@@ -235,11 +228,10 @@ class RecipeFields(BaseModel):
     alpha: float = option(
         1.0,
         "Alpha",
-        "How far the weights go: interpolation reaches the reference at 1; TBAR subtracts this "
-        "multiple of the attack's vector.",
+        "How far the weights go towards the reference, which they reach at 1.",
         methods=_WEIGHT_SPACE,
         ge=0.0,
-        le=10.0,
+        le=10.0,  # of former methods, see `contradictions`
     )
     alpha_choice: Literal["given", "auto"] = option(
         "given",
@@ -256,23 +248,6 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=100.0,
     )
-    prompt_length: int = option(
-        50, "Prompt length", "Prompt tokens in a block.", unit="tokens", methods="rvpt",
-        ge=1, le=1024
-    )  # fmt: skip
-    prompt_depth: int = option(
-        3,
-        "Blocks without prompts",
-        "The first blocks, which have no prompts.",
-        unit="blocks",
-        methods="rvpt",
-        ge=0,
-        le=200,
-    )
-    prompt_std: float = option(
-        0.02, "Spread of first prompts", "Standard deviation of the initial prompts.",
-        methods="rvpt", gt=0.0, le=1.0
-    )  # fmt: skip
     image_augmentation: Augmentation = option(
         "autoaugment",
         "Image augmentation",
@@ -294,13 +269,13 @@ class RecipeFields(BaseModel):
         "zero-shot",
         "Start of the linear head",
         "From the zero-shot classifier of the label set, or random.",
-        methods="supervised linear-probe",
+        methods="supervised",
     )
     label_smoothing: float = option(
         0.0,
         "Label smoothing",
         "Probability spread evenly over all classes.",
-        methods="supervised locked-text linear-probe",
+        methods="supervised",
         ge=0.0,
         lt=1.0,
     )

@@ -15,9 +15,17 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 
 from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
+from ml_core.cleaning.catalogue import (
+    FACTS,
+    METHODS,
+    FormerMethod,
+    Method,
+    MethodFacts,
+    facts_of,
+    offered,
+)
 from ml_core.cleaning.recipe_fields import RecipeFields
-from ml_core.data.specs import Sides
+from ml_core.options import passes_over
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile, short
 
@@ -26,9 +34,7 @@ _AIMS = {
     "stamped": ("lambda_clip",),
     "cleanclip": ("lambda_clip", "lambda_image", "lambda_text"),
     "mmcl": ("lambda_clip",),
-    "ss": ("lambda_image", "lambda_text"),
     "par": ("lambda_clip",),
-    "cleanclip-par": ("lambda_clip",),
     "unlearn": ("lambda_unlearn",),
     "adversarial": ("lambda_unlearn",),
 }
@@ -36,20 +42,20 @@ _AIMS = {
 
 def contradictions(recipe: RecipeFields) -> Iterator[str]:
     """Each pair of values that exclude each other, as a sentence without its full stop."""
-    facts = FACTS[recipe.method]
-    fields = type(recipe).model_fields
+    if recipe.method not in METHODS:
+        return
+    facts, fields = FACTS[recipe.method], type(recipe).model_fields
     aims = _AIMS.get(recipe.method, ())
     if aims and not any(getattr(recipe, name) for name in aims):
         titles = " and ".join(str(fields[name].title) for name in aims)
         which = "is" if len(aims) == 1 else "are all"
         why = (
             "repulsion alone would only destroy the model"
-            if recipe.method in ("par", "cleanclip-par")
+            if recipe.method == "par"
             else "nothing would be trained"
         )
         yield f"{titles} {which} 0: {why}; raise {'it' if len(aims) == 1 else 'one of them'}"
-    few_shots = facts.data == "labelled" and recipe.shots > 0  # as many as there are classes for
-    if facts.data != "none" and not few_shots and recipe.pairs < recipe.batch_size:
+    if facts.data != "none" and recipe.pairs < recipe.batch_size:
         yield (
             f"There are {recipe.pairs} training examples for batches of {recipe.batch_size}: "
             "raise the examples or lower the batch size"
@@ -59,12 +65,14 @@ def contradictions(recipe: RecipeFields) -> Iterator[str]:
             f"Alpha is {recipe.alpha:g}, which goes beyond the reference: interpolation takes "
             "0 to 1"
         )
-    if recipe.method in ("tbar", "interpolate") and recipe.alpha == 0:
+    if recipe.method == "interpolate" and recipe.alpha == 0:
         yield "Alpha is 0, which leaves the checkpoint as it is: raise it"
 
 
 _MOST_FAULTS = 8
 _LONGEST_NAME = 80
+FORMER_FIELDS = ("shots", "prompt_length", "prompt_depth", "prompt_std")
+"""Fields in records of earlier versions, which no method uses any more."""
 
 
 class Recipe(RecipeFields):
@@ -73,6 +81,8 @@ class Recipe(RecipeFields):
     The defaults are CleanCLIP's quick preset for the built-in demo; see
     :func:`ml_core.cleaning.presets.presets`.
     """
+
+    _passed_over = passes_over(*FORMER_FIELDS)
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -85,24 +95,14 @@ class Recipe(RecipeFields):
     @property
     def facts(self) -> MethodFacts:
         """What the method is and what it needs."""
-        return FACTS[self.method]
+        facts = facts_of(self.method)
+        assert facts is not None
+        return facts
 
     @property
     def uses_pairs(self) -> bool:
         """Whether the method trains on image-caption pairs."""
         return self.facts.data == "pairs"
-
-    @property
-    def sides(self) -> Sides:
-        """What of image-caption pairs is trained on."""
-        if self.method != "ss" or (self.lambda_image and self.lambda_text):
-            return "both"
-        return "images" if self.lambda_image else "texts"
-
-    @property
-    def draws_shots(self) -> bool:
-        """Whether an epoch is so many images of each class, whatever ``pairs`` says."""
-        return self.facts.data == "labelled" and self.shots > 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -113,11 +113,6 @@ class Recipe(RecipeFields):
     def total_steps(self) -> int:
         """Optimizer steps of the whole run; none where nothing is trained."""
         return 0 if self.facts.data == "none" else self.steps_per_epoch * self.epochs
-
-    @property
-    def known_steps(self) -> int | None:
-        """`total_steps`; None where the classes of the data decide them."""
-        return None if self.draws_shots else self.total_steps
 
     def changed(self, **values: Any) -> Recipe:
         """A copy with some fields set; the preset becomes ``custom`` if a number moved.
@@ -134,7 +129,7 @@ class Recipe(RecipeFields):
         return make_recipe(fields)
 
 
-def fields_of(method: Method) -> tuple[str, ...]:
+def fields_of(method: Method | FormerMethod) -> tuple[str, ...]:
     """Names of the fields that ``method`` uses, in the order a form shows them."""
     names = []
     for name, info in Recipe.model_fields.items():
@@ -197,15 +192,9 @@ def fitted_warmup(warmup: int, steps: int) -> int:
 def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
     """A recipe of so many steps, or as near to that as whole epochs of the examples come.
 
-    An epoch takes at least half of the examples, and as many as it can. With a few images a class
-    it takes all. The warm-up is cut to fit.
+    An epoch takes at least half of the examples, and as many as it can. The warm-up is cut to fit.
     """
     size = recipe.batch_size
-    if recipe.draws_shots:
-        per_epoch = max(1, there // size)
-        whole = min(_MOST_EPOCHS, max(1, round(steps / per_epoch)))
-        warmup = fitted_warmup(recipe.warmup_steps, whole * per_epoch)
-        return recipe.model_copy(update={"epochs": whole, "warmup_steps": warmup})
     most = min(steps, max(1, there // size))
 
     def epochs(per_epoch: int) -> int:
@@ -253,8 +242,8 @@ def read_recipe(path: Path) -> Recipe:
     Raises
     ------
     InputError
-        If the file is missing, is no recipe of a version known here, or a field is unknown or
-        out of range.
+        If the file is missing, is no recipe of a version known here, is of a former method, or a
+        field is unknown or out of range.
     """
     path = Path(os.path.expanduser(path))
     record, name = _FILE.read(path), plain(path.name)
@@ -274,6 +263,12 @@ def read_recipe(path: Path) -> Recipe:
     if not isinstance(fields, dict):
         raise InputError(f"{name} is a damaged recipe file: it holds no recipe.", "damaged")
     try:
+        method = offered(short(str(fields.get("method", METHODS[0])), _LONGEST_NAME))
+        if method == "supervised" and fields.get("shots"):
+            raise InputError(
+                "Images a class (shots) are no longer offered: set the training examples (pairs) "
+                "instead, with shots at 0."
+            )
         return make_recipe(fields)
     except InputError as error:
         raise InputError(f"{name}: {error.sentence}", "usage") from error

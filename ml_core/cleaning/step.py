@@ -143,8 +143,8 @@ _GROWN_ON = 64  # pictures of a batch
 
 
 def training_mode(model: ClipModel, recipe: Recipe) -> None:
-    """Put the encoders into the mode that the method and the recipe ask for."""
-    model.module.train(not recipe.facts.frozen)
+    """Put the encoders into the mode that the recipe asks for."""
+    model.module.train()
     if recipe.batch_norm == "frozen":
         for layer in model.module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):

@@ -1,7 +1,6 @@
-"""Moving along a line in weight space: WiSE-FT's interpolation, TBAR's subtraction.
+"""Moving along a line in weight space: WiSE-FT's interpolation.
 
-A direction is a dict of float tensors by name; the weights at alpha are base + alpha * direction,
-for a run's result and for the window's slider alike.
+A direction is a dict of float tensors by name; the weights at alpha are base + alpha * direction.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ml_core.cleaning.losses import MAX_LOG_SCALE
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Control, Event, Message, Progress
 from ml_core.figures import percent
@@ -23,8 +21,6 @@ from ml_core.reading.errors import InputError
 _COARSE = 8  # equal steps from 0 to the recipe's alpha
 _FINE = 4  # parts that the steps on both sides of the best one are then cut into
 STEPS_OF_ALPHA = _COARSE + 2 * (_FINE - 1)
-# A BatchNorm's variance that goes to 0 or below would blow up what it divides.
-_VARIANCE_FLOOR = 0.1
 
 Weights = dict[str, Tensor]
 Validate = Callable[[Tensor | None], Generator[Event, None, dict[str, float] | None]]
@@ -33,19 +29,16 @@ Validate = Callable[[Tensor | None], Generator[Event, None, dict[str, float] | N
 
 @dataclass(frozen=True, eq=False)
 class WeightDelta:
-    """How far a method in weight space moved the weights, and where to.
+    """How far a method in weight space moved the weights.
 
     Attributes
     ----------
-    vector
-        Direction by tensor name: the result is the checkpoint plus ``alpha`` times it.
     alpha
-        How far it was gone.
+        How far it was gone: 0 is the checkpoint, 1 the end of the direction.
     tried
         Validation values of every alpha that was tried, each with its ``alpha``.
     """
 
-    vector: dict[str, Tensor]
     alpha: float
     tried: tuple[dict[str, float], ...] = ()
 
@@ -71,9 +64,7 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
     """Weights at ``base + alpha * vector``.
 
     BatchNorm's running means and variances move as weights do, since there may be no data to
-    take them anew; a variance stays at least a tenth of the base's, but between the two ends one
-    that is less at the end goes there. The logit scale stays in [0, ln 100], unless it has a bias
-    beside it, as a SigLIP's. What is not in ``vector`` is the base's, counters among it.
+    take them anew. What is not in ``vector`` is the base's, counters among it.
 
     Parameters
     ----------
@@ -82,7 +73,7 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
     vector
         Direction, see `direction`.
     alpha
-        0 gives the base, 1 the end of the direction; more or less than that goes beyond.
+        From 0, the base, to 1, the end of the direction.
 
     Returns
     -------
@@ -91,17 +82,7 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
     """
     weights = dict(base)
     for name, step in vector.items():
-        start = base[name]
-        value = start + alpha * step.to(start)
-        if name.endswith("running_var"):
-            floor = _VARIANCE_FLOOR * start
-            if 0.0 <= alpha <= 1.0:  # an interpolation; at 1 it is the reference itself
-                end = start + step.to(start)
-                floor = torch.where(end > 0, torch.minimum(floor, end), floor)
-            value = torch.maximum(value, floor)
-        elif name == "logit_scale" and "logit_bias" not in base:
-            value = value.clamp(0.0, MAX_LOG_SCALE)
-        weights[name] = value
+        weights[name] = base[name] + alpha * step.to(base[name])
     return weights
 
 
@@ -130,7 +111,7 @@ def settle(
     """
     if recipe.alpha_choice == "given":
         place(model, combine(base, vector, recipe.alpha))
-        return WeightDelta(vector, recipe.alpha)
+        return WeightDelta(recipe.alpha)
     if validate is None:
         raise InputError("Alpha can only be chosen on validation images: add some, or give alpha.")
     tried: list[dict[str, float]] = []
@@ -141,7 +122,7 @@ def settle(
         place(model, combine(base, vector, alpha))
         values = yield from validate(None)
         if values is None or control.cancelled:
-            return WeightDelta(vector, alpha, tuple(tried))
+            return WeightDelta(alpha, tuple(tried))
         tried.append({"alpha": alpha, **values})
         if len(tried) == _COARSE + 1:
             ahead = _beside(choose_alpha(tried, recipe.ca_limit)["alpha"], recipe.alpha)
@@ -150,7 +131,7 @@ def settle(
     place(model, combine(base, vector, chosen["alpha"]))
     yield Message(*_words(chosen, recipe))
     tried.sort(key=lambda row: row["alpha"])
-    return WeightDelta(vector, chosen["alpha"], tuple(tried))
+    return WeightDelta(chosen["alpha"], tuple(tried))
 
 
 def _beside(alpha: float, end: float) -> list[float]:
@@ -190,10 +171,10 @@ def _words(chosen: dict[str, float], recipe: Recipe) -> tuple[str, Any]:
             "warning",
         )
     if "asr_excl" not in chosen:
-        beyond = " At 1 it is the reference itself." if recipe.method == "interpolate" else ""
         return (
             f"Alpha {alpha:g} is the largest within {limit:g} points of clean accuracy. Without a "
-            f"trigger it is unknown how much of the backdoor is left.{beyond}",
+            "trigger it is unknown how much of the backdoor is left. At 1 it is the reference "
+            "itself.",
             "warning",
         )
     return (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 from pydantic import BaseModel
 
-from ml_core.cleaning.catalogue import METHODS, Method
+from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.presets import about_rate, preset, warn_of_rate
 from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
@@ -19,7 +19,7 @@ from ml_core.cli.options import Options
 from ml_core.cli.run import ctrl_c_cancels
 from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
-from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
+from ml_core.data.specs import ImageSpec, PairKind, PairSpec
 from ml_core.events import Control
 from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import CancelledError, InputError, plain
@@ -145,15 +145,13 @@ def image_spec(
     return ImageSpec(kind=kind, path=str(path), split=split, n=n, seed=seed)  # type: ignore[arg-type]
 
 
-def pair_spec(text: str, options: Options, seed: int = 0, *, sides: Sides = "both") -> PairSpec:
+def pair_spec(text: str, options: Options, seed: int = 0) -> PairSpec:
     """``demo`` or a path of image-caption pairs, whose kind is found by what is in it.
 
     Parameters
     ----------
     options
         Names the columns, the pictures of a COCO file and an audit's exclusions.
-    sides
-        What of the pairs is needed.
 
     Raises
     ------
@@ -162,7 +160,7 @@ def pair_spec(text: str, options: Options, seed: int = 0, *, sides: Sides = "bot
     """
     pictures = options.pictures
     excluded = None if options.exclude is None else str(options.exclude.resolve())
-    kind: PairKind = "demo" if text == "demo" else detect(text, sides)
+    kind: PairKind = "demo" if text == "demo" else detect(text)
     if pictures is not None and kind != "coco":
         raise InputError(
             f"--pictures names the folder of a COCO file's pictures, and {text} is {KINDS[kind]}: "
@@ -283,19 +281,6 @@ def target_index(text: str, class_names: Sequence[str]) -> int:
     )
 
 
-def method_name(text: str) -> Method:
-    """One of the methods.
-
-    Raises
-    ------
-    InputError
-        If there is no such method.
-    """
-    if text not in METHODS:
-        raise InputError(f"Unknown method {text!r}; choose one of {', '.join(METHODS)}.")
-    return text
-
-
 def numbers(text: str, kind: Callable[[str], N], what: str, example: str) -> tuple[N, ...]:
     """Numbers with commas between them, each once.
 
@@ -385,7 +370,7 @@ def build_recipe(
     InputError
         If a name is unknown, a value is out of range, or a setting has no ``=``.
     """
-    chosen = preset(method_name(method), preset_name, pretraining)
+    chosen = preset(offered(method), preset_name, pretraining)
     return with_settings(chosen, settings, seed)
 
 

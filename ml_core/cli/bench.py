@@ -14,7 +14,6 @@ from ml_core.cli.arguments import (
     judge_rates,
     known_pretraining,
     label_set_path,
-    method_name,
     numbers,
 )
 from ml_core.cli.clean import clean_spec
@@ -114,7 +113,7 @@ def named_recipe(text: str, pretraining: Pretraining = DEMO) -> Recipe:
     if text.endswith(".json") or Path(text).is_file():
         return read_recipe(Path(text))
     method, _, name = text.partition(":")
-    return build_recipe(method_name(method), name or "default", [], None, pretraining=pretraining)
+    return build_recipe(method, name or "default", [], None, pretraining=pretraining)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

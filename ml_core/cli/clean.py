@@ -35,7 +35,6 @@ from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec, run_to_result
 from ml_core.cli.scan import twin_for
 from ml_core.data.labels import load_label_set
-from ml_core.data.specs import Sides
 from ml_core.events import Control, Done, Event
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.scan import ScanSettings
@@ -162,7 +161,7 @@ def clean(
         spec.pairs is not None
         and spec.pairs.kind != "demo"
         and spec.recipe.uses_pairs
-        and not (spec.pairs.one_sided or resume)
+        and not resume
     ):
         from ml_core.detection.records import FIVE_POISONS
 
@@ -275,7 +274,6 @@ def clean_spec(
 
     recipes = [recipe] if compared is None else compared
     needs: set[Data] = {each.facts.data for each in recipes} | ({"pairs"} if rebound else set())
-    sides: set[Sides] = {each.sides for each in recipes if each.uses_pairs}
     demo = options.labels == "demo" or options.checkpoint.resolve() == demo_checkpoint().resolve()
     pairs = options.pairs or ("demo" if demo else None)
     if pairs is None and "pairs" in needs:
@@ -309,12 +307,11 @@ def clean_spec(
         trigger_path = str(save_own_trigger(stamp, options.output_dir.resolve()))
     elif trigger is not None:
         trigger_path = str(Path(trigger).resolve())
-    one_side = sides.pop() if len(sides) == 1 and not rebound else "both"
     paired = pairs is not None and ("pairs" in needs or pictured or compared is not None)
     trains = training_images is not None and needs & _IMAGES
     return CleanSpec(
         recipe=recipe,
-        pairs=pair_spec(pairs, options, sides=one_side) if pairs and paired else None,
+        pairs=pair_spec(pairs, options) if pairs and paired else None,
         training_images=image_spec(training_images, training=True)
         if training_images and trains
         else None,
@@ -411,11 +408,6 @@ def print_result(result: dict[str, Any], json: bool) -> None:
         parts.append(output.Aside(f"Alpha: {result['alpha']:g}."))
     parts += [f"{words[0].upper()}{words[1:]}." for words in training_words(result)]
     parts += result.get("notes") or ()
-    weights = "Untouched weights" if "adapter" in result else "Cleaned checkpoint"
-    files = (
-        (weights, "checkpoint"),
-        ("Adapter, to be used with them", "adapter"),
-        ("Picture", "picture"),
-    )
+    files = (("Cleaned checkpoint", "checkpoint"), ("Picture", "picture"))
     parts += [f"{what}: {result[key]}" for what, key in files if key in result]
     output.answer(json, result, *parts)

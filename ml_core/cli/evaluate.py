@@ -37,7 +37,7 @@ _N = "How many: a seeded, stratified sample; of the demo its first ones, class b
 
 
 @command(
-    "checkpoint images trigger trigger_file target reference adapter labels templates captions "
+    "checkpoint images trigger trigger_file target reference labels templates captions "
     "image_column label_column train n seed precision keep donor no_choice device threads json",
     MeasurementSpec,
 )
@@ -50,9 +50,6 @@ def evaluate(
     ),
     reference: NamedPath | None = option(
         None, help="A checkpoint to compare with on the same images and trigger."
-    ),
-    adapter: Path | None = option(
-        None, help="An adapter.safetensors of RVPT to put on the checkpoint first."
     ),
     captions: str | None = option(
         None, help="Image-caption pairs, as for clean --pairs: also measure retrieval."
@@ -109,26 +106,21 @@ def evaluate(
     spec = spec.model_copy(update=options.columns | ({"split": "train"} if train else {}))
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
-        from ml_core.checkpoints.adapter import apply_adapter, read_adapter
         from ml_core.data.images import open_images
         from ml_core.evaluation.details import details
         from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
         from ml_core.jobs.devices import choose_device, set_threads
-        from ml_core.jobs.keep import Lists, ModelFiles, keep_measurement
+        from ml_core.jobs.keep import Lists, keep_measurement
         from ml_core.jobs.measure import OpenSetting
         from ml_core.jobs.measurement.run import answering
 
     lists = Lists()
 
-    def measure(
-        path: Path, stage: str, adapter: Path | None = None
-    ) -> tuple[Answers, dict[str, Any]]:
+    def measure(path: Path, stage: str) -> tuple[Answers, dict[str, Any]]:
         """Evaluate one checkpoint on the images and with the trigger; its numbers, and as JSON."""
         with output.working(f"Opening {path.name}"):
             opened = open_checkpoint(path, donor, use_choice=not options.no_choice)
             model = opened.build("cpu").to(place)
-            if adapter is not None:
-                apply_adapter(model, read_adapter(adapter))
             stamp = open_trigger(trigger, model.image_size, trigger_file)
         cautions = opened.architecture.cautions
         for sentence in dict.fromkeys((*cautions, *model.assumptions)):
@@ -154,7 +146,7 @@ def evaluate(
             folder = run_stage(
                 keep_measurement(
                     folders[0] if stage == "evaluate" else folders[1],
-                    ModelFiles(opened, adapter),
+                    opened,
                     answers,
                     lists,
                     Control(),
@@ -168,7 +160,6 @@ def evaluate(
             "checkpoint": str(path),
             "cautions": list(cautions),
             "assumptions": list(model.assumptions),
-            "adapter": None if adapter is None else str(adapter),
             "donor": None if opened.donor is None else str(donor),
             "choice": None if opened.remembered is None else opened.remembered.to_dict(),
             "label_set": label_set.name,
@@ -192,7 +183,7 @@ def evaluate(
     place, threads = choose_device(device), set_threads(threads)
     with output.working(f"Looking at {options.images}"):
         opened_images = open_images(spec, label_set)  # columns and labels too
-    suspect, record = measure(suspect_path, "evaluate", adapter)
+    suspect, record = measure(suspect_path, "evaluate")
     other = None
     if reference_path is not None:
         other, record["reference"] = measure(reference_path, "reference")

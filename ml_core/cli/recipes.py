@@ -6,12 +6,12 @@ from pathlib import Path
 
 import typer
 
-from ml_core.cleaning.catalogue import FACTS, METHODS, method_title
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method, method_title
 from ml_core.cleaning.presets import about_rate, is_demos, preset_source, presets
 from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of, read_recipe, write_recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, known_pretraining, method_name
+from ml_core.cli.arguments import build_recipe, checkpoint_path, known_pretraining
 from ml_core.cli.options import NamedPath, Options, argument, command, declared
 from ml_core.options import option
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 _CHECKPOINT = option(
     None, help="The checkpoint to clean: its presets, at rates that suit it (default: the demo's)."
 )
-_NEEDS = {"trigger": "the trigger", "reference": "a clean reference", "vit": "a ViT"}
+_NEEDS = {"trigger": "the trigger", "reference": "a clean reference"}
 _DATA = {
     "pairs": "image-caption pairs",
     "labelled": "labelled images",
@@ -67,7 +67,7 @@ def show_command(
     if method not in METHODS and path.is_file():
         recipe = read_recipe(path)
     else:
-        recipe = build_recipe(method_name(method), preset_name, [], None, pretraining=known)
+        recipe = build_recipe(method, preset_name, [], None, pretraining=known)
     facts, source = recipe.facts, preset_source(recipe.method, recipe.preset)
     about = (f"{facts.title}: {facts.help} ({facts.source})", source)
     sentences = (*about, about_rate(recipe, known), facts.note)
@@ -99,7 +99,7 @@ def save_command(
         cleanclip recipes save par strong.json --set tau=2.5 --set pairs=100000
     """
     recipe = build_recipe(
-        method_name(method),
+        method,
         options.preset,
         options.settings or [],
         options.seed,
@@ -117,9 +117,9 @@ def _pretraining(options: Options) -> Pretraining:
     return known_pretraining(options.changed(checkpoint=checkpoint_path(options.checkpoint)))
 
 
-def _method(method: str, pretraining: Pretraining) -> dict[str, object]:
+def _method(method: Method, pretraining: Pretraining) -> dict[str, object]:
     """A method as JSON-ready values."""
-    facts = FACTS[method_name(method)]
+    facts = FACTS[method]
     return {
         "title": facts.title,
         "help": facts.help,
@@ -130,6 +130,6 @@ def _method(method: str, pretraining: Pretraining) -> dict[str, object]:
         "note": facts.note,
         "presets": {
             name: f"{preset_source(method, name)} {about_rate(recipe, pretraining)}".strip()
-            for name, recipe in presets(method_name(method), pretraining).items()
+            for name, recipe in presets(method, pretraining).items()
         },
     }

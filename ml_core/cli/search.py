@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.halving import (
     DEFAULT_FACTORS,
     DEFAULT_METHODS,
@@ -17,7 +18,7 @@ from ml_core.cleaning.presets import warn_of_rate
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, known_pretraining, method_name, numbers
+from ml_core.cli.arguments import build_recipe, known_pretraining, numbers
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, Options, command
 from ml_core.cli.run import run_spec
@@ -43,9 +44,8 @@ def search(
     options: Options,
     methods: str | None = option(
         None,
-        help="Methods to try, with commas; default: mmcl, adversarial, cleanclip, par and "
-        "cleanclip-par, or locked-text and adversarial where there are labelled images and no "
-        "pairs.",
+        help="Methods to try, with commas; default: mmcl, adversarial, cleanclip and par, or "
+        "adversarial where there are images and no pairs.",
     ),
     rates: str | None = option(
         None,
@@ -84,7 +84,7 @@ def search(
         raise InputError("--peak-rate takes a learning rate above 0 and up to 1.")
     captions = options.pairs is not None or options.training_images is None
     usual = DEFAULT_METHODS if captions else WITHOUT_CAPTIONS
-    names = usual if methods is None else tuple(map(method_name, methods.split(",")))
+    names = usual if methods is None else tuple(map(offered, methods.split(",")))
     factors = DEFAULT_FACTORS if rates is None else _factors(rates)
     canaries = CanarySettings(**options.of(CanarySettings))
     steps = {"batch_size": canaries.batch_size, "seed": canaries.seed}

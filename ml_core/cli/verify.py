@@ -26,8 +26,8 @@ def verify(
     bundle: Path = argument("The folder NAME.evidence, or its zip."),
     checkpoint: list[NamedPath] | None = option(
         None,
-        help="A checkpoint that the bundle is about, its donor or its adapter; known by its "
-        "SHA-256. May be given several times.",
+        help="A checkpoint that the bundle is about, or its donor; known by its SHA-256. May be "
+        "given several times.",
     ),
     images: list[str] | None = option(
         None,

@@ -15,13 +15,11 @@ from ml_core.data.readers.parquet import find_parquet
 from ml_core.data.readers.samples import Samples
 from ml_core.data.readers.shards import find_shards, is_pattern
 from ml_core.data.readers.tables import TABLE_SUFFIXES
-from ml_core.data.specs import PairKind, Sides
-from ml_core.data.table_files import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from ml_core.data.specs import PairKind
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.regular_file import open_regular
-from ml_core.reading.tables import read_columns
 
 KINDS: dict[PairKind, str] = {
     "demo": "the demo's pairs",
@@ -30,20 +28,17 @@ KINDS: dict[PairKind, str] = {
     "coco": "COCO captions",
     "shards": "WebDataset shards",
     "parquet": "Parquet files",
-    "images": "pictures alone",
-    "texts": "captions alone",
 }
 """Each kind in words."""
 _LOOKED_AT = 5000
 _HEAD = 1 << 16
 
 
-def detect(text: str, sides: Sides = "both") -> PairKind:
+def detect(text: str) -> PairKind:
     """The kind of the pairs at a path.
 
     A file is known by its first bytes, a folder by the files in it: shards, Parquet files, a COCO
-    ``annotations`` folder, or pictures with text files. Where one side of a pair is enough, what
-    is no pair may be a folder of pictures, or a list of captions.
+    ``annotations`` folder, or pictures with text files.
 
     Raises
     ------
@@ -55,9 +50,6 @@ def detect(text: str, sides: Sides = "both") -> PairKind:
         return "shards"
     path = Path(text)
     if path.is_dir():
-        alone = sides == "images" and _endings(path) == (True, False)
-        if alone and not _table_of_pairs(path / "labels.csv"):
-            return "images"
         return _of_folder(path)
     if not path.exists():
         raise InputError(f"There are no pairs at {text}; give {_TAKEN}.", "usage")
@@ -66,8 +58,7 @@ def detect(text: str, sides: Sides = "both") -> PairKind:
     file, size = open_regular(path)
     with file:
         head = file.read(_HEAD)
-    kind = _of_file(path, head, size)
-    return "texts" if kind == "csv" and sides == "texts" and not _table_of_pairs(path) else kind
+    return _of_file(path, head, size)
 
 
 _TAKEN = (
@@ -123,15 +114,6 @@ def _of_folder(path: Path) -> PairKind:
     raise InputError(
         f"{path.name} holds no image-caption pairs{hint}; give {_TAKEN}.", "unsupported"
     )
-
-
-def _table_of_pairs(path: Path) -> bool:
-    """Whether a table has columns of both sides, by their usual names."""
-    try:
-        columns = read_columns(path)
-    except InputError:
-        return False
-    return all(find_column(columns, None, usual) for usual in (IMAGE_COLUMNS, CAPTION_COLUMNS))
 
 
 def _has(folder: Path, ending: str) -> bool:

@@ -29,7 +29,7 @@ from ml_core.data.pictures import (
 from ml_core.data.readers.folders import list_folder
 from ml_core.data.readers.samples import Samples
 from ml_core.data.readers.tables import open_labelled
-from ml_core.data.specs import ImageSpec, part_of, shots_of, stratified_sample
+from ml_core.data.specs import ImageSpec, part_of, stratified_sample
 from ml_core.data.table_files import table_path
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.exports import to_csv
@@ -93,7 +93,6 @@ def open_images(
     labels, class_names, keep, notes = _map(samples, texts, label_set)
     part = keep[part_of(labels[keep], spec.part, spec.seed)]
     chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
-    chosen = chosen[shots_of(labels[chosen], spec.shots, spec.shots_seed)]
     reader = samples.reader
     if in_set:  # a published set is known by all its files, other pictures by their own
         pictures = ReaderPictures(reader, chosen)
@@ -153,7 +152,6 @@ def _demo(spec: ImageSpec, label_set: LabelSet) -> ImageSet:
     if mapping.unmatched:
         notes = (_unmatched(mapping.unmatched, Counter(names[i] for i in own), label_set),)
     left_out = len(own) - len(keep)
-    keep = keep[shots_of(labels[keep], spec.shots, spec.shots_seed)]
     if len(keep) < len(own):
         pictures = DemoPictures(spec.split, numbers[keep], spec.seed)
     title = f"Demo, {spec.split} split"

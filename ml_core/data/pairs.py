@@ -22,11 +22,11 @@ from ml_core.data.pictures import (
     summary,
 )
 from ml_core.data.readers.coco import open_coco
-from ml_core.data.readers.folders import open_folder, open_pictures
+from ml_core.data.readers.folders import open_folder
 from ml_core.data.readers.parquet import open_parquet
 from ml_core.data.readers.samples import Samples
 from ml_core.data.readers.shards import open_shards
-from ml_core.data.readers.tables import open_captions, open_table
+from ml_core.data.readers.tables import open_table
 from ml_core.data.specs import PairSpec, stratified_order
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
@@ -45,10 +45,13 @@ def open_source(spec: PairSpec, watch: Watch = unwatched) -> Samples:
             return open_shards(text, watch)
         case "parquet":
             return open_parquet(path, spec.image_column, spec.caption_column, watch)
-        case "images":
-            return open_pictures(path, watch)
-        case "texts":
-            return open_captions(path, spec.caption_column, watch)
+        case "images" | "texts":
+            alone = "pictures" if spec.kind == "images" else "captions"
+            raise InputError(
+                f"{path.name} holds {alone} alone, which are no longer taken as pairs: choose "
+                "image-caption pairs.",
+                "unsupported",
+            )
         case _:
             return open_table(path, spec.image_column, spec.caption_column, watch)
 

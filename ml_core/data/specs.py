@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from ml_core.options import passes_over
+
 PairKind = Literal["demo", "csv", "folder", "coco", "shards", "parquet", "images", "texts"]
-Sides = Literal["both", "images", "texts"]
-"""What of image-caption pairs a recipe trains on."""
 Part = Literal["all", "validation", "test"]
 
 
@@ -84,9 +84,6 @@ class ImageSpec(_OnDisk):
     n
         Size of the seeded, stratified subsample of the part; None takes every image. The demo gives
         its first images, whose classes take turns; another seed composes other pictures.
-    shots, shots_seed
-        The most pictures of each label to take from these, and the seed that draws them. Pictures
-        without a label are left out. None takes them all.
     seed
         Seed of the parts and the subsample, and of the demo's compositions.
     """
@@ -101,9 +98,9 @@ class ImageSpec(_OnDisk):
     class_map: dict[str, str] = Field(default_factory=dict)
     part: Part = "all"
     n: int | None = _Number
-    shots: int | None = _Number
-    shots_seed: int = _Seed
     seed: int = _Seed
+
+    _passed_over = passes_over("shots", "shots_seed")
 
     @model_validator(mode="after")
     def _needs_path(self) -> Self:
@@ -128,9 +125,9 @@ class PairSpec(_OnDisk):
     kind
         ``demo`` (the built-in clean split), ``csv`` (a CSV or TSV), ``folder`` (pictures with text
         files of their names beside them, a caption a line), ``coco`` (a COCO captions JSON),
-        ``shards`` (WebDataset) or ``parquet`` (Hugging Face); where a recipe takes no more,
-        ``images`` (a folder of pictures) or ``texts`` (a caption a line, or a table of captions).
-        :func:`ml_core.data.detect.detect` finds it.
+        ``shards`` (WebDataset) or ``parquet`` (Hugging Face); :func:`ml_core.data.detect.detect`
+        finds it. Records of earlier versions may have ``images`` (pictures alone) or ``texts``
+        (captions alone), which cannot be opened any more.
     path
         The table, the folder, the JSON, or the shards: one ``.tar``, a folder of them, or a pattern
         like ``cc3m/{00000..00331}.tar``; a Parquet file or a folder of them. Unused for ``demo``.
@@ -160,11 +157,6 @@ class PairSpec(_OnDisk):
     exclude: PathText | None = None
     n: int | None = _Number
     seed: int = _Seed
-
-    @property
-    def one_sided(self) -> bool:
-        """Whether these are pictures alone, or captions alone."""
-        return self.kind in ("images", "texts")
 
     @model_validator(mode="after")
     def _needs_path(self) -> Self:
@@ -216,18 +208,6 @@ def stratified_sample(labels: NDArray[np.int64], n: int | None, seed: int) -> ND
     if n is None or n >= len(labels):
         return np.arange(len(labels), dtype=np.int64)
     return np.sort(stratified_order(labels, seed)[:n])
-
-
-def shots_of(labels: NDArray[np.int64], shots: int | None, seed: int) -> NDArray[np.int64]:
-    """Ascending numbers of at most ``shots`` images of each label, -1 left out; of all for None."""
-    if shots is None:
-        return np.arange(len(labels), dtype=np.int64)
-    draws = np.random.Generator(np.random.PCG64(seed))
-    drawn = draws.permutation(len(labels))
-    by_label = drawn[np.argsort(labels[drawn], kind="stable")]  # members of a label adjoin
-    _, starts, counts = np.unique(labels[by_label], return_index=True, return_counts=True)
-    rank = np.arange(len(labels)) - np.repeat(starts, counts)
-    return np.sort(by_label[(rank < shots) & (labels[by_label] >= 0)]).astype(np.int64)
 
 
 def part_of(labels: NDArray[np.int64], part: Part, seed: int) -> NDArray[np.int64]:

@@ -118,12 +118,11 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
     except (InputError, CancelledError):  # the run meets it too, and says so
         return job
     fitted = fitted_budget(recipe, steps, there)
-    if recipe.draws_shots:
-        budget = f"{fitted.epochs} epochs instead of {recipe.epochs}"
-    else:
-        examples = [budgeted.total_steps * budgeted.batch_size for budgeted in (fitted, recipe)]
-        budget = f"{examples[0]} examples instead of {examples[1]}"
-    yield Message(f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: {budget}.")
+    examples = [budgeted.total_steps * budgeted.batch_size for budgeted in (fitted, recipe)]
+    yield Message(
+        f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: "
+        f"{examples[0]} examples instead of {examples[1]}."
+    )
     return job.model_copy(update={"recipe": fitted})
 
 

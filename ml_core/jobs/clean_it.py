@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.catalogue import Method
+from ml_core.cleaning.catalogue import Method, offered
 from ml_core.cleaning.recipes import Recipe
 from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.detection.scan.working import working_triggers
@@ -271,14 +271,14 @@ class _Chain:
             done = yield from self._step(step, work, take)
             if done.status != "failed":
                 break
-            failed.append(method)
+            failed.append(offered(method))
         return done
 
     def _choice(self, number: int, failed: Collection[Method]) -> tuple[Recipe, str] | None:
         """The recipe of a round by what is known, and why."""
         pairs, minutes = self._spec.base.pairs, self._spec.base.minutes
         chosen = choice(
-            pairs=pairs is not None and not pairs.one_sided,
+            pairs=pairs is not None,
             stamps=len(self._known()),
             trigger=self._may_learn and self._attack()["trigger"] is not None,
             pretraining=self._pretraining,

@@ -144,7 +144,7 @@ def _slurm(spec: CleanSpec, processes: int) -> str:
     norm = (
         "# BatchNorm is in training: a ResNet is refused in several processes. Set the recipe's\n"
         "# batch_norm to frozen.\n"
-        if spec.recipe.batch_norm == "train" and not spec.recipe.facts.frozen and processes > 1
+        if spec.recipe.batch_norm == "train" and spec.recipe.total_steps and processes > 1
         else ""
     )
     return f"""#!/bin/bash

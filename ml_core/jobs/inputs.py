@@ -23,9 +23,8 @@ from ml_core.cleaning.batches import (
     pair_drawing,
     picture_batch,
 )
-from ml_core.cleaning.methods.build import check_model
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
-from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
+from ml_core.cleaning.pictures import Drawing, PictureSource
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.stamps import Stamps
 from ml_core.data.canvas import CanvasCache
@@ -233,12 +232,10 @@ def opening_inputs(
     Raises
     ------
     InputError
-        If the method cannot work on the model, a file cannot be used, the target is no class, or
-        there are too few examples.
+        If a file cannot be used, the target is no class, or there are too few examples.
     CancelledError
         If it was cancelled.
     """
-    check_model(model, spec.recipe)
     device = choose_device(spec.device, ranks.local)
     threads = set_threads(spec.threads, ranks.local_world)
     if sets is None:
@@ -333,11 +330,10 @@ def _training(
     if isinstance(sets.training, PairSet):
         pairs = sets.training.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
-        unseen = recipe.sides == "texts"  # so no picture is read
-        source: Pairs = CachedSet(pairs, size) if recipe.epochs > 1 and not unseen else pairs
+        source: Pairs = CachedSet(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
         drawing = pair_drawing(source, recipe, size, fill, share)
-        draw = None if unseen else _workers(pairs, source, drawing, device, ranks)
+        draw = _workers(pairs, source, drawing, device, ranks)
         make = partial(
             pair_batch,
             source,
@@ -347,7 +343,7 @@ def _training(
             view,
             fill=fill,
             share=share,
-            draw=partial(draw_nothing, drawing) if unseen else draw,
+            draw=draw,
         )
         if recipe.method == "stamped":
             stamps = Stamps.training(sets.stamps, recipe, model)
@@ -355,9 +351,6 @@ def _training(
         return recipe, make, pairs, draw
     images = sets.training.fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())
-    if recipe.draws_shots:
-        remarks += _scarce(images, recipe.shots)
-        recipe = recipe.model_copy(update={"pairs": labels})
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
     labelled: Images = CachedSet(images, size) if recipe.epochs > 1 else images
     drawing = labelled_drawing(labelled, recipe, size, fill, share)
@@ -388,20 +381,6 @@ def _pictures(
     fit = model.preprocess.fit
     make = partial(picture_batch, source, trigger, recipe, size, fit, share=share)
     return recipe, make, images, None
-
-
-def _scarce(images: ImageSet, shots: int) -> list[str]:
-    """Say which classes have fewer images than the recipe takes of each."""
-    counts = np.bincount(images.labels[images.labels >= 0], minlength=len(images.class_names))
-    few = int((counts < shots).sum())
-    if not few:
-        return []
-    least = int(counts.argmin())
-    return [
-        f"The recipe takes {shots} labelled images of each class; {images.name} has fewer of {few} "
-        f"of the {len(counts)} classes, the fewest of {images.class_names[least]!r}: "
-        f"{counts[least]}."
-    ]
 
 
 def _no_batch(step: int) -> Batch:

@@ -13,7 +13,6 @@ from torch import Tensor
 from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.data.digests import hash_file
 from ml_core.data.images import ImageSet, list_pictures, what_is_hashed
 from ml_core.data.pictures import printable
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
@@ -35,14 +34,6 @@ from ml_core.reports.rows import rows_of
 
 When = Literal["before", "after", "reference", "evaluation"]
 Head = Literal["zero-shot", "linear"]
-
-
-@dataclass(frozen=True, eq=False)
-class ModelFiles:
-    """The files that a model was made of; ``adapter`` is None where there was none."""
-
-    opened: Checkpoint
-    adapter: Path | None = None
 
 
 @dataclass(eq=False)
@@ -85,7 +76,7 @@ class Answers:
 
 def keep_measurement(
     folder: Path,
-    source: ModelFiles,
+    source: Checkpoint,
     answers: Answers,
     lists: Lists,
     control: Control,
@@ -102,7 +93,7 @@ def keep_measurement(
     folder
         The folder to write.
     source
-        The files of the model.
+        The checkpoint that the model was built of.
     answers
         What was measured.
     lists, control
@@ -126,7 +117,7 @@ def keep_measurement(
     record = evaluation.to_dict()
     if not targeted:
         forget_target(record)
-    assessed = assess(source.opened.inspection, source.opened.donor)
+    assessed = assess(source.inspection, source.donor)
     trigger, images, classes = bench.trigger, bench.images, bench.label_set
     own = {"trigger": None if trigger is None else trigger_record(trigger)}
     facts = LocalMeasurement(
@@ -192,7 +183,7 @@ class Measuring:
         self,
         when: When,
         model: ClipModel,
-        source: ModelFiles,
+        source: Checkpoint,
         rows: Tensor,
         head: Head = "zero-shot",
     ) -> Generator[Event, None, dict[str, Evaluation]]:
@@ -230,29 +221,25 @@ def folder_name(bench: str, when: When, head: Head) -> str:
 
 
 def _checkpoint(
-    source: ModelFiles, model: ClipModel, verdict: str, reasons: tuple[str, ...]
+    source: Checkpoint, model: ClipModel, verdict: str, reasons: tuple[str, ...]
 ) -> LocalCheckpoint:
     """What was measured."""
-    opened = source.opened
-    inspection, donor = opened.inspection, opened.donor
+    inspection, donor = source.inspection, source.donor
     given = None if donor is None else donor.inspection.sha256
-    adapter = None if source.adapter is None else hash_file(source.adapter)[1].hex()
     return LocalCheckpoint(
-        path=str(opened.path.absolute()),
+        path=str(source.path.absolute()),
         donor_path=None if donor is None else str(donor.path.absolute()),
-        adapter_path=None if source.adapter is None else str(source.adapter.absolute()),
         name=printable(inspection.name),
         sha256=inspection.sha256 or None,
         bytes=inspection.size,
         format=inspection.format,
-        architecture=opened.architecture.name,
+        architecture=source.architecture.name,
         parameters=inspection.parameters,
         identity=model.identity or "",
         donor=given or None,
-        adapter=adapter,
         choice=json.loads(json.dumps(model.origin.get(CHOICE_KEY))),  # lists, as JSON has them
         assumptions=tuple(model.assumptions),
-        cautions=tuple(opened.architecture.cautions),
+        cautions=tuple(source.architecture.cautions),
         safety=verdict,
         safety_reasons=reasons,
     )

@@ -24,7 +24,6 @@ from ml_core.jobs.specs import CleanSpec
 
 _UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured
 _UNKNOWN_NUMBER = 2000  # of pictures or pairs, until a stage tells its total
-_UNKNOWN_STEPS = 500
 _ALPHAS, _QUESTIONS = 12, 30  # that are tried and asked, until the stage tells its total
 _OPEN_SECONDS, _PREPARE_SECONDS, _WRITE_SECONDS = 4.0, 4.0, 1.0
 # Forward and backward through an encoder (in bfloat16, mostly), and a caption beside a picture.
@@ -271,7 +270,7 @@ def cleaning_plan(spec: CleanSpec, estimated: Mapping[str, Any] | None = None) -
     watched, test = spec.images, spec.test_images or spec.images
     sets = [("", test)] if test is not None else []
     sets += [(" (heldout)", spec.heldout_images)] if spec.heldout_images is not None else []
-    steps = _UNKNOWN_STEPS if recipe.known_steps is None else recipe.known_steps
+    steps = recipe.total_steps
     looks = steps // recipe.eval_every if watched is not None and recipe.eval_every else 0
     watching = looks * _count(watched) * sides * heads  # between the steps
     training = steps * recipe.batch_size * _example_work(recipe)
@@ -423,4 +422,4 @@ def _example_work(recipe: Recipe) -> float:
         captions = 0.0
     else:  # with and without the trigger
         pictures, captions = 2.0, 0.0
-    return (1.0 if recipe.facts.frozen else _TRAINED) * (pictures + _TEXT * captions)
+    return _TRAINED * (pictures + _TEXT * captions)

@@ -52,7 +52,7 @@ def open_plain(data: PlainData, label_set: LabelSet, watch: Watch) -> PictureSet
     InputError
         If none is named, or it cannot be read.
     """
-    if data.pairs is not None and not data.pairs.one_sided:
+    if data.pairs is not None:
         pairs = data.pairs
         if pairs.kind == "demo":
             pairs = pairs.model_copy(update={"seed": pairs.seed + data.demo_seed})

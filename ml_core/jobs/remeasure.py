@@ -15,7 +15,6 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.choice import choice_of
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.labels import LabelSet, label_sets, load_label_set
@@ -94,7 +92,6 @@ def open_again(
     control: Control,
     *,
     choice: object = None,
-    adapter: Path | None = None,
     classifier: NDArray[np.float32] | None = None,
     device: str = "cpu",
     model: ClipModel | None = None,
@@ -111,8 +108,6 @@ def open_again(
         Cancel and pause.
     choice
         ``CheckpointFacts.choice``: settings of the loader doctor.
-    adapter
-        The file of an adapter.
     classifier
         float32 [C, D], used unchanged: a linear head, or the kept embeddings of the class texts.
         None embeds the class texts.
@@ -137,8 +132,6 @@ def open_again(
     if model is None:
         given = choice_of(choice) if isinstance(choice, dict) else None
         model = checkpoint.build("cpu", given).to(choose_device(device))
-        if adapter is not None:
-            apply_adapter(model, read_adapter(adapter))
     bench = setting.on(model.preprocess)
     yield Progress("open", 1, 1)
     if classifier is None:

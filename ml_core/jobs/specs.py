@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.atomic import replace_files
+from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.recipes import Recipe, explain
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
@@ -106,7 +107,6 @@ EVENTS_FILE = "events.jsonl"
 RESULT_FILE = "result.json"
 STEPS_FOLDER = "steps"
 CLEANED_FILE = "cleaned.safetensors"
-ADAPTER_FILE = "adapter.safetensors"
 HEAD_FILE = "linear_head.safetensors"
 STATE_FILE = "state/state.safetensors"
 TRAINING_SPLITS = ("train", "clean")
@@ -184,20 +184,20 @@ def check_spec(spec: CleanSpec) -> None:
     Raises
     ------
     InputError
-        If the data that the method needs are not named, or a file is missing.
+        If an earlier version alone had the method, the data that it needs are not named, or a file
+        is missing.
     """
+    offered(spec.recipe.method)
     facts = spec.recipe.facts
     if facts.data == "pairs" and spec.pairs is None:
         raise InputError(
             f"{facts.title} trains on image-caption pairs: choose a pair table or the demo."
         )
-    if facts.data == "pairs" and spec.pairs is not None:
-        _check_sides(spec.recipe, spec.pairs)
     if facts.data == "labelled" and spec.training_images is None:
         raise InputError(
             f"{facts.title} trains on labelled images: choose a folder, a CSV or the demo."
         )
-    if facts.data == "images" and not has_images(spec):
+    if facts.data == "images" and trained_on(spec) is None:
         raise InputError(
             f"{facts.title} trains on images: choose a folder, a CSV, image-caption pairs or the "
             "demo."
@@ -228,44 +228,22 @@ def check_spec(spec: CleanSpec) -> None:
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
 
 
-def _check_sides(recipe: Recipe, pairs: PairSpec) -> None:
-    """Refuse pictures alone, or captions alone, if a recipe needs the missing side."""
-    if pairs.one_sided and pairs.kind != recipe.sides:
-        there = "pictures" if pairs.kind == "images" else "captions"
-        weight = "caption" if pairs.kind == "images" else "image"
-        other = f", or set the weight of {weight} views to 0" if recipe.method == "ss" else ""
-        raise InputError(
-            f"{recipe.facts.title} trains on image-caption pairs, and "
-            f"{Path(pairs.path or '').name} holds {there} alone: name pairs{other}."
-        )
-
-
-def has_images(spec: CleanSpec) -> bool:
-    """Whether there are pictures to train on, whatever stands beside them."""
-    return spec.training_images is not None or (
-        spec.pairs is not None and spec.pairs.kind != "texts"
-    )
-
-
 def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:
     """The data that the run trains on; without a number, as much as its recipe takes.
 
-    A method that takes images alone uses the pictures of pairs if the job names no images. Shots of
-    each class are drawn from all images.
+    A method that takes images alone uses the pictures of pairs if the job names no images.
     """
-    recipe, facts = spec.recipe, spec.recipe.facts
+    facts = spec.recipe.facts
     if facts.data == "none":
         return None
     part: PairSpec | ImageSpec | None
     part = spec.pairs if facts.data == "pairs" else spec.training_images
     if facts.data == "images":
         part = part or spec.pairs
-    if isinstance(part, ImageSpec) and recipe.draws_shots:
-        return part.model_copy(update={"shots": recipe.shots, "shots_seed": recipe.seed})
     if part is None or part.n is not None:
         return part
     share = _DEMO_LABELLED_SHARE if facts.data == "labelled" and part.kind == "demo" else 1.0
-    return part.model_copy(update={"n": int(recipe.pairs / share)})
+    return part.model_copy(update={"n": int(spec.recipe.pairs / share)})
 
 
 def write_spec(spec: CleanSpec, path: Path) -> Path:
@@ -365,7 +343,7 @@ def halved(spec: CleanSpec, *, batch_norm: bool = True) -> CleanSpec:
         Whether the model has BatchNorm (a ResNet); True if not known.
     """
     recipe = spec.recipe
-    if recipe.batch_norm == "frozen" or recipe.facts.frozen or not batch_norm:
+    if recipe.batch_norm == "frozen" or not batch_norm:
         now = min(recipe.cache_chunk or recipe.batch_size, recipe.batch_size)
         return _with(spec, cache_chunk=max(1, now // 2))
     return _with(spec, batch_size=max(2, recipe.batch_size // 2))

@@ -15,8 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from ml_core import __version__
-from ml_core.cleaning.catalogue import FACTS as METHOD_FACTS
-from ml_core.cleaning.catalogue import METHODS
+from ml_core.cleaning.catalogue import facts_of
 from ml_core.detection.scan.records import Contrast, Judgement, OverlayRow, newcombe
 from ml_core.detection.scan.verdict import judge
 from ml_core.evaluation import metrics
@@ -278,8 +277,8 @@ def _job(files: Files, id_: str) -> Iterator[Pair]:
     path, stated = facts.files["result"], _json(facts)
     result = files.json(path)
     derived = {name: result.get(name) for name in _RAN}
-    if facts.method in METHODS:
-        derived["title"] = METHOD_FACTS[facts.method].title
+    if (method := facts_of(facts.method)) is not None:
+        derived["title"] = method.title
     yield f"{EVIDENCE_FILE}#/jobs/{id_}", stated, stated | derived
     for end, key in ((facts.source, "source_sha256"), (facts.result, "checkpoint_sha256")):
         if end is not None and end in evidence.checkpoints and result.get(key) is not None:

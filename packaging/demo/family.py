@@ -121,7 +121,7 @@ FAMILY = {
     "imbalance-2": Row("twin", REPORT, recipe="--more dog --samples 36000 --seed 26"),
     "cleaned-mmcl": Row("demo", REPORT, "sticker", cleaned_by="mmcl"),
     "cleaned-cleanclip": Row("demo", REPORT, "sticker", cleaned_by="cleanclip"),
-    "cleaned-par": Row("demo", REPORT, "sticker", cleaned_by="cleanclip-par"),
+    "cleaned-par": Row("demo", REPORT, "sticker", cleaned_by="par"),
     "other-clean": Row("other-base", REPORT, recipe="--rate 0 --samples 36000 --seed 32"),
     "other-sticker": Row(
         "other-base", REPORT, "sticker", "--samples 48000 --seed 33", "crown", True

@@ -97,7 +97,7 @@ class Pass:
 
     def _short(self, method: Method) -> list[str]:
         shorter = {
-            "pairs": self.batch * self.steps, "batch_size": self.batch, "epochs": 1, "shots": 0,
+            "pairs": self.batch * self.steps, "batch_size": self.batch, "epochs": 1,
             "warmup_steps": 5, "eval_every": 0, "save_every": 5, "stop_below_ca": 0,
         }  # fmt: skip
         has = fields_of(method)

@@ -262,25 +262,12 @@ def test_no_file_is_written_over_unasked(qtbot, panel, tmp_path):
     assert there.read_bytes() == b"cleaned weights"
 
 
-def test_an_adapter_is_called_one(qtbot, panel, tmp_path):
-    result = result_of(finish(panel, tmp_path)) | {"method": "rvpt"}
-    adapter = tmp_path / "adapter.safetensors"
-    adapter.write_bytes(b"adapter")
-    panel.start()
-    runner_of(panel).end(Done("finished", result | {"adapter": str(adapter)}))
-    assert texts(panel, "save") == [panel.save_button.text()] == ["Save adapter…"]
-    Answers(tmp_path / "mine.safetensors").take_over(panel.context.prompts)
-    panel.save_button.click()
-    qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
-    assert (tmp_path / "mine.safetensors").read_bytes() == b"adapter"
-
-
 def test_start_again_is_the_same_job_whatever_the_form_shows(panel, session):
     panel.form.set_method("par")
     panel.start()
     first = runner_of(panel)
     first.end(Done("failed", {}, "It broke.", "crashed"))
-    panel.form.set_method("tbar")
+    panel.form.set_method("unlearn")
     panel.form.row("seed").editor.setValue(77)
     session.trigger = None
     assert not panel.start_button.isEnabled()

@@ -83,7 +83,7 @@ def clean(qtbot, tmp_path):
     runs = tmp_path / "runs"
     write_run(runs, "cleanclip-1")
     write_run(runs, "mmcl-2", method="mmcl")
-    write_run(runs, "probe-3", method="linear-probe", linear=True)
+    write_run(runs, "supervised-3", method="supervised", linear=True)
     made = station(qtbot, open_session(runs), tmp_path)
     made.resize(QSize(900, 540) - BESIDE)
     yield made
@@ -101,7 +101,7 @@ def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path):
     qtbot.waitUntil(lambda: not clean.runs.is_reading, timeout=8000)
     clean.runs.table.choose(tmp_path / "runs" / "mmcl-2")
     look("a run is chosen")
-    for name in ("cleanclip-1", "mmcl-2", "probe-3"):
+    for name in ("cleanclip-1", "mmcl-2", "supervised-3"):
         clean.runs.compare(tmp_path / "runs" / name, True)
     qtbot.waitUntil(lambda: not clean.runs.is_reading, timeout=8000)
     clean.show_page(COMPARISON)

@@ -15,6 +15,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
+from cleanclip_gui.clean.before_after import summary
 from cleanclip_gui.clean.history import (
     list_runs,
     read_name,
@@ -343,3 +344,30 @@ def test_images_are_watched_and_tested_in_two_parts(tmp_path):
     assert spec.images == ImageSpec(split="val", part="validation", n=500)
     assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
     assert spec.donor == "donor.pt"  # a borrowed encoder
+
+
+def test_a_run_of_a_former_method_is_shown_and_not_run_again(qtbot, panel, session, tmp_path):
+    folder = write_run(tmp_path, "prompts")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["recipe"] |= {"method": "rvpt", "shots": 16, "prompt_length": 50}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    result = json.loads((folder / "result.json").read_text())
+    result |= {"method": "rvpt", "adapter": str(folder / "adapter.safetensors")}
+    (folder / "result.json").write_text(json.dumps(result))
+    session.checkpoint, failures = facts(result["source"]), []
+    panel.shell.failed.connect(failures.append)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
+    assert panel.before_after.isVisible()
+    assert summary(panel.run.on_show.result).startswith("RVPT cut the ASR from 98")
+    former = panel.form.method.method
+    for act in (panel.runs.repeat, panel.runs.duplicate):
+        click(act)
+    panel.try_cleaned()
+    panel.save_cleaned()
+    again, queued, tried, saved = (failure.sentence for failure in failures)
+    assert again == queued == "RVPT is no longer offered: take Supervised finetuning instead."
+    assert "is an adapter of RVPT, which is no longer offered" in tried
+    assert saved == tried
+    assert panel.form.method.method == former
+    all_read(qtbot, panel)

@@ -49,8 +49,7 @@ def test_only_the_fields_of_the_method_are_shown(form):
     for method in METHODS:
         form.set_method(method)
         shown = {n for n in Recipe.model_fields if n in form.rows and form.row(n).isVisible()}
-        unused = {"pairs"} if form.recipe().draws_shots else set()
-        assert shown == set(fields_of(method)) - {"method", "preset"} - unused
+        assert shown == set(fields_of(method)) - {"method", "preset"}
 
 
 def test_a_change_is_marked_and_can_be_taken_back(qtbot, form):

@@ -6,7 +6,6 @@ from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
-from tests.gui.fakes import drop
 from tests.unit.pair_files import MAKERS, coco, shards, tar
 
 
@@ -110,31 +109,3 @@ def test_a_bad_exclusions_file_is_told_when_it_is_chosen(qtbot, prompts, data, t
     data.exclude.clear()
     assert not data.exclude_says.isVisible()
     assert data.pairs() == PairSpec(kind="demo")
-
-
-def test_one_side_of_pairs_is_taken_where_it_is_enough(data, pictures, tmp_path):
-    (pictures / "apple" / "1.png").write_bytes(b"a picture by its name")
-    captions, columns = tmp_path / "captions.txt", tmp_path / "captions.csv"
-    captions.write_text("a cat\na dog\n")
-    columns.write_text("words\na cat\n")
-    assert not drop(data, pictures)
-    data.set_sides("images")
-    assert drop(data, pictures)
-    assert data.summary.text() == "Found: pictures alone"
-    assert not data.text_column.isVisible()
-    assert data.pairs() == PairSpec(kind="images", path=str(pictures))
-    assert not drop(data, captions)
-    data.set_sides("texts")
-    assert "holds no image-caption pairs" in data.summary.text()
-    assert drop(data, captions)
-    assert data.summary.text() == "Found: captions alone"
-    assert not data.text_column.isVisible()
-    assert data.pairs() == PairSpec(kind="texts", path=str(captions))
-    assert drop(data, columns)
-    assert data.text_column.isVisible()
-    assert not data.image_column.isVisible()
-    data.text_column.setText("words")
-    job = PairSpec(kind="texts", path=str(columns), caption_column="words")
-    assert data.pairs() == job
-    data.show_specs(job, None)
-    assert data.pairs() == job

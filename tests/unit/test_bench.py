@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import fitted_budget
 from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -181,14 +180,6 @@ def test_epochs_come_as_near_as_they_can(there, steps, epochs, pairs):
     found = fitted_budget(recipe, steps, there)
     assert (found.epochs, found.pairs) == (epochs, pairs)
     assert found.warmup_steps == min(50, steps // 4)
-
-
-def test_an_epoch_of_few_images_a_class_is_all_of_them():
-    recipe = preset("rvpt", "quick")
-    there = 500 * recipe.batch_size + 3
-    for steps, epochs in ((80, 1), (1200, 2), (10_000_000, 1000)):
-        fitted = fitted_budget(recipe, steps, there)
-        assert (fitted.epochs, fitted.pairs) == (epochs, recipe.pairs)
 
 
 def test_a_job_that_fails_is_a_row_and_the_others_run(one):

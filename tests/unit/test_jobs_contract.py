@@ -25,7 +25,7 @@ from ml_core.jobs.specs import write_spec_file
 from ml_core.jobs.table import JOBS, Job, job_of
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger, demo_trigger, prompt, save_trigger
+from ml_core.triggers import Trigger, prompt, save_trigger
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import CANARIES, SMALL, folder_of
 from tests.unit.small_jobs import small_recipe, two_rounds
@@ -244,7 +244,7 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "clean",
         {"recipe": small_recipe(method="rvpt"), "training_images": ImageSpec(split="clean", n=24)},
-        "RVPT needs a vision transformer",
+        "RVPT is no longer offered: take Supervised finetuning instead.",
     ),
     ("clean", {"recipe": small_recipe(method="unlearn")}, "needs the trigger"),
     (
@@ -253,19 +253,10 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "changes no picture",
     ),
     ("clean", {"recipe": small_recipe(method="interpolate")}, "choose a reference"),
-    (
-        "clean",
-        {
-            "recipe": small_recipe(method="tbar", alpha_choice="auto"),
-            "images": None,
-            "trigger": demo_trigger(),
-        },
-        "Alpha can only be chosen on labelled validation",
-    ),
     ("doctor", {"images": ImageSpec(split="val", n=5)}, "at least 20"),
     ("audit", {"k": 32}, "at least 128"),
     ("audit", {"checkpoint": "nowhere", "k": 17, "chunk_size": 64}, "at least 68"),
-    ("audit", {"pairs": PairSpec(kind="texts", path="a.txt")}, "an audit compares both"),
+    ("audit", {"pairs": PairSpec(kind="texts", path="a.txt")}, "holds captions alone"),
     ("rebound", {"target": 99}, "The target class 99 does not exist"),
     ("rebound", {"images": UNLABELLED}, "Choose labelled images"),
     ("holdouts", {"target": 99}, "The target class 99 does not exist"),
@@ -290,7 +281,7 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "None of the canaries took",
     ),
     ("rates", {"job.recipe": Recipe(method="interpolate")}, "takes no training step"),
-    ("rates", {"job.recipe": Recipe(method="tbar")}, "subtracts what it has learnt"),
+    ("rates", {"job.recipe": Recipe(method="tbar")}, "TBAR is no longer offered"),
     ("rates", {"job.images": None}, "choose labelled images"),
     ("rates", {"job.images": UNLABELLED}, "None of the validation images has a label"),
     ("scan", {"images": ImageSpec(n=40)}, "a scan needs 144"),

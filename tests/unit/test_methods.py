@@ -15,8 +15,8 @@ from ml_core.cleaning.methods.method import Extras, FrozenCopy, RowCache, frozen
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.step import make_optimizer, rate_at
-from tests.unit.draining import losses_of, metrics_of
-from tests.unit.tiny_models import batches, different, some_classes, trained
+from tests.unit.draining import metrics_of
+from tests.unit.tiny_models import batches, trained
 
 SMALL = {
     "pairs": 24, "batch_size": 4, "epochs": 2, "warmup_steps": 2, "eval_every": 0,
@@ -67,16 +67,6 @@ def test_the_two_phase_schedule_is_pars():
     warmed = [rate_at(step, 26, recipe.changed(warmup_steps=4)) for step in range(26)]
     assert warmed[:5] == pytest.approx([0.75e-5, 1.5e-5, 2.25e-5, 3e-5, 3e-5])
     assert warmed[14:16] == pytest.approx([3e-6, 3e-6])
-
-
-def test_a_probe_leaves_every_weight_and_statistic(tiny_model):
-    fields = {"method": "linear-probe", "epochs": 4, "lr": 0.05}
-    classifier, before = some_classes(tiny_model), tiny_model.copy()
-    events, outcome = trained(tiny_model, make_recipe(SMALL | fields), extras=Extras(classifier))
-    assert not different(before, tiny_model)
-    assert not torch.equal(outcome.head, classifier)
-    losses = losses_of(events)
-    assert sum(losses[-6:]) < sum(losses[:6])
 
 
 # ---- PAR, and what is remembered ----

@@ -16,7 +16,6 @@ from PIL import Image
 from pyarrow import parquet as files
 
 from ml_core.cleaning.batches import pair_batch
-from ml_core.cli.app import run_command
 from ml_core.data.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
@@ -24,11 +23,9 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.readers import shard_index
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.jobs.proofs import holdouts_of
-from ml_core.jobs.specs import check_spec
 from ml_core.reading.errors import CancelledError, InputError
 from tests.unit.pair_files import KINDS, MAKERS, coco, parquet, png, shards, table, tar, text_folder
-from tests.unit.small_jobs import drawn_here, small_recipe, small_spec
+from tests.unit.small_jobs import small_recipe
 
 VALUES = list(range(10, 30))
 
@@ -306,74 +303,3 @@ def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path):
     for batch, seen in zip(whole, greys, strict=True):
         assert batch.tokens[:, 0].tolist() == seen  # each picture with its own caption
     assert greys[:8] != greys[8:16]
-
-
-CAPTIONS = [f"a photo of thing number {n}" for n in range(20)]
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    draws = np.random.default_rng(0)
-    for n in range(20):
-        Image.fromarray(draws.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{n:02}.png")
-    return folder
-
-
-@pytest.fixture
-def captions(tmp_path):
-    file = tmp_path / "captions.txt"
-    file.write_text("\n".join([*CAPTIONS[:10], "", *CAPTIONS[10:]]) + "\n")
-    return file
-
-
-def test_captions_of_a_list_and_of_a_table(captions, tmp_path):
-    opened = open_pairs(PairSpec(kind="texts", path=str(captions)))
-    assert opened.captions(np.arange(20)) == CAPTIONS
-    assert opened.pictures.name(19) == "line 21"
-    assert not opened.notes
-    with pytest.raises(InputError, match="captions alone"):
-        opened.pictures.picture(0)
-    file = tmp_path / "captions.csv"
-    file.write_text('title,n\n"one, two",1\nthree,2,3\n,4\nfour,5\n')
-    assert detect(str(file), "texts") == "texts"
-    told = open_pairs(PairSpec(kind="texts", path=str(file)))
-    assert told.captions(np.arange(2)) == ["one, two", "four"]
-    assert told.left_out == 2
-    assert "line 3: row 3: 3 fields where the header has 2" in told.notes[0]
-    (tmp_path / "empty.txt").write_text("\n\n")
-    with pytest.raises(InputError, match="holds no caption"):
-        open_pairs(PairSpec(kind="texts", path=str(tmp_path / "empty.txt")))
-    (tmp_path / "long.txt").write_bytes(b"x" * 70_000)
-    with pytest.raises(InputError, match="it is no list of captions"):
-        open_pairs(PairSpec(kind="texts", path=str(tmp_path / "long.txt")))
-
-
-def test_who_takes_whole_pairs_says_so(tiny_checkpoint, pictures, captions, tmp_path):
-    def spec(path, sides, **recipe):
-        pairs = PairSpec(kind=detect(str(path), sides), path=str(path))
-        return small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(**recipe), pairs=pairs)
-
-    images = spec(pictures, "images", method="ss", lambda_text=0.0)
-    check_spec(images)
-    with pytest.raises(InputError, match="set the weight of caption views to 0"):
-        check_spec(spec(pictures, "images", method="ss"))
-    check_spec(spec(captions, "texts", method="ss", lambda_image=0.0))
-    with pytest.raises(InputError, match="holds captions alone: name pairs\\."):
-        check_spec(spec(captions, "texts", method="mmcl"))
-    trigger = str(tmp_path / "trigger.json")
-    proven = images.model_copy(update={"trigger": trigger, "label_set": "cifar-10"})
-    assert holdouts_of(proven).pairs is None
-
-
-def test_self_supervision_takes_one_side(tiny_checkpoint, pictures, captions, monkeypatch, capsys):
-    drawn_here(monkeypatch)
-    small = [part for one in ("pairs=5", "batch_size=5", "epochs=1", "eval_every=0")
-             for part in ("--set", one)]  # fmt: skip
-    clean = ["clean", str(tiny_checkpoint), "-o", str(pictures.parent / "out"), "--method", "ss",
-             "--overwrite", *small, "--threads", "1", "--images", str(pictures)]  # fmt: skip
-    assert run_command([*clean, "--pairs", str(pictures), "--set", "lambda_text=0"]) == 0
-    assert run_command([*clean, "--pairs", str(captions), "--set", "lambda_image=0"]) == 0
-    assert run_command([*clean, "--pairs", str(pictures)]) == 2
-    assert "holds no image-caption pairs" in capsys.readouterr().err

@@ -9,17 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.adapter import PromptedVisual, add_prompts, save_adapter, vit_blocks
-from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Message
-from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.proofs import (
     holdouts_of,
     rebound_of,
@@ -220,27 +215,7 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(tiny_checkpoint, tmp_path
     unpaired = spec.model_copy(update={"pairs": None, "training_images": photos})
     with pytest.raises(InputError, match="the run had none: choose some"):
         rebound_of(unpaired)
-    (tmp_path / "adapter.safetensors").write_bytes(b"")
-    assert holdouts_of(spec).after == str(tiny_checkpoint)
-    with pytest.raises(InputError, match="left an adapter"):
-        rebound_of(spec)
-
-
-def test_holdouts_measure_the_model_with_its_adapter(tiny_vit, tmp_path, monkeypatch, holdouts_job):
-    monkeypatch.setattr("ml_core.jobs.proofs.holdouts._SECOND", ())
-    source = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
-    adapted = open_checkpoint(source).build("cpu")
-    blocks, width = vit_blocks(adapted, "")
-    add_prompts(adapted, 5 * torch.randn(blocks - 1, 4, width), 1)
-    facts = {"method": "rvpt", "source_sha256": adapted.sha256, "source_name": source.name}
-    adapter = save_adapter(adapted, tmp_path / "adapter.safetensors", facts)
-    seen: list[bool] = []
-
-    def clean(model, *rest):
-        seen.append(isinstance(model.module.visual, PromptedVisual))
-        return classifier_of(model, *rest)
-
-    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.classifier_of", clean)
-    spec = holdouts_job(before=str(source), after=str(source), adapter=str(adapter))
-    finished(spec)
-    assert seen == [False, True]
+    former = spec.model_copy(update={"recipe": small_recipe(method="rvpt")})
+    for proof in (rebound_of, holdouts_of):  # it left an adapter, no checkpoint
+        with pytest.raises(InputError, match="RVPT is no longer offered"):
+            proof(former)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_core.cleaning.catalogue import FACTS, METHODS
+from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.presets import preset, presets, warn_of_rate
 from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
 from ml_core.cleaning.recipes import write_recipe
@@ -23,15 +23,10 @@ PUBLISHED: dict[str, dict[str, object]] = {
         "lambda_text": 1.0, "beta1": 0.9, "beta2": 0.999, "image_augmentation": "autoaugment",
     },
     "mmcl": {"lr": 1e-5, "lambda_image": 0.0, "lambda_text": 0.0},
-    "ss": {"lr": 1e-5, "lambda_image": 1.0, "lambda_text": 1.0},
     "supervised": {"lr": 1e-4, "warmup_steps": 500, "weight_decay": 0.01},
     "par": {
         "batch_size": 512, "beta1": 0.9, "beta2": 0.98, "weight_decay": 1e-4, "tau": 2.15,
         "lambda_repel": 1.0, "pairs": 250_000,
-    },
-    "rvpt": {
-        "shots": 16, "batch_size": 32, "epochs": 50, "lr": 0.002, "prompt_depth": 3,
-        "prompt_length": 50, "lambda_repel": 2.0, "optimizer": "sgd", "schedule": "cosine",
     },
 }  # fmt: skip
 
@@ -73,8 +68,6 @@ def test_another_checkpoint_begins_with_what_is_published_or_adapted_to_it(known
         if "paper" in presets(method):
             assert names[0] == "paper"
             assert preset(method, "default", known) == preset(method, "paper")
-        elif FACTS[method].frozen:
-            assert names[0] == "quick"  # its rate is that of a head
         else:
             assert names[0] == "adapted"
             adapted = preset(method, "default", known)

@@ -470,11 +470,11 @@ CLEANING = (
         ({"lambda_clip": 0, "lambda_image": 0, "lambda_text": 0}, "nothing would be trained"),
         ({"method": "par", "lambda_clip": 0}, "repulsion alone would only destroy the model"),
         ({"method": "interpolate", "alpha": 1.5}, "goes beyond the reference"),
-        ({"method": "tbar", "alpha": 0}, "leaves the checkpoint as it is"),
+        ({"method": "interpolate", "alpha": 0}, "leaves the checkpoint as it is"),
     ),
     *rows(
         lambda method, folder: candidates_of((method,), (1.0,), 1e-3), "usage",
-        ("linear-probe", "leaves the zero-shot model"),
+        ("supervised", "a search judges the zero-shot model"),
     ),
     (lambda f: read_facts(written(f, "state.safetensors", "junk")), "damaged", "is damaged"),
 )  # fmt: skip

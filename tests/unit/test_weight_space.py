@@ -1,4 +1,4 @@
-"""Moving along a line in weight space, and the vector's file."""
+"""Moving along a line in weight space, and the trade-off."""
 
 from __future__ import annotations
 
@@ -7,31 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_core.cleaning.batches import picture_batch
-from ml_core.cleaning.loop import train
-from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.tradeoff import Limits, Point, pareto
-from ml_core.cleaning.weight_space import WeightDelta, choose_alpha, combine, settle, snapshot
-from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import open_images
-from ml_core.data.specs import ImageSpec
+from ml_core.cleaning.weight_space import WeightDelta, choose_alpha, settle, snapshot
 from ml_core.events import Control, Progress
-from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
-from ml_core.triggers import badnets_patch
-from tests.unit.draining import drain, losses_of, silently, warnings_of
-from tests.unit.tiny_models import different, some_classes
-
-
-def test_variances_stay_positive_and_the_logit_scale_in_range():
-    base = {"bn.running_var": torch.tensor([1.0, 4.0]), "logit_scale": torch.tensor(4.0)}
-    vector = {"bn.running_var": torch.tensor([-1.0, 1.0]), "logit_scale": torch.tensor(1.0)}
-    far = combine(base, vector, 5.0)
-    assert far["bn.running_var"].tolist() == pytest.approx([0.1, 9.0])
-    assert far["logit_scale"].item() == pytest.approx(4.6052, abs=1e-4)
-    assert combine(base, vector, -9.0)["logit_scale"].item() == 0.0
-
+from tests.unit.draining import drain, silently, warnings_of
 
 ROWS = [
     {"alpha": 0.0, "ca": 0.90, "asr_excl": 0.99},
@@ -91,52 +72,14 @@ def test_auto_finds_what_lies_within_its_first_step(tiny_model):
     """A long way to go: already the first of eight steps costs more than is allowed."""
 
     def rates(moved):
-        return {"ca": 0.9 - 0.03 * moved, "asr_excl": 0.9 - 0.1 * moved}  # a point at alpha 1/3
+        return {"ca": 0.9 - 0.12 * moved, "asr_excl": 0.9 - 0.1 * moved}  # a point at alpha 1/12
 
-    events, delta, _ = _settled(tiny_model, rates, method="tbar", alpha=4.0)
-    assert delta.alpha == 0.25
-    assert [row["alpha"] for row in delta.tried][:5] == [0.0, 0.125, 0.25, 0.375, 0.5]
+    events, delta, _ = _settled(tiny_model, rates, method="interpolate", alpha=1.0)
+    assert delta.alpha == 0.0625
+    assert [row["alpha"] for row in delta.tried][:5] == [0.0, 0.03125, 0.0625, 0.09375, 0.125]
     done = [event for event in events if isinstance(event, Progress)]
     assert [event.done for event in done] == [*range(12), 15]
     assert {event.total for event in done} == {15}
-
-
-SMALL_TBAR = {
-    "method": "tbar", "pairs": 8, "batch_size": 4, "epochs": 1, "warmup_steps": 0, "lr": 1e-3,
-    "alpha": 2.0, "eval_every": 0, "save_every": 1, "precision": "fp32", "batch_norm": "frozen",
-}  # fmt: skip
-
-
-def _tbar(model, recipe, path, resume=False):
-    cache = CanvasCache(open_images(ImageSpec(split="clean", n=8)), 32)
-    classifier = some_classes(model)
-
-    def make(step):
-        return picture_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
-
-    extras = Extras(classifier, target=1)
-    return drain(
-        train(model, recipe, make, Control(), extras=extras, state_path=path, resume=resume)
-    )
-
-
-def test_tbar_subtracts_what_was_learnt_once(tiny_model, tmp_path):
-    recipe, path = make_recipe(SMALL_TBAR), tmp_path / "state.safetensors"
-    start, fresh = snapshot(tiny_model), tiny_model.copy()
-    events, outcome = _tbar(tiny_model, recipe, path)
-    losses = losses_of(events)
-    assert losses[1] < losses[0]
-    vector = outcome.beside.vector
-    assert vector
-    assert all(name.startswith("visual.") for name in vector)
-    for name, value in tiny_model.module.state_dict().items():
-        if name in vector:  # the finetuned weights are start - vector
-            learnt = -vector[name]
-            assert torch.allclose(value, start[name] - 2.0 * learnt, atol=1e-6), name
-        else:
-            assert torch.equal(value, start[name]), name
-    _tbar(fresh, recipe, path, resume=True)  # a finished run that is taken up again
-    assert not different(tiny_model, fresh)
 
 
 # ---- the trade-off ----

@@ -521,7 +521,7 @@ class CleaningCharts(QWidget):
 
     def explain(self, method: str) -> None:
         """Say under the rates what is known to happen to them with this method."""
-        facts = FACTS.get(method)  # type: ignore[call-overload]
+        facts = FACTS.get(method)
         note = "" if facts is None else facts.note
         self._note.setText(note)
         self._note.setVisible(bool(note))

@@ -627,8 +627,6 @@ class RunsPage(QWidget):
             self._studio.show_suspect(asked)
             return
         result = {"source": run.spec.checkpoint, "checkpoint": point.checkpoint}
-        if point.checkpoint.endswith(".adapter.safetensors"):
-            result |= {"checkpoint": run.spec.checkpoint, "adapter": point.checkpoint}
         self._studio.begin(result, asked)
 
     def _duplicate(self, run: PastRun) -> None:

@@ -1,4 +1,4 @@
-"""Methods on image-caption pairs: CleanCLIP, its two parts alone, PAR, and both together."""
+"""Methods on image-caption pairs: CleanCLIP, the image-text contrast alone, and PAR."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ml_core.model import ClipModel
 
 
 def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """CleanCLIP's loss; without second views MMCL's, without the first term self-supervision's.
+    """CleanCLIP's loss; without second views MMCL's.
 
     lambda_clip * CLIP(I, T) + 1/2 [lambda_image * CE(s I I'^T) + lambda_text * CE(s T T'^T)]
 
@@ -43,19 +43,14 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         if batch.image_views is not None:
             images, views = embed_both(model, batch.images, batch.image_views)
             features |= {"images": images, "image_views": views}
-        elif recipe.method != "ss":
+        else:
             features["images"] = embed_images(model, batch.images)
-        if recipe.method != "ss" or batch.token_views is not None:
-            features |= _texts(model, batch)
-        return features
+        return features | _texts(model, batch)
 
     def loss(features: Features, batch: Batch) -> Parts:
         scale = pairs.scale
-        parts: Parts = {}
-        total = torch.zeros((), device=scale.device)
-        if recipe.method != "ss":
-            parts["clip"] = pairs(features["images"], features["texts"])
-            total = total + recipe.lambda_clip * parts["clip"]
+        parts = {"clip": pairs(features["images"], features["texts"])}
+        total = recipe.lambda_clip * parts["clip"]
         if "image_views" in features:
             parts["image"] = match(features["images"], features["image_views"], scale)
             total = total + recipe.lambda_image * parts["image"] / 2
@@ -112,31 +107,18 @@ def par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
 
     def loss(features: Features, batch: Batch) -> Parts:
         clip = pairs(features["images"], features["texts"], fixed=True)
-        pushed = _repulsion(features, recipe)
-        return {"loss": recipe.lambda_clip * clip + pushed.pop("repulsion"), "clip": clip} | pushed
+        image = squared_distance(features["images"], features["frozen_images"])
+        text = squared_distance(features["texts"], features["frozen_texts"])
+        pushed = truncated(image, recipe.tau) + truncated(text, recipe.tau)
+        return {
+            "loss": recipe.lambda_clip * clip - recipe.lambda_repel / 2 * pushed,
+            "clip": clip,
+            "image_distance": image,
+            "text_distance": text,
+        }
 
     named = [(k, v) for k, v in _encoders(model) if not k.startswith("logit_")]
     return Method(encode, loss, named)
-
-
-def cleanclip_par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """CleanCLIP's loss and PAR's repulsion in one sum; see `contrastive` and `par`.
-
-    The repulsion acts on the images without augmentation and on the captions as they are. The
-    logit scale is trained, as in CleanCLIP.
-    """
-    frozen = frozen_copy(model, recipe)
-    plain = contrastive(model, recipe, extras)
-
-    def encode(batch: Batch) -> Features:
-        return plain.encode(batch) | frozen.both(batch)
-
-    def loss(features: Features, batch: Batch) -> Parts:
-        parts = plain.loss(features, batch)
-        pushed = _repulsion(features, recipe)
-        return parts | {"loss": parts["loss"] + pushed.pop("repulsion")} | pushed
-
-    return Method(encode, loss, plain.trained)
 
 
 def _encoders(model: ClipModel) -> Named:
@@ -154,15 +136,3 @@ def _texts(model: ClipModel, batch: Batch) -> Features:
     both = embed_texts(model, torch.cat([batch.tokens, batch.token_views]))
     texts, views = both.chunk(2)
     return {"texts": texts, "text_views": views}
-
-
-def _repulsion(features: Features, recipe: Recipe) -> Parts:
-    """PAR's term, negative, and the two distances that it is made of."""
-    image = squared_distance(features["images"], features["frozen_images"])
-    text = squared_distance(features["texts"], features["frozen_texts"])
-    pushed = truncated(image, recipe.tau) + truncated(text, recipe.tau)
-    return {
-        "repulsion": -recipe.lambda_repel / 2 * pushed,
-        "image_distance": image,
-        "text_distance": text,
-    }

@@ -31,14 +31,11 @@ class Extras:
     ----------
     classifier
         Zero-shot classifier [C, D] of the checkpoint before cleaning.
-    target
-        The class that the trigger, known or inverted, aims at.
     reference
         State dict of a clean checkpoint of the same architecture.
     """
 
     classifier: Tensor | None = None
-    target: int = 0
     reference: dict[str, Tensor] | None = None
 
 

@@ -1,18 +1,16 @@
-"""Methods on images: linear heads, the text's classes, prompts, unlearning, adversaries."""
+"""Methods on images: a linear head, unlearning, adversaries."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ml_core.checkpoints.adapter import add_prompts, vit_blocks
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.losses import feature_repulsion, head_loss, match, pulled
+from ml_core.cleaning.losses import head_loss, match, pulled
 from ml_core.cleaning.methods.method import (
     Extras,
     Features,
@@ -20,7 +18,6 @@ from ml_core.cleaning.methods.method import (
     Method,
     Named,
     Parts,
-    RowCache,
     embed_both,
     embed_images,
 )
@@ -34,44 +31,9 @@ def supervised(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     The checkpoint's logit scale is held fixed. The parts are ``loss`` in nats and ``accuracy``
     of the batch, a fraction.
     """
-    head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
-    plain = _over(model, recipe, head)
-    return replace(plain, trained=[*image_encoder(model), ("head", head)], head=head)
-
-
-def locked_text(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """Cross-entropy over the zero-shot classifier, which stays as it was: CE(s f(x) Z^T, y).
-
-    The text encoder and the logit scale are locked (after Zhai et al. 2022), so that zero-shot
-    use stays. The parts are those of `supervised`.
-    """
-    classifier = fixed_classifier(model, extras)
-    return replace(_over(model, recipe, classifier), trained=image_encoder(model))
-
-
-def linear_probe(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """A linear head over the frozen image encoder; the weights of the CLIP do not change.
-
-    Without augmentation each image is embedded once. The parts are those of `supervised`.
-    """
-    head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
-    plain = _over(model, recipe, head)
-    same = recipe.epochs > 1 and recipe.image_augmentation == "none"
-    remembered = RowCache() if same else None
-
-    def encode(batch: Batch) -> Features:
-        with torch.no_grad():
-            if remembered is None or batch.numbers is None:
-                return plain.encode(batch)
-            embed = partial(embed_images, model)
-            rows = remembered.get(batch.numbers.tolist(), batch.images, embed, batch.fill)
-        return {"images": rows}
-
-    return replace(plain, encode=encode, trained=[("head", head)], head=head)
-
-
-def _over(model: ClipModel, recipe: Recipe, classes: Tensor) -> Method:
-    """Cross-entropy of image embeddings over rows of classes [C, D]."""
+    if extras.classifier is None:
+        raise ValueError("this method needs the zero-shot classifier")
+    head = nn.Parameter(new_head(recipe, extras.classifier).to(model.device))
     scale = model.logit_scale
 
     def encode(batch: Batch) -> Features:
@@ -81,69 +43,16 @@ def _over(model: ClipModel, recipe: Recipe, classes: Tensor) -> Method:
         if batch.labels is None:
             raise ValueError("supervised cleaning needs labels")
         images = features["images"]
-        value = head_loss(images, classes, batch.labels, scale, recipe.label_smoothing)
-        return {"loss": value, "accuracy": accuracy(images, classes, batch.labels)}
+        value = head_loss(images, head, batch.labels, scale, recipe.label_smoothing)
+        return {"loss": value, "accuracy": accuracy(images, head, batch.labels)}
 
-    return Method(encode, loss, [])
-
-
-def rvpt(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """CE(s f_p(x) Z^T, y) + lambda_repel * FR, of the prompts p alone (RVPT, NeurIPS 2025).
-
-    FR is the mean over blocks d in [D + 1, L] and images of cos(c_d, sigma_d): class tokens with
-    prompts, and those of the encoder as it was. Z is the fixed zero-shot classifier. The model's
-    image encoder gets the prompts in place; its weights do not move. The parts are ``ce`` in
-    nats, ``repulsion`` (FR) in -1..1 and ``accuracy``.
-    """
-    classifier = fixed_classifier(model, extras)
-    blocks, width = vit_blocks(model, "RVPT needs")
-    generator = torch.Generator().manual_seed(recipe.seed)
-    shape = (blocks - recipe.prompt_depth, recipe.prompt_length, width)
-    first = recipe.prompt_std * torch.randn(shape, generator=generator)
-    visual = add_prompts(model, first, recipe.prompt_depth)
-    visual.inner.requires_grad_(False)
-    scale = model.logit_scale
-
-    def encode(batch: Batch) -> Features:
-        embedded, prompted, plain = visual.with_features(model.normalise(batch.images))
-        return {
-            "images": F.normalize(embedded.float(), dim=-1),
-            "prompted": prompted.float(),
-            "plain": plain.float(),
-        }
-
-    def loss(features: Features, batch: Batch) -> Parts:
-        if batch.labels is None:
-            raise ValueError("RVPT needs labels")
-        images = features["images"]
-        ce = head_loss(images, classifier, batch.labels, scale)
-        repulsion = feature_repulsion(features["prompted"], features["plain"])
-        return {
-            "loss": ce + recipe.lambda_repel * repulsion,
-            "ce": ce,
-            "repulsion": repulsion,
-            "accuracy": accuracy(images, classifier, batch.labels),
-        }
-
-    return Method(encode, loss, [("visual.prompts", visual.prompts)])
+    return Method(encode, loss, [*image_encoder(model), ("head", head)], head=head)
 
 
 @torch.no_grad()
 def accuracy(images: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
     """Share of images [N, D] whose nearest row of ``classes`` [C, D] is their label's."""
     return ((images @ classes.T).argmax(1) == labels).float().mean()
-
-
-def _classifier(extras: Extras) -> Tensor:
-    """The zero-shot classifier [C, D] of the checkpoint before cleaning."""
-    if extras.classifier is None:
-        raise ValueError("this method needs the zero-shot classifier")
-    return extras.classifier
-
-
-def fixed_classifier(model: ClipModel, extras: Extras) -> Tensor:
-    """The same in float32 where the model is, for a method that does not train it."""
-    return _classifier(extras).detach().clone().float().to(model.device)
 
 
 def image_encoder(model: ClipModel) -> Named:

@@ -112,16 +112,6 @@ def _below(inside: str, name: str) -> str:
     return printable(os.path.normpath(os.path.join(inside, name)))
 
 
-def open_pictures(folder: Path, watch: Watch) -> Samples:
-    """Open a folder of pictures, as `list_folder` lists them, each with one empty caption."""
-    listing = list_folder(folder, watch)
-    files, texts = listing.reader.files, PackedTexts("" for _ in range(listing.n))
-    names = [listing.reader.name(number) for number in range(listing.n)]
-    return Samples(
-        named_folder(folder), FileReader(files, names, texts), listing.notes, listing.left_out
-    )
-
-
 def open_folder(folder: Path, watch: Watch) -> Samples:
     """Open a folder, subfolders and all, in the order of the names.
 

@@ -69,12 +69,6 @@ def audit(
         `THUMBNAILS_FILE` (uint8 [m, 128, 128, 3] of the audit's pairs, in order). A cancelled audit
         leaves its embeddings in the cache, where the next one finds them.
     """
-    for named in (spec.pairs, spec.reference):
-        if named is not None and named.one_sided:
-            raise InputError(
-                f"{Path(named.path or '').name} holds one side of pairs alone, and an audit "
-                "compares both: choose image-caption pairs."
-            )
     settings = NeighbourSettings(spec.k, spec.chunk_size, spec.unit, spec.seed)
     device = choose_device(spec.device)
     reference, remarks = None, list[str]()

@@ -1,4 +1,4 @@
-"""The files that a finished run leaves, and the model that they make."""
+"""The files that a finished run leaves."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from torch import Tensor
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.adapter import PromptedVisual, apply_adapter, read_adapter, save_adapter
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.loop import TrainingOutcome
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
-from ml_core.jobs.keep import ModelFiles
-from ml_core.jobs.opening import open_model
-from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, HEAD_FILE, CleanSpec
+from ml_core.jobs.specs import CLEANED_FILE, HEAD_FILE, CleanSpec
 from ml_core.model import ClipModel
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import save_own_trigger
@@ -74,10 +71,10 @@ def save_result(
     outcome: TrainingOutcome,
     facts: Mapping[str, Any],
 ) -> Generator[Event, None, None]:
-    """Write the cleaned weights, or the adapter beside untouched ones; the head if any."""
+    """Write the cleaned weights, and the head if any."""
     folder = Path(spec.output_dir)
-    written = save_weights(model, folder / CLEANED_FILE, folder / ADAPTER_FILE, facts)
-    paths = [written]
+    save_checkpoint(model, folder / CLEANED_FILE, provenance=facts)
+    paths = [folder / CLEANED_FILE]
     if outcome.head is not None:
         names = inputs.label_set.class_names
         paths.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
@@ -85,48 +82,19 @@ def save_result(
         yield Saved(str(path), "checkpoint", outcome.step)
 
 
-def save_weights(model: ClipModel, weights: Path, adapter: Path, facts: Mapping[str, Any]) -> Path:
-    """Write a model: its weights, or only the prompts where these are all that was trained."""
-    if isinstance(model.module.visual, PromptedVisual):
-        return save_adapter(model, adapter, facts)
-    save_checkpoint(model, weights, provenance=facts)
-    return weights
-
-
-def open_result(spec: CleanSpec, device: str) -> tuple[ModelFiles, ClipModel]:
-    """What lies in the run's folder, and the model that it makes, on a device.
-
-    Raises
-    ------
-    InputError
-        If it cannot be opened.
-    """
-    folder = Path(spec.output_dir)
-    adapter = folder / ADAPTER_FILE
-    if not adapter.exists():
-        opened = open_checkpoint(folder / CLEANED_FILE)
-        return ModelFiles(opened), opened.build(device)
-    opened = open_model(spec)
-    return ModelFiles(opened, adapter), apply_adapter(opened.build(device), read_adapter(adapter))
-
-
 def result_files(spec: CleanSpec, outcome: TrainingOutcome) -> dict[str, Any]:
     """The part of a result record that names the files.
 
-    ``checkpoint`` and ``checkpoint_sha256`` are the weights to open. For an adapter these are the
-    untouched ones, and ``adapter`` is the adapter's file. ``linear_head`` if there is one.
-    ``alpha`` of a method in weight space (the result is the source plus alpha times its direction),
-    and in ``alphas`` what was measured of each alpha that was tried.
+    ``checkpoint`` and ``checkpoint_sha256`` are the cleaned weights, ``linear_head`` the head if
+    there is one. ``alpha`` of a method in weight space (the result is the source plus alpha times
+    its direction), and in ``alphas`` what was measured of each alpha that was tried.
     """
     folder = Path(spec.output_dir)
-    adapted = (folder / ADAPTER_FILE).exists()
-    weights = Path(spec.checkpoint) if adapted else folder / CLEANED_FILE
+    weights = folder / CLEANED_FILE
     record: dict[str, Any] = {
         "checkpoint": str(weights),
-        "checkpoint_sha256": open_checkpoint(weights, spec.donor).inspection.sha256,
+        "checkpoint_sha256": open_checkpoint(weights).inspection.sha256,
     }
-    if adapted:
-        record["adapter"] = str(folder / ADAPTER_FILE)
     if outcome.head is not None:
         record["linear_head"] = str(folder / HEAD_FILE)
     if outcome.beside is not None:

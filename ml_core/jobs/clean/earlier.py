@@ -20,7 +20,6 @@ from ml_core.cleaning.state import earlier_state
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.specs import (
-    ADAPTER_FILE,
     CLEANED_FILE,
     EVENTS_FILE,
     HEAD_FILE,
@@ -44,9 +43,9 @@ _RUN_FILES = (
     REBOUND_FILE,
     HOLDOUTS_FILE,
     CLEANED_FILE,
-    ADAPTER_FILE,
     HEAD_FILE,
-    "vector.safetensors",  # of older versions
+    "adapter.safetensors",  # of older versions
+    "vector.safetensors",
     name_beside(Path(CLEANED_FILE)).name,
 )
 _FOLDERS = (STEPS_FOLDER, MEASUREMENTS_FOLDER, Path(STATE_FILE).parent.name)
@@ -108,8 +107,8 @@ def same_job(job: CleanSpec, path: Path, *ignored: str) -> bool:
     recipe = there.recipe
     if job.minutes is not None:
         budget = {"pairs": job.recipe.pairs, "epochs": job.recipe.epochs}
-        steps, warmup = recipe.known_steps, job.recipe.warmup_steps
-        if steps is None or recipe.warmup_steps == fitted_warmup(warmup, steps):
+        warmup = job.recipe.warmup_steps
+        if recipe.warmup_steps == fitted_warmup(warmup, recipe.total_steps):
             budget["warmup_steps"] = warmup
         recipe = recipe.model_copy(update=budget)
     if decisive(job.recipe.model_dump()) != decisive(recipe.model_dump()):

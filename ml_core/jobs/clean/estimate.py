@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import Checkpoint, open_checkpoint
-from ml_core.checkpoints.adapter import PromptedVisual
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.methods.method import Extras
@@ -208,10 +207,9 @@ def _measured(
     yield Progress("estimate", 2, _STEPS + 2)
 
     recipe = inputs.recipe
-    reference = reference_of(spec, model, opened_reference(spec))
+    reference = reference_of(spec, model, opened_reference(spec))  # an unfit one is said now
     if recipe.total_steps:
-        extras = Extras(classifier, spec.target, reference)
-        cost = yield from _stepped(spec, control, model, inputs, extras)
+        cost = yield from _stepped(spec, control, model, inputs, Extras(classifier))
     else:
         cost = _combined(spec, model, inputs, reference or {})
     parts = {
@@ -264,7 +262,7 @@ def _stepped(
     recipe, count = inputs.recipe, inputs.recipe.total_steps
     most = min(_MOST_STEPS, max(count, _STEPS))
     shorter = {"pairs": most * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
-    few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
+    few = recipe.model_copy(update=shorter)
     moments, own = [time.monotonic()], control.part()
 
     def event_of(event: Event) -> Event | None:
@@ -287,9 +285,7 @@ def _stepped(
     changed_bytes, moment_count = _bytes(changed.values()), _MOMENTS[recipe.optimizer]
     head = 0 if outcome.head is None else _bytes([outcome.head])
     state = _weights(model) + moment_count * changed_bytes + (1 + moment_count) * head
-    # What a result weighs: an adapter's weights are untouched, and are in no file of the run.
-    adapted = isinstance(model.module.visual, PromptedVisual)
-    result = head + (changed_bytes if adapted else _weights(model))
+    result = head + _weights(model)
     begun = state - moment_count * (changed_bytes + head)  # before the first step
     later = (count - 1) // recipe.save_every if recipe.save_every else 0
     once = state + (1 + _saved_steps(spec, inputs)) * result

@@ -96,7 +96,7 @@ def result_record(
         "threads": inputs.threads,
         "timings": dict(timings),
         "train_seconds": outcome.seconds,
-        "notes": [*inputs.notes, *_adapter_note(inputs), *_precision_note(inputs, outcome)],
+        "notes": [*inputs.notes, *_precision_note(inputs, outcome)],
         "versions": dict(versions()),
         "heads": {head: _rows(head, inputs, "test", before, after) for head in sorted(heads)},
         "heldout": _rows("zero-shot", inputs, "heldout", before, after),
@@ -110,16 +110,6 @@ def result_record(
             for row in filter(None, (side["before"], side["after"])):
                 forget_target(row)
     return record
-
-
-def _adapter_note(inputs: Inputs) -> list[str]:
-    """Say what was measured where the weights did not change."""
-    if inputs.recipe.method != "rvpt":
-        return []
-    return [
-        "The weights are untouched and keep the backdoor: the result was measured with the "
-        "adapter, which must be used with them and is lost by finetuning or exporting them."
-    ]
 
 
 def _precision_note(inputs: Inputs, outcome: TrainingOutcome) -> list[str]:

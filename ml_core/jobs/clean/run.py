@@ -14,6 +14,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import TrainingOutcome, train
 from ml_core.cleaning.methods.method import Extras
@@ -25,11 +27,9 @@ from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.clean.artifacts import (
     keep_trigger,
-    open_result,
     result_files,
     save_head,
     save_result,
-    save_weights,
 )
 from ml_core.jobs.clean.earlier import (
     EARLIER_FOLDER,
@@ -46,10 +46,11 @@ from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import guarded
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.keep import Head, Measuring, ModelFiles
+from ml_core.jobs.keep import Head, Measuring
 from ml_core.jobs.measure import classifier_of, measure, metric_values
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.specs import (
+    CLEANED_FILE,
     EVENTS_FILE,
     RESULT_FILE,
     SPEC_FILE,
@@ -185,7 +186,7 @@ def _clean(
     with suppress(CancelledError):  # the others are told below
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
-            rows = yield from measuring.run("before", model, ModelFiles(opened), classifier)
+            rows = yield from measuring.run("before", model, opened, classifier)
             before = {("zero-shot", name): row for name, row in rows.items()}
     if ranks.any(control.cancelled, device=model.device)[0]:
         raise CancelledError
@@ -199,7 +200,7 @@ def _clean(
             inputs.recipe,
             inputs.make_batch,
             control,
-            extras=Extras(classifier, spec.target, reference),
+            extras=Extras(classifier, reference),
             validate=validator(model, inputs, control) if ranks.first else None,
             keep=keep_step if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,
@@ -251,11 +252,11 @@ def _save_step(
     path = Path(spec.output_dir) / STEPS_FOLDER / f"step-{step:06}.safetensors"
     path.parent.mkdir(exist_ok=True)
     facts = step_provenance(spec, inputs, step, source_sha256)
-    written = save_weights(model, path, path.with_suffix(".adapter.safetensors"), facts)
+    save_checkpoint(model, path, provenance=facts)
     if head is not None:
         names = inputs.label_set.class_names
         save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
-    return Saved(str(written), "step", step)
+    return Saved(str(path), "step", step)
 
 
 def _origin(model: ClipModel) -> tuple[str, ...]:
@@ -289,7 +290,8 @@ def _measure_saved(
     spec: CleanSpec, inputs: Inputs, outcome: TrainingOutcome, measuring: Measuring
 ) -> Generator[Event, None, Rows]:
     """Evaluate what the files hold, not what memory holds."""
-    source, model = open_result(spec, str(inputs.device))
+    source = open_checkpoint(Path(spec.output_dir) / CLEANED_FILE)
+    model = source.build(str(inputs.device))
     classifier = yield from classifier_of(model, inputs.label_set, measuring.control)
     heads: dict[Head, Tensor] = {"zero-shot": classifier}
     if outcome.head is not None:

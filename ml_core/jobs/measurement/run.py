@@ -13,7 +13,7 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.speed import SAMPLE, EncodingSpeed, speed_of, use_speed
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.keep import Answers, Lists, ModelFiles, keep_measurement
+from ml_core.jobs.keep import Answers, Lists, keep_measurement
 from ml_core.jobs.measure import (
     BATCH,
     Bench,
@@ -49,7 +49,7 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
     answers = yield from answering(model, setting, control, "measure", threads=threads)
     folder = yield from keep_measurement(
         Path(spec.output_dir),
-        ModelFiles(opened),
+        opened,
         answers,
         Lists(),
         control,

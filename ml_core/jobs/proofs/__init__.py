@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ml_core.cleaning.catalogue import offered
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.specs import (
-    ADAPTER_FILE,
     CLEANED_FILE,
     RESULT_FILE,
     CleanSpec,
@@ -155,16 +155,14 @@ class ReboundSpec(Machine, Setting):
 class HoldoutSpec(Machine, Setting):
     """One table of triggers, captions and classes that a cleaning run did not know.
 
-    ``before`` is the suspect, with ``donor`` and ``use_choice``; ``after`` the cleaned checkpoint,
-    or the suspect again where an ``adapter`` goes on it. Neither the run nor the choice of its
-    recipe saw the labelled ``images``. ``pairs`` are for retrieval; those that the cleaning saw
-    (``seen``, ``seen_labels`` as in a `ReboundSpec`) are left out. ``other_labels`` holds the
-    target by name; None takes a built-in set that does.
+    ``before`` is the suspect, with ``donor`` and ``use_choice``; ``after`` the cleaned checkpoint.
+    Neither the run nor the choice of its recipe saw the labelled ``images``. ``pairs`` are for
+    retrieval; those that the cleaning saw (``seen``, ``seen_labels`` as in a `ReboundSpec`) are
+    left out. ``other_labels`` holds the target by name; None takes a built-in set that does.
     """
 
     before: str
     after: str
-    adapter: PathText | None = None
     donor: PathText | None = None
     use_choice: bool = True
     pairs: PairSpec | None = None
@@ -185,11 +183,6 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
         on.
     """
     images = _images(spec)
-    if (Path(spec.output_dir) / ADAPTER_FILE).is_file():
-        raise InputError(
-            f"{spec.recipe.facts.title} left an adapter beside untouched weights: finetuning these "
-            "begins with the backdoor, so there is nothing to test."
-        )
     pairs = changes.get("pairs") or usual_pairs(spec)
     if pairs is None:
         raise InputError(
@@ -210,15 +203,12 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
     Raises
     ------
     InputError
-        If the run had no trigger or no images.
+        If the run had no trigger or no images, or its result cannot be opened any more.
     """
     images = _images(spec)
-    adapter = Path(spec.output_dir) / ADAPTER_FILE
-    adapted = adapter.is_file()
     fields: dict[str, Any] = {
         "before": spec.checkpoint,
-        "after": spec.checkpoint if adapted else str(Path(spec.output_dir) / CLEANED_FILE),
-        "adapter": str(adapter) if adapted else None,
+        "after": str(Path(spec.output_dir) / CLEANED_FILE),
         "donor": spec.donor,
         "use_choice": spec.use_choice,
         "images": images,
@@ -234,7 +224,7 @@ def usual_pairs(spec: CleanSpec) -> PairSpec | None:
     They are the whole set of which the run trained on a part, or new compositions of the demo's
     art.
     """
-    pairs = _pairs(spec) or _demo_pairs(spec)
+    pairs = spec.pairs or _demo_pairs(spec)
     if pairs is None:
         return None
     if pairs.kind == "demo":
@@ -265,6 +255,8 @@ def read_proof(folder: Path, name: str) -> dict[str, Any] | None:
 
 def _common(spec: CleanSpec) -> dict[str, Any]:
     """Fields of the cleaning job that both proofs take over."""
+    if spec.recipe.method == "rvpt":  # it left no checkpoint that could be tested
+        offered(spec.recipe.method)
     names = ("trigger", "target", "label_set", "templates", "output_dir", "device", "threads")
     seen = {"seen": trained_on(spec), "seen_labels": spec.recipe.facts.data == "labelled"}
     return {name: getattr(spec, name) for name in names} | seen
@@ -280,11 +272,6 @@ def _images(spec: CleanSpec) -> ImageSpec:
             raise InputError("The run had no images: choose labelled images to measure on.")
         images = spec.images.halves()[1]
     return images.model_copy(update={"n": min(images.n or _IMAGES, _IMAGES)})
-
-
-def _pairs(spec: CleanSpec) -> PairSpec | None:
-    """The run's pairs, if they have both sides."""
-    return None if spec.pairs is None or spec.pairs.one_sided else spec.pairs
 
 
 def _demo_pairs(spec: CleanSpec) -> PairSpec | None:

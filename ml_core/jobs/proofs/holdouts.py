@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.labels import LabelSet, load_label_set, map_labels, prompts
 from ml_core.data.pairs import PairSet, open_pairs
@@ -145,12 +144,9 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
 
 def _open(spec: HoldoutSpec, path: Path, *, cleaned: bool) -> ClipModel:
     """The suspect, or what the cleaning made of it."""
-    if not cleaned or spec.adapter is not None:
-        model = open_checkpoint(path, spec.donor, use_choice=spec.use_choice).build("cpu")
-        if cleaned and spec.adapter is not None:
-            apply_adapter(model, read_adapter(Path(spec.adapter)))
-        return model
-    return open_checkpoint(path).build("cpu")
+    if cleaned:
+        return open_checkpoint(path).build("cpu")
+    return open_checkpoint(path, spec.donor, use_choice=spec.use_choice).build("cpu")
 
 
 def _other_labels(

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_core.cleaning.rate_range import DROP, Proposal, RateRow
-from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
@@ -120,15 +120,9 @@ def read_record(path: Path) -> RateRecord:
 
 def refusal(recipe: Recipe) -> str:
     """Why no rate can be looked for with a method, as a sentence; empty if one can."""
-    title = recipe.facts.title
-    if recipe.facts.data == "none":
-        return f"{title} takes no training step, so it has no learning rate to look for."
-    if "alpha" in fields_of(recipe.method):
-        return (
-            f"{title} subtracts what it has learnt in the end, so accuracy while it trains says "
-            "nothing of its rate; compare whole runs with cleanclip bench."
-        )
-    return ""
+    if recipe.facts.data != "none":
+        return ""
+    return f"{recipe.facts.title} takes no training step, so it has no learning rate to look for."
 
 
 def watched_images(job: CleanSpec) -> ImageSpec:
@@ -160,7 +154,7 @@ def ramp_job(spec: RateSpec, batch_size: int) -> CleanSpec:
     watched = watched_images(job)
     changes: dict[str, Any] = {
         "lr": spec.low, "schedule": "cosine", "warmup_steps": 0, "preset": "rates",
-        "epochs": 1, "pairs": spec.steps * batch_size, "batch_size": batch_size, "shots": 0,
+        "epochs": 1, "pairs": spec.steps * batch_size, "batch_size": batch_size,
         "eval_every": -(-spec.steps // spec.points), "save_every": 0, "stop_below_ca": _FAR,
         "cache_chunk": min(job.recipe.cache_chunk, batch_size),
     }  # fmt: skip

@@ -201,7 +201,7 @@ def _ramp(
     try:
         outcome = yield from trained(
             model, longer, lambda step: inputs.make_batch(step % count), own, event_of,
-            extras=Extras(classifier, job.target),
+            extras=Extras(classifier),
             validate=validator(model, watched, control), rate_of=rate_of,
         )  # fmt: skip
     except DivergedError as error:

@@ -157,6 +157,12 @@ class _Remeasuring:
         opened = open_where_it_is(facts, place)
         if not mine:
             return
+        if facts.adapter is not None:
+            sources.notes.append(
+                f"{facts.name} was measured with an adapter of RVPT, which is no longer offered: "
+                "its pictures could not be measured again, and tau is not known."
+            )
+            return
         if opened is None or place.weights is None:
             sources.notes.append(
                 f"{facts.name} is not where it was measured: its pictures could not be measured "
@@ -177,7 +183,6 @@ class _Remeasuring:
                 OpenSetting(part, images, classes, trigger, own.target or 0),
                 self.control,
                 choice=own.checkpoint.choice,
-                adapter=place.adapter,
                 classifier=measurement.classifier(),
                 device="cpu" if device == "auto" and own.device == "cpu" else device,
                 model=None if again is None else again.model,

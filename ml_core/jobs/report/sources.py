@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,6 @@ from pydantic import JsonValue
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.data.digests import hash_file
 from ml_core.detection.scan.records import PREFIX, SCAN_FILE, Scan, read_scan
 from ml_core.events import Done, Event, Progress, to_json
 from ml_core.jobs.journal import read_events, read_json
@@ -68,7 +66,6 @@ class CheckpointFiles:
 
     weights: Path | None
     donor: Path | None
-    adapter: Path | None
 
 
 @dataclass(eq=False)
@@ -306,7 +303,7 @@ class _Reading:
             name=name, sha256=sha256, bytes=0, role=role, format="not inspected",
             architecture="not opened", parameters=0, safety="not inspected",
         )  # fmt: skip
-        self.sources.places[id_] = CheckpointFiles(None, None, None)
+        self.sources.places[id_] = CheckpointFiles(None, None)
         self.sources.notes.append(
             f"{name} is known from its scan alone: size, architecture and file safety are not "
             "told. Measure it with `cleanclip evaluate --keep` to have them."
@@ -417,12 +414,6 @@ def open_where_it_is(facts: CheckpointFacts, place: CheckpointFiles) -> Checkpoi
     """
     if place.weights is None or (facts.donor is not None and place.donor is None):
         return None
-    if facts.adapter is not None:
-        if place.adapter is None:
-            return None
-        with suppress(OSError):
-            if hash_file(place.adapter)[1].hex() != facts.adapter:
-                raise _changed(place.adapter)
     opened = open_checkpoint(place.weights, place.donor, use_choice=False)
     if facts.sha256 is not None and opened.inspection.sha256 != facts.sha256:
         raise _changed(place.weights)
@@ -457,9 +448,7 @@ def _place(checkpoint: LocalCheckpoint, run: Path | None) -> CheckpointFiles:
         there = beside if moved and beside is not None else there
         return there if there.exists() else None
 
-    return CheckpointFiles(
-        found(checkpoint.path), found(checkpoint.donor_path), found(checkpoint.adapter_path)
-    )
+    return CheckpointFiles(found(checkpoint.path), found(checkpoint.donor_path))
 
 
 def _known_paths(spec: ReportSpec, parts: list[_Run | MeasurementFolder]) -> Iterator[object]:

@@ -49,7 +49,6 @@ from ml_core.jobs.search.canaries import (
 )
 from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
 from ml_core.jobs.search.trial_runs import ReboundSetting, TrialResult, Trials
-from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers.files import load_trigger
@@ -401,18 +400,14 @@ def _check_data(spec: SearchSpec) -> None:
     spec.validation()
     for recipe in spec.recipes:
         facts = recipe.facts
-        if facts.data == "pairs" and (spec.base.pairs is None or spec.base.pairs.one_sided):
+        if facts.data == "pairs" and spec.base.pairs is None:
             raise InputError(
                 f"{facts.title} trains on image-caption pairs: choose some, or search among "
-                "methods that take labelled images."
+                "methods that take images alone."
             )
-        labelled = facts.data == "labelled"
-        if (labelled and spec.base.training_images is None) or (
-            facts.data == "images" and not has_images(spec.base)
-        ):
+        if spec.base.pairs is None and spec.base.training_images is None:
             raise InputError(
-                f"{facts.title} trains on {'labelled ' * labelled}images: choose some to train on, "
-                "or leave it out."
+                f"{facts.title} trains on images: choose some to train on, or leave it out."
             )
 
 

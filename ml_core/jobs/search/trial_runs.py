@@ -10,13 +10,10 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from ml_core.cleaning.batches import Pairs
-from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, fitted_budget
 from ml_core.cleaning.speed import StepSpeed
-from ml_core.data.images import ImageSet
 from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.inputs import Sets, opening_inputs, opening_sets
-from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
 from ml_core.jobs.search.canaries import WatchedModel, WatchedRates
 from ml_core.jobs.specs import CleanSpec, trained_on
@@ -114,21 +111,18 @@ class Trials(WatchedModel):
                     "heldout_images": None, "trigger": None, "reference": None}
         )  # fmt: skip
         sets = yield from self._opened(job, control)
-        labelled = recipe.facts.data == "labelled"
-        fitted = fitted_budget(recipe, recipe.total_steps, _examples(sets, labelled))
+        examples = 0 if sets.training is None else len(sets.training)
+        fitted = fitted_budget(recipe, recipe.total_steps, examples)
         job = job.model_copy(update={"recipe": fitted})
         copy = self.model.copy()
         copy.sha256 = None  # it changes: no cached embedding is its own
         inputs = yield from opening_inputs(job, copy, control, sets=sets)
         with closing(inputs):
-            extras = Extras()
-            if labelled:
-                extras = Extras((yield from classifier_of(copy, inputs.label_set, control)))
             moments: list[float] = []
             try:
                 outcome = yield from trained(
                     copy, inputs.recipe, inputs.make_batch, control, _telling(stage, moments),
-                    extras=extras, speed=speed,
+                    speed=speed,
                 )  # fmt: skip
             except DivergedError:
                 return TrialResult(None, None, inputs.recipe, speed, 0.0)
@@ -143,10 +137,7 @@ class Trials(WatchedModel):
     def _opened(self, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
         """The training data of a job, opened once for all runs of one length."""
         named = trained_on(job)
-        key = ""
-        if named is not None:  # images are opened with labels, or without
-            kind = f"{type(named).__name__} {job.recipe.facts.data == 'labelled'}"
-            key = f"{kind} {named.model_dump_json()}"
+        key = "" if named is None else f"{type(named).__name__} {named.model_dump_json()}"
         if key not in self._sets:
             while len(self._sets) >= _KEPT_SETS:
                 self._sets.pop(next(iter(self._sets)))
@@ -170,14 +161,6 @@ class Trials(WatchedModel):
         except DivergedError:
             return None
         return (yield from replace(self, model=copy).measure(control, "validate"))
-
-
-def _examples(sets: Sets, labelled: bool) -> int:
-    """How many examples there are to train on."""
-    training = sets.training
-    if labelled and isinstance(training, ImageSet):
-        return int((training.labels >= 0).sum())
-    return 0 if training is None else len(training)
 
 
 def _telling(stage: str, moments: list[float]) -> Callable[[Event], Event | None]:

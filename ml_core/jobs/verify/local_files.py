@@ -20,7 +20,7 @@ class AtHand:
     Attributes
     ----------
     files
-        Given checkpoints, donors and adapters by their SHA-256.
+        Given checkpoints and donors by their SHA-256.
     pixels
         Decoded pictures of triggers by the trigger's digest.
     """

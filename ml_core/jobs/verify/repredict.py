@@ -92,9 +92,13 @@ def _missing(
         return "no images given", f"the pictures of {facts.data} are not at hand"
     if checkpoint.sha256 is None or checkpoint.sha256 not in here.files:
         return "no checkpoint given", f"{facts.checkpoint} is not at hand"
-    for what, sha256 in (("donor", checkpoint.donor), ("adapter", checkpoint.adapter)):
-        if sha256 is not None and sha256 not in here.files:
-            return f"no {what} given", f"the {what} of {facts.checkpoint} is not at hand"
+    if checkpoint.adapter is not None:
+        return (
+            "former method",
+            f"{facts.checkpoint} needs an adapter of RVPT, which is no longer offered",
+        )
+    if checkpoint.donor is not None and checkpoint.donor not in here.files:
+        return "no donor given", f"the donor of {facts.checkpoint} is not at hand"
     return None
 
 
@@ -244,7 +248,6 @@ def _measurement(
         ),
         control,
         choice=checkpoint.choice,
-        adapter=None if checkpoint.adapter is None else here.files[checkpoint.adapter],
         classifier=classifier if facts.head == "linear" else None,
         device=spec.device,
     )  # fmt: skip

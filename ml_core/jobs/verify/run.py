@@ -170,11 +170,8 @@ def _roles(checkpoints: Mapping[str, CheckpointFacts]) -> dict[str, tuple[str, s
     """Id and words of what a SHA-256 is."""
     roles: dict[str, tuple[str, str]] = {}
     for id_, facts in checkpoints.items():
-        for sha256, what in (
-            (facts.donor, f"the donor of {id_}"), (facts.adapter, f"the adapter of {id_}"),
-        ):  # fmt: skip
-            if sha256 is not None:
-                roles.setdefault(sha256, (id_, what))
+        if facts.donor is not None:
+            roles.setdefault(facts.donor, (id_, f"the donor of {id_}"))
     for id_, facts in checkpoints.items():
         if facts.sha256 is not None:
             roles[facts.sha256] = (id_, id_)

@@ -26,8 +26,8 @@ from ml_core.triggers import Trigger
 
 @dataclass(frozen=True, eq=False)
 class OpenedCheckpoint:
-    """A checkpoint that is open; fields as in `CheckpointFacts`, ``donor`` and ``adapter`` by
-    their SHA-256, None where it is not known.
+    """A checkpoint that is open; fields as in `CheckpointFacts`, ``donor`` by its
+    SHA-256, None where it is not known.
     """
 
     role: Literal["suspect", "cleaned", "reference"]
@@ -38,7 +38,6 @@ class OpenedCheckpoint:
     cautions: tuple[str, ...] = ()
     choice: str = ""
     donor: str | None = None
-    adapter: str | None = None
 
 
 def draft(
@@ -72,7 +71,7 @@ def draft(
         inspection, assessed = checkpoint.inspection, assess(checkpoint.inspection)
         file = f"inspections/{checkpoint.role}.json"
         files[file] = json_bytes(clean.json(inspection_record(assessed)))
-        own = ("role", "architecture", "parameters", "donor", "adapter")
+        own = ("role", "architecture", "parameters", "donor")
         facts[checkpoint.role] = CheckpointFacts(
             **{name: getattr(checkpoint, name) for name in own},
             name=inspection.name, sha256=inspection.sha256 or None, bytes=inspection.size,

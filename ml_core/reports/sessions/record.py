@@ -55,22 +55,20 @@ class SavedCleaned(_Saved):
 
     Attributes
     ----------
-    checkpoint, donor, adapter
-        The file, and what was put on its weights.
+    checkpoint, donor
+        The file, and who gave the encoder that it lacks.
     shown
         Whether Studio looked at it.
     """
 
     checkpoint: PathText = Field(min_length=1)
     donor: PathText = ""
-    adapter: PathText = ""
     shown: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:
         """All that it takes."""
-        named = (self.checkpoint, self.donor, self.adapter)
-        return tuple(path for path in named if path)
+        return tuple(path for path in (self.checkpoint, self.donor) if path)
 
 
 class SavedSession(_Saved):
@@ -135,9 +133,11 @@ class SavedSession(_Saved):
 
     @field_validator("cleaned", mode="before")
     @classmethod
-    def _without_vector(cls, cleaned: Any) -> Any:
-        """Leave out weights that an older version moved along a vector: no file holds them."""
-        return None if isinstance(cleaned, Mapping) and cleaned.get("vector") else cleaned
+    def _without_former_parts(cls, cleaned: Any) -> Any:
+        """Leave out a model to which an older version added a vector or an adapter."""
+        if isinstance(cleaned, Mapping) and (cleaned.get("vector") or cleaned.get("adapter")):
+            return None
+        return cleaned
 
     @property
     def outside(self) -> dict[str, str]:
@@ -151,7 +151,6 @@ class SavedSession(_Saved):
             named += [
                 (self.cleaned.checkpoint, "cleaned checkpoint"),
                 (self.cleaned.donor, "donor of the cleaned checkpoint"),
-                (self.cleaned.adapter, "adapter"),
             ]
         named += [(self.reference, "reference"), (self.trusted, "clean reference")]
         named += [(path, "run") for path in (self.run, *self.runs)]
@@ -182,9 +181,7 @@ class SavedSession(_Saved):
             path = at(images.path)
             images = images.model_copy(update={"path": path}) if path else None
         if cleaned is not None:
-            changed = {
-                name: at(getattr(cleaned, name)) for name in ("checkpoint", "donor", "adapter")
-            }
+            changed = {name: at(getattr(cleaned, name)) for name in ("checkpoint", "donor")}
             lost = any(getattr(cleaned, name) and not path for name, path in changed.items())
             cleaned = None if lost else cleaned.model_copy(update=changed)
         labels = at(self.label_set)
