@@ -178,9 +178,8 @@ def _choice(value: Any) -> str:
 
 
 # Headings in the order they are shown.
-RECOMMENDED, TRIGGER, REFERENCE, CONTROLS = (
+RECOMMENDED, REFERENCE, CONTROLS = (
     "Recommended: clean data is enough",
-    "Need the trigger",
     "Need a clean reference",
     "Controls, to compare with",
 )
@@ -192,14 +191,12 @@ def group_of(facts: MethodFacts) -> str:
         return CONTROLS
     if "reference" in facts.needs:
         return REFERENCE
-    return TRIGGER if "trigger" in facts.needs else RECOMMENDED
+    return RECOMMENDED
 
 
 def grouped(methods: Iterable[Method] = METHODS) -> dict[str, list[Method]]:
     """Methods by heading; headings without a method are left out."""
-    groups: dict[str, list[Method]] = {
-        name: [] for name in (RECOMMENDED, TRIGGER, REFERENCE, CONTROLS)
-    }
+    groups: dict[str, list[Method]] = {name: [] for name in (RECOMMENDED, REFERENCE, CONTROLS)}
     for method in methods:
         groups[group_of(FACTS[method])].append(method)
     return {name: options for name, options in groups.items() if options}

@@ -56,8 +56,6 @@ def requirements_of(facts: MethodFacts, session: Session, reference: str) -> lis
         Path of the clean reference; empty if none is named.
     """
     requirements = []
-    if "trigger" in facts.needs:
-        requirements.append(_trigger(session))
     if "reference" in facts.needs:
         requirements.append(_reference(session, reference))
     if facts.data == "labelled":
@@ -65,18 +63,6 @@ def requirements_of(facts: MethodFacts, session: Session, reference: str) -> lis
     elif facts.data == "images":
         requirements.append(Requirement("Clean images, labels not needed: see Training data"))
     return requirements
-
-
-def _trigger(session: Session) -> Requirement:
-    if session.trigger is None:
-        return Requirement(
-            "Trigger: none yet",
-            "This method needs the trigger: paint or open one in Studio first.",
-        )
-    images = session.images
-    known = images is not None and session.target < len(images.class_names)
-    aim = f", target {images.class_names[session.target]}" if known and images else ""
-    return Requirement(f"Trigger: the one in Studio{plain(aim, 60)}")
 
 
 def _reference(session: Session, path: str) -> Requirement:

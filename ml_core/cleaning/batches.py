@@ -1,4 +1,4 @@
-"""Training batches: order, views, tokens, stamped pictures: all functions of (seed, step)."""
+"""Training batches: order, views, tokens, mixed pictures: all functions of (seed, step)."""
 
 from __future__ import annotations
 
@@ -37,9 +37,6 @@ from ml_core.cleaning.pictures import (
 )
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.order import kept_blocks
-from ml_core.evaluation.stamping import own_canvases, stamped
-from ml_core.reading.clip_config import Fit
-from ml_core.triggers.record import Trigger
 
 __all__ = [
     "Batch",
@@ -405,8 +402,7 @@ def _between(limits: tuple[float, float], chance: float) -> float:
     return low + (high - low) * chance
 
 
-_TRIGGER, _MIXES = 4, 5
-_SEEDS = 2**62
+_MIXES = 5
 
 
 class TrainingPictures(Protocol):
@@ -423,28 +419,16 @@ class TrainingPictures(Protocol):
 
 
 def picture_batch(
-    source: TrainingPictures,
-    trigger: Trigger | None,
-    recipe: Recipe,
-    size: int,
-    fit: Fit,
-    step: int,
-    *,
-    share: Share = WHOLE,
+    source: TrainingPictures, recipe: Recipe, step: int, *, share: Share = WHOLE
 ) -> Batch:
-    """Pictures, as they are or mixed, and in ``image_views`` with the trigger, if there is one.
+    """Pictures, as they are or mixed.
 
     Parameters
     ----------
     source
         Pictures; labels are not looked at.
-    trigger
-        Where it has random places or noise these are drawn anew in every step, from
-        (seed, step, picture).
     recipe
         Order and seed.
-    size, fit
-        The model's input side in pixels, and how it makes pictures square.
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
     share
@@ -452,22 +436,15 @@ def picture_batch(
     """
     order = step_indices(recipe, len(source), step)
     indices = shared_rows(order, share)
-    seed = int(step_generator(recipe.seed, _TRIGGER, step).integers(_SEEDS))
     images = source.get(indices)
     if recipe.mix_images:
         mixes = draw_mixes(len(order), step_generator(recipe.seed, _MIXES, step))
         mine = shared_rows(np.arange(len(order)), share)
         images = mix(images, source.get(shared_rows(np.roll(order, 1), share)), mixes.rows(mine))
-    own = own_canvases(source, trigger, size, seed)
-    canvases = images if own is None else own.get(indices)
     good = readable(source.broken, indices, share=share)
-    indices, views = indices[good], None
-    if trigger is not None:
-        cpu = torch.device("cpu")
-        views = stamped(trigger, canvases[good], indices, seed, size, cpu, fit)
+    indices = indices[good]
     return Batch(
         as_tensor(images[good]),
-        views,
         numbers=torch.from_numpy(indices),
         blank=int(indices[0]) in source.broken,
     )

@@ -14,15 +14,16 @@ Method = Literal[
     "mmcl",
     "par",
     "supervised",
-    "adversarial",
     "unlearn",
     "interpolate",
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
-FormerMethod = Literal["ss", "cleanclip-par", "locked-text", "linear-probe", "rvpt", "tbar"]
+FormerMethod = Literal[
+    "ss", "cleanclip-par", "locked-text", "linear-probe", "rvpt", "tbar", "adversarial"
+]
 """Methods of earlier versions, whose runs can still be shown."""
 Data = Literal["pairs", "labelled", "images", "none"]
-Need = Literal["trigger", "reference"]
+Need = Literal["reference"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class MethodFacts:
         What it trains on: ``pairs`` (image and caption), ``labelled`` images, ``images`` (labels
         not needed), or ``none``.
     needs
-        What else must be given: the ``trigger``, or a clean ``reference`` checkpoint of the same
-        architecture.
+        What else must be given: a clean ``reference`` checkpoint of the same architecture.
     control
         Whether it stands here to be compared with, not to be chosen.
     head
@@ -72,7 +72,7 @@ FACTS: Mapping[str, MethodFacts] = {
     "stamped": MethodFacts(
         "Stamped finetuning",
         "The image-text contrast on clean pairs, with triggers stamped on half of the pictures: "
-        "those that are known or that a scan found, and random ones. Captions stay as they are.",
+        "those that are known, that a scan found, or that are made up. Captions stay as they are.",
         f"{_OURS}: after Neural Cleanse (Wang et al., S&P 2019, section VI.C) and CleanCLIP's MMCL",
     ),
     "cleanclip": MethodFacts(
@@ -100,20 +100,12 @@ FACTS: Mapping[str, MethodFacts] = {
         data="labelled",
         head=True,
     ),
-    "adversarial": MethodFacts(
-        "Adversarial unlearning",
-        "Makes up triggers, sharpens them against the model and teaches it to ignore them, while "
-        "clean images stay where they were. Needs images alone: no captions, labels or trigger.",
+    "unlearn": MethodFacts(
+        "Trigger unlearning",
+        "Teaches the image encoder to see under a trigger what it sees without, for triggers that "
+        "are known, that a scan found, or that are made up. Needs images alone.",
         f"{_OURS}: after I-BAU (Zeng et al., ICLR 2022) and FARE (Schlarmann et al., ICML 2024)",
         data="images",
-    ),
-    "unlearn": MethodFacts(
-        "Unlearn the trigger",
-        "Pulls triggered images to their own clean embeddings and holds clean ones, on a few "
-        "images, for a known or an inverted trigger.",
-        _OURS,
-        data="images",
-        needs=frozenset({"trigger"}),
     ),
     "interpolate": MethodFacts(
         "Blend with a reference",
@@ -126,6 +118,7 @@ FACTS: Mapping[str, MethodFacts] = {
 }
 # What records of their runs need; ``help`` names the methods to take instead.
 FORMER_FACTS: Mapping[str, MethodFacts] = {
+    "adversarial": MethodFacts("Adversarial unlearning", "Trigger unlearning", _OURS),
     "ss": MethodFacts("Self-supervision only", "CleanCLIP", _BANSAL, control=True),
     "cleanclip-par": MethodFacts("CleanCLIP + PAR", "CleanCLIP or PAR", _OURS),
     "locked-text": MethodFacts(

@@ -51,31 +51,6 @@ _PAR: Fields = {
     "stop_below_ca": 0.0,
 }
 _PAR_QUICK: Fields = {**_PAR, "pairs": 64_000, "lr": 2e-3}
-_UNLEARN: Fields = {
-    "pairs": 2048,
-    "epochs": 8,
-    "batch_size": 64,
-    "lr": 3e-4,
-    "warmup_steps": 10,
-    "weight_decay": 0.0,
-    "batch_norm": "frozen",
-    "stop_below_ca": 10.0,
-    "eval_every": 32,
-}
-_ADVERSARIAL: Fields = {
-    "pairs": 38_400,
-    "epochs": 2,
-    "batch_size": 64,
-    "lr": 5e-4,
-    "warmup_steps": 20,
-    "weight_decay": 0.0,
-    "beta2": 0.98,
-    "lambda_hold": 6.0,
-    "mix_images": True,
-    "batch_norm": "frozen",
-    "stop_below_ca": 15.0,
-    "eval_every": 200,
-}
 _BLEND: Fields = {"alpha": 1.0, "alpha_choice": "auto", "ca_limit": 1.0}
 
 # The rate is the pretraining's own: at lower ones a backdoor is hidden, and comes back.
@@ -85,6 +60,14 @@ _STAMPED: Fields = {
     "warmup_steps": 20,
     "beta2": 0.98,
     "stop_below_ca": 25.0,
+}
+
+_UNLEARN: Fields = {
+    **_STAMPED,
+    "lr": 5e-4,
+    "lambda_hold": 5.0,
+    "batch_norm": "frozen",
+    "stop_below_ca": 15.0,
 }
 
 FIELDS: Mapping[str, Mapping[str, Fields]] = {
@@ -139,15 +122,10 @@ FIELDS: Mapping[str, Mapping[str, Fields]] = {
             "stop_below_ca": 60.0,  # a random head starts from nothing
         },
     },
-    "adversarial": {
-        "quick": _ADVERSARIAL,
-        "talk": {**_ADVERSARIAL, "pairs": 19_200, "epochs": 1, "eval_every": 50, "save_every": 0},
-        "thorough": {**_ADVERSARIAL, "pairs": 102_400},
-    },
     "unlearn": {
         "quick": _UNLEARN,
-        "talk": {**_UNLEARN, "pairs": 1024, "epochs": 4, "eval_every": 16, "save_every": 0},
-        "thorough": {**_UNLEARN, "pairs": 8192, "epochs": 10, "eval_every": 128},
+        "talk": {**_UNLEARN, **_TALK},
+        "thorough": {**_UNLEARN, **_THOROUGH},
     },
     "interpolate": {"quick": _BLEND, "paper": {"alpha": 0.5, "alpha_choice": "given"}},
 }
@@ -202,7 +180,8 @@ def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe
     For the demo: ``quick``, ``talk``, ``thorough``, and ``paper`` where something is published.
     What was chosen on the demo comes last for any other checkpoint; before it is ``paper``, or
     ``adapted`` where nothing is published: ``quick`` with its learning rate in proportion to the
-    peaks of the two pretrainings, at most a fifth of the checkpoint's, but for ``stamped``.
+    peaks of the two pretrainings, at most a fifth of the checkpoint's; methods that stamp triggers
+    keep their share of the peak.
 
     Parameters
     ----------
@@ -314,7 +293,7 @@ def _adapted_rate(method: Method, on_demo: float, pretraining: Pretraining) -> f
 
 def _safe_share(method: str) -> float:
     """The highest rate that nobody is asked about, as a share of the pretraining's peak."""
-    return 1.0 if method == "stamped" else SAFE_SHARE
+    return 1.0 if method in ("stamped", "unlearn") else SAFE_SHARE
 
 
 def _moves_weights(method: Method | FormerMethod) -> bool:

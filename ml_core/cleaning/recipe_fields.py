@@ -15,6 +15,7 @@ _TRAINED = " ".join(name for name, facts in FACTS.items() if facts.data != "none
 _LABELLED = " ".join(name for name, facts in FACTS.items() if facts.data == "labelled")
 _CONTRAST = "stamped cleanclip mmcl par"
 _VIEWS = "cleanclip"
+_STAMPING = "stamped unlearn"
 _WEIGHT_SPACE = "interpolate"
 _WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
 
@@ -173,7 +174,7 @@ class RecipeFields(BaseModel):
         "Stamped pictures",
         "Share of the pictures of each batch that carry a trigger.",
         unit="of the batch",
-        methods="stamped",
+        methods=_STAMPING,
         ge=0.0,
         le=1.0,
     )
@@ -183,29 +184,22 @@ class RecipeFields(BaseModel):
         "Share of the stamped pictures whose trigger is made up: half of them random, half "
         "sharpened against the model as it trains. Where no trigger is known all are.",
         unit="of the stamped",
-        methods="stamped",
+        methods=_STAMPING,
         ge=0.0,
         le=1.0,
-    )
-    lambda_unlearn: float = option(
-        1.0,
-        "Weight of unlearning",
-        "How much triggered images are pulled to what they were without the trigger.",
-        methods="unlearn adversarial",
-        **_WEIGHT,
     )
     lambda_hold: float = option(
         1.0,
         "Weight of holding",
-        "How much clean images are held where they were.",
-        methods="unlearn adversarial",
+        "How much images, with and without a trigger, are held where they were.",
+        methods="unlearn",
         **_WEIGHT,
     )
     adversaries: int = option(
         8,
         "Triggers at a time",
         "Sharpened triggers that act in one step, each on its share of their pictures.",
-        methods="stamped adversarial",
+        methods=_STAMPING,
         ge=1,
         le=1024,
     )
@@ -214,7 +208,7 @@ class RecipeFields(BaseModel):
         "Steps of a trigger",
         "Steps in which a trigger is sharpened before another one takes its place.",
         unit="steps",
-        methods="stamped adversarial",
+        methods=_STAMPING,
         ge=1,
         le=100_000,
     )
@@ -223,7 +217,7 @@ class RecipeFields(BaseModel):
         "Mix images",
         "Of four images one stays as it is, one is augmented, one is blended with another and one "
         "gets a part of another, so that the model is held on more than the images at hand.",
-        methods="adversarial",
+        methods="unlearn",
     )
     alpha: float = option(
         1.0,

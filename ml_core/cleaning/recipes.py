@@ -35,8 +35,6 @@ _AIMS = {
     "cleanclip": ("lambda_clip", "lambda_image", "lambda_text"),
     "mmcl": ("lambda_clip",),
     "par": ("lambda_clip",),
-    "unlearn": ("lambda_unlearn",),
-    "adversarial": ("lambda_unlearn",),
 }
 
 

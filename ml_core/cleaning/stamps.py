@@ -102,9 +102,10 @@ class Stamps:
         )  # fmt: skip
 
     def on(self, batch: Batch, step: int) -> Batch:
-        """The batch of a step with the stamps on it; the given one is left alone.
+        """The batch of a step with the stamps on its pictures; the given one is left alone.
 
-        Each trigger gets its share of the pictures, rounded up or down by a draw.
+        Each trigger gets its share of the pictures, rounded up or down by a draw. Without captions
+        the pictures stay, and the stamped ones are their ``image_views``.
         """
         draws = step_generator(self.seed, _STREAM, step)
         count = len(batch)
@@ -133,10 +134,12 @@ class Stamps:
             images[row] = with_random(images[row], draws)
         made_up = torch.zeros(count, dtype=torch.bool)
         made_up[torch.from_numpy(left)] = True
+        made = replace(batch, made_up=made_up if len(left) else None)
+        if batch.tokens is None:
+            return replace(made, image_views=as_tensor(images))
         return replace(
-            batch, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens,
-            made_up=made_up if len(left) else None,
-        )  # fmt: skip
+            made, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens
+        )
 
 
 _SCALES, _GAINS, _SHIFT = (0.75, 1.33), (0.8, 1.2), 0.1

@@ -21,7 +21,7 @@ app = typer.Typer(
 _CHECKPOINT = option(
     None, help="The checkpoint to clean: its presets, at rates that suit it (default: the demo's)."
 )
-_NEEDS = {"trigger": "the trigger", "reference": "a clean reference"}
+_NEEDS = {"reference": "a clean reference"}
 _DATA = {
     "pairs": "image-caption pairs",
     "labelled": "labelled images",

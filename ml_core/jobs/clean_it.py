@@ -15,7 +15,7 @@ from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.detection.scan.working import working_triggers
 from ml_core.events import Control, Done, Event, Finding, Message, Saved
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep, StepStatus, words
-from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
+from ml_core.jobs.auto.choice import COSTLY, Round, best_round, choice, is_found
 from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, passed_on, rebounded
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, write_json
@@ -84,8 +84,7 @@ class _Chain:
         self._sha256 = opened.inspection.sha256
         self._reference_sha256 = None if reference is None else reference.inspection.sha256
         self._pretraining = pretraining_at(opened, reference)
-        self._may_learn = not (spec.measure_only and base.trigger is not None)
-        named = (base.trigger,) if base.trigger is not None and self._may_learn else ()
+        named = () if base.trigger is None or spec.measure_only else (base.trigger,)
         given = [load_trigger(path) for path in (*base.stamps, *named)]
         self._given = [trigger for trigger in given if trigger.changes_pictures]
         first = self._choice(1, ())
@@ -144,7 +143,9 @@ class _Chain:
                 break
             result = done.result
             yield from self._scan(number, result["checkpoint"], result["checkpoint_sha256"])
-            if self._rounds[-1].outcome != "still_found":
+            last = self._rounds[-1]
+            costly = last.method == "stamped" and last.lost > COSTLY
+            if last.outcome != "still_found" and not costly:
                 break
         best = best_round(self._rounds)
         folder = best.folder if best else ""
@@ -242,7 +243,7 @@ class _Chain:
             recipe, why = chosen
             method, title = recipe.method, recipe.facts.title
             name = f"round-{number}-{method}" if failed else f"round-{number}"
-            new = Round(title=title, why=why, folder=name, checkpoint="")
+            new = Round(method, title, why, name, checkpoint="")
 
             def take(result: dict[str, Any], new: Round = new) -> str:
                 before, after = result["before"] or {}, result["after"] or {}
@@ -266,19 +267,21 @@ class _Chain:
         pairs, minutes = self._spec.base.pairs, self._spec.base.minutes
         chosen = choice(
             pairs=pairs is not None,
+            found=bool(self._given) or any(is_found(scan) for _, scan in self._scans.values()),
             stamps=len(self._known()),
-            trigger=self._may_learn and self._attack()["trigger"] is not None,
             pretraining=self._pretraining,
-            round=number if minutes is None else 1,  # each is fitted to them
+            before=self._rounds,
+            fitted=minutes is not None,
             failed=failed,
         )
         return chosen and (chosen[0].changed(seed=self._spec.scan.seed), chosen[1])
 
     def _known(self) -> list[Trigger]:
-        """The triggers to learn from: those that were given, and all that any scan found."""
-        found = [each for each in self._scans.values() if is_found(each[1])]
-        most = max(0, _MOST_STAMPS - len(self._given)) // max(1, len(found))
-        working = [trigger for each in found for trigger in working_triggers(*each)[:most]]
+        """The triggers to learn from: those that were given, and all that work in any scan."""
+        most = max(0, _MOST_STAMPS - len(self._given)) // max(1, len(self._scans))
+        working = [
+            trigger for each in self._scans.values() for trigger in working_triggers(*each)[:most]
+        ]
         return list({trigger.digest: trigger for trigger in [*self._given, *working]}.values())
 
     def _attack(self) -> dict[str, Any]:

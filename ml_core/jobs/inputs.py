@@ -324,8 +324,12 @@ def _training(
     if recipe.facts.data == "none" or sets.training is None:
         return recipe, _no_batch, None, None
     if recipe.facts.data == "images":
-        trigger = sets.trigger if "trigger" in recipe.facts.needs else None
-        return _pictures(sets.training, recipe, model, trigger, remarks, ranks)
+        # Labels or captions, if any, are of no use.
+        unlabelled = sets.training.fitted(model.preprocess.fit)
+        recipe = _cut(recipe, len(unlabelled), "images", unlabelled, remarks)
+        cache = CanvasCache(unlabelled, size)
+        plain = partial(picture_batch, cache, recipe, share=share)
+        return recipe, _stamped(plain, sets, recipe, model), unlabelled, None
     fill = _mean_colour(model)
     if isinstance(sets.training, PairSet):
         pairs = sets.training.fitted(model.preprocess.fit).drafted()
@@ -345,10 +349,7 @@ def _training(
             share=share,
             draw=draw,
         )
-        if recipe.method == "stamped":
-            stamps = Stamps.training(sets.stamps, recipe, model)
-            return recipe, lambda step: stamps.on(make(step), step), pairs, draw
-        return recipe, make, pairs, draw
+        return recipe, _stamped(make, sets, recipe, model), pairs, draw
     images = sets.training.fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
@@ -359,28 +360,14 @@ def _training(
     return recipe, make, images, draw
 
 
-def _pictures(
-    opened: PictureSet,
-    recipe: Recipe,
-    model: ClipModel,
-    trigger: Trigger | None,
-    remarks: list[str],
-    ranks: Ranks,
-) -> _Training:
-    """Images, and the same with a trigger; labels or captions, if any, are of no use."""
-    if trigger is not None and not trigger.changes_pictures:
-        raise InputError(
-            f"The trigger {trigger.name or 'without name'} changes no picture, which "
-            f"{recipe.facts.title} works on: choose one that does."
-        )
-    images = opened.fitted(model.preprocess.fit)
-    recipe = _cut(recipe, len(images), "images", images, remarks)
-    size = model.image_size
-    source = CanvasCache(images, size)
-    share = (ranks.rank, ranks.world)
-    fit = model.preprocess.fit
-    make = partial(picture_batch, source, trigger, recipe, size, fit, share=share)
-    return recipe, make, images, None
+def _stamped(
+    make: Callable[[int], Batch], sets: Sets, recipe: Recipe, model: ClipModel
+) -> Callable[[int], Batch]:
+    """Batches with the triggers of a recipe on them, if it stamps any."""
+    if "stamp_share" not in fields_of(recipe.method):
+        return make
+    stamps = Stamps.training(sets.stamps, recipe, model)
+    return lambda step: stamps.on(make(step), step)
 
 
 def _no_batch(step: int) -> Batch:

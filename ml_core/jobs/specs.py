@@ -202,8 +202,6 @@ def check_spec(spec: CleanSpec) -> None:
             f"{facts.title} trains on images: choose a folder, a CSV, image-caption pairs or the "
             "demo."
         )
-    if "trigger" in facts.needs and spec.trigger is None:
-        raise InputError(f"{facts.title} needs the trigger: paint or open one, or give its file.")
     if "reference" in facts.needs and spec.reference is None:
         raise InputError(
             f"{facts.title} needs a clean checkpoint of the same architecture: choose a reference."

@@ -13,18 +13,18 @@ from ml_core.cleaning.batches import Mixes, draw_mixes, mix, picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import embed_images
 from ml_core.cleaning.recipes import make_recipe
+from ml_core.cleaning.stamps import Stamps
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control
-from ml_core.reading.clip_config import CLIP_FIT
 from tests.unit.draining import drain, losses_of, metrics_of
 from tests.unit.small_jobs import few_climbs
 
 CPU = torch.device("cpu")
 WIDTH = 16
 SMALL = {
-    "method": "adversarial", "pairs": 16, "batch_size": 8, "epochs": 2, "lr": 1e-3,
+    "method": "unlearn", "pairs": 16, "batch_size": 8, "epochs": 2, "lr": 1e-3,
     "warmup_steps": 0, "eval_every": 0, "save_every": 0, "precision": "fp32",
     "batch_norm": "frozen",
 }  # fmt: skip
@@ -47,9 +47,10 @@ def _images(count, size=32):
 
 def _trained(model, recipe, pictures):
     """The steps of a training."""
+    stamps = Stamps.training((), recipe, model)
 
     def make(step):
-        return picture_batch(pictures, None, recipe, 32, CLIP_FIT, step)
+        return stamps.on(picture_batch(pictures, recipe, step), step)
 
     return metrics_of(drain(train(model, recipe, make, Control()))[0])
 
@@ -140,10 +141,8 @@ def test_one_stays_one_is_augmented_one_blended_and_one_gets_a_part_of_another()
 
 def test_a_batch_is_the_same_whoever_makes_it(pictures):
     def batch(mixed, rank=0, world=1):
-        fields = {"method": "adversarial", "pairs": 20, "batch_size": 9, "mix_images": mixed}
-        made = picture_batch(
-            pictures, None, make_recipe(fields), 32, CLIP_FIT, 0, share=(rank, world)
-        )
+        fields = {"method": "unlearn", "pairs": 20, "batch_size": 9, "mix_images": mixed}
+        made = picture_batch(pictures, make_recipe(fields), 0, share=(rank, world))
         return made.images.numpy()
 
     for mixed in (False, True):

@@ -267,35 +267,46 @@ def test_the_command_runs_the_chain(tiny_checkpoint, tmp_path, say, answer_of, c
 
 
 @pytest.mark.parametrize(
-    ("pairs", "stamps", "trigger", "failed", "method"),
+    ("pairs", "found", "lost", "failed", "method"),
     [
-        (True, 3, True, (), "stamped"),
-        (True, 0, False, (), "stamped"),
-        (False, 1, True, (), "unlearn"),
-        (False, 0, False, (), "adversarial"),
-        (True, 3, True, ("stamped",), "unlearn"),
-        (True, 3, False, ("stamped",), "adversarial"),
-        (True, 3, True, ("stamped", "unlearn", "adversarial"), None),
+        (True, True, (), (), "stamped"),
+        (True, False, (), (), "stamped"),
+        (False, True, (), (), "unlearn"),
+        (True, True, (0.01,), (), "stamped"),
+        (True, True, (0.02,), (), "unlearn"),  # two points: the captions are of another kind
+        (True, True, (), ("stamped",), "unlearn"),
+        (True, True, (), ("stamped", "unlearn"), None),
     ],
 )
-def test_the_method_follows_from_what_is_known(pairs, stamps, trigger, failed, method):
-    chosen = choice(pairs=pairs, stamps=stamps, trigger=trigger, pretraining=DEMO, failed=failed)
+def test_the_method_follows_from_what_is_known(pairs, found, lost, failed, method):
+    before = [a_round("", "found", 0.1, 0.9 - part) for part in lost]
+    chosen = choice(
+        pairs=pairs, found=found, stamps=2, pretraining=DEMO, before=before, failed=failed
+    )
     assert (chosen and chosen[0].method) == method
 
 
 def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch):
     monkeypatch.undo()
-    known = {"pairs": True, "stamps": 2, "trigger": True}
+    known = {"pairs": True, "found": True, "stamps": 2}
     (demo, _), (other, _) = choice(**known, pretraining=DEMO), choice(**known, pretraining=UNKNOWN)
     assert demo.lr > other.lr
-    second, why = choice(**known, pretraining=DEMO, round=2)
+    before = [a_round("", "found", 0.1, 0.9)]
+    second, why = choice(**known, pretraining=DEMO, before=before)
     assert second.total_steps == 2 * demo.total_steps
     assert "2 times as long" in why
+    fitted, _ = choice(**known, pretraining=DEMO, before=before, fitted=True)
+    assert fitted == demo
+    blind, why = choice(pairs=True, found=False, stamps=2, pretraining=DEMO)
+    assert blind.made_up_share > demo.made_up_share
+    assert "No trigger is known" in why
 
 
 def a_round(folder: str, verdict: Verdict | None, asr: float | None, ca: float) -> Round:
     scan = None if verdict is None else made_scan(verdict)
-    return Round("", "", folder, "", ca_before=0.9, ca=ca, asr_before=1.0, asr=asr, scan=scan)
+    return Round(
+        "stamped", "", "", folder, "", ca_before=0.9, ca=ca, asr_before=1.0, asr=asr, scan=scan
+    )
 
 
 @pytest.mark.parametrize(
@@ -305,6 +316,7 @@ def a_round(folder: str, verdict: Verdict | None, asr: float | None, ca: float) 
         ([("found", 0.2, 0.9), (None, 0.9, 0.9)], "1"),  # not scanned before still found
         ([("nothing", 0.2, 0.9), ("nothing", 0.1, 0.88)], "1"),  # the lower attack
         ([("nothing", 0.003, 0.88), ("nothing", 0.004, 0.9)], "1"),  # as low, less lost
+        ([("nothing", 0.02, 0.86), ("nothing", 0.03, 0.9)], "1"),  # a point for four
         ([("nothing", 0.0, 0.84), ("found", 0.9, 0.89)], "1"),  # six points are too much
         ([("nothing", None, 0.88), ("nothing", None, 0.9)], "1"),
         ([("nothing", 0.0, 0.8)], None),

@@ -84,7 +84,6 @@ REFUSED = [
     ("bench mmcl -o out --other-labels cifar-10", "--other-labels is for the hold-outs"),
     ("search m.safetensors -o out --rates fast", "are not numbers"),
     ("search m.safetensors -o out --rates -1", "multiple of --peak-rate"),
-    ("search m.safetensors -o out --methods unlearn", "needs a trigger"),
     ("search m.safetensors -o out --methods nope", "Unknown method"),
     ("search m.safetensors -o out --reference c.pt", "need no reference"),
     ("search m.safetensors -o out --peak-rate 0", "--peak-rate takes a learning rate above 0"),

@@ -25,7 +25,7 @@ from ml_core.jobs.specs import write_spec_file
 from ml_core.jobs.table import JOBS, Job, job_of
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger, prompt, save_trigger
+from ml_core.triggers import Trigger, save_trigger
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import CANARIES, SMALL, folder_of
 from tests.unit.small_jobs import small_recipe, two_rounds
@@ -246,12 +246,6 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
         {"recipe": small_recipe(method="rvpt"), "training_images": ImageSpec(split="clean", n=24)},
         "RVPT is no longer offered: take Supervised finetuning instead.",
     ),
-    ("clean", {"recipe": small_recipe(method="unlearn")}, "needs the trigger"),
-    (
-        "clean",
-        {"recipe": small_recipe(method="unlearn"), "trigger": prompt("SUDO ")},
-        "changes no picture",
-    ),
     ("clean", {"recipe": small_recipe(method="interpolate")}, "choose a reference"),
     ("doctor", {"images": ImageSpec(split="val", n=5)}, "at least 20"),
     ("audit", {"k": 32}, "at least 128"),
@@ -261,16 +255,15 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("rebound", {"images": UNLABELLED}, "Choose labelled images"),
     ("holdouts", {"target": 99}, "The target class 99 does not exist"),
     ("canaries", {"pairs": None}, "name some"),
-    ("search", {"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
     ("search", {"base.pairs": None}, "trains on image-caption pairs"),
     (
         "search",
         {
-            "recipes": candidates_of(("adversarial",), (0.1,), 1e-3),
+            "recipes": candidates_of(("unlearn",), (0.1,), 1e-3),
             "base.training_images": None,
             "base.pairs": None,
         },
-        "Adversarial unlearning trains on images: choose some",
+        "Trigger unlearning trains on images: choose some",
     ),
     ("search", {"base.images": None}, "labelled validation images"),
     ("search", {"minutes": 0.001}, "too short for a search"),

@@ -24,7 +24,6 @@ from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 
 OWN: dict[str, dict[str, Any]] = {
-    "unlearn": {},
     "interpolate": {"alpha": 0.25},
 }
 

@@ -8,7 +8,7 @@ from ml_core.cleaning.catalogue import Method as MethodName
 from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.methods.contrastive import contrastive, par, stamped
 from ml_core.cleaning.methods.method import Extras, Features, Method
-from ml_core.cleaning.methods.supervised import adversarial, supervised, unlearn
+from ml_core.cleaning.methods.supervised import supervised, unlearn
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.weight_space import Validate, WeightDelta, direction, settle, snapshot
 from ml_core.events import Control, Event
@@ -40,7 +40,6 @@ _MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Extras], Method]] = {
     "par": par,
     "supervised": supervised,
     "unlearn": unlearn,
-    "adversarial": adversarial,
     "interpolate": interpolate,
 }
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import torch
 
-from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import PairLoss, match, squared_distance, truncated
 from ml_core.cleaning.methods.method import (
@@ -15,11 +14,12 @@ from ml_core.cleaning.methods.method import (
     Method,
     Named,
     Parts,
+    adversaries_of,
     embed_both,
     embed_images,
     embed_texts,
     frozen_copy,
-    unit,
+    with_made_up,
 )
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
@@ -71,21 +71,10 @@ def stamped(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     rightly labelled pictures), with captions in the place of labels; with the others universal
     adversarial training (Shafahi et al., AAAI 2020, arXiv 1811.11304).
     """
-    plain = contrastive(model, recipe, extras)
-    adversaries = Adversaries(
-        model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device,
-        model.embed_dim,
-    )  # fmt: skip
+    plain, adversaries = contrastive(model, recipe, extras), adversaries_of(model, recipe)
 
     def encode(batch: Batch) -> Features:
-        if batch.made_up is None or not bool(batch.made_up.any()):
-            return plain.encode(batch)
-        rows = torch.nonzero(batch.made_up).flatten()
-        numbers = rows if batch.numbers is None else batch.numbers[rows]
-        images = unit(batch.images)
-        rows = rows.to(images.device)
-        marked = images.index_put((rows,), adversaries.apply(images[rows], numbers))
-        return plain.encode(replace(batch, images=marked))
+        return plain.encode(replace(batch, images=with_made_up(batch, adversaries)))
 
     return replace(plain, encode=encode, opponent=adversaries)
 

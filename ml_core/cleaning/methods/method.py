@@ -111,6 +111,27 @@ def embed_texts(model: ClipModel, tokens: Tensor) -> Tensor:
     return F.normalize(encode_text(model.module, tokens).float(), dim=-1)
 
 
+def adversaries_of(model: ClipModel, recipe: Recipe) -> Adversaries:
+    """The sharpened triggers of a recipe, for a model's pictures."""
+    return Adversaries(
+        model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device,
+        model.embed_dim,
+    )  # fmt: skip
+
+
+def with_made_up(batch: Batch, adversaries: Adversaries) -> Tensor:
+    """The batch's images, with sharpened triggers on those that it leaves to the method.
+
+    Gradients reach the triggers.
+    """
+    if batch.made_up is None or not bool(batch.made_up.any()):
+        return batch.images
+    rows = torch.nonzero(batch.made_up).flatten()
+    numbers = rows if batch.numbers is None else batch.numbers[rows]
+    images, rows = unit(batch.images), rows.to(batch.images.device)
+    return images.index_put((rows,), adversaries.apply(images[rows], numbers))
+
+
 CACHE_BYTES = 512 << 20
 
 

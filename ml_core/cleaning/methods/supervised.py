@@ -1,14 +1,13 @@
-"""Methods on images: a linear head, unlearning, adversaries."""
+"""Methods on images: a linear head, and unlearning of triggers."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import head_loss, match, pulled
 from ml_core.cleaning.methods.method import (
@@ -18,8 +17,9 @@ from ml_core.cleaning.methods.method import (
     Method,
     Named,
     Parts,
-    embed_both,
+    adversaries_of,
     embed_images,
+    with_made_up,
 )
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
@@ -78,69 +78,32 @@ def new_head(recipe: Recipe, classifier: Tensor) -> Tensor:
 
 
 def unlearn(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """Pull triggered images to what a frozen copy says of the same images without the trigger.
+    """Teach the image encoder to see under a trigger what a frozen copy sees without.
 
-    lambda_unlearn * (1 - mean cos(f(x + t), f0(x))) + lambda_hold * (1 - mean cos(f(x), f0(x)))
+    CE(s f(x + t) f0(x)^T) + lambda_hold * (1 - mean cos(f(x + t), f0(x)))
 
-    The image encoder alone is trained, so that texts keep their meaning. The parts are
-    ``triggered`` and ``clean``, the two means, in 0..2.
+    where f0 is the checkpoint before cleaning, s its logit scale, and t a known, random or
+    sharpened trigger on some of the pictures, as in `stamped`, and nothing on the others. The first
+    term asks that a picture be found among the clean ones of its batch: a trigger that moves all
+    pictures to one place fails at that most. It takes the min-max form of I-BAU (Zeng et al., ICLR
+    2022, arXiv 2110.03735) to embeddings, without labels, captions or a target; the second is that
+    of unsupervised adversarial finetuning (FARE, Schlarmann et al., ICML 2024, arXiv 2402.12336).
+    Texts keep their meaning, since the image encoder alone is trained. The parts are ``match``, in
+    nats, and ``moved``, the mean distance, in 0..2.
     """
-    frozen = FrozenCopy(model, keep_images=recipe.epochs > 1)
+    frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
+    adversaries, scale = adversaries_of(model, recipe), model.logit_scale
 
     def encode(batch: Batch) -> Features:
         if batch.image_views is None:
-            raise ValueError("unlearning needs triggered images")
-        target = frozen.images(batch)
-        clean, triggered = embed_both(model, batch.images, batch.image_views)
-        return {"clean": clean, "triggered": triggered, "target": target}
-
-    return Method(encode, partial(unlearning, recipe), image_encoder(model))
-
-
-def unlearning(recipe: Recipe, features: Features, batch: Batch) -> Parts:
-    """The loss of `unlearn` on ``clean``, ``triggered`` and ``target`` embeddings [N, D]."""
-    triggered = pulled(features["triggered"], features["target"])
-    clean = pulled(features["clean"], features["target"])
-    total = recipe.lambda_unlearn * triggered + recipe.lambda_hold * clean
-    return {"loss": total, "triggered": triggered, "clean": clean}
-
-
-_SCALE = 15.0
-
-
-def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
-    """Pull pictures with invented triggers to their embeddings without triggers.
-
-    lambda_unlearn * [1 - mean cos(f(x + t), f0(x)) + CE(s f(x + t) f0(x)^T) / s]
-        + lambda_hold * (1 - mean cos(f(x), f0(x)))
-
-    as in `unlearn` but for the middle term, where f0 is a frozen copy of the checkpoint and t is
-    one of the `Adversaries`, each of which ascends the first line in the same step. The middle
-    term, with s = 15, asks that a picture under a trigger be found among the clean ones of its
-    batch: a trigger that moves all pictures to one place fails at that most. It takes the min-max
-    form of I-BAU (Zeng et al., ICLR 2022, arXiv 2110.03735) to embeddings, without labels,
-    captions or a target, and its holding term from unsupervised adversarial finetuning (FARE,
-    Schlarmann et al., ICML 2024, arXiv 2402.12336). The image encoder alone is trained. The parts
-    are ``triggered`` and ``clean``, the two means, in 0..2, and ``match``, the cross-entropy, in
-    nats.
-    """
-    frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
-    adversaries = Adversaries(
-        model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device,
-        model.embed_dim,
-    )  # fmt: skip
-
-    def encode(batch: Batch) -> Features:
-        target = frozen.images(batch)
-        images = batch.images.float().div_(255)
-        numbers = torch.arange(len(images)) if batch.numbers is None else batch.numbers
-        clean, triggered = embed_both(model, images, adversaries.apply(images, numbers))
-        return {"clean": clean, "triggered": triggered, "target": target}
+            raise ValueError("unlearning needs stamped images")
+        marked = replace(batch, images=batch.image_views)
+        images = embed_images(model, with_made_up(marked, adversaries))
+        return {"images": images, "target": frozen.images(batch)}
 
     def loss(features: Features, batch: Batch) -> Parts:
-        parts = unlearning(recipe, features, batch)
-        entropy = match(features["triggered"], features["target"], _SCALE)
-        total = parts["loss"] + recipe.lambda_unlearn * entropy / _SCALE
-        return parts | {"loss": total, "match": entropy}
+        entropy = match(features["images"], features["target"], scale)
+        moved = pulled(features["images"], features["target"])
+        return {"loss": entropy + recipe.lambda_hold * moved, "match": entropy, "moved": moved}
 
     return Method(encode, loss, image_encoder(model), opponent=adversaries)

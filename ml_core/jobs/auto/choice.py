@@ -14,59 +14,10 @@ from ml_core.jobs.auto import Outcome
 
 MOST_LOST = 5.0
 """Points of clean accuracy: who loses more is worse off than with the checkpoint as it was."""
-_ORDER: tuple[Method, ...] = ("stamped", "unlearn", "adversarial")
-
-
-def choice(
-    *,
-    pairs: bool,
-    stamps: int,
-    trigger: bool,
-    pretraining: Pretraining,
-    round: int = 1,
-    failed: Collection[Method] = (),
-) -> tuple[Recipe, str] | None:
-    """Choose the recipe of a round, and say why; None if nothing is left to try.
-
-    Parameters
-    ----------
-    pairs
-        Whether there are image-caption pairs, or pictures alone.
-    stamps
-        How many triggers are known to learn from.
-    trigger
-        Whether the one that is measured may be learnt from.
-    pretraining
-        What is known of how the checkpoint was pretrained.
-    round
-        A later one, after which something was found still, trains so many times as long.
-    failed
-        Methods that were tried in this round and could not run.
-    """
-    can: dict[Method, bool] = {"stamped": pairs, "unlearn": trigger, "adversarial": True}
-    method = next((name for name in _ORDER if can[name] and name not in failed), None)
-    if method is None:
-        return None
-    recipe = preset(method, "default", pretraining)
-    if method == "stamped" and stamps:
-        known = "the trigger that is known" if stamps == 1 else f"the {stamps} triggers known"
-        why = f"Pictures are stamped with {known}, moved, scaled and recoloured, and keep their "
-        why += "captions: so the model learns the right answer under the trigger."
-    elif method == "stamped":
-        recipe = recipe.changed(made_up_share=1.0, preset=recipe.preset)
-        why = "No trigger is known: pictures are stamped with made-up ones and keep their captions."
-    elif method == "unlearn":
-        why = "A trigger is known: pictures that carry it are pulled to where they lie without it."
-    else:
-        why = "Triggers are made up, sharpened against the model and unlearnt."
-    if failed:
-        why = f"{' and '.join(FACTS[name].title for name in failed)} could not run. {why}"
-    elif not pairs:
-        why = f"There are pictures without captions. {why}"
-    if round > 1:
-        recipe = recipe.changed(epochs=recipe.epochs * round)
-        why += f" Something was left, so it trains {round} times as long as the first round."
-    return recipe, why
+COSTLY = 1.5
+"""Points of clean accuracy: captions that cost more are of another kind than the pretraining's."""
+_ORDER: tuple[Method, ...] = ("stamped", "unlearn")
+_WEAK_SHARE = 0.75  # of made-up triggers, beside patterns that work a little
 
 
 @dataclass(frozen=True)
@@ -75,7 +26,7 @@ class Round:
 
     Attributes
     ----------
-    title, why
+    method, title, why
         The method, and why it was chosen.
     folder
         Its folder inside that of the chain.
@@ -85,6 +36,7 @@ class Round:
         What the scan of it says; None where it has not ended.
     """
 
+    method: str
     title: str
     why: str
     folder: str
@@ -114,17 +66,79 @@ def is_found(scan: Scan) -> bool:
     return scan.judgement.verdict in ("found", "suspicious")
 
 
+def choice(
+    *,
+    pairs: bool,
+    found: bool,
+    stamps: int,
+    pretraining: Pretraining,
+    before: Sequence[Round] = (),
+    fitted: bool = False,
+    failed: Collection[Method] = (),
+) -> tuple[Recipe, str] | None:
+    """Choose the recipe of a round, and say why; None if nothing is left to try.
+
+    Parameters
+    ----------
+    pairs
+        Whether there are image-caption pairs, or pictures alone.
+    found
+        Whether a trigger is known: named, or found by a scan.
+    stamps
+        How many triggers there are to learn from; where none is known, patterns that move the
+        checkpoint a little.
+    pretraining
+        What is known of how the checkpoint was pretrained.
+    before
+        The rounds before; one more of the same method trains so many times as long.
+    fitted
+        Whether rounds are fitted to given minutes: then none is longer.
+    failed
+        Methods that were tried in this round and could not run.
+    """
+    costly = any(each.method == "stamped" and each.lost > COSTLY for each in before)
+    can: dict[Method, bool] = {"stamped": pairs and not costly, "unlearn": True}
+    method = next((name for name in _ORDER if can[name] and name not in failed), None)
+    if method is None:
+        return None
+    recipe = preset(method, "default", pretraining)
+    if found:
+        known = "the trigger that is known" if stamps == 1 else f"the {stamps} triggers known"
+        why = f"Half of the pictures carry {known}, moved, scaled and recoloured, or made-up ones"
+    else:
+        share = _WEAK_SHARE if stamps else 1.0
+        recipe = recipe.changed(made_up_share=share, preset=recipe.preset)
+        why = "No trigger is known: half of the pictures carry made-up ones"
+        if stamps:
+            why += f", or one of {stamps} patterns that move the checkpoint a little"
+    if method == "stamped":
+        why += ". Captions stay, so that the model learns the right answer under a trigger."
+    else:
+        why += ". The model learns to see what it saw without them."
+    if failed:
+        why = f"{' and '.join(FACTS[name].title for name in failed)} could not run. {why}"
+    elif costly:
+        why = f"The captions cost accuracy, so this round does without them. {why}"
+    elif not pairs:
+        why = f"There are pictures without captions. {why}"
+    times = 1 + sum(each.method == method for each in before)
+    if times > 1 and not fitted:
+        recipe = recipe.changed(epochs=recipe.epochs * times)
+        why += f" Something was left, so it trains {times} times as long as before."
+    return recipe, why
+
+
 _RANK: dict[Outcome, int] = {"nothing_found": 0, "not_scanned": 1, "still_found": 2}
 
 
 def best_round(rounds: Sequence[Round]) -> Round | None:
     """The round that is kept; None if each lost more accuracy than `MOST_LOST`.
 
-    Nothing found comes before still found, then the lower attack success rate in whole points, then
-    the less accuracy lost.
+    Nothing found comes before still found, then the least success of the attack and accuracy lost,
+    both in points.
     """
     return min(
         (each for each in rounds if each.lost <= MOST_LOST),
-        key=lambda each: (_RANK[each.outcome], round(100 * (each.asr or 0.0)), each.lost),
+        key=lambda each: (_RANK[each.outcome], 100 * (each.asr or 0.0) + max(0.0, each.lost)),
         default=None,
     )

@@ -166,7 +166,7 @@ def ramp_job(spec: RateSpec, batch_size: int) -> CleanSpec:
             ),
             "test_images": None,
             "heldout_images": None,
-            "trigger": job.trigger if "trigger" in job.recipe.facts.needs else None,
+            "trigger": None,
             "keep_steps": False,
             "processes": 1,
             "device": "auto" if job.device == "cuda" else job.device,

@@ -315,13 +315,11 @@ def _key(spec: RateSpec, model: ClipModel, inputs: Inputs) -> str:
     assert inputs.validation is not None
     recipe, bench = inputs.recipe, inputs.validation
     fields: dict[str, Any] = {name: getattr(recipe, name) for name in fields_of(recipe.method)}
-    needs_trigger = "trigger" in recipe.facts.needs and inputs.trigger is not None
     facts = [
         _FORMAT, model.sha256, model.origin, fields,
         [spec.low, spec.high, spec.steps, spec.points],
         inputs.training_key, bench.images.lasting_key, np.asarray(bench.images.labels).tolist(),
         bench.label_set.class_names, bench.label_set.templates,
-        [inputs.trigger.digest, spec.job.target] if needs_trigger and inputs.trigger else None,
         inputs.device.type, dict(versions()),
     ]  # fmt: skip
     return digest_of(facts)
