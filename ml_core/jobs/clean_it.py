@@ -14,15 +14,8 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.detection.scan.working import working_triggers
 from ml_core.events import Control, Done, Event, Finding, Message, Saved
-from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep, StepStatus
+from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep, StepStatus, words
 from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
-from ml_core.jobs.auto.words import (
-    about_holdouts,
-    about_rebound,
-    about_round,
-    about_scan,
-    sentences,
-)
 from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, passed_on, rebounded
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, write_json
@@ -99,21 +92,17 @@ class _Chain:
         assert first is not None, "nothing has failed yet"
         check_spec(base.model_copy(update={"recipe": first[0]}))
         if spec.scanned is not None:
-            self._check_scan(Path(spec.scanned))
+            scan = read_scan(Path(spec.scanned) / SCAN_FILE)
+            if scan.suspect.sha256 != self._sha256:
+                raise InputError(
+                    f"The scan in {spec.scanned} is of another checkpoint: name one of this file, "
+                    "or leave it out to have the checkpoint scanned."
+                )
+            working_triggers(Path(spec.scanned), scan)  # says now if its patches are missing
         if not overwrite:
             own = spec.model_dump(mode="json", exclude={"rounds", "rebound_steps"})
             own["base"] = {k: v for k, v in own["base"].items() if k not in _NOT_COMPARED}
             check_result(self._folder / AUTO_FILE, {"spec": own})
-
-    def _check_scan(self, folder: Path) -> None:
-        """Refuse a scan of another checkpoint, or one without its patches."""
-        scan = read_scan(folder / SCAN_FILE)
-        if scan.suspect.sha256 != self._sha256:
-            raise InputError(
-                f"The scan in {folder} is of another checkpoint: name one of this file, or leave "
-                "it out to have the checkpoint scanned."
-            )
-        working_triggers(folder, scan)
 
     def saved(self) -> Saved:
         """Write the record as far as it goes."""
@@ -132,7 +121,7 @@ class _Chain:
             best=best.folder if best else None,
             checkpoint=best.checkpoint if best else None,
             outcome=best.outcome if best else "worse" if self._rounds else "not_scanned",
-            sentences=tuple(sentences(first, named, self._rounds, best, self._proofs)),
+            sentences=tuple(words.sentences(first, named, self._rounds, best, self._proofs)),
             seconds=time.monotonic() - self._begin,
         )
 
@@ -161,10 +150,10 @@ class _Chain:
         folder = best.folder if best else ""
         why = "Does the attack come back when the model is trained on?"
         step = AutoStep(kind="rebound", round=0, title="Rebound test", folder=folder, why=why)
-        yield from self._prove(step, about_rebound)
+        yield from self._prove(step, words.about_rebound)
         why = "What of triggers, captions and classes that no round has seen?"
         step = AutoStep(kind="holdouts", round=0, title="Hold-outs", folder=folder, why=why)
-        yield from self._prove(step, about_holdouts)
+        yield from self._prove(step, words.about_holdouts)
         return Done("finished")
 
     def _step(self, step: AutoStep, work: Step, take: Callable[[dict[str, Any]], str]) -> Step:
@@ -172,19 +161,17 @@ class _Chain:
         begin = time.monotonic()
         yield Finding("step", step.model_dump())
         yield Message(f"{step.title}. {step.why}")
-        status: StepStatus = "failed"
+        status: StepStatus = "finished"
         try:
             done = yield from work
+            status = "failed" if done.status == "failed" else status
         except InputError as error:  # it could not even be asked for
             done, status = Done("failed", error=error.sentence, error_code=error.code), "skipped"
         if done.status == "cancelled":
             raise CancelledError if self._control.cancelled else _StoppedError
-        if done.status == "failed":
-            ended = {"status": status, "sentence": done.error}
-        else:
-            ended = {"status": "finished", "sentence": take(done.result)}
-        spent = {"seconds": time.monotonic() - begin}
-        self._steps.append(step.model_copy(update=ended | spent))
+        sentence = take(done.result) if status == "finished" else done.error
+        ended = {"status": status, "sentence": sentence, "seconds": time.monotonic() - begin}
+        self._steps.append(step.model_copy(update=ended))
         yield Finding("step", self._steps[-1].model_dump())
         yield self.saved()
         if self._control.stopped:
@@ -204,7 +191,7 @@ class _Chain:
             self._scans[number] = folder, scan
             if number:
                 self._rounds[-1] = replace(self._rounds[-1], scan=scan)
-            return about_scan(scan)
+            return words.about_scan(scan)
 
         title = f"Scan after round {number}" if number else "Scan before cleaning"
         why = "Does the same search still find something?" if number else "What is there to clean?"
@@ -262,7 +249,7 @@ class _Chain:
                 rates: dict[str, Any] = {"ca_before": before.get("ca"), "ca": after.get("ca")}
                 rates |= {"asr_before": before.get("asr_excl"), "asr": after.get("asr_excl")}
                 self._rounds.append(replace(new, checkpoint=result["checkpoint"], **rates))
-                return about_round(self._rounds[-1])
+                return words.about_round(self._rounds[-1])
 
             job = self._job(recipe, name)
             work = cleaned(job, self._control, overwrite=self._overwrite)

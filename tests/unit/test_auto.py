@@ -106,7 +106,7 @@ def test_what_was_found_is_stamped_measured_and_proven(spec, say):
     steps = [event.values["status"] for event in events if isinstance(event, Finding)]
     assert steps == ["running", "finished"] * 5
     job = read_spec(folder / "round-1" / "spec.json")
-    assert (job.recipe.method, job.recipe.random_share) == ("stamped", 0.25)
+    assert (job.recipe.method, job.recipe.made_up_share) == ("stamped", 0.25)
     assert len({load_trigger(path).digest for path in job.stamps}) == len(job.stamps) > 6
     digest = load_trigger(folder / "scan-0" / "found.json").digest
     assert load_trigger(job.trigger).digest == digest
@@ -132,7 +132,7 @@ def test_where_nothing_is_found_it_says_what_the_cleaning_cost(spec, say):
     assert "no attack success rate to prove" in result.steps[-1].sentence
     assert "Nothing called for cleaning: it cost" in told(result)
     job = read_spec(Path(spec.base.output_dir) / "round-1" / "spec.json")
-    assert (job.stamps, job.trigger, job.recipe.random_share) == ((), None, 1.0)
+    assert (job.stamps, job.trigger, job.recipe.made_up_share) == ((), None, 1.0)
 
 
 def test_a_trigger_that_is_only_measured_is_not_learnt_from(spec, say, tmp_path):
@@ -147,7 +147,7 @@ def test_a_trigger_that_is_only_measured_is_not_learnt_from(spec, say, tmp_path)
         )
         job = read_spec(folder / "round-1" / "spec.json")
         assert len(job.stamps) == stamps
-        assert job.recipe.random_share == (1.0 if measure_only else 0.25)
+        assert job.recipe.made_up_share == (1.0 if measure_only else 0.25)
         assert "The attack success rate went from" in told(result)
         assert "Nothing called for cleaning" not in told(result)
 

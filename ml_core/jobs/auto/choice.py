@@ -53,8 +53,8 @@ def choice(
         why = f"Pictures are stamped with {known}, moved, scaled and recoloured, and keep their "
         why += "captions: so the model learns the right answer under the trigger."
     elif method == "stamped":
-        recipe = recipe.model_copy(update={"random_share": 1.0})
-        why = "No trigger is known: pictures are stamped with random ones and keep their captions."
+        recipe = recipe.changed(made_up_share=1.0, preset=recipe.preset)
+        why = "No trigger is known: pictures are stamped with made-up ones and keep their captions."
     elif method == "unlearn":
         why = "A trigger is known: pictures that carry it are pulled to where they lie without it."
     else:

@@ -22,7 +22,15 @@ def about_scan(scan: Scan) -> str:
 
 def about_round(cleaned: Round) -> str:
     """What a round changed."""
-    return " ".join(_figures(cleaned))
+    attack = f"{percent(cleaned.asr_before)} to {percent(cleaned.asr)}"
+    accuracy = f"{percent(cleaned.ca_before)} to {percent(cleaned.ca)}"
+    first = f"The attack success rate went from {attack}."
+    if cleaned.asr is None:
+        first = "No attack was measured: no trigger is known, or there are no labelled pictures."
+    second = f"Clean accuracy went from {accuracy}."
+    if cleaned.ca is None:
+        second = "Clean accuracy was not measured: that needs labelled pictures."
+    return f"{first} {second}"
 
 
 def about_rebound(record: Record) -> str:
@@ -83,11 +91,11 @@ def sentences(
             "It could not search for triggers over the whole picture again: the cleaned weights "
             "are too far from the reference's."
         )
-    yield from _figures(told)
+    yield about_round(told)
     yield from proofs
     if first is not None and not named and first.judgement.verdict == "nothing":
-        cost = f"it cost {told.lost:.1f} points of clean accuracy" if told.ca is not None else ""
-        yield f"Nothing called for cleaning{cost and f': {cost}'}."
+        cost = "" if told.ca is None else f": it cost {told.lost:.1f} points of clean accuracy"
+        yield f"Nothing called for cleaning{cost}."
     if best is not None and best.outcome != "still_found":
         return
     if best is None:
@@ -108,16 +116,3 @@ def _lacks_overlays(first: Scan, last: Scan) -> bool:
     """Whether overlays were searched before cleaning and could not be after it."""
     before, after = first.stages, last.stages
     return bool(before.overlays or before.thorough) and not (after.overlays or after.thorough)
-
-
-def _figures(cleaned: Round) -> Iterator[str]:
-    if cleaned.asr is None:
-        yield "No attack was measured: no trigger is known, or there are no labelled pictures."
-    else:
-        change = f"{percent(cleaned.asr_before)} to {percent(cleaned.asr)}"
-        yield f"The attack success rate went from {change}."
-    if cleaned.ca is None:
-        yield "Clean accuracy was not measured: that needs labelled pictures."
-    else:
-        change = f"{percent(cleaned.ca_before)} to {percent(cleaned.ca)}"
-        yield f"Clean accuracy went from {change}."
