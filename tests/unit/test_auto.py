@@ -30,7 +30,7 @@ from ml_core.triggers import Trigger, badnets_patch, load_trigger, save_trigger
 from tests.gui.scans import SIDE, stages, write_scan
 from tests.gui.scans import scan as made_scan
 from tests.unit.draining import done_of, events_of, finished, metrics_of
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 
 Say = Callable[..., None]
 
@@ -68,10 +68,14 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Say:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes of six steps, and hold-outs of few triggers."""
+    """Recipes of six steps with few adversaries, and hold-outs of few triggers."""
+    few_climbs(monkeypatch)
 
     def small(method: Any, _name: str, _pretraining: object) -> Any:
-        return small_recipe(method=method, eval_every=3, save_every=2, stop_below_ca=0.0)
+        return small_recipe(
+            method=method, eval_every=3, save_every=2, stop_below_ca=0.0, adversaries=1,
+            adversary_steps=2,
+        )  # fmt: skip
 
     monkeypatch.setattr("ml_core.jobs.auto.choice.preset", small)
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
@@ -250,7 +254,8 @@ def test_another_chains_folder_is_not_written_over_unasked(spec, say):
 def test_the_command_runs_the_chain(tiny_checkpoint, tmp_path, say, answer_of, capsys):
     say("found", "nothing")
     command = ["clean", tiny_checkpoint, "-o", tmp_path / "out", "--auto", "--threads", 1]
-    answer = answer_of(*command, "--pairs", "demo", "--rebound-steps", 2, "--rounds", 1)
+    few = ["--test-images", "demo:val", "--rebound-steps", 2, "--rounds", 1]
+    answer = answer_of(*command, "--pairs", "demo", *few)
     assert (answer["outcome"], answer["spec"]["rounds"]) == ("nothing_found", 1)
     for more, words in (
         (("--method", "mmcl"), "--method cannot be combined with --auto"),
