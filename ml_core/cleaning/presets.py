@@ -141,17 +141,11 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     "was not tuned.",
     ("par", "paper"): "PAR's published schedule (arXiv 2412.00727): 250 000 pairs twice, as its "
     "script has it. It uses four GPUs with batches of 512 each; here a step has 512.",
-    ("adversarial", "quick"): "Ours: its numbers were chosen on two models poisoned from the first "
-    "step of their pretraining, with images of another kind than theirs (docs/bench.md); about 5 "
-    "minutes on 2 idle cores.",
-    ("adversarial", "talk"): "Quick with a quarter of the steps; about a minute on 2 idle cores.",
-    ("adversarial", "thorough"): "Quick with 2.7 times the images and steps.",
-    (
-        "unlearn",
-        "quick",
-    ): "Ours, not tuned: 1024 images in 64 steps took the demo from 99 to 0 % success for 0.7 "
-    "points of accuracy; this has four times the steps.",
-    ("unlearn", "thorough"): "Quick with more images.",
+    ("stamped", "quick"): "The learning rate is the pretraining's own, since a backdoor that is "
+    "unlearnt at a lower one comes back; the length was chosen on models poisoned from the first "
+    "step of their pretraining (docs/bench.md).",
+    ("unlearn", "quick"): "A third of the pretraining's rate and the length of stamped finetuning: "
+    "at its own rate images of another kind cost accuracy (docs/bench.md).",
     ("interpolate", "quick"): "Alpha is chosen on validation images: nothing is trained.",
     ("interpolate", "paper"): "Half way, as WiSE-FT (Wortsman et al., CVPR 2022) recommends.",
 }
