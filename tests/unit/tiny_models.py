@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import TrainingOutcome, train
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.stamps import Stamps
 from ml_core.events import Control, Event
 from ml_core.model import ClipModel, build_model
 from ml_core.reading.clip_config import Preprocess
@@ -33,15 +34,18 @@ def tiny_vit(**vision: object) -> ClipModel:
 def batches(
     model: ClipModel, recipe: Recipe, pairs: FakePairs | None = None
 ) -> Callable[[int], Batch]:
-    """Batches of made-up pairs, or of labelled pictures where the recipe takes no pairs."""
+    """Batches of made-up pairs, or of pictures, with stamps where the recipe asks for them."""
     pairs = pairs or FakePairs()
-    if not recipe.uses_pairs:
-        return lambda step: labelled_batch(pairs, recipe, 32, step)
 
     def make(step: int) -> Batch:
+        if not recipe.uses_pairs:
+            return labelled_batch(pairs, recipe, 32, step)
         return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)
 
-    return make
+    if "stamp_share" not in fields_of(recipe.method):
+        return make
+    stamps = Stamps.training((), recipe, model)
+    return lambda step: stamps.on(make(step), step)
 
 
 def training(
