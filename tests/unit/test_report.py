@@ -20,6 +20,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
+from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.run import out_of
 from ml_core.jobs.specs import CleanSpec
@@ -184,11 +185,17 @@ def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: 
     assert "other.safetensors changed since it was measured" in done.error
     assert not (tmp_path / "x.evidence").exists()
     source.unlink()
+    chain = AutoResult(
+        spec=AutoSpec(base=cleaned), steps=(), best="run", checkpoint=None,
+        outcome="nothing_found", sentences=(f"Begun in {moved}.", "Nothing is left."), seconds=1.0,
+    )  # fmt: skip
+    (tmp_path / AUTO_FILE).write_text(chain.model_dump_json())
     done = _report(runs=(str(moved),), out=str(tmp_path / "x.evidence"))
     assert done.status == "finished", done.error
     evidence = _evidence(tmp_path / "x.evidence")
     assert evidence.measurements["job-1-before"].tau is None
     assert any("is not where it was measured" in note for note in evidence.notes)
+    assert evidence.notes[-1] == "Clean it. Begun in run. Nothing is left."
 
 
 def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from ml_core.data.images import ImageSet, list_pictures
 from ml_core.data.labels import LabelSet
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.watch import Watch, watched
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.auto import AUTO_FILE, AutoResult
 from ml_core.jobs.devices import set_threads
+from ml_core.jobs.journal import read_json
 from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.opening import opening, opening_images
 from ml_core.jobs.remeasure import (
@@ -75,7 +79,7 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     for note in sources.notes:
         yield Message(note, "warning")
     known = Path.home(), *spec.runs, *spec.scans
-    sources.notes += map(WithoutPaths(known).text, spec.notes)
+    sources.notes += map(WithoutPaths(known).text, [*spec.notes, *_of_chains(spec.runs)])
     evidence = evidence_of(spec, sources, _name(spec, out), again.thumbnails)
     if spec.pdf:
         evidence = evidence.model_copy(update={"pdf": PDF_FILE})
@@ -133,6 +137,15 @@ def evidence_of(
     sources.files.update(pictures)
     charts = tuple(chart for chart in evidence.charts if chart.file in pictures)
     return evidence.model_copy(update={"charts": charts})
+
+
+def _of_chains(runs: Sequence[str]) -> Iterator[str]:
+    """What *Clean it* says of the runs that it kept: what it chose, why, and what that came to."""
+    for folder in map(Path, runs):
+        with suppress(ValidationError):
+            chain = AutoResult.model_validate(read_json(folder.parent / AUTO_FILE))
+            if chain.best == folder.name:
+                yield " ".join(("Clean it.", *chain.sentences))
 
 
 @dataclass(eq=False)
