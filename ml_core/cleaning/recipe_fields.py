@@ -191,7 +191,7 @@ class RecipeFields(BaseModel):
     lambda_hold: float = option(
         1.0,
         "Weight of holding",
-        "How much images, with and without a trigger, are held where they were.",
+        "How much images without a trigger are held where they were.",
         methods="unlearn",
         **_WEIGHT,
     )

@@ -135,9 +135,10 @@ def test_supervised(tiny_model):
 def test_unlearn(tiny_model):
     case = Case(tiny_model)
     loss, p, e = disturbed(tiny_model, {"method": "unlearn", "lambda_hold": 0.5}, case)
-    moved = 1 - (e["iv"] * p["i"]).sum(axis=1).mean()
-    found = softmax_ce(tiny_model.logit_scale * e["iv"] @ p["i"].T, np.arange(len(p["i"])))
-    assert loss == pytest.approx(found + 0.5 * moved, rel=2e-5)
+    triggered = 1 - (e["iv"] * p["i"]).sum(axis=1).mean()
+    clean = 1 - (e["i"] * p["i"]).sum(axis=1).mean()
+    found = softmax_ce(15 * e["iv"] @ p["i"].T, np.arange(len(p["i"])))
+    assert loss == pytest.approx(triggered + found / 15 + 0.5 * clean, rel=2e-5)
 
 
 # ---- by hand ----

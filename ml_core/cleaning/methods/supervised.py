@@ -18,6 +18,7 @@ from ml_core.cleaning.methods.method import (
     Named,
     Parts,
     adversaries_of,
+    embed_both,
     embed_images,
     with_made_up,
 )
@@ -77,33 +78,39 @@ def new_head(recipe: Recipe, classifier: Tensor) -> Tensor:
     return F.normalize(rows, dim=-1).to(classifier.device)
 
 
+_SCALE = 15.0
+
+
 def unlearn(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """Teach the image encoder to see under a trigger what a frozen copy sees without.
 
-    CE(s f(x + t) f0(x)^T) + lambda_hold * (1 - mean cos(f(x + t), f0(x)))
+    1 - mean cos(f(x + t), f0(x)) + CE(s f(x + t) f0(x)^T) / s
+        + lambda_hold * (1 - mean cos(f(x), f0(x)))
 
-    where f0 is the checkpoint before cleaning, s its logit scale, and t a known, random or
-    sharpened trigger on some of the pictures, as in `stamped`, and nothing on the others. The first
-    term asks that a picture be found among the clean ones of its batch: a trigger that moves all
-    pictures to one place fails at that most. It takes the min-max form of I-BAU (Zeng et al., ICLR
-    2022, arXiv 2110.03735) to embeddings, without labels, captions or a target; the second is that
-    of unsupervised adversarial finetuning (FARE, Schlarmann et al., ICML 2024, arXiv 2402.12336).
-    Texts keep their meaning, since the image encoder alone is trained. The parts are ``match``, in
-    nats, and ``moved``, the mean distance, in 0..2.
+    where f0 is the checkpoint before cleaning and t a known, random or sharpened trigger, as in
+    `stamped`. The second term, with s = 15, asks that a picture under a trigger be found among the
+    clean ones of its batch: a trigger that moves all pictures to one place fails at that most. It
+    takes the min-max form of I-BAU (Zeng et al., ICLR 2022, arXiv 2110.03735) to embeddings,
+    without labels, captions or a target, and its holding term from unsupervised adversarial
+    finetuning (FARE, Schlarmann et al., ICML 2024, arXiv 2402.12336). Texts keep their meaning,
+    since the image encoder alone is trained. The parts are ``triggered`` and ``clean``, the two
+    mean distances, in 0..2, and ``match``, the cross-entropy, in nats.
     """
     frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
-    adversaries, scale = adversaries_of(model, recipe), model.logit_scale
+    adversaries = adversaries_of(model, recipe)
 
     def encode(batch: Batch) -> Features:
         if batch.image_views is None:
             raise ValueError("unlearning needs stamped images")
-        marked = replace(batch, images=batch.image_views)
-        images = embed_images(model, with_made_up(marked, adversaries))
-        return {"images": images, "target": frozen.images(batch)}
+        marked = with_made_up(replace(batch, images=batch.image_views), adversaries)
+        clean, triggered = embed_both(model, batch.images, marked)
+        return {"clean": clean, "triggered": triggered, "target": frozen.images(batch)}
 
     def loss(features: Features, batch: Batch) -> Parts:
-        entropy = match(features["images"], features["target"], scale)
-        moved = pulled(features["images"], features["target"])
-        return {"loss": entropy + recipe.lambda_hold * moved, "match": entropy, "moved": moved}
+        triggered = pulled(features["triggered"], features["target"])
+        clean = pulled(features["clean"], features["target"])
+        entropy = match(features["triggered"], features["target"], _SCALE)
+        total = triggered + entropy / _SCALE + recipe.lambda_hold * clean
+        return {"loss": total, "triggered": triggered, "clean": clean, "match": entropy}
 
     return Method(encode, loss, image_encoder(model), opponent=adversaries)
