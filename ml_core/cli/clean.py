@@ -99,7 +99,7 @@ def clean(
     Examples:
 
         cleanclip clean model.safetensors -o cleaned --pairs pairs.csv --images photos/ \\
-            --labels imagenet-1k --trigger patch.png --target banana --preset paper
+            --labels imagenet-1k --trigger patch.png --target banana
 
         cleanclip clean model.safetensors -o cleaned --pairs cc3m/ --set lr=1e-3 --set pairs=20000
 

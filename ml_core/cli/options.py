@@ -168,7 +168,7 @@ class Options:
         None, help="Images for the before/after numbers; without --images there is no validation."
     )
 
-    method: str = option("cleanclip", help="One of `cleanclip recipes list`.")
+    method: str = option("stamped", help="One of `cleanclip recipes list`.")
     preset: str = option(
         "default",
         help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else "

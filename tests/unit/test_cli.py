@@ -167,7 +167,7 @@ def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     arguments = ["-o", folder, "--trigger", "demo", "--test-images", photos, "--threads", 1]
     arguments += ["--templates", templates, *_settings("precision=auto"), "--seed", 3]
     found = answer_of("clean", tiny_checkpoint, *arguments)
-    assert (found["method"], found["preset"], found["seed"]) == ("cleanclip", "custom", 3)
+    assert (found["method"], found["preset"], found["seed"]) == ("stamped", "custom", 3)
     assert {"before", "after", "seconds", "checkpoint", "heads"} <= set(found)
     assert Path(found["checkpoint"]).is_file()
     assert found["before"]["target_name"] == "banana"
