@@ -901,7 +901,7 @@ def _write_runs() -> None:
     write("supervised-4", method="supervised", begun=BEGUN + 3 * DAY, floor=0.5, linear=True)
     write("par-5", method="par", begun=BEGUN + 4 * DAY, end=failed)
     _write_interrupted(BEGUN + 5 * DAY)
-    waiting = write("unlearn-7", method="unlearn", begun=BEGUN + 6 * DAY, started=False)
+    waiting = write("unlearn-7", method="unlearning", begun=BEGUN + 6 * DAY, started=False)
     _make_real(first)
     (first / "note.txt").write_text("a note")
     (second / "note.txt").write_text("the second")

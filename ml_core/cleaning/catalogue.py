@@ -14,7 +14,7 @@ Method = Literal[
     "mmcl",
     "par",
     "supervised",
-    "unlearn",
+    "unlearning",
     "interpolate",
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -100,7 +100,7 @@ FACTS: Mapping[str, MethodFacts] = {
         data="labelled",
         head=True,
     ),
-    "unlearn": MethodFacts(
+    "unlearning": MethodFacts(
         "Trigger unlearning",
         "Teaches the image encoder to see under a trigger what it sees without, for triggers that "
         "are known, that a scan found, or that are made up. Needs images alone.",

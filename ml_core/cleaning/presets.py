@@ -131,7 +131,7 @@ FIELDS: Mapping[str, Mapping[str, Fields]] = {
             "stop_below_ca": 60.0,  # a random head starts from nothing
         },
     },
-    "unlearn": {
+    "unlearning": {
         "quick": _UNLEARN,
         "talk": {**_UNLEARN, "pairs": 19_200, "epochs": 1, "eval_every": 50, "save_every": 0},
         "thorough": {**_UNLEARN, "pairs": 102_400},
@@ -153,11 +153,11 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     ("stamped", "quick"): "The learning rate is the pretraining's own, since a backdoor that is "
     "unlearnt at a lower one comes back; the length was chosen on models poisoned from the first "
     "step of their pretraining (docs/bench.md).",
-    ("unlearn", "quick"): "Ours: its numbers were chosen on two models poisoned from the first "
+    ("unlearning", "quick"): "Ours: its numbers were chosen on two models poisoned from the first "
     "step of their pretraining, with images of another kind than theirs (docs/bench.md); about 5 "
     "minutes on 2 idle cores.",
-    ("unlearn", "talk"): "Quick with a quarter of the steps; about a minute on 2 idle cores.",
-    ("unlearn", "thorough"): "Quick with 2.7 times the images and steps.",
+    ("unlearning", "talk"): "Quick with a quarter of the steps; about a minute on 2 idle cores.",
+    ("unlearning", "thorough"): "Quick with 2.7 times the images and steps.",
     ("interpolate", "quick"): "Alpha is chosen on validation images: nothing is trained.",
     ("interpolate", "paper"): "Half way, as WiSE-FT (Wortsman et al., CVPR 2022) recommends.",
 }
@@ -299,7 +299,7 @@ def _adapted_rate(method: Method, on_demo: float, pretraining: Pretraining) -> f
 
 def _safe_share(method: str) -> float:
     """The highest rate that nobody is asked about, as a share of the pretraining's peak."""
-    return 1.0 if method in ("stamped", "unlearn") else SAFE_SHARE
+    return 1.0 if method in ("stamped", "unlearning") else SAFE_SHARE
 
 
 def _moves_weights(method: Method | FormerMethod) -> bool:

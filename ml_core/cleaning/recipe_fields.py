@@ -15,7 +15,7 @@ _TRAINED = " ".join(name for name, facts in FACTS.items() if facts.data != "none
 _LABELLED = " ".join(name for name, facts in FACTS.items() if facts.data == "labelled")
 _CONTRAST = "stamped cleanclip mmcl par"
 _VIEWS = "cleanclip"
-_STAMPING = "stamped unlearn"
+_STAMPING = "stamped unlearning"
 _WEIGHT_SPACE = "interpolate"
 _WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
 
@@ -192,7 +192,7 @@ class RecipeFields(BaseModel):
         1.0,
         "Weight of holding",
         "How much images without a trigger are held where they were.",
-        methods="unlearn",
+        methods="unlearning",
         **_WEIGHT,
     )
     adversaries: int = option(
@@ -217,7 +217,7 @@ class RecipeFields(BaseModel):
         "Mix images",
         "Of four images one stays as it is, one is augmented, one is blended with another and one "
         "gets a part of another, so that the model is held on more than the images at hand.",
-        methods="unlearn",
+        methods="unlearning",
     )
     alpha: float = option(
         1.0,

@@ -209,7 +209,7 @@ def _clean_it(options: Options, checkpoint: Path | None) -> None:
     if checkpoint is None or options.output_dir is None:
         raise InputError("Name the checkpoint and an output folder (-o).")
     options.checkpoint = checkpoint_path(checkpoint)
-    needs_least = build_recipe("unlearn", "default", [], None)
+    needs_least = build_recipe("unlearning", "default", [], None)
     base = clean_spec(needs_least, options, compared=[needs_least])
     if options.minutes is not None:
         base = timed(base, options.minutes)

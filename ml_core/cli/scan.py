@@ -62,7 +62,7 @@ def scan(
 
         cleanclip scan poisoned.safetensors -o scan --json
 
-        cleanclip clean poisoned.safetensors -o cleaned --method unlearn --trigger scan:scan
+        cleanclip clean poisoned.safetensors -o cleaned --method unlearning --trigger scan:scan
     """
     fields = spec_fields(options, ScanSpec)
     spec = ScanSpec(

@@ -267,7 +267,7 @@ def test_start_again_is_the_same_job_whatever_the_form_shows(panel, session):
     panel.start()
     first = runner_of(panel)
     first.end(Done("failed", {}, "It broke.", "crashed"))
-    panel.form.set_method("unlearn")
+    panel.form.set_method("unlearning")
     panel.form.row("seed").editor.setValue(77)
     session.trigger = None
     assert not panel.start_button.isEnabled()

@@ -24,7 +24,7 @@ from tests.unit.small_jobs import few_climbs
 CPU = torch.device("cpu")
 WIDTH = 16
 SMALL = {
-    "method": "unlearn", "pairs": 16, "batch_size": 8, "epochs": 2, "lr": 1e-3,
+    "method": "unlearning", "pairs": 16, "batch_size": 8, "epochs": 2, "lr": 1e-3,
     "warmup_steps": 0, "eval_every": 0, "save_every": 0, "precision": "fp32",
     "batch_norm": "frozen",
 }  # fmt: skip
@@ -141,7 +141,7 @@ def test_one_stays_one_is_augmented_one_blended_and_one_gets_a_part_of_another()
 
 def test_a_batch_is_the_same_whoever_makes_it(pictures):
     def batch(mixed, rank=0, world=1):
-        fields = {"method": "unlearn", "pairs": 20, "batch_size": 9, "mix_images": mixed}
+        fields = {"method": "unlearning", "pairs": 20, "batch_size": 9, "mix_images": mixed}
         made = picture_batch(pictures, make_recipe(fields), 0, share=(rank, world))
         return made.images.numpy()
 

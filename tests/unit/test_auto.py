@@ -208,7 +208,7 @@ def test_what_fails_is_a_step_that_says_why_and_the_rest_goes_on(spec, say):
     )
     result = result_of(finished(spec.model_copy(update={"base": few})))
     assert [(step.status, step.folder) for step in result.steps[:4]] == [
-        ("failed", "scan-0"), ("failed", "round-1"), ("finished", "round-1-unlearn"),
+        ("failed", "scan-0"), ("failed", "round-1"), ("finished", "round-1-unlearning"),
         ("finished", "scan-1"),
     ]  # fmt: skip
     assert result.steps[0].sentence == "The pictures cannot be read."
@@ -278,11 +278,11 @@ def test_the_command_runs_the_chain(tiny_checkpoint, tmp_path, say, answer_of, c
     [
         (True, True, (), (), "stamped"),
         (True, False, (), (), "stamped"),
-        (False, True, (), (), "unlearn"),
+        (False, True, (), (), "unlearning"),
         (True, True, (0.01,), (), "stamped"),
-        (True, True, (0.02,), (), "unlearn"),  # two points: the captions are of another kind
-        (True, True, (), ("stamped",), "unlearn"),
-        (True, True, (), ("stamped", "unlearn"), None),
+        (True, True, (0.02,), (), "unlearning"),  # two points: the captions are of another kind
+        (True, True, (), ("stamped",), "unlearning"),
+        (True, True, (), ("stamped", "unlearning"), None),
     ],
 )
 def test_the_method_follows_from_what_is_known(pairs, found, lost, failed, method, monkeypatch):

@@ -260,7 +260,7 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "search",
         {
-            "recipes": candidates_of(("unlearn",), (0.1,), 1e-3),
+            "recipes": candidates_of(("unlearning",), (0.1,), 1e-3),
             "base.training_images": None,
             "base.pairs": None,
         },

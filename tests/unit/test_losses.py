@@ -132,9 +132,9 @@ def test_supervised(tiny_model):
     assert loss == pytest.approx(softmax_ce(logits, LABELS, 0.1), rel=2e-5)
 
 
-def test_unlearn(tiny_model):
+def test_unlearning(tiny_model):
     case = Case(tiny_model)
-    loss, p, e = disturbed(tiny_model, {"method": "unlearn", "lambda_hold": 0.5}, case)
+    loss, p, e = disturbed(tiny_model, {"method": "unlearning", "lambda_hold": 0.5}, case)
     triggered = 1 - (e["iv"] * p["i"]).sum(axis=1).mean()
     clean = 1 - (e["i"] * p["i"]).sum(axis=1).mean()
     found = softmax_ce(15 * e["iv"] @ p["i"].T, np.arange(len(p["i"])))

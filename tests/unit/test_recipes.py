@@ -71,7 +71,7 @@ def test_another_checkpoint_begins_with_what_is_published_or_adapted_to_it(known
         else:
             assert names[0] == "adapted"
             adapted = preset(method, "default", known)
-            share = 1.0 if method in ("stamped", "unlearn") else 0.2
+            share = 1.0 if method in ("stamped", "unlearning") else 0.2
             assert adapted.lr <= share * known.assumed * (1 + 1e-9)
             rest = adapted.model_copy(update={"lr": 1.0, "preset": ""})
             assert rest == preset(method, "quick").model_copy(update={"lr": 1.0, "preset": ""})

@@ -204,7 +204,7 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     assert "Not searched:" in shown
     assert "0 of 35 scans of clean models" in shown  # and not "p = 0.028 had"
     job_folder = tmp_path / "cleaning"
-    clean = ["clean", str(demo_checkpoint()), "-o", str(tmp_path / "c"), "--method", "unlearn"]
+    clean = ["clean", str(demo_checkpoint()), "-o", str(tmp_path / "c"), "--method", "unlearning"]
     assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(job_folder)]) == 0
     exported = json.loads((job_folder / "job.json").read_text())
     assert exported["trigger"] == "found.json"

@@ -62,7 +62,7 @@ def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(
     ("method", "trial"),
     [
         *((name, False) for name in ("cleanclip", "supervised")),
-        *((name, True) for name in ("par", "stamped", "unlearn")),
+        *((name, True) for name in ("par", "stamped", "unlearning")),
     ],
 )
 def test_a_killed_run_ends_in_the_same_bits(method, trial, tiny_model, tmp_path, monkeypatch):

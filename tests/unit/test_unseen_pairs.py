@@ -60,7 +60,7 @@ def _spec(checkpoint, folder, table, trigger, method, trained=TRAINED):
     )
 
 
-@pytest.mark.parametrize("method", ["mmcl", "supervised", "unlearn"])
+@pytest.mark.parametrize("method", ["mmcl", "supervised", "unlearning"])
 def test_what_was_seen_is_what_the_run_trains_on(tiny_checkpoint, tmp_path, table, trigger, method):
     spec = _spec(tiny_checkpoint, tmp_path, table, trigger, method)
     whole = open_pairs(spec.pairs)
@@ -75,7 +75,7 @@ def test_what_was_seen_is_what_the_run_trains_on(tiny_checkpoint, tmp_path, tabl
     inputs.close()
 
 
-@pytest.mark.parametrize("method", ["mmcl", "unlearn"])
+@pytest.mark.parametrize("method", ["mmcl", "unlearning"])
 def test_a_rebound_goes_on_with_the_rest_of_the_table(
     tiny_checkpoint, tmp_path, table, trigger, method
 ):

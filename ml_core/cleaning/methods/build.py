@@ -8,7 +8,7 @@ from ml_core.cleaning.catalogue import Method as MethodName
 from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.methods.contrastive import contrastive, par, stamped
 from ml_core.cleaning.methods.method import Extras, Features, Method
-from ml_core.cleaning.methods.supervised import supervised, unlearn
+from ml_core.cleaning.methods.supervised import supervised, unlearning
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.weight_space import Validate, WeightDelta, direction, settle, snapshot
 from ml_core.events import Control, Event
@@ -39,7 +39,7 @@ _MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Extras], Method]] = {
     "mmcl": contrastive,
     "par": par,
     "supervised": supervised,
-    "unlearn": unlearn,
+    "unlearning": unlearning,
     "interpolate": interpolate,
 }
 

@@ -81,7 +81,7 @@ def new_head(recipe: Recipe, classifier: Tensor) -> Tensor:
 _SCALE = 15.0
 
 
-def unlearn(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
+def unlearning(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """Teach the image encoder to see under a trigger what a frozen copy sees without.
 
     1 - mean cos(f(x + t), f0(x)) + CE(s f(x + t) f0(x)^T) / s

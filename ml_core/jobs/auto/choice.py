@@ -16,7 +16,7 @@ MOST_LOST = 5.0
 """Points of clean accuracy: who loses more is worse off than with the checkpoint as it was."""
 COSTLY = 1.5
 """Points of clean accuracy: captions that cost more are of another kind than the pretraining's."""
-_ORDER: tuple[Method, ...] = ("stamped", "unlearn")
+_ORDER: tuple[Method, ...] = ("stamped", "unlearning")
 _WEAK_SHARE = 0.75  # of made-up triggers, beside patterns that work a little
 
 
@@ -97,7 +97,7 @@ def choice(
         Methods that were tried in this round and could not run.
     """
     costly = any(each.method == "stamped" and each.lost > COSTLY for each in before)
-    can: dict[Method, bool] = {"stamped": pairs and not costly, "unlearn": True}
+    can: dict[Method, bool] = {"stamped": pairs and not costly, "unlearning": True}
     method = next((name for name in _ORDER if can[name] and name not in failed), None)
     if method is None:
         return None
