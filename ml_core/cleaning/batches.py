@@ -93,6 +93,8 @@ class Batch:
     numbers
         int64 [N], the numbers of these examples in the set; stays on the CPU. None: embeddings of
         these examples are not kept for later epochs.
+    places
+        int64 [N], where each stands in the whole batch of all processes; None where it is whole.
     made_up
         bool [N], which pictures are to get a trigger that the method makes up; stays on the CPU.
     fill
@@ -106,6 +108,7 @@ class Batch:
     token_views: Tensor | None = None
     labels: Tensor | None = None
     numbers: Tensor | None = None
+    places: npt.NDArray[np.int64] | None = None
     made_up: Tensor | None = None
     fill: int = 0
     blank: bool = False
@@ -222,6 +225,7 @@ def pair_batch(
         tokenize(captions),
         token_views,
         numbers=torch.from_numpy(drawn.indices),
+        places=drawn.places,
         blank=int(drawn.indices[0]) in pairs.broken,
     )
 
@@ -437,14 +441,15 @@ def picture_batch(
     order = step_indices(recipe, len(source), step)
     indices = shared_rows(order, share)
     images = source.get(indices)
+    mine = shared_rows(np.arange(len(order)), share)
     if recipe.mix_images:
         mixes = draw_mixes(len(order), step_generator(recipe.seed, _MIXES, step))
-        mine = shared_rows(np.arange(len(order)), share)
         images = mix(images, source.get(shared_rows(np.roll(order, 1), share)), mixes.rows(mine))
     good = readable(source.broken, indices, share=share)
     indices = indices[good]
     return Batch(
         as_tensor(images[good]),
         numbers=torch.from_numpy(indices),
+        places=mine[good],
         blank=int(indices[0]) in source.broken,
     )

@@ -19,7 +19,7 @@ Method = Literal[
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
 FormerMethod = Literal[
-    "ss", "cleanclip-par", "locked-text", "linear-probe", "rvpt", "tbar", "adversarial"
+    "ss", "cleanclip-par", "locked-text", "linear-probe", "rvpt", "tbar", "adversarial", "unlearn"
 ]
 """Methods of earlier versions, whose runs can still be shown."""
 Data = Literal["pairs", "labelled", "images", "none"]
@@ -118,17 +118,22 @@ FACTS: Mapping[str, MethodFacts] = {
 }
 # What records of their runs need; ``help`` names the methods to take instead.
 FORMER_FACTS: Mapping[str, MethodFacts] = {
-    "adversarial": MethodFacts("Adversarial unlearning", "Trigger unlearning", _OURS),
+    "adversarial": MethodFacts(
+        "Adversarial unlearning", "Trigger unlearning", _OURS, data="images"
+    ),
+    "unlearn": MethodFacts(
+        "Unlearn the trigger", "Stamped finetuning or Trigger unlearning", _OURS, data="images"
+    ),
     "ss": MethodFacts("Self-supervision only", "CleanCLIP", _BANSAL, control=True),
     "cleanclip-par": MethodFacts("CleanCLIP + PAR", "CleanCLIP or PAR", _OURS),
     "locked-text": MethodFacts(
-        "Locked-text finetuning", "Adversarial unlearning", _OURS, data="labelled"
+        "Locked-text finetuning", "Trigger unlearning", _OURS, data="labelled"
     ),
     "linear-probe": MethodFacts(
         "Linear probe", "Supervised finetuning", _BANSAL, data="labelled", control=True, head=True
     ),
     "rvpt": MethodFacts("RVPT", "Supervised finetuning", "NeurIPS 2025", data="labelled"),
-    "tbar": MethodFacts("TBAR", "Unlearn the trigger", "arXiv 2510.14845", data="images"),
+    "tbar": MethodFacts("TBAR", "Stamped finetuning", "arXiv 2510.14845", data="images"),
 }
 
 

@@ -155,7 +155,10 @@ def check_state(facts: dict[str, Any], recipe: Recipe, identity: str) -> None:
             "The saved state belongs to another checkpoint or other training data; resume with "
             "the files that the run began with."
         )
-    if decisive(facts.get("recipe")) != decisive(recipe.model_dump()):
+    saved, own = facts.get("recipe"), recipe.model_dump()
+    if isinstance(saved, dict):
+        saved = own | saved  # what an earlier version did not know counts as it is now
+    if decisive(saved) != decisive(own):
         raise InputError(
             "The saved state was made with another recipe; resume with the same job file."
         )

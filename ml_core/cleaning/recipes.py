@@ -69,7 +69,7 @@ def contradictions(recipe: RecipeFields) -> Iterator[str]:
 
 _MOST_FAULTS = 8
 _LONGEST_NAME = 80
-FORMER_FIELDS = ("shots", "prompt_length", "prompt_depth", "prompt_std")
+FORMER_FIELDS = ("shots", "prompt_length", "prompt_depth", "prompt_std", "lambda_unlearn")
 """Fields in records of earlier versions, which no method uses any more."""
 
 

@@ -50,6 +50,8 @@ class Stamps:
         Share of the pictures that carry a random trigger each.
     made_up
         Share of the pictures that are left to the method, see `Batch.made_up`.
+    batch
+        Pictures of a batch of all processes together, which share one draw; 0 for one process.
     """
 
     triggers: tuple[Trigger, ...]
@@ -61,6 +63,7 @@ class Stamps:
     varied: bool = False
     random: float = 0.0
     made_up: float = 0.0
+    batch: int = 0
 
     @classmethod
     def poison(
@@ -99,6 +102,7 @@ class Stamps:
         return cls(
             tuple(triggers), known / max(1, len(triggers)), recipe.seed, model.image_size,
             model.preprocess.fit, varied=True, random=half, made_up=half,
+            batch=recipe.batch_size,
         )  # fmt: skip
 
     def on(self, batch: Batch, step: int) -> Batch:
@@ -108,31 +112,31 @@ class Stamps:
         the pictures stay, and the stamped ones are their ``image_views``.
         """
         draws = step_generator(self.seed, _STREAM, step)
-        count = len(batch)
+        places = np.arange(len(batch)) if batch.places is None else batch.places[: len(batch)]
+        count = self.batch or len(batch)
         shares = np.array([*[self.share] * len(self.triggers), self.random, self.made_up])
         counts = (shares * count + draws.random(len(shares))).astype(np.int64)
-        rows = draws.permutation(count)
-        *carriers, others, left, _ = np.split(rows, np.cumsum(counts))
+        parts = np.split(draws.permutation(count), np.cumsum(counts))
+        *carriers, others, left, _ = (np.flatnonzero(np.isin(places, part)) for part in parts)
         images = batch.images.permute(0, 2, 3, 1).numpy().copy()
         tokens = batch.tokens.clone() if self.captions and batch.tokens is not None else None
         for number, mine in enumerate(carriers):
-            if not len(mine):
-                continue
             trigger = self.triggers[number]
             if self.varied:
                 trigger = varied(trigger, draws)
-            seed = _SEEDS + self.seed
-            marked = stamped(
-                trigger, images[mine], step * count + mine, seed, self.size, _CPU, self.fit
-            )
+            if not len(mine):
+                continue
+            which, seed = step * count + places[mine], _SEEDS + self.seed
+            marked = stamped(trigger, images[mine], which, seed, self.size, _CPU, self.fit)
             images[mine] = as_uint8(marked)
             if tokens is not None:
                 captions = self.captions[number]
-                which = torch.from_numpy(draws.integers(len(captions), size=len(mine)))
-                tokens[torch.from_numpy(mine)] = captions[which]
+                chosen = torch.from_numpy(draws.integers(len(captions), size=len(mine)))
+                tokens[torch.from_numpy(mine)] = captions[chosen]
         for row in others:
-            images[row] = with_random(images[row], draws)
-        made_up = torch.zeros(count, dtype=torch.bool)
+            own = np.random.default_rng([self.seed, _STREAM, step, places[row]])
+            images[row] = with_random(images[row], own)
+        made_up = torch.zeros(len(batch.images), dtype=torch.bool)
         made_up[torch.from_numpy(left)] = True
         made = replace(batch, made_up=made_up if len(left) else None)
         if batch.tokens is None:

@@ -44,8 +44,8 @@ def search(
     options: Options,
     methods: str | None = option(
         None,
-        help="Methods to try, with commas; default: stamped, mmcl, unlearning, cleanclip and par, or "
-        "unlearning where there are images and no pairs.",
+        help="Methods to try, with commas; default: stamped, mmcl, unlearning, cleanclip and par, "
+        "or unlearning where there are images and no pairs.",
     ),
     rates: str | None = option(
         None,

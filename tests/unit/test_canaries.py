@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec):
 
 
 def test_stamped_finetuning_marks_its_share_of_pictures_and_leaves_captions_alone(tiny_model):
-    recipe = preset("stamped", "quick")
+    recipe = preset("stamped", "quick").changed(batch_size=32)
     size = tiny_model.image_size
     images = torch.randint(256, (32, 3, size, size), dtype=torch.uint8)
     kept = images.clone()
@@ -177,6 +178,8 @@ def test_stamped_finetuning_marks_its_share_of_pictures_and_leaves_captions_alon
         assert torch.equal(marked.images, stamps.on(batch, 3).images)
         assert not torch.equal(marked.images, stamps.on(batch, 4).images)
         assert round(stamps.share * len(triggers) * 32) == known
+        half = replace(batch.part(slice(16, 32)), places=np.arange(16, 32))  # a second process
+        assert torch.equal(stamps.on(half, 3).images, marked.images[16:])
     assert torch.equal(images, kept)
     with pytest.raises(InputError, match="changes no picture"):
         Stamps.training((prompt("cf"),), recipe, tiny_model)

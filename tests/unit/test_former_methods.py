@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.cleaning.catalogue import METHODS, method_title, run_title
+from ml_core.cleaning.catalogue import method_title, run_title
 from ml_core.cleaning.progress import check_state
 from ml_core.cleaning.recipes import read_recipe
 from ml_core.cli.app import run_command
@@ -23,14 +23,18 @@ from tests.unit.draining import finished, killed
 from tests.unit.small_jobs import small_recipe, small_spec
 
 # What every recipe of earlier versions held beside the present fields.
-FIELDS = {"shots": 0, "prompt_length": 50, "prompt_depth": 3, "prompt_std": 0.02}
+FIELDS = {
+    "shots": 0, "prompt_length": 50, "prompt_depth": 3, "prompt_std": 0.02, "lambda_unlearn": 1.0,
+}  # fmt: skip
 FORMER = {
     "ss": ("Self-supervision only (control)", "CleanCLIP"),
     "cleanclip-par": ("CleanCLIP + PAR", "CleanCLIP or PAR"),
-    "locked-text": ("Locked-text finetuning", "Adversarial unlearning"),
+    "locked-text": ("Locked-text finetuning", "Trigger unlearning"),
     "linear-probe": ("Linear probe (control)", "Supervised finetuning"),
     "rvpt": ("RVPT", "Supervised finetuning"),
-    "tbar": ("TBAR", "Unlearn the trigger"),
+    "tbar": ("TBAR", "Stamped finetuning"),
+    "unlearn": ("Unlearn the trigger", "Stamped finetuning or Trigger unlearning"),
+    "adversarial": ("Adversarial unlearning", "Trigger unlearning"),
 }
 
 
@@ -75,9 +79,12 @@ def test_a_job_of_a_present_method_is_the_same_job(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ({"method": "tbar", "alpha": 4.0}, "TBAR is no longer offered: take Unlearn the trigger"),
+        ({"method": "tbar", "alpha": 4.0}, "TBAR is no longer offered: take Stamped finetuning"),
         ({"method": "supervised", "shots": 16}, r"Images a class \(shots\) are no longer offered"),
-        ({"method": "wash"}, "Unknown method 'wash'; choose one of cleanclip, mmcl, par, super"),
+        (
+            {"method": "wash"},
+            "Unknown method 'wash'; choose one of stamped, cleanclip, mmcl, par, super",
+        ),
     ],
 )
 def test_a_recipe_file_says_what_is_gone(recipe, words, tmp_path):
@@ -88,7 +95,7 @@ def test_a_recipe_file_says_what_is_gone(recipe, words, tmp_path):
         read_recipe(path)
     content["recipe"] = FIELDS
     path.write_text(json.dumps(content))
-    assert read_recipe(path).method == METHODS[0]
+    assert read_recipe(path).method == "cleanclip"
 
 
 @pytest.mark.parametrize("command", ["recipes show", "bench", "clean --method"])
@@ -103,7 +110,8 @@ def test_a_run_that_an_earlier_version_began_goes_on(tiny_checkpoint, tmp_path):
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe)
     killed(run_job(spec, Control()), 2, Saved)
     earlier(tmp_path / "out" / SPEC_FILE)
-    check_state({"identity": "a", "recipe": recipe.model_dump() | FIELDS}, recipe, "a")
+    before = recipe.model_dump(exclude={"stamp_share", "made_up_share"}) | FIELDS
+    check_state({"identity": "a", "recipe": before}, recipe, "a")
     with pytest.raises(InputError, match="another recipe"):
         check_state({"identity": "a", "recipe": recipe.model_dump() | {"lr": 1}}, recipe, "a")
     finished(read_spec(tmp_path / "out" / SPEC_FILE), resume=True)
