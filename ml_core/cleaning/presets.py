@@ -55,7 +55,7 @@ _BLEND: Fields = {"alpha": 1.0, "alpha_choice": "auto", "ca_limit": 1.0}
 
 # The rate is the pretraining's own: at lower ones a backdoor is hidden, and comes back.
 _STAMPED: Fields = {
-    "pairs": 38_400,
+    "pairs": 102_400,
     "lr": DEMO_PEAK,
     "warmup_steps": 20,
     "beta2": 0.98,
@@ -72,6 +72,7 @@ _UNLEARN: Fields = {
     "beta2": 0.98,
     "stamp_share": 1.0,
     "made_up_share": 0.5,
+    "random_share": 0.0,
     "lambda_hold": 6.0,
     "mix_images": True,
     "batch_norm": "frozen",
@@ -83,7 +84,7 @@ FIELDS: Mapping[str, Mapping[str, Fields]] = {
     "stamped": {
         "quick": _STAMPED,
         "talk": {**_STAMPED, **_TALK},
-        "thorough": {**_STAMPED, **_THOROUGH},
+        "thorough": {**_STAMPED, **_THOROUGH, "pairs": 307_200},
     },
     "cleanclip": {
         "quick": {},
@@ -271,7 +272,8 @@ def about_rate(recipe: Recipe, pretraining: Pretraining) -> str:
 def warn_of_rate(recipe: Recipe, pretraining: Pretraining) -> str:
     """Why a recipe may destroy the checkpoint, as sentences; empty if its rate is not too high.
 
-    Too high is above a fifth of the pretraining's peak and above what the method's paper takes.
+    Too high is above the method's share of the pretraining's peak (a fifth; all of it where
+    triggers are stamped) and above what its paper takes.
     """
     if pretraining.kind == "demo" or not _moves_weights(recipe.method):
         return ""

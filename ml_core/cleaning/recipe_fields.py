@@ -181,9 +181,18 @@ class RecipeFields(BaseModel):
     made_up_share: float = option(
         0.25,
         "Made-up triggers",
-        "Share of the stamped pictures whose trigger is made up: half of them random, half "
-        "sharpened against the model as it trains. Where no trigger is known all are.",
+        "Share of the stamped pictures whose trigger is made up. Where no trigger is known all are.",
         unit="of the stamped",
+        methods=_STAMPING,
+        ge=0.0,
+        le=1.0,
+    )
+    random_share: float = option(
+        0.5,
+        "Random triggers",
+        "Share of the made-up triggers that are random: a patch, a texture or a warp for each "
+        "picture. The others are sharpened against the model as it trains.",
+        unit="of the made-up",
         methods=_STAMPING,
         ge=0.0,
         le=1.0,

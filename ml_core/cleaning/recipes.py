@@ -32,6 +32,7 @@ from ml_core.reading.json_file import JsonFile, short
 # Of each method the weights that cannot all be 0: nothing would be trained.
 _AIMS = {
     "stamped": ("lambda_clip",),
+    "unlearning": ("stamp_share",),
     "cleanclip": ("lambda_clip", "lambda_image", "lambda_text"),
     "mmcl": ("lambda_clip",),
     "par": ("lambda_clip",),

@@ -98,10 +98,11 @@ class Stamps:
                     f"{recipe.facts.title} works on: choose one that does."
                 )
         known = recipe.stamp_share * (1 - recipe.made_up_share) if triggers else 0.0
-        half = (recipe.stamp_share - known) / 2
+        made = recipe.stamp_share - known
         return cls(
             tuple(triggers), known / max(1, len(triggers)), recipe.seed, model.image_size,
-            model.preprocess.fit, varied=True, random=half, made_up=half,
+            model.preprocess.fit, varied=True, random=made * recipe.random_share,
+            made_up=made * (1 - recipe.random_share),
             batch=recipe.batch_size,
         )  # fmt: skip
 

@@ -82,10 +82,6 @@ PAIRS = (
     "Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
     "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; the kind is detected."
 )
-_ONE_SIDE = (
-    " For the method ss a folder of pictures with lambda_text=0, a text file or table of captions "
-    "with lambda_image=0."
-)
 _DEMO_ALONE = " Required except for the demo's checkpoint or labels."
 
 
@@ -112,7 +108,8 @@ class Options:
     )
     reference: NamedPath | None = option(
         None,
-        help="A clean checkpoint of the same architecture, for the method that blends with it.",
+        help="A clean checkpoint of the same architecture, to blend with, or for scans to compare "
+        "with.",
     )
 
     images: str = option(
@@ -132,11 +129,11 @@ class Options:
     trigger: str | None = option(
         None,
         help="Trigger PNG or JSON, demo, the id of a published one (T4), or scan:FOLDER for "
-        "one that a scan found.",
+        "one that a scan found. Methods that stamp triggers learn from it.",
     )
     target: str | None = option(None, help="Target class of the attack: name or number.")
 
-    pairs: str | None = option(None, help=PAIRS + _ONE_SIDE + _DEMO_ALONE)
+    pairs: str | None = option(None, help=PAIRS + _DEMO_ALONE)
     pictures: NamedPath | None = option(
         None, help="Folder of a COCO file's pictures, if not beside it."
     )

@@ -141,7 +141,7 @@ class CleanSpec(Machine, Attack, OnModel):
     targeted: bool = True  # whether somebody named the target; if not, nothing is said about it
     output_dir: PathText
     reference: PathText | None = None  # clean, of the same architecture, for methods that take one
-    # Trigger files of what scans found, which stamped finetuning puts on pictures; where there are
+    # Trigger files of what scans found, which methods put on their pictures; where there are
     # none, it takes ``trigger``.
     stamps: tuple[PathText, ...] = Field(default=(), max_length=64)
     keep_steps: bool = False  # whether the checkpoint of every evaluation is kept, in ``steps/``
