@@ -181,7 +181,7 @@ class RecipeFields(BaseModel):
     made_up_share: float = option(
         0.25,
         "Made-up triggers",
-        "Share of the stamped pictures whose trigger is made up. Where no trigger is known all are.",
+        "Share of the stamped pictures whose trigger is made up; all of them where none is known.",
         unit="of the stamped",
         methods=_STAMPING,
         ge=0.0,
