@@ -163,11 +163,14 @@ def varied(trigger: Trigger, draws: np.random.Generator) -> Trigger:
             trigger, size=size, placement="random", canvas="model", levels="float", jpeg=None
         )
         return _recoloured(moved, draws)
+    if trigger.parts:
+        return replace(trigger, parts=tuple(varied(part, draws) for part in trigger.parts))
     strength = draws.uniform(*_STRENGTHS)
+    weaker, stronger = min(1.0, strength), max(1.0, strength)  # opacity multiplies every effect
     return replace(
-        trigger, ratio=min(1.0, trigger.ratio * strength), canvas="model", levels="float",
-        jpeg=None, amplitude=min(1.0, trigger.amplitude * strength),
-        strength=min(16.0, trigger.strength * strength),
+        trigger, opacity=trigger.opacity * weaker, ratio=min(1.0, trigger.ratio * stronger),
+        amplitude=min(1.0, trigger.amplitude * stronger),
+        strength=min(16.0, trigger.strength * stronger), canvas="model", levels="float", jpeg=None,
     )  # fmt: skip
 
 
