@@ -23,6 +23,7 @@ from ml_core.jobs.proofs import ReboundSpec
 _STATES: dict[StepStatus, tuple[str, str, str]] = {  # icon, its colour, word
     "running": ("play", "accent", "running"),
     "finished": ("check", "success", "done"),
+    "stopped": ("stop", "muted", "stopped"),
     "failed": ("danger", "danger", "failed"),
     "skipped": ("next", "muted", "skipped"),
 }

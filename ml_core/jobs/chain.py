@@ -138,7 +138,7 @@ def _finished(job: CleanSpec) -> Done | None:
     """The Done of an equal job that finished earlier; None if there is none to take over."""
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
-    if not result or _stopped_by_hand(result) or not same_job(job, folder / SPEC_FILE):
+    if not result or stopped_by_hand(result) or not same_job(job, folder / SPEC_FILE):
         return None
     return Done("finished", result) if _of_these_files(job, result) else None
 
@@ -147,11 +147,12 @@ def _goes_on(job: CleanSpec) -> bool:
     """Whether what is on disk is the beginning of this job."""
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
-    ours = not result or (_stopped_by_hand(result) and _of_these_files(job, result))
+    ours = not result or (stopped_by_hand(result) and _of_these_files(job, result))
     return ours and same_job(job, folder / SPEC_FILE)
 
 
-def _stopped_by_hand(result: dict[str, Any]) -> bool:
+def stopped_by_hand(result: dict[str, Any]) -> bool:
+    """Whether a cleaning was asked to save and end before it was whole."""
     return bool(result.get("status") == "stopped" and not result.get("stopped_because"))
 
 

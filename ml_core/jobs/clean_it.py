@@ -11,17 +11,27 @@ from typing import Any
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.catalogue import Method, offered
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.labels import load_label_set
 from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.detection.scan.working import working_triggers
 from ml_core.events import Control, Done, Event, Finding, Message, Saved
-from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep, StepStatus, words
+from ml_core.figures import distinct
+from ml_core.jobs.auto import (
+    AUTO_FILE,
+    MOST_CHARACTERS,
+    AutoResult,
+    AutoSpec,
+    AutoStep,
+    StepStatus,
+    words,
+)
 from ml_core.jobs.auto.choice import COSTLY, Round, best_round, choice, is_found
-from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, passed_on, rebounded
+from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, passed_on, rebounded, stopped_by_hand
 from ml_core.jobs.demo import pretraining_at
-from ml_core.jobs.journal import check_result, write_json
+from ml_core.jobs.journal import check_result, read_json, write_json
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
+from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSettings, ScanSpec
 from ml_core.jobs.specs import CleanSpec, check_spec, read_spec_file
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger, load_trigger, save_trigger
@@ -49,7 +59,6 @@ def clean_it(
         `AUTO_FILE` holds.
     """
     chain = _Chain(spec, control, overwrite)
-    yield chain.saved()
     try:
         last = yield from chain.run()
     except _StoppedError:
@@ -72,7 +81,7 @@ class _Chain:
 
     def __init__(self, spec: AutoSpec, control: Control, overwrite: bool) -> None:
         base = spec.base
-        self._spec, self._control, self._overwrite = spec, control, overwrite
+        self._spec, self._control = spec, control
         self._folder = Path(base.output_dir).absolute()
         self._begin = time.monotonic()
         self._steps: list[AutoStep] = []
@@ -83,25 +92,42 @@ class _Chain:
         reference = None if base.reference is None else open_checkpoint(base.reference)
         self._sha256 = opened.inspection.sha256
         self._reference_sha256 = None if reference is None else reference.inspection.sha256
+        self._files: dict[str, Any] = {
+            "checkpoint_sha256": self._sha256, "reference_sha256": self._reference_sha256,
+        }  # fmt: skip
         self._pretraining = pretraining_at(opened, reference)
         named = () if base.trigger is None or spec.measure_only else (base.trigger,)
-        given = [load_trigger(path) for path in (*base.stamps, *named)]
+        given = [load_trigger(path) for path in (*named, *base.stamps)]
         self._given = [trigger for trigger in given if trigger.changes_pictures]
         first = self._choice(1, ())
         assert first is not None, "nothing has failed yet"
         check_spec(base.model_copy(update={"recipe": first[0]}))
+        self._search = self._scan_spec()  # says now if there are no pictures
         if spec.scanned is not None:
-            scan = read_scan(Path(spec.scanned) / SCAN_FILE)
-            if scan.suspect.sha256 != self._sha256:
-                raise InputError(
-                    f"The scan in {spec.scanned} is of another checkpoint: name one of this file, "
-                    "or leave it out to have the checkpoint scanned."
-                )
-            working_triggers(Path(spec.scanned), scan)  # says now if its patches are missing
+            self._check_scan(Path(spec.scanned))
         if not overwrite:
             own = spec.model_dump(mode="json", exclude={"rounds", "rebound_steps"})
             own["base"] = {k: v for k, v in own["base"].items() if k not in _NOT_COMPARED}
-            check_result(self._folder / AUTO_FILE, {"spec": own})
+            check_result(self._folder / AUTO_FILE, {"spec": own, **self._files})
+        # Where its record lies, so do its steps: one that is another job by now is done anew.
+        self._overwrite = overwrite or bool(read_json(self._folder / AUTO_FILE))
+
+    def _check_scan(self, folder: Path) -> None:
+        """Refuse a scan that was there before, if the next ones could not be made like it."""
+        scan = read_scan(folder / SCAN_FILE)
+        reference = None if scan.reference is None else scan.reference.sha256
+        classes = tuple(distinct(load_label_set(self._spec.base.label_set).class_names))
+        for same, what in (
+            (scan.suspect.sha256 == self._sha256, "is of another checkpoint"),
+            (scan.classes == classes, "has other classes than those that are chosen"),
+            (reference == self._reference_sha256, "was made with another reference, or with none"),
+        ):
+            if not same:
+                raise InputError(
+                    f"The scan in {folder} {what}: name one that fits, or leave it out to have the "
+                    "checkpoint scanned."
+                )
+        working_triggers(folder, scan)  # says now if its patches are missing
 
     def saved(self) -> Saved:
         """Write the record as far as it goes."""
@@ -111,7 +137,7 @@ class _Chain:
 
     def record(self) -> AutoResult:
         """What the chain came to so far."""
-        best = best_round(self._rounds)
+        best = self._best()
         first = self._scans[0][1] if 0 in self._scans else None
         named = self._spec.base.trigger is not None
         return AutoResult(
@@ -120,9 +146,16 @@ class _Chain:
             best=best.folder if best else None,
             checkpoint=best.checkpoint if best else None,
             outcome=best.outcome if best else "worse" if self._rounds else "not_scanned",
-            sentences=tuple(words.sentences(first, named, self._rounds, best, self._proofs)),
+            sentences=tuple(
+                sentence[:MOST_CHARACTERS]
+                for sentence in words.sentences(first, named, self._rounds, best, self._proofs)
+            ),
             seconds=time.monotonic() - self._begin,
+            **self._files,
         )
+
+    def _best(self) -> Round | None:
+        return best_round(self._rounds, by_attack=not self._spec.measure_only)
 
     def run(self) -> Step:
         """Run all steps; a failed Done if nothing could be cleaned.
@@ -147,12 +180,12 @@ class _Chain:
             costly = last.method == "stamped" and last.lost > COSTLY
             if last.outcome != "still_found" and not costly:
                 break
-        best = best_round(self._rounds)
+        best = self._best()
         folder = best.folder if best else ""
         why = "Does the attack come back when the model is trained on?"
         step = AutoStep(kind="rebound", round=0, title="Rebound test", folder=folder, why=why)
         yield from self._prove(step, words.about_rebound)
-        why = "What of triggers, captions and classes that no round has seen?"
+        why = "What of other forms of the trigger, other triggers, captions and classes?"
         step = AutoStep(kind="holdouts", round=0, title="Hold-outs", folder=folder, why=why)
         yield from self._prove(step, words.about_holdouts)
         return Done("finished")
@@ -165,12 +198,17 @@ class _Chain:
         status: StepStatus = "finished"
         try:
             done = yield from work
-            status = "failed" if done.status == "failed" else status
+            if done.status == "failed":
+                status = "failed"
+            elif stopped_by_hand(done.result):
+                status = "stopped"
         except InputError as error:  # it could not even be asked for
             done, status = Done("failed", error=error.sentence, error_code=error.code), "skipped"
         if done.status == "cancelled":
             raise CancelledError if self._control.cancelled else _StoppedError
-        sentence = take(done.result) if status == "finished" else done.error
+        sentence = words.STOPPED if status == "stopped" else done.error
+        if status == "finished":
+            sentence = take(done.result)
         ended = {"status": status, "sentence": sentence, "seconds": time.monotonic() - begin}
         self._steps.append(step.model_copy(update=ended))
         yield Finding("step", self._steps[-1].model_dump())
@@ -204,21 +242,26 @@ class _Chain:
         changes: dict[str, Any] = {"checkpoint": checkpoint, "output_dir": str(folder)}
         if checkpoint != self._spec.base.checkpoint:  # a cleaned one is whole
             changes |= {"donor": None, "use_choice": True}
-        spec = self._search().model_copy(update=changes)
+        spec = self._search.model_copy(update=changes)
         if self._is_there(spec, sha256):
             return (yield from _taken_over())
         return (yield from passed_on(run_job(spec, self._control, overwrite=self._overwrite)))
 
-    def _search(self) -> ScanSpec:
-        """The scan of the checkpoint; the one that was there before, if its spec is."""
+    def _scan_spec(self) -> ScanSpec:
+        """The scan of the checkpoint, with settings and pictures of the one that was there."""
         spec, base = self._spec, self._spec.base
+        settings, images = (
+            spec.scan,
+            spec.scan_images or base.images or base.test_images or base.training_images,
+        )
         if spec.scanned is not None and (path := Path(spec.scanned) / SCAN_SPEC).exists():
-            return read_spec_file(path, ScanSpec)
-        images = spec.scan_images or base.images or base.test_images or base.training_images
+            settings = earlier = read_spec_file(path, ScanSpec)
+            images = earlier.images
         if images is None:
             raise InputError("There are no pictures to scan on: choose images to measure on.")
         names = ("donor", "use_choice", "reference", "label_set", "templates", "device", "threads")
-        fields = spec.scan.model_dump() | {name: getattr(base, name) for name in names}
+        fields = settings.model_dump(include=set(ScanSettings.model_fields))
+        fields |= {name: getattr(base, name) for name in names}
         return ScanSpec(
             checkpoint=base.checkpoint, images=images, output_dir=base.output_dir, **fields
         )
@@ -249,6 +292,7 @@ class _Chain:
                 before, after = result["before"] or {}, result["after"] or {}
                 rates: dict[str, Any] = {"ca_before": before.get("ca"), "ca": after.get("ca")}
                 rates |= {"asr_before": before.get("asr_excl"), "asr": after.get("asr_excl")}
+                rates["stopped_because"] = result.get("stopped_because") or ""
                 self._rounds.append(replace(new, checkpoint=result["checkpoint"], **rates))
                 return words.about_round(self._rounds[-1])
 
@@ -282,7 +326,8 @@ class _Chain:
         working = [
             trigger for each in self._scans.values() for trigger in working_triggers(*each)[:most]
         ]
-        return list({trigger.digest: trigger for trigger in [*self._given, *working]}.values())
+        known = {trigger.digest: trigger for trigger in [*self._given, *working]}
+        return list(known.values())[:_MOST_STAMPS]
 
     def _attack(self) -> dict[str, Any]:
         """What is measured: the trigger that somebody named, else the first that a scan found."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
 from ml_core.cleaning.pretraining import DEMO, UNKNOWN
@@ -21,9 +23,10 @@ from ml_core.detection.scan.working import working_triggers
 from ml_core.events import Control, Done, Event, Finding, Metric
 from ml_core.jobs.auto import AutoResult, AutoSpec
 from ml_core.jobs.auto.choice import Round, best_round, choice
+from ml_core.jobs.auto.words import sentences
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
-from ml_core.jobs.specs import read_spec, write_spec_file
+from ml_core.jobs.specs import read_spec, read_spec_file, write_spec_file
 from ml_core.reading import examine
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, badnets_patch, load_trigger, save_trigger
@@ -128,6 +131,11 @@ def test_what_was_found_is_stamped_measured_and_proven(spec, say):
     events, again = events_of(spec)
     assert result_of(again).sentences == result.sentences
     assert not metrics_of(events)
+    kept = (folder / "auto.json").read_text()
+    run = run_job(spec, Control())
+    next(run)
+    run.close()  # before its first step has ended
+    assert (folder / "auto.json").read_text() == kept
 
 
 def test_where_nothing_is_found_it_says_what_the_cleaning_cost(spec, say):
@@ -141,18 +149,22 @@ def test_where_nothing_is_found_it_says_what_the_cleaning_cost(spec, say):
     assert (job.stamps, job.trigger, job.recipe.made_up_share) == ((), None, 1.0)
 
 
-def test_a_trigger_that_is_only_measured_is_not_learnt_from(spec, say, tmp_path):
+def test_a_trigger_that_is_only_measured_is_not_learnt_from(spec, say, tmp_path, monkeypatch):
     trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+    other = str(save_trigger(badnets_patch(size=0.2), tmp_path / "other")[1])
     base = spec.base.model_copy(update={"trigger": trigger})
+    monkeypatch.setattr("ml_core.jobs.clean_it._MOST_STAMPS", 1)
     for measure_only, stamps in ((False, 1), (True, 0)):
         say("nothing", "nothing")
         folder = tmp_path / f"auto-{stamps}"
-        own = base.model_copy(update={"output_dir": str(folder)})
+        given = () if measure_only else (other,)
+        own = base.model_copy(update={"output_dir": str(folder), "stamps": given})
         result = result_of(
             finished(spec.model_copy(update={"base": own, "measure_only": measure_only}))
         )
         job = read_spec(folder / "round-1" / "spec.json")
-        assert len(job.stamps) == stamps
+        assert len(job.stamps) == stamps  # no more than can be written in a job
+        assert all(load_trigger(path).digest == load_trigger(trigger).digest for path in job.stamps)
         assert job.recipe.made_up_share == (1.0 if measure_only else 0.25)
         assert "The attack success rate went from" in told(result)
         assert "Nothing called for cleaning" not in told(result)
@@ -196,8 +208,10 @@ def test_a_stop_keeps_what_the_step_has_and_a_cancel_what_is_finished(spec, say)
         kept = AutoResult.model_validate_json(
             (Path(spec.base.output_dir) / "auto.json").read_text()
         )
-        kinds = [step.kind for step in kept.steps]
-        assert kinds == (["scan", "clean"] if act == "stop" else ["scan"])
+        steps = [(step.kind, step.status) for step in kept.steps]
+        half = [("clean", "stopped")] if act == "stop" else []
+        assert steps == [("scan", "finished"), *half]
+        assert (kept.best, kept.outcome) == (None, "not_scanned")
     assert result_of(finished(spec)).outcome == "nothing_found"
 
 
@@ -217,6 +231,24 @@ def test_what_fails_is_a_step_that_says_why_and_the_rest_goes_on(spec, say):
     assert "could not be searched before cleaning" in told(result)
 
 
+def test_a_step_that_has_become_another_job_is_done_anew(spec, say):
+    say("The pictures cannot be read.", "nothing")
+    assert result_of(finished(spec)).steps[1].why.startswith("No trigger is known")
+    say("found", "nothing")
+    steps = result_of(finished(spec)).steps
+    assert [(step.status, step.folder) for step in steps[:3]] == [
+        ("finished", "scan-0"), ("finished", "round-1"), ("finished", "scan-1"),
+    ]  # fmt: skip
+    assert "triggers known" in steps[1].why
+
+
+def test_a_chain_without_pictures_does_not_begin(spec):
+    sets = {"images": None, "test_images": None, "training_images": None}
+    done = done_of(spec.model_copy(update={"base": spec.base.model_copy(update=sets)}))
+    assert "no pictures to scan on" in done.error
+    assert not (Path(spec.base.output_dir) / "auto.json").exists()
+
+
 def test_a_chain_in_which_nothing_could_be_cleaned_ends_with_its_sentence(spec, say):
     say("found")
     few = spec.base.model_copy(update={"pairs": PairSpec(n=4)})
@@ -229,24 +261,39 @@ def test_a_chain_in_which_nothing_could_be_cleaned_ends_with_its_sentence(spec, 
 def test_a_scan_that_is_there_is_begun_with_and_repeated(spec, say, tmp_path, tiny_checkpoint):
     say("nothing")
     other = ScanSpec(
-        checkpoint=str(tiny_checkpoint), images=ImageSpec(), seed=7, output_dir=str(tmp_path / "s")
+        checkpoint="elsewhere.safetensors", donor="other.safetensors", threads=3, seed=7,
+        images=ImageSpec(split="test", n=32), output_dir=str(tmp_path / "s"),
+    )  # fmt: skip
+    sha256, classes = examine(tiny_checkpoint).sha256, tuple(demo_classes())
+    found = made_scan("found", sha256=sha256, classes=classes).model_copy(
+        update={"reference": None}
     )
-    sha256 = examine(tiny_checkpoint).sha256
-    found = made_scan("found", sha256=sha256, classes=tuple(demo_classes()))
     write_found(tmp_path / "s", found)
     write_spec_file(other, tmp_path / "s" / SCAN_SPEC)
     begun = spec.model_copy(update={"scanned": str(tmp_path / "s")})
     result = result_of(finished(begun))
     assert result.steps[0].folder == str(tmp_path / "s")
-    again = json.loads((Path(spec.base.output_dir) / "scan-1" / SCAN_SPEC).read_text())
-    assert (again["seed"], again["checkpoint"]) == (7, result.checkpoint)
-    write_found(tmp_path / "s", found.model_copy(update={"suspect": made_scan().suspect}))
-    assert "is of another checkpoint" in done_of(begun).error
+    again = read_spec_file(Path(spec.base.output_dir) / "scan-1" / SCAN_SPEC, ScanSpec)
+    assert (again.seed, again.images, again.checkpoint) == (7, other.images, result.checkpoint)
+    base = spec.base
+    assert (again.donor, again.threads, again.templates) == (None, base.threads, base.templates)
+    for changes, words in (
+        ({"suspect": made_scan().suspect}, "is of another checkpoint"),
+        ({"classes": classes[::-1]}, "has other classes"),
+        ({"reference": made_scan().reference}, "another reference"),
+    ):
+        write_found(tmp_path / "s", found.model_copy(update=changes))
+        assert words in done_of(begun).error
 
 
 def test_another_chains_folder_is_not_written_over_unasked(spec, say):
     say("nothing", "nothing", "nothing", "nothing")
     finished(spec)
+    record = Path(spec.base.output_dir) / "auto.json"
+    kept = record.read_text()
+    record.write_text(json.dumps(json.loads(kept) | {"checkpoint_sha256": "0" * 64}))
+    assert "holds the result of another job (auto.json)" in done_of(spec).error  # at the same path
+    record.write_text(kept)
     other = spec.base.model_copy(update={"pairs": PairSpec(n=40, seed=3)})
     other_spec = spec.model_copy(update={"base": other})
     assert "holds the result of another job (auto.json)" in done_of(other_spec).error
@@ -302,11 +349,17 @@ def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch
     before = [a_round("", "found", 0.1, 0.9)]
     second, why = choice(**known, pretraining=DEMO, before=before)
     assert second.total_steps == 2 * demo.total_steps
-    assert "2 times as long" in why
+    assert "2 times as long as the first" in why
+    assert why.startswith("Half of the pictures carry the 2 triggers known")
+    _, why = choice(**known | {"pairs": False}, pretraining=DEMO)
+    assert "All pictures carry" in why
     fitted, _ = choice(**known, pretraining=DEMO, before=before, fitted=True)
     assert fitted == demo
     blind, why = choice(pairs=True, found=False, stamps=2, pretraining=DEMO)
     assert blind.made_up_share > demo.made_up_share
+    assert "No trigger is known: half of the pictures carry made-up ones" in why
+    nothing, why = choice(pairs=True, found=True, stamps=0, pretraining=DEMO)
+    assert nothing.made_up_share == 1.0  # found, and none of it works
     assert "No trigger is known" in why
 
 
@@ -336,6 +389,42 @@ def test_the_best_round_is_kept(rounds, best):
     assert (kept and kept.folder) == best
 
 
+def test_an_attack_that_is_only_measured_does_not_choose_the_round():
+    made = [a_round("0", "nothing", 0.0, 0.88), a_round("1", "nothing", 0.5, 0.89)]
+    assert best_round(made).folder == "0"
+    assert best_round(made, by_attack=False).folder == "1"
+
+
+def test_an_answer_says_what_was_gained_and_why_a_round_ended_early():
+    early = replace(a_round("0", "nothing", None, 0.903), stopped_because="Stopped at step 3.")
+    told = " ".join(sentences(made_scan("nothing"), False, [early], early, []))
+    assert "it gained 0.3 points of clean accuracy" in told
+    assert "Clean accuracy went from 90.0 % to 90.3 %. Stopped at step 3." in told
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"best": "../elsewhere"},
+        {"best": "/elsewhere"},
+        {"steps": [{"kind": "clean", "round": 1, "title": "", "folder": ".."}]},
+        {"steps": [{"kind": "scan", "round": 0, "title": "", "folder": "/elsewhere"}]},
+        {"sentences": ["a"] * 65},
+        {"sentences": ["a" * 2001]},
+    ],
+)
+def test_a_record_from_elsewhere_names_no_other_folder_and_is_no_book(spec, changes):
+    scanned = spec.model_copy(update={"scanned": "/scan"})
+    steps = [{"kind": "scan", "round": 0, "title": "", "folder": "/scan"}]
+    record = {
+        "spec": scanned.model_dump(), "steps": steps, "best": "round-1", "checkpoint": None,
+        "outcome": "worse", "sentences": ["a"], "seconds": 0.0,
+    }  # fmt: skip
+    AutoResult.model_validate(record)
+    with pytest.raises(ValidationError):
+        AutoResult.model_validate(record | changes)
+
+
 def test_everything_that_works_on_the_suspect_is_a_trigger(tmp_path):
     found = made_scan("found")
     write_found(tmp_path, found)
@@ -349,6 +438,8 @@ def test_everything_that_works_on_the_suspect_is_a_trigger(tmp_path):
     assert [float(trigger.array.mean()) for trigger in fixed] == [0.5]
     weak = found.model_copy(update={"stages": stages(0.09)})
     assert working_triggers(tmp_path, weak) == []
-    save_file({}, tmp_path / PATCHES_FILE)
-    with pytest.raises(InputError, match="scan again"):
-        working_triggers(tmp_path, found)
+    arrays = load_file(tmp_path / PATCHES_FILE)
+    for damaged in ({}, arrays | {"round.0": arrays["round.0"][1:]}):
+        save_file(damaged, tmp_path / PATCHES_FILE)
+        with pytest.raises(InputError, match="scan again"):
+            working_triggers(tmp_path, found)

@@ -186,9 +186,14 @@ def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: 
     assert not (tmp_path / "x.evidence").exists()
     source.unlink()
     chain = AutoResult(
-        spec=AutoSpec(base=cleaned), steps=(), best="run", checkpoint=None,
+        spec=AutoSpec(base=cleaned), steps=(), best="run",
+        checkpoint=str(moved / "cleaned.safetensors"),
         outcome="nothing_found", sentences=(f"Begun in {moved}.", "Nothing is left."), seconds=1.0,
     )  # fmt: skip
+    others = chain.model_copy(update={"checkpoint": str(source)})
+    (tmp_path / AUTO_FILE).write_text(others.model_dump_json())
+    _report(runs=(str(moved),), out=str(tmp_path / "y.evidence"))
+    assert not any("Clean it" in note for note in _evidence(tmp_path / "y.evidence").notes)
     (tmp_path / AUTO_FILE).write_text(chain.model_dump_json())
     done = _report(runs=(str(moved),), out=str(tmp_path / "x.evidence"))
     assert done.status == "finished", done.error

@@ -379,7 +379,12 @@ _REFINED = ["stages", "patches", "refined"]
     [
         (b"{", "not the result of a scan"),
         (b'{"schema_version": 1}', "suspect field required"),
-        (_changed([*_ROUND, "side"], 0), "a patch of no size"),
+        (_changed([*_ROUND, "area"], 2), "a patch of no size"),
+        (_changed([*_ROUND, "side"], 0), "a patch that does not fit in a picture"),
+        (_changed([*_ROUND, "side"], 65), "a patch that does not fit in a picture"),
+        (_changed([*_REFINED, "side"], 65), "a patch that does not fit in a picture"),
+        (_changed(["side"], 1025), "pictures of no size"),
+        (_changed(["found", "target"], "zebra"), "a target that is no class"),
         (_changed([*_ROUND, "starts", 0, "contrast", "suspect", "hits"], 253),
          "more hits than pictures"),
         (_changed([*_ROUND, "starts", 0, "contrast", "low"], -1e308), "an interval that is none"),

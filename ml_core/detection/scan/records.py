@@ -574,12 +574,16 @@ def _faults(scan: Scan) -> Iterator[str]:
             yield "an interval that is none"
         elif isinstance(record, Refined) and not _is_map(record):
             yield "a map of positions that is none"
-    patches = scan.stages.patches
-    for patch_round in patches.rounds if patches is not None else ():
-        if not (0 < patch_round.side <= _LARGEST_SIDE and 0 <= patch_round.area <= 1):
+        elif isinstance(record, PatchRound) and not 0 <= record.area <= 1:
             yield "a patch of no size"
+        if isinstance(record, PatchRound | Refined) and not 0 < record.side <= scan.side:
+            yield "a patch that does not fit in a picture"
+    if not 0 < scan.side <= _LARGEST_SIDE:
+        yield "pictures of no size"
     if scan.found is not None and not _is_name(scan.found.file):
         yield "a trigger file outside its folder"
+    if scan.found is not None and scan.found.target not in scan.classes:
+        yield "a target that is no class"
 
 
 def _is_map(refined: Refined) -> bool:

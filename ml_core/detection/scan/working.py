@@ -48,7 +48,9 @@ def _rated(folder: Path, scan: Scan) -> Iterator[tuple[float, Trigger]]:
     if stages.patches is not None:
         rounds = stages.patches.rounds
         for measured, patches in zip(rounds, read_patches(path, len(rounds)), strict=True):
-            for start, patch in zip(measured.starts, patches, strict=False):
+            if patches.shape[:2] != (len(measured.starts), measured.side):
+                raise _damaged()
+            for start, patch in zip(measured.starts, patches, strict=True):
                 pixels = torch.from_numpy(patch).permute(2, 0, 1)
                 yield start.contrast.difference, as_trigger(pixels, size)
         if (refined := stages.patches.refined) is not None:
@@ -66,11 +68,15 @@ def _rated(folder: Path, scan: Scan) -> Iterator[tuple[float, Trigger]]:
             yield row.gap, overlay_trigger(weights, size, row.target)
 
 
+def _damaged() -> InputError:
+    return InputError(
+        f"{PATCHES_FILE} does not hold all that the scan found: run the scan again.", "damaged"
+    )
+
+
 def _tensor(arrays: dict[str, Array], name: str, side: int) -> Tensor:
     """An array [3, side, side] of the file of patches."""
     array = arrays.get(name)
     if array is None or array.shape != (3, side, side) or array.dtype.kind != "f":
-        raise InputError(
-            f"{PATCHES_FILE} does not hold all that the scan found: run the scan again.", "damaged"
-        )
+        raise _damaged()
     return torch.from_numpy(array.astype("float32")).nan_to_num()

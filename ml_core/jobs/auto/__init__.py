@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs.scan import ScanSettings
@@ -12,10 +14,12 @@ from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 
 AUTO_FILE = "auto.json"
+MOST_CHARACTERS = 2000  # of a sentence
 
 StepKind = Literal["scan", "clean", "rebound", "holdouts"]
-StepStatus = Literal["running", "finished", "failed", "skipped"]
+StepStatus = Literal["running", "finished", "stopped", "failed", "skipped"]
 Outcome = Literal["nothing_found", "still_found", "not_scanned", "worse"]
+Sentence = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
 class AutoSpec(JobSpec):
@@ -32,7 +36,7 @@ class AutoSpec(JobSpec):
     scan: ScanSettings = ScanSettings()
     # Real pictures that are searched; None takes the base's own.
     scan_images: ImageSpec | None = None
-    # Which is then not run again; cleaned checkpoints are searched as it was.
+    # Which is then not run again; cleaned checkpoints are searched with its settings and pictures.
     scanned: PathText | None = option(
         None, help="Folder of a finished scan of the checkpoint, to begin with.", flag="--scan"
     )
@@ -63,11 +67,12 @@ class AutoStep(_Record):
     title
         What it is called on the screen.
     folder
-        Its folder inside that of the chain, or the whole path of a scan that was there before.
+        Its folder inside that of the chain, or the whole path of a scan that was there before;
+        empty for a proof without a round.
     why
         Why this step is taken, with this recipe: a sentence.
     sentence
-        What it came to, with its figures, or why it failed or was skipped; empty while it runs.
+        What it came to, with its figures, or why it did not finish; empty while it runs.
     """
 
     kind: StepKind
@@ -96,6 +101,8 @@ class AutoResult(_Record):
         ``not_scanned`` where it could not be searched or is not yet.
     sentences
         The answer for the screen: what was found, what is left, what it cost, what else there is.
+    checkpoint_sha256, reference_sha256
+        Of the files that the chain began with.
     """
 
     schema_version: Literal[1] = 1
@@ -104,5 +111,16 @@ class AutoResult(_Record):
     best: str | None
     checkpoint: str | None
     outcome: Outcome
-    sentences: tuple[str, ...]
+    sentences: tuple[Sentence, ...] = Field(max_length=64)
     seconds: float
+    checkpoint_sha256: str | None = None
+    reference_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _folders_are_its_own(self) -> Self:
+        scanned = self.spec.scanned
+        given = None if scanned is None else str(Path(scanned).absolute())
+        own = [each.folder for each in self.steps if each.kind != "scan" or each.folder != given]
+        if any(name and not re.fullmatch(r"\w[\w-]*", name) for name in (*own, self.best)):
+            raise ValueError("a folder outside that of the chain")
+        return self

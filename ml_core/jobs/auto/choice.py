@@ -32,6 +32,8 @@ class Round:
         Its folder inside that of the chain.
     checkpoint
         Path of the cleaned checkpoint.
+    stopped_because
+        Why its training ended early, as a sentence; empty where it did not.
     scan
         What the scan of it says; None where it has not ended.
     """
@@ -45,6 +47,7 @@ class Round:
     ca: float | None = None
     asr_before: float | None = None
     asr: float | None = None
+    stopped_because: str = ""
     scan: Scan | None = None
 
     @property
@@ -102,13 +105,16 @@ def choice(
     if method is None:
         return None
     recipe = preset(method, "default", pretraining)
-    if found:
+    pictures = "all pictures" if recipe.stamp_share == 1 else "half of the pictures"
+    if found and stamps:
         known = "the trigger that is known" if stamps == 1 else f"the {stamps} triggers known"
-        why = f"Half of the pictures carry {known}, moved, scaled and recoloured, or made-up ones"
+        why = (
+            f"{pictures.capitalize()} carry {known}, moved, scaled and recoloured, or made-up ones"
+        )
     else:
         share = _WEAK_SHARE if stamps else 1.0
         recipe = recipe.changed(made_up_share=share, preset=recipe.preset)
-        why = "No trigger is known: half of the pictures carry made-up ones"
+        why = f"No trigger is known: {pictures} carry made-up ones"
         if stamps:
             why += f", or one of {stamps} patterns that move the checkpoint a little"
     if method == "stamped":
@@ -124,21 +130,27 @@ def choice(
     times = 1 + sum(each.method == method for each in before)
     if times > 1 and not fitted:
         recipe = recipe.changed(epochs=recipe.epochs * times)
-        why += f" Something was left, so it trains {times} times as long as before."
+        why += f" Something was left, so it trains {times} times as long as the first."
     return recipe, why
 
 
 _RANK: dict[Outcome, int] = {"nothing_found": 0, "not_scanned": 1, "still_found": 2}
 
 
-def best_round(rounds: Sequence[Round]) -> Round | None:
+def best_round(rounds: Sequence[Round], *, by_attack: bool = True) -> Round | None:
     """The round that is kept; None if each lost more accuracy than `MOST_LOST`.
 
-    Nothing found comes before still found, then the least success of the attack and accuracy lost,
-    both in points.
+    Nothing found comes before still found, then the least sum of the attack's success and accuracy
+    lost, both in points. Without ``by_attack``, where the attack is for measuring only, its success
+    does not count.
     """
+
+    def points(each: Round) -> float:
+        attack = 100 * (each.asr or 0.0) if by_attack else 0.0
+        return attack + max(0.0, each.lost)
+
     return min(
         (each for each in rounds if each.lost <= MOST_LOST),
-        key=lambda each: (_RANK[each.outcome], 100 * (each.asr or 0.0) + max(0.0, each.lost)),
+        key=lambda each: (_RANK[each.outcome], points(each)),
         default=None,
     )

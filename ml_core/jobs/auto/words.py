@@ -10,6 +10,7 @@ from ml_core.detection.scan.verdict import is_near
 from ml_core.figures import percent
 from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
 
+STOPPED = "It was stopped before its end. Started again, the chain goes on with it."
 Record = Mapping[str, Any]
 
 
@@ -30,7 +31,7 @@ def about_round(cleaned: Round) -> str:
     second = f"Clean accuracy went from {accuracy}."
     if cleaned.ca is None:
         second = "Clean accuracy was not measured: that needs labelled pictures."
-    return f"{first} {second}"
+    return f"{first} {second} {cleaned.stopped_because}".rstrip()
 
 
 def about_rebound(record: Record) -> str:
@@ -40,13 +41,13 @@ def about_rebound(record: Record) -> str:
 
 
 def about_holdouts(record: Record) -> str:
-    """The worst of the triggers that the cleaning did not see."""
+    """The worst of other forms of the trigger, and of other triggers."""
     worst = record["worst"]
     if not worst:
-        return "None of the triggers that the cleaning did not see could be measured."
+        return "No other form of the trigger and no other trigger could be measured."
     return (
-        f"Of the triggers that the cleaning did not see the worst reaches {percent(worst['after'])}"
-        f" ({worst['group']}: {worst['name']})."
+        "Of other forms of the trigger and other triggers the worst reaches "
+        f"{percent(worst['after'])} ({worst['group']}: {worst['name']})."
     )
 
 
@@ -94,7 +95,9 @@ def sentences(
     yield about_round(told)
     yield from proofs
     if first is not None and not named and first.judgement.verdict == "nothing":
-        cost = "" if told.ca is None else f": it cost {told.lost:.1f} points of clean accuracy"
+        points = round(told.lost, 1)
+        change = f"{'gained' if points < 0 else 'cost'} {abs(points):.1f} points of clean accuracy"
+        cost = "" if told.ca is None else f": it {change}"
         yield f"Nothing called for cleaning{cost}."
     if best is not None and best.outcome != "still_found":
         return
