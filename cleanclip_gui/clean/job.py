@@ -171,7 +171,9 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
         return write_job(spec.model_copy(update=changes))
     except (InputError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise error if isinstance(error, InputError) else _not_written(folder, error) from error
+        if isinstance(error, InputError):
+            raise
+        raise _not_written(folder, error) from error
 
 
 def _not_written(folder: Path, error: OSError) -> InputError:

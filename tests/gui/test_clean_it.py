@@ -208,6 +208,17 @@ def test_a_chain_that_cannot_go_on_says_why(qtbot, panel, session, tmp_path):
         assert words in trouble.sentence
 
 
+def test_resume_beside_a_round_that_was_cut_off_goes_on_with_the_chain(panel):
+    folder = run_to_the_end(panel)
+    keep(folder, read_spec_file(folder / "auto-spec.json", AutoSpec), [ended(0)])
+    shutil.rmtree(folder / "round-1")
+    killed = Done("failed", {}, "It was killed.", "killed")
+    panel.shell.open("run", str(write_run(folder, "round-1", end=killed)))
+    assert panel.trouble_text.text().endswith("Resume goes on with the next one.")
+    panel.resume_button.click()
+    assert (runner_of(panel).kind, runner_of(panel).spec_path.parent) == ("auto", folder)
+
+
 def test_what_is_left_of_a_chain_is_shown(panel):
     """The kept round was deleted, or the chain's record is damaged."""
     folder = run_to_the_end(panel)
