@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
-from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.specs import read_spec_file
 
@@ -30,19 +28,17 @@ class Chain:
     @property
     def best(self) -> Path | None:
         """The folder of the round that is kept; None without one."""
-        best = None if self.result is None else self.result.best
-        return None if best is None else self.folder / best
+        return self.folder / self.result.best if self.result and self.result.best else None
 
     @property
     def is_whole(self) -> bool:
         """Whether all its steps were taken: the hold-outs come last."""
-        last = self.steps[-1] if self.steps else None
-        return last is not None and last.kind == "holdouts" and last.status != "running"
+        return any(step.kind == "holdouts" and step.status != "running" for step in self.steps)
 
     @property
-    def was_interrupted(self) -> bool:
-        """Whether it can go on, and no process is at work on it."""
-        return not self.is_whole and not at_work(self.folder)
+    def running(self) -> AutoStep | None:
+        """The step that was begun and has not ended."""
+        return next((step for step in self.steps if step.status == "running"), None)
 
     @property
     def round_folder(self) -> Path:
@@ -52,8 +48,9 @@ class Chain:
 
     def take(self, step: AutoStep) -> None:
         """Take in a step that begins or ends; a chain that goes on tells the earlier ones again."""
-        known = {(each.kind, each.round, each.folder): each for each in self.steps}
-        self.steps = tuple((known | {(step.kind, step.round, step.folder): step}).values())
+        key = step.kind, step.round, step.folder
+        others = (each for each in self.steps if (each.kind, each.round, each.folder) != key)
+        self.steps = (*others, step)
 
 
 def is_chain(folder: Path) -> bool:
@@ -69,9 +66,8 @@ def read_chain(folder: Path) -> Chain:
     InputError
         If its job cannot be read.
     """
-    result = None
-    with suppress(ValidationError):
+    try:
         result = AutoResult.model_validate(read_json(folder / AUTO_FILE))
-    if result is None:
+    except ValidationError:
         return Chain(folder, read_spec_file(folder / CHAIN_SPEC, AutoSpec))
     return Chain(folder, result.spec, result.steps, result)

@@ -27,11 +27,11 @@ _STATES: dict[StepStatus, tuple[str, str, str]] = {  # icon, its colour, word
     "failed": ("danger", "danger", "failed"),
     "skipped": ("next", "muted", "skipped"),
 }
-_ANSWERS: dict[Outcome, str] = {
-    "nothing_found": "the same scan finds nothing any more",
-    "still_found": "something is left",
-    "not_scanned": "nobody knows what is left",
-    "worse": "no round was worth what it cost",
+_ANSWERS: dict[Outcome, tuple[str, str]] = {  # and the card's tone
+    "nothing_found": ("the same scan finds nothing", "ok"),
+    "still_found": ("something is left", "caution"),
+    "not_scanned": ("nobody knows what is left", "caution"),
+    "worse": ("no round was worth what it cost", "caution"),
 }
 _MARK = 16  # pixels
 
@@ -46,6 +46,7 @@ class StepRow(QWidget):
         self.state = Label("", "caption")
         self.show_button = push_button("Show", partial(show, number), look="quiet")
         self.words = Label("", "caption", wrap=True)
+        self.title.setMinimumHeight(self.show_button.sizeHint().height())  # with or without it
         head = row(
             self.mark, (self.title, 1), self.state, self.show_button, spacing=theme.SPACE_S,
         )  # fmt: skip
@@ -61,7 +62,8 @@ class StepRow(QWidget):
         self.state.setText(f"{word}{took}")
         self.words.setText(plain(f"{step.why} {step.sentence}".strip(), 1000))
         self.words.setVisible(bool(self.words.text()))
-        self.show_button.setVisible(step.status == "finished")
+        made = step.kind in ("scan", "clean")  # a test stands on the page of its round
+        self.show_button.setVisible(made and step.status == "finished")
         self.show_button.setAccessibleName(f"Show {self.title.text()}")
         self.show_button.setAccessibleDescription(self.words.text())
 
@@ -80,7 +82,7 @@ class ChainView(QWidget):
         self._chain: Chain | None = None
         self.rows: list[StepRow] = []
         self.sentences = Label("", wrap=True)
-        self.back = push_button("Back to the checkpoint as it was", icon="undo")
+        self.back = push_button("Show the original in Studio", icon="studio")
         self._list = column(spacing=theme.SPACE_S)
         self.rebound = ReboundView(prompts)
         self.failed = self.rebound.chart.failed
@@ -94,8 +96,8 @@ class ChainView(QWidget):
     def show_chain(self, chain: Chain | None, *, at_work: bool, offers_back: bool) -> None:
         """Show a chain as it stands, or none; a step runs only while the chain is ``at_work``."""
         self._chain = chain
-        self.setVisible(chain is not None)
         steps = () if chain is None else chain.steps
+        self.setVisible(bool(steps))
         while len(self.rows) < len(steps):
             self.rows.append(StepRow(len(self.rows), self._on_show_clicked))
             self._list.addWidget(self.rows[-1])
@@ -105,11 +107,13 @@ class ChainView(QWidget):
                 line.show_step(steps[number])
         result = None if chain is None or not chain.is_whole else chain.result
         words = "" if result is None else "\n".join(result.sentences)
-        self.answer.setText(f"{TITLE}: {_ANSWERS[result.outcome]}" if result else TITLE)
+        answer, tone = ("", "") if result is None else _ANSWERS[result.outcome]
+        if tone == "ok" and "\nNothing called for cleaning" in words:  # as the job has it
+            answer, tone = "nothing called for cleaning", ""
+        self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(plain(words, 4000, lines=True))
         self.sentences.setVisible(bool(words))
         self.back.setVisible(bool(words) and offers_back)
-        tone = "" if result is None else "ok" if result.outcome == "nothing_found" else "caution"
         theme.set_property(self.sheet, "tone", tone)
         self.rebound.setVisible(at_work and bool(steps) and steps[-1].kind == "rebound")
 

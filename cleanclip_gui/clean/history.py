@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from cleanclip_gui.clean.chain import is_chain
+from cleanclip_gui.clean.chain import TITLE, is_chain
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import offered, run_title
+from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import PathText
@@ -37,21 +38,16 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file, open_text
 from ml_core.reading.safetensors_header import read_header
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run that can go on after ``step``, the step of its last save.
-
-    ``trigger`` is what the run measures attack success with, or None.
-    """
+    """A run that can go on after ``step``, the step of its last save."""
 
     folder: Path
     spec: CleanSpec
     step: int
-    trigger: Trigger | None
 
 
 def can_resume(folder: Path) -> bool:
@@ -85,6 +81,21 @@ def read_saved_run(folder: Path) -> SavedRun:
     step = _saved_step(folder / STATE_FILE)
     if read_json(folder / RESULT_FILE).get("status") == "finished":
         raise InputError(f"The run in {name} is finished; open its {CLEANED_FILE} instead.")
+    check_place(folder, spec)
+    if spec.trigger is not None:
+        load_trigger(spec.trigger)
+    return SavedRun(folder, spec, step)
+
+
+def check_place(folder: Path, spec: CleanSpec) -> None:
+    """Check that a run or a chain can go on in its folder.
+
+    Raises
+    ------
+    InputError
+        If it was moved, its checkpoint is gone, or a process is at work on it.
+    """
+    name = folder.name
     if Path(spec.output_dir).resolve() != folder.resolve():
         raise InputError(
             f"The run in {name} was started in {spec.output_dir}; move it back there to resume it."
@@ -97,8 +108,6 @@ def read_saved_run(folder: Path) -> SavedRun:
         raise InputError(
             f"Another process is still working on the run in {name}; wait until it has finished."
         )
-    trigger = None if spec.trigger is None else load_trigger(spec.trigger)
-    return SavedRun(folder, spec, step, trigger)
 
 
 def was_interrupted(folder: Path) -> bool:
@@ -219,7 +228,7 @@ class PastRun:
     @property
     def title(self) -> str:
         """What it is called, as the user or its recipe has it."""
-        return run_title(self.spec.recipe.method, self.spec.recipe.preset, self.name)
+        return run_name(self.folder, self.spec.recipe, self.name)
 
     @property
     def ran_out(self) -> bool:
@@ -244,23 +253,30 @@ class PastRun:
         return str(path) if path.is_file() else ""
 
 
+def run_name(folder: Path, recipe: Recipe, name: str) -> str:
+    """What a run is called, as the user or its recipe has it; a round, after its chain."""
+    kind, _, number = folder.name.partition("-")
+    if not name and kind == "round" and is_chain(folder.parent):
+        name = f"{TITLE}, round {number.partition('-')[0]}"
+    return run_title(recipe.method, recipe.preset, name)
+
+
 def list_runs(parent: Path) -> tuple[PastRun, ...]:
     """Every run in the folders of ``parent``, rounds of chains too, the newest first.
 
     A run whose job cannot be read is left out, and noted in the log.
     """
-    try:
-        folders = list(parent.iterdir())
-        rounds = [inner for folder in folders if is_chain(folder) for inner in folder.iterdir()]
-    except OSError:
-        return ()
+    folders: list[Path] = []
+    with suppress(OSError):
+        folders += parent.iterdir()
+    for chain in [folder for folder in folders if is_chain(folder)]:
+        with suppress(OSError):  # one that cannot be read hides no other
+            folders += chain.iterdir()
     runs = []
-    for folder in (*folders, *rounds):
+    for folder in folders:
         try:
-            if (folder / SPEC_FILE).is_file():
+            if os.path.isfile(folder / SPEC_FILE):
                 runs.append(read_run(folder))
-        except OSError as error:
-            _LOG.info("%s is not shown: %s", folder.name, error.strerror)
         except InputError as error:
             _LOG.info("%s is not shown: %s", folder.name, error.sentence)
     return tuple(sorted(runs, key=lambda run: (run.begun, run.folder.name), reverse=True))
@@ -458,7 +474,6 @@ def _last_event(folder: Path) -> Event | None:
 
 def _is_begun(folder: Path) -> bool:
     """Whether anything stands in the journal."""
-    try:
+    with suppress(OSError):
         return os.path.getsize(folder / EVENTS_FILE) > 0
-    except OSError:
-        return False
+    return False

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.data.label_file import label_set_of
@@ -120,16 +121,11 @@ def new_chain(session: Session, base: CleanSpec) -> Chain:
     """The chain on a job's data; a scan of the checkpoint that is on show is not made again."""
     images = session.images
     spec = AutoSpec(
-        base=base.model_copy(update={"reference": scan_reference(session) or None}),
+        base=base.model_copy(update={"reference": session.scan_reference or None}),
         scan_images=None if images is None else images.spec,
         scanned=scan_on_show(session) or None,
     )
     return Chain(Path(base.output_dir), spec)
-
-
-def scan_reference(session: Session) -> str:
-    """Path of the clean model that scans compare with; empty without one."""
-    return session.scan_reference or session.trusted
 
 
 def scan_on_show(session: Session) -> str:
@@ -149,32 +145,34 @@ def _scanned(folder: str) -> str | None:
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:
-    """Write the same job once more, with its trigger and class list, into a new folder.
+    """Write the same job once more, with its triggers and class list, into a new folder.
 
     Raises
     ------
     InputError
-        If an earlier version alone had the method, the trigger or the class list is gone, or the
+        If an earlier version alone had the method, a trigger or the class list is gone, or the
         folder cannot be written; no folder is left then.
     """
     offered(spec.recipe.method)
     trigger = None if spec.trigger is None else load_trigger(spec.trigger)
+    stamps = [load_trigger(path) for path in spec.stamps]
     classes = None if spec.label_set in label_sets() else _read_classes(Path(spec.label_set))
     folder = new_folder(parent, spec.recipe.method)
-    changes = {"output_dir": str(folder)}
+    changes: dict[str, Any] = {"output_dir": str(folder)}
     try:
         folder.mkdir(parents=True)
+        saved = [save_trigger(stamp, folder / stamp.digest[:16])[1] for stamp in stamps]
+        changes["stamps"] = tuple(map(str, saved))
         if trigger is not None:
             changes["trigger"] = str(save_trigger(trigger, folder / "trigger")[1])
         if classes is not None:
             replace_files({folder / "classes.txt": classes})
             changes["label_set"] = str(folder / "classes.txt")
         return write_job(spec.model_copy(update=changes))
-    except InputError:
+    except (InputError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, InputError):
+            raise
         raise _not_written(folder, error) from error
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.history import read_run
-from cleanclip_gui.clean.run import Asked, CleaningRun, ending
+from cleanclip_gui.clean.run import CleaningRun, ending
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.atomic import replace_files
 from ml_core.data.specs import PathText
@@ -103,9 +103,9 @@ class RunQueue(QObject):
             waiting = plural(len(self._folders), "run")
             self.logged.emit(f"{_title(folder)} waits in the queue ({waiting}).")
 
-    def start_or_add(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
+    def start_or_add(self, folder: Path, spec: CleanSpec) -> None:
         """Start a written job, before those that wait; while something is at work, add it."""
-        if self._is_busy() or not self._begin(folder, spec, asked):
+        if self._is_busy() or not self._begin(folder, spec):
             self.add(folder)
 
     def remove(self, folder: Path) -> None:
@@ -155,21 +155,21 @@ class RunQueue(QObject):
                 title = plain(job.title, 80)
                 self.logged.emit(f"{title} was started elsewhere and is no longer in the queue.")
                 return self._after_all()
-            spec = job.spec
-            asked = (None if spec.trigger is None else load_trigger(spec.trigger), spec.target)
+            if job.spec.trigger is not None:
+                load_trigger(job.spec.trigger)  # says now if it is gone
         except InputError as error:
             self.failed.emit(error.titled("Could not start the queued run"))
             return self._after_all()
-        if not self._begin(folder, spec, asked):  # it waits until its device is free
+        if not self._begin(folder, job.spec):  # it waits until its device is free
             self._folders.insert(0, folder)
             return False
         self._on_changed()
         return True
 
-    def _begin(self, folder: Path, spec: CleanSpec, asked: Asked) -> bool:
+    def _begin(self, folder: Path, spec: CleanSpec) -> bool:
         """Start a written job; return whether its device was free."""
         try:
-            self._run.begin(folder, spec, asked)
+            self._run.begin(folder, spec)
         except InputError as error:
             self.logged.emit(f"{_title(folder)} waits. {error.sentence}")
             return False

@@ -9,10 +9,11 @@ from pathlib import Path
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.clean.chain import is_chain, read_chain
+from cleanclip_gui.clean.chain import Chain, is_chain, read_chain
 from cleanclip_gui.clean.history import (
     SavedRun,
     can_resume,
+    check_place,
     read_run,
     read_saved_run,
     was_interrupted,
@@ -27,7 +28,6 @@ from cleanclip_gui.widgets.prompts import failing
 from ml_core.jobs.audit import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
 _LOG = logging.getLogger(__name__)
@@ -76,16 +76,16 @@ class Resuming(QObject):
         """Ask for the folder of a run or a chain and go on with it."""
         runs = str(self._runs_folder())
         path = self._prompts.open_folder(self._parent.window(), "Resume a run", runs)
-        if path and self.offer(Path(path)):
+        if path and self.offer(Path(path)) and self._run.is_offered:
             self.resume_shown()
 
     def offer(self, folder: Path) -> bool:
-        """Show that a run or a chain can go on, with a button; return whether it can."""
+        """Show a run or a chain, with a button if it can go on; return whether it is shown."""
         with failing(self._shell.failed, "Could not resume the run"):
             if self._is_busy():
                 raise _BUSY
             if is_chain(folder):
-                self._run.show_chain(read_chain(folder))
+                self._run.show_chain(_read_chain(folder.absolute()))
             else:
                 self._run.offer(read_saved_run(folder.absolute()))
             self._shell.station_wanted.emit("clean")
@@ -97,8 +97,8 @@ class Resuming(QObject):
         last = self._settings.value.last_run
         try:
             if last and is_chain(Path(last)):
-                chain = read_chain(Path(last))
-                if chain.was_interrupted:
+                chain = _read_chain(Path(last))
+                if not chain.is_whole:
                     self._run.show_chain(chain)
             elif last and was_interrupted(Path(last)):
                 self._run.offer(read_saved_run(Path(last)))
@@ -111,9 +111,9 @@ class Resuming(QObject):
         if self._is_busy():
             return
         with failing(self._shell.failed, "Could not resume the run"):
-            if chain is not None:
-                self._run.begin_chain(read_chain(chain.folder))
-                self._open_all(chain.spec.base, trigger_of(chain.spec.base))
+            if chain is not None and not (chain := _read_chain(chain.folder)).is_whole:
+                self._run.begin_chain(chain)
+                self._open_all(chain.spec.base)
             elif can_resume(folder):
                 self._run.resume(read_saved_run(folder))
             else:
@@ -134,10 +134,8 @@ class Resuming(QObject):
         InputError
             If the job or its trigger is gone, or the new folder cannot be written.
         """
-        spec = read_run(folder).spec
-        copy = copy_job(spec, self._runs_folder())
-        asked = trigger_of(spec), spec.target
-        self._queue.start_or_add(copy, read_spec(copy / SPEC_FILE), asked)
+        copy = copy_job(read_run(folder).spec, self._runs_folder())
+        self._queue.start_or_add(copy, read_spec(copy / SPEC_FILE))
 
     def _on_run_change(self, run: RunState | None) -> None:
         """What failed stays remembered: its window may be closed before it is resumed."""
@@ -149,11 +147,11 @@ class Resuming(QObject):
     def _on_restored(self, saved: SavedRun) -> None:
         """Open what a continued run works on, with its trigger and target."""
         if self._run.is_running:
-            self._open_all(saved.spec, saved.trigger)
+            self._open_all(saved.spec)
 
-    def _open_all(self, spec: CleanSpec, trigger: Trigger | None) -> None:
+    def _open_all(self, spec: CleanSpec) -> None:
         self._open(spec)
-        if trigger is not None:
+        if (trigger := trigger_of(spec)) is not None:
             self._shell.open("trigger", trigger, spec.target)
 
     def _open(self, spec: CleanSpec) -> None:
@@ -162,19 +160,30 @@ class Resuming(QObject):
         if images is not None and not measures_alike(spec, self._session.images):
             self._awaited = spec
             self._shell.open("images", images, spec.label_set, spec.templates)
-        if not self._is_open(spec):
+        facts = self._session.checkpoint
+        if facts is None or Path(facts.path) != Path(spec.checkpoint):
             self._shell.open("checkpoint", spec.checkpoint)
             self._shell.station_wanted.emit("clean")
-
-    def _is_open(self, spec: CleanSpec) -> bool:
-        facts = self._session.checkpoint
-        return facts is not None and Path(facts.path) == Path(spec.checkpoint)
 
     def _on_images_change(self, images: ImagesState | None) -> None:
         """Aim at the job's target: other images came with the class that was the target before."""
         spec, self._awaited = self._awaited, None
         if spec is not None and measures_alike(spec, images):
             self._shell.open("target", spec.target)
+
+
+def _read_chain(folder: Path) -> Chain:
+    """Read a chain, which can go on unless it is whole.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or cannot go on.
+    """
+    chain = read_chain(folder)
+    if not chain.is_whole:
+        check_place(folder, chain.spec.base)
+    return chain
 
 
 def is_audit(path: Path) -> bool:

@@ -20,6 +20,7 @@ from cleanclip_gui.clean.history import (
     read_name,
     read_run,
     run_metrics,
+    run_name,
 )
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
@@ -31,13 +32,11 @@ from cleanclip_gui.session import RunState, Session, ShownCheckpoint
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
-from ml_core.cleaning.catalogue import run_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Finding, Metric, Progress, Saved
-from ml_core.jobs.auto import AutoStep
+from ml_core.jobs.auto import AUTO_FILE, AutoStep
 from ml_core.jobs.overall import cleaning_plan, estimate_plan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec
-from ml_core.jobs.table import JOBS
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -55,6 +54,7 @@ NO_TRIGGER = (
     "This run's folder does not contain its trigger, so Studio keeps the current one: open the "
     "run's trigger in Studio to see what was measured."
 )
+_STEP_BEGINS_AGAIN = "Finished steps are kept; this one begins again."
 _CHAIN_GOES_ON = "Its finished steps are kept. Resume goes on with the next one."
 Mode = Literal["run", "resume", "estimate", "auto"]
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
@@ -105,11 +105,14 @@ class ShownRun:
         return self.chain is not None and self.chain.folder == self.folder
 
     @property
+    def stands_for_chain(self) -> bool:
+        """Whether it is a chain, or the round that is kept of one."""
+        return self.is_chain or (self.chain is not None and self.chain.best == self.folder)
+
+    @property
     def title(self) -> str:
-        """What it is called, as in the list of runs."""
-        if self.is_chain:
-            return TITLE
-        return run_title(self.recipe.method, self.recipe.preset, self.name)
+        """What it is called: as in the list of runs, or as the chain of which it is kept."""
+        return TITLE if self.stands_for_chain else run_name(self.folder, self.recipe, self.name)
 
 
 def estimate_folder() -> Path:
@@ -220,6 +223,17 @@ class CleaningRun(QObject):
         return self._session.run_progress
 
     @property
+    def step(self) -> AutoStep | None:
+        """The step of the chain at work."""
+        chain = self.newest.chain if self.is_cleaning and self.newest is not None else None
+        return None if chain is None else chain.running
+
+    @property
+    def begins_again(self) -> str:
+        """That the chain's step at work leaves nothing if it is cut off; empty if it does."""
+        return "" if self.step is None or self.step.kind == "clean" else _STEP_BEGINS_AGAIN
+
+    @property
     def seconds_unsaved(self) -> float:
         """Seconds of work that cancelling would lose; 0 while no run is at work."""
         return time.monotonic() - self._safe_at if self.is_cleaning else 0.0
@@ -288,7 +302,7 @@ class CleaningRun(QObject):
 
     # Beginning and ending
 
-    def begin(self, folder: Path, spec: CleanSpec, asked: Asked, mode: Mode = "run") -> None:
+    def begin(self, folder: Path, spec: CleanSpec, mode: Mode = "run") -> None:
         """Start a written job, or go on with it, and show it.
 
         Raises
@@ -307,7 +321,7 @@ class CleaningRun(QObject):
             processes=self._fitting(spec),
             **options,
         )
-        self._on_launched(mode, self._shown_run(folder, spec, asked))
+        self._on_launched(mode, self._shown_run(folder, spec))
 
     def begin_chain(self, chain: Chain) -> None:
         """Start *Clean it*, or go on after its last finished step, and show it.
@@ -340,14 +354,12 @@ class CleaningRun(QObject):
         InputError
             If another job uses its device; what was on show stays.
         """
-        self.begin(saved.folder, saved.spec, (saved.trigger, saved.spec.target), "resume")
+        self.begin(saved.folder, saved.spec, "resume")
         self._restore(saved)
 
     def offer(self, saved: SavedRun) -> None:
         """Show a run that was interrupted and can go on."""
-        run = self.newest = self._shown_run(
-            saved.folder, saved.spec, (saved.trigger, saved.spec.target)
-        )
+        run = self.newest = self._shown_run(saved.folder, saved.spec)
         total = saved.spec.recipe.total_steps
         run.status = "interrupted"
         run.trouble = Trouble(
@@ -361,16 +373,11 @@ class CleaningRun(QObject):
         self.changed.emit()
 
     def show_chain(self, chain: Chain) -> None:
-        """Show a chain of an earlier window: its best round, or that it can go on.
-
-        Raises
-        ------
-        InputError
-            If the best round can no longer be read.
-        """
+        """Show a chain of an earlier window: its best round, or that it can go on."""
         if chain.is_whole and chain.best is not None:
-            self.show_past(read_run(chain.best))
-            return
+            with suppress(InputError):  # its folder was deleted, say
+                self.show_past(read_run(chain.best))
+                return
         run = self.newest = self._chain_run(chain)
         run.status = "finished" if chain.is_whole else "interrupted"
         if not chain.is_whole:
@@ -384,12 +391,17 @@ class CleaningRun(QObject):
 
         A run at work goes on meanwhile.
         """
-        if self.is_cleaning and self.newest is not None and past.folder == self.newest.folder:
+        newest, step = (self.newest, self.step) if self.is_cleaning else (None, None)
+        at_work = "" if step is None or self.begins_again else step.folder
+        if newest is not None and past.folder == newest.folder / at_work:
             self.show_newest()
             return
-        run = self._shown_run(past.folder, past.spec, (trigger_of(past.spec), past.spec.target))
-        if is_chain(past.folder.parent):
-            run.chain = read_chain(past.folder.parent)
+        run = self._shown_run(past.folder, past.spec)
+        if newest is not None and newest.folder == past.folder.parent:
+            run.chain = newest.chain
+        elif is_chain(past.folder.parent):
+            with suppress(InputError):  # a damaged record hides no round
+                run.chain = read_chain(past.folder.parent)
         if past.result:
             run.status = "stopped" if past.status == "stopped" else "finished"
             self._keep_result(run, {"seconds": 0.0, **past.result})
@@ -491,13 +503,13 @@ class CleaningRun(QObject):
 
     # What only this class does
 
-    def _shown_run(self, folder: Path, spec: CleanSpec, asked: Asked) -> ShownRun:
+    def _shown_run(self, folder: Path, spec: CleanSpec) -> ShownRun:
+        asked = trigger_of(spec), spec.target
         device, name = self._device_of(spec), read_name(folder)
         return ShownRun(folder, spec.recipe, spec.checkpoint, asked, device, name)
 
     def _chain_run(self, chain: Chain) -> ShownRun:
-        base = chain.spec.base
-        run = self._shown_run(chain.folder, base, (trigger_of(base), base.target))
+        run = self._shown_run(chain.folder, chain.spec.base)
         run.chain = chain
         return run
 
@@ -573,8 +585,8 @@ class CleaningRun(QObject):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
             fraction, left = self.task.fraction, self.task.seconds_left
-            if self.mode == "auto" and JOBS["auto"].plan is None:  # nobody knows what is to come
-                fraction, left = min(event.done / max(event.total, 1), 1.0), None
+            if self.mode == "auto":  # nobody knows what is to come
+                fraction, left = 0.0, None
             self._session.run_progress = RunProgress(event.stage, fraction, left)
             self.progressed.emit(event)
         elif isinstance(event, Metric):
@@ -589,7 +601,8 @@ class CleaningRun(QObject):
                     self.measured.emit(event)
         elif isinstance(event, Saved):
             self._safe_at = time.monotonic()
-            self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
+            if Path(event.path).name != AUTO_FILE:
+                self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
         elif isinstance(event, Finding) and event.kind == "step":
             self._take_step(AutoStep.model_validate(event.values))
         if self.mode != "estimate":
@@ -623,7 +636,7 @@ class CleaningRun(QObject):
         elif run is not None:
             run.notice = ""
             if run.chain is not None:
-                self._end_chain(run, run.chain.folder, last)
+                self._end_chain(run, run.chain, last)
             elif last.status in ("finished", "stopped"):
                 run.status = last.status
                 self._keep_result(run, last.result)
@@ -636,15 +649,16 @@ class CleaningRun(QObject):
         self.ended.emit(last)
         self.freed.emit()
 
-    def _end_chain(self, run: ShownRun, folder: Path, last: Done) -> None:
+    def _end_chain(self, run: ShownRun, chain: Chain, last: Done) -> None:
         """Show the best round of a chain, or why it has none."""
         run.status = ending(last)
         with suppress(InputError):  # then what was told on its way is on show
-            run.chain = read_chain(folder)
-            if run.chain.best is not None:
-                past = read_run(run.chain.best)
-                run.folder, run.recipe = past.folder, past.spec.recipe
-                run.asked = trigger_of(past.spec), past.spec.target
+            record = read_chain(chain.folder)
+            chain.steps, chain.result = record.steps or chain.steps, record.result
+            if chain.best is not None:
+                past = read_run(chain.best)
+                best = self._shown_run(past.folder, past.spec)
+                run.folder, run.recipe, run.asked = best.folder, best.recipe, best.asked
                 self._keep_result(run, {"seconds": 0.0, **past.result})
         if last.status != "finished":
             failed = last.status == "failed"
@@ -667,15 +681,20 @@ class CleaningRun(QObject):
     def _keep_result(self, run: ShownRun, result: dict[str, Any]) -> None:
         """Note what a run made, now or long ago."""
         run.result = where_open(result, self._session.checkpoint)
-        took = f"In {duration_text(float(result.get('seconds') or 0))}."
-        run.details = str(result.get("stopped_because") or (took if result.get("seconds") else ""))
+        chain = run.chain.result if run.chain is not None and run.stands_for_chain else None
+        seconds = float(result.get("seconds") or 0) if chain is None else chain.seconds
+        because = result.get("stopped_because") if chain is None else ""
+        run.details = str(because or (f"In {duration_text(seconds)}." if seconds else ""))
         run.shows_result = True
 
     def _keep_trouble(self, run: ShownRun, status: str, last: Done) -> None:
         """Note how a run ended that left no result, now or long ago, and what can be done."""
-        saved = can_resume(run.folder)
+        goes_on = run.chain is not None and not run.chain.is_whole
+        saved = goes_on or can_resume(run.folder)
         tail = (
-            "Resume continues from the last save."
+            _CHAIN_GOES_ON
+            if goes_on
+            else "Resume continues from the last save."
             if saved
             else "Nothing was saved yet: Start again begins at the first step."
         )

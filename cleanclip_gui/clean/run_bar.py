@@ -34,7 +34,6 @@ class RunBar(QFrame):
         self.notice.setMinimumWidth(1)  # the title comes first
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
-        self.bar.setRange(0, 1000)
         self.bar.setAccessibleName("Progress of the run")
         self.pause = QPushButton()
         self.stop = QPushButton(theme.icon("save"), "")
@@ -97,7 +96,7 @@ class RunBar(QFrame):
         left = None if whole is None else whole.seconds_left
         self.details.setText(progress_text(progress, left, self._run.task.kind))
         unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
-        rate = progress.rate
+        rate = None if self._run.begins_again else progress.rate  # a scan counts other things
         self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
         self.bar.setAccessibleDescription(self.details.text())
 
@@ -105,6 +104,7 @@ class RunBar(QFrame):
         self.details.setText("Starting the child process")
         self.throughput.setText("")
         self.throughput.show()
+        self.bar.setRange(0, 0 if self._run.mode == "auto" else 1000)  # 0: nobody knows how far
         self.bar.setValue(0)
         self.bar.show()
 

@@ -17,7 +17,6 @@ from cleanclip_gui.clean.job import (
     new_folder,
     runs_dir,
     scan_on_show,
-    scan_reference,
 )
 from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.training_data import TrainingData
@@ -132,7 +131,7 @@ BATCH_NORM = (
 _RECIPES = "Recipe (*.json)"
 _CLEANS = (
     "cleans it with what was found, scans again, and tests whether the backdoor comes back. It "
-    "uses the data below."
+    "trains on the chosen"
 )
 _LACKS = (
     "Open a checkpoint first: it is what will be cleaned.",
@@ -261,13 +260,15 @@ class CleanSetup(QWidget):
     def show_chain(self, session: Session, *, is_free: bool) -> bool:
         """Say what *Clean it* would do, or what it lacks; return whether it can start."""
         scanned = bool(scan_on_show(session))
-        does = f"{'Takes the scan of' if scanned else 'Scans'} this checkpoint, {_CLEANS}"
-        if not scanned and not scan_reference(session):
+        data = "pairs" if self.data.takes_pairs else "pictures"
+        does = f"{'Takes the scan of' if scanned else 'Scans'} this checkpoint, {_CLEANS} {data}."
+        if not scanned and not session.scan_reference:
             does += f" {_NO_REFERENCE}"
         self.clean_it_does.setText(does)
         trains = FACTS[self.form.method.method].data != "none"
         there = (session.checkpoint is not None, session.images is not None, trains, is_free)
-        lacks = "" if all(there) else _LACKS[there.index(False)]
+        few = "" if scanned or session.images is None else session.images.too_few_to_scan
+        lacks = few if all(there) else _LACKS[there.index(False)]
         self.clean_it_lacks.setText(lacks)
         self.clean_it_lacks.setVisible(bool(lacks))
         return not lacks

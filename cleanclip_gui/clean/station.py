@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabBar, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
-from cleanclip_gui.clean.chain import Chain, is_chain, read_chain
+from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.chain_view import ChainView
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
@@ -24,6 +25,7 @@ from cleanclip_gui.clean.job import new_chain, new_folder, write_job
 from cleanclip_gui.clean.proof import ProofSection
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rate_dialog import RateDialog
+from cleanclip_gui.clean.result import is_source
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder, estimate_sentence
 from cleanclip_gui.clean.run_bar import RunBar
@@ -305,7 +307,8 @@ class CleanStation(QWidget):
         """Runs, proofs, audits and files that are being written."""
         works = []
         if is_live(self.session.run):
-            works.append(AtWork(*_RUN, partial(self._end, self.run.cancel), waits=True))
+            keeps = self.run.begins_again or _RUN[1]
+            works.append(AtWork(_RUN[0], keeps, partial(self._end, self.run.cancel), waits=True))
         if self.proof.is_running:
             what = f"{self.proof.title} is going on."
             works.append(AtWork(what, _TEST_KEEPS, partial(self._end, self.proof.cancel)))
@@ -337,10 +340,9 @@ class CleanStation(QWidget):
     def _is_in_use(self, folder: Path) -> bool:
         """Whether something is at work in the folder of a run."""
         newest = self.run.newest
-        cleaning = (
-            self.run.is_cleaning and newest is not None and folder.is_relative_to(newest.folder)
-        )
-        return cleaning or (self.proof.is_running and self.proof.tested == folder)
+        if self.run.is_cleaning and newest is not None and folder.is_relative_to(newest.folder):
+            return True
+        return self.proof.is_running and self.proof.tested == folder
 
     def start(self) -> None:
         """Write the job that is set, and run it or let it wait; ask about too high a rate."""
@@ -348,16 +350,20 @@ class CleanStation(QWidget):
             return
         with failing(self.shell.failed, "Could not start cleaning"):
             spec = self.setup.job(self.session, device=self.context.device.wanted)
-            asked = self.session.trigger, self.session.target
-            self.queue.start_or_add(write_job(spec), spec, asked)
+            self.queue.start_or_add(write_job(spec), spec)
 
     def clean_it(self) -> None:
         """Start the chain that scans, cleans, scans again and proves."""
         with failing(self.shell.failed, "Could not start cleaning"):
             folder = new_folder(self.setup.folder(), "clean-it")
-            base, _ = self._job_here(folder, Recipe())
-            self.run.begin_chain(new_chain(self.session, base))
+            try:
+                base, _ = self._job_here(folder, Recipe())
+                self.run.begin_chain(new_chain(self.session, base))
+            except InputError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
             self.show_page(THIS_RUN)
+            self.run_bar.pause.setFocus()
 
     def _may_start(self) -> bool:
         """Whether the rate suits the checkpoint, or the user wants it, which is asked once."""
@@ -397,7 +403,7 @@ class CleanStation(QWidget):
         if lost > ASK_SECONDS:
             question = (
                 f"About {plural(round(lost / 60), 'minute')} of work since the last save would be "
-                "lost. “Stop and save” keeps it."
+                f"lost. {self.run.begins_again or '“Stop and save” keeps it.'}"
             )
             prompts = self.context.prompts
             if not prompts.confirm(self.window(), "Cancel", question, "Cancel the run", "Go on"):
@@ -549,7 +555,7 @@ class CleanStation(QWidget):
         self.queue.changed.connect(self._on_queue_changed)
         self.runs.repeated.connect(self._on_repeated)
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
-        self.proof.changed.connect(self._on_proof_changed)
+        self.proof.changed.connect(self._start_next)
         self.auditing.used.connect(self._on_excluded)
         self.finding.used.connect(self._on_rate_found)
         self.saving.saved.connect(self._on_saved)
@@ -561,13 +567,13 @@ class CleanStation(QWidget):
         self.resume_button.clicked.connect(self.resuming.resume_shown)
         self.halve_button.clicked.connect(self._on_halve_clicked)
         self.tabs.currentChanged.connect(self._on_page_shown)
-        DEVICES.changed.connect(self._on_device_taken, Qt.ConnectionType.QueuedConnection)
+        DEVICES.changed.connect(self._start_next, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.reference.connect(self._show_pretraining)
         for event in (events.trigger, events.jobs, events.scan_reference):
             event.connect(self._refresh)
-        events.images.connect(self._on_images_change)
+        events.images.connect(self._on_setup_changed)
         events.devices.connect(self._on_devices_change)
         events.device.connect(self._on_devices_change)
 
@@ -597,10 +603,9 @@ class CleanStation(QWidget):
         """Show the chain that the run on show is of, and the charts unless it scans or proves."""
         run, facts = self.run.on_show, self.session.checkpoint
         chain, at_work = run.chain, self.run.is_cleaning and run is self.run.newest
-        is_open = facts is not None and facts.path == run.source
+        is_open = is_source(facts, run.result or {"source": run.source})
         self.chain.show_chain(chain, at_work=at_work, offers_back=is_open)
-        now = chain.steps[-1].kind if chain is not None and at_work and chain.steps else "clean"
-        self.charts.setVisible(now == "clean")
+        self.charts.setVisible(not (at_work and self.run.begins_again))
 
     def _show_earlier(self) -> None:
         """Say that an earlier run is on show, and offer the newest one."""
@@ -625,6 +630,8 @@ class CleanStation(QWidget):
         actions["clean.start"].setText(_START if self._is_free else _ADD)
         self.resume_button.setEnabled(not busy)
         for name, reason in (
+            ("clean.stop", self.run.begins_again),
+            ("clean.cancel", self.run.begins_again),
             ("clean.estimate", "" if self._is_free else ESTIMATE_WAITS),
             ("clean.rebound", self.proof.why_not),
             ("clean.holdouts", self.proof.why_not),
@@ -699,12 +706,7 @@ class CleanStation(QWidget):
         self.head.show_waiting(len(self.queue), paused=self.queue.held)
         self.shell.commands_changed.emit()
 
-    def _on_proof_changed(self) -> None:
-        if not self.proof.is_running:
-            self.queue.start_next()
-        self._refresh()
-
-    def _on_device_taken(self) -> None:
+    def _start_next(self) -> None:
         self.queue.start_next()
         self._refresh()
 
@@ -740,9 +742,8 @@ class CleanStation(QWidget):
         left_out = self.queue.keep(data_dir() / QUEUE_FILE)
         if left_out:
             self.runs.say(left_out)
-        self.shell.interrupted.emit(
-            self.run.on_show.trouble.sentence if self.run.on_show.trouble else ""
-        )
+        trouble = self.run.on_show.trouble
+        self.shell.interrupted.emit(trouble.sentence if trouble else "")
         self._refresh()
 
     def _on_run_wanted(self, folder: str) -> None:
@@ -750,9 +751,6 @@ class CleanStation(QWidget):
         if self.is_busy():
             return
         try:
-            if is_chain(Path(folder)):
-                self.run.show_chain(read_chain(Path(folder)))
-                return
             past = read_run(Path(folder))
         except InputError as error:
             self._log(error.sentence)
@@ -777,7 +775,7 @@ class CleanStation(QWidget):
         self.form.set_budget(fitted)
         self._log(f"Shortened to {self.form.budget.text()}.")
 
-    def _on_setup_changed(self) -> None:
+    def _on_setup_changed(self, *_: object) -> None:
         self.run.forget_estimate()
         self._refresh()
 
@@ -806,10 +804,6 @@ class CleanStation(QWidget):
         else:
             pretraining = facts.pretraining
         self.form.set_pretraining(pretraining)
-
-    def _on_images_change(self, _images: object) -> None:
-        self.run.forget_estimate()  # most of a short run is measuring images
-        self._refresh()
 
     def _on_devices_change(self, _: object) -> None:
         self.setup.gpus.set_devices(self.session.devices, self.context.device.wanted)

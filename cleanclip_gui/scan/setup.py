@@ -221,7 +221,6 @@ NO_IMAGES = (
 )
 NO_STAGE = "Choose at least one stage that searches: known triggers, patches or overlays."
 _SEARCHING: tuple[Stage, ...] = ("probes", "patches", "overlays", "thorough")
-_LEAST = 144  # pictures; the job says so again, with what it could read
 
 
 class ScanSetup(QWidget):
@@ -292,11 +291,8 @@ class ScanSetup(QWidget):
         images = session.images
         if images is None or not images.n:
             return NO_IMAGES
-        if images.n < _LEAST:
-            return (
-                f"{plural(images.n, 'picture')} are too few: a scan needs {_LEAST}, 16 to search "
-                "on and 128 others to measure on. Choose a larger image set."
-            )
+        if images.too_few_to_scan:
+            return images.too_few_to_scan
         if problem := self.reference.problem():
             return problem
         return "" if set(self.chosen_stages()) & set(_SEARCHING) else NO_STAGE

@@ -78,6 +78,16 @@ class ImagesState:
     problems: tuple[str, ...] = ()
     known_by: str = ""
 
+    @property
+    def too_few_to_scan(self) -> str:
+        """Why a scan cannot search on them; empty if there are enough."""
+        if self.n >= 144:  # the job says so again, with what it could read
+            return ""
+        return (
+            f"A scan needs 144 pictures, 16 to search on and 128 others to measure on; there are "
+            f"{self.n}. Choose a larger image set."
+        )
+
     def first_to_flip(self, target: int) -> int:
         """Number of the first picture that is not of the target class; 0 if there is none."""
         others = (self.labels >= 0) & (self.labels != target)

@@ -110,9 +110,9 @@ def paint_thumbnail(
         painter.setOpacity(opacity)
         painter.drawPixmap(frame, pixmap, QRectF(pixmap.rect()))
         painter.restore()
-        painter.setPen(QPen(theme.colour(edge), 1.25))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPath(path)
+    painter.setPen(QPen(theme.colour(edge), 1.25))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.drawPath(path)
 
 
 def paint_pill(

@@ -222,15 +222,11 @@ def test_what_a_method_needs_is_said(session, tmp_path):
 
 
 def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
-    needs = replace(FACTS["mmcl"], needs=frozenset({"trigger", "reference"}))
+    needs = replace(FACTS["mmcl"], needs=frozenset({"reference"}))
     monkeypatch.setitem(FACTS, "mmcl", needs)
-    session.trigger = None
     panel.form.set_method("mmcl")
     assert not panel.start_button.isEnabled()
-    assert "needs the trigger: paint or open one in Studio" in panel.hint.text()
-    words = "✗  Trigger: none yet\n✗  Clean reference: none yet"
-    assert panel.setup.requirements.text() == words
-    session.trigger = demo_trigger()
+    assert panel.setup.requirements.text() == "✗  Clean reference: none yet"
     assert "choose a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")
     reference.write_bytes(b"w")

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.session.records import JobState
+from ml_core.detection.scan.records import read_scan
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.auto.choice import Round
+from ml_core.jobs.auto.words import sentences
+from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.proofs import REBOUND_FILE
+from ml_core.jobs.scan import SCAN_FILE
 from ml_core.jobs.specs import read_spec_file
+from ml_core.reading.errors import InputError
 from tests.gui.chains import CAME_TO, SENTENCES, STEPS, ended, events, keep, told
-from tests.gui.factories import facts
+from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner, clean_panel, heard, open_session, runner_of
 from tests.gui.run_folders import rebound_record, write_run
 from tests.gui.scans import scan, write_scan
@@ -49,8 +56,10 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     setup = panel.setup
     session.scan_reference = str(tmp_path / "parent.safetensors")
     assert setup.clean_it_does.text().startswith("Scans this checkpoint, cleans it")
+    assert setup.clean_it_does.text().endswith("It trains on the chosen pairs.")
     assert not setup.clean_it_lacks.isVisible()
     setup.clean_it.click()
+    assert panel.run_bar.pause.hasFocus()
     runner = runner_of(panel)
     spec = asked(runner)
     assert runner.kind == "auto"
@@ -63,6 +72,8 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     assert "A job is running" in setup.clean_it_lacks.text()
     runner.end(Done("cancelled"))
     assert setup.clean_it.isEnabled()
+    session.images = images(40)
+    assert "A scan needs 144 pictures" in setup.clean_it_lacks.text()
     session.images = None
     assert "Choose evaluation images" in setup.clean_it_lacks.text()
     session.checkpoint = None
@@ -88,6 +99,10 @@ def test_the_steps_while_they_run(qtbot, panel):
     runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
     assert shown(panel) == [("Scan", "running", STEPS[0].why)]
     assert panel.run_bar.details.text() == "Patches · 3 of 6"
+    assert panel.run_bar.bar.maximum() == 0  # nobody knows how far the whole is
+    assert [work.kept for work in panel.at_work()] == [
+        "Finished steps are kept; this one begins again."
+    ]
     assert not panel.charts.isVisible()
     runner.play(events(0)[1:4])
     assert shown(panel) == [
@@ -113,7 +128,8 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     folder = run_to_the_end(panel)
     assert panel.chain.sentences.text().split("\n") == list(SENTENCES)
     assert session.run.output_dir == str(folder / "round-1")
-    assert panel.run_bar.title.text() == "CleanCLIP, custom: finished"
+    assert panel.run_bar.title.text() == "Clean it: finished"
+    assert panel.run_bar.details.text() == "In 5 min 0 s."
     assert panel.before_after.isVisible()
     assert panel.proof.rebound.isVisible()
     assert panel.try_button.isEnabled()
@@ -124,6 +140,7 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     assert scans == [str(folder / "scan-1")]
     panel.chain.rows[1].show_button.click()
     assert panel.run.on_show.folder == folder / "round-1"
+    assert not panel.chain.rows[3].show_button.isVisible()  # the tests stand below the result
     roles, stations = [], heard(panel.shell.station_wanted)
     panel.shell.takes("role", roles.append)
     panel.chain.back.click()
@@ -135,6 +152,7 @@ def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tm
     write_run(folder.parent, "single")
     panel.show_page(1)
     qtbot.waitUntil(lambda: len(panel.runs.runs) == 2)
+    assert {past.title for past in panel.runs.runs} == {"Clean it, round 1", "CleanCLIP, custom"}
     for past in panel.runs.runs:
         panel.runs.open_run(past)
         assert panel.chain.isVisible() == (past.folder.parent == folder)
@@ -166,6 +184,104 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     assert shown(panel)[0][0] == "Scan"
     again.play(events(8))
     assert [title for title, *_ in shown(panel)] == ["Scan", "Clean, round 1"]
+
+
+def test_a_chain_that_cannot_go_on_says_why(qtbot, panel, session, tmp_path):
+    """It is whole, was moved, lacks its checkpoint, or another process is at work on it."""
+    folder, troubles = run_to_the_end(panel), heard(panel.shell.failed)
+    panel.context.prompts.open_folder = lambda *_: str(folder)
+    panel.resuming.choose()
+    assert panel.run.runner is None
+    assert panel.run.on_show.folder == folder / "round-1"
+    spec = read_spec_file(folder / "auto-spec.json", AutoSpec)
+    keep(folder, spec, [ended(0)])
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert not panel.resuming.offer(moved)
+    moved.rename(folder)
+    with lock_folder(folder):
+        assert not panel.resuming.offer(folder)
+    Path(session.checkpoint.path).unlink()
+    assert not panel.resuming.offer(folder)
+    for trouble, words in zip(
+        troubles, ("was started in", "still working", "is gone"), strict=True
+    ):
+        assert words in trouble.sentence
+
+
+def test_resume_beside_a_round_that_was_cut_off_goes_on_with_the_chain(panel):
+    folder = run_to_the_end(panel)
+    keep(folder, read_spec_file(folder / "auto-spec.json", AutoSpec), [ended(0)])
+    shutil.rmtree(folder / "round-1")
+    killed = Done("failed", {}, "It was killed.", "killed")
+    panel.shell.open("run", str(write_run(folder, "round-1", end=killed)))
+    assert panel.trouble_text.text().endswith("Resume goes on with the next one.")
+    panel.resume_button.click()
+    assert (runner_of(panel).kind, runner_of(panel).spec_path.parent) == ("auto", folder)
+
+
+def test_what_is_left_of_a_chain_is_shown(panel):
+    """The kept round was deleted, or the chain's record is damaged."""
+    folder = run_to_the_end(panel)
+    rounds = folder / "round-1"
+    hidden = rounds.rename(folder.parent / "hidden")
+    panel.resuming.offer(folder)
+    assert panel.run_bar.title.text() == "Clean it: finished"
+    assert panel.chain.sentences.text().startswith(SENTENCES[0])
+    hidden.rename(rounds)
+    for name in ("auto.json", "auto-spec.json"):
+        (folder / name).write_text("{")
+    panel.shell.open("run", str(rounds))
+    assert panel.before_after.isVisible()
+    assert not panel.chain.isVisible()
+
+
+def test_an_earlier_round_is_looked_at_while_the_chain_goes_on(panel):
+    panel.setup.clean_it.click()
+    runner = runner_of(panel)
+    folder = runner.spec_path.parent
+    shutil.copytree(write_run(folder.parent / "elsewhere", "round-1"), folder / "round-1")
+    runner.play([told(ended(0)), told(STEPS[1])])
+    panel.chain.rows[1].show_button.click()
+    assert panel.run.on_show is panel.run.newest  # it is the round at work
+    runner.play([told(ended(1)), told(STEPS[2])])
+    panel.chain.rows[1].show_button.click()
+    assert panel.run.on_show.folder == folder / "round-1"
+    runner.play([told(ended(2))])
+    assert shown(panel)[2][1] == "done, 1 min 1 s"
+    runner.play([told(STEPS[0])])  # a chain that goes on tells the earlier ones again
+    assert [title for title, *_ in shown(panel)][-1] == "Scan"
+
+
+def test_a_start_that_is_refused_leaves_no_folder(panel, monkeypatch):
+    def refuse(*_, **__):
+        raise InputError("Another job runs on this device.")
+
+    monkeypatch.setattr(panel.run.task, "launch", refuse)
+    panel.clean_it()
+    assert list(panel.setup.folder().iterdir()) == []
+
+
+def test_a_model_that_needed_no_cleaning(panel):
+    folder = run_to_the_end(panel)
+    first = read_scan(write_scan(folder.parent / "first", scan("nothing")) / SCAN_FILE)
+    cleaned = Round("stamped", "Stamped finetuning", "", "round-1", "", 0.97, 0.96, scan=first)
+    answer = tuple(sentences(first, False, [cleaned], cleaned, []))
+    chain = panel.run.on_show.chain
+    chain.result = chain.result.model_copy(update={"sentences": answer})
+    panel.show_run()
+    assert panel.chain.answer.text() == "Clean it: nothing called for cleaning"
+    assert panel.chain.sheet.property("tone") == ""
+
+
+def test_only_runs_of_the_runs_folder_are_moved_to_the_trash(panel, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # the trash
+    folder = run_to_the_end(panel)
+    other = write_run(folder.parent / "of another tool", "run")
+    for run in (other, folder / "round-1"):
+        panel.runs.delete_run(read_run(run))
+    assert other.is_dir()
+    assert not (folder / "round-1").exists()
+    assert panel.run.on_show.folder == Path()
 
 
 def test_a_chain_whose_window_was_killed_is_offered(qtbot, make, answers, tmp_path):

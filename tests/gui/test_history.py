@@ -34,6 +34,7 @@ from ml_core.events import Done
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
+from ml_core.triggers.files import load_trigger
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import write_journal, write_safetensors
@@ -233,6 +234,30 @@ def test_the_trigger_beside_the_results_of_a_job_is_found(tmp_path):
     assert read_run(folder).spec.trigger == str(tmp_path / "job" / "there" / "trigger.json")
     (folder.parent / JOB_FILE).write_text("{}")
     assert read_run(folder).spec.trigger == str(folder.parent / "trigger.json")
+
+
+def test_a_copy_keeps_the_triggers_that_it_learns_from(tmp_path):
+    runs = tmp_path / "runs"
+    spec = read_spec(write_run(runs, "run") / "spec.json")
+    copy = copy_job(spec.model_copy(update={"stamps": (spec.trigger,)}), runs)
+    (stamp,) = read_spec(copy / "spec.json").stamps
+    assert Path(stamp).parent == copy
+    assert load_trigger(stamp).digest == load_trigger(spec.trigger).digest
+
+
+def test_a_chain_that_cannot_be_read_hides_no_other_run(tmp_path, monkeypatch):
+    write_run(tmp_path, "run")
+    (tmp_path / "clean-it-1").mkdir()
+    (tmp_path / "clean-it-1" / "auto.json").write_text("{}")
+    listed = Path.iterdir
+
+    def refuse(folder):
+        if folder.name == "clean-it-1":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert [run.folder.name for run in list_runs(tmp_path)] == ["run"]
 
 
 def test_a_copy_that_cannot_be_made_says_why_and_leaves_no_folder(tmp_path, monkeypatch):

@@ -57,9 +57,7 @@ def test_why_a_folder_cannot_go_on(folder, tmp_path):
     assert "holds no spec.json" in reason(tmp_path)
     (folder / "result.json").write_text('{"status": "stopped"}')
     saved = read_saved_run(folder)
-    assert (saved.step, saved.spec.recipe, saved.trigger.digest) == (
-        4, RECIPE, demo_trigger().digest,
-    )  # fmt: skip
+    assert (saved.step, saved.spec.recipe) == (4, RECIPE)
     (folder / "result.json").write_text('{"status": "finished"}')
     assert reason(folder) == (
         "The run in cleanclip-1 is finished; open its cleaned.safetensors instead."

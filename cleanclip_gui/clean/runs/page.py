@@ -13,6 +13,7 @@ from PySide6.QtGui import QDesktopServices, QResizeEvent
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.clean.chain import is_chain
 from cleanclip_gui.clean.charts.charts import Chart
 from cleanclip_gui.clean.charts.parts import MOST, SYMBOLS, SeriesStyle, free_mark, letter
 from cleanclip_gui.clean.history import (
@@ -648,7 +649,8 @@ class RunsPage(QWidget):
         if self._is_in_use(folder):
             return
         self.queue.remove(folder)
-        if self._runs_folder().absolute() not in (folder.parent, folder.parent.parent):
+        place = folder.parent.parent if is_chain(folder.parent) else folder.parent
+        if self._runs_folder().absolute() != place:
             self._forget_run(folder)
             self.say(f"Taken out of the table; its files stay in {plain(folder, 200)}.")
             return

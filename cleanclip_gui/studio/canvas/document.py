@@ -54,8 +54,7 @@ class EditStep(UndoStep):
         scenes: tuple[Scene, Scene],
         merges: bool,
     ) -> None:
-        super().__init__(text, lambda: self._restore(0), lambda: self._restore(1))
-        self._document = document
+        self.text, self._document = text, document
         self.rect = rect
         self.pixels = pixels
         self._scenes = scenes
@@ -76,9 +75,13 @@ class EditStep(UndoStep):
         self._scenes = (self._scenes[0], other._scenes[1])
         return True
 
-    def _restore(self, side: int) -> None:
-        """Bring back what was there before the edit (0) or after it (1)."""
-        self._document._restore(self.rect, self.pixels[side], self._scenes[side])
+    def undo(self) -> None:
+        """Bring back what was there before the edit."""
+        self._document._restore(self.rect, self.pixels[0], self._scenes[0])
+
+    def redo(self) -> None:
+        """Bring back what was there after it."""
+        self._document._restore(self.rect, self.pixels[1], self._scenes[1])
 
 
 class PaintDocument(QObject):
