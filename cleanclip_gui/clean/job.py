@@ -20,9 +20,10 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import read_scan
+from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
-from ml_core.jobs.scan import SCAN_FILE
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
+from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import MAX_BYTES, read_file
@@ -129,19 +130,23 @@ def new_chain(session: Session, base: CleanSpec) -> Chain:
 
 
 def scan_on_show(session: Session) -> str:
-    """The folder of the scan on show if it is of the open checkpoint; else empty."""
-    job, facts = session.jobs.get("scan"), session.checkpoint
-    if job is None or job.status != "finished" or facts is None:
+    """The folder of the scan on show if it fits what is open and chosen; else empty."""
+    job, facts, images = session.jobs.get("scan"), session.checkpoint, session.images
+    if job is None or job.status != "finished" or facts is None or images is None:
         return ""
-    return job.folder if _scanned(job.folder) == facts.inspection.sha256 else ""
+    classes = tuple(distinct(images.class_names))
+    chosen = facts.inspection.sha256, classes, session.scan_reference or None
+    return job.folder if _scanned(job.folder) == chosen else ""
 
 
 @lru_cache(maxsize=8)  # the page asks often
-def _scanned(folder: str) -> str | None:
-    """SHA-256 of the checkpoint that a scan is of; None if it cannot be read."""
+def _scanned(folder: str) -> tuple[str | None, tuple[str, ...], str | None]:
+    """SHA-256 of the checkpoint, classes and reference of a scan; none if it cannot be read."""
     with suppress(InputError):
-        return read_scan(Path(folder) / SCAN_FILE).suspect.sha256
-    return None
+        spec = read_spec_file(Path(folder) / SCAN_SPEC, ScanSpec)
+        scan = read_scan(Path(folder) / SCAN_FILE)
+        return scan.suspect.sha256, scan.classes, spec.reference
+    return None, (), None
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:

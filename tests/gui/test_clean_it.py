@@ -10,13 +10,14 @@ from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.session.records import JobState
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Done, Metric, Progress
+from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.auto.choice import Round
 from ml_core.jobs.auto.words import sentences
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.proofs import REBOUND_FILE
-from ml_core.jobs.scan import SCAN_FILE
-from ml_core.jobs.specs import read_spec_file
+from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import read_spec_file, write_spec_file
 from ml_core.reading.errors import InputError
 from tests.gui.chains import CAME_TO, SENTENCES, STEPS, ended, events, keep, told
 from tests.gui.factories import facts, images
@@ -83,8 +84,16 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
 
 def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, session, tmp_path):
     session.checkpoint = facts(session.checkpoint.path, sha256="a" * 64)
-    for digest, taken in (("a" * 64, True), ("b" * 64, False)):
-        folder = write_scan(tmp_path / digest[:4], scan("found", sha256=digest))
+    rows = (("a", "", True), ("b", "", False), ("a", "p.pt", False))
+    for number, (digest, reference, taken) in enumerate(rows):
+        folder = tmp_path / str(number)
+        classes = tuple(distinct(session.images.class_names))
+        write_scan(folder, scan("found", sha256=digest * 64, classes=classes))
+        made = ScanSpec(
+            checkpoint="m.pt", images=session.images.spec, reference=reference or None,
+            output_dir=str(folder),
+        )  # fmt: skip
+        write_spec_file(made, folder / SCAN_SPEC)
         session.show_job("scan", JobState(str(folder), "finished", "found"))
         assert panel.setup.clean_it_does.text().startswith("Takes the scan of") == taken
         panel.setup.clean_it.click()
