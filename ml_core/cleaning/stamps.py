@@ -139,7 +139,7 @@ class Stamps:
             images[row] = with_random(images[row], own)
         made_up = torch.zeros(len(batch.images), dtype=torch.bool)
         made_up[torch.from_numpy(left)] = True
-        made = replace(batch, made_up=made_up if len(left) else None)
+        made = replace(batch, made_up=made_up if self.made_up else None)
         if batch.tokens is None:
             return replace(made, image_views=as_tensor(images))
         return replace(

@@ -189,7 +189,7 @@ def take_step(
     Weights stay as they are if the loss or the gradient is not a number. ``chunk`` and ``ranks``
     are those of :func:`ml_core.cleaning.gradients.backward`.
     """
-    if method.opponent is not None and method.opponent.due:
+    if method.opponent is not None and batch.made_up is not None and method.opponent.due:
         _let_grow(model, method.opponent, batch, speed, ranks)
     training_mode(model, recipe)
     share = -(-recipe.batch_size // ranks.world)  # without the pictures that cannot be read
