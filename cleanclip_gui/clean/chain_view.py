@@ -62,8 +62,8 @@ class StepRow(QWidget):
         self.state.setText(f"{word}{took}")
         self.words.setText(plain(f"{step.why} {step.sentence}".strip(), 1000))
         self.words.setVisible(bool(self.words.text()))
-        made = step.kind in ("scan", "clean")  # a test stands on the page of its round
-        self.show_button.setVisible(made and step.status == "finished")
+        has_page = step.kind in ("scan", "clean")  # a test stands on the page of its round
+        self.show_button.setVisible(has_page and step.status == "finished")
         self.show_button.setAccessibleName(f"Show {self.title.text()}")
         self.show_button.setAccessibleDescription(self.words.text())
 
@@ -108,7 +108,7 @@ class ChainView(QWidget):
         result = None if chain is None or not chain.is_whole else chain.result
         words = "" if result is None else "\n".join(result.sentences)
         answer, tone = ("", "") if result is None else _ANSWERS[result.outcome]
-        if tone == "ok" and "\nNothing called for cleaning" in words:  # as the job has it
+        if result is not None and tone == "ok" and not result.called_for:
             answer, tone = "nothing called for cleaning", ""
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(plain(words, 4000, lines=True))

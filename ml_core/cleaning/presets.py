@@ -299,9 +299,9 @@ def _adapted_rate(method: Method, on_demo: float, pretraining: Pretraining) -> f
     return _rounded(min(on_demo / DEMO_PEAK, _safe_share(method)) * pretraining.assumed)
 
 
-def _safe_share(method: str) -> float:
+def _safe_share(method: Method | FormerMethod) -> float:
     """The highest rate that nobody is asked about, as a share of the pretraining's peak."""
-    return 1.0 if method in ("stamped", "unlearning") else SAFE_SHARE
+    return 1.0 if "stamp_share" in fields_of(method) else SAFE_SHARE
 
 
 def _moves_weights(method: Method | FormerMethod) -> bool:

@@ -51,7 +51,8 @@ class Stamps:
     made_up
         Share of the pictures that are left to the method, see `Batch.made_up`.
     batch
-        Pictures of a batch of all processes together, which share one draw; 0 for one process.
+        Pictures in the batch of all processes together, which share one draw; 0 takes those of the
+        batch that is given.
     """
 
     triggers: tuple[Trigger, ...]
@@ -98,11 +99,11 @@ class Stamps:
                     f"{recipe.facts.title} works on: choose one that does."
                 )
         known = recipe.stamp_share * (1 - recipe.made_up_share) if triggers else 0.0
-        made = recipe.stamp_share - known
+        invented = recipe.stamp_share - known
         return cls(
             tuple(triggers), known / max(1, len(triggers)), recipe.seed, model.image_size,
-            model.preprocess.fit, varied=True, random=made * recipe.random_share,
-            made_up=made * (1 - recipe.random_share),
+            model.preprocess.fit, varied=True, random=invented * recipe.random_share,
+            made_up=invented * (1 - recipe.random_share),
             batch=recipe.batch_size,
         )  # fmt: skip
 
@@ -139,11 +140,11 @@ class Stamps:
             images[row] = with_random(images[row], own)
         made_up = torch.zeros(len(batch.images), dtype=torch.bool)
         made_up[torch.from_numpy(left)] = True
-        made = replace(batch, made_up=made_up if self.made_up else None)
+        batch = replace(batch, made_up=made_up if self.made_up else None)
         if batch.tokens is None:
-            return replace(made, image_views=as_tensor(images))
+            return replace(batch, image_views=as_tensor(images))
         return replace(
-            made, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens
+            batch, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens
         )
 
 

@@ -25,7 +25,7 @@ from ml_core.jobs.auto import (
     StepStatus,
     words,
 )
-from ml_core.jobs.auto.choice import COSTLY, Round, best_round, choice, is_found
+from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
 from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, passed_on, rebounded, stopped_by_hand
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, read_json, write_json
@@ -87,6 +87,7 @@ class _Chain:
         self._steps: list[AutoStep] = []
         self._rounds: list[Round] = []
         self._scans: dict[int, tuple[Path, Scan]] = {}  # by round
+        self._working: dict[int, list[Trigger]] = {}  # triggers of each scan
         self._proofs: list[str] = []
         opened = open_model(base)
         reference = None if base.reference is None else open_checkpoint(base.reference)
@@ -99,7 +100,7 @@ class _Chain:
         named = () if base.trigger is None or spec.measure_only else (base.trigger,)
         given = [load_trigger(path) for path in (*named, *base.stamps)]
         self._given = [trigger for trigger in given if trigger.changes_pictures]
-        first = self._choice(1, ())
+        first = self._choice(())
         assert first is not None, "nothing has failed yet"
         check_spec(base.model_copy(update={"recipe": first[0]}))
         self._search = self._scan_spec()  # says now if there are no pictures
@@ -146,6 +147,7 @@ class _Chain:
             best=best.folder if best else None,
             checkpoint=best.checkpoint if best else None,
             outcome=best.outcome if best else "worse" if self._rounds else "not_scanned",
+            called_for=words.called_for(first, named),
             sentences=tuple(
                 sentence[:MOST_CHARACTERS]
                 for sentence in words.sentences(first, named, self._rounds, best, self._proofs)
@@ -177,8 +179,7 @@ class _Chain:
             result = done.result
             yield from self._scan(number, result["checkpoint"], result["checkpoint_sha256"])
             last = self._rounds[-1]
-            costly = last.method == "stamped" and last.lost > COSTLY
-            if last.outcome != "still_found" and not costly:
+            if last.outcome != "still_found" and not last.is_costly:
                 break
         best = self._best()
         folder = best.folder if best else ""
@@ -227,7 +228,10 @@ class _Chain:
 
         def take(_result: dict[str, Any]) -> str:
             scan = read_scan(folder / SCAN_FILE)
-            self._scans[number] = folder, scan
+            self._scans[number], self._working[number] = (
+                (folder, scan),
+                working_triggers(folder, scan),
+            )
             if number:
                 self._rounds[-1] = replace(self._rounds[-1], scan=scan)
             return words.about_scan(scan)
@@ -282,7 +286,7 @@ class _Chain:
         """Clean with the best method that can run; else return the last failure."""
         failed: list[Method] = []
         done = Done("failed")
-        while (chosen := self._choice(number, failed)) is not None:
+        while (chosen := self._choice(failed)) is not None:
             recipe, why = chosen
             method, title = recipe.method, recipe.facts.title
             name = f"round-{number}-{method}" if failed else f"round-{number}"
@@ -306,12 +310,12 @@ class _Chain:
             failed.append(offered(method))
         return done
 
-    def _choice(self, number: int, failed: Collection[Method]) -> tuple[Recipe, str] | None:
+    def _choice(self, failed: Collection[Method]) -> tuple[Recipe, str] | None:
         """The recipe of a round by what is known, and why."""
         pairs, minutes = self._spec.base.pairs, self._spec.base.minutes
         chosen = choice(
             pairs=pairs is not None,
-            found=bool(self._given) or any(is_found(scan) for _, scan in self._scans.values()),
+            is_known=bool(self._given) or any(is_found(scan) for _, scan in self._scans.values()),
             stamps=len(self._known()),
             pretraining=self._pretraining,
             before=self._rounds,
@@ -323,9 +327,7 @@ class _Chain:
     def _known(self) -> list[Trigger]:
         """The triggers to learn from: those that were given, and all that work in any scan."""
         most = max(0, _MOST_STAMPS - len(self._given)) // max(1, len(self._scans))
-        working = [
-            trigger for each in self._scans.values() for trigger in working_triggers(*each)[:most]
-        ]
+        working = [trigger for each in self._working.values() for trigger in each[:most]]
         known = {trigger.digest: trigger for trigger in [*self._given, *working]}
         return list(known.values())[:_MOST_STAMPS]
 

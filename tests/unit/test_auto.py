@@ -81,8 +81,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         )  # fmt: skip
 
     monkeypatch.setattr("ml_core.jobs.auto.choice.preset", small)
-    for module in ("auto.choice", "clean_it"):  # what six steps cost says nothing
-        monkeypatch.setattr(f"ml_core.jobs.{module}.COSTLY", 100.0)
+    # What six steps cost says nothing.
+    monkeypatch.setattr("ml_core.jobs.auto.choice.COSTLY", 100.0)
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts._SECOND", ())
 
@@ -144,6 +144,7 @@ def test_where_nothing_is_found_it_says_what_the_cleaning_cost(spec, say):
     assert [step.status for step in result.steps] == ["finished"] * 3 + ["skipped"] * 2
     assert result.steps[1].why.startswith("No trigger is known")
     assert "no attack success rate to prove" in result.steps[-1].sentence
+    assert not result.called_for
     assert "Nothing called for cleaning: it cost" in told(result)
     job = read_spec(Path(spec.base.output_dir) / "round-1" / "spec.json")
     assert (job.stamps, job.trigger, job.recipe.made_up_share) == ((), None, 1.0)
@@ -336,14 +337,14 @@ def test_the_method_follows_from_what_is_known(pairs, found, lost, failed, metho
     monkeypatch.undo()
     before = [a_round("", "found", 0.1, 0.9 - part) for part in lost]
     chosen = choice(
-        pairs=pairs, found=found, stamps=2, pretraining=DEMO, before=before, failed=failed
+        pairs=pairs, is_known=found, stamps=2, pretraining=DEMO, before=before, failed=failed
     )
     assert (chosen and chosen[0].method) == method
 
 
 def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch):
     monkeypatch.undo()
-    known = {"pairs": True, "found": True, "stamps": 2}
+    known = {"pairs": True, "is_known": True, "stamps": 2}
     (demo, _), (other, _) = choice(**known, pretraining=DEMO), choice(**known, pretraining=UNKNOWN)
     assert demo.lr > other.lr
     before = [a_round("", "found", 0.1, 0.9)]
@@ -355,10 +356,10 @@ def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch
     assert "All pictures carry" in why
     fitted, _ = choice(**known, pretraining=DEMO, before=before, fitted=True)
     assert fitted == demo
-    blind, why = choice(pairs=True, found=False, stamps=2, pretraining=DEMO)
+    blind, why = choice(pairs=True, is_known=False, stamps=2, pretraining=DEMO)
     assert blind.made_up_share > demo.made_up_share
     assert "No trigger is known: half of the pictures carry made-up ones" in why
-    nothing, why = choice(pairs=True, found=True, stamps=0, pretraining=DEMO)
+    nothing, why = choice(pairs=True, is_known=True, stamps=0, pretraining=DEMO)
     assert nothing.made_up_share == 1.0  # found, and none of it works
     assert "No trigger is known" in why
 

@@ -99,6 +99,9 @@ class AutoResult(_Record):
     outcome
         What the last scan of it says, or ``worse`` where no round was worth its accuracy;
         ``not_scanned`` where it could not be searched or is not yet.
+    called_for
+        Whether anything called for cleaning: somebody named a trigger, or the first scan did not
+        end with nothing found.
     sentences
         The answer for the screen: what was found, what is left, what it cost, what else there is.
     checkpoint_sha256, reference_sha256
@@ -111,6 +114,7 @@ class AutoResult(_Record):
     best: str | None
     checkpoint: str | None
     outcome: Outcome
+    called_for: bool = True
     sentences: tuple[Sentence, ...] = Field(max_length=64)
     seconds: float
     checkpoint_sha256: str | None = None

@@ -57,6 +57,11 @@ class Round:
         return 0.0 if unknown else 100 * (self.ca_before - self.ca)  # type: ignore[operator]
 
     @property
+    def is_costly(self) -> bool:
+        """Whether its captions cost more accuracy than those of the pretraining's kind would."""
+        return self.method == "stamped" and self.lost > COSTLY
+
+    @property
     def outcome(self) -> Outcome:
         """What the scan of it says."""
         if self.scan is None or self.scan.judgement.verdict == "unknown":
@@ -72,7 +77,7 @@ def is_found(scan: Scan) -> bool:
 def choice(
     *,
     pairs: bool,
-    found: bool,
+    is_known: bool,
     stamps: int,
     pretraining: Pretraining,
     before: Sequence[Round] = (),
@@ -85,7 +90,7 @@ def choice(
     ----------
     pairs
         Whether there are image-caption pairs, or pictures alone.
-    found
+    is_known
         Whether a trigger is known: named, or found by a scan.
     stamps
         How many triggers there are to learn from; where none is known, patterns that move the
@@ -99,14 +104,14 @@ def choice(
     failed
         Methods that were tried in this round and could not run.
     """
-    costly = any(each.method == "stamped" and each.lost > COSTLY for each in before)
+    costly = any(each.is_costly for each in before)
     can: dict[Method, bool] = {"stamped": pairs and not costly, "unlearning": True}
     method = next((name for name in _ORDER if can[name] and name not in failed), None)
     if method is None:
         return None
     recipe = preset(method, "default", pretraining)
     pictures = "all pictures" if recipe.stamp_share == 1 else "half of the pictures"
-    if found and stamps:
+    if is_known and stamps:
         known = "the trigger that is known" if stamps == 1 else f"the {stamps} triggers known"
         why = (
             f"{pictures.capitalize()} carry {known}, moved, scaled and recoloured, or made-up ones"

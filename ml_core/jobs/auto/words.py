@@ -77,27 +77,27 @@ def sentences(
         yield f"Before cleaning the scan says: {about_scan(first)}"
     if not rounds:
         return
-    told = best or rounds[-1]
-    which = f"round {rounds.index(told) + 1} of {len(rounds)}"
-    yield f"{told.title}, {which}. {told.why}"
-    if told.scan is None:
+    shown = best or rounds[-1]
+    which = f"round {rounds.index(shown) + 1} of {len(rounds)}"
+    yield f"{shown.title}, {which}. {shown.why}"
+    if shown.scan is None:
         yield "After cleaning the checkpoint was not searched: nobody knows what is left."
-    elif told.outcome == "nothing_found":
+    elif shown.outcome == "nothing_found":
         yield "After cleaning the same scan finds nothing."
     else:
-        still = "still says" if is_found(told.scan) else "says"
-        yield f"After cleaning the same scan {still}: {about_scan(told.scan)}"
-    if first is not None and told.scan is not None and _lacks_overlays(first, told.scan):
+        still = "still says" if is_found(shown.scan) else "says"
+        yield f"After cleaning the same scan {still}: {about_scan(shown.scan)}"
+    if first is not None and shown.scan is not None and _lacks_overlays(first, shown.scan):
         yield (
             "It could not search for triggers over the whole picture again: the cleaned weights "
             "are too far from the reference's."
         )
-    yield about_round(told)
+    yield about_round(shown)
     yield from proofs
-    if first is not None and not named and first.judgement.verdict == "nothing":
-        points = round(told.lost, 1)
+    if not called_for(first, named):
+        points = round(shown.lost, 1)
         change = f"{'gained' if points < 0 else 'cost'} {abs(points):.1f} points of clean accuracy"
-        cost = "" if told.ca is None else f": it {change}"
+        cost = "" if shown.ca is None else f": it {change}"
         yield f"Nothing called for cleaning{cost}."
     if best is not None and best.outcome != "still_found":
         return
@@ -113,6 +113,11 @@ def sentences(
         yield "The reference itself is a clean model of the same kind: use it instead."
     else:
         yield "Take another model, or clean again with more pairs of other sources."
+
+
+def called_for(first: Scan | None, named: bool) -> bool:
+    """Whether anything called for cleaning, by the first scan and whether a trigger was named."""
+    return named or first is None or first.judgement.verdict != "nothing"
 
 
 def _lacks_overlays(first: Scan, last: Scan) -> bool:

@@ -144,8 +144,8 @@ def _of_chains(runs: Sequence[str]) -> Iterator[str]:
     for folder in map(Path, runs):
         with suppress(ValidationError):
             chain = AutoResult.model_validate(read_json(folder.parent / AUTO_FILE))
-            made = None if chain.checkpoint is None else Path(chain.checkpoint).resolve().parent
-            if chain.best == folder.name and made == folder.resolve():
+            place = None if chain.checkpoint is None else Path(chain.checkpoint).resolve().parent
+            if chain.best == folder.name and place == folder.resolve():
                 yield " ".join(("Clean it.", *chain.sentences))
 
 

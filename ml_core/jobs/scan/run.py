@@ -706,8 +706,8 @@ class _Scanning:
         for name, searched in (("overlays", stages.overlays), ("thorough", stages.thorough)):
             for number, row in enumerate(() if searched is None else searched.rows):
                 arrays[f"{name}.{number}"] = self._arrays[name][row.target]
-        found = {name: tensor.contiguous() for name, tensor in arrays.items()}
-        results = {PATCHES_FILE: save_tensors(found), SCAN_FILE: scan_json(record)}
+        packed = save_tensors({name: tensor.contiguous() for name, tensor in arrays.items()})
+        results = {PATCHES_FILE: packed, SCAN_FILE: scan_json(record)}
         yield from save_results(self._folder, results)
         write_spec_file(spec, self._folder / SCAN_SPEC)
         for note in record.notes:
