@@ -751,7 +751,7 @@ def chain(s: Stage) -> None:
     base = read_spec(run / "spec.json").model_copy(update={"output_dir": str(folder)})
     steps = [chains.ended(number) for number in range(len(chains.STEPS))]
     chains.keep(folder, AutoSpec(base=base), steps, run.name)
-    s.window.context.shell.open("run", str(folder))
+    s.window.context.shell.open("run", str(run))
 
 
 def result(s: Stage, verdict: Any) -> None:

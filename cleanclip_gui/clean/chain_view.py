@@ -53,9 +53,10 @@ class StepRow(QWidget):
         indent = theme.px(_MARK) + theme.SPACE_S
         column(head, column(self.words, margins=(indent, 0, 0, 0)), of=self, spacing=2)
 
-    def show_step(self, step: AutoStep) -> None:
-        """Show how a step stands."""
-        icon, colour, word = _STATES[step.status]
+    def show_step(self, step: AutoStep, *, at_work: bool) -> None:
+        """Show how a step stands; one that was cut off with its chain is stopped."""
+        is_cut_off = step.status == "running" and not at_work
+        icon, colour, word = _STATES["stopped" if is_cut_off else step.status]
         self.mark.show_icon(icon, colour)
         self.title.setText(plain(step.title, 100))
         took = f", {duration_text(step.seconds)}" if step.seconds else ""
@@ -104,7 +105,7 @@ class ChainView(QWidget):
         for number, line in enumerate(self.rows):
             line.setVisible(number < len(steps))
             if number < len(steps):
-                line.show_step(steps[number])
+                line.show_step(steps[number], at_work=at_work)
         result = None if chain is None or not chain.is_whole else chain.result
         words = "" if result is None else "\n".join(result.sentences)
         answer, tone = ("", "") if result is None else _ANSWERS[result.outcome]

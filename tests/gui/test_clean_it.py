@@ -122,6 +122,8 @@ def test_the_steps_while_they_run(qtbot, panel):
     runner.play([Metric(25, 900, {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02})])
     assert panel.chain.rebound.chart.series("0.1").point(0) == (25, 0.02)
     assert len(panel.charts.rates.series("asr_excl")) == 1
+    runner.end(Done("cancelled"))
+    assert shown(panel)[-1][1] == "stopped"
     assert panel.chain.rebound.isVisible()
     assert not panel.charts.isVisible()
     bar = panel.run_bar
