@@ -122,14 +122,14 @@ def test_the_steps_while_they_run(qtbot, panel):
     runner.play([Metric(25, 900, {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02})])
     assert panel.chain.rebound.chart.series("0.1").point(0) == (25, 0.02)
     assert len(panel.charts.rates.series("asr_excl")) == 1
-    runner.end(Done("cancelled"))
-    assert shown(panel)[-1][1] == "stopped"
     assert panel.chain.rebound.isVisible()
     assert not panel.charts.isVisible()
     bar = panel.run_bar
     for button in bar.buttons:
         button.click()
     assert runner.told == ["launch", "pause", "stop", "cancel"]
+    runner.end(Done("cancelled"))
+    assert shown(panel)[-1][1] == "stopped"
 
 
 def test_the_answer_its_round_and_the_way_back(panel, session):
