@@ -12,7 +12,6 @@ from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.specs import read_spec_file
 
-TITLE = "Clean it"
 CHAIN_SPEC = "auto-spec.json"  # not the name of a single run's job
 
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.chain import TITLE, Chain
+from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.proof import ReboundView
 from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -17,7 +17,7 @@ from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import duration_text, plain
 from ml_core.events import Event, Finding, Metric
-from ml_core.jobs.auto import AutoStep, Outcome, StepStatus
+from ml_core.jobs.auto import TITLE, AutoStep, Outcome, StepStatus
 from ml_core.jobs.proofs import ReboundSpec
 
 _STATES: dict[StepStatus, tuple[str, str, str]] = {  # icon, its colour, word

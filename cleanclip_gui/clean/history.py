@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from cleanclip_gui.clean.chain import TITLE, is_chain
+from cleanclip_gui.clean.chain import is_chain
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import offered, run_title
-from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import PathText
 from ml_core.events import Done, Event, Metric, Saved, from_json
+from ml_core.jobs.auto import round_title
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import journal_lines, read_events, read_json
@@ -227,8 +227,9 @@ class PastRun:
 
     @property
     def title(self) -> str:
-        """What it is called, as the user or its recipe has it."""
-        return run_name(self.folder, self.spec.recipe, self.name)
+        """What it is called, as the user, its chain or its recipe has it."""
+        recipe = self.spec.recipe
+        return run_title(recipe.method, recipe.preset, self.name or round_title(self.folder))
 
     @property
     def ran_out(self) -> bool:
@@ -251,14 +252,6 @@ class PastRun:
         """Path of the cleaned checkpoint; empty if there is no such file."""
         path = self.folder / CLEANED_FILE
         return str(path) if path.is_file() else ""
-
-
-def run_name(folder: Path, recipe: Recipe, name: str) -> str:
-    """What a run is called, as the user or its recipe has it; a round, after its chain."""
-    kind, _, number = folder.name.partition("-")
-    if not name and kind == "round" and is_chain(folder.parent):
-        name = f"{TITLE}, round {number.partition('-')[0]}"
-    return run_title(recipe.method, recipe.preset, name)
 
 
 def list_runs(parent: Path) -> tuple[PastRun, ...]:

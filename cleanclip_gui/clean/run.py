@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.clean.chain import CHAIN_SPEC, TITLE, Chain, is_chain, read_chain
+from cleanclip_gui.clean.chain import CHAIN_SPEC, Chain, is_chain, read_chain
 from cleanclip_gui.clean.history import (
     PastRun,
     SavedRun,
@@ -20,7 +20,6 @@ from cleanclip_gui.clean.history import (
     read_name,
     read_run,
     run_metrics,
-    run_name,
 )
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
@@ -32,9 +31,10 @@ from cleanclip_gui.session import RunState, Session, ShownCheckpoint
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
+from ml_core.cleaning.catalogue import run_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Finding, Metric, Progress, Saved
-from ml_core.jobs.auto import AUTO_FILE, AutoStep
+from ml_core.jobs.auto import AUTO_FILE, TITLE, AutoStep, round_title
 from ml_core.jobs.overall import cleaning_plan, estimate_plan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec
 from ml_core.paths import cache_dir
@@ -112,7 +112,8 @@ class ShownRun:
     @property
     def title(self) -> str:
         """What it is called: as in the list of runs, or as the chain of which it is kept."""
-        return TITLE if self.stands_for_chain else run_name(self.folder, self.recipe, self.name)
+        name = TITLE if self.stands_for_chain else self.name or round_title(self.folder)
+        return run_title(self.recipe.method, self.recipe.preset, name)
 
 
 def estimate_folder() -> Path:
@@ -141,9 +142,10 @@ class CleaningRun(QObject):
 
     It alone writes ``session.run`` and ``session.run_progress``. ``began``: a process started;
     ``opened``: a different run is displayed; ``measured(Metric)``: a number of it;
-    ``result_shown(result)``: show its result; ``changed``: one of :attr:`headline`,
-    :attr:`details`, :attr:`notice`, :attr:`state`, :attr:`trouble`, :attr:`shows_result`,
-    :attr:`newest_is_hidden` or :attr:`estimated` changed.
+    ``step_ended(Chain, AutoStep)``: a step of the chain at work; ``result_shown(result)``: show
+    its result; ``changed``: one of :attr:`headline`, :attr:`details`, :attr:`notice`,
+    :attr:`state`, :attr:`trouble`, :attr:`shows_result`, :attr:`newest_is_hidden` or
+    :attr:`estimated` changed.
 
     ``event_received(event)`` passes on every event of the running process, ``progressed(Progress)``
     the progress of run or estimate after ``session.run_progress`` was written, ``logged(line)`` a
@@ -155,6 +157,7 @@ class CleaningRun(QObject):
     began = Signal()
     opened = Signal()
     measured = Signal(object)
+    step_ended = Signal(object, object)
     result_shown = Signal(object)
     changed = Signal()
     event_received = Signal(object)
@@ -614,6 +617,8 @@ class CleaningRun(QObject):
         if run is not None and run.chain is not None:
             run.chain.take(step)
             self._safe_at = time.monotonic()
+            if step.status != "running":
+                self.step_ended.emit(run.chain, step)
             if step.status == "running" and step.kind == "clean" and run is self.on_show:
                 self._stop_reading()
                 self.opened.emit()  # its numbers are those of another run

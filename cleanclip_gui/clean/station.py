@@ -50,9 +50,11 @@ from ml_core.cleaning.catalogue import Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
 from ml_core.cleaning.recipes import Recipe, fitted_budget
 from ml_core.data.specs import PairSpec
+from ml_core.detection.scan.records import read_scan
 from ml_core.events import Done
 from ml_core.jobs.auto import AutoStep
 from ml_core.jobs.rates import refusal
+from ml_core.jobs.scan import SCAN_FILE
 from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -546,6 +548,7 @@ class CleanStation(QWidget):
         run.opened.connect(self._on_run_opened)
         run.measured.connect(self.charts.add)
         run.event_received.connect(self.chain.add)
+        run.step_ended.connect(self._on_step_ended)
         self.chain.step_chosen.connect(self._on_step_chosen)
         self.chain.back.clicked.connect(lambda: self.trying.show_suspect(run.on_show.asked))
         run.result_shown.connect(self._on_result_shown)
@@ -680,6 +683,13 @@ class CleanStation(QWidget):
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
         self.proof.show_run(self.run.on_show.folder)
+
+    def _on_step_ended(self, chain: Chain, step: AutoStep) -> None:
+        """Make a scan of the chain known to Scan and Report."""
+        if step.kind == "scan" and step.status == "finished":
+            folder = chain.folder / step.folder
+            with suppress(InputError):
+                self.context.settings.add_scan(folder, read_scan(folder / SCAN_FILE))
 
     def _on_step_chosen(self, chain: Chain, step: AutoStep) -> None:
         """Show what a step made, where it belongs."""

@@ -23,7 +23,7 @@ from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import day_and_time, plain, tip
 from ml_core.cleaning.catalogue import run_title
 from ml_core.detection.scan.records import TITLES
-from ml_core.jobs.auto import AUTO_FILE
+from ml_core.jobs.auto import AUTO_FILE, round_title
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.measurement import MeasurementSpec
@@ -177,7 +177,8 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
         result = read_json(folder / RESULT_FILE)
         if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
             continue
-        title = run_title(str(result.get("method", "")), str(result.get("preset") or ""))
+        method, preset = str(result.get("method", "")), str(result.get("preset") or "")
+        title = run_title(method, preset, round_title(folder))
         complete = all(
             (folder / MEASUREMENTS_FOLDER / side / MEASUREMENT_FILE).is_file()
             for side in ("before", "after")

@@ -539,14 +539,7 @@ class ScanStation(QWidget):
         self.result.show_scan(scan, patches)
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
-        self.context.settings.add_result(
-            self.id,
-            PastResult(
-                folder=str(folder), sha256=(scan.suspect.sha256 or "")[:64],
-                verdict=scan.judgement.verdict, target=scan.judgement.target[:200],
-                made=self._made(folder),
-            ),
-        )  # fmt: skip
+        self.context.settings.add_scan(folder, scan)
         self._list_scans()
         self._show_page(RESULT)
         judged = scan.judgement
@@ -556,12 +549,6 @@ class ScanStation(QWidget):
         self.shell.state_changed.emit()
         self._stamp()
         self._refresh()
-
-    def _made(self, folder: Path) -> float:
-        try:
-            return (folder / SCAN_FILE).stat().st_mtime
-        except OSError:
-            return time.time()
 
     def _show_page(self, number: int) -> None:
         self.pages.setCurrentIndex(number)

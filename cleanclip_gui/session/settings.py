@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -13,6 +14,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ml_core.atomic import replace_files
+from ml_core.detection.scan.records import Scan
+from ml_core.jobs.scan import SCAN_FILE
 from ml_core.paths import config_dir, data_dir, is_shipped
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
@@ -155,6 +158,19 @@ class SettingsStore:
         """Put a result at the head of the last ones of its kind."""
         others = [past for past in self.results(kind) if past.folder != result.folder]
         self._set_results(kind, (result, *others)[:_MAX_RESULTS])
+
+    def add_scan(self, folder: Path, scan: Scan) -> None:
+        """Put a scan at the head of the last ones."""
+        try:
+            made = (folder / SCAN_FILE).stat().st_mtime
+        except OSError:
+            made = time.time()
+        judged, sha256 = scan.judgement, (scan.suspect.sha256 or "")[:64]
+        past = PastResult(
+            folder=str(folder), sha256=sha256, verdict=judged.verdict,
+            target=judged.target[:200], made=made,
+        )  # fmt: skip
+        self.add_result("scan", past)
 
     def forget_result(self, kind: str, folder: str) -> None:
         """Drop a result from the last ones, since it is gone."""

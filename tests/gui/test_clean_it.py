@@ -43,6 +43,7 @@ def run_to_the_end(panel):
     folder = runner.spec_path.parent
     shutil.copytree(write_run(folder.parent / "elsewhere", "round-1"), folder / "round-1")
     (folder / "round-1" / REBOUND_FILE).write_text(json.dumps(rebound_record()))
+    write_scan(folder / "scan-0", scan("found"))
     steps = [ended(number) for number in range(len(STEPS))]
     for step, end in zip(STEPS, steps, strict=True):
         runner.play([told(step), told(end)])
@@ -142,6 +143,8 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     assert panel.proof.rebound.isVisible()
     assert panel.try_button.isEnabled()
     assert [line.state.text() for line in panel.chain.rows] == ["done, 1 min 1 s"] * 5
+    known = panel.context.settings.results("scan")  # to Scan and Report
+    assert [(past.folder, past.verdict) for past in known] == [(str(folder / "scan-0"), "found")]
     scans = []
     panel.shell.takes("scan", scans.append)
     panel.chain.rows[2].show_button.click()

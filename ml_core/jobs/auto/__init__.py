@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,6 +14,7 @@ from ml_core.jobs.scan import ScanSettings
 from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 
+TITLE = "Clean it"
 AUTO_FILE = "auto.json"
 MOST_CHARACTERS = 2000  # of a sentence
 
@@ -51,6 +53,13 @@ class AutoSpec(JobSpec):
         300, "Rebound steps", "Steps of each finetuning of the rebound test.", unit="steps",
         flag="--rebound-steps", ge=1, le=100_000,
     )  # fmt: skip
+
+
+def round_title(folder: Path) -> str:
+    """What the run in a folder is called as a round of a chain; empty where it is none."""
+    kind, _, number = folder.name.partition("-")
+    is_round = kind == "round" and os.path.isfile(folder.parent / AUTO_FILE)
+    return f"{TITLE}, round {number.partition('-')[0]}" if is_round else ""
 
 
 class _Record(BaseModel):
