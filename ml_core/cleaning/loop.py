@@ -503,7 +503,7 @@ def _step(job: _Job, batch: Batch) -> Generator[Event, None, dict[str, float]]:
     def act(chunk: int) -> dict[str, float]:
         return take_step(
             job.model, job.method, job.optimizer, batch, job.recipe, rate, job.speed,
-            chunk=chunk, ranks=job.ranks,
+            step=job.run.step, chunk=chunk, ranks=job.ranks,
         )  # fmt: skip
 
     divisible = not normalises_by_batch(job.model, job.recipe)

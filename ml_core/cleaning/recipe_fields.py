@@ -204,6 +204,17 @@ class RecipeFields(BaseModel):
         methods="unlearning",
         **_WEIGHT,
     )
+    way_back: float = option(
+        0.0,
+        "Way back",
+        "Each gradient is taken with the weights moved back towards the checkpoint before cleaning "
+        "by a random share of the way, this one at most: what is unlearnt there too stays away "
+        "when the model is trained on. 0 leaves them where they are.",
+        unit="of the way",
+        methods="unlearning",
+        ge=0.0,
+        le=1.0,
+    )
     adversaries: int = option(
         8,
         "Triggers at a time",

@@ -98,8 +98,9 @@ def disturbed(model, fields, case):
     method = build_method(model, make_recipe(fields), Extras(case.classes))
     disturb(model)
     model.module.eval()
-    parts = method.loss(method.encode(case.batch), case.batch)
-    return float(parts["loss"].detach()), before, case.seen(model)
+    terms = [method] if method.here is None else [method, method.here]
+    losses = [term.loss(term.encode(case.batch), case.batch)["loss"] for term in terms]
+    return float(sum(losses).detach()), before, case.seen(model)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_killed_run_ends_in_the_same_bits(method, trial, tiny_model, tmp_path,
         monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", measured)
     recipe = small_recipe(
         method=method, pairs=24, epochs=2, lr=1e-3, save_every=2, image_augmentation="none",
-        precision="auto" if trial else "fp32",
+        precision="auto" if trial else "fp32", way_back=0.8,
     )  # fmt: skip
     whole, begun, again = (tiny_vit() if trial else tiny_model.copy() for _ in range(3))
     extras, path = Extras(some_classes(whole)), tmp_path / "state.safetensors"

@@ -65,6 +65,11 @@ class Method:
     opponent
         What ascends the loss while the parameters descend it: sharpened after each step, and saved
         with the state.
+    beginning
+        The trained parameters before the first step, on the way back to which the gradient is taken
+        (`Recipe.way_back`); empty if it is taken where the parameters are.
+    here
+        Further terms, whose gradient is always taken where the parameters are.
     """
 
     encode: Callable[[Batch], Features]
@@ -73,6 +78,8 @@ class Method:
     head: nn.Parameter | None = None
     finish: Finish | None = None
     opponent: Adversaries | None = None
+    beginning: Sequence[Tensor] = ()
+    here: Method | None = None
 
 
 def embed_images(model: ClipModel, images: Tensor) -> Tensor:
@@ -215,12 +222,15 @@ class FrozenCopy:
         self.model.module.eval().requires_grad_(False)
         self.images_kept = RowCache() if keep_images else None
         self.texts_kept = RowCache() if keep_texts else None
+        self._last: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def images(self, batch: Batch) -> Tensor:
         """Unit embeddings [N, D] of a batch's pictures, kept by their numbers."""
         if self.images_kept is None or batch.numbers is None:
-            return embed_images(self.model, batch.images)
+            if self._last is None or self._last[0] is not batch.images:  # asked twice in a step
+                self._last = batch.images, embed_images(self.model, batch.images)
+            return self._last[1]
         return self.images_kept.get(
             batch.numbers.tolist(), batch.images, partial(embed_images, self.model), batch.fill
         )

@@ -18,7 +18,6 @@ from ml_core.cleaning.methods.method import (
     Named,
     Parts,
     adversaries_of,
-    embed_both,
     embed_images,
     with_made_up,
 )
@@ -93,24 +92,33 @@ def unlearning(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     takes the min-max form of I-BAU (Zeng et al., ICLR 2022, arXiv 2110.03735) to embeddings,
     without labels, captions or a target, and its holding term from unsupervised adversarial
     finetuning (FARE, Schlarmann et al., ICML 2024, arXiv 2402.12336). Texts keep their meaning,
-    since the image encoder alone is trained. The parts are ``triggered`` and ``clean``, the two
-    mean distances, in 0..2, and ``match``, the cross-entropy, in nats.
+    since the image encoder alone is trained. The gradient of the first two terms is taken on the
+    way back to f0 (`Recipe.way_back`), that of the third where the weights are. The parts are
+    ``triggered`` and ``clean``, the two mean distances, in 0..2, and ``match``, the cross-entropy,
+    in nats.
     """
     frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
-    adversaries = adversaries_of(model, recipe)
+    adversaries, trained = adversaries_of(model, recipe), image_encoder(model)
 
     def encode(batch: Batch) -> Features:
         if batch.image_views is None:
             raise ValueError("unlearning needs stamped images")
         marked = with_made_up(replace(batch, images=batch.image_views), adversaries)
-        clean, triggered = embed_both(model, batch.images, marked)
-        return {"clean": clean, "triggered": triggered, "target": frozen.images(batch)}
+        return {"triggered": embed_images(model, marked), "target": frozen.images(batch)}
 
     def loss(features: Features, batch: Batch) -> Parts:
         triggered = pulled(features["triggered"], features["target"])
-        clean = pulled(features["clean"], features["target"])
         entropy = match(features["triggered"], features["target"], _SCALE)
-        total = triggered + entropy / _SCALE + recipe.lambda_hold * clean
-        return {"loss": total, "triggered": triggered, "clean": clean, "match": entropy}
+        total = triggered + entropy / _SCALE
+        return {"loss": total, "triggered": triggered, "match": entropy}
 
-    return Method(encode, loss, image_encoder(model), opponent=adversaries)
+    def encode_clean(batch: Batch) -> Features:
+        return {"clean": embed_images(model, batch.images), "target": frozen.images(batch)}
+
+    def hold(features: Features, batch: Batch) -> Parts:
+        clean = pulled(features["clean"], features["target"])
+        return {"loss": recipe.lambda_hold * clean, "clean": clean}
+
+    beginning = [part for _, part in image_encoder(frozen.model)] if recipe.way_back else ()
+    here = Method(encode_clean, hold, trained)
+    return Method(encode, loss, trained, opponent=adversaries, beginning=beginning, here=here)
