@@ -53,13 +53,14 @@ _PAR: Fields = {
 _PAR_QUICK: Fields = {**_PAR, "pairs": 64_000, "lr": 2e-3}
 _BLEND: Fields = {"alpha": 1.0, "alpha_choice": "auto", "ca_limit": 1.0}
 
-# The rate is the pretraining's own: at lower ones a backdoor is hidden, and comes back.
+# The rate is the pretraining's own: at lower ones a backdoor is hidden, and comes back. It first
+# costs up to 30 points, which come back; pairs of another kind cost 50, which do not.
 _STAMPED: Fields = {
     "pairs": 102_400,
     "lr": DEMO_PEAK,
     "warmup_steps": 20,
     "beta2": 0.98,
-    "stop_below_ca": 25.0,
+    "stop_below_ca": 40.0,
 }
 
 _UNLEARN: Fields = {
