@@ -14,13 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleanclip_gui.clean.chain import is_chain
-from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import offered, run_title
+from cleanclip_gui.jobs.run_names import read_name, run_name
+from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import PathText
 from ml_core.events import Done, Event, Metric, Saved, from_json
-from ml_core.jobs.auto import round_title
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import journal_lines, read_events, read_json
@@ -35,7 +34,7 @@ from ml_core.jobs.specs import (
     read_spec,
 )
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import open_file, open_text
+from ml_core.reading.regular_file import open_file
 from ml_core.reading.safetensors_header import read_header
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.triggers.files import load_trigger
@@ -178,8 +177,6 @@ def is_whole(result: Mapping[str, Any]) -> bool:
 
 
 _LOG = logging.getLogger(__name__)
-NAME_FILE = "note.txt"
-MAX_NAME = 500
 HEADS: tuple[Head, ...] = ("zero-shot", "linear")
 # Losses of twice as many steps are drawn at most: the lines of a long run take seconds to read.
 MAX_LOSSES = 1000
@@ -229,7 +226,7 @@ class PastRun:
     def title(self) -> str:
         """What it is called, as the user, its chain or its recipe has it."""
         recipe = self.spec.recipe
-        return run_title(recipe.method, recipe.preset, self.name or round_title(self.folder))
+        return run_name(self.folder, recipe.method, recipe.preset, self.name)
 
     @property
     def ran_out(self) -> bool:
@@ -311,33 +308,6 @@ def _read_run(folder: Path) -> PastRun:
     result = _located_files(folder, result) if whole else {}
     begun = path.stat().st_mtime
     return PastRun(folder, spec, status, begun, result, error, code, read_name(folder))
-
-
-def read_name(folder: Path) -> str:
-    """What the user calls a run; empty if nothing."""
-    try:
-        with open_text(folder / NAME_FILE, inside=folder) as file:
-            return file.read(MAX_NAME).strip()
-    except OSError:
-        return ""
-
-
-def write_name(folder: Path, text: str) -> None:
-    """Keep a name in the run's folder.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
-    try:
-        replace_files({folder / NAME_FILE: text.strip()[:MAX_NAME].encode()})
-    except OSError as error:
-        raise InputError(
-            f"The run {folder.name} cannot be renamed; is its folder still there?",
-            "usage",
-            str(error),
-        ) from error
 
 
 def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:

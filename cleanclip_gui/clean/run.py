@@ -17,7 +17,6 @@ from cleanclip_gui.clean.history import (
     PastRun,
     SavedRun,
     can_resume,
-    read_name,
     read_run,
     run_metrics,
 )
@@ -26,15 +25,15 @@ from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.inference.inference import StudioDevice
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.run_names import read_name, run_name
 from cleanclip_gui.jobs.runner import INTERRUPTED, JobRunner, NewRunner, new_runner
 from cleanclip_gui.session import RunState, Session, ShownCheckpoint
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
-from ml_core.cleaning.catalogue import run_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Finding, Metric, Progress, Saved
-from ml_core.jobs.auto import AUTO_FILE, TITLE, AutoStep, round_title
+from ml_core.jobs.auto import AUTO_FILE, TITLE, AutoStep
 from ml_core.jobs.overall import cleaning_plan, estimate_plan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec
 from ml_core.paths import cache_dir
@@ -112,8 +111,8 @@ class ShownRun:
     @property
     def title(self) -> str:
         """What it is called: as in the list of runs, or as the chain of which it is kept."""
-        name = TITLE if self.stands_for_chain else self.name or round_title(self.folder)
-        return run_title(self.recipe.method, self.recipe.preset, name)
+        name = TITLE if self.stands_for_chain else self.name
+        return run_name(self.folder, self.recipe.method, self.recipe.preset, name)
 
 
 def estimate_folder() -> Path:

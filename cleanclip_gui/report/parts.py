@@ -16,14 +16,14 @@ from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.label_file import label_set_of
+from cleanclip_gui.jobs.run_names import read_name, run_name
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import day_and_time, plain, tip
-from ml_core.cleaning.catalogue import run_title
 from ml_core.detection.scan.records import TITLES
-from ml_core.jobs.auto import AUTO_FILE, round_title
+from ml_core.jobs.auto import AUTO_FILE
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.measurement import MeasurementSpec
@@ -178,7 +178,7 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
         if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
             continue
         method, preset = str(result.get("method", "")), str(result.get("preset") or "")
-        title = run_title(method, preset, round_title(folder))
+        title = run_name(folder, method, preset, read_name(folder))
         complete = all(
             (folder / MEASUREMENTS_FOLDER / side / MEASUREMENT_FILE).is_file()
             for side in ("before", "after")

@@ -389,6 +389,7 @@ class ScanStation(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """A scan may be started soon: have its process load torch meanwhile."""
         super().showEvent(event)
+        self._list_scans()  # Clean it makes some too
         self._unused.stop()
         self._prepare()
 

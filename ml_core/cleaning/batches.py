@@ -97,6 +97,8 @@ class Batch:
         int64 [N], where each stands in the whole batch of all processes; None where it is whole.
     made_up
         bool [N], which pictures are to get a trigger that the method makes up; stays on the CPU.
+    targets
+        What the method wants of the images, float [N, ...], see `Method.targets`.
     fill
         Number of examples that are embedded together when embeddings are kept; fewer are padded to
         this number. 0 stands for as many as there are.
@@ -110,6 +112,7 @@ class Batch:
     numbers: Tensor | None = None
     places: npt.NDArray[np.int64] | None = None
     made_up: Tensor | None = None
+    targets: Tensor | None = None
     fill: int = 0
     blank: bool = False
 
@@ -130,6 +133,7 @@ class Batch:
             labels=cut(self.labels),
             numbers=cut(self.numbers),
             made_up=cut(self.made_up),
+            targets=cut(self.targets),
         )
 
     def to(self, device: torch.device) -> Batch:

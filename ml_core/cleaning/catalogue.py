@@ -104,7 +104,8 @@ FACTS: Mapping[str, MethodFacts] = {
         "Trigger unlearning",
         "Teaches the image encoder to see under a trigger what it sees without, for triggers that "
         "are known, that a scan found, or that are made up. Needs images alone.",
-        f"{_OURS}: after I-BAU (Zeng et al., ICLR 2022) and FARE (Schlarmann et al., ICML 2024)",
+        f"{_OURS}: after I-BAU (Zeng et al., ICLR 2022), FARE (Schlarmann et al., ICML 2024) and "
+        "Path-Aware Minimization (Min et al., NeurIPS 2024)",
         data="images",
     ),
     "interpolate": MethodFacts(

@@ -10,18 +10,97 @@ the gradients of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.methods.method import Features, Method, Parts
+from ml_core.cleaning.pictures import step_generator
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import autocast, full_precision
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
+
+_STREAM = 7
+
+
+def step_gradient(
+    model: ClipModel,
+    method: Method,
+    batch: Batch,
+    recipe: Recipe,
+    step: int,
+    half: bool,
+    *,
+    chunk: int = 0,
+    ranks: Ranks = ALONE,
+) -> Parts:
+    """Leave the gradient of a step in ``.grad`` of the method's parameters.
+
+    See `backward`. Of a method that asks for it the gradient is taken on the way back to where its
+    parameters began, and that of its terms here is added.
+
+    Raises
+    ------
+    InputError
+        If fewer than two examples of the whole batch could be read.
+    """
+    batch = with_targets(model, method, batch, half, chunk)
+    with on_the_way_back(method, recipe, step):
+        parts = backward(model, method, batch, half, chunk=chunk, ranks=ranks)
+    if method.here is None:
+        return parts
+    parameters = [parameter for _, parameter in method.trained]
+    back = [parameter.grad for parameter in parameters]
+    for parameter in parameters:  # the processes add up what is there
+        parameter.grad = None
+    here = backward(model, method.here, batch, half, chunk=chunk, ranks=ranks)
+    for parameter, taken in zip(parameters, back, strict=True):
+        if taken is not None:
+            parameter.grad = taken if parameter.grad is None else parameter.grad + taken
+    return {**parts, **here, "loss": parts["loss"] + here["loss"]}
+
+
+def with_targets(
+    model: ClipModel, method: Method, batch: Batch, half: bool, chunk: int = 0
+) -> Batch:
+    """The batch with what the method wants of its images."""
+    if method.targets is None:
+        return batch
+    with autocast(model.device, half):
+        targets = [method.targets(piece) for piece in _pieces(batch, chunk)]
+    return replace(batch, targets=torch.cat(targets))
+
+
+@contextmanager
+def on_the_way_back(method: Method, recipe: Recipe, step: int) -> Iterator[None]:
+    """Within it, a method's parameters lie between where they are and where they began.
+
+    The share of the way is drawn anew for each step, evenly up to ``recipe.way_back``. What is
+    unlearnt along the whole way stays unlearnt when training moves the parameters: the idea of
+    Path-Aware Minimization (Min et al., NeurIPS 2024, arXiv 2410.09838).
+    """
+    if not method.beginning:
+        yield
+        return
+    share = step_generator(recipe.seed, _STREAM, step).uniform(0, recipe.way_back)
+    parameters = [parameter for _, parameter in method.trained]
+    with torch.no_grad():
+        here = [parameter.clone() for parameter in parameters]
+    try:
+        with torch.no_grad():
+            for parameter, begin in zip(parameters, method.beginning, strict=True):
+                parameter.lerp_(begin, share)
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, place in zip(parameters, here, strict=True):
+                parameter.copy_(place)
 
 
 def backward(
@@ -120,8 +199,9 @@ def check_pieces(model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE) -> None
     Raises
     ------
     InputError
-        If gradient caching or several processes are asked for and BatchNorm is trained, or if
-        there are fewer examples in a batch than two for each process.
+        If BatchNorm is trained, and gradient caching, several processes or a method that takes
+        clean and triggered pictures apart are asked for; or if there are fewer examples in a batch
+        than two for each process.
     """
     if ranks.world > 1 and recipe.batch_size < 2 * ranks.world:
         raise InputError(
@@ -129,9 +209,11 @@ def check_pieces(model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE) -> None
             f"give it at least {2 * ranks.world} examples."
         )
     cached = 0 < recipe.cache_chunk < recipe.batch_size
-    if not (cached or ranks.world > 1) or not normalises_by_batch(model, recipe):
+    apart = recipe.method == "unlearning"
+    if not (cached or ranks.world > 1 or apart) or not normalises_by_batch(model, recipe):
         return
     what = "Gradient caching" if cached else "Training in several processes"
+    what = recipe.facts.title if apart else what
     raise InputError(
         f"{what} cannot be exact while BatchNorm uses batch statistics: set BatchNorm to frozen "
         "(--set batch_norm=frozen)."

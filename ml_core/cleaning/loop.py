@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ml_core.cleaning.batches import Batch, prefetch
-from ml_core.cleaning.gradients import check_pieces, normalises_by_batch
+from ml_core.cleaning.gradients import check_pieces, normalises_by_batch, with_targets
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras, Method
 from ml_core.cleaning.progress import (
@@ -603,7 +603,9 @@ def _choose_speed(
         if model.channels_last != way.channels_last:
             set_layout(model, way.channels_last)
         with short_attention(model, way.autocast):
-            forward(model, method, batch, way)["loss"].backward()  # type: ignore[no-untyped-call]
+            whole = with_targets(model, method, batch, way.autocast)
+            for terms in filter(None, (method, method.here)):
+                forward(model, terms, whole, way)["loss"].backward()  # type: ignore[no-untyped-call]
 
     tried = (None,) if model.convolutional else (None, True)
     measured = measure_speed(recipe, model.device, passes, model.module, tried)

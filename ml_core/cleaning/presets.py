@@ -31,7 +31,7 @@ _PAPER: Fields = {
 }
 _TALK: Fields = {"pairs": 13_440, "eval_every": 35, "save_every": 0}
 _THOROUGH: Fields = {"pairs": 100_000, "eval_every": 100, "save_every": 100}
-# Self-supervision costs accuracy for a while; the other methods have no reason to fall as far.
+# Self-supervision costs accuracy for a while; without it there is less reason to fall as far.
 _MMCL: Fields = {
     "lambda_image": 0.0,
     "lambda_text": 0.0,

@@ -207,9 +207,9 @@ class RecipeFields(BaseModel):
     way_back: float = option(
         0.0,
         "Way back",
-        "Each gradient is taken with the weights moved back towards the checkpoint before cleaning "
-        "by a random share of the way, this one at most: what is unlearnt there too stays away "
-        "when the model is trained on. 0 leaves them where they are.",
+        "In each step the weights are moved back towards the checkpoint before cleaning, by a "
+        "random part of the way and at most by this one, while triggered images are learnt from: "
+        "what is unlearnt there too stays away when the model is trained on.",
         unit="of the way",
         methods="unlearning",
         ge=0.0,

@@ -13,10 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.gradients import backward
+from ml_core.cleaning.gradients import step_gradient
 from ml_core.cleaning.losses import MAX_LOG_SCALE
 from ml_core.cleaning.methods.method import Method, Parts, embed_images
-from ml_core.cleaning.pictures import step_generator
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import StepSpeed, autocast, full_precision
 from ml_core.model import ClipModel
@@ -140,7 +139,6 @@ def image_tokens(module: nn.Module) -> int | None:
     return len(positions) if isinstance(positions, Tensor) and positions.ndim == 2 else None
 
 
-_STREAM = 7
 _GROWN_ON = 64  # pictures of a batch
 
 
@@ -174,51 +172,6 @@ def forward(model: ClipModel, method: Method, batch: Batch, speed: StepSpeed) ->
         return method.loss(features, batch)
 
 
-@contextmanager
-def on_the_way_back(method: Method, recipe: Recipe, step: int) -> Iterator[None]:
-    """Within it, a method's parameters lie between where they are and where they began.
-
-    The share of the way is drawn anew for each step, evenly up to ``recipe.way_back``. What is
-    unlearnt along the whole way stays unlearnt when training moves the parameters: the idea of
-    Path-Aware Minimization (Min et al., NeurIPS 2024, arXiv 2410.09838).
-    """
-    if not method.beginning:
-        yield
-        return
-    share = step_generator(recipe.seed, _STREAM, step).uniform(0, recipe.way_back)
-    parameters = [parameter for _, parameter in method.trained]
-    with torch.no_grad():
-        here = [parameter.clone() for parameter in parameters]
-        for parameter, begin in zip(parameters, method.beginning, strict=True):
-            parameter.lerp_(begin, share)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, place in zip(parameters, here, strict=True):
-                parameter.copy_(place)
-
-
-def _gradients(
-    model: ClipModel, method: Method, batch: Batch, recipe: Recipe, step: int, half: bool,
-    chunk: int, ranks: Ranks,
-) -> Parts:  # fmt: skip
-    """Leave the gradient of a method and of its terms here in ``.grad``; return all parts."""
-    with on_the_way_back(method, recipe, step):
-        parts = backward(model, method, batch, half, chunk=chunk, ranks=ranks)
-    if method.here is None:
-        return parts
-    parameters = [parameter for _, parameter in method.trained]
-    back = [parameter.grad for parameter in parameters]
-    for parameter in parameters:  # the processes add up what is there
-        parameter.grad = None
-    here = backward(model, method.here, batch, half, chunk=chunk, ranks=ranks)
-    for parameter, gradient in zip(parameters, back, strict=True):
-        if gradient is not None:
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-    return {**parts, **here, "loss": parts["loss"] + here["loss"]}
-
-
 def take_step(
     model: ClipModel,
     method: Method,
@@ -228,14 +181,14 @@ def take_step(
     rate: float,
     speed: StepSpeed,
     *,
-    step: int = 0,
+    step: int,
     chunk: int = 0,
     ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """One optimizer step, with its number; returns the loss parts and the gradient's norm.
 
     Weights stay as they are if the loss or the gradient is not a number. ``chunk`` and ``ranks``
-    are those of :func:`ml_core.cleaning.gradients.backward`.
+    are those of :func:`ml_core.cleaning.gradients.step_gradient`.
     """
     if method.opponent is not None and batch.made_up is not None and method.opponent.due:
         _let_grow(model, method.opponent, batch, speed, ranks)
@@ -248,7 +201,9 @@ def take_step(
     if method.opponent is not None:
         method.opponent.zero_grad()
     with short_attention(model, speed.autocast):
-        parts = _gradients(model, method, batch, recipe, step, speed.autocast, chunk, ranks)
+        parts = step_gradient(
+            model, method, batch, recipe, step, speed.autocast, chunk=chunk, ranks=ranks
+        )
     gradients = [p.grad for _, p in method.trained if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     # One transfer: on CUDA each number fetched by itself would wait for the device.

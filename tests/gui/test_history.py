@@ -16,17 +16,11 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.clean.before_after import summary
-from cleanclip_gui.clean.history import (
-    list_runs,
-    read_name,
-    read_run,
-    run_metrics,
-    run_points,
-    write_name,
-)
+from cleanclip_gui.clean.history import list_runs, read_run, run_metrics, run_points
 from cleanclip_gui.clean.job import copy_job, make_job
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STATUS
+from cleanclip_gui.jobs.run_names import read_name, write_name
 from cleanclip_gui.session import Session
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec

@@ -4,10 +4,11 @@ import os
 
 import pytest
 
-from cleanclip_gui.clean.history import read_run, run_metrics, write_name
+from cleanclip_gui.clean.history import read_run, run_metrics
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe
+from cleanclip_gui.jobs.run_names import write_name
 from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.dropped import purpose

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
+from cleanclip_gui.jobs.run_names import write_name
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
 from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
@@ -39,6 +40,7 @@ from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding, Progress
+from ml_core.jobs.auto import AUTO_FILE
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
@@ -242,7 +244,9 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
 
 def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
     mine, other = run_of(), run_of("other", sha256="b" * 64)
-    older = run_of("older", answers=False)
+    older, one_round = run_of("older", answers=False), run_of("chain/round-2")
+    write_name(mine, "for the talk")
+    (one_round.parent / AUTO_FILE).write_text("{}")
     measurement = measured("evaluation-1")
     folder = write_scan(tmp_path / "one", scan("found", sha256=SHA))
     scans = [
@@ -251,7 +255,10 @@ def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
         PastResult(folder=str(folder), sha256="b" * 64),
     ]
     parts = {part.folder: part for part in parts_of(SHA, (), scans)}
-    assert set(parts) == {mine, older, measurement, folder}
+    assert set(parts) == {mine, older, one_round, measurement, folder}
+    assert [parts[run].title for run in (mine, older, one_round)] == [
+        "for the talk", "CleanCLIP, custom", "Clean it, round 2"
+    ]  # fmt: skip
     assert other not in parts
     assert parts[folder].title == "Backdoor-like trigger found: banana"
     assert parts[older].later == OLDER

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cleanclip_gui.clean.history import list_runs, read_name, read_run, run_metrics, write_name
+from cleanclip_gui.clean.history import list_runs, read_run, run_metrics
+from cleanclip_gui.jobs.run_names import read_name, write_name
 from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Done, Message, from_json, to_json
 from ml_core.jobs.journal import journaled, read_json, write_json

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from open_clip.model import CLIP
 
-from ml_core.cleaning.gradients import backward
+from ml_core.cleaning.gradients import backward, on_the_way_back, step_gradient, with_targets
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
@@ -106,3 +107,64 @@ def test_embeddings_and_gradients_are_open_clips(kind, tiny_model):
     assert ours.keys() == theirs.keys()
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-9)
+
+
+# ---- on the way back ----
+
+
+@pytest.mark.parametrize(("way_back", "chunk"), [(0.0, 0), (0.8, 0), (0.8, 3)])
+def test_triggered_pictures_are_learnt_from_on_the_way_back_and_clean_ones_here(way_back, chunk):
+    """The triggers' gradient is that of weights between, the rest's where they are."""
+    model, step = tiny_vit(), 3
+    recipe = make_recipe(SMALL | {"method": "unlearning", "way_back": way_back})
+    method, batch = _ready(model, recipe)
+    batch = replace(batch, image_views=batch.images.flip(-1))
+    begin = {name: part.detach().clone() for name, part in method.trained}
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for _, part in method.trained:
+            part.add_(0.05 * torch.randn(part.shape, generator=generator))
+    here = {name: part.detach().clone() for name, part in method.trained}
+    share = 0.0
+    with on_the_way_back(method, recipe, step):
+        for name, part in method.trained:
+            part = part.detach()
+            if way_back:
+                share = float(((here[name] - part) / (here[name] - begin[name])).mean())
+            assert torch.allclose(part, torch.lerp(here[name], begin[name], share), atol=1e-6)
+    assert (0 < share < way_back) == bool(way_back)
+
+    def taken(terms, at):
+        with torch.no_grad():
+            for name, part in method.trained:
+                part.copy_(torch.lerp(here[name], begin[name], at))
+        whole = with_targets(model, method, batch, False)
+        forward(model, terms, whole, StepSpeed(False))["loss"].backward()
+        return _taken(method)
+
+    back, clean = taken(method, share), taken(method.here, 0.0)
+    parts = step_gradient(model, method, batch, recipe, step, False, chunk=chunk)
+    assert set(parts) == {"loss", "triggered", "match", "clean"}
+    assert all(torch.equal(here[name], part) for name, part in method.trained)  # to the last bit
+    for name, mine in _taken(method).items():
+        assert torch.allclose(mine, back[name] + clean[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_a_step_takes_its_own_place_on_the_way_back(tiny_model):
+    recipe = make_recipe(SMALL | {"method": "unlearning", "way_back": 0.8})
+    method, _ = _ready(tiny_model, recipe)
+    with torch.no_grad():
+        for _, part in method.trained:
+            part.add_(1.0)
+    _, first = method.trained[0]
+    moved = []
+    for step in (0, 1, 2, 0):
+        before = first.detach().clone()
+        with on_the_way_back(method, recipe, step):
+            moved.append(float((before - first.detach()).mean()))
+    assert moved[0] == moved[3]
+    assert len(set(moved)) == 3
+    whole = [trained(tiny_vit(), recipe.changed(way_back=way)) for way in (0.0, 0.8)]
+    losses = [losses_of(events) for events, _ in whole]
+    assert losses[0][0] == losses[1][0]  # the first step is at the beginning, wherever it is taken
+    assert losses[0][1] != losses[1][1]

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.gradients import with_targets
 from ml_core.cleaning.losses import (
     scale_of,
     sigmoid_loss,
@@ -99,7 +100,8 @@ def disturbed(model, fields, case):
     disturb(model)
     model.module.eval()
     terms = [method] if method.here is None else [method, method.here]
-    losses = [term.loss(term.encode(case.batch), case.batch)["loss"] for term in terms]
+    batch = with_targets(model, method, case.batch, False)
+    losses = [term.loss(term.encode(batch), batch)["loss"] for term in terms]
     return float(sum(losses).detach()), before, case.seen(model)
 
 

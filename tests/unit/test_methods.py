@@ -14,7 +14,7 @@ from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras, FrozenCopy, RowCache, frozen_copy
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.step import make_optimizer, on_the_way_back, rate_at
+from ml_core.cleaning.step import make_optimizer, rate_at
 from tests.unit.draining import metrics_of
 from tests.unit.tiny_models import batches, trained
 
@@ -24,26 +24,7 @@ SMALL = {
 }  # fmt: skip
 
 
-# ---- what is trained, decayed, at which rate, and where the gradient is taken ----
-
-
-@pytest.mark.parametrize("way_back", [0.0, 0.8])
-def test_a_gradient_is_taken_on_the_way_back_to_the_beginning(tiny_model, way_back):
-    recipe = make_recipe({"method": "unlearning", "way_back": way_back})
-    method = build_method(tiny_model, recipe, Extras())
-    with torch.no_grad():
-        for _, part in method.trained:
-            part.add_(1.0)
-    here = {name: part.detach().clone() for name, part in method.trained}
-    shares = []
-    for step in (0, 1, 2, 0):
-        with on_the_way_back(method, recipe, step):
-            moved = [float((here[name] - part.detach()).mean()) for name, part in method.trained]
-        assert moved == pytest.approx([moved[0]] * len(moved), abs=1e-5)
-        shares.append(moved[0])
-        assert all(torch.equal(here[name], part) for name, part in method.trained)
-    assert len(set(shares)) == (3 if way_back else 1)
-    assert all(0 <= share <= way_back for share in shares)
+# ---- what is trained, decayed, and at which rate ----
 
 
 def test_norms_biases_and_vectors_are_not_decayed(tiny_model):

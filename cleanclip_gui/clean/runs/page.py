@@ -26,7 +26,6 @@ from cleanclip_gui.clean.history import (
     read_run,
     read_saved_run,
     run_points,
-    write_name,
 )
 from cleanclip_gui.clean.job import copy_job, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
@@ -37,6 +36,7 @@ from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
 from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
+from cleanclip_gui.jobs.run_names import write_name
 from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label

@@ -70,6 +70,8 @@ class Method:
         (`Recipe.way_back`); empty if it is taken where the parameters are.
     here
         Further terms, whose gradient is always taken where the parameters are.
+    targets
+        What both terms want of a batch; made once a step, before the parameters are moved.
     """
 
     encode: Callable[[Batch], Features]
@@ -80,6 +82,7 @@ class Method:
     opponent: Adversaries | None = None
     beginning: Sequence[Tensor] = ()
     here: Method | None = None
+    targets: Callable[[Batch], Tensor] | None = None
 
 
 def embed_images(model: ClipModel, images: Tensor) -> Tensor:
@@ -222,15 +225,12 @@ class FrozenCopy:
         self.model.module.eval().requires_grad_(False)
         self.images_kept = RowCache() if keep_images else None
         self.texts_kept = RowCache() if keep_texts else None
-        self._last: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def images(self, batch: Batch) -> Tensor:
         """Unit embeddings [N, D] of a batch's pictures, kept by their numbers."""
         if self.images_kept is None or batch.numbers is None:
-            if self._last is None or self._last[0] is not batch.images:  # asked twice in a step
-                self._last = batch.images, embed_images(self.model, batch.images)
-            return self._last[1]
+            return embed_images(self.model, batch.images)
         return self.images_kept.get(
             batch.numbers.tolist(), batch.images, partial(embed_images, self.model), batch.fill
         )

@@ -95,7 +95,7 @@ def unlearning(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     since the image encoder alone is trained. The gradient of the first two terms is taken on the
     way back to f0 (`Recipe.way_back`), that of the third where the weights are. The parts are
     ``triggered`` and ``clean``, the two mean distances, in 0..2, and ``match``, the cross-entropy,
-    in nats.
+    in nats; ``triggered`` and ``match`` are measured on the way back.
     """
     frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
     adversaries, trained = adversaries_of(model, recipe), image_encoder(model)
@@ -104,7 +104,7 @@ def unlearning(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         if batch.image_views is None:
             raise ValueError("unlearning needs stamped images")
         marked = with_made_up(replace(batch, images=batch.image_views), adversaries)
-        return {"triggered": embed_images(model, marked), "target": frozen.images(batch)}
+        return {"triggered": embed_images(model, marked)} | _targets(batch)
 
     def loss(features: Features, batch: Batch) -> Parts:
         triggered = pulled(features["triggered"], features["target"])
@@ -113,7 +113,7 @@ def unlearning(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         return {"loss": total, "triggered": triggered, "match": entropy}
 
     def encode_clean(batch: Batch) -> Features:
-        return {"clean": embed_images(model, batch.images), "target": frozen.images(batch)}
+        return {"clean": embed_images(model, batch.images)} | _targets(batch)
 
     def hold(features: Features, batch: Batch) -> Parts:
         clean = pulled(features["clean"], features["target"])
@@ -121,4 +121,13 @@ def unlearning(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
 
     beginning = [part for _, part in image_encoder(frozen.model)] if recipe.way_back else ()
     here = Method(encode_clean, hold, trained)
-    return Method(encode, loss, trained, opponent=adversaries, beginning=beginning, here=here)
+    return Method(
+        encode, loss, trained, opponent=adversaries, beginning=beginning, here=here,
+        targets=frozen.images,
+    )  # fmt: skip
+
+
+def _targets(batch: Batch) -> Features:
+    if batch.targets is None:
+        raise ValueError("unlearning needs the embeddings of the checkpoint before cleaning")
+    return {"target": batch.targets}

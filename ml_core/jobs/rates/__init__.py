@@ -156,6 +156,7 @@ def ramp_job(spec: RateSpec, batch_size: int) -> CleanSpec:
         "lr": spec.low, "schedule": "cosine", "warmup_steps": 0, "preset": "rates",
         "epochs": 1, "pairs": spec.steps * batch_size, "batch_size": batch_size,
         "eval_every": -(-spec.steps // spec.points), "save_every": 0, "stop_below_ca": _FAR,
+        "way_back": 0.0,  # a loss that is measured elsewhere jumps
         "cache_chunk": min(job.recipe.cache_chunk, batch_size),
     }  # fmt: skip
     return job.model_copy(
