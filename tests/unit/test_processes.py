@@ -92,10 +92,16 @@ def _apart(first, second):
     return sum(float((part - second[name]).pow(2).sum()) for name, part in first.items())
 
 
-def test_batch_norm_in_training_is_refused_in_several_processes(tiny_checkpoint, tmp_path):
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    done = done_of(spec, ranks=Ranks(0, 2))
-    assert "several processes cannot be exact" in done.error
+@pytest.mark.parametrize(
+    ("method", "world", "what"),
+    [("cleanclip", 2, "several processes"), ("unlearning", 1, "Trigger unlearning")],
+)
+def test_batch_norm_in_training_is_refused_where_a_batch_is_divided(
+    tiny_checkpoint, tmp_path, method, world, what
+):
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(method=method))
+    done = done_of(spec, ranks=Ranks(0, world))
+    assert f"{what} cannot be exact" in done.error
     assert "frozen" in done.error
 
 
