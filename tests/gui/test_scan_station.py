@@ -281,7 +281,7 @@ def test_what_a_scan_has_found_so_far_follows_its_events():
 # The result
 
 
-def test_a_finished_scan_is_read_from_its_folder_and_listed(station):
+def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     runner = begin(station)
     tell(station, *events())
     folder = write_scan(runner.spec_path.parent, scan())
@@ -300,6 +300,10 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station):
         assert earlier_text(PastResult(folder="x", verdict=verdict)).startswith(words)
     (kept,) = SettingsStore(station.context.settings._folder).results("scan")  # after a restart
     assert kept.folder == str(folder)
+    station.hide()
+    station.context.settings.add_scan(tmp_path, scan("nothing"))  # by Clean it
+    station.show()
+    assert station.earlier.item(0).text().startswith("Nothing found · ")
 
 
 def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):
