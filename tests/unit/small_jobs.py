@@ -28,6 +28,7 @@ def small_recipe(**fields: Any) -> Recipe:
         "eval_every": 0,
         "save_every": 0,
         "precision": "fp32",
+        "batch_norm": "frozen" if fields.get("method") == "unlearning" else "train",
     }
     return make_recipe(small | fields)
 

@@ -73,7 +73,7 @@ def test_every_method_runs_from_file_to_file(method, source, tiny_model, tmp_pat
     result, saved = done.result, [event for event in events if isinstance(event, Saved)]
     assert json.loads((tmp_path / "job/out/result.json").read_text())["method"] == method
     assert result["before"]["n"] == result["after"]["n"] == 36
-    assert result["batch_norm"] == ("train" if trained else None)
+    assert result["batch_norm"] == (spec.recipe.batch_norm if trained else None)
     assert set(result["heads"]) == ({"zero-shot", "linear"} if facts.head else {"zero-shot"})
     files = {Path(e.path).name for e in saved if e.what == "checkpoint"}
     assert files == {"cleaned.safetensors"} | ({"linear_head.safetensors"} if facts.head else set())

@@ -99,7 +99,9 @@ def _apart(first, second):
 def test_batch_norm_in_training_is_refused_where_a_batch_is_divided(
     tiny_checkpoint, tmp_path, method, world, what
 ):
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(method=method))
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(method=method, batch_norm="train")
+    )
     done = done_of(spec, ranks=Ranks(0, world))
     assert f"{what} cannot be exact" in done.error
     assert "frozen" in done.error

@@ -106,9 +106,7 @@ def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(one, tmp_path)
 
 def test_images_do_without_captions_and_the_time_ends_a_plan_that_was_too_long(one, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.search.run._Search._in_time", lambda *_: False)
-    recipes = tuple(
-        small_recipe(method="unlearning", lr=lr, batch_norm="frozen") for lr in (1e-4, 1e-5)
-    )
+    recipes = tuple(small_recipe(method="unlearning", lr=lr) for lr in (1e-4, 1e-5))
     base = one.base.model_copy(update={"pairs": None})
     events, done = events_of(one.model_copy(update={"base": base, "recipes": recipes}))
     assert done.status == "finished", done.details
