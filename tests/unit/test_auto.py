@@ -71,7 +71,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Say:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes of six steps with few adversaries, and hold-outs of few triggers."""
+    """Recipes of six steps with few adversaries, and hold-outs of few triggers and pairs."""
     few_climbs(monkeypatch)
 
     def small(method: Any, _name: str, _pretraining: object) -> Any:
@@ -85,6 +85,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ml_core.jobs.auto.choice.COSTLY", 100.0)
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts._SECOND", ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.MOST", 16)
 
 
 @pytest.fixture

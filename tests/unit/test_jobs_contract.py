@@ -50,6 +50,7 @@ def _short(monkeypatch):
 
     monkeypatch.setattr("ml_core.jobs.auto.choice.preset", small)
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.MOST", 16)
     # A precision that is chosen by timing may be another one in the next run on a busy machine.
     monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", lambda *_: StepSpeed(False))
 
