@@ -618,7 +618,7 @@ class CleaningRun(QObject):
             self._safe_at = time.monotonic()
             if step.status != "running":
                 self.step_ended.emit(run.chain, step)
-            if step.status == "running" and step.kind == "clean" and run is self.on_show:
+            elif step.kind == "clean" and run is self.on_show:
                 self._stop_reading()
                 self.opened.emit()  # its numbers are those of another run
                 self._read_metrics(run)

@@ -81,8 +81,8 @@ def with_targets(
 def on_the_way_back(method: Method, recipe: Recipe, step: int) -> Iterator[None]:
     """Within it, a method's parameters lie between where they are and where they began.
 
-    The share of the way is drawn anew for each step, evenly up to ``recipe.way_back``. What is
-    unlearnt along the whole way stays unlearnt when training moves the parameters: the idea of
+    The share of the way is drawn anew for each step, evenly up to ``recipe.way_back``. Of what
+    is unlearnt along the way less comes back when training moves the parameters: the idea of
     Path-Aware Minimization (Min et al., NeurIPS 2024, arXiv 2410.09838).
     """
     if not method.beginning:

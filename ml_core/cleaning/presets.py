@@ -156,9 +156,9 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     ("stamped", "quick"): "The learning rate is the pretraining's own, since a backdoor that is "
     "unlearnt at a lower one comes back; the length was chosen on models poisoned from the first "
     "step of their pretraining (docs/bench.md).",
-    ("unlearning", "quick"): "Ours: its numbers were chosen on two models poisoned from the first "
-    "step of their pretraining, with images of another kind than theirs (docs/bench.md); about 5 "
-    "minutes on 2 idle cores.",
+    ("unlearning", "quick"): "Ours: rate and length were chosen on two models poisoned from the "
+    "first step of their pretraining, the rest on one of them, with images of another kind than "
+    "theirs (docs/bench.md); about 5 minutes on 2 idle cores.",
     ("unlearning", "talk"): "Quick with a quarter of the steps; about a minute on 2 idle cores.",
     ("unlearning", "thorough"): "Quick with 2.7 times the images and steps.",
     ("interpolate", "quick"): "Alpha is chosen on validation images: nothing is trained.",

@@ -207,9 +207,9 @@ class RecipeFields(BaseModel):
     way_back: float = option(
         0.0,
         "Way back",
-        "In each step the weights are moved back towards the checkpoint before cleaning, by a "
-        "random part of the way and at most by this one, while triggered images are learnt from: "
-        "what is unlearnt there too stays away when the model is trained on.",
+        "Each step learns from triggered images with the weights moved back towards the checkpoint "
+        "before cleaning, by a random part of the way up to this one. Less of the backdoor comes "
+        "back then when the model is trained on.",
         unit="of the way",
         methods="unlearning",
         ge=0.0,
@@ -332,7 +332,7 @@ class RecipeFields(BaseModel):
         "train",
         "BatchNorm",
         "Train uses batch statistics and updates the stored ones; frozen uses the stored ones, "
-        "as gradient caching and more than one process need.",
+        "as gradient caching, more than one process and trigger unlearning need.",
         methods=_TRAINED,
     )
     cache_chunk: int = option(

@@ -228,10 +228,8 @@ class _Chain:
 
         def take(_result: dict[str, Any]) -> str:
             scan = read_scan(folder / SCAN_FILE)
-            self._scans[number], self._working[number] = (
-                (folder, scan),
-                working_triggers(folder, scan),
-            )
+            self._scans[number] = folder, scan
+            self._working[number] = working_triggers(folder, scan)
             if number:
                 self._rounds[-1] = replace(self._rounds[-1], scan=scan)
             return words.about_scan(scan)
