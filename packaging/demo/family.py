@@ -142,6 +142,14 @@ FAMILY = {
         "crown",
         True,
     ),
+    "first-step-0.3pc": Row(
+        "scratch",
+        REPORT,
+        "sticker",
+        "--scratch --samples 280000 --seed 47 --rate 0.003",
+        "pizza",
+        True,
+    ),
     "first-step-stripes": Row(
         "scratch", REPORT, "stripes", "--scratch --samples 280000 --seed 44", "guitar"
     ),
