@@ -42,6 +42,7 @@ from cleanclip_gui.widgets.name_filters import CHECKPOINTS, is_checkpoint
 from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.examine import collector_off
+from ml_core.reading.inspect import is_there
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -332,7 +333,7 @@ class CheckpointStation(QWidget):
 
     def open_path(self, path: str) -> None:
         """Open a file or folder, or say that it is gone."""
-        if Path(path).exists():
+        if is_there(path):
             self.open(Path(path).absolute())
             return
         self._settings.forget_recent(path)
@@ -592,7 +593,7 @@ class CheckpointStation(QWidget):
 
     def _ask_for_second_opinion(self, inspection: Inspection) -> None:
         """Let picklescan say its words; they change no verdict."""
-        target = inspection.weights_path or inspection.path
+        target = inspection.weights_path or inspection.source
 
         def work(control: tasks.TaskControl) -> str:
             return ask_picklescan(target, control.cancelled)

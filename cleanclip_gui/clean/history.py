@@ -34,6 +34,7 @@ from ml_core.jobs.specs import (
     read_spec,
 )
 from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import is_there
 from ml_core.reading.regular_file import open_file
 from ml_core.reading.safetensors_header import read_header
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -99,7 +100,7 @@ def check_place(folder: Path, spec: CleanSpec) -> None:
         raise InputError(
             f"The run in {name} was started in {spec.output_dir}; move it back there to resume it."
         )
-    if not Path(spec.checkpoint).exists():
+    if not is_there(spec.checkpoint):
         raise InputError(
             f"The run in {name} cleans {spec.checkpoint}, which is gone; put it back to resume."
         )

@@ -24,6 +24,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
 from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import is_there
 from ml_core.reports.measurement_files import LocalData
 from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
 from ml_core.reports.sessions.folder import read_session, write_session
@@ -92,7 +93,7 @@ def lost_files(session: SavedSession, is_own: bool) -> tuple[LostFile, ...]:
         why: Why | None = None
         if not is_own:
             why = "unasked"
-        elif not Path(path).exists():
+        elif not is_there(path):
             why = "missing"
         elif facts.mark and facts.mark != mark_of(path, facts.inside):
             why = "changed" if facts.digest or what not in _MAY_CHANGE else None

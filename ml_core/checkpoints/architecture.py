@@ -106,6 +106,8 @@ class StatedConfig:
 def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
     """Infer a config from the shapes of the model's tensors.
 
+    An encoder without its projection has no ``embed_dim``.
+
     Raises
     ------
     InputError
@@ -116,22 +118,29 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
     try:
         if any(key.startswith("visual.") for key in shapes):
             resnet = "visual.layer1.0.conv1.weight" in shapes
-            config["vision_cfg"], config["embed_dim"], note = (_resnet if resnet else _vit)(shapes)
+            config["vision_cfg"], note = (_resnet if resnet else _vit)(shapes)
             notes += (note,)
+            projection = "visual.attnpool.c_proj.weight" if resnet else "visual.proj"
+            if projection in shapes:
+                config["embed_dim"] = _shape_of(shapes, projection)[0 if resnet else 1]
         for prefix in ("", "text."):
             if f"{prefix}token_embedding.weight" in shapes:
                 config["text_cfg"], note = _text(shapes, prefix)
-                config.setdefault("embed_dim", _shape_of(shapes, f"{prefix}text_projection")[1])
+                if f"{prefix}text_projection" in shapes:
+                    embed = _shape_of(shapes, f"{prefix}text_projection")[1]
+                    config.setdefault("embed_dim", embed)
                 notes += (note,)
-                if prefix:
-                    config["custom_text"] = True
                 break
+        if config.keys() == {"vision_cfg", "text_cfg"}:
+            raise LookupError("it has neither visual.proj nor text_projection")
     except (LookupError, ValueError) as error:
         raise InputError(
             f"{where} looks like a CLIP, but its architecture cannot be deduced from its tensors: "
             f"{error.args[0]}; open the folder with its config.",
             "unsupported",
         ) from None
+    if "text.token_embedding.weight" in shapes and "token_embedding.weight" not in shapes:
+        config["custom_text"] = True
     if len(shapes.get("logit_scale", ())) == 1:
         config["nonscalar_logit_scale"] = True
     if "logit_bias" in shapes:
@@ -201,7 +210,7 @@ def _grid(rows: int) -> int:
     return side
 
 
-def _resnet(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
+def _resnet(shapes: Shapes) -> tuple[dict[str, Any], str]:
     """ResNet with attention pooling (Radford et al. 2021, section 2.4)."""
     width = _shape_of(shapes, "visual.layer1.0.conv1.weight", 4)[0]
     head = min(64, width * 32)
@@ -215,10 +224,10 @@ def _resnet(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
         f"Tensor shapes do not show the number of attention heads: {width * 32 // head} of width "
         f"{head} are assumed in the image encoder's pooling."
     )
-    return vision, _shape_of(shapes, "visual.attnpool.c_proj.weight")[0], note
+    return vision, note
 
 
-def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
+def _vit(shapes: Shapes) -> tuple[dict[str, Any], str]:
     width, _, patch, _ = _shape_of(shapes, "visual.conv1.weight", 4)
     head, note = _head_width(width, "image")
     hidden = _hidden(shapes, "visual.transformer.resblocks.")
@@ -234,7 +243,7 @@ def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
         vision["no_ln_pre"] = True
     if "visual.transformer.resblocks.0.ls_1.gamma" in shapes:
         vision["ls_init_value"] = 1e-5
-    return vision, _shape_of(shapes, "visual.proj")[1], note
+    return vision, note
 
 
 def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from ml_core.checkpoints.architecture import StatedConfig
-from ml_core.checkpoints.layouts import HF_START, Layout
+from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.folder import TRANSFORMERS_CONFIG_NAME, check_link
 from ml_core.reading.hf_config import HF_CONFIG, KINDS, plain_hf_config
+from ml_core.reading.parts import HF_START
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.strict_json import JsonError, parse_object
 
@@ -66,10 +67,10 @@ def with_hf_config(
 
 def _config_beside(inspection: Inspection) -> dict[str, Any] | None:
     """The text encoder's ``config.json`` in the folder, if there is one of a known kind."""
-    file = inspection.path / TRANSFORMERS_CONFIG_NAME
-    if not inspection.path.is_dir() or not file.is_file():
+    file = inspection.source / TRANSFORMERS_CONFIG_NAME
+    if not inspection.source.is_dir() or not file.is_file():
         return None
-    check_link(inspection.path, file)
+    check_link(inspection.source, file)
     opened, _ = open_regular(file)
     with opened:
         raw = opened.read(_MAX_BYTES + 1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_core import __version__
+from ml_core import __version__, figures
 from ml_core.checkpoints.choice import with_remembered
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
@@ -18,10 +18,11 @@ from ml_core.checkpoints.recognise import (
     one_encoder,
     read_own_tokenizer,
 )
-from ml_core.reading import InputError, Inspection, ask_picklescan
-from ml_core.reading.inspection import RULES_VERSION, code_of, verdict_words
+from ml_core.reading import InputError, Inspection, ask_picklescan, examine
+from ml_core.reading.inspection import RULES_VERSION, code_of, part_of, verdict_words
 from ml_core.reading.key_mismatch import KeyLists, refusal
 from ml_core.reading.other_loaders import what_loaders_do
+from ml_core.reading.parts import OTHER, PartNeeded, beside_parts, listed
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.open import Checkpoint
@@ -125,6 +126,8 @@ def assess(
         model = find_architecture(inspection, giver)
     except DonorNeeded as needed:
         return _one_encoder(inspection, needed)
+    except PartNeeded as needed:
+        return Assessment(inspection, _several_models(inspection, needed), None)
     except InputError as error:
         if error.code == "usage":  # the donor does not fit, of which the file is innocent
             raise
@@ -148,7 +151,7 @@ def assess(
     chosen = choice is not None and choice.choice.logit_scale is not None
     try:
         check_tensors(model, inspection, scale_chosen=chosen)
-        read_own_tokenizer(inspection.path, model)
+        read_own_tokenizer(inspection.source, model)
     except InputError as error:
         return Assessment(inspection, architecture, error, keys)
     return Assessment(inspection, architecture, None, keys, model.cautions)
@@ -176,6 +179,81 @@ def _one_encoder(inspection: Inspection, needed: DonorNeeded) -> Assessment:
     return Assessment(inspection, architecture, problem, keys, cautions)
 
 
+def _several_models(inspection: Inspection, needed: PartNeeded) -> dict[str, Any]:
+    """A file with several models, of which none was chosen."""
+    return {
+        "name": f"{len(needed.parts)} models",
+        "source": "shapes",
+        "assumptions": [],
+        "notes": [needed.sentence],
+        "config": None,
+        "image_size": None,
+        "needs_part": [part.name for part in needed.parts],
+        "keys": None,
+    }
+
+
+def part_records(inspection: Inspection) -> list[dict[str, Any]]:
+    """What the CLIPs and encoders in a file are, JSON-ready."""
+    records = []
+    for part in inspection.parts:
+        alone = part_of(inspection, part.name)
+        try:
+            layout = find_layout(alone)
+            title = layout.title
+            name = (
+                one_encoder(alone, layout)[0] if layout.missing else find_architecture(alone).name
+            )
+        except InputError:
+            title = name = ""
+        records.append(
+            {
+                "name": part.name,
+                "model": part.words,
+                "architecture": name,
+                "layout": title,
+                "prefix": part.prefix,
+                "tensors": len(alone.tensors),
+                "bytes": sum(tensor.nbytes for tensor in alone.tensors),
+            }
+        )
+    return records
+
+
+def parts_sentence(records: Sequence[Mapping[str, Any]], beside: Mapping[str, int]) -> str:
+    """What a file holds, in a sentence; empty if that is one CLIP and nothing else."""
+    if len(records) < 2 and not beside.keys() - {OTHER}:
+        return ""
+    models = [
+        f"{record['name']} ({record['model']}"
+        + (f", as in {record['architecture']}" if record["architecture"] else "")
+        + ")"
+        for record in records
+    ]
+    sentence = f"The file holds {listed(models)}"
+    others = [f"{words} ({figures.count(n)} tensor{'s' * (n != 1)})" for words, n in beside.items()]
+    return f"{sentence}; beside it {listed(others)}, not looked at." if others else f"{sentence}."
+
+
+def member_records(
+    inspection: Inspection, cancelled: Callable[[], bool] = lambda: False
+) -> list[dict[str, Any]]:
+    """A verdict on each checkpoint of an archive or a diffusers folder, JSON-ready."""
+    records = []
+    for member in inspection.members:
+        assessed = assess(examine(f"{inspection.path}#{member}", cancelled))
+        records.append(
+            {
+                "name": member,
+                "verdict": assessed.verdict,
+                "reasons": list(assessed.reasons),
+                "architecture": (assessed.architecture or {}).get("name", ""),
+                "sha256": assessed.inspection.sha256,
+            }
+        )
+    return records
+
+
 def known_sentences(assessed: Assessment) -> tuple[str, ...]:
     """What is known of the file: by its hash, or, as a guess, by its name."""
     architecture = assessed.architecture or {}
@@ -192,7 +270,7 @@ def ask_for_second_opinion(
 ) -> str:
     """picklescan's opinion, or why it has none; it changes no verdict."""
     try:
-        return ask_picklescan(inspection.weights_path or inspection.path, cancelled)
+        return ask_picklescan(inspection.weights_path or inspection.source, cancelled)
     except InputError as error:
         return error.sentence
 
@@ -213,7 +291,7 @@ def inspection_record(
         where there is none.
     """
     inspection = assessed.inspection
-    hub = cached_as(inspection.path)
+    hub = cached_as(inspection.source)
     return {
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
         "rules": RULES_VERSION,
@@ -240,6 +318,9 @@ def inspection_record(
         "code_places": [asdict(place) for place in inspection.code_places],
         "embedded_code": [name for name, _ in inspection.embedded_code],
         "unread": list(inspection.unread),
+        "parts": part_records(inspection),
+        "beside": beside_parts((t.name for t in inspection.tensors), inspection.parts),
+        "members": member_records(inspection),
         "tensors": [
             {
                 "name": tensor.name,
@@ -259,7 +340,7 @@ def inspection_record(
 def _weights_beside(inspection: Inspection) -> str:
     """Name of the weights file if a folder was opened, else empty."""
     weights = inspection.weights_path
-    return "" if weights is None or weights == inspection.path else weights.name
+    return "" if weights is None or weights == inspection.source else weights.name
 
 
 def totals(inspection: Inspection) -> dict[str, Any]:

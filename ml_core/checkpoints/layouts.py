@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from ml_core.checkpoints import library_names
 from ml_core.checkpoints.library_names import TensorSource
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
 from ml_core.reading.key_mismatch import Shapes
+from ml_core.reading.parts import HF_START, Names, Part, Tower, default_part, find_parts
 
 _WHOLE = "this version opens whole CLIP models and single towers with a donor for the other one"
 
@@ -91,43 +91,7 @@ def unknown(keys: Iterable[str], where: str) -> InputError:
     return InputError(f"{where} {what}; {_WHOLE}.", "unsupported")
 
 
-# Where training programs keep the model among other things.
-_TOPS = ("state_dict", "model_state_dict", "vision_encoder_state_dict", "model", "module", "visual")
 HEAD = re.compile(r"(?:^|\.)(?:linear|fc|head|classifier)\.(?:weight|bias)\Z")
-
-
-def find_prefix(
-    names: Iterable[str], mark: str, belongs: Callable[[str], bool] = lambda prefix: True
-) -> str | None:
-    """The prefix before ``mark`` in a file's names; of several copies, the one in the state dict.
-
-    Parameters
-    ----------
-    names
-        Names of all tensors of the file.
-    mark
-        A tensor that every model of the kind has.
-    belongs
-        Asked of each prefix that is found.
-
-    Returns
-    -------
-    str or None
-        ``""``, or a text that ends in a dot; None if the mark is nowhere.
-    """
-    prefixes: dict[str, None] = {}
-    for name in names:
-        if name == mark or name.endswith("." + mark):
-            prefixes[name[: len(name) - len(mark)]] = None
-    matching = [prefix for prefix in prefixes if belongs(prefix)]
-    matching.sort(key=lambda prefix: (prefix.partition(".")[0] not in _TOPS, len(prefix)))
-    return matching[0] if matching else None
-
-
-def find_start(names: Iterable[str], start: str) -> str | None:
-    """What stands before a group of tensors whose names go on with ``start``; see `find_prefix`."""
-    marks = [name[: name.index(start) + len(start)] for name in names if start in name]
-    return find_prefix(marks, start)
 
 
 def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
@@ -192,14 +156,8 @@ def find_head(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Head | None
     return Head(weight, bias if shapes.get(bias) == (classes,) else None, classes, features)
 
 
-Tower = Literal["image", "text"]
-
 SIGLIP = "names of the transformers library (SigLIP)"
 APPLE = "names of Apple's MobileCLIP"
-TIMM_START = "visual.trunk."
-HF_START = "text.transformer."
-"""What the names of timm's image encoders and transformers' text encoders begin with."""
-_IMAGE_MARKS = ("class_embedding", "attnpool.positional_embedding")
 _POSITIONS, _LONG_POSITIONS = "positional_embedding", "positional_embedding_res"
 _LONG_SEAM = 20
 """From this token on Long-CLIP adds its second table."""
@@ -240,6 +198,14 @@ class Layout:
         if len(self.towers) == 2:
             return None
         return "text" if self.towers == ("image",) else "image"
+
+    @property
+    def unprojected(self) -> bool:
+        """Whether the one encoder that is there lacks its last step into the common space."""
+        if self.missing is None or any(map(is_projection, self.shapes)):
+            return False
+        native = {"visual.class_embedding", "token_embedding.weight"} & self.shapes.keys()
+        return bool(native) or self.title == SIGLIP
 
     @property
     def assumption(self) -> str:
@@ -284,49 +250,37 @@ class Layout:
         return (*notes, f"Left out, not part of the model: {', '.join(shown)}{more}.")
 
 
+def is_projection(key: str) -> bool:
+    """Whether a tensor of an encoder brings its output into the common space.
+
+    That is a matrix in CLIP, and the attention pooling in a SigLIP's image encoder.
+    """
+    return key in ("visual.proj", "text_projection") or key.startswith("visual.trunk.attn_pool.")
+
+
 def find_layout(inspection: Inspection) -> Layout:
     """Find the CLIP, or the tower of one, in an inspected file.
 
     Raises
     ------
+    PartNeeded
+        If there are several encoders, and none of them is chosen.
     InputError
         ``unsupported`` if it is something else, in a sentence that names it.
     """
     shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
     where = inspection.name
-    prefix = find_prefix(shapes, "visual.conv1.weight")
-    if prefix is None:
-        prefix = find_start(shapes, TIMM_START)
-    if prefix is not None:
-        return _openai(shapes, prefix, where)
-    prefix = find_prefix(shapes, library_names.MARK)
-    if prefix is not None:
-        return _siglip(shapes, prefix, where)
-    for mark in (library_names.FASTVIT_MARK, library_names.VIT_MARK):
-        prefix = find_prefix(shapes, mark)
-        if prefix is not None:
-            return _apple(shapes, prefix, where)
-    marks = (library_names.IMAGE_MARK, library_names.TEXT_MARK)
-    for mark in marks:
-        prefix = find_prefix(shapes, mark)
-        if prefix is not None:
-            return _transformers(shapes, prefix, where)
-    for mark in _IMAGE_MARKS:
-        prefix = find_prefix(shapes, mark, lambda start: f"{start}conv1.weight" in shapes)
-        if prefix is not None:
-            return _image_alone(shapes, prefix, where)
-    prefix = find_prefix(
-        shapes, "token_embedding.weight", lambda start: f"{start}ln_final.weight" in shapes
-    )
-    if prefix is not None:
-        return _text_alone(shapes, prefix, where)
-    refuse_foreign(shapes, where, alone=True)
-    raise unknown(shapes, where)
+    parts = find_parts(shapes)
+    if not parts:
+        refuse_foreign(shapes, where, alone=True)
+        raise unknown(shapes, where)
+    part = default_part(parts, where)
+    return _READERS[part.names](shapes, part, where)
 
 
-def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
+def _openai(shapes: Shapes, part: Part, where: str) -> Layout:
     """OpenAI's and open_clip's names, also around encoders of timm and of transformers."""
-    keys = strip_prefix(shapes, prefix)
+    keys = strip_prefix(shapes, part.prefix)
     refuse_foreign(keys, where)
     whole = any(key.endswith("token_embedding.weight") or key.startswith(HF_START) for key in keys)
     return _layout(
@@ -334,7 +288,7 @@ def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
         ("image", "text") if whole else ("image",),
         _native_sources(keys, shapes),
         shapes,
-        prefix,
+        part.prefix,
     )
 
 
@@ -348,57 +302,62 @@ def _native_sources(keys: Mapping[str, str], shapes: Shapes) -> dict[str, Tensor
     return sources
 
 
-def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
+def _transformers(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names."""
+    prefix = part.prefix
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
     names = [name for name in shapes if not is_head(name, prefix)]
-    sources = library_names.sources(names, prefix)
-    towers: list[Tower] = []
-    if "visual.class_embedding" in sources:
-        towers.append("image")
-    if "token_embedding.weight" in sources or any(key.startswith(HF_START) for key in sources):
-        towers.append("text")
-    return _layout("names of the transformers library", tuple(towers), sources, shapes, prefix)
+    sources = library_names.sources(names, prefix, part.flat)
+    title = "names of the transformers library"
+    return _layout(title, part.towers, sources, shapes, prefix)
 
 
-def _siglip(shapes: Shapes, prefix: str, where: str) -> Layout:
+def _siglip(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names of a SigLIP."""
+    prefix = part.prefix
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    sources = library_names.siglip_sources([n for n in shapes if not is_head(n, prefix)], prefix)
-    whole = "text.token_embedding.weight" in sources
-    towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
-    return _layout(SIGLIP, towers, sources, shapes, prefix)
+    names = [name for name in shapes if not is_head(name, prefix)]
+    sources = library_names.siglip_sources(names, prefix, part.flat)
+    return _layout(SIGLIP, part.towers, sources, shapes, prefix)
 
 
-def _apple(shapes: Shapes, prefix: str, where: str) -> Layout:
+def _apple(shapes: Shapes, part: Part, where: str) -> Layout:
     """Apple's own names of a MobileCLIP."""
+    prefix = part.prefix
     if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
         raise mobileclip_s0(where)
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
     sources = library_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
-    whole = "text.token_embedding.weight" in sources
-    towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
-    return _layout(APPLE, towers, sources, shapes, prefix)
+    return _layout(APPLE, part.towers, sources, shapes, prefix)
 
 
-def _image_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
+def _image_alone(shapes: Shapes, part: Part, where: str) -> Layout:
     """An image encoder saved by itself."""
-    keys = strip_prefix(shapes, prefix)
+    keys = strip_prefix(shapes, part.prefix)
     refuse_foreign(keys, where)
     sources = {
         key if key == "logit_scale" else f"visual.{key}": TensorSource((name,))
         for key, name in keys.items()
     }
-    return _layout("an image encoder by itself", ("image",), sources, shapes, prefix)
+    return _layout("an image encoder by itself", ("image",), sources, shapes, part.prefix)
 
 
-def _text_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
+def _text_alone(shapes: Shapes, part: Part, where: str) -> Layout:
     """A text encoder saved by itself."""
-    keys = strip_prefix(shapes, prefix)
+    keys = strip_prefix(shapes, part.prefix)
     refuse_foreign(keys, where)
-    return _layout(
-        "a text encoder by itself", ("text",), _native_sources(keys, shapes), shapes, prefix
-    )
+    sources = _native_sources(keys, shapes)
+    return _layout("a text encoder by itself", ("text",), sources, shapes, part.prefix)
+
+
+_READERS: Mapping[Names, Callable[[Shapes, Part, str], Layout]] = {
+    "open_clip": _openai,
+    "transformers": _transformers,
+    "siglip": _siglip,
+    "apple": _apple,
+    "image encoder": _image_alone,
+    "text encoder": _text_alone,
+}
 
 
 def _layout(

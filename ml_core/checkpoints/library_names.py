@@ -7,10 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-IMAGE_MARK = "vision_model.embeddings.class_embedding"
-TEXT_MARK = "text_model.embeddings.token_embedding.weight"
-BERT_MARK = "text_model.embeddings.word_embeddings.weight"
-"""A tensor that the text encoder of a Chinese CLIP has."""
+from ml_core.reading.parts import BERT_MARK, FASTVIT_MARK
 
 _WHOLE = {
     "visual_projection.weight": "visual.proj",
@@ -87,14 +84,16 @@ class TensorSource:
         return tuple(reversed(first)) if self.transposed else first
 
 
-def sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
+def sources(names: Iterable[str], prefix: str, flat: str = "") -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file.
+
+    ``flat`` is ``vision_model.`` or ``text_model.`` if the file's names leave that out.
 
     Query, key and value are three tensors in the library and one in open_clip. Both projections are
     stored transposed. An unknown name is kept, so that it is reported as unexpected.
     ``position_ids``, which count from 0, are left out.
     """
-    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    inside = _inside(names, prefix, flat)
     bert = BERT_MARK in inside
     result: dict[str, TensorSource] = {}
     for key, name in inside.items():
@@ -110,6 +109,12 @@ def sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
             continue
         result[_renamed(key)] = TensorSource((name,), key in _TRANSPOSED)
     return result
+
+
+def _inside(names: Iterable[str], prefix: str, flat: str = "") -> dict[str, str]:
+    """The library's names of a model's tensors, and those in the file."""
+    own = (name for name in names if name.startswith(prefix))
+    return {flat + name.removeprefix(prefix): name for name in own}
 
 
 def _of_bert(key: str) -> str:
@@ -153,15 +158,12 @@ def _renamed(key: str) -> str:
     return key
 
 
-MARK = "vision_model.embeddings.patch_embedding.bias"
-"""A tensor that a SigLIP has and a CLIP has not."""
-
 _POOL = "vision_model.head"
 _SIGLIP_WHOLE = {
     "logit_scale": "logit_scale",
     "logit_bias": "logit_bias",
     "vision_model.embeddings.patch_embedding.weight": "visual.trunk.patch_embed.proj.weight",
-    MARK: "visual.trunk.patch_embed.proj.bias",
+    "vision_model.embeddings.patch_embedding.bias": "visual.trunk.patch_embed.proj.bias",
     "vision_model.embeddings.position_embedding.weight": "visual.trunk.pos_embed",
     f"{_POOL}.probe": "visual.trunk.attn_pool.latent",
     "text_model.embeddings.token_embedding.weight": "text.token_embedding.weight",
@@ -186,13 +188,15 @@ _BLOCKS = {
 }  # fmt: skip
 
 
-def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
+def siglip_sources(names: Iterable[str], prefix: str, flat: str = "") -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
+
+    ``flat`` is as for `sources`.
 
     In the blocks, query, key and value are three tensors in the library and one in timm and
     open_clip. In the pooling they are one tensor in the library, and timm keeps the query apart.
     """
-    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    inside = _inside(names, prefix, flat)
     result: dict[str, TensorSource] = {}
     for key, name in inside.items():
         if key.endswith(".position_ids"):
@@ -228,8 +232,6 @@ def _siglip_name(key: str) -> str:
     return f"{start}.{match[2]}.{inside[match[3]]}.{kind}" if match[3] in inside else key
 
 
-FASTVIT_MARK = "image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight"
-VIT_MARK = "image_encoder.model.patch_emb.0.block.conv.weight"
 S0_MARK = "text_encoder.transformer.0.token_mixer."
 """Of a MobileCLIP-S0, whose text encoder has convolutions."""
 
@@ -266,7 +268,7 @@ def apple_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
     The projection of pictures is stored transposed and has no bias; timm's layer gets a bias of
     zeros. Positions have leading axes of length one.
     """
-    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    inside = _inside(names, prefix)
     stages = sorted({int(match[1]) for key in inside if (match := _downsampling(key))})
     fastvit = FASTVIT_MARK in inside
     result: dict[str, TensorSource] = {}

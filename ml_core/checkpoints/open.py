@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.architecture import SCALES, Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY, Choice, Remembered, chosen, with_remembered
-from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.layouts import find_layout, is_projection
 from ml_core.checkpoints.recognise import find_architecture, read_own_tokenizer
 from ml_core.reading import Inspection, examine
 from ml_core.reading.inspect import locate
@@ -32,8 +32,9 @@ CLIP_SCALE = 100.0
 class Checkpoint:
     """A checkpoint that passed inspection; `build` makes the model.
 
-    ``donor`` gives the encoder that the file lacks. ``remembered`` is an earlier choice of the
-    user; the architecture already includes it.
+    ``donor`` gives the encoder that the file lacks, and the projection of the other one if that is
+    not there. ``remembered`` is an earlier choice of the user; the architecture already includes
+    it.
     """
 
     path: Path
@@ -84,7 +85,7 @@ class Checkpoint:
         """
         if self.donor is not None and self.architecture.layout.missing == "text":
             return self.donor.tokenizer
-        file = read_own_tokenizer(self.path, self.architecture)
+        file = read_own_tokenizer(self.inspection.source, self.architecture)
         if file is None:
             return None
         from ml_core.text_tokens import TextTokenizer
@@ -114,11 +115,16 @@ class Checkpoint:
         state = read_state(self.inspection, self.architecture.layout, on_bytes=on_bytes)
         if self.donor is not None:
             given = self.donor.architecture.layout
-            image = self.architecture.layout.missing == "image"
+            own = self.architecture.layout
             keys = [
                 key
                 for key in given.sources
-                if key not in state and (key in SCALES or key.startswith("visual.") == image)
+                if key not in state
+                and (
+                    key in SCALES
+                    or key.startswith("visual.") == (own.missing == "image")
+                    or (own.unprojected and is_projection(key))
+                )
             ]
             state |= read_state(self.donor.inspection, given, keys, on_bytes)
         return state

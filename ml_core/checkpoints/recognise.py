@@ -19,16 +19,9 @@ from ml_core.checkpoints.architecture import (
 )
 from ml_core.checkpoints.expected import keys_of
 from ml_core.checkpoints.hf_text import with_hf_config
-from ml_core.checkpoints.layouts import (
-    APPLE,
-    HF_START,
-    SIGLIP,
-    TIMM_START,
-    Layout,
-    Tower,
-    find_layout,
-)
+from ml_core.checkpoints.layouts import APPLE, SIGLIP, Layout, find_layout
 from ml_core.checkpoints.transformers_config import (
+    KINDS,
     as_in_transformers,
     model_config,
     preprocess_config,
@@ -49,6 +42,7 @@ from ml_core.reading.clip_config import (
 from ml_core.reading.hf_config import HF_CONFIG
 from ml_core.reading.inspection import OPENAI_SIZES
 from ml_core.reading.key_mismatch import KeyLists
+from ml_core.reading.parts import HF_START, TIMM_START, Tower, listed
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.tokenizer_file import (
     TokenizerFile,
@@ -61,24 +55,25 @@ from ml_core.reading.tokenizer_file import (
 class DonorNeeded(InputError):  # noqa: N818
     """A file holds one tower only; ``tower`` is the one that a donor must give."""
 
-    def __init__(self, where: str, tower: Tower) -> None:
-        own = "image" if tower == "text" else "text"
-        super().__init__(
-            f"{where} holds the {own} encoder of a CLIP and no {tower} encoder; choose a complete "
-            f"CLIP with the same embedding size as donor of the {tower} encoder.",
-            "unsupported",
+    def __init__(self, where: str, layout: Layout) -> None:
+        assert layout.missing is not None
+        self.tower: Tower = layout.missing
+        own = "image" if self.tower == "text" else "text"
+        sentence = (
+            f"{where} holds the {own} encoder of a CLIP and no {self.tower} encoder; choose a "
+            f"complete CLIP with the same embedding size as donor of the {self.tower} encoder."
         )
-        self.tower: Tower = tower
+        if layout.unprojected:
+            sentence = (
+                f"{where} holds the {own} encoder of a CLIP without its projection, and no "
+                f"{self.tower} encoder; choose the complete CLIP that it was taken from as donor "
+                "of both."
+            )
+        super().__init__(sentence, "unsupported")
 
 
 def borrow(
-    stated: StatedConfig,
-    tower: Tower,
-    donor: Architecture,
-    sha256: str,
-    where: str,
-    *,
-    scaled: bool,
+    stated: StatedConfig, layout: Layout, donor: Architecture, sha256: str, where: str
 ) -> StatedConfig:
     """Complete the config of one tower with the donor's.
 
@@ -86,20 +81,22 @@ def borrow(
     ----------
     stated
         What the file says about its own tower.
-    tower
-        The tower that the donor gives.
+    layout
+        The file's, which lacks the tower that the donor gives.
     sha256
         SHA-256 of the donor's file, for the sentence that stays with every result.
-    scaled
-        Whether the file has a logit scale of its own.
 
     Raises
     ------
     InputError
         ``usage`` if the two do not fit together.
     """
-    own = stated.config
+    own = dict(stated.config)
+    tower = layout.missing
     table = "vision_cfg" if tower == "text" else "text_cfg"
+    if layout.unprojected:
+        _check_projection(layout, donor, where)
+        own["embed_dim"] = donor.config["embed_dim"]
     if not isinstance(own.get(table), Mapping) or "embed_dim" not in own:
         raise InputError(f"{where} gives no {table} or no embed_dim; get it again.", "damaged")
     if own["embed_dim"] != donor.config["embed_dim"]:
@@ -125,18 +122,40 @@ def borrow(
     if tower == "image":
         config.pop("custom_text", None)
     present = "image" if tower == "text" else "text"
-    borrowed = f"the {tower} encoder" + ("" if scaled else " and the logit scale")
+    borrowed = [f"the {tower} encoder"]
+    borrowed += ["the projection"] if layout.unprojected else []
+    borrowed += ["the logit scale"] if "logit_scale" not in layout.shapes else []
     first = (
-        f"{where} holds the {present} encoder only: {borrowed} of every result "
-        f"{'is that' if scaled else 'are those'} of the donor {donor.name} (SHA-256 "
+        f"{where} holds the {present} encoder only: {listed(borrowed)} of every result "
+        f"{'are those' if len(borrowed) > 1 else 'is that'} of the donor {donor.name} (SHA-256 "
         f"{sha256[:16]}…)."
     )
     return StatedConfig(config, (first, *sentences), questions)
 
 
-def _has_activation(own: Mapping[str, Any], missing: Tower) -> bool:
+def _check_projection(layout: Layout, donor: Architecture, where: str) -> None:
+    """Refuse a donor whose projection is of another width than the file's encoder."""
+    for key, mark in (
+        ("visual.proj", "visual.class_embedding"),
+        ("text_projection", "token_embedding.weight"),
+        ("visual.trunk.attn_pool.norm.bias", "visual.trunk.norm.bias"),
+    ):
+        if mark not in layout.shapes:
+            continue
+        width, given = layout.shapes[mark][-1], donor.layout.shapes.get(key)
+        if given is None or given[0] != width:
+            raise InputError(
+                f"The donor {donor.name} has no projection of {width} features, as the encoder in "
+                f"{where} needs; choose the CLIP that this encoder was taken from."
+            )
+
+
+def _has_activation(own: Mapping[str, Any], missing: Tower | None) -> bool:
     """Whether the file's tower uses GELU at all; a ResNet does not."""
-    return missing == "image" or not isinstance(own["vision_cfg"].get("layers"), list)
+    if missing == "image":
+        return True
+    vision = own["vision_cfg"]
+    return "timm_model_name" not in vision and not isinstance(vision.get("layers"), list)
 
 
 HF_RECORD = "hf_text_config"
@@ -184,6 +203,7 @@ def is_openai_archive(inspection: Inspection) -> bool:
     return bool(inspection.embedded_code) and ends.issuperset(OPENAI_SIZES)
 
 
+ROUNDED = ("F8_E4M3", "F8_E5M2", "Q8_0", "Q4_0")
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
 
@@ -205,6 +225,14 @@ _VITS = {
     (1408, 40): "g",
     (1664, 48): "bigG",
     (1792, 56): "e",
+}
+# Text encoders by width and layers; those of diffusers lack the last layer of OpenCLIP's.
+_TEXTS = {
+    (512, 12): "ViT-B",
+    (768, 12): "ViT-L-14",
+    (1024, 24): "ViT-H-14",
+    (1024, 23): "ViT-H-14",
+    (1280, 32): "ViT-bigG-14",
 }
 
 
@@ -228,12 +256,13 @@ def find_architecture(
     where = inspection.name
     stated = _stated(inspection)
     layout = find_layout(inspection)
+    if stated is None and layout.missing == "text" and layout.title == SIGLIP:
+        stated = _like_donor(inspection, layout, donor)
     described, preprocess_cfg, source, label = stated or _from_shapes(inspection, layout)
     if layout.missing is not None:
         if donor is None:
-            raise DonorNeeded(where, layout.missing)
-        scaled = "logit_scale" in layout.shapes
-        described = borrow(described, layout.missing, *donor, where, scaled=scaled)
+            raise DonorNeeded(where, layout)
+        described = borrow(described, layout, *donor, where)
         if layout.missing == "image":
             preprocess_cfg = _preprocess_cfg(donor[0].preprocess)
     described = with_hf_config(described, inspection, layout, label)
@@ -272,29 +301,65 @@ def find_architecture(
     return architecture if source == "shapes" else _with_saved_assumptions(architecture, inspection)
 
 
+def _like_donor(
+    inspection: Inspection, layout: Layout, donor: tuple[Architecture, str] | None
+) -> Description:
+    """What a SigLIP's image encoder is by itself: as the donor's, if its tensors are of that."""
+    if donor is None:
+        raise DonorNeeded(inspection.name, layout)
+    stated = StatedConfig({**donor[0].config})
+    if not is_timm(stated.config):
+        raise InputError(
+            f"The donor {donor[0].name} is no SigLIP as the encoder in {inspection.name} is; "
+            "choose the SigLIP that this encoder was taken from."
+        )
+    return (
+        as_in_transformers(stated),
+        _preprocess_cfg(donor[0].preprocess),
+        "shapes",
+        inspection.name,
+    )
+
+
 def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists | None]:
     """Name of an encoder that has no partner, and how its tensors differ from its architecture.
 
-    The other encoder's sizes are open_clip's defaults, which are not used. The name is
-    empty, and the lists are None, where only a donor can tell.
+    The other encoder's sizes are open_clip's defaults, which are not used. A text encoder is named
+    by the CLIP whose text encoder has its size. The name is empty, and the lists are None, where
+    only a donor can tell.
     """
     try:
         stated = (_stated(inspection) or _from_shapes(inspection, layout))[0]
         other = "text_cfg" if layout.missing == "text" else "vision_cfg"
-        config = check_model_config({**stated.config, other: {}}, inspection.name)
+        sizes = {"embed_dim": 1, **stated.config, other: {}}  # without a projection it has none
+        config = check_model_config(sizes, inspection.name)
     except InputError:
         return "", None
-    name = architecture_name(config) if layout.missing == "text" else ""
+    text = config["text_cfg"]
+    if layout.missing == "text":
+        name = architecture_name(config)
+    else:
+        name = _TEXTS.get((text.get("width", 0), text.get("layers", 0)), "")
     return name, keys_of(config, layout)
 
 
 def _warnings(config: Mapping[str, Any], inspection: Inspection, layout: Layout) -> tuple[str, ...]:
-    """What the model lacks: the tokenizer that its texts are written with."""
+    """What the model lacks: the precision of its numbers, the tokenizer of its texts."""
+    used = {name for source in layout.sources.values() for name in source.names}
+    rounded = {t.dtype for t in inspection.tensors if t.name in used and t.dtype in ROUNDED}
+    sentences = tuple(
+        f"Its numbers are rounded to 8 bits or fewer ({dtype}): rates are those of this file, and "
+        "single answers may differ from those of the file that it was made from."
+        for dtype in sorted(rounded)
+    )
     name = own_tokenizer(config)
-    if not name or layout.missing == "text" or beside(inspection.path) is not None:
-        return ()
-    lone = sentencepiece_beside(inspection.path)
-    return (f"Pictures can be embedded, texts cannot: {no_tokenizer(name, lone)}",)
+    if not name or layout.missing == "text" or beside(inspection.source) is not None:
+        return sentences
+    lone = sentencepiece_beside(inspection.source)
+    return (
+        *sentences,
+        f"Pictures can be embedded, texts cannot: {no_tokenizer(name, lone)}",
+    )
 
 
 def read_own_tokenizer(path: Path, architecture: Architecture) -> TokenizerFile | None:
@@ -319,7 +384,11 @@ def _stated(inspection: Inspection) -> Description | None:
             preprocess = preprocess_config(
                 inspection.preprocessor, f"{where}/preprocessor_config.json"
             )
-            if inspection.config.get("model_type") == "siglip":
+            kind = inspection.config.get("model_type")
+            holds = kind not in KINDS and any(part.prefix for part in inspection.parts)
+            if holds or kind == "siglip_vision_model":
+                return None  # it is of the model that holds the CLIP: shapes tell more
+            if kind == "siglip":
                 stated = siglip_config(inspection.config, label)
             else:
                 stated = StatedConfig(model_config(inspection.config, label))

@@ -38,6 +38,8 @@ _OTHERS = {
     "open_clip does not have; take a multilingual CLIP of open_clip's instead, such as "
     "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
 }
+KINDS = (*_MODELS, *_OTHERS, "siglip")
+"""Kinds of models whose config is read, or named where it is refused."""
 _BERT = {
     "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
     "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2,

@@ -189,7 +189,7 @@ def _rate_claims(opened: Checkpoint, inspection: Inspection) -> Iterator[tuple[f
 
 def _beside(inspection: Inspection) -> Iterator[Path]:
     """Where open_clip writes the options of a training, seen from its checkpoints."""
-    folder = inspection.path if inspection.path.is_dir() else inspection.path.parent
+    folder = inspection.source if inspection.source.is_dir() else inspection.source.parent
     yield folder / _PARAMS
     if folder.name == "checkpoints":
         yield folder.parent / _PARAMS

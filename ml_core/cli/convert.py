@@ -114,7 +114,7 @@ def _refuse_overwriting_source(inspection: Inspection, place: Path | None) -> No
     place = Path(os.path.expanduser(place))
     if not place.exists():
         return
-    sources = [inspection.path, *(file_of(inspection, stamp.file) for stamp in inspection.files)]
+    sources = [inspection.source, *(file_of(inspection, stamp.file) for stamp in inspection.files)]
     if any(place.samefile(source) for source in sources):
         raise InputError(f"{place.name} is the file to convert; choose another name to write.")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -16,6 +17,8 @@ from ml_core.cli.options import NamedPath, Options, command
 from ml_core.jobs.failures import exit_code
 from ml_core.options import option
 from ml_core.reading import InputError, examine
+from ml_core.reading.inspection import REFUSED, verdict_words
+from ml_core.reading.parts import beside_parts
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -31,7 +34,9 @@ _GROUP_TITLES = {
 }
 
 
-@command("path=checkpoint donor no_choice json sarif output_format output_file require_signature")
+@command(
+    "path=checkpoint donor no_choice parts json sarif output_format output_file require_signature"
+)
 def inspect(
     options: Options,
     sarif: bool = option(False, help="Print a SARIF 2.1.0 log."),
@@ -45,6 +50,9 @@ def inspect(
         help="Write into this file; without --format its ending tells the format: .txt, .json, "
         ".sarif, .html or .cdx.json.",
         flag="--output -o",
+    ),
+    parts: bool = option(
+        False, help="Only list the models in it: nothing else is read, and nothing is hashed."
     ),
     require_signature: str | None = option(
         None,
@@ -65,6 +73,10 @@ def inspect(
         cleanclip inspect downloads/ViT-B-32 --json
 
         cleanclip inspect visual.pt --donor ViT-B-32.safetensors
+
+        cleanclip inspect sdxl.safetensors --parts
+
+        cleanclip inspect sdxl.safetensors --part text_encoder_2
 
         cleanclip inspect model.pt --sarif
 
@@ -90,18 +102,26 @@ def inspect(
     path = checkpoint_path(options.checkpoint)
     if output_file is not None:
         output.check_not_over(output_file, path, donor)
+    if parts:
+        _list_parts(path, options.json)
+        return
     key = None if require_signature is None else key_to_believe(require_signature)
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
     assessed = assess(examine(path), whole, use_choice=not options.no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
     signature = check_checkpoint(assessed.inspection, None if key is None else (key,))
+    signed = None if signature is None else signature.to_dict()
+    record = inspection_record(assessed, opinion, signed)
     if form == "text":
-        rows = _rows(assessed, opinion, signature)
+        rows = _rows(assessed, record, signature)
         content: Table | bytes = _table(assessed.inspection.name, rows)
     else:
-        signed = None if signature is None else signature.to_dict()
-        content = inspection_bytes(inspection_record(assessed, opinion, signed), form)
+        content = inspection_bytes(record, form)
     output.give(content, output_file)
+    if record["members"]:
+        refused = {each["verdict"] for each in record["members"]} & set(REFUSED)
+        worst = "dangerous" if "dangerous" in refused else "damaged"
+        raise typer.Exit(exit_code(worst) if refused else output.EXIT_DONE)
     if assessed.problem is not None:
         raise typer.Exit(exit_code(assessed.problem.code))
     state = "none" if signature is None else signature.state
@@ -110,6 +130,27 @@ def inspect(
         output.say(f"{assessed.inspection.name} is not signed with the key {key.name}: {why}")
         raise typer.Exit(EXIT_NOT_SIGNED)
     raise typer.Exit(EXIT_NOT_SIGNED if state == "bad" else output.EXIT_DONE)
+
+
+def _list_parts(path: Path, as_json: bool) -> None:
+    """What models a file holds, without reading it."""
+    from ml_core.checkpoints.inspection_record import part_records, parts_sentence
+
+    inspection = examine(path, hashed=False)
+    if inspection.refused and not inspection.members:
+        raise inspection.refusal()
+    records = part_records(inspection)
+    beside = beside_parts((tensor.name for tensor in inspection.tensors), inspection.parts)
+    columns = ("~Part", "~What it is", "~As in", "Tensors", "Bytes", "~Names")
+    names = ("name", "model", "architecture", "tensors", "bytes", "layout")
+    rows = [[str(record[name]) for name in names] for record in records]
+    rows += [[member, "", "", "", "", ""] for member in inspection.members]
+    output.answer(
+        as_json,
+        {"path": str(path), "parts": records, "beside": beside, "members": inspection.members},
+        output.table(inspection.name, columns, rows),
+        *([output.Aside(sentence)] if (sentence := parts_sentence(records, beside)) else []),
+    )
 
 
 def _table(name: str, rows: Iterable[tuple[str, str]]) -> Table:
@@ -124,23 +165,26 @@ def _table(name: str, rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def _rows(
-    assessed: Assessment, opinion: str, signature: SignatureFacts | None
+    assessed: Assessment, record: Mapping[str, Any], signature: SignatureFacts | None
 ) -> Iterator[tuple[str, str]]:
     """Each fact with its title; without a text where there is nothing to say."""
     from ml_core.checkpoints.hub import cached_as
-    from ml_core.checkpoints.inspection_record import GROUPS, known_sentences
+    from ml_core.checkpoints.inspection_record import GROUPS, parts_sentence
 
     inspection, architecture = assessed.inspection, assessed.architecture
     yield "Verdict", assessed.words
     for number, sentence in enumerate(assessed.reasons):
         yield "" if number else "Reason", sentence
-    if hub := cached_as(inspection.path):
+    if hub := cached_as(inspection.source):
         yield "Hub", f"{hub[0]} at revision {hub[1]}"
     yield "Format", inspection.format
     if inspection.container is not None:
         yield "Container", inspection.container.words
     yield "Size", f"{figures.count(inspection.size)} bytes"
     yield "SHA-256", inspection.sha256 or "not computed"
+    if inspection.part:
+        whole = inspection.source.name
+        yield "Part of", f"{whole}, SHA-256 {inspection.facts[f'SHA-256 of {whole}']}"
     if signature is not None:
         yield "Signature", signature.sentence
     if inspection.tensors:
@@ -153,7 +197,11 @@ def _rows(
         }
         more = "".join(f", and {figures.count(n)} {what}" for what, n in beside.items() if n)
         yield "Parameters", figures.count(inspection.parameters) + more
-    for sentence in known_sentences(assessed):
+    yield "Models", parts_sentence(record["parts"], record["beside"])
+    for member in record["members"]:
+        words = [verdict_words(member["verdict"]), member["architecture"], *member["reasons"][:1]]
+        yield member["name"], "; ".join(filter(None, words))
+    for sentence in record["known"]:
         yield "Known", sentence
     if architecture is not None:
         yield "Architecture", f"{architecture['name']} (from {architecture['source']})"
@@ -177,7 +225,7 @@ def _rows(
         yield "Program code", f"{_some(records)} (not run)"
     yield "Not read", _some(inspection.unread)
     yield "Elsewhere", assessed.elsewhere
-    yield "Second opinion", opinion
+    yield "Second opinion", record["second_opinion"]
     yield (
         "Read with",
         "; ".join(f"{name} {state}" for name, state in (inspection.sandbox or {}).items()),

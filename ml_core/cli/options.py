@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,8 +101,17 @@ class Options:
     )
     estimate: bool = option(False, help="Only measure how long it would take.")
 
+    part: str | None = option(
+        None,
+        help="Which model of a file that holds several, by the name that `inspect` lists; the same "
+        "as FILE#NAME.",
+        metavar="NAME",
+    )
     donor: NamedPath | None = option(
-        None, help="A complete CLIP that supplies the other encoder of a file with only one."
+        None,
+        help="A complete CLIP that supplies what the file lacks: the other encoder, and the "
+        "projection of its own.",
+        flag="--donor --projection-from",
     )
     no_choice: bool = option(
         False, help="Ignore the settings that the doctor remembers for the file."
@@ -245,6 +255,8 @@ def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[A
         Decorator. The command gets an `Options` for the parameter that is annotated so, and each
         other parameter by its name.
     """
+    if re.search(r"\bcheckpoint\b", names):
+        names = re.sub(r"\bdonor\b", "part donor", names)
     shown = {(part := each.partition("="))[2] or part[0]: part[0] for each in names.split()}
     shared = get_type_hints(Options, include_extras=True)
     flags = {
@@ -276,6 +288,8 @@ def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[A
         @functools.wraps(function)
         def run(**values: Any) -> None:
             given = {name: values[shown[name]] for name in shown}
+            if part := given.get("part"):
+                given["checkpoint"] = Path(f"{given['checkpoint']}#{part}")
             options = Options(given, {name: flags[name] for name in given if name in flags})
             values |= given
             function(

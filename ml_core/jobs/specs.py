@@ -17,6 +17,7 @@ from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
 from ml_core.figures import distinct
 from ml_core.options import option
 from ml_core.reading.errors import InputError, plain
+from ml_core.reading.inspect import is_there
 from ml_core.reading.json_file import JsonFile
 
 Device = Annotated[  # ``cuda`` where several processes take a GPU each
@@ -222,7 +223,7 @@ def check_spec(spec: CleanSpec) -> None:
         ("trigger", spec.trigger),
         *(("trigger", path) for path in spec.stamps),
     ):
-        if path is not None and not Path(path).exists():
+        if path is not None and not is_there(path):
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
 
 

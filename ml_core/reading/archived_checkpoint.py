@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 from ml_core.reading.container import Container, WeightsFile, checksums_of, container_of
 from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, SeveralError
 from ml_core.reading.hashing import ChecksumError, compare_checksums
 from ml_core.reading.tar_members import tar_members
 from ml_core.reading.torch_file import UnknownCodeError, check_members, doctored, zip_refusal
@@ -19,14 +19,17 @@ CHECKPOINT_SUFFIXES = (
     ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".zip", ".tar",
 )  # fmt: skip
 
+_MOST = 64  # checkpoints that are listed, each with its verdict
 _BESIDE, _APPLE_DOUBLE = "__MACOSX/", b"\0\x05\x16\x07"
 
 List = Callable[[BinaryIO, int], tuple[Member, ...]]
 Read = Callable[[BinaryIO, int, str], WeightsFile]
 
 
-def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read) -> WeightsFile:
-    """Read the one checkpoint of an open archive of ``size`` bytes.
+def read_wrapped(
+    file: BinaryIO, size: int, name: str, members: List, read: Read, chosen: str = ""
+) -> WeightsFile:
+    """Read a checkpoint of an open archive of ``size`` bytes.
 
     Parameters
     ----------
@@ -36,13 +39,17 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         Lists its members.
     read
         Reads what lies inside; it must refuse another archive.
+    chosen
+        Name of the member, if it holds several checkpoints.
 
     Raises
     ------
+    SeveralError
+        If it holds several checkpoints and none of them is chosen.
     InputError
         ``damaged`` for a doctored archive, ``dangerous`` for PyTorch's layout of 2017,
-        ``unsupported`` if it holds no or several checkpoints or one that is packed twice;
-        otherwise what ``read`` raises.
+        ``unsupported`` if it holds no checkpoint or one that is packed twice; otherwise what
+        ``read`` raises.
     """
     try:
         listed = members(file, size)
@@ -59,7 +66,13 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         for member in listed
         if member.name.lower().endswith(CHECKPOINT_SUFFIXES) and not _is_beside(file, member)
     ]
+    names = tuple(member.name for member in inside)
+    several = len(names) > 1
+    if several and names.count(chosen) == 1:
+        inside = [member for member in inside if member.name == chosen]
     if len(inside) != 1:
+        if 1 < len(inside) <= _MOST and len(set(names)) == len(names):
+            raise SeveralError(name, "an archive", names)
         check_members(file, listed, name)
         many = f"{len(inside)} files that may be checkpoints" if inside else "no checkpoint"
         raise InputError(
@@ -94,6 +107,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         unread=weights.unread + others,
         notes=weights.notes + odd_members(file, listed, beside),
         container=outer,
+        member=member.name if several else "",
     )
 
 

@@ -136,6 +136,8 @@ class WeightsFile:
         unpacked and one after the other. Without pieces they count from the start of the file.
     checksums
         Checksums of bytes of the file, to be compared when they are read as a whole.
+    member
+        The file of an archive with several that this is.
     """
 
     format: str
@@ -149,3 +151,4 @@ class WeightsFile:
     container: Container | None = None
     pieces: tuple[Piece, ...] = ()
     checksums: tuple[Checksum, ...] = ()
+    member: str = ""

@@ -84,6 +84,19 @@ class TruncatedError(InputError):
         super().__init__(sentence, "damaged")
 
 
+class SeveralError(InputError):
+    """An archive or a folder holds several checkpoints; ``members`` names them."""
+
+    def __init__(self, where: str, what: str, members: tuple[str, ...]) -> None:
+        shown = ", ".join(name[:80] for name in members[:4]) + ", …" * (len(members) > 4)
+        super().__init__(
+            f"{where} is {what} with {len(members)} checkpoints: {shown}; choose one of them "
+            "(--part NAME).",
+            "unsupported",
+        )
+        self.members = members
+
+
 class TooLittleMemoryError(InputError):
     """What was asked for does not fit into memory; a smaller batch helps."""
 

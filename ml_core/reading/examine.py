@@ -19,8 +19,8 @@ from typing import IO, cast
 
 from ml_core.children import child_command
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.inspect import locate
-from ml_core.reading.inspection import Inspection, refuse
+from ml_core.reading.inspect import split_part
+from ml_core.reading.inspection import Inspection, part_of, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
 
 _MANY = 10_000
@@ -67,29 +67,40 @@ _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
 
 
-def examine(path: str | Path, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
+def examine(
+    path: str | Path, cancelled: Callable[[], bool] = lambda: False, *, hashed: bool = True
+) -> Inspection:
     """Examine a checkpoint as `ml_core.reading.inspect` does, in a short-lived process.
+
+    ``FILE#PART`` is one model of a file that holds several (`ml_core.reading.parts`), one
+    checkpoint of an archive, or one model of a diffusers folder.
 
     The process gives up all it does not need before it opens the file (`sandbox`); the record
     says what it could give up. It is killed when ``cancelled()`` turns true, which is asked 20
     times a second, or when it takes longer than the file's size excuses.
 
+    Parameters
+    ----------
+    hashed
+        See `ml_core.reading.inspect`.
+
     Raises
     ------
     InputError
-        ``usage`` if there is nothing at the path, it may not be read, or the process could not be
-        started; a bad file never raises.
+        ``usage`` if there is nothing at the path, or no such part, it may not be read, or the
+        process could not be started; a bad file never raises.
     CancelledError
         If it was cancelled.
     """
-    path = locate(path)
+    path, part = split_part(path)
     try:
-        raw = _answer(path, "inspect", cancelled)
+        raw = _answer(path, "inspect" if hashed else "list", cancelled, part)
     except _EndedError as ended:
         return _refuse_unread(path, str(ended))
     try:
         with collector_off():
-            return from_json(raw, path)
+            inspection = from_json(raw, path)
+            return part_of(inspection, part) if part and not inspection.refused else inspection
     except InputError as problem:
         if problem.code == "usage":
             raise
@@ -105,7 +116,7 @@ def ask_picklescan(path: str | Path, cancelled: Callable[[], bool] = lambda: Fal
     InputError
         As `examine` does.
     """
-    path = locate(path)
+    path, _ = split_part(path)
     # It would wait for a pipe's other end; files of the kernel's say that they are empty.
     if not path.is_file() or not path.stat().st_size:
         return f"picklescan was not run on {path.name}, which is empty or not a regular file."
@@ -120,14 +131,15 @@ class _EndedError(Exception):
     """The process did not answer; half a sentence says why."""
 
 
-def _answer(path: Path, task: str, cancelled: Callable[[], bool]) -> bytes:
+def _answer(path: Path, task: str, cancelled: Callable[[], bool], member: str = "") -> bytes:
     """Run the process on a path and return what it says."""
     seconds = time_limit(path)
     process = _start(path)
     answer = Collector(cast(IO[bytes], process.stdout), MAX_BYTES)
     errors = Collector(cast(IO[bytes], process.stderr), MAX_ERRORS)
     try:
-        _ask(process, b"%s %d\n" % (task.encode("ascii"), seconds) + os.fsencode(path))
+        request = b"%s %d\n" % (task.encode("ascii"), seconds) + os.fsencode(path)
+        _ask(process, request + b"\0" + os.fsencode(member))
         deadline = time.monotonic() + seconds
         while not answer.ended.wait(_POLL_SECONDS):
             if cancelled():

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, SeveralError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import MAX_TENSORS
 from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, parse_object
@@ -20,6 +20,8 @@ from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, pa
 CONFIG_NAME = "open_clip_config.json"
 TRANSFORMERS_CONFIG_NAME = "config.json"
 ADAPTER_NAME = "adapter_config.json"
+MODEL_INDEX = "model_index.json"
+"""What a folder of the diffusers library begins with: the models of a pipeline."""
 PREPROCESSOR_NAME = "preprocessor_config.json"
 # The order in which open_clip itself looks, without what is no safetensors file.
 _PREFERRED = (
@@ -35,6 +37,8 @@ _RISKY = (
     ".sh", ".bash", ".command", ".bat", ".cmd", ".ps1", ".vbs", ".vbe", ".js", ".jse", ".wsf",
     ".hta", ".jar", ".desktop", ".lnk", ".appimage",
 )  # fmt: skip
+# Classes of a pipeline's models that are a CLIP or hold one.
+_HAS_CLIP = re.compile(r"(?i:clip|siglip).*Model|SafetyChecker")
 _MAX_FILES = 5000
 _MAX_DEPTH = 16
 
@@ -129,6 +133,8 @@ def _choose_config(path: Path, names: list[str]) -> str:
     for name in (CONFIG_NAME, TRANSFORMERS_CONFIG_NAME):
         if name in names:
             return name
+    if MODEL_INDEX in names and (models := pipeline_models(path)):
+        raise SeveralError(path.name, "a folder of the diffusers library", models)
     if ADAPTER_NAME in names:
         raise InputError(
             f"{path.name} is a folder with an adapter ({ADAPTER_NAME}), a change to a model, not "
@@ -139,6 +145,29 @@ def _choose_config(path: Path, names: list[str]) -> str:
         f"{path.name} is a folder without {CONFIG_NAME} or {TRANSFORMERS_CONFIG_NAME}; choose an "
         "open_clip or transformers folder, or a checkpoint file.",
         "unsupported",
+    )
+
+
+def pipeline_models(path: Path) -> tuple[str, ...]:
+    """The folders of a diffusers pipeline that hold a CLIP or a SigLIP, as its index tells.
+
+    Empty if the index cannot be read.
+    """
+    try:
+        check_link(path, path / MODEL_INDEX)
+        file, _ = open_regular(path / MODEL_INDEX)
+        with file:
+            index = parse_object(file.read(_MAX_BYTES + 1), max_bytes=_MAX_BYTES)
+    except (InputError, JsonError):
+        return ()
+    return tuple(
+        name
+        for name, entry in index.items()
+        if isinstance(entry, list)
+        and len(entry) == 2
+        and _HAS_CLIP.search(str(entry[1]))
+        and name.isidentifier()
+        and (path / name / TRANSFORMERS_CONFIG_NAME).is_file()
     )
 
 

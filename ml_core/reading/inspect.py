@@ -11,8 +11,9 @@ from typing import Any, BinaryIO, cast
 
 from ml_core.reading.container import WeightsFile, alignment_of
 from ml_core.reading.decompression import Unpacked
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, SeveralError
 from ml_core.reading.folder import (
+    MODEL_INDEX,
     FolderFiles,
     check_shard,
     code_notes,
@@ -20,6 +21,7 @@ from ml_core.reading.folder import (
     list_folder,
     names_below,
     names_code,
+    pipeline_models,
     read_index,
     twin_notes,
 )
@@ -63,8 +65,16 @@ _MAX_SIZE = 1 << 40
 _MAX_REFUSED = 16 << 30  # a refused file of more bytes is not hashed
 
 
-def inspect(path: str | Path) -> Inspection:
+def inspect(path: str | Path, member: str = "", *, hashed: bool = True) -> Inspection:
     """Examine a checkpoint in this process; see `Inspection` and `ml_core.reading.examine`.
+
+    Parameters
+    ----------
+    member
+        Which file of an archive with several is meant.
+    hashed
+        Whether the SHA-256 is computed. Without it the record lists what is there and no more: it
+        has no files, so that nothing can be read by it.
 
     Raises
     ------
@@ -72,28 +82,62 @@ def inspect(path: str | Path) -> Inspection:
         ``usage`` if there is nothing at the path or it may not be read; a bad file never raises.
     """
     path = locate(path)
-    return _inspect_folder(path) if path.is_dir() else _inspect_file(path)
+    return _inspect_folder(path) if path.is_dir() else _inspect_file(path, "", member, hashed)
 
 
 def locate(path: str | Path) -> Path:
-    """Find what is to be opened, without opening it.
+    """Find what is to be opened, without opening it: a file or folder, or ``FILE#PART``.
 
     Raises
     ------
     InputError
         ``usage`` if there is nothing at the path.
     """
-    path = Path(os.path.expanduser(path))  # Path.expanduser raises for an unknown user
+    file, part = split_part(path)
+    return Path(f"{file}#{part}") if part else file
+
+
+def split_part(path: str | Path) -> tuple[Path, str]:
+    """The file or folder that ``FILE#PART`` addresses, and the part; empty if there is none.
+
+    The part of a diffusers pipeline is a folder of it. A file whose own name has a ``#`` goes
+    first.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if there is nothing at the path.
+    """
+    text = os.path.expanduser(path)  # Path.expanduser raises for an unknown user
+    places = [len(text), *(place for place, char in enumerate(text) if char == "#")]
+    problem = "the name is not valid"
+    for place in places:
+        file = Path(text[:place])
+        try:
+            file.lstat()
+            file.is_dir()
+        except (OSError, ValueError) as error:
+            if place == len(text):
+                problem = getattr(error, "strerror", None) or problem
+            continue
+        part = text[place + 1 :]
+        below = file / part
+        if part and (file / MODEL_INDEX).is_file() and part in pipeline_models(file):
+            return below, ""
+        return file, part
+    raise InputError(f"{text} cannot be opened: {problem}.", "usage")
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder, or one that ``FILE#PART`` is of."""
     try:
-        path.lstat()
-        path.is_dir()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "the name is not valid"
-        raise InputError(f"{path} cannot be opened: {reason}.", "usage") from None
-    return path
+        split_part(path)
+    except InputError:
+        return False
+    return True
 
 
-def _inspect_file(path: Path, label: str = "") -> Inspection:
+def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = True) -> Inspection:
     """Examine one file through one descriptor; ``label`` names it in sentences."""
     name = label or path.name
     try:
@@ -112,7 +156,7 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         stamp: FileStamp | None = None
         sha256 = ""
         try:
-            weights = read_weights(file, size, name, kind)
+            weights = read_weights(file, size, name, kind, member)
             notes = weights.notes + odd_truths(file, weights)
         except InputError as error:
             problem = error
@@ -120,6 +164,8 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
         if problem and size > _MAX_REFUSED:
             return _without_hash(path, problem, weights, size)
+        if not hashed:
+            return _not_hashed(path, problem, weights, size)
         try:
             stamp, wrong = pass_over(file, before, began, () if problem else weights.checksums)
             sha256 = stamp.sha256
@@ -151,6 +197,7 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         globals=weights.names,
         facts=weights.facts,
         embedded_code=weights.embedded_code,
+        part=weights.member,
         container=weights.container
         and replace(
             weights.container, alignment=0 if weights.pieces else alignment_of(weights.tensors)
@@ -174,10 +221,23 @@ def _not_to_be_read(name: str, size: int) -> InputError | None:
 
 
 def _code_of(problem: InputError, weights: WeightsFile) -> dict[str, Any]:
-    """The fields about the code that a refused file names."""
+    """The fields about the code that a refused file names, and about its members."""
     if isinstance(problem, UnknownCodeError):
         return {"globals": problem.names, "code_places": problem.places}
+    if isinstance(problem, SeveralError):
+        return {"members": problem.members}
     return {"globals": weights.names}
+
+
+def _not_hashed(
+    path: Path, problem: InputError | None, weights: WeightsFile, size: int
+) -> Inspection:
+    """What a file holds, told before its bytes are hashed."""
+    if problem is not None:
+        return refuse(path, problem, weights.format, size, **_code_of(problem, weights))
+    form, tensors = weights.format, weights.tensors
+    return Inspection(path, path.name, size, "", form, "loads", "ok", (), tensors, {}, None, path,
+                      pieces=weights.pieces, part=weights.member)  # fmt: skip
 
 
 def _without_hash(path: Path, problem: InputError, weights: WeightsFile, size: int) -> Inspection:
@@ -205,6 +265,8 @@ def _inspect_folder(path: Path) -> Inspection:
         files = list_folder(path)
         label = f"{files.weights.parent.name}/{files.weights.name}"
         shards = read_index(files.weights, label) if files.sharded else {}
+    except SeveralError as error:
+        return refuse(path, error, "diffusers folder", members=error.members)
     except InputError as error:
         return refuse(path, error, "folder", unread=names_below(path))
     files, form = files.without(shards), files.format

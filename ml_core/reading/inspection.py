@@ -7,7 +7,8 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -16,6 +17,7 @@ from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
+from ml_core.reading.parts import Part, find_part, find_parts
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
@@ -96,6 +98,10 @@ class Inspection:
         Where a single file's pickles name or do what it is refused for.
     files
         The files that the tensors are read from, and how to tell that they did not change.
+    part
+        Which model of the file it is about, if the file holds several; see `part_of`.
+    members
+        The checkpoints of an archive or folder that is refused because it holds several.
     """
 
     path: Path
@@ -120,6 +126,8 @@ class Inspection:
     pieces: tuple[Piece, ...] = ()
     code_places: tuple[CodePlace, ...] = ()
     files: tuple[FileStamp, ...] = field(default=(), compare=False)
+    part: str = ""
+    members: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -138,6 +146,11 @@ class Inspection:
         return sum(tensor.elements for tensor in self.tensors if is_of_optimizer(tensor.name))
 
     @property
+    def source(self) -> Path:
+        """The file or folder that was opened, whatever part of it is meant."""
+        return Path(str(self.path).removesuffix(f"#{self.part}")) if self.part else self.path
+
+    @property
     def config_name(self) -> str:
         """Name of the file that ``config`` was read from."""
         is_hf = self.format.startswith("transformers")
@@ -148,11 +161,45 @@ class Inspection:
         """Whether it cannot be opened."""
         return self.verdict in REFUSED
 
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The CLIPs and encoders among the tensors."""
+        return find_parts([tensor.name for tensor in self.tensors])
+
     def refusal(self) -> InputError:
         """Make the error of a refused file: its first reason, the others as details."""
         assert self.verdict != "loads"
         assert self.verdict != "caution"
         return InputError(self.reasons[0], self.verdict, "\n".join(self.reasons[1:]))
+
+
+def part_of(inspection: Inspection, name: str) -> Inspection:
+    """The inspection of one model of a file that holds several.
+
+    Its SHA-256 is that of a line with the file's SHA-256, two blanks and the part's name, so that
+    two parts of a file are two models. The file's own stands among the facts.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if the file holds no such part.
+    """
+    tensors, config = inspection.tensors, inspection.config
+    if inspection.part != name:  # a member of an archive was taken when it was read
+        part = find_part(inspection.parts, name, inspection.name)
+        tensors = tuple(tensor for tensor in tensors if tensor.name in set(part.tensors))
+        config = None  # it is of the whole
+    line = f"{inspection.sha256}  {name}\n"
+    return replace(
+        inspection,
+        path=Path(f"{inspection.path}#{name}"),
+        name=f"{inspection.name}#{name}",
+        sha256=inspection.sha256 and hashlib.sha256(line.encode()).hexdigest(),
+        tensors=tensors,
+        config=config,
+        facts={**inspection.facts, f"SHA-256 of {inspection.name}": inspection.sha256},
+        part=name,
+    )
 
 
 def is_of_optimizer(name: str) -> bool:

@@ -243,7 +243,9 @@ def _believe(inspection: Inspection) -> None:
     if any(set(name) & set("/\\:\0") or name in (".", "..") for name in shards):
         raise _MisfitError("the name of a shard is none")
     sizes = {stamp.file: stamp.size for stamp in inspection.files}
-    if inspection.tensors and (
+    if not inspection.sha256 and not inspection.files and shards <= {""}:
+        sizes = {"": inspection.size}  # listed, not hashed
+    elif inspection.tensors and (
         len(sizes) != len(inspection.files)
         or sizes.keys() != shards
         or sum(sizes.values()) != inspection.size

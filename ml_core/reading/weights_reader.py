@@ -35,8 +35,10 @@ from ml_core.reading.torch_file import (
 from ml_core.reading.zip_members import ZipError, zip_members
 
 
-def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFile:
+def read_weights(file: BinaryIO, size: int, name: str, kind: Kind, member: str = "") -> WeightsFile:
     """Read an open file of ``size`` bytes in the format from `sniff`; ``name`` is for sentences.
+
+    ``member`` says which file of an archive with several is meant.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
         return read_gzip(file, size, name, _read_unzipped)
     if kind in (ZIP, TAR):
         members = zip_members if kind is ZIP else tar_members
-        return read_wrapped(file, size, name, members, _read_inner)
+        return read_wrapped(file, size, name, members, _read_inner, member)
     if kind == BROKEN_ZIP:
         raise doctored(file, size, name, _what_is_wrong(file, size))
     if kind.code:

@@ -1,7 +1,8 @@
 """The short-lived process in which a hostile file is read: ``python -m ml_core.reading.worker``.
 
 Standard input: a line with the task and the processor seconds it may use, then the path's bytes
-to the end. Standard output, for ``inspect``: one JSON object, the inspection or why there is none
+and, after a zero byte, the member of an archive that is meant. Standard output, for ``inspect`` and
+``list``, which hashes nothing: one JSON object, the inspection or why there is none
 (`inspection_json`); for ``picklescan``: its words.
 """
 
@@ -15,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ml_core.children import own_stdout
@@ -32,8 +34,10 @@ def main() -> int:
     answer = own_stdout()
     head, _, raw = sys.stdin.buffer.read(MAX_REQUEST).partition(b"\n")
     task, seconds = head.split()
-    path = Path(os.fsdecode(raw))
-    tell, memory = (_examined, MEMORY) if task != b"picklescan" else _picklescan()
+    place, _, member = raw.partition(b"\0")
+    path = Path(os.fsdecode(place))
+    examined = partial(_examined, member=os.fsdecode(member), hashed=task != b"list")
+    tell, memory = (examined, MEMORY) if task != b"picklescan" else _picklescan()
     _preload()
     state = enter(_readable(path), int(seconds), memory)
     try:
@@ -59,10 +63,10 @@ def _picklescan() -> tuple[Teller, int]:
     return tell, second_opinion.MEMORY
 
 
-def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
+def _examined(path: Path, sandbox: dict[str, str], *, member: str, hashed: bool) -> bytes:
     """The answer as JSON; every exception becomes one too."""
     try:
-        return to_json(replace(inspect(path), sandbox=sandbox))
+        return to_json(replace(inspect(path, member, hashed=hashed), sandbox=sandbox))
     except InputError as error:
         answer = error
     except OSError as error:

@@ -127,7 +127,7 @@ def check_checkpoint(
     CancelledError
         If ``cancelled`` turned true.
     """
-    place = find_signature(inspection.path)
+    place = find_signature(inspection.source)
     if place is None:
         return None
     try:
@@ -135,7 +135,7 @@ def check_checkpoint(
         raw = read_signature(place)
     except InputError as error:
         return SignatureFacts("damaged", error.sentence, file=place.name)
-    is_folder = inspection.path.is_dir()
+    is_folder = inspection.source.is_dir()
 
     def fit(manifest: Manifest) -> str:
         if is_folder:
@@ -252,10 +252,12 @@ def _file_difference(
     inspection: Inspection, manifest: Manifest, cancelled: Callable[[], bool]
 ) -> str:
     """How a file differs from its signature, or from its folder's."""
-    name = inspection.path.name
+    name = inspection.source.name
     if ONE_FILE not in manifest.digests and name not in manifest.digests:
         return f"The signature does not fit this file: it is one of {short(manifest.name, 80)!r}."
-    digest = _inspected_digests(inspection).get(name) or digest_of_file(inspection.path, cancelled)
+    digest = _inspected_digests(inspection).get(name) or digest_of_file(
+        inspection.source, cancelled
+    )
     if manifest.digests.get(name, manifest.digests.get(ONE_FILE)) != digest:
         return "The signature does not fit this file: it was made for other bytes."
     return ""
@@ -268,14 +270,14 @@ def _folder_difference(
 
     Files that the signer left out are skipped if nothing reads them.
     """
-    there = names_of_folder(inspection.path, (*UNSIGNED, signature), links=True)
+    there = names_of_folder(inspection.source, (*UNSIGNED, signature), links=True)
     unread = {
         name for name in inspection.unread if not name.endswith(".json")
     }  # tokenizers are read
     names = [name for name in there if name not in unread or not is_below(name, manifest.ignored)]
     if set(names) == set(manifest.digests):
         digests = digests_of_folder(
-            inspection.path, names, _inspected_digests(inspection), cancelled
+            inspection.source, names, _inspected_digests(inspection), cancelled
         )
     else:  # they differ, whatever is in them
         digests = {name: manifest.digests.get(name, "") for name in names}
@@ -284,5 +286,5 @@ def _folder_difference(
 
 def _inspected_digests(inspection: Inspection) -> dict[str, str]:
     """SHA-256 of the files that were inspected, by name: it is these bytes that are used."""
-    weights = (inspection.weights_path or inspection.path).name
+    weights = (inspection.weights_path or inspection.source).name
     return {stamp.file or weights: stamp.sha256 for stamp in inspection.files}

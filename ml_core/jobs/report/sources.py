@@ -21,6 +21,7 @@ from ml_core.jobs.scan import PATCHES_FILE
 from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError, plain
+from ml_core.reading.inspect import is_there
 from ml_core.reading.regular_file import read_file
 from ml_core.reports.derive import scan_facts, side_of
 from ml_core.reports.measurement_files import (
@@ -444,9 +445,9 @@ def _place(checkpoint: LocalCheckpoint, run: Path | None) -> CheckpointFiles:
             return None
         there = Path(path)
         beside = None if run is None else run / there.name
-        moved = beside is not None and not there.exists() and beside.exists()
+        moved = beside is not None and not is_there(there) and is_there(beside)
         there = beside if moved and beside is not None else there
-        return there if there.exists() else None
+        return there if is_there(there) else None
 
     return CheckpointFiles(found(checkpoint.path), found(checkpoint.donor_path))
 

@@ -14,6 +14,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import examine
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.inspect import is_there, split_part
 from ml_core.reading.json_file import short
 from ml_core.reports.sessions.record import FileFacts, Inside
 
@@ -35,8 +36,8 @@ def _never() -> bool:
 def mark_of(path: str | Path, inside: str = "") -> str:
     """Size and time of change of a file, or of one inside a folder; empty if it cannot be read."""
     try:
-        stat = Path(path, inside).stat()
-    except OSError:
+        stat = Path(split_part(path)[0], inside).stat()
+    except (OSError, InputError):
         return ""
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
@@ -104,7 +105,7 @@ def check_same(
         If it was cancelled.
     """
     shown, name = short(path.name or str(path), 80), short(name, 80)
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"There is nothing at {short(str(path))}; choose an existing file.")
     if not facts.digest:
         raise InputError(

@@ -1,0 +1,277 @@
+"""Which CLIPs, and encoders of CLIPs, a file holds beside other things, by its tensors' names.
+
+The names are those that the programs write which people have: CompVis and Stability AI (Stable
+Diffusion 1 to 3, SDXL), ComfyUI, diffusers, LLaVA, PaliGemma and ColPali, training programs.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ml_core.reading.errors import InputError
+
+Tower = Literal["image", "text"]
+Names = Literal["open_clip", "transformers", "siglip", "apple", "image encoder", "text encoder"]
+
+IMAGE_MARK = "embeddings.class_embedding"
+TEXT_MARK = "embeddings.token_embedding.weight"
+BERT_MARK = "text_model.embeddings.word_embeddings.weight"
+"""A tensor that the text encoder of a Chinese CLIP has."""
+SIGLIP_MARK = "embeddings.patch_embedding.bias"
+"""A tensor that a SigLIP has and a CLIP has not."""
+FASTVIT_MARK = "image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight"
+VIT_MARK = "image_encoder.model.patch_emb.0.block.conv.weight"
+TIMM_START = "visual.trunk."
+HF_START = "text.transformer."
+"""What the names of timm's image encoders and transformers' text encoders begin with."""
+VISION, TEXT = "vision_model.", "text_model."
+"""What the transformers library's towers are called in a whole model, and some files leave out."""
+
+_TOWER = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.", "final_layer_norm.",
+          "head.")  # fmt: skip
+_OPEN_CLIP = ("visual.", "text.", "transformer.", "token_embedding.", "positional_embedding",
+              "ln_final.", "text_projection", "logit_scale", "logit_bias")  # fmt: skip
+_HF = (VISION, TEXT, "visual_projection.", "text_projection.", "logit_scale", "logit_bias")
+_STARTS: Mapping[Names, tuple[str, ...]] = {
+    "open_clip": _OPEN_CLIP,
+    "transformers": _HF,
+    "siglip": _HF,
+    "apple": ("image_encoder.", "text_encoder.", "logit_scale"),
+    "image encoder": ("",),
+    "text encoder": _OPEN_CLIP[2:],
+}
+# Where training programs keep the model among other things.
+_TOPS = ("state_dict", "model_state_dict", "vision_encoder_state_dict", "model", "module", "visual")
+_MOST = 64
+
+_NAMED = {
+    "cond_stage_model": "text_encoder",
+    "conditioner.embedders.0": "text_encoder",
+    "conditioner.embedders.1": "text_encoder_2",
+}
+"""Encoders of Stable Diffusion's files, by the names that diffusers gives them."""
+_COMMON = ("transformer", "model", "module", "vision_model", "text_model", "vision_tower")
+
+OTHER = "other tensors"
+# What lies beside: by the first name that fits.
+_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"model\.diffusion_model\.(input_blocks|middle_block|output_blocks|time_embed|out)\b",
+            "a UNet"),
+        (r"(model\.diffusion_model|transformer)\.|(joint|double|single)_(transformer_)?blocks\.",
+            "a diffusion transformer"),
+        (r"(first_stage_model|vae)\.", "a VAE"),
+        (r".*\bt5(xxl)?\b.*", "a T5 text encoder"),
+        (r".*\b(multi_modal_projector|mm_projector)\.", "a projector"),
+        (r".*\b(language_model|lm_head|embed_tokens|layers\.\d+\.(self_attn|mlp|input_layernorm))\b",
+            "a language model"),
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A CLIP of a file, or one encoder of a CLIP.
+
+    Parameters
+    ----------
+    name
+        What ``FILE#NAME`` and ``--part NAME`` call it.
+    names
+        Whose names its tensors have.
+    prefix
+        What they begin with in the file.
+    towers
+        The encoders that are there.
+    tensors
+        Names of its tensors in the file.
+    flat
+        ``vision_model.`` or ``text_model.``, if its names lack that.
+    """
+
+    name: str
+    names: Names
+    prefix: str
+    towers: tuple[Tower, ...]
+    tensors: tuple[str, ...] = field(repr=False)
+    flat: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it is: ``CLIP``, ``image encoder`` or ``text encoder``."""
+        return "CLIP" if len(self.towers) == 2 else f"{self.towers[0]} encoder"
+
+
+class PartNeeded(InputError):  # noqa: N818
+    """A file holds several models, and none was chosen."""
+
+    def __init__(self, where: str, parts: Sequence[Part]) -> None:
+        names = listed(f"{part.name} ({part.words})" for part in parts)
+        super().__init__(
+            f"{where} holds {len(parts)} models: {names}; choose one of them (--part NAME).",
+            "unsupported",
+        )
+        self.parts = tuple(parts)
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Several texts as one: ``a, b and c``."""
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def find_parts(names: Collection[str]) -> tuple[Part, ...]:
+    """The CLIPs and encoders among a file's tensors; at most 64, the whole CLIPs first."""
+    ordered = sorted(names)
+    known, taken = set(names), set[str]()
+    parts: list[Part] = []
+    for mark, prefix, kind, flat in _marks(ordered, known):
+        if mark in taken or len(parts) == _MOST:
+            continue
+        starts = _TOWER if flat else _STARTS[kind]
+        own = [
+            name for name in _below(ordered, prefix) if name[len(prefix) :].startswith(starts)
+        ]  # fmt: skip
+        taken.update(own)
+        parts.append(Part("", kind, prefix, _towers(own, prefix, kind, flat), tuple(own), flat))
+    whole = sorted((p for p in parts if len(p.towers) == 2), key=lambda p: _rank(p.prefix))
+    parts = whole + sorted((p for p in parts if len(p.towers) < 2), key=lambda p: p.prefix)
+    short = [_short_name(part) for part in parts]
+    titles = [
+        name if short.count(name) == 1 else part.prefix.rstrip(".") or "model"
+        for name, part in zip(short, parts, strict=True)
+    ]
+    return tuple(
+        Part(title, part.names, part.prefix, part.towers, part.tensors, part.flat)
+        for title, part in zip(titles, parts, strict=True)
+    )
+
+
+def _rank(prefix: str) -> tuple[bool, int]:
+    """Of several copies, the one in the state dict comes first."""
+    return prefix.partition(".")[0] not in _TOPS, len(prefix)
+
+
+def _marks(names: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, str, Names, str]]:
+    """A tensor that tells a model, its prefix, whose names it has, and what they leave out."""
+    for name, prefix in _ends(names, "visual.conv1.weight"):
+        yield name, prefix, "open_clip", ""
+    for prefix in dict.fromkeys(
+        name[: match.start()]
+        for name in names
+        if (match := re.search(rf"(?:^|(?<=\.)){re.escape(TIMM_START)}", name))
+    ):
+        yield next(_below(names, prefix + TIMM_START)), prefix, "open_clip", ""
+    for name, prefix in _ends(names, SIGLIP_MARK):
+        yield name, *_apart(prefix, VISION, "siglip")
+    for mark in (FASTVIT_MARK, VIT_MARK):
+        for name, prefix in _ends(names, mark):
+            yield name, prefix, "apple", ""
+    for mark, tower in ((IMAGE_MARK, VISION), (TEXT_MARK, TEXT)):
+        for name, prefix in _ends(names, mark):
+            yield name, *_apart(prefix, tower, "transformers")
+    for mark in ("class_embedding", "attnpool.positional_embedding"):
+        for name, prefix in _ends(names, mark):
+            if f"{prefix}conv1.weight" in known:
+                yield name, prefix, "image encoder", ""
+    for name, prefix in _ends(names, "token_embedding.weight"):
+        if f"{prefix}ln_final.weight" in known:
+            yield name, prefix, "text encoder", ""
+
+
+def _ends(names: Iterable[str], mark: str) -> Iterator[tuple[str, str]]:
+    """Names that end with a mark, the best prefix first."""
+    there = [name for name in names if name == mark or name.endswith("." + mark)]
+    for name in sorted(there, key=lambda name: _rank(name[: -len(mark)])):
+        yield name, name[: -len(mark)]
+
+
+def _apart(prefix: str, tower: str, kind: Names) -> tuple[str, Names, str]:
+    """The prefix of a whole model, if the names say which tower it is; else the tower's own."""
+    if prefix == tower or prefix.endswith("." + tower):
+        return prefix[: -len(tower)], kind, ""
+    return prefix, kind, tower
+
+
+def _below(names: Sequence[str], prefix: str) -> Iterator[str]:
+    """The sorted names that begin with a prefix."""
+    for place in range(bisect_left(names, prefix), len(names)):
+        if not names[place].startswith(prefix):
+            return
+        yield names[place]
+
+
+def _towers(own: Sequence[str], prefix: str, kind: Names, flat: str) -> tuple[Tower, ...]:
+    """Which encoders a model has."""
+    if flat or kind in ("image encoder", "text encoder"):
+        return ("text",) if flat == TEXT or kind == "text encoder" else ("image",)
+    image = ("visual.", VISION, "image_encoder.")
+    inside = [name[len(prefix) :] for name in own]
+    has_image = any(name.startswith(image) for name in inside)
+    texts = (f"{TEXT}{TEXT_MARK}", BERT_MARK)
+    has_text = any(
+        name in texts or name.startswith(HF_START) or name.endswith(("token_embedding.weight",
+            "embedding_layer.weight"))
+        for name in inside
+    )  # fmt: skip
+    both: tuple[tuple[Tower, bool], ...] = (("image", has_image), ("text", has_text))
+    return tuple(tower for tower, there in both if there)
+
+
+def _short_name(part: Part) -> str:
+    """A name for the user: diffusers' for Stable Diffusion's files, else the telling word."""
+    for start, name in _NAMED.items():
+        if part.prefix.startswith(f"{start}."):
+            return name
+    words = [word for word in part.prefix.split(".") if word]
+    telling = [word for word in words if word not in _COMMON and not word.isdecimal()]
+    return (telling or words[-1:] or ["model"])[-1]
+
+
+def default_part(parts: Sequence[Part], where: str) -> Part:
+    """The part that is meant if none is named.
+
+    That is the first whole CLIP, the only part, or the first of several copies of one encoder.
+
+    Raises
+    ------
+    PartNeeded
+        If there are several encoders.
+    """
+    first = parts[0]
+    copies = {tuple(name[len(part.prefix) :] for name in part.tensors) for part in parts}
+    if len(first.towers) == 2 or len(copies) == 1:
+        return first
+    raise PartNeeded(where, parts)
+
+
+def find_part(parts: Sequence[Part], name: str, where: str) -> Part:
+    """The part of that name.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if there is none.
+    """
+    for part in parts:
+        if part.name == name:
+            return part
+    names = listed(part.name for part in parts) if parts else "none"
+    raise InputError(f"{where} holds no part {name[:80]!r}; its parts: {names}.", "usage")
+
+
+def beside_parts(names: Iterable[str], parts: Sequence[Part]) -> dict[str, int]:
+    """What else a file holds, in words, and how many tensors each has."""
+    taken = {name for part in parts for name in part.tensors}
+    found: dict[str, int] = {}
+    for name in names:
+        if name in taken:
+            continue
+        words = next((words for pattern, words in _OTHERS if pattern.match(name)), OTHER)
+        found[words] = found.get(words, 0) + 1
+    return dict(sorted(found.items(), key=lambda item: item[0] == OTHER))
