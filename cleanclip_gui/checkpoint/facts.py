@@ -242,8 +242,8 @@ class FactsColumn(QScrollArea):
         self.architecture.add("Source", _source(architecture["source"], assessed.inspection))
         for assumption in architecture["assumptions"]:
             self.architecture.add("Assumed", assumption, role="warning")
-        own = 1 if architecture.get("needs_donor") else 0  # the first is the verdict's
-        for note in architecture["notes"][own:]:
+        own = int("needs_donor" in architecture or "needs_part" in architecture)
+        for note in architecture["notes"][own:]:  # the first is the verdict's
             self.architecture.add("Also in it", note)
         self.architecture.show()
 

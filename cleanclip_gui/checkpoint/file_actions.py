@@ -252,9 +252,10 @@ class FileButtons(QWidget):
     def __init__(self, actions: Actions, writer: FileWriter, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._writer = writer
-        self.donor = QPushButton(self)  # the first, also by Tab
-        self.donor.setProperty("primary", True)
-        bind(self.donor, actions["file.donor"])
+        self.part, self.donor = QPushButton(self), QPushButton(self)  # the first, also by Tab
+        for button, name in ((self.part, "file.part"), (self.donor, "file.donor")):
+            button.setProperty("primary", True)
+            bind(button, actions[name], text=button is self.part)
         self.convert, self.export, self.compare, self.doctor, self.known, self.head = (
             bind(QPushButton(self), actions[f"file.{name}"], text=True)
             for name in ("convert", "export", "compare", "doctor", "known", "head")
@@ -270,10 +271,14 @@ class FileButtons(QWidget):
         self.busy.cancel_clicked.connect(writer.cancel)
         self.words = Label("", "subtle", wrap=True)
         self.words.setMinimumWidth(1)
-        column(self.donor, self._grid, self.busy, self.words, of=self, spacing=theme.SPACE_S)
+        column(
+            self.part, self.donor, self._grid, self.busy, self.words,
+            of=self, spacing=theme.SPACE_S,
+        )  # fmt: skip
         writer.state_changed.connect(self._on_state_changed)
         writer.progressed.connect(self._on_progressed)
         self.offer()
+        self.part.hide()
         self.offer_donor("")
         self._on_state_changed("")
 

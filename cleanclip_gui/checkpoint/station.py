@@ -43,6 +43,7 @@ from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.examine import collector_off
 from ml_core.reading.inspect import is_there
+from ml_core.reading.inspection import looks_same, part_of
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -68,12 +69,17 @@ class Learnt:
     signature: SignatureFacts | None = None
 
 
-def examination(path: Path, control: TaskControl) -> Iterator[Learnt]:
+def examination(path: Path, whole: Inspection | None, control: TaskControl) -> Iterator[Learnt]:
     """What the bytes are, the columns of the table of tensors, what it means for a CLIP.
 
-    Last, and only where there is a signature, whose that is.
+    Last, and only where there is a signature, whose that is. ``whole`` is a file that was examined
+    before: if it is unchanged, a part of it is not read again.
     """
-    inspection = examine(path, control.cancelled)
+    part = "" if whole is None else str(path).removeprefix(f"{whole.path}#")
+    if whole is not None and part in [each.name for each in whole.parts] and looks_same(whole):
+        inspection = part_of(whole, part)
+    else:
+        inspection = examine(path, control.cancelled)
     yield Learnt(inspection=inspection)
     with collector_off():
         columns = columns_of(in_model_order(inspection))
@@ -141,6 +147,7 @@ class CheckpointStation(QWidget):
         self._model: ShownCheckpoint | None = None  # what was built of the file
         self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
+        self._whole: Inspection | None = None  # the file whose part is asked for
         self.doctors = JobDialogs("the loader doctor", self._doctor_dialog, self)
         self.doctors.failed.connect(self.shell.failed)
         self.doctors.used.connect(self._on_choice_changed)
@@ -248,8 +255,13 @@ class CheckpointStation(QWidget):
                 "Ctrl+Shift+L", 4, lambda: self._model is not None,
             ),
             Command(
+                "file.part", "Choose &which model…", "&File", self.choose_part,
+                "Choose one of the models that the file holds.", "checkpoint", "", 4,
+                lambda: self._whole is not None,
+            ),
+            Command(
                 "file.donor", "Choose a do&nor…", "&File", self.choose_donor,
-                "Choose a complete CLIP that supplies the missing encoder.", "checkpoint", "", 4,
+                "Choose a complete CLIP that supplies what the file lacks.", "checkpoint", "", 4,
                 lambda: bool(self._lacks),
             ),
             Command(
@@ -288,14 +300,32 @@ class CheckpointStation(QWidget):
         if paths:
             self.check_several(list(map(Path, paths)))
 
-    def check_several(self, paths: Sequence[Path]) -> None:
-        """List a verdict on each of some files; a row opens its checkpoint."""
+    def check_several(self, paths: Sequence[Path], whole: Inspection | None = None) -> None:
+        """List a verdict on each of some files, or models of one; a row opens its checkpoint."""
         if self.triage is not None:
             self.triage.reject()
-        self.triage = TriageDialog(paths, self.window())
+        self.triage = TriageDialog(paths, self.window(), whole)
         self.triage.opened.connect(self.open_path)
+        if whole is not None:
+            self.triage.opened.connect(self.triage.accept)
         self.triage.finished.connect(self._on_triage_finished)
         self.triage.show()
+
+    def choose_part(self) -> None:
+        """List the models of the file on show, of which one can be opened."""
+        whole = self._whole
+        if whole is not None:
+            names = whole.members or [part.name for part in whole.parts]
+            self.check_several([Path(f"{whole.path}#{name}") for name in names], whole)
+
+    def _ask_part(self, whole: Inspection | None) -> None:
+        """Let the user choose a model of a file, or of an archive or folder, with several."""
+        self._whole = whole
+        self.buttons.part.setVisible(whole is not None)
+        self.shell.commands_changed.emit()
+        if whole is not None:
+            self.shell.header_changed.emit(whole.name, "Several models", "")
+            self.choose_part()
 
     def _on_triage_finished(self) -> None:
         self.triage = None
@@ -356,8 +386,10 @@ class CheckpointStation(QWidget):
         self.shell.header_changed.emit(target.name, "Reading…", "")
         self.shell.station_wanted.emit(self.id)
         self._examining = tasks.run(
-            partial(examination, target), self._on_learnt, self._on_examination_failed
-        )
+            partial(examination, target, self._whole),
+            self._on_learnt, self._on_examination_failed,
+        )  # fmt: skip
+        self._ask_part(None)
 
     def cancel(self) -> None:
         """Stop reading the file; nothing of it is opened."""
@@ -396,7 +428,10 @@ class CheckpointStation(QWidget):
         self._show_tabs(inspection)
         if inspection.globals or inspection.verdict == "dangerous":
             self._ask_for_second_opinion(inspection)
-        if inspection.refused:
+        if inspection.members:
+            self.verdict.show_several(inspection.name, inspection.reasons[0])
+            self._ask_part(inspection)
+        elif inspection.refused:
             self.shell.header_changed.emit(inspection.name, "Refused", "")
             reasons = inspection.reasons or (f"{inspection.name} was refused",)
             _LOG.warning("%s", reasons[0])
@@ -420,6 +455,14 @@ class CheckpointStation(QWidget):
         else:
             self._choose_tab(_KEYS if differs else 0)
         self.facts.show_facts(inspection, assessed.assessment, None)
+        architecture = assessed.assessment.architecture or {}
+        if "needs_part" in architecture:
+            self.verdict.show_incomplete(
+                inspection.name, assessed.assessment, architecture["notes"][0], "choose a model"
+            )
+            self.tensors.read_values(inspection)
+            self._ask_part(inspection)
+            return
         (path, donor), self._known_donor = self._known_donor, ("", "")
         self._load(donor if path == self._path else "")
 
@@ -528,7 +571,9 @@ class CheckpointStation(QWidget):
             assessed = self.assessment
             is_sound = assessed is not None and assessed.problem is None
             judged = assessed if assessed is not None and is_sound else self.inspection
-            self.verdict.show_donor_needed(self.inspection.name, judged, failed.sentence)
+            self.verdict.show_incomplete(
+                self.inspection.name, judged, failed.sentence, "it needs a donor"
+            )
             self._needs_donor(failed.lacks)
         else:
             self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)

@@ -17,8 +17,8 @@ from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
-from ml_core.reading import InputError, examine
-from ml_core.reading.inspection import REFUSED, code_of, verdict_words
+from ml_core.reading import InputError, Inspection, examine
+from ml_core.reading.inspection import REFUSED, code_of, part_of, verdict_words
 
 _LEAD = (
     "Files are checked first. No code in them is ever run. A file that can be read may still hide "
@@ -48,29 +48,36 @@ class TriageVerdict:
     reason: str = ""
 
 
-def judge(paths: Sequence[Path], control: tasks.TaskControl) -> Iterator[TriageVerdict]:
-    """Examine files one after another; one that cannot be read does not keep the others."""
+def judge(
+    paths: Sequence[Path], control: tasks.TaskControl, whole: Inspection | None = None
+) -> Iterator[TriageVerdict]:
+    """Examine files one after another; one that cannot be read does not keep the others.
+
+    ``whole`` is the inspection of the file that the paths are parts of; it saves reading it again.
+    """
     for number, path in enumerate(paths):
         control.tell(TicketProgress(number, len(paths)))
         try:
-            yield _judged(path, control)
+            part = str(path).removeprefix(f"{whole.path}#") if whole and whole.parts else ""
+            inspection = part_of(whole, part) if whole and part else None
+            yield _judged(path, inspection or examine(path, control.cancelled))
         except InputError as error:
             verdict = code_of(error)
             yield TriageVerdict(path, verdict, verdict_words(verdict), reason=error.sentence)
     control.tell(TicketProgress(len(paths), len(paths)))
 
 
-def _judged(path: Path, control: tasks.TaskControl) -> TriageVerdict:
+def _judged(path: Path, inspection: Inspection) -> TriageVerdict:
     from ml_core.checkpoints.inspection_record import assess
 
-    assessed = assess(examine(path, control.cancelled))
+    assessed = assess(inspection)
     architecture = assessed.architecture
     return TriageVerdict(
         path,
         assessed.verdict,
         assessed.words,
         "" if architecture is None else architecture["name"],
-        assessed.inspection.size,
+        sum(tensor.nbytes for tensor in inspection.tensors) if inspection.part else inspection.size,
         assessed.reasons[0] if assessed.reasons and assessed.verdict != "loads" else "",
     )
 
@@ -96,13 +103,20 @@ class TriageDialog(QDialog):
 
     It stays open while a checkpoint is opened, so that the user can pick the next. Closing it ends
     the reading.
+
+    Parameters
+    ----------
+    whole
+        The inspection of a file that the paths are models of.
     """
 
     opened = Signal(str)
 
-    def __init__(self, paths: Sequence[Path], parent: QWidget | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], parent: QWidget | None = None, whole: Inspection | None = None
+    ) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Check many checkpoints")
+        self.setWindowTitle("Check many checkpoints" if whole is None else "Choose a model")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.judged: list[TriageVerdict] = []
         self._paths = tuple(dict.fromkeys(paths))
@@ -117,11 +131,14 @@ class TriageDialog(QDialog):
         self.ok.setEnabled(False)
         self.ok.clicked.connect(self._on_open_clicked)
         parts = (Label(_LEAD, "subtle", wrap=True), self.busy, self.table, self.state)
-        frame(self, plural(len(self._paths), "checkpoint"), parts, self.ok, "Close")
+        title = plural(len(self._paths), "checkpoint")
+        if whole is not None:
+            title = f"{plural(len(self._paths), 'model')} in {plain(whole.name, 60)}"
+        frame(self, title, parts, self.ok, "Close")
         resize_within(self, 1040, 560)
         self._show_state()
         self._ticket: Ticket = tasks.run(
-            lambda control: judge(self._paths, control),
+            lambda control: judge(self._paths, control, whole),
             self._on_judged, self._on_failed,
             on_progress=self._on_progress, on_done=self._on_done,
         )  # fmt: skip

@@ -172,10 +172,15 @@ class VerdictCard(QFrame):
         title = verdict_words(code) if code in REFUSED else "It could not be opened"
         self._set_texts(name, title, sentence, "")
 
-    def show_donor_needed(self, name: str, judged: Judged, sentence: str) -> None:
-        """Say that the file is sound and holds one encoder only."""
+    def show_incomplete(self, name: str, judged: Judged, sentence: str, state: str) -> None:
+        """Say that the file is sound, and what must be chosen before it is used."""
         self._set_look(*LOOKS[judged.verdict])
-        self._set_texts(name, _headline(judged), sentence, "Not in use yet: it needs a donor.")
+        self._set_texts(name, _headline(judged), sentence, f"Not in use yet: {state}.")
+
+    def show_several(self, name: str, sentence: str) -> None:
+        """Say that an archive or folder holds several checkpoints, each with its own verdict."""
+        self._set_look("checkpoint", "")
+        self._set_texts(name, "Several checkpoints", sentence, "")
 
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""

@@ -11,7 +11,15 @@ from ml_core.checkpoints.library_names import TensorSource
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
 from ml_core.reading.key_mismatch import Shapes
-from ml_core.reading.parts import HF_START, Names, Part, Tower, default_part, find_parts
+from ml_core.reading.parts import (
+    HF_START,
+    Names,
+    Part,
+    Tower,
+    default_part,
+    find_parts,
+    other_words,
+)
 
 _WHOLE = "this version opens whole CLIP models and single towers with a donor for the other one"
 
@@ -240,10 +248,13 @@ class Layout:
         few = len(self.left_out) <= _MAX_NAMED
         groups: dict[str, list[str]] = {}
         for name in self.left_out:
-            groups.setdefault(name if few else name.partition(".")[0], []).append(name)
+            group = other_words(name) or (name if few else name.partition(".")[0])
+            groups.setdefault(group, []).append(name)
         shown = [
             # a lone one by its whole name: the model has others that begin so
-            names[0][:80] if len(names) == 1 else f"{group[:80]} ({len(names)} tensors)"
+            names[0][:80]
+            if len(names) == 1 and not other_words(names[0])
+            else f"{group[:80]} ({len(names)} tensors)"
             for group, names in sorted(groups.items(), key=lambda item: -len(item[1]))
         ][:_MAX_LISTED]
         more = f" and {len(groups) - _MAX_LISTED} more" if len(groups) > _MAX_LISTED else ""

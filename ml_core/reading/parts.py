@@ -265,6 +265,11 @@ def find_part(parts: Sequence[Part], name: str, where: str) -> Part:
     raise InputError(f"{where} holds no part {name[:80]!r}; its parts: {names}.", "usage")
 
 
+def other_words(name: str) -> str:
+    """What a tensor is of that is no CLIP's; empty if that is not known."""
+    return next((words for pattern, words in _OTHERS if pattern.match(name)), "")
+
+
 def beside_parts(names: Iterable[str], parts: Sequence[Part]) -> dict[str, int]:
     """What else a file holds, in words, and how many tensors each has."""
     taken = {name for part in parts for name in part.tensors}
@@ -272,6 +277,6 @@ def beside_parts(names: Iterable[str], parts: Sequence[Part]) -> dict[str, int]:
     for name in names:
         if name in taken:
             continue
-        words = next((words for pattern, words in _OTHERS if pattern.match(name)), OTHER)
+        words = other_words(name) or OTHER
         found[words] = found.get(words, 0) + 1
     return dict(sorted(found.items(), key=lambda item: item[0] == OTHER))

@@ -156,6 +156,29 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     assert not button.isVisible()
 
 
+def test_a_file_with_several_models_asks_which(panel, qtbot, tmp_path):
+    """They are listed without reading the file again; the chosen one is opened by its address."""
+    names = ("cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
+             "other.text_model.embeddings.token_embedding.weight",
+             "other.text_model.final_layer_norm.weight")  # fmt: skip
+    path = write_safetensors(tmp_path / "sd.safetensors", dict.fromkeys(names, [1.0]))
+    panel.open(path)
+    qtbot.waitUntil(lambda: panel.triage is not None, timeout=10_000)
+    assert panel.buttons.part.isVisible()
+    assert panel.verdict.state.text() == "Not in use yet: choose a model."
+    assert panel.session.checkpoint is None
+    dialog = panel.triage
+    qtbot.waitUntil(lambda: len(dialog.judged) == 2, timeout=10_000)
+    assert [judged.path.name for judged in dialog.judged] == [
+        "sd.safetensors#text_encoder", "sd.safetensors#other",
+    ]  # fmt: skip
+    dialog.opened.emit(str(dialog.judged[1].path))
+    qtbot.waitUntil(lambda: panel.inspection is not None and panel.inspection.part == "other")
+    assert panel.triage is None
+    assert not panel.buttons.part.isVisible()
+    assert [tensor.name for tensor in panel.inspection.tensors] == list(names[1:])
+
+
 def test_a_file_that_does_not_open_says_why_on_the_card(panel, qtbot, tmp_path):
     (tmp_path / "x.bin").write_bytes(b"\xff" * 64)
     panel.open(tmp_path / "x.bin")

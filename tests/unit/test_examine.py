@@ -215,9 +215,9 @@ def test_a_mistake_in_the_reader_is_a_refusal_without_traceback(tmp_path: Path) 
     program = (
         "import sys\n"
         "from ml_core.reading import worker\n"
-        "def inspect(path): raise RAISED\n"
+        "def inspect(*args, **how): raise RAISED\n"
         "worker.inspect = inspect\n"
-        "print(worker._examined(worker.Path(sys.argv[1]), {}).decode())"
+        "print(worker._examined(worker.Path(sys.argv[1]), {}, member='', hashed=True).decode())"
     )
     for raised, words in (("KeyError(1)", "unexpected KeyError"), ("MemoryError", "more memory")):
         done = subprocess.run(
@@ -250,6 +250,7 @@ def _full(path: Path) -> Inspection:
         (("code/a.py", "text\ud800"),), {"limits": "on"}, {"image_mean": [0.5, 0.5, 0.5]},
         Container("zip", 5, 1, 90, 100, 64, 2), (Piece(DEFLATED, 5, 90, 100, 7),),
         (CodePlace("posix.system", 3, 13),), (FileStamp("", 100, "0" * 64, 1, 2, 3, 4, True),),
+        "member.pt", ("member.pt", "other.pt"),
     )  # fmt: skip
 
 

@@ -252,8 +252,10 @@ def test_an_archive_of_several_checkpoints_lists_them_and_opens_one(pack, tmp_pa
                 tar.addfile(member, io.BytesIO(content))
     told = answer_of("inspect", path, code=1)
     assert [(each["name"], each["verdict"]) for each in told["members"]] == [
-        ("clean/epoch_1.pt", "caution"), ("poisoned/epoch_2.pt", "caution"), ("evil.pt", "dangerous"),
-    ]  # fmt: skip
+        ("clean/epoch_1.pt", "caution"),
+        ("poisoned/epoch_2.pt", "caution"),
+        ("evil.pt", "dangerous"),
+    ]
     model = open_checkpoint(f"{path}#poisoned/epoch_2.pt").build()
     assert_equal(model, theirs(lively(VIT, seed=1)))
     assert is_there(f"{path}#poisoned/epoch_2.pt")
