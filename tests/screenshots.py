@@ -118,6 +118,8 @@ STORIES = {
         cut: open cut.safetensors; words cut.safetensors; read
         : each_tab cut
         image-encoder: open image encoder.safetensors; words (?i)donor; read
+        several-models stays: open pipeline.safetensors; words 2 of 2 models checked; dialog
+        several-chosen: press Open; words (?i)donor; read
         : each_tab image-encoder
         renamed: open renamed.safetensors; words renamed.safetensors; read
         : each_tab renamed
@@ -823,6 +825,11 @@ def other_files(s: Stage) -> None:
     tensors = load_file(POISONED)
     image = {key: value for key, value in tensors.items() if key.startswith("visual.")}
     save_file(image, FILES / "image encoder.safetensors")
+    text = {key: value for key, value in tensors.items() if key not in image}
+    places = ("conditioner.embedders.0.model.", "conditioner.embedders.1.model.")
+    several = {place + key: value for place in places for key, value in text.items()}
+    save_file(several | {"model.diffusion_model.out.2.bias": text["ln_final.bias"]},
+              FILES / "pipeline.safetensors")  # fmt: skip
     names = list(tensors)
     tensors.pop(names[-2])
     tensors["head.of.another.model"] = tensors.pop(names[-1])

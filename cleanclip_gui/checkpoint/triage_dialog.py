@@ -19,6 +19,7 @@ from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.inspection import REFUSED, code_of, part_of, verdict_words
+from ml_core.reading.parts import beside_parts, listed
 
 _LEAD = (
     "Files are checked first. No code in them is ever run. A file that can be read may still hide "
@@ -92,7 +93,7 @@ class _Verdicts(RowsTable):
         self.setWordWrap(True)
         header, heights = self.horizontalHeader(), self.verticalHeader()
         heights.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        for column, width in enumerate((150, 190, 110, 80)):
+        for column, width in enumerate((170, 170, 200, 80)):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             self.setColumnWidth(column, theme.px(width))
         header.sectionResized.connect(self.resizeRowsToContents)
@@ -120,6 +121,7 @@ class TriageDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.judged: list[TriageVerdict] = []
         self._paths = tuple(dict.fromkeys(paths))
+        self._whole, self._what = whole, "file" if whole is None else "model"
         self.table = _Verdicts()
         self.table.activated.connect(self._on_activated)
         self.table.row_chosen.connect(self._offer)
@@ -130,7 +132,8 @@ class TriageDialog(QDialog):
         self.ok = primary_button("Open")
         self.ok.setEnabled(False)
         self.ok.clicked.connect(self._on_open_clicked)
-        parts = (Label(_LEAD, "subtle", wrap=True), self.busy, self.table, self.state)
+        lead = _LEAD if whole is None else f"{_LEAD} {_beside(whole)}"
+        parts = (Label(lead, "subtle", wrap=True), self.busy, self.table, self.state)
         title = plural(len(self._paths), "checkpoint")
         if whole is not None:
             title = f"{plural(len(self._paths), 'model')} in {plain(whole.name, 60)}"
@@ -156,7 +159,9 @@ class TriageDialog(QDialog):
 
     def _on_judged(self, judgement: TriageVerdict) -> None:
         self.judged.append(judgement)
-        self.table.rows.add_rows([_row(len(self.judged) - 1, judgement)])
+        name = str(judgement.path).removeprefix(f"{self._whole.path}#") if self._whole else ""
+        row = _row(len(self.judged) - 1, judgement, name or judgement.path.name)
+        self.table.rows.add_rows([row])
         self._show_state()
 
     def _on_progress(self, progress: TicketProgress) -> None:
@@ -174,7 +179,7 @@ class TriageDialog(QDialog):
 
     def _show_state(self, first: str = "") -> None:
         refused = sum(judgement.verdict in REFUSED for judgement in self.judged)
-        done = f"{len(self.judged)} of {plural(len(self._paths), 'file')} checked"
+        done = f"{len(self.judged)} of {plural(len(self._paths), self._what)} checked"
         self.state.setText(plain(f"{first}{done}, {refused} refused.", 600))
 
     def _offer(self, *_: object) -> None:
@@ -188,12 +193,19 @@ class TriageDialog(QDialog):
         self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
 
 
-def _row(number: int, judgement: TriageVerdict) -> Row:
+def _beside(whole: Inspection) -> str:
+    """What the file holds beside its models."""
+    found = beside_parts((tensor.name for tensor in whole.tensors), whole.parts)
+    others = [f"{words} ({plural(count, 'tensor')})" for words, count in found.items()]
+    return f"Beside them, and not looked at: {listed(others)}." if others else ""
+
+
+def _row(number: int, judgement: TriageVerdict, name: str) -> Row:
     verdict = judgement.verdict
     return Row(
         number,
         (
-            Cell(plain(judgement.path.name, 200), judgement.path.name.lower()),
+            Cell(plain(name, 200), name.lower()),
             Cell(judgement.words, float(_WORST_FIRST.index(verdict)), LOOKS[verdict][0]),
             Cell(plain(judgement.model, 80), judgement.model.lower()),
             Cell(bytes_text(judgement.size) if judgement.size else "", float(judgement.size)),

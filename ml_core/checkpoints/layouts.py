@@ -18,6 +18,7 @@ from ml_core.reading.parts import (
     Tower,
     default_part,
     find_parts,
+    listed,
     other_words,
 )
 
@@ -191,6 +192,8 @@ class Layout:
         Tensors of the file that are no part of the model.
     head
         A linear head beside it.
+    others
+        Names of other models in the file.
     """
 
     title: str
@@ -199,6 +202,7 @@ class Layout:
     shapes: Shapes
     left_out: tuple[str, ...]
     head: Head | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def missing(self) -> Tower | None:
@@ -243,6 +247,11 @@ class Layout:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is beside the model."""
         notes = () if self.head is None else (self.head.sentence,)
+        if self.others:
+            notes = (
+                *notes,
+                f"The file holds other models too, which FILE#NAME opens: {listed(self.others)}.",
+            )
         if not self.left_out:
             return notes
         few = len(self.left_out) <= _MAX_NAMED
@@ -254,7 +263,7 @@ class Layout:
             # a lone one by its whole name: the model has others that begin so
             names[0][:80]
             if len(names) == 1 and not other_words(names[0])
-            else f"{group[:80]} ({len(names)} tensors)"
+            else f"{group[:80]} ({len(names)} tensor{'s' * (len(names) > 1)})"
             for group, names in sorted(groups.items(), key=lambda item: -len(item[1]))
         ][:_MAX_LISTED]
         more = f" and {len(groups) - _MAX_LISTED} more" if len(groups) > _MAX_LISTED else ""
@@ -286,7 +295,8 @@ def find_layout(inspection: Inspection) -> Layout:
         refuse_foreign(shapes, where, alone=True)
         raise unknown(shapes, where)
     part = default_part(parts, where)
-    return _READERS[part.names](shapes, part, where)
+    others = tuple(other.name for other in parts if other is not part)
+    return replace(_READERS[part.names](shapes, part, where), others=others)
 
 
 def _openai(shapes: Shapes, part: Part, where: str) -> Layout:

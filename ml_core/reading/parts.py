@@ -236,17 +236,15 @@ def _short_name(part: Part) -> str:
 def default_part(parts: Sequence[Part], where: str) -> Part:
     """The part that is meant if none is named.
 
-    That is the first whole CLIP, the only part, or the first of several copies of one encoder.
+    That is the first whole CLIP, or the only part.
 
     Raises
     ------
     PartNeeded
         If there are several encoders.
     """
-    first = parts[0]
-    copies = {tuple(name[len(part.prefix) :] for name in part.tensors) for part in parts}
-    if len(first.towers) == 2 or len(copies) == 1:
-        return first
+    if len(parts) == 1 or len(parts[0].towers) == 2:
+        return parts[0]
     raise PartNeeded(where, parts)
 
 

@@ -161,7 +161,7 @@ def test_a_file_with_several_models_asks_which(panel, qtbot, tmp_path):
     names = ("cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
              "other.text_model.embeddings.token_embedding.weight",
              "other.text_model.final_layer_norm.weight")  # fmt: skip
-    path = write_safetensors(tmp_path / "sd.safetensors", dict.fromkeys(names, [1.0]))
+    path = write_safetensors(tmp_path / "sd.safetensors", {key: [1.0] for key in names})
     panel.open(path)
     qtbot.waitUntil(lambda: panel.triage is not None, timeout=10_000)
     assert panel.buttons.part.isVisible()
