@@ -108,6 +108,10 @@ def borrow(
     quick_gelu = donor.config.get("quick_gelu", False)
     kind = "QuickGELU" if quick_gelu else "GELU"
     sentences, questions = stated.assumptions, stated.questions
+    if "heads" in questions and _same_sizes(own[table], donor.config[table]):
+        own[table] = donor.config[table]
+        sentences = ("Tensor shapes do not show the number of attention heads: the donor's is "
+                     "assumed.",)  # fmt: skip
     if not _has_activation(own, tower):
         pass
     elif "quick_gelu" not in own:
@@ -131,6 +135,12 @@ def borrow(
         f"{sha256[:16]}…)."
     )
     return StatedConfig(config, (first, *sentences), questions)
+
+
+def _same_sizes(own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether an encoder may be the donor's, by what shapes show of it."""
+    given = {"mlp_ratio": 4.0, **given}
+    return all(given.get(key) == own[key] for key in own if key not in ("heads", "head_width"))
 
 
 def _check_projection(layout: Layout, donor: Architecture, where: str) -> None:
@@ -274,6 +284,8 @@ def find_architecture(
     if "quick_gelu" not in config and source == "shapes":
         config["quick_gelu"], sentence = assumed_activation(config, layout.shapes)
         sentences, questions = (*sentences, sentence), (*questions, "activation")
+    if layout.missing is not None and donor is not None and "quick_gelu" not in donor[0].config:
+        config.pop("quick_gelu", None)  # the donor's default: with its own tensors it is the donor
     if layout.assumption:
         sentences += (layout.assumption,)
     if layout.missing is None and "logit_scale" not in layout.shapes:

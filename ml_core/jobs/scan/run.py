@@ -283,6 +283,8 @@ class _Scanning:
         yield Progress("open", 0, 0)
         suspect = open_model(spec)
         reference = None if spec.reference is None else open_checkpoint(spec.reference)
+        if suspect.architecture.layout.missing == "image":
+            self._search_words_alone(suspect.inspection.name, reference is not None)
         self._threads = set_threads(spec.threads)
         label_set = _labels(spec)
         images = yield from opening_images(_enough_images(spec), label_set, self._control)
@@ -301,6 +303,25 @@ class _Scanning:
         yield from self._check_models()
         self._look_alike()
         return images
+
+    def _search_words_alone(self, name: str, has_reference: bool) -> None:
+        """Of a text encoder, leave out what only looks at the donor's image encoder.
+
+        Raises
+        ------
+        InputError
+            If there is no reference, without which nothing is left to search.
+        """
+        if not has_reference:
+            raise InputError(
+                f"{name} holds a text encoder alone, whose words are searched beside a clean one: "
+                "choose the CLIP that it was taken from as the reference."
+            )
+        self._skipped |= {"pull", "probes", "patches", "overlays", "thorough"}
+        self._notes.append(
+            "The checkpoint holds a text encoder alone: words are searched and weights compared; "
+            "patches and overlays would be those of the donor's image encoder."
+        )
 
     def _sides_of(
         self, models: Sequence[ClipModel], label_set: LabelSet
