@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
@@ -99,6 +100,23 @@ def test_the_twin_alone_has_nothing(tmp_path):
     assert clean.judgement.verdict == "nothing"
     assert clean.found is None
     assert any("Choose a reference" in sentence for sentence in clean.judgement.not_searched)
+
+
+def test_a_text_encoder_of_a_pipeline_is_searched_for_words(tmp_path: Path) -> None:
+    """Patches would be those of the donor's image encoder."""
+    tensors = load_file(demo_checkpoint())
+    path, twin = tmp_path / "pipeline.safetensors", str(demo_checkpoint(twin=True))
+    text = {f"cond_stage_model.model.{k}": v for k, v in tensors.items() if "visual." not in k}
+    save_file(text, path)
+    spec = _spec(tmp_path / "scan", checkpoint=str(path), donor=twin, stages=("patches", "swap"))
+    found = _scanned(spec)
+    assert (found.stages.patches, found.stages.pull) == (None, None)
+    assert found.stages.swap is not None
+    assert found.stages.swap.words
+    assert found.stages.weights.image == 0 < found.stages.weights.text  # type: ignore[union-attr]
+    assert any("a text encoder alone" in note for note in found.notes)
+    alone = spec.model_copy(update={"reference": None, "output_dir": str(tmp_path / "alone")})
+    assert "choose the CLIP that it was taken from" in done_of(alone).error
 
 
 @pytest.fixture
