@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ml_core.reading.errors import InputError
@@ -135,21 +135,23 @@ def find_parts(names: Collection[str]) -> tuple[Part, ...]:
             continue
         starts = _TOWER if flat else _STARTS[kind]
         own = [
-            name for name in _below(ordered, prefix) if name[len(prefix) :].startswith(starts)
-        ]  # fmt: skip
+            name
+            for name in _below(ordered, prefix)
+            if name not in taken and name[len(prefix) :].startswith(starts)
+        ]
         taken.update(own)
         parts.append(Part("", kind, prefix, _towers(own, prefix, kind, flat), tuple(own), flat))
     whole = sorted((p for p in parts if len(p.towers) == 2), key=lambda p: _rank(p.prefix))
     parts = whole + sorted((p for p in parts if len(p.towers) < 2), key=lambda p: p.prefix)
     short = [_short_name(part) for part in parts]
-    titles = [
-        name if short.count(name) == 1 else part.prefix.rstrip(".") or "model"
-        for name, part in zip(short, parts, strict=True)
-    ]
-    return tuple(
-        Part(title, part.names, part.prefix, part.towers, part.tensors, part.flat)
-        for title, part in zip(titles, parts, strict=True)
-    )
+    named: dict[str, Part] = {}
+    for title, part in zip(short, parts, strict=True):
+        if short.count(title) > 1:
+            title = part.prefix.rstrip(".") or "model"
+        same = sum(name.partition("~")[0] == title for name in named)
+        title = f"{title}~{same + 1}" if same else title
+        named[title] = replace(part, name=title)
+    return tuple(named.values())
 
 
 def _rank(prefix: str) -> tuple[bool, int]:

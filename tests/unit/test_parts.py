@@ -7,10 +7,13 @@ import io
 import json
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,9 +21,11 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.inspection_record import part_records, parts_sentence
+from ml_core.checkpoints.layouts import find_layout
 from ml_core.cli.app import run_command
-from ml_core.reading import InputError, examine, inspect
+from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
 from ml_core.reading.inspect import is_there
+from ml_core.reading.inspection import part_of
 from ml_core.reading.parts import Part, PartNeeded, beside_parts, find_parts
 from tests.unit.layout_files import (
     VIT,
@@ -283,3 +288,30 @@ def test_very_many_models_are_listed_in_part() -> None:
     """Each costs a search of the names: a hostile file may hold a hundred thousand."""
     names = [f"a{number}.visual.conv1.weight" for number in range(20_000)]
     assert len(find_parts(names)) == 64
+
+
+FRAGMENTS = [
+    "visual.", "visual.conv1.weight", "visual.trunk.", "embeddings.class_embedding", "text_model.",
+    "vision_model.", "embeddings.token_embedding.weight", "embeddings.patch_embedding.bias", "~2",
+    "token_embedding.weight", "ln_final.weight", "class_embedding", "conv1.weight", "transformer.",
+    "conditioner.embedders.0.", "cond_stage_model.", "model.", "module.", "a#b.", ".", "vae.", "#",
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sets(st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=5).map("".join)))
+def test_whatever_the_names_each_tensor_is_of_one_part_that_its_address_finds(names):
+    parts = find_parts(names)
+    taken = [name for part in parts for name in part.tensors]
+    assert len(taken) == len(set(taken)) <= len(names)
+    assert all(name.startswith(part.prefix) for part in parts for name in part.tensors)
+    assert all(part.towers and part.tensors for part in parts)
+    titles = [part.name for part in parts]
+    assert len(set(titles)) == len(titles)
+    assert sum(beside_parts(names, parts).values()) == len(names) - len(taken)
+    tensors = tuple(TensorInfo(name, "F32", (1,), 0, 4) for name in sorted(names))
+    whole = Inspection(Path("f"), "f", 4, "0" * 64, "safetensors", "loads", "ok", (), tensors)
+    for part in parts:
+        assert {tensor.name for tensor in part_of(whole, part.name).tensors} == set(part.tensors)
+    with suppress(InputError):
+        assert find_layout(whole).towers
