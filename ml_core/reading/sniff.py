@@ -61,7 +61,7 @@ def _entries(directory: bytes) -> tuple[str, ...] | None:
 HEAD = 1 << 16
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # ends a pickle of any protocol from 2
 
-_OPENS = "this version opens safetensors files, PyTorch files and open_clip folders"
+OPENS = "this version opens safetensors, PyTorch and GGUF files and folders of open_clip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Kind:
 
 
 SAFETENSORS = Kind("safetensors")
+GGUF = Kind("GGUF")
 TORCH_ZIP = Kind("PyTorch file (zip)")
 TORCH_STREAM = Kind("PyTorch file (legacy stream)")
 PICKLE = Kind("Python pickle")
@@ -85,10 +86,12 @@ BROKEN_ZIP = Kind("zip archive", "damaged", "is a zip archive without a readable
 
 NPY = Kind("NumPy array")
 _UNKNOWN = "unknown format"
-_BINARY = {b"PK\x03\x04": ZIP, b"\x1f\x8b": GZIP, b"\x93NUMPY": NPY}  # no name begins so
+# No name begins so.
+_BINARY = {
+    b"PK\x03\x04": ZIP, b"\x1f\x8b": GZIP, b"\x93NUMPY": NPY, b"GGUF\2": GGUF, b"GGUF\3": GGUF,
+}  # fmt: skip
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"GGUF", "GGUF model"),
     (b"ggjt", "GGML model"),
     (b"\x89HDF\r\n\x1a\n", "HDF5 or Keras file"),
     (b"7z\xbc\xaf\x27\x1c", "7z archive"),
@@ -114,14 +117,14 @@ def sniff(file: BinaryIO, size: int) -> Kind:
     if fits_tar(head):
         other = _beside_tar(file, head, size)
         return _two_at_once(other, "a tar archive") if other else TAR
-    kind = SAFETENSORS if _looks_safetensors(head) else None
+    kind = SAFETENSORS if _looks_safetensors(head) else GGUF if head.startswith(b"GGUF") else None
     kind = kind or _pickle_kind(file, head, size) or _other_kind(head)
-    if kind in (SAFETENSORS, TORCH_STREAM) and ends_as_zip(file, size):
+    if kind in (SAFETENSORS, GGUF, TORCH_STREAM) and ends_as_zip(file, size):
         return _two_at_once(kind, "a zip archive")
     # What an archive was put into as it is ends with its list too, but its offsets are others.
     if kind is GZIP and ends_as_zip(file, size, shifted=False):
         return _two_at_once(kind, "a zip archive")
-    if kind is SAFETENSORS and names_code(file, size):
+    if kind in (SAFETENSORS, GGUF) and names_code(file, size):
         return _two_at_once(kind, "a Python pickle")
     if (
         kind.code == "unsupported"
@@ -232,12 +235,12 @@ def _other_kind(head: bytes) -> Kind:
         why = "is a web page and not a checkpoint; download the file itself"
         return Kind("web page", "damaged", why)
     if start.startswith(b"{") and b'"weight_map"' in head:
-        why = f"is the index of a checkpoint in several shards; {_OPENS}"
+        why = f"is the index of a checkpoint in several shards; {OPENS}"
         return Kind("index of sharded safetensors", "unsupported", why)
-    return Kind(_UNKNOWN, "unsupported", f"is of a format that is not known; {_OPENS}")
+    return Kind(_UNKNOWN, "unsupported", f"is of a format that is not known; {OPENS}")
 
 
 def _unsupported(name: str) -> Kind:
     """Refuse a known format by name."""
     article = "an" if name[0] in "AEIOU" or name.startswith(("HDF", "ONNX", "RAR", "xz")) else "a"
-    return Kind(name, "unsupported", f"is {article} {name}; {_OPENS}")
+    return Kind(name, "unsupported", f"is {article} {name}; {OPENS}")
