@@ -48,12 +48,57 @@ _CHANGES: tuple[tuple[re.Pattern[str], str], ...] = (
         "trained on",
     ),
 )
-# What stands alone: in a CLIP these are parts.
+_CHOOSE = "choose a CLIP, a SigLIP or another model that open_clip builds"
+_TEXT_ENCODER = (
+    "open the generator's CLIP: the folder text_encoder, or a file such as clip_l.safetensors"
+)
+# What has some of CLIP's names and is none.
+_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(^|\.)vision_model\.encoder\.layers\.\d{1,4}\.self_attn\.qkv\."),
+        f"is a BLIP or a BLIP-2 ({{}}), whose encoders open_clip does not have; {_CHOOSE}"),
+    (re.compile(r"(^|\.)(preprocessor\.patchifier|encoder\.layers\.\d{1,4}\.ffn\.gate_proj)\."),
+        f"is an AIMv2 ({{}}), whose encoders open_clip does not have; {_CHOOSE}"),
+)  # fmt: skip
+# What stands alone: in a CLIP, or beside one, these are parts.
 _PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(^|\.)vision_model\.blocks\.\d"),
+        f"is a jina-clip ({{}}), which only the code of its repository builds; {_CHOOSE}"),
+    (re.compile(r"(^|\.)Qformer\."),
+        f"is a BLIP-2 or its Q-Former ({{}}), which open_clip does not have; {_CHOOSE}"),
+    (re.compile(r"(^|\.)visual_encoder\.(blocks\.\d|patch_embed\.)"),
+        f"is a BLIP or an ALBEF ({{}}), whose encoders open_clip does not have; {_CHOOSE}"),
+    (re.compile(r"(^|\.)LocEnc\d"),
+        "is the location encoder of a GeoCLIP ({}), which reads coordinates; open its image "
+        "encoder, which is OpenAI's ViT-L/14"),
+    (re.compile(r"(^|\.)layers\.\d{1,4}\.mlp\.fc11\."),
+        f"is a nomic-embed ({{}}), which only the code of its repository builds; {_CHOOSE}"),
+    (re.compile(r"(^|\.)(modality_trunks|multimodal_model|audio_model|audio_branch"
+            r"|vision_model\.embeddings\.convolution)\."),
+        f"is a model of pictures, sounds or texts of another family ({{}}: ALIGN, CLAP, FLAVA or "
+        f"ImageBind); {_CHOOSE}"),
+    (re.compile(r"(^|\.)model\.diffusion_model\."),
+        f"is the diffusion network of an image generator ({{}}) and no CLIP; {_TEXT_ENCODER}"),
+    (re.compile(r"(^|\.)(en|de)coder\.(down|up)(_blocks)?\.\d"),
+        f"is the autoencoder (VAE) of an image generator ({{}}) and no CLIP; {_TEXT_ENCODER}"),
+    (re.compile(r"(^|\.)(down_blocks|input_blocks|double_blocks|single_blocks|joint_blocks"
+            r"|(single_)?transformer_blocks)\.\d"),
+        f"is the diffusion network of an image generator ({{}}) and no CLIP; {_TEXT_ENCODER}"),
+    (re.compile(r"^[av]\.(blk\.\d|patch_embd\.)"),
+        f"is an encoder of llama.cpp ({{}}) that is none of CLIP's; {_CHOOSE}"),
     (re.compile(r"(^|\.)(patch_embed\.proj\.weight$|stem\.0\.weight$)"),
         f"is an image encoder of the timm library ({{}}) and no CLIP; {_WHOLE}"),
     (re.compile(r"(^|\.)text\.transformer\.(embeddings|encoder)\."),
         f"is a text encoder of the transformers library ({{}}) without an image encoder; {_WHOLE}"),
+    (re.compile(r"(^|\.)(en|de)coder\.block\.\d{1,4}\.layer\.0\.SelfAttention\."),
+        f"is a T5 ({{}}), a text encoder that is no CLIP's; {_TEXT_ENCODER}"),
+    (re.compile(r"(^|\.)(model\.layers\.\d{1,4}\.self_attn|h\.\d{1,4}\.attn\.c_attn)\."),
+        "is a language model, or a shard of one ({}), without an image encoder; open its folder, "
+        "or the shard that holds its vision tower"),
+    (re.compile(r"(^|\.)embeddings\.word_embeddings\.weight$"),
+        f"is a text encoder of BERT's kind ({{}}) and no CLIP; {_CHOOSE}"),
+    (re.compile(r"(^|\.)embeddings\.patch_embeddings\.projection\.weight$"),
+        "is an image encoder of the transformers library such as ViT or DINOv2 "
+        f"({{}}) and no CLIP; {_CHOOSE}"),
 )  # fmt: skip
 
 
@@ -71,7 +116,7 @@ def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> N
         ``unsupported``, with the name that gave it away.
     """
     keys = list(keys)
-    for pattern, words in (*_CHANGES, *(_PARTS if alone else ())):
+    for pattern, words in (*_CHANGES, *_OTHERS, *(_PARTS if alone else ())):
         for key in keys:
             if pattern.search(key):
                 raise InputError(f"{where} {words.format(key[:80])}.", "unsupported")

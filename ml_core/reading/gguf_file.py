@@ -230,11 +230,11 @@ _OF_WORDS = re.compile(r"(?:(?:enc|dec)\.)?blk\.\d|token_embd\.weight\Z")
 
 def _check_known(entries: Iterable[TensorInfo], metadata: Mapping[str, str], name: str) -> None:
     """Refuse language models, and types of tensors that are not read."""
-    if any(_OF_WORDS.match(entry.name) for entry in entries):
-        kind = metadata.get("general.architecture", "of an unknown kind")[:40]
+    kind = metadata.get("general.architecture", "of an unknown kind")
+    if kind != "clip" and any(_OF_WORDS.match(entry.name) for entry in entries):
         raise InputError(
-            f"{name} is a language model ({kind}) and holds no CLIP; choose the mmproj file that "
-            "is published beside it.",
+            f"{name} is a language model ({kind[:40]}) and holds no CLIP; choose the mmproj file "
+            "that is published beside it.",
             "unsupported",
         )
     others = dict.fromkeys(entry.dtype for entry in entries if entry.dtype not in _READ)

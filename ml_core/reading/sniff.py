@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 from warnings import catch_warnings
 
-from ml_core.reading.errors import ErrorCode
+from ml_core.reading.errors import FROM_ORIGINAL, ErrorCode
 from ml_core.reading.pickles.search import OddText, lenient_opcodes
 from ml_core.reading.polyglots import CALLS, ends_as_zip, fits_tar, is_name, names_code
 
@@ -91,6 +92,18 @@ _BINARY = {
     b"PK\x03\x04": ZIP, b"\x1f\x8b": GZIP, b"\x93NUMPY": NPY, b"GGUF\2": GGUF, b"GGUF\3": GGUF,
 }  # fmt: skip
 
+# What programs convert a model to for one kind of machine, by its first bytes.
+_CONVERTED: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"(<\?xml[^>]*\?>)?\s*<net\b"), "OpenVINO model"),
+    (re.compile(rb"ftrt"), "TensorRT engine"),
+    (re.compile(rb"....TFL3", re.DOTALL), "TensorFlow Lite model"),
+    (re.compile(rb"....ET1\d", re.DOTALL), "ExecuTorch program"),
+    # A version, then a description whose first field is the description of an input.
+    (re.compile(rb"\x08[\x01-\x1f]\x12[\x80-\xff]*[\0-\x7f](\n|\xa2\x01)"), "Core ML model"),
+    (re.compile(rb"\n[\x80-\xff]*[\0-\x7f]\x08\0\x10\xff"), "PaddlePaddle program"),
+    (re.compile(rb'\{"base_code":\s*\{"magic":\s*"pir"'), "PaddlePaddle program"),
+    (re.compile(rb"7767517\n"), "ncnn network"),
+)
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"ggjt", "GGML model"),
     (b"\x89HDF\r\n\x1a\n", "HDF5 or Keras file"),
@@ -223,8 +236,9 @@ def _other_kind(head: bytes) -> Kind:
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return _unsupported(name)
-    if head[4:8] == b"TFL3":
-        return _unsupported("TensorFlow Lite model")
+    for pattern, name in _CONVERTED:
+        if pattern.match(head):
+            return _unsupported(name, FROM_ORIGINAL)
     if head[0] == 0x08 and len(head) > 3 and head[1] < 32 and head[2] in (0x12, 0x1A, 0x3A):
         return _unsupported("ONNX model")
     if head.startswith(b"version https://git-lfs.github.com/spec"):
@@ -240,7 +254,9 @@ def _other_kind(head: bytes) -> Kind:
     return Kind(_UNKNOWN, "unsupported", f"is of a format that is not known; {OPENS}")
 
 
-def _unsupported(name: str) -> Kind:
+def _unsupported(name: str, advice: str = OPENS) -> Kind:
     """Refuse a known format by name."""
-    article = "an" if name[0] in "AEIOU" or name.startswith(("HDF", "ONNX", "RAR", "xz")) else "a"
-    return Kind(name, "unsupported", f"is {article} {name}; {OPENS}")
+    article = (
+        "an" if name[0] in "AEIOU" or name.startswith(("HDF", "ONNX", "RAR", "ncnn", "xz")) else "a"
+    )
+    return Kind(name, "unsupported", f"is {article} {name}; {advice}")

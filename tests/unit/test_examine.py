@@ -80,6 +80,8 @@ def test_every_container_can_be_read_where_no_module_can_be_loaded(tmp_path: Pat
     torch.save(state, tmp_path / "stream.pt", _use_new_zipfile_serialization=False)
     np.savez(tmp_path / "arrays.npz", a=np.zeros((2, 3)), ü=np.zeros(2, np.float16))
     (tmp_path / "blocks.gguf").write_bytes(BLOCKS)
+    with zipfile.ZipFile(tmp_path / "wrapped.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(tmp_path / "blocks.gguf", "inner.gguf")
     for ending in ("gz", "bz2"):
         with tarfile.open(tmp_path / f"wrapped.tar.{ending}", f"w:{ending}") as tar:  # type: ignore[call-overload]
             tar.add(tmp_path / "stream.pt", "inner.pt")
@@ -91,6 +93,7 @@ def test_every_container_can_be_read_where_no_module_can_be_loaded(tmp_path: Pat
     assert verdicts == {
         "stream.pt": "loads", "arrays.npz": "loads", "wrapped.tar.gz": "loads",
         "wrapped.tar.bz2": "unsupported", "blocks.gguf": "caution",
+        "wrapped.zip": "caution",
     }  # fmt: skip
 
 
