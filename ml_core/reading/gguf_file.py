@@ -15,7 +15,7 @@ import re
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import prod
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ml_core.reading.container import Container, WeightsFile
 from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
@@ -63,7 +63,7 @@ def read_gguf(file: BinaryIO, size: int, name: str) -> WeightsFile:
     front.skip(4)
     version = front.number("<I")
     if not version & 0xFFFF:
-        raise _unfit(name, "it is written for big-endian machines", "take the ordinary file")
+        raise _unfit(name, "it is written for big-endian machines", "take the little-endian one")
     if version not in (2, 3):
         raise _unfit(name, f"it is of GGUF's version {version}", "convert the original again")
     tensors, keys = front.number("<Q"), front.number("<Q")
@@ -106,16 +106,16 @@ class _Front:
         if count <= self.size - self.at:
             what = f"its metadata and its table of tensors have over {MAX_HEADER >> 20} MiB"
             return _unfit(self.name, what, SAFETENSORS_COPY)
-        what = f"at byte {self.at} it claims {count} more bytes and has {self.size - self.at}"
+        what = f"at byte {self.at} it claims {count} bytes and {self.size - self.at} are left"
         return TruncatedError(_sentence(self.name, what))
 
-    def numbers(self, code: str) -> tuple[int, ...]:
-        """Whole numbers."""
+    def numbers(self, code: str) -> tuple[Any, ...]:
+        """Numbers, as the module ``struct`` writes their types."""
         return struct.unpack_from(code, self.raw, self.skip(struct.calcsize(code)))
 
     def number(self, code: str) -> int:
         """A whole number."""
-        return self.numbers(code)[0]
+        return int(self.numbers(code)[0])
 
     def text(self) -> bytes:
         """A text with its length before it."""
@@ -161,8 +161,7 @@ def _value(front: _Front, kind: int, key: str) -> str:
     code = _VALUES.get(kind)
     if code is None:
         raise _damaged(front.name, f"the value {key[:80]!r} is of the unknown kind {kind}")
-    begin = front.skip(struct.calcsize(code))
-    (value,) = struct.unpack_from(code, front.raw, begin)
+    (value,) = front.numbers(code)
     if kind == _BOOL:
         if value > 1:
             raise _damaged(front.name, f"the value {key[:80]!r} is neither true nor false")
