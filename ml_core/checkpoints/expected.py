@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from ml_core.checkpoints.architecture import SCALES, Architecture
-from ml_core.checkpoints.layouts import Layout, is_projection
+from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import is_hf, is_timm
 from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
@@ -60,9 +60,7 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
             for key, shape in shapes.items()
             if key in given
             or (
-                key not in SCALES
-                and key.startswith("visual.") != image
-                and not (layout.unprojected and is_projection(key))
+                key not in SCALES and key.startswith("visual.") != image and not layout.borrows(key)
             )
         }
     return key_lists(shapes, given)

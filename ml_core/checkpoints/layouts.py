@@ -13,6 +13,7 @@ from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
 from ml_core.reading.key_mismatch import Shapes
 from ml_core.reading.parts import (
     HF_START,
+    PROJECTOR,
     Names,
     Part,
     Tower,
@@ -265,6 +266,17 @@ class Layout:
         return bool(native) or self.title == SIGLIP
 
     @property
+    def unnormalised(self) -> bool:
+        """Whether the image encoder also lacks the step before that, as llama.cpp leaves it out."""
+        present = {"visual.class_embedding", "visual.ln_post.weight"} & self.shapes.keys()
+        return self.unprojected and present == {"visual.class_embedding"}
+
+    def borrows(self, key: str) -> bool:
+        """Whether a donor gives a tensor to the encoder that is there."""
+        at_end = is_projection(key) or (self.unnormalised and key.startswith("visual.ln_post."))
+        return self.unprojected and at_end
+
+    @property
     def assumption(self) -> str:
         """How two tensors of the file become one of the model; empty if none do."""
         seam = next((s for s in self.sources.values() if s.seam is not None), None)
@@ -372,18 +384,21 @@ def _transformers(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names."""
     prefix = part.prefix
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    names = [name for name in shapes if not is_head(name, prefix)]
-    sources = library_names.sources(names, prefix, part.flat)
+    sources = library_names.sources(_own(shapes, prefix), prefix, part.flat)
     title = "names of the transformers library"
     return _layout(title, part.towers, sources, shapes, prefix)
+
+
+def _own(shapes: Shapes, prefix: str) -> list[str]:
+    """Names without those of a head or of a projector."""
+    return [n for n in shapes if not is_head(n, prefix) and not PROJECTOR.match(n)]
 
 
 def _siglip(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names of a SigLIP."""
     prefix = part.prefix
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    names = [name for name in shapes if not is_head(name, prefix)]
-    sources = library_names.siglip_sources(names, prefix, part.flat)
+    sources = library_names.siglip_sources(_own(shapes, prefix), prefix, part.flat)
     return _layout(SIGLIP, part.towers, sources, shapes, prefix)
 
 

@@ -128,6 +128,7 @@ def borrow(
         config.pop("custom_text", None)
     present = "image" if tower == "text" else "text"
     borrowed = [f"the {tower} encoder"]
+    borrowed += ["the last normalisation"] if layout.unnormalised else []
     borrowed += ["the projection"] if layout.unprojected else []
     borrowed += ["the logit scale"] if "logit_scale" not in layout.shapes else []
     first = (
@@ -135,6 +136,14 @@ def borrow(
         f"{'are those' if len(borrowed) > 1 else 'is that'} of the donor {donor.name} (SHA-256 "
         f"{sha256[:16]}…)."
     )
+    blocks, given = own[table].get("layers"), donor.config[table].get("layers")
+    if layout.unprojected and blocks != given:
+        sentences = (
+            f"Its {present} encoder has {blocks} blocks and the donor's {given}, as in files of "
+            "language models and image generators: the projection reads another block than it was "
+            "trained on.",
+            *sentences,
+        )
     return StatedConfig(config, (first, *sentences), questions)
 
 

@@ -77,13 +77,8 @@ def read_gguf(file: BinaryIO, size: int, name: str) -> WeightsFile:
     if len(set(names.values())) < len(entries):
         raise _damaged(name, "it has two tensors of one name")
     infos = tuple(_placed(entries, names, front.at, alignment, size, name))
-    return WeightsFile(
-        "GGUF",
-        infos,
-        metadata,
-        notes=_note(infos),
-        container=Container(f"GGUF, version {version}"),
-    )
+    container = Container(f"GGUF, version {version}")
+    return WeightsFile("GGUF", infos, metadata, container=container)
 
 
 class _Front:
@@ -321,17 +316,6 @@ def _library_name(name: str, swapped: Collection[str]) -> str:
     new = _IN_BLOCK.get(inside) if number else _LAYERS.get(layer)
     block = f"encoder.layers.{number}." if number else ""
     return f"{_TOWERS[tower]}.{block}{new}{kind}" if new else name
-
-
-def _note(infos: Iterable[TensorInfo]) -> tuple[str, ...]:
-    """Say whether numbers were rounded."""
-    types = sorted({info.dtype for info in infos if info.dtype in BLOCKS})
-    if not types:
-        return ()
-    return (
-        f"Its numbers were rounded to a few bits each ({' and '.join(types)}): the model answers "
-        "a little differently from the one that it was made of.",
-    )
 
 
 def _sentence(name: str, what: str) -> str:

@@ -123,7 +123,7 @@ def test_every_reader_gives_the_numbers_of_llama_cpp(hugging, tmp_path):  # noqa
     expected = {names[short]: value for short, value in oracle(path).items()}
     inspection = examine(path)
     assert {info.dtype for info in inspection.tensors} == set(TYPES)
-    assert "rounded to a few bits each (Q4_0 and Q8_0)" in inspection.reasons[0]
+    assert "rounded to 8 bits or fewer (Q4_0)" in assess(inspection).reasons[0]
     convert_to_safetensors(inspection, tmp_path / "m.safetensors")
     copies = load_file(tmp_path / "m.safetensors")
     read = read_tensors(inspection)
@@ -139,17 +139,30 @@ def test_every_reader_gives_the_numbers_of_llama_cpp(hugging, tmp_path):  # noqa
 
 
 @pytest.mark.parametrize("hugging", ["gelu"], indirect=True)
-def test_the_projector_of_a_language_model_is_an_image_encoder(hugging, tmp_path):  # noqa: F811
+def test_the_projector_of_a_language_model_embeds_with_the_end_of_a_donor(hugging, tmp_path):  # noqa: F811
+    hugging.save_pretrained(tmp_path / "donor")
     tower = {
         shorter(name, False): value
         for name, value in hugging.state_dict().items()
-        if name.startswith("vision_model.") and "post_layernorm" not in name
+        if name.startswith("vision_model.") and not re.search("post_|layers.1|_ids", name)
     }
-    tower["mm.0.bias"] = torch.zeros(32)
-    write(tmp_path / "mmproj.gguf", tower, {"clip.projector_type": "mlp"}, ("F16",))
-    layout = find_layout(examine(tmp_path / "mmproj.gguf"))
-    assert layout.towers == ("image",)
-    assert "visual.transformer.resblocks.1.attn.in_proj_weight" in layout.sources
+    values = {"clip.projector_type": "mlp", "clip.vision.attention.head_count": 4,
+        "clip.use_gelu": True}  # fmt: skip
+    write(
+        tmp_path / "mmproj.gguf",
+        tower | dict.fromkeys(("mm.0.a", "mm.2.a"), torch.ones(32)),
+        values,
+    )
+    assessed = assess(examine(tmp_path / "mmproj.gguf"))
+    assert assessed.verdict == "loads"
+    assert "without its projection" in assessed.architecture["notes"][0]
+    checkpoint = open_checkpoint(tmp_path / "mmproj.gguf", tmp_path / "donor")
+    first, second, *_ = checkpoint.architecture.assumptions
+    assert "the text encoder, the last normalisation, the projection and the logit scale" in first
+    assert "has 1 blocks and the donor's 2" in second
+    assert "a projector (2 tensors)" in checkpoint.architecture.notes[0]
+    del hugging.vision_model.encoder.layers[1]
+    assert_equal(checkpoint.build(), of_transformers(hugging))
     siglip = {"v.patch_embd.weight": torch.zeros(32, 3, 8, 8), "v.patch_embd.bias": torch.zeros(32)}
     write(tmp_path / "siglip.gguf", siglip, {})
     assert find_layout(examine(tmp_path / "siglip.gguf")).title == SIGLIP

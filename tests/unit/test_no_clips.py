@@ -119,6 +119,13 @@ def test_a_folder_of_another_program_is_named(name, words, tmp_path):
     check_sentence(inspect(tmp_path).reasons[0], words)
 
 
+def test_a_folder_of_diffusers_names_the_class(tmp_path):
+    (tmp_path / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    save_file({"conv_in.weight": SMALL}, tmp_path / "diffusion_pytorch_model.safetensors")
+    words = r"diffusers library \(UNet2DConditionModel\) .* open the folder text_encoder"
+    check_sentence(assess(inspect(tmp_path)).reasons[0], words)
+
+
 def check_sentence(sentence: str, words: str) -> None:
     assert re.search(words, sentence), sentence
     assert sentence.endswith(".")
