@@ -220,7 +220,7 @@ class CheckpointStation(QWidget):
         return (
             Command(
                 "file.open", "&Open checkpoint…", "&File", self.choose_file,
-                "Examine and open a safetensors or PyTorch file.", "open", "Ctrl+O", 1,
+                "Examine and open a safetensors, PyTorch or GGUF file.", "open", "Ctrl+O", 1,
             ),
             Command(
                 "file.open_folder", "Open checkpoint &folder…", "&File", self.choose_folder,

@@ -14,6 +14,7 @@ import numpy as np
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture, find_published
+from ml_core.checkpoints.blocks import from_blocks
 from ml_core.checkpoints.choice import CHOICE_KEY, with_remembered
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.open import PROVENANCE_KEY, Checkpoint, open_checkpoint
@@ -29,7 +30,7 @@ from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import changed, check_same, weights_bytes
-from ml_core.reading.safetensors_header import DTYPE_BYTES
+from ml_core.reading.safetensors_header import BLOCKS, DTYPE_BYTES, packed_bytes
 from ml_core.reading.strict_json import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _bytes_of_model(opened: Checkpoint) -> int:
     """Bytes of the tensors that the model is made of."""
     used = {name for item in opened.architecture.layout.sources.values() for name in item.names}
     return sum(
-        info.elements * DTYPE_BYTES[info.dtype]
+        packed_bytes(info.dtype, info.elements)
         for info in opened.inspection.tensors
         if info.name in used
     )
@@ -206,7 +207,7 @@ def convert_to_safetensors(
     What the file says about itself in a safetensors header is kept; its architecture, where it
     can be told, and where the tensors come from are added. The source is hashed through the same
     descriptor: what was inspected is what is copied. Memory stays below 50 MB, unless a tensor's
-    elements lie apart in the file.
+    elements lie apart in the file. Blocks of ggml's types become float32.
 
     Parameters
     ----------
@@ -282,8 +283,9 @@ def _entry(info: TensorInfo, where: str) -> Entry:
             "cannot be converted.",
             "unsupported",
         )
-    width = DTYPE_BYTES[info.dtype]
-    return Entry(info.name, info.dtype, width, info.shape, info.elements * width)
+    dtype = "F32" if info.dtype in BLOCKS else info.dtype
+    width = DTYPE_BYTES[dtype]
+    return Entry(info.name, dtype, width, info.shape, info.elements * width)
 
 
 def _metadata(inspection: Inspection, use_choice: bool) -> dict[str, str]:
@@ -324,6 +326,12 @@ def _pieces(
         info = infos[entry.name]
         file = files[info.file]
         file.seek(info.offset)
+        if info.dtype in BLOCKS:
+            chunk = packed_bytes(info.dtype, _CHUNK // 8)  # a number becomes up to eight times more
+            for begin in range(0, info.nbytes, chunk):
+                raw = _read(file, min(chunk, info.nbytes - begin), inspection)
+                yield from_blocks(raw, info.dtype).tobytes()
+            continue
         if info.stride is None:
             for begin in range(0, entry.nbytes, _CHUNK):
                 yield _read(file, min(_CHUNK, entry.nbytes - begin), inspection)

@@ -11,10 +11,11 @@ from math import prod
 from typing import Any
 
 from ml_core.checkpoints.architecture import SCALES, Architecture
-from ml_core.checkpoints.layouts import Layout, is_projection
+from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import is_hf, is_timm
 from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
+from ml_core.reading.safetensors_header import BLOCKS
 
 _COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP
 Named = Iterator[tuple[str, tuple[int, ...]]]
@@ -59,9 +60,7 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
             for key, shape in shapes.items()
             if key in given
             or (
-                key not in SCALES
-                and key.startswith("visual.") != image
-                and not (layout.unprojected and is_projection(key))
+                key not in SCALES and key.startswith("visual.") != image and not layout.borrows(key)
             )
         }
     return key_lists(shapes, given)
@@ -101,8 +100,8 @@ def check_tensors(
 
 
 def is_float(dtype: str) -> bool:
-    """Whether a type of safetensors' names, e.g. ``BF16`` or ``F8_E4M3``, has a fraction."""
-    return dtype.startswith(("F", "BF"))
+    """Whether a type of a tensor, e.g. ``BF16``, ``F8_E4M3`` or ``Q8_0``, has a fraction."""
+    return dtype.startswith(("F", "BF")) or dtype in BLOCKS
 
 
 def _built_shapes(config: Mapping[str, Any], layout: Layout) -> dict[str, tuple[int, ...]]:

@@ -13,6 +13,7 @@ from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
 from ml_core.reading.key_mismatch import Shapes
 from ml_core.reading.parts import (
     HF_START,
+    PROJECTOR,
     Names,
     Part,
     Tower,
@@ -48,12 +49,57 @@ _CHANGES: tuple[tuple[re.Pattern[str], str], ...] = (
         "trained on",
     ),
 )
-# What stands alone: in a CLIP these are parts.
+_CHOOSE = "choose a CLIP, a SigLIP or another model that open_clip builds"
+_TEXT_ENCODER = (
+    "open the generator's CLIP: the folder text_encoder, or a file such as clip_l.safetensors"
+)
+# What has some of CLIP's names and is none.
+_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(^|\.)vision_model\.encoder\.layers\.\d{1,4}\.self_attn\.qkv\."),
+        f"is a BLIP or a BLIP-2 ({{}}), whose encoders open_clip does not have; {_CHOOSE}"),
+    (re.compile(r"(^|\.)(preprocessor\.patchifier|encoder\.layers\.\d{1,4}\.ffn\.gate_proj)\."),
+        f"is an AIMv2 ({{}}), whose encoders open_clip does not have; {_CHOOSE}"),
+)  # fmt: skip
+# What stands alone: in a CLIP, or beside one, these are parts.
 _PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(^|\.)vision_model\.blocks\.\d"),
+        f"is a jina-clip ({{}}), which only the code of its repository builds; {_CHOOSE}"),
+    (re.compile(r"(^|\.)Qformer\."),
+        f"is a BLIP-2 or its Q-Former ({{}}), which open_clip does not have; {_CHOOSE}"),
+    (re.compile(r"(^|\.)visual_encoder\.(blocks\.\d|patch_embed\.)"),
+        f"is a BLIP or an ALBEF ({{}}), whose encoders open_clip does not have; {_CHOOSE}"),
+    (re.compile(r"(^|\.)LocEnc\d"),
+        "is the location encoder of a GeoCLIP ({}), which reads coordinates; open its image "
+        "encoder, which is OpenAI's ViT-L/14"),
+    (re.compile(r"(^|\.)layers\.\d{1,4}\.mlp\.fc11\."),
+        f"is a nomic-embed ({{}}), which only the code of its repository builds; {_CHOOSE}"),
+    (re.compile(r"(^|\.)(modality_trunks|multimodal_model|audio_model|audio_branch"
+            r"|vision_model\.embeddings\.convolution)\."),
+        f"is a model of pictures, sounds or texts of another family ({{}}: ALIGN, CLAP, FLAVA or "
+        f"ImageBind); {_CHOOSE}"),
+    (re.compile(r"(^|\.)model\.diffusion_model\."),
+        f"is the diffusion network of an image generator ({{}}) and no CLIP; {_TEXT_ENCODER}"),
+    (re.compile(r"(^|\.)(en|de)coder\.(down|up)(_blocks)?\.\d"),
+        f"is the autoencoder (VAE) of an image generator ({{}}) and no CLIP; {_TEXT_ENCODER}"),
+    (re.compile(r"(^|\.)(down_blocks|input_blocks|double_blocks|single_blocks|joint_blocks"
+            r"|(single_)?transformer_blocks)\.\d"),
+        f"is the diffusion network of an image generator ({{}}) and no CLIP; {_TEXT_ENCODER}"),
+    (re.compile(r"^[av]\.(blk\.\d|patch_embd\.)"),
+        f"is an encoder of llama.cpp ({{}}) that is none of CLIP's; {_CHOOSE}"),
     (re.compile(r"(^|\.)(patch_embed\.proj\.weight$|stem\.0\.weight$)"),
         f"is an image encoder of the timm library ({{}}) and no CLIP; {_WHOLE}"),
     (re.compile(r"(^|\.)text\.transformer\.(embeddings|encoder)\."),
         f"is a text encoder of the transformers library ({{}}) without an image encoder; {_WHOLE}"),
+    (re.compile(r"(^|\.)(en|de)coder\.block\.\d{1,4}\.layer\.0\.SelfAttention\."),
+        f"is a T5 ({{}}), a text encoder that is no CLIP's; {_TEXT_ENCODER}"),
+    (re.compile(r"(^|\.)(model\.layers\.\d{1,4}\.self_attn|h\.\d{1,4}\.attn\.c_attn)\."),
+        "is a language model, or a shard of one ({}), without an image encoder; open its folder, "
+        "or the shard that holds its vision tower"),
+    (re.compile(r"(^|\.)embeddings\.word_embeddings\.weight$"),
+        f"is a text encoder of BERT's kind ({{}}) and no CLIP; {_CHOOSE}"),
+    (re.compile(r"(^|\.)embeddings\.patch_embeddings\.projection\.weight$"),
+        "is an image encoder of the transformers library such as ViT or DINOv2 "
+        f"({{}}) and no CLIP; {_CHOOSE}"),
 )  # fmt: skip
 
 
@@ -71,7 +117,7 @@ def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> N
         ``unsupported``, with the name that gave it away.
     """
     keys = list(keys)
-    for pattern, words in (*_CHANGES, *(_PARTS if alone else ())):
+    for pattern, words in (*_CHANGES, *_OTHERS, *(_PARTS if alone else ())):
         for key in keys:
             if pattern.search(key):
                 raise InputError(f"{where} {words.format(key[:80])}.", "unsupported")
@@ -220,6 +266,17 @@ class Layout:
         return bool(native) or self.title == SIGLIP
 
     @property
+    def unnormalised(self) -> bool:
+        """Whether the image encoder also lacks the step before that, as llama.cpp leaves it out."""
+        present = {"visual.class_embedding", "visual.ln_post.weight"} & self.shapes.keys()
+        return self.unprojected and present == {"visual.class_embedding"}
+
+    def borrows(self, key: str) -> bool:
+        """Whether a donor gives a tensor to the encoder that is there."""
+        at_end = is_projection(key) or (self.unnormalised and key.startswith("visual.ln_post."))
+        return self.unprojected and at_end
+
+    @property
     def assumption(self) -> str:
         """How two tensors of the file become one of the model; empty if none do."""
         seam = next((s for s in self.sources.values() if s.seam is not None), None)
@@ -327,18 +384,21 @@ def _transformers(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names."""
     prefix = part.prefix
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    names = [name for name in shapes if not is_head(name, prefix)]
-    sources = library_names.sources(names, prefix, part.flat)
+    sources = library_names.sources(_own(shapes, prefix), prefix, part.flat)
     title = "names of the transformers library"
     return _layout(title, part.towers, sources, shapes, prefix)
+
+
+def _own(shapes: Shapes, prefix: str) -> list[str]:
+    """Names without those of a head or of a projector."""
+    return [n for n in shapes if not is_head(n, prefix) and not PROJECTOR.match(n)]
 
 
 def _siglip(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names of a SigLIP."""
     prefix = part.prefix
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    names = [name for name in shapes if not is_head(name, prefix)]
-    sources = library_names.siglip_sources(names, prefix, part.flat)
+    sources = library_names.siglip_sources(_own(shapes, prefix), prefix, part.flat)
     return _layout(SIGLIP, part.towers, sources, shapes, prefix)
 
 

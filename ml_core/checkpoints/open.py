@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.architecture import SCALES, Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY, Choice, Remembered, chosen, with_remembered
-from ml_core.checkpoints.layouts import find_layout, is_projection
+from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.recognise import find_architecture, read_own_tokenizer
 from ml_core.reading import Inspection, examine
 from ml_core.reading.inspect import locate
@@ -123,7 +123,7 @@ class Checkpoint:
                 and (
                     key in SCALES
                     or key.startswith("visual.") == (own.missing == "image")
-                    or (own.unprojected and is_projection(key))
+                    or own.borrows(key)
                 )
             ]
             state |= read_state(self.donor.inspection, given, keys, on_bytes)

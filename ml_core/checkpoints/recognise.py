@@ -18,6 +18,7 @@ from ml_core.checkpoints.architecture import (
     find_published,
 )
 from ml_core.checkpoints.expected import keys_of
+from ml_core.checkpoints.gguf_config import gguf_config, gguf_preprocess
 from ml_core.checkpoints.hf_text import with_hf_config
 from ml_core.checkpoints.layouts import APPLE, SIGLIP, Layout, find_layout
 from ml_core.checkpoints.transformers_config import (
@@ -127,6 +128,7 @@ def borrow(
         config.pop("custom_text", None)
     present = "image" if tower == "text" else "text"
     borrowed = [f"the {tower} encoder"]
+    borrowed += ["the last normalisation"] if layout.unnormalised else []
     borrowed += ["the projection"] if layout.unprojected else []
     borrowed += ["the logit scale"] if "logit_scale" not in layout.shapes else []
     first = (
@@ -134,6 +136,14 @@ def borrow(
         f"{'are those' if len(borrowed) > 1 else 'is that'} of the donor {donor.name} (SHA-256 "
         f"{sha256[:16]}…)."
     )
+    blocks, given = own[table].get("layers"), donor.config[table].get("layers")
+    if layout.unprojected and blocks != given:
+        sentences = (
+            f"Its {present} encoder has {blocks} blocks and the donor's {given}, as in files of "
+            "language models and image generators: the projection reads another block than it was "
+            "trained on.",
+            *sentences,
+        )
     return StatedConfig(config, (first, *sentences), questions)
 
 
@@ -441,11 +451,13 @@ def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
             "unsupported",
         )
     stated = config_from_shapes(layout.shapes, inspection.name)
+    stated = gguf_config(stated, inspection.metadata, inspection.name)
     quick_gelu = uses_quick_gelu(inspection)
     if quick_gelu is not None:
         stated = replace(stated, config={**stated.config, "quick_gelu": quick_gelu})
-    preprocess = _preprocess_cfg(Preprocess(0)) if is_openai_archive(inspection) else {}
-    return stated, preprocess, "shapes", inspection.name
+    if is_openai_archive(inspection):
+        return stated, _preprocess_cfg(Preprocess(0)), "shapes", inspection.name
+    return stated, gguf_preprocess(inspection.metadata), "shapes", inspection.name
 
 
 def _of_a_library(key: str) -> bool:

@@ -12,12 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.checkpoints.blocks import from_blocks
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import file_of, weights_bytes
-from ml_core.reading.safetensors_header import DTYPE_BYTES
+from ml_core.reading.safetensors_header import BLOCKS, DTYPE_BYTES, packed_bytes
 
-_CHUNK = 1 << 17  # elements: a piece and its copies fit the processor's cache
+_CHUNK = 1 << 17  # elements, whole blocks: a piece and its copies fit the processor's cache
 # From how many elements on, by width, counting how often each code comes is quicker.
 _COUNTED = {1: 0, 2: 1 << 17}
 _MAX_APART = 512 << 20
@@ -69,8 +70,9 @@ def tensor_stats(
 def _of_tensor(
     file: BinaryIO, info: TensorInfo, path: Path, cancelled: Callable[[], bool]
 ) -> TensorStats:
-    if info.elements >= _COUNTED.get(DTYPE_BYTES[info.dtype], math.inf) and in_any_order(info):
-        counts = np.zeros(1 << 8 * DTYPE_BYTES[info.dtype], np.int64)
+    width = DTYPE_BYTES.get(info.dtype, 0)
+    if info.elements >= _COUNTED.get(width, math.inf) and in_any_order(info):
+        counts = np.zeros(1 << 8 * width, np.int64)
         for raw in _chunks(file, info, path):
             if cancelled():
                 raise CancelledError
@@ -123,11 +125,10 @@ def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[An
 
 def _chunks(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[bytes]:
     """The bytes of a tensor whose elements fill its span, a piece at a time."""
-    width = DTYPE_BYTES[info.dtype]
-    span = info.nbytes // width
+    chunk = packed_bytes(info.dtype, _CHUNK)
     file.seek(info.offset)
-    for start in range(0, span, _CHUNK):
-        yield _read(file, min(_CHUNK, span - start) * width, path)
+    for start in range(0, info.nbytes, chunk):
+        yield _read(file, min(chunk, info.nbytes - start), path)
 
 
 def _codes(raw: bytes, dtype: str) -> NDArray[Any]:
@@ -185,8 +186,10 @@ def _read(file: BinaryIO, count: int, path: Path) -> bytes:
 
 
 def _numbers(raw: bytes, info: TensorInfo) -> NDArray[Any]:
-    """Decode bytes of any safetensors type, exactly."""
+    """Decode bytes of any type, exactly."""
     numbers: NDArray[Any]
+    if info.dtype in BLOCKS:
+        return from_blocks(raw, info.dtype)
     if info.dtype == "BF16":
         numbers = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
         return numbers

@@ -9,9 +9,11 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from ml_core.checkpoints.blocks import from_blocks
 from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.inspection import changed, check_same, weights_bytes
+from ml_core.reading.safetensors_header import BLOCKS
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -37,7 +39,7 @@ def read_tensors(
     names: Collection[str] | None = None,
     on_bytes: Callable[[int], object] = lambda count: None,
 ) -> dict[str, Tensor]:
-    """Copy tensors into memory, each in its type in the file.
+    """Copy tensors into memory, each in its type in the file, or in float32 if that has blocks.
 
     Afterwards the file must still be the one that was inspected, see `check_same`.
 
@@ -58,7 +60,7 @@ def read_tensors(
     assert path is not None, "only a checkpoint that was not refused has tensors"
     infos = [info for info in inspection.tensors if names is None or info.name in names]
     for info in infos:
-        if info.dtype not in _DTYPES:
+        if info.dtype not in _DTYPES and info.dtype not in BLOCKS:
             raise InputError(
                 f"{path.name}: the tensor {info.name[:80]} has the type {info.dtype}, which "
                 "no CLIP has; this version cannot use it.",
@@ -110,7 +112,10 @@ def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[Tensor
 
 
 def _tensor(raw: bytearray, info: TensorInfo, offset: int) -> Tensor:
-    """Look at a tensor's bytes in its shape."""
+    """Look at a tensor's bytes in its shape; blocks become floats of 32 bits."""
+    if info.dtype in BLOCKS:
+        numbers = from_blocks(memoryview(raw)[offset : offset + info.nbytes], info.dtype)
+        return torch.from_numpy(numbers).reshape(info.shape)
     dtype = _DTYPES[info.dtype]
     if not info.nbytes:
         return torch.empty(info.shape, dtype=dtype)
@@ -172,7 +177,8 @@ def _assemble(
                 "together; get the file again.",
                 "damaged",
             )
-        joined = torch.cat([part.to(parts[0].dtype) for part in parts])
+        same = len({part.dtype for part in parts}) == 1
+        joined = torch.cat(parts if same else [part.float() for part in parts])
     else:
         joined = parts[0]
     if source.rows is not None and joined.ndim:

@@ -72,6 +72,12 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "encoder without a text encoder; this version opens CLIP models.",
             "unsupported",
         )
+    if kind is None and "_class_name" in config:
+        raise InputError(
+            f"{where} is of the diffusers library ({str(config['_class_name'])[:60]}) and no CLIP; "
+            "open the folder text_encoder beside this one.",
+            "unsupported",
+        )
     if isinstance(kind, str) and kind in _OTHERS:
         raise InputError(f"{where} is of {_OTHERS[kind]}.", "unsupported")
     if kind not in _MODELS:

@@ -30,7 +30,8 @@ def convert(
         "holds the config."
     ),
     as_is: bool = option(
-        False, help="Copy every tensor under its own name, bit for bit, in one file."
+        False,
+        help="Copy every tensor, bit for bit, into one file; blocks of a GGUF become float32.",
     ),
     head: Path | None = option(
         None, help="Also write the linear head of a finetuned classifier here."

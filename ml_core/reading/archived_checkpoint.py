@@ -16,7 +16,8 @@ from ml_core.reading.torch_file import UnknownCodeError, check_members, doctored
 from ml_core.reading.zip_members import STORED, Member, ZipError, odd_members, read_head
 
 CHECKPOINT_SUFFIXES = (
-    ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".zip", ".tar",
+    ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".gguf",
+    ".zip", ".tar",
 )  # fmt: skip
 
 _MOST = 64  # checkpoints that are listed, each with its verdict

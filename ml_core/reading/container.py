@@ -118,7 +118,7 @@ class WeightsFile:
     tensors
         In the order of the file.
     metadata
-        Texts of a safetensors header.
+        What the file says about itself, in a safetensors header or GGUF's metadata.
     names
         Objects that the file's pickles name, grouped: ``tensors``, ``data``, ``code``.
     facts

@@ -24,6 +24,8 @@ def plain(text: str) -> str:
 
 SAFETENSORS_COPY = "ask its author for a safetensors copy"
 """What helps where a limit is reached: getting the file again does not."""
+FROM_ORIGINAL = "open the model that it was converted from"
+"""What helps where a program converted a model for itself."""
 
 ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage"]
 

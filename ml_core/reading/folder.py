@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ml_core.reading.errors import InputError, SeveralError
+from ml_core.reading.errors import FROM_ORIGINAL, InputError, SeveralError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import MAX_TENSORS
 from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, parse_object
@@ -94,6 +94,7 @@ def list_folder(path: Path) -> FolderFiles:
             f"{path.name} holds more than {_MAX_FILES} files; choose the folder of one checkpoint.",
             "unsupported",
         )
+    _check_converted(path, names)
     config = _choose_config(path, names)
     weights = _choose_weights(path, names)
     beside = config == TRANSFORMERS_CONFIG_NAME and PREPROCESSOR_NAME in names
@@ -126,6 +127,25 @@ def names_below(path: Path) -> tuple[str, ...]:
         if len(names) >= _MAX_FILES or len(inside.parts) >= _MAX_DEPTH:
             folders.clear()
     return tuple(sorted(names)[:_MAX_FILES])
+
+
+# What programs convert a model to for one kind of machine, by a file that each has.
+_CONVERTED = {
+    "Manifest.json": "a Core ML package (.mlpackage)",
+    "coremldata.bin": "a compiled Core ML model (.mlmodelc)",
+    "openvino_model.xml": "a folder with an OpenVINO model",
+    "saved_model.pb": "a folder with a TensorFlow SavedModel",
+    "inference.pdmodel": "a folder with a PaddlePaddle program",
+}
+
+
+def _check_converted(path: Path, names: Collection[str]) -> None:
+    """Refuse a folder of another program's model by its name."""
+    if any(name.endswith(".safetensors") or name in _PREFERRED_PICKLES for name in names):
+        return
+    for name, what in _CONVERTED.items():
+        if name in names:
+            raise InputError(f"{path.name} is {what}; {FROM_ORIGINAL}.", "unsupported")
 
 
 def _choose_config(path: Path, names: list[str]) -> str:

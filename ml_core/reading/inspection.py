@@ -69,7 +69,7 @@ class Inspection:
     reasons
         Whole sentences, the most important first.
     tensors, metadata
-        Tensors and metadata of the weights file; ``metadata`` is a safetensors header's.
+        Tensors of the weights file, and what it says about itself, see `WeightsFile`.
     config
         The JSON of ``open_clip_config.json`` or the transformers library's ``config.json``,
         unchecked beyond being JSON; None for a file.

@@ -21,7 +21,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from ml_core.reading.decompression import FREE, MAX_RATIO, METHODS, Piece
 from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.inspection import Inspection
-from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_RANK, TensorInfo
+from ml_core.reading.safetensors_header import (
+    BLOCKS,
+    DTYPE_BYTES,
+    MAX_RANK,
+    TensorInfo,
+    packed_bytes,
+)
 from ml_core.reading.strict_json import JsonError, parse_object
 
 MAX_BYTES = 256 << 20
@@ -276,14 +282,17 @@ def _check_pieces(pieces: tuple[Piece, ...], sizes: Mapping[str, int]) -> None:
 
 def _check_tensor(tensor: TensorInfo, size: int) -> None:
     """Refuse a tensor that does not lie in the file as it says."""
-    width, shape, stride = DTYPE_BYTES.get(tensor.dtype), tensor.shape, tensor.stride
-    if width is None or len(shape) > MAX_RANK or min(shape, default=0) < 0:
+    shape, stride, dtype = tensor.shape, tensor.stride, tensor.dtype
+    known = dtype in DTYPE_BYTES or (dtype in BLOCKS and stride is None)
+    if not known or len(shape) > MAX_RANK or min(shape, default=0) < 0:
         raise _MisfitError("a tensor has no valid type or shape")
     span = prod(shape)
+    if dtype in BLOCKS and span % BLOCKS[dtype][0]:
+        raise _MisfitError("a tensor has no whole blocks")
     if stride is not None:
         if len(stride) != len(shape) or min(stride, default=0) < 0:
             raise _MisfitError("a tensor's shape and stride do not fit together")
         if span:
             span = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if tensor.nbytes != span * width or not 0 <= tensor.offset <= size - tensor.nbytes:
+    if tensor.nbytes != packed_bytes(dtype, span) or not 0 <= tensor.offset <= size - tensor.nbytes:
         raise _MisfitError("a tensor does not lie inside the file")

@@ -57,6 +57,8 @@ _NAMED = {
 _COMMON = ("transformer", "model", "module", "vision_model", "text_model", "vision_tower")
 
 OTHER = "other tensors"
+PROJECTOR = re.compile(r"(?:.*\.)?(?:multi_modal_projector|mm_projector)\.|mm\.")
+"""Names of what leads from an image encoder to a language model; llama.cpp's is the short one."""
 # What lies beside: by the first name that fits.
 _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), words)
@@ -67,7 +69,7 @@ _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "a diffusion transformer"),
         (r"(first_stage_model|vae)\.", "a VAE"),
         (r".*\bt5(xxl)?\b.*", "a T5 text encoder"),
-        (r".*\b(multi_modal_projector|mm_projector)\.", "a projector"),
+        (PROJECTOR.pattern, "a projector"),
         (r".*\b(language_model|lm_head|embed_tokens|layers\.\d+\.(self_attn|mlp|input_layernorm))\b",
             "a language model"),
     )

@@ -29,11 +29,21 @@ DTYPE_BYTES: Mapping[str, int] = {
     "I32": 4, "U32": 4, "F32": 4,
     "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
+BLOCKS: Mapping[str, tuple[int, int]] = {"Q4_0": (32, 18), "Q8_0": (32, 34)}
+"""ggml's types that round blocks of numbers: the numbers of a block, and its bytes."""
+
+
+def packed_bytes(dtype: str, elements: int) -> int:
+    """The bytes of so many numbers of a type; of whole blocks if it has blocks."""
+    numbers, nbytes = BLOCKS.get(dtype) or (1, DTYPE_BYTES[dtype])
+    return elements // numbers * nbytes
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor: ``offset`` counts from the start of the file, ``dtype`` is safetensors' name.
+    """One tensor: ``offset`` counts from the start of the file.
+
+    ``dtype`` is safetensors' name, or ggml's of a type in `BLOCKS`.
 
     ``nbytes`` reaches from its first to its last element. ``stride`` counts elements and is None
     where they lie in row-major order; ``storage`` names bytes that several tensors may share.

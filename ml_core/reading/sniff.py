@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 from warnings import catch_warnings
 
-from ml_core.reading.errors import ErrorCode
+from ml_core.reading.errors import FROM_ORIGINAL, ErrorCode
 from ml_core.reading.pickles.search import OddText, lenient_opcodes
 from ml_core.reading.polyglots import CALLS, ends_as_zip, fits_tar, is_name, names_code
 
@@ -61,7 +62,7 @@ def _entries(directory: bytes) -> tuple[str, ...] | None:
 HEAD = 1 << 16
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # ends a pickle of any protocol from 2
 
-_OPENS = "this version opens safetensors files, PyTorch files and open_clip folders"
+OPENS = "this version opens safetensors, PyTorch and GGUF files and folders of open_clip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Kind:
 
 
 SAFETENSORS = Kind("safetensors")
+GGUF = Kind("GGUF")
 TORCH_ZIP = Kind("PyTorch file (zip)")
 TORCH_STREAM = Kind("PyTorch file (legacy stream)")
 PICKLE = Kind("Python pickle")
@@ -85,10 +87,24 @@ BROKEN_ZIP = Kind("zip archive", "damaged", "is a zip archive without a readable
 
 NPY = Kind("NumPy array")
 _UNKNOWN = "unknown format"
-_BINARY = {b"PK\x03\x04": ZIP, b"\x1f\x8b": GZIP, b"\x93NUMPY": NPY}  # no name begins so
+# No name begins so.
+_BINARY = {
+    b"PK\x03\x04": ZIP, b"\x1f\x8b": GZIP, b"\x93NUMPY": NPY, b"GGUF\2": GGUF, b"GGUF\3": GGUF,
+}  # fmt: skip
 
+# What programs convert a model to for one kind of machine, by its first bytes.
+_CONVERTED: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"(<\?xml[^>]*\?>)?\s*<net\b"), "OpenVINO model"),
+    (re.compile(rb"ftrt"), "TensorRT engine"),
+    (re.compile(rb"....TFL3", re.DOTALL), "TensorFlow Lite model"),
+    (re.compile(rb"....ET1\d", re.DOTALL), "ExecuTorch program"),
+    # A version, then a description whose first field is the description of an input.
+    (re.compile(rb"\x08[\x01-\x1f]\x12[\x80-\xff]*[\0-\x7f](\n|\xa2\x01)"), "Core ML model"),
+    (re.compile(rb"\n[\x80-\xff]*[\0-\x7f]\x08\0\x10\xff"), "PaddlePaddle program"),
+    (re.compile(rb'\{"base_code":\s*\{"magic":\s*"pir"'), "PaddlePaddle program"),
+    (re.compile(rb"7767517\n"), "ncnn network"),
+)
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"GGUF", "GGUF model"),
     (b"ggjt", "GGML model"),
     (b"\x89HDF\r\n\x1a\n", "HDF5 or Keras file"),
     (b"7z\xbc\xaf\x27\x1c", "7z archive"),
@@ -114,14 +130,14 @@ def sniff(file: BinaryIO, size: int) -> Kind:
     if fits_tar(head):
         other = _beside_tar(file, head, size)
         return _two_at_once(other, "a tar archive") if other else TAR
-    kind = SAFETENSORS if _looks_safetensors(head) else None
+    kind = SAFETENSORS if _looks_safetensors(head) else GGUF if head.startswith(b"GGUF") else None
     kind = kind or _pickle_kind(file, head, size) or _other_kind(head)
-    if kind in (SAFETENSORS, TORCH_STREAM) and ends_as_zip(file, size):
+    if kind in (SAFETENSORS, GGUF, TORCH_STREAM) and ends_as_zip(file, size):
         return _two_at_once(kind, "a zip archive")
     # What an archive was put into as it is ends with its list too, but its offsets are others.
     if kind is GZIP and ends_as_zip(file, size, shifted=False):
         return _two_at_once(kind, "a zip archive")
-    if kind is SAFETENSORS and names_code(file, size):
+    if kind in (SAFETENSORS, GGUF) and names_code(file, size):
         return _two_at_once(kind, "a Python pickle")
     if (
         kind.code == "unsupported"
@@ -220,8 +236,9 @@ def _other_kind(head: bytes) -> Kind:
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return _unsupported(name)
-    if head[4:8] == b"TFL3":
-        return _unsupported("TensorFlow Lite model")
+    for pattern, name in _CONVERTED:
+        if pattern.match(head):
+            return _unsupported(name, FROM_ORIGINAL)
     if head[0] == 0x08 and len(head) > 3 and head[1] < 32 and head[2] in (0x12, 0x1A, 0x3A):
         return _unsupported("ONNX model")
     if head.startswith(b"version https://git-lfs.github.com/spec"):
@@ -232,12 +249,14 @@ def _other_kind(head: bytes) -> Kind:
         why = "is a web page and not a checkpoint; download the file itself"
         return Kind("web page", "damaged", why)
     if start.startswith(b"{") and b'"weight_map"' in head:
-        why = f"is the index of a checkpoint in several shards; {_OPENS}"
+        why = f"is the index of a checkpoint in several shards; {OPENS}"
         return Kind("index of sharded safetensors", "unsupported", why)
-    return Kind(_UNKNOWN, "unsupported", f"is of a format that is not known; {_OPENS}")
+    return Kind(_UNKNOWN, "unsupported", f"is of a format that is not known; {OPENS}")
 
 
-def _unsupported(name: str) -> Kind:
+def _unsupported(name: str, advice: str = OPENS) -> Kind:
     """Refuse a known format by name."""
-    article = "an" if name[0] in "AEIOU" or name.startswith(("HDF", "ONNX", "RAR", "xz")) else "a"
-    return Kind(name, "unsupported", f"is {article} {name}; {_OPENS}")
+    article = (
+        "an" if name[0] in "AEIOU" or name.startswith(("HDF", "ONNX", "RAR", "ncnn", "xz")) else "a"
+    )
+    return Kind(name, "unsupported", f"is {article} {name}; {advice}")

@@ -25,7 +25,7 @@ from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.pickles.records import MAX_WORK, Storage, Table, Tensor, TooMuchError
 from ml_core.reading.pickles.walk import contents, storages
 from ml_core.reading.safetensors_header import TensorInfo
-from ml_core.reading.sniff import HEAD, looks_pickle
+from ml_core.reading.sniff import HEAD, OPENS, looks_pickle
 from ml_core.reading.zip_members import (
     STORED,
     CutShortError,
@@ -684,8 +684,7 @@ def read_npy(file: BinaryIO, size: int, name: str) -> NoReturn:
             "unsupported",
         )
     raise InputError(
-        f"{name} is a NumPy array; this version opens safetensors files, PyTorch files and "
-        "open_clip folders.",
+        f"{name} is a NumPy array; {OPENS}.",
         "unsupported",
     )
 

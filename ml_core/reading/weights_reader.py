@@ -8,10 +8,12 @@ from typing import BinaryIO
 from ml_core.reading.archived_checkpoint import read_gzip, read_wrapped
 from ml_core.reading.container import Container, WeightsFile
 from ml_core.reading.errors import InputError
+from ml_core.reading.gguf_file import read_gguf
 from ml_core.reading.npz_file import read_npz
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
     BROKEN_ZIP,
+    GGUF,
     GZIP,
     NPY,
     NPZ,
@@ -103,6 +105,7 @@ _READERS: Mapping[str, Callable[[BinaryIO, int, str], WeightsFile]] = {
     TORCH_ZIP.format: read_torch_zip,
     TORCH_STREAM.format: read_torch_stream,
     PICKLE.format: read_bare_pickle,
+    GGUF.format: read_gguf,
     NPZ.format: read_npz,
     NPY.format: read_npy,
 }

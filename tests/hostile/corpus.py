@@ -8,6 +8,7 @@ from tests.hostile.bombs import bomb_items
 from tests.hostile.container_tricks import container_items
 from tests.hostile.folders import folder_items
 from tests.hostile.gadgets import gadget_items
+from tests.hostile.gguf_lies import gguf_items
 from tests.hostile.item import Item
 from tests.hostile.lenient_tricks import lenient_items
 from tests.hostile.lies import lies
@@ -31,6 +32,7 @@ def items() -> tuple[Item, ...]:
         *lenient_items(),
         *zip_items(),
         *lies(),
+        *gguf_items(),
         *torchscript_items(),
         *folder_items(),
         *bomb_items(),

@@ -45,9 +45,10 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     files = [raw for raw in files if 0 < len(raw) <= _LARGEST]
     zips = [raw for raw in files if raw.startswith(b"PK")]
     tensors = [raw for raw in files if raw[8:9] == b"{"]
+    ggufs = [raw for raw in files if raw.startswith(b"GGUF")]
     plain = [pickle.dumps({"a": [1, (2.5, "x"), {3}]}, protocol) for protocol in range(6)]
     inner = [records()["data.pkl"], *plain, *(raw for raw in files if raw[:1] == b"\x80")]
-    return {"pickle": inner, "zip": zips, "safetensors": tensors, "file": files}
+    return {"pickle": inner, "zip": zips, "safetensors": tensors, "gguf": ggufs, "file": files}
 
 
 def _alarm(number: int, frame: FrameType | None) -> NoReturn:

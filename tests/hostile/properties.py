@@ -10,17 +10,20 @@ import io
 import json
 import pickle
 import pickletools
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
+from gguf import GGUFReader
 from safetensors import SafetensorError, deserialize
 
 from ml_core.reading.decompression import Unpacked
 from ml_core.reading.errors import InputError
+from ml_core.reading.gguf_file import read_gguf
 from ml_core.reading.pickles.machine import read_pickle
-from ml_core.reading.safetensors_header import DTYPE_BYTES, TensorInfo, parse_header
+from ml_core.reading.safetensors_header import TensorInfo, packed_bytes, parse_header
 from ml_core.reading.sniff import sniff
 from ml_core.reading.weights_reader import read_weights
 from ml_core.reading.zip_members import ZipError, read_member, zip_members
@@ -147,6 +150,30 @@ def check_safetensors(raw: bytes) -> bool:
     return True
 
 
+def check_gguf(raw: bytes) -> bool:
+    """What ours accepts, llama.cpp's package reads to the same tensors."""
+    if not raw.startswith(b"GGUF"):  # as `sniff` tells
+        return False
+    try:
+        ours = read_gguf(io.BytesIO(raw), len(raw), "x")
+    except InputError:
+        return False
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(raw)
+        file.flush()
+        theirs = GGUFReader(file.name)
+    assert len(ours.tensors) == len(theirs.tensors)
+    others = {tensor.data_offset: tensor for tensor in theirs.tensors if tensor.n_bytes}
+    for tensor in ours.tensors:
+        if tensor.nbytes:
+            other = others[tensor.offset]
+            assert tensor.nbytes == other.n_bytes
+            assert tensor.dtype == other.tensor_type.name
+            assert list(tensor.shape) == other.shape.tolist()[::-1]
+    assert ours.metadata.keys() == {key for key in theirs.fields if not key.startswith("GGUF.")}
+    return True
+
+
 def check_file(raw: bytes) -> bool:
     """A sentence or tensors that lie inside the file, within some time; whatever the format."""
     start = time.perf_counter()
@@ -179,7 +206,6 @@ def check_file(raw: bytes) -> bool:
 
 def _check_tensor(tensor: TensorInfo, size: int) -> None:
     """Its elements lie in the file, and its shape is one that can be made."""
-    width = DTYPE_BYTES[tensor.dtype]
     assert 0 <= tensor.offset <= size
     assert 0 <= tensor.nbytes <= size - tensor.offset
     assert all(0 <= side <= 1 << 48 for side in tensor.shape)
@@ -187,17 +213,18 @@ def _check_tensor(tensor: TensorInfo, size: int) -> None:
     if 0 in tensor.shape:
         assert tensor.nbytes == 0
     elif stride is None:
-        assert tensor.nbytes == tensor.elements * width
+        assert tensor.nbytes == packed_bytes(tensor.dtype, tensor.elements)
     else:
         assert len(stride) == len(tensor.shape)
         last = sum((n - 1) * s for n, s in zip(tensor.shape, stride, strict=True))
-        assert tensor.nbytes == (last + 1) * width
-        assert tensor.elements * width <= tensor.nbytes + (64 << 20)
+        assert tensor.nbytes == packed_bytes(tensor.dtype, last + 1)
+        assert packed_bytes(tensor.dtype, tensor.elements) <= tensor.nbytes + (64 << 20)
 
 
 CHECKS: dict[str, Callable[[bytes], bool]] = {
     "pickle": check_pickle,
     "zip": check_zip,
     "safetensors": check_safetensors,
+    "gguf": check_gguf,
     "file": check_file,
 }

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.hostile.archives import Entry, archive, entries, legacy, raw_zip, records, torch_zip
 from tests.hostile.container_bytes import safetensors
+from tests.hostile.gguf_lies import BLOCKS, gguf
 from tests.hostile.mutate import NUMBERS, PIECES, mutated, reordered, repacked
 from tests.hostile.ops import checkpoint, pickled
 from tests.hostile.properties import CHECKS, check_file, check_pickle, check_safetensors, check_zip
@@ -30,7 +31,8 @@ SEEDS = {
     "pickle": [records()["data.pkl"], pickled(checkpoint(), 2)],
     "zip": [torch_zip(), raw_zip(entries())],
     "safetensors": [safetensors(bytes(8), "note")],
-    "file": [*(torch_zip(), legacy(), safetensors(bytes(8))),
+    "gguf": [gguf(), BLOCKS],
+    "file": [*(torch_zip(), legacy(), safetensors(bytes(8)), BLOCKS),
         archive(records(), method=zipfile.ZIP_DEFLATED)],
 }  # fmt: skip
 
@@ -128,3 +130,4 @@ def test_any_bytes(raw: bytes) -> None:
     check_file(raw)
     check_file(b"PK\x03\x04" + raw)
     check_file(b"\x80\x02" + raw)
+    check_file(b"GGUF\x03\0\0\0" + raw)

@@ -28,6 +28,7 @@ from ml_core.reading.inspection_json import error_to_json, from_json, to_json
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.sandbox import available
 from ml_core.reading.zip_members import DEFLATED
+from tests.hostile.gguf_lies import BLOCKS
 
 ROOT = Path(__file__).parents[2]
 door: ModuleType = sys.modules["ml_core.reading.examine"]
@@ -78,6 +79,9 @@ def test_every_container_can_be_read_where_no_module_can_be_loaded(tmp_path: Pat
     state = {"ünï\u202e": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.bfloat16)}
     torch.save(state, tmp_path / "stream.pt", _use_new_zipfile_serialization=False)
     np.savez(tmp_path / "arrays.npz", a=np.zeros((2, 3)), ü=np.zeros(2, np.float16))
+    (tmp_path / "blocks.gguf").write_bytes(BLOCKS)
+    with zipfile.ZipFile(tmp_path / "wrapped.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(tmp_path / "blocks.gguf", "inner.gguf")
     for ending in ("gz", "bz2"):
         with tarfile.open(tmp_path / f"wrapped.tar.{ending}", f"w:{ending}") as tar:  # type: ignore[call-overload]
             tar.add(tmp_path / "stream.pt", "inner.pt")
@@ -88,7 +92,8 @@ def test_every_container_can_be_read_where_no_module_can_be_loaded(tmp_path: Pat
         verdicts[path.name] = found.verdict
     assert verdicts == {
         "stream.pt": "loads", "arrays.npz": "loads", "wrapped.tar.gz": "loads",
-        "wrapped.tar.bz2": "unsupported",
+        "wrapped.tar.bz2": "unsupported", "blocks.gguf": "loads",
+        "wrapped.zip": "loads",
     }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def saved(write_to: Callable[[io.BytesIO], object]) -> bytes:
 @pytest.mark.parametrize(
     ("data", "form", "code"),
     [
-        (b"GGUF\x03\0\0\0" + bytes(40), "GGUF model", "unsupported"),
+        (b"GGUF\x03\0\0\0" + bytes(40), "GGUF", "damaged"),
         (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0", "ONNX model", "unsupported"),
         (b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite model", "unsupported"),
         (b"\x1f\x8b\x08" + bytes(40), "gzip file", "damaged"),
