@@ -211,7 +211,7 @@ class FileWriter(QObject):
         inspection = self._inspection
         if inspection is None or self.is_busy:
             return
-        proposed = str(inspection.path.with_name(f"{_stem(inspection)}-{name}"))
+        proposed = str(inspection.source.with_name(f"{_stem(inspection)}-{name}"))
         if name.endswith(".html"):
             chosen = self._prompts.save_file(self._parent, title, proposed, _EXPORTS)
             target = Path(chosen) if chosen else None
@@ -325,7 +325,8 @@ class FileButtons(QWidget):
 
 
 def _stem(inspection: Inspection) -> str:
-    """The file's name without its ending, a folder's whole name."""
-    return (
-        inspection.path.stem if inspection.weights_path == inspection.path else inspection.path.name
-    ) or "checkpoint"
+    """The file's name without its ending, a folder's whole name, and the part's."""
+    source = inspection.source
+    name = source.stem if inspection.weights_path == source else source.name
+    part = Path(inspection.part).stem
+    return (f"{name}-{part}" if part else name) or "checkpoint"

@@ -597,7 +597,7 @@ class CheckpointStation(QWidget):
         """Ask for a whole CLIP whose encoder the file lacks, and open it with that."""
         if self.inspection is None:
             return
-        folder = str(self.inspection.path.parent)
+        folder = str(self.inspection.source.parent)
         donor = self._prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
         if donor and not self.inspection.refused:
             self.verdict.show_inspection(self.inspection)
@@ -655,7 +655,7 @@ class CheckpointStation(QWidget):
         """Ask for another checkpoint, and show tensor by tensor where it differs."""
         if self.inspection is None or not self._can_compare():
             return
-        folder = str(self.inspection.path.parent)
+        folder = str(self.inspection.source.parent)
         path = self._prompts.open_file(self, "Compare with", folder, CHECKPOINTS)
         if path:
             self.comparison.compare(self.inspection, Path(path))

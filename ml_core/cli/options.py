@@ -93,7 +93,7 @@ class Options:
     keep their defaults.
     """
 
-    checkpoint: NamedPath = argument("A file, a folder, or hf-hub:owner/name.")
+    checkpoint: NamedPath = argument("A file, a folder, FILE#PART, or hf-hub:owner/name.")
     json: bool = option(False, help="Print one JSON object on standard output.")
     output_dir: Path = option(..., help="Folder for everything written.", flag="--output -o")
     overwrite: bool = option(
