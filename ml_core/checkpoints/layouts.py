@@ -383,7 +383,7 @@ def _native_sources(keys: Mapping[str, str], shapes: Shapes) -> dict[str, Tensor
 def _transformers(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names."""
     prefix = part.prefix
-    refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
+    refuse_foreign(_below(shapes, prefix), where)
     sources = library_names.sources(_own(shapes, prefix), prefix, part.flat)
     title = "names of the transformers library"
     return _layout(title, part.towers, sources, shapes, prefix)
@@ -394,10 +394,15 @@ def _own(shapes: Shapes, prefix: str) -> list[str]:
     return [n for n in shapes if not is_head(n, prefix) and not PROJECTOR.match(n)]
 
 
+def _below(shapes: Shapes, prefix: str) -> list[str]:
+    """Names of a model's tensors without its prefix."""
+    return [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
+
+
 def _siglip(shapes: Shapes, part: Part, where: str) -> Layout:
     """The transformers library's names of a SigLIP."""
     prefix = part.prefix
-    refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
+    refuse_foreign(_below(shapes, prefix), where)
     sources = library_names.siglip_sources(_own(shapes, prefix), prefix, part.flat)
     return _layout(SIGLIP, part.towers, sources, shapes, prefix)
 
@@ -407,7 +412,7 @@ def _apple(shapes: Shapes, part: Part, where: str) -> Layout:
     prefix = part.prefix
     if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
         raise mobileclip_s0(where)
-    refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
+    refuse_foreign(_below(shapes, prefix), where)
     sources = library_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
     return _layout(APPLE, part.towers, sources, shapes, prefix)
 

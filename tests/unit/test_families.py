@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_core.checkpoints import architecture as published_shapes
@@ -34,6 +35,7 @@ from ml_core.cleaning.recipes import make_recipe
 from ml_core.evaluation.attribution import attention_map, grad_cam, methods, occlusion
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, sizes, variants, words
 from ml_core.events import Control, Metric
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Preprocess, check_model_config
@@ -329,6 +331,24 @@ def test_loose_weights_of_transformers_siglip(siglip_folder, monkeypatch):
     checkpoint = open_checkpoint(folder / "model.safetensors")
     assert checkpoint.architecture.name == "ViT-T-16-SigLIP"
     assert_close(ours(checkpoint.build()), expected)
+
+
+def test_the_vision_tower_of_a_paligemma_takes_its_pooling_from_a_donor(siglip_folder, tmp_path):
+    theirs, folder = siglip_folder
+    tower = {
+        f"model.vision_tower.{key}": value.clone()
+        for key, value in theirs.state_dict().items()
+        if key.startswith("vision_model.") and ".head." not in key
+    }
+    path = tmp_path / "paligemma.safetensors"
+    save_file(tower | {"model.language_model.layers.0.mlp.lora_A.weight": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match="without its projection, and no text encoder"):
+        open_checkpoint(path)
+    model = open_checkpoint(path, folder).build()
+    assert "the text encoder, the projection and the logit scale" in model.assumptions[0]
+    assert_close(ours(model), ours(open_checkpoint(folder).build()))
+    with pytest.raises(InputError, match="is no SigLIP"):
+        open_checkpoint(path, demo_checkpoint())
 
 
 @pytest.mark.slow
