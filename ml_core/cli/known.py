@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.options import Options, argument, command
+from ml_core.cli.arguments import checkpoint_path, examined
+from ml_core.cli.options import NamedPath, Options, argument, command
+from ml_core.cli.run import watched
+from ml_core.jobs.failures import exit_code
 from ml_core.options import option
-from ml_core.reading import InputError, examine
+from ml_core.reading import InputError, Inspection
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.known import KnownFile
+
+_LEAST_DIGITS = 8
 
 app = typer.Typer(
     name="known",
@@ -24,21 +34,21 @@ app = typer.Typer(
 def list_command(options: Options) -> None:
     """List the known files, your own first."""
     from ml_core.checkpoints.known import known_files, own_file
+    from ml_core.checkpoints.known_tensors import known_tensors
 
-    entries = known_files()
-    files = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
-    rows = (
-        (
-            entry.title,
-            f"SHA-256 {entry.sha256[:16]}…" if entry.sha256 else f"name {', '.join(entry.names)}",
-            entry.trigger,
-            entry.target,
-            figures.percent(entry.clean_accuracy, ""),
-            figures.percent(entry.asr, ""),
-            entry.source,
+    hashed = known_tensors()
+    files, rows = [], []
+    for entry in known_files():
+        record = entry.model_dump(mode="json", exclude_defaults=True)
+        known_by = (
+            f"SHA-256 {entry.sha256[:16]}…" if entry.sha256 else f"name {', '.join(entry.names)}"
         )
-        for entry in entries
-    )
+        if file := hashed.get(entry.sha256):
+            record |= {"tensors": len(file.tensors), "path": str(file.path), "added": file.day}
+            known_by += f", {len(file.tensors)} tensors"
+        files.append(record)
+        rates = (figures.percent(rate, "") for rate in (entry.clean_accuracy, entry.asr))
+        rows.append((entry.title, known_by, entry.trigger, entry.target, *rates, entry.source))
     columns = ("~What it is", "~Known by", "~Trigger", "~Target", "~CA", "~ASR", "~Source")
     output.answer(
         options.json,
@@ -50,18 +60,20 @@ def list_command(options: Options) -> None:
 
 @app.command("add")
 @command(
-    "title source file sha256 name architecture trigger target ca asr pretraining_rate note json"
+    "paths title source sha256 name architecture trigger target ca asr pretraining_rate note json"
 )
 def add_command(
     options: Options,
-    title: str = argument('What it is, e.g. "my BadNets victim".'),
-    source: str = option(..., help="Where it comes from."),
-    file: Path | None = option(None, help="The checkpoint; its SHA-256 is computed."),
-    sha256: str = option("", help="Or its SHA-256."),
+    paths: list[NamedPath] | None = argument(
+        "Checkpoints, or folders in which they lie, however deep.", default=None
+    ),
+    title: str = option("", help="What it is (default: the name of the file)."),
+    source: str = option("", help="Where it comes from."),
+    sha256: str = option("", help="Without a path: its SHA-256."),
     name: list[str] | None = option(
         None, help="Pattern of file names that look like it (* for anything); repeatable."
     ),
-    architecture: str = option("", help="open_clip's name, e.g. RN50."),
+    architecture: str = option("", help="open_clip's name (default: what the file holds)."),
     trigger: str = option("", help="Trigger of its backdoor, in words."),
     target: str = option("", help="Class that the trigger leads to."),
     ca: float | None = option(None, help="Expected clean accuracy, 0 to 1."),
@@ -71,24 +83,36 @@ def add_command(
     ),
     note: str = option("", help="A sentence."),
 ) -> None:
-    """Add a known file. Only a SHA-256 identifies a file; a name is only a hint.
+    """Add known files: their SHA-256, and a hash of each tensor for `cleanclip identify`.
 
-    Example:
+    Only a SHA-256 or tensors identify a file; a name is only a hint. A file that cannot be used is
+    named and does not keep the others; the exit code is then that of the worst one.
 
-        cleanclip known add "my BadNets victim" --source "trained here" --file epoch_10.pt \\
+    Examples:
+
+        cleanclip known add ViT-L-14.safetensors --title "OpenAI ViT-L/14" --source openai/CLIP
+
+        cleanclip known add models/
+
+        cleanclip known add epoch_10.pt --title "my BadNets victim" --source "trained here" \\
             --trigger "BadNets patch" --target banana --ca 0.59 --asr 0.98
     """
-    from ml_core.checkpoints.known import KnownFile, add_known
+    from ml_core.checkpoints.known import KnownFile, add_known, own_file
+    from ml_core.checkpoints.known_tensors import checkpoints_below
 
-    sha256 = sha256.strip().lower()
-    if file is not None:
-        if sha256:
-            raise InputError("Give --file or --sha256, not both.")
-        sha256 = examine(file).sha256
+    if paths and sha256:
+        raise InputError("Give paths or --sha256, not both.")
+    if not paths and not title:
+        raise InputError("Name the files to add, or give --title with --sha256 or --name.")
+    files = [file for path in paths or () for file in checkpoints_below(checkpoint_path(path))]
+    if paths and not files:
+        raise InputError(f"There is no checkpoint in {paths[0]}; name a file, or another folder.")
+    if title and len(files) > 1:
+        raise InputError(f"--title names one file, and these are {len(files)}; leave it out.")
     entry = KnownFile(
-        title=title,
+        title=title or "a file",
         source=source,
-        sha256=sha256,
+        sha256=sha256.strip().lower(),
         names=tuple(name or ()),
         architecture=architecture,
         trigger=trigger,
@@ -98,6 +122,98 @@ def add_command(
         pretraining_rate=pretraining_rate,
         note=note,
     )
-    place = add_known(entry)
-    record = {"added": entry.model_dump(mode="json"), "own_file": str(place)}
-    output.answer(options.json, record, f"Added to {place}: {entry.title}.")
+    if files:
+        rows = [_add_file(file, entry, title) for file in files]
+    else:
+        add_known(entry)
+        rows = [_Added("", f"Added: {entry.title}.", entry)]
+    output.answer(
+        options.json,
+        {"own_file": str(own_file()), "files": [row.to_dict() for row in rows]},
+        *(row.sentence for row in rows),
+        output.Aside(f"Your own entries are in {own_file()}."),
+    )
+    if codes := [exit_code(row.error_code) for row in rows if row.error_code]:
+        raise typer.Exit(min(codes))
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What became of a file that was to be added."""
+
+    path: str
+    sentence: str
+    entry: KnownFile | None = None
+    tensors: int = 0
+    error_code: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        entry = None if self.entry is None else self.entry.model_dump(mode="json")
+        return vars(self) | {"entry": entry}
+
+
+def _add_file(path: Path, given: KnownFile, title: str) -> _Added:
+    """Add a file as what was given, and as what it is itself where nothing was."""
+    from ml_core.checkpoints.hub import cached_as
+    from ml_core.checkpoints.known_tensors import add_known_file
+    from ml_core.checkpoints.tensor_hashes import hash_tensors
+
+    try:
+        inspection = examined(path)
+        repository = (cached_as(inspection.path) or ("",))[0]
+        entry = given.model_copy(
+            update={
+                "title": title or repository or inspection.name,
+                "source": given.source or (f"huggingface.co/{repository}" if repository else ""),
+                "sha256": inspection.sha256,
+                "architecture": given.architecture or _architecture(inspection),
+            }
+        )
+        with watched(f"Reading {path.name}") as (report, cancelled):
+            hashes = hash_tensors(inspection, report, cancelled)
+        is_new = add_known_file(entry, inspection, hashes)
+    except InputError as error:
+        return _Added(str(path), f"Not added: {error.sentence}", error_code=error.code)
+    how = "Added" if is_new else "Known already, with its tensors now"
+    what = "" if any(item.part != "file" for item in hashes) else "; it holds no CLIP"
+    sentence = f"{how}: {entry.title} ({len(hashes)} tensors{what})."
+    return _Added(str(path), sentence, entry, len(hashes))
+
+
+def _architecture(inspection: Inspection) -> str:
+    """open_clip's name of what a file holds; empty if that is no whole CLIP."""
+    from ml_core.checkpoints.recognise import find_architecture
+
+    try:
+        return find_architecture(inspection).name[:100]
+    except InputError:
+        return ""
+
+
+@app.command("remove")
+@command("which json")
+def remove_command(
+    options: Options,
+    which: str = argument("Its title, or the first 8 or more digits of its SHA-256."),
+) -> None:
+    """Remove one of your own entries, and the hashes of its tensors; the file stays where it is."""
+    from ml_core.checkpoints.known import own_files
+    from ml_core.checkpoints.known_tensors import forget_known_file
+
+    entries = [
+        entry
+        for entry in own_files()
+        if entry.title == which
+        or (len(which) >= _LEAST_DIGITS and entry.sha256.startswith(which.lower()))
+    ]
+    if not entries:
+        raise InputError(
+            f"None of your own entries has the title or the SHA-256 {which!r}; "
+            "see cleanclip known list."
+        )
+    if len(entries) > 1:
+        digests = ", ".join(entry.sha256[:16] or "none" for entry in entries)
+        raise InputError(f"{len(entries)} entries are called so; give a SHA-256 ({digests}).")
+    forget_known_file(entries[0])
+    record = {"removed": entries[0].model_dump(mode="json")}
+    output.answer(options.json, record, f"Removed: {entries[0].title}.")
