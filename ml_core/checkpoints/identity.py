@@ -66,8 +66,8 @@ class PartIdentity:
     precisions
         What this file or the known one is rounded to, if they are not of one precision.
     relative
-        How far the differing ones are apart, by the norm of the known part; None if that cannot be
-        told, which ``why`` explains.
+        How far the differing ones are apart, by the norm of the known part; None if that is not
+        told, or cannot be, which ``why`` explains.
     """
 
     part: Part
@@ -106,11 +106,11 @@ class PartIdentity:
         elif self.equal:
             clauses = [f"{self.title}, {self.equal} of {self.tensors} tensors equal{rounded}"]
         else:
-            clauses = [f"the shapes of {self.title}"]
+            clauses = [f"the shapes of {self.title}" if self.tensors > 1 else self.title]
         if self.differing:
             whole = len(self.differing) == self.tensors
-            where = "every tensor" if whole else places(self.differing)
-            clauses.append(f"differs in {where}{self._how_far()}")
+            where = " in every tensor" if whole else f" in {places(self.differing)}"
+            clauses.append(f"differs{where if self.tensors > 1 else ''}{self._how_far()}")
         if self.not_comparable:
             clauses.append(
                 f"{len(self.not_comparable)} of {self.tensors} tensors cannot be compared: they "
@@ -124,12 +124,14 @@ class PartIdentity:
 
     def _how_far(self) -> str:
         if self.relative is None:
-            return f"; how far cannot be told: {self.why}"
+            return f"; how far cannot be told: {self.why}" if self.why else ""
         if math.isnan(self.relative):
             return ", by numbers that are not finite"
         if math.isinf(self.relative):
             return ", from zero"
-        return f", by {100 * self.relative:.2g} % of its norm"
+        percent = 100 * self.relative
+        shown = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
+        return f", by {shown} % of its norm"
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Identity:
     @property
     def reference(self) -> PartIdentity | None:
         """The first part that differs from a known file that is still there."""
-        return next((part for part in self.parts if part.differing and not part.why), None)
+        return next((part for part in self.parts if part.relative is not None), None)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -205,10 +207,11 @@ def identify(
     inspection: Inspection,
     report: Report = lambda what, done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Identity:
+) -> Iterator[Identity]:
     """Compare the tensors of a file with those of the files that this machine knows.
 
-    A known file that a part differs from is read, if it is still where it was, to tell how far.
+    Yields the answer, and again after each known file that a part differs from: that is read, if
+    it is still where it was, to tell how far.
 
     Parameters
     ----------
@@ -228,9 +231,11 @@ def identify(
         left_out = 0
     known, sha256 = count_known(), inspection.sha256
     if same := known_tensors(sha256).get(sha256):
-        return Identity(tuple(_same_parts(same)), same.title, known, left_out)
+        yield Identity(tuple(_same_parts(same)), same.title, known, left_out)
+        return
     if entry := next((entry for entry in known_files() if entry.sha256 == sha256), None):
-        return Identity((), entry.title, known)
+        yield Identity((), entry.title, known)
+        return
     hashes = hash_tensors(inspection, report, cancelled)
     files = nearest(hashes)
     parts = []
@@ -243,10 +248,12 @@ def identify(
                 if found is None
                 else _beside(part, inside, found.file, found.equal)
             )
+    identity = Identity(tuple(parts), "", known, left_out, hashes)
+    yield identity
     for sha256 in dict.fromkeys(part.sha256 for part in parts if part.differing):
         path = next(Path(part.path) for part in parts if part.sha256 == sha256)
         parts = _measured(parts, sha256, path, inspection, report, cancelled)
-    return Identity(tuple(parts), "", known, left_out, hashes)
+        yield replace(identity, parts=tuple(parts))
 
 
 def _same_parts(same: KnownTensors) -> Iterator[PartIdentity]:

@@ -24,7 +24,7 @@ from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 
 _NAME = "known_tensors.sqlite"
 _VERSION = 1
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS, _CACHE_KB = 30.0, 64 * 1024
 # own: the hash is of the values as the file stores them, 1, or rounded, 0; or of shapes, 2.
 _TABLES = f"""
 CREATE TABLE files (
@@ -92,8 +92,10 @@ def database() -> Path:
     return data_dir() / _NAME
 
 
-def add_known_file(entry: KnownFile, inspection: Inspection, hashes: Sequence[TensorHash]) -> bool:
-    """Add a file to the user's list, and the hashes of its tensors; return whether it was new.
+def add_known_file(
+    entry: KnownFile, inspection: Inspection, hashes: Sequence[TensorHash]
+) -> KnownFile:
+    """Add a file to the user's list, and the hashes of its tensors; return its entry.
 
     A file that the list knows keeps its entry there.
 
@@ -123,10 +125,11 @@ def add_known_file(entry: KnownFile, inspection: Inspection, hashes: Sequence[Te
             "INSERT OR REPLACE INTO tensors VALUES (?, ?, ?)",
             ((digest, number, own) for digest, own in rows),
         )
-        is_new = all(other.sha256 != entry.sha256 for other in known_files())
-        if is_new:
-            add_known(entry)
-    return is_new
+        for other in known_files():
+            if other.sha256 == entry.sha256:
+                return other
+        add_known(entry)
+    return entry
 
 
 def forget_known_file(entry: KnownFile) -> None:
@@ -169,27 +172,27 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, Nearest]:
     """For each part the known file with the most equal tensors; raises as `known_tensors`.
 
     Of several the one that has most in common with the other parts, then the one that was added
-    first. Where no tensor is equal, a file with the same names and shapes is the nearest. A part
-    that is like none is left out.
+    first. Constant tensors do not count. Where no tensor is equal, a file with the same names and
+    shapes is the nearest. A part that is like none is left out.
     """
     with _reading() as index:
         if index is None:
             return {}
         index.execute(
             "CREATE TEMP TABLE asked (hash BLOB PRIMARY KEY, part TEXT, number INTEGER, "
-            "own INTEGER) WITHOUT ROWID"
+            "tells INTEGER, own INTEGER) WITHOUT ROWID"
         )
         index.executemany(
-            "INSERT INTO asked VALUES (?, ?, ?, ?)",
+            "INSERT INTO asked VALUES (?, ?, ?, ?, ?)",
             (
-                (digest, item.part, number, int(form == item.precision))
+                (digest, item.part, number, not item.constant, form == item.precision)
                 for number, item in enumerate(hashes)
                 for form, digest in item.forms.items()
             ),
         )
         equal = "FROM asked CROSS JOIN tensors USING (hash) WHERE (asked.own OR tensors.own)"
         counts = index.execute(
-            f"SELECT part, file, count(*) {equal} GROUP BY part, file"
+            f"SELECT part, file, count(*) {equal} AND tells GROUP BY part, file"
         ).fetchall()
         totals: dict[int, int] = {}
         for _, file, count in counts:
@@ -197,15 +200,15 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, Nearest]:
         chosen: dict[Part, int] = {}
         for part, file, _ in sorted(counts, key=lambda row: (row[2], totals[row[1]], -row[1])):
             chosen[part] = file  # the last is the best
-        encoders = {file for part, file in chosen.items() if part != "logit scale"}
+        encoders = set(chosen.values())
         for part, digest in hash_shapes(hashes).items():
-            if part in chosen and part != "logit scale":
-                continue
-            alike = index.execute("SELECT file FROM tensors WHERE hash = ? ORDER BY file", [digest])
-            candidates = [file for (file,) in alike]
-            # A scale says little: many models have the same.
-            if best := [file for file in candidates if file in encoders] or candidates:
-                chosen[part] = best[0]
+            if part not in chosen:
+                alike = index.execute(
+                    "SELECT file FROM tensors WHERE hash = ? ORDER BY file", [digest]
+                )
+                candidates = [file for (file,) in alike]
+                if best := [file for file in candidates if file in encoders] or candidates:
+                    chosen[part] = best[0]
         found: dict[Part, Nearest] = {}
         for part, file in chosen.items():
             (known,) = _files(index, "WHERE id = ?", [file]).values()
@@ -272,6 +275,7 @@ def _opened(path: Path, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Co
     index = connect()
     try:
         index.execute(f"PRAGMA busy_timeout = {round(1000 * _PATIENCE_SECONDS)}")
+        index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
         version = index.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             raise InputError(

@@ -48,6 +48,8 @@ class TensorHash:
         Its shape; empty for a single number in any shape.
     precision
         In which the file stores it: ``F32`` (fp64 too), ``F16``, ``BF16``, or its own type.
+    constant
+        Whether all its values are equal, as many models begin with: such tensors tell none apart.
     forms
         SHA-256 of name, shape and values, by the precision that the values are rounded to.
     """
@@ -56,6 +58,7 @@ class TensorHash:
     part: Part
     shape: tuple[int, ...]
     precision: str
+    constant: bool
     forms: Mapping[str, bytes]
 
 
@@ -109,16 +112,19 @@ def hash_tensors(
                 form: hashlib.sha256(start + form.encode())
                 for form in _FORMS.get(precision, (precision,))
             }
+            low, high = math.inf, -math.inf
             for piece in reader.numbers(sources[name]):
                 if cancelled():
                     raise CancelledError
                 values = piece + 0.0  # a copy, in which -0 is 0
                 values[np.isnan(values)] = np.nan
+                if low >= high and values.size:
+                    low, high = min(low, values.min()), max(high, values.max())
                 for form, digest in digests.items():
                     digest.update(_rounded(values, form).tobytes())
             part = part_of(name) if holds_clip else "file"
             forms = {form: digest.digest() for form, digest in digests.items()}
-            hashes.append(TensorHash(name, part, shape, precision, forms))
+            hashes.append(TensorHash(name, part, shape, precision, bool(low >= high), forms))
             done += sum(info.nbytes for info in infos[name])
             report(f"Reading {inspection.name}", done, total)
     for shard in sorted({info.file for info in inspection.tensors}):

@@ -33,7 +33,7 @@ def identify(options: Options) -> None:
 
     inspection = examined(checkpoint_path(options.checkpoint))
     with watched(f"Reading {inspection.name}") as (report, cancelled):
-        identity = identified(inspection, report, cancelled)
+        *_, identity = identified(inspection, report, cancelled)
     record = {
         "path": str(inspection.path), "sha256": inspection.sha256, **identity.to_dict(),
     }  # fmt: skip

@@ -171,13 +171,13 @@ def _add_file(path: Path, given: KnownFile, title: str) -> _Added:
         )
         with watched(f"Reading {path.name}") as (report, cancelled):
             hashes = hash_tensors(inspection, report, cancelled)
-        is_new = add_known_file(entry, inspection, hashes)
+        added = add_known_file(entry, inspection, hashes)
     except InputError as error:
         return _Added(str(path), f"Not added: {error.sentence}", error_code=error.code)
-    how = "Added" if is_new else "Known already, with its tensors now"
-    what = "" if any(item.part != "file" for item in hashes) else "; it holds no CLIP"
-    sentence = f"{how}: {entry.title} ({len(hashes)} tensors{what})."
-    return _Added(str(path), sentence, entry, len(hashes))
+    start = "Added" if added is entry else "Known already"
+    count = f"{len(hashes)} tensor{'s' if len(hashes) > 1 else ''}"
+    what = "; it holds no CLIP" if all(item.part == "file" for item in hashes) else ""
+    return _Added(str(path), f"{start}: {added.title} ({count}{what}).", added, len(hashes))
 
 
 def _architecture(inspection: Inspection) -> str:
