@@ -106,7 +106,7 @@ class PartIdentity:
         elif self.equal:
             clauses = [f"{self.title}, {self.equal} of {self.tensors} tensors equal{rounded}"]
         else:
-            clauses = [f"the shapes of {self.title}" if self.tensors > 1 else self.title]
+            clauses = [f"has the shapes of {self.title}" if self.tensors > 1 else self.title]
         if self.differing:
             whole = len(self.differing) == self.tensors
             where = " in every tensor" if whole else f" in {places(self.differing)}"
@@ -235,6 +235,9 @@ def identify(
         return
     if entry := next((entry for entry in known_files() if entry.sha256 == sha256), None):
         yield Identity((), entry.title, known)
+        return
+    if not known:
+        yield Identity(())
         return
     hashes = hash_tensors(inspection, report, cancelled)
     files = nearest(hashes)

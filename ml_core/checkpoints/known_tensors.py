@@ -112,6 +112,7 @@ def add_known_file(
         for form, digest in item.forms.items()
     ]
     rows += [(digest, _SHAPES) for digest in hash_shapes(hashes).values()]
+    listed = known_files()  # a damaged list is left as it is, and so is the database
     place = os.fsencode(inspection.path.absolute())
     day = datetime.now(UTC).date().isoformat()
     with _writing() as index:
@@ -125,23 +126,21 @@ def add_known_file(
             "INSERT OR REPLACE INTO tensors VALUES (?, ?, ?)",
             ((digest, number, own) for digest, own in rows),
         )
-        for other in known_files():
-            if other.sha256 == entry.sha256:
-                return other
-        add_known(entry)
+    for other in listed:
+        if other.sha256 == entry.sha256:
+            return other
+    add_known(entry)
     return entry
 
 
 def forget_known_file(entry: KnownFile) -> None:
     """Remove an entry of the user's list, and the hashes of its tensors; raises as the adding."""
-    if not database().exists():
-        remove_known(entry)
-        return
-    with _writing() as index:
-        which = "(SELECT id FROM files WHERE sha256 = ?)"
-        index.execute(f"DELETE FROM tensors WHERE file IN {which}", [entry.sha256])
-        index.execute("DELETE FROM files WHERE sha256 = ?", [entry.sha256])
-        remove_known(entry)
+    if database().exists():
+        with _writing() as index:
+            which = "(SELECT id FROM files WHERE sha256 = ?)"
+            index.execute(f"DELETE FROM tensors WHERE file IN {which}", [entry.sha256])
+            index.execute("DELETE FROM files WHERE sha256 = ?", [entry.sha256])
+    remove_known(entry)
 
 
 def known_tensors(sha256: str | None = None) -> dict[str, KnownTensors]:

@@ -76,6 +76,7 @@ def hash_tensors(
 ) -> tuple[TensorHash, ...]:
     """Hash the tensors of the CLIP in a file; of a file that holds none, all its tensors.
 
+    How many batches BatchNorm has counted is left out: it says nothing of what a model computes.
     Memory stays below 100 MB, unless a tensor's elements lie apart in a file.
 
     Parameters
@@ -97,7 +98,11 @@ def hash_tensors(
     hashes = []
     with ExitStack() as stack:
         reader = TensorReader(inspection, stack)
-        infos = {name: reader.infos(source) for name, source in sources.items()}
+        infos = {
+            name: reader.infos(source)
+            for name, source in sources.items()
+            if not name.endswith(".num_batches_tracked")
+        }
         # In the order of the file: a packed one is unpacked once.
         order = sorted(infos, key=lambda name: (infos[name][0].file, infos[name][0].offset))
         total = sum(info.nbytes for name in order for info in infos[name])
