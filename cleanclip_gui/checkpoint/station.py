@@ -250,7 +250,7 @@ class CheckpointStation(QWidget):
                 self._can_compare,
             ),
             Command(
-                "file.identify", "&Which CLIP is this?", "&File", self.identify,
+                "file.identify", "Find o&ut which CLIP this is", "&File", self.identify,
                 "Compare every tensor with those of the files that this machine knows.",
                 "search", "", 3, self._can_identify,
             ),
@@ -471,6 +471,7 @@ class CheckpointStation(QWidget):
             self.verdict.show_incomplete(
                 inspection.name, assessed.assessment, architecture["notes"][0], "choose a model"
             )
+            self.facts.identification.set_file(None)  # each model is one of its own
             self.tensors.read_values(inspection)
             self._ask_part(inspection)
             return

@@ -23,6 +23,7 @@ from ml_core.checkpoints.layouts import find_layout
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import check_same, weights_bytes
+from ml_core.reading.parts import PartNeeded
 
 Part = Literal["image encoder", "text encoder", "logit scale", "file"]
 Report = Callable[[str, int, int], object]
@@ -88,11 +89,15 @@ def hash_tensors(
 
     Raises
     ------
+    PartNeeded
+        If the file holds several models, and none was chosen.
     InputError
         ``damaged`` if the file is not the one that was inspected.
     """
     try:
         sources, holds_clip = find_layout(inspection).sources, True
+    except PartNeeded:
+        raise
     except InputError:
         sources, holds_clip = by_own_names(inspection), False
     hashes = []

@@ -12,9 +12,11 @@ from ml_core.cli.run import watched
 _EXIT = {"equal": output.EXIT_DONE, "differs": 1, "not comparable": 2, "not known": 2}
 
 
-@command("file=checkpoint json")
+@command("file=checkpoint part json")
 def identify(options: Options) -> None:
     """Say which CLIP a checkpoint holds, encoder by encoder, beside the known files.
+
+    Of a file with several models each is looked at.
 
     Tensors are compared with those of files that `cleanclip known add` has read on this machine.
     Copies match that are renamed, transposed, split, or rounded to fp16 or bf16. Equal tensors hold
@@ -30,12 +32,22 @@ def identify(options: Options) -> None:
         cleanclip identify clip_l.safetensors
     """
     from ml_core.checkpoints.identity import identify as identified
+    from ml_core.checkpoints.layouts import models_of
 
     inspection = examined(checkpoint_path(options.checkpoint))
+    identities = {}
     with watched(f"Reading {inspection.name}") as (report, cancelled):
-        *_, identity = identified(inspection, report, cancelled)
+        for model in models_of(inspection):
+            *_, identities[model.name] = identified(model, report, cancelled)
     record = {
-        "path": str(inspection.path), "sha256": inspection.sha256, **identity.to_dict(),
-    }  # fmt: skip
-    output.answer(options.json, record, *identity.sentences)
-    raise typer.Exit(_EXIT[identity.state])
+        "path": str(inspection.path),
+        "sha256": inspection.sha256,
+        "models": [{"name": name, **found.to_dict()} for name, found in identities.items()],
+    }
+    lines = [
+        sentence
+        for name, found in identities.items()
+        for sentence in ([f"{name}:"] if len(identities) > 1 else []) + [*found.sentences]
+    ]
+    output.answer(options.json, record, *lines)
+    raise typer.Exit(max(_EXIT[found.state] for found in identities.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,12 @@ import typer
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, examined
+from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import watched
 from ml_core.jobs.failures import exit_code
 from ml_core.options import option
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError, Inspection, examine
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.known import KnownFile
@@ -123,7 +124,7 @@ def add_command(
         note=note,
     )
     if files:
-        rows = [_add_file(file, entry, title) for file in files]
+        rows = [row for file in files for row in _add_file(file, entry, title)]
     else:
         add_known(entry)
         rows = [_Added("", f"Added: {entry.title}.", entry)]
@@ -152,32 +153,56 @@ class _Added:
         return vars(self) | {"entry": entry}
 
 
-def _add_file(path: Path, given: KnownFile, title: str) -> _Added:
-    """Add a file as what was given, and as what it is itself where nothing was."""
+def _add_file(path: Path, given: KnownFile, title: str) -> Iterator[_Added]:
+    """Add a file, or each of the models in it."""
+    from ml_core.checkpoints.layouts import models_of
+
+    try:
+        inspection = examine(path)
+        if inspection.refused and not inspection.members:
+            raise inspection.refusal()
+    except InputError as error:
+        yield _not_added(path, error)
+        return
+    for member in inspection.members:
+        yield from _add_file(Path(f"{path}#{member}"), given, title)
+    models = models_of(inspection)
+    for model in models:
+        named = f"{title}#{model.part}" if title and len(models) > 1 else title
+        try:
+            yield _add(model, given, named)
+        except InputError as error:
+            yield _not_added(model.path, error)
+
+
+def _not_added(path: Path, error: InputError) -> _Added:
+    return _Added(str(path), f"Not added: {error.sentence}", error_code=error.code)
+
+
+def _add(model: Inspection, given: KnownFile, title: str) -> _Added:
+    """Add a model as what was given, and as what it is itself where nothing was."""
     from ml_core.checkpoints.hub import cached_as
     from ml_core.checkpoints.known_tensors import add_known_file
     from ml_core.checkpoints.tensor_hashes import hash_tensors
 
-    try:
-        inspection = examined(path)
-        repository = (cached_as(inspection.path) or ("",))[0]
-        entry = given.model_copy(
-            update={
-                "title": title or repository or inspection.name,
-                "source": given.source or (f"huggingface.co/{repository}" if repository else ""),
-                "sha256": inspection.sha256,
-                "architecture": given.architecture or _architecture(inspection),
-            }
-        )
-        with watched(f"Reading {path.name}") as (report, cancelled):
-            hashes = hash_tensors(inspection, report, cancelled)
-        added = add_known_file(entry, inspection, hashes)
-    except InputError as error:
-        return _Added(str(path), f"Not added: {error.sentence}", error_code=error.code)
+    repository = (cached_as(model.source) or ("",))[0]
+    part = f"#{model.part}" if model.part else ""
+    entry = given.model_copy(
+        update={
+            "title": title or (f"{repository}{part}" if repository else model.name),
+            "source": given.source or (f"huggingface.co/{repository}" if repository else ""),
+            "sha256": model.sha256,
+            "architecture": given.architecture or _architecture(model),
+        }
+    )
+    with watched(f"Reading {model.name}") as (report, cancelled):
+        hashes = hash_tensors(model, report, cancelled)
+    added = add_known_file(entry, model, hashes)
     start = "Added" if added is entry else "Known already"
     count = f"{len(hashes)} tensor{'s' if len(hashes) > 1 else ''}"
     what = "; it holds no CLIP" if all(item.part == "file" for item in hashes) else ""
-    return _Added(str(path), f"{start}: {added.title} ({count}{what}).", added, len(hashes))
+    sentence = f"{start}: {added.title} ({count}{what})."
+    return _Added(str(model.path), sentence, added, len(hashes))
 
 
 def _architecture(inspection: Inspection) -> str:

@@ -114,6 +114,7 @@ REFUSED = [
 @pytest.fixture
 def here(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a checkpoint, pictures and a table."""
+    (tmp_path / "empty").mkdir()
     (tmp_path / "m.safetensors").write_bytes(tiny_checkpoint.read_bytes())
     for name in ("x.png", "x.gif"):
         Image.new("RGB", (4, 4), "red").save(tmp_path / name)

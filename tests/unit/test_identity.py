@@ -169,16 +169,39 @@ def test_fp16_and_bf16_of_one_file_cannot_be_compared(module, tmp_path):
 
 
 def test_the_command_answers_by_its_exit_code(module, known, tmp_path, answer_of, capsys):
-    same = answer_of("identify", known)
+    (same,) = answer_of("identify", known)["models"]
     assert (same["same_file"], same["state"]) == (TITLE, "equal")
     near = saved(contiguous(lively(VIT, 1).state_dict()), tmp_path / "other.safetensors")
-    assert answer_of("identify", near, code=1)["parts"][0]["title"] == TITLE
+    assert answer_of("identify", near, code=1)["models"][0]["parts"][0]["title"] == TITLE
     assert answer_of("known", "remove", TITLE)["removed"]["sha256"] == examine(known).sha256
     assert own_files() == ()
-    nothing = answer_of("identify", known, code=2)
+    (nothing,) = answer_of("identify", known, code=2)["models"]
     assert "No tensors are known on this machine" in nothing["sentences"][0]
     answer_of("known", "add", "--sha256", examine(known).sha256, "--title", "by its hash")
-    assert answer_of("identify", known)["same_file"] == "by its hash"
+    assert answer_of("identify", known)["models"][0]["same_file"] == "by its hash"
+
+
+def test_each_text_encoder_of_an_sdxl_file_is_known(module, known, tmp_path, answer_of):
+    other = lively(VIT, 1)
+    state = {
+        f"conditioner.embedders.0.transformer.{name}": value
+        for name, value in as_transformers(module).items()
+        if name.startswith("text_model.")
+    } | {
+        f"conditioner.embedders.1.model.{name}": value
+        for name, value in other.state_dict().items()
+        if not name.startswith(("visual.", "logit"))
+    }
+    path = saved(state | {"model.diffusion_model.w": torch.ones(3)}, tmp_path / "sdxl.safetensors")
+    first, second = answer_of("identify", path, code=1)["models"]
+    assert first["parts"][0]["missing"] == ["text_projection"]
+    assert (first["state"], second["state"]) == ("equal", "differs")
+    files = answer_of("known", "add", path)["files"]
+    assert [Path(file["path"]).name for file in files] == [first["name"], second["name"]]
+    assert run_command(["known", "remove", TITLE]) == 0
+    copy = saved(other.state_dict(), tmp_path / "copy.safetensors")
+    text = next(part for part in identity(copy).parts if part.part == "text encoder")
+    assert (text.state, text.title) == ("equal", second["name"])
 
 
 def test_a_folder_of_many_is_added_and_what_cannot_be_is_named(module, tmp_path, answer_of, capsys):
