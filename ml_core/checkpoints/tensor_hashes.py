@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ml_core.checkpoints.architecture import SCALES
 from ml_core.checkpoints.compare import TensorReader, by_own_names
 from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.library_names import TensorSource
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import check_same, weights_bytes
@@ -31,7 +32,7 @@ Report = Callable[[str, int, int], object]
 PARTS: tuple[Part, ...] = ("image encoder", "text encoder", "logit scale", "file")
 """Of a checkpoint; what holds no CLIP is one part, ``file``."""
 
-_FORMS = {"F32": ("F32", "F16", "BF16")}
+_ROUNDED = ("F32", "F16", "BF16")
 _PRECISIONS = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16"}
 
 
@@ -101,7 +102,7 @@ def hash_tensors(
     except InputError:
         sources, holds_clip = by_own_names(inspection), False
     hashes = []
-    with ExitStack() as stack:
+    with ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
         reader = TensorReader(inspection, stack)
         infos = {
             name: reader.infos(source)
@@ -113,34 +114,45 @@ def hash_tensors(
         total = sum(info.nbytes for name in order for info in infos[name])
         done = 0
         for name in order:
-            shape = reader.shape(sources[name])
-            shape = () if math.prod(shape) == 1 else shape
-            dtype = infos[name][0].dtype
-            precision = _PRECISIONS.get(dtype, dtype)
-            start = f"{name}\0{','.join(map(str, shape))}\0".encode(errors="surrogatepass")
-            digests = {
-                form: hashlib.sha256(start + form.encode())
-                for form in _FORMS.get(precision, (precision,))
-            }
-            low, high = math.inf, -math.inf
-            for piece in reader.numbers(sources[name]):
-                if cancelled():
-                    raise CancelledError
-                values = piece + 0.0  # a copy, in which -0 is 0
-                values[np.isnan(values)] = np.nan
-                if low >= high and values.size:
-                    low, high = min(low, values.min()), max(high, values.max())
-                for form, digest in digests.items():
-                    digest.update(_rounded(values, form).tobytes())
             part = part_of(name) if holds_clip else "file"
-            forms = {form: digest.digest() for form, digest in digests.items()}
-            hashes.append(TensorHash(name, part, shape, precision, bool(low >= high), forms))
+            hashes.append(_hash(name, part, reader, sources[name], cancelled))
             done += sum(info.nbytes for info in infos[name])
             report(f"Reading {inspection.name}", done, total)
     for shard in sorted({info.file for info in inspection.tensors}):
         with weights_bytes(inspection, shard) as file:
             check_same(inspection, shard, file)
     return tuple(hashes)
+
+
+def _hash(
+    name: str,
+    part: Part,
+    reader: TensorReader,
+    source: TensorSource,
+    cancelled: Callable[[], bool],
+) -> TensorHash:
+    """Hash one tensor in all its forms."""
+    shape = reader.shape(source)
+    shape = () if math.prod(shape) == 1 else shape
+    dtype = reader.infos(source)[0].dtype
+    precision = _PRECISIONS.get(dtype, dtype)
+    start = f"{name}\0{','.join(map(str, shape))}\0".encode(errors="surrogatepass")
+    digests = {form: hashlib.sha256(start + form.encode()) for form in _forms(precision)}
+    low, high = math.inf, -math.inf
+    for piece in reader.numbers(source):
+        if cancelled():
+            raise CancelledError
+        values = piece + 0.0  # a copy, in which -0 is 0
+        if math.isnan(values.sum()):  # or it holds both infinities
+            values[np.isnan(values)] = np.nan
+        if dtype == "F64":  # as torch rounds it
+            values = values.astype(np.float32).astype(np.float64)
+        if low >= high and values.size:
+            low, high = min(low, values.min()), max(high, values.max())
+        for form, digest in digests.items():
+            digest.update(_rounded(values, form).tobytes())
+    forms = {form: digest.digest() for form, digest in digests.items()}
+    return TensorHash(name, part, shape, precision, bool(low >= high), forms)
 
 
 def hash_shapes(hashes: Iterable[TensorHash]) -> dict[Part, bytes]:
@@ -158,22 +170,26 @@ def hash_shapes(hashes: Iterable[TensorHash]) -> dict[Part, bytes]:
 
 def comparable(first: str, second: str) -> bool:
     """Whether of two precisions one is among the forms of the other."""
-    return first in _FORMS.get(second, (second,)) or second in _FORMS.get(first, (first,))
+    return first in _forms(second) or second in _forms(first)
+
+
+def _forms(precision: str) -> tuple[str, ...]:
+    """The precisions that a tensor's values are rounded to."""
+    return _ROUNDED if precision == "F32" else (precision,)
 
 
 def _rounded(values: NDArray[np.float64], form: str) -> NDArray[Any]:
     """Values in the nearest numbers of a precision, little-endian; of other types exactly."""
-    if form not in _FORMS["F32"]:
+    if form not in _ROUNDED:
         return values.astype("<f8", copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
+    if form == "F16":
+        bits = values.astype("<f2").view("<u2")
+    else:
         single = values.astype("<f4")
         if form == "F32":
             return single
-        if form == "F16":  # by way of fp32, as torch rounds fp64; numpy is quicker from doubles
-            bits = single.astype(np.float64).astype("<f2").view("<u2")
-        else:
-            whole = single.view("<u4")
-            bits = ((whole + 0x7FFF + ((whole >> 16) & 1)) >> 16).astype("<u2")
-            bits[np.isnan(values)] = 0x7FC0
+        whole = single.view("<u4")
+        bits = ((whole + 0x7FFF + ((whole >> 16) & 1)) >> 16).astype("<u2")
+        bits[np.isnan(single)] = 0x7FC0
     bits[bits == 0x8000] = 0  # -0 again, of what was rounded to it
     return bits
