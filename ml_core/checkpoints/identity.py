@@ -190,17 +190,9 @@ class Identity:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
-        return {
-            "state": self.state,
-            "same_file": self.same_file,
-            "known": self.known,
-            "left_out": self.left_out,
-            "parts": [
-                asdict(part) | {"state": part.state, "sentence": part.sentence}
-                for part in self.parts
-            ],
-            "sentences": list(self.sentences),
-        }
+        parts = [asdict(p) | {"state": p.state, "sentence": p.sentence} for p in self.parts]
+        facts = {name: getattr(self, name) for name in ("state", "same_file", "known", "left_out")}
+        return {**facts, "parts": parts, "sentences": list(self.sentences)}
 
 
 def identify(
@@ -243,13 +235,10 @@ def identify(
     files = nearest(hashes)
     parts = []
     for part in PARTS:
-        inside = [item for item in hashes if item.part == part]
-        if inside:
+        if inside := [item for item in hashes if item.part == part]:
             found = files.get(part)
             parts.append(
-                PartIdentity(part, len(inside))
-                if found is None
-                else _beside(part, inside, found.file, found.equal)
+                _beside(part, inside, *found) if found else PartIdentity(part, len(inside))
             )
     identity = Identity(tuple(parts), "", known, left_out, hashes)
     yield identity
@@ -291,18 +280,13 @@ def _beside(
         for each in (item.precision, precision)
     }
     return PartIdentity(
-        part,
-        len(inside),
-        known.title,
-        known.sha256,
-        str(known.path),
-        len(equal),
-        tuple(item.name for item, *_ in unequal if item.name not in apart),
-        tuple(apart),
-        tuple(item.name for item in inside if item.name not in theirs),
-        tuple(name for name in theirs if name not in ours),
-        " and ".join(sorted(_PRECISIONS.get(each, each) for each in mixed - {"F32"})),
-    )
+        part, len(inside), known.title, known.sha256, str(known.path), len(equal),
+        differing=tuple(item.name for item, *_ in unequal if item.name not in apart),
+        not_comparable=tuple(apart),
+        added=tuple(item.name for item in inside if item.name not in theirs),
+        missing=tuple(name for name in theirs if name not in ours),
+        precisions=" and ".join(sorted(_PRECISIONS.get(each, each) for each in mixed - {"F32"})),
+    )  # fmt: skip
 
 
 def _measured(
@@ -354,30 +338,27 @@ def _apart(
 
 def places(names: Iterable[str]) -> str:
     """Where in an encoder tensors are, as people say it: ``blocks 20 to 23, projection``."""
-    layers = []
-    for layer in {layer_of(name.removeprefix("visual.").removeprefix("text.")) for name in names}:
+    layers = {layer_of(name.removeprefix("visual.").removeprefix("text.")) for name in names}
+    blocks: dict[str, list[int]] = {}
+    for layer in sorted(layers, key=layer_place):
         stem, _, number = layer.rpartition(".")
-        is_block = number.isdecimal()
-        layers.append(
-            (layer_place(layer)[1], stem if is_block else layer, number if is_block else "")
-        )
+        if number.isdecimal():
+            blocks.setdefault(stem, []).append(int(number))
+        else:
+            blocks[layer] = []
     words = []
-    for stem, group in groupby(sorted(layers), key=lambda item: item[1]):
-        numbers = sorted(int(number) for _, _, number in group if number)
-        last = stem.rpartition(".")[2]
-        if not numbers:
-            words.append(_PLACES.get(stem, stem[:80]))
-            continue
-        title = "block" if last in _BLOCKS else f"{stem[:80]} block"
-        runs = list(_runs(numbers))
-        listed = ", ".join(f"{low} to {high}" if high > low else str(low) for low, high in runs)
-        words.append(f"{title}{'s' if len(numbers) > 1 else ''} {listed}")
+    for stem, numbers in blocks.items():
+        title = "block" if stem.rpartition(".")[2] in _BLOCKS else f"{stem[:80]} block"
+        title += "s" if len(numbers) > 1 else ""
+        words.append(f"{title} {_ranges(numbers)}" if numbers else _PLACES.get(stem, stem[:80]))
     more = f" and {len(words) - _MOST_PLACES} more places" if len(words) > _MOST_PLACES else ""
     return ", ".join(dict.fromkeys(words[:_MOST_PLACES])) + more
 
 
-def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each run of numbers that follow one another."""
-    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
-        members = [number for _, number in run]
-        yield members[0], members[-1]
+def _ranges(numbers: list[int]) -> str:
+    """Numbers as ranges, e.g. ``0, 2 to 3``."""
+    ranges = []
+    for _, run in groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0]):
+        first, *rest = [number for _, number in run]
+        ranges.append(f"{first} to {rest[-1]}" if rest else str(first))
+    return ", ".join(ranges)

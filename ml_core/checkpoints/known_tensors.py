@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_known
 from ml_core.checkpoints.tensor_hashes import Part, TensorHash, hash_shapes
@@ -22,21 +22,19 @@ from ml_core.reading import InputError, Inspection
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 
-_NAME = "known_tensors.sqlite"
-_VERSION = 1
+_NAME = "known_tensors-1.sqlite"
 _PATIENCE_SECONDS, _CACHE_KB = 30.0, 64 * 1024
 # own: the hash is of the values as the file stores them, 1, or rounded, 0; or of shapes, 2.
-_TABLES = f"""
-CREATE TABLE files (
+_TABLES = """
+CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY, sha256 TEXT UNIQUE NOT NULL, path BLOB NOT NULL, day TEXT NOT NULL,
     tensors TEXT NOT NULL
 );
-CREATE TABLE tensors (
+CREATE TABLE IF NOT EXISTS tensors (
     hash BLOB NOT NULL, file INTEGER NOT NULL, own INTEGER NOT NULL, PRIMARY KEY (hash, file)
 ) WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
 """
-_OWN, _SHAPES = 1, 2
+_SHAPES = 2
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,6 @@ class KnownTensors:
     path: Path
     day: str
     tensors: dict[str, tuple[Part, tuple[int, ...], str]]
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """The known file that is nearest to a part, and the names of the tensors that are equal."""
-
-    file: KnownTensors
-    equal: frozenset[str]
 
 
 def checkpoints_below(path: Path) -> tuple[Path, ...]:
@@ -154,25 +144,21 @@ def known_tensors(sha256: str | None = None) -> dict[str, KnownTensors]:
     with _reading() as index:
         if index is None:
             return {}
-        if sha256 is None:
-            return _files(index, "", [])
-        return _files(index, "WHERE sha256 = ?", [sha256])
+        return _files(index, "sha256", sha256) if sha256 else _files(index, "1", 1)
 
 
 def count_known() -> int:
     """How many files' tensors are known; raises as `known_tensors`."""
     with _reading() as index:
-        if index is None:
-            return 0
-        return int(index.execute("SELECT count(*) FROM files").fetchone()[0])
+        return 0 if index is None else len(index.execute("SELECT id FROM files").fetchall())
 
 
-def nearest(hashes: Sequence[TensorHash]) -> dict[Part, Nearest]:
-    """For each part the known file with the most equal tensors; raises as `known_tensors`.
+def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, frozenset[str]]]:
+    """For each part the known file with the most equal tensors, and their names.
 
     Of several the one that has most in common with the other parts, then the one that was added
     first. Constant tensors do not count. Where no tensor is equal, a file with the same names and
-    shapes is the nearest. A part that is like none is left out.
+    shapes is the nearest. A part that is like none is left out. Raises as `known_tensors`.
     """
     with _reading() as index:
         if index is None:
@@ -193,9 +179,9 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, Nearest]:
         counts = index.execute(
             f"SELECT part, file, count(*) {equal} AND tells GROUP BY part, file"
         ).fetchall()
-        totals: dict[int, int] = {}
+        totals: Counter[int] = Counter()
         for _, file, count in counts:
-            totals[file] = totals.get(file, 0) + count
+            totals[file] += count
         chosen: dict[Part, int] = {}
         for part, file, _ in sorted(counts, key=lambda row: (row[2], totals[row[1]], -row[1])):
             chosen[part] = file  # the last is the best
@@ -208,19 +194,19 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, Nearest]:
                 candidates = [file for (file,) in alike]
                 if best := [file for file in candidates if file in encoders] or candidates:
                     chosen[part] = best[0]
-        found: dict[Part, Nearest] = {}
+        found = {}
         for part, file in chosen.items():
-            (known,) = _files(index, "WHERE id = ?", [file]).values()
+            (known,) = _files(index, "id", file).values()
             names = index.execute(f"SELECT number {equal} AND part = ? AND file = ?", [part, file])
-            found[part] = Nearest(known, frozenset(hashes[number].name for (number,) in names))
+            found[part] = known, frozenset(hashes[number].name for (number,) in names)
         return found
 
 
-def _files(index: sqlite3.Connection, where: str, values: Iterable[Any]) -> dict[str, KnownTensors]:
-    """Rows of the files as records, in the order in which they were added."""
+def _files(index: sqlite3.Connection, column: str, value: str | int) -> dict[str, KnownTensors]:
+    """The files of which a column has a value, in the order in which they were added."""
     titles = {entry.sha256: entry.title for entry in known_files()}
     rows = index.execute(
-        f"SELECT sha256, path, day, tensors FROM files {where} ORDER BY id", [*values]
+        f"SELECT sha256, path, day, tensors FROM files WHERE {column} = ? ORDER BY id", [value]
     )
     found = {}
     for sha256, path, day, tensors in rows:
@@ -237,14 +223,13 @@ def _files(index: sqlite3.Connection, where: str, values: Iterable[Any]) -> dict
 def _reading() -> Generator[sqlite3.Connection | None]:
     """The database, which is not written; None if there is none."""
     path = database()
-    if not path.exists():
+    if not path.is_file() or not path.stat().st_size:
         yield None
         return
-    with _explained(path, "read"):
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with closing(_opened(path, lambda: sqlite3.connect(uri, uri=True))) as index:
-            index.execute("PRAGMA temp_store = MEMORY")
-            yield index
+    # What a killed process left half done has to be undone, for which it must not be read alone.
+    with _explained(path, "read"), closing(_opened(path, "rw")) as index:
+        index.execute("PRAGMA temp_store = MEMORY")
+        yield index
 
 
 @contextmanager
@@ -253,36 +238,19 @@ def _writing() -> Generator[sqlite3.Connection]:
     path = database()
     with _explained(path, "saved"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(_opened(path, lambda: sqlite3.connect(path, isolation_level=None))) as index:
-            index.execute("BEGIN IMMEDIATE")
-            try:
-                if not index.execute("PRAGMA user_version").fetchone()[0]:
-                    for statement in filter(str.strip, _TABLES.split(";")):
-                        index.execute(statement)
-                yield index
-            except BaseException:
-                if index.in_transaction:  # a full disk has ended it already
-                    index.execute("ROLLBACK")
-                raise
-            index.execute("COMMIT")
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("it is no file")
+        with closing(_opened(path, "rwc")) as index, index:
+            index.executescript(_TABLES)
+            yield index
 
 
-def _opened(path: Path, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-    """A connection to a file that this version can use."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise InputError(f"{path} is no file: move it away, and add the known files again.")
-    index = connect()
-    try:
-        index.execute(f"PRAGMA busy_timeout = {round(1000 * _PATIENCE_SECONDS)}")
-        index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
-        version = index.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
-            raise InputError(
-                f"{path} is of a newer version of this program; use that.", "unsupported"
-            )
-    except BaseException:
-        index.close()
-        raise
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    index = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True, timeout=_PATIENCE_SECONDS, isolation_level="IMMEDIATE",
+    )  # fmt: skip
+    index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
     return index
 
 
@@ -291,23 +259,14 @@ def _explained(path: Path, what: str) -> Generator[None]:
     """Say in a sentence what keeps the database from being used."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise InputError(
-                f"Another program is writing {path}: try again in a moment."
-            ) from error
-        raise InputError(
-            f"{path} cannot be {what} ({text}): free some space, or allow it to be written. What "
-            "was known before is intact."
-        ) from error
+    except (sqlite3.OperationalError, OSError) as error:
+        words = f"{path} cannot be {what} ({error}): free some space, or allow it to be written."
+        if "locked" in str(error):
+            words = f"Another program is writing {path}: try again in a moment."
+        raise InputError(f"{words} What was known before is intact.") from error
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({error}): move it away, and add the known files again. Their "
             "titles are intact.",
             "damaged",
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be {what}: {error.strerror}; free some space, or allow it."
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,33 +126,18 @@ def add_command(
         rows = [row for file in files for row in _add_file(file, entry, title)]
     else:
         add_known(entry)
-        rows = [_Added("", f"Added: {entry.title}.", entry)]
+        rows = [_row(None, f"Added: {entry.title}.", entry)]
     output.answer(
         options.json,
-        {"own_file": str(own_file()), "files": [row.to_dict() for row in rows]},
-        *(row.sentence for row in rows),
+        {"own_file": str(own_file()), "files": rows},
+        *(row["sentence"] for row in rows),
         output.Aside(f"Your own entries are in {own_file()}."),
     )
-    if codes := [exit_code(row.error_code) for row in rows if row.error_code]:
+    if codes := [exit_code(row["error_code"]) for row in rows if row["error_code"]]:
         raise typer.Exit(min(codes))
 
 
-@dataclass(frozen=True)
-class _Added:
-    """What became of a file that was to be added."""
-
-    path: str
-    sentence: str
-    entry: KnownFile | None = None
-    tensors: int = 0
-    error_code: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        entry = None if self.entry is None else self.entry.model_dump(mode="json")
-        return vars(self) | {"entry": entry}
-
-
-def _add_file(path: Path, given: KnownFile, title: str) -> Iterator[_Added]:
+def _add_file(path: Path, given: KnownFile, title: str) -> Iterator[dict[str, Any]]:
     """Add a file, or each of the models in it."""
     from ml_core.checkpoints.layouts import models_of
 
@@ -162,7 +146,7 @@ def _add_file(path: Path, given: KnownFile, title: str) -> Iterator[_Added]:
         if inspection.refused and not inspection.members:
             raise inspection.refusal()
     except InputError as error:
-        yield _not_added(path, error)
+        yield _refused(path, error)
         return
     for member in inspection.members:
         yield from _add_file(Path(f"{path}#{member}"), given, title)
@@ -172,14 +156,32 @@ def _add_file(path: Path, given: KnownFile, title: str) -> Iterator[_Added]:
         try:
             yield _add(model, given, named)
         except InputError as error:
-            yield _not_added(model.path, error)
+            yield _refused(model.path, error)
 
 
-def _not_added(path: Path, error: InputError) -> _Added:
-    return _Added(str(path), f"Not added: {error.sentence}", error_code=error.code)
+def _refused(path: Path, error: InputError) -> dict[str, Any]:
+    return _row(path, f"Not added: {error.sentence}", error_code=error.code)
 
 
-def _add(model: Inspection, given: KnownFile, title: str) -> _Added:
+def _row(
+    path: Path | None,
+    sentence: str,
+    entry: KnownFile | None = None,
+    tensors: int = 0,
+    error_code: str = "",
+) -> dict[str, Any]:
+    """What became of a file that was to be added, JSON-ready."""
+    record = None if entry is None else entry.model_dump(mode="json")
+    return {
+        "path": path,
+        "sentence": sentence,
+        "entry": record,
+        "tensors": tensors,
+        "error_code": error_code,
+    }
+
+
+def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
     """Add a model as what was given, and as what it is itself where nothing was."""
     from ml_core.checkpoints.hub import cached_as
     from ml_core.checkpoints.known_tensors import add_known_file
@@ -201,8 +203,7 @@ def _add(model: Inspection, given: KnownFile, title: str) -> _Added:
     start = "Added" if added is entry else "Known already"
     count = f"{len(hashes)} tensor{'s' if len(hashes) > 1 else ''}"
     what = "; it holds no CLIP" if all(item.part == "file" for item in hashes) else ""
-    sentence = f"{start}: {added.title} ({count}{what})."
-    return _Added(str(model.path), sentence, added, len(hashes))
+    return _row(model.path, f"{start}: {added.title} ({count}{what}).", added, len(hashes))
 
 
 def _architecture(inspection: Inspection) -> str:

@@ -77,8 +77,7 @@ def watched(
     with output.errors().status(f"{escape(plain(what))} …") as status:
 
         def report(what: str, done: int, total: int) -> None:
-            far = f": {100 * done // total} %" if total else " …"
-            status.update(escape(plain(what)) + far)
+            status.update(escape(plain(what)) + (f" ({100 * done // total} %)" if total else " …"))
 
         try:
             with ctrl_c_cancels(control):
