@@ -149,7 +149,7 @@ def _add_file(path: Path, given: KnownFile, title: str) -> Iterator[dict[str, An
         yield _refused(path, error)
         return
     for member in inspection.members:
-        yield from _add_file(Path(f"{path}#{member}"), given, title)
+        yield from _add_file(Path(f"{path}#{member}"), given, title and f"{title}#{member}")
     models = models_of(inspection)
     for model in models:
         named = f"{title}#{model.part}" if title and len(models) > 1 else title
@@ -164,21 +164,12 @@ def _refused(path: Path, error: InputError) -> dict[str, Any]:
 
 
 def _row(
-    path: Path | None,
-    sentence: str,
-    entry: KnownFile | None = None,
-    tensors: int = 0,
-    error_code: str = "",
+    path: Path | None, sentence: str, entry: KnownFile | None = None, **facts: Any
 ) -> dict[str, Any]:
     """What became of a file that was to be added, JSON-ready."""
     record = None if entry is None else entry.model_dump(mode="json")
-    return {
-        "path": path,
-        "sentence": sentence,
-        "entry": record,
-        "tensors": tensors,
-        "error_code": error_code,
-    }
+    defaults = {"path": path, "sentence": sentence, "tensors": 0, "error_code": ""}
+    return {**defaults, "entry": record, **facts}
 
 
 def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
@@ -203,7 +194,7 @@ def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
     start = "Added" if added is entry else "Known already"
     count = f"{len(hashes)} tensor{'s' if len(hashes) > 1 else ''}"
     what = "; it holds no CLIP" if all(item.part == "file" for item in hashes) else ""
-    return _row(model.path, f"{start}: {added.title} ({count}{what}).", added, len(hashes))
+    return _row(model.path, f"{start}: {added.title} ({count}{what}).", added, tensors=len(hashes))
 
 
 def _architecture(inspection: Inspection) -> str:
