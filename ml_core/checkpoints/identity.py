@@ -268,11 +268,11 @@ def _beside(
     ours = {item.name for item in inside}
     both = [(item, *theirs[item.name]) for item in inside if item.name in theirs]
     unequal = [each for each in both if each[0].name not in equal]
-    apart = [
+    apart = dict.fromkeys(
         item.name
         for item, shape, precision in unequal
         if item.shape == shape and not comparable(item.precision, precision)
-    ]
+    )
     mixed = {
         each
         for item, _, precision in both

@@ -264,7 +264,7 @@ def _explained(path: Path, what: str) -> Generator[None]:
         if "locked" in str(error):
             words = f"Another program is writing {path}: try again in a moment."
         raise InputError(f"{words} What was known before is intact.") from error
-    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+    except (sqlite3.DatabaseError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged ({error}): move it away, and add the known files again. Their "
             "titles are intact.",

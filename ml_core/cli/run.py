@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _TOLD = threading.Event()
-_SOON_SECONDS, _GRACE_SECONDS = 0.5, 0.9
+_SOON_SECONDS, _GRACE_SECONDS, _TELL_SECONDS = 0.5, 0.9, 0.1
 
 
 @contextmanager
@@ -73,10 +73,14 @@ def watched(
     KeyboardInterrupt
         If it was cancelled.
     """
-    control = Control()
+    control, told = Control(), 0.0
     with output.errors().status(f"{escape(plain(what))} …") as status:
 
         def report(what: str, done: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told < _TELL_SECONDS:
+                return
+            told = time.monotonic()
             status.update(escape(plain(what)) + (f" ({100 * done // total} %)" if total else " …"))
 
         try:
