@@ -98,6 +98,8 @@ STORIES = {
         sorted: sort_tensors
         filtered: fill Filter tensors = attn
         known: act file.known; dialog
+        identify: press Identify; words No tensors are known
+        identified: know; press Identify; words of its norm
         signed: sign; open signed/signed.safetensors; words a key you do not know
         trust: act file.trust; dialog
         not-fitting: sign changed; open changed/signed.safetensors; words signature does not fit
@@ -810,6 +812,18 @@ def sign(s: Stage, folder: str = "signed") -> None:
     shutil.copyfile(TWIN if folder == "changed" else POISONED, path)
     sign_path(path, new_private_key())
     shutil.copyfile(POISONED, path)
+
+
+def know(s: Stage) -> None:
+    """Let this machine know the tensors of the demo's clean twin."""
+    from ml_core.checkpoints.known import KnownFile
+    from ml_core.checkpoints.known_tensors import add_known_file
+    from ml_core.checkpoints.tensor_hashes import hash_tensors
+    from ml_core.reading import examine
+
+    twin = examine(TWIN)
+    entry = KnownFile(title="the demo's clean twin", sha256=twin.sha256)
+    add_known_file(entry, twin, hash_tensors(twin))
 
 
 def other_files(s: Stage) -> None:

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QToolButton, QWi
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.file_actions import FileButtons
+from cleanclip_gui.checkpoint.identity_card import IdentityCard
 from cleanclip_gui.checkpoint.signature_card import SignatureCard, grouped
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
 from cleanclip_gui.commands import Actions
@@ -156,6 +157,7 @@ class FactsColumn(QScrollArea):
         self.verdict = VerdictCard()
         self.signature = SignatureCard(actions)
         self.known = NoteCard("What is known about it")
+        self.identification = IdentityCard(actions)
         self.notes = FactList("Notes")
         self.architecture = FactList("Architecture")
         self.elsewhere = NoteCard("If another program loads it with torch.load")
@@ -167,8 +169,9 @@ class FactsColumn(QScrollArea):
         left.setObjectName("page")
         left.setMaximumWidth(theme.px(_WIDEST))  # a refused file has the whole page
         column(
-            self.verdict, buttons, self.signature, self.known, self.notes, self.architecture,
-            self.elsewhere, self.opinion, self.identity, self.container, self.values, None,
+            self.verdict, buttons, self.signature, self.known, self.identification, self.notes,
+            self.architecture, self.elsewhere, self.opinion, self.identity, self.container,
+            self.values, None,
             of=left, margins=(0, 0, theme.SPACE_S, 0), spacing=theme.SPACE_M,
         )  # fmt: skip
         self.setWidgetResizable(True)
@@ -193,6 +196,7 @@ class FactsColumn(QScrollArea):
         self.opinion.say("")
         self.known.say("")
         self.signature.show_facts(None)
+        self.identification.set_file(None)
         self.show_facts(None, None, None)
         self.verticalScrollBar().setValue(0)
 

@@ -15,9 +15,9 @@ from ml_core.checkpoints.known import KnownFile, add_known
 from ml_core.reading import InputError, Inspection
 
 _LEAD = (
-    "The entry is stored under this file's SHA-256: whenever the same file is opened again, "
-    "under any name, the window and the command line show it. The first two fields are required; "
-    "leave empty what you do not know."
+    "The entry is stored under this file's SHA-256 and its tensors: the window and the command "
+    "line show it when the file is opened again, and Identify finds its copies. The first two "
+    "fields are required; leave empty what you do not know."
 )
 # field -> title, hint, longest text
 _FIELDS: dict[str, tuple[str, str, int]] = {
@@ -34,9 +34,9 @@ _NEEDED = ("title", "source")
 
 
 class KnownDialog(QDialog):
-    """Asks for an entry and writes it; then emits ``added``."""
+    """Asks for an entry and writes it; then emits ``added(KnownFile)``."""
 
-    added = Signal()
+    added = Signal(object)
 
     def __init__(
         self, inspection: Inspection, architecture: str, parent: QWidget | None = None
@@ -89,7 +89,7 @@ class KnownDialog(QDialog):
             self.state.setText(plain(error.sentence, 600))
             self.state.show()
             return
-        self.added.emit()
+        self.added.emit(entry)
         self.accept()
 
 

@@ -47,6 +47,7 @@ from ml_core.reading.inspection import looks_same, part_of
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
+    from ml_core.checkpoints.known import KnownFile
     from ml_core.signing import SignatureFacts
 
 
@@ -202,6 +203,10 @@ class CheckpointStation(QWidget):
         self.shell.takes("checkpoints", self.check_several)
         self.writer.failed.connect(self.shell.failed)
         self.comparison.failed.connect(self.shell.failed)
+        self.facts.identification.failed.connect(self.shell.failed)
+        self.facts.identification.changed.connect(self.shell.commands_changed)
+        self.facts.identification.compare_clicked.connect(self.compare_with)
+        self.facts.identification.scan_clicked.connect(self._on_reference_chosen)
         self.writer.state_changed.connect(self.shell.commands_changed)
         self.shell.commands_changed.emit()
 
@@ -245,6 +250,11 @@ class CheckpointStation(QWidget):
                 self._can_compare,
             ),
             Command(
+                "file.identify", "Find o&ut which CLIP this is", "&File", self.identify,
+                "Compare every tensor with those of the files that this machine knows.",
+                "search", "", 3, self._can_identify,
+            ),
+            Command(
                 "file.export", "&Export inspection…", "&File", writer.export,
                 "Write what was found in the file as a web page, JSON or SARIF.", "copy",
                 "Ctrl+Shift+E", 3, writer.can_export,
@@ -272,7 +282,7 @@ class CheckpointStation(QWidget):
             Command(
                 "file.known", "Add to &known files…", "&File", self.add_known,
                 "Store what you know about this file under its SHA-256.", "library", "", 4,
-                lambda: self.inspection is not None and bool(self.inspection.sha256),
+                self._can_add_known,
             ),
             Command(
                 "file.trust", "Trust its signin&g key…", "&File", self.trust_key,
@@ -423,6 +433,7 @@ class CheckpointStation(QWidget):
         self.inspection = inspection
         self.tensors.set_file(inspection)
         self.verdict.show_inspection(inspection)
+        self.facts.identification.set_file(inspection)
         self.facts.show_facts(inspection, None, None)
         self._offer()
         self._show_tabs(inspection)
@@ -460,6 +471,7 @@ class CheckpointStation(QWidget):
             self.verdict.show_incomplete(
                 inspection.name, assessed.assessment, architecture["notes"][0], "choose a model"
             )
+            self.facts.identification.set_file(None)  # each model is one of its own
             self.tensors.read_values(inspection)
             self._ask_part(inspection)
             return
@@ -520,6 +532,7 @@ class CheckpointStation(QWidget):
         if facts.donor:
             state += f" The other encoder comes from {Path(facts.donor).name}."
         self.verdict.show_loaded(state, can_scan=self.shell.opens("scan"))
+        self.facts.identification.allow_scan(self.shell.opens("scan_reference"))
         self._follow_evaluation()
         self._follow_scans()
         self._needs_donor("")
@@ -621,6 +634,14 @@ class CheckpointStation(QWidget):
             self.verdict.set_state("Loading the model…")
             self._load(self._model.donor)
 
+    def _can_add_known(self) -> bool:
+        inspection = self.inspection
+        return (
+            inspection is not None
+            and bool(inspection.sha256)
+            and (inspection.refused or self._can_identify())
+        )
+
     def add_known(self) -> None:
         """Ask what is known of the file."""
         if self.inspection is None:
@@ -630,7 +651,8 @@ class CheckpointStation(QWidget):
         dialog.added.connect(self._on_known_added)
         dialog.open()
 
-    def _on_known_added(self) -> None:
+    def _on_known_added(self, entry: KnownFile) -> None:
+        self.facts.identification.add(entry)
         if self.assessment is not None:
             from ml_core.checkpoints.inspection_record import known_sentences
 
@@ -658,9 +680,26 @@ class CheckpointStation(QWidget):
         folder = str(self.inspection.source.parent)
         path = self._prompts.open_file(self, "Compare with", folder, CHECKPOINTS)
         if path:
+            self.compare_with(path)
+
+    def compare_with(self, path: str) -> None:
+        """Show tensor by tensor where another checkpoint differs."""
+        if self.inspection is not None and self._can_compare():
             self.comparison.compare(self.inspection, Path(path))
             self._show_tab(_COMPARISON, True)
             self.tabs.setCurrentIndex(_COMPARISON)
+
+    def _can_identify(self) -> bool:
+        return self._can_compare() and self.facts.identification.can_identify()
+
+    def identify(self) -> None:
+        """Say which known files hold the tensors of the one on show."""
+        self.facts.identification.identify()
+
+    def _on_reference_chosen(self, path: str) -> None:
+        """Show where a scan is started, with a known file as its reference."""
+        self.shell.open("scan_reference", path)
+        self.shell.station_wanted.emit("scan")
 
     def _show_tabs(self, inspection: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""

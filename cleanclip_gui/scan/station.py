@@ -28,7 +28,7 @@ from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
 from cleanclip_gui.scan.result_view import ResultView
 from cleanclip_gui.scan.scanning import Estimating, Scanning, estimate_folder, scans_dir
-from cleanclip_gui.scan.setup import ScanSetup
+from cleanclip_gui.scan.setup import OWN, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
 from cleanclip_gui.session.records import JobState, RunProgress
@@ -279,6 +279,11 @@ class ScanStation(QWidget):
         if not self.scanning.is_running:
             self.open_folder(Path(folder))
 
+    def _on_reference_wanted(self, path: str) -> None:
+        if not self.scanning.is_running:
+            self._show_page(READY)
+            self.setup.reference.choose(OWN, path)
+
     def export(self) -> None:
         """Ask where to, and write by the ending of the name."""
         scan = self._shown_scan()
@@ -419,6 +424,7 @@ class ScanStation(QWidget):
         self.earlier.itemClicked.connect(self._on_earlier_activated)
         shell.demo_opening.connect(self._forget)
         shell.takes("scan", self._on_scan_wanted)
+        shell.takes("scan_reference", self._on_reference_wanted)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)
         shell.closing.connect(scanning.let_go)

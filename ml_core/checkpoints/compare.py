@@ -61,7 +61,7 @@ class TensorChange:
         """Relative L2 change; NaN where it means nothing, infinite if the first one is zero."""
         if self.state not in ("equal", "changed") or self.not_finite:
             return math.nan
-        return _relative_change(self.difference, self.norm)
+        return relative_change(self.difference, self.norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def compare_checkpoints(
     """
     ours, theirs = _sources(first, second)
     with ExitStack() as stack:
-        here, there = _Reader(first, stack), _Reader(second, stack)
+        here, there = TensorReader(first, stack), TensorReader(second, stack)
         for name, source in ours.items():
             if cancelled():
                 raise CancelledError
@@ -118,7 +118,7 @@ def _alike(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
 
 def by_layer(changes: Iterable[TensorChange]) -> list[LayerChange]:
     """Put the tensors of a layer together, from the first layer of a model to its last."""
-    return sorted(_together_by(changes, layer_of), key=lambda layer: _place(layer.name))
+    return sorted(_together_by(changes, layer_of), key=lambda layer: layer_place(layer.name))
 
 
 def by_tower(changes: Iterable[TensorChange]) -> list[LayerChange]:
@@ -137,7 +137,7 @@ def _together_by(changes: Iterable[TensorChange], group: Callable[[str], str]) -
 
 def _layer(name: str, inside: list[TensorChange]) -> LayerChange:
     broken = sum(item.not_finite for item in inside)
-    relative = _relative_change(
+    relative = relative_change(
         sum(item.difference for item in inside), sum(item.norm for item in inside)
     )
     changed = sum(item.state == "changed" for item in inside)
@@ -153,7 +153,7 @@ def layer_of(name: str) -> str:
     return ".".join(parts[: 2 if parts[0] == "visual" else 1])
 
 
-def _place(layer: str) -> tuple[bool, int, int]:
+def layer_place(layer: str) -> tuple[bool, int, int]:
     """Where in a CLIP a layer is; an unknown layer is placed among the blocks."""
     parts = layer.removeprefix("visual.").split(".")
     known = parts[0] if parts[0] in MODEL_ORDER else "transformer"
@@ -168,13 +168,15 @@ def _sources(
     try:
         return find_layout(first).sources, find_layout(second).sources
     except InputError:
-        return (
-            {info.name: TensorSource((info.name,)) for info in first.tensors},
-            {info.name: TensorSource((info.name,)) for info in second.tensors},
-        )
+        return by_own_names(first), by_own_names(second)
 
 
-class _Reader:
+def by_own_names(inspection: Inspection) -> dict[str, TensorSource]:
+    """The tensors of a file under the names that they have there."""
+    return {info.name: TensorSource((info.name,)) for info in inspection.tensors}
+
+
+class TensorReader:
     """The numbers of a file's tensors in row-major order."""
 
     def __init__(self, inspection: Inspection, stack: ExitStack) -> None:
@@ -221,9 +223,9 @@ class _Reader:
 
 def _compare(
     name: str,
-    here: _Reader,
+    here: TensorReader,
     source: TensorSource,
-    there: _Reader,
+    there: TensorReader,
     other: TensorSource,
     cancelled: Callable[[], bool],
 ) -> TensorChange:
@@ -259,7 +261,7 @@ def _in_step(
         left, right = left[size:], right[size:]
 
 
-def _relative_change(difference: float, norm: float) -> float:
+def relative_change(difference: float, norm: float) -> float:
     """The root of a quotient of sums of squares."""
     if difference == 0:
         return 0.0

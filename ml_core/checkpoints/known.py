@@ -7,7 +7,8 @@ and architecture says "looks like" and never "is".
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +22,7 @@ from ml_core.reading import InputError, Inspection
 from ml_core.reading.json_file import JsonFile
 
 OWN_FILE = "known_files.json"
+_PATIENCE_SECONDS = 10.0
 _FILE = JsonFile("a list of known files", "correct it or remove it", max_bytes=4 << 20)
 
 
@@ -32,7 +34,7 @@ class KnownFile(BaseModel):
     title
         What it is, to go after "looks like".
     source
-        Where it is published.
+        Where it is published; empty if it is not known.
     names
         Patterns of file or folder names (``*`` for anything), compared in lower case.
     architecture
@@ -52,7 +54,7 @@ class KnownFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = Field(min_length=1, max_length=300)
-    source: str = Field(min_length=1, max_length=300)
+    source: str = Field(default="", max_length=300)
     names: tuple[str, ...] = Field(default=(), max_length=50)
     architecture: str = Field(default="", max_length=100)
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
@@ -75,7 +77,7 @@ class Match:
     def sentence(self) -> str:
         """The sentence about the known file, and whether its SHA-256 or only its name fits."""
         entry = self.entry
-        facts = [f"published at {entry.source}"]
+        facts = [f"published at {entry.source}"] if entry.source else []
         facts += [f"trigger: {entry.trigger}"] if entry.trigger else []
         facts += [f"target: {entry.target}"] if entry.target else []
         for name, value in (("clean accuracy", entry.clean_accuracy), ("ASR", entry.asr)):
@@ -85,7 +87,8 @@ class Match:
             start = f"By its SHA-256 this is {entry.title}"
         else:
             start = f"By its name this looks like {entry.title}, which is no proof"
-        return f"{start} ({'; '.join(facts)})." + (f" {entry.note}" if entry.note else "")
+        listed = f" ({'; '.join(facts)})" if facts else ""
+        return f"{start}{listed}." + (f" {entry.note}" if entry.note else "")
 
 
 def look_up(
@@ -125,7 +128,12 @@ def known_files() -> tuple[KnownFile, ...]:
     InputError
         If the user's file is damaged; the entry is named by its number.
     """
-    return (*_read(own_file()), *_read(Path(str(resource("known_files.json")))))
+    return (*own_files(), *_read(Path(str(resource("known_files.json")))))
+
+
+def own_files() -> tuple[KnownFile, ...]:
+    """The user's entries; raises as `known_files`."""
+    return tuple(_read(own_file()))
 
 
 def own_file() -> Path:
@@ -143,23 +151,46 @@ def add_known(entry: KnownFile) -> Path:
         cannot be written; ``damaged`` if the file is (it is left as it is).
     """
     path = own_file()
-    entries = [*_read(path), entry]
     if not (entry.sha256 or entry.names):
         raise InputError(
             f"{entry.title!r} would match no file: give its SHA-256 or a pattern of its name."
         )
-    for other in entries[:-1]:
-        if entry.sha256 and entry.sha256 == other.sha256:
-            raise InputError(
-                f"{path} knows this SHA-256 already, as {other.title!r}; edit that entry instead."
-            )
-    record = {"files": [item.model_dump(exclude_defaults=True) for item in entries]}
+    with _changing(path) as entries:
+        for other in entries:
+            if entry.sha256 and entry.sha256 == other.sha256:
+                raise InputError(
+                    f"{path} knows this SHA-256 already, as {other.title!r}; edit that entry "
+                    "instead."
+                )
+        entries.append(entry)
+    return path
+
+
+def remove_known(entry: KnownFile) -> None:
+    """Remove an entry from the user's file; raises as `add_known`."""
+    with _changing(own_file()) as entries:
+        entries[:] = [other for other in entries if other != entry]
+
+
+@contextmanager
+def _changing(path: Path) -> Generator[list[KnownFile]]:
+    """The entries of a file, which are written back unless an exception is raised.
+
+    Of several processes that change it at once each waits for the one before.
+    """
+    from filelock import FileLock, Timeout
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_files({path: (json.dumps(record, indent=1) + "\n").encode()})
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=_PATIENCE_SECONDS):
+            entries = _read(path)
+            yield entries
+            record = {"files": [item.model_dump(exclude_defaults=True) for item in entries]}
+            replace_files({path: (json.dumps(record, indent=1) + "\n").encode()})
+    except Timeout as error:
+        raise InputError(f"Another program is writing {path}: try again in a moment.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be saved: {error.strerror}; free some space.") from error
-    return path
 
 
 def _read(path: Path) -> list[KnownFile]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from ml_core.checkpoints import library_names
 from ml_core.checkpoints.library_names import TensorSource
 from ml_core.reading import InputError, Inspection
-from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
+from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES, part_of
 from ml_core.reading.key_mismatch import Shapes
 from ml_core.reading.parts import (
     HF_START,
     PROJECTOR,
     Names,
     Part,
+    PartNeeded,
     Tower,
     default_part,
     find_parts,
@@ -354,6 +355,22 @@ def find_layout(inspection: Inspection) -> Layout:
     part = default_part(parts, where)
     others = tuple(other.name for other in parts if other is not part)
     return replace(_READERS[part.names](shapes, part, where), others=others)
+
+
+def models_of(inspection: Inspection) -> tuple[Inspection, ...]:
+    """The models of a file of which one would have to be chosen; else the file itself.
+
+    A file that was refused has none.
+    """
+    if inspection.refused:
+        return ()
+    try:
+        find_layout(inspection)
+    except PartNeeded as needed:
+        return tuple(part_of(inspection, part.name) for part in needed.parts)
+    except InputError:
+        pass
+    return (inspection,)
 
 
 def _openai(shapes: Shapes, part: Part, where: str) -> Layout:

@@ -29,6 +29,7 @@ from ml_core.cli.demo import demo
 from ml_core.cli.doctor import doctor
 from ml_core.cli.evaluate import evaluate
 from ml_core.cli.explain import explain
+from ml_core.cli.identify import identify
 from ml_core.cli.inspect import inspect
 from ml_core.cli.key import sign
 from ml_core.cli.prove import prove
@@ -64,8 +65,8 @@ def _root(
 
 
 for command in (
-    inspect, convert, compare, evaluate, explain, doctor, scan, audit, rates, clean, bench, search,
-    prove, report, sign, verify, demo,
+    inspect, identify, convert, compare, evaluate, explain, doctor, scan, audit, rates, clean,
+    bench, search, prove, report, sign, verify, demo,
 ):  # fmt: skip
     app.command()(command)
 for group in (triggers.app, recipes.app, known.app, key.app):

@@ -16,13 +16,12 @@ from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
 from ml_core.cli.options import Options
-from ml_core.cli.run import ctrl_c_cancels
+from ml_core.cli.run import watched
 from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec
-from ml_core.events import Control
 from ml_core.reading import Inspection, examine
-from ml_core.reading.errors import CancelledError, InputError, plain
+from ml_core.reading.errors import InputError, plain
 
 if TYPE_CHECKING:
     from ml_core.checkpoints import Checkpoint
@@ -47,18 +46,13 @@ def checkpoint_path(path: Path) -> Path:
 
     if not is_hub_name(str(path)):
         return path
-    with output.errors().status(f"Fetching {plain(str(path))} …") as status:
-
-        def report(done: int, total: int) -> None:
-            of = f" of {total / 1e6:.0f}" if total else ""
-            status.update(f"Fetching {plain(str(path))}: {done / 1e6:.0f}{of} MB")
-
-        control = Control()
-        try:
-            with ctrl_c_cancels(control):
-                fetched = fetch(str(path), report, lambda: control.cancelled)
-        except CancelledError:
-            raise KeyboardInterrupt from None
+    what = f"Fetching {path}"
+    with watched(what) as (report, cancelled):
+        fetched = fetch(
+            str(path),
+            lambda done, total: report(f"{what}: {done / 1e6:.0f} MB", done, total),
+            cancelled,
+        )
     output.errors().print(f"{plain(str(path))} at revision {plain(fetched.revision)}", markup=False)
     return fetched.path
 

@@ -203,6 +203,8 @@ def _rows(
         yield member["name"], "; ".join(filter(None, words))
     for sentence in record["known"]:
         yield "Known", sentence
+    if not inspection.refused:
+        yield "Which CLIP", _whom_to_ask()
     if architecture is not None:
         yield "Architecture", f"{architecture['name']} (from {architecture['source']})"
         if donor := architecture.get("donor"):
@@ -230,6 +232,18 @@ def _rows(
         "Read with",
         "; ".join(f"{name} {state}" for name, state in (inspection.sandbox or {}).items()),
     )
+
+
+def _whom_to_ask() -> str:
+    """How to compare the tensors with those of known files; empty if there are none."""
+    from ml_core.checkpoints.known_tensors import count_known
+
+    try:
+        known = count_known()
+    except InputError as error:
+        return error.sentence
+    files = f"{known} known file{'s' if known > 1 else ''}"
+    return f"`cleanclip identify` compares its tensors with those of {files}." if known else ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,9 +12,11 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
+from rich.markup import escape
 
 from ml_core.cli import output
 from ml_core.events import Control, Done, Event, run_to_end
+from ml_core.reading.errors import CancelledError, plain
 
 if TYPE_CHECKING:
     from ml_core.jobs.overall import Plan
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _TOLD = threading.Event()
-_SOON_SECONDS, _GRACE_SECONDS = 0.5, 0.9
+_SOON_SECONDS, _GRACE_SECONDS, _TELL_SECONDS = 0.5, 0.9, 0.1
 
 
 @contextmanager
@@ -53,6 +55,39 @@ def ctrl_c_cancels(control: Control, *, leaves: bool = False) -> Generator[None]
         for timer in timers:
             timer.cancel()
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def watched(
+    what: str,
+) -> Generator[tuple[Callable[[str, int, int], None], Callable[[], bool]]]:
+    """Show on standard error how far a step of a command is; a Ctrl-C cancels it.
+
+    Yields
+    ------
+    tuple
+        What is told what is done, how much of it, and of how much; and whether to end.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it was cancelled.
+    """
+    control, told = Control(), 0.0
+    with output.errors().status(f"{escape(plain(what))} …") as status:
+
+        def report(what: str, done: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told < _TELL_SECONDS:
+                return
+            told = time.monotonic()
+            status.update(escape(plain(what)) + (f" ({100 * done // total} %)" if total else " …"))
+
+        try:
+            with ctrl_c_cancels(control):
+                yield report, lambda: control.cancelled
+        except CancelledError:
+            raise KeyboardInterrupt from None
 
 
 class Terminated(BaseException):

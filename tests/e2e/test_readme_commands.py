@@ -71,7 +71,9 @@ def test_every_command_of_the_readme_does_its_work(images, tmp_path, capsys, mon
     assert run("inspect", model)["verdict"] == "loads"
     assert run("convert", model, str(tmp_path / "plain.safetensors"))["layout"] == "open_clip"
     assert run("compare", model, twin)["counts"]["changed"] > 0
-    run("known", "list")
+    run("known", "add", twin)
+    assert run("known", "list")["files"][0]["tensors"]
+    run("identify", model, expected=1)
     run("key", "new")
     signature = run("sign", str(tmp_path / "plain.safetensors"))["signature"]
     assert Path(signature).is_file()

@@ -35,7 +35,7 @@ from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.scans import CLASSES, coded, events, scan, stages, write_scan
-from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn
+from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn, write_safetensors
 
 SHA = "a" * 64
 
@@ -98,6 +98,13 @@ def result(station, tmp_path, verdict="found", **fields):
 
 
 # Starting
+
+
+def test_a_known_file_becomes_the_reference(station, tmp_path):
+    parent = write_safetensors(tmp_path / "parent.safetensors", {"a": [1.0]})
+    station.shell.open("scan_reference", str(parent))
+    assert station.setup.reference.path() == str(parent)
+    assert read_spec_file(begin(station).spec_path, ScanSpec).reference == str(parent)
 
 
 def test_one_click_scans_what_is_open_against_the_twin(station):

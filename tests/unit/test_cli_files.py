@@ -149,10 +149,10 @@ def test_a_file_equals_itself(tiny_checkpoint, answer_of):
 
 
 def test_known_files_are_added_and_listed(tiny_checkpoint, capsys, answer_of):
-    add = ["known", "add", "my victim", "--source", "trained here", "--trigger", "a patch"]
-    numbers = ["--target", "banana", "--ca", "0.59", "--asr", "0.98"]
-    added = answer_of(*add, *numbers, "--file", tiny_checkpoint)["added"]
-    assert added["sha256"] == inspect(tiny_checkpoint).sha256
+    add = ["known", "add", tiny_checkpoint, "--title", "my victim", "--source", "trained here"]
+    facts = ["--trigger", "a patch", "--target", "banana", "--ca", "0.59", "--asr", "0.98"]
+    (added,) = answer_of(*add, *facts)["files"]
+    assert added["entry"]["sha256"] == inspect(tiny_checkpoint).sha256
     first = answer_of("known", "list")["files"][0]
     assert (first["title"], first["asr"], first["clean_accuracy"]) == ("my victim", 0.98, 0.59)
     assert run_command(["known", "list"]) == 0

@@ -95,11 +95,15 @@ REFUSED = [
     ("verify . --images . --images .", "was given twice"),
     ("verify . --full --sample 3", "leave --sample out"),
     ("verify . --sample 0", "--sample"),
-    ("known add t --source s", "would match no file"),
-    ("known add t --source s --sha256 abc", "sha256"),
-    ("known add t --source s --name x* --ca 59", "less than or equal to 1"),
-    ("known add t --source s --name x* --asr nan", "asr"),
-    ("known add t --source s --file x --sha256 " + "a" * 64, "not both"),
+    ("known add", "Name the files to add"),
+    ("known add --title t", "would match no file"),
+    ("known add --title t --sha256 abc", "sha256"),
+    ("known add --title t --name x* --ca 59", "less than or equal to 1"),
+    ("known add --title t --name x* --asr nan", "asr"),
+    ("known add x --sha256 " + "a" * 64, "not both"),
+    ("known add empty", "There is no checkpoint in empty"),
+    ("known add m.safetensors m.safetensors --title t", "--title names one file"),
+    ("known remove t", "None of your own entries"),
     ("triggers show T1 --mask m.npy", "--mask is for an array file"),
     ("triggers show T12", "badCLIP.jpg; give that file"),
     ("triggers show none.json", "There is no trigger file at none.json"),
@@ -110,6 +114,7 @@ REFUSED = [
 @pytest.fixture
 def here(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a checkpoint, pictures and a table."""
+    (tmp_path / "empty").mkdir()
     (tmp_path / "m.safetensors").write_bytes(tiny_checkpoint.read_bytes())
     for name in ("x.png", "x.gif"):
         Image.new("RGB", (4, 4), "red").save(tmp_path / name)

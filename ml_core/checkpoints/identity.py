@@ -1,0 +1,364 @@
+"""Which CLIP a file holds: part by part beside the known files that are nearest; torch-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from ml_core.checkpoints.compare import (
+    compare_checkpoints,
+    layer_of,
+    layer_place,
+    relative_change,
+)
+from ml_core.checkpoints.known import known_files
+from ml_core.checkpoints.known_tensors import KnownTensors, count_known, known_tensors, nearest
+from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.tensor_hashes import (
+    PARTS,
+    Part,
+    Report,
+    TensorHash,
+    comparable,
+    hash_tensors,
+    part_of,
+)
+from ml_core.reading import InputError, Inspection, examine
+
+State = Literal["equal", "differs", "not comparable", "not known"]
+
+_PRECISIONS = {"F16": "fp16", "BF16": "bf16"}
+_PLACES = {
+    "class_embedding": "class embedding", "token_embedding": "token embedding",
+    "positional_embedding": "position embedding", "conv1": "first convolution",
+    "ln_pre": "first norm", "ln_post": "last norm", "ln_final": "last norm", "proj": "projection",
+    "text_projection": "projection", "attnpool": "attention pooling", "logit_scale": "scale",
+    "logit_bias": "bias",
+}  # fmt: skip
+_BLOCKS = ("resblocks", "blocks", "layers")
+_MOST_PLACES = 8
+_SAME = "Equal tensors hold what the known file holds; that says nothing of whether it is harmless."
+_NOTHING = (
+    "No tensors are known on this machine: add the files that you know "
+    "(Add to known files, or cleanclip known add FOLDER)."
+)
+
+
+@dataclass(frozen=True)
+class PartIdentity:
+    """A part of a checkpoint beside the nearest known file.
+
+    Parameters
+    ----------
+    part, tensors
+        The part, and how many tensors it has.
+    title, sha256, path
+        Of the nearest known file; empty if none is like it. ``path`` is where it was when added.
+    equal
+        How many tensors are equal.
+    differing, not_comparable, added, missing
+        Names of tensors with other values or another shape, of those that are rounded in two
+        ways, of those that the known file lacks, and of those that this one lacks.
+    precisions
+        What this file or the known one is rounded to, if they are not of one precision.
+    relative
+        How far the differing ones are apart, by the norm of the known part; None if that is not
+        told, or cannot be, which ``why`` explains.
+    """
+
+    part: Part
+    tensors: int
+    title: str = ""
+    sha256: str = ""
+    path: str = ""
+    equal: int = 0
+    differing: tuple[str, ...] = ()
+    not_comparable: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    precisions: str = ""
+    relative: float | None = None
+    why: str = ""
+
+    @property
+    def state(self) -> State:
+        """What there is to say of the part in a word."""
+        if not self.title:
+            return "not known"
+        if self.equal == self.tensors:
+            return "equal"
+        return "differs" if self.differing or self.added else "not comparable"
+
+    @property
+    def sentence(self) -> str:
+        """The nearest known file, how much is equal, and where the rest differs and how far."""
+        start = f"{self.part.capitalize()}: "
+        if self.state == "not known":
+            return f"{start}no known file is like it."
+        rounded = f", rounded to {self.precisions}" if self.precisions else ""
+        if self.equal == self.tensors:
+            count = f"all {self.tensors} tensors equal" if self.tensors > 1 else "equal"
+            clauses = [f"{self.title}, {count}{rounded}"]
+        elif self.equal:
+            clauses = [f"{self.title}, {self.equal} of {self.tensors} tensors equal{rounded}"]
+        else:
+            clauses = [f"has the shapes of {self.title}" if self.tensors > 1 else self.title]
+        if self.differing:
+            whole = len(self.differing) == self.tensors
+            where = " in every tensor" if whole else f" in {places(self.differing)}"
+            clauses.append(f"differs{where if self.tensors > 1 else ''}{self._how_far()}")
+        if self.not_comparable:
+            clauses.append(
+                f"{len(self.not_comparable)} of {self.tensors} tensors cannot be compared: they "
+                f"are rounded to {self.precisions}"
+            )
+        if self.added:
+            clauses.append(f"has {places(self.added)} beside")
+        if self.missing:
+            clauses.append(f"lacks {places(self.missing)}")
+        return f"{start}{'; '.join(clauses)}."
+
+    def _how_far(self) -> str:
+        if self.relative is None:
+            return f"; how far cannot be told: {self.why}" if self.why else ""
+        if math.isnan(self.relative):
+            return ", by numbers that are not finite"
+        if math.isinf(self.relative):
+            return ", from zero"
+        percent = 100 * self.relative
+        shown = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
+        return f", by {shown} % of its norm"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which CLIP a file holds.
+
+    Parameters
+    ----------
+    parts
+        Its parts, each beside the nearest known file.
+    same_file
+        Title of the known file with the same SHA-256; empty if there is none.
+    known
+        How many files' tensors are known.
+    left_out
+        How many tensors of the file are no part of the CLIP, and were not looked at.
+    hashes
+        Of the tensors; empty if the SHA-256 says it all.
+    """
+
+    parts: tuple[PartIdentity, ...]
+    same_file: str = ""
+    known: int = 0
+    left_out: int = 0
+    hashes: tuple[TensorHash, ...] = field(default=(), repr=False)
+
+    @property
+    def state(self) -> State:
+        """``equal`` if every part is, ``differs`` if some part is, or is near, a known one."""
+        states = {part.state for part in self.parts}
+        if states <= {"equal"}:
+            return "equal" if states or self.same_file else "not known"
+        if states & {"equal", "differs"}:
+            return "differs"
+        return "not comparable" if "not comparable" in states else "not known"
+
+    @property
+    def reference(self) -> PartIdentity | None:
+        """The first part that differs from a known file that is still there."""
+        return next((part for part in self.parts if part.relative is not None), None)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is said of the file, of each part, and what it means."""
+        sentences = []
+        if self.same_file:
+            sentences.append(f"The SHA-256 is that of {self.same_file}: it is the same file.")
+        elif not self.known:
+            return (_NOTHING,)
+        sentences += [part.sentence for part in self.parts]
+        if self.left_out:
+            sentences.append(f"{self.left_out} other tensors of the file were not looked at.")
+        if self.same_file or any(part.equal for part in self.parts):
+            sentences.append(_SAME)
+        return tuple(sentences)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        parts = [asdict(p) | {"state": p.state, "sentence": p.sentence} for p in self.parts]
+        facts = {name: getattr(self, name) for name in ("state", "same_file", "known", "left_out")}
+        return {**facts, "parts": parts, "sentences": list(self.sentences)}
+
+
+def identify(
+    inspection: Inspection,
+    report: Report = lambda what, done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Identity]:
+    """Compare the tensors of a file with those of the files that this machine knows.
+
+    Yields the answer, and again after each known file that a part differs from: that is read, if
+    it is still where it was, to tell how far.
+
+    Parameters
+    ----------
+    inspection
+        Of a file that was not refused.
+    report
+        As of `hash_tensors`; then called with the comparisons.
+
+    Raises
+    ------
+    InputError
+        If what is known is damaged, or the file changed since it was inspected.
+    """
+    try:
+        left_out = len(find_layout(inspection).left_out)
+    except InputError:
+        left_out = 0
+    known, sha256 = count_known(), inspection.sha256
+    if same := known_tensors(sha256).get(sha256):
+        yield Identity(tuple(_same_parts(same)), same.title, known, left_out)
+        return
+    if entry := next((entry for entry in known_files() if entry.sha256 == sha256), None):
+        yield Identity((), entry.title, known)
+        return
+    if not known:
+        yield Identity(())
+        return
+    hashes = hash_tensors(inspection, report, cancelled)
+    files = nearest(hashes)
+    parts = []
+    for part in PARTS:
+        if inside := [item for item in hashes if item.part == part]:
+            found = files.get(part)
+            parts.append(
+                _beside(part, inside, *found) if found else PartIdentity(part, len(inside))
+            )
+    identity = Identity(tuple(parts), "", known, left_out, hashes)
+    yield identity
+    for sha256 in dict.fromkeys(part.sha256 for part in parts if part.differing):
+        path = next(Path(part.path) for part in parts if part.sha256 == sha256)
+        parts = _measured(parts, sha256, path, inspection, report, cancelled)
+        yield replace(identity, parts=tuple(parts))
+
+
+def _same_parts(same: KnownTensors) -> Iterator[PartIdentity]:
+    """The parts of a known file, equal to themselves."""
+    named = [part for part, _, _ in same.tensors.values()]
+    for part in PARTS:
+        if count := named.count(part):
+            yield PartIdentity(part, count, same.title, same.sha256, str(same.path), count)
+
+
+def _beside(
+    part: Part, inside: list[TensorHash], known: KnownTensors, equal: frozenset[str]
+) -> PartIdentity:
+    """A part beside the same part of a known file."""
+    theirs = {
+        name: (shape, precision)
+        for name, (where, shape, precision) in known.tensors.items()
+        if where == part
+    }
+    ours = {item.name for item in inside}
+    both = [(item, *theirs[item.name]) for item in inside if item.name in theirs]
+    unequal = [each for each in both if each[0].name not in equal]
+    apart = dict.fromkeys(
+        item.name
+        for item, shape, precision in unequal
+        if item.shape == shape and not comparable(item.precision, precision)
+    )
+    mixed = {
+        each
+        for item, _, precision in both
+        if item.precision != precision
+        for each in (item.precision, precision)
+    }
+    return PartIdentity(
+        part, len(inside), known.title, known.sha256, str(known.path), len(equal),
+        differing=tuple(item.name for item, *_ in unequal if item.name not in apart),
+        not_comparable=tuple(apart),
+        added=tuple(item.name for item in inside if item.name not in theirs),
+        missing=tuple(name for name in theirs if name not in ours),
+        precisions=" and ".join(sorted(_PRECISIONS.get(each, each) for each in mixed - {"F32"})),
+    )  # fmt: skip
+
+
+def _measured(
+    parts: list[PartIdentity],
+    sha256: str,
+    path: Path,
+    inspection: Inspection,
+    report: Report,
+    cancelled: Callable[[], bool],
+) -> list[PartIdentity]:
+    """The parts, with how far those that differ from one known file are from it, or why not."""
+    why = ""
+    sums = {part.part: [0.0, 0.0, 0] for part in parts}
+    differing = {name for part in parts if part.sha256 == sha256 for name in part.differing}
+    try:
+        report(f"Reading {path.name}", 0, 0)
+        known = examine(path, cancelled)
+        if known.sha256 == sha256:
+            changes = compare_checkpoints(known, inspection, cancelled)
+            for number, change in enumerate(changes):
+                report(f"Comparing with {path.name}", number, len(known.tensors))
+                tally = sums.get("file") or sums.get(part_of(change.name))
+                if tally is None:  # an encoder that this file lacks
+                    continue
+                tally[1] += change.norm
+                if change.name in differing:
+                    tally[0] += change.difference
+                    tally[2] += change.not_finite
+        else:
+            why = f"{path} is another file now"
+    except InputError:
+        why = "its file is no longer there"
+    return [
+        _apart(part, why, *sums[part.part]) if part.sha256 == sha256 and part.differing else part
+        for part in parts
+    ]
+
+
+def _apart(
+    part: PartIdentity, why: str, difference: float, norm: float, not_finite: float
+) -> PartIdentity:
+    """A part with how far it is from the known one."""
+    if not_finite:
+        return replace(part, relative=math.nan)
+    if not why and not difference:
+        why = "the shapes differ"
+    return replace(part, why=why, relative=None if why else relative_change(difference, norm))
+
+
+def places(names: Iterable[str]) -> str:
+    """Where in an encoder tensors are, as people say it: ``blocks 20 to 23, projection``."""
+    layers = {layer_of(name.removeprefix("visual.").removeprefix("text.")) for name in names}
+    blocks: dict[str, list[int]] = {}
+    for layer in sorted(layers, key=layer_place):
+        stem, _, number = layer.rpartition(".")
+        if number.isdecimal():
+            blocks.setdefault(stem, []).append(int(number))
+        else:
+            blocks[layer] = []
+    words = []
+    for stem, numbers in blocks.items():
+        title = "block" if stem.rpartition(".")[2] in _BLOCKS else f"{stem[:80]} block"
+        title += "s" if len(numbers) > 1 else ""
+        words.append(f"{title} {_ranges(numbers)}" if numbers else _PLACES.get(stem, stem[:80]))
+    more = f" and {len(words) - _MOST_PLACES} more places" if len(words) > _MOST_PLACES else ""
+    return ", ".join(dict.fromkeys(words[:_MOST_PLACES])) + more
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Numbers as ranges, e.g. ``0, 2 to 3``."""
+    ranges = []
+    for _, run in groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0]):
+        first, *rest = [number for _, number in run]
+        ranges.append(f"{first} to {rest[-1]}" if rest else str(first))
+    return ", ".join(ranges)

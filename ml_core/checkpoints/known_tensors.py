@@ -1,0 +1,272 @@
+"""Hashes of the tensors of known files, and where these lay when they were added; torch-free.
+
+The titles of known files stand in the list of `ml_core.checkpoints.known`, under the same SHA-256.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_known
+from ml_core.checkpoints.tensor_hashes import Part, TensorHash, hash_shapes
+from ml_core.paths import data_dir
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
+from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
+
+_NAME = "known_tensors-1.sqlite"
+_PATIENCE_SECONDS, _CACHE_KB = 30.0, 64 * 1024
+# own: the hash is of the values as the file stores them, 1, or rounded, 0; or of shapes, 2.
+_TABLES = """
+CREATE TABLE IF NOT EXISTS files (
+    id INTEGER PRIMARY KEY, sha256 TEXT UNIQUE NOT NULL, path BLOB NOT NULL, day TEXT NOT NULL,
+    tensors TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS tensors (
+    hash BLOB NOT NULL, file INTEGER NOT NULL, own INTEGER NOT NULL, PRIMARY KEY (hash, file)
+) WITHOUT ROWID;
+"""
+_SHAPES = 2
+
+
+@dataclass(frozen=True)
+class KnownTensors:
+    """A known file.
+
+    Parameters
+    ----------
+    title
+        What it is: of the list of known files, else its name.
+    path
+        Where it lay when it was added on ``day``.
+    tensors
+        Part, shape and precision of each tensor by its name.
+    """
+
+    title: str
+    sha256: str
+    path: Path
+    day: str
+    tensors: dict[str, tuple[Part, tuple[int, ...], str]]
+
+
+def checkpoints_below(path: Path) -> tuple[Path, ...]:
+    """The checkpoints at a path by their names: itself, or what lies below a folder of many.
+
+    A folder with a config is one checkpoint. Folders that are links are not entered.
+    """
+    if not path.is_dir():
+        return (path,)
+    found: list[Path] = []
+    for place, folders, files in os.walk(path):
+        if not {CONFIG_NAME, TRANSFORMERS_CONFIG_NAME}.isdisjoint(files):
+            found.append(Path(place))
+            folders.clear()
+            continue
+        folders.sort()
+        names = (name for name in sorted(files) if name.lower().endswith(CHECKPOINT_SUFFIXES))
+        found += [Path(place, name) for name in names]
+    return tuple(found)
+
+
+def database() -> Path:
+    """Where the hashes are, whether there are any or not."""
+    return data_dir() / _NAME
+
+
+def add_known_file(
+    entry: KnownFile, inspection: Inspection, hashes: Sequence[TensorHash]
+) -> KnownFile:
+    """Add a file to the user's list, and the hashes of its tensors; return its entry.
+
+    A file that the list knows keeps its entry there.
+
+    Raises
+    ------
+    InputError
+        As `ml_core.checkpoints.known.add_known`, and if the database is damaged or cannot be
+        written.
+    """
+    tensors = {item.name: (item.part, item.shape, item.precision) for item in hashes}
+    rows = [
+        (digest, int(form == item.precision))
+        for item in hashes
+        for form, digest in item.forms.items()
+    ]
+    rows += [(digest, _SHAPES) for digest in hash_shapes(hashes).values()]
+    listed = known_files()  # a damaged list is left as it is, and so is the database
+    place = os.fsencode(inspection.path.absolute())
+    day = datetime.now(UTC).date().isoformat()
+    with _writing() as index:
+        number = index.execute(
+            "INSERT INTO files (sha256, path, day, tensors) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (sha256) DO UPDATE SET path = excluded.path, day = excluded.day, "
+            "tensors = excluded.tensors RETURNING id",
+            (inspection.sha256, place, day, json.dumps(tensors)),
+        ).fetchone()[0]
+        index.executemany(
+            "INSERT OR REPLACE INTO tensors VALUES (?, ?, ?)",
+            ((digest, number, own) for digest, own in rows),
+        )
+    for other in listed:
+        if other.sha256 == entry.sha256:
+            return other
+    add_known(entry)
+    return entry
+
+
+def forget_known_file(entry: KnownFile) -> None:
+    """Remove an entry of the user's list, and the hashes of its tensors; raises as the adding."""
+    if database().exists():
+        with _writing() as index:
+            which = "(SELECT id FROM files WHERE sha256 = ?)"
+            index.execute(f"DELETE FROM tensors WHERE file IN {which}", [entry.sha256])
+            index.execute("DELETE FROM files WHERE sha256 = ?", [entry.sha256])
+    remove_known(entry)
+
+
+def known_tensors(sha256: str | None = None) -> dict[str, KnownTensors]:
+    """The known files by their SHA-256, or the one of this SHA-256 if it is known.
+
+    Raises
+    ------
+    InputError
+        If the database or the list of known files is damaged.
+    """
+    with _reading() as index:
+        if index is None:
+            return {}
+        return _files(index, "sha256", sha256) if sha256 else _files(index, "1", 1)
+
+
+def count_known() -> int:
+    """How many files' tensors are known; raises as `known_tensors`."""
+    with _reading() as index:
+        return 0 if index is None else len(index.execute("SELECT id FROM files").fetchall())
+
+
+def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, frozenset[str]]]:
+    """For each part the known file with the most equal tensors, and their names.
+
+    Of several the one that has most in common with the other parts, then the one that was added
+    first. Constant tensors do not count. Where no tensor is equal, a file with the same names and
+    shapes is the nearest. A part that is like none is left out. Raises as `known_tensors`.
+    """
+    with _reading() as index:
+        if index is None:
+            return {}
+        index.execute(
+            "CREATE TEMP TABLE asked (hash BLOB PRIMARY KEY, part TEXT, number INTEGER, "
+            "tells INTEGER, own INTEGER) WITHOUT ROWID"
+        )
+        index.executemany(
+            "INSERT INTO asked VALUES (?, ?, ?, ?, ?)",
+            (
+                (digest, item.part, number, not item.constant, form == item.precision)
+                for number, item in enumerate(hashes)
+                for form, digest in item.forms.items()
+            ),
+        )
+        equal = "FROM asked CROSS JOIN tensors USING (hash) WHERE (asked.own OR tensors.own)"
+        counts = index.execute(
+            f"SELECT part, file, count(*) {equal} AND tells GROUP BY part, file"
+        ).fetchall()
+        totals: Counter[int] = Counter()
+        for _, file, count in counts:
+            totals[file] += count
+        chosen: dict[Part, int] = {}
+        for part, file, _ in sorted(counts, key=lambda row: (row[2], totals[row[1]], -row[1])):
+            chosen[part] = file  # the last is the best
+        encoders = set(chosen.values())
+        for part, digest in hash_shapes(hashes).items():
+            if part not in chosen:
+                alike = index.execute(
+                    "SELECT file FROM tensors WHERE hash = ? ORDER BY file", [digest]
+                )
+                candidates = [file for (file,) in alike]
+                if best := [file for file in candidates if file in encoders] or candidates:
+                    chosen[part] = best[0]
+        found = {}
+        for part, file in chosen.items():
+            (known,) = _files(index, "id", file).values()
+            names = index.execute(f"SELECT number {equal} AND part = ? AND file = ?", [part, file])
+            found[part] = known, frozenset(hashes[number].name for (number,) in names)
+        return found
+
+
+def _files(index: sqlite3.Connection, column: str, value: str | int) -> dict[str, KnownTensors]:
+    """The files of which a column has a value, in the order in which they were added."""
+    titles = {entry.sha256: entry.title for entry in known_files()}
+    rows = index.execute(
+        f"SELECT sha256, path, day, tensors FROM files WHERE {column} = ? ORDER BY id", [value]
+    )
+    found = {}
+    for sha256, path, day, tensors in rows:
+        place = Path(os.fsdecode(path))
+        named = {
+            name: (part, tuple(shape), precision)
+            for name, (part, shape, precision) in json.loads(tensors).items()
+        }
+        found[sha256] = KnownTensors(titles.get(sha256, place.name), sha256, place, day, named)
+    return found
+
+
+@contextmanager
+def _reading() -> Generator[sqlite3.Connection | None]:
+    """The database, which is not written; None if there is none."""
+    path = database()
+    if not path.is_file() or not path.stat().st_size:
+        yield None
+        return
+    # What a killed process left half done has to be undone, for which it must not be read alone.
+    with _explained(path, "read"), closing(_opened(path, "rw")) as index:
+        index.execute("PRAGMA temp_store = MEMORY")
+        yield index
+
+
+@contextmanager
+def _writing() -> Generator[sqlite3.Connection]:
+    """The database in a transaction, which an exception undoes; one process after the other."""
+    path = database()
+    with _explained(path, "saved"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("it is no file")
+        with closing(_opened(path, "rwc")) as index, index:
+            index.executescript(_TABLES)
+            yield index
+
+
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    index = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True, timeout=_PATIENCE_SECONDS, isolation_level="IMMEDIATE",
+    )  # fmt: skip
+    index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
+    return index
+
+
+@contextmanager
+def _explained(path: Path, what: str) -> Generator[None]:
+    """Say in a sentence what keeps the database from being used."""
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        words = f"{path} cannot be {what} ({error}): free some space, or allow it to be written."
+        if "locked" in str(error):
+            words = f"Another program is writing {path}: try again in a moment."
+        raise InputError(f"{words} What was known before is intact.") from error
+    except (sqlite3.DatabaseError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}): move it away, and add the known files again. Their "
+            "titles are intact.",
+            "damaged",
+        ) from error

@@ -1,0 +1,82 @@
+"""Which CLIP is this: the card, and where it leads."""
+
+import pytest
+
+from cleanclip_gui.checkpoint.known_dialog import KnownDialog
+from cleanclip_gui.checkpoint.station import _COMPARISON
+from ml_core.checkpoints.known_tensors import known_tensors
+from ml_core.jobs.demo import demo_checkpoint
+from tests.gui.shell_fakes import write_safetensors
+
+WAIT = 20_000
+
+
+@pytest.fixture
+def card(panel):
+    panel.wanted, panel.stations, panel.failures = [], [], []
+    panel.shell.takes("scan_reference", panel.wanted.append)
+    panel.shell.station_wanted.connect(panel.stations.append)
+    panel.shell.failed.connect(panel.failures.append)
+    return panel.facts.identification
+
+
+def opened(panel, qtbot, path):
+    panel.open(path)
+    ready = panel.facts.identification.identify_button
+    qtbot.waitUntil(lambda: panel._model is not None and ready.isEnabled(), timeout=WAIT)
+
+
+def add_to_known(panel, qtbot, title):
+    panel.buttons.known.click()
+    (dialog,) = panel.window().findChildren(KnownDialog)
+    dialog.fields["title"].setText(title)
+    dialog.fields["source"].setText("me")
+    dialog.ok.click()
+    qtbot.waitUntil(lambda: f"known from now on, as {title}" in text(panel), timeout=WAIT)
+
+
+def text(panel):
+    return panel.facts.identification.text.text().replace("\u200b", "")
+
+
+def test_what_differs_leads_to_compare_and_to_scan(panel, card, qtbot):
+    twin = demo_checkpoint(twin=True)
+    opened(panel, qtbot, twin)
+    assert "Compare every tensor with those of the files" in text(panel)
+    card.identify_button.click()
+    qtbot.waitUntil(lambda: "No tensors are known" in text(panel), timeout=WAIT)
+    add_to_known(panel, qtbot, "the <b>twin</b>")
+    assert len(known_tensors()) == 1
+    qtbot.waitUntil(card.identify_button.isEnabled, timeout=WAIT)
+    card.identify_button.click()
+    qtbot.waitUntil(lambda: "it is the same file" in text(panel), timeout=WAIT)
+    assert card.compare.isHidden()
+
+    opened(panel, qtbot, demo_checkpoint())
+    assert "same file" not in text(panel)
+    card.identify_button.click()
+    assert card.busy.isVisible()
+    qtbot.waitUntil(card.compare.isVisible, timeout=WAIT)
+    assert "Image encoder: has the shapes of the <b>twin</b>; differs in every" in text(panel)
+    card.scan.click()
+    assert (panel.wanted, panel.stations[-1]) == ([str(twin)], "scan")
+    card.compare.click()
+    assert panel.tabs.currentIndex() == _COMPARISON
+    qtbot.waitUntil(panel.comparison.strips.isVisible, timeout=WAIT)
+    assert panel.comparison.title.text() == f"Compared with {twin.name}"
+    assert panel.failures == []
+
+
+def test_it_is_cancelled_and_hidden_for_what_has_no_tensors(panel, card, qtbot, tmp_path):
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    panel.open(path)
+    qtbot.waitUntil(card.identify_button.isEnabled, timeout=WAIT)
+    card.identify_button.click()
+    card.busy.cancel.click()
+    assert card.busy.isHidden()
+    assert card.can_identify()
+    (tmp_path / "refused.pt").write_bytes(b"nothing")
+    panel.open(tmp_path / "refused.pt")
+    qtbot.waitUntil(lambda: panel.assessment is not None, timeout=WAIT)
+    assert card.isHidden()
+    assert not panel.actions_["file.identify"].isEnabled()

@@ -1,0 +1,333 @@
+"""Which CLIP a file holds, beside the files that were added to what this machine knows."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import ml_core.checkpoints.known_tensors as database
+from ml_core.checkpoints.identity import Identity, identify, places
+from ml_core.checkpoints.known import KnownFile, own_files
+from ml_core.checkpoints.known_tensors import add_known_file, known_tensors
+from ml_core.checkpoints.tensor_hashes import hash_tensors
+from ml_core.cli.app import run_command
+from ml_core.reading import InputError, examine
+from ml_core.reading.errors import CancelledError
+from tests.unit.layout_files import (
+    VIT,
+    as_transformers,
+    bare_vision,
+    cleanclip,
+    contiguous,
+    in_shards,
+    lively,
+    openai_archive,
+    text_only,
+)
+
+TITLE = "OpenAI ViT-L/14"
+
+
+@pytest.fixture
+def module():
+    return lively(VIT)
+
+
+@pytest.fixture
+def known(module, tmp_path) -> Path:
+    """A checkpoint whose tensors this machine knows."""
+    path = tmp_path / "known.safetensors"
+    save_file(contiguous(module.state_dict()), path)
+    remember(path, TITLE)
+    return path
+
+
+def remember(path: Path, title: str) -> None:
+    inspection = examine(path)
+    entry = KnownFile(title=title, sha256=inspection.sha256)
+    add_known_file(entry, inspection, hash_tensors(inspection))
+
+
+def identity(path: Path) -> Identity:
+    *_, last = identify(examine(path))
+    return last
+
+
+def saved(state, path: Path) -> Path:
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path
+
+
+def renamed(module, folder):
+    return saved(as_transformers(module), folder / "renamed.safetensors")
+
+
+def shards(module, folder):
+    config = {"model_type": "clip", "text_config": {}, "vision_config": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    in_shards(as_transformers(module), folder)
+    return folder
+
+
+def rounded(dtype):
+    def write(module, folder):
+        state = {name: value.to(dtype) for name, value in as_transformers(module).items()}
+        return saved(state, folder / "rounded.safetensors")
+
+    return write
+
+
+COPIES = {
+    "renamed and split": (renamed, ""),
+    "in shards": (shards, ""),
+    "with an optimizer": (cleanclip, ""),
+    "fp16": (rounded(torch.float16), ", rounded to fp16"),
+    "bf16": (rounded(torch.bfloat16), ", rounded to bf16"),
+    "fp64": (rounded(torch.float64), ""),
+    "OpenAI's archive": (openai_archive, ", rounded to fp16"),
+    "the text encoder": (text_only, ""),
+    "the image encoder": (bare_vision, ""),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_copy_is_known_whatever_names_and_precision_it_has(copy, module, known, tmp_path):
+    write, words = COPIES[copy]
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    found = identity(write(module, folder))
+    assert found.state == "equal"
+    for part in found.parts[:2]:
+        count = f"all {part.tensors} tensors" if part.tensors > 1 else ""
+        assert part.sentence.startswith(f"{part.part.capitalize()}: {TITLE}, {count}")
+        assert f"equal{words}" in part.sentence
+    assert "says nothing of whether it is harmless" in found.sentences[-1]
+    assert "safe" not in " ".join(found.sentences)
+
+
+def test_it_says_where_a_file_differs_and_how_far(module, known, tmp_path):
+    before = contiguous(module.state_dict())
+    changed = ("visual.transformer.resblocks.1.mlp.c_fc.weight", "visual.proj")
+    after = before | {name: before[name] * 1.1 for name in changed}
+    path = saved(after, tmp_path / "finetuned.safetensors")
+    image = [name for name in before if name.startswith("visual.")]
+    moved, norm = (
+        math.sqrt(sum(float((before[name].double() * by).square().sum()) for name in names))
+        for names, by in ((changed, 0.1), (image, 1))
+    )
+    first, last = identify(examine(path))
+    assert first.parts[0].relative is None  # the known file was not read yet
+    part, text, scale = last.parts
+    assert part.relative == pytest.approx(moved / norm, rel=1e-6)
+    assert f"{len(image) - 2} of {len(image)} tensors equal; " in part.sentence
+    assert f"differs in block 1, projection, by {100 * moved / norm:.2g} % of its" in part.sentence
+    assert (text.state, scale.state, last.state) == ("equal", "equal", "differs")
+    assert last.reference.path == str(known)
+    known.rename(tmp_path / "moved.safetensors")
+    assert "how far cannot be told: its file is no longer there." in identity(path).sentences[0]
+    saved(after, known)
+    assert f"how far cannot be told: {known} is another file now." in identity(path).sentences[0]
+
+
+def test_a_finetuned_model_is_beside_one_of_the_same_shapes(module, known, tmp_path):
+    state = {name: value * 1.01 for name, value in contiguous(module.state_dict()).items()}
+    found = identity(saved(state, tmp_path / "all.safetensors"))
+    text = next(part for part in found.parts if part.part == "text encoder")
+    assert text.sha256 == examine(known).sha256
+    assert text.relative == pytest.approx(0.01, rel=1e-3)
+    assert identity(saved({"w": torch.ones(2)}, tmp_path / "w.safetensors")).state == "not known"
+
+
+def test_less_than_fp16_can_tell_is_a_difference_between_files_of_fp32(module, known, tmp_path):
+    state = contiguous(module.state_dict())
+    state["ln_final.weight"] = state["ln_final.weight"] * (1 + 1e-6)
+    found = identity(saved(state, tmp_path / "near.safetensors"))
+    assert found.parts[1].differing == ("ln_final.weight",)
+    halved = {name: value.half() for name, value in state.items()}
+    assert identity(saved(halved, tmp_path / "half.safetensors")).state == "equal"
+
+
+def test_fp16_and_bf16_of_one_file_cannot_be_compared(module, tmp_path):
+    remember(rounded(torch.float16)(module, tmp_path), "halved")
+    (tmp_path / "other").mkdir()
+    found = identity(rounded(torch.bfloat16)(module, tmp_path / "other"))
+    count = found.parts[1].tensors
+    assert found.state == "not comparable"
+    assert "cannot be compared: they are rounded to bf16 and fp16" in found.parts[1].sentence
+    assert found.parts[1].differing == ()
+    assert len(found.parts[1].not_comparable) == count
+
+
+def test_the_command_answers_by_its_exit_code(module, known, tmp_path, answer_of, capsys):
+    (same,) = answer_of("identify", known)["models"]
+    assert (same["same_file"], same["state"]) == (TITLE, "equal")
+    near = saved(contiguous(lively(VIT, 1).state_dict()), tmp_path / "other.safetensors")
+    assert answer_of("identify", near, code=1)["models"][0]["parts"][0]["title"] == TITLE
+    assert answer_of("known", "remove", TITLE)["removed"]["sha256"] == examine(known).sha256
+    assert own_files() == ()
+    (nothing,) = answer_of("identify", known, code=2)["models"]
+    assert "No tensors are known on this machine" in nothing["sentences"][0]
+    answer_of("known", "add", "--sha256", examine(known).sha256, "--title", "by its hash")
+    assert answer_of("identify", known)["models"][0]["same_file"] == "by its hash"
+
+
+def test_each_text_encoder_of_an_sdxl_file_is_known(module, known, tmp_path, answer_of):
+    other = lively(VIT, 1)
+    state = {
+        f"conditioner.embedders.0.transformer.{name}": value
+        for name, value in as_transformers(module).items()
+        if name.startswith("text_model.")
+    } | {
+        f"conditioner.embedders.1.model.{name}": value
+        for name, value in other.state_dict().items()
+        if not name.startswith(("visual.", "logit"))
+    }
+    path = saved(state | {"model.diffusion_model.w": torch.ones(3)}, tmp_path / "sdxl.safetensors")
+    first, second = answer_of("identify", path, code=1)["models"]
+    assert first["parts"][0]["missing"] == ["text_projection"]
+    assert (first["state"], second["state"]) == ("equal", "differs")
+    files = answer_of("known", "add", path)["files"]
+    assert [Path(file["path"]).name for file in files] == [first["name"], second["name"]]
+    assert run_command(["known", "remove", TITLE]) == 0
+    copy = saved(other.state_dict(), tmp_path / "copy.safetensors")
+    text = next(part for part in identity(copy).parts if part.part == "text encoder")
+    assert (text.state, text.title) == ("equal", second["name"])
+
+
+def test_a_folder_of_many_is_added_and_what_cannot_be_is_named(module, tmp_path, answer_of, capsys):
+    folder = tmp_path / "models"
+    (folder / "deep" / "split").mkdir(parents=True)
+    saved(module.state_dict(), folder / "whole.safetensors")
+    text_only(module, folder / "deep")
+    shards(lively(VIT, 1), folder / "deep" / "split")
+    saved({"unet": torch.ones(3)}, folder / "unet.safetensors")
+    (folder / "broken.pt").write_bytes(b"nothing")
+    (folder / "README.md").write_text("not a checkpoint")
+    files = answer_of("known", "add", folder, code=2)["files"]
+    names = [Path(file["path"]).name for file in files]
+    assert names == [
+        "broken.pt",
+        "unet.safetensors",
+        "whole.safetensors",
+        "text.safetensors",
+        "split",
+    ]
+    assert [file["error_code"] for file in files] == ["unsupported", "", "", "", ""]
+    assert "it holds no CLIP" in files[1]["sentence"]
+    assert len(known_tensors()) == 4
+    listed = answer_of("known", "list")["files"]
+    assert listed[1]["title"] == "whole.safetensors"
+    assert listed[1]["path"] == str(folder / "whole.safetensors")
+    assert listed[1]["tensors"] == files[2]["tensors"]
+    again = answer_of("known", "add", folder / "whole.safetensors", "--title", "another")["files"]
+    assert again[0]["sentence"].startswith("Known already: whole.safetensors")
+    assert run_command(["inspect", str(folder / "whole.safetensors")]) == 0
+    assert "with those of 4 known" in " ".join(capsys.readouterr().out.replace("│", "").split())
+
+
+def test_a_damaged_or_locked_database_is_one_sentence_and_nothing_is_lost(
+    module, known, tmp_path, monkeypatch, capsys
+):
+    other = saved(contiguous(lively(VIT, 1).state_dict()), tmp_path / "other.safetensors")
+    place = database.database()
+    before = place.read_bytes()
+    monkeypatch.setattr(database, "_PATIENCE_SECONDS", 0.05)
+    with sqlite3.connect(place, isolation_level=None) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        assert run_command(["known", "add", str(other)]) == 3
+        assert "Another program is writing" in capsys.readouterr().out
+    holder.close()
+    assert [entry.title for entry in own_files()] == [TITLE]
+    assert identity(known).state == "equal"
+    place.write_bytes(before[:100] + b"\xff" * (len(before) - 100))
+    for command in (["identify", str(other)], ["known", "list"]):
+        assert run_command(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "is damaged" in line
+    assert [entry.title for entry in own_files()] == [TITLE]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_a_full_disk_leaves_what_was_known(module, known, tmp_path):
+    other = saved(contiguous(lively(VIT, 1).state_dict()), tmp_path / "other.safetensors")
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({os.path.getsize(database.database())},) * 2);"
+        "from ml_core.cli.app import run_command; sys.exit(run_command(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "known", "add", str(other)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done
+    assert "free some space" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert [file.title for file in known_tensors().values()] == [TITLE]
+    assert [entry.title for entry in own_files()] == [TITLE]
+    remember(other, "now there is room")
+
+
+def test_several_processes_may_add_at_once(tmp_path):
+    paths = [
+        saved({f"w{n}": torch.full((4,), float(n))}, tmp_path / f"{n}.safetensors")
+        for n in range(4)
+    ]
+    command = [sys.executable, "-m", "ml_core", "known", "add"]
+    running = [
+        subprocess.Popen([*command, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for path in paths
+    ]
+    for process in running:
+        assert process.communicate()[1].count(b"Your own entries") == 1
+        assert process.returncode == 0
+    names = {path.name for path in paths}
+    assert {file.title for file in known_tensors().values()} == names
+    assert {entry.title for entry in own_files()} == names
+
+
+def test_reading_is_cancelled_and_a_changed_file_is_noticed(known, tmp_path):
+    inspection = examine(shutil.copy(known, tmp_path / "copy.safetensors"))
+    with pytest.raises(CancelledError):
+        hash_tensors(inspection, cancelled=lambda: True)
+    raw = bytearray(inspection.path.read_bytes())
+    raw[-1] ^= 1
+    inspection.path.write_bytes(raw)
+    with pytest.raises(InputError, match="changed since it was examined"):
+        hash_tensors(inspection)
+
+
+def test_values_are_rounded_as_torch_rounds_them(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    scale = 2.0 ** torch.randint(-40, 18, (5000,), generator=generator)
+    odd = [0.0, -0.0, -1e-9, 65519.0, 65520.0, 3.4e38, math.inf, -math.inf, math.nan]
+    values = torch.cat([torch.randn(5000, generator=generator) * scale, torch.tensor(odd)])
+    (whole,) = hash_tensors(examine(saved({"w": values}, tmp_path / "w.safetensors")))
+    for dtype, form in ((torch.float16, "F16"), (torch.bfloat16, "BF16")):
+        path = saved({"w": values.to(dtype)}, tmp_path / f"{form}.safetensors")
+        (copy,) = hash_tensors(examine(path))
+        assert copy.forms[form] == whole.forms[form]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("visual.transformer.resblocks.{}.ln_1.bias 20 21 22 23", "blocks 20 to 23"),
+        ("transformer.resblocks.{}.ln_1.bias 3 0 2", "blocks 0, 2 to 3"),
+        ("visual.layer4.{}.bn1.bias 0", "layer4 block 0"),
+        ("visual.trunk.blocks.{}.norm.bias 3", "block 3"),
+        ("visual.{} proj conv1.weight attnpool.k.bias",
+         "first convolution, attention pooling, projection"),
+        ("text.{} ln_final.bias token_embedding.weight", "token embedding, last norm"),
+    ],
+)  # fmt: skip
+def test_places_are_named_as_people_do(names, words):
+    form, *parts = names.split()
+    assert places(map(form.format, parts)) == words
