@@ -25,10 +25,11 @@ from ml_core.checkpoints.recognise import (
     find_architecture,
 )
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
+from ml_core.checkpoints.tensor_stats import tensor_rows
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
-from ml_core.reading.inspection import changed, check_same, weights_bytes
+from ml_core.reading.inspection import changed, check_same, file_of, weights_bytes
 from ml_core.reading.safetensors_header import DTYPE_BYTES
 from ml_core.reading.strict_json import MAX_BYTES
 
@@ -187,7 +188,7 @@ def _bytes_of_model(opened: Checkpoint) -> int:
     """Bytes of the tensors that the model is made of."""
     used = {name for item in opened.architecture.layout.sources.values() for name in item.names}
     return sum(
-        info.elements * DTYPE_BYTES[info.dtype]
+        info.elements * DTYPE_BYTES[info.value_dtype]
         for info in opened.inspection.tensors
         if info.name in used
     )
@@ -282,8 +283,8 @@ def _entry(info: TensorInfo, where: str) -> Entry:
             "cannot be converted.",
             "unsupported",
         )
-    width = DTYPE_BYTES[info.dtype]
-    return Entry(info.name, info.dtype, width, info.shape, info.elements * width)
+    width = DTYPE_BYTES[info.value_dtype]
+    return Entry(info.name, info.value_dtype, width, info.shape, info.elements * width)
 
 
 def _metadata(inspection: Inspection, use_choice: bool) -> dict[str, str]:
@@ -323,6 +324,10 @@ def _pieces(
     for entry in entries:
         info = infos[entry.name]
         file = files[info.file]
+        if info.scales:
+            for values in tensor_rows(file, info, file_of(inspection, info.file)):
+                yield values.astype("<f4").tobytes()
+            continue
         file.seek(info.offset)
         if info.stride is None:
             for begin in range(0, entry.nbytes, _CHUNK):

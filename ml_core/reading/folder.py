@@ -176,9 +176,7 @@ def check_link(folder: Path, file: Path) -> None:
     """
     if not file.is_symlink():
         return
-    allowed = [folder.resolve()]
-    if folder.resolve().parent.name == "snapshots":
-        allowed.append(folder.resolve().parent.parent / "blobs")
+    allowed = repository_folders(folder)
     try:
         target = file.resolve()
     except (OSError, RuntimeError):  # a link that leads to itself
@@ -189,6 +187,25 @@ def check_link(folder: Path, file: Path) -> None:
             "followed; put the file itself there.",
             "unsupported",
         )
+
+
+def repository_folders(folder: Path) -> list[Path]:
+    """Where the links of a folder may lead: into it, and to the blobs of its repository."""
+    root = folder.resolve()
+    for place in (root, root.parent):  # ONNX models lie in a folder of a repository
+        if place.parent.name == "snapshots":
+            return [root, place.parent.parent / "blobs"]
+    return [root]
+
+
+def files_beside(folder: Path) -> list[Path]:
+    """The regular files of a folder, at most 5000; opens none."""
+    with os.scandir(folder) as entries:
+        return [
+            Path(entry.path)
+            for entry in islice(entries, _MAX_FILES)
+            if entry.is_file(follow_symlinks=False)
+        ]
 
 
 _MAX_SHARDS = 1000

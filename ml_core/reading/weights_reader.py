@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import BinaryIO
 
 from ml_core.reading.archived_checkpoint import read_gzip, read_wrapped
 from ml_core.reading.container import Container, WeightsFile
 from ml_core.reading.errors import InputError
 from ml_core.reading.npz_file import read_npz
+from ml_core.reading.onnx_graph import read_onnx
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
     BROKEN_ZIP,
     GZIP,
     NPY,
     NPZ,
+    ONNX,
     PICKLE,
     SAFETENSORS,
     TAR,
@@ -35,8 +38,15 @@ from ml_core.reading.torch_file import (
 from ml_core.reading.zip_members import ZipError, zip_members
 
 
-def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFile:
+def read_weights(
+    file: BinaryIO, size: int, name: str, kind: Kind, folder: Path | None = None
+) -> WeightsFile:
     """Read an open file of ``size`` bytes in the format from `sniff`; ``name`` is for sentences.
+
+    Parameters
+    ----------
+    folder
+        Where it lies; None in an archive, beside whose members nothing lies.
 
     Raises
     ------
@@ -52,7 +62,10 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
         raise doctored(file, size, name, _what_is_wrong(file, size))
     if kind.code:
         raise InputError(f"{name} {kind.why}.", kind.code)
-    weights = _READERS[kind.format](file, size, name)
+    if kind is ONNX:
+        weights = read_onnx(file, size, name, folder)
+    else:
+        weights = _READERS[kind.format](file, size, name)
     if not weights.tensors:
         raise InputError(
             f"{name} holds no tensors; choose the file with the model's weights.", "damaged"
