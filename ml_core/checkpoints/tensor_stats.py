@@ -119,8 +119,9 @@ def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[An
     file.seek(info.offset)
     flat = _numbers(_read(file, info.nbytes, path), info)
     steps = tuple(step * flat.itemsize for step in info.stride or ())
-    whole = flat.reshape(info.shape)
-    if info.stride is not None:
+    if info.stride is None:
+        whole = flat.reshape(info.shape)
+    else:
         whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
     yield scaled(whole, info).reshape(-1)
 

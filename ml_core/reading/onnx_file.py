@@ -22,8 +22,8 @@ from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK
 _WINDOW = 1 << 16
 _MAX_FIELDS = 400_000  # ten times those of the largest CLIP
 _MAX_DEPTH = 40  # of messages: a graph in a graph is four deeper
-_MAX_TABLE = 1 << 20
-_MAX_NUMBERS = 1 << 21
+_MAX_TABLE = 1 << 18  # masks and positions have less
+_MAX_NUMBERS = 1 << 20
 _MAX_FILES = 1000
 _MAX_LETTERS = 64 << 20
 
@@ -269,6 +269,8 @@ class OnnxFile:
             self._count()
             key, at = self._varint(at, end)
             number, wire = key >> 3, key & 7
+            if not 0 < number < 1 << 29:
+                raise self.damaged(f"a field has the number {number}")
             if wire == 0:
                 value, at = self._varint(at, end)
                 yield number, wire, value, 0

@@ -75,6 +75,7 @@ _ROLES = {
 }  # fmt: skip
 _WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "I32", "I64", "U32", "U64")
 _BYTES = ("U8", "I8")
+_PRODUCTS = ("MatMul", "MatMulInteger", "Gemm", "Conv", "ConvInteger")
 _QUANTISED_USES = ("MatMulInteger", "ConvInteger", "Gather")
 _PLAIN_ON_PIXELS = ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "QuantizeLinear",
     "DequantizeLinear", "DynamicQuantizeLinear")  # fmt: skip
@@ -176,6 +177,7 @@ class _Reading:
         inputs = self._read_ends()
         functions = self._read_functions()
         nodes = [self._node(message, number) for number, message in enumerate(self._graph["nodes"])]
+        nodes = self._sorted(nodes)
         for node in nodes:
             self._follow(node)
         alive = self._alive(nodes)
@@ -309,24 +311,46 @@ class _Reading:
             )
         return node
 
+    def _sorted(self, nodes: list[_Node]) -> list[_Node]:
+        """Nodes in an order in which each comes after those that it reads from.
+
+        The format asks for such an order; onnxruntime does not, nor do programs that add casts.
+        """
+        for node in nodes:
+            for name in filter(None, node.outputs):
+                self._give(name)
+                self._maker[name] = node
+        followers: dict[int, list[_Node]] = {}
+        missing: dict[int, int] = {}
+        for node in nodes:
+            for graph in _branches(node.message):
+                self._enter(node, graph)
+            for name in node.inputs:
+                if name not in self._bits:
+                    raise self._source.damaged(
+                        f"{node.words} reads {name[:80]!r}, which nothing gives"
+                    )
+                self._users.setdefault(name, []).append(node)
+            before = {self._maker[name].number for name in node.inputs if name in self._maker}
+            missing[node.number] = len(before)
+            for number in before:
+                followers.setdefault(number, []).append(node)
+        order = [node for node in nodes if not missing[node.number]]
+        for node in order:  # which grows
+            for follower in followers.get(node.number, ()):
+                missing[follower.number] -= 1
+                if not missing[follower.number]:
+                    order.append(follower)
+        if len(order) < len(nodes):
+            raise self._source.damaged("some of its nodes wait for each other")
+        return order
+
     def _follow(self, node: _Node) -> None:
         """What a node's outputs depend on, and whether a CLIP's exporter writes it."""
-        branches = list(_branches(node.message))
-        for graph in branches:
-            self._enter(node, graph)
-        for name in node.inputs:
-            if name not in self._bits:
-                raise self._source.damaged(
-                    f"{node.words} reads {name[:80]!r}, which no node before it gives"
-                )
-            self._users.setdefault(name, []).append(node)
-        for name in filter(None, node.outputs):
-            self._give(name)
-            self._maker[name] = node
         if node.operator == "Constant" and node.own:
             self._keep_constant(node)
             return
-        bits = self._check(node, bool(branches))
+        bits = self._check(node)
         for name in node.outputs:
             if name:
                 self._bits[name] = bits
@@ -361,7 +385,7 @@ class _Reading:
         self._stored[name] = stored
         self._held[name] = _Held(stored, (name,))
 
-    def _check(self, node: _Node, branches: bool) -> int:
+    def _check(self, node: _Node) -> int:
         """What the outputs depend on; names the node if no exporter writes it there."""
         given = [self._bits[name] for name in node.inputs]
         bits = 0
@@ -373,7 +397,7 @@ class _Reading:
         if not node.own:
             domain = node.domain[:80]
             self._find(f"{node.words} is of the domain {domain!r}, which ONNX does not define.")
-        elif node.operator in _CONTROL or branches:
+        elif node.operator in _CONTROL or any(_branches(node.message)):
             self._control.append(node.name)
             by = f" by {where or 'the tokens'}" if bits else ""
             self._find(
@@ -530,7 +554,7 @@ class _Reading:
     def _use(self, node: _Node, place: int, held: _Held) -> None:
         """One use of a tensor by a node."""
         stored = held.stored
-        if stored.name in self._aside:
+        if stored.name in self._aside or node.operator in _OF_SIZES:
             return
         if stored.dtype in _WHOLE and not held.scales:
             self._check_whole(stored)
@@ -555,7 +579,10 @@ class _Reading:
             name, held = self._by_path(node, place, held, path)
         name = name or kept or stored.name
         self._weight_of.setdefault(node.number, name)
-        self._user_of.setdefault(self._emit(name, held, stored.name), node.words[4:])
+        name = self._emit(name, held, stored.name)
+        first = self._user_of.setdefault(name, node.words[4:])
+        if node.operator in _PRODUCTS and first != node.words[4:]:
+            self._find(f"{node.words} uses {name[:120]!r} beside the {first}.")
 
     def _quantised(self, node: _Node, held: _Held) -> _Held:
         """A matrix of whole numbers; its scale has its name, as onnxruntime writes them."""

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.hostile.archives import Entry, archive, entries, legacy, raw_zip, records, torch_zip
-from tests.hostile.container_bytes import safetensors
+from tests.hostile.container_bytes import safetensors, small_onnx
 from tests.hostile.mutate import NUMBERS, PIECES, mutated, reordered, repacked
 from tests.hostile.ops import checkpoint, pickled
 from tests.hostile.properties import CHECKS, check_file, check_pickle, check_safetensors, check_zip
@@ -30,7 +30,8 @@ SEEDS = {
     "pickle": [records()["data.pkl"], pickled(checkpoint(), 2)],
     "zip": [torch_zip(), raw_zip(entries())],
     "safetensors": [safetensors(bytes(8), "note")],
-    "file": [*(torch_zip(), legacy(), safetensors(bytes(8))),
+    "onnx": [small_onnx()],
+    "file": [small_onnx(), *(torch_zip(), legacy(), safetensors(bytes(8))),
         archive(records(), method=zipfile.ZIP_DEFLATED)],
 }  # fmt: skip
 

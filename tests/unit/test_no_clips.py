@@ -30,7 +30,6 @@ CASES = {
     "timm inside open_clip": (
         {"visual.trunk.patch_embed.proj.weight": SMALL, "text.token_embedding.weight": SMALL},
         r"encoder of the timm library .* put its open_clip_config\.json beside it"),
-    "ONNX": (b"\x08\x07\x12\x07pytorch" + bytes(100), "is an ONNX model"),
 }  # fmt: skip
 
 
@@ -42,9 +41,6 @@ def test_it_is_told_in_one_sentence(case, tmp_path):
         path = tmp_path
         (path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
         save_file({"base_model.q_proj.lora_A.weight": SMALL}, path / "adapter_model.safetensors")
-    elif isinstance(made, bytes):
-        path.with_suffix(".onnx").write_bytes(made)
-        path = path.with_suffix(".onnx")
     else:
         torch.save(made, path)
     assessed = assess(inspect(path))
