@@ -10,7 +10,9 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QWidget
 
 ALL = "All files (*)"
-CHECKPOINTS = f"Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.zip *.tar);;{ALL}"
+CHECKPOINTS = (
+    f"Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.onnx *.zip *.tar);;{ALL}"
+)
 """Checkpoints to open; what is not listed is opened all the same."""
 SAFETENSORS = "safetensors (*.safetensors)"
 """A checkpoint to save."""
@@ -26,7 +28,7 @@ PICTURE_OR_NUMBERS = f"PNG (*.png);;{NUMBERS}"
 
 
 _CONFIGS = ("open_clip_config.json", "config.json")
-_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".zip")
+_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".onnx", ".zip")
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 

@@ -205,7 +205,7 @@ def verdict_words(verdict: str, reason_code: str = "") -> str:
     return _WORDS[verdict]
 
 
-RULES_VERSION = 4
+RULES_VERSION = 3
 """One more with every change by which the verdict of a file can change."""
 
 

@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,6 +77,7 @@ _ROLES = {
 }  # fmt: skip
 _WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "I32", "I64", "U32", "U64")
 _BYTES = ("U8", "I8")
+_FLOATS = ("F32", "F16", "BF16", "F64")
 _PRODUCTS = ("MatMul", "MatMulInteger", "Gemm", "Conv", "ConvInteger")
 _QUANTISED_USES = ("MatMulInteger", "ConvInteger", "Gather")
 _PLAIN_ON_PIXELS = ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "QuantizeLinear",
@@ -185,6 +188,11 @@ class _Reading:
         self._name_tensors(alive)
         self._find_unused(alive)
         self._check_places()
+        if any(name.endswith("layer1.0.conv1.bias") for name in self._tensors):
+            raise self._source.unsupported(
+                "its exporter merged the layers of BatchNorm into the convolutions, from which "
+                "they cannot be told apart again"
+            )
         rounded = sum(bool(info.scales) for info in self._tensors.values())
         notes: tuple[str, ...] = ()
         if rounded:
@@ -388,9 +396,7 @@ class _Reading:
     def _check(self, node: _Node) -> int:
         """What the outputs depend on; names the node if no exporter writes it there."""
         given = [self._bits[name] for name in node.inputs]
-        bits = 0
-        for item in given:
-            bits |= item
+        bits = self._bits_of(node)
         where = ""
         if bits & _STRICT:
             where = "the pixels" if bits & _PIXELS else "the embedded tokens"
@@ -421,6 +427,10 @@ class _Reading:
             if table is not None and len(table.stored.shape) == 2:
                 return _FEATURES
         return bits
+
+    def _bits_of(self, node: _Node) -> int:
+        """What the inputs of a node depend on."""
+        return reduce(or_, (self._bits[name] for name in node.inputs), 0)
 
     def _is_arithmetic(self, node: _Node, given: list[int]) -> bool:
         """Whether an operator only computes with the data, and does not choose by them."""
@@ -560,7 +570,7 @@ class _Reading:
             self._check_whole(stored)
             return
         kept = _kept(held)
-        if stored.elements < 2 and not kept:
+        if stored.elements < 2 and not kept and not self._is_scale(node, stored):
             self._aside.add(stored.name)
             return
         if not stored.dtype:
@@ -583,6 +593,13 @@ class _Reading:
         first = self._user_of.setdefault(name, node.words[4:])
         if node.operator in _PRODUCTS and first != node.words[4:]:
             self._find(f"{node.words} uses {name[:120]!r} beside the {first}.")
+
+    def _is_scale(self, node: _Node, stored: Stored) -> bool:
+        """Whether a number is the scale or the bias of the similarities of images and texts."""
+        both = self._bits_of(node) & _STRICT == _STRICT
+        return stored.dtype in _FLOATS and (
+            node.operator == "Exp" or (both and node.operator == "Add")
+        )
 
     def _quantised(self, node: _Node, held: _Held) -> _Held:
         """A matrix of whole numbers; its scale has its name, as onnxruntime writes them."""
@@ -651,6 +668,8 @@ class _Reading:
         squeezed = shape
         while len(squeezed) > 1 and squeezed[0] == 1:
             squeezed = squeezed[1:]
+        if node.operator == "Add" and stored.elements == 1:
+            return f"{dot}logit_bias", held
         if node.operator == "Add" and len(shape) == 1:
             weight = self._weight_before(node)
             return f"{weight.removesuffix('weight') if weight else dot}bias", held
@@ -686,10 +705,7 @@ class _Reading:
 
     def _by_neighbours(self, node: _Node, place: int, held: _Held) -> tuple[str, _Held]:
         """The parameter's name by the bias that is added next, or by what else reaches the node."""
-        bits = 0
-        for name in node.inputs:
-            bits |= self._bits[name]
-        image = bool(bits & _PIXELS) or node.operator in ("Expand", "Concat")
+        image = bool(self._bits_of(node) & _PIXELS) or node.operator in ("Expand", "Concat")
         if node.operator == "MatMul" and place == 1:
             turned = replace(held, turned=not held.turned)
             for user in self._users.get(node.outputs[0], ()):
@@ -699,7 +715,9 @@ class _Reading:
             if self._is_hf:
                 return f"{'visual' if image else 'text'}_projection.weight", turned
             return "", held
-        if self._is_hf:
+        if held.stored.elements == 1:
+            path = ""
+        elif self._is_hf:
             path = "vision_model.embeddings" if image else "text_model.embeddings"
         else:
             path = "visual" if image and self._has_visual else ""
@@ -713,7 +731,7 @@ class _Reading:
                 f"the tensor {stored.name[:80]!r} keeps its numbers one by one"
             )
         stride, axis, shape = None, held.axis, _shape(held)
-        if held.turned:
+        if held.turned and len(shape) == 2:
             stride, axis = (1, shape[0]), 1 - held.axis
         shared = f"{stored.file}:{stored.offset}"
         made = TensorInfo(
@@ -796,7 +814,8 @@ def _is_quantised(node: _Node, held: _Held) -> bool:
 
 def _shape(held: _Held) -> tuple[int, ...]:
     """Its shape as the parameter has it."""
-    return held.stored.shape[::-1] if held.turned else held.stored.shape
+    shape = held.stored.shape
+    return shape[::-1] if held.turned and len(shape) == 2 else shape
 
 
 def _counts(values: tuple[int, ...], shape: tuple[int, ...]) -> bool:

@@ -61,7 +61,7 @@ def _entries(directory: bytes) -> tuple[str, ...] | None:
 HEAD = 1 << 16
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # ends a pickle of any protocol from 2
 
-_OPENS = "this version opens safetensors files, PyTorch files and open_clip folders"
+_OPENS = "this version opens safetensors, PyTorch and ONNX files and open_clip folders"
 
 
 @dataclass(frozen=True, slots=True)
