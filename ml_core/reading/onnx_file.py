@@ -8,7 +8,7 @@ place in the file is.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -40,120 +40,79 @@ _FORMATS = {
     "I64": "q", "U32": "I", "U64": "Q", "BOOL": "?",
 }  # fmt: skip
 
-# What a field holds; a table is another message.
-_INT, _TEXT, _SPAN, _FLOAT = "whole number", "text", "bytes", "number"
-_MANY = True
-Schema = Mapping[int, tuple[str, Any, bool]]
 Message = dict[str, Any]
 Span = tuple[int, int]
+_INT, _TEXT, _SPAN, _FLOAT = "whole number", "text", "bytes", "number"
+_KINDS: dict[str, Any] = {"int": _INT, "text": _TEXT, "bytes": _SPAN, "float": _FLOAT}
+Schema = dict[int, tuple[str, Any, bool]]
+"""Name and kind of each field by its number, and whether it may stand several times."""
 
-_PAIR: Schema = {1: ("key", _TEXT, False), 2: ("value", _TEXT, False)}
-_TENSOR: Schema = {
-    1: ("dims", _INT, _MANY),
-    2: ("type", _INT, False),
-    3: ("segment", _SPAN, False),
-    4: ("float_data", _SPAN, _MANY),
-    5: ("int32_data", _SPAN, _MANY),
-    6: ("string_data", _SPAN, _MANY),
-    7: ("int64_data", _SPAN, _MANY),
-    8: ("name", _TEXT, False),
-    9: ("raw_data", _SPAN, False),
-    10: ("double_data", _SPAN, _MANY),
-    11: ("uint64_data", _SPAN, _MANY),
-    12: ("doc", _SPAN, False),
-    13: ("external", _PAIR, _MANY),
-    14: ("location", _INT, False),
-    16: ("metadata", _SPAN, _MANY),
-}
-_DIMENSION: Schema = {
-    1: ("size", _INT, False), 2: ("symbol", _TEXT, False), 3: ("denotation", _SPAN, False)
-}  # fmt: skip
-_SHAPE: Schema = {1: ("dims", _DIMENSION, _MANY)}
-_TENSOR_TYPE: Schema = {1: ("element", _INT, False), 2: ("shape", _SHAPE, False)}
-_TYPE: Schema = {
-    1: ("tensor", _TENSOR_TYPE, False),
-    **dict.fromkeys((4, 5, 7, 8, 9), ("other", _SPAN, _MANY)),
-    6: ("denotation", _SPAN, False),
-}
-_VALUE: Schema = {
-    1: ("name", _TEXT, False),
-    2: ("type", _TYPE, False),
-    3: ("doc", _SPAN, False),
-    4: ("metadata", _SPAN, _MANY),
-}
-_ATTRIBUTE: dict[int, tuple[str, Any, bool]] = {
-    1: ("name", _TEXT, False),
-    2: ("f", _FLOAT, False),
-    3: ("i", _INT, False),
-    4: ("s", _SPAN, False),
-    5: ("t", _TENSOR, False),
-    7: ("floats", _SPAN, _MANY),
-    8: ("ints", _INT, _MANY),
-    9: ("strings", _SPAN, _MANY),
-    10: ("tensors", _TENSOR, _MANY),
-    13: ("doc", _SPAN, False),
-    14: ("tp", _SPAN, False),
-    15: ("tps", _SPAN, _MANY),
-    20: ("type", _INT, False),
-    21: ("reference", _TEXT, False),
-    22: ("sparse", _SPAN, False),
-    23: ("sparses", _SPAN, _MANY),
-}
-_NODE: Schema = {
-    1: ("inputs", _TEXT, _MANY),
-    2: ("outputs", _TEXT, _MANY),
-    3: ("name", _TEXT, False),
-    4: ("operator", _TEXT, False),
-    5: ("attributes", _ATTRIBUTE, _MANY),
-    6: ("doc", _SPAN, False),
-    7: ("domain", _TEXT, False),
-    8: ("overload", _TEXT, False),
-    9: ("metadata", _SPAN, _MANY),
-    10: ("devices", _SPAN, _MANY),
-}
-_GRAPH: Schema = {
-    1: ("nodes", _NODE, _MANY),
-    2: ("name", _TEXT, False),
-    5: ("initializers", _TENSOR, _MANY),
-    10: ("doc", _SPAN, False),
-    11: ("inputs", _VALUE, _MANY),
-    12: ("outputs", _VALUE, _MANY),
-    13: ("values", _SPAN, _MANY),
-    14: ("quantization", _SPAN, _MANY),
-    15: ("sparse", _SPAN, _MANY),
-    16: ("metadata", _SPAN, _MANY),
-}
-_ATTRIBUTE[6] = ("g", _GRAPH, False)
-_ATTRIBUTE[11] = ("graphs", _GRAPH, _MANY)
-_OPSET: Schema = {1: ("domain", _TEXT, False), 2: ("version", _INT, False)}
-_FUNCTION: Schema = {
-    1: ("name", _TEXT, False),
-    4: ("inputs", _TEXT, _MANY),
-    5: ("outputs", _TEXT, _MANY),
-    6: ("attributes", _TEXT, _MANY),
-    7: ("nodes", _NODE, _MANY),
-    8: ("doc", _SPAN, False),
-    9: ("opsets", _OPSET, _MANY),
-    10: ("domain", _TEXT, False),
-    11: ("defaults", _ATTRIBUTE, _MANY),
-    12: ("values", _SPAN, _MANY),
-    13: ("overload", _TEXT, False),
-    14: ("metadata", _SPAN, _MANY),
-}
-_MODEL: Schema = {
-    1: ("ir_version", _INT, False),
-    2: ("producer", _TEXT, False),
-    3: ("producer_version", _TEXT, False),
-    4: ("domain", _TEXT, False),
-    5: ("model_version", _INT, False),
-    6: ("doc", _SPAN, False),
-    7: ("graph", _GRAPH, False),
-    8: ("opsets", _OPSET, _MANY),
-    14: ("metadata", _SPAN, _MANY),
-    20: ("training", _SPAN, _MANY),
-    25: ("functions", _FUNCTION, _MANY),
-    26: ("devices", _SPAN, _MANY),
-}
+
+def _schema(fields: str, **messages: Schema) -> Schema:
+    """Read ``number name kind``, with a star behind the kind of what may stand several times."""
+    schema: Schema = {}
+    for field in fields.split(","):
+        number, name, kind = field.split()
+        plain = kind.removesuffix("*")
+        schema[int(number)] = (name, {**_KINDS, **messages}[plain], kind != plain)
+    return schema
+
+
+# onnx/onnx.proto of release 1.20; what is not needed is only passed over.
+_PAIR = _schema("1 key text, 2 value text")
+_TENSOR = _schema(
+    "1 dims int*, 2 type int, 3 segment bytes, 4 float_data bytes*, 5 int32_data bytes*, "
+    "6 string_data bytes*, 7 int64_data bytes*, 8 name text, 9 raw_data bytes, "
+    "10 double_data bytes*, 11 uint64_data bytes*, 12 doc bytes, 13 external pair*, "
+    "14 location int, 16 metadata bytes*",
+    pair=_PAIR,
+)
+_DIMENSION = _schema("1 size int, 2 symbol text, 3 denotation bytes")
+_SHAPE = _schema("1 dims dimension*", dimension=_DIMENSION)
+_TENSOR_TYPE = _schema("1 element int, 2 shape shape", shape=_SHAPE)
+_TYPE = _schema(
+    "1 tensor tensor, 4 sequence bytes, 5 map bytes, 6 denotation bytes, 7 opaque bytes, "
+    "8 sparse bytes, 9 optional bytes",
+    tensor=_TENSOR_TYPE,
+)
+_VALUE = _schema("1 name text, 2 type type, 3 doc bytes, 4 metadata bytes*", type=_TYPE)
+_ATTRIBUTE = _schema(
+    "1 name text, 2 f float, 3 i int, 4 s bytes, 5 t tensor, 7 floats bytes*, 8 ints int*, "
+    "9 strings bytes*, 10 tensors tensor*, 13 doc bytes, 14 tp bytes, 15 tps bytes*, 20 type int, "
+    "21 reference text, 22 sparse bytes, 23 sparses bytes*",
+    tensor=_TENSOR,
+)
+_NODE = _schema(
+    "1 inputs text*, 2 outputs text*, 3 name text, 4 operator text, 5 attributes attribute*, "
+    "6 doc bytes, 7 domain text, 8 overload text, 9 metadata bytes*, 10 devices bytes*",
+    attribute=_ATTRIBUTE,
+)
+_GRAPH = _schema(
+    "1 nodes node*, 2 name text, 5 initializers tensor*, 10 doc bytes, 11 inputs value*, "
+    "12 outputs value*, 13 values bytes*, 14 quantization bytes*, 15 sparse bytes*, "
+    "16 metadata bytes*",
+    node=_NODE,
+    tensor=_TENSOR,
+    value=_VALUE,
+)
+_ATTRIBUTE |= _schema("6 g graph, 11 graphs graph*", graph=_GRAPH)
+_OPSET = _schema("1 domain text, 2 version int")
+_FUNCTION = _schema(
+    "1 name text, 4 inputs text*, 5 outputs text*, 6 attributes text*, 7 nodes node*, 8 doc bytes, "
+    "9 opsets opset*, 10 domain text, 11 defaults attribute*, 12 values bytes*, 13 overload text, "
+    "14 metadata bytes*",
+    node=_NODE,
+    opset=_OPSET,
+    attribute=_ATTRIBUTE,
+)
+_MODEL = _schema(
+    "1 ir_version int, 2 producer text, 3 producer_version text, 4 domain text, "
+    "5 model_version int, 6 doc bytes, 7 graph graph, 8 opsets opset*, 14 metadata bytes*, "
+    "20 training bytes*, 25 functions function*, 26 devices bytes*",
+    graph=_GRAPH,
+    opset=_OPSET,
+    function=_FUNCTION,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +264,9 @@ class OnnxFile:
                 message[name] += self._packed(start, stop)
                 continue
             if not _has_wire(kind, wire, many):
-                raise self.damaged(f"the field {name} is no {kind if kind in _WORDS else 'table'}")
+                raise self.damaged(
+                    f"the field {name} is no {kind if isinstance(kind, str) else 'table'}"
+                )
             if kind is _INT:
                 value: Any = _signed(start)
             elif kind is _SPAN:
@@ -479,7 +440,6 @@ class OnnxFile:
         return {name: size for name, (_, size) in self._beside.items()}
 
 
-_WORDS = (_INT, _TEXT, _SPAN, _FLOAT)
 _IN_PLACE = {"F32": "float_data", "F64": "double_data"}
 
 

@@ -23,6 +23,7 @@ from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.sniff import ONNX
 
 _MAX_NODES = 50_000
+_MAX_FUNCTIONS = 1000
 _MAX_SHOWN = 20
 _GAP = 1 << 16  # programs align tensors in a file of their own to no more
 _ONNX = ("", "ai.onnx")
@@ -48,13 +49,14 @@ _CHOOSING = {
     "Trilu", "ScatterND", "ScatterElements", "Mod", "IsNaN", "ConstantOfShape", "OneHot",
 }  # fmt: skip
 # What follows from the size of its input, or from nothing.
-_OF_SIZES = frozenset({"Shape", "Size"})
+_OF_SIZES = ("Shape", "Size")
 _INDEXED = {
     "Gather", "GatherND", "GatherElements", "Slice", "Split", "Reshape", "Expand", "Tile",
     "Squeeze", "Unsqueeze", "Pad", "ReduceMean", "ReduceSum", "ReduceL2", "Clip",
 }  # fmt: skip
 _UNPREDICTABLE = ("Random", "Multinomial", "Bernoulli", "Sequence", "Optional", "String", "Tfidf")
-_ENDS_OF_TEXT = (49407, 49406, 0, 1, 2, 3, -1)
+_COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+_ENDS_OF_TEXT = {49407, 49406, 0, 1, 2, 3, -1}
 
 _PIXELS, _FEATURES, _TOKENS = 1, 2, 4
 _STRICT = _PIXELS | _FEATURES
@@ -253,9 +255,9 @@ class _Reading:
                 self._find(f"the input {name[:80]!r} is no tensor.")
                 continue
             dims = kind.get("shape", {}).get("dims", [])
-            is_image = len(dims) == 4 or kind.get("element") in (1, 10, 11, 16)
-            self._bits[name] = _PIXELS if is_image else _TOKENS
-            if is_image:
+            is_text = len(dims) < 3 and kind.get("element") in (6, 7)  # whole numbers
+            self._bits[name] = _TOKENS if is_text else _PIXELS
+            if not is_text:
                 pixels.append(name)
         return pixels
 
@@ -275,6 +277,10 @@ class _Reading:
         calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
         for function in self._model["functions"]:
             key = (function.get("domain", ""), function.get("name", ""))
+            if len(calls) == _MAX_FUNCTIONS:
+                raise self._source.unsupported(f"it has more than {_MAX_FUNCTIONS:,} functions")
+            if key[0] in _ONNX:
+                self._find(f"the function {key[1][:80]!r} takes the place of an operator of ONNX.")
             if key in calls:
                 raise self._source.damaged(f"it defines the function {key[1][:80]!r} twice")
             calls[key] = {
@@ -420,13 +426,11 @@ class _Reading:
             )
         elif bits and node.operator not in _ARITHMETIC | _CHOOSING:
             self._find(f"{node.words} computes what no exporter of a CLIP writes for tokens.")
-        elif bits == _TOKENS and node.operator == "Equal":
+        elif bits == _TOKENS and node.operator in _COMPARISONS:
             self._check_token(node)
         if node.operator == "Gather" and bits == _TOKENS and not given[0]:
-            table = self._held.get(node.inputs[0])
-            if table is not None and len(table.stored.shape) == 2:
-                return _FEATURES
-        return bits
+            return _FEATURES
+        return bits | _FEATURES if bits & _TOKENS and node.operator in _PRODUCTS else bits
 
     def _bits_of(self, node: _Node) -> int:
         """What the inputs of a node depend on."""
@@ -449,11 +453,14 @@ class _Reading:
     def _check_token(self, node: _Node) -> None:
         """A comparison with a token that ends no text is how a word would be looked for."""
         for name in node.inputs:
+            if self._bits[name]:
+                continue
             held = self._held.get(name)
             values = None if held is None else self._source.table(held.stored)
-            strange = [value for value in values or () if value not in _ENDS_OF_TEXT]
-            if strange:
-                self._find(f"{node.words} looks for the token {strange[0]}, which ends no text.")
+            if values is None:
+                self._find(f"{node.words} compares the tokens with a computed number.")
+            for value in {*(values or ())} - _ENDS_OF_TEXT:
+                self._find(f"{node.words} looks for the token {value}, which ends no text.")
 
     def _hold(self, node: _Node) -> None:
         """Tensors that a node only renames, turns or scales."""

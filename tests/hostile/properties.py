@@ -168,8 +168,9 @@ class _Watched(OnnxFile):
         return message
 
 
-PASSED = ("doc", "metadata", "values", "quantization", "devices", "training", "denotation", "other",
-    "sparse", "sparses", "strings", "tp", "tps", "floats", "s", "segment")  # fmt: skip
+PASSED = ("doc", "metadata", "values", "quantization", "devices", "training", "denotation",
+    "sparse", "sparses", "strings", "tp", "tps", "floats", "s", "segment", "sequence",
+    "map", "opaque", "optional")  # fmt: skip
 
 
 def check_onnx(raw: bytes) -> bool:
