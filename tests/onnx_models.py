@@ -268,6 +268,25 @@ def _plant_branch(model: onnx.ModelProto) -> None:
     )
 
 
+def _plant_second_use(model: onnx.ModelProto) -> None:
+    """The same, with a matrix of the CLIP."""
+    honest = _behind(model)
+    node = next(n for n in model.graph.node if n.name == "/visual_projection/MatMul")
+    model.graph.node.extend(
+        [
+            helper.make_node("MatMul", [node.input[0], node.input[1]], ["more"], "planted_again"),
+            helper.make_node("Sub", [honest, "more"], ["image_embeds"], "cancel"),
+        ]
+    )
+
+
+def _plant_function(model: onnx.ModelProto) -> None:
+    """A Sigmoid of the file's own, which is no Sigmoid."""
+    body = [helper.make_node("Neg", ["a"], ["b"])]
+    opset = helper.make_opsetid("", 17)
+    model.functions.append(helper.make_function("", "Sigmoid", ["a"], ["b"], body, [opset]))
+
+
 def _plant_unused(model: onnx.ModelProto) -> None:
     _constant(model, "payload", np.ones((64, 64), np.float32))
 
@@ -309,6 +328,8 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "If": (_plant_if, "node 'planted_if' (If)"),
     "Where": (_plant_where, "node 'planted_where' (Where)"),
     "a branch": (_plant_branch, "node '/planted/MatMul' (MatMul)"),
+    "a matrix used again": (_plant_second_use, "node 'planted_again' (MatMul) uses"),
+    "another Sigmoid": (_plant_function, "function 'Sigmoid' takes the place of an operator"),
     "an unused tensor": (_plant_unused, "'payload' (F32 [64, 64])"),
     "a word": (_plant_word, "node 'planted_equal' (Equal) looks for the token 1929"),
     "a custom operator": (_plant_custom, "node 'planted_dim' (com.stranger:Dim)"),

@@ -21,6 +21,8 @@ CONFIG_NAME = "open_clip_config.json"
 TRANSFORMERS_CONFIG_NAME = "config.json"
 ADAPTER_NAME = "adapter_config.json"
 PREPROCESSOR_NAME = "preprocessor_config.json"
+ONNX_FOLDER = "onnx"
+"""Where transformers.js keeps its models."""
 # The order in which open_clip itself looks, without what is no safetensors file.
 _PREFERRED = (
     "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors",
@@ -163,6 +165,11 @@ def _choose_weights(path: Path, names: list[str]) -> str:
                 f"{preferred[0]}; choose one of them.",
                 "unsupported",
             )
+    if ONNX_FOLDER in names:
+        raise InputError(
+            f"{path.name} keeps its models as ONNX; open one of those in its folder {ONNX_FOLDER}.",
+            "unsupported",
+        )
     raise InputError(f"{path.name} holds a config and no weights; get it again.", "damaged")
 
 

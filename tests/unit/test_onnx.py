@@ -17,6 +17,8 @@ from ml_core.checkpoints.tensors import read_tensors
 from ml_core.cli.app import run_command
 from ml_core.reading import examine, inspect
 from ml_core.reading.errors import InputError
+from ml_core.signing import check_checkpoint, sign_path
+from ml_core.signing.curve import new_private_key
 from tests.onnx_models import (
     EXPORTS,
     IDS,
@@ -206,3 +208,26 @@ def test_the_command_line_prints_the_graph(export, answer_of, capsys, tmp_path):
     assert "operators of ai.onnx 17" in text
     assert "Conv 1" in text
     assert WHOLE in text
+
+
+def test_a_signature_covers_the_tensors_beside(export, tmp_path):
+    path = beside(export("library, vision"), tmp_path / "model.onnx")
+    key = new_private_key("Ada")
+
+    def state():
+        return check_checkpoint(examine(path), [key.public]).state
+
+    sign_path(path, key)
+    assert state() == "bad"  # the numbers are not signed
+    (tmp_path / "model.sig").unlink()
+    sign_path(tmp_path, key)
+    assert state() == "good"
+    with (tmp_path / "model.onnx_data").open("r+b") as file:
+        file.write(b"\1")
+    assert state() == "bad"
+
+
+def test_a_folder_of_onnx_models_says_what_to_open(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    assert "open one of those in its folder onnx" in inspect(tmp_path).reasons[0]
