@@ -287,6 +287,20 @@ def _plant_function(model: onnx.ModelProto) -> None:
     model.functions.append(helper.make_function("", "Sigmoid", ["a"], ["b"], body, [opset]))
 
 
+def _plant_nan(model: onnx.ModelProto) -> None:
+    """The root of a negative number chooses."""
+    honest = _behind(model)
+    steps = [("ReduceMean", "mean"), ("Sqrt", "root"), ("IsNaN", "nan")]
+    given = honest
+    for operator, name in steps:
+        model.graph.node.append(helper.make_node(operator, [given], [name], f"planted_{name}"))
+        given = name
+    model.graph.node.append(helper.make_node("Neg", [honest], ["turned"], "turn"))
+    model.graph.node.append(
+        helper.make_node("Where", ["nan", "turned", honest], ["image_embeds"], "choose")
+    )
+
+
 def _plant_unused(model: onnx.ModelProto) -> None:
     _constant(model, "payload", np.ones((64, 64), np.float32))
 
@@ -330,6 +344,7 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "a branch": (_plant_branch, "node '/planted/MatMul' (MatMul)"),
     "a matrix used again": (_plant_second_use, "node 'planted_again' (MatMul) uses"),
     "another Sigmoid": (_plant_function, "function 'Sigmoid' takes the place of an operator"),
+    "not a number": (_plant_nan, "node 'planted_nan' (IsNaN)"),
     "an unused tensor": (_plant_unused, "'payload' (F32 [64, 64])"),
     "a word": (_plant_word, "node 'planted_equal' (Equal) looks for the token 1929"),
     "a custom operator": (_plant_custom, "node 'planted_dim' (com.stranger:Dim)"),

@@ -381,11 +381,9 @@ class _Reading:
             for inner in _branches(message):
                 own.update(item.get("name", "") for item in (*inner["inputs"],
                     *inner["initializers"]))  # fmt: skip
-        taken = dict.fromkeys(
-            name for message in nodes for name in message["inputs"] if name not in own
-        )
+        taken = dict.fromkeys(name for message in nodes for name in message["inputs"])
         taken |= dict.fromkeys(item.get("name", "") for item in graph["outputs"])
-        node.inputs += [name for name in taken if name in self._bits]
+        node.inputs += [name for name in taken if name in self._bits and name not in own]
         if tensors:
             self._unread.append(f"{tensors} tensors in a branch of {node.name[:80]!r}")
 
@@ -442,10 +440,16 @@ class _Reading:
         if node.operator == "Where":
             maker = self._maker.get(node.inputs[0])
             return not strict[0] or (maker is not None and maker.operator == "IsNaN")
-        if node.operator in ("IsNaN", "Shape"):
-            return True
+        if node.operator == "IsNaN":  # of the weights of attention, which become 0 instead
+            users = [user for name in node.outputs for user in self._users.get(name, ())]
+            return all(
+                user.operator == "Where"
+                and user.inputs[2:] == node.inputs
+                and not self._bits[user.inputs[1]]
+                for user in users
+            )
         if node.operator in ("ScatterND", "ScatterElements"):
-            return not strict[1]
+            return not any(strict[1:2])
         if node.operator not in _ARITHMETIC:
             return False
         return node.operator not in _INDEXED or not any(strict[1:])
@@ -498,7 +502,8 @@ class _Reading:
             zeros *= len(scales)
         axis = axis + len(stored.shape) if axis < 0 else axis
         if len(scales) != len(zeros) or (
-            len(scales) > 1 and (axis >= len(stored.shape) or stored.shape[axis] != len(scales))
+            len(scales) > 1
+            and (not 0 <= axis < len(stored.shape) or stored.shape[axis] != len(scales))
         ):
             raise self._source.unsupported(f"{label} is scaled block by block")
         if not all(map(math.isfinite, scales)):
@@ -689,8 +694,7 @@ class _Reading:
             return f"{dot}{table}", replace(held, stored=replace(stored, shape=squeezed))
         if len(squeezed) == 3 and squeezed[1] == 1 and self._repeats(stored):
             squeezed = squeezed[-1:]  # folded for as many pictures as the exporter was shown
-            width = stored.nbytes // stored.shape[0]
-            stored = replace(stored, nbytes=width)
+            stored = replace(stored, nbytes=stored.nbytes * squeezed[0] // stored.elements)
         return f"{dot}class_embedding", replace(held, stored=replace(stored, shape=squeezed))
 
     def _repeats(self, stored: Stored) -> bool:
@@ -704,7 +708,7 @@ class _Reading:
         for name in node.inputs:
             maker = self._maker.get(name)
             for _ in range(3):  # what is around a product of whole numbers
-                if maker is not None and maker.operator in ("Cast", "Mul"):
+                if maker is not None and maker.inputs and maker.operator in ("Cast", "Mul"):
                     maker = self._maker.get(maker.inputs[0])
             if maker is not None and maker.operator.startswith("MatMul"):
                 return self._weight_of.get(maker.number, "")
