@@ -164,14 +164,15 @@ class FactsColumn(QScrollArea):
         self.opinion = NoteCard("Second opinion")
         self.identity = FactList("File")
         self.container = FactList("Container")
+        self.graph = FactList("Graph")
         self.values = FactList("Values in the file")
         left = QWidget()
         left.setObjectName("page")
         left.setMaximumWidth(theme.px(_WIDEST))  # a refused file has the whole page
         column(
             self.verdict, buttons, self.signature, self.known, self.identification, self.notes,
-            self.architecture, self.elsewhere, self.opinion, self.identity, self.container,
-            self.values, None,
+            self.architecture, self.graph, self.elsewhere, self.opinion, self.identity,
+            self.container, self.values, None,
             of=left, margins=(0, 0, theme.SPACE_S, 0), spacing=theme.SPACE_M,
         )  # fmt: skip
         self.setWidgetResizable(True)
@@ -205,7 +206,9 @@ class FactsColumn(QScrollArea):
         facts: ShownCheckpoint | None,
     ) -> None:  # fmt: skip
         """Fill the cards with what is known so far."""
-        for card in (self.identity, self.architecture, self.notes, self.values, self.container):
+        for card in (
+            self.identity, self.architecture, self.notes, self.graph, self.values, self.container,
+        ):  # fmt: skip
             card.hide()  # first: rows that come into a visible card show a moment later
             card.clear()
         self.elsewhere.say("" if inspection is None else _elsewhere(inspection))
@@ -217,6 +220,7 @@ class FactsColumn(QScrollArea):
             self._show_identity(inspection)
             self._show_container(inspection)
             self._show_notes(inspection, assessed)
+            self._show_graph(inspection, assessed)
             self._show_values(inspection)
 
     def _show_model(self, facts: ShownCheckpoint) -> None:
@@ -308,6 +312,28 @@ class FactsColumn(QScrollArea):
         for number, reason in enumerate(rest, start=1):
             self.notes.add(f"{number}.", reason)
         self.notes.setVisible(bool(rest))
+
+    def _show_graph(self, inspection: Inspection, assessed: Assessment | None) -> None:
+        """Show what an ONNX model computes."""
+        graph = inspection.graph
+        if graph is None:
+            return
+        card = self.graph
+        if assessed is not None and assessed.graph_sentence:
+            card.add("Result", assessed.graph_sentence)
+        card.add("Exporter", graph.exporter or "not named")
+        for domain, version in list(graph.opsets.items())[:_LISTED]:
+            card.add("Operators of", f"{domain}, version {version}")
+        card.add("Operators", _listed([f"{name} {n}" for name, n in graph.operators.items()]))
+        for title, names in (
+            ("Control flow", graph.control_flow),
+            ("Functions", graph.functions),
+            ("Inputs", graph.inputs),
+            ("Outputs", graph.outputs),
+        ):
+            if names:
+                card.add(title, _listed(names))
+        card.show()
 
     def _show_values(self, inspection: Inspection) -> None:
         """Show what the file says of itself: epoch, name, options."""

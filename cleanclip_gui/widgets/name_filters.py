@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QWidget
 
 ALL = "All files (*)"
 CHECKPOINTS = (
-    f"Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.gguf *.zip *.tar);;{ALL}"
+    "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.gguf *.onnx *.zip *.tar);;"
+    f"{ALL}"
 )
 """Checkpoints to open; what is not listed is opened all the same."""
 SAFETENSORS = "safetensors (*.safetensors)"
@@ -28,7 +29,9 @@ PICTURE_OR_NUMBERS = f"PNG (*.png);;{NUMBERS}"
 
 
 _CONFIGS = ("open_clip_config.json", "config.json")
-_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".gguf", ".zip")
+_FILES = (
+    ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".gguf", ".onnx", ".zip"
+)  # fmt: skip
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 

@@ -230,7 +230,7 @@ def _compare(
     cancelled: Callable[[], bool],
 ) -> TensorChange:
     """Compare two tensors of one shape."""
-    weights = all(is_float(info.dtype) for info in here.infos(source))
+    weights = all(is_float(info.value_dtype) for info in here.infos(source))
     equal, difference, norm, broken = True, 0.0, 0.0, 0
     for first, second in _in_step(here.numbers(source), there.numbers(other)):
         if cancelled():

@@ -26,10 +26,11 @@ from ml_core.checkpoints.recognise import (
     find_architecture,
 )
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
+from ml_core.checkpoints.tensor_stats import tensor_rows
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
-from ml_core.reading.inspection import changed, check_same, weights_bytes
+from ml_core.reading.inspection import changed, check_same, file_of, weights_bytes
 from ml_core.reading.safetensors_header import BLOCKS, DTYPE_BYTES, packed_bytes
 from ml_core.reading.strict_json import MAX_BYTES
 
@@ -188,7 +189,7 @@ def _bytes_of_model(opened: Checkpoint) -> int:
     """Bytes of the tensors that the model is made of."""
     used = {name for item in opened.architecture.layout.sources.values() for name in item.names}
     return sum(
-        packed_bytes(info.dtype, info.elements)
+        packed_bytes(info.value_dtype, info.elements)
         for info in opened.inspection.tensors
         if info.name in used
     )
@@ -283,7 +284,7 @@ def _entry(info: TensorInfo, where: str) -> Entry:
             "cannot be converted.",
             "unsupported",
         )
-    dtype = "F32" if info.dtype in BLOCKS else info.dtype
+    dtype = "F32" if info.dtype in BLOCKS else info.value_dtype
     width = DTYPE_BYTES[dtype]
     return Entry(info.name, dtype, width, info.shape, info.elements * width)
 
@@ -325,6 +326,10 @@ def _pieces(
     for entry in entries:
         info = infos[entry.name]
         file = files[info.file]
+        if info.scales:
+            for values in tensor_rows(file, info, file_of(inspection, info.file)):
+                yield values.astype("<f4").tobytes()
+            continue
         file.seek(info.offset)
         if info.dtype in BLOCKS:
             chunk = packed_bytes(info.dtype, _CHUNK // 8)  # a number becomes up to eight times more

@@ -84,7 +84,7 @@ def check_tensors(
     keys = architecture.keys
     if not keys.fits:
         raise refusal(keys, inspection.name)
-    dtypes = {info.name: info.dtype for info in inspection.tensors}
+    dtypes = {info.name: info.value_dtype for info in inspection.tensors}
     for key, source in architecture.layout.sources.items():
         if key in keys.unexpected or (key == "logit_scale" and scale_chosen):
             continue

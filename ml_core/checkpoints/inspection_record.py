@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("tensors", "data", "code", "unknown")
 """Of the names in a file's pickles, from harmless to not."""
+_MAX_STRANGERS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class Assessment:
         How its tensors differ from its architecture's; None where that was not looked at.
     cautions
         Sentences on what should be known of the model, though it loads.
+    left_out
+        Tensors of the file that are no part of the CLIP.
     """
 
     inspection: Inspection
@@ -54,6 +57,7 @@ class Assessment:
     problem: InputError | None
     keys: KeyLists | None = None
     cautions: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -84,6 +88,22 @@ class Assessment:
         if self.problem is not None:
             return (self.problem.sentence, *inspection.reasons)
         return (*inspection.reasons, *self.cautions)
+
+    @property
+    def graph_sentence(self) -> str:
+        """Whether an ONNX model is all CLIP; empty for other formats and refused files."""
+        graph = self.inspection.graph
+        if graph is None or self.problem is not None:
+            return ""
+        count = len(graph.findings) + len(self.left_out) + len(self.inspection.unread)
+        if not count:
+            return (
+                "Every initialiser belongs to this CLIP, the graph has only the operators of its "
+                "exporters, and nothing is left over."
+            )
+        parts = "1 part" if count == 1 else f"{count} parts"
+        verb = "belongs" if count == 1 else "belong"
+        return f"{parts} of the graph {verb} to no CLIP: see the reasons and what was not read."
 
     @property
     def words(self) -> str:
@@ -154,7 +174,19 @@ def assess(
         read_own_tokenizer(inspection.source, model)
     except InputError as error:
         return Assessment(inspection, architecture, error, keys)
-    return Assessment(inspection, architecture, None, keys, model.cautions)
+    left_out = model.layout.left_out
+    cautions = model.cautions + _strangers(inspection, left_out)
+    return Assessment(inspection, architecture, None, keys, cautions, left_out)
+
+
+def _strangers(inspection: Inspection, names: Sequence[str]) -> tuple[str, ...]:
+    """Sentences on the nodes of a graph that compute with what is no part of the CLIP."""
+    users = {} if inspection.graph is None else inspection.graph.users
+    return tuple(
+        f"The {users[name]} computes with the tensor {name[:120]!r}, which is no part of this CLIP."
+        for name in names[:_MAX_STRANGERS]
+        if name in users
+    )
 
 
 def _one_encoder(inspection: Inspection, needed: DonorNeeded) -> Assessment:
@@ -175,8 +207,9 @@ def _one_encoder(inspection: Inspection, needed: DonorNeeded) -> Assessment:
         "needs_donor": needed.tower,
         "keys": None if keys is None else keys.to_dict(),
     }
-    cautions = (keys.left_out,) if keys is not None and keys.left_out else ()
-    return Assessment(inspection, architecture, problem, keys, cautions)
+    left_out = (keys.left_out,) if keys is not None and keys.left_out else ()
+    cautions = left_out + _strangers(inspection, layout.left_out)
+    return Assessment(inspection, architecture, problem, keys, cautions, layout.left_out)
 
 
 def _several_models(inspection: Inspection, needed: PartNeeded) -> dict[str, Any]:
@@ -313,6 +346,9 @@ def inspection_record(
         "architecture": assessed.architecture,
         "known": list(known_sentences(assessed)),
         "metadata": dict(inspection.metadata),
+        "graph": None
+        if inspection.graph is None
+        else {**asdict(inspection.graph), "sentence": assessed.graph_sentence},
         "globals": {group: list(inspection.globals.get(group, ())) for group in GROUPS},
         "facts": dict(inspection.facts),
         "code_places": [asdict(place) for place in inspection.code_places],

@@ -204,10 +204,14 @@ def config_record(config: Mapping[str, Any], preprocess: Preprocess) -> dict[str
 
 
 def uses_quick_gelu(inspection: Inspection) -> bool | None:
-    """Whether the embedded program computes QuickGELU; None if it does not tell.
+    """Whether the embedded program or graph computes QuickGELU; None if it does not tell.
 
     CLIP's only use of the logistic function is QuickGELU, ``x * sigmoid(1.702 x)``.
     """
+    if inspection.graph is not None:
+        operators = inspection.graph.operators
+        gelu, logistic = ("Erf" in operators or "Gelu" in operators), "Sigmoid" in operators
+        return logistic if gelu != logistic else None
     gelu = any("torch.gelu(" in text for _, text in inspection.embedded_code)
     logistic = any("torch.sigmoid(" in text for _, text in inspection.embedded_code)
     return logistic if gelu != logistic else None

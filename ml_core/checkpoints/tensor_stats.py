@@ -71,7 +71,8 @@ def _of_tensor(
     file: BinaryIO, info: TensorInfo, path: Path, cancelled: Callable[[], bool]
 ) -> TensorStats:
     width = DTYPE_BYTES.get(info.dtype, 0)
-    if info.elements >= _COUNTED.get(width, math.inf) and in_any_order(info):
+    counted = info.elements >= _COUNTED.get(width, math.inf)
+    if counted and in_any_order(info) and len(info.scales) < 2:
         counts = np.zeros(1 << 8 * width, np.int64)
         for raw in _chunks(file, info, path):
             if cancelled():
@@ -89,7 +90,7 @@ def _of_tensor(
 def of_counts(info: TensorInfo, counts: NDArray[np.int64]) -> TensorStats:
     """Statistics of a tensor from the count of each code."""
     codes = np.arange(counts.size, dtype="<u2" if counts.size > 256 else "u1")
-    values = _as_float64(_numbers(codes.tobytes(), info))
+    values = scaled(_as_float64(_numbers(codes.tobytes(), info)), info)
     finite = np.isfinite(values) & (counts > 0)
     nan = int(counts[np.isnan(values)].sum())
     inf = int(counts[np.isinf(values)].sum())
@@ -113,14 +114,18 @@ def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDAr
 
 def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[Any]]:
     """The pieces of `tensor_pieces`, in any type that holds the numbers exactly."""
-    if in_any_order(info):
+    if in_any_order(info) and len(info.scales) < 2:
         for raw in _chunks(file, info, path):
-            yield _numbers(raw, info)
+            yield scaled(_numbers(raw, info), info)
         return
     file.seek(info.offset)
     flat = _numbers(_read(file, info.nbytes, path), info)
     steps = tuple(step * flat.itemsize for step in info.stride or ())
-    yield np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False).reshape(-1)
+    if info.stride is None:
+        whole = flat.reshape(info.shape)
+    else:
+        whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
+    yield scaled(whole, info).reshape(-1)
 
 
 def _chunks(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[bytes]:
@@ -175,7 +180,7 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
     flat = _as_float64(_numbers(_read(file, info.nbytes, path), info))
     steps = tuple(step * flat.itemsize for step in info.stride)
     whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
-    yield whole.reshape(-1)
+    yield scaled(whole, info).reshape(-1)
 
 
 def _read(file: BinaryIO, count: int, path: Path) -> bytes:
@@ -201,6 +206,22 @@ def _numbers(raw: bytes, info: TensorInfo) -> NDArray[Any]:
         return numbers.astype(np.float64)
     numbers = np.frombuffer(raw, _NUMPY[info.dtype])
     return numbers if info.dtype in ("F32", "F64") else numbers.astype(np.float64)
+
+
+def scaled(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
+    """What rounded numbers stand for; others are returned as they are.
+
+    Parameters
+    ----------
+    values
+        In the tensor's shape, if it has more than one scale.
+    """
+    if not info.scales:
+        return values
+    sides = [-1 if axis == info.axis else 1 for axis in range(values.ndim)]
+    zeros = np.array(info.zeros, np.float32).reshape(sides)
+    steps = np.array(info.scales, np.float32).reshape(sides)
+    return _as_float64((values.astype(np.float32) - zeros) * steps)
 
 
 def _as_float64(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -125,8 +125,14 @@ def _tensor(raw: bytearray, info: TensorInfo, offset: int) -> Tensor:
     if info.dtype == "BOOL":
         flat = flat != 0
     if info.stride is None:
-        return flat.reshape(info.shape)
-    return flat.as_strided(info.shape, info.stride).contiguous()
+        tensor = flat.reshape(info.shape)
+    else:
+        tensor = flat.as_strided(info.shape, info.stride).contiguous()
+    if not info.scales:
+        return tensor
+    sides = [-1 if axis == info.axis else 1 for axis in range(tensor.ndim)]
+    zeros = torch.tensor(info.zeros, dtype=torch.float32).reshape(sides)
+    return (tensor.float() - zeros) * torch.tensor(info.scales).reshape(sides)
 
 
 def read_state(

@@ -108,6 +108,42 @@ def checksums_of(members: Iterable[Member]) -> tuple[Checksum, ...]:
 
 
 @dataclass(frozen=True)
+class Graph:
+    """What an ONNX model computes, without its numbers; JSON-ready.
+
+    Parameters
+    ----------
+    exporter
+        The program that wrote it, by its own words.
+    opsets
+        Version of the operators of each domain; ``ai.onnx`` is ONNX's own.
+    operators
+        How often each operator stands in it, the most frequent first; those of other domains than
+        ONNX's with their domain. Those inside of functions and branches count as well.
+    functions
+        Functions that the file defines.
+    inputs, outputs
+        Name, type and shape of each.
+    control_flow
+        Names of nodes that choose what is computed.
+    users
+        The node that computes with each tensor, by the tensor's name.
+    findings
+        Whole sentences on nodes and tensors that no exporter of a CLIP writes.
+    """
+
+    exporter: str
+    opsets: Mapping[str, int]
+    operators: Mapping[str, int]
+    functions: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    control_flow: tuple[str, ...]
+    users: Mapping[str, str]
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """What was read.
 
@@ -138,6 +174,10 @@ class WeightsFile:
         Checksums of bytes of the file, to be compared when they are read as a whole.
     member
         The file of an archive with several that this is.
+    graph
+        What an ONNX model computes; None for other formats.
+    beside
+        Bytes of each file beside this one that holds tensors.
     """
 
     format: str
@@ -152,3 +192,5 @@ class WeightsFile:
     pieces: tuple[Piece, ...] = ()
     checksums: tuple[Checksum, ...] = ()
     member: str = ""
+    graph: Graph | None = None
+    beside: Mapping[str, int] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.inspect import split_part
 from ml_core.reading.inspection import Inspection, part_of, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
+from ml_core.reading.sniff import ONNX_ENDING
 
 _MANY = 10_000
 _frozen = False
@@ -169,8 +170,9 @@ def time_limit(path: Path) -> float:
     """Seconds that examining a file or folder may take."""
     total = 0
     with contextlib.suppress(OSError):
-        if path.is_dir():
-            with os.scandir(path) as entries:
+        folder = path.parent if path.suffix == ONNX_ENDING else path
+        if folder.is_dir():  # the tensors of an ONNX model may lie beside it
+            with os.scandir(folder) as entries:
                 for entry in islice(entries, _MAX_FILES):
                     with contextlib.suppress(OSError):
                         total += entry.stat().st_size

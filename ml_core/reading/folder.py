@@ -23,6 +23,8 @@ ADAPTER_NAME = "adapter_config.json"
 MODEL_INDEX = "model_index.json"
 """What a folder of the diffusers library begins with: the models of a pipeline."""
 PREPROCESSOR_NAME = "preprocessor_config.json"
+ONNX_FOLDER = "onnx"
+"""Where transformers.js keeps its models."""
 # The order in which open_clip itself looks, without what is no safetensors file.
 _PREFERRED = (
     "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors",
@@ -212,6 +214,11 @@ def _choose_weights(path: Path, names: list[str]) -> str:
                 f"{preferred[0]}; choose one of them.",
                 "unsupported",
             )
+    if ONNX_FOLDER in names:
+        raise InputError(
+            f"{path.name} keeps its models as ONNX; open one of those in its folder {ONNX_FOLDER}.",
+            "unsupported",
+        )
     raise InputError(f"{path.name} holds a config and no weights; get it again.", "damaged")
 
 
@@ -225,9 +232,7 @@ def check_link(folder: Path, file: Path) -> None:
     """
     if not file.is_symlink():
         return
-    allowed = [folder.resolve()]
-    if folder.resolve().parent.name == "snapshots":
-        allowed.append(folder.resolve().parent.parent / "blobs")
+    allowed = repository_folders(folder)
     try:
         target = file.resolve()
     except (OSError, RuntimeError):  # a link that leads to itself
@@ -238,6 +243,25 @@ def check_link(folder: Path, file: Path) -> None:
             "followed; put the file itself there.",
             "unsupported",
         )
+
+
+def repository_folders(folder: Path) -> list[Path]:
+    """Where the links of a folder may lead: into it, and to the blobs of its repository."""
+    root = folder.resolve()
+    for place in (root, root.parent):  # ONNX models lie in a folder of a repository
+        if place.parent.name == "snapshots":
+            return [root, place.parent.parent / "blobs"]
+    return [root]
+
+
+def files_beside(folder: Path) -> list[Path]:
+    """The regular files of a folder, at most 5000; opens none."""
+    with os.scandir(folder) as entries:
+        return [
+            Path(entry.path)
+            for entry in islice(entries, _MAX_FILES)
+            if entry.is_file(follow_symlinks=False)
+        ]
 
 
 _MAX_SHARDS = 1000

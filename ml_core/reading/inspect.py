@@ -15,6 +15,7 @@ from ml_core.reading.errors import InputError, SeveralError
 from ml_core.reading.folder import (
     MODEL_INDEX,
     FolderFiles,
+    check_link,
     check_shard,
     code_notes,
     hash_of_shards,
@@ -155,8 +156,9 @@ def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = 
         notes: tuple[str, ...] = ()
         stamp: FileStamp | None = None
         sha256 = ""
+        beside: tuple[FileStamp, ...] = ()
         try:
-            weights = read_weights(file, size, name, kind, member)
+            weights = read_weights(file, size, name, kind, member, path.parent)
             notes = weights.notes + odd_truths(file, weights)
         except InputError as error:
             problem = error
@@ -167,6 +169,8 @@ def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = 
         if not hashed:
             return _not_hashed(path, problem, weights, size)
         try:
+            if not problem:
+                beside = _stamp_beside(path, weights.beside)
             stamp, wrong = pass_over(file, before, began, () if problem else weights.checksums)
             sha256 = stamp.sha256
             if wrong:
@@ -175,17 +179,20 @@ def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = 
                     "than it should; get the file again.",
                     "damaged",
                 )
+        except InputError as error:
+            problem = error
         except ChangedError:
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
     if problem or stamp is None:
         assert problem is not None
         return refuse(path, problem, weights.format, size, sha256, **_code_of(problem, weights))
     notes += _name_notes(path, weights.format, name)
+    files = (stamp, *beside)
     return Inspection(
         path,
         path.name,
-        size,
-        sha256,
+        sum(item.size for item in files),
+        hash_of_shards({item.file or (path.name if beside else ""): item.sha256 for item in files}),
         weights.format,
         "caution" if notes else "loads",
         "note" if notes else "ok",
@@ -203,8 +210,24 @@ def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = 
             weights.container, alignment=0 if weights.pieces else alignment_of(weights.tensors)
         ),
         pieces=weights.pieces,
-        files=(stamp,),
+        graph=weights.graph,
+        files=files,
     )
+
+
+def _stamp_beside(path: Path, sizes: Mapping[str, int]) -> tuple[FileStamp, ...]:
+    """Hash the files beside an ONNX model that hold its tensors."""
+    stamps = []
+    for name, size in sizes.items():
+        check_link(path.parent, path.parent / name)
+        file, _ = open_regular(path.parent / name)
+        with file:
+            before, began = os.fstat(file.fileno()), started()
+            if before.st_size != size:
+                raise ChangedError
+            stamp, _ = pass_over(file, before, began)
+        stamps.append(replace(stamp, file=name))
+    return tuple(stamps)
 
 
 def _not_to_be_read(name: str, size: int) -> InputError | None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from ml_core.reading.container import Container
+from ml_core.reading.container import Container, Graph
 from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
@@ -94,6 +94,8 @@ class Inspection:
     pieces
         Where the tensors of a file are packed, see `WeightsFile`; read them with
         `ml_core.reading.inspection`.
+    graph
+        What an ONNX model computes; None for other formats.
     code_places
         Where a single file's pickles name or do what it is refused for.
     files
@@ -124,6 +126,7 @@ class Inspection:
     preprocessor: dict[str, Any] | None = None
     container: Container | None = None
     pieces: tuple[Piece, ...] = ()
+    graph: Graph | None = None
     code_places: tuple[CodePlace, ...] = ()
     files: tuple[FileStamp, ...] = field(default=(), compare=False)
     part: str = ""
@@ -249,7 +252,7 @@ def verdict_words(verdict: str, reason_code: str = "") -> str:
     return _WORDS[verdict]
 
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """One more with every change by which the verdict of a file can change."""
 
 

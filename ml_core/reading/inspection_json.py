@@ -123,7 +123,7 @@ def _checked(value: Any, hint: Any, root: Path) -> Any:
     """A value of the declared type, or `_MisfitError`."""
     if hint is Any:
         return value
-    if hint in (str, int, bool):
+    if hint in (str, int, bool, float):
         _check_types((value,), hint)
         return value
     if hint is Path:
@@ -156,7 +156,7 @@ def _checked_tuple(value: Any, inner: tuple[Any, ...], root: Path) -> tuple[Any,
             raise _MisfitError("a list has another length than declared")
         return tuple(_checked(item, hint, root) for item, hint in zip(value, inner, strict=True))
     kind = inner[0]
-    if kind in (str, int):
+    if kind in (str, int, float):
         _check_types(value, kind)
         return tuple(value)
     if is_dataclass(kind) and isinstance(kind, type):
@@ -194,9 +194,9 @@ def _column(values: Any, hint: Any, root: Path) -> list[Any]:
     if hint in (str, int):
         _check_types(values, hint)
         return values
-    if hint == tuple[int, ...]:
+    if hint in (tuple[int, ...], tuple[float, ...]):
         _check_types(values, list)
-        _check_types(chain.from_iterable(values), int)
+        _check_types(chain.from_iterable(values), get_args(hint)[0])
         return list(map(tuple, values))
     if get_origin(hint) is UnionType and values.count(None) == len(values):
         return [_checked(None, hint, root)] * len(values)
@@ -244,7 +244,8 @@ def _believe(inspection: Inspection) -> None:
     ):
         raise _MisfitError("a place in the file is none")
     shards = {tensor.file for tensor in inspection.tensors}
-    if shards not in (set(), {""}) and inspection.weights_path in (None, inspection.path):
+    single = inspection.weights_path in (None, inspection.path) and inspection.graph is None
+    if shards not in (set(), {""}) and single:
         raise _MisfitError("a single file has shards")
     if any(set(name) & set("/\\:\0") or name in (".", "..") for name in shards):
         raise _MisfitError("the name of a shard is none")
@@ -253,7 +254,7 @@ def _believe(inspection: Inspection) -> None:
         sizes = {"": inspection.size}  # listed, not hashed
     elif inspection.tensors and (
         len(sizes) != len(inspection.files)
-        or sizes.keys() != shards
+        or not shards <= sizes.keys() <= shards | {""}
         or sum(sizes.values()) != inspection.size
         or not all(_SHA256.fullmatch(stamp.sha256) for stamp in inspection.files)
     ):
@@ -294,5 +295,8 @@ def _check_tensor(tensor: TensorInfo, size: int) -> None:
             raise _MisfitError("a tensor's shape and stride do not fit together")
         if span:
             span = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    each = shape[tensor.axis] if 0 <= tensor.axis < len(shape) else 1
+    if len(tensor.scales) != len(tensor.zeros) or len(tensor.scales) not in (0, 1, each):
+        raise _MisfitError("a tensor has more or fewer scales than it needs")
     if tensor.nbytes != packed_bytes(dtype, span) or not 0 <= tensor.offset <= size - tensor.nbytes:
         raise _MisfitError("a tensor does not lie inside the file")

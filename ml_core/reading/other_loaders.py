@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ml_core.reading.folder import risky
+from ml_core.reading.sniff import ONNX
 
 # The plain names that PyTorch's own restricted unpickler takes (torch/_weights_only_unpickler.py,
 # 2.6 to 2.13), besides everything of torch itself.
@@ -51,6 +52,12 @@ def what_loaders_do(
 
 def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_code: bool) -> str:
     """The sentences on the weights."""
+    if form == ONNX.format and verdict in ("loads", "caution"):
+        return (
+            "onnxruntime would compute what the graph says, with the operators that are listed "
+            "here. It would read its tensors from the files that it names, and run no other code "
+            "unless a program gives it a library of operators."
+        )
     unknown, code = globals_.get("unknown", ()), globals_.get("code", ())
     if unknown:
         return (

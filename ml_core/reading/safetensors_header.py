@@ -47,7 +47,9 @@ class TensorInfo:
 
     ``nbytes`` reaches from its first to its last element. ``stride`` counts elements and is None
     where they lie in row-major order; ``storage`` names bytes that several tensors may share.
-    ``file`` is the shard of a checkpoint in several files, "" where there is one file.
+    ``file`` is the shard of a checkpoint in several files, "" where there is one file. Whole
+    numbers with ``scales`` stand for ``(number - zero) * scale``, with one scale and zero for all,
+    or one for each place along ``axis``.
     """
 
     name: str
@@ -58,11 +60,19 @@ class TensorInfo:
     stride: tuple[int, ...] | None = None
     storage: str = ""
     file: str = ""
+    scales: tuple[float, ...] = ()
+    zeros: tuple[int, ...] = ()
+    axis: int = 0
 
     @property
     def elements(self) -> int:
         """How many numbers it holds."""
         return prod(self.shape)
+
+    @property
+    def value_dtype(self) -> str:
+        """The type of the numbers that it stands for."""
+        return "F32" if self.scales else self.dtype
 
 
 @dataclass(frozen=True, slots=True)

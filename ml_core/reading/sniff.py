@@ -62,7 +62,7 @@ def _entries(directory: bytes) -> tuple[str, ...] | None:
 HEAD = 1 << 16
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # ends a pickle of any protocol from 2
 
-OPENS = "this version opens safetensors, PyTorch and GGUF files and folders of open_clip"
+OPENS = "this version opens safetensors, PyTorch, ONNX and GGUF files and folders of open_clip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,8 @@ GZIP = Kind("gzip file")
 BROKEN_ZIP = Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
 
 NPY = Kind("NumPy array")
+ONNX = Kind("ONNX model")
+ONNX_ENDING = ".onnx"
 _UNKNOWN = "unknown format"
 # No name begins so.
 _BINARY = {
@@ -104,6 +106,8 @@ _CONVERTED: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb'\{"base_code":\s*\{"magic":\s*"pir"'), "PaddlePaddle program"),
     (re.compile(rb"7767517\n"), "ncnn network"),
 )
+_ONNX_KEYS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
+
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"ggjt", "GGML model"),
     (b"\x89HDF\r\n\x1a\n", "HDF5 or Keras file"),
@@ -132,7 +136,7 @@ def sniff(file: BinaryIO, size: int) -> Kind:
         return _two_at_once(other, "a tar archive") if other else TAR
     kind = SAFETENSORS if _looks_safetensors(head) else GGUF if head.startswith(b"GGUF") else None
     kind = kind or _pickle_kind(file, head, size) or _other_kind(head)
-    if kind in (SAFETENSORS, GGUF, TORCH_STREAM) and ends_as_zip(file, size):
+    if kind in (SAFETENSORS, GGUF, TORCH_STREAM, ONNX) and ends_as_zip(file, size):
         return _two_at_once(kind, "a zip archive")
     # What an archive was put into as it is ends with its list too, but its offsets are others.
     if kind is GZIP and ends_as_zip(file, size, shifted=False):
@@ -166,6 +170,11 @@ def _two_at_once(kind: Kind, other: str) -> Kind:
     """Refuse a file that two readers understand differently."""
     why = f"is a {kind.format} and {other} at once, which no honest program writes; do not load it"
     return Kind(f"{kind.format} and {other.partition(' ')[2]}", "dangerous", f"{why} elsewhere")
+
+
+def _looks_onnx(head: bytes) -> bool:
+    """Tell by the version that comes first and the key of any other field of a model."""
+    return head[0] == 0x08 and len(head) > 3 and 0 < head[1] < 32 and head[2] in _ONNX_KEYS
 
 
 def _looks_safetensors(head: bytes) -> bool:
@@ -239,8 +248,8 @@ def _other_kind(head: bytes) -> Kind:
     for pattern, name in _CONVERTED:
         if pattern.match(head):
             return _unsupported(name, FROM_ORIGINAL)
-    if head[0] == 0x08 and len(head) > 3 and head[1] < 32 and head[2] in (0x12, 0x1A, 0x3A):
-        return _unsupported("ONNX model")
+    if _looks_onnx(head):
+        return ONNX
     if head.startswith(b"version https://git-lfs.github.com/spec"):
         why = "is a Git LFS pointer and not the file itself; run `git lfs pull` in its folder"
         return Kind("Git LFS pointer", "damaged", why)
@@ -256,7 +265,5 @@ def _other_kind(head: bytes) -> Kind:
 
 def _unsupported(name: str, advice: str = OPENS) -> Kind:
     """Refuse a known format by name."""
-    article = (
-        "an" if name[0] in "AEIOU" or name.startswith(("HDF", "ONNX", "RAR", "ncnn", "xz")) else "a"
-    )
+    article = "an" if name[0] in "AEIOU" or name.startswith(("HDF", "RAR", "ncnn", "xz")) else "a"
     return Kind(name, "unsupported", f"is {article} {name}; {advice}")

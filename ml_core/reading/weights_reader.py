@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import BinaryIO
 
 from ml_core.reading.archived_checkpoint import read_gzip, read_wrapped
@@ -10,6 +11,7 @@ from ml_core.reading.container import Container, WeightsFile
 from ml_core.reading.errors import InputError
 from ml_core.reading.gguf_file import read_gguf
 from ml_core.reading.npz_file import read_npz
+from ml_core.reading.onnx_graph import read_onnx
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
     BROKEN_ZIP,
@@ -17,6 +19,7 @@ from ml_core.reading.sniff import (
     GZIP,
     NPY,
     NPZ,
+    ONNX,
     PICKLE,
     SAFETENSORS,
     TAR,
@@ -37,10 +40,17 @@ from ml_core.reading.torch_file import (
 from ml_core.reading.zip_members import ZipError, zip_members
 
 
-def read_weights(file: BinaryIO, size: int, name: str, kind: Kind, member: str = "") -> WeightsFile:
+def read_weights(
+    file: BinaryIO, size: int, name: str, kind: Kind, member: str = "", folder: Path | None = None
+) -> WeightsFile:
     """Read an open file of ``size`` bytes in the format from `sniff`; ``name`` is for sentences.
 
-    ``member`` says which file of an archive with several is meant.
+    Parameters
+    ----------
+    member
+        Which file of an archive with several is meant.
+    folder
+        Where it lies; None in an archive, beside whose members nothing lies.
 
     Raises
     ------
@@ -56,7 +66,10 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind, member: str =
         raise doctored(file, size, name, _what_is_wrong(file, size))
     if kind.code:
         raise InputError(f"{name} {kind.why}.", kind.code)
-    weights = _READERS[kind.format](file, size, name)
+    if kind is ONNX:
+        weights = read_onnx(file, size, name, folder)
+    else:
+        weights = _READERS[kind.format](file, size, name)
     if not weights.tensors:
         raise InputError(
             f"{name} holds no tensors; choose the file with the model's weights.", "damaged"

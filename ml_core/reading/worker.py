@@ -21,9 +21,11 @@ from pathlib import Path
 
 from ml_core.children import own_stdout
 from ml_core.reading.errors import InputError
+from ml_core.reading.folder import files_beside, repository_folders
 from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection_json import error_to_json, to_json
 from ml_core.reading.sandbox import MEMORY, enter
+from ml_core.reading.sniff import ONNX_ENDING
 
 MAX_REQUEST = 1 << 20
 
@@ -92,7 +94,8 @@ def _examined(path: Path, sandbox: dict[str, str], *, member: str, hashed: bool)
 
 
 def _readable(path: Path) -> tuple[Path, ...]:
-    """What may be opened: the chosen path, and what a Hugging Face cache's folder links to.
+    """What may be opened: the chosen path, what a Hugging Face cache's folder links to, and the
+    files beside an ONNX model, which may hold its tensors.
 
     Links that lead to the chosen path are the user's and are followed. ``blobs`` came with the
     download and counts only if it is a real folder (`enter` follows no link).
@@ -101,6 +104,10 @@ def _readable(path: Path) -> tuple[Path, ...]:
         chosen = path.resolve()
         if chosen.is_dir() and chosen.parent.name == "snapshots":
             return chosen, chosen.parent.parent / "blobs"
+        if path.suffix == ONNX_ENDING:
+            folder = path.parent.resolve()
+            blobs = [root for root in repository_folders(folder) if root != folder]
+            return chosen, *files_beside(folder), *blobs
     except (OSError, ValueError, RuntimeError):
         return ()  # the reader says what is wrong with it
     return (chosen,)

@@ -255,9 +255,14 @@ def _file_difference(
     name = inspection.source.name
     if ONE_FILE not in manifest.digests and name not in manifest.digests:
         return f"The signature does not fit this file: it is one of {short(manifest.name, 80)!r}."
-    digest = _inspected_digests(inspection).get(name) or digest_of_file(
-        inspection.source, cancelled
-    )
+    digests = _inspected_digests(inspection)
+    digest = digests.pop(name, "") or digest_of_file(inspection.source, cancelled)
+    for beside, sha256 in digests.items():  # tensors of an ONNX model
+        if manifest.digests.get(beside) != sha256:
+            return (
+                f"The signature does not fit this file: {short(beside, 80)!r}, which holds tensors "
+                "of it, is not signed or was changed."
+            )
     if manifest.digests.get(name, manifest.digests.get(ONE_FILE)) != digest:
         return "The signature does not fit this file: it was made for other bytes."
     return ""

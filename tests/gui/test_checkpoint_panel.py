@@ -15,6 +15,7 @@ from cleanclip_gui.widgets.text import day_and_time, plain
 from ml_core.reading import TensorInfo
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import write_safetensors
+from tests.hostile.container_bytes import small_onnx
 
 EVIL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
 
@@ -212,6 +213,18 @@ def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp
     assert left.data().startswith("2 share")
     assert alone.data() == ""
     assert "state_dict.right" in left.data(Qt.ItemDataRole.ToolTipRole)
+
+
+def test_an_onnx_model_shows_its_graph(panel, qtbot, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small_onnx())
+    panel.open(path)
+    qtbot.waitUntil(panel.facts.graph.isVisible, timeout=10_000)
+    shown = labels(panel.facts.graph)
+    assert "ai.onnx, version 17" in shown
+    assert any("MatMul 1" in text and "If 1" in text for text in shown)
+    assert "own:f" in shown
+    assert any("(If) chooses by the pixels" in text for text in labels(panel))
 
 
 def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):

@@ -9,6 +9,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import onnx
+from onnx import helper
+
 from tests.hostile.archives import legacy, records, torch_zip
 from tests.hostile.ops import checkpoint, pickled, plain, text
 from tests.hostile.pickle_tricks import mkdir
@@ -166,3 +170,30 @@ def legacy_and_zip(canary: Path) -> bytes:
     size = len(shifted_zip(members, 1000))
     start = len(stream(bytes(size + -size % 4))) - size
     return stream(bytes(-size % 4) + shifted_zip(members, start))
+
+
+def small_onnx() -> bytes:
+    """A model of a few nodes with tensors of each kind, a branch and a function."""
+    number = onnx.TensorProto.FLOAT
+    kinds = [
+        helper.make_tensor("raw", number, [2, 2], np.ones(4, "<f4").tobytes(), raw=True),
+        helper.make_tensor("listed", number, [2], [0.5, 2.0]),
+        helper.make_tensor("sizes", onnx.TensorProto.INT64, [2], [-1, 2]),
+        helper.make_tensor("halves", onnx.TensorProto.FLOAT16, [1], [0.5]),
+    ]
+    value = helper.make_tensor_value_info("deep", number, [None, 2])
+    branch = helper.make_graph([helper.make_node("Neg", ["y"], ["deep"])], "branch", [], [value])
+    nodes = [
+        helper.make_node("Constant", [], ["c"], "constant", value=kinds[1]),
+        helper.make_node("MatMul", ["x", "raw"], ["y"], "/part/MatMul"),
+        helper.make_node("Add", ["y", "listed"], ["z"], "/part/Add"),
+        helper.make_node("If", ["x"], ["w"], then_branch=branch, else_branch=branch),
+    ]
+    given = helper.make_tensor_value_info("x", number, ["batch", 2])
+    graph = helper.make_graph(nodes, "graph", [given], [helper.make_empty_tensor_value_info("z")],
+        initializer=kinds)  # fmt: skip
+    opset = helper.make_opsetid("", 17)
+    function = helper.make_function("own", "f", ["a"], ["b"],
+        [helper.make_node("Identity", ["a"], ["b"])], [opset])  # fmt: skip
+    model = helper.make_model(graph, functions=[function], opset_imports=[opset])
+    return model.SerializeToString()

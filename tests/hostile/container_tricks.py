@@ -164,7 +164,7 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
         "pickle", ".joblib"),
     "a shell script": (lambda c: f"#!/bin/sh\ntouch {c}\n".encode(), "damaged", "", ".pt"),
     "a Python program": (lambda c: statement(c).encode(), "damaged", "", ".pt"),
-    "ONNX": (lambda c: b"\x08\x07\x12\x07pytorch" + bytes(50), "damaged", "", ".onnx"),
+    "ONNX of zeros": (lambda c: b"\x08\x07\x12\x07pytorch" + bytes(50), "damaged", "", ".onnx"),
     "HDF5": (lambda c: b"\x89HDF\r\n\x1a\n" + bytes(500), "damaged", "", ".h5"),
     "7z": (lambda c: b"7z\xbc\xaf\x27\x1c" + bytes(60), "damaged", "", ".7z"),
     "SVG as a checkpoint": (lambda c: b"<?xml version='1.0'?><svg/>", "damaged", "", ".pt"),

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from tests.hostile.archives import entries, legacy, raw_zip, records, torch_zip
 from tests.hostile.benign import benign
+from tests.hostile.container_bytes import small_onnx
 from tests.hostile.corpus import items
 from tests.hostile.mutate import mutated, reordered, repacked
 from tests.hostile.ops import checkpoint, pickled
@@ -48,7 +49,11 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     ggufs = [raw for raw in files if raw.startswith(b"GGUF")]
     plain = [pickle.dumps({"a": [1, (2.5, "x"), {3}]}, protocol) for protocol in range(6)]
     inner = [records()["data.pkl"], *plain, *(raw for raw in files if raw[:1] == b"\x80")]
-    return {"pickle": inner, "zip": zips, "safetensors": tensors, "gguf": ggufs, "file": files}
+    files.append(small_onnx())
+    return {
+        "pickle": inner, "zip": zips, "safetensors": tensors, "gguf": ggufs,
+        "onnx": [small_onnx()], "file": files,
+    }  # fmt: skip
 
 
 def _alarm(number: int, frame: FrameType | None) -> NoReturn:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.hostile.archives import Entry, archive, entries, legacy, raw_zip, records, torch_zip
-from tests.hostile.container_bytes import safetensors
+from tests.hostile.container_bytes import safetensors, small_onnx
 from tests.hostile.gguf_lies import BLOCKS, gguf
 from tests.hostile.mutate import NUMBERS, PIECES, mutated, reordered, repacked
 from tests.hostile.ops import checkpoint, pickled
@@ -32,7 +32,8 @@ SEEDS = {
     "zip": [torch_zip(), raw_zip(entries())],
     "safetensors": [safetensors(bytes(8), "note")],
     "gguf": [gguf(), BLOCKS],
-    "file": [*(torch_zip(), legacy(), safetensors(bytes(8)), BLOCKS),
+    "onnx": [small_onnx()],
+    "file": [small_onnx(), *(torch_zip(), legacy(), safetensors(bytes(8)), BLOCKS),
         archive(records(), method=zipfile.ZIP_DEFLATED)],
 }  # fmt: skip
 

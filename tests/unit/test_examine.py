@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
-from ml_core.reading.container import Container
+from ml_core.reading.container import Container, Graph
 from ml_core.reading.decompression import Piece
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.hashing import FileStamp
@@ -246,7 +246,10 @@ def _full(path: Path) -> Inspection:
         TensorInfo("a", "F32", (2, 3), 10, 24, None, "0"),
         TensorInfo("b\u202e", "BF16", (3, 2), 10, 12, (1, 3), "1"),
         TensorInfo("c", "I64", (), 92, 8),
+        TensorInfo("d", "U8", (4, 2), 80, 8, None, "2", "", (0.5, 2.0), (3, 0), 1),
     )
+    graph = Graph("pytorch", {"ai.onnx": 17}, {"Conv": 1}, ("a:f",), ("x [1]",), ("y []",),
+        ("if",), {"a": "node 'a' (Conv)"}, ("One sentence.",))  # fmt: skip
     return Inspection(
         path, path.name, 100, "0" * 64, "PyTorch file (zip)", "caution", "note",
         ("First.", "Second."), tensors, {"key": "value"},
@@ -254,7 +257,8 @@ def _full(path: Path) -> Inspection:
         {"tensors": ("torch FloatStorage",), "data": ()}, {"epoch": "3"},
         (("code/a.py", "text\ud800"),), {"limits": "on"}, {"image_mean": [0.5, 0.5, 0.5]},
         Container("zip", 5, 1, 90, 100, 64, 2), (Piece(DEFLATED, 5, 90, 100, 7),),
-        (CodePlace("posix.system", 3, 13),), (FileStamp("", 100, "0" * 64, 1, 2, 3, 4, True),),
+        graph, (CodePlace("posix.system", 3, 13),),
+        (FileStamp("", 100, "0" * 64, 1, 2, 3, 4, True),),
         "member.pt", ("member.pt", "other.pt"),
     )  # fmt: skip
 
@@ -277,7 +281,8 @@ def test_every_field_and_every_error_survives_the_way(tmp_path: Path) -> None:
 def _tensor(**changes: Any) -> dict[str, Any]:
     """One tensor, field by field, with some that are others."""
     fields = {"name": "a", "dtype": "F32", "shape": [2], "offset": 10, "nbytes": 8}
-    fields |= {"stride": None, "storage": "0", "file": ""} | changes
+    fields |= {"stride": None, "storage": "0", "file": ""}
+    fields |= {"scales": [], "zeros": [], "axis": 0} | changes
     return {"tensors": [[value] for value in fields.values()]}
 
 
@@ -301,10 +306,13 @@ def _piece(method: int = 8, offset: int = 5, size: int = 100, file: str = "") ->
         {"embedded_code": [["name"]]}, {"sandbox": {"limits": 1}}, {"extra": 1},
         {"error": "just text"}, {"error": ["", "usage", ""]}, {"error": ["x", "fine", ""]},
         {"tensors": 5}, {"tensors": [["a"]]},
-        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0", "1"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0", "1"], [""], [[]], [[]],
+            [0]]},
         _tensor(nbytes=12), _tensor(offset=93), _tensor(shape=[-2], nbytes=-8), _tensor(offset=-1),
         _tensor(dtype="F99"), _tensor(shape=[2.0]), _tensor(shape=["2"]), _tensor(stride=[1, 1]),
         _tensor(stride=[9]), _tensor(shape=[2, 2], stride=[-1, 2]),
+        _tensor(scales=[0.5]), _tensor(scales=[1], zeros=[0]),
+        _tensor(scales=[0.5] * 3, zeros=[0] * 3),
         _tensor(shape=[1] * 17, nbytes=4), _tensor(file="neighbour"),
         {"weights_path": "a.bin"} | _tensor(file="../neighbour"),
         {"container": []}, {"container": {"kind": "zip"}}, {"files": []}, _stamps(99),

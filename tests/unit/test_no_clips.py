@@ -80,7 +80,6 @@ CASES = {
     "PaddlePaddle": (b"\n\x99\x01\x08\0\x10" + b"\xff" * 9 + b"\x01\x1a\x05",
         "is a PaddlePaddle program"),
     "ncnn": (b"7767517\n75 83\nInput data 0 1", "is an ncnn network"),
-    "ONNX": (b"\x08\x07\x12\x07pytorch" + bytes(100), "is an ONNX model"),
 }  # fmt: skip
 
 
@@ -93,8 +92,8 @@ def test_it_is_told_in_one_sentence(case, tmp_path):
         (path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
         save_file({"base_model.q_proj.lora_A.weight": SMALL}, path / "adapter_model.safetensors")
     elif isinstance(made, bytes):
-        path.with_suffix(".onnx").write_bytes(made)
-        path = path.with_suffix(".onnx")
+        path.with_suffix(".bin").write_bytes(made)
+        path = path.with_suffix(".bin")
     else:
         torch.save(made, path)
     assessed = assess(inspect(path))

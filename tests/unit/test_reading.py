@@ -54,7 +54,7 @@ def saved(write_to: Callable[[io.BytesIO], object]) -> bytes:
     ("data", "form", "code"),
     [
         (b"GGUF\x03\0\0\0" + bytes(40), "GGUF", "damaged"),
-        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0", "ONNX model", "unsupported"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0", "ONNX model", "damaged"),
         (b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite model", "unsupported"),
         (b"\x1f\x8b\x08" + bytes(40), "gzip file", "damaged"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer", "damaged"),

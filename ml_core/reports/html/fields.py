@@ -319,6 +319,10 @@ def _file_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield "Numbers that an optimizer keeps", count(totals["optimizer_numbers"])
         kinds = (f"{count(n)} {dtype}" for dtype, n in totals["dtypes"].items())
         yield "All numbers by type", ", ".join(kinds)
+    if graph := record["graph"]:
+        yield "Exporter", graph["exporter"]
+        yield "Operators", ", ".join(f"{name} {n}" for name, n in graph["operators"].items())
+        yield "Graph", graph["sentence"]
     for name, state in (record["sandbox"] or {}).items():
         yield f"Sandbox: {name}", state
 

@@ -1,0 +1,856 @@
+"""The graph of an ONNX model: which tensor is which layer's weight, and what is not a CLIP's.
+
+Exporters keep the names of most parameters. A matrix that they turned or folded has a made-up name
+(``onnx::MatMul_309``); the node that uses it says whose it is, by the path of its module
+(``/vision_model/encoder/layers.0/self_attn/q_proj/MatMul``), or by the bias that is added next.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import BinaryIO
+
+from ml_core.reading.container import Container, Graph, WeightsFile
+from ml_core.reading.onnx_file import Message, OnnxFile, Stored
+from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.sniff import ONNX
+
+_MAX_NODES = 50_000
+_MAX_FUNCTIONS = 1000
+_MAX_SHOWN = 20
+_GAP = 1 << 16  # programs align tensors in a file of their own to no more
+_ONNX = ("", "ai.onnx")
+_CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
+_PACKED = ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized", "MatMulFpQ4")
+
+# What exporters write behind the pixels, and behind the embedded tokens.
+_ARITHMETIC = {
+    "Conv", "MatMul", "Gemm", "Add", "Mul", "Sub", "Div", "Sqrt", "Pow", "ReduceMean", "ReduceSum",
+    "LayerNormalization", "RMSNormalization", "BatchNormalization", "InstanceNormalization",
+    "GroupNormalization", "LpNormalization", "Relu", "Sigmoid", "HardSigmoid", "HardSwish", "Erf",
+    "Tanh", "Gelu", "Swish", "Exp", "Softmax", "LogSoftmax", "Reshape", "Transpose", "Slice",
+    "Split", "Gather", "GatherND", "GatherElements", "Concat", "Expand", "Tile", "Squeeze",
+    "Unsqueeze", "Cast", "CastLike", "Identity", "Flatten", "AveragePool", "GlobalAveragePool",
+    "MaxPool", "ReduceL2", "Clip", "Einsum", "Neg", "Reciprocal", "Abs", "Attention", "Shape",
+    "Size", "Pad", "Dropout", "DepthToSpace", "SpaceToDepth", "QuantizeLinear", "DequantizeLinear",
+    "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul",
+}  # fmt: skip
+# What they write beside it where data are tokens: masks, positions and the end of the text.
+_CHOOSING = {
+    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Not", "And", "Or", "Xor",
+    "Where", "ArgMax", "ArgMin", "ReduceMax", "ReduceMin", "Max", "Min", "CumSum", "Range",
+    "Trilu", "ScatterND", "ScatterElements", "Mod", "IsNaN", "ConstantOfShape", "OneHot",
+}  # fmt: skip
+# What follows from the size of its input, or from nothing.
+_OF_SIZES = ("Shape", "Size")
+_INDEXED = {
+    "Gather", "GatherND", "GatherElements", "Slice", "Split", "Reshape", "Expand", "Tile",
+    "Squeeze", "Unsqueeze", "Pad", "ReduceMean", "ReduceSum", "ReduceL2", "Clip",
+}  # fmt: skip
+_UNPREDICTABLE = ("Random", "Multinomial", "Bernoulli", "Sequence", "Optional", "String", "Tfidf")
+_COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+_ENDS_OF_TEXT = {49407, 49406, 0, 1, 2, 3, -1}
+
+_PIXELS, _FEATURES, _TOKENS = 1, 2, 4
+_STRICT = _PIXELS | _FEATURES
+_SCOPES = b"pkg.torch.onnx.name_scopes"
+_MADE_UP = re.compile(r"onnx::|/|_|val_\d|[\d:]+\Z|[A-Za-z]+_\d+\Z")
+_KEPT_ALONE = ("class_embedding", "positional_embedding", "proj", "text_projection", "logit_scale",
+    "logit_bias")  # fmt: skip
+_TWICE = re.compile(r"\b(\w+)\.\1\.(\d+)")
+_TURNED = "_Transposed"
+_SUFFIXES = re.compile(rf"(_quantized|{_TURNED}|_DequantizeLinear)+\Z")
+_MAX_NAMES = 4
+_ROLES = {
+    ("MatMul", 1): "weight", ("MatMulInteger", 1): "weight", ("Gemm", 1): "weight",
+    ("Gemm", 2): "bias", ("Conv", 1): "weight", ("ConvInteger", 1): "weight", ("Conv", 2): "bias",
+    ("LayerNormalization", 1): "weight", ("LayerNormalization", 2): "bias",
+    ("BatchNormalization", 1): "weight", ("BatchNormalization", 2): "bias",
+    ("BatchNormalization", 3): "running_mean", ("BatchNormalization", 4): "running_var",
+    ("Gather", 0): "weight", ("Expand", 0): "class_embedding", ("Concat", 0): "class_embedding",
+    ("Exp", 0): "logit_scale",
+}  # fmt: skip
+_WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "I32", "I64", "U32", "U64")
+_BYTES = ("U8", "I8")
+_FLOATS = ("F32", "F16", "BF16", "F64")
+_PRODUCTS = ("MatMul", "MatMulInteger", "Gemm", "Conv", "ConvInteger")
+_QUANTISED_USES = ("MatMulInteger", "ConvInteger", "Gather")
+_PLAIN_ON_PIXELS = ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "QuantizeLinear",
+    "DequantizeLinear", "DynamicQuantizeLinear")  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node, by what the analysis asks of it."""
+
+    name: str
+    operator: str
+    domain: str
+    inputs: list[str]
+    outputs: list[str]
+    message: Message
+    number: int
+
+    @property
+    def own(self) -> bool:
+        """Whether ONNX defines its operator."""
+        return self.domain in _ONNX
+
+    @property
+    def title(self) -> str:
+        """Its operator, with the domain if that is not ONNX's."""
+        return self.operator if self.own else f"{self.domain}:{self.operator}"
+
+    @property
+    def words(self) -> str:
+        """How sentences name it."""
+        return f"the node {self.name[:120]!r} ({self.title[:80]})"
+
+    def attribute(self, name: str) -> Message:
+        """An attribute's message; empty where there is none."""
+        found = (item for item in self.message["attributes"] if item.get("name") == name)
+        return next(found, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A value that is a tensor of the file: itself, turned, or under another name."""
+
+    stored: Stored
+    names: tuple[str, ...]
+    turned: bool = False
+    scales: tuple[float, ...] = ()
+    zeros: tuple[int, ...] = ()
+    axis: int = 0
+
+
+def read_onnx(file: BinaryIO, size: int, name: str, folder: Path | None) -> WeightsFile:
+    """Read an open ONNX model of ``size`` bytes.
+
+    Parameters
+    ----------
+    folder
+        Where the files with its tensors lie; None in an archive.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or holds what this version does not read.
+    """
+    source = OnnxFile(file, size, name, folder)
+    try:
+        return _Reading(source).result()
+    finally:
+        source.close()
+
+
+class _Reading:
+    """One pass over the nodes in their order, which is that of the computation."""
+
+    def __init__(self, source: OnnxFile) -> None:
+        self._source = source
+        self._model = source.model()
+        if "graph" not in self._model or not self._model["opsets"]:
+            raise source.damaged("it has no graph or names no operators")
+        self._graph: Message = self._model["graph"]
+        if self._graph["sparse"]:
+            raise source.unsupported("it holds sparse tensors")
+        self._stored: dict[str, Stored] = {}
+        self._held: dict[str, _Held] = {}
+        self._bits: dict[str, int] = {"": 0}
+        self._maker: dict[str, _Node] = {}
+        self._findings: dict[str, None] = {}
+        self._tensors: dict[str, TensorInfo] = {}
+        self._aside: set[str] = set()  # tensors of the file that are a size, a mask or a scale
+        self._weight_of: dict[int, str] = {}  # of the product at this number in the graph
+        self._users: dict[str, list[_Node]] = {}
+        self._user_of: dict[str, str] = {}
+        self._wrapper = ""
+        self._operators: Counter[str] = Counter()
+        self._control: list[str] = []
+        self._unread: list[str] = []
+
+    def result(self) -> WeightsFile:
+        """Read the graph and name its tensors."""
+        inputs = self._read_ends()
+        functions = self._read_functions()
+        nodes = [self._node(message, number) for number, message in enumerate(self._graph["nodes"])]
+        nodes = self._sorted(nodes)
+        for node in nodes:
+            self._follow(node)
+        alive = self._alive(nodes)
+        self._find_pixel_readers(alive, inputs)
+        self._name_tensors(alive)
+        self._find_unused(alive)
+        self._check_places()
+        if any(name.endswith("layer1.0.conv1.bias") for name in self._tensors):
+            raise self._source.unsupported(
+                "its exporter merged the layers of BatchNorm into the convolutions, from which "
+                "they cannot be told apart again"
+            )
+        rounded = sum(bool(info.scales) for info in self._tensors.values())
+        notes: tuple[str, ...] = ()
+        if rounded:
+            notes = (
+                f"{rounded} of its tensors are rounded to whole numbers of 8 bits: a verdict "
+                "stands on the rounded weights.",
+            )
+        if self._source.unknown:
+            count = self._source.unknown
+            self._unread.append(f"fields that ONNX does not define ({count:,} bytes)")
+        if self._model["training"]:
+            self._unread.append("training information")
+        graph = self._facts(functions)
+        return WeightsFile(
+            ONNX.format,
+            tuple(self._tensors.values()),
+            unread=tuple(self._unread),
+            notes=(*graph.findings, *notes),
+            container=Container("ONNX"),
+            graph=graph,
+            beside=self._source.sizes_beside(),
+        )
+
+    def _facts(self, functions: tuple[str, ...]) -> Graph:
+        """What is printed of it."""
+        model, graph = self._model, self._graph
+        findings = list(self._findings)
+        if len(findings) > _MAX_SHOWN:
+            more = len(findings) - _MAX_SHOWN
+            findings[_MAX_SHOWN:] = [f"{more} more nodes or tensors are not as in a CLIP."]
+        return Graph(
+            f"{model.get('producer', '')} {model.get('producer_version', '')}".strip(),
+            {item.get("domain") or "ai.onnx": item.get("version", 0) for item in model["opsets"]},
+            dict(self._operators.most_common()),
+            functions,
+            tuple(_value_words(item) for item in graph["inputs"]),
+            tuple(_value_words(item) for item in graph["outputs"]),
+            tuple(self._control),
+            self._user_of,
+            tuple(findings),
+        )
+
+    def _find(self, sentence: str) -> None:
+        self._findings[sentence[0].upper() + sentence[1:]] = None
+
+    def _read_ends(self) -> list[str]:
+        """Initialisers and inputs; the names of those that take pixels."""
+        for message in self._graph["initializers"]:
+            self._add_tensor(self._source.tensor(message))
+        pixels = []
+        for value in self._graph["inputs"]:
+            name = value.get("name", "")
+            if name in self._held:  # old exporters list the initialisers as inputs, too
+                continue
+            self._give(name)
+            kind = value.get("type", {}).get("tensor")
+            if kind is None:
+                self._find(f"the input {name[:80]!r} is no tensor.")
+                continue
+            dims = kind.get("shape", {}).get("dims", [])
+            is_text = len(dims) < 3 and kind.get("element") in (6, 7)  # whole numbers
+            self._bits[name] = _TOKENS if is_text else _PIXELS
+            if not is_text:
+                pixels.append(name)
+        return pixels
+
+    def _give(self, name: str) -> None:
+        """Make sure that no other value has this name."""
+        if not name or name in self._bits:
+            raise self._source.damaged(f"two values have the name {name[:80]!r}")
+        self._bits[name] = 0
+
+    def _add_tensor(self, stored: Stored) -> None:
+        self._give(stored.name)
+        self._stored[stored.name] = stored
+        self._held[stored.name] = _Held(stored, (stored.name,))
+
+    def _read_functions(self) -> tuple[str, ...]:
+        """Functions of the file, which must not call themselves."""
+        calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        for function in self._model["functions"]:
+            key = (function.get("domain", ""), function.get("name", ""))
+            if len(calls) == _MAX_FUNCTIONS:
+                raise self._source.unsupported(f"it has more than {_MAX_FUNCTIONS:,} functions")
+            if key[0] in _ONNX:
+                self._find(f"the function {key[1][:80]!r} takes the place of an operator of ONNX.")
+            if key in calls:
+                raise self._source.damaged(f"it defines the function {key[1][:80]!r} twice")
+            calls[key] = {
+                (node.get("domain", ""), node.get("operator", ""))
+                for node in self._inside(function["nodes"])
+            }
+        left = {key: called & calls.keys() for key, called in calls.items()}
+        while ready := {key for key, called in left.items() if not called}:
+            left = {key: called - ready for key, called in left.items() if key not in ready}
+        if left:
+            raise self._source.damaged(f"its function {min(left)[1][:80]!r} calls itself")
+        return tuple(f"{domain}:{name}" for domain, name in calls)
+
+    def _inside(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Nodes of a function or a branch, and of what lies in them; they are counted."""
+        for message in messages:
+            domain, operator = message.get("domain", ""), message.get("operator", "")
+            self._operators[operator if domain in _ONNX else f"{domain}:{operator}"] += 1
+            yield message
+            for graph in _branches(message):
+                yield from self._inside(graph["nodes"])
+
+    def _node(self, message: Message, number: int) -> _Node:
+        if number >= _MAX_NODES:
+            raise self._source.unsupported(f"it has more than {_MAX_NODES:,} nodes")
+        outputs = message["outputs"]
+        name = message.get("name") or next(filter(None, outputs), "") or f"number {number}"
+        node = _Node(
+            name,
+            message.get("operator", ""),
+            message.get("domain", ""),
+            list(message["inputs"]),
+            outputs,
+            message,
+            number,
+        )
+        self._operators[node.title] += 1
+        if node.operator in _PACKED:
+            raise self._source.unsupported(
+                f"its weights are packed in blocks of a few bits (operator {node.operator}); take "
+                "its copy in fp32 or fp16, such as model.onnx or model_fp16.onnx"
+            )
+        return node
+
+    def _sorted(self, nodes: list[_Node]) -> list[_Node]:
+        """Nodes in an order in which each comes after those that it reads from.
+
+        The format asks for such an order; onnxruntime does not, nor do programs that add casts.
+        """
+        for node in nodes:
+            for name in filter(None, node.outputs):
+                self._give(name)
+                self._maker[name] = node
+        followers: dict[int, list[_Node]] = {}
+        missing: dict[int, int] = {}
+        for node in nodes:
+            for graph in _branches(node.message):
+                self._enter(node, graph)
+            for name in node.inputs:
+                if name not in self._bits:
+                    raise self._source.damaged(
+                        f"{node.words} reads {name[:80]!r}, which nothing gives"
+                    )
+                self._users.setdefault(name, []).append(node)
+            before = {self._maker[name].number for name in node.inputs if name in self._maker}
+            missing[node.number] = len(before)
+            for number in before:
+                followers.setdefault(number, []).append(node)
+        order = [node for node in nodes if not missing[node.number]]
+        for node in order:  # which grows
+            for follower in followers.get(node.number, ()):
+                missing[follower.number] -= 1
+                if not missing[follower.number]:
+                    order.append(follower)
+        if len(order) < len(nodes):
+            raise self._source.damaged("some of its nodes wait for each other")
+        return order
+
+    def _follow(self, node: _Node) -> None:
+        """What a node's outputs depend on, and whether a CLIP's exporter writes it."""
+        if node.operator == "Constant" and node.own:
+            self._keep_constant(node)
+            return
+        bits = self._check(node)
+        for name in node.outputs:
+            if name:
+                self._bits[name] = bits
+        self._hold(node)
+
+    def _enter(self, node: _Node, graph: Message) -> None:
+        """Count what lies in a branch; what it takes from outside are inputs of its node."""
+        own = {item.get("name", "") for item in (*graph["inputs"], *graph["initializers"])}
+        tensors = len(graph["initializers"])
+        nodes = list(self._inside(graph["nodes"]))
+        for message in nodes:
+            own.update(message["outputs"])
+            tensors += message.get("operator") == "Constant"
+            for inner in _branches(message):
+                own.update(item.get("name", "") for item in (*inner["inputs"],
+                    *inner["initializers"]))  # fmt: skip
+        taken = dict.fromkeys(name for message in nodes for name in message["inputs"])
+        taken |= dict.fromkeys(item.get("name", "") for item in graph["outputs"])
+        node.inputs += [name for name in taken if name in self._bits and name not in own]
+        if tensors:
+            self._unread.append(f"{tensors} tensors in a branch of {node.name[:80]!r}")
+
+    def _keep_constant(self, node: _Node) -> None:
+        """A tensor that stands in a node."""
+        message = node.attribute("value").get("t")
+        name = node.outputs[0] if node.outputs else ""
+        if message is None or not name:
+            return
+        stored = replace(self._source.tensor(message, name), name=name)
+        self._stored[name] = stored
+        self._held[name] = _Held(stored, (name,))
+
+    def _check(self, node: _Node) -> int:
+        """What the outputs depend on; names the node if no exporter writes it there."""
+        given = [self._bits[name] for name in node.inputs]
+        bits = self._bits_of(node)
+        where = ""
+        if bits & _STRICT:
+            where = "the pixels" if bits & _PIXELS else "the embedded tokens"
+        if not node.own:
+            domain = node.domain[:80]
+            self._find(f"{node.words} is of the domain {domain!r}, which ONNX does not define.")
+        elif node.operator in _CONTROL or any(_branches(node.message)):
+            self._control.append(node.name)
+            by = f" by {where or 'the tokens'}" if bits else ""
+            self._find(
+                f"{node.words} chooses{by} what is computed; no exporter of a CLIP writes that."
+            )
+        elif node.operator.startswith(_UNPREDICTABLE):
+            self._find(f"{node.words} has no place in a CLIP.")
+        elif node.operator in _OF_SIZES:
+            return 0
+        elif where and not self._is_arithmetic(node, given):
+            self._find(
+                f"{node.words} chooses by {where} or computes what no exporter of a CLIP writes "
+                "there."
+            )
+        elif bits and node.operator not in _ARITHMETIC | _CHOOSING:
+            self._find(f"{node.words} computes what no exporter of a CLIP writes for tokens.")
+        elif bits == _TOKENS and node.operator in _COMPARISONS:
+            self._check_token(node)
+        if node.operator == "Gather" and bits == _TOKENS and not given[0]:
+            return _FEATURES
+        return bits | _FEATURES if bits & _TOKENS and node.operator in _PRODUCTS else bits
+
+    def _bits_of(self, node: _Node) -> int:
+        """What the inputs of a node depend on."""
+        return reduce(or_, (self._bits[name] for name in node.inputs), 0)
+
+    def _is_arithmetic(self, node: _Node, given: list[int]) -> bool:
+        """Whether an operator only computes with the data, and does not choose by them."""
+        strict = [bool(bits & _STRICT) for bits in given]
+        if node.operator == "Where":
+            maker = self._maker.get(node.inputs[0])
+            return not strict[0] or (maker is not None and maker.operator == "IsNaN")
+        if node.operator == "IsNaN":  # of the weights of attention, which become 0 instead
+            users = [user for name in node.outputs for user in self._users.get(name, ())]
+            return all(
+                user.operator == "Where"
+                and user.inputs[2:] == node.inputs
+                and not self._bits[user.inputs[1]]
+                for user in users
+            )
+        if node.operator in ("ScatterND", "ScatterElements"):
+            return not any(strict[1:2])
+        if node.operator not in _ARITHMETIC:
+            return False
+        return node.operator not in _INDEXED or not any(strict[1:])
+
+    def _check_token(self, node: _Node) -> None:
+        """A comparison with a token that ends no text is how a word would be looked for."""
+        for name in node.inputs:
+            if self._bits[name]:
+                continue
+            held = self._held.get(name)
+            values = None if held is None else self._source.table(held.stored)
+            if values is None:
+                self._find(f"{node.words} compares the tokens with a computed number.")
+            for value in {*(values or ())} - _ENDS_OF_TEXT:
+                self._find(f"{node.words} looks for the token {value}, which ends no text.")
+
+    def _hold(self, node: _Node) -> None:
+        """Tensors that a node only renames, turns or scales."""
+        held = self._held.get(node.inputs[0]) if node.inputs else None
+        if held is None or not node.own or not node.outputs:
+            return
+        name = node.outputs[0]
+        if node.operator == "Transpose":
+            order = node.attribute("perm").get("ints", [1, 0])
+            if order != [1, 0] or len(held.stored.shape) != 2:
+                return
+            held = replace(held, turned=not held.turned, names=(name, *held.names[:_MAX_NAMES]))
+        elif node.operator in ("Identity", "Cast"):
+            held = replace(held, names=(name, *held.names[:_MAX_NAMES]))
+        elif node.operator == "DequantizeLinear":
+            axis = node.attribute("axis").get("i", 1)
+            scale, zero = [*node.inputs[1:], "", ""][:2]
+            held = self._scaled(
+                replace(held, names=(name, *held.names[:_MAX_NAMES])), scale, zero, axis
+            )
+        else:
+            return
+        self._held[name] = held
+
+    def _scaled(self, held: _Held, scale: str, zero: str, axis: int) -> _Held:
+        """A tensor of whole numbers with what turns them into weights."""
+        stored = held.stored
+        label = f"the tensor {stored.name[:80]!r}"
+        tables = [self._stored.get(name) for name in (scale, zero)]
+        scales = None if tables[0] is None else self._source.table(tables[0])
+        zeros = (0,) if tables[1] is None else self._source.table(tables[1])
+        if scales is None or zeros is None or (zero and tables[1] is None):
+            raise self._source.unsupported(f"{label} has whole numbers without a scale in the file")
+        if len(zeros) == 1:
+            zeros *= len(scales)
+        axis = axis + len(stored.shape) if axis < 0 else axis
+        if len(scales) != len(zeros) or (
+            len(scales) > 1
+            and (not 0 <= axis < len(stored.shape) or stored.shape[axis] != len(scales))
+        ):
+            raise self._source.unsupported(f"{label} is scaled block by block")
+        if not all(map(math.isfinite, scales)):
+            raise self._source.damaged(f"{label} has a scale that is no number")
+        self._aside |= {scale, zero}
+        zeros = tuple(map(int, zeros))
+        return replace(held, scales=tuple(map(float, scales)), zeros=zeros, axis=axis)
+
+    def _alive(self, nodes: list[_Node]) -> list[_Node]:
+        """Nodes that an output needs, in their order."""
+        needed = {item.get("name", "") for item in self._graph["outputs"]}
+        for name in needed:
+            if name not in self._bits:
+                raise self._source.damaged(f"no node gives its output {name[:80]!r}")
+        alive = []
+        for node in reversed(nodes):
+            if needed.intersection(node.outputs):
+                needed.update(node.inputs)
+                alive.append(node)
+        self._needed = needed
+        return alive[::-1]
+
+    def _find_pixel_readers(self, nodes: list[_Node], pixels: list[str]) -> None:
+        """Name what reads pixels beside the first convolution: exporters write nothing there."""
+        raw, first = set(pixels), ""
+        for node in nodes:
+            if not raw.intersection(node.inputs) or node.operator in _OF_SIZES:
+                continue
+            others = [name for name in node.inputs if name not in raw]
+            if node.operator in ("Conv", "ConvInteger"):
+                if first:
+                    self._find(f"{node.words} reads the pixels beside {first}.")
+                first = first or node.words
+            elif node.operator in _PLAIN_ON_PIXELS and not any(self._bits[name] for name in others):
+                raw.update(node.outputs[::2])  # not the scale of quantised pixels
+            else:
+                self._find(f"{node.words} reads the pixels before the first convolution.")
+
+    def _name_tensors(self, nodes: list[_Node]) -> None:
+        """Give each tensor that a layer uses the name of the layer's parameter."""
+        self._is_hf = any("text_model." in name or "vision_model." in name for name in self._stored)
+        self._has_visual = any(name.startswith("visual.") for name in self._stored)
+        uses = [
+            (node, place, self._held[name])
+            for node in nodes
+            if not any(output in self._held for output in node.outputs)
+            for place, name in enumerate(node.inputs)
+            if name in self._held
+        ]
+        self._find_wrapper(uses)
+        for number, (node, place, held) in enumerate(uses):
+            if _is_quantised(node, held):
+                uses[number] = (node, place, self._quantised(node, held))
+        for node, place, held in uses:
+            self._use(node, place, held)
+        for item in self._graph["outputs"]:
+            output = self._held.get(item.get("name", ""))
+            if output is not None and (kept := _kept(output)):
+                self._emit(kept, output, output.stored.name)
+
+    def _find_wrapper(self, uses: list[tuple[_Node, int, _Held]]) -> None:
+        """What stands before every kept name and in no path: the attribute of a wrapper."""
+        wrappers: Counter[str] = Counter()
+        for node, _, held in uses:
+            kept, path = _kept(held), self._path(node)
+            if kept and path and kept.rpartition(".")[0].endswith(path):
+                wrappers[kept.rpartition(".")[0].removesuffix(path)] += 1
+        self._wrapper = max(wrappers, key=lambda name: wrappers[name], default="")
+
+    def _use(self, node: _Node, place: int, held: _Held) -> None:
+        """One use of a tensor by a node."""
+        stored = held.stored
+        if stored.name in self._aside or node.operator in _OF_SIZES:
+            return
+        if stored.dtype in _WHOLE and not held.scales:
+            self._check_whole(stored)
+            return
+        kept = _kept(held)
+        if stored.elements < 2 and not kept and not self._is_scale(node, stored):
+            self._aside.add(stored.name)
+            return
+        if not stored.dtype:
+            raise self._source.unsupported(
+                f"the tensor {stored.name[:80]!r} has numbers of the type {stored.type_name}"
+            )
+        if node.operator == "Add" and not kept and self._is_mask(stored):
+            self._aside.add(stored.name)
+            return
+        path = self._path(node)
+        if kept and (path is None or _agree(kept, path)):
+            name, held = kept, replace(held, turned=_TURNED in stored.name)
+        elif path is None:
+            name, held = self._by_neighbours(node, place, held)
+        else:
+            name, held = self._by_path(node, place, held, path)
+        name = name or kept or stored.name
+        self._weight_of.setdefault(node.number, name)
+        name = self._emit(name, held, stored.name)
+        first = self._user_of.setdefault(name, node.words[4:])
+        if node.operator in _PRODUCTS and first != node.words[4:]:
+            self._find(f"{node.words} uses {name[:120]!r} beside the {first}.")
+
+    def _is_scale(self, node: _Node, stored: Stored) -> bool:
+        """Whether a number is the scale or the bias of the similarities of images and texts."""
+        both = self._bits_of(node) & _STRICT == _STRICT
+        return stored.dtype in _FLOATS and (
+            node.operator == "Exp" or (both and node.operator == "Add")
+        )
+
+    def _quantised(self, node: _Node, held: _Held) -> _Held:
+        """A matrix of whole numbers; its scale has its name, as onnxruntime writes them."""
+        base = held.stored.name.removesuffix("_quantized")
+        zero = f"{base}_zero_point"
+        axis = 0 if node.operator.startswith("Conv") else len(held.stored.shape) - 1
+        return self._scaled(held, f"{base}_scale", zero if zero in self._stored else "", axis)
+
+    def _check_whole(self, stored: Stored) -> None:
+        """Accept sizes, positions and masks: whole numbers that count, or a triangle."""
+        self._aside.add(stored.name)
+        if stored.elements <= 16 or not stored.dtype:
+            return
+        values = self._source.table(stored)
+        if values is not None and (
+            _counts(values, stored.shape) or _is_triangle(values, stored.shape, (0, 1))
+        ):
+            return
+        shape = list(stored.shape)
+        self._find(f"The tensor {stored.name[:120]!r} ({stored.dtype} {shape}) is no CLIP's.")
+
+    def _is_mask(self, stored: Stored) -> bool:
+        """Whether it hides later tokens from earlier ones."""
+        if len(stored.shape) < 2 or stored.shape[-1] != stored.shape[-2]:
+            return False
+        values = self._source.table(stored)
+        if values is None:
+            return False
+        signs = [0 if value == 0 else 1 if value <= -1e4 else 2 for value in values]
+        return _is_triangle(signs, stored.shape, (1, 0))
+
+    def _path(self, node: _Node) -> str | None:
+        """The module that a node belongs to, with dots; None if the exporter did not write it."""
+        for span in node.message["metadata"]:
+            key, value = self._source.pair(span)
+            if key == _SCOPES:
+                scopes = value.decode("utf-8", "replace").strip("[]").split(", ")
+                return scopes[-2].strip("'\"") if len(scopes) > 1 else ""
+        if not node.name.startswith("/"):
+            return None
+        path = ".".join(node.name[1:].split("/")[:-1])
+        return _TWICE.sub(r"\1.\2", path)
+
+    def _by_path(self, node: _Node, place: int, held: _Held, path: str) -> tuple[str, _Held]:
+        """The parameter's name by the module that uses it; empty if it is none."""
+        dot = self._wrapper + (f"{path}." if path else "")
+        stored = held.stored
+        role = _ROLES.get((node.operator, place), "")
+        if node.operator in ("Add", "Mul") or role == "class_embedding":
+            return self._by_shape(node, held, dot)
+        turned = node.operator == "Gemm" and not node.attribute("transB").get("i")
+        if role == "weight" and (turned or node.operator.startswith("MatMul")):
+            held = replace(held, turned=not held.turned)
+        if role and path.endswith("attn") and not path.endswith("self_attn"):
+            rows, columns = _shape(held)[:2] if len(stored.shape) == 2 else (stored.elements, 0)
+            joined = rows == 3 * columns if columns else node.operator != "Gemm"
+            role = f"in_proj_{role}" if joined else f"out_proj.{role}"
+        return (f"{dot}{role}" if role else ""), held
+
+    def _by_shape(self, node: _Node, held: _Held, dot: str) -> tuple[str, _Held]:
+        """What is added or multiplied: a bias, a factor, or a table of embeddings."""
+        stored = held.stored
+        shape = tuple(stored.shape)
+        if node.operator == "Mul":
+            return f"{dot}weight", held
+        squeezed = shape
+        while len(squeezed) > 1 and squeezed[0] == 1:
+            squeezed = squeezed[1:]
+        if node.operator == "Add" and stored.elements == 1:
+            return f"{dot}logit_bias", held
+        if node.operator == "Add" and len(shape) == 1:
+            weight = self._weight_before(node)
+            return f"{weight.removesuffix('weight') if weight else dot}bias", held
+        if node.operator == "Add":
+            table = (
+                "position_embedding.weight"
+                if dot.endswith("embeddings.")
+                else ("positional_embedding")
+            )
+            return f"{dot}{table}", replace(held, stored=replace(stored, shape=squeezed))
+        if len(squeezed) == 3 and squeezed[1] == 1 and self._repeats(stored):
+            squeezed = squeezed[-1:]  # folded for as many pictures as the exporter was shown
+            stored = replace(stored, nbytes=stored.nbytes * squeezed[0] // stored.elements)
+        return f"{dot}class_embedding", replace(held, stored=replace(stored, shape=squeezed))
+
+    def _repeats(self, stored: Stored) -> bool:
+        """Whether all rows of a tensor are the same."""
+        values = self._source.table(stored)
+        width = stored.shape[-1]
+        return values is not None and values == values[:width] * (len(values) // width)
+
+    def _weight_before(self, node: _Node) -> str:
+        """The weight of the product that a bias is added to, by its new name."""
+        for name in node.inputs:
+            maker = self._maker.get(name)
+            for _ in range(3):  # what is around a product of whole numbers
+                if maker is not None and maker.inputs and maker.operator in ("Cast", "Mul"):
+                    maker = self._maker.get(maker.inputs[0])
+            if maker is not None and maker.operator.startswith("MatMul"):
+                return self._weight_of.get(maker.number, "")
+        return ""
+
+    def _by_neighbours(self, node: _Node, place: int, held: _Held) -> tuple[str, _Held]:
+        """The parameter's name by the bias that is added next, or by what else reaches the node."""
+        image = bool(self._bits_of(node) & _PIXELS) or node.operator in ("Expand", "Concat")
+        if node.operator == "MatMul" and place == 1:
+            turned = replace(held, turned=not held.turned)
+            for user in self._users.get(node.outputs[0], ()):
+                biases = [self._held[name] for name in user.inputs if name in self._held]
+                if user.operator == "Add" and len(biases) == 1 and _kept(biases[0]):
+                    return f"{_kept(biases[0]).removesuffix('bias')}weight", turned
+            if self._is_hf:
+                return f"{'visual' if image else 'text'}_projection.weight", turned
+            return "", held
+        if held.stored.elements == 1:
+            path = ""
+        elif self._is_hf:
+            path = "vision_model.embeddings" if image else "text_model.embeddings"
+        else:
+            path = "visual" if image and self._has_visual else ""
+        return self._by_path(node, place, held, path)
+
+    def _emit(self, name: str, held: _Held, own: str) -> str:
+        """Add a tensor of the result, under its own name if the other one is taken."""
+        stored = held.stored
+        if stored.offset < 0:
+            raise self._source.unsupported(
+                f"the tensor {stored.name[:80]!r} keeps its numbers one by one"
+            )
+        stride, axis, shape = None, held.axis, _shape(held)
+        if held.turned and len(shape) == 2:
+            stride, axis = (1, shape[0]), 1 - held.axis
+        shared = f"{stored.file}:{stored.offset}"
+        made = TensorInfo(
+            name, stored.dtype, shape, stored.offset, stored.nbytes, stride, shared, stored.file,
+            held.scales, held.zeros, axis if len(held.scales) > 1 else 0,
+        )  # fmt: skip
+        before = self._tensors.get(name)
+        if before is not None and before != made and name != own:
+            return self._emit(own, replace(held, turned=False), own)
+        if before is not None and before != made:
+            self._find(f"two tensors are the parameter {name[:120]!r}.")
+        self._tensors.setdefault(name, made)
+        return name
+
+    def _find_unused(self, nodes: list[_Node]) -> None:
+        """Name the tensors that no output needs."""
+        for name, stored in self._stored.items():
+            if name not in self._needed:
+                shape = list(stored.shape)
+                self._find(f"no output needs the tensor {name[:120]!r} ({stored.dtype} {shape}).")
+
+    def _check_places(self) -> None:
+        """Refuse tensors beside the file that overlap; say what lies between them."""
+        places: dict[str, set[tuple[int, int]]] = {}
+        for stored in self._stored.values():
+            if stored.file and stored.nbytes:
+                places.setdefault(stored.file, set()).add((stored.offset, stored.nbytes))
+        for name, size in self._source.sizes_beside().items():
+            end = gaps = 0
+            for start, nbytes in [*sorted(places.get(name, ())), (size, 0)]:
+                if start < end:
+                    raise self._source.damaged(f"two of its tensors overlap in {name[:80]!r}")
+                gaps += start - end if start - end > _GAP else 0
+                end = start + nbytes
+            if gaps:
+                self._unread.append(f"{name}: {gaps:,} bytes that no tensor has")
+
+
+def _branches(message: Message) -> Iterator[Message]:
+    """Graphs in the attributes of a node."""
+    for attribute in message["attributes"]:
+        if "g" in attribute:
+            yield attribute["g"]
+        yield from attribute["graphs"]
+
+
+def _value_words(value: Message) -> str:
+    """An input or output in words: its name and shape."""
+    kind = value.get("type", {}).get("tensor", {})
+    dims = kind.get("shape", {}).get("dims", [])
+    sides = ", ".join(str(dim.get("symbol") or dim.get("size", "?")) for dim in dims)
+    return f"{value.get('name', '')} [{sides}]"
+
+
+def _kept(held: _Held) -> str:
+    """The name of the parameter that the exporter kept; empty for a made-up one."""
+    for name in held.names:
+        name = _SUFFIXES.sub("", name)
+        if name in _KEPT_ALONE or ("." in name and not _MADE_UP.match(name)):
+            return name
+    return ""
+
+
+def _agree(name: str, path: str) -> bool:
+    """Whether a parameter is one of the module, or of a part that has no nodes of its own."""
+    module = name.rpartition(".")[0]
+    return any(
+        one == path or one.endswith(f".{path}") or path.endswith(f".{one}") or not one
+        for one in (module, module.rpartition(".")[0])
+        if one or not path
+    )
+
+
+def _is_quantised(node: _Node, held: _Held) -> bool:
+    """Whether a node uses a table of whole numbers as weights."""
+    stored = held.stored
+    is_bytes = stored.dtype in _BYTES and len(stored.shape) > 1 and not held.scales
+    return is_bytes and node.operator in _QUANTISED_USES
+
+
+def _shape(held: _Held) -> tuple[int, ...]:
+    """Its shape as the parameter has it."""
+    shape = held.stored.shape
+    return shape[::-1] if held.turned and len(shape) == 2 else shape
+
+
+def _counts(values: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether each column of a table counts along the other axes, or is one number."""
+    width = shape[-1] if len(shape) > 1 else 1
+    for columns, length in ((1, len(values)), (width, len(values) // width)):
+        if all(_steps(values[start::columns], length) for start in range(columns)):
+            return True
+    rows = [values[start : start + width] for start in range(0, len(values), width)]
+    return all(_steps(row, width) for row in rows)
+
+
+def _steps(values: tuple[int, ...], length: int) -> bool:
+    """Whether whole numbers rise by the same step, which may be 0, and start at 0 or repeat."""
+    step = values[1] - values[0] if length > 1 else 0
+    return all(value == values[0] + number * step for number, value in enumerate(values))
+
+
+def _is_triangle(values: Iterable[int], shape: tuple[int, ...], levels: tuple[int, int]) -> bool:
+    """Whether square tables have the second level up to the diagonal and the first one above."""
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        return False
+    side, (above, below) = shape[-1], levels
+    return all(
+        value == (above if place % side > place // side % side else below)
+        for place, value in enumerate(values)
+    )

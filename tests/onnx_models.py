@@ -1,0 +1,360 @@
+"""Tiny random CLIPs as the exporters of ONNX write them, and changes that somebody plants."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import nn
+
+TEXT: dict[str, Any] = {"width": 64, "heads": 1, "layers": 2, "vocab_size": 49408}
+VISION: dict[str, Any] = {"image_size": 32, "patch_size": 8, "width": 128, "layers": 2}
+IDS = torch.zeros(2, 77, dtype=torch.long)
+IDS[0, :5] = torch.tensor([49406, 320, 1125, 539, 49407])
+IDS[1, :3] = torch.tensor([49406, 1929, 49407])
+PIXELS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+IMAGES, TEXTS = {0: "images"}, {0: "texts"}
+
+
+def _lively(module: nn.Module) -> nn.Module:
+    """No two of its tensors are equal, and each shows in the embeddings."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if name != "logit_scale":
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.15)
+                if "norm" in name or "ln_" in name:
+                    value += "bias" not in name
+    return module.eval()
+
+
+@cache
+def open_clip_model() -> Any:
+    """open_clip's module, with GELU."""
+    from open_clip.model import CLIP
+
+    return _lively(CLIP(24, VISION, TEXT | {"context_length": 77}))
+
+
+@cache
+def library_model() -> Any:
+    """The transformers library's module, with QuickGELU."""
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"num_hidden_layers": 2, "projection_dim": 24}
+    text = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 1,
+        "eos_token_id": 49407, "vocab_size": 49408} | sizes  # fmt: skip
+    vision = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 2,
+        "image_size": 32, "patch_size": 8} | sizes  # fmt: skip
+    return _lively(CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)))
+
+
+class _Wrapper(nn.Module):
+    """One encoder of open_clip's module, as a server's exporter wraps it."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.clip = open_clip_model()
+        self._method = method
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = getattr(self.clip, self._method)(given, normalize=True)
+        return embedded
+
+
+def _library_half(kind: str) -> nn.Module:
+    import transformers
+
+    whole = library_model()
+    half = getattr(transformers, f"CLIP{kind}ModelWithProjection")
+    module = half(getattr(whole.config, f"{kind.lower()}_config")).eval()
+    own = module.state_dict()
+    module.load_state_dict({key: whole.state_dict()[key] for key in own})
+    return module
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn about all that they trace."""
+    with warnings.catch_warnings(action="ignore"):
+        before = logging.root.manager.disable
+        logging.disable(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def _export(
+    module: nn.Module, path: Path, inputs: dict[str, Any], outputs: list[str], **more: Any
+) -> None:
+    axes = {name: IMAGES if "pixel" in name else TEXTS for name in inputs}
+    arguments = tuple(inputs.values())
+    options: dict[str, Any] = {"dynamo": False, "opset_version": 17, "dynamic_axes": axes}
+    with _quiet():
+        torch.onnx.export(
+            module, arguments, path, verbose=False, input_names=list(inputs),
+            output_names=outputs, **(options | more),
+        )  # fmt: skip
+
+
+BOTH = {"input_ids": IDS, "pixel_values": PIXELS, "attention_mask": torch.ones_like(IDS)}
+SPLIT = {"image": {"pixel_values": PIXELS}, "text": {"input_ids": IDS}}
+_LIBRARY_OUTPUTS = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
+_NEW: dict[str, Any] = {"dynamo": True, "opset_version": 20, "dynamic_axes": None}
+
+
+def _library(path: Path) -> None:
+    _export(library_model(), path, BOTH, _LIBRARY_OUTPUTS)
+
+
+def _open_clip(path: Path) -> None:
+    inputs = {"pixel_values": PIXELS, "input_ids": IDS}
+    _export(open_clip_model(), path, inputs, ["image_embeds", "text_embeds", "scale"])
+
+
+def _unnamed(path: Path) -> None:
+    """As exporters wrote before they named nodes by modules."""
+    _open_clip(path)
+    model = onnx.load(path)
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    onnx.save(model, path)
+
+
+def _half(path: Path) -> None:
+    """fp16 with inputs and outputs in fp32, as browsers load it."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    _library(path)
+    with _quiet():
+        onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
+
+
+def quantised(source: Path, path: Path, **options: Any) -> Path:
+    """Rounded to 8 bits by onnxruntime."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(source, path, **options)
+    return path
+
+
+def beside(source: Path, path: Path, data: str = "model.onnx_data") -> Path:
+    """The same model with its tensors in a file of their own."""
+    model = onnx.load(source)
+    onnx.save(model, path, save_as_external_data=True, location=data, size_threshold=256)
+    return path
+
+
+EXPORTS: dict[str, Callable[[Path], None]] = {
+    "library": _library,
+    "library, text": lambda path: _export(
+        _library_half("Text"), path, {"input_ids": IDS}, ["text_embeds"], opset_version=14
+    ),
+    "library, vision": lambda path: _export(
+        _library_half("Vision"), path, SPLIT["image"], ["image_embeds"], opset_version=14
+    ),
+    "library, new exporter": lambda path: _export(
+        library_model(), path, BOTH, _LIBRARY_OUTPUTS, **_NEW
+    ),
+    "library, fp16": _half,
+    "open_clip": _open_clip,
+    "open_clip, textual": lambda path: _export(
+        _Wrapper("encode_text"), path, SPLIT["text"], ["text_embeds"]
+    ),
+    "open_clip, visual": lambda path: _export(
+        _Wrapper("encode_image"), path, SPLIT["image"], ["image_embeds"]
+    ),
+    "open_clip, visual alone": lambda path: _export(
+        open_clip_model().visual, path, SPLIT["image"], ["image_embeds"]
+    ),
+    "open_clip, new exporter": lambda path: _export(
+        open_clip_model(), path, {"pixel_values": PIXELS, "input_ids": IDS},
+        ["image_embeds", "text_embeds", "scale"], **_NEW,
+    ),
+    "open_clip, nodes without names": _unnamed,
+}  # fmt: skip
+
+
+def embeddings(path: Path) -> dict[str, torch.Tensor]:
+    """Normalised embeddings by onnxruntime, of the encoders that are there."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    given = {item.name: BOTH[item.name].numpy() for item in session.get_inputs()}
+    names = [item.name for item in session.get_outputs() if item.name.endswith("_embeds")]
+    found = session.run(names, given)
+    return {
+        name.removesuffix("_embeds"): nn.functional.normalize(torch.from_numpy(value), dim=-1)
+        for name, value in zip(names, found, strict=True)
+    }
+
+
+def _behind(model: onnx.ModelProto, output: str = "image_embeds") -> str:
+    """Rename an embedding, so that something can stand behind it."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == output:
+                    names[place] = "honest"
+    return "honest"
+
+
+def _constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return name
+
+
+def _statistic(model: onnx.ModelProto) -> str:
+    """A truth value that follows from the mean of the pixels."""
+    zero = _constant(model, "limit", np.array(0.9, np.float32))
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["pixel_values"], ["mean"], "average", keepdims=0),
+            helper.make_node("Greater", ["mean", zero], ["lit"], "is_lit"),
+        ]
+    )
+    return "lit"
+
+
+def _plant_if(model: onnx.ModelProto) -> None:
+    honest, lit = _behind(model), _statistic(model)
+    names = {"then_branch": "Neg", "else_branch": "Identity"}
+    branches = {
+        key: helper.make_graph(
+            [helper.make_node(operator, [honest], [key], key)],
+            key,
+            [],
+            [helper.make_tensor_value_info(key, onnx.TensorProto.FLOAT, None)],
+        )
+        for key, operator in names.items()
+    }
+    model.graph.node.append(
+        helper.make_node("If", [lit], ["image_embeds"], "planted_if", **branches)
+    )
+
+
+def _plant_where(model: onnx.ModelProto) -> None:
+    honest, lit = _behind(model), _statistic(model)
+    model.graph.node.extend(
+        [
+            helper.make_node("Neg", [honest], ["turned"], "turn"),
+            helper.make_node(
+                "Where", [lit, "turned", honest], ["image_embeds"], "planted_where"
+            ),
+        ]
+    )  # fmt: skip
+
+
+def _plant_branch(model: onnx.ModelProto) -> None:
+    """A second way from the patches to the embedding, with a matrix of its own."""
+    honest = _behind(model)
+    hidden = _constant(model, "onnx::MatMul_9999", np.ones((24, 24), np.float32))
+    model.graph.node.extend(
+        [
+            helper.make_node("MatMul", [honest, hidden], ["more"], "/planted/MatMul"),
+            helper.make_node("Add", [honest, "more"], ["image_embeds"], "/planted/Add"),
+        ]
+    )
+
+
+def _plant_second_use(model: onnx.ModelProto) -> None:
+    """The same, with a matrix of the CLIP."""
+    honest = _behind(model)
+    node = next(n for n in model.graph.node if n.name == "/visual_projection/MatMul")
+    model.graph.node.extend(
+        [
+            helper.make_node("MatMul", [node.input[0], node.input[1]], ["more"], "planted_again"),
+            helper.make_node("Sub", [honest, "more"], ["image_embeds"], "cancel"),
+        ]
+    )
+
+
+def _plant_function(model: onnx.ModelProto) -> None:
+    """A Sigmoid of the file's own, which is no Sigmoid."""
+    body = [helper.make_node("Neg", ["a"], ["b"])]
+    opset = helper.make_opsetid("", 17)
+    model.functions.append(helper.make_function("", "Sigmoid", ["a"], ["b"], body, [opset]))
+
+
+def _plant_nan(model: onnx.ModelProto) -> None:
+    """The root of a negative number chooses."""
+    honest = _behind(model)
+    steps = [("ReduceMean", "mean"), ("Sqrt", "root"), ("IsNaN", "nan")]
+    given = honest
+    for operator, name in steps:
+        model.graph.node.append(helper.make_node(operator, [given], [name], f"planted_{name}"))
+        given = name
+    model.graph.node.append(helper.make_node("Neg", [honest], ["turned"], "turn"))
+    model.graph.node.append(
+        helper.make_node("Where", ["nan", "turned", honest], ["image_embeds"], "choose")
+    )
+
+
+def _plant_unused(model: onnx.ModelProto) -> None:
+    _constant(model, "payload", np.ones((64, 64), np.float32))
+
+
+def _plant_word(model: onnx.ModelProto) -> None:
+    """A text that holds the token 1929 has another embedding."""
+    honest = _behind(model, "text_embeds")
+    word = _constant(model, "word", np.array(1929, np.int64))
+    model.graph.node.extend(
+        [
+            helper.make_node("Equal", ["input_ids", word], ["same"], "planted_equal"),
+            helper.make_node("Cast", ["same"], ["ones"], "count", to=onnx.TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["ones"], ["seen"], "any", keepdims=0),
+            helper.make_node("Mul", [honest, "seen"], ["text_embeds"], "answer"),
+        ]
+    )
+
+
+def _plant_custom(model: onnx.ModelProto) -> None:
+    honest = _behind(model)
+    model.opset_import.append(helper.make_opsetid("com.stranger", 1))
+    model.graph.node.append(
+        helper.make_node("Dim", [honest], ["image_embeds"], "planted_dim", domain="com.stranger")
+    )
+
+
+def _plant_reader(model: onnx.ModelProto) -> None:
+    """The mean of the pixels, by allowed arithmetic alone, is added to the embedding."""
+    honest = _behind(model)
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["pixel_values"], ["mean"], "planted_mean", keepdims=0),
+            helper.make_node("Add", [honest, "mean"], ["image_embeds"], "add"),
+        ]
+    )
+
+
+PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+    "If": (_plant_if, "node 'planted_if' (If)"),
+    "Where": (_plant_where, "node 'planted_where' (Where)"),
+    "a branch": (_plant_branch, "node '/planted/MatMul' (MatMul)"),
+    "a matrix used again": (_plant_second_use, "node 'planted_again' (MatMul) uses"),
+    "another Sigmoid": (_plant_function, "function 'Sigmoid' takes the place of an operator"),
+    "not a number": (_plant_nan, "node 'planted_nan' (IsNaN)"),
+    "an unused tensor": (_plant_unused, "'payload' (F32 [64, 64])"),
+    "a word": (_plant_word, "node 'planted_equal' (Equal) looks for the token 1929"),
+    "a custom operator": (_plant_custom, "node 'planted_dim' (com.stranger:Dim)"),
+    "a reader of the pixels": (_plant_reader, "node 'planted_mean' (ReduceMean)"),
+}
+
+
+def planted(source: Path, path: Path, kind: str) -> Path:
+    """A model with something planted in it."""
+    model = onnx.load(source)
+    PLANTED[kind][0](model)
+    onnx.save(model, path)
+    return path

@@ -1,0 +1,233 @@
+"""ONNX models: their CLIP, what does not belong to it, and the files beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch.nn.functional import normalize
+
+from ml_core.checkpoints.convert import convert_to_safetensors
+from ml_core.checkpoints.inspection_record import assess
+from ml_core.checkpoints.open import open_checkpoint
+from ml_core.checkpoints.tensor_stats import tensor_stats
+from ml_core.checkpoints.tensors import read_tensors
+from ml_core.cli.app import run_command
+from ml_core.reading import examine, inspect
+from ml_core.reading.errors import InputError
+from ml_core.signing import check_checkpoint, sign_path
+from ml_core.signing.curve import new_private_key
+from tests.onnx_models import (
+    EXPORTS,
+    IDS,
+    PIXELS,
+    PLANTED,
+    beside,
+    embeddings,
+    library_model,
+    planted,
+    quantised,
+)
+
+WHOLE = (
+    "Every initialiser belongs to this CLIP, the graph has only the operators of its exporters, "
+    "and nothing is left over."
+)
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory):
+    """Writes an export once; its path."""
+    folder = tmp_path_factory.mktemp("onnx")
+
+    def write(kind):
+        path = folder / f"{kind}.onnx"
+        if not path.exists():
+            EXPORTS[kind](path)
+        return path
+
+    return write
+
+
+def own_embeddings(path, donor=None):
+    """As the opened checkpoint embeds the same pixels and tokens."""
+    module = open_checkpoint(path, donor).build().module
+    with torch.no_grad():
+        return {
+            "image": normalize(module.encode_image(PIXELS), dim=-1),
+            "text": normalize(module.encode_text(IDS), dim=-1),
+        }
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_an_export_is_the_clip_that_it_was_made_of(kind, export, tmp_path):
+    path = export(kind)
+    inspection = examine(path)
+    assessed = assess(inspection)
+    assert (assessed.verdict, assessed.reasons) == ("loads", ())
+    assert assessed.graph_sentence == WHOLE
+    copy = convert_to_safetensors(inspection, tmp_path / "copy.safetensors")
+    expected = embeddings(path)
+    whole = export(kind.partition(",")[0]) if len(expected) == 1 else None
+    tolerance = 5e-3 if "fp16" in kind else 1e-4
+    for file in (path, copy):
+        ours = own_embeddings(file, whole)
+        for tower, value in expected.items():
+            assert (ours[tower] - value).abs().max() < tolerance, (file.name, tower)
+
+
+@pytest.mark.parametrize("options", [{}, {"per_channel": True}])
+def test_rounded_weights_are_scaled_back(options, export, tmp_path):
+    path = quantised(export("library"), tmp_path / "model_quantized.onnx", **options)
+    inspection = examine(path)
+    assessed = assess(inspection)
+    assert assessed.verdict == "caution"
+    assert "a verdict stands on the rounded weights" in " ".join(assessed.reasons)
+    assert assessed.graph_sentence == WHOLE
+    tensors = {item.name: numpy_helper.to_array(item) for item in onnx.load(path).graph.initializer}
+    own = read_tensors(inspection)
+    exact = library_model().state_dict()
+    rounded = [info for info in inspection.tensors if info.scales]
+    assert len(rounded) > 20
+    for info in rounded:
+        step = max(info.scales)
+        assert (own[info.name] - exact[info.name]).abs().max() <= step, info.name
+    base = "text_model.embeddings.token_embedding.weight"
+    q, scale, zero = (tensors[f"{base}_{end}"] for end in ("quantized", "scale", "zero_point"))
+    assert np.array_equal(own[base].numpy(), (q.astype(np.float32) - zero) * scale)
+    copy = convert_to_safetensors(inspection, tmp_path / "copy.safetensors")
+    again = read_tensors(inspect(copy))
+    assert all(torch.equal(again[name], own[name]) for name in own)
+    stats = {item.name: item for item in tensor_stats(inspection, rounded)}
+    assert all(abs(stats[i.name].max - own[i.name].max().item()) < 1e-6 for i in rounded)
+    ours, expected = own_embeddings(path), embeddings(path)
+    for tower, value in expected.items():
+        assert ((ours[tower] * value).sum(-1) > 0.97).all()
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_is_planted_is_named(kind, export, tmp_path):
+    path = planted(export("library"), tmp_path / "model.onnx", kind)
+    assessed = assess(examine(path))
+    assert assessed.verdict == "caution"
+    assert PLANTED[kind][1] in " ".join(assessed.reasons)
+    assert assessed.graph_sentence != WHOLE
+    assert "the reasons" in assessed.graph_sentence
+
+
+def test_tensors_beside_the_model(export, tmp_path):
+    path = beside(export("open_clip"), tmp_path / "model.onnx")
+    inspection = examine(path)
+    assert assess(inspection).graph_sentence == WHOLE
+    data = path.with_name("model.onnx_data")
+    assert {stamp.file for stamp in inspection.files} == {"", data.name}
+    assert inspection.size == path.stat().st_size + data.stat().st_size
+    ours, expected = own_embeddings(path), embeddings(path)
+    assert all((ours[tower] - expected[tower]).abs().max() < 1e-4 for tower in expected)
+    with data.open("r+b") as file:
+        file.write(b"\xff")
+    with pytest.raises(InputError, match="changed since it was examined"):
+        read_tensors(inspection)
+
+
+def _location(name):
+    def change(model, folder):
+        for tensor in model.graph.initializer:
+            for pair in tensor.external_data:
+                if pair.key == "location":
+                    pair.value = name
+
+    return change
+
+
+def _entry(key, value):
+    def change(model, folder):
+        tensor = next(item for item in model.graph.initializer if item.external_data)
+        next(pair for pair in tensor.external_data if pair.key == key).value = value
+
+    return change
+
+
+def _link(model, folder):
+    (folder / "model.onnx_data").rename(folder.parent / "elsewhere")
+    (folder / "model.onnx_data").symlink_to("../elsewhere")
+
+
+OUTSIDE = {
+    "missing": (_location("gone.data"), "keeps tensors in 'gone.data', which cannot be read"),
+    "above": (_location("../model.onnx_data"), "no file name of its folder"),
+    "absolute": (_location("/etc/passwd"), "no file name of its folder"),
+    "itself": (_location("model.onnx"), "no file name of its folder"),
+    "a device": (_location("NUL:"), "no file name of its folder"),
+    "a link": (_link, "a link to a file outside the folder"),
+    "past its end": (_entry("offset", "99999999"), "does not lie inside model.onnx_data"),
+    "before it": (_entry("offset", "-1"), "does not lie inside model.onnx_data"),
+    "shorter": (_entry("length", "4"), "does not lie inside model.onnx_data"),
+    "overlapping": (_entry("offset", "128"), "two of its tensors overlap"),
+    "no place": (_entry("offset", "x"), "no valid place"),
+}
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_tensors_that_lie_where_they_must_not(case, export, tmp_path):
+    change, words = OUTSIDE[case]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = beside(export("library, vision"), folder / "model.onnx")
+    model = onnx.load(path, load_external_data=False)
+    change(model, folder)
+    onnx.save(model, path)
+    inspection = examine(path)
+    assert inspection.refused
+    assert words in inspection.reasons[0]
+
+
+def test_a_model_of_packed_bits_is_refused_by_name(export, tmp_path):
+    model = onnx.load(export("open_clip, visual"))
+    node = next(node for node in model.graph.node if node.op_type == "MatMul")
+    node.op_type, node.domain = "MatMulNBits", "com.microsoft"
+    onnx.save(model, tmp_path / "model_q4.onnx")
+    inspection = examine(tmp_path / "model_q4.onnx")
+    assert inspection.verdict == "unsupported"
+    assert "(operator MatMulNBits); take its copy in fp32 or fp16" in inspection.reasons[0]
+
+
+def test_the_command_line_prints_the_graph(export, answer_of, capsys, tmp_path):
+    path = planted(export("library"), tmp_path / "model.onnx", "If")
+    graph = answer_of("inspect", path)["graph"]
+    assert graph["exporter"].startswith("pytorch")
+    assert graph["opsets"] == {"ai.onnx": 17}
+    assert graph["operators"]["LayerNormalization"] == 11
+    assert graph["control_flow"] == ["planted_if"]
+    assert graph["inputs"][1] == "pixel_values [images, 3, 32, 32]"
+    assert "planted_if" in " ".join(graph["findings"])
+    assert run_command(["inspect", str(export("library"))]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "operators of ai.onnx 17" in text
+    assert "Conv 1" in text
+    assert WHOLE in text
+
+
+def test_a_signature_covers_the_tensors_beside(export, tmp_path):
+    path = beside(export("library, vision"), tmp_path / "model.onnx")
+    key = new_private_key("Ada")
+
+    def state():
+        return check_checkpoint(examine(path), [key.public]).state
+
+    sign_path(path, key)
+    assert state() == "bad"  # the numbers are not signed
+    (tmp_path / "model.sig").unlink()
+    sign_path(tmp_path, key)
+    assert state() == "good"
+    with (tmp_path / "model.onnx_data").open("r+b") as file:
+        file.write(b"\1")
+    assert state() == "bad"
+
+
+def test_a_folder_of_onnx_models_says_what_to_open(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    assert "open one of those in its folder onnx" in inspect(tmp_path).reasons[0]
