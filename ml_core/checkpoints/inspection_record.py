@@ -254,8 +254,8 @@ def part_records(inspection: Inspection) -> list[dict[str, Any]]:
 
 
 def parts_sentence(records: Sequence[Mapping[str, Any]], beside: Mapping[str, int]) -> str:
-    """What a file holds, in a sentence; empty if that is one CLIP and nothing else."""
-    if len(records) < 2 and not beside.keys() - {OTHER}:
+    """What a file holds, in a sentence; empty if that is one CLIP and nothing else, or none."""
+    if not records or (len(records) < 2 and not beside.keys() - {OTHER}):
         return ""
     models = [
         f"{record['name']} ({record['model']}"
