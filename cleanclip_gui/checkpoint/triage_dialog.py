@@ -19,7 +19,7 @@ from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.inspection import REFUSED, code_of, part_of, verdict_words
-from ml_core.reading.parts import beside_parts, listed
+from ml_core.reading.parts import beside_parts, beside_words
 
 _LEAD = (
     "Files are checked first. No code in them is ever run. A file that can be read may still hide "
@@ -61,7 +61,9 @@ def judge(
         try:
             part = str(path).removeprefix(f"{whole.path}#") if whole and whole.parts else ""
             inspection = part_of(whole, part) if whole and part else None
-            yield _judged(path, inspection or examine(path, control.cancelled))
+            yield _judged(
+                path, inspection or examine(path, control.cancelled, hashed=whole is None)
+            )
         except InputError as error:
             verdict = code_of(error)
             yield TriageVerdict(path, verdict, verdict_words(verdict), reason=error.sentence)
@@ -132,7 +134,10 @@ class TriageDialog(QDialog):
         self.ok = primary_button("Open")
         self.ok.setEnabled(False)
         self.ok.clicked.connect(self._on_open_clicked)
-        lead = _LEAD if whole is None else f"{_LEAD} {_beside(whole)}"
+        lead = _LEAD
+        if whole is not None:
+            beside = beside_parts((tensor.name for tensor in whole.tensors), whole.parts)
+            lead += f" Beside them, and not looked at: {beside_words(beside)}." if beside else ""
         parts = (Label(lead, "subtle", wrap=True), self.busy, self.table, self.state)
         title = plural(len(self._paths), "checkpoint")
         if whole is not None:
@@ -191,13 +196,6 @@ class TriageDialog(QDialog):
 
     def _on_activated(self, index: QModelIndex) -> None:
         self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
-
-
-def _beside(whole: Inspection) -> str:
-    """What the file holds beside its models."""
-    found = beside_parts((tensor.name for tensor in whole.tensors), whole.parts)
-    others = [f"{words} ({plural(count, 'tensor')})" for words, count in found.items()]
-    return f"Beside them, and not looked at: {listed(others)}." if others else ""
 
 
 def _row(number: int, judgement: TriageVerdict, name: str) -> Row:

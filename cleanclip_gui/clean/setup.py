@@ -32,7 +32,7 @@ from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.cleaning.recipes import FORMAT, Recipe, read_recipe, write_recipe
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
-from ml_core.reading.inspect import is_there
+from ml_core.reading.inspect import is_there, whole_file
 from ml_core.reading.regular_file import read_file
 
 
@@ -75,7 +75,7 @@ def _reference(session: Session, path: str) -> Requirement:
     if not is_there(path):
         missing = f"There is no reference at {path}."
         return Requirement(f"Clean reference: {name} is not there", missing)
-    if facts is not None and Path(facts.path).resolve() == Path(path).resolve():
+    if facts is not None and whole_file(facts.path).resolve() == whole_file(path).resolve():
         missing = "The reference is the checkpoint that is being cleaned; choose another one."
         return Requirement("Clean reference: the suspect itself", missing)
     return Requirement(f"Clean reference: {name}")

@@ -32,6 +32,7 @@ from ml_core.jobs.scan import SCAN_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import is_there
 from ml_core.reports.measurement_files import MEASUREMENT_FILE, MEASUREMENTS_FOLDER, read_facts
 from ml_core.triggers import save_trigger
 
@@ -349,7 +350,7 @@ def known_reference(session: Session) -> str:
     facts = session.checkpoint
     if session.reference is not None:
         return session.reference.path
-    if session.trusted and Path(session.trusted).exists():
+    if session.trusted and is_there(session.trusted):
         return session.trusted
     if facts is not None and facts.of_demo:
         twin = demo_checkpoint(twin=True)

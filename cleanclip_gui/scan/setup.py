@@ -27,6 +27,7 @@ from cleanclip_gui.widgets.text import fitting, plain, plural
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import is_there
 
 # open_clip's name of an architecture -> the repository of OpenAI's weights, the usual parent.
 PARENTS = {
@@ -123,7 +124,7 @@ class ScanReference(QWidget):
         entries = [(TWIN, "The demo's clean twin")] if self._paths[TWIN] else []
         offered = {"" if suspect is None else suspect.path, self._paths[TWIN]}
         for kind, where, path in ((STUDIO, "Studio", studio), (CLEAN, "Clean", clean)):
-            there = bool(path) and path not in offered and Path(path).exists()
+            there = bool(path) and path not in offered and is_there(path)
             self._paths[kind] = path if there else ""
             if there:
                 offered.add(path)

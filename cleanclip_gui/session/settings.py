@@ -18,6 +18,7 @@ from ml_core.detection.scan.records import Scan
 from ml_core.jobs.scan import SCAN_FILE
 from ml_core.paths import config_dir, data_dir, is_shipped
 from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import whole_file
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.regular_file import read_file
 
@@ -121,7 +122,7 @@ class SettingsStore:
     def add_recent(self, path: str) -> None:
         """Put a checkpoint at the head of the recent ones."""
         others = [p for p in self.value.recent if p != path]
-        folder = self.value.last_folder if is_shipped(path) else str(Path(path).parent)
+        folder = self.value.last_folder if is_shipped(path) else str(whole_file(path).parent)
         self.update(recent=(path, *others)[:_MAX_RECENT], last_folder=folder)
 
     def add_session(self, folder: str) -> None:

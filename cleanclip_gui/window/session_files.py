@@ -24,7 +24,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
 from ml_core.reading.errors import InputError
-from ml_core.reading.inspect import is_there
+from ml_core.reading.inspect import is_there, whole_file
 from ml_core.reports.measurement_files import LocalData
 from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
 from ml_core.reports.sessions.folder import read_session, write_session
@@ -302,8 +302,9 @@ class SessionFiles(QObject):
         facts = self._session.checkpoint
         if facts is None:
             return
-        name = self.name or Path(facts.path).stem or "session"
-        folder = Path(self._session.folder or facts.path).parent
+        source = whole_file(facts.path)
+        name = self.name or source.stem or "session"
+        folder = Path(self._session.folder or source).parent
         chosen = self._context.prompts.save_file(
             self._parent, "Save session", str(folder / f"{name}{SESSION_SUFFIX}"), _KINDS
         )

@@ -18,6 +18,7 @@ from ml_core.checkpoints.tensor_stats import tensor_rows
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import file_of, weights_bytes
+from ml_core.reading.parts import PartNeeded
 
 State = Literal["equal", "changed", "other shape", "only first", "only second"]
 Numbers = Iterator[NDArray[np.float64]]
@@ -167,6 +168,8 @@ def _sources(
     """Names to compare by, and where each file has them."""
     try:
         return find_layout(first).sources, find_layout(second).sources
+    except PartNeeded:
+        raise
     except InputError:
         return by_own_names(first), by_own_names(second)
 

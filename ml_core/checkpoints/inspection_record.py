@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_core import __version__, figures
+from ml_core import __version__
 from ml_core.checkpoints.choice import with_remembered
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
-from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.layouts import SIGLIP, find_layout
 from ml_core.checkpoints.recognise import (
     DonorNeeded,
     find_architecture,
@@ -22,7 +22,7 @@ from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.inspection import RULES_VERSION, code_of, part_of, verdict_words
 from ml_core.reading.key_mismatch import KeyLists, refusal
 from ml_core.reading.other_loaders import what_loaders_do
-from ml_core.reading.parts import OTHER, PartNeeded, beside_parts, listed
+from ml_core.reading.parts import OTHER, PartNeeded, beside_parts, beside_words, listed
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.open import Checkpoint
@@ -107,6 +107,8 @@ class Assessment:
 
     @property
     def words(self) -> str:
+        if self.inspection.members:
+            return "Several checkpoints"
         return verdict_words(self.verdict, self.reason_code)
 
     @property
@@ -198,7 +200,8 @@ def _one_encoder(inspection: Inspection, needed: DonorNeeded) -> Assessment:
     if keys is not None and keys.fits:
         layout = layout.without(frozenset(keys.unexpected))
     architecture = {
-        "name": f"CLIP's {present} encoder by itself" + (f" ({name})" if name else ""),
+        "name": f"{'SigLIP' if layout.title == SIGLIP else 'CLIP'}'s {present} encoder by itself"
+        + (f" ({name})" if name else ""),
         "source": "shapes" if inspection.config is None else "config",
         "assumptions": [],
         "notes": [needed.sentence, *layout.notes],
@@ -264,8 +267,8 @@ def parts_sentence(records: Sequence[Mapping[str, Any]], beside: Mapping[str, in
         for record in records
     ]
     sentence = f"The file holds {listed(models)}"
-    others = [f"{words} ({figures.count(n)} tensor{'s' * (n != 1)})" for words, n in beside.items()]
-    return f"{sentence}; beside it {listed(others)}, not looked at." if others else f"{sentence}."
+    others = beside_words(beside)
+    return f"{sentence}; beside it {others}, not looked at." if others else f"{sentence}."
 
 
 def member_records(
@@ -274,14 +277,13 @@ def member_records(
     """A verdict on each checkpoint of an archive or a diffusers folder, JSON-ready."""
     records = []
     for member in inspection.members:
-        assessed = assess(examine(f"{inspection.path}#{member}", cancelled))
+        assessed = assess(examine(f"{inspection.path}#{member}", cancelled, hashed=False))
         records.append(
             {
                 "name": member,
                 "verdict": assessed.verdict,
                 "reasons": list(assessed.reasons),
                 "architecture": (assessed.architecture or {}).get("name", ""),
-                "sha256": assessed.inspection.sha256,
             }
         )
     return records
@@ -333,6 +335,7 @@ def inspection_record(
         "hub": None if hub is None else {"repository": hub[0], "revision": hub[1]},
         "size": inspection.size,
         "sha256": inspection.sha256,
+        "file_sha256": inspection.file_sha256,
         "format": inspection.format,
         "weights": _weights_beside(inspection),
         "container": None if inspection.container is None else asdict(inspection.container),

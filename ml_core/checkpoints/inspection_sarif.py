@@ -44,7 +44,11 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
     return log_of(
         record["tool"],
         RULES,
-        [Artifact(record["name"], record["sha256"], record["size"], folder=_is_folder(record))],
+        [
+            Artifact(
+                record["name"], record["file_sha256"], record["size"], folder=_is_folder(record)
+            )
+        ],
         inspection_findings(record, 0),
         rules_version=record["rules"],
         properties={key: record[key] for key in properties},

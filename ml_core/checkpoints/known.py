@@ -68,10 +68,11 @@ class KnownFile(BaseModel):
 
 @dataclass(frozen=True)
 class Match:
-    """An entry that a file answers to; ``certain`` if by its SHA-256."""
+    """An entry that a file answers to; ``certain`` if by its SHA-256, ``in_part`` if of a part."""
 
     entry: KnownFile
     certain: bool
+    in_part: bool = False
 
     @property
     def sentence(self) -> str:
@@ -84,7 +85,8 @@ class Match:
             if value is not None:
                 facts.append(f"{name} {percent(value)} as published")
         if self.certain:
-            start = f"By its SHA-256 this is {entry.title}"
+            what = "a part of " if self.in_part else ""
+            start = f"By its SHA-256 this is {what}{entry.title}"
         else:
             start = f"By its name this looks like {entry.title}, which is no proof"
         listed = f" ({'; '.join(facts)})" if facts else ""
@@ -103,9 +105,9 @@ def look_up(
         entry.
     """
     certain = [
-        Match(entry, True)
+        Match(entry, True, entry.sha256 != inspection.sha256)
         for entry in entries
-        if entry.sha256 and entry.sha256 == inspection.sha256
+        if entry.sha256 and entry.sha256 in (inspection.sha256, inspection.file_sha256)
     ]
     if certain:
         return tuple(certain)

@@ -280,7 +280,7 @@ def find_architecture(
     where = inspection.name
     stated = _stated(inspection)
     layout = find_layout(inspection)
-    if stated is None and layout.missing == "text" and layout.title == SIGLIP:
+    if stated is None and layout.missing is not None and layout.title == SIGLIP:
         stated = _like_donor(inspection, layout, donor)
     described, preprocess_cfg, source, label = stated or _from_shapes(inspection, layout)
     if layout.missing is not None:
@@ -330,7 +330,7 @@ def find_architecture(
 def _like_donor(
     inspection: Inspection, layout: Layout, donor: tuple[Architecture, str] | None
 ) -> Description:
-    """What a SigLIP's image encoder is by itself: as the donor's, if its tensors are of that."""
+    """What an encoder of a SigLIP is by itself: as the donor's, if its tensors are of that."""
     if donor is None:
         raise DonorNeeded(inspection.name, layout)
     stated = StatedConfig({**donor[0].config})
@@ -412,7 +412,7 @@ def _stated(inspection: Inspection) -> Description | None:
             )
             kind = inspection.config.get("model_type")
             holds = kind not in KINDS and any(part.prefix for part in inspection.parts)
-            if holds or kind == "siglip_vision_model":
+            if holds or kind in ("siglip_vision_model", "siglip_text_model"):
                 return None  # it is of the model that holds the CLIP: shapes tell more
             if kind == "siglip":
                 stated = siglip_config(inspection.config, label)

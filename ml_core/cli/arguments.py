@@ -46,6 +46,9 @@ def checkpoint_path(path: Path) -> Path:
 
     if not is_hub_name(str(path)):
         return path
+    name, mark, part = str(path).partition("#")
+    if mark:
+        return Path(f"{checkpoint_path(Path(name))}#{part}")
     what = f"Fetching {path}"
     with watched(what) as (report, cancelled):
         fetched = fetch(

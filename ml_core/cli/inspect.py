@@ -103,6 +103,8 @@ def inspect(
     if output_file is not None:
         output.check_not_over(output_file, path, donor)
     if parts:
+        if output_format not in (None, "json") or output_file or donor or require_signature:
+            raise InputError("--parts only lists models; of the other options it takes --json.")
         _list_parts(path, options.json)
         return
     key = None if require_signature is None else key_to_believe(require_signature)
@@ -118,11 +120,9 @@ def inspect(
     else:
         content = inspection_bytes(record, form)
     output.give(content, output_file)
-    if record["members"]:
-        refused = {each["verdict"] for each in record["members"]} & set(REFUSED)
-        worst = "dangerous" if "dangerous" in refused else "damaged"
-        raise typer.Exit(exit_code(worst) if refused else output.EXIT_DONE)
-    if assessed.problem is not None:
+    if refused := {each["verdict"] for each in record["members"]} & set(REFUSED):
+        raise typer.Exit(exit_code("dangerous" if "dangerous" in refused else "damaged"))
+    if assessed.problem is not None and not record["members"]:
         raise typer.Exit(exit_code(assessed.problem.code))
     state = "none" if signature is None else signature.state
     if key is not None and state != "good":
@@ -180,11 +180,10 @@ def _rows(
     yield "Format", inspection.format
     if inspection.container is not None:
         yield "Container", inspection.container.words
-    yield "Size", f"{figures.count(inspection.size)} bytes"
-    yield "SHA-256", inspection.sha256 or "not computed"
+    yield "Size", f"{figures.count(inspection.size)} bytes" if inspection.size else ""
+    yield "SHA-256", inspection.sha256 or ("" if inspection.members else "not computed")
     if inspection.part:
-        whole = inspection.source.name
-        yield "Part of", f"{whole}, SHA-256 {inspection.facts[f'SHA-256 of {whole}']}"
+        yield "Part of", f"{inspection.source.name}, SHA-256 {inspection.file_sha256}"
     if signature is not None:
         yield "Signature", signature.sentence
     if inspection.tensors:
@@ -197,7 +196,8 @@ def _rows(
         }
         more = "".join(f", and {figures.count(n)} {what}" for what, n in beside.items() if n)
         yield "Parameters", figures.count(inspection.parameters) + more
-    yield "Models", parts_sentence(record["parts"], record["beside"])
+    if architecture is not None:
+        yield "Models", parts_sentence(record["parts"], record["beside"])
     for member in record["members"]:
         words = [verdict_words(member["verdict"]), member["architecture"], *member["reasons"][:1]]
         yield member["name"], "; ".join(filter(None, words))
@@ -234,7 +234,7 @@ def _rows(
         records = [name for name, _ in inspection.embedded_code]
         yield "Program code", f"{_some(records)} (not run)"
     yield "Not read", _some(inspection.unread)
-    yield "Elsewhere", assessed.elsewhere
+    yield "Elsewhere", "" if inspection.members else assessed.elsewhere
     yield "Second opinion", record["second_opinion"]
     yield (
         "Read with",

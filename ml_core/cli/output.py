@@ -32,6 +32,7 @@ from ml_core.exports import save_export
 from ml_core.jobs.failures import failure
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError, plain
+from ml_core.reading.inspect import whole_file
 
 if TYPE_CHECKING:
     from ml_core.jobs.overall import Plan
@@ -173,7 +174,7 @@ def check_not_over(file: Path, *inputs: Path | None) -> None:
     """
     target = Path(os.path.realpath(os.path.expanduser(file)))
     for path in inputs:
-        if path is not None and target == Path(os.path.realpath(os.path.expanduser(path))):
+        if path is not None and target == Path(os.path.realpath(whole_file(path))):
             raise InputError(f"{file.name} is what is read; choose another name for the output.")
 
 

@@ -17,7 +17,7 @@ from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
 from ml_core.figures import distinct
 from ml_core.options import option
 from ml_core.reading.errors import InputError, plain
-from ml_core.reading.inspect import is_there
+from ml_core.reading.inspect import is_there, whole_file
 from ml_core.reading.json_file import JsonFile
 
 Device = Annotated[  # ``cuda`` where several processes take a GPU each
@@ -212,7 +212,7 @@ def check_spec(spec: CleanSpec) -> None:
         raise InputError(
             f"The demo's {training.split} pictures are for measuring: train on demo:clean."
         )
-    if Path(spec.checkpoint).resolve() == (Path(spec.output_dir) / CLEANED_FILE).resolve():
+    if whole_file(spec.checkpoint).resolve() == (Path(spec.output_dir) / CLEANED_FILE).resolve():
         raise InputError(
             "The cleaned checkpoint would overwrite the one being cleaned: choose another folder."
         )

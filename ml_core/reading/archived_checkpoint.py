@@ -41,7 +41,7 @@ def read_wrapped(
     read
         Reads what lies inside; it must refuse another archive.
     chosen
-        Name of the member, if it holds several checkpoints.
+        Name of the member, perhaps with ``#`` and a part of it, if it holds several checkpoints.
 
     Raises
     ------
@@ -69,8 +69,10 @@ def read_wrapped(
     ]
     names = tuple(member.name for member in inside)
     several = len(names) > 1
-    if several and names.count(chosen) == 1:
-        inside = [member for member in inside if member.name == chosen]
+    asked = [name for name in names if chosen == name or chosen.startswith(f"{name}#")]
+    if len(asked) == 1:
+        several = True
+        inside = [member for member in inside if member.name == asked[0]]
     if len(inside) != 1:
         if 1 < len(inside) <= _MOST and len(set(names)) == len(names):
             raise SeveralError(name, "an archive", names)

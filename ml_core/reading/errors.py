@@ -92,8 +92,8 @@ class SeveralError(InputError):
     def __init__(self, where: str, what: str, members: tuple[str, ...]) -> None:
         shown = ", ".join(name[:80] for name in members[:4]) + ", …" * (len(members) > 4)
         super().__init__(
-            f"{where} is {what} with {len(members)} checkpoints: {shown}; choose one of them "
-            "(--part NAME).",
+            f"{where} is {what} with {len(members)} checkpoint{'s' * (len(members) > 1)}: {shown}; "
+            "choose one of them (--part NAME).",
             "unsupported",
         )
         self.members = members

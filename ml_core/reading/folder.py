@@ -173,7 +173,7 @@ def _choose_config(path: Path, names: list[str]) -> str:
 def pipeline_models(path: Path) -> tuple[str, ...]:
     """The folders of a diffusers pipeline that hold a CLIP or a SigLIP, as its index tells.
 
-    Empty if the index cannot be read.
+    A folder that is a link is left out. Empty if the index cannot be read.
     """
     try:
         check_link(path, path / MODEL_INDEX)
@@ -189,6 +189,7 @@ def pipeline_models(path: Path) -> tuple[str, ...]:
         and len(entry) == 2
         and _HAS_CLIP.search(str(entry[1]))
         and name.isidentifier()
+        and not (path / name).is_symlink()
         and (path / name / TRANSFORMERS_CONFIG_NAME).is_file()
     )
 

@@ -24,10 +24,11 @@ from ml_core.reading.folder import (
     names_code,
     pipeline_models,
     read_index,
+    risky,
     twin_notes,
 )
 from ml_core.reading.hashing import ChangedError, FileStamp, pass_over, started
-from ml_core.reading.inspection import Inspection, refuse
+from ml_core.reading.inspection import Inspection, ReasonCode, Verdict, refuse
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -101,32 +102,44 @@ def locate(path: str | Path) -> Path:
 def split_part(path: str | Path) -> tuple[Path, str]:
     """The file or folder that ``FILE#PART`` addresses, and the part; empty if there is none.
 
-    The part of a diffusers pipeline is a folder of it. A file whose own name has a ``#`` goes
-    first.
+    The part of a diffusers pipeline is a folder of it.
 
     Raises
     ------
     InputError
-        ``usage`` if there is nothing at the path.
+        ``usage`` if there is nothing at the path, or files of two names that it may mean.
     """
     text = os.path.expanduser(path)  # Path.expanduser raises for an unknown user
-    places = [len(text), *(place for place, char in enumerate(text) if char == "#")]
+    there: list[int] = []
     problem = "the name is not valid"
-    for place in places:
-        file = Path(text[:place])
+    for place in [len(text), *(place for place, char in enumerate(text) if char == "#")]:
         try:
-            file.lstat()
-            file.is_dir()
+            Path(text[:place]).lstat()
+            Path(text[:place]).is_dir()
+            there.append(place)
         except (OSError, ValueError) as error:
             if place == len(text):
                 problem = getattr(error, "strerror", None) or problem
-            continue
-        part = text[place + 1 :]
-        below = file / part
-        if part and (file / MODEL_INDEX).is_file() and part in pipeline_models(file):
-            return below, ""
-        return file, part
-    raise InputError(f"{text} cannot be opened: {problem}.", "usage")
+    if not there:
+        raise InputError(f"{text} cannot be opened: {problem}.", "usage")
+    if len(there) > 1:
+        one, other = (Path(text[:place]).name for place in there[:2])
+        raise InputError(
+            f"{text} may be of {other!r} or of {one!r}, and both are there; move one of them away.",
+            "usage",
+        )
+    file, part = Path(text[: there[0]]), text[there[0] + 1 :]
+    if part and (file / MODEL_INDEX).is_file() and part in pipeline_models(file):
+        return file / part, ""
+    return file, part
+
+
+def whole_file(path: str | Path) -> Path:
+    """The file or folder that a path is, or is a part of, whether it is there or not."""
+    try:
+        return split_part(path)[0]
+    except InputError:
+        return Path(path)
 
 
 def is_there(path: str | Path) -> bool:
@@ -167,7 +180,8 @@ def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = 
         if problem and size > _MAX_REFUSED:
             return _without_hash(path, problem, weights, size)
         if not hashed:
-            return _not_hashed(path, problem, weights, size)
+            notes += _name_notes(path, weights.format, name)
+            return _not_hashed(path, problem, weights, size, notes)
         try:
             if not problem:
                 beside = _stamp_beside(path, weights.beside)
@@ -253,13 +267,15 @@ def _code_of(problem: InputError, weights: WeightsFile) -> dict[str, Any]:
 
 
 def _not_hashed(
-    path: Path, problem: InputError | None, weights: WeightsFile, size: int
+    path: Path, problem: InputError | None, weights: WeightsFile, size: int, notes: tuple[str, ...]
 ) -> Inspection:
     """What a file holds, told before its bytes are hashed."""
     if problem is not None:
         return refuse(path, problem, weights.format, size, **_code_of(problem, weights))
     form, tensors = weights.format, weights.tensors
-    return Inspection(path, path.name, size, "", form, "loads", "ok", (), tensors, {}, None, path,
+    verdict: tuple[Verdict, ReasonCode] = ("caution", "note") if notes else ("loads", "ok")
+    return Inspection(
+        path, path.name, size, "", form, *verdict, notes, tensors, {}, None, path,
                       pieces=weights.pieces, part=weights.member)  # fmt: skip
 
 
@@ -289,7 +305,10 @@ def _inspect_folder(path: Path) -> Inspection:
         label = f"{files.weights.parent.name}/{files.weights.name}"
         shards = read_index(files.weights, label) if files.sharded else {}
     except SeveralError as error:
-        return refuse(path, error, "diffusers folder", members=error.members)
+        unread = names_below(path)
+        notes = code_notes(names_code(path, unread)) + _risky_note(risky(unread))
+        refused = refuse(path, error, "diffusers folder", unread=unread, members=error.members)
+        return replace(refused, reasons=(*refused.reasons, *notes))
     except InputError as error:
         return refuse(path, error, "folder", unread=names_below(path))
     files, form = files.without(shards), files.format
@@ -396,11 +415,15 @@ def _folder_notes(files: FolderFiles) -> tuple[str, ...]:
     read = [path.name for path in (files.config, files.preprocessor) if path is not None]
     notes = code_notes(names_code(folder, [*read, *files.unread]))
     notes += twin_notes(sorted((*read, files.weights.name, *files.unread)), "The folder")
-    if not files.risky:
-        return notes
-    shown = ", ".join(files.risky[:5]) + (" and more" if len(files.risky) > 5 else "")
+    return notes + _risky_note(files.risky)
+
+
+def _risky_note(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence on what other programs may run; none if there is nothing."""
+    if not names:
+        return ()
+    shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
     return (
-        *notes,
         f"The folder also holds files that were not read and that other programs may run when "
         f"they load it: {shown}.",
     )

@@ -149,6 +149,11 @@ class Inspection:
         return sum(tensor.elements for tensor in self.tensors if is_of_optimizer(tensor.name))
 
     @property
+    def file_sha256(self) -> str:
+        """SHA-256 of the file itself, of which this may be a part."""
+        return self.facts[_FILE_SHA256] if self.part else self.sha256
+
+    @property
     def source(self) -> Path:
         """The file or folder that was opened, whatever part of it is meant."""
         return Path(str(self.path).removesuffix(f"#{self.part}")) if self.part else self.path
@@ -176,11 +181,15 @@ class Inspection:
         return InputError(self.reasons[0], self.verdict, "\n".join(self.reasons[1:]))
 
 
+_FILE_SHA256 = "SHA-256 of the file"
+
+
 def part_of(inspection: Inspection, name: str) -> Inspection:
     """The inspection of one model of a file that holds several.
 
-    Its SHA-256 is that of a line with the file's SHA-256, two blanks and the part's name, so that
-    two parts of a file are two models. The file's own stands among the facts.
+    Its SHA-256 is that of a line with ``part``, the file's SHA-256 and the part's name, with single
+    blanks, so that two parts of a file are two models. The file's own stands among the facts.
+    A part of a member of an archive is ``MEMBER#PART``.
 
     Raises
     ------
@@ -188,11 +197,15 @@ def part_of(inspection: Inspection, name: str) -> Inspection:
         ``usage`` if the file holds no such part.
     """
     tensors, config = inspection.tensors, inspection.config
-    if inspection.part != name:  # a member of an archive was taken when it was read
-        part = find_part(inspection.parts, name, inspection.name)
-        tensors = tuple(tensor for tensor in tensors if tensor.name in set(part.tensors))
+    inside = name
+    if inspection.part:  # a member of an archive, which was taken when it was read
+        inside = name.removeprefix(inspection.part).removeprefix("#")
+    if inside:
+        part = find_part(inspection.parts, inside, inspection.name)
+        own = set(part.tensors)
+        tensors = tuple(tensor for tensor in tensors if tensor.name in own)
         config = None  # it is of the whole
-    line = f"{inspection.sha256}  {name}\n"
+    line = f"part {inspection.sha256} {name}\n"
     return replace(
         inspection,
         path=Path(f"{inspection.path}#{name}"),
@@ -200,7 +213,7 @@ def part_of(inspection: Inspection, name: str) -> Inspection:
         sha256=inspection.sha256 and hashlib.sha256(line.encode()).hexdigest(),
         tensors=tensors,
         config=config,
-        facts={**inspection.facts, f"SHA-256 of {inspection.name}": inspection.sha256},
+        facts={**inspection.facts, _FILE_SHA256: inspection.sha256},
         part=name,
     )
 

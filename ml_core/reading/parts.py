@@ -23,6 +23,7 @@ BERT_MARK = "text_model.embeddings.word_embeddings.weight"
 """A tensor that the text encoder of a Chinese CLIP has."""
 SIGLIP_MARK = "embeddings.patch_embedding.bias"
 """A tensor that a SigLIP has and a CLIP has not."""
+SIGLIP_TEXT_MARK = "text_model.head.weight"
 FASTVIT_MARK = "image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight"
 VIT_MARK = "image_encoder.model.patch_emb.0.block.conv.weight"
 TIMM_START = "visual.trunk."
@@ -123,19 +124,25 @@ class PartNeeded(InputError):  # noqa: N818
 
 def listed(texts: Iterable[str]) -> str:
     """Several texts as one: ``a, b and c``."""
-    *first, last = texts
+    *first, last = list(texts) or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def find_parts(names: Collection[str]) -> tuple[Part, ...]:
     """The CLIPs and encoders among a file's tensors; at most 64, the whole CLIPs first."""
     ordered = sorted(names)
-    known, taken = set(names), set[str]()
+    known, taken = frozenset(names), set[str]()
     parts: list[Part] = []
     for mark, prefix, kind, flat in _marks(ordered, known):
         if mark in taken or len(parts) == _MOST:
             continue
         starts = _TOWER if flat else _STARTS[kind]
+        if not known & {
+            f"{prefix}{TEXT}{TEXT_MARK}",
+            prefix + BERT_MARK,
+            prefix + SIGLIP_TEXT_MARK,
+        }:
+            starts = tuple(start for start in starts if start != TEXT)  # of a language model
         own = [
             name
             for name in _below(ordered, prefix)
@@ -149,7 +156,7 @@ def find_parts(names: Collection[str]) -> tuple[Part, ...]:
     named: dict[str, Part] = {}
     for title, part in zip(short, parts, strict=True):
         if short.count(title) > 1:
-            title = part.prefix.rstrip(".") or "model"
+            title = part.prefix.rstrip(".").replace("/", "_") or "model"
         same = sum(name.partition("~")[0] == title for name in named)
         title = f"{title}~{same + 1}" if same else title
         named[title] = replace(part, name=title)
@@ -173,6 +180,8 @@ def _marks(names: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, 
         yield next(_below(names, prefix + TIMM_START)), prefix, "open_clip", ""
     for name, prefix in _ends(names, SIGLIP_MARK):
         yield name, *_apart(prefix, VISION, "siglip")
+    for name, prefix in _ends(names, SIGLIP_TEXT_MARK):
+        yield name, prefix, "siglip", ""
     for mark in (FASTVIT_MARK, VIT_MARK):
         for name, prefix in _ends(names, mark):
             yield name, prefix, "apple", ""
@@ -234,7 +243,7 @@ def _short_name(part: Part) -> str:
             return name
     words = [word for word in part.prefix.split(".") if word]
     telling = [word for word in words if word not in _COMMON and not word.isdecimal()]
-    return (telling or words[-1:] or ["model"])[-1]
+    return (telling or words[-1:] or ["model"])[-1].replace("/", "_")
 
 
 def default_part(parts: Sequence[Part], where: str) -> Part:
@@ -265,6 +274,11 @@ def find_part(parts: Sequence[Part], name: str, where: str) -> Part:
             return part
     names = listed(part.name for part in parts) if parts else "none"
     raise InputError(f"{where} holds no part {name[:80]!r}; its parts: {names}.", "usage")
+
+
+def beside_words(beside: Mapping[str, int]) -> str:
+    """What `beside_parts` gave, in words; empty if that is nothing."""
+    return listed(f"{words} ({n} tensor{'s' * (n != 1)})" for words, n in beside.items())
 
 
 def other_words(name: str) -> str:

@@ -102,8 +102,8 @@ def _readable(path: Path) -> tuple[Path, ...]:
     """
     try:
         chosen = path.resolve()
-        if chosen.is_dir() and chosen.parent.name == "snapshots":
-            return chosen, chosen.parent.parent / "blobs"
+        if chosen.is_dir():
+            return tuple(repository_folders(chosen))
         if path.suffix == ONNX_ENDING:
             folder = path.parent.resolve()
             blobs = [root for root in repository_folders(folder) if root != folder]

@@ -56,7 +56,7 @@ def inspection_bom(record: Mapping[str, Any]) -> bytes:
     """
     architecture = record["architecture"]
     model = {"type": "machine-learning-model", "bom-ref": "suspect", "name": record["name"]}
-    model |= _hashes(record["sha256"] or None)
+    model |= _hashes(record["file_sha256"] or None)
     if architecture is not None:
         model["modelCard"] = {"modelParameters": _architecture(architecture["name"])}
     keys = ("format", "verdict", "reason_code", "elsewhere", "second_opinion")

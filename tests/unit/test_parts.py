@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from contextlib import suppress
@@ -21,12 +22,16 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.inspection_record import part_records, parts_sentence
+from ml_core.checkpoints.known import KnownFile, look_up
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.cli.app import run_command
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
+from ml_core.reading.folder import hash_of_shards
 from ml_core.reading.inspect import is_there
 from ml_core.reading.inspection import part_of
 from ml_core.reading.parts import Part, PartNeeded, beside_parts, find_parts
+from ml_core.signing.keys import new_key
 from tests.unit.layout_files import (
     VIT,
     as_transformers,
@@ -288,6 +293,92 @@ def test_very_many_models_are_listed_in_part() -> None:
     """Each costs a search of the names: a hostile file may hold a hundred thousand."""
     names = [f"a{number}.visual.conv1.weight" for number in range(20_000)]
     assert len(find_parts(names)) == 64
+
+
+def test_an_address_that_may_mean_two_files_is_refused(tmp_path: Path) -> None:
+    path = written(KINDS["SDXL"][0], tmp_path / "sdxl.safetensors")
+    shutil.copy(path, tmp_path / "sdxl.safetensors#text_encoder")
+    with pytest.raises(InputError, match="both are there"):
+        examine(f"{path}#text_encoder")
+
+
+def test_a_part_of_a_member_of_an_archive_opens(donor: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "nest.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for kind in ("SDXL", "SD 1"):
+            file.write(written(KINDS[kind][0], tmp_path / "x.safetensors"), f"{kind}.safetensors")
+    found = examine(f"{archive}#SDXL.safetensors#text_encoder")
+    assert (found.source, found.part) == (archive, "SDXL.safetensors#text_encoder")
+    assert_equal(open_checkpoint(found.path, donor).build(), expected(found.parts[0]))
+    assert {found.sha256, found.file_sha256} != {found.file_sha256}
+
+
+def test_a_signature_is_asked_of_an_archive_too(tmp_path: Path) -> None:
+    archive = tmp_path / "two.zip"
+    new_key("mine")
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("a.safetensors", "b.safetensors"):
+            file.write(bare_safetensors(MODULE, tmp_path), name)
+    assert run_command(["inspect", str(archive)]) == 0
+    command = ["inspect", str(archive), "--require-signature", "mine"]
+    assert run_command(command) == 1
+    assert run_command([*command, "--parts"]) == 3
+
+
+def test_a_pipeline_in_the_cache_of_the_hub_is_read_and_its_programs_are_named(tmp_path, donor):
+    root = tmp_path / "models--a--b"
+    pipeline, blobs = root / "snapshots" / "0123", root / "blobs"
+    (pipeline / "text_encoder").mkdir(parents=True)
+    blobs.mkdir()
+    config = {"model_type": "clip_text_model", "hidden_act": "quick_gelu", "hidden_size": 128,
+              "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "max_position_embeddings": 16}  # fmt: skip
+    written(tower(TEXT, ""), blobs / "weights")
+    (blobs / "config").write_text(json.dumps(config))
+    (pipeline / "text_encoder" / "model.safetensors").symlink_to("../../../blobs/weights")
+    (pipeline / "text_encoder" / "config.json").symlink_to("../../../blobs/config")
+    (pipeline / "unet").mkdir()
+    (pipeline / "unet" / "evil.py").write_text("")
+    index = {"text_encoder": ["transformers", "CLIPTextModel"], "image_encoder": ["x", "CLIPModel"]}
+    (pipeline / "model_index.json").write_text(json.dumps(index))
+    (pipeline / "image_encoder").symlink_to("/elsewhere")
+    found = examine(pipeline)
+    assert found.members == ("text_encoder",)
+    assert "unet/evil.py" in found.reasons[1]
+    assert open_checkpoint(f"{pipeline}#text_encoder", donor).inspection.verdict == "loads"
+
+
+def test_a_language_model_beside_an_image_encoder_is_none_of_its_tensors(tmp_path: Path) -> None:
+    language = {"model.text_model.layers.0.mlp.up_proj.weight": torch.zeros(2)}
+    path = written(tower(VISION, "model.") | language, tmp_path / "idefics.safetensors")
+    (part,) = inspect(path).parts
+    assert part.words == "image encoder"
+    assert beside_parts(language, (part,)) == {"a language model": 1}
+
+
+def test_two_models_never_share_a_hash_through_their_names(tmp_path: Path) -> None:
+    """A part's hash is of another line than that of a checkpoint in shards."""
+    path = written(KINDS["SDXL"][0], tmp_path / "m.safetensors")
+    part = examine(f"{path}#text_encoder")
+    assert part.sha256 != hash_of_shards({"text_encoder": part.file_sha256})
+    known = KnownFile(title="a poisoned SDXL", source="here", sha256=part.file_sha256)
+    (match,) = look_up(part, "", [known])
+    assert match.sentence.startswith("By its SHA-256 this is a part of a poisoned SDXL")
+
+
+def test_the_checkpoint_of_a_run_is_not_written_over_through_a_part(tmp_path: Path) -> None:
+    source = tmp_path / "cleaned.safetensors"
+    shutil.copy(demo_checkpoint(), source)
+    command = ["clean", f"{source}#model", "-o", str(tmp_path), "--pairs", "demo", "--overwrite"]
+    before = source.read_bytes()
+    assert run_command([*command, "--method", "mmcl"]) == 3
+    assert source.read_bytes() == before
+
+
+def test_a_file_of_several_models_is_not_compared_as_a_whole(tmp_path: Path, answer_of) -> None:
+    first = written(KINDS["SDXL"][0], tmp_path / "sdxl.safetensors")
+    second = written(KINDS["clip_l of ComfyUI"][0], tmp_path / "clip_l.safetensors")
+    assert "choose one of them" in answer_of("compare", first, second, code=2)["error"]
 
 
 FRAGMENTS = [

@@ -26,6 +26,7 @@ from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import InputError
+from ml_core.reading.inspect import whole_file
 
 _ROLE_TITLES: dict[Role, str] = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
 NAMES = {
@@ -103,7 +104,7 @@ class PairPage(AskingPage):
     def _on_open_clicked(self) -> None:
         """Ask for a checkpoint to compare with."""
         facts = self._session.checkpoint
-        folder = "" if facts is None else str(Path(facts.path).parent)
+        folder = "" if facts is None else str(whole_file(facts.path).parent)
         title = "Open a reference checkpoint"
         path = self._context.prompts.open_file(self, title, folder, CHECKPOINTS)
         if path:

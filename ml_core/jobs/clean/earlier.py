@@ -31,6 +31,7 @@ from ml_core.jobs.specs import (
     read_spec,
 )
 from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import whole_file
 from ml_core.reading.tokenizer_file import name_beside
 from ml_core.reports.measurement_files import MADE, MEASUREMENTS_FOLDER
 from ml_core.triggers.files import load_trigger
@@ -199,7 +200,7 @@ def forget_earlier(folder: Path) -> None:
 def _source_files(spec: CleanSpec) -> set[Path]:
     """The checkpoints that a run starts from, which an earlier run may have made."""
     given = (spec.checkpoint, spec.donor, spec.reference)
-    return {Path(path).resolve() for path in given if path is not None}
+    return {whole_file(path).resolve() for path in given if path is not None}
 
 
 def _files_of_run(folder: Path) -> Iterator[Path]:

@@ -310,12 +310,17 @@ class _Scanning:
         Raises
         ------
         InputError
-            If there is no reference, without which nothing is left to search.
+            If there is no reference, or no stage that searches words: nothing would be left.
         """
         if not has_reference:
             raise InputError(
                 f"{name} holds a text encoder alone, whose words are searched beside a clean one: "
                 "choose the CLIP that it was taken from as the reference."
+            )
+        if "swap" not in self._spec.runs:
+            raise InputError(
+                f"{name} holds a text encoder alone, of which words are searched: add the stage "
+                "“swap”."
             )
         self._skipped |= {"pull", "probes", "patches", "overlays", "thorough"}
         self._notes.append(

@@ -14,6 +14,7 @@ from ml_core.jobs.verify import VerifySpec
 from ml_core.jobs.verify.local_files import AtHand, Checking
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
+from ml_core.reading.inspection import part_of
 from ml_core.reports.open_bundle import BundleReader, open_bundle
 from ml_core.reports.record import SIGNATURE_FILE, CheckpointFacts
 from ml_core.reports.verify.checks import Check, State, exit_status, summary
@@ -132,6 +133,8 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
             raise InputError(
                 f"{inspection.name} could not be read: {inspection.sentence}", "damaged"
             )
+        named = (part_of(inspection, part.name) for part in inspection.parts)
+        inspection = next((part for part in named if part.sha256 in roles), inspection)
         if inspection.sha256 not in roles:
             yield Check(
                 2, inspection.name, "fails",
@@ -139,7 +142,7 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
                 "of the bundle has it.",
             )  # fmt: skip
             continue
-        here.files[inspection.sha256] = Path(given)
+        here.files[inspection.sha256] = inspection.path
         id_, what = roles[inspection.sha256]
         yield Check(
             2, id_, "holds", f"{inspection.name} is {what}: its SHA-256 is that of the record."
