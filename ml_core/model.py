@@ -96,6 +96,8 @@ class ClipModel:
         Memory layout of the image encoder's input; None takes it for a ResNet alone.
     tokenizer
         The checkpoint's own; None where it uses CLIP's, or has none beside it.
+    rounded
+        Types of 8 bits or fewer that its numbers come from; saved with it.
     """
 
     module: nn.Module
@@ -109,6 +111,7 @@ class ClipModel:
     origin: dict[str, Any] = field(default_factory=dict)
     channels_last: bool | None = None
     tokenizer: TextTokenizer | None = None
+    rounded: tuple[str, ...] = ()
 
     @property
     def image_size(self) -> int:
@@ -287,6 +290,7 @@ class ClipModel:
             copy.deepcopy(self.origin),
             self.channels_last,
             self.tokenizer,
+            self.rounded,
         )
 
     @property

@@ -29,10 +29,8 @@ PICTURE_OR_NUMBERS = f"PNG (*.png);;{NUMBERS}"
 
 
 _CONFIGS = ("open_clip_config.json", "config.json")
-_FILES = (
-    ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".gguf", ".onnx", ".zip"
-)  # fmt: skip
-_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".gguf", ".onnx")
+_FILES = (*_WEIGHTS, ".pkl", ".npz", ".zip")
 
 
 def local_paths(mime: QMimeData) -> list[Path]:

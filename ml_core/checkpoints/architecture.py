@@ -328,6 +328,8 @@ class Architecture:
         How the file's tensors differ from the model's.
     warnings
         Sentences on what the model lacks, though it can be built.
+    rounded
+        Types of 8 bits or fewer that its numbers come from.
     """
 
     config: dict[str, Any]
@@ -339,6 +341,7 @@ class Architecture:
     questions: tuple[Question, ...] = ()
     keys: KeyLists = field(default_factory=KeyLists)
     warnings: tuple[str, ...] = ()
+    rounded: tuple[str, ...] = ()
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from ml_core.checkpoints.open import PROVENANCE_KEY, Checkpoint, open_checkpoint
 from ml_core.checkpoints.recognise import (
     ASSUMPTIONS_KEY,
     CONFIG_KEY,
+    ROUNDED_KEY,
     architecture_name,
     config_record,
     find_architecture,
@@ -292,6 +293,10 @@ def _entry(info: TensorInfo, where: str) -> Entry:
 def _metadata(inspection: Inspection, use_choice: bool) -> dict[str, str]:
     """The file's own texts, its architecture, and where the tensors come from."""
     metadata = {"format": "pt", **inspection.metadata}
+    if rounded := {
+        info.dtype for info in inspection.tensors if info.scales or info.dtype in BLOCKS
+    }:
+        metadata[ROUNDED_KEY] = ",".join(sorted(rounded))
     choice = None
     try:
         architecture: Architecture | None = find_architecture(inspection)

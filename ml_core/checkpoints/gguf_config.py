@@ -8,17 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from ml_core.checkpoints.architecture import StatedConfig
+from ml_core.checkpoints.transformers_config import other_epsilon
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
 
 
 def gguf_config(stated: StatedConfig, metadata: Mapping[str, str], where: str) -> StatedConfig:
-    """Put heads and activation in the place of what shapes leave open; other files say nothing.
+    """Put heads and activation in the place of what shapes leave open.
+
+    A copy as safetensors keeps these keys; other files have none. As in llama.cpp, a CLIP computes
+    QuickGELU unless ``clip.use_gelu`` is true.
 
     Raises
     ------
     InputError
-        ``unsupported`` for an activation that no CLIP of open_clip has.
+        ``unsupported`` for an activation or an epsilon that no CLIP of open_clip has.
     """
     if metadata.get("clip.use_silu") == "true":
         raise InputError(
@@ -27,10 +31,14 @@ def gguf_config(stated: StatedConfig, metadata: Mapping[str, str], where: str) -
             "unsupported",
         )
     config = dict(stated.config)
-    if "clip.use_gelu" in metadata:
-        config["quick_gelu"] = metadata["clip.use_gelu"] != "true"
+    gelu = metadata.get("clip.use_gelu", "false")
+    if metadata.get("general.architecture") == "clip" and gelu in ("true", "false"):
+        config["quick_gelu"] = gelu == "false"
     told = 0
     for tower, table in (("vision", "vision_cfg"), ("text", "text_cfg")):
+        epsilon = metadata.get(f"clip.{tower}.attention.layer_norm_epsilon", "1e-05")
+        if table in config and epsilon != "1e-05":
+            raise other_epsilon(where, "layer_norm_epsilon", epsilon, tower)
         heads = _number(metadata.get(f"clip.{tower}.attention.head_count", ""))
         if table not in config or not heads or config[table]["width"] % heads:
             continue

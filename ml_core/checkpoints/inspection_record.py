@@ -17,6 +17,8 @@ from ml_core.checkpoints.recognise import (
     find_architecture,
     one_encoder,
     read_own_tokenizer,
+    rounded_types,
+    rounding,
 )
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.inspection import RULES_VERSION, code_of, part_of, verdict_words
@@ -211,7 +213,8 @@ def _one_encoder(inspection: Inspection, needed: DonorNeeded) -> Assessment:
         "keys": None if keys is None else keys.to_dict(),
     }
     left_out = (keys.left_out,) if keys is not None and keys.left_out else ()
-    cautions = left_out + _strangers(inspection, layout.left_out)
+    cautions = rounding(rounded_types(inspection, layout)) + left_out
+    cautions += _strangers(inspection, layout.left_out)
     return Assessment(inspection, architecture, problem, keys, cautions, layout.left_out)
 
 

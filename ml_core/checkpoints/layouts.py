@@ -93,7 +93,9 @@ _PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
         f"is a text encoder of the transformers library ({{}}) without an image encoder; {_WHOLE}"),
     (re.compile(r"(^|\.)(en|de)coder\.block\.\d{1,4}\.layer\.0\.SelfAttention\."),
         f"is a T5 ({{}}), a text encoder that is no CLIP's; {_TEXT_ENCODER}"),
-    (re.compile(r"(^|\.)(model\.layers\.\d{1,4}\.self_attn|h\.\d{1,4}\.attn\.c_attn)\."),
+    (re.compile(r"(^|\.)(visual\.(deepstack_)?merger|model\.visual\.blocks\.\d)"),
+        f"is a Qwen-VL ({{}}), whose image encoder open_clip does not have; {_CHOOSE}"),
+    (re.compile(r"(^|\.)((language_)?model\.layers\.\d{1,4}\.self_attn|h\.\d{1,4}\.attn\.c_attn)\."),
         "is a language model, or a shard of one ({}), without an image encoder; open its folder, "
         "or the shard that holds its vision tower"),
     (re.compile(r"(^|\.)embeddings\.word_embeddings\.weight$"),

@@ -161,7 +161,7 @@ class Checkpoint:
             take_over=True,
         )
         model.tokenizer = self.tokenizer
-        model.assumptions = architecture.assumptions
+        model.assumptions, model.rounded = architecture.assumptions, architecture.rounded
         if choice is not None:
             model.origin[CHOICE_KEY] = choice.to_dict()
         if self.donor is not None:

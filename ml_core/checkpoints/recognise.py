@@ -227,7 +227,9 @@ def is_openai_archive(inspection: Inspection) -> bool:
     return bool(inspection.embedded_code) and ends.issuperset(OPENAI_SIZES)
 
 
-ROUNDED = ("F8_E4M3", "F8_E5M2", "Q8_0", "Q4_0")
+_COARSE = ("F8_E4M3", "F8_E5M2", "Q8_0", "Q4_0", "I8", "U8")
+ROUNDED_KEY = "rounded"
+"""In a file's metadata: the types of 8 bits or fewer that its numbers come from."""
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
 
@@ -320,9 +322,12 @@ def find_architecture(
     keys = keys_of(checked, layout)
     if keys.fits:
         layout = layout.without(frozenset(keys.unexpected))
-    warnings = _warnings(checked, inspection, layout)
+    rounded = rounded_types(inspection, layout)
+    if layout.missing is not None and donor is not None:
+        rounded = tuple(dict.fromkeys(rounded + donor[0].rounded))
+    warnings = rounding(rounded) + _without_tokenizer(checked, inspection, layout)
     architecture = Architecture(
-        checked, preprocess, source, sentences, name, layout, questions, keys, warnings
+        checked, preprocess, source, sentences, name, layout, questions, keys, warnings, rounded
     )
     return architecture if source == "shapes" else _with_saved_assumptions(architecture, inspection)
 
@@ -369,23 +374,37 @@ def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists |
     return name, keys_of(config, layout)
 
 
-def _warnings(config: Mapping[str, Any], inspection: Inspection, layout: Layout) -> tuple[str, ...]:
-    """What the model lacks: the precision of its numbers, the tokenizer of its texts."""
+def rounded_types(inspection: Inspection, layout: Layout) -> tuple[str, ...]:
+    """The types of 8 bits or fewer that the model's numbers have, or had before a conversion."""
     used = {name for source in layout.sources.values() for name in source.names}
-    rounded = {t.dtype for t in inspection.tensors if t.name in used and t.dtype in ROUNDED}
-    sentences = tuple(
-        f"Its numbers are rounded to 8 bits or fewer ({dtype}): rates are those of this file, and "
-        "single answers may differ from those of the file that it was made from."
-        for dtype in sorted(rounded)
+    types = {
+        info.dtype
+        for info in inspection.tensors
+        if info.name in used and (info.scales or info.dtype in _COARSE)
+    }
+    types.update(inspection.metadata.get(ROUNDED_KEY, "").split(","))
+    return tuple(dtype for dtype in _COARSE if dtype in types)
+
+
+def rounding(types: Sequence[str]) -> tuple[str, ...]:
+    """What follows from numbers of these types; nothing without one."""
+    if not types:
+        return ()
+    return (
+        f"Its numbers were rounded to 8 bits or fewer ({listed(types)}): rates are those of this "
+        "file, and single answers may differ from those of the file that it was made from.",
     )
+
+
+def _without_tokenizer(
+    config: Mapping[str, Any], inspection: Inspection, layout: Layout
+) -> tuple[str, ...]:
+    """What follows where the tokenizer of the model's texts is not there."""
     name = own_tokenizer(config)
     if not name or layout.missing == "text" or beside(inspection.source) is not None:
-        return sentences
+        return ()
     lone = sentencepiece_beside(inspection.source)
-    return (
-        *sentences,
-        f"Pictures can be embedded, texts cannot: {no_tokenizer(name, lone)}",
-    )
+    return (f"Pictures can be embedded, texts cannot: {no_tokenizer(name, lone)}",)
 
 
 def read_own_tokenizer(path: Path, architecture: Architecture) -> TokenizerFile | None:

@@ -13,7 +13,12 @@ from torch import Tensor
 
 from ml_core.atomic import Content, HalfReplacedError, replace_files
 from ml_core.checkpoints.open import PROVENANCE_KEY
-from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY, config_record
+from ml_core.checkpoints.recognise import (
+    ASSUMPTIONS_KEY,
+    CONFIG_KEY,
+    ROUNDED_KEY,
+    config_record,
+)
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.model import ClipModel
 from ml_core.reading import InputError
@@ -95,6 +100,8 @@ def save_checkpoint(
             model.origin | dict(provenance), sort_keys=True, allow_nan=False
         ),
     }
+    if model.rounded:
+        metadata[ROUNDED_KEY] = ",".join(model.rounded)
     if model.assumptions:
         metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": model.assumptions})
 

@@ -163,12 +163,17 @@ def _part(
     part = {**defaults, **(given or {}), **({**defaults, **older} if older else {})}
     epsilon = part["layer_norm_eps"]
     if epsilon != defaults["layer_norm_eps"]:
-        raise InputError(
-            f"{where} asks for layer_norm_eps {str(epsilon)[:20]} in the {name} encoder; this "
-            "version computes CLIP's own 1e-05.",
-            "unsupported",
-        )
+        raise other_epsilon(where, "layer_norm_eps", epsilon, name)
     return part
+
+
+def other_epsilon(where: str, key: str, value: object, tower: str) -> InputError:
+    """The refusal of another epsilon in an encoder's layer norms."""
+    return InputError(
+        f"{where} asks for {key} {str(value)[:20]} in the {tower} encoder; this version computes "
+        "CLIP's own 1e-05.",
+        "unsupported",
+    )
 
 
 def _share(width: int, heads: int, where: str) -> int:

@@ -143,7 +143,9 @@ _CONVERTED = {
 
 def _check_converted(path: Path, names: Collection[str]) -> None:
     """Refuse a folder of another program's model by its name."""
-    if any(name.endswith(".safetensors") or name in _PREFERRED_PICKLES for name in names):
+    weights = (".safetensors", *_PICKLES, *_INDEX)
+    own = ("openvino_", "coremldata.")
+    if any(name.lower().endswith(weights) and not name.startswith(own) for name in names):
         return
     for name, what in _CONVERTED.items():
         if name in names:

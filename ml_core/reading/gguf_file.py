@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from ml_core.reading.container import Container, WeightsFile
 from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
+from ml_core.reading.parts import find_parts
 from ml_core.reading.safetensors_header import (
     BLOCKS,
     MAX_NAME,
@@ -30,7 +31,7 @@ from ml_core.reading.safetensors_header import (
 MAX_HEADER = 32 << 20  # language models with the longest lists of tokens have half of it
 _MAX_KEYS = 4096
 _MAX_RANK = 4  # ggml's own
-_MAX_ALIGNMENT = 1 << 20
+_MAX_ALIGNMENT = 4096
 _MAX_TEXT = 1000  # bytes that are kept of a value
 _MAX_LISTED = 16
 
@@ -56,7 +57,7 @@ def read_gguf(file: BinaryIO, size: int, name: str) -> WeightsFile:
     ------
     InputError
         ``damaged`` with the first thing that is wrong, ``unsupported`` for another byte order,
-        types of tensors that are not read, and language models.
+        types of tensors that are not read, language models and image generators.
     """
     file.seek(0)
     front = _Front(file.read(min(size, MAX_HEADER)), size, name)
@@ -72,13 +73,17 @@ def read_gguf(file: BinaryIO, size: int, name: str) -> WeightsFile:
             raise _unfit(name, f"it lists {count} {what}, the limit is {limit}", SAFETENSORS_COPY)
     metadata, alignment = _metadata(front, keys)
     entries = [_entry(front) for _ in range(tensors)]
-    _check_known(entries, metadata, name)
     names = _renamed(entries)
     if len(set(names.values())) < len(entries):
         raise _damaged(name, "it has two tensors of one name")
+    _check_known(entries, names, metadata, name)
     infos = tuple(_placed(entries, names, front.at, alignment, size, name))
+    _check_padding(file, front.at, infos, name)
+    # GGUF's own keys have a dot. One without it, such as `open_clip_config`, means nothing here.
+    own = {key: value for key, value in metadata.items() if "." in key}
+    unread = [f"the value {key[:80]!r}, which GGUF does not have" for key in metadata.keys() - own]
     container = Container(f"GGUF, version {version}")
-    return WeightsFile("GGUF", infos, metadata, container=container)
+    return WeightsFile("GGUF", infos, own, unread=tuple(sorted(unread)), container=container)
 
 
 class _Front:
@@ -143,7 +148,8 @@ def _metadata(front: _Front, count: int) -> tuple[dict[str, str], int]:
         if key == "general.alignment":
             alignment = int(metadata[key]) if kind == _UINT32 else 0
             if not 0 < alignment <= _MAX_ALIGNMENT or alignment & (alignment - 1):
-                raise _damaged(front.name, "its alignment is no power of two")
+                what = f"its alignment is no power of two up to {_MAX_ALIGNMENT}"
+                raise _damaged(front.name, what)
     return metadata, alignment
 
 
@@ -220,21 +226,44 @@ def _entry(front: _Front) -> TensorInfo:
 
 _READ = {"F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64", *BLOCKS}
 _OF_WORDS = re.compile(r"(?:(?:enc|dec)\.)?blk\.\d|token_embd\.weight\Z")
+_ADAPTER = (".lora_a", ".lora_b")
+_GENERATOR = "open the generator's CLIP, a file such as clip_l.safetensors"
+# Words for llama.cpp's and ComfyUI's names of architectures, and what to do.
+_MODELS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (re.compile("clip"), "an image encoder of another family", "choose a CLIP"),
+    (re.compile("t5"), "a T5", _GENERATOR),
+    (re.compile(".*bert"), "a text encoder of BERT's kind", "choose a CLIP"),
+    (re.compile(r"flux|sd\d|sdxl|aura|wan|ltxv|hyvid|hidream|lumina2|cosmos|qwen_image"),
+        "the diffusion network of an image generator", _GENERATOR),
+)  # fmt: skip
 
 
-def _check_known(entries: Iterable[TensorInfo], metadata: Mapping[str, str], name: str) -> None:
-    """Refuse language models, and types of tensors that are not read."""
-    kind = metadata.get("general.architecture", "of an unknown kind")
-    if kind != "clip" and any(_OF_WORDS.match(entry.name) for entry in entries):
-        raise InputError(
-            f"{name} is a language model ({kind[:40]}) and holds no CLIP; choose the mmproj file "
-            "that is published beside it.",
-            "unsupported",
-        )
+def _check_known(
+    entries: list[TensorInfo], names: Mapping[str, str], metadata: Mapping[str, str], name: str
+) -> None:
+    """Refuse other models, and types of tensors that are not read.
+
+    Other models of types that are read are named with those of other formats, by their tensors.
+    """
     others = dict.fromkeys(entry.dtype for entry in entries if entry.dtype not in _READ)
-    if others:
-        what = f"it holds tensors of the type {' and '.join([*others][:3])}"
-        raise _unfit(name, what, "take the F16 file")
+    words = any(_OF_WORDS.match(e.name) and not e.name.endswith(_ADAPTER) for e in entries)
+    if not others and not words:
+        return
+    if find_parts(names.values()):
+        if others:
+            what = f"it holds tensors of the type {' and '.join([*others][:3])}"
+            raise _unfit(name, what, "take the F16 file")
+        return
+    kind = metadata.get("general.architecture", "of an unknown kind")
+    what, advice = "another model", "choose a CLIP"
+    if words:
+        what = "a language model"
+        advice = "if an mmproj file is published beside it, choose that"
+    for pattern, *found in _MODELS:
+        if pattern.match(kind):
+            what, advice = found
+    kind = metadata.get("clip.projector_type", kind)
+    raise InputError(f"{name} is {what} ({kind[:40]}) and holds no CLIP; {advice}.", "unsupported")
 
 
 def _placed(
@@ -265,6 +294,19 @@ def _placed(
         yield TensorInfo(names[entry.name], entry.dtype, entry.shape, offset, nbytes)
         position += nbytes + -nbytes % alignment
     if entries and size > position:
+        raise _damaged(name, "it has bytes after its last tensor")
+
+
+def _check_padding(file: BinaryIO, begin: int, infos: Iterable[TensorInfo], name: str) -> None:
+    """Refuse bytes that no tensor has: writers fill up to the next tensor with zeros."""
+    for info in infos:
+        file.seek(begin)
+        if file.read(info.offset - begin).strip(b"\0"):
+            what = f"it has bytes that are not zero before the tensor {info.name[:80]!r}"
+            raise _damaged(name, what)
+        begin = info.offset + info.nbytes
+    file.seek(begin)
+    if file.read(_MAX_ALIGNMENT).strip(b"\0"):
         raise _damaged(name, "it has bytes after its last tensor")
 
 
@@ -301,7 +343,8 @@ def _renamed(entries: Iterable[TensorInfo]) -> dict[str, str]:
         tower
         for tower in _TOWERS
         if (width := shapes.get(f"{tower}.blk.0.ln1.weight"))
-        and shapes.get(f"{tower}.blk.0.ffn_down.weight", ())[-1:] == width
+        and (down := shapes.get(f"{tower}.blk.0.ffn_down.weight", ()))[-1:] == width
+        and down[:1] != width  # as wide as before, it is as llama.cpp names it now
     }
     return {name: _library_name(name, swapped) for name in shapes}
 

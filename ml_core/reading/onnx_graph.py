@@ -195,13 +195,6 @@ class _Reading:
                 "its exporter merged the layers of BatchNorm into the convolutions, from which "
                 "they cannot be told apart again"
             )
-        rounded = sum(bool(info.scales) for info in self._tensors.values())
-        notes: tuple[str, ...] = ()
-        if rounded:
-            notes = (
-                f"{rounded} of its tensors are rounded to whole numbers of 8 bits: a verdict "
-                "stands on the rounded weights.",
-            )
         if self._source.unknown:
             count = self._source.unknown
             self._unread.append(f"fields that ONNX does not define ({count:,} bytes)")
@@ -212,7 +205,7 @@ class _Reading:
             ONNX.format,
             tuple(self._tensors.values()),
             unread=tuple(self._unread),
-            notes=(*graph.findings, *notes),
+            notes=graph.findings,
             container=Container("ONNX"),
             graph=graph,
             beside=self._source.sizes_beside(),

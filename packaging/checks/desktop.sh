@@ -31,7 +31,7 @@ for name in ("a.evidence.zip", "renamed"):
 with zipfile.ZipFile("other.zip", "w") as archive:
     archive.writestr("README.txt", "Something else")
 PYTHON
-: >m.safetensors; : >m.pt
+: >m.safetensors; : >m.pt; : >m.gguf; : >m.onnx
 expect() {
   told=$(xdg-mime query filetype "$1")
   [ "$told" = "$2" ] || { echo "xdg-mime says $1 is $told and not $2" >&2; exit 1; }
@@ -42,9 +42,11 @@ expect renamed application/x-cleanclip-evidence+zip
 expect other.zip application/zip
 expect m.safetensors application/x-safetensors
 expect m.pt application/x-pytorch-checkpoint
+expect m.gguf application/x-gguf
+expect m.onnx application/x-onnx
 for type in application/x-cleanclip-evidence+zip application/x-safetensors \
-  application/x-pytorch-checkpoint inode/directory; do
+  application/x-pytorch-checkpoint application/x-gguf application/x-onnx inode/directory; do
   grep -q "^$type=.*cleanclip-gui.desktop" "$XDG_DATA_HOME/applications/mimeinfo.cache" ||
     { echo "$type is not opened with cleanclip-gui" >&2; exit 1; }
 done
-echo "Open with: all four types"
+echo "Open with: all six types"

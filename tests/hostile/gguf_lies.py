@@ -109,6 +109,14 @@ GGUFS: dict[str, tuple[bytes, Expected]] = {
     "an offset that is not aligned": (gguf((entry(offset=4),), data=bytes(36)), "damaged"),
     "an overlap": (gguf((entry(shape=(16,)), entry(b"b", offset=32)), data=bytes(64)), "damaged"),
     "the same bytes twice": (gguf((entry(), entry(b"b"))), "damaged"),
+    "bytes between two tensors": (
+        gguf((entry(shape=(1,)), entry(b"b", offset=32)), data=bytes(4) + b"secret" + bytes(54)),
+        "damaged"),
+    "bytes before the first": (
+        gguf(data=b"").rstrip(b"\0") + b"\0" * 6 + b"secret" + bytes(64), "damaged"),
+    "bytes after the last that fill it up": (
+        gguf((entry(shape=(1,)),), data=bytes(4) + b"secret"), "damaged"),
+    "an alignment of 8192": (_align(struct.pack("<I", 8192)), "damaged"),
     "a gap": (gguf((entry(), entry(b"b", offset=64)), data=bytes(96)), "damaged"),
     "bytes after the last": (gguf(data=bytes(33)), "damaged"),
     "cut short": (gguf(data=bytes(31)), "damaged"),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import onnx
-from gguf import GGUFReader
+from gguf import MODEL_ARCH, GGUFReader, get_tensor_name_map
 from safetensors import SafetensorError, deserialize
 
 from ml_core.reading.decompression import Unpacked
@@ -152,6 +152,18 @@ def check_safetensors(raw: bytes) -> bool:
     return True
 
 
+_SHORT = get_tensor_name_map(MODEL_ARCH.MMPROJ, 100)
+
+
+def _is_renamed(ours: str, theirs: str) -> bool:
+    """Whether llama.cpp's package shortens ours to theirs, or to that of the other dense layer."""
+    tower = {"vision_model": "v", "text_model": "t"}.get(ours.partition(".")[0], "")
+    library = f"vision_tower.vision_model.{ours.partition('.')[2]}"
+    short = _SHORT.get_name(library, (".weight", ".bias")) or f"v.{theirs[2:]}"
+    same = short[1:].replace("ffn_down", "ffn_up") == theirs[1:].replace("ffn_down", "ffn_up")
+    return same and tower == theirs[:1]
+
+
 def check_gguf(raw: bytes) -> bool:
     """What ours accepts, llama.cpp's package reads to the same tensors."""
     if not raw.startswith(b"GGUF"):  # as `sniff` tells
@@ -163,16 +175,22 @@ def check_gguf(raw: bytes) -> bool:
     with tempfile.NamedTemporaryFile() as file:
         file.write(raw)
         file.flush()
-        theirs = GGUFReader(file.name)
+        try:
+            theirs = GGUFReader(file.name)
+        except Exception as error:
+            raise AssertionError(f"the package gguf refuses it: {error!r}") from error
     assert len(ours.tensors) == len(theirs.tensors)
     others = {tensor.data_offset: tensor for tensor in theirs.tensors if tensor.n_bytes}
     for tensor in ours.tensors:
         if tensor.nbytes:
             other = others[tensor.offset]
+            assert tensor.name == other.name or _is_renamed(tensor.name, other.name)
             assert tensor.nbytes == other.n_bytes
             assert tensor.dtype == other.tensor_type.name
             assert list(tensor.shape) == other.shape.tolist()[::-1]
-    assert ours.metadata.keys() == {key for key in theirs.fields if not key.startswith("GGUF.")}
+    keys = {key for key in theirs.fields if not key.startswith("GGUF.")}
+    assert ours.metadata.keys() == {key for key in keys if "." in key}
+    assert bool(ours.unread) == any("." not in key for key in keys)
     return True
 
 

@@ -57,7 +57,7 @@ def write(
     for key, value in values.items():
         kind = type(value).__name__
         {"bool": writer.add_bool, "int": writer.add_uint32, "str": writer.add_string,
-            "list": writer.add_array}[kind](key, value)  # fmt: skip
+            "float": writer.add_float32, "list": writer.add_array}[kind](key, value)  # fmt: skip
     kinds = cycle(types)
     for name, tensor in tensors.items():
         kind = GGMLQuantizationType[next(kinds) if tensor.ndim == 2 else "F32"]
@@ -123,8 +123,12 @@ def test_every_reader_gives_the_numbers_of_llama_cpp(hugging, tmp_path):  # noqa
     expected = {names[short]: value for short, value in oracle(path).items()}
     inspection = examine(path)
     assert {info.dtype for info in inspection.tensors} == set(TYPES)
-    assert "rounded to 8 bits or fewer (Q4_0)" in assess(inspection).reasons[0]
+    (reason,) = assess(inspection).reasons
+    assert "rounded to 8 bits or fewer (Q8_0 and Q4_0)" in reason
     convert_to_safetensors(inspection, tmp_path / "m.safetensors")
+    convert_to_open_clip(examine(tmp_path / "m.safetensors"), tmp_path / "folder")
+    for copy in (tmp_path / "m.safetensors", tmp_path / "folder"):
+        assert assess(examine(copy)).reasons == (reason,)
     copies = load_file(tmp_path / "m.safetensors")
     read = read_tensors(inspection)
     rows = {row.name: row for row in tensor_stats(inspection)}
@@ -169,30 +173,65 @@ def test_the_projector_of_a_language_model_embeds_with_the_end_of_a_donor(huggin
 
 
 REFUSED = {
-    "a language model": ("blk.0.attn_q.weight", "Q4_K", "is a language model .*mmproj file"),
-    "Q5_K": ("v.blk.0.attn_q.weight", "Q5_K", "tensors of the type Q5_K; take the F16 file"),
-}
+    "a language model": (
+        "llama", "blk.0.attn_q.weight", "Q4_K", r"is a language model \(llama\) .*mmproj file"),
+    "Q5_K": ("clip", "v.class_embd", "Q5_K", "tensors of the type Q5_K; take the F16 file"),
+    "an encoder of types that are not read": (
+        "clip", "v.blk.0.attn_qkv.weight", "Q5_K", "is an image encoder of another family"),
+    "a T5 encoder": ("t5encoder", "enc.blk.0.attn_q.weight", "Q8_0", "is a T5 .*clip_l"),
+    "a BERT": ("nomic-bert", "token_embd.weight", "Q8_0", "is a text encoder of BERT's kind"),
+    "an adapter": ("llama", "blk.0.attn_q.weight.lora_a", "Q8_0", "holds LoRA weights"),
+    "Flux": ("flux", "double_blocks.0.img_attn.qkv.weight", "Q4_K",
+        "is the diffusion network .*clip_l"),
+    "Flux in Q8_0": (
+        "flux", "double_blocks.0.img_attn.qkv.weight", "Q8_0", "is the diffusion network"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_read_is_named(case, tmp_path):
-    name, kind, words = REFUSED[case]
+    architecture, name, kind, words = REFUSED[case]
     of = GGMLQuantizationType[kind]
     numbers, nbytes = gguf.GGML_QUANT_SIZES[of]
-    writer = GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer = GGUFWriter(tmp_path / "m.gguf", architecture)
     writer.add_tensor(name, np.zeros((numbers, nbytes), np.uint8), raw_dtype=of)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    inspection = examine(tmp_path / "m.gguf")
-    assert inspection.verdict == "unsupported"
-    assert re.search(words, inspection.reasons[0])
+    assessed = assess(examine(tmp_path / "m.gguf"))
+    assert assessed.verdict == "unsupported"
+    assert re.search(words, assessed.reasons[0]), assessed.reasons
 
 
 @pytest.mark.parametrize("hugging", ["gelu"], indirect=True)
-def test_an_activation_that_no_clip_has_is_refused(hugging, tmp_path):  # noqa: F811
+def test_what_the_metadata_say_is_followed_or_refused(hugging, tmp_path):  # noqa: F811
+    path = tmp_path / "m.gguf"
     state = hugging.state_dict()
     tensors = {shorter(name, False): value for name, value in state.items() if value.ndim}
-    write(tmp_path / "m.gguf", tensors, {"clip.use_silu": True})
-    assert "the activation SiLU" in assess(examine(tmp_path / "m.gguf")).reasons[0]
+    for values, words in (
+        ({"clip.use_silu": True}, "the activation SiLU"),
+        ({"clip.text.attention.layer_norm_epsilon": 0.1}, "layer_norm_epsilon 0.1 in the text"),
+    ):
+        write(path, tensors, values)
+        assert words in assess(examine(path)).reasons[0]
+    for values, quick_gelu, asked in (
+        ({}, True, False),
+        ({"clip.use_gelu": True}, False, False),
+        ({"clip.use_gelu": 1}, True, True),  # a number, where llama.cpp has a truth value
+    ):
+        write(path, tensors, values | {"clip.vision.attention.layer_norm_epsilon": 1e-5})
+        architecture = open_checkpoint(path).architecture
+        assert architecture.config["quick_gelu"] == quick_gelu
+        assert ("activation" in architecture.questions) == asked
+    write(path, tensors, {"open_clip_config": '{"model_cfg": {"embed_dim": 7}}'})
+    inspection = examine(path)
+    assert assess(inspection).architecture["source"] == "shapes"
+    assert "'open_clip_config'" in inspection.unread[0]
+
+
+def test_dense_layers_as_wide_as_the_encoder_are_not_exchanged(tmp_path):
+    square = dict.fromkeys(("v.blk.0.ffn_up.weight", "v.blk.0.ffn_down.weight"), torch.eye(4))
+    write(tmp_path / "m.gguf", square | {"v.blk.0.ln1.weight": torch.ones(4)}, {})
+    first, *_ = examine(tmp_path / "m.gguf").tensors
+    assert first.name == "vision_model.encoder.layers.0.mlp.fc1.weight"

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.cli.app import run_command
 from ml_core.reading import inspect
+from ml_core.reading.folder import list_folder
 from tests.unit.layout_files import VIT, contiguous, lively
 
 SMALL = torch.zeros(2, 2)
@@ -70,6 +71,10 @@ CASES = {
         "is a T5 .* clip_l"),
     "a language model": (named("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.bias"),
         "is a language model, or a shard of one .* its vision tower"),
+    "Qwen3-VL": (named("model.visual.blocks.0.attn.qkv.weight",
+        "model.language_model.layers.0.self_attn.q_proj.weight"), "is a Qwen-VL"),
+    "a shard of Qwen3-VL": (named("model.language_model.layers.9.self_attn.q_proj.weight"),
+        "is a language model, or a shard of one"),
     "BERT": (named("bert.embeddings.word_embeddings.weight"), "of BERT's kind"),
     "DINOv2": (named("embeddings.patch_embeddings.projection.weight"), "such as ViT or DINOv2"),
     "an encoder of llama.cpp": (named("v.patch_embd.weight.1", "v.blk.0.attn_qkv.weight"),
@@ -118,6 +123,19 @@ def test_a_folder_of_another_program_is_named(name, words, tmp_path):
         (tmp_path / file).write_text("{}")
     assert inspect(tmp_path).verdict == "unsupported"
     check_sentence(inspect(tmp_path).reasons[0], words)
+
+
+@pytest.mark.parametrize(
+    ("other", "config", "weights"),
+    [
+        ("openvino_model.xml", "config.json", "pytorch_model.bin.index.json"),
+        ("Manifest.json", "open_clip_config.json", "epoch_10.pt"),
+    ],
+)
+def test_weights_beside_another_program_are_chosen(other, config, weights, tmp_path):
+    for file in (other, config, weights):
+        (tmp_path / file).write_text("{}")
+    assert list_folder(tmp_path).weights.name == weights
 
 
 def test_a_folder_of_diffusers_names_the_class(tmp_path):
