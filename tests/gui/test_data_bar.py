@@ -14,7 +14,6 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import SetDevice
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.widgets.name_filters import is_checkpoint_folder
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
@@ -149,7 +148,7 @@ def test_what_is_dropped_is_told_apart(tmp_path):
     assert purpose(tmp_path / "missing.tar") == "checkpoint"
     (tmp_path / "lone").mkdir()
     (tmp_path / "lone" / "mmproj.gguf").touch()
-    assert is_checkpoint_folder(tmp_path / "lone")
+    assert purpose(tmp_path / "lone") == "checkpoint"
 
 
 def test_a_long_list_of_labels_says_that_it_is_cut(qtbot, tmp_path):
