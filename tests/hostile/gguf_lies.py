@@ -112,8 +112,7 @@ GGUFS: dict[str, tuple[bytes, Expected]] = {
     "bytes between two tensors": (
         gguf((entry(shape=(1,)), entry(b"b", offset=32)), data=bytes(4) + b"secret" + bytes(54)),
         "damaged"),
-    "bytes before the first": (
-        gguf(data=b"").rstrip(b"\0") + b"\0" * 6 + b"secret" + bytes(64), "damaged"),
+    "bytes before the first": (gguf()[:-38] + b"secret" + bytes(32), "damaged"),
     "bytes after the last that fill it up": (
         gguf((entry(shape=(1,)),), data=bytes(4) + b"secret"), "damaged"),
     "an alignment of 8192": (_align(struct.pack("<I", 8192)), "damaged"),
