@@ -34,7 +34,8 @@ class IdentityCard(QFrame):
     """Hidden while there are no tensors to look at.
 
     ``compare_clicked(str)`` and ``scan_clicked(str)`` carry the path of the known file that the one
-    on show differs from; ``failed`` carries an InputError; ``changed``: it can identify, or not.
+    on show differs from; ``failed`` carries an InputError; ``changed``: it can identify, or not;
+    ``added``: the file on show is known from now on.
 
     Parameters
     ----------
@@ -46,6 +47,7 @@ class IdentityCard(QFrame):
     scan_clicked = Signal(str)
     failed = Signal(object)
     changed = Signal()
+    added = Signal()
 
     def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -113,7 +115,7 @@ class IdentityCard(QFrame):
         self._begin(work, self._on_identified, threads.READING_MS)
 
     def add(self, entry: KnownFile) -> None:
-        """Add the tensors of the file on show to what is known, under its entry."""
+        """Add an entry to the user's list, and the tensors of the file on show under it."""
         inspection, hashes = self._inspection, self._hashes
         if inspection is None or not self.can_identify():
             return
@@ -126,7 +128,7 @@ class IdentityCard(QFrame):
             title = add_known_file(entry, inspection, read).title
             return f"Its {len(read)} tensors are known from now on, as {title}."
 
-        self._begin(work, self._say, threads.CLOSING_MS)
+        self._begin(work, self._on_added, threads.CLOSING_MS)
 
     def _begin(self, work: tasks.Work, on_result: Callback, closing_ms: int) -> None:
         """Do work that reads the tensors."""
@@ -152,6 +154,10 @@ class IdentityCard(QFrame):
         self._hashes = identity.hashes
         self._reference = "" if identity.reference is None else identity.reference.path
         self._say("\n".join(identity.sentences))
+
+    def _on_added(self, words: str) -> None:
+        self._say(words)
+        self.added.emit()
 
     def _on_done(self) -> None:
         self._ticket = None

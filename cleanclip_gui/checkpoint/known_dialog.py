@@ -15,9 +15,9 @@ from ml_core.checkpoints.known import KnownFile, add_known
 from ml_core.reading import InputError, Inspection
 
 _LEAD = (
-    "The entry is stored under this file's SHA-256 and its tensors: the window and the command "
-    "line show it when the file is opened again, and Identify finds its copies. The first two "
-    "fields are required; leave empty what you do not know."
+    "The entry is stored under this file's SHA-256{}: the window and the command line show it when "
+    "the file is opened again{}. The first two fields are required; leave empty what you do not "
+    "know."
 )
 # field -> title, hint, longest text
 _FIELDS: dict[str, tuple[str, str, int]] = {
@@ -34,7 +34,10 @@ _NEEDED = ("title", "source")
 
 
 class KnownDialog(QDialog):
-    """Asks for an entry and writes it; then emits ``added(KnownFile)``."""
+    """Asks for an entry, and emits ``added(KnownFile)``; that of a refused file is written first.
+
+    Whoever takes any other entry reads the file's tensors and writes both.
+    """
 
     added = Signal(object)
 
@@ -57,7 +60,9 @@ class KnownDialog(QDialog):
         self.state = Label("", "error", wrap=True)
         self.ok = primary_button("Add")
         self.ok.clicked.connect(self._on_accepted)
-        parts = (Label(_LEAD, "subtle", wrap=True), form, self.state)
+        more = (" and its tensors", ", and Identify finds its copies")
+        lead = _LEAD.format(*(("", "") if inspection.refused else more))
+        parts = (Label(lead, "subtle", wrap=True), form, self.state)
         frame(self, plain(inspection.name, 80), parts, self.ok)
         self.resize(theme.px(600), 0)
         self._on_text_changed()
@@ -84,7 +89,8 @@ class KnownDialog(QDialog):
         sha256, architecture = self.inspection.sha256, self._architecture[:100]
         entry = KnownFile(**fields, sha256=sha256, architecture=architecture)
         try:
-            add_known(entry)
+            if self.inspection.refused:
+                add_known(entry)
         except InputError as error:
             self.state.setText(plain(error.sentence, 600))
             self.state.show()

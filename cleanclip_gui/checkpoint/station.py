@@ -648,11 +648,16 @@ class CheckpointStation(QWidget):
             return
         name = "" if self._model is None else self._model.architecture
         dialog = KnownDialog(self.inspection, name, self.window())
-        dialog.added.connect(self._on_known_added)
+        dialog.added.connect(self._on_known_entered)
         dialog.open()
 
-    def _on_known_added(self, entry: KnownFile) -> None:
-        self.facts.identification.add(entry)
+    def _on_known_entered(self, entry: KnownFile) -> None:
+        if self._can_identify():
+            self.facts.identification.add(entry)
+        else:
+            self._show_known()
+
+    def _show_known(self) -> None:
         if self.assessment is not None:
             from ml_core.checkpoints.inspection_record import known_sentences
 

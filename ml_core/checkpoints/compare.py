@@ -31,6 +31,7 @@ MODEL_ORDER = (
 )  # fmt: skip
 """First parts of open_clip's names within an encoder, from the first layer to the last."""
 
+_CUSTOM_TEXT = "text.token_embedding.weight"
 _TOWERS = ("image encoder", "text encoder and scale")
 
 
@@ -167,11 +168,17 @@ def _sources(
 ) -> tuple[Mapping[str, TensorSource], Mapping[str, TensorSource]]:
     """Names to compare by, and where each file has them."""
     try:
-        return find_layout(first).sources, find_layout(second).sources
+        ours, theirs = find_layout(first).sources, find_layout(second).sources
     except PartNeeded:
         raise
     except InputError:
         return by_own_names(first), by_own_names(second)
+    if (_CUSTOM_TEXT in ours) != (_CUSTOM_TEXT in theirs):  # one model under two classes' names
+        ours, theirs = (
+            {name.removeprefix("text."): source for name, source in sources.items()}
+            for sources in (ours, theirs)
+        )
+    return ours, theirs
 
 
 def by_own_names(inspection: Inspection) -> dict[str, TensorSource]:

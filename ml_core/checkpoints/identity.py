@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +19,7 @@ from ml_core.checkpoints.compare import (
 )
 from ml_core.checkpoints.known import known_files
 from ml_core.checkpoints.known_tensors import KnownTensors, count_known, known_tensors, nearest
-from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.layouts import Layout, find_layout, without_changes
 from ml_core.checkpoints.tensor_hashes import (
     PARTS,
     Part,
@@ -29,7 +31,8 @@ from ml_core.checkpoints.tensor_hashes import (
 )
 from ml_core.reading import InputError, Inspection, examine
 
-State = Literal["equal", "differs", "not comparable", "not known"]
+State = Literal["equal", "rounded", "differs", "not known"]
+"""``rounded``: nothing differs, but equality cannot be told, as tensors are rounded in two ways."""
 
 _PRECISIONS = {"F16": "fp16", "BF16": "bf16"}
 _PLACES = {
@@ -38,8 +41,14 @@ _PLACES = {
     "ln_pre": "first norm", "ln_post": "last norm", "ln_final": "last norm", "proj": "projection",
     "text_projection": "projection", "attnpool": "attention pooling", "logit_scale": "scale",
     "logit_bias": "bias",
+    # of timm and of transformers
+    "cls_token": "class embedding", "pos_embed": "position embedding",
+    "patch_embed": "first convolution", "stem": "first convolution",
+    "attn_pool": "attention pooling", "norm": "last norm", "fc_norm": "last norm",
+    "head": "projection",
 }  # fmt: skip
-_BLOCKS = ("resblocks", "blocks", "layers")
+_BLOCKS = dict.fromkeys(("resblocks", "blocks", "layers", "layer"), "block") | {"stages": "stage"}
+_INSIDE = re.compile(r"^(visual\.)?(trunk\.)?(text\.)?(transformer\.)?(encoder\.)?")
 _MOST_PLACES = 8
 _SAME = "Equal tensors hold what the known file holds; that says nothing of whether it is harmless."
 _NOTHING = (
@@ -58,16 +67,21 @@ class PartIdentity:
         The part, and how many tensors it has.
     title, sha256, path
         Of the nearest known file; empty if none is like it. ``path`` is where it was when added.
-    equal
-        How many tensors are equal.
-    differing, not_comparable, added, missing
-        Names of tensors with other values or another shape, of those that are rounded in two
-        ways, of those that the known file lacks, and of those that this one lacks.
-    precisions
-        What this file or the known one is rounded to, if they are not of one precision.
+    equal, rounded
+        How many tensors are equal, and how many of those are rounded copies one of the other.
+    differing, other_shape, added, missing
+        Names of tensors with other values, of those with another shape, of those that the known
+        file lacks, and of those that this one lacks.
+    finer, not_comparable
+        Names of tensors that would be equal in the known file's coarser precision, and of those
+        that are rounded in two ways.
+    borrowed
+        Names of what an encoder by itself lacks, and a donor gives.
+    equal_in, finer_than, not_comparable_in
+        The precisions of the rounded ones, those of the known file, and those of both.
     relative
-        How far the differing ones are apart, by the norm of the known part; None if that is not
-        told, or cannot be, which ``why`` explains.
+        How far the differing, the finer and the not comparable ones are apart, by the norm of the
+        known part; None if that is not told, or cannot be, which ``why`` explains.
     """
 
     part: Part
@@ -76,11 +90,17 @@ class PartIdentity:
     sha256: str = ""
     path: str = ""
     equal: int = 0
+    rounded: int = 0
     differing: tuple[str, ...] = ()
+    other_shape: tuple[str, ...] = ()
+    finer: tuple[str, ...] = ()
     not_comparable: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    precisions: str = ""
+    borrowed: tuple[str, ...] = ()
+    equal_in: str = ""
+    finer_than: str = ""
+    not_comparable_in: str = ""
     relative: float | None = None
     why: str = ""
 
@@ -89,9 +109,14 @@ class PartIdentity:
         """What there is to say of the part in a word."""
         if not self.title:
             return "not known"
-        if self.equal == self.tensors:
-            return "equal"
-        return "differs" if self.differing or self.added else "not comparable"
+        if self.differing or self.other_shape or self.added or self.missing:
+            return "differs"
+        return "equal" if self.equal == self.tensors else "rounded"
+
+    @property
+    def to_measure(self) -> tuple[str, ...]:
+        """Names of the tensors whose distance from the known ones is of interest."""
+        return self.differing + self.finer + self.not_comparable
 
     @property
     def sentence(self) -> str:
@@ -99,28 +124,48 @@ class PartIdentity:
         start = f"{self.part.capitalize()}: "
         if self.state == "not known":
             return f"{start}no known file is like it."
-        rounded = f", rounded to {self.precisions}" if self.precisions else ""
-        if self.equal == self.tensors:
-            count = f"all {self.tensors} tensors equal" if self.tensors > 1 else "equal"
-            clauses = [f"{self.title}, {count}{rounded}"]
-        elif self.equal:
-            clauses = [f"{self.title}, {self.equal} of {self.tensors} tensors equal{rounded}"]
+        if self.equal:
+            clauses = [f"{self.title}, {self._count(self.equal)}equal"]
+            if self.rounded:
+                some = f"{self.rounded} of them " if self.rounded < self.equal else ""
+                clauses[0] += f", {some}rounded to {self.equal_in}"
+        elif self.finer or self.tensors == 1:
+            clauses = [self.title]
         else:
-            clauses = [f"has the shapes of {self.title}" if self.tensors > 1 else self.title]
+            clauses = [f"has the shapes of {self.title}"]
+        if self.finer:
+            clauses.append(
+                f"{self._count(len(self.finer))}equal as far as the known file's "
+                f"{self.finer_than} can tell"
+            )
+        if self.not_comparable:
+            clauses.append(
+                f"{self._count(len(self.not_comparable))}rounded to {self.not_comparable_in}, so "
+                "that they may be equal or not"
+            )
         if self.differing:
             whole = len(self.differing) == self.tensors
             where = " in every tensor" if whole else f" in {places(self.differing)}"
-            clauses.append(f"differs{where if self.tensors > 1 else ''}{self._how_far()}")
-        if self.not_comparable:
-            clauses.append(
-                f"{len(self.not_comparable)} of {self.tensors} tensors cannot be compared: they "
-                f"are rounded to {self.precisions}"
-            )
+            clauses.append(f"differs{where if self.tensors > 1 else ''}")
+        if self.to_measure:
+            clauses[-1] += self._how_far()
+        if self.other_shape:
+            clauses.append(f"has another shape of {places(self.other_shape)}")
         if self.added:
             clauses.append(f"has {places(self.added)} beside")
-        if self.missing:
-            clauses.append(f"lacks {places(self.missing)}")
+        if lacking := self.missing + self.borrowed:
+            clauses.append(f"lacks {places(lacking)}")
         return f"{start}{'; '.join(clauses)}."
+
+    def _count(self, count: int) -> str:
+        """How many of the tensors, to go before a word; nothing of the only one."""
+        if self.tensors == 1:
+            return ""
+        return (
+            f"all {count} tensors "
+            if count == self.tensors
+            else f"{count} of {self.tensors} tensors "
+        )
 
     def _how_far(self) -> str:
         if self.relative is None:
@@ -131,7 +176,12 @@ class PartIdentity:
             return ", from zero"
         percent = 100 * self.relative
         shown = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
-        return f", by {shown} % of its norm"
+        together = (
+            " together"
+            if sum(map(bool, (self.differing, self.finer, self.not_comparable))) > 1
+            else ""
+        )
+        return f",{together} by {shown} % of its norm"
 
 
 @dataclass(frozen=True)
@@ -142,8 +192,9 @@ class Identity:
     ----------
     parts
         Its parts, each beside the nearest known file.
-    same_file
-        Title of the known file with the same SHA-256; empty if there is none.
+    same_file, has_config
+        Title of the known file whose weights have the same SHA-256, empty if there is none; and
+        whether the model has a config beside its weights, which is not compared.
     known
         How many files' tensors are known.
     left_out
@@ -154,6 +205,7 @@ class Identity:
 
     parts: tuple[PartIdentity, ...]
     same_file: str = ""
+    has_config: bool = False
     known: int = 0
     left_out: int = 0
     hashes: tuple[TensorHash, ...] = field(default=(), repr=False)
@@ -164,9 +216,9 @@ class Identity:
         states = {part.state for part in self.parts}
         if states <= {"equal"}:
             return "equal" if states or self.same_file else "not known"
-        if states & {"equal", "differs"}:
-            return "differs"
-        return "not comparable" if "not comparable" in states else "not known"
+        if states <= {"equal", "rounded"}:
+            return "rounded"
+        return "not known" if states == {"not known"} else "differs"
 
     @property
     def reference(self) -> PartIdentity | None:
@@ -178,12 +230,16 @@ class Identity:
         """What is said of the file, of each part, and what it means."""
         sentences = []
         if self.same_file:
-            sentences.append(f"The SHA-256 is that of {self.same_file}: it is the same file.")
+            same = "it is the same file."
+            if self.has_config:
+                same = "its weights are the same. Its config was not compared."
+            sentences.append(f"The SHA-256 is that of {self.same_file}: {same}")
         elif not self.known:
             return (_NOTHING,)
         sentences += [part.sentence for part in self.parts]
         if self.left_out:
-            sentences.append(f"{self.left_out} other tensors of the file were not looked at.")
+            others = "tensor of the file was" if self.left_out == 1 else "tensors of the file were"
+            sentences.append(f"{self.left_out} other {others} not looked at.")
         if self.same_file or any(part.equal for part in self.parts):
             sentences.append(_SAME)
         return tuple(sentences)
@@ -191,7 +247,10 @@ class Identity:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
         parts = [asdict(p) | {"state": p.state, "sentence": p.sentence} for p in self.parts]
-        facts = {name: getattr(self, name) for name in ("state", "same_file", "known", "left_out")}
+        facts = {
+            name: getattr(self, name)
+            for name in ("state", "same_file", "has_config", "known", "left_out")
+        }
         return {**facts, "parts": parts, "sentences": list(self.sentences)}
 
 
@@ -217,16 +276,21 @@ def identify(
     InputError
         If what is known is damaged, or the file changed since it was inspected.
     """
+    count = len(inspection.tensors)
+    inspection = without_changes(inspection)
+    left_out, layout = count - len(inspection.tensors), None
     try:
-        left_out = len(find_layout(inspection).left_out)
+        layout = find_layout(inspection)
+        left_out += len(layout.left_out)
     except InputError:
-        left_out = 0
+        pass
     known, sha256 = count_known(), inspection.sha256
+    has_config = inspection.config is not None or inspection.source.is_dir()
     if same := known_tensors(sha256).get(sha256):
-        yield Identity(tuple(_same_parts(same)), same.title, known, left_out)
+        yield Identity(tuple(_same_parts(same)), same.title, has_config, known, left_out)
         return
     if entry := next((entry for entry in known_files() if entry.sha256 == sha256), None):
-        yield Identity((), entry.title, known)
+        yield Identity((), entry.title, has_config, known)
         return
     if not known:
         yield Identity(())
@@ -238,11 +302,11 @@ def identify(
         if inside := [item for item in hashes if item.part == part]:
             found = files.get(part)
             parts.append(
-                _beside(part, inside, *found) if found else PartIdentity(part, len(inside))
+                _beside(part, inside, *found, layout) if found else PartIdentity(part, len(inside))
             )
-    identity = Identity(tuple(parts), "", known, left_out, hashes)
+    identity = Identity(tuple(parts), "", has_config, known, left_out, hashes)
     yield identity
-    for sha256 in dict.fromkeys(part.sha256 for part in parts if part.differing):
+    for sha256 in dict.fromkeys(part.sha256 for part in parts if part.to_measure):
         path = next(Path(part.path) for part in parts if part.sha256 == sha256)
         parts = _measured(parts, sha256, path, inspection, report, cancelled)
         yield replace(identity, parts=tuple(parts))
@@ -257,35 +321,53 @@ def _same_parts(same: KnownTensors) -> Iterator[PartIdentity]:
 
 
 def _beside(
-    part: Part, inside: list[TensorHash], known: KnownTensors, equal: frozenset[str]
+    part: Part,
+    inside: list[TensorHash],
+    known: KnownTensors,
+    agreeing: Mapping[str, bool],
+    layout: Layout | None,
 ) -> PartIdentity:
     """A part beside the same part of a known file."""
     theirs = {
         name: (shape, precision)
         for name, (where, shape, precision) in known.tensors.items()
-        if where == part
+        if part in (where, "file")
     }
     ours = {item.name for item in inside}
-    both = [(item, *theirs[item.name]) for item in inside if item.name in theirs]
-    unequal = [each for each in both if each[0].name not in equal]
-    apart = dict.fromkeys(
-        item.name
-        for item, shape, precision in unequal
-        if item.shape == shape and not comparable(item.precision, precision)
-    )
-    mixed = {
-        each
-        for item, _, precision in both
-        if item.precision != precision
-        for each in (item.precision, precision)
+    groups: dict[str, list[str]] = defaultdict(list)
+    precisions: dict[str, set[str]] = defaultdict(set)
+    for item in inside:
+        shape, precision = theirs.get(item.name, ((), ""))
+        if item.name not in theirs:
+            group = "added"
+        elif item.name in agreeing:
+            group = "equal" if agreeing[item.name] else "finer"
+        elif item.shape != shape:
+            group = "other_shape"
+        else:
+            alike = comparable(item.precision, precision)
+            group = "differing" if alike else "not_comparable"
+        groups[group].append(item.name)
+        if group == "finer":
+            precisions[group].add(precision)
+        elif item.precision != precision:
+            precisions[group] |= {item.precision, precision}
+            groups["rounded"] += [item.name] * (group == "equal")
+    for name in theirs:
+        if name not in ours:
+            borrowed = layout is not None and layout.borrows(name)
+            groups["borrowed" if borrowed else "missing"].append(name)
+    words = {
+        group: " and ".join(sorted(_PRECISIONS.get(each, each) for each in named - {"F32"}))
+        for group, named in precisions.items()
     }
     return PartIdentity(
-        part, len(inside), known.title, known.sha256, str(known.path), len(equal),
-        differing=tuple(item.name for item, *_ in unequal if item.name not in apart),
-        not_comparable=tuple(apart),
-        added=tuple(item.name for item in inside if item.name not in theirs),
-        missing=tuple(name for name in theirs if name not in ours),
-        precisions=" and ".join(sorted(_PRECISIONS.get(each, each) for each in mixed - {"F32"})),
+        part, len(inside), known.title, known.sha256, str(known.path),
+        len(groups["equal"]), len(groups["rounded"]), tuple(groups["differing"]),
+        tuple(groups["other_shape"]), tuple(groups["finer"]), tuple(groups["not_comparable"]),
+        tuple(groups["added"]), tuple(groups["missing"]), tuple(groups["borrowed"]),
+        equal_in=words.get("equal", ""), finer_than=words.get("finer", ""),
+        not_comparable_in=words.get("not_comparable", ""),
     )  # fmt: skip
 
 
@@ -300,19 +382,20 @@ def _measured(
     """The parts, with how far those that differ from one known file are from it, or why not."""
     why = ""
     sums = {part.part: [0.0, 0.0, 0] for part in parts}
-    differing = {name for part in parts if part.sha256 == sha256 for name in part.differing}
+    measured = {name for part in parts if part.sha256 == sha256 for name in part.to_measure}
     try:
         report(f"Reading {path.name}", 0, 0)
-        known = examine(path, cancelled)
+        known = without_changes(examine(path, cancelled))
         if known.sha256 == sha256:
             changes = compare_checkpoints(known, inspection, cancelled)
             for number, change in enumerate(changes):
                 report(f"Comparing with {path.name}", number, len(known.tensors))
-                tally = sums.get("file") or sums.get(part_of(change.name))
+                name = change.name if "file" in sums else change.name.removeprefix("text.")
+                tally = sums.get("file") or sums.get(part_of(name))
                 if tally is None:  # an encoder that this file lacks
                     continue
                 tally[1] += change.norm
-                if change.name in differing:
+                if name in measured:
                     tally[0] += change.difference
                     tally[2] += change.not_finite
         else:
@@ -320,7 +403,7 @@ def _measured(
     except InputError:
         why = "its file is no longer there"
     return [
-        _apart(part, why, *sums[part.part]) if part.sha256 == sha256 and part.differing else part
+        _apart(part, why, *sums[part.part]) if part.sha256 == sha256 and part.to_measure else part
         for part in parts
     ]
 
@@ -331,14 +414,14 @@ def _apart(
     """A part with how far it is from the known one."""
     if not_finite:
         return replace(part, relative=math.nan)
-    if not why and not difference:
-        why = "the shapes differ"
+    if part.differing and not why and not difference:
+        why = "they hold whole numbers"
     return replace(part, why=why, relative=None if why else relative_change(difference, norm))
 
 
 def places(names: Iterable[str]) -> str:
     """Where in an encoder tensors are, as people say it: ``blocks 20 to 23, projection``."""
-    layers = {layer_of(name.removeprefix("visual.").removeprefix("text.")) for name in names}
+    layers = dict.fromkeys(layer_of(_INSIDE.sub("", name)) for name in names)
     blocks: dict[str, list[int]] = {}
     for layer in sorted(layers, key=layer_place):
         stem, _, number = layer.rpartition(".")
@@ -348,7 +431,7 @@ def places(names: Iterable[str]) -> str:
             blocks[layer] = []
     words = []
     for stem, numbers in blocks.items():
-        title = "block" if stem.rpartition(".")[2] in _BLOCKS else f"{stem[:80]} block"
+        title = _BLOCKS.get(stem.rpartition(".")[2], f"{stem[:80]} block")
         title += "s" if len(numbers) > 1 else ""
         words.append(f"{title} {_ranges(numbers)}" if numbers else _PLACES.get(stem, stem[:80]))
     more = f" and {len(words) - _MOST_PLACES} more places" if len(words) > _MOST_PLACES else ""

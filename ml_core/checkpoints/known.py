@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,7 @@ from ml_core.reading.json_file import JsonFile
 
 OWN_FILE = "known_files.json"
 _PATIENCE_SECONDS = 10.0
+_MOST_TITLE = 300
 _FILE = JsonFile("a list of known files", "correct it or remove it", max_bytes=4 << 20)
 
 
@@ -53,7 +55,7 @@ class KnownFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    title: str = Field(min_length=1, max_length=300)
+    title: str = Field(min_length=1, max_length=_MOST_TITLE)
     source: str = Field(default="", max_length=300)
     names: tuple[str, ...] = Field(default=(), max_length=50)
     architecture: str = Field(default="", max_length=100)
@@ -143,6 +145,11 @@ def own_file() -> Path:
     return data_dir() / OWN_FILE
 
 
+def as_title(text: str) -> str:
+    """A file's name as an entry's title: cut short, and without bytes that are no characters."""
+    return text.encode(errors="replace").decode()[:_MOST_TITLE]
+
+
 def add_known(entry: KnownFile) -> Path:
     """Add an entry to the user's file and return the file.
 
@@ -188,7 +195,14 @@ def _changing(path: Path) -> Generator[list[KnownFile]]:
             entries = _read(path)
             yield entries
             record = {"files": [item.model_dump(exclude_defaults=True) for item in entries]}
-            replace_files({path: (json.dumps(record, indent=1) + "\n").encode()})
+            raw = (json.dumps(record, indent=1) + "\n").encode()
+            try:
+                _entries(_FILE.parse(raw, path.name), path)
+            except InputError as error:
+                raise InputError(
+                    f"Nothing was changed, as the list could not be read then: {error.sentence}"
+                ) from None
+            replace_files({path: raw})
     except Timeout as error:
         raise InputError(f"Another program is writing {path}: try again in a moment.") from error
     except OSError as error:
@@ -199,7 +213,12 @@ def _read(path: Path) -> list[KnownFile]:
     """Entries of a file; none if there is no file."""
     if not path.exists():
         return []
-    items = _FILE.read(path).get("files")
+    return _entries(_FILE.read(path), path)
+
+
+def _entries(record: dict[str, Any], path: Path) -> list[KnownFile]:
+    """Entries of a file's JSON."""
+    items = record.get("files")
     if not isinstance(items, list):
         raise InputError(f"{path} has no list of files; correct it or remove it.", "damaged")
     return [

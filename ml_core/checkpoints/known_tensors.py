@@ -15,17 +15,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_known
+from ml_core.checkpoints.known import (
+    KnownFile,
+    add_known,
+    as_title,
+    known_files,
+    remove_known,
+)
 from ml_core.checkpoints.tensor_hashes import Part, TensorHash, hash_shapes
 from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
-from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
+from ml_core.reading.folder import list_folder
 
 _NAME = "known_tensors-1.sqlite"
 _PATIENCE_SECONDS, _CACHE_KB = 30.0, 64 * 1024
 # own: the hash is of the values as the file stores them, 1, or rounded, 0; or of shapes, 2.
 _TABLES = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY, sha256 TEXT UNIQUE NOT NULL, path BLOB NOT NULL, day TEXT NOT NULL,
     tensors TEXT NOT NULL
@@ -33,6 +40,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS tensors (
     hash BLOB NOT NULL, file INTEGER NOT NULL, own INTEGER NOT NULL, PRIMARY KEY (hash, file)
 ) WITHOUT ROWID;
+COMMIT;
 """
 _SHAPES = 2
 
@@ -61,13 +69,18 @@ class KnownTensors:
 def checkpoints_below(path: Path) -> tuple[Path, ...]:
     """The checkpoints at a path by their names: itself, or what lies below a folder of many.
 
-    A folder with a config is one checkpoint. Folders that are links are not entered.
+    A folder with a config and the weights for it is one checkpoint. Folders that are links are not
+    entered.
     """
     if not path.is_dir():
         return (path,)
     found: list[Path] = []
     for place, folders, files in os.walk(path):
-        if not {CONFIG_NAME, TRANSFORMERS_CONFIG_NAME}.isdisjoint(files):
+        try:
+            list_folder(Path(place))
+        except InputError:
+            pass
+        else:
             found.append(Path(place))
             folders.clear()
             continue
@@ -123,6 +136,19 @@ def add_known_file(
     return entry
 
 
+def unlisted_files() -> tuple[KnownFile, ...]:
+    """Entries for files whose tensors are known, and which no list has; raises as `known_tensors`.
+
+    Such are left if somebody takes an entry out of the list.
+    """
+    listed = {entry.sha256 for entry in known_files()}
+    return tuple(
+        KnownFile(title=as_title(file.title), sha256=file.sha256)
+        for file in known_tensors().values()
+        if file.sha256 not in listed
+    )
+
+
 def forget_known_file(entry: KnownFile) -> None:
     """Remove an entry of the user's list, and the hashes of its tensors; raises as the adding."""
     if database().exists():
@@ -153,8 +179,11 @@ def count_known() -> int:
         return 0 if index is None else len(index.execute("SELECT id FROM files").fetchall())
 
 
-def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, frozenset[str]]]:
+def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, dict[str, bool]]]:
     """For each part the known file with the most equal tensors, and their names.
+
+    A name is True if the known tensor holds all that ours does, and False if it agrees with what
+    ours would be in the known file's coarser precision.
 
     Of several the one that has most in common with the other parts, then the one that was added
     first. Constant tensors do not count. Where no tensor is equal, a file with the same names and
@@ -165,12 +194,19 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, froz
             return {}
         index.execute(
             "CREATE TEMP TABLE asked (hash BLOB PRIMARY KEY, part TEXT, number INTEGER, "
-            "tells INTEGER, own INTEGER) WITHOUT ROWID"
+            "tells INTEGER, own INTEGER, exact INTEGER) WITHOUT ROWID"
         )
         index.executemany(
-            "INSERT INTO asked VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (digest, item.part, number, not item.constant, form == item.precision)
+                (
+                    digest,
+                    item.part,
+                    number,
+                    not item.constant,
+                    form == item.precision,
+                    form in item.exact,
+                )
                 for number, item in enumerate(hashes)
                 for form, digest in item.forms.items()
             ),
@@ -197,8 +233,11 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, froz
         found = {}
         for part, file in chosen.items():
             (known,) = _files(index, "id", file).values()
-            names = index.execute(f"SELECT number {equal} AND part = ? AND file = ?", [part, file])
-            found[part] = known, frozenset(hashes[number].name for (number,) in names)
+            names = index.execute(
+                f"SELECT number, max(exact) {equal} AND part = ? AND file = ? GROUP BY number",
+                [part, file],
+            )
+            found[part] = known, {hashes[number].name: bool(exact) for number, exact in names}
         return found
 
 
@@ -259,14 +298,15 @@ def _explained(path: Path, what: str) -> Generator[None]:
     """Say in a sentence what keeps the database from being used."""
     try:
         yield
-    except (sqlite3.OperationalError, OSError) as error:
+    except (sqlite3.DatabaseError, OSError, ValueError, TypeError, AttributeError) as error:
+        foreign = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        if foreign or not isinstance(error, (sqlite3.OperationalError, OSError)):
+            raise InputError(
+                f"{path} is damaged ({error}): move it away, and add the known files again. Their "
+                "titles are intact.",
+                "damaged",
+            ) from error
         words = f"{path} cannot be {what} ({error}): free some space, or allow it to be written."
         if "locked" in str(error):
             words = f"Another program is writing {path}: try again in a moment."
         raise InputError(f"{words} What was known before is intact.") from error
-    except (sqlite3.DatabaseError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}): move it away, and add the known files again. Their "
-            "titles are intact.",
-            "damaged",
-        ) from error

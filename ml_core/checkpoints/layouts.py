@@ -359,6 +359,32 @@ def find_layout(inspection: Inspection) -> Layout:
     return replace(_READERS[part.names](shapes, part, where), others=others)
 
 
+def without_changes(inspection: Inspection) -> Inspection:
+    """The file without LoRA weights, adapters and prompts, where only these hide its CLIP.
+
+    Any other file is returned as it is.
+    """
+    kept = tuple(
+        tensor
+        for tensor in inspection.tensors
+        if not any(pattern.search(tensor.name) for pattern, _ in _CHANGES)
+    )
+    if len(kept) == len(inspection.tensors):
+        return inspection
+    rest = replace(inspection, tensors=kept)
+    return rest if _holds_clip(rest) and not _holds_clip(inspection) else inspection
+
+
+def _holds_clip(inspection: Inspection) -> bool:
+    try:
+        find_layout(inspection)
+    except PartNeeded:
+        return True
+    except InputError:
+        return False
+    return True
+
+
 def models_of(inspection: Inspection) -> tuple[Inspection, ...]:
     """The models of a file of which one would have to be chosen; else the file itself.
 

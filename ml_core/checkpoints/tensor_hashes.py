@@ -1,8 +1,8 @@
 """Hashes of a checkpoint's tensors that no change of names, layout or precision alters; torch-free.
 
 A tensor of fp32 is hashed as it is and as its copies in fp16 and bf16 would be; one that is stored
-in fp16 or bf16, as it is. Two tensors are equal if they agree in the coarser of their precisions:
-then one can be the rounded copy of the other. One in fp16 and one in bf16 have no form in common.
+in fp16 or bf16, as it is. If two tensors agree in the coarser of their precisions, the coarser one
+can be the rounded copy of the finer one. One in fp16 and one in bf16 have no form in common.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ml_core.checkpoints.architecture import SCALES
 from ml_core.checkpoints.compare import TensorReader, by_own_names
-from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.layouts import find_layout, without_changes
 from ml_core.checkpoints.library_names import TensorSource
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import CancelledError
@@ -43,17 +43,21 @@ class TensorHash:
     Parameters
     ----------
     name
-        The model's name of it where the file holds a CLIP, else the file's.
+        The model's name of it where the file holds a CLIP, without the ``text.`` that only some
+        models have; else the file's.
     part
         Which part of the checkpoint it is in.
     shape
         Its shape; empty for a single number in any shape.
     precision
-        In which the file stores it: ``F32`` (fp64 too), ``F16``, ``BF16``, or its own type.
+        In which the file stores it: ``F32`` (also fp64, and what it joins of several types),
+        ``F16``, ``BF16``, or its own type.
     constant
         Whether all its values are equal, as many models begin with: such tensors tell none apart.
     forms
         SHA-256 of name, shape and values, by the precision that the values are rounded to.
+    exact
+        Those of the forms that hold the values as they are.
     """
 
     name: str
@@ -62,6 +66,7 @@ class TensorHash:
     precision: str
     constant: bool
     forms: Mapping[str, bytes]
+    exact: frozenset[str]
 
 
 def part_of(name: str) -> Part:
@@ -79,6 +84,7 @@ def hash_tensors(
     """Hash the tensors of the CLIP in a file; of a file that holds none, all its tensors.
 
     How many batches BatchNorm has counted is left out: it says nothing of what a model computes.
+    So are adapters and the like beside a CLIP.
     Memory stays below 100 MB, unless a tensor's elements lie apart in a file.
 
     Parameters
@@ -95,6 +101,7 @@ def hash_tensors(
     InputError
         ``damaged`` if the file is not the one that was inspected.
     """
+    inspection = without_changes(inspection)
     try:
         sources, holds_clip = find_layout(inspection).sources, True
     except PartNeeded:
@@ -115,7 +122,8 @@ def hash_tensors(
         done = 0
         for name in order:
             part = part_of(name) if holds_clip else "file"
-            hashes.append(_hash(name, part, reader, sources[name], cancelled))
+            shown = name.removeprefix("text.") if holds_clip else name
+            hashes.append(_hash(shown, part, reader, sources[name], cancelled))
             done += sum(info.nbytes for info in infos[name])
             report(f"Reading {inspection.name}", done, total)
     for shard in sorted({info.file for info in inspection.tensors}):
@@ -134,10 +142,12 @@ def _hash(
     """Hash one tensor in all its forms."""
     shape = reader.shape(source)
     shape = () if math.prod(shape) == 1 else shape
-    dtype = reader.infos(source)[0].dtype
-    precision = _PRECISIONS.get(dtype, dtype)
+    dtypes = {info.dtype for info in reader.infos(source)}
+    precisions = {_PRECISIONS.get(dtype, dtype) for dtype in dtypes}
+    precision = precisions.pop() if len(precisions) == 1 else "F32"
     start = f"{name}\0{','.join(map(str, shape))}\0".encode(errors="surrogatepass")
     digests = {form: hashlib.sha256(start + form.encode()) for form in _forms(precision)}
+    exact = set(digests)
     low, high = math.inf, -math.inf
     for piece in reader.numbers(source):
         if cancelled():
@@ -145,14 +155,17 @@ def _hash(
         values = piece + 0.0  # a copy, in which -0 is 0
         if math.isnan(values.sum()):  # or it holds both infinities
             values[np.isnan(values)] = np.nan
-        if dtype == "F64":  # as torch rounds it
+        if "F64" in dtypes:  # as torch rounds it
             values = values.astype(np.float32).astype(np.float64)
         if low >= high and values.size:
             low, high = min(low, values.min()), max(high, values.max())
         for form, digest in digests.items():
-            digest.update(_rounded(values, form).tobytes())
+            bits = _rounded(values, form)
+            digest.update(bits.tobytes())
+            if form != precision and form in exact and not _holds(bits, form, values):
+                exact.remove(form)
     forms = {form: digest.digest() for form, digest in digests.items()}
-    return TensorHash(name, part, shape, precision, bool(low >= high), forms)
+    return TensorHash(name, part, shape, precision, bool(low >= high), forms, frozenset(exact))
 
 
 def hash_shapes(hashes: Iterable[TensorHash]) -> dict[Part, bytes]:
@@ -193,3 +206,9 @@ def _rounded(values: NDArray[np.float64], form: str) -> NDArray[Any]:
         bits[np.isnan(single)] = 0x7FC0
     bits[bits == 0x8000] = 0  # -0 again, of what was rounded to it
     return bits
+
+
+def _holds(bits: NDArray[Any], form: str, values: NDArray[np.float64]) -> bool:
+    """Whether numbers of 16 bits are the values."""
+    wide = bits.view("<f2") if form == "F16" else (bits.astype("<u4") << 16).view("<f4")
+    return bool(np.array_equal(wide, values, equal_nan=True))

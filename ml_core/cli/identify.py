@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, examined
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import watched
+from ml_core.reading import examine
 
-_EXIT = {"equal": output.EXIT_DONE, "differs": 1, "not comparable": 2, "not known": 2}
+_EXIT = {"equal": output.EXIT_DONE, "rounded": 4, "differs": 1, "not known": 2}
 
 
 @command("file=checkpoint part json")
@@ -22,8 +25,12 @@ def identify(options: Options) -> None:
     Copies match that are renamed, transposed, split, or rounded to fp16 or bf16. Equal tensors hold
     what the known file holds, which may be a backdoor.
 
-    Exit code: 0 (all of it is known), 1 (it differs from known files) or 2 (nothing of it is known,
-    or the file is damaged or unsupported).
+    A known file of a coarser precision cannot tell whether a finer file is equal: it says so, and
+    how far the two are apart.
+
+    Exit code: 0 (all of it is known), 1 (it differs from known files), 4 (nothing differs, but
+    tensors are rounded, so that they may be equal or not) or 2 (nothing of it is known, or the file
+    is damaged or unsupported). Of several models the worst one counts.
 
     Examples:
 
@@ -34,10 +41,13 @@ def identify(options: Options) -> None:
     from ml_core.checkpoints.identity import identify as identified
     from ml_core.checkpoints.layouts import models_of
 
-    inspection = examined(checkpoint_path(options.checkpoint))
+    inspection = examine(checkpoint_path(options.checkpoint))
+    files = [examined(Path(f"{inspection.path}#{member}")) for member in inspection.members]
+    if inspection.refused and not files:
+        raise inspection.refusal()
     identities = {}
     with watched(f"Reading {inspection.name}") as (report, cancelled):
-        for model in models_of(inspection):
+        for model in (model for file in files or [inspection] for model in models_of(file)):
             *_, identities[model.name] = identified(model, report, cancelled)
     record = {
         "path": str(inspection.path),
@@ -50,4 +60,5 @@ def identify(options: Options) -> None:
         for sentence in ([f"{name}:"] if len(identities) > 1 else []) + [*found.sentences]
     ]
     output.answer(options.json, record, *lines)
-    raise typer.Exit(max(_EXIT[found.state] for found in identities.values()))
+    worst = max((found.state for found in identities.values()), key=list(_EXIT).index)
+    raise typer.Exit(_EXIT[worst])

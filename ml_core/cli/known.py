@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ml_core.checkpoints.known import KnownFile
 
 _LEAST_DIGITS = 8
+_GENERIC = (
+    "model", "pytorch_model", "open_clip_model", "open_clip_pytorch_model",
+    "diffusion_pytorch_model", "text_encoder", "image_encoder",
+)  # fmt: skip
 
 app = typer.Typer(
     name="known",
@@ -34,11 +38,11 @@ app = typer.Typer(
 def list_command(options: Options) -> None:
     """List the known files, your own first."""
     from ml_core.checkpoints.known import known_files, own_file
-    from ml_core.checkpoints.known_tensors import known_tensors
+    from ml_core.checkpoints.known_tensors import known_tensors, unlisted_files
 
     hashed = known_tensors()
     files, rows = [], []
-    for entry in known_files():
+    for entry in (*unlisted_files(), *known_files()):
         record = entry.model_dump(mode="json", exclude_defaults=True)
         known_by = (
             f"SHA-256 {entry.sha256[:16]}…" if entry.sha256 else f"name {', '.join(entry.names)}"
@@ -175,19 +179,19 @@ def _row(
 def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
     """Add a model as what was given, and as what it is itself where nothing was."""
     from ml_core.checkpoints.hub import cached_as
+    from ml_core.checkpoints.known import KnownFile, as_title
     from ml_core.checkpoints.known_tensors import add_known_file
     from ml_core.checkpoints.tensor_hashes import hash_tensors
 
     repository = (cached_as(model.source) or ("",))[0]
     part = f"#{model.part}" if model.part else ""
-    entry = given.model_copy(
-        update={
-            "title": title or (f"{repository}{part}" if repository else model.name),
-            "source": given.source or (f"huggingface.co/{repository}" if repository else ""),
-            "sha256": model.sha256,
-            "architecture": given.architecture or _architecture(model),
-        }
-    )
+    fields = {
+        "title": as_title(title or (f"{repository}{part}" if repository else _name(model.path))),
+        "source": given.source or (f"huggingface.co/{repository}" if repository else ""),
+        "sha256": model.sha256,
+        "architecture": given.architecture or _architecture(model),
+    }
+    entry = KnownFile(**given.model_dump() | fields)
     with watched(f"Reading {model.name}") as (report, cancelled):
         hashes = hash_tensors(model, report, cancelled)
     added = add_known_file(entry, model, hashes)
@@ -195,6 +199,12 @@ def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
     count = f"{len(hashes)} tensor{'s' if len(hashes) > 1 else ''}"
     what = "; it holds no CLIP" if all(item.part == "file" for item in hashes) else ""
     return _row(model.path, f"{start}: {added.title} ({count}{what}).", added, tensors=len(hashes))
+
+
+def _name(path: Path) -> str:
+    """The end of a path, with its folder if many files are called so."""
+    generic = path.name.partition("#")[0].partition(".")[0].rstrip("_234") in _GENERIC
+    return "/".join(path.absolute().parts[-2 if generic else -1 :])
 
 
 def _architecture(inspection: Inspection) -> str:
@@ -215,11 +225,11 @@ def remove_command(
 ) -> None:
     """Remove one of your own entries, and the hashes of its tensors; the file stays where it is."""
     from ml_core.checkpoints.known import own_files
-    from ml_core.checkpoints.known_tensors import forget_known_file
+    from ml_core.checkpoints.known_tensors import forget_known_file, unlisted_files
 
     entries = [
         entry
-        for entry in own_files()
+        for entry in (*own_files(), *unlisted_files())
         if entry.title == which
         or (len(which) >= _LEAST_DIGITS and entry.sha256.startswith(which.lower()))
     ]
