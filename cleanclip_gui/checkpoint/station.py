@@ -205,6 +205,7 @@ class CheckpointStation(QWidget):
         self.comparison.failed.connect(self.shell.failed)
         self.facts.identification.failed.connect(self.shell.failed)
         self.facts.identification.changed.connect(self.shell.commands_changed)
+        self.facts.identification.added.connect(self._show_known)
         self.facts.identification.compare_clicked.connect(self.compare_with)
         self.facts.identification.scan_clicked.connect(self._on_reference_chosen)
         self.writer.state_changed.connect(self.shell.commands_changed)

@@ -170,18 +170,15 @@ class PartIdentity:
     def _how_far(self) -> str:
         if self.relative is None:
             return f"; how far cannot be told: {self.why}" if self.why else ""
+        alone = self.to_measure == self.differing
+        start = ", by" if alone else "; what is not equal is apart by"
         if math.isnan(self.relative):
-            return ", by numbers that are not finite"
+            return f"{start} numbers that are not finite"
         if math.isinf(self.relative):
-            return ", from zero"
+            return f"{start} more than its norm, which is 0"
         percent = 100 * self.relative
         shown = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
-        together = (
-            " together"
-            if sum(map(bool, (self.differing, self.finer, self.not_comparable))) > 1
-            else ""
-        )
-        return f",{together} by {shown} % of its norm"
+        return f"{start} {shown} % of its norm"
 
 
 @dataclass(frozen=True)
@@ -195,6 +192,8 @@ class Identity:
     same_file, has_config
         Title of the known file whose weights have the same SHA-256, empty if there is none; and
         whether the model has a config beside its weights, which is not compared.
+    changes
+        How many tensors are those of an adapter or the like, which were not compared.
     known
         How many files' tensors are known.
     left_out
@@ -208,12 +207,15 @@ class Identity:
     has_config: bool = False
     known: int = 0
     left_out: int = 0
+    changes: int = 0
     hashes: tuple[TensorHash, ...] = field(default=(), repr=False)
 
     @property
     def state(self) -> State:
         """``equal`` if every part is, ``differs`` if some part is, or is near, a known one."""
-        states = {part.state for part in self.parts}
+        states: set[State] = {part.state for part in self.parts}
+        if self.changes and states - {"not known"}:
+            return "differs"
         if states <= {"equal"}:
             return "equal" if states or self.same_file else "not known"
         if states <= {"equal", "rounded"}:
@@ -237,6 +239,11 @@ class Identity:
         elif not self.known:
             return (_NOTHING,)
         sentences += [part.sentence for part in self.parts]
+        if self.changes:
+            sentences.append(
+                "It also holds an adapter, LoRA weights or prompts, which change what the model "
+                "computes and were not compared."
+            )
         if self.left_out:
             others = "tensor of the file was" if self.left_out == 1 else "tensors of the file were"
             sentences.append(f"{self.left_out} other {others} not looked at.")
@@ -278,10 +285,10 @@ def identify(
     """
     count = len(inspection.tensors)
     inspection = without_changes(inspection)
-    left_out, layout = count - len(inspection.tensors), None
+    changes, left_out, layout = count - len(inspection.tensors), 0, None
     try:
         layout = find_layout(inspection)
-        left_out += len(layout.left_out)
+        left_out = len(layout.left_out)
     except InputError:
         pass
     known, sha256 = count_known(), inspection.sha256
@@ -304,7 +311,7 @@ def identify(
             parts.append(
                 _beside(part, inside, *found, layout) if found else PartIdentity(part, len(inside))
             )
-    identity = Identity(tuple(parts), "", has_config, known, left_out, hashes)
+    identity = Identity(tuple(parts), "", has_config, known, left_out, changes, hashes)
     yield identity
     for sha256 in dict.fromkeys(part.sha256 for part in parts if part.to_measure):
         path = next(Path(part.path) for part in parts if part.sha256 == sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,9 +203,11 @@ def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
 
 
 def _name(path: Path) -> str:
-    """The end of a path, with its folder if many files are called so."""
-    generic = path.name.partition("#")[0].partition(".")[0].rstrip("_234") in _GENERIC
-    return "/".join(path.absolute().parts[-2 if generic else -1 :])
+    """The end of a path, with its folders as long as many are called so."""
+    parts = path.absolute().parts
+    stems = [re.split(r"[#.]|_\d", part)[0] for part in reversed(parts)]
+    count = next((n for n, stem in enumerate(stems, 1) if stem not in _GENERIC), 1)
+    return "/".join(parts[-count:])
 
 
 def _architecture(inspection: Inspection) -> str:

@@ -54,7 +54,8 @@ def test_the_doctor_and_the_known_files_are_about_the_model_on_show(panel, qtbot
     known.fields["title"].setText("my <i>poisoned</i> model")
     known.fields["source"].setText("me")
     known.ok.click()
-    assert "By its SHA-256 this is my <i>poisoned</i> model" in panel.facts.known.text.text()
+    known_by = "By its SHA-256 this is my <i>poisoned</i> model"
+    qtbot.waitUntil(lambda: known_by in panel.facts.known.text.text(), timeout=WAIT)
     panel.buttons.doctor.click()
     dialog = panel.doctors.dialog
     assert "m.pt" in dialog.windowTitle()

@@ -18,7 +18,6 @@ from ml_core.checkpoints.known import known_files, own_file
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import inspect
 from ml_core.reading.key_mismatch import KeyLists, WrongShape
-from tests.gui.shell_fakes import write_safetensors
 
 
 def groups(view):
@@ -158,7 +157,8 @@ def test_each_kind_is_listed_with_its_shapes_and_copied(qtbot):
 
 def test_a_known_file_has_rates_and_a_damaged_list_is_left_as_it_is(qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
-    inspection = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
+    (tmp_path / "refused.pt").write_bytes(b"nothing")
+    inspection = inspect(tmp_path / "refused.pt")
     dialog = KnownDialog(inspection, "RN50")
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
     qtbot.addWidget(dialog)

@@ -1,9 +1,13 @@
 """Which CLIP is this: the card, and where it leads."""
 
+import sqlite3
+
 import pytest
 
+import ml_core.checkpoints.known_tensors as database
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.station import _COMPARISON
+from ml_core.checkpoints.known import KnownFile, add_known, own_files
 from ml_core.checkpoints.known_tensors import known_tensors
 from ml_core.jobs.demo import demo_checkpoint
 from tests.gui.shell_fakes import write_safetensors
@@ -27,12 +31,16 @@ def opened(panel, qtbot, path):
 
 
 def add_to_known(panel, qtbot, title):
+    enter_known(panel, title)
+    qtbot.waitUntil(lambda: f"known from now on, as {title}" in text(panel), timeout=WAIT)
+
+
+def enter_known(panel, title):
     panel.buttons.known.click()
-    (dialog,) = panel.window().findChildren(KnownDialog)
+    dialog = panel.window().findChildren(KnownDialog)[-1]
     dialog.fields["title"].setText(title)
     dialog.fields["source"].setText("me")
     dialog.ok.click()
-    qtbot.waitUntil(lambda: f"known from now on, as {title}" in text(panel), timeout=WAIT)
 
 
 def text(panel):
@@ -65,6 +73,26 @@ def test_what_differs_leads_to_compare_and_to_scan(panel, card, qtbot):
     qtbot.waitUntil(panel.comparison.strips.isVisible, timeout=WAIT)
     assert panel.comparison.title.text() == f"Compared with {twin.name}"
     assert panel.failures == []
+
+
+def test_what_cannot_be_stored_is_listed_nowhere_and_can_be_added_again(
+    panel, card, qtbot, tmp_path, monkeypatch
+):
+    opened(panel, qtbot, demo_checkpoint())
+    monkeypatch.setattr(database, "_PATIENCE_SECONDS", 0.05)
+    database.database().parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(database.database(), isolation_level=None) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        enter_known(panel, "demo")
+        qtbot.waitUntil(lambda: bool(panel.failures), timeout=WAIT)
+    holder.close()
+    assert "Another program is writing" in panel.failures.pop().sentence
+    assert own_files() == ()
+    add_known(KnownFile(title="by its hash", sha256=panel.inspection.sha256))
+    enter_known(panel, "demo")
+    listed = "known from now on, as by its hash"
+    qtbot.waitUntil(lambda: listed in text(panel), timeout=WAIT)
+    assert len(known_tensors()) == 1
 
 
 def test_it_is_cancelled_and_hidden_for_what_has_no_tensors(panel, card, qtbot, tmp_path):

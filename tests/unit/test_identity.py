@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 
 import ml_core.checkpoints.known_tensors as database
 from ml_core.checkpoints.identity import Identity, identify, places
-from ml_core.checkpoints.known import KnownFile, own_files
+from ml_core.checkpoints.known import KnownFile, own_file, own_files
 from ml_core.checkpoints.known_tensors import add_known_file, known_tensors
 from ml_core.checkpoints.tensor_hashes import hash_tensors
 from ml_core.cli.app import run_command
@@ -68,6 +69,14 @@ def saved(state, path: Path) -> Path:
     return path
 
 
+def custom_text(module, folder):
+    state = {
+        name if name.startswith(("visual.", "logit")) else f"text.{name}": value
+        for name, value in module.state_dict().items()
+    }
+    return saved(state, folder / "custom.safetensors")
+
+
 def renamed(module, folder):
     return saved(as_transformers(module), folder / "renamed.safetensors")
 
@@ -91,6 +100,7 @@ COPIES = {
     "renamed and split": (renamed, ""),
     "in shards": (shards, ""),
     "with an optimizer": (cleanclip, ""),
+    "CustomTextCLIP's names": (custom_text, ""),
     "fp16": (rounded(torch.float16), ", rounded to fp16"),
     "bf16": (rounded(torch.bfloat16), ", rounded to bf16"),
     "fp64": (rounded(torch.float64), ""),
@@ -113,6 +123,82 @@ def test_a_copy_is_known_whatever_names_and_precision_it_has(copy, module, known
         assert f"equal{words}" in part.sentence
     assert "says nothing of whether it is harmless" in found.sentences[-1]
     assert "safe" not in " ".join(found.sentences)
+
+
+NEAR = {
+    # change of the known state -> state, words of the first sentences
+    "a finer file": (
+        lambda state: {name: value * 1.0001 for name, value in state.items()}, "rounded",
+        "equal as far as the known file's fp16 can tell; what is not equal is apart by",
+    ),
+    "the same numbers, finer": (lambda state: state, "equal", "tensors equal, rounded to fp16."),
+    "a norm is lacking": (
+        lambda state: without(state, "visual.ln_post.bias"), "differs",
+        "equal, rounded to fp16; lacks last norm.",
+    ),
+    "an adapter beside it": (
+        lambda state: state | {"adapter_x": torch.ones(2)}, "differs", "also holds an adapter",
+    ),
+    "changed, and an adapter": (
+        lambda state: state | {"adapter_x": torch.ones(2), "visual.proj": state["visual.proj"] * 3},
+        "differs", "; differs in projection, by",
+    ),
+    "another shape, and a small change": (
+        lambda state: state | {
+            "visual.proj": torch.ones(3, 2), "visual.conv1.weight": state["visual.conv1.weight"] * 3
+        },
+        "differs", "% of its norm; has another shape of projection.",
+    ),
+    "rounded to 8 bits": (
+        lambda state: state | {"visual.proj": state["visual.proj"].to(torch.float8_e4m3fn)},
+        "rounded", "rounded to F8_E4M3 and fp16, so that they may be equal or not; what is not",
+    ),
+}  # fmt: skip
+
+
+def without(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
+@pytest.mark.parametrize("case", NEAR)
+def test_what_is_not_shown_to_be_equal_is_not_called_so(case, module, tmp_path):
+    """The known file is in fp16, and the one that is asked for in fp32."""
+    change, state, words = NEAR[case]
+    halved = {name: value.half() for name, value in contiguous(module.state_dict()).items()}
+    remember(saved(halved, tmp_path / "known.safetensors"), TITLE)
+    asked = change({name: value.float() for name, value in halved.items()})
+    found = identity(saved(asked, tmp_path / "asked.safetensors"))
+    assert found.state == state
+    assert words in " ".join(found.sentences)
+    assert (found.reference is not None) == (" % of its norm" in " ".join(found.sentences))
+
+
+def test_tensors_that_are_joined_of_two_precisions_are_not_rounded(module, tmp_path):
+    state = as_transformers(module)
+    query = "text_model.encoder.layers.0.self_attn.q_proj.weight"
+    state[query] = state[query].half()
+    for number, large in enumerate((1e5, 4e5)):  # both are infinite in fp16
+        other = {
+            name: value + large if ".0.self_attn.k_proj.weight" in name else value
+            for name, value in state.items()
+        }
+        path = saved(other, tmp_path / f"{number}.safetensors")
+        if not number:
+            remember(path, TITLE)
+    text = next(part for part in identity(path).parts if part.part == "text encoder")
+    assert text.differing == ("transformer.resblocks.0.attn.in_proj_weight",)
+
+
+def test_whole_numbers_have_no_distance_and_a_config_is_not_compared(module, tmp_path):
+    numbers = {"a": torch.arange(4), "b": torch.arange(3)}
+    remember(saved(numbers, tmp_path / "a.safetensors"), TITLE)
+    asked = saved(numbers | {"a": torch.arange(4) + 1}, tmp_path / "b.safetensors")
+    assert "how far cannot be told: they hold whole numbers." in identity(asked).sentences[0]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    remember(shards(module, folder), TITLE)
+    words = identity(folder).sentences[0]
+    assert words.endswith("its weights are the same. Its config was not compared.")
 
 
 def test_it_says_where_a_file_differs_and_how_far(module, known, tmp_path):
@@ -157,13 +243,14 @@ def test_less_than_fp16_can_tell_is_a_difference_between_files_of_fp32(module, k
     assert identity(saved(halved, tmp_path / "half.safetensors")).state == "equal"
 
 
-def test_fp16_and_bf16_of_one_file_cannot_be_compared(module, tmp_path):
+def test_fp16_and_bf16_of_one_file_may_be_equal_or_not(module, tmp_path):
     remember(rounded(torch.float16)(module, tmp_path), "halved")
     (tmp_path / "other").mkdir()
     found = identity(rounded(torch.bfloat16)(module, tmp_path / "other"))
     count = found.parts[1].tensors
-    assert found.state == "not comparable"
-    assert "cannot be compared: they are rounded to bf16 and fp16" in found.parts[1].sentence
+    assert found.state == "rounded"
+    assert "rounded to bf16 and fp16, so that they may be equal" in found.parts[1].sentence
+    assert found.parts[1].relative == pytest.approx(0.002, rel=0.5)
     assert found.parts[1].differing == ()
     assert len(found.parts[1].not_comparable) == count
 
@@ -194,7 +281,7 @@ def test_each_text_encoder_of_an_sdxl_file_is_known(module, known, tmp_path, ans
     }
     path = saved(state | {"model.diffusion_model.w": torch.ones(3)}, tmp_path / "sdxl.safetensors")
     first, second = answer_of("identify", path, code=1)["models"]
-    assert first["parts"][0]["missing"] == ["text_projection"]
+    assert first["parts"][0]["borrowed"] == ["text_projection"]
     assert (first["state"], second["state"]) == ("equal", "differs")
     files = answer_of("known", "add", path)["files"]
     assert [Path(file["path"]).name for file in files] == [first["name"], second["name"]]
@@ -213,6 +300,7 @@ def test_a_folder_of_many_is_added_and_what_cannot_be_is_named(module, tmp_path,
     saved({"unet": torch.ones(3)}, folder / "unet.safetensors")
     (folder / "broken.pt").write_bytes(b"nothing")
     (folder / "README.md").write_text("not a checkpoint")
+    (folder / "config.json").write_text("{}")  # of none of them
     files = answer_of("known", "add", folder, code=2)["files"]
     names = [Path(file["path"]).name for file in files]
     assert names == [
@@ -235,6 +323,41 @@ def test_a_folder_of_many_is_added_and_what_cannot_be_is_named(module, tmp_path,
     assert "with those of 4 known" in " ".join(capsys.readouterr().out.replace("│", "").split())
 
 
+def test_odd_names_are_stored_so_that_the_list_can_be_read(module, tmp_path, answer_of):
+    tower = {name: value for name, value in as_transformers(module).items() if "text_model" in name}
+    pair = {f"{'x' * 400}{n}.{name}": value + n for n in (1, 2) for name, value in tower.items()}
+    saved(pair, tmp_path / "long.safetensors")
+    for number in (1, 2):
+        folder = tmp_path / str(number) / "text_encoder"
+        folder.mkdir(parents=True)
+        saved({"w": torch.full((2,), float(number))}, folder / "model.safetensors")
+    if sys.platform == "linux":
+        odd = saved({"w": torch.ones(3)}, tmp_path / "odd.safetensors")
+        os.rename(odd, os.fsencode(tmp_path) + b"/bad\xff.safetensors")
+    answer_of("known", "add", tmp_path)
+    titles = [entry.title for entry in own_files()]
+    assert {"1/text_encoder/model.safetensors", "2/text_encoder/model.safetensors"} < {*titles}
+    assert max(map(len, titles)) == 300
+    assert ("bad?.safetensors" in titles) == (sys.platform == "linux")
+
+
+def test_what_is_gone_from_the_list_is_still_listed_and_can_be_removed(known, answer_of):
+    own_file().write_text('{"files": []}')
+    assert answer_of("known", "list")["files"][0]["title"] == known.name
+    assert answer_of("known", "remove", known.name)["removed"]["sha256"] == examine(known).sha256
+    assert known_tensors() == {}
+
+
+def test_each_checkpoint_of_an_archive_is_looked_at(module, known, tmp_path, answer_of):
+    path = tmp_path / "two.zip"
+    other = saved({"unet": torch.ones(3)}, tmp_path / "other.safetensors")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(known, "known.safetensors")
+        archive.write(other, "other.safetensors")
+    first, second = answer_of("identify", path, code=2)["models"]
+    assert (first["state"], second["state"]) == ("equal", "not known")
+
+
 def test_a_damaged_or_locked_database_is_one_sentence_and_nothing_is_lost(
     module, known, tmp_path, monkeypatch, capsys
 ):
@@ -254,6 +377,12 @@ def test_a_damaged_or_locked_database_is_one_sentence_and_nothing_is_lost(
         assert run_command(command) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "is damaged" in line
+    place.unlink()
+    with sqlite3.connect(place) as foreign:
+        foreign.execute("CREATE TABLE files (other)")
+    foreign.close()
+    assert run_command(["identify", str(other)]) == 2
+    assert "is damaged" in capsys.readouterr().err
     assert [entry.title for entry in own_files()] == [TITLE]
 
 
@@ -319,6 +448,9 @@ def test_values_are_rounded_as_torch_rounds_them(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
+        ("visual.trunk.{}.weight pos_embed norm attn_pool.q stages.0.x stages.2.x blocks.3.x",
+         "position embedding, last norm, attention pooling, stages 0, 2, block 3"),
+        ("text.transformer.{}.w embeddings.LayerNorm encoder.layer.3.x", "embeddings, block 3"),
         ("visual.transformer.resblocks.{}.ln_1.bias 20 21 22 23", "blocks 20 to 23"),
         ("transformer.resblocks.{}.ln_1.bias 3 0 2", "blocks 0, 2 to 3"),
         ("visual.layer4.{}.bn1.bias 0", "layer4 block 0"),
