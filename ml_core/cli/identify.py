@@ -25,8 +25,8 @@ def identify(options: Options) -> None:
     Copies match that are renamed, transposed, split, or rounded to fp16 or bf16. Equal tensors hold
     what the known file holds, which may be a backdoor.
 
-    A known file of a coarser precision cannot tell whether a finer file is equal: it says so, and
-    how far the two are apart.
+    A known file in a coarser precision cannot tell whether a finer file is equal. The answer says
+    so, and how far the two are apart.
 
     Exit code: 0 (all of it is known), 1 (it differs from known files), 4 (nothing differs, but
     tensors are rounded, so that they may be equal or not) or 2 (nothing of it is known, or the file
