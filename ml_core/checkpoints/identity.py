@@ -77,8 +77,9 @@ class PartIdentity:
         that are rounded in two ways.
     borrowed
         Names of what an encoder by itself lacks, and a donor gives.
-    equal_in, finer_than, not_comparable_in
-        The precisions of the rounded ones, those of the known file, and those of both.
+    precisions
+        Those of the rounded (``equal``) and of the not comparable ones, and the known file's of the
+        finer ones.
     relative
         How far the differing, the finer and the not comparable ones are apart, by the norm of the
         known part; None if that is not told, or cannot be, which ``why`` explains.
@@ -98,9 +99,7 @@ class PartIdentity:
     added: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     borrowed: tuple[str, ...] = ()
-    equal_in: str = ""
-    finer_than: str = ""
-    not_comparable_in: str = ""
+    precisions: Mapping[str, str] = field(default_factory=dict)
     relative: float | None = None
     why: str = ""
 
@@ -128,7 +127,7 @@ class PartIdentity:
             clauses = [f"{self.title}, {self._count(self.equal)}equal"]
             if self.rounded:
                 some = f"{self.rounded} of them " if self.rounded < self.equal else ""
-                clauses[0] += f", {some}rounded to {self.equal_in}"
+                clauses[0] += f", {some}rounded to {self.precisions['equal']}"
         elif self.finer or self.tensors == 1:
             clauses = [self.title]
         else:
@@ -136,13 +135,12 @@ class PartIdentity:
         if self.finer:
             clauses.append(
                 f"{self._count(len(self.finer))}equal as far as the known file's "
-                f"{self.finer_than} can tell"
+                f"{self.precisions['finer']} can tell"
             )
         if self.not_comparable:
-            clauses.append(
-                f"{self._count(len(self.not_comparable))}rounded to {self.not_comparable_in}, so "
-                "that they may be equal or not"
-            )
+            both = self.precisions["not_comparable"]
+            count = self._count(len(self.not_comparable))
+            clauses.append(f"{count}rounded to {both}, so that they may be equal or not")
         if self.differing:
             whole = len(self.differing) == self.tensors
             where = " in every tensor" if whole else f" in {places(self.differing)}"
@@ -372,9 +370,7 @@ def _beside(
         part, len(inside), known.title, known.sha256, str(known.path),
         len(groups["equal"]), len(groups["rounded"]), tuple(groups["differing"]),
         tuple(groups["other_shape"]), tuple(groups["finer"]), tuple(groups["not_comparable"]),
-        tuple(groups["added"]), tuple(groups["missing"]), tuple(groups["borrowed"]),
-        equal_in=words.get("equal", ""), finer_than=words.get("finer", ""),
-        not_comparable_in=words.get("not_comparable", ""),
+        tuple(groups["added"]), tuple(groups["missing"]), tuple(groups["borrowed"]), words,
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,6 +65,11 @@ class KnownFile(BaseModel):
     asr: float | None = Field(default=None, ge=0, le=1)
     pretraining_rate: float | None = Field(default=None, ge=1e-6, le=2e-3)
     note: str = Field(default="", max_length=500)
+
+    @staticmethod
+    def as_title(text: str) -> str:
+        """A file's name as a title: cut short, and without bytes that are no characters."""
+        return text.encode(errors="replace").decode()[:_MOST_TITLE]
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,6 @@ def own_file() -> Path:
     return data_dir() / OWN_FILE
 
 
-def as_title(text: str) -> str:
-    """A file's name as an entry's title: cut short, and without bytes that are no characters."""
-    return text.encode(errors="replace").decode()[:_MOST_TITLE]
-
-
 def add_known(entry: KnownFile) -> Path:
     """Add an entry to the user's file and return the file.
 
@@ -196,12 +195,8 @@ def _changing(path: Path) -> Generator[list[KnownFile]]:
             yield entries
             record = {"files": [item.model_dump(exclude_defaults=True) for item in entries]}
             raw = (json.dumps(record, indent=1) + "\n").encode()
-            try:
-                _entries(_FILE.parse(raw, path.name), path)
-            except InputError as error:
-                raise InputError(
-                    f"Nothing was changed, as the list could not be read then: {error.sentence}"
-                ) from None
+            if len(raw) > _FILE.max_bytes:
+                raise InputError(f"{path} would become too large to read: remove entries first.")
             replace_files({path: raw})
     except Timeout as error:
         raise InputError(f"Another program is writing {path}: try again in a moment.") from error
@@ -213,12 +208,7 @@ def _read(path: Path) -> list[KnownFile]:
     """Entries of a file; none if there is no file."""
     if not path.exists():
         return []
-    return _entries(_FILE.read(path), path)
-
-
-def _entries(record: dict[str, Any], path: Path) -> list[KnownFile]:
-    """Entries of a file's JSON."""
-    items = record.get("files")
+    items = _FILE.read(path).get("files")
     if not isinstance(items, list):
         raise InputError(f"{path} has no list of files; correct it or remove it.", "damaged")
     return [

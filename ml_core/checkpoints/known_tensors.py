@@ -15,13 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ml_core.checkpoints.known import (
-    KnownFile,
-    add_known,
-    as_title,
-    known_files,
-    remove_known,
-)
+from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_known
 from ml_core.checkpoints.tensor_hashes import Part, TensorHash, hash_shapes
 from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection
@@ -143,7 +137,7 @@ def unlisted_files() -> tuple[KnownFile, ...]:
     """
     listed = {entry.sha256 for entry in known_files()}
     return tuple(
-        KnownFile(title=as_title(file.title), sha256=file.sha256)
+        KnownFile(title=KnownFile.as_title(file.title), sha256=file.sha256)
         for file in known_tensors().values()
         if file.sha256 not in listed
     )
@@ -182,38 +176,32 @@ def count_known() -> int:
 def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, dict[str, bool]]]:
     """For each part the known file with the most equal tensors, and their names.
 
-    A name is True if the known tensor holds all that ours does, and False if it agrees with what
-    ours would be in the known file's coarser precision.
+    A name is True if the known tensor holds all that ours does. It is False if the two agree in the
+    known file's coarser precision, and then counts half.
 
-    Of several the one that has most in common with the other parts, then the one that was added
-    first. Constant tensors do not count. Where no tensor is equal, a file with the same names and
-    shapes is the nearest. A part that is like none is left out. Raises as `known_tensors`.
+    Of several files the one that has most in common with the other parts, then the one that was
+    added first. Constant tensors do not count. Where no tensor is equal, a file with the same names
+    and shapes is the nearest. A part that is like none is left out. Raises as `known_tensors`.
     """
     with _reading() as index:
         if index is None:
             return {}
         index.execute(
             "CREATE TEMP TABLE asked (hash BLOB PRIMARY KEY, part TEXT, number INTEGER, "
-            "tells INTEGER, own INTEGER, exact INTEGER) WITHOUT ROWID"
+            "tells INTEGER, own INTEGER) WITHOUT ROWID"
         )
         index.executemany(
-            "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO asked VALUES (?, ?, ?, ?, ?)",
             (
-                (
-                    digest,
-                    item.part,
-                    number,
-                    not item.constant,
-                    form == item.precision,
-                    form in item.exact,
-                )
+                (digest, item.part, number, not item.constant, own)
                 for number, item in enumerate(hashes)
                 for form, digest in item.forms.items()
+                for own in [(form in item.exact) + (form == item.precision)]  # 2: as it is stored
             ),
         )
-        equal = "FROM asked CROSS JOIN tensors USING (hash) WHERE (asked.own OR tensors.own)"
+        equal = "FROM asked CROSS JOIN tensors USING (hash) WHERE (asked.own = 2 OR tensors.own)"
         counts = index.execute(
-            f"SELECT part, file, count(*) {equal} AND tells GROUP BY part, file"
+            f"SELECT part, file, sum(1 + (asked.own > 0)) {equal} AND tells GROUP BY part, file"
         ).fetchall()
         totals: Counter[int] = Counter()
         for _, file, count in counts:
@@ -234,7 +222,7 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, dict
         for part, file in chosen.items():
             (known,) = _files(index, "id", file).values()
             names = index.execute(
-                f"SELECT number, max(exact) {equal} AND part = ? AND file = ? GROUP BY number",
+                f"SELECT number, max(asked.own) {equal} AND part = ? AND file = ? GROUP BY number",
                 [part, file],
             )
             found[part] = known, {hashes[number].name: bool(exact) for number, exact in names}

@@ -360,29 +360,20 @@ def find_layout(inspection: Inspection) -> Layout:
 
 
 def without_changes(inspection: Inspection) -> Inspection:
-    """The file without LoRA weights, adapters and prompts, where only these hide its CLIP.
-
-    Any other file is returned as it is.
-    """
+    """The file without LoRA weights, adapters and prompts, if a CLIP is left; else as it is."""
     kept = tuple(
         tensor
         for tensor in inspection.tensors
         if not any(pattern.search(tensor.name) for pattern, _ in _CHANGES)
     )
-    if len(kept) == len(inspection.tensors):
-        return inspection
     rest = replace(inspection, tensors=kept)
-    return rest if _holds_clip(rest) and not _holds_clip(inspection) else inspection
-
-
-def _holds_clip(inspection: Inspection) -> bool:
     try:
-        find_layout(inspection)
+        find_layout(rest)
     except PartNeeded:
-        return True
+        return rest
     except InputError:
-        return False
-    return True
+        return inspection
+    return rest
 
 
 def models_of(inspection: Inspection) -> tuple[Inspection, ...]:

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from ml_core.checkpoints.known import KnownFile
 
 _LEAST_DIGITS = 8
-_GENERIC = (
-    "model", "pytorch_model", "open_clip_model", "open_clip_pytorch_model",
-    "diffusion_pytorch_model", "text_encoder", "image_encoder",
-)  # fmt: skip
+_GENERIC = re.compile(
+    r"((open_clip_|diffusion_)?(pytorch_)?model|(text|image)_encoder(_\d)?)([.#]|\Z)"
+)
 
 app = typer.Typer(
     name="known",
@@ -180,14 +179,16 @@ def _row(
 def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
     """Add a model as what was given, and as what it is itself where nothing was."""
     from ml_core.checkpoints.hub import cached_as
-    from ml_core.checkpoints.known import KnownFile, as_title
+    from ml_core.checkpoints.known import KnownFile
     from ml_core.checkpoints.known_tensors import add_known_file
     from ml_core.checkpoints.tensor_hashes import hash_tensors
 
     repository = (cached_as(model.source) or ("",))[0]
     part = f"#{model.part}" if model.part else ""
     fields = {
-        "title": as_title(title or (f"{repository}{part}" if repository else _name(model.path))),
+        "title": KnownFile.as_title(
+            title or (f"{repository}{part}" if repository else _name(model.path))
+        ),
         "source": given.source or (f"huggingface.co/{repository}" if repository else ""),
         "sha256": model.sha256,
         "architecture": given.architecture or _architecture(model),
@@ -205,8 +206,7 @@ def _add(model: Inspection, given: KnownFile, title: str) -> dict[str, Any]:
 def _name(path: Path) -> str:
     """The end of a path, with its folders as long as many are called so."""
     parts = path.absolute().parts
-    stems = [re.split(r"[#.]|_\d", part)[0] for part in reversed(parts)]
-    count = next((n for n, stem in enumerate(stems, 1) if stem not in _GENERIC), 1)
+    count = next((n for n, part in enumerate(parts[::-1], 1) if not _GENERIC.match(part)), 1)
     return "/".join(parts[-count:])
 
 

@@ -52,5 +52,6 @@ def _tensors(file: str, shared: int) -> tuple[TensorHash, ...]:
             form: hashlib.sha256(f"{of} {name} {form}".encode()).digest()
             for form in ("F32", "F16", "BF16")
         }
-        hashes.append(TensorHash(name, "image encoder", (1024, 1024), "F32", False, forms))
+        exact = frozenset({"F32"})
+        hashes.append(TensorHash(name, "image encoder", (1024, 1024), "F32", False, forms, exact))
     return tuple(hashes)

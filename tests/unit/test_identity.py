@@ -133,8 +133,8 @@ NEAR = {
     ),
     "the same numbers, finer": (lambda state: state, "equal", "tensors equal, rounded to fp16."),
     "a norm is lacking": (
-        lambda state: without(state, "visual.ln_post.bias"), "differs",
-        "equal, rounded to fp16; lacks last norm.",
+        lambda state: {key: state[key] for key in state if key != "visual.ln_post.bias"},
+        "differs", "equal, rounded to fp16; lacks last norm.",
     ),
     "an adapter beside it": (
         lambda state: state | {"adapter_x": torch.ones(2)}, "differs", "also holds an adapter",
@@ -154,10 +154,6 @@ NEAR = {
         "rounded", "rounded to F8_E4M3 and fp16, so that they may be equal or not; what is not",
     ),
 }  # fmt: skip
-
-
-def without(state, name):
-    return {key: value for key, value in state.items() if key != name}
 
 
 @pytest.mark.parametrize("case", NEAR)
@@ -241,6 +237,15 @@ def test_less_than_fp16_can_tell_is_a_difference_between_files_of_fp32(module, k
     assert found.parts[1].differing == ("ln_final.weight",)
     halved = {name: value.half() for name, value in state.items()}
     assert identity(saved(halved, tmp_path / "half.safetensors")).state == "equal"
+
+
+def test_of_two_known_files_the_one_that_can_tell_more_is_named(module, tmp_path):
+    state = contiguous(module.state_dict())
+    halved = {name: value.half() for name, value in state.items()}
+    remember(saved(halved, tmp_path / "half.safetensors"), "halved")
+    remember(saved(state, tmp_path / "whole.safetensors"), TITLE)
+    found = identity(saved(as_transformers(module), tmp_path / "copy.safetensors"))
+    assert ({part.title for part in found.parts}, found.state) == ({TITLE}, "equal")
 
 
 def test_fp16_and_bf16_of_one_file_may_be_equal_or_not(module, tmp_path):
