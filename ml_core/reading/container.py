@@ -52,7 +52,7 @@ class Container:
             parts.append(f"{self.packed:,} bytes")
         if self.compressed:
             parts[-1] += f", {self.unpacked:,} unpacked"
-        if self.alignment:
+        if self.alignment > 1:
             parts.append(f"numbers aligned to {self.alignment} bytes")
         if self.protocol >= 0:
             parts.append(f"pickle protocol {self.protocol or '0 or 1'}")
@@ -123,7 +123,7 @@ class Graph:
     functions
         Functions that the file defines.
     inputs, outputs
-        Name, type and shape of each.
+        Name and shape of each.
     control_flow
         Names of nodes that choose what is computed.
     users

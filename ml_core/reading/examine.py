@@ -22,7 +22,7 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.inspect import split_part
 from ml_core.reading.inspection import Inspection, part_of, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
-from ml_core.reading.sniff import ONNX_ENDING
+from ml_core.reading.sniff import is_onnx_name
 
 _MANY = 10_000
 _frozen = False
@@ -134,18 +134,22 @@ class _EndedError(Exception):
 
 def _answer(path: Path, task: str, cancelled: Callable[[], bool], member: str = "") -> bytes:
     """Run the process on a path and return what it says."""
-    seconds = time_limit(path)
+    seconds = most = time_limit(path)
+    if is_onnx_name(path.name):
+        most += time_limit(path.parent)
     process = _start(path)
     answer = Collector(cast(IO[bytes], process.stdout), MAX_BYTES)
     errors = Collector(cast(IO[bytes], process.stderr), MAX_ERRORS)
     try:
-        request = b"%s %d\n" % (task.encode("ascii"), seconds) + os.fsencode(path)
+        request = b"%s %d\n" % (task.encode("ascii"), most) + os.fsencode(path)
         _ask(process, request + b"\0" + os.fsencode(member))
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while not answer.ended.wait(_POLL_SECONDS):
             if cancelled():
                 raise CancelledError
-            if time.monotonic() > deadline:
+            if answer.raw:  # it goes on to the files beside a model
+                seconds = most
+            if time.monotonic() > began + seconds:
                 raise _EndedError(f"its reading took more than {seconds:.0f} seconds")
         if answer.too_long:
             raise _EndedError("there is more to say about it than any checkpoint has")
@@ -170,9 +174,8 @@ def time_limit(path: Path) -> float:
     """Seconds that examining a file or folder may take."""
     total = 0
     with contextlib.suppress(OSError):
-        folder = path.parent if path.suffix == ONNX_ENDING else path
-        if folder.is_dir():  # the tensors of an ONNX model may lie beside it
-            with os.scandir(folder) as entries:
+        if path.is_dir():
+            with os.scandir(path) as entries:
                 for entry in islice(entries, _MAX_FILES):
                     with contextlib.suppress(OSError):
                         total += entry.stat().st_size

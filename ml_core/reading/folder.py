@@ -346,7 +346,8 @@ def hash_of_shards(hashes: Mapping[str, str]) -> str:
     """One SHA-256 for all shards; a single file without a name gives its own.
 
     For shards it is that of the list which ``sha256sum`` prints for them in the order of their
-    names: for each file its hash, two blanks, its name and a line feed.
+    names: for each file its hash, two blanks, its name and a line feed. An ONNX model has no name
+    there, so that it may be renamed; the files that it names have theirs.
     """
     if len(hashes) == 1 and "" in hashes:
         return hashes[""]

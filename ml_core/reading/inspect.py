@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -29,7 +29,7 @@ from ml_core.reading.folder import (
 )
 from ml_core.reading.hashing import ChangedError, FileStamp, pass_over, started
 from ml_core.reading.inspection import Inspection, ReasonCode, Verdict, refuse
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
@@ -63,11 +63,16 @@ def odd_truths(file: BinaryIO, weights: WeightsFile) -> tuple[str, ...]:
     return ()
 
 
-_MAX_SIZE = 1 << 40
 _MAX_REFUSED = 16 << 30  # a refused file of more bytes is not hashed
 
 
-def inspect(path: str | Path, member: str = "", *, hashed: bool = True) -> Inspection:
+def inspect(
+    path: str | Path,
+    member: str = "",
+    *,
+    hashed: bool = True,
+    go_on: Callable[[], None] = lambda: None,
+) -> Inspection:
     """Examine a checkpoint in this process; see `Inspection` and `ml_core.reading.examine`.
 
     Parameters
@@ -77,6 +82,8 @@ def inspect(path: str | Path, member: str = "", *, hashed: bool = True) -> Inspe
     hashed
         Whether the SHA-256 is computed. Without it the record lists what is there and no more: it
         has no files, so that nothing can be read by it.
+    go_on
+        Is called when an ONNX model is read and the files that it names are hashed.
 
     Raises
     ------
@@ -84,7 +91,9 @@ def inspect(path: str | Path, member: str = "", *, hashed: bool = True) -> Inspe
         ``usage`` if there is nothing at the path or it may not be read; a bad file never raises.
     """
     path = locate(path)
-    return _inspect_folder(path) if path.is_dir() else _inspect_file(path, "", member, hashed)
+    if path.is_dir():
+        return _inspect_folder(path)
+    return _inspect_file(path, "", member, hashed, go_on)
 
 
 def locate(path: str | Path) -> Path:
@@ -151,7 +160,13 @@ def is_there(path: str | Path) -> bool:
     return True
 
 
-def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = True) -> Inspection:
+def _inspect_file(
+    path: Path,
+    label: str = "",
+    member: str = "",
+    hashed: bool = True,
+    go_on: Callable[[], None] = lambda: None,
+) -> Inspection:
     """Examine one file through one descriptor; ``label`` names it in sentences."""
     name = label or path.name
     try:
@@ -183,7 +198,8 @@ def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = 
             notes += _name_notes(path, weights.format, name)
             return _not_hashed(path, problem, weights, size, notes)
         try:
-            if not problem:
+            if not problem and weights.beside:
+                go_on()
                 beside = _stamp_beside(path, weights.beside)
             stamp, wrong = pass_over(file, before, began, () if problem else weights.checksums)
             sha256 = stamp.sha256
@@ -206,7 +222,7 @@ def _inspect_file(path: Path, label: str = "", member: str = "", hashed: bool = 
         path,
         path.name,
         sum(item.size for item in files),
-        hash_of_shards({item.file or (path.name if beside else ""): item.sha256 for item in files}),
+        hash_of_shards({item.file: item.sha256 for item in files}),
         weights.format,
         "caution" if notes else "loads",
         "note" if notes else "ok",
@@ -249,7 +265,7 @@ def _not_to_be_read(name: str, size: int) -> InputError | None:
     if not size:
         # A file of the kernel's says this of itself, and may wait or never end when it is read.
         return InputError(f"{name} is empty; get the file again.", "damaged")
-    if size > _MAX_SIZE:
+    if size > MAX_SIZE:
         return InputError(
             f"{name} has {size >> 40} TiB, more than any checkpoint; choose another file.",
             "unsupported",

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 
 from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
 from ml_core.reading.folder import check_link
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK
+from ml_core.reading.sniff import ONNX_ENDING, is_onnx_name
 
 _WINDOW = 1 << 16
 _MAX_FIELDS = 400_000  # ten times those of the largest CLIP
@@ -26,6 +27,7 @@ _MAX_TABLE = 1 << 18  # masks and positions have less
 _MAX_NUMBERS = 1 << 20
 _MAX_FILES = 1000
 _MAX_LETTERS = 64 << 20
+_GAP = 1 << 16  # programs align tensors in a file of their own to no more
 
 _DTYPES = {
     1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16",
@@ -40,7 +42,19 @@ _FORMATS = {
     "I64": "q", "U32": "I", "U64": "Q", "BOOL": "?",
 }  # fmt: skip
 
-Message = dict[str, Any]
+
+class Message(dict[str, Any]):
+    """The fields of a message by name; what may stand several times is empty where it is missing.
+
+    Only fields that are there take memory: a million empty messages fit into a small file.
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> list[Any]:
+        return []
+
+
 Span = tuple[int, int]
 _INT, _TEXT, _SPAN, _FLOAT = "whole number", "text", "bytes", "number"
 _KINDS: dict[str, Any] = {"int": _INT, "text": _TEXT, "bytes": _SPAN, "float": _FLOAT}
@@ -254,14 +268,14 @@ class OnnxFile:
         """One message."""
         if depth > _MAX_DEPTH:
             raise self.unsupported("its graphs lie in each other too deep")
-        message: Message = {name: [] for name, _, many in schema.values() if many}
+        message = Message()
         for number, wire, start, stop in self._iter_fields(at, end):
             if number not in schema:
                 self.unknown += max(1, stop - start)
                 continue
             name, kind, many = schema[number]
             if kind is _INT and wire == 2 and many:
-                message[name] += self._packed(start, stop)
+                message.setdefault(name, []).extend(self._packed(start, stop))
                 continue
             if not _has_wire(kind, wire, many):
                 raise self.damaged(
@@ -278,7 +292,7 @@ class OnnxFile:
             else:
                 value = self._read(kind, start, stop, depth + 1)
             if many:
-                message[name].append(value)
+                message.setdefault(name, []).append(value)
             elif name in message:
                 raise self.damaged(f"it says {name} twice of one thing")
             else:
@@ -397,11 +411,16 @@ class OnnxFile:
         except InputError as error:
             if error.code != "usage":
                 raise
+            why = "cannot be read; put that file beside it"
+            if path.is_file() and not is_onnx_name(self.name):
+                why = f"is only read beside a model whose name ends in {ONNX_ENDING}; rename it"
             raise InputError(
-                f"{self.name} keeps tensors in {location[:80]!r}, which cannot be read; put that "
-                "file beside it.",
-                "damaged",
+                f"{self.name} keeps tensors in {location[:80]!r}, which {why}.", "damaged"
             ) from None
+        if (size := self._beside[location][1]) > MAX_SIZE:
+            raise self.unsupported(
+                f"{location[:80]} has {size >> 40} TiB, more than any checkpoint"
+            )
 
     def table(self, stored: Stored) -> tuple[Any, ...] | None:
         """The numbers of a small tensor; None for a large one, and where there are none."""
@@ -434,6 +453,14 @@ class OnnxFile:
             halves = struct.pack(f"<{len(values)}H", *(value & 0xFFFF for value in values))
             return struct.unpack(f"<{len(values)}e", halves)
         return tuple(values)
+
+    def is_padding(self, name: str, start: int, stop: int) -> bool:
+        """Whether bytes of a file beside it are few zeros, to which programs align tensors."""
+        if stop - start > _GAP:
+            return False
+        file = self._beside[name][0]
+        file.seek(start)
+        return not file.read(stop - start).strip(b"\0")
 
     def sizes_beside(self) -> dict[str, int]:
         """Bytes of each file beside it that holds tensors."""

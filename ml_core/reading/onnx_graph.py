@@ -24,8 +24,8 @@ from ml_core.reading.sniff import ONNX
 
 _MAX_NODES = 50_000
 _MAX_FUNCTIONS = 1000
+_MAX_INPUTS = 32  # of a node; what follows asks some of them for each of them
 _MAX_SHOWN = 20
-_GAP = 1 << 16  # programs align tensors in a file of their own to no more
 _ONNX = ("", "ai.onnx")
 _CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 _PACKED = ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized", "MatMulFpQ4")
@@ -116,7 +116,7 @@ class _Node:
     def attribute(self, name: str) -> Message:
         """An attribute's message; empty where there is none."""
         found = (item for item in self.message["attributes"] if item.get("name") == name)
-        return next(found, {})
+        return next(found, Message())
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,11 @@ class _Reading:
         if "graph" not in self._model or not self._model["opsets"]:
             raise source.damaged("it has no graph or names no operators")
         self._graph: Message = self._model["graph"]
+        self._opsets: dict[str, int] = {}
+        for item in self._model["opsets"]:
+            domain, version = item.get("domain") or "ai.onnx", item.get("version", 0)
+            if self._opsets.setdefault(domain, version) != version:
+                raise source.damaged(f"it gives the version of {domain[:80]!r} twice")
         if self._graph["sparse"]:
             raise source.unsupported("it holds sparse tensors")
         self._stored: dict[str, Stored] = {}
@@ -220,7 +225,7 @@ class _Reading:
             findings[_MAX_SHOWN:] = [f"{more} more nodes or tensors are not as in a CLIP."]
         return Graph(
             f"{model.get('producer', '')} {model.get('producer_version', '')}".strip(),
-            {item.get("domain") or "ai.onnx": item.get("version", 0) for item in model["opsets"]},
+            self._opsets,
             dict(self._operators.most_common()),
             functions,
             tuple(_value_words(item) for item in graph["inputs"]),
@@ -332,7 +337,9 @@ class _Reading:
         for node in nodes:
             for graph in _branches(node.message):
                 self._enter(node, graph)
-            for name in node.inputs:
+            if len(node.inputs) > _MAX_INPUTS:
+                raise self._source.unsupported(f"{node.words} reads more than {_MAX_INPUTS} values")
+            for name in dict.fromkeys(node.inputs):
                 if name not in self._bits:
                     raise self._source.damaged(
                         f"{node.words} reads {name[:80]!r}, which nothing gives"
@@ -399,7 +406,9 @@ class _Reading:
             where = "the pixels" if bits & _PIXELS else "the embedded tokens"
         if not node.own:
             domain = node.domain[:80]
-            self._find(f"{node.words} is of the domain {domain!r}, which ONNX does not define.")
+            self._find(
+                f"{node.words} is of the domain {domain!r}: what it computes is not looked into."
+            )
         elif node.operator in _CONTROL or any(_branches(node.message)):
             self._control.append(node.name)
             by = f" by {where or 'the tokens'}" if bits else ""
@@ -698,7 +707,7 @@ class _Reading:
 
     def _weight_before(self, node: _Node) -> str:
         """The weight of the product that a bias is added to, by its new name."""
-        for name in node.inputs:
+        for name in node.inputs[:2]:
             maker = self._maker.get(name)
             for _ in range(3):  # what is around a product of whole numbers
                 if maker is not None and maker.inputs and maker.operator in ("Cast", "Mul"):
@@ -768,7 +777,7 @@ class _Reading:
             for start, nbytes in [*sorted(places.get(name, ())), (size, 0)]:
                 if start < end:
                     raise self._source.damaged(f"two of its tensors overlap in {name[:80]!r}")
-                gaps += start - end if start - end > _GAP else 0
+                gaps += 0 if self._source.is_padding(name, end, start) else start - end
                 end = start + nbytes
             if gaps:
                 self._unread.append(f"{name}: {gaps:,} bytes that no tensor has")
@@ -833,7 +842,7 @@ def _counts(values: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _steps(values: tuple[int, ...], length: int) -> bool:
-    """Whether whole numbers rise by the same step, which may be 0, and start at 0 or repeat."""
+    """Whether whole numbers rise by the same step, which may be 0."""
     step = values[1] - values[0] if length > 1 else 0
     return all(value == values[0] + number * step for number, value in enumerate(values))
 

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from ml_core.reading.errors import InputError
 
+MAX_SIZE = 1 << 40  # of a checkpoint, or of a file with its tensors
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",

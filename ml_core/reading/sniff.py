@@ -125,6 +125,11 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 
 
+def is_onnx_name(name: str) -> bool:
+    """Whether a file is an ONNX model by its name, so that files beside it may hold its tensors."""
+    return name.lower().endswith(ONNX_ENDING)
+
+
 def sniff(file: BinaryIO, size: int) -> Kind:
     """Tell the format of an open file of ``size`` bytes; leaves the position anywhere."""
     file.seek(0)

@@ -3,7 +3,8 @@
 Standard input: a line with the task and the processor seconds it may use, then the path's bytes
 and, after a zero byte, the member of an archive that is meant. Standard output, for ``inspect`` and
 ``list``, which hashes nothing: one JSON object, the inspection or why there is none
-(`inspection_json`); for ``picklescan``: its words.
+(`inspection_json`), after a blank if files beside an ONNX model are hashed, too; for
+``picklescan``: its words.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ml_core.children import own_stdout
 from ml_core.reading.errors import InputError
@@ -25,7 +27,7 @@ from ml_core.reading.folder import files_beside, repository_folders
 from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection_json import error_to_json, to_json
 from ml_core.reading.sandbox import MEMORY, enter
-from ml_core.reading.sniff import ONNX_ENDING
+from ml_core.reading.sniff import is_onnx_name
 
 MAX_REQUEST = 1 << 20
 
@@ -38,7 +40,12 @@ def main() -> int:
     task, seconds = head.split()
     place, _, member = raw.partition(b"\0")
     path = Path(os.fsdecode(place))
-    examined = partial(_examined, member=os.fsdecode(member), hashed=task != b"list")
+
+    def go_on() -> None:
+        answer.write(b" ")
+        answer.flush()
+
+    examined = partial(_examined, member=os.fsdecode(member), hashed=task != b"list", go_on=go_on)
     tell, memory = (examined, MEMORY) if task != b"picklescan" else _picklescan()
     _preload()
     state = enter(_readable(path), int(seconds), memory)
@@ -65,10 +72,10 @@ def _picklescan() -> tuple[Teller, int]:
     return tell, second_opinion.MEMORY
 
 
-def _examined(path: Path, sandbox: dict[str, str], *, member: str, hashed: bool) -> bytes:
+def _examined(path: Path, sandbox: dict[str, str], **options: Any) -> bytes:
     """The answer as JSON; every exception becomes one too."""
     try:
-        return to_json(replace(inspect(path, member, hashed=hashed), sandbox=sandbox))
+        return to_json(replace(inspect(path, **options), sandbox=sandbox))
     except InputError as error:
         answer = error
     except OSError as error:
@@ -104,7 +111,7 @@ def _readable(path: Path) -> tuple[Path, ...]:
         chosen = path.resolve()
         if chosen.is_dir():
             return tuple(repository_folders(chosen))
-        if path.suffix == ONNX_ENDING:
+        if is_onnx_name(path.name):
             folder = path.parent.resolve()
             blobs = [root for root in repository_folders(folder) if root != folder]
             return chosen, *files_beside(folder), *blobs

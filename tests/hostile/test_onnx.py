@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from ml_core.reading import examine
+from ml_core.reading.onnx_file import OnnxFile
 from tests.hostile.container_bytes import small_onnx
 from tests.hostile.properties import check_onnx
 
@@ -102,6 +105,13 @@ def _masks() -> bytes:
     return _whole(nodes, tensors, "o")
 
 
+def _wide(count: int) -> bytes:
+    """A node that reads one value many times."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["v"], "first")]
+    nodes.append(helper.make_node("Add", ["v"] * count, ["o"], "wide"))
+    return _whole(nodes, [numpy_helper.from_array(np.ones((3, 3), np.float32), "w")], "o")
+
+
 LIES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a length past the end": (lambda: model(b"")[:-1] + b"\x7f", "longer than what it lies in"),
     "half of it": (lambda: small_onnx()[:-40], "longer than what it lies in"),
@@ -142,6 +152,9 @@ LIES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a chain of sums": (lambda: _chain("Add", ("x",)), ""),
     "a tensor that all nodes use": (lambda: _chain("MatMul", ("w",)), "uses 'w' beside the node"),
     "too many nodes": (lambda: _chain("Neg", count=50_001), "more than 50,000 nodes"),
+    "one node of many inputs": (lambda: _wide(300_000), "node 'wide' (Add) reads more than 32"),
+    "two versions of one domain": (
+        lambda: small_onnx() + field(8, field(1, b"ai.onnx") + field(2, 18)), "of 'ai.onnx' twice"),
     "large tables": (_tables, ""),
     "distant biases": (_masks, ""),
 }  # fmt: skip
@@ -161,6 +174,16 @@ def test_a_lie_is_said_in_one_sentence(case, tmp_path):
     assert inspection.refused or not words or "beside" in words
     assert "memory" not in sentence
     assert "unexpected" not in sentence
+
+
+def test_empty_messages_take_little_memory():
+    raw = model(field(1, field(5, field(11, b"") * 390_000)))  # each is a graph
+    tracemalloc.start()
+    try:
+        OnnxFile(io.BytesIO(raw), len(raw), "model.onnx", None).model()
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_small_model_is_read_as_onnx_reads_it():

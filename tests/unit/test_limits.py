@@ -95,7 +95,7 @@ def test_a_huge_file_is_refused_by_its_header_alone(tmp_path: Path) -> None:
 def test_what_is_larger_than_any_checkpoint_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     path.write_bytes(bytes(100))
-    monkeypatch.setattr(sys.modules[inspect.__module__], "_MAX_SIZE", 99)
+    monkeypatch.setattr(sys.modules[inspect.__module__], "MAX_SIZE", 99)
     found = inspect(path)
     assert (found.verdict, found.reason_code, found.sha256) == ("unsupported", "unsupported", "")
     assert "more than any checkpoint" in found.reasons[0]
