@@ -203,14 +203,18 @@ def config_record(config: Mapping[str, Any], preprocess: Preprocess) -> dict[str
     }
 
 
+_GELU = {"Erf", "Gelu", *(f"com.microsoft:{name}Gelu" for name in ("", "Bias", "Fast"))}
+_QUICK_GELU = {"Sigmoid", "com.microsoft:QuickGelu"}
+
+
 def uses_quick_gelu(inspection: Inspection) -> bool | None:
     """Whether the embedded program or graph computes QuickGELU; None if it does not tell.
 
     CLIP's only use of the logistic function is QuickGELU, ``x * sigmoid(1.702 x)``.
     """
     if inspection.graph is not None:
-        operators = inspection.graph.operators
-        gelu, logistic = ("Erf" in operators or "Gelu" in operators), "Sigmoid" in operators
+        operators = inspection.graph.operators.keys()
+        gelu, logistic = bool(operators & _GELU), bool(operators & _QUICK_GELU)
         return logistic if gelu != logistic else None
     gelu = any("torch.gelu(" in text for _, text in inspection.embedded_code)
     logistic = any("torch.sigmoid(" in text for _, text in inspection.embedded_code)

@@ -232,7 +232,10 @@ def _inspect_file(
         weights_path=path,
         unread=weights.unread,
         globals=weights.names,
-        facts=weights.facts,
+        facts={
+            **weights.facts,
+            **{f"SHA-256 of {item.file or path.name}": item.sha256 for item in files if beside},
+        },
         embedded_code=weights.embedded_code,
         part=weights.member,
         container=weights.container

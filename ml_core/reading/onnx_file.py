@@ -27,6 +27,8 @@ _MAX_TABLE = 1 << 18  # masks and positions have less
 _MAX_NUMBERS = 1 << 20
 _MAX_FILES = 1000
 _MAX_LETTERS = 64 << 20
+_DESCRIPTIONS = ("doc", "metadata", "values", "quantization", "devices")
+_MAX_DESCRIPTION = 1 << 14  # a traceback has a fourth of it
 _GAP = 1 << 16  # programs align tensors in a file of their own to no more
 
 _DTYPES = {
@@ -175,6 +177,8 @@ class OnnxFile:
         self.name = name
         self.unknown = 0
         """Bytes of fields that ONNX does not define."""
+        self.described = self.long = 0
+        """Bytes of descriptions, which are not read; those of the long ones alone."""
         self._file, self._size, self._folder = file, size, folder
         self._window, self._start = b"", 0
         self._fields = self._numbers = self._letters = 0
@@ -285,6 +289,9 @@ class OnnxFile:
                 value: Any = _signed(start)
             elif kind is _SPAN:
                 value = (start, stop)
+                if name in _DESCRIPTIONS:
+                    self.described += stop - start
+                    self.long += stop - start if stop - start > _MAX_DESCRIPTION else 0
             elif kind is _TEXT:
                 value = self._text(start, stop)
             elif kind is _FLOAT:

@@ -24,6 +24,7 @@ from ml_core.reading.sniff import ONNX
 
 _MAX_NODES = 50_000
 _MAX_FUNCTIONS = 1000
+_DESCRIBED = 4096  # bytes a node: twice what torch's exporters write
 _MAX_INPUTS = 32  # of a node; what follows asks some of them for each of them
 _MAX_SHOWN = 20
 _ONNX = ("", "ai.onnx")
@@ -49,6 +50,7 @@ _CHOOSING = {
     "Trilu", "ScatterND", "ScatterElements", "Mod", "IsNaN", "ConstantOfShape", "OneHot",
 }  # fmt: skip
 # What follows from the size of its input, or from nothing.
+_WITH_TENSOR = ("Constant", "ConstantOfShape", *_CONTROL)
 _OF_SIZES = ("Shape", "Size")
 _INDEXED = {
     "Gather", "GatherND", "GatherElements", "Slice", "Split", "Reshape", "Expand", "Tile",
@@ -203,6 +205,8 @@ class _Reading:
         if self._source.unknown:
             count = self._source.unknown
             self._unread.append(f"fields that ONNX does not define ({count:,} bytes)")
+        if count := self._source.long or max(0, self._source.described - _DESCRIBED * len(nodes)):
+            self._unread.append(f"descriptions, longer than an exporter's ({count:,} bytes)")
         if self._model["training"]:
             self._unread.append("training information")
         graph = self._facts(functions)
@@ -281,10 +285,12 @@ class _Reading:
                 self._find(f"the function {key[1][:80]!r} takes the place of an operator of ONNX.")
             if key in calls:
                 raise self._source.damaged(f"it defines the function {key[1][:80]!r} twice")
-            calls[key] = {
-                (node.get("domain", ""), node.get("operator", ""))
-                for node in self._inside(function["nodes"])
-            }
+            nodes = list(self._inside(function["nodes"]))
+            calls[key] = {(node.get("domain", ""), node.get("operator", "")) for node in nodes}
+            self._unread.append(
+                f"the function {key[1][:80]!r} of the domain {key[0][:80]!r} (nodes: {len(nodes)}, "
+                f"tensors: {_count_tensors(nodes)})"
+            )
         left = {key: called & calls.keys() for key, called in calls.items()}
         while ready := {key for key, called in left.items() if not called}:
             left = {key: called - ready for key, called in left.items() if key not in ready}
@@ -316,6 +322,8 @@ class _Reading:
             number,
         )
         self._operators[node.title] += 1
+        if node.operator not in _WITH_TENSOR and (tensors := _count_tensors([message])):
+            self._unread.append(f"tensors in attributes of the node {name[:80]!r}: {tensors}")
         if node.operator in _PACKED:
             raise self._source.unsupported(
                 f"its weights are packed in blocks of a few bits (operator {node.operator}); take "
@@ -373,11 +381,10 @@ class _Reading:
     def _enter(self, node: _Node, graph: Message) -> None:
         """Count what lies in a branch; what it takes from outside are inputs of its node."""
         own = {item.get("name", "") for item in (*graph["inputs"], *graph["initializers"])}
-        tensors = len(graph["initializers"])
         nodes = list(self._inside(graph["nodes"]))
+        tensors = len(graph["initializers"]) + _count_tensors(nodes)
         for message in nodes:
             own.update(message["outputs"])
-            tensors += message.get("operator") == "Constant"
             for inner in _branches(message):
                 own.update(item.get("name", "") for item in (*inner["inputs"],
                     *inner["initializers"]))  # fmt: skip
@@ -789,6 +796,13 @@ def _branches(message: Message) -> Iterator[Message]:
         if "g" in attribute:
             yield attribute["g"]
         yield from attribute["graphs"]
+
+
+def _count_tensors(messages: list[Message]) -> int:
+    """How many tensors stand in nodes and their branches."""
+    inner = sum(len(graph["initializers"]) for item in messages for graph in _branches(item))
+    own = (attribute for item in messages for attribute in item["attributes"])
+    return inner + sum(("t" in one) + len(one["tensors"]) for one in own)
 
 
 def _value_words(value: Message) -> str:

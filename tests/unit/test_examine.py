@@ -187,6 +187,19 @@ def test_a_reader_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "took more than" in found.reasons[0]
 
 
+def test_the_time_for_a_folder_begins_with_the_files_that_a_model_names(tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(bytes(9))
+    (tmp_path / "other").touch()
+    os.truncate(tmp_path / "other", 1 << 40)  # of which nothing is on the disk
+    monkeypatch.setattr(door, "BASE_SECONDS", 1.0)
+    _instead(monkeypatch, "import time; time.sleep(60)")
+    assert "took more than 1 seconds" in examine(path).reasons[0]
+    program = "import time; print(' ', flush=True); time.sleep(3); print('nonsense')"
+    _instead(monkeypatch, program)
+    assert "makes no sense" in examine(path).reasons[0]
+
+
 def test_cancel_kills_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _safetensors(tmp_path / "m.safetensors")
     _instead(monkeypatch, "import time; time.sleep(60)")

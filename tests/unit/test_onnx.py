@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch.nn.functional import normalize
 
 from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.open import open_checkpoint
+from ml_core.checkpoints.recognise import uses_quick_gelu
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.cli.app import run_command
@@ -132,6 +136,89 @@ def test_tensors_beside_the_model(export, tmp_path):
         file.write(b"\xff")
     with pytest.raises(InputError, match="changed since it was examined"):
         read_tensors(inspection)
+
+
+def _payload(model, folder):
+    """Bytes between the tensors, in pieces that are no longer than what aligns them."""
+    data = folder / "model.onnx_data"
+    old, new = data.read_bytes(), b""
+    for tensor in model.graph.initializer:
+        entries = {pair.key: pair for pair in tensor.external_data}
+        if entries:
+            start = int(entries["offset"].value)
+            new += b"PAYLOAD." * 8
+            entries["offset"].value = str(len(new))
+            new += old[start : start + int(entries["length"].value)]
+    data.write_bytes(new)
+
+
+def _hidden_function(model, folder):
+    body = [helper.make_node("Constant", [], ["b"], value=numpy_helper.from_array(np.ones(9)))]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "idle", ["a"], ["b"], body, opsets))
+
+
+def _description(model, folder):
+    model.graph.doc_string = "PAYLOAD." * 4096
+
+
+def _odd_attribute(model, folder):
+    node = next(node for node in model.graph.node if node.op_type == "MatMul")
+    node.attribute.append(helper.make_attribute("own", numpy_helper.from_array(np.ones(9))))
+
+
+LEFT_OVER = {
+    "between the tensors": (_payload, "bytes that no tensor has"),
+    "a function": (_hidden_function, "'idle' of the domain 'own' (nodes: 1, tensors: 1)"),
+    "a description": (_description, "longer than an exporter's (32,768 bytes)"),
+    "an attribute": (_odd_attribute, "tensors in attributes of the node '/vision_model/"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OVER)
+def test_what_no_node_uses_is_listed(case, export, tmp_path):
+    change, words = LEFT_OVER[case]
+    path = beside(export("library, vision"), tmp_path / "model.onnx")
+    model = onnx.load(path, load_external_data=False)
+    change(model, tmp_path)
+    onnx.save(model, path)
+    assessed = assess(examine(path))
+    assert words in " ".join(assessed.inspection.unread)
+    assert assessed.graph_sentence != WHOLE
+
+
+def test_a_model_beside_its_tensors_may_be_renamed(export, tmp_path, capsys):
+    path = beside(export("library, vision"), tmp_path / "model.onnx")
+    found = examine(path)
+    capitals = examine(path.rename(tmp_path / "OTHER.ONNX"))
+    assert capitals.sha256 == found.sha256 != ""
+    assert run_command(["inspect", str(capitals.path)]) == 0
+    text = "".join(capsys.readouterr().out.replace("│", " ").split())
+    data = capitals.files[1]
+    assert f"{data.file},{data.size}bytes,SHA-256{data.sha256}" in text
+    assert capitals.facts["SHA-256 of model.onnx_data"] == data.sha256
+    strange = examine(capitals.path.rename(tmp_path / "other"))
+    assert "only read beside a model whose name ends in .onnx; rename it" in strange.reasons[0]
+
+
+def test_a_file_beside_is_no_larger_than_a_checkpoint(export, tmp_path):
+    path = beside(export("library, vision"), tmp_path / "model.onnx")
+    os.truncate(tmp_path / "model.onnx_data", 3 << 40)  # of which little is on the disk
+    assert "model.onnx_data has 3 TiB, more than any checkpoint" in examine(path).reasons[0]
+
+
+def test_operators_of_onnxruntime_tell_the_activation(export, tmp_path):
+    model = onnx.load(export("library, vision"))
+    for node in model.graph.node:
+        if node.op_type == "Sigmoid":
+            node.op_type, node.domain = "QuickGelu", "com.microsoft"
+    onnx.save(model, tmp_path / "model.onnx")
+    inspection = examine(tmp_path / "model.onnx")
+    assert "is of the domain 'com.microsoft': what it computes" in " ".join(inspection.reasons)
+    assert uses_quick_gelu(inspection)
+    operators = {"com.microsoft:BiasGelu": 12}
+    other = replace(inspection, graph=replace(inspection.graph, operators=operators))
+    assert uses_quick_gelu(other) is False
 
 
 def _location(name):
