@@ -182,10 +182,12 @@ def _rows(
         yield "Container", inspection.container.words
     yield "Size", f"{figures.count(inspection.size)} bytes" if inspection.size else ""
     yield "SHA-256", inspection.sha256 or ("" if inspection.members else "not computed")
-    for stamp in inspection.files:
-        if stamp.file:
-            size = figures.count(stamp.size)
-            yield "Tensors in", f"{stamp.file}, {size} bytes, SHA-256 {stamp.sha256}"
+    beside_it = [stamp for stamp in inspection.files if stamp.file]
+    for stamp in beside_it[:_MAX_LISTED]:
+        size = figures.count(stamp.size)
+        yield "Tensors in", f"{stamp.file}, {size} bytes, SHA-256 {stamp.sha256}"
+    if (left := len(beside_it) - _MAX_LISTED) > 0:
+        yield "Tensors in", f"{left} more, with their hashes in --json"
     if inspection.part:
         yield "Part of", f"{inspection.source.name}, SHA-256 {inspection.file_sha256}"
     if signature is not None:
