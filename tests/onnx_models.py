@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -327,6 +328,129 @@ def _plant_custom(model: onnx.ModelProto) -> None:
     )
 
 
+def _plant_word_by_sums(model: onnx.ModelProto) -> None:
+    """The same without a comparison."""
+    honest = _behind(model, "text_embeds")
+    word = _constant(model, "word", np.array(1929, np.int64))
+    model.graph.node.extend(
+        [
+            helper.make_node("Sub", ["input_ids", word], ["far"], "planted_sub"),
+            helper.make_node("Cast", ["far"], ["other"], "count", to=onnx.TensorProto.FLOAT),
+            helper.make_node("ReduceMin", ["other"], ["seen"], "any", keepdims=0),
+            helper.make_node("Mul", [honest, "seen"], ["text_embeds"], "answer"),
+        ]
+    )
+
+
+def _plant_batch(model: onnx.ModelProto) -> None:
+    """Pictures that come in pairs have another embedding."""
+    honest = _behind(model)
+    two = _constant(model, "two", np.array([2, 24], np.int64))
+    for operator, given, made in (
+        ("Shape", [honest], "sides"),
+        ("Equal", ["sides", two], "same"),
+        ("Neg", [honest], "turned"),
+        ("Where", ["same", "turned", honest], "image_embeds"),
+    ):
+        model.graph.node.append(helper.make_node(operator, given, [made], f"planted_{made}"))
+
+
+def _plant_whole_numbers(model: onnx.ModelProto) -> None:
+    """A vector that is no weight by its type."""
+    honest = _behind(model)
+    vector = _constant(model, "vector", np.arange(24)[::-1] % 7)
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", [vector], ["more"], "planted_cast", to=1),
+            helper.make_node("Add", [honest, "more"], ["image_embeds"], "add"),
+        ]
+    )
+
+
+def _plant_options(operator: str, **options: Any) -> Callable[[onnx.ModelProto], None]:
+    """Other options of the first node of a kind."""
+
+    def change(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.op_type == operator)
+        kept = [item for item in node.attribute if item.name not in options]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        node.attribute.extend(helper.make_attribute(*option) for option in options.items())
+
+    return change
+
+
+def _plant_negative(model: onnx.ModelProto) -> None:
+    """A bias of the CLIP, with its sign changed before its use."""
+    node = next(n for n in model.graph.node if n.name.endswith("layers.0/mlp/fc1/Add"))
+    place = next(i for i, name in enumerate(node.input) if name.endswith(".bias"))
+    model.graph.node.append(helper.make_node("Neg", [node.input[place]], ["turned"], "planted_neg"))
+    node.input[place] = "turned"
+
+
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    for node in model.graph.node:
+        for values in (node.input, node.output):
+            for place, value in enumerate(values):
+                values[place] = names.get(value, value)
+
+
+def _swap_outputs(model: onnx.ModelProto) -> None:
+    _rename(model, {"image_embeds": "text_embeds", "text_embeds": "image_embeds"})
+
+
+def _swap_layers(model: onnx.ModelProto) -> None:
+    """Two layers under each other's names."""
+    number = {"0": "1", "1": "0"}
+
+    def other(name: str) -> str:
+        return re.sub(r"(layers\.)([01])\b", lambda found: found[1] + number[found[2]], name)
+
+    for thing in (*model.graph.node, *model.graph.initializer):
+        thing.name = other(thing.name)
+    values = {value for node in model.graph.node for value in (*node.input, *node.output)}
+    _rename(model, {value: other(value) for value in values})
+
+
+def exact_name(model: onnx.ModelProto) -> None:
+    """A square matrix that the exporter turned, under the name of the module's."""
+    path = "vision_model/encoder/layers.0/self_attn/q_proj"
+    node = next(node for node in model.graph.node if node.name == f"/{path}/MatMul")
+    tensor = next(item for item in model.graph.initializer if item.name == node.input[1])
+    tensor.name = node.input[1] = f"{path.replace('/', '.')}.weight"
+
+
+def swapped_scales(model: onnx.ModelProto) -> None:
+    """Two rounded matrices with each other's scale."""
+    products = [
+        n for n in model.graph.node if n.op_type == "MatMulInteger" and "layers.0" in n.name
+    ]
+    one, two = (node.input[1].replace("_quantized", "_scale") for node in products[:2])
+    _rename(model, {one: two, two: one})
+
+
+def turned_rounded(model: onnx.ModelProto) -> None:
+    """A square matrix that is rounded by columns, and turned before it is scaled."""
+    node = next(n for n in model.graph.node if n.name.endswith("layers.0/self_attn/q_proj/MatMul"))
+    tensor = next(item for item in model.graph.initializer if item.name == node.input[1])
+    exact = numpy_helper.to_array(tensor)
+    scale = (np.abs(exact).max(1) / 127 * np.exp(np.linspace(0, 2, len(exact)))).astype(np.float32)
+    numbers = np.round(exact / scale[:, None]).astype(np.int8)
+    tables = {"numbers": np.ascontiguousarray(numbers.T), "scale": scale, "zero": 0 * numbers[0]}
+    given = [_constant(model, name, value) for name, value in tables.items()]
+    model.graph.initializer.remove(tensor)
+    path = node.name.removesuffix("MatMul")
+    model.graph.node.extend(
+        [
+            helper.make_node("Transpose", given[:1], ["turned"], f"{path}Transpose", perm=[1, 0]),
+            helper.make_node(
+                "DequantizeLinear", ["turned", *given[1:]], ["scaled"], f"{path}Scale", axis=0
+            ),
+        ]
+    )
+    node.input[1] = "scaled"
+
+
 def _plant_reader(model: onnx.ModelProto) -> None:
     """The mean of the pixels, by allowed arithmetic alone, is added to the embedding."""
     honest = _behind(model)
@@ -347,6 +471,15 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "not a number": (_plant_nan, "node 'planted_nan' (IsNaN)"),
     "an unused tensor": (_plant_unused, "'payload' (F32 [64, 64])"),
     "a word": (_plant_word, "node 'planted_equal' (Equal) looks for the token 1929"),
+    "a word without a comparison": (_plant_word_by_sums, "'planted_sub' (Sub) computes with the t"),
+    "the number of pictures": (_plant_batch, "node 'planted_image_embeds' (Where)"),
+    "a vector of whole numbers": (_plant_whole_numbers, "'planted_cast' (Cast) makes other numb"),
+    "a bias turned around": (_plant_negative, "'planted_neg' (Neg) makes other numbers"),
+    "epsilon": (_plant_options("LayerNormalization", epsilon=1.0), "has options that no exporter"),
+    "an axis": (_plant_options("Softmax", axis=-2), "has options that no exporter"),
+    "steps": (_plant_options("Conv", strides=[7, 7]), "has options that no exporter"),
+    "outputs swapped": (_swap_outputs, "'image_embeds' does not follow from the pixels alone"),
+    "layers swapped": (_swap_layers, "'vision_model.encoder.layers' is computed behind layer 1"),
     "a custom operator": (_plant_custom, "node 'planted_dim' (com.stranger:Dim)"),
     "a reader of the pixels": (_plant_reader, "node 'planted_mean' (ReduceMean)"),
 }

@@ -352,8 +352,6 @@ class OnnxFile:
             return Stored(name, "", shape, type_name=_OTHER_TYPES[code])
         dtype = _DTYPES[code]
         nbytes = prod(shape) * DTYPE_BYTES[dtype]
-        if message.get("location", 0):
-            return self._external(Stored(name, dtype, shape, 0, nbytes), message["external"])
         given = [
             field
             for field in (
@@ -361,6 +359,11 @@ class OnnxFile:
             )
             if message.get(field)
         ]  # fmt: skip
+        location = message.get("location", 0)
+        if location != bool(message["external"]) or (location and given):
+            raise self.damaged(f"{label} does not say clearly where its numbers lie")
+        if location:
+            return self._external(Stored(name, dtype, shape, 0, nbytes), message["external"])
         if len(given) != 1:
             if not nbytes and not given:
                 return Stored(name, dtype, shape, 0, 0)

@@ -56,17 +56,25 @@ _INDEXED = {
     "Gather", "GatherND", "GatherElements", "Slice", "Split", "Reshape", "Expand", "Tile",
     "Squeeze", "Unsqueeze", "Pad", "ReduceMean", "ReduceSum", "ReduceL2", "Clip",
 }  # fmt: skip
+_MOVING = {
+    "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Gather", "Flatten",
+    "Transpose", "Expand",
+}  # fmt: skip
+_SIZED = {"Reshape", "Expand", "Tile", "ConstantOfShape", "Range", "Pad"}
+_ARRANGING = {"Gather", "Expand", "Slice", "Unsqueeze", "DequantizeLinear", "Cast", "Reshape"}
 _UNPREDICTABLE = ("Random", "Multinomial", "Bernoulli", "Sequence", "Optional", "String", "Tfidf")
 _COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 _ENDS_OF_TEXT = {49407, 49406, 0, 1, 2, 3, -1}
 
-_PIXELS, _FEATURES, _TOKENS = 1, 2, 4
+# What a value depends on; the tokens themselves are only moved, looked up or compared.
+_PIXELS, _FEATURES, _TOKENS, _THEMSELVES = 1, 2, 4, 8
 _STRICT = _PIXELS | _FEATURES
 _SCOPES = b"pkg.torch.onnx.name_scopes"
 _MADE_UP = re.compile(r"onnx::|/|_|val_\d|[\d:]+\Z|[A-Za-z]+_\d+\Z")
 _KEPT_ALONE = ("class_embedding", "positional_embedding", "proj", "text_projection", "logit_scale",
     "logit_bias")  # fmt: skip
 _TWICE = re.compile(r"\b(\w+)\.\1\.(\d+)")
+_LAYER = re.compile(r"([^\d]+)\.(\d{1,4})\.(.+)")
 _TURNED = "_Transposed"
 _SUFFIXES = re.compile(rf"(_quantized|{_TURNED}|_DequantizeLinear)+\Z")
 _MAX_NAMES = 4
@@ -81,8 +89,10 @@ _ROLES = {
 }  # fmt: skip
 _WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "I32", "I64", "U32", "U64")
 _BYTES = ("U8", "I8")
+_BOOL, _FLOAT_CODES = 9, (1, 10, 11, 16)
 _FLOATS = ("F32", "F16", "BF16", "F64")
-_PRODUCTS = ("MatMul", "MatMulInteger", "Gemm", "Conv", "ConvInteger")
+_OF_MATRICES = ("MatMul", "MatMulInteger", "Gemm")
+_PRODUCTS = (*_OF_MATRICES, "Conv", "ConvInteger")
 _QUANTISED_USES = ("MatMulInteger", "ConvInteger", "Gather")
 _PLAIN_ON_PIXELS = ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "QuantizeLinear",
     "DequantizeLinear", "DynamicQuantizeLinear")  # fmt: skip
@@ -175,9 +185,12 @@ class _Reading:
         self._maker: dict[str, _Node] = {}
         self._findings: dict[str, None] = {}
         self._tensors: dict[str, TensorInfo] = {}
+        self._arranged: set[str] = set()  # values that are rows of a tensor of the file
         self._aside: set[str] = set()  # tensors of the file that are a size, a mask or a scale
         self._weight_of: dict[int, str] = {}  # of the product at this number in the graph
+        self._scaling: set[int] = set()  # products of a scale of data and one of weights
         self._users: dict[str, list[_Node]] = {}
+        self._layers: dict[tuple[str, str], int] = {}  # the last one that used such a parameter
         self._user_of: dict[str, str] = {}
         self._wrapper = ""
         self._operators: Counter[str] = Counter()
@@ -195,6 +208,8 @@ class _Reading:
         alive = self._alive(nodes)
         self._find_pixel_readers(alive, inputs)
         self._name_tensors(alive)
+        self._check_scales(alive)
+        self._check_outputs()
         self._find_unused(alive)
         self._check_places()
         if any(name.endswith("layer1.0.conv1.bias") for name in self._tensors):
@@ -258,7 +273,8 @@ class _Reading:
                 continue
             dims = kind.get("shape", {}).get("dims", [])
             is_text = len(dims) < 3 and kind.get("element") in (6, 7)  # whole numbers
-            self._bits[name] = _TOKENS if is_text else _PIXELS
+            of_text = _TOKENS if "mask" in name else _TOKENS | _THEMSELVES
+            self._bits[name] = of_text if is_text else _PIXELS
             if not is_text:
                 pixels.append(name)
         return pixels
@@ -324,6 +340,9 @@ class _Reading:
         self._operators[node.title] += 1
         if node.operator not in _WITH_TENSOR and (tensors := _count_tensors([message])):
             self._unread.append(f"tensors in attributes of the node {name[:80]!r}: {tensors}")
+        names = [item.get("name", "") for item in message["attributes"]]
+        if len(set(names)) < len(names) or (node.operator == "Constant" and len(names) != 1):
+            raise self._source.damaged(f"{node.words} does not say clearly what its attributes are")
         if node.operator in _PACKED:
             raise self._source.unsupported(
                 f"its weights are packed in blocks of a few bits (operator {node.operator}); take "
@@ -377,6 +396,8 @@ class _Reading:
             if name:
                 self._bits[name] = bits
         self._hold(node)
+        if not bits and node.outputs and node.outputs[0] not in self._held:
+            self._arrange(node)
 
     def _enter(self, node: _Node, graph: Message) -> None:
         """Count what lies in a branch; what it takes from outside are inputs of its node."""
@@ -396,11 +417,19 @@ class _Reading:
 
     def _keep_constant(self, node: _Node) -> None:
         """A tensor that stands in a node."""
-        message = node.attribute("value").get("t")
+        (attribute,) = node.message["attributes"]
         name = node.outputs[0] if node.outputs else ""
-        if message is None or not name:
+        if not name:
             return
-        stored = replace(self._source.tensor(message, name), name=name)
+        if "t" in attribute and attribute.get("name") == "value":
+            stored = replace(self._source.tensor(attribute["t"], name), name=name)
+        elif attribute["floats"]:
+            size = sum(stop - start for start, stop in attribute["floats"])
+            stored = Stored(name, "F32", (size // 4,))
+        elif attribute["ints"]:
+            stored = Stored(name, "I64", (len(attribute["ints"]),))
+        else:
+            return
         self._stored[name] = stored
         self._held[name] = _Held(stored, (name,))
 
@@ -408,9 +437,18 @@ class _Reading:
         """What the outputs depend on; names the node if no exporter writes it there."""
         given = [self._bits[name] for name in node.inputs]
         bits = self._bits_of(node)
+        if bits & _THEMSELVES and not self._is_lookup(node, given):
+            self._find(f"{node.words} computes with the tokens themselves.")
+        if bits & _TOKENS and node.operator in _SIZED:
+            first = node.operator not in ("ConstantOfShape", "Range")
+            if any(bits & _TOKENS for bits in given[first:]):
+                self._find(f"{node.words} makes a size of the tokens.")
+        if not (node.operator in _MOVING and given and given[0] & _THEMSELVES):
+            bits &= ~_THEMSELVES
         where = ""
         if bits & _STRICT:
             where = "the pixels" if bits & _PIXELS else "the embedded tokens"
+        self._check_attributes(node)
         if not node.own:
             domain = node.domain[:80]
             self._find(
@@ -439,6 +477,32 @@ class _Reading:
             return _FEATURES
         return bits | _FEATURES if bits & _TOKENS and node.operator in _PRODUCTS else bits
 
+    def _check_attributes(self, node: _Node) -> None:
+        """Name what changes a layer though its weights are the same."""
+        options = {item.get("name"): item for item in node.message["attributes"]}
+        strange = False
+        if node.operator == "LayerNormalization" and "epsilon" in options:
+            strange = not 0 < options["epsilon"].get("f", 0) <= 1e-4
+        elif node.operator == "Softmax" and "axis" in options:
+            strange = options["axis"].get("i") not in (-1, 2, 3)
+        elif node.operator == "Gemm":
+            factors = [options[name].get("f") for name in ("alpha", "beta") if name in options]
+            strange = {*factors, 1.0} != {1.0} or bool(options.get("transA", {}).get("i"))
+        elif node.operator == "Conv" and "kernel_shape" in options:
+            sides = options["kernel_shape"]["ints"]  # large patches lie side by side
+            strange = min(sides, default=0) > 7 and node.attribute("strides").get("ints") != sides
+        if strange:
+            self._find(f"{node.words} has options that no exporter of a CLIP writes.")
+
+    def _is_lookup(self, node: _Node, given: list[int]) -> bool:
+        """Whether a node moves tokens, compares them, or takes their rows of a table."""
+        if node.operator == "Gather" and given[1] & _THEMSELVES:
+            return node.inputs[0] in self._held
+        if node.operator == "Cast":
+            return node.attribute("to").get("i") != _BOOL
+        moved = node.operator in _MOVING and not any(given[1:])
+        return moved or node.operator in (*_COMPARISONS, *_OF_SIZES, "ArgMax")
+
     def _bits_of(self, node: _Node) -> int:
         """What the inputs of a node depend on."""
         return reduce(or_, (self._bits[name] for name in node.inputs), 0)
@@ -448,13 +512,15 @@ class _Reading:
         strict = [bool(bits & _STRICT) for bits in given]
         if node.operator == "Where":
             maker = self._maker.get(node.inputs[0])
-            return not strict[0] or (maker is not None and maker.operator == "IsNaN")
+            is_mask = not strict[0] and sum(strict) < 2
+            return is_mask or (maker is not None and maker.operator == "IsNaN")
         if node.operator == "IsNaN":  # of the weights of attention, which become 0 instead
             users = [user for name in node.outputs for user in self._users.get(name, ())]
-            return all(
+            maker = self._maker.get(node.inputs[0])
+            return (maker is not None and maker.operator == "Softmax") and all(
                 user.operator == "Where"
                 and user.inputs[2:] == node.inputs
-                and not self._bits[user.inputs[1]]
+                and self._table(user.inputs[1]) == (0,)
                 for user in users
             )
         if node.operator in ("ScatterND", "ScatterElements"):
@@ -468,12 +534,42 @@ class _Reading:
         for name in node.inputs:
             if self._bits[name]:
                 continue
-            held = self._held.get(name)
-            values = None if held is None else self._source.table(held.stored)
+            values = self._table(name)
             if values is None:
                 self._find(f"{node.words} compares the tokens with a computed number.")
             for value in {*(values or ())} - _ENDS_OF_TEXT:
                 self._find(f"{node.words} looks for the token {value}, which ends no text.")
+
+    def _arrange(self, node: _Node) -> None:
+        """Follow parameters that meet no data yet: their rows are chosen or repeated, no more."""
+        tables = [name for name in node.inputs if name in self._arranged or self._is_table(name)]
+        if not tables or node.operator in _OF_SIZES:
+            return
+        others = [self._table(name) for name in node.inputs[1:]]
+        starts, _, _, steps = [*others, None, None, None, None][:4]
+        held = self._held.get(tables[0])
+        if (
+            tables != node.inputs[:1]
+            or node.operator not in _ARRANGING
+            or (node.operator == "Reshape" and held and held.stored.elements > max(_shape(held)))
+            or (node.operator == "Slice" and (any(starts or (1,)) or {*(steps or (1,))} != {1}))
+            or (node.operator == "Gather" and starts and starts != tuple(range(len(starts))))
+        ):
+            self._find(f"{node.words} makes other numbers of the tensor {tables[0][:120]!r}.")
+        self._arranged.update(node.outputs)
+
+    def _is_table(self, name: str) -> bool:
+        """Whether a value is a tensor of several numbers that are no sizes."""
+        held = self._held.get(name)
+        if held is None or held.stored.elements < 2:
+            return False
+        stored = held.stored
+        return stored.dtype not in _WHOLE or (stored.dtype in _BYTES and len(stored.shape) > 1)
+
+    def _table(self, name: str) -> tuple[float, ...] | None:
+        """The numbers of a value that is a small tensor of the file."""
+        held = self._held.get(name)
+        return None if held is None else self._source.table(held.stored)
 
     def _hold(self, node: _Node) -> None:
         """Tensors that a node only renames, turns or scales."""
@@ -486,10 +582,18 @@ class _Reading:
             if order != [1, 0] or len(held.stored.shape) != 2:
                 return
             held = replace(held, turned=not held.turned, names=(name, *held.names[:_MAX_NAMES]))
+        elif node.operator == "Cast" and (
+            (held.stored.dtype in _FLOATS) != (node.attribute("to").get("i") in _FLOAT_CODES)
+        ):
+            if held.stored.elements > 1:
+                self._find(f"{node.words} makes other numbers of {held.stored.name[:120]!r}.")
+            return
         elif node.operator in ("Identity", "Cast"):
             held = replace(held, names=(name, *held.names[:_MAX_NAMES]))
         elif node.operator == "DequantizeLinear":
             axis = node.attribute("axis").get("i", 1)
+            if held.turned:
+                axis = 1 - axis % 2
             scale, zero = [*node.inputs[1:], "", ""][:2]
             held = self._scaled(
                 replace(held, names=(name, *held.names[:_MAX_NAMES])), scale, zero, axis
@@ -598,12 +702,17 @@ class _Reading:
             raise self._source.unsupported(
                 f"the tensor {stored.name[:80]!r} has numbers of the type {stored.type_name}"
             )
-        if node.operator == "Add" and not kept and self._is_mask(stored):
+        of_pixels = self._bits_of(node) & _PIXELS
+        if node.operator == "Add" and not kept and not of_pixels and self._is_mask(stored):
             self._aside.add(stored.name)
             return
         path = self._path(node)
+        if place == 1 and node.operator in _OF_MATRICES:  # a Linear's weight lies the other way
+            of_linear = not kept or kept.endswith("weight")
+            turns = of_linear != bool(node.attribute("transB").get("i"))
+            held = replace(held, turned=held.turned != turns)
         if kept and (path is None or _agree(kept, path)):
-            name, held = kept, replace(held, turned=_TURNED in stored.name)
+            name = kept
         elif path is None:
             name, held = self._by_neighbours(node, place, held)
         else:
@@ -611,6 +720,12 @@ class _Reading:
         name = name or kept or stored.name
         self._weight_of.setdefault(node.number, name)
         name = self._emit(name, held, stored.name)
+        if match := _LAYER.match(name):
+            before, layer, behind = match.groups()
+            last = self._layers.get((before, behind), -1)
+            self._layers[before, behind] = int(layer)
+            if int(layer) < last:
+                self._find(f"the layer {layer} of {before[:80]!r} is computed behind layer {last}.")
         first = self._user_of.setdefault(name, node.words[4:])
         if node.operator in _PRODUCTS and first != node.words[4:]:
             self._find(f"{node.words} uses {name[:120]!r} beside the {first}.")
@@ -623,11 +738,45 @@ class _Reading:
         )
 
     def _quantised(self, node: _Node, held: _Held) -> _Held:
-        """A matrix of whole numbers; its scale has its name, as onnxruntime writes them."""
-        base = held.stored.name.removesuffix("_quantized")
-        zero = f"{base}_zero_point"
+        """A matrix of whole numbers, with the scale that multiplies what is made of it."""
         axis = 0 if node.operator.startswith("Conv") else len(held.stored.shape) - 1
-        return self._scaled(held, f"{base}_scale", zero if zero in self._stored else "", axis)
+        users = self._users.get(node.outputs[0], [])
+        if node.operator == "Gather":
+            ends = {tuple(user.inputs[1:]) for user in users}
+            if len(ends) == 1 and all(user.operator == "DequantizeLinear" for user in users):
+                scale, zero = [*ends.pop(), ""][:2]
+                return self._scaled(held, scale, zero, axis)
+            return self._scaled(held, "", "", axis)
+        given, zero = self._maker.get(node.inputs[0]), [*node.inputs[3:], ""][0]
+        product, scale = self._only_user(self._only_user(node)), ""
+        made = [self._maker.get(name) for name in product.inputs] if product else []
+        both = next((one for one in made if one and one.operator == "Mul"), None)
+        if (
+            given is not None
+            and both is not None
+            and self._only_user(both) is product
+            and given.operator == "DynamicQuantizeLinear"
+            and node.inputs[2] == given.outputs[2]
+            and given.outputs[1] in both.inputs
+        ):
+            scale = both.inputs[both.inputs[0] == given.outputs[1]]
+            self._scaling.add(both.number)
+        return self._scaled(held, scale, zero, axis)
+
+    def _only_user(self, node: _Node | None) -> _Node | None:
+        """The one Cast or product that reads a node's output; None if others do, too."""
+        users = [] if node is None else self._users.get(node.outputs[0], [])
+        only = users[0] if len(users) == 1 else None
+        return only if only and only.operator in ("Cast", "Mul") else None
+
+    def _check_scales(self, nodes: list[_Node]) -> None:
+        """Name what reads the scale of rounded data, and multiplies no rounded weight with it."""
+        for node in nodes:
+            if node.operator != "DynamicQuantizeLinear":
+                continue
+            for user in self._users.get(node.outputs[1], []):
+                if user.number not in self._scaling:
+                    self._find(f"{user.words} reads the scale of rounded data.")
 
     def _check_whole(self, stored: Stored) -> None:
         """Accept sizes, positions and masks: whole numbers that count, or a triangle."""
@@ -671,9 +820,6 @@ class _Reading:
         role = _ROLES.get((node.operator, place), "")
         if node.operator in ("Add", "Mul") or role == "class_embedding":
             return self._by_shape(node, held, dot)
-        turned = node.operator == "Gemm" and not node.attribute("transB").get("i")
-        if role == "weight" and (turned or node.operator.startswith("MatMul")):
-            held = replace(held, turned=not held.turned)
         if role and path.endswith("attn") and not path.endswith("self_attn"):
             rows, columns = _shape(held)[:2] if len(stored.shape) == 2 else (stored.elements, 0)
             joined = rows == 3 * columns if columns else node.operator != "Gemm"
@@ -727,13 +873,12 @@ class _Reading:
         """The parameter's name by the bias that is added next, or by what else reaches the node."""
         image = bool(self._bits_of(node) & _PIXELS) or node.operator in ("Expand", "Concat")
         if node.operator == "MatMul" and place == 1:
-            turned = replace(held, turned=not held.turned)
             for user in self._users.get(node.outputs[0], ()):
                 biases = [self._held[name] for name in user.inputs if name in self._held]
                 if user.operator == "Add" and len(biases) == 1 and _kept(biases[0]):
-                    return f"{_kept(biases[0]).removesuffix('bias')}weight", turned
+                    return f"{_kept(biases[0]).removesuffix('bias')}weight", held
             if self._is_hf:
-                return f"{'visual' if image else 'text'}_projection.weight", turned
+                return f"{'visual' if image else 'text'}_projection.weight", held
             return "", held
         if held.stored.elements == 1:
             path = ""
@@ -765,6 +910,17 @@ class _Reading:
             self._find(f"two tensors are the parameter {name[:120]!r}.")
         self._tensors.setdefault(name, made)
         return name
+
+    def _check_outputs(self) -> None:
+        """Name an embedding of images that follows from tokens, or one of texts from pixels."""
+        for item in self._graph["outputs"]:
+            name = item.get("name", "")
+            of_text, of_image = "text_emb" in name, "image_emb" in name
+            bits = self._bits[name]
+            if of_text and (bits & _PIXELS or not bits & _TOKENS):
+                self._find(f"the output {name[:80]!r} does not follow from the tokens alone.")
+            if of_image and (bits & _TOKENS or not bits & _PIXELS):
+                self._find(f"the output {name[:80]!r} does not follow from the pixels alone.")
 
     def _find_unused(self, nodes: list[_Node]) -> None:
         """Name the tensors that no output needs."""

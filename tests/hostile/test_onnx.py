@@ -128,6 +128,12 @@ LIES: dict[str, tuple[Callable[[], bytes], str]] = {
     "no bytes": (lambda: model(field(5, tensor(4))), "nowhere"),
     "bytes twice": (lambda: model(field(5, tensor(1, more=field(9, b"1234") + field(4, b"1234")))),
         "twice"),
+    "a place that ONNX does not have": (
+        lambda: model(field(5, tensor(1, more=field(9, b"1234") + field(14, 1 << 32)))),
+        "where its numbers lie"),
+    "two attributes of a name": (
+        lambda: model(field(1, field(2, b"o") + field(5, field(1, b"axis")) * 2)),
+        "what its attributes are"),
     "raw bytes twice": (lambda: model(field(5, tensor(1, more=field(9, b"1234") * 2))), "twice"),
     "two graphs": (lambda: small_onnx() + field(7, b""), "graph twice"),
     "two tensors of a name": (
