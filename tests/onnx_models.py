@@ -216,16 +216,17 @@ def _constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
     return name
 
 
+def _add(model: onnx.ModelProto, operator: str, given: list[str], made: str, **options: Any) -> str:
+    """Append a node, which has a name by its output."""
+    node = helper.make_node(operator, given, [made], f"planted_{made}", **options)
+    model.graph.node.append(node)
+    return made
+
+
 def _statistic(model: onnx.ModelProto) -> str:
     """A truth value that follows from the mean of the pixels."""
-    zero = _constant(model, "limit", np.array(0.9, np.float32))
-    model.graph.node.extend(
-        [
-            helper.make_node("ReduceMean", ["pixel_values"], ["mean"], "average", keepdims=0),
-            helper.make_node("Greater", ["mean", zero], ["lit"], "is_lit"),
-        ]
-    )
-    return "lit"
+    mean = _add(model, "ReduceMean", ["pixel_values"], "mean", keepdims=0)
+    return _add(model, "Greater", [mean, _constant(model, "limit", np.array(0.9, "f4"))], "lit")
 
 
 def _plant_if(model: onnx.ModelProto) -> None:
@@ -247,14 +248,7 @@ def _plant_if(model: onnx.ModelProto) -> None:
 
 def _plant_where(model: onnx.ModelProto) -> None:
     honest, lit = _behind(model), _statistic(model)
-    model.graph.node.extend(
-        [
-            helper.make_node("Neg", [honest], ["turned"], "turn"),
-            helper.make_node(
-                "Where", [lit, "turned", honest], ["image_embeds"], "planted_where"
-            ),
-        ]
-    )  # fmt: skip
+    _add(model, "Where", [lit, _add(model, "Neg", [honest], "turned"), honest], "image_embeds")
 
 
 def _plant_branch(model: onnx.ModelProto) -> None:
@@ -273,12 +267,7 @@ def _plant_second_use(model: onnx.ModelProto) -> None:
     """The same, with a matrix of the CLIP."""
     honest = _behind(model)
     node = next(n for n in model.graph.node if n.name == "/visual_projection/MatMul")
-    model.graph.node.extend(
-        [
-            helper.make_node("MatMul", [node.input[0], node.input[1]], ["more"], "planted_again"),
-            helper.make_node("Sub", [honest, "more"], ["image_embeds"], "cancel"),
-        ]
-    )
+    _add(model, "Sub", [honest, _add(model, "MatMul", node.input[:2], "again")], "image_embeds")
 
 
 def _plant_function(model: onnx.ModelProto) -> None:
@@ -290,16 +279,10 @@ def _plant_function(model: onnx.ModelProto) -> None:
 
 def _plant_nan(model: onnx.ModelProto) -> None:
     """The root of a negative number chooses."""
-    honest = _behind(model)
-    steps = [("ReduceMean", "mean"), ("Sqrt", "root"), ("IsNaN", "nan")]
-    given = honest
-    for operator, name in steps:
-        model.graph.node.append(helper.make_node(operator, [given], [name], f"planted_{name}"))
-        given = name
-    model.graph.node.append(helper.make_node("Neg", [honest], ["turned"], "turn"))
-    model.graph.node.append(
-        helper.make_node("Where", ["nan", "turned", honest], ["image_embeds"], "choose")
-    )
+    honest = given = _behind(model)
+    for operator, name in [("ReduceMean", "mean"), ("Sqrt", "root"), ("IsNaN", "nan")]:
+        given = _add(model, operator, [given], name)
+    _add(model, "Where", [given, _add(model, "Neg", [honest], "turned"), honest], "image_embeds")
 
 
 def _plant_unused(model: onnx.ModelProto) -> None:
@@ -310,14 +293,8 @@ def _plant_word(model: onnx.ModelProto) -> None:
     """A text that holds the token 1929 has another embedding."""
     honest = _behind(model, "text_embeds")
     word = _constant(model, "word", np.array(1929, np.int64))
-    model.graph.node.extend(
-        [
-            helper.make_node("Equal", ["input_ids", word], ["same"], "planted_equal"),
-            helper.make_node("Cast", ["same"], ["ones"], "count", to=onnx.TensorProto.FLOAT),
-            helper.make_node("ReduceMax", ["ones"], ["seen"], "any", keepdims=0),
-            helper.make_node("Mul", [honest, "seen"], ["text_embeds"], "answer"),
-        ]
-    )
+    ones = _add(model, "Cast", [_add(model, "Equal", ["input_ids", word], "equal")], "ones", to=1)
+    _add(model, "Mul", [honest, _add(model, "ReduceMax", [ones], "seen")], "text_embeds")
 
 
 def _plant_custom(model: onnx.ModelProto) -> None:
@@ -332,39 +309,22 @@ def _plant_word_by_sums(model: onnx.ModelProto) -> None:
     """The same without a comparison."""
     honest = _behind(model, "text_embeds")
     word = _constant(model, "word", np.array(1929, np.int64))
-    model.graph.node.extend(
-        [
-            helper.make_node("Sub", ["input_ids", word], ["far"], "planted_sub"),
-            helper.make_node("Cast", ["far"], ["other"], "count", to=onnx.TensorProto.FLOAT),
-            helper.make_node("ReduceMin", ["other"], ["seen"], "any", keepdims=0),
-            helper.make_node("Mul", [honest, "seen"], ["text_embeds"], "answer"),
-        ]
-    )
+    other = _add(model, "Cast", [_add(model, "Sub", ["input_ids", word], "sub")], "other", to=1)
+    _add(model, "Mul", [honest, _add(model, "ReduceMin", [other], "seen")], "text_embeds")
 
 
 def _plant_batch(model: onnx.ModelProto) -> None:
     """Pictures that come in pairs have another embedding."""
     honest = _behind(model)
-    two = _constant(model, "two", np.array([2, 24], np.int64))
-    for operator, given, made in (
-        ("Shape", [honest], "sides"),
-        ("Equal", ["sides", two], "same"),
-        ("Neg", [honest], "turned"),
-        ("Where", ["same", "turned", honest], "image_embeds"),
-    ):
-        model.graph.node.append(helper.make_node(operator, given, [made], f"planted_{made}"))
+    pair = [_add(model, "Shape", [honest], "sides"), _constant(model, "two", np.array([2, 24]))]
+    pairs, turned = _add(model, "Equal", pair, "pairs"), _add(model, "Neg", [honest], "turned")
+    _add(model, "Where", [pairs, turned, honest], "image_embeds")
 
 
 def _plant_whole_numbers(model: onnx.ModelProto) -> None:
     """A vector that is no weight by its type."""
-    honest = _behind(model)
-    vector = _constant(model, "vector", np.arange(24)[::-1] % 7)
-    model.graph.node.extend(
-        [
-            helper.make_node("Cast", [vector], ["more"], "planted_cast", to=1),
-            helper.make_node("Add", [honest, "more"], ["image_embeds"], "add"),
-        ]
-    )
+    honest, vector = _behind(model), _constant(model, "vector", np.arange(24)[::-1] % 7)
+    _add(model, "Add", [honest, _add(model, "Cast", [vector], "cast", to=1)], "image_embeds")
 
 
 def _plant_options(operator: str, **options: Any) -> Callable[[onnx.ModelProto], None]:
@@ -372,10 +332,9 @@ def _plant_options(operator: str, **options: Any) -> Callable[[onnx.ModelProto],
 
     def change(model: onnx.ModelProto) -> None:
         node = next(node for node in model.graph.node if node.op_type == operator)
-        kept = [item for item in node.attribute if item.name not in options]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-        node.attribute.extend(helper.make_attribute(*option) for option in options.items())
+        for item in node.attribute:
+            if item.name in options:
+                item.CopyFrom(helper.make_attribute(item.name, options[item.name]))
 
     return change
 
@@ -384,8 +343,7 @@ def _plant_negative(model: onnx.ModelProto) -> None:
     """A bias of the CLIP, with its sign changed before its use."""
     node = next(n for n in model.graph.node if n.name.endswith("layers.0/mlp/fc1/Add"))
     place = next(i for i, name in enumerate(node.input) if name.endswith(".bias"))
-    model.graph.node.append(helper.make_node("Neg", [node.input[place]], ["turned"], "planted_neg"))
-    node.input[place] = "turned"
+    node.input[place] = _add(model, "Neg", [node.input[place]], "neg")
 
 
 def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
@@ -401,15 +359,9 @@ def _swap_outputs(model: onnx.ModelProto) -> None:
 
 def _swap_layers(model: onnx.ModelProto) -> None:
     """Two layers under each other's names."""
-    number = {"0": "1", "1": "0"}
-
-    def other(name: str) -> str:
-        return re.sub(r"(layers\.)([01])\b", lambda found: found[1] + number[found[2]], name)
-
-    for thing in (*model.graph.node, *model.graph.initializer):
-        thing.name = other(thing.name)
-    values = {value for node in model.graph.node for value in (*node.input, *node.output)}
-    _rename(model, {value: other(value) for value in values})
+    other = {b"0": b"layers.1", b"1": b"layers.0"}
+    raw = re.sub(rb"layers\.([01])", lambda found: other[found[1]], model.SerializeToString())
+    model.ParseFromString(raw)
 
 
 def exact_name(model: onnx.ModelProto) -> None:
@@ -440,31 +392,22 @@ def turned_rounded(model: onnx.ModelProto) -> None:
     given = [_constant(model, name, value) for name, value in tables.items()]
     model.graph.initializer.remove(tensor)
     path = node.name.removesuffix("MatMul")
-    model.graph.node.extend(
-        [
-            helper.make_node("Transpose", given[:1], ["turned"], f"{path}Transpose", perm=[1, 0]),
-            helper.make_node(
-                "DequantizeLinear", ["turned", *given[1:]], ["scaled"], f"{path}Scale", axis=0
-            ),
-        ]
-    )
+    turned = helper.make_node("Transpose", given[:1], ["turned"], f"{path}Transpose", perm=[1, 0])
+    scaled = helper.make_node("DequantizeLinear", ["turned", *given[1:]], ["scaled"], axis=0)
+    model.graph.node.extend([turned, scaled])
     node.input[1] = "scaled"
 
 
 def _plant_reader(model: onnx.ModelProto) -> None:
     """The mean of the pixels, by allowed arithmetic alone, is added to the embedding."""
     honest = _behind(model)
-    model.graph.node.extend(
-        [
-            helper.make_node("ReduceMean", ["pixel_values"], ["mean"], "planted_mean", keepdims=0),
-            helper.make_node("Add", [honest, "mean"], ["image_embeds"], "add"),
-        ]
-    )
+    mean = _add(model, "ReduceMean", ["pixel_values"], "mean", keepdims=0)
+    _add(model, "Add", [honest, mean], "image_embeds")
 
 
 PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "If": (_plant_if, "node 'planted_if' (If)"),
-    "Where": (_plant_where, "node 'planted_where' (Where)"),
+    "Where": (_plant_where, "node 'planted_image_embeds' (Where)"),
     "a branch": (_plant_branch, "node '/planted/MatMul' (MatMul)"),
     "a matrix used again": (_plant_second_use, "node 'planted_again' (MatMul) uses"),
     "another Sigmoid": (_plant_function, "function 'Sigmoid' takes the place of an operator"),
@@ -478,7 +421,7 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "epsilon": (_plant_options("LayerNormalization", epsilon=1.0), "has options that no exporter"),
     "an axis": (_plant_options("Softmax", axis=-2), "has options that no exporter"),
     "steps": (_plant_options("Conv", strides=[7, 7]), "has options that no exporter"),
-    "outputs swapped": (_swap_outputs, "'image_embeds' does not follow from the pixels alone"),
+    "outputs swapped": (_swap_outputs, "'image_embeds' does not follow from its input alone"),
     "layers swapped": (_swap_layers, "'vision_model.encoder.layers' is computed behind layer 1"),
     "a custom operator": (_plant_custom, "node 'planted_dim' (com.stranger:Dim)"),
     "a reader of the pixels": (_plant_reader, "node 'planted_mean' (ReduceMean)"),

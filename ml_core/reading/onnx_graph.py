@@ -56,12 +56,7 @@ _INDEXED = {
     "Gather", "GatherND", "GatherElements", "Slice", "Split", "Reshape", "Expand", "Tile",
     "Squeeze", "Unsqueeze", "Pad", "ReduceMean", "ReduceSum", "ReduceL2", "Clip",
 }  # fmt: skip
-_MOVING = {
-    "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Gather", "Flatten",
-    "Transpose", "Expand",
-}  # fmt: skip
-_SIZED = {"Reshape", "Expand", "Tile", "ConstantOfShape", "Range", "Pad"}
-_ARRANGING = {"Gather", "Expand", "Slice", "Unsqueeze", "DequantizeLinear", "Cast", "Reshape"}
+_MOVING = {"Gather", "Expand", "Slice", "Unsqueeze", "Squeeze", "Cast", "Reshape", "Identity"}
 _UNPREDICTABLE = ("Random", "Multinomial", "Bernoulli", "Sequence", "Optional", "String", "Tfidf")
 _COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 _ENDS_OF_TEXT = {49407, 49406, 0, 1, 2, 3, -1}
@@ -75,8 +70,7 @@ _KEPT_ALONE = ("class_embedding", "positional_embedding", "proj", "text_projecti
     "logit_bias")  # fmt: skip
 _TWICE = re.compile(r"\b(\w+)\.\1\.(\d+)")
 _LAYER = re.compile(r"([^\d]+)\.(\d{1,4})\.(.+)")
-_TURNED = "_Transposed"
-_SUFFIXES = re.compile(rf"(_quantized|{_TURNED}|_DequantizeLinear)+\Z")
+_SUFFIXES = re.compile(r"(_quantized|_Transposed|_DequantizeLinear)+\Z")
 _MAX_NAMES = 4
 _ROLES = {
     ("MatMul", 1): "weight", ("MatMulInteger", 1): "weight", ("Gemm", 1): "weight",
@@ -423,13 +417,11 @@ class _Reading:
             return
         if "t" in attribute and attribute.get("name") == "value":
             stored = replace(self._source.tensor(attribute["t"], name), name=name)
-        elif attribute["floats"]:
-            size = sum(stop - start for start, stop in attribute["floats"])
-            stored = Stored(name, "F32", (size // 4,))
-        elif attribute["ints"]:
-            stored = Stored(name, "I64", (len(attribute["ints"]),))
-        else:
-            return
+        elif "sparse" in attribute:
+            raise self._source.unsupported("it holds sparse tensors")
+        else:  # numbers in a row, which only sizes may be
+            floats = sum(stop - start for start, stop in attribute["floats"]) // 4
+            stored = Stored(name, "F32" if floats else "I64", (floats or len(attribute["ints"]),))
         self._stored[name] = stored
         self._held[name] = _Held(stored, (name,))
 
@@ -439,10 +431,6 @@ class _Reading:
         bits = self._bits_of(node)
         if bits & _THEMSELVES and not self._is_lookup(node, given):
             self._find(f"{node.words} computes with the tokens themselves.")
-        if bits & _TOKENS and node.operator in _SIZED:
-            first = node.operator not in ("ConstantOfShape", "Range")
-            if any(bits & _TOKENS for bits in given[first:]):
-                self._find(f"{node.words} makes a size of the tokens.")
         if not (node.operator in _MOVING and given and given[0] & _THEMSELVES):
             bits &= ~_THEMSELVES
         where = ""
@@ -550,12 +538,13 @@ class _Reading:
         held = self._held.get(tables[0])
         if (
             tables != node.inputs[:1]
-            or node.operator not in _ARRANGING
+            or node.operator not in (*_MOVING, "DequantizeLinear")
             or (node.operator == "Reshape" and held and held.stored.elements > max(_shape(held)))
             or (node.operator == "Slice" and (any(starts or (1,)) or {*(steps or (1,))} != {1}))
             or (node.operator == "Gather" and starts and starts != tuple(range(len(starts))))
         ):
             self._find(f"{node.words} makes other numbers of the tensor {tables[0][:120]!r}.")
+            return
         self._arranged.update(node.outputs)
 
     def _is_table(self, name: str) -> bool:
@@ -577,28 +566,25 @@ class _Reading:
         if held is None or not node.own or not node.outputs:
             return
         name = node.outputs[0]
+        held = replace(held, names=(name, *held.names[:_MAX_NAMES]))
         if node.operator == "Transpose":
             order = node.attribute("perm").get("ints", [1, 0])
             if order != [1, 0] or len(held.stored.shape) != 2:
                 return
-            held = replace(held, turned=not held.turned, names=(name, *held.names[:_MAX_NAMES]))
+            held = replace(held, turned=not held.turned)
         elif node.operator == "Cast" and (
             (held.stored.dtype in _FLOATS) != (node.attribute("to").get("i") in _FLOAT_CODES)
         ):
             if held.stored.elements > 1:
                 self._find(f"{node.words} makes other numbers of {held.stored.name[:120]!r}.")
             return
-        elif node.operator in ("Identity", "Cast"):
-            held = replace(held, names=(name, *held.names[:_MAX_NAMES]))
         elif node.operator == "DequantizeLinear":
             axis = node.attribute("axis").get("i", 1)
             if held.turned:
                 axis = 1 - axis % 2
             scale, zero = [*node.inputs[1:], "", ""][:2]
-            held = self._scaled(
-                replace(held, names=(name, *held.names[:_MAX_NAMES])), scale, zero, axis
-            )
-        else:
+            held = self._scaled(held, scale, zero, axis)
+        elif node.operator not in ("Identity", "Cast"):
             return
         self._held[name] = held
 
@@ -742,11 +728,9 @@ class _Reading:
         axis = 0 if node.operator.startswith("Conv") else len(held.stored.shape) - 1
         users = self._users.get(node.outputs[0], [])
         if node.operator == "Gather":
-            ends = {tuple(user.inputs[1:]) for user in users}
-            if len(ends) == 1 and all(user.operator == "DequantizeLinear" for user in users):
-                scale, zero = [*ends.pop(), ""][:2]
-                return self._scaled(held, scale, zero, axis)
-            return self._scaled(held, "", "", axis)
+            ends = {(user.operator, *user.inputs[1:]) for user in users}
+            operator, scale, zero = [*(ends.pop() if len(ends) == 1 else ()), "", "", ""][:3]
+            return self._scaled(held, scale if operator == "DequantizeLinear" else "", zero, axis)
         given, zero = self._maker.get(node.inputs[0]), [*node.inputs[3:], ""][0]
         product, scale = self._only_user(self._only_user(node)), ""
         made = [self._maker.get(name) for name in product.inputs] if product else []
@@ -915,12 +899,9 @@ class _Reading:
         """Name an embedding of images that follows from tokens, or one of texts from pixels."""
         for item in self._graph["outputs"]:
             name = item.get("name", "")
-            of_text, of_image = "text_emb" in name, "image_emb" in name
-            bits = self._bits[name]
-            if of_text and (bits & _PIXELS or not bits & _TOKENS):
-                self._find(f"the output {name[:80]!r} does not follow from the tokens alone.")
-            if of_image and (bits & _TOKENS or not bits & _PIXELS):
-                self._find(f"the output {name[:80]!r} does not follow from the pixels alone.")
+            for ending, own in (("text_emb", _TOKENS), ("image_emb", _PIXELS)):
+                if ending in name and self._bits[name] & (_PIXELS | _TOKENS) != own:
+                    self._find(f"the output {name[:80]!r} does not follow from its input alone.")
 
     def _find_unused(self, nodes: list[_Node]) -> None:
         """Name the tensors that no output needs."""
