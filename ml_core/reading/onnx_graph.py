@@ -484,7 +484,7 @@ class _Reading:
 
     def _is_lookup(self, node: _Node, given: list[int]) -> bool:
         """Whether a node moves tokens, compares them, or takes their rows of a table."""
-        if node.operator == "Gather" and given[1] & _THEMSELVES:
+        if node.operator == "Gather" and any(given[1:]):
             return node.inputs[0] in self._held
         if node.operator == "Cast":
             return node.attribute("to").get("i") != _BOOL
@@ -740,8 +740,9 @@ class _Reading:
             and both is not None
             and self._only_user(both) is product
             and given.operator == "DynamicQuantizeLinear"
-            and node.inputs[2] == given.outputs[2]
+            and node.inputs[2:3] == given.outputs[2:] != []
             and given.outputs[1] in both.inputs
+            and len(both.inputs) == 2
         ):
             scale = both.inputs[both.inputs[0] == given.outputs[1]]
             self._scaling.add(both.number)
@@ -749,16 +750,16 @@ class _Reading:
 
     def _only_user(self, node: _Node | None) -> _Node | None:
         """The one Cast or product that reads a node's output; None if others do, too."""
-        users = [] if node is None else self._users.get(node.outputs[0], [])
+        outputs = [] if node is None else node.outputs[:1]
+        users = [user for name in outputs for user in self._users.get(name, ())]
         only = users[0] if len(users) == 1 else None
         return only if only and only.operator in ("Cast", "Mul") else None
 
     def _check_scales(self, nodes: list[_Node]) -> None:
         """Name what reads the scale of rounded data, and multiplies no rounded weight with it."""
-        for node in nodes:
-            if node.operator != "DynamicQuantizeLinear":
-                continue
-            for user in self._users.get(node.outputs[1], []):
+        makers = [node for node in nodes if node.operator == "DynamicQuantizeLinear"]
+        for name in [name for node in makers for name in node.outputs[1:2]]:
+            for user in self._users.get(name, ()):
                 if user.number not in self._scaling:
                     self._find(f"{user.words} reads the scale of rounded data.")
 
