@@ -177,17 +177,17 @@ def test_a_lie_is_said_in_one_sentence(case, tmp_path):
     sentence = (*inspection.reasons, "Nothing.")[0]
     assert words in sentence
     assert sentence.endswith(".")
-    assert inspection.refused or not words or "beside" in words
+    assert inspection.verdict != "loads" or not words or "beside" in words
     assert "memory" not in sentence
     assert "unexpected" not in sentence
 
 
 def test_empty_messages_take_little_memory():
-    raw = model(field(1, field(5, field(11, b"") * 390_000)))  # each is a graph
+    raw = model(field(1, field(5, field(11, b"") * 60_000)))  # each is a graph
     tracemalloc.start()
     try:
         OnnxFile(io.BytesIO(raw), len(raw), "model.onnx", None).model()
-        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
 
