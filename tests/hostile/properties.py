@@ -199,7 +199,7 @@ def check_gguf(raw: bytes) -> bool:
 STRICTER = ("twice", "is no ", "no valid shape", "no valid type", "no graph", "nowhere", "needs ",
     "longer than those", "is not UTF-8", "fields", "one by one", "another type", "several pieces",
     "another file", "too deep", "more or fewer numbers", "the number", "64 bits",
-    "wire type")  # fmt: skip
+    "wire type", "clearly")  # fmt: skip
 
 
 class _Watched(OnnxFile):
