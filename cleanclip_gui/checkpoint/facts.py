@@ -160,7 +160,7 @@ class FactsColumn(QScrollArea):
         self.identification = IdentityCard(actions)
         self.notes = FactList("Notes")
         self.architecture = FactList("Architecture")
-        self.elsewhere = NoteCard("If another program loads it with torch.load")
+        self.elsewhere = NoteCard("If another program loads it")
         self.opinion = NoteCard("Second opinion")
         self.identity = FactList("File")
         self.container = FactList("Container")

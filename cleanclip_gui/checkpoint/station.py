@@ -226,7 +226,7 @@ class CheckpointStation(QWidget):
         return (
             Command(
                 "file.open", "&Open checkpoint…", "&File", self.choose_file,
-                "Examine and open a safetensors, PyTorch or GGUF file.", "open", "Ctrl+O", 1,
+                "Examine and open a safetensors, PyTorch, ONNX or GGUF file.", "open", "Ctrl+O", 1,
             ),
             Command(
                 "file.open_folder", "Open checkpoint &folder…", "&File", self.choose_folder,

@@ -95,7 +95,7 @@ class _Verdicts(RowsTable):
         self.setWordWrap(True)
         header, heights = self.horizontalHeader(), self.verticalHeader()
         heights.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        for column, width in enumerate((170, 170, 200, 80)):
+        for column, width in enumerate((170, 170, 250, 80)):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             self.setColumnWidth(column, theme.px(width))
         header.sectionResized.connect(self.resizeRowsToContents)

@@ -34,7 +34,7 @@ def gguf_config(stated: StatedConfig, metadata: Mapping[str, str], where: str) -
     gelu = metadata.get("clip.use_gelu", "false")
     if metadata.get("general.architecture") == "clip" and gelu in ("true", "false"):
         config["quick_gelu"] = gelu == "false"
-    told = 0
+    towers_with_heads = 0
     for tower, table in (("vision", "vision_cfg"), ("text", "text_cfg")):
         epsilon = metadata.get(f"clip.{tower}.attention.layer_norm_epsilon", "1e-05")
         if table in config and epsilon != "1e-05":
@@ -42,12 +42,12 @@ def gguf_config(stated: StatedConfig, metadata: Mapping[str, str], where: str) -
         heads = _number(metadata.get(f"clip.{tower}.attention.head_count", ""))
         if table not in config or not heads or config[table]["width"] % heads:
             continue
-        told += 1
+        towers_with_heads += 1
         if tower == "vision":
             config[table] = config[table] | {"head_width": config[table]["width"] // heads}
         else:
             config[table] = config[table] | {"heads": heads}
-    if told == len(stated.assumptions):  # each of them is about one encoder's heads
+    if towers_with_heads == len(stated.assumptions):  # each of them is about one encoder's heads
         return replace(stated, config=config, assumptions=(), questions=())
     return replace(stated, config=config)
 

@@ -22,12 +22,12 @@ from ml_core.checkpoints.known_tensors import KnownTensors, count_known, known_t
 from ml_core.checkpoints.layouts import Layout, find_layout, without_changes
 from ml_core.checkpoints.tensor_hashes import (
     PARTS,
-    Part,
+    PartName,
     Report,
     TensorHash,
     comparable,
     hash_tensors,
-    part_of,
+    part_name,
 )
 from ml_core.reading import InputError, Inspection, examine
 
@@ -85,7 +85,7 @@ class PartIdentity:
         known part; None if that is not told, or cannot be, which ``why`` explains.
     """
 
-    part: Part
+    part: PartName
     tensors: int
     title: str = ""
     sha256: str = ""
@@ -305,9 +305,9 @@ def identify(
     parts = []
     for part in PARTS:
         if inside := [item for item in hashes if item.part == part]:
-            found = files.get(part)
+            match = files.get(part)
             parts.append(
-                _beside(part, inside, *found, layout) if found else PartIdentity(part, len(inside))
+                _beside(part, inside, *match, layout) if match else PartIdentity(part, len(inside))
             )
     identity = Identity(tuple(parts), "", has_config, known, left_out, changes, hashes)
     yield identity
@@ -326,7 +326,7 @@ def _same_parts(same: KnownTensors) -> Iterator[PartIdentity]:
 
 
 def _beside(
-    part: Part,
+    part: PartName,
     inside: list[TensorHash],
     known: KnownTensors,
     agreeing: Mapping[str, bool],
@@ -394,7 +394,7 @@ def _measured(
             for number, change in enumerate(changes):
                 report(f"Comparing with {path.name}", number, len(known.tensors))
                 name = change.name if "file" in sums else change.name.removeprefix("text.")
-                tally = sums.get("file") or sums.get(part_of(name))
+                tally = sums.get("file") or sums.get(part_name(name))
                 if tally is None:  # an encoder that this file lacks
                     continue
                 tally[1] += change.norm

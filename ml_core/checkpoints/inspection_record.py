@@ -233,16 +233,20 @@ def _several_models(inspection: Inspection, needed: PartNeeded) -> dict[str, Any
 
 
 def part_records(inspection: Inspection) -> list[dict[str, Any]]:
-    """What the CLIPs and encoders in a file are, JSON-ready."""
+    """What the CLIPs and encoders in a file are, JSON-ready.
+
+    A whole CLIP that is alone has no name here: that of the file's architecture is its own.
+    """
     records = []
     for part in inspection.parts:
         alone = part_of(inspection, part.name)
         try:
             layout = find_layout(alone)
-            title = layout.title
-            name = (
-                one_encoder(alone, layout)[0] if layout.missing else find_architecture(alone).name
-            )
+            title, name = layout.title, ""
+            if layout.missing is not None:
+                name, _ = one_encoder(alone, layout)
+            elif len(inspection.parts) > 1:
+                name = find_architecture(alone).name
         except InputError:
             title = name = ""
         records.append(

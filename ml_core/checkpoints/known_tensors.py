@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_known
-from ml_core.checkpoints.tensor_hashes import Part, TensorHash, hash_shapes
+from ml_core.checkpoints.tensor_hashes import PartName, TensorHash, hash_shapes
 from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
@@ -57,7 +57,7 @@ class KnownTensors:
     sha256: str
     path: Path
     day: str
-    tensors: dict[str, tuple[Part, tuple[int, ...], str]]
+    tensors: dict[str, tuple[PartName, tuple[int, ...], str]]
 
 
 def checkpoints_below(path: Path) -> tuple[Path, ...]:
@@ -68,20 +68,20 @@ def checkpoints_below(path: Path) -> tuple[Path, ...]:
     """
     if not path.is_dir():
         return (path,)
-    found: list[Path] = []
+    checkpoints: list[Path] = []
     for place, folders, files in os.walk(path):
         try:
             list_folder(Path(place))
         except InputError:
             pass
         else:
-            found.append(Path(place))
+            checkpoints.append(Path(place))
             folders.clear()
             continue
         folders.sort()
         names = (name for name in sorted(files) if name.lower().endswith(CHECKPOINT_SUFFIXES))
-        found += [Path(place, name) for name in names]
-    return tuple(found)
+        checkpoints += [Path(place, name) for name in names]
+    return tuple(checkpoints)
 
 
 def database() -> Path:
@@ -173,7 +173,7 @@ def count_known() -> int:
         return 0 if index is None else len(index.execute("SELECT id FROM files").fetchall())
 
 
-def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, dict[str, bool]]]:
+def nearest(hashes: Sequence[TensorHash]) -> dict[PartName, tuple[KnownTensors, dict[str, bool]]]:
     """For each part the known file with the most equal tensors, and their names.
 
     A name is True if the known tensor holds all that ours does. It is False if the two agree in the
@@ -206,7 +206,7 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, dict
         totals: Counter[int] = Counter()
         for _, file, count in counts:
             totals[file] += count
-        chosen: dict[Part, int] = {}
+        chosen: dict[PartName, int] = {}
         for part, file, _ in sorted(counts, key=lambda row: (row[2], totals[row[1]], -row[1])):
             chosen[part] = file  # the last is the best
         encoders = set(chosen.values())
@@ -218,15 +218,15 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[Part, tuple[KnownTensors, dict
                 candidates = [file for (file,) in alike]
                 if best := [file for file in candidates if file in encoders] or candidates:
                     chosen[part] = best[0]
-        found = {}
+        matches = {}
         for part, file in chosen.items():
             (known,) = _files(index, "id", file).values()
             names = index.execute(
                 f"SELECT number, max(asked.own) {equal} AND part = ? AND file = ? GROUP BY number",
                 [part, file],
             )
-            found[part] = known, {hashes[number].name: bool(exact) for number, exact in names}
-        return found
+            matches[part] = known, {hashes[number].name: bool(exact) for number, exact in names}
+        return matches
 
 
 def _files(index: sqlite3.Connection, column: str, value: str | int) -> dict[str, KnownTensors]:
@@ -235,15 +235,15 @@ def _files(index: sqlite3.Connection, column: str, value: str | int) -> dict[str
     rows = index.execute(
         f"SELECT sha256, path, day, tensors FROM files WHERE {column} = ? ORDER BY id", [value]
     )
-    found = {}
+    files = {}
     for sha256, path, day, tensors in rows:
         place = Path(os.fsdecode(path))
         named = {
             name: (part, tuple(shape), precision)
             for name, (part, shape, precision) in json.loads(tensors).items()
         }
-        found[sha256] = KnownTensors(titles.get(sha256, place.name), sha256, place, day, named)
-    return found
+        files[sha256] = KnownTensors(titles.get(sha256, place.name), sha256, place, day, named)
+    return files
 
 
 @contextmanager

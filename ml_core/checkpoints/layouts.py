@@ -361,19 +361,19 @@ def find_layout(inspection: Inspection) -> Layout:
 
 def without_changes(inspection: Inspection) -> Inspection:
     """The file without LoRA weights, adapters and prompts, if a CLIP is left; else as it is."""
-    kept = tuple(
+    rest = tuple(
         tensor
         for tensor in inspection.tensors
         if not any(pattern.search(tensor.name) for pattern, _ in _CHANGES)
     )
-    rest = replace(inspection, tensors=kept)
+    unchanged = replace(inspection, tensors=rest)
     try:
-        find_layout(rest)
+        find_layout(unchanged)
     except PartNeeded:
-        return rest
+        return unchanged
     except InputError:
         return inspection
-    return rest
+    return unchanged
 
 
 def models_of(inspection: Inspection) -> tuple[Inspection, ...]:

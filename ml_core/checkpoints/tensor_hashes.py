@@ -26,10 +26,10 @@ from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import check_same, weights_bytes
 from ml_core.reading.parts import PartNeeded
 
-Part = Literal["image encoder", "text encoder", "logit scale", "file"]
+PartName = Literal["image encoder", "text encoder", "logit scale", "file"]
 Report = Callable[[str, int, int], object]
 """Takes what is done, how much of it, and of how much (0: unknown)."""
-PARTS: tuple[Part, ...] = ("image encoder", "text encoder", "logit scale", "file")
+PARTS: tuple[PartName, ...] = ("image encoder", "text encoder", "logit scale", "file")
 """Of a checkpoint; what holds no CLIP is one part, ``file``."""
 
 _ROUNDED = ("F32", "F16", "BF16")
@@ -61,7 +61,7 @@ class TensorHash:
     """
 
     name: str
-    part: Part
+    part: PartName
     shape: tuple[int, ...]
     precision: str
     constant: bool
@@ -69,7 +69,7 @@ class TensorHash:
     exact: frozenset[str]
 
 
-def part_of(name: str) -> Part:
+def part_name(name: str) -> PartName:
     """The part of a CLIP that a tensor is in, by the model's name of it."""
     if name in SCALES:
         return "logit scale"
@@ -121,7 +121,7 @@ def hash_tensors(
         total = sum(info.nbytes for name in order for info in infos[name])
         done = 0
         for name in order:
-            part = part_of(name) if holds_clip else "file"
+            part = part_name(name) if holds_clip else "file"
             shown = name.removeprefix("text.") if holds_clip else name
             hashes.append(_hash(shown, part, reader, sources[name], cancelled))
             done += sum(info.nbytes for info in infos[name])
@@ -134,7 +134,7 @@ def hash_tensors(
 
 def _hash(
     name: str,
-    part: Part,
+    part: PartName,
     reader: TensorReader,
     source: TensorSource,
     cancelled: Callable[[], bool],
@@ -168,9 +168,9 @@ def _hash(
     return TensorHash(name, part, shape, precision, bool(low >= high), forms, frozenset(exact))
 
 
-def hash_shapes(hashes: Iterable[TensorHash]) -> dict[Part, bytes]:
+def hash_shapes(hashes: Iterable[TensorHash]) -> dict[PartName, bytes]:
     """SHA-256 of the names and shapes in each part, which those of one architecture share."""
-    parts: dict[Part, list[str]] = {}
+    parts: dict[PartName, list[str]] = {}
     for item in hashes:
         parts.setdefault(item.part, []).append(f"{item.name} {item.shape}")
     return {

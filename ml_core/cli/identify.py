@@ -12,7 +12,7 @@ from ml_core.cli.options import Options, command
 from ml_core.cli.run import watched
 from ml_core.reading import examine
 
-_EXIT = {"equal": output.EXIT_DONE, "rounded": 4, "differs": 1, "not known": 2}
+_EXIT = {"equal": output.EXIT_DONE, "rounded": 1, "differs": 1, "not known": 2}
 
 
 @command("file=checkpoint part json")
@@ -28,9 +28,9 @@ def identify(options: Options) -> None:
     A known file in a coarser precision cannot tell whether a finer file is equal. The answer says
     so, and how far the two are apart.
 
-    Exit code: 0 (all of it is known), 1 (it differs from known files), 4 (nothing differs, but
-    tensors are rounded, so that they may be equal or not) or 2 (nothing of it is known, or the file
-    is damaged or unsupported). Of several models the worst one counts.
+    Exit code: 0 (all of it is known), 1 (it differs from known files, or tensors are rounded, so
+    that they may be equal or not) or 2 (nothing of it is known, or the file is damaged or
+    unsupported). Of several models the worst one counts.
 
     Examples:
 
@@ -52,13 +52,13 @@ def identify(options: Options) -> None:
     record = {
         "path": str(inspection.path),
         "sha256": inspection.sha256,
-        "models": [{"name": name, **found.to_dict()} for name, found in identities.items()],
+        "models": [{"name": name, **identity.to_dict()} for name, identity in identities.items()],
     }
     lines = [
         sentence
-        for name, found in identities.items()
-        for sentence in ([f"{name}:"] if len(identities) > 1 else []) + [*found.sentences]
+        for name, identity in identities.items()
+        for sentence in ([f"{name}:"] if len(identities) > 1 else []) + [*identity.sentences]
     ]
     output.answer(options.json, record, *lines)
-    worst = max((found.state for found in identities.values()), key=list(_EXIT).index)
+    worst = max((identity.state for identity in identities.values()), key=list(_EXIT).index)
     raise typer.Exit(_EXIT[worst])

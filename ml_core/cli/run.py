@@ -73,14 +73,14 @@ def watched(
     KeyboardInterrupt
         If it was cancelled.
     """
-    control, told = Control(), 0.0
+    control, shown_at = Control(), 0.0
     with output.errors().status(f"{escape(plain(what))} …") as status:
 
         def report(what: str, done: int, total: int) -> None:
-            nonlocal told
-            if time.monotonic() - told < _TELL_SECONDS:
+            nonlocal shown_at
+            if time.monotonic() - shown_at < _TELL_SECONDS:
                 return
-            told = time.monotonic()
+            shown_at = time.monotonic()
             status.update(escape(plain(what)) + (f" ({100 * done // total} %)" if total else " …"))
 
         try:

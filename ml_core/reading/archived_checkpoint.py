@@ -69,10 +69,10 @@ def read_wrapped(
     ]
     names = tuple(member.name for member in inside)
     several = len(names) > 1
-    asked = [name for name in names if chosen == name or chosen.startswith(f"{name}#")]
-    if len(asked) == 1:
+    matching = [name for name in names if chosen == name or chosen.startswith(f"{name}#")]
+    if len(matching) == 1:
         several = True
-        inside = [member for member in inside if member.name == asked[0]]
+        inside = [member for member in inside if member.name == matching[0]]
     if len(inside) != 1:
         if 1 < len(inside) <= _MOST and len(set(names)) == len(names):
             raise SeveralError(name, "an archive", names)

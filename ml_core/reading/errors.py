@@ -93,7 +93,7 @@ class SeveralError(InputError):
         shown = ", ".join(name[:80] for name in members[:4]) + ", …" * (len(members) > 4)
         super().__init__(
             f"{where} is {what} with {len(members)} checkpoint{'s' * (len(members) > 1)}: {shown}; "
-            "choose one of them (--part NAME).",
+            f"choose one of them, such as {where}#{members[0][:80]}.",
             "unsupported",
         )
         self.members = members

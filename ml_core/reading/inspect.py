@@ -28,7 +28,7 @@ from ml_core.reading.folder import (
     twin_notes,
 )
 from ml_core.reading.hashing import ChangedError, FileStamp, pass_over, started
-from ml_core.reading.inspection import Inspection, ReasonCode, Verdict, refuse
+from ml_core.reading.inspection import Inspection, ReasonCode, Verdict, part_of, refuse
 from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -90,10 +90,12 @@ def inspect(
     InputError
         ``usage`` if there is nothing at the path or it may not be read; a bad file never raises.
     """
-    path = locate(path)
+    path, part = split_part(path)
     if path.is_dir():
-        return _inspect_folder(path)
-    return _inspect_file(path, "", member, hashed, go_on)
+        inspection = _inspect_folder(path)
+    else:
+        inspection = _inspect_file(path, "", member or part, hashed, go_on)
+    return part_of(inspection, part) if part and not inspection.refused else inspection
 
 
 def locate(path: str | Path) -> Path:
@@ -132,9 +134,10 @@ def split_part(path: str | Path) -> tuple[Path, str]:
     if not there:
         raise InputError(f"{text} cannot be opened: {problem}.", "usage")
     if len(there) > 1:
-        one, other = (Path(text[:place]).name for place in there[:2])
+        longer, shorter = (Path(text[:place]).name for place in there[:2])
         raise InputError(
-            f"{text} may be of {other!r} or of {one!r}, and both are there; move one of them away.",
+            f"{text} may mean {shorter!r} or {longer!r}, and both are there; move one of them "
+            "away.",
             "usage",
         )
     file, part = Path(text[: there[0]]), text[there[0] + 1 :]
@@ -291,11 +294,20 @@ def _not_hashed(
     """What a file holds, told before its bytes are hashed."""
     if problem is not None:
         return refuse(path, problem, weights.format, size, **_code_of(problem, weights))
-    form, tensors = weights.format, weights.tensors
     verdict: tuple[Verdict, ReasonCode] = ("caution", "note") if notes else ("loads", "ok")
     return Inspection(
-        path, path.name, size, "", form, *verdict, notes, tensors, {}, None, path,
-                      pieces=weights.pieces, part=weights.member)  # fmt: skip
+        path,
+        path.name,
+        size,
+        "",
+        weights.format,
+        *verdict,
+        notes,
+        weights.tensors,
+        weights_path=path,
+        part=weights.member,
+        pieces=weights.pieces,
+    )
 
 
 def _without_hash(path: Path, problem: InputError, weights: WeightsFile, size: int) -> Inspection:

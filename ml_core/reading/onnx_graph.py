@@ -121,8 +121,8 @@ class _Node:
 
     def attribute(self, name: str) -> Message:
         """An attribute's message; empty where there is none."""
-        found = (item for item in self.message["attributes"] if item.get("name") == name)
-        return next(found, Message())
+        attributes = self.message["attributes"]
+        return next((item for item in attributes if item.get("name") == name), Message())
 
 
 @dataclass(frozen=True, slots=True)
@@ -733,8 +733,8 @@ class _Reading:
             return self._scaled(held, scale if operator == "DequantizeLinear" else "", zero, axis)
         given, zero = self._maker.get(node.inputs[0]), [*node.inputs[3:], ""][0]
         product, scale = self._only_user(self._only_user(node)), ""
-        made = [self._maker.get(name) for name in product.inputs] if product else []
-        both = next((one for one in made if one and one.operator == "Mul"), None)
+        makers = [self._maker.get(name) for name in product.inputs] if product else []
+        both = next((node for node in makers if node and node.operator == "Mul"), None)
         if (
             given is not None
             and both is not None
@@ -884,16 +884,16 @@ class _Reading:
         if held.turned and len(shape) == 2:
             stride, axis = (1, shape[0]), 1 - held.axis
         shared = f"{stored.file}:{stored.offset}"
-        made = TensorInfo(
+        info = TensorInfo(
             name, stored.dtype, shape, stored.offset, stored.nbytes, stride, shared, stored.file,
             held.scales, held.zeros, axis if len(held.scales) > 1 else 0,
         )  # fmt: skip
         before = self._tensors.get(name)
-        if before is not None and before != made and name != own:
+        if before is not None and before != info and name != own:
             return self._emit(own, replace(held, turned=False), own)
-        if before is not None and before != made:
+        if before is not None and before != info:
             self._find(f"two tensors are the parameter {name[:120]!r}.")
-        self._tensors.setdefault(name, made)
+        self._tensors.setdefault(name, info)
         return name
 
     def _check_outputs(self) -> None:
@@ -940,7 +940,7 @@ def _count_tensors(messages: list[Message]) -> int:
     """How many tensors stand in nodes and their branches."""
     inner = sum(len(graph["initializers"]) for item in messages for graph in _branches(item))
     own = (attribute for item in messages for attribute in item["attributes"])
-    return inner + sum(("t" in one) + len(one["tensors"]) for one in own)
+    return inner + sum(("t" in item) + len(item["tensors"]) for item in own)
 
 
 def _value_words(value: Message) -> str:
@@ -964,9 +964,9 @@ def _agree(name: str, path: str) -> bool:
     """Whether a parameter is one of the module, or of a part that has no nodes of its own."""
     module = name.rpartition(".")[0]
     return any(
-        one == path or one.endswith(f".{path}") or path.endswith(f".{one}") or not one
-        for one in (module, module.rpartition(".")[0])
-        if one or not path
+        scope == path or scope.endswith(f".{path}") or path.endswith(f".{scope}") or not scope
+        for scope in (module, module.rpartition(".")[0])
+        if scope or not path
     )
 
 

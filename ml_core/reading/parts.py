@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -116,7 +117,8 @@ class PartNeeded(InputError):  # noqa: N818
     def __init__(self, where: str, parts: Sequence[Part]) -> None:
         names = listed(f"{part.name} ({part.words})" for part in parts)
         super().__init__(
-            f"{where} holds {len(parts)} models: {names}; choose one of them (--part NAME).",
+            f"{where} holds {len(parts)} models: {names}; choose one of them, such as "
+            f"{where}#{parts[0].name}.",
             "unsupported",
         )
         self.parts = tuple(parts)
@@ -226,7 +228,7 @@ def _towers(own: Sequence[str], prefix: str, kind: Names, flat: str) -> tuple[To
     image = ("visual.", VISION, "image_encoder.")
     inside = [name[len(prefix) :] for name in own]
     has_image = any(name.startswith(image) for name in inside)
-    texts = (f"{TEXT}{TEXT_MARK}", BERT_MARK)
+    texts = (f"{TEXT}{TEXT_MARK}", BERT_MARK, SIGLIP_TEXT_MARK)
     has_text = any(
         name in texts or name.startswith(HF_START) or name.endswith(("token_embedding.weight",
             "embedding_layer.weight"))
@@ -289,10 +291,5 @@ def other_words(name: str) -> str:
 def beside_parts(names: Iterable[str], parts: Sequence[Part]) -> dict[str, int]:
     """What else a file holds, in words, and how many tensors each has."""
     taken = {name for part in parts for name in part.tensors}
-    found: dict[str, int] = {}
-    for name in names:
-        if name in taken:
-            continue
-        words = other_words(name) or OTHER
-        found[words] = found.get(words, 0) + 1
-    return dict(sorted(found.items(), key=lambda item: item[0] == OTHER))
+    counts = Counter(other_words(name) or OTHER for name in names if name not in taken)
+    return dict(sorted(counts.items(), key=lambda item: item[0] == OTHER))

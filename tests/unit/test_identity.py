@@ -258,6 +258,7 @@ def test_fp16_and_bf16_of_one_file_may_be_equal_or_not(module, tmp_path):
     assert found.parts[1].relative == pytest.approx(0.002, rel=0.5)
     assert found.parts[1].differing == ()
     assert len(found.parts[1].not_comparable) == count
+    assert run_command(["identify", str(tmp_path / "other" / "rounded.safetensors")]) == 1
 
 
 def test_the_command_answers_by_its_exit_code(module, known, tmp_path, answer_of, capsys):

@@ -384,6 +384,7 @@ def test_a_file_of_several_models_is_not_compared_as_a_whole(tmp_path: Path, ans
 FRAGMENTS = [
     "visual.", "visual.conv1.weight", "visual.trunk.", "embeddings.class_embedding", "text_model.",
     "vision_model.", "embeddings.token_embedding.weight", "embeddings.patch_embedding.bias", "~2",
+    "text_model.head.weight", "image_encoder.model.patch_emb.0.block.conv.weight",
     "token_embedding.weight", "ln_final.weight", "class_embedding", "conv1.weight", "transformer.",
     "conditioner.embedders.0.", "cond_stage_model.", "model.", "module.", "a#b.", ".", "vae.", "#",
 ]  # fmt: skip
@@ -406,3 +407,10 @@ def test_whatever_the_names_each_tensor_is_of_one_part_that_its_address_finds(na
         assert {tensor.name for tensor in part_of(whole, part.name).tensors} == set(part.tensors)
     with suppress(InputError):
         assert find_layout(whole).towers
+
+
+def test_an_address_is_inspected_in_this_process_too(tmp_path: Path) -> None:
+    path = written(KINDS["SDXL"][0], tmp_path / "sdxl.safetensors")
+    part = inspect(f"{path}#text_encoder_2")
+    assert (part.source, part.sha256) == (path, examine(f"{path}#text_encoder_2").sha256)
+    assert len(part.tensors) == 30

@@ -133,8 +133,9 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
             raise InputError(
                 f"{inspection.name} could not be read: {inspection.sentence}", "damaged"
             )
-        named = (part_of(inspection, part.name) for part in inspection.parts)
-        inspection = next((part for part in named if part.sha256 in roles), inspection)
+        if inspection.sha256 not in roles:
+            named = (part_of(inspection, part.name) for part in inspection.parts)
+            inspection = next((part for part in named if part.sha256 in roles), inspection)
         if inspection.sha256 not in roles:
             yield Check(
                 2, inspection.name, "fails",
