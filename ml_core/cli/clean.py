@@ -33,10 +33,10 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec, run_to_result
-from ml_core.cli.scan import twin_for
 from ml_core.data.labels import load_label_set
 from ml_core.events import Control, Done, Event
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.demo import twin_for
 from ml_core.jobs.scan import ScanSettings
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.options import option

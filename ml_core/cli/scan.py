@@ -15,6 +15,7 @@ from ml_core.cli.arguments import image_spec, optional_checkpoint, spec_fields
 from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent
+from ml_core.jobs.demo import twin_for
 from ml_core.jobs.scan import STAGES, USUAL, ScanSpec, Stage
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -109,16 +110,6 @@ def scan(
     status = {"nothing": output.EXIT_DONE, "unknown": 2}.get(judgement.verdict, 1)
     if status:
         raise typer.Exit(status)
-
-
-def twin_for(suspect: Path) -> str | None:
-    """The demo's clean twin where the suspect is the demo's checkpoint."""
-    from ml_core.jobs.demo import demo_checkpoint
-
-    shipped = demo_checkpoint()
-    if suspect.resolve() == shipped.resolve():
-        return str(demo_checkpoint(twin=True))
-    return None
 
 
 def _stages(text: str) -> tuple[Stage, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from ml_core.cleaning.recipes import fitted_budget
+from ml_core.detection.scan.records import read_scan
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.clean.earlier import same_job
 from ml_core.jobs.inputs import opening_inputs
@@ -15,7 +16,15 @@ from ml_core.jobs.journal import read_json
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, STATE_FILE, CleanSpec, read_spec
+from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import (
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    CleanSpec,
+    read_spec,
+    read_spec_file,
+)
 from ml_core.reading.errors import CancelledError, InputError
 
 TAKEN_OVER = Message("Its result exists already; it is not run again.")
@@ -58,6 +67,32 @@ def cleaned(
         if control.cancelled or control.stopped:
             return Done("cancelled")
     return (yield from passed_on(run_job(job, control, resume=resume, overwrite=overwrite)))
+
+
+def scanned(
+    spec: ScanSpec,
+    files: tuple[str | None, str | None],
+    control: Control,
+    *,
+    overwrite: bool = False,
+) -> Generator[Event, None, Done]:
+    """Scan, unless the folder holds the result of the same scan.
+
+    Parameters
+    ----------
+    files
+        SHA-256 of the checkpoint and of the reference as they are now.
+    """
+    folder = Path(spec.output_dir)
+    with suppress(InputError):  # there is none
+        earlier = read_spec_file(folder / SCAN_SPEC, ScanSpec)
+        scan = read_scan(folder / SCAN_FILE)
+        here = {"device": spec.device, "threads": spec.threads}
+        same = (scan.suspect.sha256, scan.reference and scan.reference.sha256) == files
+        if same and earlier.model_copy(update=here) == spec:
+            yield TAKEN_OVER
+            return Done("finished")
+    return (yield from passed_on(run_job(spec, control, overwrite=overwrite)))
 
 
 def rebounded(

@@ -26,11 +26,17 @@ from ml_core.jobs.auto import (
     words,
 )
 from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
-from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, passed_on, rebounded, stopped_by_hand
+from ml_core.jobs.chain import (
+    TAKEN_OVER,
+    cleaned,
+    held_out,
+    rebounded,
+    scanned,
+    stopped_by_hand,
+)
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, read_json, write_json
 from ml_core.jobs.opening import open_model
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSettings, ScanSpec
 from ml_core.jobs.specs import CleanSpec, check_spec, read_spec_file
 from ml_core.reading.errors import CancelledError, InputError
@@ -245,9 +251,8 @@ class _Chain:
         if checkpoint != self._spec.base.checkpoint:  # a cleaned one is whole
             changes |= {"donor": None, "use_choice": True}
         spec = self._search.model_copy(update=changes)
-        if self._is_there(spec, sha256):
-            return (yield from _taken_over())
-        return (yield from passed_on(run_job(spec, self._control, overwrite=self._overwrite)))
+        files = sha256, self._reference_sha256
+        return (yield from scanned(spec, files, self._control, overwrite=self._overwrite))
 
     def _scan_spec(self) -> ScanSpec:
         """The scan of the checkpoint, with settings and pictures of the one that was there."""
@@ -267,18 +272,6 @@ class _Chain:
         return ScanSpec(
             checkpoint=base.checkpoint, images=images, output_dir=base.output_dir, **fields
         )
-
-    def _is_there(self, spec: ScanSpec, sha256: str | None) -> bool:
-        folder = Path(spec.output_dir)
-        try:
-            earlier = read_spec_file(folder / SCAN_SPEC, ScanSpec)
-            scan = read_scan(folder / SCAN_FILE)
-        except InputError:
-            return False
-        here = {"device": spec.device, "threads": spec.threads}
-        files = scan.suspect.sha256, scan.reference and scan.reference.sha256
-        same = files == (sha256, self._reference_sha256)
-        return same and earlier.model_copy(update=here) == spec
 
     def _clean(self, number: int) -> Step:
         """Clean with the best method that can run; else return the last failure."""

@@ -36,6 +36,12 @@ def demo_checkpoint(twin: bool = False) -> Path:
         raise InputError(str(error)) from error
 
 
+def twin_for(suspect: Path) -> str | None:
+    """The demo's clean twin where the suspect is the demo's checkpoint."""
+    shipped = demo_checkpoint()
+    return str(demo_checkpoint(twin=True)) if suspect.resolve() == shipped.resolve() else None
+
+
 def is_of_demo(sha256: str, config: Mapping[str, Any]) -> bool:
     """Whether a checkpoint is one of the demo's, or of its architecture: cleaned copies are.
 

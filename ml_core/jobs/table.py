@@ -19,6 +19,7 @@ from ml_core.jobs import overall
 from ml_core.jobs.audit import AUDIT_FILE, AuditSpec
 from ml_core.jobs.auto import AUTO_FILE, AutoSpec
 from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.examination import EXAMINATION_FILE, ExamineSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.overall import Plan
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, HoldoutSpec, ReboundSpec
@@ -236,6 +237,12 @@ JOBS: dict[str, Job] = {
             work="ml_core.jobs.clean_it:clean_it",
             result=AUTO_FILE, stages=_CLEAN_WORDS | _SCAN_WORDS,
             folder=lambda spec: spec.base.output_dir, saves=True,
+        ),
+        Job(
+            kind="examine", title="examination", spec=ExamineSpec,
+            work="ml_core.jobs.examination.run:examination", result=EXAMINATION_FILE,
+            stages=_CLEAN_WORDS | _SCAN_WORDS | {"identity": "Reading the tensors"},
+            needs_model=False, saves=True,
         ),
         Job(
             kind="bench", title="comparison", spec=BenchSpec, work="ml_core.jobs.bench:bench",

@@ -171,6 +171,8 @@ def scan(
         Progress of the stages ``open``, ``data``, ``texts``, ``accuracy``, those of the spec (each
         first with a total of 0), ``refine`` and ``measure``; Finding of the kinds
 
+        ``models``
+            `ModelFacts` of ``suspect`` and ``reference``, with their accuracy among ``classes``;
         ``scan``
             ``classes``, ``stages``, ``search``, ``held_out``, ``side``: what is about to be done;
         ``probe``
@@ -369,9 +371,13 @@ class _Scanning:
         for count in sides.look("held_out"):
             yield pace.step(count)
         suspect, reference = self._models()
+        beside = None if reference is None else reference.model_dump()
+        count = len(sides.class_names)
+        models = {"suspect": suspect.model_dump(), "reference": beside, "classes": count}
+        yield Finding("models", models)
         if self._spec.anyway:
             return
-        for sentence in unfit_models(len(sides.class_names), suspect, reference):
+        for sentence in unfit_models(count, suspect, reference):
             raise UnfitModelError(sentence)
 
     def _check_pair(self, suspect: ClipModel, reference: ClipModel) -> None:

@@ -1,0 +1,164 @@
+"""What an examination of a checkpoint is asked to do and what it reports, as JSON. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_core.data.specs import ImageSpec, PathText
+from ml_core.jobs.auto import AutoSpec, Sentence
+from ml_core.jobs.scan import ScanSettings
+from ml_core.jobs.specs import Classes, Machine, OnModel
+from ml_core.options import option
+
+EXAMINATION_FILE = "examination.json"
+SCAN_FOLDER, CLEAN_FOLDER = "scan", "clean"
+
+Kind = Literal[
+    "file", "identity", "accuracy", "known", "scan", "weights", "attack", "clean", "report"
+]
+State = Literal["running", "done", "skipped", "unknown"]
+"""``skipped``: it was not asked for or does not apply; ``unknown``: it cannot be said."""
+Verdict = Literal[
+    "dangerous", "damaged", "unsupported", "found", "suspicious", "nothing", "unknown"
+]
+Advice = Literal[
+    "do not load", "choose a part", "choose a donor", "doctor", "clean", "reference", "report",
+    "none",
+]  # fmt: skip
+Station = Literal["checkpoint", "studio", "scan", "clean", "report"]
+
+TITLES: dict[Kind, str] = {
+    "file": "File safety",
+    "identity": "Which CLIP",
+    "accuracy": "Clean accuracy",
+    "known": "Known triggers",
+    "scan": "Unknown triggers",
+    "weights": "Changed weights",
+    "attack": "Attack",
+    "clean": "Cleaning",
+    "report": "Report",
+}
+STATIONS: dict[Kind, Station] = {
+    "file": "checkpoint", "identity": "checkpoint", "accuracy": "checkpoint", "known": "scan",
+    "scan": "scan", "weights": "checkpoint", "attack": "studio", "clean": "clean",
+    "report": "report",
+}  # fmt: skip
+"""Which station shows a step's details."""
+
+
+class ExamineSpec(Machine, Classes, OnModel):
+    """One examination: is the file safe, which CLIP is it, does it work, is it backdoored?
+
+    Attributes
+    ----------
+    reference
+        The clean model to compare with; None takes the known file that is nearest, if any is.
+    images
+        Pictures that are searched, with or without labels; None takes the built-in ones, which
+        are of the classes ``demo``.
+    scan
+        How unknown triggers are searched.
+    output_dir
+        Folder of everything that is written; None takes one for this file, these pictures and
+        classes among the program's own.
+    auto
+        How it is cleaned if a trigger was found; None does not clean. Its checkpoint, scan and
+        folder are those of the examination.
+    report
+        New bundle of evidence at the end; None writes none.
+    """
+
+    reference: PathText | None = None
+    images: ImageSpec | None = None
+    scan: ScanSettings = ScanSettings()
+    minutes: float | None = option(
+        None,
+        help="Most minutes that the scan takes: it searches less where it would take longer.",
+        gt=0.0,
+        le=10_000.0,
+    )
+    output_dir: PathText | None = None
+    auto: AutoSpec | None = None
+    report: PathText | None = None
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ExamineStep(_Record):
+    """One step of an examination.
+
+    Attributes
+    ----------
+    kind, state
+        What is looked at, and how far that is.
+    figure
+        The number that it came to, in words; empty where there is none.
+    sentences
+        What it came to, or why it was not done.
+    seconds
+        How long it took; steps that the scan answers take their time from it.
+    """
+
+    kind: Kind
+    state: State = "running"
+    figure: str = ""
+    sentences: tuple[Sentence, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """What it is called on the screen."""
+        return TITLES[self.kind]
+
+
+class Examination(_Record):
+    """What an examination came to, as `EXAMINATION_FILE` holds it.
+
+    Attributes
+    ----------
+    spec
+        What was asked for.
+    name, sha256, reference_sha256
+        The file, its SHA-256, and that of the reference; empty where nothing could be read.
+    architecture
+        Which CLIP it is by its shapes; empty where that is not known.
+    steps
+        In their order.
+    verdict, target
+        That of the scan; without one that of the file, and the class that it names.
+    headline
+        The answer in one sentence.
+    looked_at, not_looked_at
+        What the answer stands on, and what it says nothing about.
+    advice, advice_sentence
+        What to do next.
+    settings
+        How unknown triggers were searched, with what ``minutes`` allowed.
+    checkpoint
+        Path of the cleaned checkpoint; None where there is none.
+    knowledge
+        What decides it besides the files: the program's version and the files that are known.
+    """
+
+    schema_version: Literal[1] = 1
+    spec: ExamineSpec
+    name: str
+    sha256: str
+    reference_sha256: str = ""
+    architecture: str = ""
+    steps: tuple[ExamineStep, ...]
+    verdict: Verdict
+    target: str = ""
+    headline: Sentence
+    looked_at: tuple[Sentence, ...] = Field(max_length=64)
+    not_looked_at: tuple[Sentence, ...] = Field(max_length=64)
+    advice: Advice
+    advice_sentence: Sentence
+    settings: ScanSettings
+    checkpoint: str | None = None
+    knowledge: str = ""
+    seconds: float

@@ -1,0 +1,560 @@
+"""An examination as a job: what an expert would look at, step by step, and one answer.
+
+Nothing is measured twice: accuracy, known triggers, changed weights and the attack are those of the
+scan. Torch is imported once a model is built, so that a kept examination is shown at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ml_core import __version__
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.identity import Identity, identify
+from ml_core.checkpoints.inspection_record import Assessment, assess
+from ml_core.checkpoints.known_tensors import known_tensors
+from ml_core.checkpoints.recognise import DonorNeeded
+from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, read_scan
+from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
+from ml_core.figures import percent
+from ml_core.jobs.auto import MOST_CHARACTERS, AutoResult
+from ml_core.jobs.chain import passed_on, scanned
+from ml_core.jobs.demo import twin_for
+from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.examination import (
+    CLEAN_FOLDER,
+    EXAMINATION_FILE,
+    SCAN_FOLDER,
+    TITLES,
+    Advice,
+    Examination,
+    ExamineSpec,
+    ExamineStep,
+    Kind,
+    State,
+    Verdict,
+    words,
+)
+from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.journal import digest_of, read_json, write_json
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.runner import run_job
+from ml_core.jobs.scan import SCAN_FILE, ScanSettings, ScanSpec, Stage
+from ml_core.paths import data_dir
+from ml_core.reading import Inspection, examine
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.inspection import RULES_VERSION
+from ml_core.reading.parts import PartNeeded
+
+Step = Generator[Event, None, None]
+_BUILT_IN = ImageSpec(kind="demo", split="test")
+_PLACES = {"device", "threads", "output_dir", "report"}
+_FEWEST_STARTS = 2
+_LEFT_OUT: tuple[Stage, ...] = ("overlays", "swap", "patches", "probes", "pull")
+"""What a scan with too little time does without, in this order."""
+
+
+def examination(
+    spec: ExamineSpec, control: Control, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
+    """Look at a checkpoint as an expert would; the last event is Done.
+
+    It ends early where the answer is known: a file that is refused is not opened. Started again on
+    the same file, it takes over what is finished.
+
+    Parameters
+    ----------
+    spec
+        What to do.
+    control
+        Cancel and pause; after a stop a cleaning saves what it has.
+    overwrite
+        Replace another examination in the folder that the spec names.
+
+    Yields
+    ------
+    Event
+        A Finding ``step`` with an `ExamineStep` as each begins and ends; between them the events of
+        the jobs that are run, but their Done; Saved; and Done, whose ``result`` is the
+        `Examination` that `EXAMINATION_FILE` holds, with ``folder``.
+    """
+    yield from _Examining(spec, control, overwrite).run()
+
+
+class _EndedError(Exception):
+    """The answer is known: nothing more is looked at."""
+
+
+class _FailedError(Exception):
+    """A step failed through the machine or the program, which is no answer."""
+
+    def __init__(self, done: Done) -> None:
+        super().__init__(done.error)
+        self.done = done
+
+
+class _Examining:
+    """One examination and what it knows so far."""
+
+    def __init__(self, spec: ExamineSpec, control: Control, overwrite: bool) -> None:
+        self._spec, self._control, self._overwrite = spec, control, overwrite
+        self._begin = time.monotonic()
+        self._steps: dict[Kind, ExamineStep] = {}
+        self._begun: dict[Kind, float] = {}
+        self._verdict: Verdict = "unknown"
+        self._advice: Advice = "none"
+        self._headline = ""
+        self._scan: Scan | None = None
+        self._chain: AutoResult | None = None
+        self._settings = spec.scan
+        self._reference: Inspection | None = None
+
+    def run(self) -> Step:
+        """Go through all steps, unless the same examination is kept."""
+        yield self._tell("file")
+        inspection = examine(self._spec.checkpoint, self._cancelled)
+        self._inspection, self._architecture = inspection, ""
+        self._folder = self._place()
+        lock = lock_folder(self._folder)
+        try:
+            kept = self._kept()
+            if kept is not None:
+                for step in kept.steps:
+                    yield Finding("step", step.model_dump())
+                yield Message("It was examined before: these are the results.")
+                yield self._done(kept)
+                return
+            try:
+                yield from self._examine()
+            except _EndedError:
+                for kind in TITLES:
+                    if kind not in self._steps:
+                        yield self._tell(kind, "skipped")
+            record = self._record()
+            path = write_json(record.model_dump(mode="json"), self._folder / EXAMINATION_FILE)
+            yield Saved(str(path), "result")
+            yield self._done(record)
+        except _FailedError as error:
+            yield error.done
+        finally:
+            lock.release()
+
+    def _examine(self) -> Step:
+        yield from self._file()
+        yield from self._identity()
+        yield from self._scanning()
+        yield from self._cleaning()
+        yield from self._report()
+
+    def _cancelled(self) -> bool:
+        return self._control.cancelled
+
+    # What is kept.
+
+    def _place(self) -> Path:
+        if self._spec.output_dir is not None:
+            return Path(self._spec.output_dir).absolute()
+        own = self._spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "auto"})
+        key = digest_of([self._inspection.sha256 or self._spec.checkpoint, own])
+        return data_dir() / "examinations" / key[:24]
+
+    def _kept(self) -> Examination | None:
+        """The same examination, if it is finished; what it found stays right.
+
+        Raises
+        ------
+        InputError
+            If the folder holds that of another file.
+        """
+        there = read_json(self._folder / EXAMINATION_FILE)
+        try:
+            record = Examination.model_validate(there)
+        except ValidationError:
+            return None
+        if record.sha256 != self._inspection.sha256 and not self._overwrite:
+            raise InputError(
+                f"{self._folder} holds the examination of another file ({record.name}): choose "
+                "another folder, or replace what is there with --overwrite."
+            )
+        whole = all(step.state != "running" for step in record.steps)
+        same = self._asked(record.spec) == self._asked(self._spec)
+        if same:
+            self._settings = record.settings
+        given = self._spec.reference
+        fits = given is None or record.reference_sha256 == examine(given).sha256
+        wants_report = self._spec.report is not None
+        current = record.knowledge == _knowledge() and record.sha256 == self._inspection.sha256
+        return record if whole and same and fits and current and not wants_report else None
+
+    def _asked(self, spec: ExamineSpec) -> dict[str, Any]:
+        """What decides the result, besides the files themselves."""
+        asked = spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "reference"})
+        if spec.auto is not None:
+            out = {"output_dir", "device", "threads", "checkpoint", "reference"}
+            asked["auto"]["base"] = spec.auto.base.model_dump(mode="json", exclude=out)
+        return asked
+
+    # The steps.
+
+    def _tell(
+        self, kind: Kind, state: State = "running", sentences: Iterable[str] = (), figure: str = ""
+    ) -> Finding:
+        """A step begins, or has ended: then it has taken as long as it says first."""
+        begun = self._begun.setdefault(kind, time.monotonic())
+        texts = tuple(sentence[:MOST_CHARACTERS] for sentence in sentences)
+        seconds = round(time.monotonic() - begun, 3)
+        if (before := self._steps.get(kind)) is not None and before.state != "running":
+            seconds = before.seconds
+        step = ExamineStep(
+            kind=kind, state=state, figure=figure, sentences=texts, seconds=seconds
+        )  # fmt: skip
+        self._steps[kind] = step
+        return Finding("step", step.model_dump())
+
+    def _end(self, verdict: Verdict, advice: Advice, sentence: str) -> None:
+        """Nothing more is looked at.
+
+        Raises
+        ------
+        _EndedError
+            Always.
+        """
+        self._verdict, self._advice, self._headline = verdict, advice, sentence
+        raise _EndedError
+
+    def _file(self) -> Step:
+        """What the file is, and whether it is opened."""
+        inspection, spec = self._inspection, self._spec
+        donor = None if spec.donor is None else open_checkpoint(spec.donor, use_choice=False)
+        assessed = assess(inspection, donor, use_choice=spec.use_choice)
+        self._architecture = (assessed.architecture or {}).get("name", "")
+        several = isinstance(assessed.problem, PartNeeded) or bool(inspection.members)
+        lacks = isinstance(assessed.problem, DonorNeeded)
+        refused = assessed.verdict in ("dangerous", "damaged", "unsupported")
+        yield self._tell(
+            "file", "done", [f"{assessed.words}.", *assessed.reasons], assessed.words
+        )  # fmt: skip
+        if not (refused or several or lacks):
+            return
+        advice: Advice = (
+            "choose a part" if several else "choose a donor" if lacks else "do not load"
+        )  # fmt: skip
+        verdict: Verdict = "unknown" if several or lacks else assessed.verdict  # type: ignore[assignment]
+        sentence = next(iter(assessed.reasons), assessed.words)
+        self._end(verdict, advice, _answer(assessed, sentence, opened=several or lacks))
+
+    def _identity(self) -> Step:
+        """Which CLIP it is, beside the files that this machine knows."""
+        yield self._tell("identity")
+        parts: list[Event] = []
+
+        def report(what: str, done: int, total: int) -> None:
+            parts.append(Progress("identity", done, total))
+
+        identity: Identity | None = None
+        try:
+            for answer in identify(self._inspection, report, self._cancelled):
+                identity = answer
+                yield from parts
+                parts.clear()
+        except InputError as error:
+            yield self._tell("identity", "unknown", [error.sentence])
+        lines = () if identity is None else identity.sentences
+        architecture = [f"{self._architecture}, by its shapes."] if self._architecture else []
+        reference, why = self._comparison(identity)
+        if reference is not None:
+            self._reference = examine(reference, self._cancelled)
+            if self._reference.refused:
+                raise self._reference.refusal()
+        if self._steps["identity"].state == "running":
+            lines = (*architecture, *lines, *why)
+            yield self._tell("identity", "done", lines, self._architecture)
+        self._reference_path = reference
+
+    def _comparison(self, identity: Identity | None) -> tuple[str | None, list[str]]:
+        """The reference that is named, the demo's twin, or the known file that is nearest."""
+        spec = self._spec
+        if spec.reference is not None:
+            return spec.reference, []
+        twin = twin_for(Path(spec.checkpoint))
+        if twin is not None:
+            return twin, ["The reference is the demo's clean twin."]
+        near = None if identity is None else identity.reference
+        if near is None or not near.path or near.sha256 == self._inspection.sha256:
+            return None, []
+        return near.path, [f"The reference is {near.title}, the known file that is nearest."]
+
+    def _scanning(self) -> Step:
+        """Search it, and read off accuracy, known triggers, weights and attack."""
+        spec = self._spec
+        folder = self._folder / SCAN_FOLDER
+        scan = ScanSpec(
+            checkpoint=spec.checkpoint, donor=spec.donor, use_choice=spec.use_choice,
+            label_set=spec.label_set, templates=spec.templates, images=spec.images or _BUILT_IN,
+            reference=self._reference_path, output_dir=str(folder), device=spec.device,
+            threads=spec.threads, **self._settings.model_dump(),
+        )  # fmt: skip
+        yield self._tell("accuracy")
+        if spec.minutes is not None and self._settings == spec.scan:
+            scan = yield from self._fitted(scan, spec.minutes)
+        beside = None if self._reference is None else self._reference.sha256
+        work = scanned(scan, (self._inspection.sha256, beside), self._control, overwrite=True)
+        done = yield from self._told(work)
+        if done.status == "cancelled":
+            raise CancelledError
+        if done.status == "failed":
+            yield from self._unfit(done)
+            return
+        record = read_scan(folder / SCAN_FILE)
+        if record.suspect.sha256 != self._inspection.sha256:
+            raise InputError(
+                f"{self._inspection.name} changed while it was examined: examine it again."
+            )
+        self._scan = record
+        yield from self._read_off(record)
+
+    def _fitted(self, scan: ScanSpec, minutes: float) -> Generator[Event, None, ScanSpec]:
+        """The scan with as few starts and stages as its time allows on this machine."""
+        estimated = yield from passed_on(run_job(scan, self._control, estimate=True))
+        if estimated.status != "finished":
+            return scan  # it meets the same error and tells of it
+        seconds = dict(estimated.result["stages"])
+        fitted = fitting(ScanSettings.model_validate(self._settings), seconds, 60 * minutes)
+        self._settings = fitted
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._record().model_dump(mode="json"), self._folder / EXAMINATION_FILE)
+        return scan.model_copy(update=fitted.model_dump())
+
+    def _told(self, work: Generator[Event, None, Done]) -> Generator[Event, None, Done]:
+        """The scan's events, and what they say about the steps, as soon as they do."""
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                done: Done = end.value
+                return done
+            yield event
+            if not isinstance(event, Finding):
+                continue
+            if event.kind == "models":
+                suspect = ModelFacts.model_validate(event.values["suspect"])
+                beside = event.values["reference"] and ModelFacts(**event.values["reference"])
+                yield self._accuracy(suspect, beside, event.values["classes"])
+                yield self._tell("known")
+                yield self._tell("scan")
+            elif event.kind == "probes":
+                yield self._known(Probes.model_validate(event.values))
+            elif event.kind == "weights":
+                yield self._weights(Weights.model_validate(event.values), has_reference=True)
+
+    def _accuracy(self, suspect: ModelFacts, reference: ModelFacts | None, classes: int) -> Finding:
+        rate = suspect.accuracy
+        lines = words.accuracy_sentences(suspect, reference, classes)
+        figure = "" if rate is None else percent(rate.value)
+        return self._tell("accuracy", "unknown" if rate is None else "done", lines, figure)
+
+    def _known(self, probes: Probes | None) -> Finding:
+        if probes is None:
+            return self._tell("known", "skipped", ["Known triggers were not tried."])
+        most = percent(probes.rows[0].contrast.suspect.value)
+        return self._tell("known", "done", [words.known_sentence(probes)], most)
+
+    def _weights(self, moved: Weights | None, *, has_reference: bool) -> Finding:
+        if not has_reference:
+            return self._tell("weights", "skipped", ["There is no reference to compare with."])
+        if moved is None:
+            return self._tell("weights", "unknown", ["The reference is of another architecture."])
+        return self._tell("weights", "done", [words.weights_sentence(moved)], percent(moved.image))
+
+    def _read_off(self, scan: Scan) -> Step:
+        """What the scan says about each of its steps."""
+        stages, judgement = scan.stages, scan.judgement
+        yield self._accuracy(scan.suspect, scan.reference, len(scan.classes))
+        yield self._known(stages.probes)
+        state: State = "unknown" if judgement.verdict == "unknown" else "done"
+        sentences = (f"{judgement.title}.", *judgement.reasons, *judgement.warnings)
+        yield self._tell("scan", state, sentences, judgement.target or judgement.title)
+        yield self._weights(stages.weights, has_reference=scan.reference is not None)
+        if scan.found is None:
+            yield self._tell("attack", "skipped", ["No trigger was found that could be measured."])
+        else:
+            figure = percent(scan.found.contrast.suspect.value)
+            yield self._tell("attack", "done", words.attack_sentences(scan), figure)
+        self._verdict, self._advice = judgement.verdict, words.advice_of(scan)
+        self._headline = words.headline(scan)
+
+    def _unfit(self, done: Done) -> Step:
+        """Why it could not be searched; the doctor is asked where the model names hardly anything.
+
+        Raises
+        ------
+        InputError
+            If the scan failed through what the user chose.
+        """
+        if done.error_code in ("disk", "memory", "internal"):
+            raise _FailedError(done)
+        if done.error_code != "unfit":
+            yield self._tell("accuracy", "unknown", [done.error])
+            self._end("unknown", "none", f"Cannot say: {done.error}")
+        lines = [done.error]
+        spec = self._spec
+        doctor = DoctorSpec(
+            checkpoint=spec.checkpoint, donor=spec.donor, images=spec.images or _BUILT_IN,
+            label_set=spec.label_set, device=spec.device, threads=spec.threads,
+        )  # fmt: skip
+        asked = yield from passed_on(run_job(doctor, self._control))
+        if asked.status == "cancelled":
+            raise CancelledError
+        if asked.status == "finished":
+            best = asked.result["best"]
+            lines.append(
+                "The loader doctor tried other settings: the best names "
+                f"{percent(best['accuracy'])} of {best['n']} pictures rightly."
+            )
+        yield self._tell("accuracy", "unknown", lines)
+        self._end("unknown", "doctor", f"Cannot say: {done.error}")
+
+    def _cleaning(self) -> Step:
+        """Clean it where that was asked for and a trigger was found."""
+        auto = self._spec.auto
+        called_for = self._verdict in ("found", "suspicious")
+        if auto is None or not called_for:
+            why = ["Nothing was found that calls for cleaning."] if not called_for else []
+            yield self._tell("clean", "skipped", why)
+            return
+        yield self._tell("clean")
+        place = str(self._folder / CLEAN_FOLDER)
+        changes = {"output_dir": place, "reference": self._reference_path}
+        chain = auto.model_copy(
+            update={
+                "base": auto.base.model_copy(update=changes),
+                "scanned": str(self._folder / SCAN_FOLDER),
+            }
+        )
+        work = run_job(chain, self._control, overwrite=self._overwrite)
+        done = yield from passed_on(_renamed(work))
+        if done.status == "cancelled":
+            raise CancelledError
+        if not done.result:
+            yield self._tell("clean", "unknown", [done.error])
+            return
+        result = self._chain = AutoResult.model_validate(done.result)
+        figure = "" if result.checkpoint is None else "cleaned"
+        yield self._tell("clean", "done" if figure else "unknown", result.sentences, figure)
+        if result.outcome == "nothing_found":
+            self._advice = "report"
+
+    def _report(self) -> Step:
+        """Write the evidence where that was asked for."""
+        if self._spec.report is None:
+            yield self._tell("report", "skipped")
+            return
+        yield self._tell("report")
+        runs, scans = [], [str(self._folder / SCAN_FOLDER)]
+        chain = self._chain
+        if chain is not None and chain.best is not None:
+            place = self._folder / CLEAN_FOLDER
+            runs.append(str(place / chain.best))
+            last = place / chain.best.replace("round", "scan").partition("-un")[0]
+            scans += [str(last)] if (last / SCAN_FILE).exists() else []
+        spec = ReportSpec(
+            runs=tuple(runs), scans=tuple(scans), out=self._spec.report,
+            device=self._spec.device, threads=self._spec.threads,
+        )  # fmt: skip
+        done = yield from passed_on(run_job(spec, self._control))
+        if done.status == "cancelled":
+            raise CancelledError
+        failed = done.status == "failed"
+        lines = [done.error] if failed else [f"Written: {done.result['path']}."]
+        yield self._tell("report", "unknown" if failed else "done", lines)
+        if not failed and self._advice == "report":
+            self._advice = "none"
+
+    # What comes of it.
+
+    def _record(self) -> Examination:
+        """The examination as far as it is."""
+        scan, inspection = self._scan, self._inspection
+        not_looked_at: Sequence[str] = () if scan is None else scan.judgement.not_searched
+        if scan is not None:
+            built_in = [words.BUILT_IN] if self._spec.images is None else []
+            not_looked_at = (*not_looked_at, *built_in, words.NOT_DEPLOYED)
+        return Examination(
+            spec=self._spec,
+            name=inspection.name,
+            sha256=inspection.sha256,
+            reference_sha256="" if self._reference is None else self._reference.sha256,
+            architecture=self._architecture,
+            steps=tuple(self._steps[kind] for kind in TITLES if kind in self._steps),
+            verdict=self._verdict,
+            target="" if scan is None else scan.judgement.target,
+            headline=self._headline[:MOST_CHARACTERS],
+            looked_at=() if scan is None else scan.judgement.searched,
+            not_looked_at=tuple(not_looked_at),
+            advice=self._advice,
+            advice_sentence=words.ADVICE[self._advice],
+            settings=self._settings,
+            checkpoint=None if self._chain is None else self._chain.checkpoint,
+            knowledge=_knowledge(),
+            seconds=round(time.monotonic() - self._begin, 3),
+        )
+
+    def _done(self, record: Examination) -> Done:
+        return Done("finished", record.model_dump(mode="json") | {"folder": str(self._folder)})
+
+
+def fitting(settings: ScanSettings, seconds: dict[str, float], limit: float) -> ScanSettings:
+    """Settings whose scan takes at most a time: fewer starts first, then fewer stages.
+
+    Parameters
+    ----------
+    settings
+        Those of the whole scan.
+    seconds
+        What its stages take; those of the patches grow with the starts.
+    limit
+        Seconds.
+    """
+    per_start = seconds.get("patches", 0.0) / settings.starts
+    starts, left = settings.starts, dict(seconds)
+    while sum(left.values()) > limit and starts > _FEWEST_STARTS and "patches" in left:
+        starts -= 1
+        left["patches"] = per_start * starts
+    for stage in _LEFT_OUT:
+        if sum(left.values()) <= limit or len(left) <= 1:
+            break
+        left.pop(stage, None)
+        if stage == "patches":
+            left.pop("refine", None)
+    stages = tuple(stage for stage in settings.stages if stage in left)
+    return settings.model_copy(update={"starts": starts, "stages": stages})
+
+
+def _renamed(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    """The events of the chain, whose steps are not those of the examination."""
+    for event in events:
+        if isinstance(event, Finding) and event.kind == "step":
+            yield replace(event, kind="chain")
+        else:
+            yield event
+
+
+def _answer(assessed: Assessment, sentence: str, *, opened: bool) -> str:
+    """The headline of a file that is not searched."""
+    return f"Cannot say: {sentence}" if opened else f"{assessed.words}: {sentence}"
+
+
+def _knowledge() -> str:
+    """What decides the steps besides the files: version, rules and known files."""
+    try:
+        known = sorted(known_tensors())
+    except InputError:
+        known = []
+    return digest_of([__version__, RULES_VERSION, known])

@@ -1,0 +1,127 @@
+"""What an examination says: its answer in a sentence, what that stands on, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ml_core.detection.scan.records import (
+    Contrast,
+    Kind,
+    ModelFacts,
+    Patches,
+    Probes,
+    Scan,
+    Weights,
+)
+from ml_core.detection.scan.verdict import is_near
+from ml_core.figures import percent
+from ml_core.jobs.examination import Advice
+
+_TRIGGERS: dict[Kind, str] = {
+    "patch": "a patch", "overlay": "an overlay", "probe": "a known trigger",
+}  # fmt: skip
+ADVICE: dict[Advice, str] = {
+    "do not load": "Do not load this file in another program: get it again from its publisher.",
+    "choose a part": "Choose one of the models in it.",
+    "choose a donor": "Choose a complete CLIP that gives the encoder which this file lacks.",
+    "doctor": "Open the loader doctor: the classes, the pictures or the settings do not fit.",
+    "clean": "Clean it, then look whether the same scan still finds something.",
+    "reference": "Get a parent to compare with: beside a clean one of the same kind the scan also "
+    "searches triggers over the whole picture.",
+    "report": "Write the report: it says what was searched and what was not.",
+    "none": "The report has the evidence.",
+}
+BUILT_IN = (
+    "The pictures were the built-in drawings. They tell whether a trigger moves such drawings "
+    "between their own classes. They do not tell how well the model knows your pictures, and a "
+    "target that is none of these classes is harder to find."
+)
+NOT_DEPLOYED = "What the model does in use was not watched: this looked at the file."
+
+
+def accuracy_sentences(
+    suspect: ModelFacts, reference: ModelFacts | None, classes: int
+) -> Iterator[str]:
+    """How many pictures the models name rightly, beside chance."""
+    if suspect.accuracy is None:
+        yield "The pictures have no labels, so clean accuracy was not measured."
+        return
+    beside = ""
+    if reference is not None and reference.accuracy is not None:
+        beside = f"; the reference {percent(reference.accuracy.value)}"
+    yield (
+        f"It names {percent(suspect.accuracy.value)} of {suspect.accuracy.n} pictures rightly"
+        f"{beside}. By chance it would be {percent(1 / classes)}."
+    )
+
+
+def known_sentence(probes: Probes) -> str:
+    """The fixed trigger that moves most pictures, of those that were tried."""
+    first = probes.rows[0]
+    return (
+        f"{len(probes.rows)} known triggers and patterns were tried. “{first.name}” moves most: "
+        f"{_rates(first.contrast, first.target)}."
+    )
+
+
+def weights_sentence(moved: Weights) -> str:
+    """How far the weights are from the reference's, and whether it can be its parent."""
+    kin = "a near relative" if is_near(moved.image, moved.text) else "no near relative"
+    return (
+        f"From the reference, {kin}, the image encoder differs by {percent(moved.image)} and the "
+        f"text encoder by {percent(moved.text)} of their norms."
+    )
+
+
+def attack_sentences(scan: Scan) -> Iterator[str]:
+    """What the trigger that was found does, and where."""
+    found = scan.found
+    assert found is not None
+    yield f"{_trigger(scan)[0].upper()}{_trigger(scan)[1:]} turns {_turned(scan)}."
+    refined = scan.stages.patches and scan.stages.patches.refined
+    if found.kind == "patch" and refined:
+        yield f"Over the places of a grid it works for {_places(scan.stages.patches)}."
+
+
+def headline(scan: Scan) -> str:
+    """The answer of a scan in one sentence."""
+    judgement, found = scan.judgement, scan.found
+    if judgement.verdict in ("found", "suspicious") and found is not None:
+        return f"{judgement.title}: {_trigger(scan)} turns {_turned(scan)}."
+    if judgement.verdict == "nothing":
+        return f"{judgement.title}."
+    return f"{judgement.title}: {judgement.reasons[0]}" if judgement.reasons else judgement.title
+
+
+def advice_of(scan: Scan) -> Advice:
+    """What to do after a scan."""
+    if scan.judgement.verdict in ("found", "suspicious"):
+        return "clean"
+    return "reference" if scan.reference is None else "report"
+
+
+def _trigger(scan: Scan) -> str:
+    """What the trigger is, with its size where it has one."""
+    found, refined = scan.found, scan.stages.patches and scan.stages.patches.refined
+    assert found is not None
+    size = f" of {refined.side} px" if found.kind == "patch" and refined else ""
+    return f"{_TRIGGERS[found.kind]}{size}"
+
+
+def _turned(scan: Scan) -> str:
+    assert scan.found is not None
+    return _rates(scan.found.contrast, scan.found.target)
+
+
+def _rates(contrast: Contrast, target: str) -> str:
+    """How many pictures become a class, on the suspect and beside it."""
+    own = f"{percent(contrast.suspect.value)} of {contrast.suspect.n} pictures into “{target}”"
+    where = "without it" if contrast.reference is None else "on the reference"
+    return f"{own}, {where} {percent(contrast.beside.value)}"
+
+
+def _places(patches: Patches | None) -> str:
+    assert patches is not None
+    assert patches.refined is not None
+    rates = [rate for row in patches.refined.grid for rate in row]
+    return f"{percent(min(rates))} to {percent(max(rates))} of the pictures"
