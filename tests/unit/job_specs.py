@@ -16,6 +16,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.examination import ExamineSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
@@ -86,6 +87,14 @@ def _scan(source: Path, folder: Path) -> ScanSpec:
     return ScanSpec(
         checkpoint=str(source), images=ImageSpec(), search=32, held_out=128, starts=2,
         stages=("pull", "probes"), anyway=True, output_dir=str(folder / "out"), **_HERE,
+    )  # fmt: skip
+
+
+def _examine(source: Path, folder: Path) -> ExamineSpec:
+    scan = ScanSettings(search=32, held_out=128, starts=2, stages=("pull", "probes"), anyway=True)
+    return ExamineSpec(
+        checkpoint=str(source), images=ImageSpec(), scan=scan, auto=_auto(source, folder),
+        output_dir=str(folder / "out"), **_HERE,
     )  # fmt: skip
 
 
@@ -169,6 +178,7 @@ SMALL: Mapping[str, Callable[[Path, Path], BaseModel]] = {
         checkpoint=str(source), images=ImageSpec(split="val", n=40), **_HERE
     ),
     "audit": _audit,
+    "examine": _examine,
     "report": _report,
     "rebound": _rebound,
     "holdouts": _holdouts,

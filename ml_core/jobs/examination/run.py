@@ -50,6 +50,7 @@ from ml_core.jobs.scan import SCAN_FILE, ScanSettings, ScanSpec, Stage
 from ml_core.paths import data_dir
 from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.inspect import is_there
 from ml_core.reading.inspection import RULES_VERSION
 from ml_core.reading.parts import PartNeeded
 
@@ -93,7 +94,7 @@ class _EndedError(Exception):
 
 
 class _FailedError(Exception):
-    """A step failed through the machine or the program, which is no answer."""
+    """A step failed through the machine or the program, or was stopped: there is no answer."""
 
     def __init__(self, done: Done) -> None:
         super().__init__(done.error)
@@ -118,6 +119,8 @@ class _Examining:
 
     def run(self) -> Step:
         """Go through all steps, unless the same examination is kept."""
+        if not is_there(self._spec.checkpoint):
+            raise InputError(f"There is no checkpoint at {self._spec.checkpoint}; choose a file.")
         yield self._tell("file")
         inspection = examine(self._spec.checkpoint, self._cancelled)
         self._inspection, self._architecture = inspection, ""
@@ -147,14 +150,21 @@ class _Examining:
             lock.release()
 
     def _examine(self) -> Step:
-        yield from self._file()
-        yield from self._identity()
-        yield from self._scanning()
-        yield from self._cleaning()
-        yield from self._report()
+        for step in (
+            self._file, self._identity, self._scanning, self._cleaning, self._report,
+        ):  # fmt: skip
+            self._go_on()
+            yield from step()
 
     def _cancelled(self) -> bool:
         return self._control.cancelled
+
+    def _go_on(self, done: Done | None = None) -> None:
+        """End here if that was asked for, or a job that is a step was ended by it."""
+        if self._control.cancelled:
+            raise CancelledError
+        if self._control.stopped or (done is not None and done.status == "cancelled"):
+            raise _FailedError(Done("stopped"))
 
     # What is kept.
 
@@ -307,8 +317,7 @@ class _Examining:
         beside = None if self._reference is None else self._reference.sha256
         work = scanned(scan, (self._inspection.sha256, beside), self._control, overwrite=True)
         done = yield from self._told(work)
-        if done.status == "cancelled":
-            raise CancelledError
+        self._go_on(done)
         if done.status == "failed":
             yield from self._unfit(done)
             return
@@ -410,8 +419,7 @@ class _Examining:
             label_set=spec.label_set, device=spec.device, threads=spec.threads,
         )  # fmt: skip
         asked = yield from passed_on(run_job(doctor, self._control))
-        if asked.status == "cancelled":
-            raise CancelledError
+        self._go_on(asked)
         if asked.status == "finished":
             best = asked.result["best"]
             lines.append(
@@ -440,8 +448,7 @@ class _Examining:
         )
         work = run_job(chain, self._control, overwrite=self._overwrite)
         done = yield from passed_on(_renamed(work))
-        if done.status == "cancelled":
-            raise CancelledError
+        self._go_on(done)
         if not done.result:
             yield self._tell("clean", "unknown", [done.error])
             return
@@ -469,8 +476,7 @@ class _Examining:
             device=self._spec.device, threads=self._spec.threads,
         )  # fmt: skip
         done = yield from passed_on(run_job(spec, self._control))
-        if done.status == "cancelled":
-            raise CancelledError
+        self._go_on(done)
         failed = done.status == "failed"
         lines = [done.error] if failed else [f"Written: {done.result['path']}."]
         yield self._tell("report", "unknown" if failed else "done", lines)
