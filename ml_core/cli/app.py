@@ -28,6 +28,7 @@ from ml_core.cli.convert import convert
 from ml_core.cli.demo import demo
 from ml_core.cli.doctor import doctor
 from ml_core.cli.evaluate import evaluate
+from ml_core.cli.examine import examine
 from ml_core.cli.explain import explain
 from ml_core.cli.identify import identify
 from ml_core.cli.inspect import inspect
@@ -65,8 +66,8 @@ def _root(
 
 
 for command in (
-    inspect, identify, convert, compare, evaluate, explain, doctor, scan, audit, rates, clean,
-    bench, search, prove, report, sign, verify, demo,
+    examine, inspect, identify, convert, compare, evaluate, explain, doctor, scan, audit, rates,
+    clean, bench, search, prove, report, sign, verify, demo,
 ):  # fmt: skip
     app.command()(command)
 for group in (triggers.app, recipes.app, known.app, key.app):

@@ -130,10 +130,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
     return content
 
 
-def print_json(values: Any) -> None:
+def print_json(values: Any, *, indent: int | None = 1) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
     with _standard_output():
-        sys.stdout.write(json.dumps(finite(values), indent=1, default=os.fspath) + "\n")
+        sys.stdout.write(json.dumps(finite(values), indent=indent, default=os.fspath) + "\n")
 
 
 def give(content: Table | bytes, file: Path | None) -> None:

@@ -24,8 +24,8 @@ Verdict = Literal[
     "dangerous", "damaged", "unsupported", "found", "suspicious", "nothing", "unknown"
 ]
 Advice = Literal[
-    "do not load", "choose a part", "choose a donor", "doctor", "clean", "reference", "report",
-    "none",
+    "do not load", "get again", "other file", "choose a part", "choose a donor", "doctor", "clean",
+    "reference", "report", "none",
 ]  # fmt: skip
 Station = Literal["checkpoint", "studio", "scan", "clean", "report"]
 

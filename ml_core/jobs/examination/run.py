@@ -57,6 +57,9 @@ from ml_core.reading.parts import PartNeeded
 Step = Generator[Event, None, None]
 _BUILT_IN = ImageSpec(kind="demo", split="test")
 _PLACES = {"device", "threads", "output_dir", "report"}
+_REFUSED: dict[str, Advice] = {
+    "dangerous": "do not load", "damaged": "get again", "unsupported": "other file",
+}  # fmt: skip
 _FEWEST_STARTS = 2
 _LEFT_OUT: tuple[Stage, ...] = ("overlays", "swap", "patches", "probes", "pull")
 """What a scan with too little time does without, in this order."""
@@ -247,14 +250,14 @@ class _Examining:
         self._architecture = (assessed.architecture or {}).get("name", "")
         several = isinstance(assessed.problem, PartNeeded) or bool(inspection.members)
         lacks = isinstance(assessed.problem, DonorNeeded)
-        refused = assessed.verdict in ("dangerous", "damaged", "unsupported")
+        refused = assessed.verdict in _REFUSED
         yield self._tell(
             "file", "done", [f"{assessed.words}.", *assessed.reasons], assessed.words
         )  # fmt: skip
         if not (refused or several or lacks):
             return
         advice: Advice = (
-            "choose a part" if several else "choose a donor" if lacks else "do not load"
+            "choose a part" if several else "choose a donor" if lacks else _REFUSED[assessed.verdict]
         )  # fmt: skip
         verdict: Verdict = "unknown" if several or lacks else assessed.verdict  # type: ignore[assignment]
         sentence = next(iter(assessed.reasons), assessed.words)
@@ -372,8 +375,11 @@ class _Examining:
     def _known(self, probes: Probes | None) -> Finding:
         if probes is None:
             return self._tell("known", "skipped", ["Known triggers were not tried."])
-        most = percent(probes.rows[0].contrast.suspect.value)
-        return self._tell("known", "done", [words.known_sentence(probes)], most)
+        figure, lines = words.known_figure(probes), [words.known_sentence(probes)]
+        if figure:
+            return self._tell("known", "done", lines, figure)
+        lines = ["Without a reference known triggers cannot be judged.", *lines]
+        return self._tell("known", "unknown", lines)
 
     def _weights(self, moved: Weights | None, *, has_reference: bool) -> Finding:
         if not has_reference:

@@ -21,7 +21,9 @@ _TRIGGERS: dict[Kind, str] = {
     "patch": "a patch", "overlay": "an overlay", "probe": "a known trigger",
 }  # fmt: skip
 ADVICE: dict[Advice, str] = {
-    "do not load": "Do not load this file in another program: get it again from its publisher.",
+    "do not load": "Do not load this file in another program: loading it can run code.",
+    "get again": "Get the file again from its publisher: this copy is damaged.",
+    "other file": "Choose a file that holds a CLIP in a format that is read.",
     "choose a part": "Choose one of the models in it.",
     "choose a donor": "Choose a complete CLIP that gives the encoder which this file lacks.",
     "doctor": "Open the loader doctor: the classes, the pictures or the settings do not fit.",
@@ -62,6 +64,14 @@ def known_sentence(probes: Probes) -> str:
         f"{len(probes.rows)} known triggers and patterns were tried. “{first.name}” moves most: "
         f"{_rates(first.contrast, first.target)}."
     )
+
+
+def known_figure(probes: Probes) -> str:
+    """Its rate beside the reference's; empty without one, where it says nothing."""
+    contrast = probes.rows[0].contrast
+    if contrast.reference is None:
+        return ""
+    return f"{percent(contrast.suspect.value)}, reference {percent(contrast.reference.value)}"
 
 
 def weights_sentence(moved: Weights) -> str:

@@ -1,0 +1,202 @@
+"""``cleanclip examine``: is the file safe, which CLIP is it, does it work, is it backdoored?"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from ml_core.cleaning.recipes import Recipe
+from ml_core.cli import output
+from ml_core.cli.arguments import build_recipe, image_spec, optional_checkpoint, spec_fields
+from ml_core.cli.clean import clean_spec
+from ml_core.cli.options import NamedPath, Options, argument, command
+from ml_core.cli.run import run_to_result
+from ml_core.events import Control, Event, Finding, Message
+from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.examination import TITLES, ExamineSpec
+from ml_core.jobs.failures import exit_code
+from ml_core.jobs.scan import ScanSettings
+from ml_core.options import option
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.jobs.examination import Examination
+
+_EXIT = {
+    "nothing": output.EXIT_DONE, "unknown": 2, "damaged": 2, "unsupported": 2, "suspicious": 1,
+    "found": 1, "dangerous": 1,
+}  # fmt: skip
+"""From good to bad."""
+
+
+@command(
+    "paths donor no_choice reference images image_column label_column labels templates minutes "
+    "clean rounds pairs training_images report output_dir device threads overwrite json",
+    ExamineSpec,
+    AutoSpec,
+    output_dir=None,
+)
+def examine(
+    options: Options,
+    paths: list[NamedPath] = argument("Checkpoints: files, folders, FILE#PART."),
+    reference: NamedPath | None = option(
+        None,
+        help="A clean checkpoint to compare with: the parent, or another of the same kind "
+        "(default: the known file that is nearest, if there is one).",
+    ),
+    images: str | None = option(
+        None,
+        help="Pictures to search on, for --labels: folder, published set, CSV, TSV, shard, "
+        "Parquet (default: the built-in drawings).",
+    ),
+    clean: bool = option(False, help="Clean it where a trigger is found, scan again and prove."),
+    report: NamedPath | None = option(
+        None, help="Also write the evidence: a new folder NAME.evidence, or NAME.zip."
+    ),
+) -> None:
+    """Look at a checkpoint as an expert would, and give one answer.
+
+    File safety, which CLIP it is, whether it works, weights beside the reference, known and unknown
+    triggers, and what a trigger that was found does. A file that is refused is not opened. What is
+    finished is kept for the same file: asked again, the answer is there at once, and a killed
+    examination goes on. It never says that a checkpoint is safe.
+
+    Exit codes: 0 nothing found within this search, 1 found, suspicious or dangerous, 2 cannot say,
+    damaged or unsupported, 3 usage, 4 internal error; of several checkpoints the worst.
+
+    Examples:
+
+        cleanclip examine model.safetensors --reference parent.pt
+
+        cleanclip examine model.pt --images photos/ --labels imagenet-1k --minutes 10 --json
+
+        cleanclip examine poisoned.safetensors --clean --report demo.evidence
+    """
+    several = len(paths) > 1
+    if several and (report is not None or options.output_dir is not None):
+        raise InputError("--report and --output are for one checkpoint: examine one at a time.")
+    records: list[dict[str, Any]] = []
+    for path in paths:
+        own = options.changed(checkpoint=path)
+        if several:
+            output.say(f"{path}:")
+        try:
+            records.append(_examined(_spec(own, reference, images, clean, report), own))
+        except (InputError, output.JobFailed) as error:
+            if not several:
+                raise
+            sentence, code = output.report_failure(error)
+            output.say(sentence)
+            records.append({"path": str(path), "error": sentence, "error_code": code})
+        if options.json:
+            output.print_json(records[-1], indent=None if several else 1)
+    if several and not options.json:
+        output.show(_table(records))
+    codes = [_code(record) for record in records]
+    raise typer.Exit(min(codes, key=lambda code: (1, 2, 3, 4, 0).index(code)))
+
+
+def _spec(
+    options: Options,
+    reference: Path | None,
+    images: str | None,
+    clean: bool,
+    report: Path | None,
+) -> ExamineSpec:
+    """What to do for one checkpoint.
+
+    Raises
+    ------
+    InputError
+        If an option cannot be used.
+    """
+    pictures = None if images is None else image_spec(images).model_copy(update=options.columns)
+    place = options.output_dir
+    auto = None
+    if clean:
+        least: Recipe = build_recipe("unlearning", "default", [], None)
+        # The examination names the folder once it has read the file.
+        where = place or Path("clean")
+        base = clean_spec(
+            least, options.changed(test_images=images, output_dir=where), compared=[least]
+        )
+        auto = AutoSpec(base=base, **options.of(AutoSpec))
+    fields = spec_fields(options.changed(output_dir=place or Path()), ExamineSpec)
+    fields |= {"output_dir": None if place is None else str(place.resolve())}
+    return ExamineSpec(
+        reference=optional_checkpoint(reference), images=pictures, auto=auto, scan=ScanSettings(),
+        report=None if report is None else str(report.resolve()), **fields,
+    )  # fmt: skip
+
+
+def _examined(spec: ExamineSpec, options: Options) -> dict[str, Any]:
+    """Run one examination, and say what it came to."""
+    from ml_core.jobs.examination import Examination
+    from ml_core.jobs.runner import run_job
+
+    def events(control: Control) -> Generator[Event, None, None]:
+        yield from _telling(run_job(spec, control, overwrite=options.overwrite))
+
+    result = run_to_result(events)
+    folder = result.pop("folder")
+    if not options.json:
+        _print(Examination.model_validate(result), folder)
+    return result | {"folder": folder}
+
+
+def _telling(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    """The events, and a line for each step that has ended."""
+    said: dict[str, Any] = {}
+    for event in events:
+        yield event
+        if not (isinstance(event, Finding) and event.kind == "step"):
+            continue
+        step = event.values
+        first = next(iter(step["sentences"]), "")
+        if step["state"] != "running" and first and said.get(step["kind"]) != first:
+            said[step["kind"]] = first
+            yield Message(f"{TITLES[step['kind']]}: {first}")
+
+
+def _print(record: Examination, folder: str) -> None:
+    """The answer, what it stands on, and what to do next."""
+    output.line(record.headline)
+    rows = (
+        (step.title, "cannot say" if step.state == "unknown" else step.state, step.figure)
+        for step in record.steps
+        if step.state != "skipped" or step.sentences
+    )
+    output.show(output.table("Steps", ("Step", "", "~Figure"), rows))
+    for title, sentences in (
+        ("Looked at", record.looked_at), ("Not looked at", record.not_looked_at)
+    ):  # fmt: skip
+        if sentences:
+            output.line(f"{title}:")
+            for sentence in sentences:
+                output.line(f"  {sentence}")
+    output.line(f"Next: {record.advice_sentence}")
+    if record.checkpoint is not None:
+        output.line(f"Cleaned checkpoint: {record.checkpoint}")
+    output.line(f"Kept in: {folder}")
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
+    """Several checkpoints, the worst first."""
+    rank = {code: place for place, code in enumerate((1, 2, 3, 4, 0))}
+    rows = (
+        (Path(each["spec"]["checkpoint"]).name, each["headline"])
+        if "spec" in each
+        else (Path(each["path"]).name, each["error"])
+        for each in sorted(records, key=lambda each: rank[_code(each)])
+    )
+    return output.table("Checkpoints", ("~Checkpoint", "~Answer"), rows)
+
+
+def _code(record: dict[str, Any]) -> int:
+    if "verdict" not in record:
+        return exit_code(record["error_code"])
+    return _EXIT[record["verdict"]]
