@@ -17,9 +17,8 @@ from pydantic import ValidationError
 from ml_core import __version__
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.identity import Identity, identify
-from ml_core.checkpoints.inspection_record import Assessment, assess
+from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.known_tensors import known_tensors
-from ml_core.checkpoints.recognise import DonorNeeded
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, read_scan
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
@@ -52,7 +51,6 @@ from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.inspect import is_there
 from ml_core.reading.inspection import RULES_VERSION
-from ml_core.reading.parts import PartNeeded
 
 Step = Generator[Event, None, None]
 _BUILT_IN = ImageSpec(kind="demo", split="test")
@@ -247,9 +245,10 @@ class _Examining:
         inspection, spec = self._inspection, self._spec
         donor = None if spec.donor is None else open_checkpoint(spec.donor, use_choice=False)
         assessed = assess(inspection, donor, use_choice=spec.use_choice)
-        self._architecture = (assessed.architecture or {}).get("name", "")
-        several = isinstance(assessed.problem, PartNeeded) or bool(inspection.members)
-        lacks = isinstance(assessed.problem, DonorNeeded)
+        architecture = assessed.architecture or {}
+        self._architecture = architecture.get("name", "")
+        several = "needs_part" in architecture or bool(inspection.members)
+        lacks = "needs_donor" in architecture
         refused = assessed.verdict in _REFUSED
         yield self._tell(
             "file", "done", [f"{assessed.words}.", *assessed.reasons], assessed.words
@@ -257,11 +256,17 @@ class _Examining:
         if not (refused or several or lacks):
             return
         advice: Advice = (
-            "choose a part" if several else "choose a donor" if lacks else _REFUSED[assessed.verdict]
+            "choose a part"
+            if several
+            else "choose a donor"
+            if lacks
+            else _REFUSED[assessed.verdict]
         )  # fmt: skip
         verdict: Verdict = "unknown" if several or lacks else assessed.verdict  # type: ignore[assignment]
-        sentence = next(iter(assessed.reasons), assessed.words)
-        self._end(verdict, advice, _answer(assessed, sentence, opened=several or lacks))
+        if several or lacks:
+            sentence = next(iter((*architecture.get("notes", ()), *assessed.reasons)), "")
+            self._end(verdict, advice, f"Cannot say: {sentence}")
+        self._end(verdict, advice, f"{assessed.words}: {assessed.reasons[0]}")
 
     def _identity(self) -> Step:
         """Which CLIP it is, beside the files that this machine knows."""
@@ -556,11 +561,6 @@ def _renamed(events: Generator[Event, None, None]) -> Generator[Event, None, Non
             yield replace(event, kind="chain")
         else:
             yield event
-
-
-def _answer(assessed: Assessment, sentence: str, *, opened: bool) -> str:
-    """The headline of a file that is not searched."""
-    return f"Cannot say: {sentence}" if opened else f"{assessed.words}: {sentence}"
 
 
 def _knowledge() -> str:
