@@ -45,7 +45,8 @@ MODULES: Mapping[str, Sequence[str]] = {
     ),
     "Jobs": (
         "ml_core.events", "ml_core.jobs.specs", "ml_core.jobs.clean.run", "ml_core.jobs.audit",
-        "ml_core.jobs.scan", "ml_core.jobs.scan.run",
+        "ml_core.jobs.scan", "ml_core.jobs.scan.run", "ml_core.jobs.examination",
+        "ml_core.jobs.examination.run",
     ),
     "Evidence": (
         "ml_core.reports.record", "ml_core.reports.open_bundle", "ml_core.reports.write_bundle",
@@ -53,7 +54,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     ),
 }  # fmt: skip
 
-HOW_TO = ("own-checkpoint.md", "cluster.md", "talks.md", "packages.md")
+HOW_TO = ("examine.md", "own-checkpoint.md", "cluster.md", "talks.md", "packages.md")
 IN_DEPTH = ("scan.md", "search.md", "bench.md")
 REFERENCE = ("families.md", "formats.md", "verify.md")
 BY_STATION = ("welcome", "checkpoint", "studio", "scan", "clean", "report")
