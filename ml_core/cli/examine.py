@@ -12,7 +12,7 @@ from rich.table import Table
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, image_spec, optional_checkpoint, spec_fields
-from ml_core.cli.clean import clean_spec
+from ml_core.cli.clean import clean_spec, timed
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_to_result
 from ml_core.events import Control, Event, Finding, Message
@@ -124,6 +124,8 @@ def _spec(
         base = clean_spec(
             least, options.changed(test_images=images, output_dir=where), compared=[least]
         )
+        minutes = options.of(ExamineSpec)["minutes"]
+        base = base if minutes is None else timed(base, minutes)
         auto = AutoSpec(base=base, **options.of(AutoSpec))
     fields = spec_fields(options.changed(output_dir=place or Path()), ExamineSpec)
     fields |= {"output_dir": None if place is None else str(place.resolve())}
