@@ -18,7 +18,6 @@ from ml_core.jobs.failures import exit_code
 from ml_core.options import option
 from ml_core.reading import InputError, examine
 from ml_core.reading.inspection import REFUSED, verdict_words
-from ml_core.reading.parts import beside_parts
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -140,16 +139,24 @@ def _list_parts(path: Path, as_json: bool) -> None:
     if inspection.refused and not inspection.members:
         raise inspection.refusal()
     records = part_records(inspection)
-    beside = beside_parts((tensor.name for tensor in inspection.tensors), inspection.parts)
     columns = ("~Part", "~What it is", "~As in", "Tensors", "Bytes", "~Names")
     names = ("name", "model", "architecture", "tensors", "bytes", "layout")
     rows = [[str(record[name]) for name in names] for record in records]
     rows += [[member, "", "", "", "", ""] for member in inspection.members]
     output.answer(
         as_json,
-        {"path": str(path), "parts": records, "beside": beside, "members": inspection.members},
+        {
+            "path": str(path),
+            "parts": records,
+            "beside": inspection.beside,
+            "members": inspection.members,
+        },
         output.table(inspection.name, columns, rows),
-        *([output.Aside(sentence)] if (sentence := parts_sentence(records, beside)) else []),
+        *(
+            [output.Aside(sentence)]
+            if (sentence := parts_sentence(records, inspection.beside))
+            else []
+        ),
     )
 
 
