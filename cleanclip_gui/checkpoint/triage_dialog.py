@@ -18,7 +18,7 @@ from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_wit
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
-from ml_core.reading.inspection import REFUSED, code_of, part_of, verdict_words
+from ml_core.reading.inspection import REFUSED, code_of, known_part, verdict_words
 from ml_core.reading.parts import beside_words
 
 _LEAD = (
@@ -59,8 +59,7 @@ def judge(
     for number, path in enumerate(paths):
         control.tell(TicketProgress(number, len(paths)))
         try:
-            part = str(path).removeprefix(f"{whole.path}#") if whole and whole.parts else ""
-            inspection = part_of(whole, part) if whole and part else None
+            inspection = known_part(whole, path)
             yield _judged(
                 path, inspection or examine(path, control.cancelled, hashed=whole is None)
             )

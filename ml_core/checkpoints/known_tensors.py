@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,11 +70,10 @@ def checkpoints_below(path: Path) -> tuple[Path, ...]:
         return (path,)
     checkpoints: list[Path] = []
     for place, folders, files in os.walk(path):
-        try:
-            list_folder(Path(place))
-        except InputError:
-            pass
-        else:
+        is_one = False
+        with suppress(InputError):
+            is_one = list_folder(Path(place)).config is not None
+        if is_one:
             checkpoints.append(Path(place))
             folders.clear()
             continue

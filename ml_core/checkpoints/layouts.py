@@ -368,7 +368,7 @@ def find_layout(inspection: Inspection) -> Layout:
         raise unknown(shapes, where)
     part = default_part(parts, where)
     sources, head = _sources(shapes, part, where), find_head(shapes, part.prefix)
-    used = {name for source in sources.values() for name in source.names}
+    used: set[str | None] = {name for source in sources.values() for name in source.names}
     if head is not None:
         used |= {head.weight, head.bias}
     return Layout(
@@ -400,12 +400,7 @@ def without_changes(inspection: Inspection) -> Inspection:
 
 
 def models_of(inspection: Inspection) -> tuple[Inspection, ...]:
-    """The models of a file of which one would have to be chosen; else the file itself.
-
-    A file that was refused has none.
-    """
-    if inspection.refused:
-        return ()
+    """The models of a file of which one would have to be chosen; else the file itself."""
     try:
         find_layout(inspection)
     except PartNeeded as needed:

@@ -316,17 +316,22 @@ def _inspect_folder(path: Path) -> Inspection:
         return replace(refused, reasons=(*refused.reasons, *notes))
     except InputError as error:
         return refuse(path, error, "folder", unread=names_below(path))
-    files, form = files.without(shards), files.format
+    form = files.format
     try:
         weights = _inspect_shards(files, shards) if shards else _inspect_weights(files.weights)
     except InputError as error:
         return refuse(path, error, f"{form}, several files")
-    facts: dict[str, Any] = {"unread": files.unread + weights.unread, "globals": weights.globals}
+    files = files.without({*shards, *(stamp.file for stamp in weights.files)})
+    unread = weights.unread  # of a graph: what the files beside it would be mistaken for
+    if weights.graph is None:
+        unread = files.unread + unread
+    facts: dict[str, Any] = {"unread": unread, "globals": weights.globals}
+    form = form or weights.format
     if weights.refused:
-        form = f"{form}, {weights.format}"
+        form = f"{files.format}, {weights.format}" if files.format else form
         return refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)
     try:
-        config = _read_config(files.config)
+        config = None if files.config is None else _read_config(files.config)
         beside = files.preprocessor
         preprocessor = None if beside is None else _read_config(beside)
     except InputError as error:
@@ -342,7 +347,7 @@ def _inspect_folder(path: Path) -> Inspection:
         reasons=notes,
         config=config,
         preprocessor=preprocessor,
-        unread=facts["unread"],
+        unread=unread,
     )
 
 
@@ -407,7 +412,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _folder_notes(files: FolderFiles) -> tuple[str, ...]:
     """Say what else lies there that other programs may run or load."""
-    folder = files.config.parent
+    folder = files.weights.parent
     read = [path.name for path in (files.config, files.preprocessor) if path is not None]
     notes = code_notes(names_code(folder, [*read, *files.unread]))
     notes += twin_notes(sorted((*read, files.weights.name, *files.unread)), "The folder")

@@ -223,6 +223,14 @@ def part_of(inspection: Inspection, name: str) -> Inspection:
     )
 
 
+def known_part(whole: Inspection | None, path: Path) -> Inspection | None:
+    """What is known of a model in an unchanged file that was examined; None: nothing."""
+    name = "" if whole is None else str(path).removeprefix(f"{whole.path}#")
+    if whole is None or name not in [part.name for part in whole.parts] or not looks_same(whole):
+        return None
+    return part_of(whole, name)
+
+
 def is_of_optimizer(name: str) -> bool:
     """Whether a tensor is an optimizer's by its name, and none of a model's."""
     parts = name.replace("/", ".").split(".")
