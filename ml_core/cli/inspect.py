@@ -233,13 +233,9 @@ def _rows(
         }  # fmt: skip
         for title, names in misfits.items():
             yield title, f"{len(names)}: {_some(names)}" if names else ""
-    if (graph := inspection.graph) is not None:
-        opsets = ", ".join(f"{domain} {version}" for domain, version in graph.opsets.items())
-        yield "Exporter", f"{graph.exporter or 'not named'}, operators of {opsets}"
-        yield "Operators", ", ".join(f"{name} {n}" for name, n in graph.operators.items())
-        yield "Functions", _some(graph.functions)
-        yield "Inputs", _some(graph.inputs)
-        yield "Outputs", _some(graph.outputs)
+    if inspection.graph is not None:
+        for title, names in inspection.graph.rows:
+            yield title, ", ".join(names) if title == "Operators" else _some(names)
         yield "Graph", assessed.graph_sentence
     for group in GROUPS:
         yield _GROUP_TITLES[group], _some(inspection.globals.get(group, ()))

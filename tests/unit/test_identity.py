@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from ml_core.checkpoints.tensor_hashes import hash_tensors
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, examine
 from ml_core.reading.errors import CancelledError
+from tests.unit.file_bytes import zipped
 from tests.unit.layout_files import (
     VIT,
     as_transformers,
@@ -349,9 +349,7 @@ def test_what_is_gone_from_the_list_is_still_listed_and_can_be_removed(known, an
 def test_each_checkpoint_of_an_archive_is_looked_at(module, known, tmp_path, answer_of):
     path = tmp_path / "two.zip"
     other = saved({"unet": torch.ones(3)}, tmp_path / "other.safetensors")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.write(known, "known.safetensors")
-        archive.write(other, "other.safetensors")
+    path.write_bytes(zipped({file.name: file.read_bytes() for file in (known, other)}))
     first, second = answer_of("identify", path, code=2)["models"]
     assert (first["state"], second["state"]) == ("equal", "not known")
 
