@@ -321,9 +321,8 @@ def identify(
             )
     identity = Identity(tuple(parts), "", has_config, known, left_out, changes, hashes)
     yield identity
-    for sha256 in dict.fromkeys(part.sha256 for part in parts if part.to_measure):
-        path = next(Path(part.path) for part in parts if part.sha256 == sha256)
-        parts = _measured(parts, sha256, path, inspection, report, cancelled)
+    for path, sha256 in dict.fromkeys((p.path, p.sha256) for p in parts if p.to_measure):
+        parts = _measured(parts, sha256, Path(path), inspection, report, cancelled)
         yield replace(identity, parts=tuple(parts))
 
 
@@ -355,8 +354,10 @@ def _beside(
             alike = comparable(item.precision, precision)
             group = "differing" if alike else "not_comparable"
         groups[group].append(item.name)
-        if item.precision != precision:
-            precisions[group] |= {precision} if group == "finer" else {item.precision, precision}
+        if group == "finer":
+            precisions[group].add(precision)
+        elif item.precision != precision and group in ("equal", "not_comparable"):
+            precisions[group] |= {item.precision, precision}
             if group == "equal":
                 groups["rounded"].append(item.name)
     for name in theirs:

@@ -138,25 +138,16 @@ def _list_parts(path: Path, as_json: bool) -> None:
     inspection = examine(path, hashed=False)
     if inspection.refused and not inspection.members:
         raise inspection.refusal()
-    records = part_records(inspection)
+    records, beside = part_records(inspection), inspection.beside
     columns = ("~Part", "~What it is", "~As in", "Tensors", "Bytes", "~Names")
     names = ("name", "model", "architecture", "tensors", "bytes", "layout")
     rows = [[str(record[name]) for name in names] for record in records]
     rows += [[member, "", "", "", "", ""] for member in inspection.members]
     output.answer(
         as_json,
-        {
-            "path": str(path),
-            "parts": records,
-            "beside": inspection.beside,
-            "members": inspection.members,
-        },
+        {"path": str(path), "parts": records, "beside": beside, "members": inspection.members},
         output.table(inspection.name, columns, rows),
-        *(
-            [output.Aside(sentence)]
-            if (sentence := parts_sentence(records, inspection.beside))
-            else []
-        ),
+        *([output.Aside(sentence)] if (sentence := parts_sentence(records, beside)) else []),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from ml_core.reading.errors import FROM_ORIGINAL, InputError, SeveralError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import MAX_TENSORS
+from ml_core.reading.sniff import ONNX_ENDING
 from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, parse_object
 
 CONFIG_NAME = "open_clip_config.json"
@@ -33,7 +34,7 @@ _PREFERRED_PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _INDEX = (".safetensors.index.json", ".bin.index.json")
 _WEIGHTS = (".safetensors", *_PICKLES, *_INDEX)
-_WITHOUT_CONFIG = (".gguf", ".onnx")
+_WITHOUT_CONFIG = (".gguf", ONNX_ENDING)
 # What holds pickles, what Python runs, what a system starts or loads, and what a double click runs.
 _RISKY = (
     *_PICKLES, ".dill", ".joblib", ".cloudpickle", ".pk", ".pck", ".pcl", ".p", ".mar", ".nemo",
