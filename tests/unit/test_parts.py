@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
@@ -289,8 +289,11 @@ def test_very_many_models_are_listed_in_part() -> None:
 
 def test_a_part_of_a_member_of_an_archive_opens(donor: Path, tmp_path: Path) -> None:
     archive = tmp_path / "nest.zip"
-    kinds = {f"{kind}.safetensors": save(KINDS[kind][0]) for kind in ("SDXL", "SD 1")}
-    archive.write_bytes(zipped(kinds))
+    files = {
+        f"{kind}.safetensors": written(KINDS[kind][0], tmp_path / "x").read_bytes()
+        for kind in ("SDXL", "SD 1")
+    }
+    archive.write_bytes(zipped(files))
     found = examine(f"{archive}#SDXL.safetensors#text_encoder")
     assert (found.source, found.part) == (archive, "SDXL.safetensors#text_encoder")
     assert_equal(open_checkpoint(found.path, donor).build(), expected(found.parts[0]))
