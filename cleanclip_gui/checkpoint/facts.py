@@ -318,22 +318,12 @@ class FactsColumn(QScrollArea):
         graph = inspection.graph
         if graph is None:
             return
-        card = self.graph
         if assessed is not None and assessed.graph_sentence:
-            card.add("Result", assessed.graph_sentence)
-        card.add("Exporter", graph.exporter or "not named")
-        for domain, version in list(graph.opsets.items())[:_LISTED]:
-            card.add("Operators of", f"{domain}, version {version}")
-        card.add("Operators", _listed([f"{name} {n}" for name, n in graph.operators.items()]))
-        for title, names in (
-            ("Control flow", graph.control_flow),
-            ("Functions", graph.functions),
-            ("Inputs", graph.inputs),
-            ("Outputs", graph.outputs),
-        ):
+            self.graph.add("Result", assessed.graph_sentence)
+        for title, names in graph.rows:
             if names:
-                card.add(title, _listed(names))
-        card.show()
+                self.graph.add(title, _listed(names))
+        self.graph.show()
 
     def _show_values(self, inspection: Inspection) -> None:
         """Show what the file says of itself: epoch, name, options."""

@@ -43,7 +43,7 @@ from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.examine import collector_off
 from ml_core.reading.inspect import is_there
-from ml_core.reading.inspection import looks_same, part_of
+from ml_core.reading.inspection import known_part
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -76,11 +76,7 @@ def examination(path: Path, whole: Inspection | None, control: TaskControl) -> I
     Last, and only where there is a signature, whose that is. ``whole`` is a file that was examined
     before: if it is unchanged, a part of it is not read again.
     """
-    part = "" if whole is None else str(path).removeprefix(f"{whole.path}#")
-    if whole is not None and part in [each.name for each in whole.parts] and looks_same(whole):
-        inspection = part_of(whole, part)
-    else:
-        inspection = examine(path, control.cancelled)
+    inspection = known_part(whole, path) or examine(path, control.cancelled)
     yield Learnt(inspection=inspection)
     with collector_off():
         columns = columns_of(in_model_order(inspection))

@@ -18,8 +18,8 @@ from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_wit
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
-from ml_core.reading.inspection import REFUSED, code_of, part_of, verdict_words
-from ml_core.reading.parts import beside_parts, beside_words
+from ml_core.reading.inspection import REFUSED, code_of, known_part, verdict_words
+from ml_core.reading.parts import beside_words
 
 _LEAD = (
     "Files are checked first. No code in them is ever run. A file that can be read may still hide "
@@ -59,8 +59,7 @@ def judge(
     for number, path in enumerate(paths):
         control.tell(TicketProgress(number, len(paths)))
         try:
-            part = str(path).removeprefix(f"{whole.path}#") if whole and whole.parts else ""
-            inspection = part_of(whole, part) if whole and part else None
+            inspection = known_part(whole, path)
             yield _judged(
                 path, inspection or examine(path, control.cancelled, hashed=whole is None)
             )
@@ -136,8 +135,8 @@ class TriageDialog(QDialog):
         self.ok.clicked.connect(self._on_open_clicked)
         lead = _LEAD
         if whole is not None:
-            beside = beside_parts((tensor.name for tensor in whole.tensors), whole.parts)
-            lead += f" Beside them, and not looked at: {beside_words(beside)}." if beside else ""
+            beside = beside_words(whole.beside)
+            lead += f" Beside them, and not looked at: {beside}." if beside else ""
         parts = (Label(lead, "subtle", wrap=True), self.busy, self.table, self.state)
         title = plural(len(self._paths), "checkpoint")
         if whole is not None:

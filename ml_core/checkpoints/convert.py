@@ -14,7 +14,6 @@ import numpy as np
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture, find_published
-from ml_core.checkpoints.blocks import from_blocks
 from ml_core.checkpoints.choice import CHOICE_KEY, with_remembered
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.open import PROVENANCE_KEY, Checkpoint, open_checkpoint
@@ -32,7 +31,7 @@ from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import changed, check_same, file_of, weights_bytes
-from ml_core.reading.safetensors_header import BLOCKS, DTYPE_BYTES, packed_bytes
+from ml_core.reading.safetensors_header import DTYPE_BYTES
 from ml_core.reading.strict_json import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def _bytes_of_model(opened: Checkpoint) -> int:
     """Bytes of the tensors that the model is made of."""
     used = {name for item in opened.architecture.layout.sources.values() for name in item.names}
     return sum(
-        packed_bytes(info.value_dtype, info.elements)
+        info.elements * DTYPE_BYTES[info.value_dtype]
         for info in opened.inspection.tensors
         if info.name in used
     )
@@ -285,17 +284,14 @@ def _entry(info: TensorInfo, where: str) -> Entry:
             "cannot be converted.",
             "unsupported",
         )
-    dtype = "F32" if info.dtype in BLOCKS else info.value_dtype
-    width = DTYPE_BYTES[dtype]
-    return Entry(info.name, dtype, width, info.shape, info.elements * width)
+    width = DTYPE_BYTES[info.value_dtype]
+    return Entry(info.name, info.value_dtype, width, info.shape, info.elements * width)
 
 
 def _metadata(inspection: Inspection, use_choice: bool) -> dict[str, str]:
     """The file's own texts, its architecture, and where the tensors come from."""
     metadata = {"format": "pt", **inspection.metadata}
-    if rounded := {
-        info.dtype for info in inspection.tensors if info.scales or info.dtype in BLOCKS
-    }:
+    if rounded := {info.dtype for info in inspection.tensors if info.dtype != info.value_dtype}:
         metadata[ROUNDED_KEY] = ",".join(sorted(rounded))
     choice = None
     try:
@@ -331,17 +327,11 @@ def _pieces(
     for entry in entries:
         info = infos[entry.name]
         file = files[info.file]
-        if info.scales:
+        if info.value_dtype != info.dtype:
             for values in tensor_rows(file, info, file_of(inspection, info.file)):
                 yield values.astype("<f4").tobytes()
             continue
         file.seek(info.offset)
-        if info.dtype in BLOCKS:
-            chunk = packed_bytes(info.dtype, _CHUNK // 8)  # a number becomes up to eight times more
-            for begin in range(0, info.nbytes, chunk):
-                raw = _read(file, min(chunk, info.nbytes - begin), inspection)
-                yield from_blocks(raw, info.dtype).tobytes()
-            continue
         if info.stride is None:
             for begin in range(0, entry.nbytes, _CHUNK):
                 yield _read(file, min(_CHUNK, entry.nbytes - begin), inspection)

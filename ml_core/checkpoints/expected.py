@@ -15,7 +15,6 @@ from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import is_hf, is_timm
 from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
-from ml_core.reading.safetensors_header import BLOCKS
 
 _COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP
 Named = Iterator[tuple[str, tuple[int, ...]]]
@@ -100,8 +99,8 @@ def check_tensors(
 
 
 def is_float(dtype: str) -> bool:
-    """Whether a type of a tensor, e.g. ``BF16``, ``F8_E4M3`` or ``Q8_0``, has a fraction."""
-    return dtype.startswith(("F", "BF")) or dtype in BLOCKS
+    """Whether a type of safetensors' names, e.g. ``BF16`` or ``F8_E4M3``, has a fraction."""
+    return dtype.startswith(("F", "BF"))
 
 
 def _built_shapes(config: Mapping[str, Any], layout: Layout) -> dict[str, tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ml_core.checkpoints.compare import (
+    TensorChange,
     compare_checkpoints,
     layer_of,
     layer_place,
@@ -50,6 +51,9 @@ _PLACES = {
 _BLOCKS = dict.fromkeys(("resblocks", "blocks", "layers", "layer"), "block") | {"stages": "stage"}
 _INSIDE = re.compile(r"^(visual\.)?(trunk\.)?(text\.)?(transformer\.)?(encoder\.)?")
 _MOST_PLACES = 8
+_LISTS = (
+    "differing", "other_shape", "finer", "not_comparable", "added", "missing", "borrowed",
+)  # fmt: skip
 _SAME = "Equal tensors hold what the known file holds; that says nothing of whether it is harmless."
 _NOTHING = (
     "No tensors are known on this machine: add the files that you know "
@@ -290,9 +294,16 @@ def identify(
     except InputError:
         pass
     known, sha256 = count_known(), inspection.sha256
+    parts: list[PartIdentity] = []
     has_config = inspection.config is not None or inspection.source.is_dir()
     if same := known_tensors(sha256).get(sha256):
-        yield Identity(tuple(_same_parts(same)), same.title, has_config, known, left_out)
+        counts = Counter(part for part, _, _ in same.tensors.values())
+        parts += [
+            PartIdentity(part, counts[part], same.title, sha256, str(same.path), counts[part])
+            for part in PARTS
+            if part in counts
+        ]
+        yield Identity(tuple(parts), same.title, has_config, known, left_out)
         return
     if entry := next((entry for entry in known_files() if entry.sha256 == sha256), None):
         yield Identity((), entry.title, has_config, known)
@@ -302,7 +313,6 @@ def identify(
         return
     hashes = hash_tensors(inspection, report, cancelled)
     files = nearest(hashes)
-    parts = []
     for part in PARTS:
         if inside := [item for item in hashes if item.part == part]:
             match = files.get(part)
@@ -311,18 +321,9 @@ def identify(
             )
     identity = Identity(tuple(parts), "", has_config, known, left_out, changes, hashes)
     yield identity
-    for sha256 in dict.fromkeys(part.sha256 for part in parts if part.to_measure):
-        path = next(Path(part.path) for part in parts if part.sha256 == sha256)
-        parts = _measured(parts, sha256, path, inspection, report, cancelled)
+    for path, sha256 in dict.fromkeys((p.path, p.sha256) for p in parts if p.to_measure):
+        parts = _measured(parts, sha256, Path(path), inspection, report, cancelled)
         yield replace(identity, parts=tuple(parts))
-
-
-def _same_parts(same: KnownTensors) -> Iterator[PartIdentity]:
-    """The parts of a known file, equal to themselves."""
-    named = [part for part, _, _ in same.tensors.values()]
-    for part in PARTS:
-        if count := named.count(part):
-            yield PartIdentity(part, count, same.title, same.sha256, str(same.path), count)
 
 
 def _beside(
@@ -355,9 +356,10 @@ def _beside(
         groups[group].append(item.name)
         if group == "finer":
             precisions[group].add(precision)
-        elif item.precision != precision:
+        elif item.precision != precision and group in ("equal", "not_comparable"):
             precisions[group] |= {item.precision, precision}
-            groups["rounded"] += [item.name] * (group == "equal")
+            if group == "equal":
+                groups["rounded"].append(item.name)
     for name in theirs:
         if name not in ours:
             borrowed = layout is not None and layout.borrows(name)
@@ -366,11 +368,10 @@ def _beside(
         group: " and ".join(sorted(_PRECISIONS.get(each, each) for each in named - {"F32"}))
         for group, named in precisions.items()
     }
+    lists: dict[str, Any] = {name: tuple(groups[name]) for name in _LISTS}
     return PartIdentity(
         part, len(inside), known.title, known.sha256, str(known.path),
-        len(groups["equal"]), len(groups["rounded"]), tuple(groups["differing"]),
-        tuple(groups["other_shape"]), tuple(groups["finer"]), tuple(groups["not_comparable"]),
-        tuple(groups["added"]), tuple(groups["missing"]), tuple(groups["borrowed"]), words,
+        len(groups["equal"]), len(groups["rounded"]), precisions=words, **lists,
     )  # fmt: skip
 
 
@@ -384,39 +385,34 @@ def _measured(
 ) -> list[PartIdentity]:
     """The parts, with how far those that differ from one known file are from it, or why not."""
     why = ""
-    sums = {part.part: [0.0, 0.0, 0] for part in parts}
-    measured = {name for part in parts if part.sha256 == sha256 for name in part.to_measure}
+    changes: list[TensorChange] = []
     try:
         report(f"Reading {path.name}", 0, 0)
         known = without_changes(examine(path, cancelled))
         if known.sha256 == sha256:
-            changes = compare_checkpoints(known, inspection, cancelled)
-            for number, change in enumerate(changes):
-                report(f"Comparing with {path.name}", number, len(known.tensors))
-                name = change.name if "file" in sums else change.name.removeprefix("text.")
-                tally = sums.get("file") or sums.get(part_name(name))
-                if tally is None:  # an encoder that this file lacks
-                    continue
-                tally[1] += change.norm
-                if name in measured:
-                    tally[0] += change.difference
-                    tally[2] += change.not_finite
+            for change in compare_checkpoints(known, inspection, cancelled):
+                report(f"Comparing with {path.name}", len(changes), len(known.tensors))
+                changes.append(change)
         else:
             why = f"{path} is another file now"
     except InputError:
         why = "its file is no longer there"
     return [
-        _apart(part, why, *sums[part.part]) if part.sha256 == sha256 and part.to_measure else part
+        _apart(part, changes, why) if part.sha256 == sha256 and part.to_measure else part
         for part in parts
     ]
 
 
-def _apart(
-    part: PartIdentity, why: str, difference: float, norm: float, not_finite: float
-) -> PartIdentity:
-    """A part with how far it is from the known one."""
-    if not_finite:
-        return replace(part, relative=math.nan)
+def _apart(part: PartIdentity, changes: Iterable[TensorChange], why: str) -> PartIdentity:
+    """A part with how far it is from the known one, or why that cannot be told."""
+    difference = norm = 0.0
+    for change in changes:
+        name = change.name if part.part == "file" else change.name.removeprefix("text.")
+        if part.part not in ("file", part_name(name)):
+            continue
+        norm += change.norm
+        if name in part.to_measure:
+            difference += math.nan if change.not_finite else change.difference
     if part.differing and not why and not difference:
         why = "they hold whole numbers"
     return replace(part, why=why, relative=None if why else relative_change(difference, norm))

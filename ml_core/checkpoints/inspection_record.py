@@ -24,7 +24,7 @@ from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.inspection import RULES_VERSION, code_of, part_of, verdict_words
 from ml_core.reading.key_mismatch import KeyLists, refusal
 from ml_core.reading.other_loaders import what_loaders_do
-from ml_core.reading.parts import OTHER, PartNeeded, beside_parts, beside_words, listed
+from ml_core.reading.parts import OTHER, PartNeeded, beside_words, listed
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.open import Checkpoint
@@ -151,7 +151,9 @@ def assess(
     except DonorNeeded as needed:
         return _one_encoder(inspection, needed)
     except PartNeeded as needed:
-        return Assessment(inspection, _several_models(inspection, needed), None)
+        names = [part.name for part in needed.parts]
+        architecture = _unfinished(f"{len(names)} models", [needed.sentence], needs_part=names)
+        return Assessment(inspection, architecture, None)
     except InputError as error:
         if error.code == "usage":  # the donor does not fit, of which the file is innocent
             raise
@@ -201,34 +203,31 @@ def _one_encoder(inspection: Inspection, needed: DonorNeeded) -> Assessment:
     problem = None if keys is None or keys.fits else refusal(keys, inspection.name)
     if keys is not None and keys.fits:
         layout = layout.without(frozenset(keys.unexpected))
-    architecture = {
-        "name": f"{'SigLIP' if layout.title == SIGLIP else 'CLIP'}'s {present} encoder by itself"
-        + (f" ({name})" if name else ""),
-        "source": "shapes" if inspection.config is None else "config",
-        "assumptions": [],
-        "notes": [needed.sentence, *layout.notes],
-        "config": None,
-        "image_size": None,
-        "needs_donor": needed.tower,
-        "keys": None if keys is None else keys.to_dict(),
-    }
+    family = "SigLIP" if layout.title == SIGLIP else "CLIP"
+    architecture = _unfinished(
+        f"{family}'s {present} encoder by itself" + (f" ({name})" if name else ""),
+        [needed.sentence, *layout.notes],
+        source="shapes" if inspection.config is None else "config",
+        needs_donor=needed.tower,
+        keys=None if keys is None else keys.to_dict(),
+    )
     left_out = (keys.left_out,) if keys is not None and keys.left_out else ()
     cautions = rounding(rounded_types(inspection, layout)) + left_out
     cautions += _strangers(inspection, layout.left_out)
     return Assessment(inspection, architecture, problem, keys, cautions, layout.left_out)
 
 
-def _several_models(inspection: Inspection, needed: PartNeeded) -> dict[str, Any]:
-    """A file with several models, of which none was chosen."""
+def _unfinished(name: str, notes: Sequence[str], **fields: Any) -> dict[str, Any]:
+    """What is told of the architecture before a donor or a part is chosen."""
     return {
-        "name": f"{len(needed.parts)} models",
+        "name": name,
         "source": "shapes",
         "assumptions": [],
-        "notes": [needed.sentence],
+        "notes": list(notes),
         "config": None,
         "image_size": None,
-        "needs_part": [part.name for part in needed.parts],
         "keys": None,
+        **fields,
     }
 
 
@@ -365,7 +364,7 @@ def inspection_record(
         "embedded_code": [name for name, _ in inspection.embedded_code],
         "unread": list(inspection.unread),
         "parts": part_records(inspection),
-        "beside": beside_parts((t.name for t in inspection.tensors), inspection.parts),
+        "beside": inspection.beside,
         "members": member_records(inspection),
         "tensors": [
             {

@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,11 +70,10 @@ def checkpoints_below(path: Path) -> tuple[Path, ...]:
         return (path,)
     checkpoints: list[Path] = []
     for place, folders, files in os.walk(path):
-        try:
-            list_folder(Path(place))
-        except InputError:
-            pass
-        else:
+        is_one = False
+        with suppress(InputError):
+            is_one = list_folder(Path(place)).config is not None
+        if is_one:
             checkpoints.append(Path(place))
             folders.clear()
             continue
@@ -162,15 +161,13 @@ def known_tensors(sha256: str | None = None) -> dict[str, KnownTensors]:
         If the database or the list of known files is damaged.
     """
     with _reading() as index:
-        if index is None:
-            return {}
         return _files(index, "sha256", sha256) if sha256 else _files(index, "1", 1)
 
 
 def count_known() -> int:
     """How many files' tensors are known; raises as `known_tensors`."""
     with _reading() as index:
-        return 0 if index is None else len(index.execute("SELECT id FROM files").fetchall())
+        return int(index.execute("SELECT count(*) FROM files").fetchone()[0])
 
 
 def nearest(hashes: Sequence[TensorHash]) -> dict[PartName, tuple[KnownTensors, dict[str, bool]]]:
@@ -184,8 +181,6 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[PartName, tuple[KnownTensors, 
     and shapes is the nearest. A part that is like none is left out. Raises as `known_tensors`.
     """
     with _reading() as index:
-        if index is None:
-            return {}
         index.execute(
             "CREATE TEMP TABLE asked (hash BLOB PRIMARY KEY, part TEXT, number INTEGER, "
             "tells INTEGER, own INTEGER) WITHOUT ROWID"
@@ -247,14 +242,15 @@ def _files(index: sqlite3.Connection, column: str, value: str | int) -> dict[str
 
 
 @contextmanager
-def _reading() -> Generator[sqlite3.Connection | None]:
-    """The database, which is not written; None if there is none."""
+def _reading() -> Generator[sqlite3.Connection]:
+    """The database, which is not written; an empty one in memory if there is none."""
     path = database()
-    if not path.is_file() or not path.stat().st_size:
-        yield None
-        return
-    # What a killed process left half done has to be undone, for which it must not be read alone.
-    with _explained(path, "read"), closing(_opened(path, "rw")) as index:
+    is_there = path.is_file() and path.stat().st_size > 0
+    # What a killed process left half done has to be undone: it is not opened read-only.
+    uri = f"{path.absolute().as_uri()}?mode=rw" if is_there else "file::memory:"
+    with _explained(path, "read"), closing(_opened(uri)) as index:
+        if not is_there:
+            index.executescript(_TABLES)
         index.execute("PRAGMA temp_store = MEMORY")
         yield index
 
@@ -267,16 +263,13 @@ def _writing() -> Generator[sqlite3.Connection]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError("it is no file")
-        with closing(_opened(path, "rwc")) as index, index:
+        with closing(_opened(f"{path.absolute().as_uri()}?mode=rwc")) as index, index:
             index.executescript(_TABLES)
             yield index
 
 
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    index = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True, timeout=_PATIENCE_SECONDS, isolation_level="IMMEDIATE",
-    )  # fmt: skip
+def _opened(uri: str) -> sqlite3.Connection:
+    index = sqlite3.connect(uri, _PATIENCE_SECONDS, uri=True, isolation_level="IMMEDIATE")
     index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
     return index
 

@@ -12,7 +12,6 @@ from ml_core.reading import InputError, Inspection
 from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES, part_of
 from ml_core.reading.key_mismatch import Shapes
 from ml_core.reading.parts import (
-    HF_START,
     PROJECTOR,
     Names,
     Part,
@@ -216,6 +215,19 @@ def find_head(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Head | None
 
 SIGLIP = "names of the transformers library (SigLIP)"
 APPLE = "names of Apple's MobileCLIP"
+_TITLES: Mapping[Names, str] = {
+    "open_clip": "names of OpenAI and open_clip",
+    "transformers": "names of the transformers library",
+    "siglip": SIGLIP,
+    "apple": APPLE,
+    "image encoder": "an image encoder by itself",
+    "text encoder": "a text encoder by itself",
+}
+_LIBRARIES: Mapping[Names, Callable[[Iterable[str], str, str], Mapping[str, TensorSource]]] = {
+    "transformers": library_names.sources,
+    "siglip": library_names.siglip_sources,
+    "apple": library_names.apple_sources,
+}
 _POSITIONS, _LONG_POSITIONS = "positional_embedding", "positional_embedding_res"
 _LONG_SEAM = 20
 """From this token on Long-CLIP adds its second table."""
@@ -355,8 +367,19 @@ def find_layout(inspection: Inspection) -> Layout:
         refuse_foreign(shapes, where, alone=True)
         raise unknown(shapes, where)
     part = default_part(parts, where)
-    others = tuple(other.name for other in parts if other is not part)
-    return replace(_READERS[part.names](shapes, part, where), others=others)
+    sources, head = _sources(shapes, part, where), find_head(shapes, part.prefix)
+    used: set[str | None] = {name for source in sources.values() for name in source.names}
+    if head is not None:
+        used |= {head.weight, head.bias}
+    return Layout(
+        _TITLES[part.names],
+        part.towers,
+        sources,
+        {key: source.shape(shapes) for key, source in sources.items()},
+        tuple(name for name in shapes if name not in used),
+        head,
+        tuple(other.name for other in parts if other is not part),
+    )
 
 
 def without_changes(inspection: Inspection) -> Inspection:
@@ -377,12 +400,7 @@ def without_changes(inspection: Inspection) -> Inspection:
 
 
 def models_of(inspection: Inspection) -> tuple[Inspection, ...]:
-    """The models of a file of which one would have to be chosen; else the file itself.
-
-    A file that was refused has none.
-    """
-    if inspection.refused:
-        return ()
+    """The models of a file of which one would have to be chosen; else the file itself."""
     try:
         find_layout(inspection)
     except PartNeeded as needed:
@@ -392,113 +410,25 @@ def models_of(inspection: Inspection) -> tuple[Inspection, ...]:
     return (inspection,)
 
 
-def _openai(shapes: Shapes, part: Part, where: str) -> Layout:
-    """OpenAI's and open_clip's names, also around encoders of timm and of transformers."""
-    keys = strip_prefix(shapes, part.prefix)
+def _sources(shapes: Shapes, part: Part, where: str) -> Mapping[str, TensorSource]:
+    """Where each tensor of a model is; refuses what a CLIP with such names is none with."""
+    prefix = part.prefix
+    if part.names in _LIBRARIES:
+        if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
+            raise mobileclip_s0(where)
+        refuse_foreign(
+            (name.removeprefix(prefix) for name in shapes if name.startswith(prefix)), where
+        )
+        own = [n for n in shapes if not is_head(n, prefix) and not PROJECTOR.match(n)]
+        return _LIBRARIES[part.names](own, prefix, part.flat)
+    keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
-    whole = any(key.endswith("token_embedding.weight") or key.startswith(HF_START) for key in keys)
-    return _layout(
-        "names of OpenAI and open_clip",
-        ("image", "text") if whole else ("image",),
-        _native_sources(keys, shapes),
-        shapes,
-        part.prefix,
-    )
-
-
-def _native_sources(keys: Mapping[str, str], shapes: Shapes) -> dict[str, TensorSource]:
-    """Where each tensor is; Long-CLIP's two tables of positions are one (arXiv 2403.15378)."""
+    if part.names == "image encoder":
+        keys = {key if key == "logit_scale" else f"visual.{key}": keys[key] for key in keys}
     sources = {key: TensorSource((name,)) for key, name in keys.items()}
+    # Long-CLIP's two tables of positions are one (arXiv 2403.15378).
     tables = [keys[key] for key in (_POSITIONS, _LONG_POSITIONS) if key in keys]
     if len(tables) == 2 and len({shapes[name] for name in tables}) == 1 and shapes[tables[0]]:
         sources[_POSITIONS] = TensorSource((tables[0], tables[1]), seam=_LONG_SEAM)
         del sources[_LONG_POSITIONS]
     return sources
-
-
-def _transformers(shapes: Shapes, part: Part, where: str) -> Layout:
-    """The transformers library's names."""
-    prefix = part.prefix
-    refuse_foreign(_below(shapes, prefix), where)
-    sources = library_names.sources(_own(shapes, prefix), prefix, part.flat)
-    title = "names of the transformers library"
-    return _layout(title, part.towers, sources, shapes, prefix)
-
-
-def _own(shapes: Shapes, prefix: str) -> list[str]:
-    """Names without those of a head or of a projector."""
-    return [n for n in shapes if not is_head(n, prefix) and not PROJECTOR.match(n)]
-
-
-def _below(shapes: Shapes, prefix: str) -> list[str]:
-    """Names of a model's tensors without its prefix."""
-    return [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
-
-
-def _siglip(shapes: Shapes, part: Part, where: str) -> Layout:
-    """The transformers library's names of a SigLIP."""
-    prefix = part.prefix
-    refuse_foreign(_below(shapes, prefix), where)
-    sources = library_names.siglip_sources(_own(shapes, prefix), prefix, part.flat)
-    return _layout(SIGLIP, part.towers, sources, shapes, prefix)
-
-
-def _apple(shapes: Shapes, part: Part, where: str) -> Layout:
-    """Apple's own names of a MobileCLIP."""
-    prefix = part.prefix
-    if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
-        raise mobileclip_s0(where)
-    refuse_foreign(_below(shapes, prefix), where)
-    sources = library_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
-    return _layout(APPLE, part.towers, sources, shapes, prefix)
-
-
-def _image_alone(shapes: Shapes, part: Part, where: str) -> Layout:
-    """An image encoder saved by itself."""
-    keys = strip_prefix(shapes, part.prefix)
-    refuse_foreign(keys, where)
-    sources = {
-        key if key == "logit_scale" else f"visual.{key}": TensorSource((name,))
-        for key, name in keys.items()
-    }
-    return _layout("an image encoder by itself", ("image",), sources, shapes, part.prefix)
-
-
-def _text_alone(shapes: Shapes, part: Part, where: str) -> Layout:
-    """A text encoder saved by itself."""
-    keys = strip_prefix(shapes, part.prefix)
-    refuse_foreign(keys, where)
-    sources = _native_sources(keys, shapes)
-    return _layout("a text encoder by itself", ("text",), sources, shapes, part.prefix)
-
-
-_READERS: Mapping[Names, Callable[[Shapes, Part, str], Layout]] = {
-    "open_clip": _openai,
-    "transformers": _transformers,
-    "siglip": _siglip,
-    "apple": _apple,
-    "image encoder": _image_alone,
-    "text encoder": _text_alone,
-}
-
-
-def _layout(
-    title: str,
-    towers: tuple[Tower, ...],
-    sources: Mapping[str, TensorSource],
-    shapes: Shapes,
-    prefix: str,
-) -> Layout:
-    """Fill in shapes, head and what is left out."""
-    head = find_head(shapes, prefix)
-    used = {name for source in sources.values() for name in source.names}
-    if head is not None:
-        used |= {head.weight, *([head.bias] if head.bias else [])}
-    return Layout(
-        title,
-        towers,
-        sources,
-        {key: source.shape(shapes) for key, source in sources.items()},
-        tuple(name for name in shapes if name not in used),
-        head,
-    )

@@ -262,13 +262,13 @@ _POSITIONS = "pos_embed.pos_embed"
 _HEADS = {"head.proj": "head.fc", "classifier.proj": "head"}
 
 
-def apple_sources(names: Iterable[str], prefix: str) -> dict[str, TensorSource]:
+def apple_sources(names: Iterable[str], prefix: str, flat: str = "") -> dict[str, TensorSource]:
     """Map the model's names to the tensors of the file; what is not known keeps its name.
 
     The projection of pictures is stored transposed and has no bias; timm's layer gets a bias of
     zeros. Positions have leading axes of length one.
     """
-    inside = _inside(names, prefix)
+    inside = _inside(names, prefix, flat)
     stages = sorted({int(match[1]) for key in inside if (match := _downsampling(key))})
     fastvit = FASTVIT_MARK in inside
     result: dict[str, TensorSource] = {}

@@ -20,7 +20,7 @@ from ml_core.checkpoints.architecture import (
 from ml_core.checkpoints.expected import keys_of
 from ml_core.checkpoints.gguf_config import gguf_config, gguf_preprocess
 from ml_core.checkpoints.hf_text import with_hf_config
-from ml_core.checkpoints.layouts import APPLE, SIGLIP, Layout, find_layout
+from ml_core.checkpoints.layouts import APPLE, SIGLIP, Layout, find_layout, refuse_foreign
 from ml_core.checkpoints.transformers_config import (
     KINDS,
     as_in_transformers,
@@ -437,6 +437,9 @@ def _stated(inspection: Inspection) -> Description | None:
             holds = kind not in KINDS and any(part.prefix for part in inspection.parts)
             if holds or kind in ("siglip_vision_model", "siglip_text_model"):
                 return None  # it is of the model that holds the CLIP: shapes tell more
+            if isinstance(kind, str) and kind not in KINDS:
+                names = [tensor.name for tensor in inspection.tensors]
+                refuse_foreign(names, where, alone=not inspection.parts)
             if kind == "siglip":
                 stated = siglip_config(inspection.config, label)
             else:

@@ -164,6 +164,9 @@ def _hash(
             digest.update(bits.tobytes())
             if form != precision and form in exact and not _holds(bits, form, values):
                 exact.remove(form)
+    if precision in ("I64", "U64"):
+        for piece in reader.halves(source):
+            digests[precision].update(piece.tobytes())
     forms = {form: digest.digest() for form, digest in digests.items()}
     return TensorHash(name, part, shape, precision, bool(low >= high), forms, frozenset(exact))
 

@@ -118,14 +118,19 @@ def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[An
         for raw in _chunks(file, info, path):
             yield scaled(_numbers(raw, info), info)
         return
+    yield _whole(file, info, path)
+
+
+def _whole(file: BinaryIO, info: TensorInfo, path: Path) -> NDArray[Any]:
+    """A tensor's numbers in row-major order at once, in any type that holds them exactly."""
     file.seek(info.offset)
-    flat = _numbers(_read(file, info.nbytes, path), info)
-    steps = tuple(step * flat.itemsize for step in info.stride or ())
+    numbers = _numbers(_read(file, info.nbytes, path), info)
     if info.stride is None:
-        whole = flat.reshape(info.shape)
+        numbers = numbers.reshape(info.shape)
     else:
-        whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
-    yield scaled(whole, info).reshape(-1)
+        steps = tuple(step * numbers.itemsize for step in info.stride)
+        numbers = np.lib.stride_tricks.as_strided(numbers, info.shape, steps, writeable=False)
+    return scaled(numbers, info).reshape(-1)
 
 
 def _chunks(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[bytes]:
@@ -176,11 +181,7 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
             "too many to sort them into order; convert the file to safetensors first.",
             "unsupported",
         )
-    file.seek(info.offset)
-    flat = _as_float64(_numbers(_read(file, info.nbytes, path), info))
-    steps = tuple(step * flat.itemsize for step in info.stride)
-    whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
-    yield scaled(whole, info).reshape(-1)
+    yield _as_float64(_whole(file, info, path))
 
 
 def _read(file: BinaryIO, count: int, path: Path) -> bytes:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ml_core.checkpoints.blocks import from_blocks
 from ml_core.checkpoints.layouts import Layout
+from ml_core.checkpoints.tensor_stats import scaled
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.inspection import changed, check_same, weights_bytes
 from ml_core.reading.safetensors_header import BLOCKS
@@ -128,11 +129,7 @@ def _tensor(raw: bytearray, info: TensorInfo, offset: int) -> Tensor:
         tensor = flat.reshape(info.shape)
     else:
         tensor = flat.as_strided(info.shape, info.stride).contiguous()
-    if not info.scales:
-        return tensor
-    sides = [-1 if axis == info.axis else 1 for axis in range(tensor.ndim)]
-    zeros = torch.tensor(info.zeros, dtype=torch.float32).reshape(sides)
-    return (tensor.float() - zeros) * torch.tensor(info.scales).reshape(sides)
+    return torch.from_numpy(scaled(tensor.numpy(), info)).float() if info.scales else tensor
 
 
 def read_state(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,6 +72,20 @@ def examined(path: Path) -> Inspection:
     if inspection.refused:
         raise inspection.refusal()
     return inspection
+
+
+def models_at(path: Path) -> Iterator[Inspection]:
+    """Examine a file and give the models in it, those of each checkpoint of an archive one by one.
+
+    What is refused is given as it is.
+    """
+    from ml_core.checkpoints.layouts import models_of
+
+    inspection = examine(path)
+    for member in inspection.members:
+        yield from models_at(Path(f"{path}#{member}"))
+    if not inspection.members:
+        yield from models_of(inspection)
 
 
 def optional_checkpoint(path: Path | None) -> str | None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, examined
+from ml_core.cli.arguments import checkpoint_path, models_at
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import watched
-from ml_core.reading import examine
 
 _EXIT = {"equal": output.EXIT_DONE, "rounded": 1, "differs": 1, "not known": 2}
 
@@ -39,19 +36,18 @@ def identify(options: Options) -> None:
         cleanclip identify clip_l.safetensors
     """
     from ml_core.checkpoints.identity import identify as identified
-    from ml_core.checkpoints.layouts import models_of
 
-    inspection = examine(checkpoint_path(options.checkpoint))
-    files = [examined(Path(f"{inspection.path}#{member}")) for member in inspection.members]
-    if inspection.refused and not files:
-        raise inspection.refusal()
+    path = checkpoint_path(options.checkpoint)
+    models = list(models_at(path))
+    if refused := next((model for model in models if model.refused), None):
+        raise refused.refusal()
     identities = {}
-    with watched(f"Reading {inspection.name}") as (report, cancelled):
-        for model in (model for file in files or [inspection] for model in models_of(file)):
+    with watched(f"Reading {path.name}") as (report, cancelled):
+        for model in models:
             *_, identities[model.name] = identified(model, report, cancelled)
     record = {
-        "path": str(inspection.path),
-        "sha256": inspection.sha256,
+        "path": str(models[0].source),
+        "sha256": models[0].file_sha256,
         "models": [{"name": name, **identity.to_dict()} for name, identity in identities.items()],
     }
     lines = [

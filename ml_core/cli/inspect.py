@@ -18,7 +18,6 @@ from ml_core.jobs.failures import exit_code
 from ml_core.options import option
 from ml_core.reading import InputError, examine
 from ml_core.reading.inspection import REFUSED, verdict_words
-from ml_core.reading.parts import beside_parts
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -139,8 +138,7 @@ def _list_parts(path: Path, as_json: bool) -> None:
     inspection = examine(path, hashed=False)
     if inspection.refused and not inspection.members:
         raise inspection.refusal()
-    records = part_records(inspection)
-    beside = beside_parts((tensor.name for tensor in inspection.tensors), inspection.parts)
+    records, beside = part_records(inspection), inspection.beside
     columns = ("~Part", "~What it is", "~As in", "Tensors", "Bytes", "~Names")
     names = ("name", "model", "architecture", "tensors", "bytes", "layout")
     rows = [[str(record[name]) for name in names] for record in records]
@@ -226,13 +224,9 @@ def _rows(
         }  # fmt: skip
         for title, names in misfits.items():
             yield title, f"{len(names)}: {_some(names)}" if names else ""
-    if (graph := inspection.graph) is not None:
-        opsets = ", ".join(f"{domain} {version}" for domain, version in graph.opsets.items())
-        yield "Exporter", f"{graph.exporter or 'not named'}, operators of {opsets}"
-        yield "Operators", ", ".join(f"{name} {n}" for name, n in graph.operators.items())
-        yield "Functions", _some(graph.functions)
-        yield "Inputs", _some(graph.inputs)
-        yield "Outputs", _some(graph.outputs)
+    if inspection.graph is not None:
+        for title, names in inspection.graph.rows:
+            yield title, ", ".join(names) if title == "Operators" else _some(names)
         yield "Graph", assessed.graph_sentence
     for group in GROUPS:
         yield _GROUP_TITLES[group], _some(inspection.globals.get(group, ()))

@@ -10,10 +10,9 @@ from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.options import NamedPath, Options, argument, command, passphrase_of
-from ml_core.cli.run import ctrl_c_cancels
-from ml_core.events import Control
+from ml_core.cli.run import watched
 from ml_core.options import option
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import locate
 
 if TYPE_CHECKING:
@@ -183,13 +182,9 @@ def sign(
     from ml_core.signing import load_key, sign_path
 
     path = locate(path)
-    control = Control()
     private = load_key(key, lambda name: passphrase_of(options.passphrase_file, name))
-    try:
-        with output.working(f"Signing {path.name}"), ctrl_c_cancels(control):
-            place = sign_path(path, private, out, lambda: control.cancelled)
-    except CancelledError:
-        raise KeyboardInterrupt from None
+    with watched(f"Signing {path.name}") as (_, cancelled):
+        place = sign_path(path, private, out, cancelled)
     public = private.public
     record = {"signature": str(place), "key_id": public.key_id, "name": public.name}
     signer = f"{public.short} {public.name}".rstrip()

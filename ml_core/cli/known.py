@@ -11,12 +11,12 @@ import typer
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.arguments import checkpoint_path, models_at
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import watched
 from ml_core.jobs.failures import exit_code
 from ml_core.options import option
-from ml_core.reading import InputError, Inspection, examine
+from ml_core.reading import InputError, Inspection
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.known import KnownFile
@@ -143,21 +143,16 @@ def add_command(
 
 def _add_file(path: Path, given: KnownFile, title: str) -> Iterator[dict[str, Any]]:
     """Add a file, or each of the models in it."""
-    from ml_core.checkpoints.layouts import models_of
-
     try:
-        inspection = examine(path)
-        if inspection.refused and not inspection.members:
-            raise inspection.refusal()
+        models = list(models_at(path))
     except InputError as error:
         yield _refused(path, error)
         return
-    for member in inspection.members:
-        yield from _add_file(Path(f"{path}#{member}"), given, title and f"{title}#{member}")
-    models = models_of(inspection)
     for model in models:
-        named = f"{title}#{model.part}" if title and len(models) > 1 else title
         try:
+            if model.refused:
+                raise model.refusal()
+            named = f"{title}#{model.part}" if title and len(models) > 1 else title
             yield _add(model, given, named)
         except InputError as error:
             yield _refused(model.path, error)

@@ -142,6 +142,19 @@ class Graph:
     users: Mapping[str, str]
     findings: tuple[str, ...]
 
+    @property
+    def rows(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The facts to show, each a title and its words."""
+        opsets = ", ".join(f"{domain} {version}" for domain, version in self.opsets.items())
+        return (
+            ("Exporter", (self.exporter or "not named", f"operators of {opsets}")),
+            ("Operators", tuple(f"{name} {count}" for name, count in self.operators.items())),
+            ("Control flow", self.control_flow),
+            ("Functions", self.functions),
+            ("Inputs", self.inputs),
+            ("Outputs", self.outputs),
+        )
+
 
 @dataclass(frozen=True)
 class WeightsFile:

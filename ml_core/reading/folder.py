@@ -15,6 +15,7 @@ from typing import Any
 from ml_core.reading.errors import FROM_ORIGINAL, InputError, SeveralError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import MAX_TENSORS
+from ml_core.reading.sniff import ONNX_ENDING
 from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, parse_object
 
 CONFIG_NAME = "open_clip_config.json"
@@ -32,6 +33,8 @@ _PREFERRED = (
 _PREFERRED_PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _INDEX = (".safetensors.index.json", ".bin.index.json")
+_WEIGHTS = (".safetensors", *_PICKLES, *_INDEX)
+_WITHOUT_CONFIG = (".gguf", ONNX_ENDING)
 # What holds pickles, what Python runs, what a system starts or loads, and what a double click runs.
 _RISKY = (
     *_PICKLES, ".dill", ".joblib", ".cloudpickle", ".pk", ".pck", ".pcl", ".p", ".mar", ".nemo",
@@ -49,11 +52,12 @@ _MAX_DEPTH = 16
 class FolderFiles:
     """The config and the weights of a folder.
 
-    ``weights`` is the index of the shards if ``sharded``; ``preprocessor`` is there in folders of
-    the transformers library.
+    ``config`` is None for a folder with a GGUF or ONNX file, which needs none. ``weights`` is the
+    index of the shards if ``sharded``; ``preprocessor`` is there in folders of the transformers
+    library.
     """
 
-    config: Path
+    config: Path | None
     weights: Path
     sharded: bool
     preprocessor: Path | None
@@ -66,6 +70,9 @@ class FolderFiles:
 
     @property
     def format(self) -> str:
+        """What the folder is by its config; empty without one."""
+        if self.config is None:
+            return ""
         named = self.config.name == CONFIG_NAME
         return "open_clip folder" if named else "transformers folder"
 
@@ -97,16 +104,21 @@ def list_folder(path: Path) -> FolderFiles:
             "unsupported",
         )
     _check_converted(path, names)
-    config = _choose_config(path, names)
-    weights = _choose_weights(path, names)
+    weights = _only_model(path, names)
+    config = "" if weights else _choose_config(path, names)
+    weights = weights or _choose_weights(path, names)
     beside = config == TRANSFORMERS_CONFIG_NAME and PREPROCESSOR_NAME in names
-    read = (config, weights, *((PREPROCESSOR_NAME,) if beside else ()))
-    for name in read:
+    read = (config, weights, PREPROCESSOR_NAME if beside else "")
+    for name in filter(None, read):
         check_link(path, path / name)
     unread = tuple(name for name in names_below(path) if name not in read)
     preprocessor = path / PREPROCESSOR_NAME if beside else None
     return FolderFiles(
-        path / config, path / weights, weights.endswith(_INDEX), preprocessor, unread
+        path / config if config else None,
+        path / weights,
+        weights.endswith(_INDEX),
+        preprocessor,
+        unread,
     )
 
 
@@ -143,13 +155,25 @@ _CONVERTED = {
 
 def _check_converted(path: Path, names: Collection[str]) -> None:
     """Refuse a folder of another program's model by its name."""
-    weights = (".safetensors", *_PICKLES, *_INDEX)
     own = ("openvino_", "coremldata.")
-    if any(name.lower().endswith(weights) and not name.startswith(own) for name in names):
+    if any(name.lower().endswith(_WEIGHTS) and not name.startswith(own) for name in names):
         return
     for name, what in _CONVERTED.items():
         if name in names:
             raise InputError(f"{path.name} is {what}; {FROM_ORIGINAL}.", "unsupported")
+
+
+def _only_model(path: Path, names: Iterable[str]) -> str:
+    """The GGUF or ONNX file of a folder with no other weights; empty if there is none."""
+    models = [name for name in names if name.lower().endswith((*_WITHOUT_CONFIG, *_WEIGHTS))]
+    if MODEL_INDEX in names or not all(n.lower().endswith(_WITHOUT_CONFIG) for n in models):
+        return ""
+    if len(models) > 1:
+        raise InputError(
+            f"{path.name} holds {len(models)} GGUF or ONNX models; open one of the files.",
+            "unsupported",
+        )
+    return models[0] if models else ""
 
 
 def _choose_config(path: Path, names: list[str]) -> str:

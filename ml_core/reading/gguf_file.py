@@ -77,8 +77,7 @@ def read_gguf(file: BinaryIO, size: int, name: str) -> WeightsFile:
     if len(set(names.values())) < len(entries):
         raise _damaged(name, "it has two tensors of one name")
     _check_known(entries, names, metadata, name)
-    infos = tuple(_placed(entries, names, front.at, alignment, size, name))
-    _check_padding(file, front.at, infos, name)
+    infos = tuple(_placed(file, entries, names, front, alignment))
     # GGUF's own keys have a dot. One without it, such as `open_clip_config`, means nothing here.
     own = {key: value for key, value in metadata.items() if "." in key}
     unread = [f"the value {key[:80]!r}, which GGUF does not have" for key in metadata.keys() - own]
@@ -267,16 +266,18 @@ def _check_known(
 
 
 def _placed(
+    file: BinaryIO,
     entries: list[TensorInfo],
     names: Mapping[str, str],
-    begin: int,
+    front: _Front,
     alignment: int,
-    size: int,
-    name: str,
 ) -> Iterator[TensorInfo]:
-    """The tensors where they lie in the file; refuses gaps, overlaps and bytes left over."""
-    position = begin + -begin % alignment
-    shift = position
+    """The tensors where they lie in the file; refuses gaps, overlaps and bytes that none has.
+
+    Writers fill up to the next tensor with zeros.
+    """
+    end = front.at
+    shift = position = end + -end % alignment
     for entry in sorted(entries, key=lambda entry: entry.offset):
         offset, wrong = shift + entry.offset, ""
         nbytes = packed_bytes(entry.dtype, entry.elements)
@@ -286,28 +287,24 @@ def _placed(
             wrong = "overlaps another" if offset < position else "leaves a gap before it"
         elif entry.dtype in BLOCKS and (entry.shape or (1,))[-1] % BLOCKS[entry.dtype][0]:
             wrong = "has rows that are not of whole blocks"
+        elif _has_bytes(file, end, offset):
+            wrong = "has bytes before it that are not zero"
         if wrong:
-            raise _damaged(name, f"the tensor {entry.name[:80]!r} {wrong}")
-        if offset + nbytes > size:
-            what = f"the tensor {entry.name[:80]!r} ends at byte {offset + nbytes}"
-            raise TruncatedError(_sentence(name, f"{what} and the file has {size}"))
+            raise _damaged(front.name, f"the tensor {entry.name[:80]!r} {wrong}")
+        end = offset + nbytes
+        if end > front.size:
+            what = f"the tensor {entry.name[:80]!r} ends at byte {end}"
+            raise TruncatedError(_sentence(front.name, f"{what} and the file has {front.size}"))
         yield TensorInfo(names[entry.name], entry.dtype, entry.shape, offset, nbytes)
-        position += nbytes + -nbytes % alignment
-    if entries and size > position:
-        raise _damaged(name, "it has bytes after its last tensor")
+        position = end + -end % alignment
+    if front.size > position or _has_bytes(file, end, position):
+        raise _damaged(front.name, "it has bytes after its last tensor")
 
 
-def _check_padding(file: BinaryIO, begin: int, infos: Iterable[TensorInfo], name: str) -> None:
-    """Refuse bytes that no tensor has: writers fill up to the next tensor with zeros."""
-    for info in infos:
-        file.seek(begin)
-        if file.read(info.offset - begin).strip(b"\0"):
-            what = f"it has bytes that are not zero before the tensor {info.name[:80]!r}"
-            raise _damaged(name, what)
-        begin = info.offset + info.nbytes
+def _has_bytes(file: BinaryIO, begin: int, end: int) -> bool:
+    """Whether some of these bytes are not zero."""
     file.seek(begin)
-    if file.read(_MAX_ALIGNMENT).strip(b"\0"):
-        raise _damaged(name, "it has bytes after its last tensor")
+    return bool(file.read(end - begin).strip(b"\0"))
 
 
 _TOWERS = {"v": "vision_model", "t": "text_model"}

@@ -28,7 +28,7 @@ from ml_core.reading.folder import (
     twin_notes,
 )
 from ml_core.reading.hashing import ChangedError, FileStamp, pass_over, started
-from ml_core.reading.inspection import Inspection, ReasonCode, Verdict, part_of, refuse
+from ml_core.reading.inspection import Inspection, part_of, readable, refuse
 from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -185,60 +185,52 @@ def _inspect_file(
         kind = sniff(file, size)
         weights, problem = WeightsFile(kind.format, ()), None
         notes: tuple[str, ...] = ()
-        stamp: FileStamp | None = None
-        sha256 = ""
-        beside: tuple[FileStamp, ...] = ()
+        stamps: tuple[FileStamp, ...] = ()
         try:
             weights = read_weights(file, size, name, kind, member, path.parent)
             notes = weights.notes + odd_truths(file, weights)
         except InputError as error:
             problem = error
         except ZipError:  # what was unpacked a moment ago cannot be unpacked any more
-            problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
+            problem = _changed(name)
         if problem and size > _MAX_REFUSED:
             return _without_hash(path, problem, weights, size)
-        if not hashed:
-            notes += _name_notes(path, weights.format, name)
-            return _not_hashed(path, problem, weights, size, notes)
-        try:
-            if not problem and weights.beside:
-                go_on()
-                beside = _stamp_beside(path, weights.beside)
-            stamp, wrong = pass_over(file, before, began, () if problem else weights.checksums)
-            sha256 = stamp.sha256
-            if wrong:
-                problem = InputError(
-                    f"{name} is a damaged archive: its member {wrong[:80]!r} has another checksum "
-                    "than it should; get the file again.",
-                    "damaged",
-                )
-        except InputError as error:
-            problem = error
-        except ChangedError:
-            problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
-    if problem or stamp is None:
-        assert problem is not None
+        if hashed:
+            try:
+                beside: tuple[FileStamp, ...] = ()
+                if not problem and weights.beside:
+                    go_on()
+                    beside = _stamp_beside(path, weights.beside)
+                stamp, wrong = pass_over(file, before, began, () if problem else weights.checksums)
+                stamps = (stamp, *beside)
+                if wrong:
+                    problem = InputError(
+                        f"{name} is a damaged archive: its member {wrong[:80]!r} has another "
+                        "checksum than it should; get the file again.",
+                        "damaged",
+                    )
+            except InputError as error:
+                problem = error
+            except ChangedError:
+                problem = _changed(name)
+    if problem:
+        sha256 = stamps[0].sha256 if stamps else ""
         return refuse(path, problem, weights.format, size, sha256, **_code_of(problem, weights))
-    notes += _name_notes(path, weights.format, name)
-    files = (stamp, *beside)
-    return Inspection(
+    hashes = {
+        f"SHA-256 of {stamp.file or path.name}": stamp.sha256 for stamp in stamps if weights.beside
+    }
+    return readable(
         path,
-        path.name,
-        sum(item.size for item in files),
-        hash_of_shards({item.file: item.sha256 for item in files}),
-        weights.format,
-        "caution" if notes else "loads",
-        "note" if notes else "ok",
-        notes,
-        weights.tensors,
-        weights.metadata,
+        notes + _name_notes(path, weights.format, name),
+        size=size + sum(weights.beside.values()),
+        sha256=hash_of_shards({stamp.file: stamp.sha256 for stamp in stamps}) if stamps else "",
+        format=weights.format,
+        tensors=weights.tensors,
+        metadata=weights.metadata,
         weights_path=path,
         unread=weights.unread,
         globals=weights.names,
-        facts={
-            **weights.facts,
-            **{f"SHA-256 of {item.file or path.name}": item.sha256 for item in files if beside},
-        },
+        facts={**weights.facts, **hashes},
         embedded_code=weights.embedded_code,
         part=weights.member,
         container=weights.container
@@ -247,8 +239,12 @@ def _inspect_file(
         ),
         pieces=weights.pieces,
         graph=weights.graph,
-        files=files,
+        files=stamps,
     )
+
+
+def _changed(name: str) -> InputError:
+    return InputError(f"{name} changed while it was read; open it again.", "damaged")
 
 
 def _stamp_beside(path: Path, sizes: Mapping[str, int]) -> tuple[FileStamp, ...]:
@@ -288,28 +284,6 @@ def _code_of(problem: InputError, weights: WeightsFile) -> dict[str, Any]:
     return {"globals": weights.names}
 
 
-def _not_hashed(
-    path: Path, problem: InputError | None, weights: WeightsFile, size: int, notes: tuple[str, ...]
-) -> Inspection:
-    """What a file holds, told before its bytes are hashed."""
-    if problem is not None:
-        return refuse(path, problem, weights.format, size, **_code_of(problem, weights))
-    verdict: tuple[Verdict, ReasonCode] = ("caution", "note") if notes else ("loads", "ok")
-    return Inspection(
-        path,
-        path.name,
-        size,
-        "",
-        weights.format,
-        *verdict,
-        notes,
-        weights.tensors,
-        weights_path=path,
-        part=weights.member,
-        pieces=weights.pieces,
-    )
-
-
 def _without_hash(path: Path, problem: InputError, weights: WeightsFile, size: int) -> Inspection:
     """The record, without a hash, of a refused file that is too large to read for that alone."""
     refused = refuse(path, problem, weights.format, size, **_code_of(problem, weights))
@@ -342,42 +316,38 @@ def _inspect_folder(path: Path) -> Inspection:
         return replace(refused, reasons=(*refused.reasons, *notes))
     except InputError as error:
         return refuse(path, error, "folder", unread=names_below(path))
-    files, form = files.without(shards), files.format
+    form = files.format
     try:
         weights = _inspect_shards(files, shards) if shards else _inspect_weights(files.weights)
     except InputError as error:
         return refuse(path, error, f"{form}, several files")
-    facts: dict[str, Any] = {"unread": files.unread + weights.unread, "globals": weights.globals}
+    files = files.without({*shards, *(stamp.file for stamp in weights.files)})
+    unread = weights.unread  # of a graph: what the files beside it would be mistaken for
+    if weights.graph is None:
+        unread = files.unread + unread
+    facts: dict[str, Any] = {"unread": unread, "globals": weights.globals}
+    form = form or weights.format
     if weights.refused:
-        form = f"{form}, {weights.format}"
+        form = f"{files.format}, {weights.format}" if files.format else form
         return refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)
     try:
-        config = _read_config(files.config)
+        config = None if files.config is None else _read_config(files.config)
         beside = files.preprocessor
         preprocessor = None if beside is None else _read_config(beside)
     except InputError as error:
         return refuse(path, error, form, weights.size, weights.sha256, **facts)
     notes = weights.reasons + _folder_notes(files)
-    return Inspection(
-        path,
-        path.name,
-        weights.size,
-        weights.sha256,
-        form,
-        "caution" if notes else "loads",
-        "note" if notes else "ok",
-        notes,
-        weights.tensors,
-        weights.metadata,
-        config,
-        weights.weights_path,
-        facts=weights.facts,
-        embedded_code=weights.embedded_code,
+    return replace(
+        weights,
+        path=path,
+        name=path.name,
+        format=form,
+        verdict="caution" if notes else "loads",
+        reason_code="note" if notes else "ok",
+        reasons=notes,
+        config=config,
         preprocessor=preprocessor,
-        container=weights.container,
-        pieces=weights.pieces,
-        files=weights.files,
-        **facts,
+        unread=unread,
     )
 
 
@@ -442,7 +412,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _folder_notes(files: FolderFiles) -> tuple[str, ...]:
     """Say what else lies there that other programs may run or load."""
-    folder = files.config.parent
+    folder = files.weights.parent
     read = [path.name for path in (files.config, files.preprocessor) if path is not None]
     notes = code_notes(names_code(folder, [*read, *files.unread]))
     notes += twin_notes(sorted((*read, files.weights.name, *files.unread)), "The folder")

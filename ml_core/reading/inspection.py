@@ -17,7 +17,7 @@ from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
-from ml_core.reading.parts import Part, find_part, find_parts
+from ml_core.reading.parts import Part, beside_parts, find_part, find_parts
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
@@ -174,6 +174,11 @@ class Inspection:
         """The CLIPs and encoders among the tensors."""
         return find_parts([tensor.name for tensor in self.tensors])
 
+    @property
+    def beside(self) -> dict[str, int]:
+        """What else the file holds, see `beside_parts`."""
+        return beside_parts((tensor.name for tensor in self.tensors), self.parts)
+
     def refusal(self) -> InputError:
         """Make the error of a refused file: its first reason, the others as details."""
         assert self.verdict != "loads"
@@ -218,6 +223,14 @@ def part_of(inspection: Inspection, name: str) -> Inspection:
     )
 
 
+def known_part(whole: Inspection | None, path: Path) -> Inspection | None:
+    """What is known of a model in an unchanged file that was examined; None: nothing."""
+    name = "" if whole is None else str(path).removeprefix(f"{whole.path}#")
+    if whole is None or name not in [part.name for part in whole.parts] or not looks_same(whole):
+        return None
+    return part_of(whole, name)
+
+
 def is_of_optimizer(name: str) -> bool:
     """Whether a tensor is an optimizer's by its name, and none of a model's."""
     parts = name.replace("/", ".").split(".")
@@ -247,6 +260,13 @@ def refuse(
     return Inspection(
         path, path.name, size, sha256, form, verdict, code, (error.sentence,), **facts
     )
+
+
+def readable(path: Path, notes: tuple[str, ...], **facts: Any) -> Inspection:
+    """Make the record of a file that can be read; ``notes`` are what to be careful about."""
+    verdict: Verdict = "caution" if notes else "loads"
+    code: ReasonCode = "note" if notes else "ok"
+    return Inspection(path, path.name, verdict=verdict, reason_code=code, reasons=notes, **facts)
 
 
 _WORDS = {

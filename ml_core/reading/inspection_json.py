@@ -250,8 +250,8 @@ def _believe(inspection: Inspection) -> None:
     if any(set(name) & set("/\\:\0") or name in (".", "..") for name in shards):
         raise _MisfitError("the name of a shard is none")
     sizes = {stamp.file: stamp.size for stamp in inspection.files}
-    if not inspection.sha256 and not inspection.files and shards <= {""}:
-        sizes = {"": inspection.size}  # listed, not hashed
+    if not inspection.sha256 and not inspection.files:  # listed, and nothing is read by it
+        sizes = dict.fromkeys(shards | {""}, inspection.size)
     elif inspection.tensors and (
         len(sizes) != len(inspection.files)
         or not shards <= sizes.keys() <= shards | {""}

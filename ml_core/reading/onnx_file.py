@@ -210,10 +210,7 @@ class OnnxFile:
         return InputError(f"{self.name} cannot be used: {what}; {SAFETENSORS_COPY}.", "unsupported")
 
     def _too_short(self) -> InputError:
-        return TruncatedError(
-            f"{self.name} is a damaged ONNX model: a field is longer than what it lies in; get the "
-            "file again."
-        )
+        return TruncatedError(self.damaged("a field is longer than what it lies in").sentence)
 
     def raw(self, start: int, stop: int) -> bytes:
         """Bytes of the file."""

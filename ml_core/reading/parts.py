@@ -46,6 +46,22 @@ _STARTS: Mapping[Names, tuple[str, ...]] = {
     "image encoder": ("",),
     "text encoder": _OPEN_CLIP[2:],
 }
+_TIMM = re.compile(rf"(?:^|(?<=\.)){re.escape(TIMM_START)}")
+# What the name of a tensor ends with that tells a model, whose names it has, the encoder that it is
+# of if a file may leave that out, and a tensor that is beside it.
+_MARKS: tuple[tuple[str, Names, str, str], ...] = (
+    ("visual.conv1.weight", "open_clip", "", ""),
+    (SIGLIP_MARK, "siglip", VISION, ""),
+    (SIGLIP_TEXT_MARK, "siglip", "", ""),
+    (FASTVIT_MARK, "apple", "", ""),
+    (VIT_MARK, "apple", "", ""),
+    (IMAGE_MARK, "transformers", VISION, ""),
+    (TEXT_MARK, "transformers", TEXT, ""),
+    ("class_embedding", "image encoder", "", "conv1.weight"),
+    ("attnpool.positional_embedding", "image encoder", "", "conv1.weight"),
+    ("token_embedding.weight", "text encoder", "", "ln_final.weight"),
+)
+_IS_TEXT = re.compile(rf"^{re.escape(HF_START)}|(token_embedding|embedding_layer)\.weight\Z")
 # Where training programs keep the model among other things.
 _TOPS = ("state_dict", "model_state_dict", "vision_encoder_state_dict", "model", "module", "visual")
 _MOST = 64
@@ -172,45 +188,17 @@ def _rank(prefix: str) -> tuple[bool, int]:
 
 def _marks(names: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, str, Names, str]]:
     """A tensor that tells a model, its prefix, whose names it has, and what they leave out."""
-    for name, prefix in _ends(names, "visual.conv1.weight"):
-        yield name, prefix, "open_clip", ""
-    for prefix in dict.fromkeys(
-        name[: match.start()]
-        for name in names
-        if (match := re.search(rf"(?:^|(?<=\.)){re.escape(TIMM_START)}", name))
-    ):
+    for prefix in dict.fromkeys(name[: m.start()] for name in names if (m := _TIMM.search(name))):
         yield next(_below(names, prefix + TIMM_START)), prefix, "open_clip", ""
-    for name, prefix in _ends(names, SIGLIP_MARK):
-        yield name, *_apart(prefix, VISION, "siglip")
-    for name, prefix in _ends(names, SIGLIP_TEXT_MARK):
-        yield name, prefix, "siglip", ""
-    for mark in (FASTVIT_MARK, VIT_MARK):
-        for name, prefix in _ends(names, mark):
-            yield name, prefix, "apple", ""
-    for mark, tower in ((IMAGE_MARK, VISION), (TEXT_MARK, TEXT)):
-        for name, prefix in _ends(names, mark):
-            yield name, *_apart(prefix, tower, "transformers")
-    for mark in ("class_embedding", "attnpool.positional_embedding"):
-        for name, prefix in _ends(names, mark):
-            if f"{prefix}conv1.weight" in known:
-                yield name, prefix, "image encoder", ""
-    for name, prefix in _ends(names, "token_embedding.weight"):
-        if f"{prefix}ln_final.weight" in known:
-            yield name, prefix, "text encoder", ""
-
-
-def _ends(names: Iterable[str], mark: str) -> Iterator[tuple[str, str]]:
-    """Names that end with a mark, the best prefix first."""
-    there = [name for name in names if name == mark or name.endswith("." + mark)]
-    for name in sorted(there, key=lambda name: _rank(name[: -len(mark)])):
-        yield name, name[: -len(mark)]
-
-
-def _apart(prefix: str, tower: str, kind: Names) -> tuple[str, Names, str]:
-    """The prefix of a whole model, if the names say which tower it is; else the tower's own."""
-    if prefix == tower or prefix.endswith("." + tower):
-        return prefix[: -len(tower)], kind, ""
-    return prefix, kind, tower
+    for mark, kind, tower, beside in _MARKS:
+        ends = {name: name.removesuffix(mark) for name in names if name.endswith(mark)}
+        for name, prefix in sorted(ends.items(), key=lambda item: _rank(item[1])):
+            if (prefix and not prefix.endswith(".")) or (beside and prefix + beside not in known):
+                continue
+            if tower and (prefix == tower or prefix.endswith("." + tower)):
+                yield name, prefix[: -len(tower)], kind, ""
+            else:
+                yield name, prefix, kind, tower
 
 
 def _below(names: Sequence[str], prefix: str) -> Iterator[str]:
@@ -225,17 +213,13 @@ def _towers(own: Sequence[str], prefix: str, kind: Names, flat: str) -> tuple[To
     """Which encoders a model has."""
     if flat or kind in ("image encoder", "text encoder"):
         return ("text",) if flat == TEXT or kind == "text encoder" else ("image",)
-    image = ("visual.", VISION, "image_encoder.")
     inside = [name[len(prefix) :] for name in own]
-    has_image = any(name.startswith(image) for name in inside)
-    texts = (f"{TEXT}{TEXT_MARK}", BERT_MARK, SIGLIP_TEXT_MARK)
-    has_text = any(
-        name in texts or name.startswith(HF_START) or name.endswith(("token_embedding.weight",
-            "embedding_layer.weight"))
-        for name in inside
-    )  # fmt: skip
-    both: tuple[tuple[Tower, bool], ...] = (("image", has_image), ("text", has_text))
-    return tuple(tower for tower, there in both if there)
+    towers: list[Tower] = []
+    if any(name.startswith(("visual.", VISION, "image_encoder.")) for name in inside):
+        towers.append("image")
+    if any(name in (BERT_MARK, SIGLIP_TEXT_MARK) or _IS_TEXT.search(name) for name in inside):
+        towers.append("text")
+    return tuple(towers)
 
 
 def _short_name(part: Part) -> str:

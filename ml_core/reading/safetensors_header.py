@@ -72,7 +72,7 @@ class TensorInfo:
     @property
     def value_dtype(self) -> str:
         """The type of the numbers that it stands for."""
-        return "F32" if self.scales else self.dtype
+        return "F32" if self.scales or self.dtype in BLOCKS else self.dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,11 @@ from safetensors.torch import save as safetensors_bytes
 
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
-from ml_core.reading import Inspection, inspect
+from ml_core.reading import Inspection, examine, inspect
 from ml_core.reading.tar_members import tar_members
 from ml_core.reading.zip_members import ZipError, read_member, zip_members
+from tests.hostile.container_bytes import small_onnx
+from tests.hostile.gguf_lies import BLOCKS
 from tests.unit.file_bytes import npz_bytes, tarred, torch_bytes, zipped
 
 TENSORS = {"a": torch.arange(500.0).reshape(20, 25), "b": torch.ones(7)}
@@ -272,3 +274,15 @@ def test_damaged_arrays_are_refused(tmp_path: Path, raw: bytes) -> None:
     found = inspected(tmp_path, zipped({"a.npy": raw}))
     assert found.verdict in ("damaged", "unsupported")
     assert found.reasons[0].endswith(".")
+
+
+@pytest.mark.parametrize(("name", "raw"), [("m.gguf", BLOCKS), ("m.onnx", small_onnx())])
+def test_a_folder_with_one_model_that_needs_no_config_is_that_model(name, raw, tmp_path):
+    for file, content in ((name, raw), ("README.md", b""), ("config.json", b"{}")):
+        (tmp_path / file).write_bytes(content)
+    found, alone = examine(tmp_path), examine(tmp_path / name)
+    assert (found.format, found.sha256, found.graph) == (alone.format, alone.sha256, alone.graph)
+    assert read_tensors(found).keys() == {tensor.name for tensor in alone.tensors}
+    assert found.unread == (alone.unread if alone.graph else ("README.md", "config.json"))
+    (tmp_path / f"other{name}").write_bytes(raw)
+    assert "holds 2 GGUF or ONNX models; open one" in examine(tmp_path).reasons[0]

@@ -51,9 +51,10 @@ def write(
     tensors: Mapping[str, torch.Tensor],
     values: Mapping[str, Any],
     types: tuple[str, ...] = ("F32",),
+    architecture: str = "clip",
 ) -> None:
-    """Write tensors, those of two dimensions in these types in turn."""
-    writer = GGUFWriter(path, "clip")
+    """Write tensors, those of two dimensions in these types in turn; bytes are written as such."""
+    writer = GGUFWriter(path, architecture)
     for key, value in values.items():
         kind = type(value).__name__
         {"bool": writer.add_bool, "int": writer.add_uint32, "str": writer.add_string,
@@ -61,7 +62,9 @@ def write(
     kinds = cycle(types)
     for name, tensor in tensors.items():
         kind = GGMLQuantizationType[next(kinds) if tensor.ndim == 2 else "F32"]
-        numbers = gguf.quants.quantize(np.ascontiguousarray(tensor.numpy()), kind)
+        numbers = np.ascontiguousarray(tensor.numpy())
+        if numbers.dtype != np.uint8:
+            numbers = gguf.quants.quantize(numbers, kind)
         writer.add_tensor(name, numbers, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -189,14 +192,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_read_is_named(case, tmp_path):
     architecture, name, kind, words = REFUSED[case]
-    of = GGMLQuantizationType[kind]
-    numbers, nbytes = gguf.GGML_QUANT_SIZES[of]
-    writer = GGUFWriter(tmp_path / "m.gguf", architecture)
-    writer.add_tensor(name, np.zeros((numbers, nbytes), np.uint8), raw_dtype=of)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    blocks = torch.zeros(gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]], dtype=torch.uint8)
+    write(tmp_path / "m.gguf", {name: blocks}, {}, (kind,), architecture)
     assessed = assess(examine(tmp_path / "m.gguf"))
     assert assessed.verdict == "unsupported"
     assert re.search(words, assessed.reasons[0]), assessed.reasons

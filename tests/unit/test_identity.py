@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from ml_core.checkpoints.tensor_hashes import hash_tensors
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, examine
 from ml_core.reading.errors import CancelledError
+from tests.unit.file_bytes import zipped
 from tests.unit.layout_files import (
     VIT,
     as_transformers,
@@ -88,12 +89,9 @@ def shards(module, folder):
     return folder
 
 
-def rounded(dtype):
-    def write(module, folder):
-        state = {name: value.to(dtype) for name, value in as_transformers(module).items()}
-        return saved(state, folder / "rounded.safetensors")
-
-    return write
+def rounded(module, folder, dtype):
+    state = {name: value.to(dtype) for name, value in as_transformers(module).items()}
+    return saved(state, folder / "rounded.safetensors")
 
 
 COPIES = {
@@ -101,9 +99,9 @@ COPIES = {
     "in shards": (shards, ""),
     "with an optimizer": (cleanclip, ""),
     "CustomTextCLIP's names": (custom_text, ""),
-    "fp16": (rounded(torch.float16), ", rounded to fp16"),
-    "bf16": (rounded(torch.bfloat16), ", rounded to bf16"),
-    "fp64": (rounded(torch.float64), ""),
+    "fp16": (partial(rounded, dtype=torch.float16), ", rounded to fp16"),
+    "bf16": (partial(rounded, dtype=torch.bfloat16), ", rounded to bf16"),
+    "fp64": (partial(rounded, dtype=torch.float64), ""),
     "OpenAI's archive": (openai_archive, ", rounded to fp16"),
     "the text encoder": (text_only, ""),
     "the image encoder": (bare_vision, ""),
@@ -125,48 +123,74 @@ def test_a_copy_is_known_whatever_names_and_precision_it_has(copy, module, known
     assert "safe" not in " ".join(found.sentences)
 
 
+def half(state):
+    return {name: value.half() for name, value in state.items()}
+
+
+def as_it_is(state):
+    return state
+
+
 NEAR = {
-    # change of the known state -> state, words of the first sentences
+    # how the known file and then the asked one are made of one state -> state, words of sentences
     "a finer file": (
-        lambda state: {name: value * 1.0001 for name, value in state.items()}, "rounded",
+        half, lambda state: {name: value * 1.0001 for name, value in state.items()}, "rounded",
         "equal as far as the known file's fp16 can tell; what is not equal is apart by",
     ),
-    "the same numbers, finer": (lambda state: state, "equal", "tensors equal, rounded to fp16."),
+    "the same numbers, finer": (half, as_it_is, "equal", "tensors equal, rounded to fp16."),
     "a norm is lacking": (
-        lambda state: {key: state[key] for key in state if key != "visual.ln_post.bias"},
+        half, lambda state: {key: state[key] for key in state if key != "visual.ln_post.bias"},
         "differs", "equal, rounded to fp16; lacks last norm.",
     ),
     "an adapter beside it": (
-        lambda state: state | {"adapter_x": torch.ones(2)}, "differs", "also holds an adapter",
+        half, lambda state: state | {"adapter_x": torch.ones(2)}, "differs",
+        "also holds an adapter",
     ),
     "changed, and an adapter": (
+        half,
         lambda state: state | {"adapter_x": torch.ones(2), "visual.proj": state["visual.proj"] * 3},
         "differs", "; differs in projection, by",
     ),
     "another shape, and a small change": (
+        half,
         lambda state: state | {
             "visual.proj": torch.ones(3, 2), "visual.conv1.weight": state["visual.conv1.weight"] * 3
         },
         "differs", "% of its norm; has another shape of projection.",
     ),
     "rounded to 8 bits": (
-        lambda state: state | {"visual.proj": state["visual.proj"].to(torch.float8_e4m3fn)},
+        half, lambda state: state | {"visual.proj": state["visual.proj"].to(torch.float8_e4m3fn)},
         "rounded", "rounded to F8_E4M3 and fp16, so that they may be equal or not; what is not",
+    ),
+    "fp16 and bf16": (
+        half, lambda state: {name: value.bfloat16() for name, value in state.items()}, "rounded",
+        "rounded to bf16 and fp16, so that they may be equal",
+    ),
+    "less than fp16 can tell": (
+        as_it_is, lambda state: state | {"ln_final.weight": state["ln_final.weight"] * (1 + 1e-6)},
+        "differs", "differs in last norm, by",
+    ),
+    "all of it is finetuned": (
+        as_it_is, lambda state: {name: value * 1.01 for name, value in state.items()}, "differs",
+        f"Logit scale: {TITLE}; differs, by 1 % of its norm.",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", NEAR)
 def test_what_is_not_shown_to_be_equal_is_not_called_so(case, module, tmp_path):
-    """The known file is in fp16, and the one that is asked for in fp32."""
-    change, state, words = NEAR[case]
-    halved = {name: value.half() for name, value in contiguous(module.state_dict()).items()}
-    remember(saved(halved, tmp_path / "known.safetensors"), TITLE)
-    asked = change({name: value.float() for name, value in halved.items()})
-    found = identity(saved(asked, tmp_path / "asked.safetensors"))
+    known, asked, state, words = NEAR[case]
+    whole = contiguous(module.state_dict())
+    if known is half:
+        whole = {name: value.half().float() for name, value in whole.items()}
+    remember(saved(known(whole), tmp_path / "known.safetensors"), TITLE)
+    path = saved(asked(whole), tmp_path / "asked.safetensors")
+    found = identity(path)
     assert found.state == state
+    assert {part.title for part in found.parts} == {TITLE}
     assert words in " ".join(found.sentences)
     assert (found.reference is not None) == (" % of its norm" in " ".join(found.sentences))
+    assert run_command(["identify", str(path)]) == (state != "equal")
 
 
 def test_tensors_that_are_joined_of_two_precisions_are_not_rounded(module, tmp_path):
@@ -186,9 +210,9 @@ def test_tensors_that_are_joined_of_two_precisions_are_not_rounded(module, tmp_p
 
 
 def test_whole_numbers_have_no_distance_and_a_config_is_not_compared(module, tmp_path):
-    numbers = {"a": torch.arange(4), "b": torch.arange(3)}
+    numbers = {"a": torch.tensor([1 << 53, 1 << 54]), "b": torch.arange(3)}
     remember(saved(numbers, tmp_path / "a.safetensors"), TITLE)
-    asked = saved(numbers | {"a": torch.arange(4) + 1}, tmp_path / "b.safetensors")
+    asked = saved(numbers | {"a": numbers["a"] + 1}, tmp_path / "b.safetensors")
     assert "how far cannot be told: they hold whole numbers." in identity(asked).sentences[0]
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -221,44 +245,12 @@ def test_it_says_where_a_file_differs_and_how_far(module, known, tmp_path):
     assert f"how far cannot be told: {known} is another file now." in identity(path).sentences[0]
 
 
-def test_a_finetuned_model_is_beside_one_of_the_same_shapes(module, known, tmp_path):
-    state = {name: value * 1.01 for name, value in contiguous(module.state_dict()).items()}
-    found = identity(saved(state, tmp_path / "all.safetensors"))
-    text = next(part for part in found.parts if part.part == "text encoder")
-    assert text.sha256 == examine(known).sha256
-    assert text.relative == pytest.approx(0.01, rel=1e-3)
-    assert identity(saved({"w": torch.ones(2)}, tmp_path / "w.safetensors")).state == "not known"
-
-
-def test_less_than_fp16_can_tell_is_a_difference_between_files_of_fp32(module, known, tmp_path):
-    state = contiguous(module.state_dict())
-    state["ln_final.weight"] = state["ln_final.weight"] * (1 + 1e-6)
-    found = identity(saved(state, tmp_path / "near.safetensors"))
-    assert found.parts[1].differing == ("ln_final.weight",)
-    halved = {name: value.half() for name, value in state.items()}
-    assert identity(saved(halved, tmp_path / "half.safetensors")).state == "equal"
-
-
 def test_of_two_known_files_the_one_that_can_tell_more_is_named(module, tmp_path):
     state = contiguous(module.state_dict())
-    halved = {name: value.half() for name, value in state.items()}
-    remember(saved(halved, tmp_path / "half.safetensors"), "halved")
+    remember(saved(half(state), tmp_path / "half.safetensors"), "halved")
     remember(saved(state, tmp_path / "whole.safetensors"), TITLE)
     found = identity(saved(as_transformers(module), tmp_path / "copy.safetensors"))
     assert ({part.title for part in found.parts}, found.state) == ({TITLE}, "equal")
-
-
-def test_fp16_and_bf16_of_one_file_may_be_equal_or_not(module, tmp_path):
-    remember(rounded(torch.float16)(module, tmp_path), "halved")
-    (tmp_path / "other").mkdir()
-    found = identity(rounded(torch.bfloat16)(module, tmp_path / "other"))
-    count = found.parts[1].tensors
-    assert found.state == "rounded"
-    assert "rounded to bf16 and fp16, so that they may be equal" in found.parts[1].sentence
-    assert found.parts[1].relative == pytest.approx(0.002, rel=0.5)
-    assert found.parts[1].differing == ()
-    assert len(found.parts[1].not_comparable) == count
-    assert run_command(["identify", str(tmp_path / "other" / "rounded.safetensors")]) == 1
 
 
 def test_the_command_answers_by_its_exit_code(module, known, tmp_path, answer_of, capsys):
@@ -309,13 +301,8 @@ def test_a_folder_of_many_is_added_and_what_cannot_be_is_named(module, tmp_path,
     (folder / "config.json").write_text("{}")  # of none of them
     files = answer_of("known", "add", folder, code=2)["files"]
     names = [Path(file["path"]).name for file in files]
-    assert names == [
-        "broken.pt",
-        "unet.safetensors",
-        "whole.safetensors",
-        "text.safetensors",
-        "split",
-    ]
+    last = ["whole.safetensors", "text.safetensors", "split"]
+    assert names == ["broken.pt", "unet.safetensors", *last]
     assert [file["error_code"] for file in files] == ["unsupported", "", "", "", ""]
     assert "it holds no CLIP" in files[1]["sentence"]
     assert len(known_tensors()) == 4
@@ -357,9 +344,7 @@ def test_what_is_gone_from_the_list_is_still_listed_and_can_be_removed(known, an
 def test_each_checkpoint_of_an_archive_is_looked_at(module, known, tmp_path, answer_of):
     path = tmp_path / "two.zip"
     other = saved({"unet": torch.ones(3)}, tmp_path / "other.safetensors")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.write(known, "known.safetensors")
-        archive.write(other, "other.safetensors")
+    path.write_bytes(zipped({file.name: file.read_bytes() for file in (known, other)}))
     first, second = answer_of("identify", path, code=2)["models"]
     assert (first["state"], second["state"]) == ("equal", "not known")
 

@@ -108,6 +108,14 @@ def test_it_is_told_in_one_sentence(case, tmp_path):
     assert run_command(["inspect", str(path)]) == 2
 
 
+@pytest.mark.parametrize("case", ["jina-clip", "BLIP of transformers", "BLIP-2", "T5", "BERT"])
+def test_a_folder_of_it_is_told_by_the_same_sentence(case, tmp_path):
+    tensors, words = CASES[case]
+    (tmp_path / "config.json").write_text('{"model_type": "other"}')
+    save_file({name: SMALL.clone() for name in tensors}, tmp_path / "model.safetensors")
+    check_sentence(assess(inspect(tmp_path)).reasons[0], words)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

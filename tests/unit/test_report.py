@@ -25,7 +25,7 @@ from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.run import out_of
 from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import resource
-from ml_core.reading.errors import InputError
+from ml_core.reading import InputError, examine
 from ml_core.reports.record import Evidence, Tool
 from ml_core.reports.without_paths import WithoutPaths
 from ml_core.reports.write_bundle import write_bundle
@@ -214,6 +214,12 @@ def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):
     unmeasured = tmp_path / "unmeasured"
     shutil.copytree(cleaned.output_dir, unmeasured)
     shutil.rmtree(unmeasured / "measurements")
+    part = tmp_path / "part"
+    shutil.copytree(measured, part)
+    kept = json.loads((part / "measurement.json").read_text())
+    model = examine(f"{kept['checkpoint']['path']}#model")
+    kept["checkpoint"] |= {"path": str(model.path), "sha256": model.sha256}
+    (part / "measurement.json").write_text(json.dumps(kept))
     cases: list[tuple[dict[str, Any], str]] = [
         ({}, "nothing to report"),
         ({"runs": (str(tmp_path / "empty"),)}, "empty is no run: it has no spec.json"),
@@ -223,6 +229,7 @@ def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):
         ({"runs": (str(unmeasured),)}, "kept no answers of its pictures"),
         ({"scans": (str(tmp_path / "empty"),)}, "no finished scan in empty"),
         ({"measurements": (str(tmp_path / "empty"),)}, "no kept measurement in empty"),
+        ({"measurements": (str(part),), "include_checkpoints": True}, "is a part of a file: leave"),
     ]
     for fields, words in cases:
         done = _report(out=out, **fields)

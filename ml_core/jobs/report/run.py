@@ -328,12 +328,14 @@ def _include_checkpoints(sources: Sources) -> None:
     Raises
     ------
     InputError
-        If they are gone, or are a folder.
+        If they are gone, or are a folder or a part of a file.
     """
     for id_, facts in sources.checkpoints.items():
         path = sources.places[id_].weights
         if path is None or not path.is_file():
-            what = "is not there any more" if path is None else "is a folder of several files"
+            what = "is not there any more"
+            if path is not None:
+                what = "is a folder of several files" if path.is_dir() else "is a part of a file"
             raise InputError(f"{facts.name} {what}: leave --include-checkpoints out.")
         suffix = path.suffix.lower()
         file = f"checkpoints/{id_}{suffix if suffix in CHECKPOINT_SUFFIXES else ''}"
