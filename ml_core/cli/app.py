@@ -29,6 +29,7 @@ from ml_core.cli.demo import demo
 from ml_core.cli.doctor import doctor
 from ml_core.cli.evaluate import evaluate
 from ml_core.cli.explain import explain
+from ml_core.cli.gate import gate
 from ml_core.cli.identify import identify
 from ml_core.cli.inspect import inspect
 from ml_core.cli.key import sign
@@ -65,7 +66,7 @@ def _root(
 
 
 for command in (
-    inspect, identify, convert, compare, evaluate, explain, doctor, scan, audit, rates, clean,
+    inspect, identify, gate, convert, compare, evaluate, explain, doctor, scan, audit, rates, clean,
     bench, search, prove, report, sign, verify, demo,
 ):  # fmt: skip
     app.command()(command)
