@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError, plain
@@ -81,6 +81,12 @@ class AccuracyRules(_Section):
     at_least: _Share | None = None
     images: _Text | None = None
     lost_at_most: _Share | None = None
+
+    @model_validator(mode="after")
+    def _images_are_for_a_rule(self) -> Self:
+        if self.images is not None and self.at_least is None:
+            raise ValueError("images are those of at_least, which is not there")
+        return self
 
 
 class ReboundRules(_Section):

@@ -227,6 +227,7 @@ def test_a_file_that_changes_meanwhile_fails_even_where_what_is_unknown_passes(m
         ('[accuracy]\nat_least = "0.5"', "accuracy.at_least should be a valid number"),
         ("[rebound]\nat_most = 5", "rebound.at_most should be less than or equal to 1"),
         ("scan = 1", "'scan' is a section"),
+        ('[accuracy]\nimages = "photos"', "images are those of at_least"),
         ("[policy]\nname = 'x'", "holds no rule"),
         ("a = " + "[" * 9000, "is no TOML"),
         ("[file", "is no TOML"),
