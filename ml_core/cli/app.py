@@ -30,6 +30,7 @@ from ml_core.cli.doctor import doctor
 from ml_core.cli.evaluate import evaluate
 from ml_core.cli.examine import examine
 from ml_core.cli.explain import explain
+from ml_core.cli.gate import gate
 from ml_core.cli.identify import identify
 from ml_core.cli.inspect import inspect
 from ml_core.cli.key import sign
@@ -66,8 +67,8 @@ def _root(
 
 
 for command in (
-    examine, inspect, identify, convert, compare, evaluate, explain, doctor, scan, audit, rates,
-    clean, bench, search, prove, report, sign, verify, demo,
+    examine, inspect, identify, gate, convert, compare, evaluate, explain, doctor, scan, audit,
+    rates, clean, bench, search, prove, report, sign, verify, demo,
 ):  # fmt: skip
     app.command()(command)
 for group in (triggers.app, recipes.app, known.app, key.app):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -18,28 +18,28 @@ from ml_core.reports.record import BundlePath, CheckpointFacts, Count, Evidence,
 from ml_core.reports.rendering import Read, held, json_bytes, shown, subject_of
 from ml_core.sarif import PAPER, Artifact, Level, Rule, SarifResult, log_of, taxon_uri
 
-_POISONED = ("CWE-506", "AML.T0010.003", "AML.T0018.000")
-_ATLAS = taxon_uri("AML.T0018.000")
+POISONED = ("CWE-506", "AML.T0010.003", "AML.T0018.000")
+ATLAS = taxon_uri("AML.T0018.000")
 BACKDOOR_RULES = (
     Rule(
         "backdoor_found", "BackdoorLikeTriggerFound",
         "A search found a trigger that moves pictures to one class on this checkpoint alone.",
-        "error", _ATLAS, _POISONED,
+        "error", ATLAS, POISONED,
     ),
     Rule(
         "backdoor_suspected", "BackdoorSuspected",
         "A search found signs of a trigger that do not suffice for a finding.",
-        "warning", _ATLAS, _POISONED,
+        "warning", ATLAS, POISONED,
     ),
     Rule(
         "known_trigger_works", "KnownTriggerWorks",
         "A known trigger moves pictures of other classes to its target class.",
-        "error", _ATLAS, _POISONED,
+        "error", ATLAS, POISONED,
     ),
     Rule(
         "backdoor_returns", "BackdoorReturns",
         "Ordinary finetuning brings a removed backdoor back.",
-        "warning", PAPER, _POISONED,
+        "warning", PAPER, POISONED,
     ),
 )  # fmt: skip
 _FILE = JsonFile(
@@ -212,26 +212,38 @@ def render_intoto(evidence: Evidence, read: Read) -> bytes:
 
     tool = evidence.tool
     return json_bytes(
-        {
-            "_type": STATEMENT,
-            "subject": [{"name": facts.name, "digest": {"sha256": facts.sha256}}],
-            "predicateType": PREDICATE,
-            "predicate": {
-                "result": overall(tests).upper(),
-                "configuration": [
-                    {
-                        "name": "tool",
-                        "uri": "pkg:generic/cleanclip-gui",
-                        "annotations": {"name": tool.name, "version": tool.version},
-                    },
-                    *_descriptors(evidence, subject, read),
-                ],
-                "passedTests": named("passed"),
-                "warnedTests": named("warned"),
-                "failedTests": named("failed"),
-            },
-        }
-    )
+        statement(
+            facts.name, facts.sha256, overall(tests).upper(),
+            [
+                {
+                    "name": "tool",
+                    "uri": "pkg:generic/cleanclip-gui",
+                    "annotations": {"name": tool.name, "version": tool.version},
+                },
+                *_descriptors(evidence, subject, read),
+            ],
+            named("passed"), named("warned"), named("failed"),
+        )
+    )  # fmt: skip
+
+
+def statement(
+    name: str, sha256: str, result: str, configuration: Sequence[Mapping[str, Any]],
+    passed: Sequence[str], warned: Sequence[str], failed: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """An in-toto statement that a file was tested, with the names of the tests by their end."""
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": name, "digest": {"sha256": sha256}}],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "result": result,
+            "configuration": list(configuration),
+            "passedTests": list(passed),
+            "warnedTests": list(warned),
+            "failedTests": list(failed),
+        },
+    }
 
 
 def _descriptors(evidence: Evidence, subject: Id, read: Read) -> Iterator[dict[str, Any]]:

@@ -54,7 +54,9 @@ MODULES: Mapping[str, Sequence[str]] = {
     ),
 }  # fmt: skip
 
-HOW_TO = ("examine.md", "own-checkpoint.md", "cluster.md", "talks.md", "packages.md")
+HOW_TO = (
+    "examine.md", "own-checkpoint.md", "gate.md", "cluster.md", "talks.md", "packages.md",
+)  # fmt: skip
 IN_DEPTH = ("scan.md", "search.md", "bench.md")
 REFERENCE = ("families.md", "formats.md", "verify.md")
 BY_STATION = ("welcome", "checkpoint", "studio", "scan", "clean", "report")

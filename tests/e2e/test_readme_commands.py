@@ -94,6 +94,10 @@ def test_every_command_of_the_readme_does_its_work(images, tmp_path, capsys, mon
     assert run("report", at["cleaned"], "-o", evidence)["claims"]
     verified = run("verify", evidence, "--checkpoint", model, "--sample", "8")
     assert not [one for one in verified["checks"] if one["state"] == "fails"]
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[file]\nallow = ["loads"]\n[accuracy]\nat_least = 0.5\n')
+    gated = run("gate", model, "--policy", str(rules), "--evidence", evidence)
+    assert [rule["source"] for rule in gated["files"][0]["rules"]] == ["file", "file", "bundle"]
     benched = run(
         "bench", recipe, "-o", at["bench"], "--checkpoint", model, "--holdouts", "--no-rebound",
         "--other-labels", str(labels), *tests, *stamped,

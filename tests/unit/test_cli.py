@@ -259,8 +259,8 @@ def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.count("Usage: cleanclip") == 23
-    assert done.stdout.count("Examples") == 18  # but for the root and groups of commands
+    assert done.stdout.count("Usage: cleanclip") == 24
+    assert done.stdout.count("Examples") == 19  # but for the root and groups of commands
 
 
 def test_targets_by_name_and_number() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,9 @@ def test_the_sticker_of_the_demo_is_found_without_being_told(demo_scan):
 
 
 def test_the_twin_alone_has_nothing(tmp_path):
-    twin = _spec(tmp_path, checkpoint=str(demo_checkpoint(twin=True)), reference=None)
-    clean = _scanned(twin)
+    twin = shutil.copy(demo_checkpoint(twin=True), tmp_path / os.fsdecode(b"twin\xff.safetensors"))
+    clean = _scanned(_spec(tmp_path / "scan", checkpoint=str(twin), reference=None))
+    assert clean.suspect.name == r"twin\udcff.safetensors"
     assert clean.judgement.verdict == "nothing"
     assert clean.found is None
     assert any("Choose a reference" in sentence for sentence in clean.judgement.not_searched)

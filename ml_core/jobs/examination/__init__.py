@@ -13,6 +13,8 @@ from ml_core.jobs.specs import Classes, Machine, OnModel
 from ml_core.options import option
 
 EXAMINATION_FILE = "examination.json"
+EXAMINATIONS = "examinations"
+"""Folder of the examinations that the program keeps, among its data."""
 SCAN_FOLDER, CLEAN_FOLDER = "scan", "clean"
 
 Kind = Literal[

@@ -30,6 +30,7 @@ from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.examination import (
     CLEAN_FOLDER,
     EXAMINATION_FILE,
+    EXAMINATIONS,
     SCAN_FOLDER,
     TITLES,
     Advice,
@@ -174,7 +175,7 @@ class _Examining:
             return Path(self._spec.output_dir).absolute()
         own = self._spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "auto"})
         key = digest_of([self._inspection.sha256 or self._spec.checkpoint, own])
-        return data_dir() / "examinations" / key[:24]
+        return data_dir() / EXAMINATIONS / key[:24]
 
     def _kept(self) -> Examination | None:
         """The same examination, if it is finished; what it found stays right.

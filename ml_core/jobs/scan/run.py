@@ -758,7 +758,7 @@ class _Scanning:
         known = labels >= 0
         right = int((sides.clean()[number][known] == labels[known]).sum())
         accuracy = Rate(hits=right, n=int(known.sum())) if known.any() else None
-        return ModelFacts(name=model.name, sha256=model.sha256, accuracy=accuracy)
+        return ModelFacts(name=printable(model.name), sha256=model.sha256, accuracy=accuracy)
 
     def _wide_target(self, chosen: _Chosen) -> str:
         """What triggered pictures become among the classes in use and those of ImageNet."""

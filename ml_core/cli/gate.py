@@ -1,0 +1,139 @@
+"""``cleanclip gate``: may this file be used, by the rules of a policy?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ml_core.cli import output
+from ml_core.cli.arguments import checkpoint_path, image_spec, label_set_path, optional_checkpoint
+from ml_core.cli.options import NamedPath, Options, argument, command
+from ml_core.cli.run import run_spec, watched
+from ml_core.jobs.examination import ExamineSpec
+from ml_core.options import option
+from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import is_there
+
+if TYPE_CHECKING:
+    from ml_core.reports.gate import GateAnswer
+
+FORMATS = ("text", "json", "sarif", "intoto")
+_EXIT = {"PASS": output.EXIT_DONE, "FAIL": 1, "NOT EVALUABLE": 2}
+
+
+@command(
+    "paths policy evidence examination measure reference images labels minutes donor device "
+    "threads json sarif output_format output_file",
+    ExamineSpec,
+)
+def gate(
+    options: Options,
+    paths: list[NamedPath] = argument("Checkpoints: files, folders or hf-hub:owner/name."),
+    policy: NamedPath = option(..., help="TOML file with the rules."),
+    evidence: list[NamedPath] | None = option(
+        None, help="A bundle of evidence to take figures from; repeatable."
+    ),
+    examination: list[NamedPath] | None = option(
+        None,
+        help="Folder of an examination to take figures from; repeatable (default: those of the "
+        "same file that this machine has kept).",
+    ),
+    measure: bool = option(
+        False, help="Examine a file where a rule needs figures that nothing has."
+    ),
+    images: str | None = option(
+        None, help="Pictures for --measure, as in `cleanclip scan` (default: the built-in ones)."
+    ),
+    labels: str = option("demo", help="Classes for --measure, as in `cleanclip scan`."),
+    sarif: bool = option(False, help="Print a SARIF 2.1.0 log."),
+    output_format: str | None = option(
+        None, help="text, json, sarif (2.1.0) or intoto; default: text.", flag="--format"
+    ),
+    output_file: NamedPath | None = option(None, help="Write into this file.", flag="--output -o"),
+) -> None:
+    """Say whether checkpoints keep the rules of a policy: PASS, FAIL or NOT EVALUABLE.
+
+    What a file is (verdict, format, licence, signature, parent) is looked at anew. Rates come from
+    the bundles and examinations that are given, else from those that are kept, else, with
+    --measure, from an examination that is made now. Figures of another SHA-256 do not count.
+
+    Exit codes: 0 all pass, 1 a rule fails, 2 no rule fails but one cannot be evaluated (unless the
+    policy says not_evaluable = "pass"), 3 usage, also for a policy that cannot be used, 4 internal
+    error.
+
+    Examples:
+
+        cleanclip gate model.safetensors --policy company.toml
+
+        cleanclip gate a.safetensors b.safetensors --policy hub.toml --measure --sarif
+
+        cleanclip gate model.safetensors --policy hub.toml --evidence model.evidence --format intoto
+    """
+    from ml_core.jobs.gate import Gate, bundle_source, examination_source, kept_sources
+    from ml_core.reading import examine
+    from ml_core.reports.gate import gate_answer, gate_sarif, gate_statements
+    from ml_core.reports.policy import read_policy
+
+    form = "json" if options.json else "sarif" if sarif else output_format or "text"
+    if options.json + sarif + (output_format is not None) > 1 or form not in FORMATS:
+        raise InputError(f"Choose one of --json, --sarif and --format {', '.join(FORMATS)}.")
+    rules = read_policy(policy)
+    places = list(dict.fromkeys(map(checkpoint_path, paths)))
+    if missing := [place for place in places if not is_there(place)]:
+        raise InputError(f"There is no checkpoint at {missing[0]}; choose a file.")
+    if output_file is not None:
+        output.check_not_over(output_file, policy, *places)
+
+    def examined(path: Path) -> Path:
+        spec = ExamineSpec(
+            checkpoint=str(path.absolute()),
+            donor=optional_checkpoint(options.donor),
+            reference=optional_checkpoint(options.reference),
+            images=None if images is None else image_spec(images),
+            label_set=label_set_path(labels) or labels,
+            **options.of(ExamineSpec),
+        )
+        try:
+            return Path(run_spec(spec, planned=False)["folder"])
+        except output.JobFailed as error:
+            raise InputError(error.done.error) from error
+
+    files = []
+    with watched("Checking the evidence") as (_, cancelled):
+        given = [bundle_source(path, cancelled) for path in evidence or ()]
+        given += [examination_source(path) for path in examination or ()]
+        kept = kept_sources()
+    for place in places:
+        with watched(f"Reading {place.name}") as (_, cancelled):
+            inspection = examine(place, cancelled)
+        fresh = partial(examined, place) if measure else None
+        files.append(Gate(rules, inspection, given, kept, fresh).answer())
+    answer = gate_answer(rules, files)
+    lines = "".join(f"{line}\n" for line in _lines(answer))
+    if form == "text":
+        document = lines
+    elif form == "intoto":
+        statements = gate_statements(answer, rules.policy)
+        document = "".join(f"{json.dumps(statement)}\n" for statement in statements)
+    else:
+        record = gate_sarif(answer, rules.policy) if form == "sarif" else answer.model_dump()
+        document = json.dumps(record, indent=1) + "\n"
+    if output_file is not None:
+        output.say(lines.rstrip("\n"))
+    output.give(document.encode(), output_file)
+    raise typer.Exit(_EXIT[answer.answer])
+
+
+def _lines(gate: GateAnswer) -> Iterator[str]:
+    """A line for each rule, and one for each file."""
+    for file in gate.files:
+        for rule in file.rules:
+            figure = f"{rule.figure}. " if rule.figure else ""
+            source = rule.source if rule.source == "file" else f"{rule.source} {rule.place}"
+            yield f"{rule.answer}  {file.name}  {rule.rule}: {figure}{rule.why} ({source})"
+        yield f"{file.answer}  {file.name}"

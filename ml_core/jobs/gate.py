@@ -1,0 +1,415 @@
+"""Whether a checkpoint keeps the rules of a policy, by what is known or was measured. Torch-free.
+
+What a file is (verdict, format, signature, parent) is looked at anew. Rates come from examinations
+and bundles; one that is about another SHA-256 is not believed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ml_core.checkpoints.identity import PartIdentity, identify
+from ml_core.checkpoints.inspection_record import assess
+from ml_core.checkpoints.known_tensors import known_tensors
+from ml_core.detection.scan.records import Rate, Scan, newcombe, read_scan
+from ml_core.detection.scan.verdict import is_near
+from ml_core.evaluation.records import wilson_interval
+from ml_core.figures import percent, percent_range
+from ml_core.jobs.examination import EXAMINATION_FILE, EXAMINATIONS, SCAN_FOLDER, Examination
+from ml_core.jobs.scan import SCAN_FILE
+from ml_core.jobs.verify.run import signature_of
+from ml_core.paths import data_dir
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.errors import plain
+from ml_core.reading.inspection import looks_same
+from ml_core.reading.json_file import JsonFile
+from ml_core.reports.gate import Answer, FileAnswer, RuleAnswer, SourceKind, overall
+from ml_core.reports.open_bundle import open_bundle
+from ml_core.reports.outcomes import (
+    SCAN_LIMITS,
+    SCAN_RANKS,
+    accuracy_changes,
+    rebound_claims,
+    success_rates,
+)
+from ml_core.reports.policy import ANY, PolicyFile
+from ml_core.reports.record import Counted, Id
+from ml_core.reports.rendering import rates_of
+from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.confined import check_confined
+from ml_core.reports.verify.kept import Hashes
+from ml_core.reports.verify.opened import Bundle
+from ml_core.signing import check_checkpoint, key_to_believe, trusted_keys
+from ml_core.triggers.library import LIBRARY
+
+_EXAMINATION = JsonFile("an examination", "examine the file again", 6 << 20, half_characters=True)
+_LICENCES = ("license", "licence", "copying")
+_WORST_FIRST: tuple[Answer, ...] = ("FAIL", "NOT EVALUABLE", "PASS")
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure that a source has for a rule.
+
+    Attributes
+    ----------
+    rule
+        Name of the rule, without the id of a trigger.
+    value, low, high
+        The figure and its 95 % interval; of a scan the rank of its verdict.
+    figure, about
+        The figure as text, and what was measured.
+    names
+        What a policy may call the trigger or the pictures.
+    """
+
+    rule: str
+    value: float
+    low: float
+    high: float
+    figure: str
+    about: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """An examination or a bundle: its facts by the SHA-256 of the file that they are about.
+
+    Attributes
+    ----------
+    fault
+        Why it is not believed; empty if it is.
+    """
+
+    kind: SourceKind
+    place: str
+    facts: Mapping[str, Sequence[Fact]] = field(default_factory=dict)
+    fault: str = ""
+
+    def reason(self, sha256: str) -> str:
+        """Why it says nothing about a file, or nothing for a rule."""
+        if sha256 in self.facts:
+            return f"{self.place} says nothing of it."
+        return self.fault or f"{self.place} is about another file than the one of this SHA-256."
+
+
+def examination_source(folder: Path, kind: SourceKind = "examination") -> Source:
+    """What an examination's folder says."""
+    place = plain(str(folder))
+    try:
+        path = folder / EXAMINATION_FILE
+        read = _EXAMINATION.read(path, inside=folder)
+        record = _EXAMINATION.check(read, Examination, plain(path.name))
+        facts: list[Fact] = []
+        scan = folder / SCAN_FOLDER / SCAN_FILE
+        if scan.exists():
+            of = read_scan(scan)
+            if of.suspect.sha256 != record.sha256:
+                raise InputError(f"{place} holds the scan of another file; examine it again.")
+            facts += _of_scan(of)
+    except InputError as error:
+        return Source(kind, place, fault=error.sentence)
+    return Source(kind, place, {record.sha256: facts} if record.sha256 else {})
+
+
+def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Source:
+    """What a bundle of evidence says, if its files are whole and its figures add up."""
+    place = plain(str(path))
+    facts: dict[str, list[Fact]] = {}
+    try:
+        checks: list[Check] = []
+        digests: Mapping[str, str] = {}
+        for step in check_confined(path, cancelled):
+            if isinstance(step, Check):
+                checks.append(step)
+            elif isinstance(step, Hashes):
+                digests = step.digests
+        with open_bundle(path) as reader:
+            reader.expect(digests)  # what was checked is what is used
+            checks.append(signature_of(reader, trusted_keys()))
+            if fault := next((check for check in checks if check.state == "fails"), None):
+                raise InputError(f"{place} does not verify: {fault.sentence}")
+            bundle = Bundle(reader)
+            for id_, checkpoint in bundle.evidence.checkpoints.items():
+                if checkpoint.sha256 is not None:
+                    facts.setdefault(checkpoint.sha256, []).extend(_of_bundle(bundle, id_))
+    except InputError as error:
+        return Source("bundle", place, fault=error.sentence)
+    return Source("bundle", place, facts)
+
+
+def kept_sources() -> list[Source]:
+    """The examinations that this machine has kept."""
+    files = sorted((data_dir() / EXAMINATIONS).glob(f"*/{EXAMINATION_FILE}"))
+    return [examination_source(file.parent) for file in files]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The rules of a policy for one file.
+
+    Of several sources the worst figure counts. Those that are kept are asked where the given ones
+    say nothing, and ``measure`` where those say nothing, too.
+
+    Parameters
+    ----------
+    inspection
+        Of the file.
+    given, kept
+        Examinations and bundles that the user named, and examinations that this machine has.
+    measure
+        Examines the file, and returns the folder of the examination; an `InputError` says why not.
+    cancelled
+        Ends the work with a `CancelledError` where it turns true.
+    """
+
+    policy: PolicyFile
+    inspection: Inspection
+    given: Sequence[Source] = ()
+    kept: Sequence[Source] = ()
+    measure: Callable[[], Path] | None = None
+    cancelled: Callable[[], bool] = lambda: False
+
+    def answer(self) -> FileAnswer:
+        """The answers, of which the first one says whether the file is what was looked at."""
+        inspection, policy = self.inspection, self.policy.policy
+        own: Mapping[str, Callable[[Any], tuple[Answer, str, str]]] = {
+            "file.allow": self._allow, "file.formats": self._formats, "file.licence": self._licence,
+            "signature.by": self._signature, "identity.parent": self._parent,
+        }  # fmt: skip
+        rules = []
+        for name, demand in policy.rules.items():
+            try:
+                if name in own:
+                    rules.append(self._answer(name, *own[name](demand)))
+                else:
+                    rules.append(self._measured(name, demand))
+            except InputError as error:
+                rules.append(self._answer(name, "NOT EVALUABLE", "", error.sentence))
+        rules.insert(0, self._answer("file.sha256", *self._whole()))  # after all that was looked at
+        return FileAnswer(
+            path=plain(str(inspection.path)),
+            name=plain(inspection.name),
+            sha256=inspection.sha256,
+            bytes=inspection.size,
+            folder=inspection.source.is_dir(),
+            answer=overall((rule.answer for rule in rules), policy),
+            rules=tuple(rules),
+        )
+
+    def _answer(
+        self, name: str, answer: Answer, figure: str, why: str, source: Source | None = None
+    ) -> RuleAnswer:
+        """The answer of a rule, from a source or from the file itself."""
+        source = source or Source("file", plain(str(self.inspection.path)))
+        return RuleAnswer(
+            rule=plain(name), answer=answer, figure=plain(figure), why=plain(why),
+            source=source.kind, place=source.place,
+        )  # fmt: skip
+
+    # From the file.
+
+    def _whole(self) -> tuple[Answer, str, str]:
+        inspection = self.inspection
+        if not inspection.sha256:
+            return "FAIL", "", next(iter(inspection.reasons), "It could not be read.")
+        if inspection.files and not looks_same(inspection):
+            return "FAIL", inspection.sha256, "It changed meanwhile; start the gate again."
+        return "PASS", inspection.sha256, "Everything here is about this file."
+
+    def _allow(self, allowed: Sequence[str]) -> tuple[Answer, str, str]:
+        assessed = assess(self.inspection, use_choice=False)
+        why = next(iter(assessed.reasons), "The file holds tensors and plain data only.")
+        return "PASS" if assessed.verdict in allowed else "FAIL", assessed.verdict, why
+
+    def _formats(self, allowed: Sequence[str]) -> tuple[Answer, str, str]:
+        form = self.inspection.format
+        fits = form.casefold() in map(str.casefold, allowed)
+        return "PASS" if fits else "FAIL", form, f"The policy allows {', '.join(allowed)}."
+
+    def _licence(self, _: bool) -> tuple[Answer, str, str]:
+        source = self.inspection.source
+        folder = source if source.is_dir() else source.parent
+        try:
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        except OSError as error:
+            raise InputError(f"{folder} cannot be listed: {error.strerror}.") from error
+        licence = next((n for n in names if n.lower().startswith(_LICENCES)), "")
+        if licence:
+            return "PASS", licence, "It lies with the checkpoint."
+        return "FAIL", "none", "No file LICENSE, LICENCE or COPYING lies with the checkpoint."
+
+    def _signature(self, by: Sequence[str]) -> tuple[Answer, str, str]:
+        folder = self.policy.folder
+        keys = [
+            key_to_believe(str(folder / text) if (folder / text).is_file() else text) for text in by
+        ]
+        facts = check_checkpoint(self.inspection, keys, self.cancelled)
+        if facts is None:
+            return "FAIL", "none", "It has no signature."
+        if facts.state == "unsupported":
+            return "NOT EVALUABLE", facts.state, facts.sentence
+        return "PASS" if facts.state == "good" else "FAIL", facts.who or facts.state, facts.sentence
+
+    def _parent(self, parent: str) -> tuple[Answer, str, str]:
+        inspection = self.inspection
+        if inspection.sha256 == parent:
+            return "PASS", "the same file", "It is the parent itself."
+        if inspection.refused:
+            raise inspection.refusal()
+        if not known_tensors(parent):
+            raise InputError(
+                "The parent is not among the known files: add it with `cleanclip known add`."
+            )
+        *_, identity = identify(inspection, cancelled=self.cancelled)
+        why = " ".join(part.sentence for part in identity.parts)
+        states = [_descent(part, parent) for part in identity.parts]
+        states += ["FAIL"] if identity.changes else []
+        return min(states, key=_WORST_FIRST.index, default="FAIL"), identity.state, why
+
+    # From what was measured.
+
+    def _measured(self, name: str, demand: float | str) -> RuleAnswer:
+        """The worst answer of the first sources that say something."""
+        section, _, rest = name.partition(".")
+        id_, _, last = rest.rpartition(".")
+        accuracy, sha256 = self.policy.policy.accuracy, self.inspection.sha256
+        if accuracy is not None and accuracy.images and name == "accuracy.at_least":
+            id_ = accuracy.images
+        reasons: list[str] = []
+        for sources in self._stages():
+            answers = []
+            for source in sources:
+                facts = [
+                    fact for fact in source.facts.get(sha256, ())
+                    if fact.rule == f"{section}.{last}" and _is_meant(fact, id_)
+                ]  # fmt: skip
+                if not facts:
+                    reasons.append(source.reason(sha256))
+                answers += [
+                    self._answer(name, *_judged(fact, demand), source) for fact in facts
+                ]  # fmt: skip
+            if answers:
+                return min(answers, key=lambda each: _WORST_FIRST.index(each.answer))
+        why = " ".join(reasons) or "It was not measured: examine the file, or give --measure."
+        return self._answer(name, "NOT EVALUABLE", "", why)
+
+    def _stages(self) -> Iterator[Sequence[Source]]:
+        """Sources in their order; nothing is measured before somebody asks for it."""
+        yield self.given
+        yield [source for source in self.kept if self.inspection.sha256 in source.facts]
+        yield self._fresh
+
+    @cached_property
+    def _fresh(self) -> list[Source]:
+        """The examination that is made now."""
+        if self.measure is None or self.inspection.refused:
+            return []
+        try:
+            return [examination_source(self.measure(), "measurement")]
+        except InputError as error:
+            return [Source("measurement", plain(str(self.inspection.path)), fault=error.sentence)]
+
+
+def _descent(part: PartIdentity, parent: str) -> Answer:
+    """Whether a part comes from the parent, to which it must be the nearest of the known files."""
+    strange = part.other_shape or part.added or part.missing
+    if part.sha256 != parent or strange:
+        return "FAIL"
+    if part.state in ("equal", "rounded"):
+        return "PASS"
+    if part.relative is None:
+        return "NOT EVALUABLE"
+    return "PASS" if is_near(part.relative, part.relative) else "FAIL"
+
+
+def _is_meant(fact: Fact, name: str) -> bool:
+    """Whether a policy means a fact by a trigger's id or the name of pictures; any without one."""
+    return name in ("", ANY) or name.casefold() in map(str.casefold, fact.names)
+
+
+def _judged(fact: Fact, demand: float | str) -> tuple[Answer, str, str]:
+    """Whether the whole interval of a fact keeps a limit, the figure, and a sentence."""
+    at_least = fact.rule == "accuracy.at_least"
+    limit = SCAN_LIMITS[demand] if isinstance(demand, str) else demand
+    sign, worst = (-1, fact.low) if at_least else (1, fact.high)
+    shown = demand if isinstance(demand, str) else percent(demand)
+    bound = "demands at least" if at_least else "allows at most"
+    why = f"{fact.about} The policy {bound} {shown}."
+    if sign * (fact.value - limit) > _TOLERANCE:
+        return "FAIL", fact.figure, why
+    if sign * (worst - limit) > _TOLERANCE:
+        few = "" if isinstance(demand, str) else " These are too few pictures to tell."
+        return "NOT EVALUABLE", fact.figure, f"{why}{few}"
+    return "PASS", fact.figure, why
+
+
+def _share(rule: str, rate: Rate | Counted, about: str, names: tuple[str, ...] = ()) -> Fact:
+    """A rate with its Wilson interval."""
+    low, high = wilson_interval(rate.hits, rate.n)
+    figure = f"{percent(rate.value)} of {rate.n} ({percent_range((low, high))})"
+    return Fact(rule, rate.value, low, high, figure, about, names)
+
+
+def _of_scan(scan: Scan) -> Iterator[Fact]:
+    """Verdict, known triggers and clean accuracy of a scan."""
+    judgement, accuracy = scan.judgement, scan.suspect.accuracy
+    rank = SCAN_RANKS.get(judgement.verdict)  # without one it may be any
+    low, high = (0, max(SCAN_RANKS.values())) if rank is None else (rank, rank)
+    about = next(iter(judgement.reasons), f"{judgement.title}.")
+    yield Fact("scan.at_most", low, low, high, judgement.title, about)
+    for row in () if scan.stages.probes is None else scan.stages.probes.rows:
+        about = f"{row.name} turns pictures of other classes into “{row.target}”."
+        if row.contrast.suspect.n:
+            names = (row.id, row.name)
+            yield _share("trigger.asr_at_most", row.contrast.suspect, about, names)
+    if accuracy is None or not accuracy.n:
+        return
+    names = (scan.images, scan.images_key)
+    yield _share("accuracy.at_least", accuracy, f"Clean accuracy on {scan.images}.", names)
+    beside = None if scan.reference is None else scan.reference.accuracy
+    if beside is not None and beside.n:
+        interval = newcombe(beside, accuracy)
+        yield _lost(beside.value - accuracy.value, *interval, "the reference")
+
+
+def _lost(value: float, low: float, high: float, to: str) -> Fact:
+    figure = f"{percent(value)} ({percent_range((low, high))})"
+    about = f"Clean accuracy lost to {to}."
+    return Fact("accuracy.lost_at_most", value, low, high, figure, about)
+
+
+def _of_bundle(bundle: Bundle, id_: Id) -> Iterator[Fact]:
+    """What a bundle claims of one of its checkpoints."""
+    evidence = bundle.evidence
+    for scan_id, scan in evidence.scans.items():
+        if scan.suspect == id_:
+            record = bundle.scan(scan_id)
+            if record.suspect.sha256 in (None, evidence.checkpoints[id_].sha256):
+                yield from _of_scan(record)
+    for measurement, claim in success_rates(evidence, id_).items():
+        trigger = evidence.measurements[measurement].trigger
+        if trigger is not None:
+            name = evidence.triggers[trigger].name
+            ids = (entry.id for entry in LIBRARY if entry.name == name)
+            names = (trigger, name, *ids)
+            yield _share("trigger.asr_at_most", claim.rate, claim.sentence, names)
+    for claim, measured in rates_of(evidence, id_):
+        if claim.metric == "ca":
+            data = evidence.data[measured.data]
+            names = (measured.data, data.name, data.key)
+            yield _share("accuracy.at_least", claim.rate, claim.sentence, names)
+    for change in accuracy_changes(evidence, id_):
+        interval = change.interval
+        before = evidence.measurements[change.against].checkpoint
+        yield _lost(-change.difference, -interval.high, -interval.low, before)
+    for rebound, _ in rebound_claims(evidence, id_):
+        if rebound.rate is not None:
+            yield _share("rebound.at_most", rebound.rate, rebound.sentence)
