@@ -240,7 +240,7 @@ JOBS: dict[str, Job] = {
         ),
         Job(
             kind="examine", title="examination", spec=ExamineSpec,
-            work="ml_core.jobs.examination.run:examination", result=EXAMINATION_FILE,
+            work="ml_core.jobs.examining:examination", result=EXAMINATION_FILE,
             stages=_CLEAN_WORDS | _SCAN_WORDS | {"identity": "Reading the tensors"},
             needs_model=False, saves=True,
         ),

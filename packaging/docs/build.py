@@ -46,7 +46,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     "Jobs": (
         "ml_core.events", "ml_core.jobs.specs", "ml_core.jobs.clean.run", "ml_core.jobs.audit",
         "ml_core.jobs.scan", "ml_core.jobs.scan.run", "ml_core.jobs.examination",
-        "ml_core.jobs.examination.run",
+        "ml_core.jobs.examining",
     ),
     "Evidence": (
         "ml_core.reports.record", "ml_core.reports.open_bundle", "ml_core.reports.write_bundle",

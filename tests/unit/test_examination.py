@@ -19,8 +19,8 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Finding, Message
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.examination import EXAMINATION_FILE, Examination, ExamineSpec
-from ml_core.jobs.examination.run import fitting
-from ml_core.jobs.scan import ScanSettings
+from ml_core.jobs.examining import fitting
+from ml_core.jobs.scan import ScanSettings, ScanSpec
 from tests.unit.draining import done_of, events_of, finished
 
 SMALL = ScanSettings(search=32, held_out=128, starts=2, stages=("probes", "patches"))
@@ -162,18 +162,25 @@ def test_own_pictures_without_labels_measure_no_accuracy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limit", "starts", "stages"),
+    ("limit", "reference", "starts", "stages"),
     [
-        (1000, 6, ("pull", "probes", "patches", "overlays", "swap")),
-        (70, 3, ("pull", "probes", "patches", "overlays", "swap")),
-        (45, 2, ("pull", "probes", "patches", "swap")),
-        (9, 2, ("pull", "probes")),
+        (1000, "parent.pt", 6, ("pull", "probes", "patches", "overlays", "swap")),
+        (70, "parent.pt", 3, ("pull", "probes", "patches", "overlays", "swap")),
+        (45, "parent.pt", 2, ("pull", "probes", "patches", "swap")),
+        (9, "parent.pt", 2, ("pull", "probes")),
+        (1, "parent.pt", 2, ("probes",)),
+        (1, None, 2, ("patches",)),
     ],
 )
-def test_less_time_means_fewer_starts_and_then_fewer_stages(limit, starts, stages):
-    settings = ScanSettings(stages=("pull", "probes", "patches", "overlays", "swap"))
-    seconds = {"pull": 2, "probes": 5, "patches": 60, "refine": 8, "overlays": 20, "swap": 5}
-    fitted = fitting(settings, seconds, limit)
+def test_less_time_means_fewer_starts_and_then_fewer_stages(limit, reference, starts, stages):
+    seconds = {"pull": 2, "probes": 5, "patches": 60, "refine": 8}
+    seconds |= {"overlays": 20, "swap": 5} if reference else {}
+    stages_asked = ("pull", "probes", "patches", "overlays", "swap")
+    scan = ScanSpec(
+        checkpoint="a.pt", reference=reference, images=ImageSpec(), output_dir="out",
+        stages=stages_asked,
+    )  # fmt: skip
+    fitted = fitting(scan, seconds, limit)
     assert (fitted.starts, fitted.stages) == (starts, stages)
 
 

@@ -7,7 +7,7 @@ scan. Torch is imported once a model is built, so that a kept examination is sho
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ _REFUSED: dict[str, Advice] = {
     "dangerous": "do not load", "damaged": "get again", "unsupported": "other file",
 }  # fmt: skip
 _FEWEST_STARTS = 2
-_LEFT_OUT: tuple[Stage, ...] = ("overlays", "swap", "patches", "probes", "pull")
+_LEFT_OUT: tuple[Stage, ...] = ("overlays", "swap", "patches", "pull")
 """What a scan with too little time does without, in this order."""
 
 
@@ -344,7 +344,7 @@ class _Examining:
         if estimated.status != "finished":
             return scan  # it meets the same error and tells of it
         seconds = dict(estimated.result["stages"])
-        fitted = fitting(ScanSettings.model_validate(self._settings), seconds, 60 * minutes)
+        fitted = fitting(scan, seconds, 60 * minutes)
         self._settings = fitted
         self._folder.mkdir(parents=True, exist_ok=True)
         write_json(self._record().model_dump(mode="json"), self._folder / EXAMINATION_FILE)
@@ -528,31 +528,34 @@ class _Examining:
         return Done("finished", record.model_dump(mode="json") | {"folder": str(self._folder)})
 
 
-def fitting(settings: ScanSettings, seconds: dict[str, float], limit: float) -> ScanSettings:
+def fitting(scan: ScanSpec, seconds: Mapping[str, float], limit: float) -> ScanSettings:
     """Settings whose scan takes at most a time: fewer starts first, then fewer stages.
+
+    What can be judged alone stays, also where it takes longer: known triggers beside a reference,
+    patches without one.
 
     Parameters
     ----------
-    settings
-        Those of the whole scan.
+    scan
+        The whole scan.
     seconds
         What its stages take; those of the patches grow with the starts.
     limit
         Seconds.
     """
-    per_start = seconds.get("patches", 0.0) / settings.starts
-    starts, left = settings.starts, dict(seconds)
+    per_start = seconds.get("patches", 0.0) / scan.starts
+    starts, left = scan.starts, dict(seconds)
     while sum(left.values()) > limit and starts > _FEWEST_STARTS and "patches" in left:
         starts -= 1
         left["patches"] = per_start * starts
-    for stage in _LEFT_OUT:
-        if sum(left.values()) <= limit or len(left) <= 1:
-            break
-        left.pop(stage, None)
-        if stage == "patches":
-            left.pop("refine", None)
-    stages = tuple(stage for stage in settings.stages if stage in left)
-    return settings.model_copy(update={"starts": starts, "stages": stages})
+    for stage in _LEFT_OUT if scan.reference is not None else ("pull", "probes"):
+        if sum(left.values()) > limit:
+            left.pop(stage, None)
+            if stage == "patches":
+                left.pop("refine", None)
+    fields = scan.model_dump(include=set(ScanSettings.model_fields))
+    stages = tuple(stage for stage in scan.stages if stage in left)
+    return ScanSettings.model_validate(fields | {"starts": starts, "stages": stages})
 
 
 def _renamed(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
