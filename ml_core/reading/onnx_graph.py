@@ -117,9 +117,8 @@ class _Reading:
         self._aside: set[str] = set()  # tensors of the file that are a size or a mask
         self._scales: set[str] = set()  # those that turn whole numbers into weights
         self._weight_of: dict[int, str] = {}  # of the product at this number in the graph
-        self._parameters: dict[
-            tuple[int, int], str
-        ] = {}  # by a node's number and the input's place
+        self._parameters: dict[tuple[int, int], str] = {}  # by a node's number and an input's place
+        self._weights: set[str] = set()  # tensors of the file that are parameters
         self._users: dict[str, list[Node]] = {}
         self._user_of: dict[str, str] = {}
         self._wrapper = ""
@@ -500,6 +499,7 @@ class _Reading:
         name = name or kept or stored.name
         self._weight_of.setdefault(node.number, name)
         name = self._parameters[node.number, place] = self._emit(name, held, stored.name)
+        self._weights.add(stored.name)
         first = self._user_of.setdefault(name, node.words[4:])
         if node.operator in _PRODUCTS and first != node.words[4:]:
             self._find(f"{node.words} uses {name[:120]!r} beside the {first}.")
@@ -651,7 +651,8 @@ class _Reading:
             self._source, self._parameters, self._stored, self._scales, inputs, self._find
         )
         for node in nodes:
-            if node.operator != "Constant":
+            held = [self._held[name].stored.name for name in node.outputs if name in self._held]
+            if node.operator != "Constant" and not self._weights.issuperset(held or [""]):
                 arithmetic.follow(node)
         outputs = [item.get("name", "") for item in self._graph["outputs"]]
         arithmetic.check(outputs)

@@ -282,6 +282,19 @@ def test_tensors_that_lie_where_they_must_not(case, export, tmp_path):
     assert words in inspection.reasons[0]
 
 
+@pytest.mark.parametrize(("count", "words"), [(48, "holds no tensors"), (49, "more than 48 files")])
+def test_tensors_in_many_files(count, words, tmp_path):
+    tensors = [numpy_helper.from_array(np.full(2, n, np.float32), f"t{n}") for n in range(count)]
+    ends = [helper.make_empty_tensor_value_info(item.name) for item in tensors]
+    graph = helper.make_graph([], "g", [], ends, tensors)
+    path = tmp_path / "model.onnx"
+    onnx.save(
+        helper.make_model(graph), path, save_as_external_data=True, size_threshold=0,
+        all_tensors_to_one_file=False,
+    )  # fmt: skip
+    assert words in examine(path).reasons[0]
+
+
 def test_a_model_of_packed_bits_is_refused_by_name(export, tmp_path):
     model = onnx.load(export("open_clip, visual"))
     node = next(node for node in model.graph.node if node.op_type == "MatMul")
