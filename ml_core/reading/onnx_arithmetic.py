@@ -217,14 +217,16 @@ class Arithmetic:
                     "not compared."
                 )
         for place, name in enumerate(node.outputs):
+            if not name:
+                continue
             term = terms[place] if place < len(terms) else _UNKNOWN
             self._terms[name], self._spellings[name] = term, hash((spelling, place))
             if root is not None:
                 self._roots[name] = root
             if term.kind == "array" and term.value is not None:
                 self._spellings[name] = _hash(term.value)
-            elif node.operator in ("Cast", "Identity"):
-                self._spellings[name] = self._spellings[node.inputs[0]]
+            elif node.operator in ("Cast", "Identity") and term in given:
+                self._spellings[name] = self._spellings.get(node.inputs[0], 0)
             if self._is_new_stream(term, given):
                 if term.kind == "stream" and root is not None:
                     tower, layer = _layer(term.name)
@@ -274,7 +276,7 @@ class Arithmetic:
         for term, name in zip(given, node.inputs, strict=True):
             found = LAYER.match(term.name) if term.kind == "parameter" else None
             role = found[3] if found else term.name
-            parts.append(role if term.kind == "parameter" else self._spellings[name])
+            parts.append(role if term.kind == "parameter" else self._spellings.get(name, 0))
         return hash(tuple(parts))
 
     def check(self, outputs: Sequence[str]) -> None:

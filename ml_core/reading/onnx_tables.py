@@ -41,7 +41,7 @@ def compute(name: str, options: dict[str, Message], given: Sequence[Table]) -> T
         if name in _ELEMENTWISE:
             return _elementwise(_ELEMENTWISE[name], given)
         table = _OPERATORS[name](options, *given)
-    except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError):
+    except (ValueError, LookupError, TypeError, ArithmeticError):
         return None
     return table if math.prod(table.shape) == len(table.values) else None
 
