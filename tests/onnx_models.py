@@ -459,6 +459,17 @@ def _plant_later(model: onnx.ModelProto) -> None:
     node.input[:] = [node.input[1], node.input[0]]
 
 
+def _plant_positions(model: onnx.ModelProto) -> None:
+    """The table of positions, read in another order."""
+    tensor = next(
+        i for i in model.graph.initializer if i.name.endswith("position_embedding.weight")
+    )
+    node = next(node for node in model.graph.node if tensor.name in node.input)
+    sides = _constant(model, "sides", np.array(tensor.dims[::-1]))
+    other = _add(model, "Reshape", [tensor.name, sides], "reshaped")
+    node.input[0] = _add(model, "Transpose", [other], "moved", perm=[1, 0])
+
+
 def _plant_place(model: onnx.ModelProto) -> None:
     """Short texts have another embedding."""
     honest = _behind(model, "text_embeds")
@@ -513,6 +524,7 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "a mask turned around": (
         _plant_later, "node '/text_model/encoder/layers.0/self_attn/Add' (Add)"
     ),
+    "positions in another order": (_plant_positions, "node 'planted_reshaped' (Reshape)"),
     "the place of the end": (_plant_place, "node 'planted_short' (Less)"),
     "another block": (
         _plant_other_block,

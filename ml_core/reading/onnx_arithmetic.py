@@ -245,7 +245,9 @@ class Arithmetic:
         """The meaning of an input."""
         parameter = self._names.get((node.number, place))
         if parameter is not None:
-            return _Term("parameter", name=parameter)
+            stored = self._stored.get(name)
+            is_vector = stored is not None and stored.elements == max(stored.shape, default=1)
+            return _Term("parameter", name=parameter, value=is_vector)
         return self._terms.get(name) or self._stored_term(name)
 
     def _stored_term(self, name: str) -> _Term:
@@ -399,8 +401,8 @@ class Arithmetic:
         """What a CLIP does with pixels, tokens and what follows from them."""
         x, *rest = given
         if node.operator in _MOVING:
-            keeps = node.operator != "Cast" or _keeps(x, node.integer("to", 0))
-            return x if keeps and all(term.kind in ("array", "power") for term in rest) else None
+            by_sizes = all(term.kind in ("array", "power") for term in rest)
+            return x if by_sizes and _keeps(node, x) else None
         if node.operator.startswith("Reduce"):
             if not (_is_last_axis(node, rest) and node.integer("keepdims", 1)):
                 return None
@@ -595,9 +597,14 @@ def _layer(name: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else ("", -1)
 
 
-def _keeps(term: _Term, code: int) -> bool:
-    """Whether a cast leaves the numbers as they are, but for their precision."""
-    return code in (_WHOLE_TYPES if term.kind in (TOKENS, "end", "is end") else _FLOATS)
+def _keeps(node: Node, term: _Term) -> bool:
+    """Whether numbers stay what they are: pixels and tables of weights are not moved at all."""
+    if node.operator == "Cast":
+        is_whole = term.kind in (TOKENS, "end", "is end")
+        return node.integer("to", 0) in (_WHOLE_TYPES if is_whole else _FLOATS)
+    moves = node.operator in ("Transpose", "Flatten", "Reshape")
+    is_vector = term.kind == "parameter" and node.operator == "Reshape" and term.value
+    return not moves or is_vector or term.kind not in (PIXELS, "parameter")
 
 
 def _is_plain_product(node: Node) -> bool:

@@ -53,7 +53,7 @@ _ROLES = {
 }  # fmt: skip
 _WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "I32", "I64", "U32", "U64")
 _BYTES = ("U8", "I8")
-_BOOL, _FLOAT_CODES = 9, (1, 10, 11, 16)
+_FLOAT_CODES = (1, 10, 11, 16)
 _FLOATS = ("F32", "F16", "BF16", "F64")
 _OF_MATRICES = ("MatMul", "MatMulInteger", "Gemm")
 _PRODUCTS = (*_OF_MATRICES, "Conv", "ConvInteger")
