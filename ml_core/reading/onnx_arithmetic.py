@@ -24,7 +24,7 @@ PIXELS, TOKENS, MASK = "pixels", "tokens", "attention mask"
 
 _ONNX = ("", "ai.onnx")
 _BATCH, _LENGTH = 2, 77  # of the texts for which sizes and masks are computed
-_MAX_COMPUTED, _FEW = 1 << 20, 16
+_MAX_COMPUTED, _FEW = 1 << 21, 16
 _ENDS_OF_TEXT = {49407, 49406, 0, 1, 2, 3, -1}
 _MOVING = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast",
     "Expand"}  # fmt: skip
@@ -185,6 +185,8 @@ class Arithmetic:
         self._inside: dict[int, dict[int, Node]] = {}
         self._blocks: list[_Block] = []
         self._computed = 0
+        self._tables: dict[int, Table | None] = {}  # by the spelling: blocks repeat them
+        self._masks: dict[int, bool] = {}  # by the identity of the table
         for name, (kind, dims) in inputs.items():
             term = _Term(kind)
             if kind != PIXELS:
@@ -208,7 +210,7 @@ class Arithmetic:
         )
         if root is not None:
             self._inside[id(root)].setdefault(spelling, node)
-        terms = self._match(node, given)
+        terms = self._match(node, given, spelling)
         if not terms:
             terms = [_UNKNOWN]
             if node.own and node.operator not in CONTROL and _UNKNOWN not in given:
@@ -317,14 +319,14 @@ class Arithmetic:
                 )
                 return
 
-    def _match(self, node: Node, given: list[_Term]) -> list[_Term]:
+    def _match(self, node: Node, given: list[_Term], spelling: int) -> list[_Term]:
         """The meanings of its outputs; none if a CLIP does not compute that."""
         if not node.own or node.operator in CONTROL or _UNKNOWN in given:
             return []
         if node.operator == "Shape" and given:
             return [self._sides(given[0])]
         if all(term.kind in ("array", "power", "nothing") for term in given):
-            term = self._of_sizes(node, given)
+            term = self._of_sizes(node, given, spelling)
         else:
             term = self._of_data(node, given)
             if term is not None and term.kind == "rounded":
@@ -335,7 +337,7 @@ class Arithmetic:
         sides = term.value.shape if isinstance(term.value, Table) else term.sides
         return _SHAPE if sides is None else _Term("array", (), "size", Table((len(sides),), sides))
 
-    def _of_sizes(self, node: Node, given: list[_Term]) -> _Term | None:
+    def _of_sizes(self, node: Node, given: list[_Term], spelling: int) -> _Term | None:
         """What follows from sizes and constants: numbers, or a power of the width of a head."""
         first = given[0] if given else _NOTHING
         second = given[1] if len(given) > 1 else _NOTHING
@@ -364,7 +366,10 @@ class Arithmetic:
                     return None
         if not is_known(node.operator):
             return None
-        table = self._compute(node, [None if t.kind == "power" else t.value for t in given])
+        if spelling not in self._tables or node.operator == "ConstantOfShape":
+            arrays = [None if term.kind == "power" else term.value for term in given]
+            self._tables[spelling] = self._compute(node, arrays)
+        table = self._tables[spelling]
         return _Term("array", name=self._kind_of_numbers(node, given), value=table)
 
     def _kind_of_numbers(self, node: Node, given: list[_Term]) -> str:
@@ -460,8 +465,11 @@ class Arithmetic:
                 (q, one), (k, other) = _factor(x), _factor(y)
                 factor = (one[0] * other[0], one[1] + other[1])
                 return _Term("scores", (q, k), value=(factor, False))
-            case "Add", "scores", "array" if y.name != "size" and _is_mask(y.value):
-                return _Term("scores", x.of, value=(x.value[0], True))
+            case "Add", "scores", "array" if y.name != "size":
+                if id(y.value) not in self._masks:
+                    self._masks[id(y.value)] = _is_mask(y.value)
+                masked = self._masks[id(y.value)]
+                return _Term("scores", x.of, value=(x.value[0], True)) if masked else None
             case "Softmax", "scores", _ if node.integer("axis", -1) in (-1, 2, 3):
                 factor, masked = x.value
                 of_text = _layer_of(x.of[0]).of[0].sides is not None
