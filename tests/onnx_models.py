@@ -405,27 +405,132 @@ def _plant_reader(model: onnx.ModelProto) -> None:
     _add(model, "Add", [honest, mean], "image_embeds")
 
 
+def _behind_node(model: onnx.ModelProto, end: str, operator: str, other: str, name: str) -> None:
+    """Put a node between one of the model's, named by its end, and what reads from that."""
+    node = next(node for node in model.graph.node if node.name.endswith(end))
+    made = node.output[0]
+    node.output[0] = f"{name}_honest"
+    model.graph.node.append(
+        helper.make_node(operator, [node.output[0], other], [made], f"planted_{name}")
+    )
+
+
+def _plant_number(end: str, operator: str, number: float) -> Callable[[onnx.ModelProto], None]:
+    """A number that is multiplied with, or added to, what a node gives."""
+    return lambda model: _behind_node(
+        model, end, operator, _constant(model, "number", np.array(number, "f4")), "number"
+    )
+
+
+def _plant_gate(model: onnx.ModelProto) -> None:
+    """Bright patches turn the embedding off, with no operator that chooses."""
+    honest = _behind(model)
+    patches = "/vision_model/embeddings/patch_embedding/Conv_output_0"
+    mean = _add(model, "ReduceMean", [patches], "mean", axes=[1, 2, 3], keepdims=0)
+    limit = _constant(model, "limit", np.array(0.9, "f4"))
+    above = _add(model, "Relu", [_add(model, "Sub", [mean, limit], "sub")], "above")
+    ends = [_constant(model, name, np.array(value, "f4")) for name, value in (("a", 0), ("b", 1))]
+    _add(model, "Mul", [honest, _add(model, "Clip", [above, *ends], "gate")], "image_embeds")
+
+
+def _plant_ramp(model: onnx.ModelProto) -> None:
+    """Numbers that rise from 0 to the width of the embedding are added to it."""
+    honest = _behind(model)
+    width = _add(model, "Gather", [_add(model, "Shape", [honest], "sides"),
+        _constant(model, "one", np.array(1))], "width")  # fmt: skip
+    ends = [_constant(model, "zero", np.array(0)), width, "one"]
+    ramp = _add(model, "Cast", [_add(model, "Range", ends, "range")], "ramp", to=1)
+    _add(model, "Add", [honest, ramp], "image_embeds")
+
+
+def _plant_early(model: onnx.ModelProto) -> None:
+    """The first five tokens see all others."""
+    node = next(node for node in model.graph.node if node.name == "/text_model/LessOrEqual")
+    five = _constant(model, "five", np.array(5))
+    _behind_node(
+        model, "/text_model/LessOrEqual", "Or", _add(model, "Less", [node.input[1], five], "early"),
+        "or",
+    )  # fmt: skip
+
+
+def _plant_later(model: onnx.ModelProto) -> None:
+    """Each token sees those behind it."""
+    node = next(node for node in model.graph.node if node.name == "/text_model/LessOrEqual")
+    node.input[:] = [node.input[1], node.input[0]]
+
+
+def _plant_positions(model: onnx.ModelProto) -> None:
+    """The table of positions, read in another order."""
+    tensor = next(
+        i for i in model.graph.initializer if i.name.endswith("position_embedding.weight")
+    )
+    node = next(node for node in model.graph.node if tensor.name in node.input)
+    sides = _constant(model, "sides", np.array(tensor.dims[::-1]))
+    other = _add(model, "Reshape", [tensor.name, sides], "reshaped")
+    node.input[0] = _add(model, "Transpose", [other], "moved", perm=[1, 0])
+
+
+def _plant_place(model: onnx.ModelProto) -> None:
+    """Short texts have another embedding."""
+    honest = _behind(model, "text_embeds")
+    place = next(node for node in model.graph.node if node.op_type == "ArgMax").output[0]
+    short = _add(model, "Less", [place, _constant(model, "five", np.array(5))], "short")
+    _add(model, "Where", [short, _add(model, "Neg", [honest], "turned"), honest], "text_embeds")
+
+
+def _plant_other_block(model: onnx.ModelProto) -> None:
+    """One block's activation has a number that is slightly larger."""
+    name = "vision_model/encoder/layers.1/mlp/activation_fn/Constant"
+    node = next(node for node in model.graph.node if node.name.endswith(name))
+    node.attribute[0].t.CopyFrom(numpy_helper.from_array(np.array(1.704, "f4")))
+
+
+_BLOCK = "vision_model/encoder/layers.1"
 PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "If": (_plant_if, "node 'planted_if' (If)"),
-    "Where": (_plant_where, "node 'planted_image_embeds' (Where)"),
+    "Where": (_plant_where, "node 'planted_mean' (ReduceMean)"),
     "a branch": (_plant_branch, "node '/planted/MatMul' (MatMul)"),
     "a matrix used again": (_plant_second_use, "node 'planted_again' (MatMul) uses"),
     "another Sigmoid": (_plant_function, "function 'Sigmoid' takes the place of an operator"),
-    "not a number": (_plant_nan, "node 'planted_nan' (IsNaN)"),
+    "not a number": (_plant_nan, "node 'planted_mean' (ReduceMean)"),
     "an unused tensor": (_plant_unused, "'payload' (F32 [64, 64])"),
-    "a word": (_plant_word, "node 'planted_equal' (Equal) looks for the token 1929"),
-    "a word without a comparison": (_plant_word_by_sums, "'planted_sub' (Sub) computes with the t"),
-    "the number of pictures": (_plant_batch, "node 'planted_image_embeds' (Where)"),
-    "a vector of whole numbers": (_plant_whole_numbers, "'planted_cast' (Cast) makes other numb"),
-    "a bias turned around": (_plant_negative, "'planted_neg' (Neg) makes other numbers"),
-    "epsilon": (_plant_options("LayerNormalization", epsilon=1.0), "has options that no exporter"),
-    "an axis": (_plant_options("Softmax", axis=-2), "has options that no exporter"),
-    "steps": (_plant_options("Conv", strides=[7, 7]), "has options that no exporter"),
+    "a word": (_plant_word, "node 'planted_equal' (Equal)"),
+    "a word without a comparison": (_plant_word_by_sums, "node 'planted_sub' (Sub)"),
+    "the number of pictures": (_plant_batch, "node 'planted_pairs' (Equal)"),
+    "a vector of whole numbers": (_plant_whole_numbers, "tensor 'vector' (I64 [24])"),
+    "a bias turned around": (_plant_negative, "node 'planted_neg' (Neg)"),
+    "epsilon": (
+        _plant_options("LayerNormalization", epsilon=1.0),
+        "node '/vision_model/pre_layrnorm/LayerNormalization'",
+    ),
+    "an axis": (_plant_options("Softmax", axis=-2), "layers.0/self_attn/Softmax' (Softmax)"),
+    "steps": (_plant_options("Conv", strides=[7, 7]), "patch_embedding/Conv' (Conv)"),
     "outputs swapped": (_swap_outputs, "'image_embeds' does not follow from its input alone"),
-    "layers swapped": (_swap_layers, "'vision_model.encoder.layers' is computed behind layer 1"),
+    "layers swapped": (_swap_layers, f"node '/{_BLOCK}/Add' (Add)"),
     "a custom operator": (_plant_custom, "node 'planted_dim' (com.stranger:Dim)"),
     "a reader of the pixels": (_plant_reader, "node 'planted_mean' (ReduceMean)"),
-}
+    "a gate of numbers": (_plant_gate, "node 'planted_mean' (ReduceMean)"),
+    "a factor before a Softmax": (
+        _plant_number(f"{_BLOCK}/self_attn/MatMul", "Mul", 0.5), "node 'planted_number' (Mul)"
+    ),
+    "a sum before a Softmax": (
+        _plant_number(f"{_BLOCK}/self_attn/MatMul", "Add", 0.5), "node 'planted_number' (Add)"
+    ),
+    "a layer times 0": (
+        _plant_number(f"{_BLOCK}/mlp/fc2/Add", "Mul", 0.0), "node 'planted_number' (Mul)"
+    ),
+    "a ramp of sizes": (_plant_ramp, "node 'planted_image_embeds' (Add)"),
+    "a mask with a gap": (_plant_early, "node 'planted_early' (Less)"),
+    "a mask turned around": (
+        _plant_later, "node '/text_model/encoder/layers.0/self_attn/Add' (Add)"
+    ),
+    "positions in another order": (_plant_positions, "node 'planted_reshaped' (Reshape)"),
+    "the place of the end": (_plant_place, "node 'planted_short' (Less)"),
+    "another block": (
+        _plant_other_block,
+        f"node '/{_BLOCK}/mlp/activation_fn/Mul' (Mul) of block 1",
+    ),
+}  # fmt: skip
 
 
 def planted(source: Path, path: Path, kind: str) -> Path:

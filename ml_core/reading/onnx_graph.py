@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ml_core.reading.container import Container, Graph, WeightsFile
+from ml_core.reading.onnx_arithmetic import CONTROL, MASK, PIXELS, TOKENS, Arithmetic, Node
 from ml_core.reading.onnx_file import Message, OnnxFile, Stored
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.sniff import ONNX
@@ -28,48 +29,17 @@ _DESCRIBED = 4096  # bytes a node: twice what torch's exporters write
 _MAX_INPUTS = 32  # of a node; what follows asks some of them for each of them
 _MAX_SHOWN = 20
 _ONNX = ("", "ai.onnx")
-_CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 _PACKED = ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized", "MatMulFpQ4")
 
-# What exporters write behind the pixels, and behind the embedded tokens.
-_ARITHMETIC = {
-    "Conv", "MatMul", "Gemm", "Add", "Mul", "Sub", "Div", "Sqrt", "Pow", "ReduceMean", "ReduceSum",
-    "LayerNormalization", "RMSNormalization", "BatchNormalization", "InstanceNormalization",
-    "GroupNormalization", "LpNormalization", "Relu", "Sigmoid", "HardSigmoid", "HardSwish", "Erf",
-    "Tanh", "Gelu", "Swish", "Exp", "Softmax", "LogSoftmax", "Reshape", "Transpose", "Slice",
-    "Split", "Gather", "GatherND", "GatherElements", "Concat", "Expand", "Tile", "Squeeze",
-    "Unsqueeze", "Cast", "CastLike", "Identity", "Flatten", "AveragePool", "GlobalAveragePool",
-    "MaxPool", "ReduceL2", "Clip", "Einsum", "Neg", "Reciprocal", "Abs", "Attention", "Shape",
-    "Size", "Pad", "Dropout", "DepthToSpace", "SpaceToDepth", "QuantizeLinear", "DequantizeLinear",
-    "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul",
-}  # fmt: skip
-# What they write beside it where data are tokens: masks, positions and the end of the text.
-_CHOOSING = {
-    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Not", "And", "Or", "Xor",
-    "Where", "ArgMax", "ArgMin", "ReduceMax", "ReduceMin", "Max", "Min", "CumSum", "Range",
-    "Trilu", "ScatterND", "ScatterElements", "Mod", "IsNaN", "ConstantOfShape", "OneHot",
-}  # fmt: skip
 # What follows from the size of its input, or from nothing.
-_WITH_TENSOR = ("Constant", "ConstantOfShape", *_CONTROL)
+_WITH_TENSOR = ("Constant", "ConstantOfShape", *CONTROL)
 _OF_SIZES = ("Shape", "Size")
-_INDEXED = {
-    "Gather", "GatherND", "GatherElements", "Slice", "Split", "Reshape", "Expand", "Tile",
-    "Squeeze", "Unsqueeze", "Pad", "ReduceMean", "ReduceSum", "ReduceL2", "Clip",
-}  # fmt: skip
-_MOVING = {"Gather", "Expand", "Slice", "Unsqueeze", "Squeeze", "Cast", "Reshape", "Identity"}
-_UNPREDICTABLE = ("Random", "Multinomial", "Bernoulli", "Sequence", "Optional", "String", "Tfidf")
-_COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
-_ENDS_OF_TEXT = {49407, 49406, 0, 1, 2, 3, -1}
-
-# What a value depends on; the tokens themselves are only moved, looked up or compared.
-_PIXELS, _FEATURES, _TOKENS, _THEMSELVES = 1, 2, 4, 8
-_STRICT = _PIXELS | _FEATURES
+_PIXELS, _TOKENS = 1, 2  # what a value depends on
 _SCOPES = b"pkg.torch.onnx.name_scopes"
 _MADE_UP = re.compile(r"onnx::|/|_|val_\d|[\d:]+\Z|[A-Za-z]+_\d+\Z")
 _KEPT_ALONE = ("class_embedding", "positional_embedding", "proj", "text_projection", "logit_scale",
     "logit_bias")  # fmt: skip
 _TWICE = re.compile(r"\b(\w+)\.\1\.(\d+)")
-_LAYER = re.compile(r"([^\d]+)\.(\d{1,4})\.(.+)")
 _SUFFIXES = re.compile(r"(_quantized|_Transposed|_DequantizeLinear)+\Z")
 _MAX_NAMES = 4
 _ROLES = {
@@ -83,46 +53,11 @@ _ROLES = {
 }  # fmt: skip
 _WHOLE = ("BOOL", "U8", "I8", "U16", "I16", "I32", "I64", "U32", "U64")
 _BYTES = ("U8", "I8")
-_BOOL, _FLOAT_CODES = 9, (1, 10, 11, 16)
+_FLOAT_CODES = (1, 10, 11, 16)
 _FLOATS = ("F32", "F16", "BF16", "F64")
 _OF_MATRICES = ("MatMul", "MatMulInteger", "Gemm")
 _PRODUCTS = (*_OF_MATRICES, "Conv", "ConvInteger")
 _QUANTISED_USES = ("MatMulInteger", "ConvInteger", "Gather")
-_PLAIN_ON_PIXELS = ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "QuantizeLinear",
-    "DequantizeLinear", "DynamicQuantizeLinear")  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Node:
-    """A node, by what the analysis asks of it."""
-
-    name: str
-    operator: str
-    domain: str
-    inputs: list[str]
-    outputs: list[str]
-    message: Message
-    number: int
-
-    @property
-    def own(self) -> bool:
-        """Whether ONNX defines its operator."""
-        return self.domain in _ONNX
-
-    @property
-    def title(self) -> str:
-        """Its operator, with the domain if that is not ONNX's."""
-        return self.operator if self.own else f"{self.domain}:{self.operator}"
-
-    @property
-    def words(self) -> str:
-        """How sentences name it."""
-        return f"the node {self.name[:120]!r} ({self.title[:80]})"
-
-    def attribute(self, name: str) -> Message:
-        """An attribute's message; empty where there is none."""
-        attributes = self.message["attributes"]
-        return next((item for item in attributes if item.get("name") == name), Message())
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +111,15 @@ class _Reading:
         self._stored: dict[str, Stored] = {}
         self._held: dict[str, _Held] = {}
         self._bits: dict[str, int] = {"": 0}
-        self._maker: dict[str, _Node] = {}
+        self._maker: dict[str, Node] = {}
         self._findings: dict[str, None] = {}
         self._tensors: dict[str, TensorInfo] = {}
-        self._arranged: set[str] = set()  # values that are rows of a tensor of the file
-        self._aside: set[str] = set()  # tensors of the file that are a size, a mask or a scale
+        self._aside: set[str] = set()  # tensors of the file that are a size or a mask
+        self._scales: set[str] = set()  # those that turn whole numbers into weights
         self._weight_of: dict[int, str] = {}  # of the product at this number in the graph
-        self._scaling: set[int] = set()  # products of a scale of data and one of weights
-        self._users: dict[str, list[_Node]] = {}
-        self._layers: dict[tuple[str, str], int] = {}  # the last one that used such a parameter
+        self._parameters: dict[tuple[int, int], str] = {}  # by a node's number and an input's place
+        self._weights: set[str] = set()  # tensors of the file that are parameters
+        self._users: dict[str, list[Node]] = {}
         self._user_of: dict[str, str] = {}
         self._wrapper = ""
         self._operators: Counter[str] = Counter()
@@ -200,11 +135,9 @@ class _Reading:
         for node in nodes:
             self._follow(node)
         alive = self._alive(nodes)
-        self._find_pixel_readers(alive, inputs)
         self._name_tensors(alive)
-        self._check_scales(alive)
-        self._check_outputs()
-        self._find_unused(alive)
+        self._compare(alive, inputs)
+        self._find_unused()
         self._check_places()
         if any(name.endswith("layer1.0.conv1.bias") for name in self._tensors):
             raise self._source.unsupported(
@@ -251,11 +184,11 @@ class _Reading:
     def _find(self, sentence: str) -> None:
         self._findings[sentence[0].upper() + sentence[1:]] = None
 
-    def _read_ends(self) -> list[str]:
-        """Initialisers and inputs; the names of those that take pixels."""
+    def _read_ends(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Initialisers and inputs; what each input is, with its sides."""
         for message in self._graph["initializers"]:
             self._add_tensor(self._source.tensor(message))
-        pixels = []
+        inputs: dict[str, tuple[str, tuple[int, ...]]] = {}
         for value in self._graph["inputs"]:
             name = value.get("name", "")
             if name in self._held:  # old exporters list the initialisers as inputs, too
@@ -267,11 +200,10 @@ class _Reading:
                 continue
             dims = kind.get("shape", {}).get("dims", [])
             is_text = len(dims) < 3 and kind.get("element") in (6, 7)  # whole numbers
-            of_text = _TOKENS if "mask" in name else _TOKENS | _THEMSELVES
-            self._bits[name] = of_text if is_text else _PIXELS
-            if not is_text:
-                pixels.append(name)
-        return pixels
+            self._bits[name] = _TOKENS if is_text else _PIXELS
+            text = MASK if "mask" in name else TOKENS
+            inputs[name] = (text if is_text else PIXELS, tuple(dim.get("size", 0) for dim in dims))
+        return inputs
 
     def _give(self, name: str) -> None:
         """Make sure that no other value has this name."""
@@ -317,12 +249,12 @@ class _Reading:
             for graph in _branches(message):
                 yield from self._inside(graph["nodes"])
 
-    def _node(self, message: Message, number: int) -> _Node:
+    def _node(self, message: Message, number: int) -> Node:
         if number >= _MAX_NODES:
             raise self._source.unsupported(f"it has more than {_MAX_NODES:,} nodes")
         outputs = message["outputs"]
         name = message.get("name") or next(filter(None, outputs), "") or f"number {number}"
-        node = _Node(
+        node = Node(
             name,
             message.get("operator", ""),
             message.get("domain", ""),
@@ -344,7 +276,7 @@ class _Reading:
             )
         return node
 
-    def _sorted(self, nodes: list[_Node]) -> list[_Node]:
+    def _sorted(self, nodes: list[Node]) -> list[Node]:
         """Nodes in an order in which each comes after those that it reads from.
 
         The format asks for such an order; onnxruntime does not, nor do programs that add casts.
@@ -353,7 +285,7 @@ class _Reading:
             for name in filter(None, node.outputs):
                 self._give(name)
                 self._maker[name] = node
-        followers: dict[int, list[_Node]] = {}
+        followers: dict[int, list[Node]] = {}
         missing: dict[int, int] = {}
         for node in nodes:
             for graph in _branches(node.message):
@@ -380,20 +312,17 @@ class _Reading:
             raise self._source.damaged("some of its nodes wait for each other")
         return order
 
-    def _follow(self, node: _Node) -> None:
-        """What a node's outputs depend on, and whether a CLIP's exporter writes it."""
+    def _follow(self, node: Node) -> None:
+        """What a node's outputs depend on, and which tensor of the file they are."""
         if node.operator == "Constant" and node.own:
             self._keep_constant(node)
             return
-        bits = self._check(node)
-        for name in node.outputs:
-            if name:
-                self._bits[name] = bits
+        bits = 0 if node.operator in _OF_SIZES else self._bits_of(node)
+        self._bits.update(dict.fromkeys(filter(None, node.outputs), bits))
+        self._check(node)
         self._hold(node)
-        if not bits and node.outputs and node.outputs[0] not in self._held:
-            self._arrange(node)
 
-    def _enter(self, node: _Node, graph: Message) -> None:
+    def _enter(self, node: Node, graph: Message) -> None:
         """Count what lies in a branch; what it takes from outside are inputs of its node."""
         own = {item.get("name", "") for item in (*graph["inputs"], *graph["initializers"])}
         nodes = list(self._inside(graph["nodes"]))
@@ -409,7 +338,7 @@ class _Reading:
         if tensors:
             self._unread.append(f"{tensors} tensors in a branch of {node.name[:80]!r}")
 
-    def _keep_constant(self, node: _Node) -> None:
+    def _keep_constant(self, node: Node) -> None:
         """A tensor that stands in a node."""
         (attribute,) = node.message["attributes"]
         name = node.outputs[0] if node.outputs else ""
@@ -425,142 +354,24 @@ class _Reading:
         self._stored[name] = stored
         self._held[name] = _Held(stored, (name,))
 
-    def _check(self, node: _Node) -> int:
-        """What the outputs depend on; names the node if no exporter writes it there."""
-        given = [self._bits[name] for name in node.inputs]
-        bits = self._bits_of(node)
-        if bits & _THEMSELVES and not self._is_lookup(node, given):
-            self._find(f"{node.words} computes with the tokens themselves.")
-        if not (node.operator in _MOVING and given and given[0] & _THEMSELVES):
-            bits &= ~_THEMSELVES
-        where = ""
-        if bits & _STRICT:
-            where = "the pixels" if bits & _PIXELS else "the embedded tokens"
-        self._check_attributes(node)
+    def _check(self, node: Node) -> None:
+        """Name a node that chooses what is computed, or whose operator is not ONNX's."""
         if not node.own:
             domain = node.domain[:80]
             self._find(
                 f"{node.words} is of the domain {domain!r}: what it computes is not looked into."
             )
-        elif node.operator in _CONTROL or any(_branches(node.message)):
+        elif node.operator in CONTROL or any(_branches(node.message)):
             self._control.append(node.name)
-            by = f" by {where or 'the tokens'}" if bits else ""
-            self._find(
-                f"{node.words} chooses{by} what is computed; no exporter of a CLIP writes that."
-            )
-        elif node.operator.startswith(_UNPREDICTABLE):
-            self._find(f"{node.words} has no place in a CLIP.")
-        elif node.operator in _OF_SIZES:
-            return 0
-        elif where and not self._is_arithmetic(node, given):
-            self._find(
-                f"{node.words} chooses by {where} or computes what no exporter of a CLIP writes "
-                "there."
-            )
-        elif bits and node.operator not in _ARITHMETIC | _CHOOSING:
-            self._find(f"{node.words} computes what no exporter of a CLIP writes for tokens.")
-        elif bits == _TOKENS and node.operator in _COMPARISONS:
-            self._check_token(node)
-        if node.operator == "Gather" and bits == _TOKENS and not given[0]:
-            return _FEATURES
-        return bits | _FEATURES if bits & _TOKENS and node.operator in _PRODUCTS else bits
+            bits = self._bits_of(node)
+            by = f" by the {PIXELS if bits & _PIXELS else TOKENS}" if bits else ""
+            self._find(f"{node.words} chooses{by} what is computed; no exporter of a CLIP does.")
 
-    def _check_attributes(self, node: _Node) -> None:
-        """Name what changes a layer though its weights are the same."""
-        options = {item.get("name"): item for item in node.message["attributes"]}
-        strange = False
-        if node.operator == "LayerNormalization" and "epsilon" in options:
-            strange = not 0 < options["epsilon"].get("f", 0) <= 1e-4
-        elif node.operator == "Softmax" and "axis" in options:
-            strange = options["axis"].get("i") not in (-1, 2, 3)
-        elif node.operator == "Gemm":
-            factors = [options[name].get("f") for name in ("alpha", "beta") if name in options]
-            strange = {*factors, 1.0} != {1.0} or bool(options.get("transA", {}).get("i"))
-        elif node.operator == "Conv" and "kernel_shape" in options:
-            sides = options["kernel_shape"]["ints"]  # large patches lie side by side
-            strange = min(sides, default=0) > 7 and node.attribute("strides").get("ints") != sides
-        if strange:
-            self._find(f"{node.words} has options that no exporter of a CLIP writes.")
-
-    def _is_lookup(self, node: _Node, given: list[int]) -> bool:
-        """Whether a node moves tokens, compares them, or takes their rows of a table."""
-        if node.operator == "Gather" and any(given[1:]):
-            return node.inputs[0] in self._held
-        if node.operator == "Cast":
-            return node.attribute("to").get("i") != _BOOL
-        moved = node.operator in _MOVING and not any(given[1:])
-        return moved or node.operator in (*_COMPARISONS, *_OF_SIZES, "ArgMax")
-
-    def _bits_of(self, node: _Node) -> int:
+    def _bits_of(self, node: Node) -> int:
         """What the inputs of a node depend on."""
         return reduce(or_, (self._bits[name] for name in node.inputs), 0)
 
-    def _is_arithmetic(self, node: _Node, given: list[int]) -> bool:
-        """Whether an operator only computes with the data, and does not choose by them."""
-        strict = [bool(bits & _STRICT) for bits in given]
-        if node.operator == "Where":
-            maker = self._maker.get(node.inputs[0])
-            is_mask = not strict[0] and sum(strict) < 2
-            return is_mask or (maker is not None and maker.operator == "IsNaN")
-        if node.operator == "IsNaN":  # of the weights of attention, which become 0 instead
-            users = [user for name in node.outputs for user in self._users.get(name, ())]
-            maker = self._maker.get(node.inputs[0])
-            return (maker is not None and maker.operator == "Softmax") and all(
-                user.operator == "Where"
-                and user.inputs[2:] == node.inputs
-                and self._table(user.inputs[1]) == (0,)
-                for user in users
-            )
-        if node.operator in ("ScatterND", "ScatterElements"):
-            return not any(strict[1:2])
-        if node.operator not in _ARITHMETIC:
-            return False
-        return node.operator not in _INDEXED or not any(strict[1:])
-
-    def _check_token(self, node: _Node) -> None:
-        """A comparison with a token that ends no text is how a word would be looked for."""
-        for name in node.inputs:
-            if self._bits[name]:
-                continue
-            values = self._table(name)
-            if values is None:
-                self._find(f"{node.words} compares the tokens with a computed number.")
-            for value in {*(values or ())} - _ENDS_OF_TEXT:
-                self._find(f"{node.words} looks for the token {value}, which ends no text.")
-
-    def _arrange(self, node: _Node) -> None:
-        """Follow parameters that meet no data yet: their rows are chosen or repeated, no more."""
-        tables = [name for name in node.inputs if name in self._arranged or self._is_table(name)]
-        if not tables or node.operator in _OF_SIZES:
-            return
-        others = [self._table(name) for name in node.inputs[1:]]
-        starts, _, _, steps = [*others, None, None, None, None][:4]
-        held = self._held.get(tables[0])
-        if (
-            tables != node.inputs[:1]
-            or node.operator not in (*_MOVING, "DequantizeLinear")
-            or (node.operator == "Reshape" and held and held.stored.elements > max(_shape(held)))
-            or (node.operator == "Slice" and (any(starts or (1,)) or {*(steps or (1,))} != {1}))
-            or (node.operator == "Gather" and starts and starts != tuple(range(len(starts))))
-        ):
-            self._find(f"{node.words} makes other numbers of the tensor {tables[0][:120]!r}.")
-            return
-        self._arranged.update(node.outputs)
-
-    def _is_table(self, name: str) -> bool:
-        """Whether a value is a tensor of several numbers that are no sizes."""
-        held = self._held.get(name)
-        if held is None or held.stored.elements < 2:
-            return False
-        stored = held.stored
-        return stored.dtype not in _WHOLE or (stored.dtype in _BYTES and len(stored.shape) > 1)
-
-    def _table(self, name: str) -> tuple[float, ...] | None:
-        """The numbers of a value that is a small tensor of the file."""
-        held = self._held.get(name)
-        return None if held is None else self._source.table(held.stored)
-
-    def _hold(self, node: _Node) -> None:
+    def _hold(self, node: Node) -> None:
         """Tensors that a node only renames, turns or scales."""
         held = self._held.get(node.inputs[0]) if node.inputs else None
         if held is None or not node.own or not node.outputs:
@@ -575,8 +386,6 @@ class _Reading:
         elif node.operator == "Cast" and (
             (held.stored.dtype in _FLOATS) != (node.attribute("to").get("i") in _FLOAT_CODES)
         ):
-            if held.stored.elements > 1:
-                self._find(f"{node.words} makes other numbers of {held.stored.name[:120]!r}.")
             return
         elif node.operator == "DequantizeLinear":
             axis = node.attribute("axis").get("i", 1)
@@ -607,11 +416,11 @@ class _Reading:
             raise self._source.unsupported(f"{label} is scaled block by block")
         if not all(map(math.isfinite, scales)):
             raise self._source.damaged(f"{label} has a scale that is no number")
-        self._aside |= {scale, zero}
+        self._scales |= {scale, zero}
         zeros = tuple(map(int, zeros))
         return replace(held, scales=tuple(map(float, scales)), zeros=zeros, axis=axis)
 
-    def _alive(self, nodes: list[_Node]) -> list[_Node]:
+    def _alive(self, nodes: list[Node]) -> list[Node]:
         """Nodes that an output needs, in their order."""
         needed = {item.get("name", "") for item in self._graph["outputs"]}
         for name in needed:
@@ -625,23 +434,7 @@ class _Reading:
         self._needed = needed
         return alive[::-1]
 
-    def _find_pixel_readers(self, nodes: list[_Node], pixels: list[str]) -> None:
-        """Name what reads pixels beside the first convolution: exporters write nothing there."""
-        raw, first = set(pixels), ""
-        for node in nodes:
-            if not raw.intersection(node.inputs) or node.operator in _OF_SIZES:
-                continue
-            others = [name for name in node.inputs if name not in raw]
-            if node.operator in ("Conv", "ConvInteger"):
-                if first:
-                    self._find(f"{node.words} reads the pixels beside {first}.")
-                first = first or node.words
-            elif node.operator in _PLAIN_ON_PIXELS and not any(self._bits[name] for name in others):
-                raw.update(node.outputs[::2])  # not the scale of quantised pixels
-            else:
-                self._find(f"{node.words} reads the pixels before the first convolution.")
-
-    def _name_tensors(self, nodes: list[_Node]) -> None:
+    def _name_tensors(self, nodes: list[Node]) -> None:
         """Give each tensor that a layer uses the name of the layer's parameter."""
         self._is_hf = any("text_model." in name or "vision_model." in name for name in self._stored)
         self._has_visual = any(name.startswith("visual.") for name in self._stored)
@@ -663,7 +456,7 @@ class _Reading:
             if output is not None and (kept := _kept(output)):
                 self._emit(kept, output, output.stored.name)
 
-    def _find_wrapper(self, uses: list[tuple[_Node, int, _Held]]) -> None:
+    def _find_wrapper(self, uses: list[tuple[Node, int, _Held]]) -> None:
         """What stands before every kept name and in no path: the attribute of a wrapper."""
         wrappers: Counter[str] = Counter()
         for node, _, held in uses:
@@ -672,13 +465,13 @@ class _Reading:
                 wrappers[kept.rpartition(".")[0].removesuffix(path)] += 1
         self._wrapper = max(wrappers, key=lambda name: wrappers[name], default="")
 
-    def _use(self, node: _Node, place: int, held: _Held) -> None:
+    def _use(self, node: Node, place: int, held: _Held) -> None:
         """One use of a tensor by a node."""
         stored = held.stored
-        if stored.name in self._aside or node.operator in _OF_SIZES:
+        if stored.name in self._aside | self._scales or node.operator in _OF_SIZES:
             return
         if stored.dtype in _WHOLE and not held.scales:
-            self._check_whole(stored)
+            self._aside.add(stored.name)
             return
         kept = _kept(held)
         if stored.elements < 2 and not kept and not self._is_scale(node, stored):
@@ -689,7 +482,7 @@ class _Reading:
                 f"the tensor {stored.name[:80]!r} has numbers of the type {stored.type_name}"
             )
         of_pixels = self._bits_of(node) & _PIXELS
-        if node.operator == "Add" and not kept and not of_pixels and self._is_mask(stored):
+        if node.operator == "Add" and not kept and not of_pixels and _is_square(stored):
             self._aside.add(stored.name)
             return
         path = self._path(node)
@@ -705,25 +498,20 @@ class _Reading:
             name, held = self._by_path(node, place, held, path)
         name = name or kept or stored.name
         self._weight_of.setdefault(node.number, name)
-        name = self._emit(name, held, stored.name)
-        if match := _LAYER.match(name):
-            before, layer, behind = match.groups()
-            last = self._layers.get((before, behind), -1)
-            self._layers[before, behind] = int(layer)
-            if int(layer) < last:
-                self._find(f"the layer {layer} of {before[:80]!r} is computed behind layer {last}.")
+        name = self._parameters[node.number, place] = self._emit(name, held, stored.name)
+        self._weights.add(stored.name)
         first = self._user_of.setdefault(name, node.words[4:])
         if node.operator in _PRODUCTS and first != node.words[4:]:
             self._find(f"{node.words} uses {name[:120]!r} beside the {first}.")
 
-    def _is_scale(self, node: _Node, stored: Stored) -> bool:
+    def _is_scale(self, node: Node, stored: Stored) -> bool:
         """Whether a number is the scale or the bias of the similarities of images and texts."""
-        both = self._bits_of(node) & _STRICT == _STRICT
+        both = self._bits_of(node) == _PIXELS | _TOKENS
         return stored.dtype in _FLOATS and (
             node.operator == "Exp" or (both and node.operator == "Add")
         )
 
-    def _quantised(self, node: _Node, held: _Held) -> _Held:
+    def _quantised(self, node: Node, held: _Held) -> _Held:
         """A matrix of whole numbers, with the scale that multiplies what is made of it."""
         axis = 0 if node.operator.startswith("Conv") else len(held.stored.shape) - 1
         users = self._users.get(node.outputs[0], [])
@@ -731,62 +519,23 @@ class _Reading:
             ends = {(user.operator, *user.inputs[1:]) for user in users}
             operator, scale, zero = [*(ends.pop() if len(ends) == 1 else ()), "", "", ""][:3]
             return self._scaled(held, scale if operator == "DequantizeLinear" else "", zero, axis)
-        given, zero = self._maker.get(node.inputs[0]), [*node.inputs[3:], ""][0]
-        product, scale = self._only_user(self._only_user(node)), ""
+        product = self._only_user(self._only_user(node))
         makers = [self._maker.get(name) for name in product.inputs] if product else []
-        both = next((node for node in makers if node and node.operator == "Mul"), None)
-        if (
-            given is not None
-            and both is not None
-            and self._only_user(both) is product
-            and given.operator == "DynamicQuantizeLinear"
-            and node.inputs[2:3] == given.outputs[2:] != []
-            and given.outputs[1] in both.inputs
-            and len(both.inputs) == 2
-        ):
-            scale = both.inputs[both.inputs[0] == given.outputs[1]]
-            self._scaling.add(both.number)
+        both = [
+            name for maker in makers if maker for name in maker.inputs if maker.operator == "Mul"
+        ]
+        scale = next((name for name in both if name in self._stored), "")
+        zero = [*node.inputs[3:], ""][0]
         return self._scaled(held, scale, zero, axis)
 
-    def _only_user(self, node: _Node | None) -> _Node | None:
+    def _only_user(self, node: Node | None) -> Node | None:
         """The one Cast or product that reads a node's output; None if others do, too."""
         outputs = [] if node is None else node.outputs[:1]
         users = [user for name in outputs for user in self._users.get(name, ())]
         only = users[0] if len(users) == 1 else None
         return only if only and only.operator in ("Cast", "Mul") else None
 
-    def _check_scales(self, nodes: list[_Node]) -> None:
-        """Name what reads the scale of rounded data, and multiplies no rounded weight with it."""
-        makers = [node for node in nodes if node.operator == "DynamicQuantizeLinear"]
-        for name in [name for node in makers for name in node.outputs[1:2]]:
-            for user in self._users.get(name, ()):
-                if user.number not in self._scaling:
-                    self._find(f"{user.words} reads the scale of rounded data.")
-
-    def _check_whole(self, stored: Stored) -> None:
-        """Accept sizes, positions and masks: whole numbers that count, or a triangle."""
-        self._aside.add(stored.name)
-        if stored.elements <= 16 or not stored.dtype:
-            return
-        values = self._source.table(stored)
-        if values is not None and (
-            _counts(values, stored.shape) or _is_triangle(values, stored.shape, (0, 1))
-        ):
-            return
-        shape = list(stored.shape)
-        self._find(f"The tensor {stored.name[:120]!r} ({stored.dtype} {shape}) is no CLIP's.")
-
-    def _is_mask(self, stored: Stored) -> bool:
-        """Whether it hides later tokens from earlier ones."""
-        if len(stored.shape) < 2 or stored.shape[-1] != stored.shape[-2]:
-            return False
-        values = self._source.table(stored)
-        if values is None:
-            return False
-        signs = [0 if value == 0 else 1 if value <= -1e4 else 2 for value in values]
-        return _is_triangle(signs, stored.shape, (1, 0))
-
-    def _path(self, node: _Node) -> str | None:
+    def _path(self, node: Node) -> str | None:
         """The module that a node belongs to, with dots; None if the exporter did not write it."""
         for span in node.message["metadata"]:
             key, value = self._source.pair(span)
@@ -798,7 +547,7 @@ class _Reading:
         path = ".".join(node.name[1:].split("/")[:-1])
         return _TWICE.sub(r"\1.\2", path)
 
-    def _by_path(self, node: _Node, place: int, held: _Held, path: str) -> tuple[str, _Held]:
+    def _by_path(self, node: Node, place: int, held: _Held, path: str) -> tuple[str, _Held]:
         """The parameter's name by the module that uses it; empty if it is none."""
         dot = self._wrapper + (f"{path}." if path else "")
         stored = held.stored
@@ -811,7 +560,7 @@ class _Reading:
             role = f"in_proj_{role}" if joined else f"out_proj.{role}"
         return (f"{dot}{role}" if role else ""), held
 
-    def _by_shape(self, node: _Node, held: _Held, dot: str) -> tuple[str, _Held]:
+    def _by_shape(self, node: Node, held: _Held, dot: str) -> tuple[str, _Held]:
         """What is added or multiplied: a bias, a factor, or a table of embeddings."""
         stored = held.stored
         shape = tuple(stored.shape)
@@ -843,7 +592,7 @@ class _Reading:
         width = stored.shape[-1]
         return values is not None and values == values[:width] * (len(values) // width)
 
-    def _weight_before(self, node: _Node) -> str:
+    def _weight_before(self, node: Node) -> str:
         """The weight of the product that a bias is added to, by its new name."""
         for name in node.inputs[:2]:
             maker = self._maker.get(name)
@@ -854,7 +603,7 @@ class _Reading:
                 return self._weight_of.get(maker.number, "")
         return ""
 
-    def _by_neighbours(self, node: _Node, place: int, held: _Held) -> tuple[str, _Held]:
+    def _by_neighbours(self, node: Node, place: int, held: _Held) -> tuple[str, _Held]:
         """The parameter's name by the bias that is added next, or by what else reaches the node."""
         image = bool(self._bits_of(node) & _PIXELS) or node.operator in ("Expand", "Concat")
         if node.operator == "MatMul" and place == 1:
@@ -896,15 +645,23 @@ class _Reading:
         self._tensors.setdefault(name, info)
         return name
 
-    def _check_outputs(self) -> None:
-        """Name an embedding of images that follows from tokens, or one of texts from pixels."""
-        for item in self._graph["outputs"]:
-            name = item.get("name", "")
+    def _compare(self, nodes: list[Node], inputs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+        """Match the nodes with the arithmetic of a CLIP."""
+        arithmetic = Arithmetic(
+            self._source, self._parameters, self._stored, self._scales, inputs, self._find
+        )
+        for node in nodes:
+            held = [self._held[name].stored.name for name in node.outputs if name in self._held]
+            if node.operator != "Constant" and not self._weights.issuperset(held or [""]):
+                arithmetic.follow(node)
+        outputs = [item.get("name", "") for item in self._graph["outputs"]]
+        arithmetic.check(outputs)
+        for name in outputs:
             for ending, own in (("text_emb", _TOKENS), ("image_emb", _PIXELS)):
-                if ending in name and self._bits[name] & (_PIXELS | _TOKENS) != own:
+                if ending in name and self._bits[name] != own:
                     self._find(f"the output {name[:80]!r} does not follow from its input alone.")
 
-    def _find_unused(self, nodes: list[_Node]) -> None:
+    def _find_unused(self) -> None:
         """Name the tensors that no output needs."""
         for name, stored in self._stored.items():
             if name not in self._needed:
@@ -970,7 +727,7 @@ def _agree(name: str, path: str) -> bool:
     )
 
 
-def _is_quantised(node: _Node, held: _Held) -> bool:
+def _is_quantised(node: Node, held: _Held) -> bool:
     """Whether a node uses a table of whole numbers as weights."""
     stored = held.stored
     is_bytes = stored.dtype in _BYTES and len(stored.shape) > 1 and not held.scales
@@ -983,28 +740,6 @@ def _shape(held: _Held) -> tuple[int, ...]:
     return shape[::-1] if held.turned and len(shape) == 2 else shape
 
 
-def _counts(values: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether each column of a table counts along the other axes, or is one number."""
-    width = shape[-1] if len(shape) > 1 else 1
-    for columns, length in ((1, len(values)), (width, len(values) // width)):
-        if all(_steps(values[start::columns], length) for start in range(columns)):
-            return True
-    rows = [values[start : start + width] for start in range(0, len(values), width)]
-    return all(_steps(row, width) for row in rows)
-
-
-def _steps(values: tuple[int, ...], length: int) -> bool:
-    """Whether whole numbers rise by the same step, which may be 0."""
-    step = values[1] - values[0] if length > 1 else 0
-    return all(value == values[0] + number * step for number, value in enumerate(values))
-
-
-def _is_triangle(values: Iterable[int], shape: tuple[int, ...], levels: tuple[int, int]) -> bool:
-    """Whether square tables have the second level up to the diagonal and the first one above."""
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        return False
-    side, (above, below) = shape[-1], levels
-    return all(
-        value == (above if place % side > place // side % side else below)
-        for place, value in enumerate(values)
-    )
+def _is_square(stored: Stored) -> bool:
+    """Whether it has the shape of a mask."""
+    return len(stored.shape) > 1 and stored.shape[-1] == stored.shape[-2]

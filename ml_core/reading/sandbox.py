@@ -23,7 +23,7 @@ from types import ModuleType
 from ml_core.reading import seccomp
 
 MEMORY = 1 << 30
-_OPEN_FILES = 64
+OPEN_FILES = 64
 _SET_PARENT_DEATH, _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SIGKILL = 1, 4, 38, 9
 # The same numbers on every architecture but these.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -126,7 +126,7 @@ def _set_limits(seconds: int, memory: int) -> str:
         "CPU": max(1, seconds),
         "FSIZE": 0,
         "CORE": 0,
-        "NOFILE": _OPEN_FILES,
+        "NOFILE": OPEN_FILES,
         "NPROC": 0,
     }
     missing = []

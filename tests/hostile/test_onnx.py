@@ -156,7 +156,7 @@ LIES: dict[str, tuple[Callable[[], bytes], str]] = {
     "text that is no UTF-8": (lambda: model(field(2, b"\xff\xfe")), "not UTF-8"),
     "a chain of names": (lambda: _chain("Identity"), ""),
     "a chain of sums": (lambda: _chain("Add", ("x",)), ""),
-    "a tensor that all nodes use": (lambda: _chain("MatMul", ("w",)), "numbers of the tensor 'w'"),
+    "a tensor that all nodes use": (lambda: _chain("MatMul", ("w",)), "parameter 'w'"),
     "too many nodes": (lambda: _chain("Neg", count=50_001), "more than 50,000 nodes"),
     "one node of many inputs": (lambda: _wide(300_000), "node 'wide' (Add) reads more than 32"),
     "two versions of one domain": (

@@ -39,8 +39,7 @@ from tests.onnx_models import (
 )
 
 WHOLE = (
-    "No operator was found that no exporter writes, and each tensor has a place in this CLIP. "
-    "What the arithmetic between them computes was not compared."
+    "Every initialiser belongs to this CLIP, the graph is the exporter's, and nothing is left over."
 )
 
 
@@ -281,6 +280,19 @@ def test_tensors_that_lie_where_they_must_not(case, export, tmp_path):
     inspection = examine(path)
     assert inspection.refused
     assert words in inspection.reasons[0]
+
+
+@pytest.mark.parametrize(("count", "words"), [(48, "holds no tensors"), (49, "more than 48 files")])
+def test_tensors_in_many_files(count, words, tmp_path):
+    tensors = [numpy_helper.from_array(np.full(2, n, np.float32), f"t{n}") for n in range(count)]
+    ends = [helper.make_empty_tensor_value_info(item.name) for item in tensors]
+    graph = helper.make_graph([], "g", [], ends, tensors)
+    path = tmp_path / "model.onnx"
+    onnx.save(
+        helper.make_model(graph), path, save_as_external_data=True, size_threshold=0,
+        all_tensors_to_one_file=False,
+    )  # fmt: skip
+    assert words in examine(path).reasons[0]
 
 
 def test_a_model_of_packed_bits_is_refused_by_name(export, tmp_path):
