@@ -42,6 +42,7 @@ from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.processes import launched
 from ml_core.paths import nothing_is_kept
+from ml_core.plugins import switch_on
 from ml_core.reading.errors import InputError
 
 app = typer.Typer(
@@ -58,10 +59,19 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    plugins: Annotated[
+        str | None,
+        typer.Option(
+            help="Distributions whose triggers, methods and detectors are added, with commas "
+            "between (default: those of CLEANCLIP_PLUGINS, else none).",
+            metavar="NAMES",
+        ),
+    ] = None,
 ) -> None:
     if version:
         typer.echo(f"cleanclip {__version__}")
         raise typer.Exit
+    switch_on(plugins)
 
 
 for command in (
