@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ml_core.checkpoints import open_checkpoint as open_checkpoint
-from ml_core.cleaning.recipes import Recipe, explain
+from ml_core.cleaning.recipes import explain
 from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
@@ -34,6 +34,7 @@ from ml_core.cli.options import Options
 from ml_core.cli.output import raise_failure
 from ml_core.cli.scan import twin_for
 from ml_core.data.labels import load_label_set
+from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.runner import run_job
@@ -95,7 +96,7 @@ def inspect(path: Place, *, donor: Place | None = None) -> InspectionRecord:
 def evaluate(
     checkpoint: Place,
     *,
-    images: str = "demo:test",
+    images: str | ImageSpec = "demo:test",
     labels: str = "demo",
     n: int | None = None,
     seed: int = 0,
@@ -134,7 +135,8 @@ def evaluate(
     from ml_core.evaluation.records import forget_target
 
     switch_on()
-    name, aim = _attack(trigger, target)
+    name = None if trigger is None or isinstance(trigger, Trigger) else str(trigger)
+    name, aim = resolve_scan(name, None if target is None else str(target))
     if trigger is not None and aim is None:
         raise InputError("A trigger needs the class it aims at: give target.")
     with TemporaryDirectory() as folder:
@@ -167,7 +169,7 @@ def scan(
     output: Place,
     *,
     reference: Place | None = None,
-    images: str = "demo:test",
+    images: str | ImageSpec = "demo:test",
     labels: str = "demo",
     donor: Place | None = None,
     device: str = "auto",
@@ -226,9 +228,9 @@ def clean(
     preset: str = "default",
     settings: Mapping[str, Any] | None = None,
     pairs: str | None = None,
-    training_images: str | None = None,
-    images: str | None = None,
-    test_images: str | None = None,
+    training_images: str | ImageSpec | None = None,
+    images: str | ImageSpec | None = None,
+    test_images: str | ImageSpec | None = None,
     labels: str = "demo",
     trigger: str | None = None,
     target: str | int | None = None,
@@ -288,9 +290,8 @@ def clean(
         {name: (CleanSpec, name) for name in ("device", "threads")},
     )
     pretraining = known_pretraining(options)
-    recipe: Recipe = build_recipe(method, preset, [], None, pretraining=pretraining)
-    if settings:
-        recipe = recipe.changed(**settings)
+    recipe = build_recipe(method, preset, [], None, pretraining=pretraining)
+    recipe = recipe.changed(**(settings or {}))
     judge_rates([recipe], pretraining, accepted="lr" in (settings or ()))
     return _run(clean_spec(recipe, options), progress, resume=resume, overwrite=overwrite)
 
@@ -345,14 +346,6 @@ def verify(
         threads=threads,
     )
     return tuple(Check(**check) for check in _run(spec, progress)["checks"])
-
-
-def _attack(
-    trigger: Place | Trigger | None, target: str | int | None
-) -> tuple[str | None, str | None]:
-    """Names of trigger and target; those that a scan found of ``scan:FOLDER``."""
-    named = None if trigger is None or isinstance(trigger, Trigger) else str(trigger)
-    return resolve_scan(named, None if target is None else str(target))
 
 
 def _optional(path: Place | None) -> str | None:

@@ -18,20 +18,6 @@ def _of(kind: type) -> GetPydanticSchema:
     return GetPydanticSchema(lambda _, handler: handler.generate_schema(kind))
 
 
-class Named(TypedDict):
-    """Name and version of the program."""
-
-    name: str
-    version: str
-
-
-class Hub(TypedDict):
-    """Where on the Hub a file comes from."""
-
-    repository: str
-    revision: str
-
-
 class SignatureRecord(TypedDict):
     """See `ml_core.signing.SignatureFacts`."""
 
@@ -113,11 +99,11 @@ class InspectionRecord(TypedDict):
     """What ``cleanclip inspect --json`` prints of a file."""
 
     schema_version: str
-    tool: Named
+    tool: dict[str, str]
     rules: int
     path: str
     name: str
-    hub: Hub | None
+    hub: dict[str, str] | None
     size: int
     sha256: str
     file_sha256: str
