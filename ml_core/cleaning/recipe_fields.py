@@ -23,7 +23,9 @@ _WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
 def _known(method: str) -> str:
     """Refuse what is no method of this or of an earlier version."""
     if facts_of(method) is None:
-        raise ValueError(f"should be one of {', '.join(METHODS)}")
+        raise ValueError(
+            f"should be one of {', '.join(METHODS)}, or that of a plug-in that is switched on"
+        )
     return method
 
 
