@@ -16,39 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ml_core.checkpoints import open_checkpoint as open_checkpoint
-from ml_core.cleaning.recipes import explain
-from ml_core.cli.arguments import (
-    build_recipe,
-    checkpoint_path,
-    image_spec,
-    judge_rates,
-    known_pretraining,
-    label_set_path,
-    open_trigger,
-    optional_checkpoint,
-    resolve_scan,
-    target_index,
-)
-from ml_core.cli.clean import clean_spec
-from ml_core.cli.options import Options
-from ml_core.cli.output import raise_failure
-from ml_core.cli.scan import twin_for
-from ml_core.data.labels import load_label_set
-from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event
-from ml_core.jobs.measurement import MeasurementSpec
-from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan import ScanSpec
-from ml_core.jobs.specs import CleanSpec
-from ml_core.jobs.verify import SAMPLE, VerifySpec
 from ml_core.plugins import switch_on
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger, save_trigger
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_schema import InspectionRecord
+    from ml_core.data.specs import ImageSpec
     from ml_core.detection.scan.records import Scan
     from ml_core.reports.verify.checks import Check
+    from ml_core.triggers import Trigger
 
 __all__ = ["clean", "evaluate", "inspect", "open_checkpoint", "scan", "verify"]
 
@@ -63,7 +40,7 @@ def inspect(path: Place, *, donor: Place | None = None) -> InspectionRecord:
     Parameters
     ----------
     path
-        File, folder, ``FILE#PART`` or ``hf-hub:owner/name``.
+        File, folder or ``FILE#PART``.
     donor
         A whole CLIP that gives the encoder which the file lacks.
 
@@ -85,8 +62,8 @@ def inspect(path: Place, *, donor: Place | None = None) -> InspectionRecord:
     from ml_core.reading import examine
     from ml_core.signing import check_checkpoint
 
-    whole = None if donor is None else open_checkpoint(checkpoint_path(Path(donor)))
-    assessed = assess(examine(checkpoint_path(Path(path))), whole)
+    whole = None if donor is None else open_checkpoint(donor, use_choice=False)
+    assessed = assess(examine(path), whole)
     inspection = assessed.inspection
     signature = check_checkpoint(inspection)
     signed = None if signature is None else signature.to_dict()
@@ -112,6 +89,8 @@ def evaluate(
 
     Parameters
     ----------
+    images
+        Pictures, of which ``n`` are drawn with ``seed``; a record says that itself.
     trigger
         A `Trigger`, or a name as on the command line.
     target
@@ -132,29 +111,38 @@ def evaluate(
     InputError
         If something cannot be opened, or a trigger has no target.
     """
+    from ml_core.cli import arguments
+    from ml_core.cli.evaluate import require_new
+    from ml_core.data.labels import load_label_set
     from ml_core.evaluation.records import forget_target
+    from ml_core.jobs.measurement import MeasurementSpec
+    from ml_core.triggers import Trigger, save_trigger
 
     switch_on()
-    name = None if trigger is None or isinstance(trigger, Trigger) else str(trigger)
-    name, aim = resolve_scan(name, None if target is None else str(target))
-    if trigger is not None and aim is None:
+    place = arguments.checkpoint_path(Path(checkpoint))
+    stamp = trigger if isinstance(trigger, Trigger) else None
+    name, aim = None, None if target is None else str(target)
+    if stamp is None and trigger is not None:
+        name, aim = arguments.resolve_scan(str(trigger), aim)
+        stamp = arguments.open_trigger(
+            name, open_checkpoint(place, donor).architecture.preprocess.size
+        )
+    if stamp is not None and aim is None:
         raise InputError("A trigger needs the class it aims at: give target.")
+    if output is not None:
+        require_new(Path(output))
+    names = load_label_set(labels).class_names
     with TemporaryDirectory() as folder:
-        if isinstance(trigger, Trigger):
-            stamp: Trigger | None = trigger
-        else:
-            size = open_checkpoint(checkpoint, donor).architecture.preprocess.size
-            stamp = open_trigger(name, size)
         spec = _spec(
             MeasurementSpec,
-            checkpoint=str(checkpoint_path(Path(checkpoint)).resolve()),
-            donor=_optional(donor),
-            images=image_spec(images, n, seed),
-            label_set=label_set_path(labels),
+            checkpoint=str(place.resolve()),
+            donor=_path(donor),
+            images=arguments.image_spec(images, n, seed),
+            label_set=arguments.label_set_path(labels),
             trigger=None if stamp is None else str(save_trigger(stamp, Path(folder) / "t")[1]),
-            target=0 if aim is None else target_index(aim, load_label_set(labels).class_names),
+            target=0 if aim is None else arguments.target_index(aim, names),
             targeted=aim is not None,
-            output_dir=None if output is None else str(Path(output).resolve()),
+            output_dir=_path(output),
             device=device,
             threads=threads,
         )
@@ -199,18 +187,21 @@ def scan(
     InputError
         If something cannot be opened, or the model classifies hardly any picture correctly.
     """
+    from ml_core.cli import arguments
+    from ml_core.cli.scan import twin_for
     from ml_core.detection.scan.records import Scan
+    from ml_core.jobs.scan import ScanSpec
 
     switch_on()
-    place = checkpoint_path(Path(checkpoint)).resolve()
+    place = arguments.checkpoint_path(Path(checkpoint)).resolve()
     spec = _spec(
         ScanSpec,
         checkpoint=str(place),
-        donor=_optional(donor),
-        reference=_optional(reference) or twin_for(place),
-        images=image_spec(images),
-        label_set=label_set_path(labels),
-        output_dir=str(Path(output).resolve()),
+        donor=_path(donor),
+        reference=_path(reference) or twin_for(place),
+        images=arguments.image_spec(images),
+        label_set=arguments.label_set_path(labels),
+        output_dir=_path(output),
         device=device,
         threads=threads,
         **settings,
@@ -270,10 +261,15 @@ def clean(
     InputError
         If something cannot be opened or used, or the learning rate may destroy the checkpoint.
     """
+    from ml_core.cli import arguments
+    from ml_core.cli.clean import clean_spec
+    from ml_core.cli.options import Options
+    from ml_core.jobs.specs import CleanSpec
+
     switch_on()
     options = Options(
         {
-            "checkpoint": checkpoint_path(Path(checkpoint)),
+            "checkpoint": arguments.checkpoint_path(Path(checkpoint)),
             "output_dir": Path(output),
             "pairs": pairs,
             "training_images": training_images,
@@ -289,10 +285,10 @@ def clean(
         },
         {name: (CleanSpec, name) for name in ("device", "threads")},
     )
-    pretraining = known_pretraining(options)
-    recipe = build_recipe(method, preset, [], None, pretraining=pretraining)
+    pretraining = arguments.known_pretraining(options)
+    recipe = arguments.build_recipe(method, preset, [], None, pretraining=pretraining)
     recipe = recipe.changed(**(settings or {}))
-    judge_rates([recipe], pretraining, accepted="lr" in (settings or ()))
+    arguments.judge_rates([recipe], pretraining, accepted="lr" in (settings or ()))
     return _run(clean_spec(recipe, options), progress, resume=resume, overwrite=overwrite)
 
 
@@ -301,7 +297,7 @@ def verify(
     *,
     checkpoints: Sequence[Place] = (),
     images: Mapping[str, str] | None = None,
-    sample: int | None = SAMPLE,
+    sample: int | None = 200,
     key: str | None = None,
     device: str = "cpu",
     threads: int = 0,
@@ -332,13 +328,14 @@ def verify(
     InputError
         If the bundle is damaged, or of a newer version.
     """
+    from ml_core.jobs.verify import VerifySpec
     from ml_core.reports.verify.checks import Check
 
     spec = _spec(
         VerifySpec,
         bundle=str(bundle),
-        checkpoints=tuple(str(checkpoint_path(Path(each)).resolve()) for each in checkpoints),
-        images={id_: str(Path(place).resolve()) for id_, place in (images or {}).items()},
+        checkpoints=tuple(map(_path, checkpoints)),
+        images={id_: _path(place) for id_, place in (images or {}).items()},
         sample=sample,
         seed=secrets.randbits(32),
         key=key,
@@ -348,12 +345,14 @@ def verify(
     return tuple(Check(**check) for check in _run(spec, progress)["checks"])
 
 
-def _optional(path: Place | None) -> str | None:
-    return optional_checkpoint(None if path is None else Path(path))
+def _path(path: Place | None) -> str | None:
+    return None if path is None else str(Path(path).resolve())
 
 
 def _spec(kind: type[Spec], **fields: Any) -> Spec:
     """A job's record; what is wrong with a field is said in a sentence."""
+    from ml_core.cleaning.recipes import explain
+
     try:
         return kind(**fields)
     except ValidationError as error:
@@ -362,6 +361,9 @@ def _spec(kind: type[Spec], **fields: Any) -> Spec:
 
 def _run(spec: BaseModel, progress: Progress | None, **options: Any) -> dict[str, Any]:
     """Do a job in this process; what its last event holds."""
+    from ml_core.cli.output import raise_failure
+    from ml_core.jobs.runner import run_job
+
     for event in run_job(spec, Control(), **options):
         if isinstance(event, Done):
             raise_failure(event)
