@@ -71,20 +71,11 @@ def inspect(path: Place, *, donor: Place | None = None) -> InspectionRecord:
 
 
 def evaluate(
-    checkpoint: Place,
-    *,
-    images: str | ImageSpec = "demo:test",
-    labels: str = "demo",
-    n: int | None = None,
-    seed: int = 0,
-    trigger: Place | Trigger | None = None,
-    target: str | int | None = None,
-    donor: Place | None = None,
-    output: Place | None = None,
-    device: str = "auto",
-    threads: int = 0,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+    checkpoint: Place, *, images: str | ImageSpec = "demo:test", labels: str = "demo",
+    n: int | None = None, seed: int = 0, trigger: Place | Trigger | None = None,
+    target: str | int | None = None, donor: Place | None = None, output: Place | None = None,
+    device: str = "auto", threads: int = 0, progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Measure clean accuracy and, with a trigger, the attack success rate, in fp32.
 
     Parameters
@@ -153,19 +144,11 @@ def evaluate(
 
 
 def scan(
-    checkpoint: Place,
-    output: Place,
-    *,
-    reference: Place | None = None,
-    images: str | ImageSpec = "demo:test",
-    labels: str = "demo",
-    donor: Place | None = None,
-    device: str = "auto",
-    threads: int = 0,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> Scan:
+    checkpoint: Place, output: Place, *, reference: Place | None = None,
+    images: str | ImageSpec = "demo:test", labels: str = "demo", donor: Place | None = None,
+    device: str = "auto", threads: int = 0, overwrite: bool = False,
+    progress: Progress | None = None, **settings: Any,
+) -> Scan:  # fmt: skip
     """Search a checkpoint for a trigger that nobody named.
 
     Parameters
@@ -212,27 +195,14 @@ def scan(
 
 
 def clean(
-    checkpoint: Place,
-    output: Place,
-    *,
-    method: str = "stamped",
-    preset: str = "default",
-    settings: Mapping[str, Any] | None = None,
-    pairs: str | None = None,
-    training_images: str | ImageSpec | None = None,
-    images: str | ImageSpec | None = None,
-    test_images: str | ImageSpec | None = None,
-    labels: str = "demo",
-    trigger: str | None = None,
-    target: str | int | None = None,
-    reference: Place | None = None,
-    donor: Place | None = None,
-    device: str = "auto",
-    threads: int = 0,
-    resume: bool = False,
-    overwrite: bool = False,
+    checkpoint: Place, output: Place, *, method: str = "stamped", preset: str = "default",
+    settings: Mapping[str, Any] | None = None, pairs: str | None = None,
+    training_images: str | ImageSpec | None = None, images: str | ImageSpec | None = None,
+    test_images: str | ImageSpec | None = None, labels: str = "demo", trigger: str | None = None,
+    target: str | int | None = None, reference: Place | None = None, donor: Place | None = None,
+    device: str = "auto", threads: int = 0, resume: bool = False, overwrite: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Clean a checkpoint and measure it before and after.
 
     Parameters
@@ -293,16 +263,10 @@ def clean(
 
 
 def verify(
-    bundle: Place,
-    *,
-    checkpoints: Sequence[Place] = (),
-    images: Mapping[str, str] | None = None,
-    sample: int | None = 200,
-    key: str | None = None,
-    device: str = "cpu",
-    threads: int = 0,
+    bundle: Place, *, checkpoints: Sequence[Place] = (), images: Mapping[str, str] | None = None,
+    sample: int | None = 200, key: str | None = None, device: str = "cpu", threads: int = 0,
     progress: Progress | None = None,
-) -> tuple[Check, ...]:
+) -> tuple[Check, ...]:  # fmt: skip
     """Check an evidence bundle that somebody else made; nothing of it is unpacked or run.
 
     Parameters
