@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts, facts_of
-from ml_core.cleaning.presets import FIELDS
+from ml_core.cleaning.presets import FIELDS, OWN_SOURCES
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.reading.errors import InputError
 
@@ -29,7 +29,8 @@ class PluginMethod:
     fields
         Fields of a recipe that it takes besides those of every method that trains.
     quick
-        Values of its preset *quick*; what is not named has the default.
+        Values of its preset *quick*, chosen on the built-in demo; what is not named has the
+        default. For other checkpoints its learning rate is adapted.
     """
 
     name: str
@@ -61,4 +62,5 @@ def add_method(method: object) -> None:
     FACTS[method.name] = method.facts
     METHODS.append(method.name)
     FIELDS[method.name] = {"quick": dict(method.quick)}
+    OWN_SOURCES[method.name, "quick"] = "Chosen by the author of the plug-in."
     BUILDERS[method.name] = method.build

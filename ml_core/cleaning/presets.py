@@ -142,7 +142,7 @@ FIELDS: dict[str, Mapping[str, Fields]] = {
     "interpolate": {"quick": _BLEND, "paper": {"alpha": 0.5, "alpha_choice": "given"}},
 }
 
-OWN_SOURCES: Mapping[tuple[str, str], str] = {
+OWN_SOURCES: dict[tuple[str, str], str] = {
     ("cleanclip", "talk"): "For live demos: its rate and warm-up were chosen for so few "
     "examples, on validation images of the built-in demo; about 90 seconds on 2 idle cores.",
     ("mmcl", "quick"): "Close to the pretraining learning rate; the length was chosen on "

@@ -42,7 +42,6 @@ from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.processes import launched
 from ml_core.paths import nothing_is_kept
-from ml_core.plugins import switch_on
 from ml_core.reading.errors import InputError
 
 app = typer.Typer(
@@ -71,7 +70,10 @@ def _root(
     if version:
         typer.echo(f"cleanclip {__version__}")
         raise typer.Exit
-    switch_on(plugins)
+    if plugins is not None or "CLEANCLIP_PLUGINS" in os.environ:
+        from ml_core.plugins import switch_on
+
+        switch_on(plugins)
 
 
 for command in (

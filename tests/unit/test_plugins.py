@@ -57,6 +57,7 @@ USED = """
 import sys
 from ml_core.cli.app import run_command
 from ml_core import clean, evaluate
+from ml_core.cleaning.presets import preset_source
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done
 from ml_core.jobs.audit import AuditSpec
@@ -79,6 +80,7 @@ assert done.status == "finished", done.error
 assert named.items() <= done.result["facts"]["versions"].items()
 assert "spectral" in done.result["worst"]
 
+assert preset_source("contrast", "quick") == "Chosen by the author of the plug-in."
 run = clean(demo, "run", method="contrast", preset="quick", test_images=few)
 assert run["recipe"]["method"] == "contrast" and named.items() <= run["versions"].items()
 
