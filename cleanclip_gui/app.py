@@ -43,19 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem:
         print(problem, file=sys.stderr)
         return 2
-    talk = None
-    if options.talk:
-        from ml_core.reading.errors import InputError
+    from ml_core.plugins import switch_on
+    from ml_core.reading.errors import InputError
 
-        try:
-            talk = _talk(options.talk)
-        except InputError as error:
-            print(error.sentence, file=sys.stderr)
-            return 2
-        if options.dry_run:
-            from cleanclip_gui.window.headless import run_talk
+    try:
+        switch_on()
+        talk = _talk(options.talk) if options.talk else None
+    except InputError as error:
+        print(error.sentence, file=sys.stderr)
+        return 2
+    if talk is not None and options.dry_run:
+        from cleanclip_gui.window.headless import run_talk
 
-            return run_talk(make_window, talk, options.step - 1, options.pictures)
+        return run_talk(make_window, talk, options.step - 1, options.pictures)
     if not has_display():
         return _without_display(options.demo)
     lacking = system_libraries.problem()

@@ -21,16 +21,26 @@ from ml_core.checkpoints.recognise import (
     rounding,
 )
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
-from ml_core.reading.inspection import RULES_VERSION, code_of, part_of, verdict_words
+from ml_core.reading.inspection import (
+    RULES_VERSION,
+    ReasonCode,
+    Verdict,
+    code_of,
+    part_of,
+    verdict_words,
+)
 from ml_core.reading.key_mismatch import KeyLists, refusal
 from ml_core.reading.other_loaders import what_loaders_do
 from ml_core.reading.parts import OTHER, PartNeeded, beside_words, listed
 
 if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_schema import InspectionRecord
     from ml_core.checkpoints.open import Checkpoint
 
 GROUPS = ("tensors", "data", "code", "unknown")
 """Of the names in a file's pickles, from harmless to not."""
+SCHEMA_VERSION = "1.0"
+"""Of what `inspection_record` gives; a reader of 1.x reads every 1.y."""
 _MAX_STRANGERS = 20
 
 
@@ -62,7 +72,7 @@ class Assessment:
     left_out: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """The same as `Inspection.verdict`, with the architecture taken into account."""
         inspection = self.inspection
         if inspection.refused:
@@ -72,7 +82,7 @@ class Assessment:
         return "caution" if self.cautions else inspection.verdict
 
     @property
-    def reason_code(self) -> str:
+    def reason_code(self) -> ReasonCode:
         """The inspection's reason code, unless the architecture gives another one."""
         inspection = self.inspection
         if inspection.refused:
@@ -318,7 +328,7 @@ def ask_for_second_opinion(
 
 def inspection_record(
     assessed: Assessment, second_opinion: str = "", signature: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+) -> InspectionRecord:
     """The record that ``cleanclip inspect --json`` prints and the window exports.
 
     Its ``sandbox`` says how the reading process was confined; None if it was not.
@@ -334,6 +344,7 @@ def inspection_record(
     inspection = assessed.inspection
     hub = cached_as(inspection.source)
     return {
+        "schema_version": SCHEMA_VERSION,
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
         "rules": RULES_VERSION,
         "path": str(inspection.path),

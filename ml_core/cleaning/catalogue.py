@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from ml_core.reading.errors import InputError
 
-Method = Literal[
-    "stamped",
-    "cleanclip",
-    "mmcl",
-    "par",
-    "supervised",
-    "unlearning",
-    "interpolate",
-]
-METHODS: tuple[Method, ...] = get_args(Method)
-FormerMethod = Literal[
-    "ss", "cleanclip-par", "locked-text", "linear-probe", "rvpt", "tbar", "adversarial", "unlearn"
-]
-"""Methods of earlier versions, whose runs can still be shown."""
+Method = str
+"""Name of a method, a key of `FACTS`."""
 Data = Literal["pairs", "labelled", "images", "none"]
 Need = Literal["reference"]
 
@@ -68,7 +56,7 @@ _FALL = (
     "Clean accuracy falls in the first half of the schedule, while embeddings are pushed away, "
     "and comes back in the second."
 )
-FACTS: Mapping[str, MethodFacts] = {
+FACTS: dict[Method, MethodFacts] = {
     "stamped": MethodFacts(
         "Stamped finetuning",
         "The image-text contrast on clean pairs, with triggers stamped on half of the pictures: "
@@ -117,7 +105,10 @@ FACTS: Mapping[str, MethodFacts] = {
         needs=frozenset({"reference"}),
     ),
 }
-# What records of their runs need; ``help`` names the methods to take instead.
+METHODS = list(FACTS)
+"""Those of plug-ins come last."""
+# Of methods of earlier versions what records of their runs need; ``help`` names the methods to take
+# instead.
 FORMER_FACTS: Mapping[str, MethodFacts] = {
     "adversarial": MethodFacts(
         "Adversarial unlearning", "Trigger unlearning", _OURS, data="images"
@@ -159,9 +150,8 @@ def offered(method: str) -> Method:
     InputError
         If there is no such method, or an earlier version alone had it.
     """
-    for name in METHODS:
-        if name == method:
-            return name
+    if method in METHODS:
+        return method
     facts = facts_of(method)
     if facts is not None:
         raise InputError(

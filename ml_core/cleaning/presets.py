@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ml_core.cleaning.catalogue import FormerMethod, Method, offered
+from ml_core.cleaning.catalogue import Method, offered
 from ml_core.cleaning.pretraining import DEMO, DEMO_PEAK, SAFE_SHARE, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
 from ml_core.figures import rate_text
@@ -82,7 +82,7 @@ _UNLEARN: Fields = {
     "eval_every": 200,
 }
 
-FIELDS: Mapping[str, Mapping[str, Fields]] = {
+FIELDS: dict[str, Mapping[str, Fields]] = {
     "stamped": {
         "quick": _STAMPED,
         "talk": {**_STAMPED, **_TALK},
@@ -142,7 +142,7 @@ FIELDS: Mapping[str, Mapping[str, Fields]] = {
     "interpolate": {"quick": _BLEND, "paper": {"alpha": 0.5, "alpha_choice": "given"}},
 }
 
-OWN_SOURCES: Mapping[tuple[str, str], str] = {
+OWN_SOURCES: dict[tuple[str, str], str] = {
     ("cleanclip", "talk"): "For live demos: its rate and warm-up were chosen for so few "
     "examples, on validation images of the built-in demo; about 90 seconds on 2 idle cores.",
     ("mmcl", "quick"): "Close to the pretraining learning rate; the length was chosen on "
@@ -290,7 +290,7 @@ def warn_of_rate(recipe: Recipe, pretraining: Pretraining) -> str:
     )
 
 
-def highest_rate(method: Method | FormerMethod, pretraining: Pretraining) -> float:
+def highest_rate(method: str, pretraining: Pretraining) -> float:
     """The highest learning rate that a checkpoint should be cleaned at unless somebody insists."""
     published = FIELDS[method].get(PAPER, {}).get("lr", 0.0)
     return max(float(published), _rounded(_safe_share(method) * pretraining.assumed))
@@ -301,12 +301,12 @@ def _adapted_rate(method: Method, on_demo: float, pretraining: Pretraining) -> f
     return _rounded(min(on_demo / DEMO_PEAK, _safe_share(method)) * pretraining.assumed)
 
 
-def _safe_share(method: Method | FormerMethod) -> float:
+def _safe_share(method: str) -> float:
     """The highest rate that nobody is asked about, as a share of the pretraining's peak."""
     return 1.0 if "stamp_share" in fields_of(method) else SAFE_SHARE
 
 
-def _moves_weights(method: Method | FormerMethod) -> bool:
+def _moves_weights(method: str) -> bool:
     """Whether a method trains the encoders, so that its rate is to be compared."""
     return "lr" in fields_of(method)
 

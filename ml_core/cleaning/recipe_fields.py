@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from ml_core.cleaning.catalogue import FACTS, FormerMethod, Method
+from ml_core.cleaning.catalogue import FACTS, METHODS, facts_of
 from ml_core.options import option
 
 Augmentation = Literal["none", "flip", "autoaugment", "noise-erase", "noise-erase-code"]
@@ -20,13 +20,22 @@ _WEIGHT_SPACE = "interpolate"
 _WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
 
 
+def _known(method: str) -> str:
+    """Refuse what is no method of this or of an earlier version."""
+    if facts_of(method) is None:
+        raise ValueError(
+            f"should be one of {', '.join(METHODS)}, or that of a plug-in that is switched on"
+        )
+    return method
+
+
 class RecipeFields(BaseModel):
     """The fields of a recipe, in the order a form shows them; each with its limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Records of earlier versions are read; `offered` refuses to run a former method.
-    method: Literal[Method, FormerMethod] = option(
+    method: Annotated[str, AfterValidator(_known)] = option(
         "cleanclip", "Method", "How the checkpoint is cleaned."
     )
     preset: str = option("quick", "Preset", "Where the numbers come from.", max_length=64)

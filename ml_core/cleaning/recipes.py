@@ -18,8 +18,6 @@ from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import (
     FACTS,
     METHODS,
-    FormerMethod,
-    Method,
     MethodFacts,
     facts_of,
     offered,
@@ -128,7 +126,7 @@ class Recipe(RecipeFields):
         return make_recipe(fields)
 
 
-def fields_of(method: Method | FormerMethod) -> tuple[str, ...]:
+def fields_of(method: str) -> tuple[str, ...]:
     """Names of the fields that ``method`` uses, in the order a form shows them."""
     names = []
     for name, info in Recipe.model_fields.items():

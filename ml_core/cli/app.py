@@ -60,10 +60,22 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    plugins: Annotated[
+        str | None,
+        typer.Option(
+            help="Distributions whose triggers, methods and detectors are added, with commas "
+            "between (default: those of CLEANCLIP_PLUGINS, else none).",
+            metavar="NAMES",
+        ),
+    ] = None,
 ) -> None:
     if version:
         typer.echo(f"cleanclip {__version__}")
         raise typer.Exit
+    if plugins is not None or "CLEANCLIP_PLUGINS" in os.environ:
+        from ml_core.plugins import switch_on
+
+        switch_on(plugins)
 
 
 for command in (

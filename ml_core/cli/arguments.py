@@ -120,17 +120,19 @@ def typed(context: typer.Context, name: str) -> bool:
 
 
 def image_spec(
-    text: str, n: int | None = None, seed: int = 0, *, training: bool = False
+    text: str | ImageSpec, n: int | None = None, seed: int = 0, *, training: bool = False
 ) -> ImageSpec:
     """``demo``, ``demo:SPLIT``, a folder, a CSV or TSV, a WebDataset shard or a Parquet file.
 
-    ``training`` takes the training pictures of a published set.
+    ``training`` takes the training pictures of a published set. A record stays as it is.
 
     Raises
     ------
     InputError
         If the split is unknown, the path is missing, or the number is not positive.
     """
+    if isinstance(text, ImageSpec):
+        return text
     if n is not None and n < 1:
         raise InputError(f"The number of images must be at least 1, not {n}.")
     name, _, split = text.partition(":")

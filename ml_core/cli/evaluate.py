@@ -87,7 +87,7 @@ def evaluate(
         raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
     folders = _evidence_folders(keep, reference)
     for folder in folders:
-        _require_new(folder)
+        require_new(folder)
     label_set = labels_and_templates(options.labels, options.templates)
     if target is None and trigger is not None:
         if trigger != "demo":
@@ -237,10 +237,10 @@ def _evidence_folders(keep: Path | None, reference: Path | None) -> tuple[Path, 
     return (keep,) if reference is None else (keep, beside)
 
 
-def _require_new(folder: Path) -> None:
+def require_new(folder: Path) -> None:
     """Refuse to write into what is there already."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty: name a new folder with --keep.")
+        raise InputError(f"{folder} is not empty: name a new folder.")
 
 
 def _breakdown(answers: Answers) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ml_core.detection.neighbours import (
     nearest,
     slof,
 )
-from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES
+from ml_core.detection.records import DETECTORS, FEWEST_FOLDS, SCORE, SCORES, Detector
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 
@@ -254,6 +254,25 @@ def _score(
         "closeness": own.radius,
         "isolation": forest.score(points),
         "clip_score": clip_score(chunk.images, chunk.texts),
+        **{each.score.name: _detected(each, chunk) for each in DETECTORS},
     }
     duplicates = int((own.distances[:, 0] == 0).sum())
     return {name: v.numpy().astype(np.float32) for name, v in scores.items()}, duplicates
+
+
+def _detected(detector: Detector, chunk: Chunk) -> Tensor:
+    """What a plug-in's detector gives for a chunk, checked."""
+    name = detector.score.title
+    try:
+        values = torch.as_tensor(detector.compute(chunk.images, chunk.texts)).detach().cpu()
+    except Exception as error:  # a stranger's code may raise anything
+        raise InputError(
+            f"The detector {name} of a plug-in failed with {type(error).__name__}: "
+            f"{str(error)[:200].rstrip('.')}. Update the plug-in, or switch it off."
+        ) from error
+    if values.shape != (len(chunk.indices),) or not bool(torch.isfinite(values).all()):
+        raise InputError(
+            f"The detector {name} of a plug-in gave no finite number for each pair: update the "
+            "plug-in, or switch it off."
+        )
+    return values

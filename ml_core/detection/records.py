@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from ml_core.reading.errors import InputError, plain
-from ml_core.reading.json_file import JsonFile
+from ml_core.reading.json_file import JsonFile, short
 
-ScoreName = Literal["dao", "slof", "k_distance", "lid", "closeness", "isolation", "clip_score"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FIVE_POISONS = (
     "Even 5 poisoned pairs in 100 000 can undo CleanCLIP "
@@ -45,7 +46,7 @@ class _ShownFacts(BaseModel):
 class Score:
     """One score: ``high`` tells which end is suspicious; ``says`` what it looks for."""
 
-    name: ScoreName
+    name: str
     title: str
     high: bool
     says: str
@@ -57,7 +58,7 @@ class Score:
         return 1 if self.high else -1
 
 
-SCORES: tuple[Score, ...] = (
+SCORES: list[Score] = [
     Score(
         "dao",
         "DAO",
@@ -96,8 +97,47 @@ SCORES: tuple[Score, ...] = (
         "the worst counts.",
         "Hessel et al., EMNLP 2021",
     ),
-)
-SCORE: Mapping[str, Score] = {score.name: score for score in SCORES}
+]
+"""Those of plug-ins come last."""
+SCORE: dict[str, Score] = {score.name: score for score in SCORES}
+_OWN_SCORES = frozenset(SCORE)
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A plug-in's score of training pairs.
+
+    Attributes
+    ----------
+    score
+        What an audit and its window say of it.
+    compute
+        The scores [n] of a chunk's pairs, from the embeddings of their pictures and of their
+        captions, both float32 [n, D] on the CPU.
+    """
+
+    score: Score
+    compute: Callable[[Tensor, Tensor], Tensor]
+
+
+DETECTORS: list[Detector] = []
+
+
+def add_detector(detector: object) -> None:
+    """Add a plug-in's detector to every audit.
+
+    Raises
+    ------
+    InputError
+        If it is no `Detector`, or its score's name is taken.
+    """
+    if not isinstance(detector, Detector):
+        raise InputError(f"{detector!r:.100} is no Detector.")
+    if detector.score.name in SCORE:
+        raise InputError(f"There is a score {detector.score.name!r} already.")
+    DETECTORS.append(detector)
+    SCORES.append(detector.score)
+    SCORE[detector.score.name] = detector.score
 
 
 @dataclass(frozen=True)
@@ -183,6 +223,11 @@ class Audit:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def scores(self) -> list[Score]:
+        """The scores that its pairs have."""
+        return [score for score in SCORES if score.name in self.worst]
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -219,11 +264,13 @@ def _contradiction_in(audit: Audit) -> str:
     known = {pair.index for pair in audit.pairs}
     if len(known) != len(audit.pairs):
         return "a pair occurs twice"
-    if not all(pair.standings.keys() >= SCORE.keys() for pair in audit.pairs):
+    if not audit.worst.keys() >= _OWN_SCORES:
+        return "it lacks a score"
+    if not all(pair.standings.keys() >= audit.worst.keys() for pair in audit.pairs):
         return "a pair lacks a score"
     named = {*audit.worst, *(spread.score for spread in audit.distributions)}
-    if not named <= SCORE.keys():
-        return "it has a score that is none"
+    if strangers := named - SCORE.keys():
+        return f"its score {short(min(strangers), 40)!r} is that of no plug-in that is switched on"
     if not all(known.issuperset(worst) for worst in audit.worst.values()):
         return "it names a pair that it does not hold"
     for spread in audit.distributions:

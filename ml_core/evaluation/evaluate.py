@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core import __version__
+from ml_core import __version__, plugins
 from ml_core.data.specs import stratified_order
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.metrics import summarise
@@ -43,14 +43,18 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
-    """Versions of the parts that decide a number."""
+def _own_versions() -> dict[str, str]:
     versions = {"cleanclip-gui": __version__, "torch": str(torch.__version__)}
     try:
         versions["open_clip"] = version("open_clip_torch")
     except PackageNotFoundError:
         versions["open_clip"] = "not installed"
     return versions
+
+
+def versions() -> dict[str, str]:
+    """Versions of the parts that decide a number, and of the plug-ins that are switched on."""
+    return _own_versions() | plugins.versions()
 
 
 def provenance_of(subject: Subject, trigger: Trigger | None) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from ml_core.jobs.failures import exit_code, guarded
 from ml_core.jobs.processes import launched
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.table import JOBS, Job
+from ml_core.plugins import switch_on
 from ml_core.reading.errors import InputError
 
 CANCEL_GRACE_SECONDS = 0.8
@@ -133,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif not options.supervised:
         _on_sigterm(control)
     try:
+        switch_on()
         spec = job.read_spec(options.spec)
     except InputError as error:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ml_core import __version__
+from ml_core import __version__, plugins
 from ml_core.reports.record import Record
 
 PACKAGES = (
@@ -112,7 +112,8 @@ def environment() -> dict[str, Any]:
 
 
 def _packages() -> dict[str, str]:
-    return {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    own = {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return own | dict(plugins.active())
 
 
 def _version(package: str) -> str | None:

@@ -15,6 +15,7 @@ SCHEMA_VERSIONS = ("1.0", "1.1")
 SCHEMA_VERSION = SCHEMA_VERSIONS[-1]
 EVIDENCE_FILE = "evidence.json"
 SCHEMA_FILE = "evidence.schema.json"
+JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SUMS_FILE = "SHA256SUMS"
 SIGNATURE_FILE = "evidence.sig"
 README_FILE = "README.txt"
@@ -483,4 +484,4 @@ def schema(version: str = SCHEMA_VERSION) -> dict[str, Any]:
         schema["properties"]["schema_version"]["default"] = version
         for later in ("date", "author", "pdf"):
             del schema["properties"][later]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+    return {"$schema": JSON_SCHEMA} | schema

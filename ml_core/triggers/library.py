@@ -1,4 +1,7 @@
-"""The library: triggers of published attacks, each with its source and its code's conventions."""
+"""The library: triggers of published attacks, each with its source and its code's conventions.
+
+Those of plug-ins join it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ml_core.reading.errors import InputError
 from ml_core.triggers.make import (
     badnets_patch,
     blended_noise,
@@ -182,7 +186,7 @@ def _white_square(size: int) -> Trigger:
     )
 
 
-LIBRARY: tuple[PublishedTrigger, ...] = (
+ATTACKS: tuple[PublishedTrigger, ...] = (
     PublishedTrigger(
         "T1", "BadNets random", _CLEANCLIP,
         f"{_SQUASHED}{_EACH}; bytes wrap around", (224,), lambda size: _noise_patch("random"),
@@ -301,3 +305,24 @@ LIBRARY: tuple[PublishedTrigger, ...] = (
         "24 px at row and column 185 of the model's input", (224,), _white_square,
     ),
 )  # fmt: skip
+LIBRARY: list[PublishedTrigger] = [*ATTACKS]
+"""The published attacks, and what plug-ins add."""
+
+
+def add_trigger(entry: object) -> None:
+    """Add a plug-in's trigger to the library.
+
+    It does not count as published: what evidence says of a trigger needs no plug-in.
+
+    Raises
+    ------
+    InputError
+        If it is no `PublishedTrigger`, makes no trigger, or its id is taken.
+    """
+    if not isinstance(entry, PublishedTrigger):
+        raise InputError(f"{entry!r:.100} is no PublishedTrigger.")
+    if any(entry.id.lower() == other.id.lower() for other in LIBRARY):
+        raise InputError(f"There is a trigger {entry.id!r} already.")
+    if not isinstance(entry.make(entry.sizes[0] if entry.sizes else 224), Trigger):
+        raise InputError(f"{entry.id!r} makes no Trigger.")
+    LIBRARY.append(entry)

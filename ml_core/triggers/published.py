@@ -13,9 +13,8 @@ import numpy as np
 from ml_core.reading.arrays import MAX_BYTES
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
-from ml_core.triggers import library
 from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
-from ml_core.triggers.library import LIBRARY, PublishedTrigger, dual_key
+from ml_core.triggers.library import ATTACKS, LIBRARY, PublishedTrigger, dual_key
 from ml_core.triggers.pattern_file import read_pattern_file
 from ml_core.triggers.record import Trigger
 
@@ -121,7 +120,7 @@ def _matches(trigger: Trigger) -> list[tuple[PublishedTrigger, int]]:
         essences.append(_essence(trigger, any_content=True))
     return [
         (entry, size if entry.sizes else 0)
-        for entry in LIBRARY
+        for entry in ATTACKS
         for size in entry.sizes or (224,)
         if any(essence in _essences(entry.id, size) for essence in essences)
     ]
@@ -225,7 +224,7 @@ def import_trigger(path: str | Path, mask: str | Path | None = None) -> Trigger:
 
 def _recognised(path: Path) -> Trigger | None:
     """The published trigger that a file is the content of, if its SHA-256 is known."""
-    starts = {start: entry for entry in library.LIBRARY for start in entry.file_sha256}
+    starts = {start: entry for entry in ATTACKS for start in entry.file_sha256}
     file, size = open_regular(path)
     with file:
         if size > MAX_BYTES:

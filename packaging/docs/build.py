@@ -23,6 +23,7 @@ DOCS, HELP = ROOT / "docs", ROOT / "resources" / "help"
 
 # What others may build upon; the rest of ml_core changes without notice.
 MODULES: Mapping[str, Sequence[str]] = {
+    "API": ("ml_core.api", "ml_core.plugins", "ml_core.cleaning.plugin_methods"),
     "Checkpoints": (
         "ml_core.reading", "ml_core.checkpoints", "ml_core.checkpoints.save",
         "ml_core.checkpoints.convert", "ml_core.checkpoints.compare", "ml_core.model",
@@ -55,7 +56,8 @@ MODULES: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 
 HOW_TO = (
-    "examine.md", "own-checkpoint.md", "gate.md", "cluster.md", "talks.md", "packages.md",
+    "examine.md", "own-checkpoint.md", "from-python.md", "gate.md", "cluster.md", "talks.md",
+    "packages.md",
 )  # fmt: skip
 IN_DEPTH = ("scan.md", "search.md", "bench.md")
 REFERENCE = ("families.md", "formats.md", "verify.md")
@@ -68,6 +70,7 @@ def main(out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(DOCS, pages)
     shutil.copytree(HELP, pages / "help")
+    shutil.copytree(ROOT / "resources" / "schemas", pages / "schemas")
     for page in pages.rglob("*.md"):
         page.write_text(_relinked(page.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(ROOT / "CHANGELOG.md", pages / "changelog.md")
@@ -151,7 +154,8 @@ def command_line() -> str:
 
 
 def _relinked(text: str) -> str:
-    """Links between the two folders, as they lie on the site."""
+    """Links between the folders, as they lie on the site."""
+    text = text.replace("](../resources/schemas/", "](schemas/")
     text = re.sub(r"\]\(((?:\.\./)*)\.\./resources/help/", r"](\1help/", text)
     return text.replace("](../../docs/", "](../")
 

@@ -1,6 +1,7 @@
 """The audit in the window: it shows the worst, the user excludes with one click, and saves."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.records import (
     FIVE_POISONS,
+    SCORE,
     SCORES,
     Audit,
     Distribution,
@@ -112,6 +114,24 @@ def shown(auditing):
     dialog.task.runner.end(Done("finished"))
     assert dialog.model.audit is not None
     return dialog
+
+
+def test_an_audit_without_a_plugins_score_is_shown_where_the_plugin_is_on(auditing, monkeypatch):
+    earlier = audit()
+    added = replace(SCORES[0], name="added", title="Added")
+    monkeypatch.setitem(SCORE, "added", added)
+    SCORES.append(added)
+    try:
+        auditing.open()
+        dialog = auditing.dialog
+        dialog.start.click()
+        write_result(dialog.folder, earlier)
+        dialog.task.runner.end(Done("finished"))
+        lists = [dialog.lists.itemText(number) for number in range(dialog.lists.count())]
+        assert "Worst by Added" not in lists
+        assert dialog.details.standings.rows.rowCount() == len(SCORES) - 1
+    finally:
+        SCORES.remove(added)
 
 
 def click_mark(qtbot, dialog, row):

@@ -37,9 +37,9 @@ def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
 def test_inspect_writes_a_file_as_its_ending_or_the_option_says(tiny_checkpoint, tmp_path, capsys):
     for name, options, begin in (
         ("a.txt", [], "tiny.safetensors"),
-        ("a.JSON", [], '{\n "tool"'),
+        ("a.JSON", [], '{\n "schema_version"'),
         ("a.sarif.json", [], '{\n "$schema": "https://json.schemastore.org/sarif'),
-        ("a.html", ["--format", "json"], '{\n "tool"'),
+        ("a.html", ["--format", "json"], '{\n "schema_version"'),
     ):
         target = tmp_path / name
         target.write_text("old")

@@ -336,7 +336,7 @@ class AuditDialog(JobDialog):
         overlap = sum(audit.overlap.values())
         self.lists.blockSignals(True)
         self.lists.clear()
-        for score in SCORES:
+        for score in audit.scores:
             self.lists.addItem(f"Worst by {score.title}", score.name)
         if overlap:
             self.lists.addItem("Also evaluation pictures", EVALUATED)
@@ -517,9 +517,10 @@ class AuditDialog(JobDialog):
 
     def _on_score_chosen(self, number: int) -> None:
         """A score that is clicked in the table is the one to sort by; the pair stays chosen."""
-        if number < 0 or not self.details.standings.hasFocus():
+        audit = self.model.audit
+        if audit is None or number < 0 or not self.details.standings.hasFocus():
             return
-        name, row = SCORES[number].name, self.view.currentIndex().row()
+        name, row = audit.scores[number].name, self.view.currentIndex().row()
         pair = self.model.rows[row] if 0 <= row < len(self.model.rows) else -1
         self.lists.setCurrentIndex(self.lists.findData(name))
         if pair in self.model.rows:

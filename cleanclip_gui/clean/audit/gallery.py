@@ -106,7 +106,7 @@ class SuspectModel(QAbstractListModel):
     def set_list(self, name: str) -> None:
         """Show the worst by a score, or one of the other lists."""
         self.beginResetModel()
-        self.list = name  # type: ignore[assignment]
+        self.list = name
         self._take_rows()
         self.endResetModel()
 
@@ -455,7 +455,7 @@ class SuspectDetails(QFrame):
                 pixmap.scaled(theme.px(_PICTURE), theme.px(_PICTURE), keep, smooth)
             )
         rows = []
-        for number, item in enumerate(SCORES):
+        for number, item in enumerate(each for each in SCORES if each.name in pair.standings):
             at = pair.standings[item.name]
             cells = (
                 Cell(item.title, item.title),

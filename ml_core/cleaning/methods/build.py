@@ -9,6 +9,7 @@ from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.methods.contrastive import contrastive, par, stamped
 from ml_core.cleaning.methods.method import Extras, Features, Method
 from ml_core.cleaning.methods.supervised import supervised, unlearning
+from ml_core.cleaning.plugin_methods import BUILDERS
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.weight_space import Validate, WeightDelta, direction, settle, snapshot
 from ml_core.events import Control, Event
@@ -52,4 +53,6 @@ def build_method(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     InputError
         If an earlier version alone had the method.
     """
-    return _MAKERS[offered(recipe.method)](model, recipe, extras)
+    method = offered(recipe.method)
+    build: Callable[[ClipModel, Recipe, Extras], Method] = _MAKERS.get(method) or BUILDERS[method]
+    return build(model, recipe, extras)

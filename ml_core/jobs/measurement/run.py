@@ -47,16 +47,17 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
     model = opened.build("cpu").to(device)
     yield Progress("open", 1, 1)
     answers = yield from answering(model, setting, control, "measure", threads=threads)
-    folder = yield from keep_measurement(
-        Path(spec.output_dir),
-        opened,
-        answers,
-        Lists(),
-        control,
-        when=spec.when,
-        targeted=spec.targeted,
-    )
-    yield Saved(str(folder), "result")
+    if spec.output_dir is not None:
+        folder = yield from keep_measurement(
+            Path(spec.output_dir),
+            opened,
+            answers,
+            Lists(),
+            control,
+            when=spec.when,
+            targeted=spec.targeted,
+        )
+        yield Saved(str(folder), "result")
     yield Done("finished", answers.evaluation.to_dict())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import PATCHES_FILE
 from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.paths import cache_dir, data_dir
+from ml_core.plugins import named_in
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspect import is_there
 from ml_core.reading.regular_file import read_file
@@ -247,6 +248,7 @@ class _Reading:
                 copy = self._copy(folder / f"{stem}{suffix}", f"{at}/{stem}{suffix}")
                 if copy is not None:
                     files[what if f"{stem}{suffix}" == name else f"{what}_{suffix[1:]}"] = copy
+        self._name_plugins(scan.versions)
         suspect, reference = scan.suspect, scan.reference
         sources.scans[id_] = ScanFacts(
             suspect=self._scanned(suspect.name, suspect.sha256, "suspect"),
@@ -311,6 +313,13 @@ class _Reading:
         )
         return id_
 
+    def _name_plugins(self, versions: Mapping[str, str]) -> None:
+        """Name the plug-ins that something was measured with."""
+        for plugin in named_in(versions):
+            note = f"Measured with the plug-in {plugin}, which is no part of this program."
+            if note not in self.sources.notes:
+                self.sources.notes.append(note)
+
     def _new_id(self, role: Role) -> str:
         number = sum(key.rstrip("-0123456789") == role for key in self.sources.checkpoints) + 1
         return role if number == 1 else f"{role}-{number}"
@@ -320,6 +329,7 @@ class _Reading:
     ) -> None:
         """Facts and files of a measurement."""
         sources, measured, folder = self.sources, measurement.facts, measurement.folder
+        self._name_plugins(measured.versions)
         at = f"measurements/{id_}"
         evaluation: dict[str, Any] = self._clean.json(measurement.evaluation)
         names = {"per_image": PER_IMAGE_FILE, "prompts": PROMPTS_FILE}

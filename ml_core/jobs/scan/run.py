@@ -20,6 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from ml_core import plugins
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import compare_checkpoints
@@ -472,6 +473,7 @@ class _Scanning:
         parts = [
             _FORMAT, spec.starts, spec.seed, models, self._shown, images.lasting_key,
             list(sides.class_names), list(self._templates), self._precisions, self._device.type,
+            *plugins.active().items(),
         ]  # fmt: skip
         return digest_of(parts)
 
