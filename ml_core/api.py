@@ -171,8 +171,8 @@ def scan(
         If something cannot be opened, or the model classifies hardly any picture correctly.
     """
     from ml_core.cli import arguments
-    from ml_core.cli.scan import twin_for
     from ml_core.detection.scan.records import Scan
+    from ml_core.jobs.demo import twin_for
     from ml_core.jobs.scan import ScanSpec
 
     switch_on()

@@ -6,7 +6,7 @@ Run: python packaging/schemas.py
 import json
 from pathlib import Path
 
-from ml_core.reports.schemas import schemas
+from ml_core.jobs.schemas import schemas
 
 OUT = Path(__file__).resolve().parents[1] / "resources" / "schemas"
 

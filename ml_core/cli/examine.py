@@ -144,10 +144,9 @@ def _examined(spec: ExamineSpec, options: Options) -> dict[str, Any]:
         yield from _telling(run_job(spec, control, overwrite=options.overwrite))
 
     result = run_to_result(events)
-    folder = result.pop("folder")
     if not options.json:
-        _print(Examination.model_validate(result), folder)
-    return result | {"folder": folder}
+        _print(Examination.model_validate(result))
+    return result
 
 
 def _telling(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
@@ -164,7 +163,7 @@ def _telling(events: Generator[Event, None, None]) -> Generator[Event, None, Non
             yield Message(f"{TITLES[step['kind']]}: {first}")
 
 
-def _print(record: Examination, folder: str) -> None:
+def _print(record: Examination) -> None:
     """The answer, what it stands on, and what to do next."""
     output.line(record.headline)
     rows = (
@@ -183,7 +182,7 @@ def _print(record: Examination, folder: str) -> None:
     output.line(f"Next: {record.advice_sentence}")
     if record.checkpoint is not None:
         output.line(f"Cleaned checkpoint: {record.checkpoint}")
-    output.line(f"Kept in: {folder}")
+    output.line(f"Kept in: {record.folder}")
 
 
 def _table(records: list[dict[str, Any]]) -> Table:

@@ -33,9 +33,8 @@ def _spec(checkpoint: Path, folder: Path | None, **changes: Any) -> ExamineSpec:
 
 
 def _examined(spec: ExamineSpec, **options: Any) -> tuple[Examination, Path]:
-    result = dict(finished(spec, **options).result)
-    folder = Path(result.pop("folder"))
-    return Examination.model_validate(result), folder
+    record = Examination.model_validate(finished(spec, **options).result)
+    return record, Path(record.folder)
 
 
 def _states(record: Examination) -> dict[str, str]:

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper, save
 from safetensors.torch import load_file, save_file
 
 from ml_core import inspect
+from ml_core.jobs.schemas import schemas
 from ml_core.paths import resource
-from ml_core.reports.schemas import schemas
 from ml_core.signing import SignatureFacts
 
 INSPECT = "inspect-1.0.schema.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,7 @@ from ml_core.jobs.scan import ScanSettings
 from ml_core.jobs.specs import Classes, Machine, OnModel
 from ml_core.options import option
 
+SCHEMA_VERSION: Final = "1.0"
 EXAMINATION_FILE = "examination.json"
 EXAMINATIONS = "examinations"
 """Folder of the examinations that the program keeps, among its data."""
@@ -145,9 +146,11 @@ class Examination(_Record):
         Path of the cleaned checkpoint; None where there is none.
     knowledge
         What decides it besides the files: the program's version and the files that are known.
+    folder
+        Where it is kept; empty in the file itself, which may be moved.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
     spec: ExamineSpec
     name: str
     sha256: str
@@ -165,3 +168,4 @@ class Examination(_Record):
     checkpoint: str | None = None
     knowledge: str = ""
     seconds: float
+    folder: str = ""

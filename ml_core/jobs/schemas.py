@@ -12,9 +12,11 @@ from pydantic import TypeAdapter
 
 from ml_core.checkpoints import inspection_record
 from ml_core.checkpoints.inspection_schema import InspectionRecord
+from ml_core.jobs import examination
 from ml_core.reports import record
 
 _KINDS: Mapping[str, tuple[type, str]] = {
+    "examine": (examination.Examination, examination.SCHEMA_VERSION),
     "evidence": (record.Evidence, record.SCHEMA_VERSION),
     "inspect": (InspectionRecord, inspection_record.SCHEMA_VERSION),
 }
