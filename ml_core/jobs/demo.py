@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints import Checkpoint
+from ml_core.cleaning.presets import preset
 from ml_core.cleaning.pretraining import DEMO, Pretraining, pretraining_of, with_parent
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.examination import ExamineSpec
+from ml_core.jobs.scan import ScanSettings
 from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
@@ -19,6 +23,7 @@ from ml_core.reading.errors import InputError
 TEST_IMAGES = 4000
 HELDOUT_IMAGES = 1000
 VALIDATION_IMAGES = 512
+DEMO_MINUTES, DEMO_REBOUND_STEPS = 1.25, 100  # the whole story in four minutes on two cores
 
 
 def demo_checkpoint(twin: bool = False) -> Path:
@@ -86,6 +91,36 @@ def demo_target() -> int:
     from ml_core.data.demo import demo_classes
 
     return demo_classes().index(TARGET_NAME)
+
+
+def demo_chain(
+    folder: Path, *, trigger: Path, minutes: float = DEMO_MINUTES, seed: int = 0, **machine: Any
+) -> ExamineSpec:
+    """The whole story of the demo: examined, cleaned, scanned again, proven, reported.
+
+    The sticker is known to the demo and not to the program: it is measured, and not learnt from.
+
+    Parameters
+    ----------
+    folder
+        Of everything that is written.
+    trigger
+        File of the sticker.
+    minutes
+        Training time of the cleaning.
+    **machine
+        ``device`` and ``threads``.
+    """
+    base = demo_spec(preset("stamped", "default"), folder, trigger=trigger, **machine)
+    base = base.model_copy(update={"minutes": minutes})
+    scan = ScanSettings(seed=seed)
+    auto = AutoSpec(
+        base=base, scan=scan, measure_only=True, rounds=1, rebound_steps=DEMO_REBOUND_STEPS
+    )  # fmt: skip
+    return ExamineSpec(
+        checkpoint=base.checkpoint, reference=str(demo_checkpoint(twin=True)), scan=scan,
+        auto=auto, report=str(folder / "demo.evidence"), output_dir=str(folder), **machine,
+    )  # fmt: skip
 
 
 def demo_spec(

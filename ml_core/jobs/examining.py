@@ -47,6 +47,7 @@ from ml_core.jobs.journal import digest_of, read_json, write_json
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, ScanSettings, ScanSpec, Stage
+from ml_core.jobs.specs import RESULT_FILE
 from ml_core.paths import data_dir
 from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import CancelledError, InputError
@@ -465,8 +466,13 @@ class _Examining:
             yield self._tell("clean", "unknown", [done.error])
             return
         result = self._chain = AutoResult.model_validate(done.result)
-        figure = "" if result.checkpoint is None else "cleaned"
-        yield self._tell("clean", "done" if figure else "unknown", result.sentences, figure)
+        if result.best is None:
+            yield self._tell("clean", "unknown", result.sentences)
+            return
+        cleaned = read_json(self._folder / CLEAN_FOLDER / result.best / RESULT_FILE)
+        figure = words.cleaned_figure(cleaned.get("before") or {}, cleaned.get("after") or {})
+        yield self._tell("clean", "done", result.sentences, figure)
+        self._headline += f" {words.CLEANED[result.outcome]}{figure and f' ({figure})'}."
         if result.outcome == "nothing_found":
             self._advice = "report"
 

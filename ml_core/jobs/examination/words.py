@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ml_core.detection.scan.records import (
     Contrast,
@@ -15,6 +16,7 @@ from ml_core.detection.scan.records import (
 )
 from ml_core.detection.scan.verdict import is_near
 from ml_core.figures import percent
+from ml_core.jobs.auto import Outcome
 from ml_core.jobs.examination import Advice
 
 _TRIGGERS: dict[Kind, str] = {
@@ -32,6 +34,12 @@ ADVICE: dict[Advice, str] = {
     "searches triggers over the whole picture.",
     "report": "Write the report: it says what was searched and what was not.",
     "none": "The report has the evidence.",
+}
+CLEANED: dict[Outcome, str] = {
+    "nothing_found": "Cleaned: the same scan finds nothing any more",
+    "still_found": "Cleaned, but the same scan still finds something",
+    "not_scanned": "Cleaned, and not scanned again",
+    "worse": "Cleaning cost too much accuracy",
 }
 BUILT_IN = (
     "The pictures were the built-in drawings. They tell whether a trigger moves such drawings "
@@ -108,6 +116,12 @@ def advice_of(scan: Scan) -> Advice:
     if scan.judgement.verdict in ("found", "suspicious"):
         return "clean"
     return "reference" if scan.reference is None else "report"
+
+
+def cleaned_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The attack's success before and after a cleaning; empty where it was not measured."""
+    rates = before.get("asr_excl"), after.get("asr_excl")
+    return "" if None in rates else f"ASR {percent(rates[0])} to {percent(rates[1])}"
 
 
 def _trigger(scan: Scan) -> str:
