@@ -12,11 +12,11 @@ from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, command
-from ml_core.jobs.failures import exit_code
 from ml_core.options import option
 from ml_core.reading import InputError, examine
+from ml_core.reading.errors import exit_code
 from ml_core.reading.inspection import REFUSED, verdict_words
 from ml_core.reading.parts import beside_parts
 
@@ -61,9 +61,7 @@ def inspect(
         metavar="KEY",
     ),
 ) -> None:
-    """Say what a checkpoint is, without running anything in it.
-
-    Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported). Of a
+    """Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported). Of a
     readable file it is 1 where its signature does not fit it, or is not the one that is required.
 
     Examples:
@@ -90,7 +88,7 @@ def inspect(
         assess,
         inspection_record,
     )
-    from ml_core.reports.exports import chosen_format, inspection_bytes
+    from ml_core.reports.inspection_exports import chosen_format, inspection_bytes
     from ml_core.signing import check_checkpoint, key_to_believe
 
     if options.json + sarif + (output_format is not None) > 1:

@@ -86,6 +86,11 @@ PAIRS = (
 _DEMO_ALONE = " Required except for the demo's checkpoint or labels."
 
 
+def group(name: str) -> typer.Typer:
+    """An app of the commands that share a first word."""
+    return typer.Typer(name=name, no_args_is_help=True, add_completion=False)
+
+
 class Options:
     """The options of a command line.
 

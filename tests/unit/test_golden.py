@@ -42,8 +42,9 @@ from ml_core.jobs.search.canary_spec import CanarySpec
 from ml_core.jobs.specs import CleanSpec, read_spec_file, write_spec_file
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading import inspect
-from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence, inspection_bytes
+from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence
 from ml_core.reports.html.charts import draw_charts, rate_svg
+from ml_core.reports.inspection_exports import inspection_bytes
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
 from ml_core.triggers import LIBRARY, demo_trigger, save_trigger
