@@ -10,12 +10,14 @@ import tarfile
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -46,8 +48,25 @@ def _safetensors(path: Path, names: int = 1) -> Path:
 
 
 def _instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Run another program than the reader."""
-    monkeypatch.setattr(door, "_command", lambda: [sys.executable, "-c", program])
+    """Run another program in the process that is forked for a file."""
+    server = (
+        "import sys; from ml_core.reading import worker\n"
+        f"worker.answer = lambda request: exec({program!r}) or 0\n"
+        "sys.exit(worker.main())"
+    )
+    _server(monkeypatch, [sys.executable, "-c", server])
+
+
+def _server(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """Run another program than the one that forks."""
+    door.end_idle()
+    monkeypatch.setattr(door, "_command", lambda: command)
+
+
+@pytest.fixture(autouse=True)
+def _ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield
+    door.end_idle()
 
 
 # ---- the same answer ----
@@ -203,25 +222,23 @@ def test_the_time_for_a_folder_begins_with_the_files_that_a_model_names(tmp_path
 def test_cancel_kills_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _safetensors(tmp_path / "m.safetensors")
     _instead(monkeypatch, "import time; time.sleep(60)")
-    started: list[subprocess.Popen[bytes]] = []
-    start = door._start
-    monkeypatch.setattr(door, "_start", lambda path: started.append(start(path)) or started[0])
     cancel = threading.Event()
     timer = threading.Timer(0.2, cancel.set)
     timer.start()
     with pytest.raises(CancelledError):
         examine(path, cancel.is_set)
-    assert started[0].poll() == -9
     timer.join()
+    (forker,) = door._idle
+    assert psutil.Process(forker.process.pid).children() == []
 
 
 def test_a_reader_that_cannot_start_is_said_and_nothing_is_read_instead(tmp_path, monkeypatch):
     path = _safetensors(tmp_path / "m.safetensors")
-    monkeypatch.setattr(door, "_command", lambda: [str(tmp_path / "no-python")])
+    _server(monkeypatch, [str(tmp_path / "no-python")])
     with pytest.raises(InputError, match="could not be started") as error:
         examine(path)
     assert error.value.code == "usage"
-    _instead(monkeypatch, "raise ImportError('no module')")
+    _server(monkeypatch, [sys.executable, "-c", "raise ImportError('no module')"])
     with pytest.raises(InputError, match="could not be started") as error:
         examine(path)
     assert "no module" in error.value.details
