@@ -70,7 +70,7 @@ class Artifact:
     Attributes
     ----------
     name
-        Without folder.
+        Without folder, or relative to the one that the log is about.
     sha256
         Empty where nothing was hashed.
     size
@@ -86,8 +86,8 @@ class Artifact:
 
     @property
     def uri(self) -> str:
-        """Its name as a relative address: no scheme, no folder, no way up."""
-        return quote(self.name.encode("utf-8", "surrogatepass"), safe="") or "checkpoint"
+        """Its name as a relative address: no scheme, no way up."""
+        return quote(self.name.encode("utf-8", "surrogatepass")) or "checkpoint"
 
     @property
     def identity(self) -> str:

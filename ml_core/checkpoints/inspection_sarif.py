@@ -44,15 +44,16 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
     return log_of(
         record["tool"],
         RULES,
-        [
-            Artifact(
-                record["name"], record["file_sha256"], record["size"], folder=_is_folder(record)
-            )
-        ],
+        [inspected_artifact(record, record["name"])],
         inspection_findings(record, 0),
         rules_version=record["rules"],
         properties={key: record[key] for key in properties},
     )
+
+
+def inspected_artifact(record: Mapping[str, Any], name: str) -> Artifact:
+    """What a record is about, under a name."""
+    return Artifact(name, record["file_sha256"], record["size"], folder=_is_folder(record))
 
 
 def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[SarifResult]:

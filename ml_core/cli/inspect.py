@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import typer
 from rich.table import Table
@@ -13,11 +16,11 @@ from rich.table import Table
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.checkpoints import checkpoint_path
-from ml_core.cli.options import NamedPath, Options, command
+from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
 from ml_core.reading import InputError, examine
-from ml_core.reading.errors import exit_code
-from ml_core.reading.inspection import REFUSED, verdict_words
+from ml_core.reading.inspect import is_there
+from ml_core.reading.inspection import verdict_words
 from ml_core.reading.parts import beside_parts
 
 if TYPE_CHECKING:
@@ -35,10 +38,18 @@ _GROUP_TITLES = {
 
 
 @command(
-    "path=checkpoint donor no_choice parts json sarif output_format output_file require_signature"
+    "paths null part donor no_choice parts json sarif output_format output_file require_signature "
+    "fail_on hash_all jobs"
 )
 def inspect(
     options: Options,
+    paths: list[NamedPath] = argument(
+        "Files, folders, patterns such as '**/*.pt', FILE#PART, hf-hub:owner/name, or - for a list "
+        "on standard input, one a line."
+    ),
+    null: bool = option(
+        False, help="The list on standard input has zero bytes between.", flag="--null -0"
+    ),
     sarif: bool = option(False, help="Print a SARIF 2.1.0 log."),
     output_format: str | None = option(
         None,
@@ -60,9 +71,24 @@ def inspect(
         "exit with 1 if it is not.",
         metavar="KEY",
     ),
+    fail_on: str = option(
+        "unknown",
+        help="Exit with 0 unless a verdict is as bad as this: dangerous, unknown (damaged, "
+        "unsupported or not to be read) or caution (then with 1).",
+    ),
+    hash_all: bool = option(
+        False,
+        help="Of several paths, hash files of over 1 GiB too, and compare the checksums in them.",
+        flag="--hash",
+    ),
+    jobs: int = option(2, help="How many files are read at once.", ge=1, le=64, closed=True),
 ) -> None:
     """Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported). Of a
     readable file it is 1 where its signature does not fit it, or is not the one that is required.
+
+    Of several paths, or of a folder that is no checkpoint, it prints one table, the worst first,
+    or with --json one record a line. Links in folders are not followed. A file that nobody can read
+    has a row, and the exit code is that of the worst row: 1, 2, or 3 (could not be read).
 
     Examples:
 
@@ -81,6 +107,10 @@ def inspect(
         cleanclip inspect model.pt --output model.cdx.json
 
         cleanclip inspect model.safetensors --require-signature ada.pub && echo "use it"
+
+        cleanclip inspect downloads/ --fail-on dangerous
+
+        find / -name '*.pt' -print0 | cleanclip inspect - -0 --json
     """
     from ml_core.checkpoints import open_checkpoint
     from ml_core.checkpoints.inspection_record import (
@@ -88,6 +118,7 @@ def inspect(
         assess,
         inspection_record,
     )
+    from ml_core.checkpoints.many import FailOn, failing, worst_verdict
     from ml_core.reports.inspection_exports import chosen_format, inspection_bytes
     from ml_core.signing import check_checkpoint, key_to_believe
 
@@ -95,9 +126,25 @@ def inspect(
         raise InputError("--json, --sarif and --format each name the whole answer; choose one.")
     if options.json or sarif:
         output_format = "json" if options.json else "sarif"
+    if fail_on not in get_args(FailOn):
+        raise InputError(f"--fail-on takes {', '.join(get_args(FailOn))}.")
+    level = cast(FailOn, fail_on)
     form = chosen_format(output_format, output_file)
+    key = None if require_signature is None else key_to_believe(require_signature)
+    alone = _alone(paths)
+    if alone is None:
+        if parts or options.donor or options.part or form in ("html", "cdx"):
+            raise InputError(
+                "--parts, --part, --donor and the formats html and cdx are for one checkpoint; "
+                "give one path."
+            )
+        how = {"hashed": hash_all, "keys": key and (key,), "use_choice": not options.no_choice}
+        given = _given(paths, b"\0" if null else b"\n")
+        from ml_core.cli.inspect_many import print_many
+
+        raise typer.Exit(print_many(given, form, output_file, level, jobs, **how))
     donor = None if options.donor is None else checkpoint_path(options.donor)
-    path = checkpoint_path(options.checkpoint)
+    path = checkpoint_path(Path(f"{alone}#{options.part}") if options.part else alone)
     if output_file is not None:
         output.check_not_over(output_file, path, donor)
     if parts:
@@ -105,7 +152,6 @@ def inspect(
             raise InputError("--parts only lists models; of the other options it takes --json.")
         _list_parts(path, options.json)
         return
-    key = None if require_signature is None else key_to_believe(require_signature)
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
     assessed = assess(examine(path), whole, use_choice=not options.no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
@@ -118,16 +164,43 @@ def inspect(
     else:
         content = inspection_bytes(record, form)
     output.give(content, output_file)
-    if refused := {each["verdict"] for each in record["members"]} & set(REFUSED):
-        raise typer.Exit(exit_code("dangerous" if "dangerous" in refused else "damaged"))
-    if assessed.problem is not None and not record["members"]:
-        raise typer.Exit(exit_code(assessed.problem.code))
+    verdict = worst_verdict(assessed, record["members"])
+    if code := failing(verdict, level):
+        raise typer.Exit(code)
     state = "none" if signature is None else signature.state
     if key is not None and state != "good":
         why = "It has no signature." if signature is None else signature.sentence
         output.say(f"{assessed.inspection.name} is not signed with the key {key.name}: {why}")
         raise typer.Exit(EXIT_NOT_SIGNED)
     raise typer.Exit(EXIT_NOT_SIGNED if state == "bad" else output.EXIT_DONE)
+
+
+def _alone(paths: Sequence[Path]) -> Path | None:
+    """The one checkpoint that is meant; None if there may be several."""
+    path = paths[0]
+    if len(paths) > 1 or str(path) == "-":
+        return None
+    from ml_core.reading.walk import Tally, walk
+
+    there = is_there(path)
+    if there and not Path(os.path.expanduser(path)).is_dir():
+        return path
+    if not there and not has_magic(str(path)):
+        return path
+    path = Path(os.path.expanduser(path))
+    found = walk([path], Tally())
+    return path if next(found, path) == path and next(found, None) is None else None
+
+
+def _given(paths: Iterable[Path], separator: bytes) -> Iterator[Path]:
+    """The paths, with those of the list on standard input in the place of ``-``."""
+    from ml_core.reading.walk import listed
+
+    for path in paths:
+        if str(path) == "-":
+            yield from listed(sys.stdin.buffer, separator)
+        else:
+            yield checkpoint_path(path)
 
 
 def _list_parts(path: Path, as_json: bool) -> None:

@@ -293,7 +293,7 @@ def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[A
         @functools.wraps(function)
         def run(**values: Any) -> None:
             given = {name: values[shown[name]] for name in shown}
-            if part := given.get("part"):
+            if "checkpoint" in given and (part := given.get("part")):
                 given["checkpoint"] = Path(f"{given['checkpoint']}#{part}")
             options = Options(given, {name: flags[name] for name in given if name in flags})
             values |= given
