@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -137,7 +138,6 @@ def _sarif(rows: Iterable[Row]) -> dict[str, Any]:
     artifacts: list[Artifact] = []
     findings: list[SarifResult] = []
     for row in rows:
-        name = _relative(row.path)
         record = row.record
         if record is None:
             record = {
@@ -146,15 +146,15 @@ def _sarif(rows: Iterable[Row]) -> dict[str, Any]:
                 "format": "",
             }  # fmt: skip
         if row.same_as is None or row.record is not None:
-            artifacts.append(inspected_artifact(record, name))
+            artifacts.append(inspected_artifact(record, _folders(row.path)))
             findings.extend(inspection_findings(record, len(artifacts) - 1))
     tool = {"name": "CleanCLIP GUI", "version": __version__}
     return log_of(tool, RULES, artifacts, findings, rules_version=RULES_VERSION, properties={})
 
 
-def _relative(path: Path) -> str:
-    """The path in the folder of now; outside it, the name."""
+def _folders(path: Path) -> tuple[str, ...]:
+    """Those between the folder of now and the path; none outside it."""
     try:
-        return path.absolute().relative_to(Path.cwd()).as_posix()
+        return Path(os.path.abspath(path)).relative_to(os.getcwd()).parts[:-1]
     except (OSError, ValueError):
-        return path.name
+        return ()

@@ -70,6 +70,7 @@ _MAX_FILES = 5000
 MAX_ERRORS = 64 << 10
 MAX_OPINION = 2000
 _POLL_SECONDS = 0.05
+_START_SECONDS = 60.0
 Process = subprocess.Popen[bytes]
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # what forks has no other threads
 
@@ -282,7 +283,7 @@ class _Forker:
         try:
             with theirs:
                 self.process = start([*_command(), SERVE], theirs.fileno(), **_ONE_THREAD)
-            self.channel.settimeout(BASE_SECONDS)
+            self.channel.settimeout(_START_SECONDS)
             if not self.channel.recv(len(READY)):
                 errors = cast(IO[bytes], self.process.stderr).read(MAX_ERRORS)
                 raise _NotStartedError(self.process.wait(), errors)

@@ -143,7 +143,7 @@ class _Forward(io.RawIOBase):
 
 
 def _next_data(file: BinaryIO, at: int, size: int) -> int:
-    """The first place from ``at`` on that is in no hole of a sparse file: a hole has no line end."""
+    """The first place from ``at`` on outside the holes of a sparse file, which have no line end."""
     try:
         descriptor, seek_data = file.fileno(), os.SEEK_DATA
         before = os.lseek(descriptor, 0, os.SEEK_CUR)

@@ -11,6 +11,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -230,6 +231,33 @@ def test_cancel_kills_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     timer.join()
     (forker,) = door._idle
     assert psutil.Process(forker.process.pid).children() == []
+
+
+def test_a_file_that_takes_its_reader_over_says_nothing_about_the_next(tmp_path, monkeypatch):
+    """It writes to all it can reach, changes what it can, outlives its answer, kills its parent."""
+    path, next_one = (_safetensors(tmp_path / f"{name}.safetensors") for name in ("evil", "good"))
+    before = inspect(next_one)
+    for act in (
+        "for d in range(3, 64):\n  try: os.write(d, b'+' * 99)\n  except OSError: pass",
+        "import ml_core.reading.inspect as module; module._inspect_file = None",
+        "os.close(1); os.close(2); time.sleep(60)",
+        "os.setsid(); os.closerange(0, 64); time.sleep(60)",
+        "os.kill(os.getppid(), 9); time.sleep(60)",
+        "os._exit(0)",
+    ):
+        attack = f"if b'evil' in request:\n import os, time\n exec({act!r})\nelse:\n own(request)"
+        server = (
+            "import sys; from ml_core.reading import worker\nown = worker.answer\n"
+            f"def answer(request): exec({attack!r}, globals() | {{'request': request}}); return 0\n"
+            "worker.answer = answer; sys.exit(worker.main())"
+        )
+        _server(monkeypatch, [sys.executable, "-c", server])
+        monkeypatch.setattr(door, "END_SECONDS", 0.2)
+        with suppress(InputError):
+            assert examine(path).refused
+        assert replace(examine(next_one), sandbox=None) == before
+        (forker,) = door._idle
+        assert psutil.Process(forker.process.pid).children() == [], act
 
 
 def test_a_reader_that_cannot_start_is_said_and_nothing_is_read_instead(tmp_path, monkeypatch):
