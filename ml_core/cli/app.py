@@ -9,6 +9,7 @@ Importing this module is cheap; a command's module is imported when the command 
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -67,8 +68,7 @@ def load(name: str) -> Any:
     app.rich_markup_mode, app.pretty_exceptions_enable = _MARKUP, False
     text = COMMANDS[name]
     if function is not None:
-        # Its docstring goes on where the help line ends, indented by four blanks.
-        app.command(name, help=f"{text}\n\n    {function.__doc__}")(function)
+        app.command(name, help=f"{text}\n\n{inspect.getdoc(function)}")(function)
     command = typer.main.get_command(app)
     command.name, command.help = name, command.help or text
     return command

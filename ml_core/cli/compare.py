@@ -31,11 +31,12 @@ def compare(
     second: NamedPath = argument("The one to compare it with."),
     tensors: bool = option(False, help="List every tensor that differs, not layers."),
 ) -> None:
-    """Examples:
+    """
+    Examples:
 
-    cleanclip compare suspect.pt cleaned.safetensors
+        cleanclip compare suspect.pt cleaned.safetensors
 
-    cleanclip compare suspect.pt ViT-B-32.safetensors --json
+        cleanclip compare suspect.pt ViT-B-32.safetensors --json
     """
     from ml_core.checkpoints.compare import compare_checkpoints
 

@@ -23,11 +23,12 @@ def demo(
     checkpoint: Path | None = option(None, help="Another checkpoint than the built-in one."),
     test_images: int = option(4000, help="Test images.", ge=32),
 ) -> None:
-    """Examples:
+    """
+    Examples:
 
-    cleanclip demo
+        cleanclip demo
 
-    cleanclip demo --method supervised --preset talk --seed 1 --json
+        cleanclip demo --method supervised --preset talk --seed 1 --json
     """
     from ml_core.cli.picture import draw_before_after
     from ml_core.jobs.demo import demo_checkpoint, demo_spec

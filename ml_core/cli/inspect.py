@@ -118,8 +118,8 @@ def inspect(
         assess,
         inspection_record,
     )
-    from ml_core.checkpoints.many import FailOn, failing, worst_verdict
     from ml_core.reports.inspection_exports import chosen_format, inspection_bytes
+    from ml_core.reports.many import FailOn, failing, worst_verdict
     from ml_core.signing import check_checkpoint, key_to_believe
 
     if options.json + sarif + (output_format is not None) > 1:

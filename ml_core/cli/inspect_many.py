@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ml_core import __version__, figures
 from ml_core.checkpoints.inspection_sarif import RULES, inspected_artifact, inspection_findings
-from ml_core.checkpoints.many import (
+from ml_core.cli import output
+from ml_core.cli.run import watched
+from ml_core.events import finite
+from ml_core.exports import save_export
+from ml_core.reading.inspection import RULES_VERSION
+from ml_core.reading.walk import Tally
+from ml_core.reports.many import (
     MOST_SHOWN,
     FailOn,
     Options,
@@ -19,12 +25,6 @@ from ml_core.checkpoints.many import (
     Row,
     inspect_many,
 )
-from ml_core.cli import output
-from ml_core.cli.run import watched
-from ml_core.events import finite
-from ml_core.exports import save_export
-from ml_core.reading.inspection import RULES_VERSION
-from ml_core.reading.walk import Tally
 from ml_core.sarif import Artifact, SarifResult, log_of
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ml_core.checkpoints import many
-from ml_core.checkpoints.many import Ranking, Row, inspect_many
 from ml_core.cli.app import run_command
 from ml_core.reading.walk import Tally, walk
+from ml_core.reports import many
+from ml_core.reports.many import Ranking, Row, inspect_many
 from tests.unit.official_schemas import check_sarif
 
 EVIL = b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R."
