@@ -114,12 +114,14 @@ def inspect(
     """
     from ml_core.checkpoints import open_checkpoint
     from ml_core.checkpoints.inspection_record import (
+        FailOn,
         ask_for_second_opinion,
         assess,
+        exit_status,
         inspection_record,
+        worst_verdict,
     )
     from ml_core.reports.inspection_exports import chosen_format, inspection_bytes
-    from ml_core.reports.many import FailOn, failing, worst_verdict
     from ml_core.signing import check_checkpoint, key_to_believe
 
     if options.json + sarif + (output_format is not None) > 1:
@@ -165,7 +167,7 @@ def inspect(
         content = inspection_bytes(record, form)
     output.give(content, output_file)
     verdict = worst_verdict(assessed, record["members"])
-    if code := failing(verdict, level):
+    if code := exit_status(verdict, level):
         raise typer.Exit(code)
     state = "none" if signature is None else signature.state
     if key is not None and state != "good":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ml_core import __version__, figures
+from ml_core.checkpoints.inspection_record import FailOn
 from ml_core.checkpoints.inspection_sarif import RULES, inspected_artifact, inspection_findings
 from ml_core.cli import output
 from ml_core.cli.run import watched
@@ -19,7 +20,6 @@ from ml_core.reading.inspection import RULES_VERSION
 from ml_core.reading.walk import Tally
 from ml_core.reports.many import (
     MOST_SHOWN,
-    FailOn,
     Options,
     Ranking,
     Row,

@@ -9,19 +9,23 @@ import heapq
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from ml_core.checkpoints.inspection_record import (
-    Assessment,
+    VERDICTS,
+    FailOn,
+    RowVerdict,
     ask_for_second_opinion,
     assess,
+    exit_status,
     inspection_record,
     member_records,
+    worst_verdict,
 )
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.errors import CancelledError, exit_code
@@ -36,12 +40,6 @@ HASHED = 1 << 30
 MOST_SHOWN = 1000
 """Rows of a table: the worst ones."""
 _MOST_REMEMBERED = 100_000
-RowVerdict = Literal["dangerous", "unknown", "damaged", "unsupported", "caution", "loads"]
-VERDICTS: tuple[RowVerdict, ...] = get_args(RowVerdict)
-"""The worst first. ``unknown``: it could not be looked at."""
-FailOn = Literal["dangerous", "unknown", "caution"]
-_FAILING: dict[FailOn, int] = {"dangerous": 1, "unknown": 4, "caution": 5}  # of VERDICTS
-EXIT_FAILING = 1
 
 
 @dataclass(frozen=True)
@@ -101,14 +99,14 @@ class Row:
         Parameters
         ----------
         fail_on
-            See `failing`. A signature that does not hold always fails.
+            See `exit_status`. A signature that does not hold always fails.
         signed
             Whether what has no good signature fails.
         """
         state = "none" if self.signature is None else self.signature.state
         if state == "bad" or (signed and state != "good"):
-            return EXIT_FAILING
-        return failing(self.verdict, fail_on, self.error_code)
+            return exit_code("dangerous")
+        return exit_status(self.verdict, fail_on, self.error_code)
 
     def to_dict(self) -> dict[str, Any]:
         """The record; of a path without one, or with the bytes of another one, the row itself."""
@@ -123,22 +121,6 @@ class Row:
             "path": path, "name": self.path.name, "verdict": self.verdict, "size": self.size,
             "sha256": self.sha256, "reasons": list(self.reasons), "same_as": str(self.same_as),
         }  # fmt: skip
-
-
-def failing(verdict: RowVerdict, fail_on: FailOn, error_code: str = "") -> int:
-    """Exit code for a verdict: not 0 for ``fail_on`` and what is worse.
-
-    ``unknown`` stands for the refused and the unreadable, of which nothing good can be said.
-    """
-    if verdict not in VERDICTS[: _FAILING[fail_on]]:
-        return 0
-    return EXIT_FAILING if verdict == "caution" else exit_code(error_code or verdict)
-
-
-def worst_verdict(assessed: Assessment, members: Iterable[Mapping[str, Any]]) -> RowVerdict:
-    """The verdict on a file, or the worst of those on the checkpoints in an archive."""
-    verdicts: list[Any] = [member["verdict"] for member in members] or [assessed.verdict]
-    return min(verdicts, key=VERDICTS.index)
 
 
 class Options(NamedTuple):
