@@ -103,6 +103,7 @@ def evaluate(
         If something cannot be opened, or a trigger has no target.
     """
     from ml_core.cli import arguments
+    from ml_core.cli.checkpoints import checkpoint_path
     from ml_core.cli.evaluate import require_new
     from ml_core.data.labels import load_label_set
     from ml_core.evaluation.records import forget_target
@@ -110,7 +111,7 @@ def evaluate(
     from ml_core.triggers import Trigger, save_trigger
 
     switch_on()
-    place = arguments.checkpoint_path(Path(checkpoint))
+    place = checkpoint_path(Path(checkpoint))
     stamp = trigger if isinstance(trigger, Trigger) else None
     name, aim = None, None if target is None else str(target)
     if stamp is None and trigger is not None:
@@ -171,12 +172,13 @@ def scan(
         If something cannot be opened, or the model classifies hardly any picture correctly.
     """
     from ml_core.cli import arguments
+    from ml_core.cli.checkpoints import checkpoint_path
     from ml_core.detection.scan.records import Scan
     from ml_core.jobs.demo import twin_for
     from ml_core.jobs.scan import ScanSpec
 
     switch_on()
-    place = arguments.checkpoint_path(Path(checkpoint)).resolve()
+    place = checkpoint_path(Path(checkpoint)).resolve()
     spec = _spec(
         ScanSpec,
         checkpoint=str(place),
@@ -232,6 +234,7 @@ def clean(
         If something cannot be opened or used, or the learning rate may destroy the checkpoint.
     """
     from ml_core.cli import arguments
+    from ml_core.cli.checkpoints import checkpoint_path
     from ml_core.cli.clean import clean_spec
     from ml_core.cli.options import Options
     from ml_core.jobs.specs import CleanSpec
@@ -239,7 +242,7 @@ def clean(
     switch_on()
     options = Options(
         {
-            "checkpoint": arguments.checkpoint_path(Path(checkpoint)),
+            "checkpoint": checkpoint_path(Path(checkpoint)),
             "output_dir": Path(output),
             "pairs": pairs,
             "training_images": training_images,

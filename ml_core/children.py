@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-import multiprocessing
 import os
-import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +42,12 @@ def own_stdout() -> BinaryIO:
 
 def dispatch() -> None:
     """Run as the child that the command line names, then exit; return if it names no child."""
-    multiprocessing.freeze_support()  # of the processes that read pictures
     if not getattr(sys, "frozen", False):
         return
+    import multiprocessing
+    import runpy
+
+    multiprocessing.freeze_support()  # of the processes that read pictures
     _restore_library_path()
     modules = {word: module for module, word in _WORDS.items()}
     module = modules.get(sys.argv[1]) if len(sys.argv) > 1 else None

@@ -77,17 +77,22 @@ class Artifact:
         Bytes.
     folder
         Whether it is one: bytes then have no place in it.
+    folders
+        Names of those that it lies in, from the one that the log is about.
     """
 
     name: str
     sha256: str = ""
     size: int = 0
     folder: bool = False
+    folders: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:
-        """Its name as a relative address: no scheme, no folder, no way up."""
-        return quote(self.name.encode("utf-8", "surrogatepass"), safe="") or "checkpoint"
+        """Its place as a relative address: no scheme, no way up."""
+        names = (*self.folders, self.name)
+        quoted = (quote(name.encode("utf-8", "surrogatepass"), safe="") for name in names)
+        return "/".join(quoted) or "checkpoint"
 
     @property
     def identity(self) -> str:

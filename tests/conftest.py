@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-    from tests.warm import Program, Warm
+    from tests.warm import Warm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -64,46 +62,6 @@ def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     home = next(_homes)
     home.mkdir()
     monkeypatch.setenv("CLEANCLIP_HOME", str(home))
-
-
-# These test the process that reads a file, and start it as the product does.
-READER_TESTS = {"test_examine", "test_sandbox", "test_limits", "test_other_loaders"}
-
-
-@pytest.fixture(scope="session")
-def _reader() -> Iterator[Warm | None]:
-    """Has the reader's modules loaded; Windows cannot fork."""
-    if sys.platform == "win32":
-        yield None
-        return
-    from tests.warm import Warm
-
-    names = ("inspect", "inspection_json", "sandbox")
-    warm = Warm(*(f"ml_core.reading.{name}" for name in names), environment={"PYTHONUTF8": "1"})
-    yield warm
-    warm.close()
-
-
-@pytest.fixture(autouse=True)
-def _warm_reader(
-    _reader: Warm | None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Files are read in a process of their own that needs not import its modules first."""
-    own = request.module.__name__.rpartition(".")[2] in READER_TESTS
-    if own or _reader is None:
-        return
-    import ml_core.reading
-
-    door = sys.modules["ml_core.reading.examine"]
-    assert ml_core.reading.examine is door.examine
-    start, command = door._start, door._command
-
-    def start_warm(path: Path) -> Program | subprocess.Popen[bytes]:
-        if door._command is not command:  # a test runs another program
-            return start(path)  # type: ignore[no-any-return]
-        return _reader.start("ml_core.reading.worker", stderr=subprocess.PIPE, session=True)
-
-    monkeypatch.setattr(door, "_start", start_warm)
 
 
 @pytest.fixture(scope="session")

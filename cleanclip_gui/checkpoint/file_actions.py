@@ -175,7 +175,7 @@ class FileWriter(QObject):
                 assess,
                 inspection_record,
             )
-            from ml_core.reports.exports import export_inspection
+            from ml_core.reports.inspection_exports import export_inspection
             from ml_core.signing import check_checkpoint
 
             opinion = ask_for_second_opinion(inspection, control.cancelled)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ml_core import __version__
 from ml_core.checkpoints.choice import with_remembered
@@ -21,6 +21,7 @@ from ml_core.checkpoints.recognise import (
     rounding,
 )
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
+from ml_core.reading.errors import exit_code
 from ml_core.reading.inspection import (
     RULES_VERSION,
     ReasonCode,
@@ -42,6 +43,11 @@ GROUPS = ("tensors", "data", "code", "unknown")
 SCHEMA_VERSION = "1.0"
 """Of what `inspection_record` gives; a reader of 1.x reads every 1.y."""
 _MAX_STRANGERS = 20
+RowVerdict = Literal["dangerous", "unknown", "damaged", "unsupported", "caution", "loads"]
+VERDICTS: tuple[RowVerdict, ...] = get_args(RowVerdict)
+"""The worst first. ``unknown``: it could not be looked at."""
+FailOn = Literal["dangerous", "unknown", "caution"]
+_FAILING: dict[FailOn, int] = {"dangerous": 1, "unknown": 4, "caution": 5}  # of VERDICTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -412,3 +418,19 @@ def totals(inspection: Inspection) -> dict[str, Any]:
         "bytes": sum(tensor.nbytes for tensor in inspection.tensors),
         "dtypes": dict(sorted(dtypes.items())),
     }
+
+
+def exit_status(verdict: RowVerdict, fail_on: FailOn, error_code: str = "") -> int:
+    """Exit code for a verdict: not 0 for ``fail_on`` and what is worse.
+
+    ``unknown`` stands for the refused and the unreadable, of which nothing good can be said.
+    """
+    if verdict not in VERDICTS[: _FAILING[fail_on]]:
+        return 0
+    return exit_code("dangerous" if verdict == "caution" else error_code or verdict)
+
+
+def worst_verdict(assessed: Assessment, members: Iterable[Mapping[str, Any]]) -> RowVerdict:
+    """The verdict on a file, or the worst of those on the checkpoints in an archive."""
+    verdicts: list[Any] = [member["verdict"] for member in members] or [assessed.verdict]
+    return min(verdicts, key=VERDICTS.index)

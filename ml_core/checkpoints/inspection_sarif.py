@@ -44,15 +44,17 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
     return log_of(
         record["tool"],
         RULES,
-        [
-            Artifact(
-                record["name"], record["file_sha256"], record["size"], folder=_is_folder(record)
-            )
-        ],
+        [inspected_artifact(record)],
         inspection_findings(record, 0),
         rules_version=record["rules"],
         properties={key: record[key] for key in properties},
     )
+
+
+def inspected_artifact(record: Mapping[str, Any], folders: tuple[str, ...] = ()) -> Artifact:
+    """What a record is about, which lies in some folders."""
+    name, sha256, size = record["name"], record["file_sha256"], record["size"]
+    return Artifact(name, sha256, size, folder=_is_folder(record), folders=folders)
 
 
 def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[SarifResult]:

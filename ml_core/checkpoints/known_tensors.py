@@ -14,13 +14,16 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_known
-from ml_core.checkpoints.tensor_hashes import PartName, TensorHash, hash_shapes
 from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.folder import list_folder
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.tensor_hashes import PartName, TensorHash
 
 _NAME = "known_tensors-1.sqlite"
 _PATIENCE_SECONDS, _CACHE_KB = 30.0, 64 * 1024
@@ -101,6 +104,8 @@ def add_known_file(
         As `ml_core.checkpoints.known.add_known`, and if the database is damaged or cannot be
         written.
     """
+    from ml_core.checkpoints.tensor_hashes import hash_shapes
+
     tensors = {item.name: (item.part, item.shape, item.precision) for item in hashes}
     rows = [
         (digest, int(form == item.precision))
@@ -180,6 +185,8 @@ def nearest(hashes: Sequence[TensorHash]) -> dict[PartName, tuple[KnownTensors, 
     added first. Constant tensors do not count. Where no tensor is equal, a file with the same names
     and shapes is the nearest. A part that is like none is left out. Raises as `known_tensors`.
     """
+    from ml_core.checkpoints.tensor_hashes import hash_shapes
+
     with _reading() as index:
         index.execute(
             "CREATE TEMP TABLE asked (hash BLOB PRIMARY KEY, part TEXT, number INTEGER, "

@@ -2,57 +2,102 @@
 
 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage (also a full disk or too little
 memory), 4 internal error, 130 Ctrl-C, 143 and 129 SIGTERM and SIGHUP.
+
+Importing this module is cheap; a command's module is imported when the command is run.
 """
 
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from itertools import pairwise
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
+from typer.core import TyperCommand, TyperGroup
 
 from ml_core import __version__
-from ml_core.cleaning.recipes import explain as explain_invalid
-from ml_core.cli import key, known, output, recipes, triggers
-from ml_core.cli.audit import audit
-from ml_core.cli.bench import bench
-from ml_core.cli.clean import clean
-from ml_core.cli.compare import compare
-from ml_core.cli.convert import convert
-from ml_core.cli.demo import demo
-from ml_core.cli.doctor import doctor
-from ml_core.cli.evaluate import evaluate
-from ml_core.cli.examine import examine
-from ml_core.cli.explain import explain
-from ml_core.cli.gate import gate
-from ml_core.cli.identify import identify
-from ml_core.cli.inspect import inspect
-from ml_core.cli.key import sign
-from ml_core.cli.prove import prove
-from ml_core.cli.rates import rates
-from ml_core.cli.report import report
-from ml_core.cli.run import Terminated, say_when_ended
-from ml_core.cli.scan import scan
-from ml_core.cli.search import search
-from ml_core.cli.verify import verify
-from ml_core.jobs.failures import exit_code
-from ml_core.jobs.processes import launched
-from ml_core.paths import nothing_is_kept
-from ml_core.reading.errors import InputError
+from ml_core.cli import output
+from ml_core.cli.signals import Terminated, say_when_ended
+
+COMMANDS = {
+    "examine": "Look at a checkpoint as an expert would, and give one answer.",
+    "inspect": "Say what a checkpoint is, without running anything in it.",
+    "identify": "Say which CLIP a checkpoint holds, encoder by encoder, beside the known files.",
+    "gate": "Say whether checkpoints keep the rules of a policy: PASS, FAIL or NOT EVALUABLE.",
+    "convert": "Write the CLIP in a checkpoint as safetensors that stock open_clip loads.",
+    "compare": "Compare two checkpoints tensor by tensor: where was a model finetuned?",
+    "evaluate": "Measure clean accuracy and, with a trigger, the attack success rate.",
+    "explain": "Show where a model looks, or draw its embeddings as a map.",
+    "doctor": "Find settings that a file leaves open or states wrongly: activation, mean, heads, "
+    "size.",
+    "scan": "Search a checkpoint for a trigger that nobody named.",
+    "audit": "Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own "
+    "embeddings.",
+    "rates": "Find the learning rates that a checkpoint bears, before cleaning it.",
+    "clean": "Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.",
+    "bench": "Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, "
+    "compute.",
+    "search": "Search for the recipe that cleans this checkpoint at the least loss of accuracy.",
+    "prove": "Does a cleaned checkpoint stay clean? Finetune it again, and test what it never saw.",
+    "report": "Write evidence that a stranger can check: a report, and every answer that it stands "
+    "on.",
+    "sign": "Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing "
+    "reads it.",
+    "verify": "Check a bundle that somebody else made: files, figures, identity, answers.",
+    "demo": "The guided demo without a window: open, trigger, ASR, clean, ASR again, save.",
+    "triggers": "The published triggers, and trigger files: list, show, export.",
+    "recipes": "List the methods, show a recipe, save one.",
+    "known": "Published checkpoints, what is known about them, and your own entries.",
+    "key": "Keys to sign checkpoints and evidence with, and keys of people whom you trust.",
+}
+"""Name and help line of each command. It is a function of that name, or a typer app called ``app``,
+in the module of that name; `_MODULES` names the others."""
+_MODULES = {"sign": "key"}
+_MARKUP: Any = "markdown"
+
+
+def load(name: str) -> Any:
+    """Import a command and make it one of click's."""
+    module = import_module(f"ml_core.cli.{_MODULES.get(name, name)}")
+    function = getattr(module, name, None)
+    app = module.app if function is None else typer.Typer(add_completion=False)
+    app.rich_markup_mode, app.pretty_exceptions_enable = _MARKUP, False
+    text = COMMANDS[name]
+    if function is not None:
+        app.command(name, help=f"{text}\n\n{inspect.getdoc(function)}")(function)
+    command = typer.main.get_command(app)
+    command.name, command.help = name, command.help or text
+    return command
+
+
+class _Commands(TyperGroup):
+    """Lists commands by their help lines, and imports the one that is run."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, text in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=text))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        _refuse_several_processes()
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(str(name)), rest
+
 
 app = typer.Typer(
     name="cleanclip",
+    cls=_Commands,
     help="Inspect, evaluate and clean CLIP checkpoints. No code in a file is ever run.\n\nExit "
     "codes: 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal "
     "error, 130 cancelled with Ctrl-C.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=_MARKUP,
     pretty_exceptions_enable=False,
 )
 
@@ -78,15 +123,6 @@ def _root(
         switch_on(plugins)
 
 
-for command in (
-    examine, inspect, identify, gate, convert, compare, evaluate, explain, doctor, scan, audit,
-    rates, clean, bench, search, prove, report, sign, verify, demo,
-):  # fmt: skip
-    app.command()(command)
-for group in (triggers.app, recipes.app, known.app, key.app):
-    app.add_typer(group)
-
-
 # typer has brought its own click since 0.17; this is the base of its usage errors in any version.
 _UsageProblem: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
@@ -103,20 +139,14 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     sentence, code, details = "Cancelled.", "cancelled", ""
     try:
-        _refuse_several_processes()
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
-        if arguments and (note := nothing_is_kept()):
-            output.say(note)
+        if arguments:
+            _say_what_is_not_kept()
         status = returned if isinstance(returned, int) else output.EXIT_DONE
         if status != output.EXIT_CANCELLED:
             return status
     except typer.Exit as leave:
         return leave.exit_code
-    except ValidationError as error:
-        sentence, code, status = explain_invalid(error), "usage", output.EXIT_USAGE
-    except InputError as error:
-        sentence, code, status = error.sentence, error.code, exit_code(error.code)
-        details = error.details
     except (KeyboardInterrupt, typer.Abort):
         status = output.EXIT_CANCELLED
     except _UsageProblem as problem:
@@ -124,7 +154,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except output.OutputLost:
         raise
     except Exception as error:
-        sentence, code = output.report_failure(error)
+        from ml_core.reading.errors import exit_code
+
+        sentence, code, details = output.report_failure(error)
         status = exit_code(code)
     if sentence:  # without arguments the help was shown instead
         output.say(sentence)
@@ -146,6 +178,9 @@ def _answers_in_json(arguments: Sequence[str]) -> bool:
 
 def _refuse_several_processes() -> None:
     """Refuse to be started by torchrun: each process would do the whole of it."""
+    from ml_core.jobs.processes import launched
+    from ml_core.reading.errors import InputError
+
     count = launched().world
     if count > 1:
         raise InputError(
@@ -153,6 +188,13 @@ def _refuse_several_processes() -> None:
             "Start it once; `cleanclip clean --export` writes a cleaning for several.",
             "usage",
         )
+
+
+def _say_what_is_not_kept() -> None:
+    from ml_core.paths import nothing_is_kept
+
+    if note := nothing_is_kept():
+        output.say(note)
 
 
 def _message(problem: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,13 +15,12 @@ from ml_core.cleaning.presets import about_rate, preset, warn_of_rate
 from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
+from ml_core.cli.checkpoints import checkpoint_path, optional_checkpoint
 from ml_core.cli.options import Options
-from ml_core.cli.run import watched
 from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec
-from ml_core.reading import Inspection, examine
-from ml_core.reading.errors import InputError, plain
+from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.checkpoints import Checkpoint
@@ -30,67 +29,6 @@ if TYPE_CHECKING:
 N = TypeVar("N", int, float)
 _TABLES = (".csv", ".tsv")
 _SPLITS = ("val", "test", "heldout", "train", "clean")
-
-
-def checkpoint_path(path: Path) -> Path:
-    """Where a checkpoint lies; ``hf-hub:owner/name`` is brought into the Hub's cache first.
-
-    Raises
-    ------
-    InputError
-        If the repository cannot be fetched.
-    KeyboardInterrupt
-        If the user cancelled with Ctrl-C.
-    """
-    from ml_core.checkpoints.hub import fetch, is_hub_name
-
-    if not is_hub_name(str(path)):
-        return path
-    name, mark, part = str(path).partition("#")
-    if mark:
-        return Path(f"{checkpoint_path(Path(name))}#{part}")
-    what = f"Fetching {path}"
-    with watched(what) as (report, cancelled):
-        fetched = fetch(
-            str(path),
-            lambda done, total: report(f"{what}: {done / 1e6:.0f} MB", done, total),
-            cancelled,
-        )
-    output.errors().print(f"{plain(str(path))} at revision {plain(fetched.revision)}", markup=False)
-    return fetched.path
-
-
-def examined(path: Path) -> Inspection:
-    """Examine a checkpoint's file.
-
-    Raises
-    ------
-    InputError
-        If the file is refused.
-    """
-    inspection = examine(path)
-    if inspection.refused:
-        raise inspection.refusal()
-    return inspection
-
-
-def models_at(path: Path) -> Iterator[Inspection]:
-    """Examine a file and give the models in it, those of each checkpoint of an archive one by one.
-
-    What is refused is given as it is.
-    """
-    from ml_core.checkpoints.layouts import models_of
-
-    inspection = examine(path)
-    for member in inspection.members:
-        yield from models_at(Path(f"{path}#{member}"))
-    if not inspection.members:
-        yield from models_of(inspection)
-
-
-def optional_checkpoint(path: Path | None) -> str | None:
-    """The whole path of a checkpoint that may be missing; raises as `checkpoint_path` does."""
-    return None if path is None else str(checkpoint_path(path).resolve())
 
 
 def spec_fields(options: Options, spec: type[BaseModel]) -> dict[str, Any]:

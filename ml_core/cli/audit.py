@@ -54,13 +54,11 @@ def audit(
         closed=True,
     ),
 ) -> None:
-    """Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own embeddings.
-
-    Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes audit.json,
-    scores.csv and the pictures of the worst, and says how each pair ranks among all. A score
-    is a rank, not a verdict. Of several captions of a picture the worst by CLIPScore counts and is
-    shown; what is excluded is the picture with all its captions. Even 5 poisoned pairs in
-    100 000 can undo CleanCLIP.
+    """Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes
+    audit.json, scores.csv and the pictures of the worst, and says how each pair ranks among
+    all. A score is a rank, not a verdict. Of several captions of a picture the worst by
+    CLIPScore counts and is shown; what is excluded is the picture with all its captions. Even 5
+    poisoned pairs in 100 000 can undo CleanCLIP.
 
     Examples:
 

@@ -10,12 +10,12 @@ from ml_core.cleaning.recipes import Recipe, read_recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
-    checkpoint_path,
     judge_rates,
     known_pretraining,
     label_set_path,
     numbers,
 )
+from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec
@@ -42,10 +42,8 @@ def bench(
     ),
     seeds: str = option("0", help="Seeds, with commas."),
 ) -> None:
-    """Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, compute.
-
-    Writes one folder per run, bench.csv (the table), tradeoff.svg (the chart) and bench.json. The
-    same command continues where it stopped.
+    """Writes one folder per run, bench.csv (the table), tradeoff.svg (the chart) and
+    bench.json. The same command continues where it stopped.
 
     Examples:
 

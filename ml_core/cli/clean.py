@@ -16,14 +16,12 @@ from ml_core.cleaning.recipes import Recipe, read_recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
-    checkpoint_path,
     image_spec,
     is_trigger_id,
     judge_rates,
     known_pretraining,
     open_trigger,
     opened_checkpoint,
-    optional_checkpoint,
     pair_spec,
     resolve_scan,
     spec_fields,
@@ -31,6 +29,7 @@ from ml_core.cli.arguments import (
     typed,
     with_settings,
 )
+from ml_core.cli.checkpoints import checkpoint_path, optional_checkpoint
 from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec, run_to_result
 from ml_core.data.labels import load_label_set
@@ -87,11 +86,9 @@ def clean(
     ),
     processes: int = option(1, help="With --export: processes (GPUs) that share the work.", ge=1),
 ) -> None:
-    """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
-
-    With --auto the method is chosen by what a scan finds, and rounds of cleaning and scanning go on
-    until it finds nothing. Started again, it goes on where it was. --reference is then the clean
-    checkpoint that scans compare with, and --minutes are those of each round.
+    """With --auto the method is chosen by what a scan finds, and rounds of cleaning and
+    scanning go on until it finds nothing. Started again, it goes on where it was. --reference
+    is then the clean checkpoint that scans compare with, and --minutes are those of each round.
 
     Even 5 poisoned pairs in 100 000 can undo CleanCLIP: check your own
     pairs with `cleanclip audit` first, and leave out what it finds with --exclude.

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, examined
+from ml_core.cli.checkpoints import checkpoint_path, examined
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
 from ml_core.reading import Inspection
@@ -31,8 +31,7 @@ def compare(
     second: NamedPath = argument("The one to compare it with."),
     tensors: bool = option(False, help="List every tensor that differs, not layers."),
 ) -> None:
-    """Compare two checkpoints tensor by tensor: where was a model finetuned?
-
+    """
     Examples:
 
         cleanclip compare suspect.pt cleaned.safetensors

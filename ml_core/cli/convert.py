@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, examined
+from ml_core.cli.checkpoints import checkpoint_path, examined
 from ml_core.cli.options import Options, argument, command
 from ml_core.options import option
 from ml_core.reading import InputError, Inspection
@@ -37,9 +37,7 @@ def convert(
         None, help="Also write the linear head of a finetuned classifier here."
     ),
 ) -> None:
-    """Write the CLIP in a checkpoint as safetensors that stock open_clip loads.
-
-    PyTorch files, training checkpoints, TorchScript archives and transformers folders become the
+    """PyTorch files, training checkpoints, TorchScript archives and transformers folders become the
     model alone: no pickle, no optimizer. --as-is copies every tensor of any file instead.
 
     Examples:

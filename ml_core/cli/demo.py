@@ -23,8 +23,7 @@ def demo(
     checkpoint: Path | None = option(None, help="Another checkpoint than the built-in one."),
     test_images: int = option(4000, help="Test images.", ge=32),
 ) -> None:
-    """The guided demo without a window: open, trigger, ASR, clean, ASR again, save.
-
+    """
     Examples:
 
         cleanclip demo

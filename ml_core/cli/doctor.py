@@ -10,7 +10,8 @@ from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, examined, image_spec, labels_and_templates
+from ml_core.cli.arguments import image_spec, labels_and_templates
+from ml_core.cli.checkpoints import checkpoint_path, examined
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Event, Message, forwarded
@@ -35,9 +36,7 @@ def doctor(
     remember: bool = option(False, help="Use the proposed settings whenever the file is opened."),
     forget: bool = option(False, help="Only forget what was remembered for the file."),
 ) -> None:
-    """Find settings that a file leaves open or states wrongly: activation, mean, heads, size.
-
-    Tries the candidates on labelled images, shows the accuracy of each and proposes the best.
+    """Tries the candidates on labelled images, shows the accuracy of each and proposes the best.
     Nothing is changed: --save writes a copy, --remember uses the settings, and says so, whenever
     the file is opened (inspect, evaluate, clean and convert ignore them with --no-choice).
 

@@ -11,7 +11,6 @@ from rich.table import Table
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import (
-    checkpoint_path,
     image_spec,
     labels_and_templates,
     open_trigger,
@@ -19,6 +18,7 @@ from ml_core.cli.arguments import (
     resolve_scan,
     target_index,
 )
+from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Control
@@ -64,9 +64,7 @@ def evaluate(
         "`cleanclip report`; the reference's gets -reference after its name.",
     ),
 ) -> None:
-    """Measure clean accuracy and, with a trigger, the attack success rate.
-
-    JSON has everything: intervals, each class, what triggered images become, paired differences
+    """JSON has everything: intervals, each class, what triggered images become, paired differences
     to the reference, and everything needed to repeat the numbers.
 
     Examples:

@@ -11,17 +11,18 @@ from rich.table import Table
 
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, image_spec, optional_checkpoint, spec_fields
+from ml_core.cli.arguments import build_recipe, image_spec, spec_fields
+from ml_core.cli.checkpoints import alone, checkpoint_path, given_paths, optional_checkpoint
 from ml_core.cli.clean import clean_spec, timed
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_to_result
 from ml_core.events import Control, Event, Finding, Message
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.examination import TITLES, ExamineSpec
-from ml_core.jobs.failures import exit_code
 from ml_core.jobs.scan import ScanSettings
 from ml_core.options import option
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, exit_code
+from ml_core.reading.walk import Tally, walk
 
 if TYPE_CHECKING:
     from ml_core.jobs.examination import Examination
@@ -30,7 +31,7 @@ _EXIT = {
     "nothing": output.EXIT_DONE, "unknown": 2, "damaged": 2, "unsupported": 2, "suspicious": 1,
     "found": 1, "dangerous": 1,
 }  # fmt: skip
-"""From good to bad."""
+_WORST_FIRST = (1, 2, 3, 4, 0)
 
 
 @command(
@@ -42,7 +43,10 @@ _EXIT = {
 )
 def examine(
     options: Options,
-    paths: list[NamedPath] = argument("Checkpoints: files, folders, FILE#PART."),
+    paths: list[NamedPath] = argument(
+        "Checkpoints: files, folders that are searched, FILE#PART, hf-hub:owner/name, or - for a "
+        "list of them on standard input, one a line."
+    ),
     reference: NamedPath | None = option(
         None,
         help="A clean checkpoint to compare with: the parent, or another of the same kind "
@@ -58,12 +62,10 @@ def examine(
         None, help="Also write the evidence: a new folder NAME.evidence, or NAME.zip."
     ),
 ) -> None:
-    """Look at a checkpoint as an expert would, and give one answer.
-
-    File safety, which CLIP it is, whether it works, weights beside the reference, known and unknown
-    triggers, and what a trigger that was found does. A file that is refused is not opened. What is
-    finished is kept for the same file: asked again, the answer is there at once, and a killed
-    examination goes on. It never says that a checkpoint is safe.
+    """File safety, which CLIP it is, whether it works, weights beside the reference, known and
+    unknown triggers, and what a trigger that was found does. A file that is refused is not opened.
+    What is finished is kept for the same file: asked again, the answer is there at once, and a
+    killed examination goes on. It never says that a checkpoint is safe.
 
     Exit codes: 0 nothing found within this search, 1 found, suspicious or dangerous, 2 cannot say,
     damaged or unsupported, 3 usage, 4 internal error; of several checkpoints the worst.
@@ -74,13 +76,17 @@ def examine(
 
         cleanclip examine model.pt --images photos/ --labels imagenet-1k --minutes 10 --json
 
+        cleanclip examine downloads/ --minutes 5 --json
+
         cleanclip examine poisoned.safetensors --clean --report demo.evidence
     """
-    several = len(paths) > 1
+    single = alone(paths)
+    several = single is None
     if several and (report is not None or options.output_dir is not None):
         raise InputError("--report and --output are for one checkpoint: examine one at a time.")
     records: list[dict[str, Any]] = []
-    for path in paths:
+    found = walk(given_paths(paths), Tally()) if single is None else [checkpoint_path(single)]
+    for path in found:
         own = options.changed(checkpoint=path)
         if several:
             output.say(f"{path}:")
@@ -96,8 +102,7 @@ def examine(
             output.print_json(records[-1], indent=None if several else 1)
     if several and not options.json:
         output.show(_table(records))
-    codes = [_code(record) for record in records]
-    raise typer.Exit(min(codes, key=lambda code: (1, 2, 3, 4, 0).index(code)))
+    raise typer.Exit(min(map(_code, records), key=_WORST_FIRST.index, default=output.EXIT_DONE))
 
 
 def _spec(
@@ -187,12 +192,11 @@ def _print(record: Examination) -> None:
 
 def _table(records: list[dict[str, Any]]) -> Table:
     """Several checkpoints, the worst first."""
-    rank = {code: place for place, code in enumerate((1, 2, 3, 4, 0))}
     rows = (
         (Path(each["spec"]["checkpoint"]).name, each["headline"])
         if "spec" in each
         else (Path(each["path"]).name, each["error"])
-        for each in sorted(records, key=lambda each: rank[_code(each)])
+        for each in sorted(records, key=lambda each: _WORST_FIRST.index(_code(each)))
     )
     return output.table("Checkpoints", ("~Checkpoint", "~Answer"), rows)
 

@@ -12,14 +12,15 @@ from rich.table import Table
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import (
-    checkpoint_path,
     image_spec,
     labels_and_templates,
     open_trigger,
     resolve_scan,
     target_index,
 )
+from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, command
+from ml_core.cli.progress import progress_bar
 from ml_core.cli.run import run_stage
 from ml_core.events import Control, Progress, Step
 from ml_core.jobs.specs import CleanSpec
@@ -57,9 +58,7 @@ def explain(
     n: int = option(1000, help="Map: images to embed.", ge=2),
     seed: int = option(0, help="Seed of sample, draws and layout.", ge=0),
 ) -> None:
-    """Show where a model looks, or draw its embeddings as a map.
-
-    Grad-CAM (ResNets), attention (ViTs) and occlusion explain one class on one image, clean and
+    """Grad-CAM (ResNets), attention (ViTs) and occlusion explain one class on one image, clean and
     triggered on one colour scale; pca and tsne place clean images, triggered ones and classes.
 
     Examples:
@@ -185,7 +184,7 @@ def _last(steps: Iterable[Step[_Result]], title: str) -> _Result:
     title
         Shown beside the bar.
     """
-    with output.progress_bar() as show:
+    with progress_bar() as show:
         for step in steps:
             show(Progress(title, step.done, step.total, 0.0, 0.0))
     assert step.result is not None, "nobody cancels it here"

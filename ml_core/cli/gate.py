@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, image_spec, label_set_path, optional_checkpoint
+from ml_core.cli.arguments import image_spec, label_set_path
+from ml_core.cli.checkpoints import given_paths, optional_checkpoint
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec, watched
 from ml_core.jobs.examination import ExamineSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import is_there
+from ml_core.reading.walk import Tally, walk
 
 if TYPE_CHECKING:
     from ml_core.reports.gate import GateAnswer
@@ -33,7 +35,10 @@ _EXIT = {"PASS": output.EXIT_DONE, "FAIL": 1, "NOT EVALUABLE": 2}
 )
 def gate(
     options: Options,
-    paths: list[NamedPath] = argument("Checkpoints: files, folders or hf-hub:owner/name."),
+    paths: list[NamedPath] = argument(
+        "Checkpoints: files, folders that are searched, hf-hub:owner/name, or - for a list of them "
+        "on standard input, one a line."
+    ),
     policy: NamedPath = option(..., help="TOML file with the rules."),
     evidence: list[NamedPath] | None = option(
         None, help="A bundle of evidence to take figures from; repeatable."
@@ -56,10 +61,8 @@ def gate(
     ),
     output_file: NamedPath | None = option(None, help="Write into this file.", flag="--output -o"),
 ) -> None:
-    """Say whether checkpoints keep the rules of a policy: PASS, FAIL or NOT EVALUABLE.
-
-    What a file is (verdict, format, licence, signature, parent) is looked at anew. Rates come from
-    the bundles and examinations that are given, else from those that are kept, else, with
+    """What a file is (verdict, format, licence, signature, parent) is looked at anew. Rates come
+    from the bundles and examinations that are given, else from those that are kept, else, with
     --measure, from an examination that is made now. Figures of another SHA-256 do not count.
 
     Exit codes: 0 all pass, 1 a rule fails, 2 no rule fails but one cannot be evaluated (unless the
@@ -83,7 +86,7 @@ def gate(
     if options.json + sarif + (output_format is not None) > 1 or form not in FORMATS:
         raise InputError(f"Choose one of --json, --sarif and --format {', '.join(FORMATS)}.")
     rules = read_policy(policy)
-    places = list(dict.fromkeys(map(checkpoint_path, paths)))
+    places = list(dict.fromkeys(walk(given_paths(paths), Tally())))
     if missing := [place for place in places if not is_there(place)]:
         raise InputError(f"There is no checkpoint at {missing[0]}; choose a file.")
     if output_file is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, models_at
+from ml_core.cli.checkpoints import checkpoint_path, models_at
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import watched
 
@@ -14,9 +14,7 @@ _EXIT = {"equal": output.EXIT_DONE, "rounded": 1, "differs": 1, "not known": 2}
 
 @command("file=checkpoint part json")
 def identify(options: Options) -> None:
-    """Say which CLIP a checkpoint holds, encoder by encoder, beside the known files.
-
-    Of a file with several models each is looked at.
+    """Of a file with several models each is looked at.
 
     Tensors are compared with those of files that `cleanclip known add` has read on this machine.
     Copies match that are renamed, transposed, split, or rounded to fp16 or bf16. Equal tensors hold

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import typer
 from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import NamedPath, Options, command
-from ml_core.jobs.failures import exit_code
+from ml_core.cli.checkpoints import alone, checkpoint_path, given_paths
+from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
 from ml_core.reading import InputError, examine
-from ml_core.reading.inspection import REFUSED, verdict_words
+from ml_core.reading.inspection import verdict_words
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -34,10 +33,18 @@ _GROUP_TITLES = {
 
 
 @command(
-    "path=checkpoint donor no_choice parts json sarif output_format output_file require_signature"
+    "paths null part donor no_choice parts json sarif output_format output_file require_signature "
+    "fail_on hash_all jobs"
 )
 def inspect(
     options: Options,
+    paths: list[NamedPath] = argument(
+        "Files, folders, patterns such as '**/*.pt', FILE#PART, hf-hub:owner/name, or - for a list "
+        "on standard input, one a line."
+    ),
+    null: bool = option(
+        False, help="The list on standard input has zero bytes between.", flag="--null -0"
+    ),
     sarif: bool = option(False, help="Print a SARIF 2.1.0 log."),
     output_format: str | None = option(
         None,
@@ -59,11 +66,24 @@ def inspect(
         "exit with 1 if it is not.",
         metavar="KEY",
     ),
+    fail_on: str = option(
+        "unknown",
+        help="Exit with 0 unless a verdict is as bad as this: dangerous, unknown (damaged, "
+        "unsupported or not to be read) or caution (then with 1).",
+    ),
+    hash_all: bool = option(
+        False,
+        help="Of several paths, hash files of over 1 GiB too, and compare the checksums in them.",
+        flag="--hash",
+    ),
+    jobs: int = option(2, help="How many files are read at once.", ge=1, le=64, closed=True),
 ) -> None:
-    """Say what a checkpoint is, without running anything in it.
-
-    Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported). Of a
+    """Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported). Of a
     readable file it is 1 where its signature does not fit it, or is not the one that is required.
+
+    Of several paths, or of a folder that is no checkpoint, it prints one table, the worst first,
+    or with --json one record a line. Links in folders are not followed. A file that nobody can read
+    has a row, and the exit code is that of the worst row: 1, 2, or 3 (could not be read).
 
     Examples:
 
@@ -82,23 +102,46 @@ def inspect(
         cleanclip inspect model.pt --output model.cdx.json
 
         cleanclip inspect model.safetensors --require-signature ada.pub && echo "use it"
+
+        cleanclip inspect downloads/ --fail-on dangerous
+
+        find / -name '*.pt' -print0 | cleanclip inspect - -0 --json
     """
     from ml_core.checkpoints import open_checkpoint
     from ml_core.checkpoints.inspection_record import (
+        FailOn,
         ask_for_second_opinion,
         assess,
+        exit_status,
         inspection_record,
+        worst_verdict,
     )
-    from ml_core.reports.exports import chosen_format, inspection_bytes
+    from ml_core.reports.inspection_exports import chosen_format, inspection_bytes
     from ml_core.signing import check_checkpoint, key_to_believe
 
     if options.json + sarif + (output_format is not None) > 1:
         raise InputError("--json, --sarif and --format each name the whole answer; choose one.")
     if options.json or sarif:
         output_format = "json" if options.json else "sarif"
+    if fail_on not in get_args(FailOn):
+        raise InputError(f"--fail-on takes {', '.join(get_args(FailOn))}.")
+    level = cast(FailOn, fail_on)
     form = chosen_format(output_format, output_file)
+    key = None if require_signature is None else key_to_believe(require_signature)
+    single = alone(paths)
+    if single is None:
+        if parts or options.donor or options.part or form in ("html", "cdx"):
+            raise InputError(
+                "--parts, --part, --donor and the formats html and cdx are for one checkpoint; "
+                "give one path."
+            )
+        how = {"hashed": hash_all, "keys": key and (key,), "use_choice": not options.no_choice}
+        given = given_paths(paths, b"\0" if null else b"\n")
+        from ml_core.cli.inspect_many import print_many
+
+        raise typer.Exit(print_many(given, form, output_file, level, jobs, **how))
     donor = None if options.donor is None else checkpoint_path(options.donor)
-    path = checkpoint_path(options.checkpoint)
+    path = checkpoint_path(Path(f"{single}#{options.part}") if options.part else single)
     if output_file is not None:
         output.check_not_over(output_file, path, donor)
     if parts:
@@ -106,7 +149,6 @@ def inspect(
             raise InputError("--parts only lists models; of the other options it takes --json.")
         _list_parts(path, options.json)
         return
-    key = None if require_signature is None else key_to_believe(require_signature)
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
     assessed = assess(examine(path), whole, use_choice=not options.no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
@@ -119,10 +161,9 @@ def inspect(
     else:
         content = inspection_bytes(record, form)
     output.give(content, output_file)
-    if refused := {each["verdict"] for each in record["members"]} & set(REFUSED):
-        raise typer.Exit(exit_code("dangerous" if "dangerous" in refused else "damaged"))
-    if assessed.problem is not None and not record["members"]:
-        raise typer.Exit(exit_code(assessed.problem.code))
+    verdict = worst_verdict(assessed, record["members"])
+    if code := exit_status(verdict, level):
+        raise typer.Exit(code)
     state = "none" if signature is None else signature.state
     if key is not None and state != "good":
         why = "It has no signature." if signature is None else signature.sentence

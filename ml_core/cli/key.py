@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.options import NamedPath, Options, argument, command, passphrase_of
+from ml_core.cli.options import NamedPath, Options, argument, command, group, passphrase_of
 from ml_core.cli.run import watched
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -18,11 +18,7 @@ from ml_core.reading.inspect import locate
 if TYPE_CHECKING:
     from ml_core.signing import PublicKey
 
-app = typer.Typer(
-    name="key",
-    help="Keys to sign checkpoints and evidence with, and keys of people whom you trust.",
-    no_args_is_help=True,
-)
+app = group("key")
 _KEY = argument("Name of the key, or the first digits of its id.")
 
 
@@ -169,9 +165,7 @@ def sign(
         flag="--output -o",
     ),
 ) -> None:
-    """Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing reads it.
-
-    A signature says who vouches for these bytes, and nothing about what is in them.
+    """A signature says who vouches for these bytes, and nothing about what is in them.
 
     Examples:
 

@@ -11,12 +11,12 @@ import typer
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, models_at
-from ml_core.cli.options import NamedPath, Options, argument, command
+from ml_core.cli.checkpoints import checkpoint_path, models_at
+from ml_core.cli.options import NamedPath, Options, argument, command, group
 from ml_core.cli.run import watched
-from ml_core.jobs.failures import exit_code
 from ml_core.options import option
 from ml_core.reading import InputError, Inspection
+from ml_core.reading.errors import exit_code
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.known import KnownFile
@@ -26,11 +26,7 @@ _GENERIC = re.compile(
     r"((open_clip_|diffusion_)?(pytorch_)?model|(text|image)_encoder(_\d)?)([.#]|\Z)"
 )
 
-app = typer.Typer(
-    name="known",
-    help="Published checkpoints, what is known about them, and your own entries.",
-    no_args_is_help=True,
-)
+app = group("known")
 
 
 @app.command("list")

@@ -86,6 +86,11 @@ PAIRS = (
 _DEMO_ALONE = " Required except for the demo's checkpoint or labels."
 
 
+def group(name: str) -> typer.Typer:
+    """An app of the commands that share a first word."""
+    return typer.Typer(name=name, no_args_is_help=True, add_completion=False)
+
+
 class Options:
     """The options of a command line.
 
@@ -288,7 +293,7 @@ def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[A
         @functools.wraps(function)
         def run(**values: Any) -> None:
             given = {name: values[shown[name]] for name in shown}
-            if part := given.get("part"):
+            if "checkpoint" in given and (part := given.get("part")):
                 given["checkpoint"] = Path(f"{given['checkpoint']}#{part}")
             options = Options(given, {name: flags[name] for name in given if name in flags})
             values |= given

@@ -1,4 +1,7 @@
-"""What the command line says: JSON on standard output, the rest on standard error."""
+"""What the command line says: JSON on standard output, the rest on standard error.
+
+rich is imported when there is something to print.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +9,47 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
-from rich.table import Table
-from rich.text import Text
-
 from ml_core import figures
-from ml_core.events import Done, Event, Message, Metric, Progress, finite
-from ml_core.exports import save_export
-from ml_core.jobs.failures import failure
-from ml_core.paths import data_dir
-from ml_core.reading.errors import InputError, plain
-from ml_core.reading.inspect import whole_file
 
 if TYPE_CHECKING:
-    from ml_core.jobs.overall import Plan
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-BOXED: dict[str, Any] = {"title_justify": "center", "box": box.HEAVY_HEAD, "pad_edge": True}
+    from ml_core.events import Done
+
+BOXED: dict[str, Any] = {"title_justify": "center", "box": "HEAVY_HEAD", "pad_edge": True}
 LINES: dict[str, Any] = BOXED | {"title_justify": "left"}
-_OPEN: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "pad_edge": False}
+_OPEN: dict[str, Any] = {"title_justify": "left", "box": "SIMPLE_HEAD", "pad_edge": False}
 EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 
 
 def errors() -> Console:
     """Standard error as it is now (tests and pipes replace it)."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
     """A line on standard error; a name in it neither formats nor steers the terminal."""
+    from ml_core.reading.errors import plain
+
     errors().print(plain(text), markup=False)
 
 
 def cell(text: str) -> Text:
     """Foreign text for a table, as `say` shows it."""
+    from rich.text import Text
+
+    from ml_core.reading.errors import plain
+
     return Text(plain(text))
 
 
@@ -75,6 +70,8 @@ def _standard_output() -> Generator[None]:
 
 def show(content: Table | Text) -> None:
     """Write a table or a line to standard output."""
+    from rich.console import Console
+
     with _standard_output():
         Console(highlight=False, soft_wrap=True).print(content)
 
@@ -118,7 +115,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
     **style
         Options of rich's `Table`, if it is not to be open and titled at the left.
     """
-    content = Table(title=cell(title), **_OPEN | style)
+    from rich import box
+    from rich.table import Table
+
+    style = _OPEN | style
+    style["box"] = getattr(box, style["box"])
+    content = Table(title=cell(title), **style)
     for name in columns:
         content.add_column(
             name.lstrip(">~"),
@@ -132,6 +134,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
 
 def print_json(values: Any, *, indent: int | None = 1) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
+    from ml_core.events import finite
+
     with _standard_output():
         sys.stdout.write(json.dumps(finite(values), indent=indent, default=os.fspath) + "\n")
 
@@ -144,6 +148,10 @@ def give(content: Table | bytes, file: Path | None) -> None:
     InputError
         If the file cannot be written.
     """
+    from rich.console import Console
+
+    from ml_core.exports import save_export
+
     if file is None:
         if isinstance(content, bytes):
             show_bytes(content)
@@ -172,6 +180,9 @@ def check_not_over(file: Path, *inputs: Path | None) -> None:
     InputError
         ``usage`` if the file is one of ``inputs``.
     """
+    from ml_core.reading.errors import InputError
+    from ml_core.reading.inspect import whole_file
+
     target = Path(os.path.realpath(os.path.expanduser(file)))
     for path in inputs:
         if path is not None and target == Path(os.path.realpath(whole_file(path))):
@@ -186,16 +197,28 @@ class JobFailed(Exception):  # noqa: N818
         self.done = done
 
 
-def report_failure(error: Exception) -> tuple[str, str]:
-    """One line about what stopped a command, and its code; a defect's details go to a file."""
+def report_failure(error: Exception) -> tuple[str, str, str]:
+    """What stopped a command: one line, its code, and details; those of a defect go to a file."""
+    from pydantic import ValidationError
+
+    from ml_core.cleaning.recipes import explain
+    from ml_core.jobs.failures import failure
+    from ml_core.reading.errors import InputError
+
+    if isinstance(error, ValidationError):
+        return explain(error), "usage", ""
+    if isinstance(error, InputError):
+        return error.sentence, error.code, error.details
     done = error.done if isinstance(error, JobFailed) else failure(error)
     if done.error_code != "internal":
-        return done.error, done.error_code
-    return f"{done.error.removesuffix('.')}; {_log(done.details)}.", done.error_code
+        return done.error, done.error_code, ""
+    return f"{done.error.removesuffix('.')}; {_log(done.details)}.", done.error_code, ""
 
 
 def _log(text: str) -> str:
     """Write details to the log; say where they are."""
+    from ml_core.paths import data_dir
+
     log = Path("cleanclip-errors.log")
     try:
         log = data_dir() / "logs" / log
@@ -207,100 +230,13 @@ def _log(text: str) -> str:
     return f"the details are in {log}"
 
 
-class _HowFar(MofNCompleteColumn):
-    """Item count for a stage, per cent for the whole job."""
-
-    def render(self, task: Task) -> Text:
-        if "left" not in task.fields:
-            return super().render(task)
-        return Text(f"{task.percentage:.0f} %", style="progress.download")
-
-
-class _TimeLeft(TimeRemainingColumn):
-    """A stage's time left from its rate, the job's from its plan."""
-
-    def render(self, task: Task) -> Text:
-        if "left" not in task.fields:
-            return super().render(task)
-        left = task.fields["left"]
-        shown = "-:--:--" if left is None else str(timedelta(seconds=round(left)))
-        return Text(shown, style="progress.remaining")
-
-
 @contextmanager
 def working(what: str) -> Generator[None]:
     """Show that something of unknown length goes on, on standard error."""
+    from ml_core.reading.errors import plain
+
     with errors().status(f"{plain(what)} …"):
         yield
-
-
-@contextmanager
-def progress_bar(plan: Plan | None = None) -> Generator[Callable[[Event], None]]:
-    """A rich progress display on standard error, fed with events.
-
-    Parameters
-    ----------
-    plan
-        The stages of the whole job, for a line with its share and time left.
-
-    Yields
-    ------
-    callable
-        Give it every event of a job.
-    """
-    from ml_core.jobs.table import TITLES
-
-    bar = Bar(
-        TextColumn("{task.description:<18}"),
-        BarColumn(),
-        _HowFar(),
-        _TimeLeft(),
-        TextColumn("{task.fields[note]}"),
-        console=errors(),
-    )
-    tasks: dict[str, TaskID] = {}
-    overall = None
-    if plan is not None:
-        from ml_core.jobs.overall import Overall
-
-        overall = Overall(plan)
-        tasks[""] = bar.add_task("Whole job", total=1.0, note="", left=None)
-
-    def show(event: Event) -> None:
-        if isinstance(event, Progress):
-            name, _, rest = event.stage.partition(" ")
-            title = f"{TITLES.get(name.strip(','), name)} {rest}".strip()
-            if event.stage not in tasks:
-                tasks[event.stage] = bar.add_task(title, total=event.total or None, note="")
-            total = event.total or None
-            bar.update(tasks[event.stage], completed=event.done, total=total)
-            if overall is not None:
-                overall.take(event)
-                left = overall.seconds_left
-                bar.update(tasks[""], completed=overall.fraction, left=left)
-        elif isinstance(event, Metric) and (stage := _trains(tasks)):
-            bar.update(tasks[stage], note=_note(event.values))
-        elif isinstance(event, Message):
-            bar.console.print(plain(event.text), markup=False)
-
-    with bar:
-        yield show
-
-
-def _trains(stages: Collection[str]) -> str:
-    """The stage whose steps are reported as metrics; empty before it begins."""
-    return next((stage for stage in ("train", "ramp") if stage in stages), "")
-
-
-def _note(values: dict[str, float]) -> str:
-    """The numbers beside the bar."""
-    shown = []
-    for key, title in (("loss", "loss"), ("ca", "CA"), ("asr_excl", "ASR")):
-        if key in values:
-            value = values[key]
-            number = f"{value:.3f}" if key == "loss" else figures.percent(value)
-            shown.append(f"{title} {number}")
-    return "  ".join(shown)
 
 
 def raise_failure(done: Done) -> None:
@@ -313,6 +249,8 @@ def raise_failure(done: Done) -> None:
     JobFailed
         Otherwise.
     """
+    from ml_core.reading.errors import InputError
+
     if done.status != "failed":
         return
     if done.error_code in ("dangerous", "damaged", "unsupported", "usage"):

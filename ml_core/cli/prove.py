@@ -36,13 +36,11 @@ def prove(
         None, help="Pairs for the rebound test and retrieval (default: those the run did not use)."
     ),
 ) -> None:
-    """Does a cleaned checkpoint stay clean? Finetune it again, and test what it never saw.
-
-    The rebound test finetunes a copy on clean pairs that the cleaning has not seen and that do not
-    name the target class, at 0.1, 0.3 and 1 times the pretraining's rate; the highest attack
-    success rate counts. The hold-outs are the trigger moved, scaled, turned and recoloured, other
-    triggers, retrieval, and a second label set. The exit code is 0 even when it does not stay
-    clean: read ``stays_clean`` in the JSON.
+    """The rebound test finetunes a copy on clean pairs that the cleaning has not seen and that
+    do not name the target class, at 0.1, 0.3 and 1 times the pretraining's rate; the highest
+    attack success rate counts. The hold-outs are the trigger moved, scaled, turned and
+    recoloured, other triggers, retrieval, and a second label set. The exit code is 0 even when
+    it does not stay clean: read ``stays_clean`` in the JSON.
 
     Examples:
 

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, known_pretraining
+from ml_core.cli.arguments import known_pretraining
+from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.clean import chosen_recipe, clean_spec
 from ml_core.cli.options import CLEANING, Options, command
 from ml_core.cli.run import run_spec
@@ -39,9 +40,7 @@ _COLUMNS = (">Rate", ">Step", ">Loss", ">CA", ">95 % interval")
     output_dir=None,
 )
 def rates(context: typer.Context, options: Options) -> None:
-    """Find the learning rates that a checkpoint bears, before cleaning it.
-
-    A copy of the checkpoint is trained for a few steps at a rate that rises geometrically (the
+    """A copy of the checkpoint is trained for a few steps at a rate that rises geometrically (the
     range test of Smith, arXiv 1506.01186). The upper end of the proposed range is the last rate
     before accuracy on validation images falls by more than --drop points; the start is a third of
     it, for a run stays near its peak longer than the ramp. The backdoor is not looked at: higher

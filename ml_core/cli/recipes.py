@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, method_title
 from ml_core.cleaning.presets import about_rate, is_demos, preset_source, presets
 from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of, read_recipe, write_recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, known_pretraining
-from ml_core.cli.options import NamedPath, Options, argument, command, declared
+from ml_core.cli.arguments import build_recipe, known_pretraining
+from ml_core.cli.checkpoints import checkpoint_path
+from ml_core.cli.options import NamedPath, Options, argument, command, declared, group
 from ml_core.options import option
 
-app = typer.Typer(
-    name="recipes", help="List the methods, show a recipe, save one.", no_args_is_help=True
-)
+app = group("recipes")
 _CHECKPOINT = option(
     None, help="The checkpoint to clean: its presets, at rates that suit it (default: the demo's)."
 )

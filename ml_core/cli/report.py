@@ -41,13 +41,11 @@ def report(
     ),
     key: str | None = option(None, help="Sign it with this key of yours, see `key list`."),
 ) -> None:
-    """Write evidence that a stranger can check: a report, and every answer that it stands on.
-
-    From runs (with what `prove` found), scans and kept measurements; a session of the window stands
-    for its runs and scans. No path, user or host of this machine goes in. Of each measurement 256
-    pictures are measured again with another batch size and thread count, to know by how much logits
-    move; so checkpoints and pictures should still be where they were. `cleanclip verify` checks the
-    result.
+    """From runs (with what `prove` found), scans and kept measurements; a session of the window
+    stands for its runs and scans. No path, user or host of this machine goes in. Of each
+    measurement 256 pictures are measured again with another batch size and thread count, to
+    know by how much logits move; so checkpoints and pictures should still be where they were.
+    `cleanclip verify` checks the result.
 
     Examples:
 

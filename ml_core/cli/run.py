@@ -8,13 +8,14 @@ import threading
 import time
 from _thread import interrupt_main
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 from rich.markup import escape
 
 from ml_core.cli import output
+from ml_core.cli.progress import progress_bar
 from ml_core.events import Control, Done, Event, run_to_end
 from ml_core.reading.errors import CancelledError, plain
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from ml_core.jobs.overall import Plan
 
 Result = TypeVar("Result")
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_TOLD = threading.Event()
 _SOON_SECONDS, _GRACE_SECONDS, _TELL_SECONDS = 0.5, 0.9, 0.1
 
 
@@ -90,57 +89,6 @@ def watched(
             raise KeyboardInterrupt from None
 
 
-class Terminated(BaseException):
-    """The process was told to end by a signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-    def leave(self) -> NoReturn:
-        """End, once the user has been told."""
-        _TOLD.wait(_GRACE_SECONDS)
-        os._exit(128 + self.number)
-
-
-def say_when_ended() -> None:
-    """Tell of a SIGTERM or SIGHUP, give what is open the time to be closed, and end.
-
-    A thread hears of it even while the main one is in the middle of a step, which takes minutes.
-    What ignores a signal, as nohup does, goes on.
-    """
-    if os.name != "posix":
-        return
-    heard = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
-
-    def handle(number: int, _frame: object) -> None:
-        raise Terminated(number)
-
-    def listen() -> None:
-        while True:
-            for number in os.read(reader, 64):
-                if number in heard:
-                    with suppress(OSError):  # the terminal is closed
-                        name = signal.Signals(number).name
-                        output.say(f"Ended by {name}. What was saved last is kept.")
-                    _TOLD.set()
-                    time.sleep(_GRACE_SECONDS)
-                    os._exit(128 + number)
-
-    def forget() -> None:
-        signal.set_wakeup_fd(-1)
-        for number in heard:
-            signal.signal(number, signal.SIG_DFL)
-
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in heard:
-        signal.signal(number, handle)
-    os.register_at_fork(after_in_child=forget)
-    threading.Thread(target=listen, name="signals", daemon=True).start()
-
-
 def _leave() -> None:
     """End the program in the middle of a step that no exception reaches."""
     errors = output.errors()
@@ -154,7 +102,7 @@ def run_stage(stage: Generator[Event, None, Result]) -> Result:
 
     Ctrl-C ends it at once: nothing is written.
     """
-    with output.progress_bar() as show:
+    with progress_bar() as show:
         return run_to_end(stage, show)
 
 
@@ -199,7 +147,7 @@ def run_to_result(
         If it failed inside.
     """
     control = Control()
-    with ctrl_c_cancels(control, leaves=True), output.progress_bar(plan=plan) as show:
+    with ctrl_c_cancels(control, leaves=True), progress_bar(plan=plan) as show:
         for event in job(control):
             show(event)
     done = event

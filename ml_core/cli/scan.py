@@ -11,7 +11,8 @@ import typer
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.arguments import image_spec, optional_checkpoint, spec_fields
+from ml_core.cli.arguments import image_spec, spec_fields
+from ml_core.cli.checkpoints import optional_checkpoint
 from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent
@@ -45,9 +46,7 @@ def scan(
         help=f"Comma-separated, of {', '.join(STAGES)}; all: also the thorough one.",
     ),
 ) -> None:
-    """Search a checkpoint for a trigger that nobody named.
-
-    Patches are searched on real pictures without naming a class; with a clean reference also
+    """Patches are searched on real pictures without naming a class; with a clean reference also
     triggers over the whole picture, and what only the suspect answers to counts. It never says
     that a checkpoint is clean: it says what was searched, how hard, and what came of it. Pictures
     that are deployed are not watched: this looks at the model.

@@ -56,9 +56,7 @@ def search(
         None, help="Peak rate of the checkpoint's pretraining (default: what is known of it)."
     ),
 ) -> None:
-    """Search for the recipe that cleans this checkpoint at the least loss of accuracy.
-
-    The attacker's trigger is unknown, so triggers of our own (canaries) are planted in a copy.
+    """The attacker's trigger is unknown, so triggers of our own (canaries) are planted in a copy.
     Recipes run on the copy, many short and the better half twice as long, and what removes the
     canaries within the limits is chosen. The copy is kept in the cache for the next search; the
     checkpoint itself is left alone. Rates that are tried may be above what is safe without such a

@@ -5,22 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from ml_core.cli import output
-from ml_core.cli.options import Options, argument, command
+from ml_core.cli.options import Options, argument, command, group
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.triggers import Trigger
 
-app = typer.Typer(
-    name="triggers",
-    help="The published triggers, and trigger files: list, show, export.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+app = group("triggers")
 
 _SIZE = option(224, help="Model input size in pixels.", ge=16, le=4096, closed=True)
 _NAME = argument("Id of a published trigger (T4), or a trigger, picture or array file.")

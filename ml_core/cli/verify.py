@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec
 from ml_core.jobs.verify import SAMPLE, VerifySpec
@@ -39,9 +39,7 @@ def verify(
         None, help="Seed of the sample (default: another one each time, and told).", ge=0
     ),
 ) -> None:
-    """Check a bundle that somebody else made: files, figures, identity, answers.
-
-    With the bundle alone its files and all arithmetic are checked; with the checkpoint its
+    """With the bundle alone its files and all arithmetic are checked; with the checkpoint its
     identity; with the images every answer of the model. What is not given is "not checked".
     Nothing is unpacked and nothing of the bundle is run; `cleanclip clean --job` runs its jobs.
 

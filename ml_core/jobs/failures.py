@@ -81,18 +81,6 @@ def failure(error: BaseException) -> Done:
     )
 
 
-def exit_code(error_code: str) -> int:
-    """1 refused as dangerous, 2 damaged, unsupported or unfit, 3 usage, 4 a defect of the program.
-
-    A full disk and too little memory are 3: another place or a smaller batch helps.
-    """
-    codes = {
-        "dangerous": 1, "damaged": 2, "unsupported": 2, "unfit": 2, "usage": 3, "disk": 3,
-        "memory": 3,
-    }  # fmt: skip
-    return codes.get(error_code, 4)
-
-
 def _failed(sentence: str, code: str, details: str) -> Done:
     return Done("failed", error=sentence, error_code=code, details=details)
 

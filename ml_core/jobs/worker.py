@@ -31,12 +31,12 @@ from pydantic import BaseModel
 
 from ml_core.children import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
-from ml_core.jobs.failures import exit_code, guarded
+from ml_core.jobs.failures import guarded
 from ml_core.jobs.processes import launched
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.table import JOBS, Job
 from ml_core.plugins import switch_on
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, exit_code
 
 CANCEL_GRACE_SECONDS = 0.8
 _LIFELINE_SECONDS = 0.2

@@ -30,6 +30,18 @@ FROM_ORIGINAL = "open the model that it was converted from"
 ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage"]
 
 
+def exit_code(error_code: str) -> int:
+    """1 refused as dangerous, 2 damaged, unsupported or unfit, 3 usage, 4 a defect of the program.
+
+    A full disk and too little memory are 3: another place or a smaller batch helps.
+    """
+    codes = {
+        "dangerous": 1, "damaged": 2, "unsupported": 2, "unfit": 2, "usage": 3, "disk": 3,
+        "memory": 3,
+    }  # fmt: skip
+    return codes.get(error_code, 4)
+
+
 class InputError(Exception):
     """Something given by the user cannot be used.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import logging
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,6 +25,8 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.inspect import split_part
 from ml_core.reading.inspection import Inspection, part_of, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
+from ml_core.reading.protocol import END_SECONDS, LENGTH, READY, SECONDS, SERVE, STATUS
+from ml_core.reading.second_opinion import not_looked_at
 from ml_core.reading.sniff import is_onnx_name
 
 _MANY = 10_000
@@ -65,13 +70,15 @@ _MAX_FILES = 5000
 MAX_ERRORS = 64 << 10
 MAX_OPINION = 2000
 _POLL_SECONDS = 0.05
-_END_SECONDS = 5.0
+_START_SECONDS = 60.0
+Process = subprocess.Popen[bytes]
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # what forks has no other threads
 
 
 def examine(
     path: str | Path, cancelled: Callable[[], bool] = lambda: False, *, hashed: bool = True
 ) -> Inspection:
-    """Examine a checkpoint as `ml_core.reading.inspect` does, in a short-lived process.
+    """Examine a checkpoint as `ml_core.reading.inspect` does, in a process of its own.
 
     ``FILE#PART`` is one model of a file that holds several (`ml_core.reading.parts`), one
     checkpoint of an archive, or one model of a diffusers folder.
@@ -121,6 +128,8 @@ def ask_picklescan(path: str | Path, cancelled: Callable[[], bool] = lambda: Fal
     # It would wait for a pipe's other end; files of the kernel's say that they are empty.
     if not path.is_file() or not path.stat().st_size:
         return f"picklescan was not run on {path.name}, which is empty or not a regular file."
+    if sentence := not_looked_at(path):
+        return sentence
     try:
         raw = _answer(path, "picklescan", cancelled)
     except _EndedError as ended:
@@ -133,16 +142,19 @@ class _EndedError(Exception):
 
 
 def _answer(path: Path, task: str, cancelled: Callable[[], bool], member: str = "") -> bytes:
-    """Run the process on a path and return what it says."""
+    """Let a process read a path and return what it says."""
     seconds = most = time_limit(path)
     if is_onnx_name(path.name):
         most += time_limit(path.parent)
-    process = _start(path)
-    answer = Collector(cast(IO[bytes], process.stdout), MAX_BYTES)
-    errors = Collector(cast(IO[bytes], process.stderr), MAX_ERRORS)
+    request = b"%s %d\n" % (task.encode("ascii"), most) + os.fsencode(path)
+    request += b"\0" + os.fsencode(member)
+    with contextlib.suppress(OSError):  # the folder of now may be gone
+        request += b"\0" + os.fsencode(os.getcwd())
+    process = _start(path, request)
+    answer = Collector(process.stdout, MAX_BYTES)
+    errors = Collector(process.stderr, MAX_ERRORS)
+    status, patience = -signal.SIGKILL, 0.0
     try:
-        request = b"%s %d\n" % (task.encode("ascii"), most) + os.fsencode(path)
-        _ask(process, request + b"\0" + os.fsencode(member))
         began = time.monotonic()
         while not answer.ended.wait(_POLL_SECONDS):
             if cancelled():
@@ -153,15 +165,13 @@ def _answer(path: Path, task: str, cancelled: Callable[[], bool], member: str = 
                 raise _EndedError(f"its reading took more than {seconds:.0f} seconds")
         if answer.too_long:
             raise _EndedError("there is more to say about it than any checkpoint has")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
+        patience = END_SECONDS
     finally:
-        kill_group(process)
+        status = process.end(patience)
         for collector in (answer, errors):
-            collector.ended.wait(_END_SECONDS)
+            collector.ended.wait(END_SECONDS)
         for pipe in (process.stdout, process.stderr):
-            cast(IO[bytes], pipe).close()
-    status = process.returncode
+            pipe.close()
     if status < 0:
         raise _EndedError(f"the process that read it was ended {signal_words(-status)}")
     if status > 0 or not answer.raw:
@@ -220,8 +230,13 @@ def environment() -> dict[str, str]:
     return environment
 
 
-def start(command: list[str], **more: str) -> subprocess.Popen[bytes]:
+def start(command: list[str], stdin: int = subprocess.PIPE, **more: str) -> Process:
     """Start a process in a new group, with three pipes and ``more`` in its environment.
+
+    Parameters
+    ----------
+    stdin
+        A descriptor instead of the first pipe.
 
     Raises
     ------
@@ -230,7 +245,7 @@ def start(command: list[str], **more: str) -> subprocess.Popen[bytes]:
     """
     return subprocess.Popen(
         command,
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment() | more,
@@ -239,12 +254,125 @@ def start(command: list[str], **more: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _start(path: Path) -> subprocess.Popen[bytes]:
+class _Alone:
+    """A process that reads one file, where the system cannot fork."""
+
+    def __init__(self, request: bytes) -> None:
+        self._process = start(_command())
+        self.stdout = cast(IO[bytes], self._process.stdout)
+        self.stderr = cast(IO[bytes], self._process.stderr)
+        pipe = cast(IO[bytes], self._process.stdin)
+        with contextlib.suppress(OSError):  # the caller notices if it is gone
+            pipe.write(request)
+        with contextlib.suppress(OSError):
+            pipe.close()
+
+    def end(self, patience: float) -> int:
+        """Its exit status, negative for a signal, after it was killed if it stays any longer."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        kill_group(self._process)
+        return int(self._process.returncode)
+
+
+class _Forker:
+    """The process that forks for each file, see `ml_core.reading.worker`."""
+
+    def __init__(self) -> None:
+        self.channel, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self.process = start([*_command(), SERVE], theirs.fileno(), **_ONE_THREAD)
+            self.channel.settimeout(_START_SECONDS)
+            if not self.channel.recv(len(READY)):
+                errors = cast(IO[bytes], self.process.stderr).read(MAX_ERRORS)
+                raise _NotStartedError(self.process.wait(), errors)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it, and what it forked last."""
+        self.channel.close()
+        process = getattr(self, "process", None)
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+            kill_group(process)
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
+
+
+class _NotStartedError(OSError):
+    """A process ended before it could be asked anything."""
+
+    def __init__(self, status: int, errors: bytes) -> None:
+        super().__init__(0, f"it ended with status {status}")
+        self.errors = errors.decode("utf-8", "backslashreplace")
+
+
+_idle: list[_Forker] = []
+if hasattr(os, "register_at_fork"):  # two that share a socket would hear each other's answers
+    os.register_at_fork(after_in_child=_idle.clear)
+
+
+@atexit.register
+def end_idle() -> None:
+    """End the processes that wait for the next file, as they do by themselves after a minute."""
+    while _idle:
+        _idle.pop().close()
+
+
+class _Forked:
+    """A process that reads one file; the pipes are its own, its end is told by the one it is of."""
+
+    def __init__(self, request: bytes) -> None:
+        try:  # one that has waited too long is gone
+            self._ask(_idle.pop(), request)
+        except (IndexError, OSError):
+            self._ask(_Forker(), request)
+
+    def _ask(self, forker: _Forker, request: bytes) -> None:
+        """Have a process forked."""
+        pipes = [os.pipe() for _ in range(2)]
+        self.stdout, self.stderr = (os.fdopen(reader, "rb", 0) for reader, _ in pipes)
+        ends = [writer for _, writer in pipes]
+        try:
+            socket.send_fds(forker.channel, [LENGTH.pack(len(request))], ends)
+            forker.channel.sendall(request)
+            if not forker.channel.recv(len(READY)):
+                raise BrokenPipeError(0, "it ended before it was asked")
+        except OSError:
+            forker.close()
+            self.stdout.close()
+            self.stderr.close()
+            raise
+        finally:
+            for end in ends:
+                os.close(end)
+        self._forker = forker
+
+    def end(self, patience: float) -> int:
+        """As that of `_Alone`."""
+        channel = self._forker.channel
+        try:
+            channel.sendall(SECONDS.pack(patience))
+            channel.settimeout(patience + END_SECONDS)
+            (status,) = STATUS.unpack(channel.recv(STATUS.size))
+        except (OSError, struct.error):
+            self._forker.close()
+            return -signal.SIGKILL
+        _idle.append(self._forker)
+        return int(status)
+
+
+def _start(path: Path, request: bytes) -> _Alone | _Forked:
     """Start the reading process."""
     try:
-        return start(_command())
+        return _Forked(request) if hasattr(os, "fork") else _Alone(request)
     except OSError as error:
-        raise _no_reader(path, error.strerror or str(error)) from None
+        details = getattr(error, "errors", "")
+        raise _no_reader(path, error.strerror or str(error), details) from None
 
 
 def _no_reader(path: Path, why: str, details: str = "") -> InputError:
@@ -256,16 +384,7 @@ def _no_reader(path: Path, why: str, details: str = "") -> InputError:
     )
 
 
-def _ask(process: subprocess.Popen[bytes], request: bytes) -> None:
-    """Send the request; the caller notices if the process is gone."""
-    pipe = cast(IO[bytes], process.stdin)
-    with contextlib.suppress(OSError):
-        pipe.write(request)
-    with contextlib.suppress(OSError):
-        pipe.close()
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: Process) -> None:
     """End the process and what it may have started, and wait until it is gone."""
     if process.poll() is None:
         if sys.platform == "win32":
@@ -274,7 +393,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_END_SECONDS)
+        process.wait(END_SECONDS)
 
 
 def signal_words(number: int) -> str:

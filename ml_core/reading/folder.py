@@ -48,6 +48,10 @@ _MAX_FILES = 5000
 _MAX_DEPTH = 16
 
 
+class ForeignFolderError(InputError):
+    """A folder is one model of another program, or an adapter, and no checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class FolderFiles:
     """The config and the weights of a folder.
@@ -160,7 +164,7 @@ def _check_converted(path: Path, names: Collection[str]) -> None:
         return
     for name, what in _CONVERTED.items():
         if name in names:
-            raise InputError(f"{path.name} is {what}; {FROM_ORIGINAL}.", "unsupported")
+            raise ForeignFolderError(f"{path.name} is {what}; {FROM_ORIGINAL}.", "unsupported")
 
 
 def _only_model(path: Path, names: Iterable[str]) -> str:
@@ -184,7 +188,7 @@ def _choose_config(path: Path, names: list[str]) -> str:
     if MODEL_INDEX in names and (models := pipeline_models(path)):
         raise SeveralError(path.name, "a folder of the diffusers library", models)
     if ADAPTER_NAME in names:
-        raise InputError(
+        raise ForeignFolderError(
             f"{path.name} is a folder with an adapter ({ADAPTER_NAME}), a change to a model, not "
             "a model; merge it into its base model and open that.",
             "unsupported",

@@ -78,6 +78,18 @@ class ChangedError(Exception):
     """The file changed while it was read."""
 
 
+def check_unchanged(file: BinaryIO, before: os.stat_result) -> None:
+    """Compare what the system reports of an open file with what it reported before.
+
+    Raises
+    ------
+    ChangedError
+        If it is not the same.
+    """
+    if _facts(before) != _facts(os.fstat(file.fileno())):
+        raise ChangedError
+
+
 class ChecksumError(Exception):
     """Bytes have another checksum than the file says; ``name`` is what they are called."""
 

@@ -27,7 +27,7 @@ from ml_core.reading.folder import (
     risky,
     twin_notes,
 )
-from ml_core.reading.hashing import ChangedError, FileStamp, pass_over, started
+from ml_core.reading.hashing import ChangedError, FileStamp, check_unchanged, pass_over, started
 from ml_core.reading.inspection import Inspection, part_of, readable, refuse
 from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.sniff import SAFETENSORS, sniff
@@ -92,7 +92,7 @@ def inspect(
     """
     path, part = split_part(path)
     if path.is_dir():
-        inspection = _inspect_folder(path)
+        inspection = _inspect_folder(path, hashed)
     else:
         inspection = _inspect_file(path, "", member or part, hashed, go_on)
     return part_of(inspection, part) if part and not inspection.refused else inspection
@@ -189,9 +189,10 @@ def _inspect_file(
         try:
             weights = read_weights(file, size, name, kind, member, path.parent)
             notes = weights.notes + odd_truths(file, weights)
+            check_unchanged(file, before)
         except InputError as error:
             problem = error
-        except ZipError:  # what was unpacked a moment ago cannot be unpacked any more
+        except (ChangedError, ZipError):  # what could be unpacked a moment ago cannot be any more
             problem = _changed(name)
         if problem and size > _MAX_REFUSED:
             return _without_hash(path, problem, weights, size)
@@ -303,7 +304,7 @@ def _name_notes(path: Path, form: str, name: str) -> tuple[str, ...]:
     return (f"{name} is a {form} although its name ends in .safetensors.",)
 
 
-def _inspect_folder(path: Path) -> Inspection:
+def _inspect_folder(path: Path, hashed: bool) -> Inspection:
     """Examine an open_clip or transformers folder: the config, then the weights beside it."""
     try:
         files = list_folder(path)
@@ -318,7 +319,10 @@ def _inspect_folder(path: Path) -> Inspection:
         return refuse(path, error, "folder", unread=names_below(path))
     form = files.format
     try:
-        weights = _inspect_shards(files, shards) if shards else _inspect_weights(files.weights)
+        if shards:
+            weights = _inspect_shards(files, shards, hashed)
+        else:
+            weights = _inspect_weights(files.weights, hashed)
     except InputError as error:
         return refuse(path, error, f"{form}, several files")
     files = files.without({*shards, *(stamp.file for stamp in weights.files)})
@@ -351,18 +355,20 @@ def _inspect_folder(path: Path) -> Inspection:
     )
 
 
-def _inspect_weights(path: Path) -> Inspection:
+def _inspect_weights(path: Path, hashed: bool) -> Inspection:
     """Examine a file of a folder."""
-    return _inspect_file(path, f"{path.parent.name}/{path.name}")
+    return _inspect_file(path, f"{path.parent.name}/{path.name}", hashed=hashed)
 
 
-def _inspect_shards(files: FolderFiles, shards: Mapping[str, frozenset[str]]) -> Inspection:
+def _inspect_shards(
+    files: FolderFiles, shards: Mapping[str, frozenset[str]], hashed: bool
+) -> Inspection:
     """Examine each shard, then join them to one record; a refused shard refuses all."""
     folder = files.weights.parent
     label = f"{folder.name}/{files.weights.name}"
     parts: dict[str, Inspection] = {}
     for name, tensors in shards.items():
-        part = _inspect_weights(folder / name)
+        part = _inspect_weights(folder / name, hashed)
         if part.refused:
             return part
         check_shard(name, tensors, (tensor.name for tensor in part.tensors), label)
@@ -375,7 +381,9 @@ def _inspect_shards(files: FolderFiles, shards: Mapping[str, frozenset[str]]) ->
     return replace(
         first,
         size=sum(part.size for part in parts.values()),
-        sha256=hash_of_shards({name: part.sha256 for name, part in parts.items()}),
+        sha256=hash_of_shards({name: part.sha256 for name, part in parts.items()})
+        if hashed
+        else "",
         reasons=tuple(dict.fromkeys(line for part in parts.values() for line in part.reasons)),
         tensors=tuple(
             replace(tensor, file=name, storage=tensor.storage and f"{name}:{tensor.storage}")
@@ -384,7 +392,7 @@ def _inspect_shards(files: FolderFiles, shards: Mapping[str, frozenset[str]]) ->
         ),
         unread=tuple(f"{name}: {line}" for name, part in parts.items() for line in part.unread),
         globals={group: tuple(names) for group, names in groups.items()},
-        facts={f"SHA-256 of {name}": part.sha256 for name, part in parts.items()},
+        facts={f"SHA-256 of {name}": part.sha256 for name, part in parts.items() if hashed},
         embedded_code=tuple(code for part in parts.values() for code in part.embedded_code),
         pieces=tuple(
             replace(piece, file=name) for name, part in parts.items() for piece in part.pieces

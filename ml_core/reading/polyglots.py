@@ -5,7 +5,9 @@ Each check is as lenient as the most lenient reader, since a file of two kinds i
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import struct
 from contextlib import suppress
@@ -133,10 +135,24 @@ class _Forward(io.RawIOBase):
     def readline(self, size: int | None = -1) -> bytes:
         raw = part = self._file.readline(_LONG)
         while part and part[-1:] != b"\n":
-            self._at += len(part)
+            self._at = _next_data(self._file, self._at + len(part), self._size)
+            self._file.seek(self._at)
             part = self._file.readline(_LONG)
         self._at += len(part)
         return raw if raw is part else raw + part[-1:]
+
+
+def _next_data(file: BinaryIO, at: int, size: int) -> int:
+    """The first place from ``at`` on outside the holes of a sparse file, which have no line end."""
+    try:
+        descriptor, seek_data = file.fileno(), os.SEEK_DATA
+        before = os.lseek(descriptor, 0, os.SEEK_CUR)
+        try:
+            return os.lseek(descriptor, at, seek_data)
+        finally:
+            os.lseek(descriptor, before, os.SEEK_SET)  # the file has read ahead up to here
+    except (AttributeError, OSError) as error:
+        return size if getattr(error, "errno", None) == errno.ENXIO else at
 
 
 def names_code(file: BinaryIO, size: int, *, calls: bool = False) -> bool:

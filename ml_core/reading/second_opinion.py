@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickletools
 import signal
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn
@@ -28,13 +26,26 @@ class _LateError(BaseException):
     """Its time is over; picklescan goes on after an Exception."""
 
 
-@cache
-def picklescan_name() -> str:
-    """Load picklescan, with what it loads at its first array, and tell its name and version."""
+def load_picklescan() -> None:
+    """Load picklescan, with what it loads at its first array."""
     import numpy.lib.format  # noqa: F401
     import picklescan.scanner  # noqa: F401
 
+    _name()
+
+
+@cache
+def _name() -> str:
+    from importlib.metadata import version
+
     return f"picklescan {version('picklescan')}"
+
+
+def not_looked_at(path: Path) -> str:
+    """That picklescan does not look into files named so; empty if it does."""
+    if path.suffix.lower() in _ENDINGS:
+        return ""
+    return f"{_name()} does not look into files named *{path.suffix or ' without an ending'}."
 
 
 def second_opinion(path: Path) -> str:
@@ -43,7 +54,7 @@ def second_opinion(path: Path) -> str:
     Parameters
     ----------
     path
-        A file; picklescan looks at its ending to tell what it is.
+        A file that picklescan looks into, see `not_looked_at`.
 
     Returns
     -------
@@ -53,9 +64,7 @@ def second_opinion(path: Path) -> str:
     """
     from picklescan import scanner
 
-    who = picklescan_name()
-    if path.suffix.lower() not in _ENDINGS:
-        return f"{who} does not look into files named *{path.suffix or ' without an ending'}."
+    who = _name()
     logging.getLogger("picklescan").disabled = True
     short = f"{who} gave up: it wanted more than {MEMORY >> 20} MiB of memory."
     try:
@@ -107,6 +116,8 @@ def _limited() -> Iterator[None]:
 @contextlib.contextmanager
 def _memory_errors() -> Iterator[list[str]]:
     """Note where a pickle was left half-read for lack of memory; picklescan hides that."""
+    import pickletools
+
     from picklescan import scanner
 
     breaks: list[str] = []

@@ -130,6 +130,18 @@ def is_onnx_name(name: str) -> bool:
     return name.lower().endswith(ONNX_ENDING)
 
 
+def may_be_model(head: bytes) -> bool:
+    """Whether the first bytes may be those of a model, an archive or a pickle.
+
+    Pickles of protocols 0 and 1 begin as any text does and are not noticed.
+    """
+    return (
+        head.startswith((b"\x80", b"PK\x03\x04", b"PK\x05\x06", b"GGUF", b"\x93NUMPY"))
+        or head[257:262] == b"ustar"
+        or (len(head) > 8 and _looks_safetensors(head))
+    )
+
+
 def sniff(file: BinaryIO, size: int) -> Kind:
     """Tell the format of an open file of ``size`` bytes; leaves the position anywhere."""
     file.seek(0)

@@ -51,7 +51,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     ),
     "Evidence": (
         "ml_core.reports.record", "ml_core.reports.open_bundle", "ml_core.reports.write_bundle",
-        "ml_core.reports.exports", "ml_core.signing",
+        "ml_core.reports.exports", "ml_core.reports.inspection_exports", "ml_core.signing",
     ),
 }  # fmt: skip
 

@@ -10,7 +10,15 @@ from rich.table import Table
 
 # Each is the function ``run`` of a module of its name, or one of `tests.benchmarks.window`.
 IN_THE_WINDOW = ("first_window", "first_number", "heartbeat")
-NAMES = (*IN_THE_WINDOW, "evaluation_throughput", "training_step", "reading", "identity", "scan")
+NAMES = (
+    *IN_THE_WINDOW,
+    "evaluation_throughput",
+    "training_step",
+    "reading",
+    "identity",
+    "scan",
+    "many",
+)
 
 
 def main(names: list[str]) -> None:

@@ -46,7 +46,11 @@ worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(json.dumps([seconds, ({memory}) / 1024]))
 """
 _HASH = ("import hashlib", 'hashlib.file_digest(open(path, "rb"), "sha256").hexdigest()', "peak()")
-_VERDICT = ("from ml_core.reading import examine", "assert examine(path).tensors", "worker")
+_VERDICT = (
+    "from ml_core.reading import examine\nfrom ml_core.reading.examine import end_idle",
+    "assert examine(path).tensors; end_idle()",
+    "worker",
+)
 _TENSORS = (
     "import torch\nfrom ml_core.reading import examine\n"
     "from ml_core.checkpoints.tensors import read_tensors",

@@ -91,10 +91,14 @@ def test_a_file_is_examined_once(qtbot, tmp_path, monkeypatch):
 
 def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypatch):
     door = sys.modules["ml_core.reading.examine"]
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = (
+        "import time; from ml_core.reading import worker\n"
+        "worker.answer = lambda request: time.sleep(60); worker.main()"
+    )
     started, start = [], door._start
-    monkeypatch.setattr(door, "_command", lambda: sleep)
-    monkeypatch.setattr(door, "_start", lambda path: started.append(start(path)) or started[-1])
+    monkeypatch.setattr(door, "_idle", [])
+    monkeypatch.setattr(door, "_command", lambda: [sys.executable, "-c", sleep])
+    monkeypatch.setattr(door, "_start", lambda *how: started.append(start(*how)) or started[-1])
     panel.open(write_safetensors(tmp_path / "big.safetensors", {"a": [1.0]}))
     assert panel.verdict.cancel.isVisible()
     qtbot.waitUntil(lambda: len(started) == 1, timeout=WAIT)
@@ -103,7 +107,8 @@ def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypa
     assert header.args == ["big.safetensors", "Not read", ""]
     assert panel.verdict.verdict.text() == "Not read"
     assert not panel.verdict.cancel.isVisible()
-    qtbot.waitUntil(lambda: started[0].poll() == -9, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(door._idle) == 1, timeout=WAIT)  # its child is gone
+    door.end_idle()
     assert panel.inspection is None
 
 

@@ -70,7 +70,8 @@ def check_sarif(log: dict[str, Any]) -> None:
         (location,) = result["locations"]
         place = location["physicalLocation"]["artifactLocation"]
         assert run["artifacts"][place["index"]]["location"]["uri"] == place["uri"]
-        assert not set(place["uri"]) & set(' <>"{}|\\^`\u202e\x00/:')
+        assert not set(place["uri"]) & set(' <>"{}|\\^`\u202e\x00:')
+        assert not {"", ".."} & set(place["uri"].split("/"))
 
 
 def check_cyclonedx_schema(bom: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from ml_core import cli
 from ml_core.cli import output
-from ml_core.cli.app import run_command
+from ml_core.cli.app import COMMANDS, run_command
 from ml_core.cli.arguments import target_index
 from ml_core.cli.clean import rerun_spec, result_rows
 from ml_core.data.demo import demo_classes
@@ -251,8 +252,8 @@ def test_a_lost_answer_is_no_verdict(tiny_checkpoint):
 
 def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:
     code = (
-        "import sys, typer; from ml_core.cli.app import app, run_command\n"
-        "for name in ('', *typer.main.get_command(app).commands):\n"
+        "import sys; from ml_core.cli.app import COMMANDS, run_command\n"
+        "for name in ('', *COMMANDS):\n"
         "    assert run_command([*filter(None, [name]), '--help']) == 0\n"
         "assert 'torch' not in sys.modules"
     )
@@ -261,6 +262,36 @@ def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:
     )
     assert done.stdout.count("Usage: cleanclip") == 24
     assert done.stdout.count("Examples") == 19  # but for the root and groups of commands
+
+
+def test_a_help_line_stands_once() -> None:
+    sources = {path.name: path.read_text() for path in Path(cli.__file__).parent.glob("*.py")}
+    joined = sources.pop("app.py").replace('"\n    "', "")
+    for name, line in COMMANDS.items():
+        assert joined.count(line) == 1, name
+        assert not [module for module, source in sources.items() if line in source], name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--version"], {"torch", "numpy", "rich", "ml_core.reading", "ml_core.events"}),
+        (["--help"], {"torch", "numpy", "ml_core.reading", "ml_core.events"}),
+        (["inspect", "{file}"], {"torch", "numpy", "jinja2", "sklearn", "ml_core.cleaning"}),
+    ],
+    ids=["version", "help", "inspect"],
+)
+def test_a_command_imports_what_it_needs(arguments, unwanted, tiny_checkpoint) -> None:
+    arguments = [word.replace("{file}", str(tiny_checkpoint)) for word in arguments]
+    code = (
+        "import sys; from ml_core.cli.app import run_command\n"
+        f"assert run_command({arguments!r}) == 0\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not unwanted & set(done.stderr.split())
 
 
 def test_targets_by_name_and_number() -> None:

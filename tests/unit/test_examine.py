@@ -10,12 +10,15 @@ import tarfile
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -46,8 +49,25 @@ def _safetensors(path: Path, names: int = 1) -> Path:
 
 
 def _instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Run another program than the reader."""
-    monkeypatch.setattr(door, "_command", lambda: [sys.executable, "-c", program])
+    """Run another program in the process that is forked for a file."""
+    server = (
+        "import sys; from ml_core.reading import worker\n"
+        f"worker.answer = lambda request: exec({program!r}) or 0\n"
+        "sys.exit(worker.main())"
+    )
+    _server(monkeypatch, [sys.executable, "-c", server])
+
+
+def _server(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """Run another program than the one that forks."""
+    door.end_idle()
+    monkeypatch.setattr(door, "_command", lambda: command)
+
+
+@pytest.fixture(autouse=True)
+def _ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield
+    door.end_idle()
 
 
 # ---- the same answer ----
@@ -203,25 +223,50 @@ def test_the_time_for_a_folder_begins_with_the_files_that_a_model_names(tmp_path
 def test_cancel_kills_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _safetensors(tmp_path / "m.safetensors")
     _instead(monkeypatch, "import time; time.sleep(60)")
-    started: list[subprocess.Popen[bytes]] = []
-    start = door._start
-    monkeypatch.setattr(door, "_start", lambda path: started.append(start(path)) or started[0])
     cancel = threading.Event()
     timer = threading.Timer(0.2, cancel.set)
     timer.start()
     with pytest.raises(CancelledError):
         examine(path, cancel.is_set)
-    assert started[0].poll() == -9
     timer.join()
+    (forker,) = door._idle
+    assert psutil.Process(forker.process.pid).children() == []
+
+
+def test_a_file_that_takes_its_reader_over_says_nothing_about_the_next(tmp_path, monkeypatch):
+    """It writes to all it can reach, changes what it can, outlives its answer, kills its parent."""
+    path, next_one = (_safetensors(tmp_path / f"{name}.safetensors") for name in ("evil", "good"))
+    before = inspect(next_one)
+    for act in (
+        "for d in range(3, 64):\n  try: os.write(d, b'+' * 99)\n  except OSError: pass",
+        "import ml_core.reading.inspect as module; module._inspect_file = None",
+        "os.close(1); os.close(2); time.sleep(60)",
+        "os.setsid(); os.closerange(0, 64); time.sleep(60)",
+        "os.kill(os.getppid(), 9); time.sleep(60)",
+        "os._exit(0)",
+    ):
+        attack = f"if b'evil' in request:\n import os, time\n exec({act!r})\nelse:\n own(request)"
+        server = (
+            "import sys; from ml_core.reading import worker\nown = worker.answer\n"
+            f"def answer(request): exec({attack!r}, globals() | {{'request': request}}); return 0\n"
+            "worker.answer = answer; sys.exit(worker.main())"
+        )
+        _server(monkeypatch, [sys.executable, "-c", server])
+        monkeypatch.setattr(door, "END_SECONDS", 0.2)
+        with suppress(InputError):
+            assert examine(path).refused
+        assert replace(examine(next_one), sandbox=None) == before
+        (forker,) = door._idle
+        assert psutil.Process(forker.process.pid).children() == [], act
 
 
 def test_a_reader_that_cannot_start_is_said_and_nothing_is_read_instead(tmp_path, monkeypatch):
     path = _safetensors(tmp_path / "m.safetensors")
-    monkeypatch.setattr(door, "_command", lambda: [str(tmp_path / "no-python")])
+    _server(monkeypatch, [str(tmp_path / "no-python")])
     with pytest.raises(InputError, match="could not be started") as error:
         examine(path)
     assert error.value.code == "usage"
-    _instead(monkeypatch, "raise ImportError('no module')")
+    _server(monkeypatch, [sys.executable, "-c", "raise ImportError('no module')"])
     with pytest.raises(InputError, match="could not be started") as error:
         examine(path)
     assert "no module" in error.value.details

@@ -26,7 +26,7 @@ from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.rate_range import RateRow, propose
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cli.app import app, run_command
+from ml_core.cli.app import COMMANDS, app, load, run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Event, Finding, Message, Metric, Progress, Saved, to_json
 from ml_core.jobs.audit import AuditSpec
@@ -42,8 +42,9 @@ from ml_core.jobs.search.canary_spec import CanarySpec
 from ml_core.jobs.specs import CleanSpec, read_spec_file, write_spec_file
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading import inspect
-from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence, inspection_bytes
+from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence
 from ml_core.reports.html.charts import draw_charts, rate_svg
+from ml_core.reports.inspection_exports import inspection_bytes
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
 from ml_core.triggers import LIBRARY, demo_trigger, save_trigger
@@ -81,7 +82,9 @@ def settled(text: str, folder: Path) -> str:
 
 def helps(_: Path) -> Texts:
     """What ``--help`` says of each command, without the frames that depend on typer's version."""
-    return {f"help/{name}.txt": text for name, text in _helps(typer.main.get_command(app), "")}
+    root = typer.main.get_command(app)
+    root.commands = {name: load(name) for name in COMMANDS}  # type: ignore[attr-defined]
+    return {f"help/{name}.txt": text for name, text in _helps(root, "")}
 
 
 def _helps(command: Any, parent: str) -> Iterator[tuple[str, str]]:

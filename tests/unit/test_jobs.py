@@ -20,7 +20,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Message, Metric, Progress, run_to_end
 from ml_core.jobs import inputs, opening
 from ml_core.jobs.clean.earlier import EARLIER_FOLDER, bring_back, set_aside
-from ml_core.jobs.failures import exit_code, failure
+from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import journaled, read_events
 from ml_core.jobs.runner import run_job
@@ -34,7 +34,7 @@ from ml_core.jobs.specs import (
     read_spec,
     write_spec,
 )
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, exit_code
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import open_inputs, small_recipe, small_spec

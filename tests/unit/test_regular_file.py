@@ -38,6 +38,7 @@ OWN_FILES = {
     "ml_core/reports/sessions/folder.py": "what it makes anew, for its owner alone",
     "ml_core/signing/keys.py": "what it makes anew, for its owner alone",
     "ml_core/reading/sandbox.py": "the kernel's own, and places that are not opened to be read",
+    "ml_core/reading/worker.py": "the empty device, in the place of standard input",
 }
 
 pytestmark = [

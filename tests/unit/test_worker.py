@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs import worker
-from ml_core.jobs.failures import exit_code
 from ml_core.jobs.specs import write_spec
 from ml_core.jobs.worker import Output, listen
+from ml_core.reading.errors import exit_code
 from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
 

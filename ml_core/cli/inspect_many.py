@@ -1,0 +1,160 @@
+"""What ``cleanclip inspect`` prints of several paths."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ml_core import __version__, figures
+from ml_core.checkpoints.inspection_record import FailOn
+from ml_core.checkpoints.inspection_sarif import RULES, inspected_artifact, inspection_findings
+from ml_core.cli import output
+from ml_core.cli.run import watched
+from ml_core.events import finite
+from ml_core.exports import save_export
+from ml_core.reading.inspection import RULES_VERSION
+from ml_core.reading.walk import Tally
+from ml_core.reports.many import (
+    MOST_SHOWN,
+    Options,
+    Ranking,
+    Row,
+    inspect_many,
+)
+from ml_core.sarif import Artifact, SarifResult, log_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_COLUMNS = ("Verdict", "~Path", "~What it is", ">Bytes")
+
+
+def print_many(
+    paths: Iterable[Path],
+    form: str,
+    file: Path | None,
+    fail_on: FailOn,
+    jobs: int,
+    **how: Any,
+) -> int:
+    """Inspect paths, print or write what was found, and return the exit code.
+
+    Parameters
+    ----------
+    form
+        ``text``, ``json`` (a record a line, as soon as it is there) or ``sarif``.
+    file
+        Written instead of standard output.
+    **how
+        Fields of `Options`.
+    """
+    ranking, tally = Ranking(), Tally()
+    codes: set[int] = set()
+    options = Options(records=form != "text", **how)
+
+    with watched("Inspecting") as (report, cancelled):
+
+        def rows() -> Iterator[Row]:
+            found = inspect_many(paths, options, jobs=jobs, tally=tally, cancelled=cancelled)
+            with closing(found):
+                for row in found:
+                    ranking.add(row)
+                    codes.add(row.failing(fail_on, signed=options.keys is not None))
+                    yield row
+                    report(f"{figures.count(tally.files)} files looked at: {row.path}", 0, 0)
+
+        if form == "json":
+            _lines(rows(), file)
+        elif form == "sarif":
+            content = (json.dumps(_sarif(rows()), indent=1) + "\n").encode()
+        else:
+            for _ in rows():
+                pass
+    if form == "text":
+        output.give(_table(ranking), file)
+    elif form == "sarif":
+        output.give(content, file)
+    output.say(_summary(ranking, tally))
+    return min(codes - {0}, default=0)
+
+
+def _lines(rows: Iterable[Row], file: Path | None) -> None:
+    """One record a line."""
+    lines = (json.dumps(finite(row.to_dict())) + "\n" for row in rows)
+    if file is None:
+        for line in lines:
+            output.show_bytes(line.encode())
+        return
+
+    def write(target: BinaryIO) -> None:
+        for line in lines:
+            target.write(line.encode())
+
+    save_export(file.expanduser(), write)
+    output.say(f"Written: {file}")
+
+
+def _table(ranking: Ranking) -> Table:
+    rows = (
+        (
+            row.words,
+            str(row.path),
+            row.what or row.reasons[0],
+            figures.count(row.size) if row.size else "",
+        )
+        for row in ranking.rows
+    )
+    return output.table("Checkpoints", _COLUMNS, rows)
+
+
+def _summary(ranking: Ranking, tally: Tally) -> str:
+    """How many of each verdict, and what was left out."""
+    number = figures.count
+    total = ranking.counts.total()
+    verdicts = ", ".join(f"{number(n)} {words}" for words, n in ranking.words())
+    sentences = [
+        f"{number(tally.files)} file{'' if tally.files == 1 else 's'} looked at, "
+        f"{number(total)} inspected{': ' * bool(verdicts)}{verdicts}."
+    ]
+    facts = (
+        (tally.passed_over, "no checkpoint by name and first bytes"),
+        (tally.not_followed, "a link or no file, not followed"),
+        (ranking.same, "the same as another"),
+        (ranking.not_hashed, "not hashed (--hash does it)"),
+        (max(total - MOST_SHOWN, 0), "not shown (--json has them all)"),
+    )
+    left_out = [f"{number(n)} {what}" for n, what in facts if n]
+    if left_out:
+        sentences.append(f"Of them or beside them: {'; '.join(left_out)}.")
+    return " ".join(sentences)
+
+
+def _sarif(rows: Iterable[Row]) -> dict[str, Any]:
+    """One log with a finding a reason; a path that could not be looked at is unsupported."""
+    artifacts: list[Artifact] = []
+    findings: list[SarifResult] = []
+    for row in rows:
+        record = row.record
+        if record is None:
+            record = {
+                "name": row.path.name, "verdict": row.verdict, "reason_code": "unsupported",
+                "reasons": row.reasons[:1], "file_sha256": row.sha256, "size": row.size,
+                "format": "",
+            }  # fmt: skip
+        if row.same_as is None or row.record is not None:
+            artifacts.append(inspected_artifact(record, _folders(row.path)))
+            findings.extend(inspection_findings(record, len(artifacts) - 1))
+    tool = {"name": "CleanCLIP GUI", "version": __version__}
+    return log_of(tool, RULES, artifacts, findings, rules_version=RULES_VERSION, properties={})
+
+
+def _folders(path: Path) -> tuple[str, ...]:
+    """Those between the folder of now and the path; none outside it."""
+    try:
+        return Path(os.path.abspath(path)).relative_to(os.getcwd()).parts[:-1]
+    except (OSError, ValueError):
+        return ()
