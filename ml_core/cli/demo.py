@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe
 from ml_core.cli.clean import print_result, run_job
+from ml_core.cli.examine import print_examination, run_examination
 from ml_core.cli.options import Options, command
 from ml_core.jobs.specs import CleanSpec
 from ml_core.options import option
@@ -20,10 +23,17 @@ PICTURE = "before-after.png"
 )
 def demo(
     options: Options,
+    method: str | None = option(
+        None,
+        help="Clean once with this method (see `cleanclip recipes list`) in place of the whole "
+        "story.",
+    ),
     checkpoint: Path | None = option(None, help="Another checkpoint than the built-in one."),
     test_images: int = option(4000, help="Test images.", ge=32),
 ) -> None:
-    """
+    """The built-in checkpoint is examined, cleaned, scanned again, proven and reported, in about
+    four minutes on two cores.
+
     Examples:
 
         cleanclip demo
@@ -31,24 +41,33 @@ def demo(
         cleanclip demo --method supervised --preset talk --seed 1 --json
     """
     from ml_core.cli.picture import draw_before_after
-    from ml_core.jobs.demo import demo_checkpoint, demo_spec
+    from ml_core.jobs.demo import demo_chain, demo_checkpoint, demo_spec
     from ml_core.triggers import demo_trigger
     from ml_core.triggers.files import save_own_trigger
 
-    recipe = build_recipe(options.method, options.preset, options.settings or [], options.seed)
     source = (checkpoint or demo_checkpoint()).resolve()
     folder = options.output_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     trigger = demo_trigger()
-    spec = demo_spec(
-        recipe,
-        folder,
-        trigger=save_own_trigger(trigger, folder),
-        checkpoint=source,
-        test_images=test_images,
-        **options.of(CleanSpec),
-    )
-    result = run_job(spec, overwrite=options.overwrite)
-    picture = draw_before_after(spec, Path(result["checkpoint"]), trigger, folder / PICTURE)
-    result["picture"] = str(picture)
-    print_result(result, options.json)
+    file, machine = save_own_trigger(trigger, folder), options.of(CleanSpec)
+    how: dict[str, Any] = {"checkpoint": source, "test_images": test_images, **machine}
+    if method is None:
+        story = demo_chain(folder, trigger=file, seed=options.seed or 0, **how)
+        result = run_examination(story, overwrite=options.overwrite)
+        cleaned = result["checkpoint"]
+    else:
+        recipe = build_recipe(method, options.preset, options.settings or [], options.seed)
+        result = run_job(
+            demo_spec(recipe, folder, trigger=file, **how), overwrite=options.overwrite
+        )
+        cleaned = result["checkpoint"]
+    if cleaned is not None:
+        base = demo_spec(build_recipe("mmcl", "default", [], None), folder, trigger=file, **how)
+        picture = draw_before_after(base, Path(cleaned), trigger, folder / PICTURE)
+        result["picture"] = str(picture)
+    if method is not None:
+        print_result(result, options.json)
+        return
+    print_examination(result, options.json)
+    if not options.json and cleaned is not None:
+        output.line(f"Picture: {result['picture']}")

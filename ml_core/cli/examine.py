@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -18,14 +18,11 @@ from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_to_result
 from ml_core.events import Control, Event, Finding, Message
 from ml_core.jobs.auto import AutoSpec
-from ml_core.jobs.examination import TITLES, ExamineSpec
+from ml_core.jobs.examination import TITLES, Examination, ExamineSpec
 from ml_core.jobs.scan import ScanSettings
 from ml_core.options import option
 from ml_core.reading.errors import InputError, exit_code
 from ml_core.reading.walk import Tally, walk
-
-if TYPE_CHECKING:
-    from ml_core.jobs.examination import Examination
 
 _EXIT = {
     "nothing": output.EXIT_DONE, "unknown": 2, "damaged": 2, "unsupported": 2, "suspicious": 1,
@@ -91,15 +88,17 @@ def examine(
         if several:
             output.say(f"{path}:")
         try:
-            records.append(_examined(_spec(own, reference, images, clean, report), own))
+            spec = _spec(own, reference, images, clean, report)
+            records.append(run_examination(spec, overwrite=options.overwrite))
+            print_examination(records[-1], options.json, indent=None if several else 1)
         except (InputError, output.JobFailed) as error:
             if not several:
                 raise
-            sentence, code = output.report_failure(error)
+            sentence, code, _ = output.report_failure(error)
             output.say(sentence)
             records.append({"path": str(path), "error": sentence, "error_code": code})
-        if options.json:
-            output.print_json(records[-1], indent=None if several else 1)
+            if options.json:
+                output.print_json(records[-1], indent=None)
     if several and not options.json:
         output.show(_table(records))
     raise typer.Exit(min(map(_code, records), key=_WORST_FIRST.index, default=output.EXIT_DONE))
@@ -140,18 +139,14 @@ def _spec(
     )  # fmt: skip
 
 
-def _examined(spec: ExamineSpec, options: Options) -> dict[str, Any]:
-    """Run one examination, and say what it came to."""
-    from ml_core.jobs.examination import Examination
+def run_examination(spec: ExamineSpec, *, overwrite: bool = False) -> dict[str, Any]:
+    """Run one examination; result and errors are those of `run_to_result`."""
     from ml_core.jobs.runner import run_job
 
     def events(control: Control) -> Generator[Event, None, None]:
-        yield from _telling(run_job(spec, control, overwrite=options.overwrite))
+        yield from _telling(run_job(spec, control, overwrite=overwrite))
 
-    result = run_to_result(events)
-    if not options.json:
-        _print(Examination.model_validate(result))
-    return result
+    return run_to_result(events)
 
 
 def _telling(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
@@ -168,8 +163,12 @@ def _telling(events: Generator[Event, None, None]) -> Generator[Event, None, Non
             yield Message(f"{TITLES[step['kind']]}: {first}")
 
 
-def _print(record: Examination) -> None:
-    """The answer, what it stands on, and what to do next."""
+def print_examination(result: dict[str, Any], as_json: bool, *, indent: int | None = 1) -> None:
+    """The record as JSON; else the answer, what it stands on, and what to do next."""
+    if as_json:
+        output.print_json(result, indent=indent)
+        return
+    record = Examination.model_validate(result)
     output.line(record.headline)
     rows = (
         (step.title, "cannot say" if step.state == "unknown" else step.state, step.figure)

@@ -94,7 +94,14 @@ def demo_target() -> int:
 
 
 def demo_chain(
-    folder: Path, *, trigger: Path, minutes: float = DEMO_MINUTES, seed: int = 0, **machine: Any
+    folder: Path,
+    *,
+    trigger: Path,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    device: str = "auto",
+    threads: int = 0,
+    test_images: int = TEST_IMAGES,
 ) -> ExamineSpec:
     """The whole story of the demo: examined, cleaned, scanned again, proven, reported.
 
@@ -106,20 +113,23 @@ def demo_chain(
         Of everything that is written.
     trigger
         File of the sticker.
-    minutes
-        Training time of the cleaning.
-    **machine
-        ``device`` and ``threads``.
+    seed
+        Of the scans and of the cleaning.
+    checkpoint, device, threads, test_images
+        As in `demo_spec`.
     """
-    base = demo_spec(preset("stamped", "default"), folder, trigger=trigger, **machine)
-    base = base.model_copy(update={"minutes": minutes})
+    base = demo_spec(
+        preset("stamped", "default"), folder, trigger=trigger, checkpoint=checkpoint,
+        device=device, threads=threads, test_images=test_images,
+    ).model_copy(update={"minutes": DEMO_MINUTES})  # fmt: skip
     scan = ScanSettings(seed=seed)
     auto = AutoSpec(
         base=base, scan=scan, measure_only=True, rounds=1, rebound_steps=DEMO_REBOUND_STEPS
     )  # fmt: skip
     return ExamineSpec(
         checkpoint=base.checkpoint, reference=str(demo_checkpoint(twin=True)), scan=scan,
-        auto=auto, report=str(folder / "demo.evidence"), output_dir=str(folder), **machine,
+        auto=auto, report=str(folder / "demo.evidence"), output_dir=str(folder), device=device,
+        threads=threads,
     )  # fmt: skip
 
 
