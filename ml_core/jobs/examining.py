@@ -451,7 +451,7 @@ class _Examining:
             yield self._tell("clean", "skipped", why)
             return
         yield self._tell("clean")
-        place = str(self._folder / CLEAN_FOLDER)
+        place = str(self._clean_folder())
         changes = {"output_dir": place, "reference": self._reference_path}
         chain = auto.model_copy(
             update={
@@ -476,6 +476,13 @@ class _Examining:
         if result.outcome == "nothing_found":
             self._advice = "report"
 
+    def _clean_folder(self) -> Path:
+        """Where it is cleaned; among the program's own folders each way to clean has one."""
+        if self._spec.output_dir is not None:
+            return self._folder / CLEAN_FOLDER
+        key = digest_of(self._asked(self._spec)["auto"])
+        return self._folder / f"{CLEAN_FOLDER}-{key[:8]}"
+
     def _report(self) -> Step:
         """Write the evidence where that was asked for."""
         if self._spec.report is None:
@@ -485,7 +492,7 @@ class _Examining:
         runs, scans = [], [str(self._folder / SCAN_FOLDER)]
         chain = self._chain
         if chain is not None and chain.best is not None:
-            place = self._folder / CLEAN_FOLDER
+            place = self._clean_folder()
             runs.append(str(place / chain.best))
             last = place / chain.best.replace("round", "scan").partition("-un")[0]
             scans += [str(last)] if (last / SCAN_FILE).exists() else []
