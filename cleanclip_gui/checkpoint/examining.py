@@ -79,7 +79,8 @@ def read_examination(folder: Path) -> Examination | None:
         record = Examination.model_validate(read_json(folder / EXAMINATION_FILE))
     except ValidationError:
         return None
-    return record if all(step.state != "running" for step in record.steps) else None
+    whole = all(step.state != "running" for step in record.steps)
+    return record.model_copy(update={"folder": str(folder)}) if whole else None
 
 
 class Examining(JobTask):

@@ -166,7 +166,7 @@ class CheckpointStation(QWidget):
         self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
         self._whole: Inspection | None = None  # the file whose part is asked for
-        self._examined: tuple[Path, Examination] | None = None  # of the file, and its folder
+        self._examined: Examination | None = None  # of the file on show
         self._opens_demo = False
         self.examining = Examining(context.new_runner, self)
         self.doctors = JobDialogs("the loader doctor", self._doctor_dialog, self)
@@ -685,7 +685,7 @@ class CheckpointStation(QWidget):
                 ),
             )  # fmt: skip
             if is_shown:
-                self._show_examination(folder, record, made)
+                self._show_examination(record, made)
             self.shell.logged.emit(f"{record.name}: {record.headline}")
             if (folder / SCAN_FOLDER / SCAN_FILE).is_file():
                 self.shell.open("scan_made", str(folder / SCAN_FOLDER))
@@ -696,8 +696,8 @@ class CheckpointStation(QWidget):
             self.examination.show_end(end, last.error, steps)
         self.shell.commands_changed.emit()
 
-    def _show_examination(self, folder: Path, record: Examination, made: float) -> None:
-        self._examined = folder, record
+    def _show_examination(self, record: Examination, made: float) -> None:
+        self._examined = record
         self.examination.show_examination(record, made)
         self.pages.setCurrentIndex(EXAMINATION)
 
@@ -708,12 +708,11 @@ class CheckpointStation(QWidget):
         past = next((p for p in self._settings.results(_EXAMINED) if p.sha256 == sha256), None)
         if past is None or not sha256 or opens_demo or self.examining.is_about(self._path):
             return
-        folder = Path(past.folder)
-        record = read_examination(folder)
+        record = read_examination(Path(past.folder))
         if record is None:
             self._settings.forget_result(_EXAMINED, past.folder)
         else:
-            self._show_examination(folder, record, past.made)
+            self._show_examination(record, past.made)
 
     def _show_facts(self) -> None:
         """Go from the examination to what is known of the file."""
@@ -726,21 +725,24 @@ class CheckpointStation(QWidget):
 
     def _on_step_clicked(self, kind: Kind) -> None:
         """Show the details of a step where they belong."""
-        station = STATIONS[kind]
-        folder, record = self._examined or (Path(), None)
+        station, record = STATIONS[kind], self._examined
+        if record is None:
+            return
+        scan = Path(record.folder) / SCAN_FOLDER
         if station in ("scan", "studio"):
-            self.shell.open("scan", str(folder / SCAN_FOLDER))
+            self.shell.open("scan", str(scan))
             if station == "studio":
                 self._run_command("scan.try")
         elif station == "checkpoint":
             self._show_facts()
-            with contextlib.suppress(InputError):  # it was not scanned
-                scan = read_spec_file(folder / SCAN_FOLDER / SCAN_SPEC, ScanSpec)
-                if kind == "weights" and scan.reference is not None:
-                    self.compare_with(scan.reference)
+            if kind == "weights":
+                with failing(self.shell.failed, "Could not compare the tensors"):
+                    reference = read_spec_file(scan / SCAN_SPEC, ScanSpec).reference
+                    if reference is not None:
+                        self.compare_with(reference)
         else:
             self.shell.station_wanted.emit(station)
-            if kind == "clean" and record is not None and record.checkpoint is not None:
+            if kind == "clean" and record.checkpoint is not None:
                 self.shell.open("run", str(Path(record.checkpoint).parent))
 
     def _on_advice_clicked(self, advice: Advice) -> None:

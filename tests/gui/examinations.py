@@ -103,5 +103,5 @@ def write_examination(
 def done(folder: Path, record: Examination) -> list[Event]:
     """What the job tells of a finished examination."""
     steps = [told(step) for step in record.steps]
-    result = record.model_dump(mode="json") | {"folder": str(folder)}
+    result = record.model_copy(update={"folder": str(folder)}).model_dump(mode="json")
     return [*steps, Progress("measure", 1, 1), Done("finished", result)]
