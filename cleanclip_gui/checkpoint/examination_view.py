@@ -57,7 +57,7 @@ _SHOW: dict[Kind, str] = {
     "clean": "Show the run",
     "report": "Show the report",
 }
-_TITLES, _WORDS = 130, 92  # pixels
+_TITLES, _WORDS, _LINKS = 130, 92, 136  # pixels of these columns
 _BUTTONS: dict[Advice, tuple[str, str]] = {  # text and icon
     "choose a part": ("Choose which model…", "checkpoint"),
     "choose a donor": ("Choose a donor…", "checkpoint"),
@@ -124,10 +124,8 @@ class ExaminationView(QWidget):
         for kind in TITLES:
             line = self.rows[kind] = StepRow(_SHOW[kind], _TITLES)
             line.state.setMinimumWidth(theme.px(_WORDS))
+            line.show_button.setMinimumWidth(theme.px(_LINKS))
             line.show_clicked.connect(partial(self.step_clicked.emit, kind))
-        widest = max(line.show_button.sizeHint().width() for line in self.rows.values())
-        for line in self.rows.values():
-            line.show_button.setMinimumWidth(widest)
         self._steps = card(Label("Steps", "heading"), *self.rows.values(), spacing=theme.SPACE_S)
         self._looked_at, self.looked_at = _list("Looked at")
         self._not_looked_at, self.not_looked_at = _list("Not looked at")

@@ -81,6 +81,7 @@ def test_every_station_fits(opened_window, qtbot, tmp_path, percent):
     for line in panel.examination.rows.values():
         line.more.setChecked(True)
     found["examination"] = lasting_faults(opened_window, qtbot)
+    found["names"] = name_faults(panel.examination)
     panel.examination.begin(record.name, record.spec)
     found["examining"] = lasting_faults(opened_window, qtbot)
     assert not any(found.values()), found
