@@ -241,7 +241,6 @@ class CheckpointStation(QWidget):
         self.facts.identification.changed.connect(self.shell.commands_changed)
         self.facts.identification.added.connect(self._show_known)
         self.facts.identification.compare_clicked.connect(self.compare_with)
-        self.facts.identification.scan_clicked.connect(self._on_reference_chosen)
         self.writer.state_changed.connect(self.shell.commands_changed)
         self.shell.commands_changed.emit()
 
@@ -589,7 +588,6 @@ class CheckpointStation(QWidget):
         if facts.donor:
             state += f" The other encoder comes from {Path(facts.donor).name}."
         self.verdict.show_loaded(state, can_clean=self.shell.opens("auto"))
-        self.facts.identification.allow_scan(self.shell.opens("scan_reference"))
         self._follow_evaluation()
         self._follow_scans()
         self._needs_donor("")
@@ -919,11 +917,6 @@ class CheckpointStation(QWidget):
     def identify(self) -> None:
         """Say which known files hold the tensors of the one on show."""
         self.facts.identification.identify()
-
-    def _on_reference_chosen(self, path: str) -> None:
-        """Show where a scan is started, with a known file as its reference."""
-        self.shell.open("scan_reference", path)
-        self.shell.station_wanted.emit("scan")
 
     def _show_tabs(self, inspection: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""

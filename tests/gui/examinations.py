@@ -27,24 +27,16 @@ STEPS = (
         kind="identity", state="done", figure="ResNet 64 px, width 24", seconds=0.2,
         sentences=(
             "ResNet 64 px, width 24, by its shapes.",
-            "No tensors are known on this machine: add the files that you know (Add to known "
-            "files, or cleanclip known add FOLDER).",
             "The reference is the demo's clean twin.",
         ),
     ),
     ExamineStep(
         kind="accuracy", state="done", figure="99.2 %", seconds=3.5,
-        sentences=(
-            "It names 99.2 % of 256 pictures rightly; the reference 99.2 %. By chance it would be "
-            "1.4 %.",
-        ),
+        sentences=("It names 99.2 % of 256 pictures rightly. By chance it would be 1.4 %.",),
     ),
     ExamineStep(
         kind="known", state="done", figure="96.3 %, reference 0.0 %", seconds=1.9,
-        sentences=(
-            "43 known triggers and patterns were tried. “Checker, red, 3 x 3” moves most: 96.3 % "
-            "of 189 pictures into “banana”, on the reference 0.0 %.",
-        ),
+        sentences=("“Checker, red, 3 x 3” moves most: 96.3 % of 189 pictures into “banana”.",),
     ),
     ExamineStep(
         kind="scan", state="done", figure="banana", seconds=16.6,
@@ -57,10 +49,7 @@ STEPS = (
     ),
     ExamineStep(
         kind="weights", state="done", figure="7.7 %",
-        sentences=(
-            "From the reference, a near relative, the image encoder differs by 7.7 % and the text "
-            "encoder by 7.7 % of their norms.",
-        ),
+        sentences=("From the reference, a near relative, the encoders differ by 7.7 %.",),
     ),
     ExamineStep(
         kind="attack", state="done", figure="97.0 %",
