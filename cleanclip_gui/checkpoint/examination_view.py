@@ -161,11 +161,13 @@ class ExaminationView(QWidget):
                 line.show_step(TITLES[kind], _WAITING, "")
                 continue
             first, *rest = step.sentences or ("",)
+            # An accuracy that cannot be said may have no scan that shows it.
+            shown = ("done",) if kind == "accuracy" else ("done", "unknown")
             line.show_step(
                 step.title, _STATES[step.state], "" if first == f"{step.figure}." else first,
                 figure=step.figure,
                 seconds=step.seconds if step.seconds >= 1 else 0.0, rest="\n".join(rest),
-                can_show=has_ended and step.state in ("done", "unknown"),
+                can_show=has_ended and step.state in shown,
             )  # fmt: skip
 
     def show_progress(
