@@ -24,7 +24,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 
 Kind = Literal[
     "checkpoint", "donor", "checkpoints", "reference", "trusted", "cleaned", "images", "run",
-    "scan", "scan_reference", "trigger", "snapshot", "target", "role", "image",
+    "scan", "scan_made", "scan_reference", "auto", "trigger", "snapshot", "target", "role", "image",
 ]  # fmt: skip
 """What a station may have opened; see :class:`Shell`."""
 
@@ -40,6 +40,8 @@ class Shell(QObject):
     - ``cleaned`` (OpenCheckpoint, whether Studio looks at it): the cleaned one, open again
     - ``images`` (ImageSpec, label set, templates or None): to be evaluated on
     - ``run``, ``scan`` (folder): to be shown
+    - ``scan_made`` (folder): a scan that another station made
+    - ``auto`` (function): gets the `AutoSpec` that *Clean it* would start with now
     - ``scan_reference`` (path): what a scan compares with
     - ``trigger`` (Trigger or None, target), ``snapshot`` (OtherSnapshot), ``target`` (int),
       ``role`` (Role), ``image`` (int): what Studio has on its canvas, and looks at

@@ -111,6 +111,15 @@ STORIES = {
         comparison: answer twin; act file.compare; words ^[\d\u2009\u202f]+ tensors?:
         welcome-again: act view.welcome
         """,
+    "examination": r"""
+        : open_poisoned; statistics
+        running works: examine; press Examine; words ^Measuring on; pause 300
+        cancelled: press Cancel; words was cancelled
+        found: examine found; press Go on; words trigger found:
+        found-more whole: press More
+        facts: press Facts of the file
+        nothing: examine nothing; press Examine; press Examine again; words ^Nothing
+        """,
     "file": r"""
         : other_files
         system: open system.pt; words os.*system; read; words picklescan
@@ -731,6 +740,21 @@ def fake_scan(s: Stage) -> None:
 
     runners = fakes.child(FILES, scans.events(), waits=True)
     s.window.stations["scan"].scanning.make_runner = runners
+
+
+def examine(s: Stage, verdict: Any = "") -> None:
+    """Let the next examination come to a verdict, or tell what it has found so far and wait."""
+    from tests.gui import examinations, fakes
+
+    events, folder = examinations.events(), FILES / f"examination-{verdict}"
+    if verdict:
+        digest = hashlib.sha256(POISONED.read_bytes()).hexdigest()
+        record = examinations.write_examination(folder, verdict=verdict, sha256=digest)
+        for path in (folder / "examination.json", folder / "scan" / "scan.json"):
+            os.utime(path, (BEGUN, BEGUN))  # they are shown with their times
+        events = examinations.done(folder, record)
+    make_runner = fakes.child(FILES, events, waits=not verdict)
+    s.window.stations["checkpoint"].examining.make_runner = make_runner
 
 
 def fake_chain(s: Stage) -> None:

@@ -154,7 +154,7 @@ class FactsColumn(QScrollArea):
     ) -> None:
         super().__init__(parent)
         self._buttons = buttons
-        self.verdict = VerdictCard()
+        self.verdict = VerdictCard(actions)
         self.signature = SignatureCard(actions)
         self.known = NoteCard("What is known about it")
         self.identification = IdentityCard(actions)

@@ -33,9 +33,9 @@ _STEPS = 1000
 class IdentityCard(QFrame):
     """Hidden while there are no tensors to look at.
 
-    ``compare_clicked(str)`` and ``scan_clicked(str)`` carry the path of the known file that the one
-    on show differs from; ``failed`` carries an InputError; ``changed``: it can identify, or not;
-    ``added``: the file on show is known from now on.
+    ``compare_clicked(str)`` carries the path of the known file that the one on show differs from;
+    ``failed`` carries an InputError; ``changed``: it can identify, or not; ``added``: the file on
+    show is known from now on.
 
     Parameters
     ----------
@@ -44,7 +44,6 @@ class IdentityCard(QFrame):
     """
 
     compare_clicked = Signal(str)
-    scan_clicked = Signal(str)
     failed = Signal(object)
     changed = Signal()
     added = Signal()
@@ -54,7 +53,6 @@ class IdentityCard(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("Which CLIP is this?")
         self._inspection: Inspection | None = None
-        self._can_scan = False
         self._reference = ""
         self._hashes: tuple[TensorHash, ...] = ()
         self._ticket: Ticket | None = None
@@ -72,13 +70,9 @@ class IdentityCard(QFrame):
             "Compare with it", self._on_compare_clicked,
             tip="Show tensor by tensor where the known file differs.",
         )  # fmt: skip
-        self.scan = push_button(
-            "Scan beside it", self._on_scan_clicked,
-            tip="Search for a trigger with the known file as the reference.",
-        )  # fmt: skip
         column(
             Label("Which CLIP is this?", "heading"), self.text, self.progress, self.busy,
-            FoldingRow(self.identify_button, self.compare, self.scan),
+            FoldingRow(self.identify_button, self.compare),
             of=self, margins=theme.SPACE_L, spacing=theme.SPACE_S,
         )  # fmt: skip
         self.set_file(None)
@@ -88,14 +82,9 @@ class IdentityCard(QFrame):
         self._stop()
         has_tensors = inspection is not None and not inspection.refused
         self._inspection = inspection if has_tensors else None
-        self._can_scan, self._reference, self._hashes = False, "", ()
+        self._reference, self._hashes = "", ()
         self._say(_HINT)
         self.setVisible(has_tensors)
-
-    def allow_scan(self, can_scan: bool) -> None:
-        """Offer a scan beside the known file, as the model was built."""
-        self._can_scan = can_scan
-        self._follow()
 
     def can_identify(self) -> bool:
         """Whether there are tensors, and they are not being read."""
@@ -176,9 +165,6 @@ class IdentityCard(QFrame):
     def _on_compare_clicked(self) -> None:
         self.compare_clicked.emit(self._reference)
 
-    def _on_scan_clicked(self) -> None:
-        self.scan_clicked.emit(self._reference)
-
     def _say(self, words: str) -> None:
         shown = plain(words, 4000, lines=True)
         self.text.setText("\n".join(map(fitting, shown.split("\n"))))
@@ -190,7 +176,6 @@ class IdentityCard(QFrame):
         for widget in (self.progress, self.busy):
             widget.setVisible(self._ticket is not None)
         self.compare.setVisible(bool(self._reference))
-        self.scan.setVisible(bool(self._reference) and self._can_scan)
         self.changed.emit()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,8 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
+from cleanclip_gui.checkpoint.examination_view import ExaminationView
+from cleanclip_gui.checkpoint.examining import Examining, examination_of, read_examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
 from cleanclip_gui.checkpoint.keys_view import KeysView, NamesView
@@ -33,13 +35,27 @@ from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
+from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, is_checkpoint
+from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import device_text
+from ml_core.events import Done, Event, Finding
+from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.examination import (
+    EXAMINATION_FILE,
+    SCAN_FOLDER,
+    STATIONS,
+    Advice,
+    Examination,
+    Kind,
+)
+from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import read_spec_file
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.examine import collector_off
 from ml_core.reading.inspect import is_there
@@ -62,7 +78,7 @@ class Assessed:
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """News of an examination; each record holds one of the four fields."""
+    """News of a file that is read; each record holds one of the four fields."""
 
     inspection: Inspection | None = None
     columns: TensorColumns | None = None
@@ -70,7 +86,7 @@ class Learnt:
     signature: SignatureFacts | None = None
 
 
-def examination(path: Path, whole: Inspection | None, control: TaskControl) -> Iterator[Learnt]:
+def read_facts(path: Path, whole: Inspection | None, control: TaskControl) -> Iterator[Learnt]:
     """What the bytes are, the columns of the table of tensors, what it means for a CLIP.
 
     Last, and only where there is a signature, whose that is. ``whole`` is a file that was examined
@@ -106,6 +122,10 @@ def _assess(inspection: Inspection) -> Assessed:
 
 _LOG = logging.getLogger(__name__)
 _KEYS, _COMPARISON = 1, 5
+FACTS, EXAMINATION = range(2)
+_EXAMINED = "examination"  # the kind of the results in the settings
+_GOES_ON = "An examination is going on."
+_KEPT = "Its finished steps are kept, and the next one goes on from them."
 
 
 def make(context: Context) -> Station:
@@ -133,9 +153,10 @@ class CheckpointStation(QWidget):
         self._settings = context.settings
         self._prompts = context.prompts
         self._make_runner = context.new_runner
+        self._device, self._actions = context.device, context.actions
         self.shell = context.shell
         self._path = ""
-        self._examining: Ticket | None = None
+        self._reading: Ticket | None = None
         self._asking: Ticket | None = None
         self._checking: Ticket | None = None
         self.inspection: Inspection | None = None
@@ -145,6 +166,9 @@ class CheckpointStation(QWidget):
         self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
         self._whole: Inspection | None = None  # the file whose part is asked for
+        self._examined: Examination | None = None  # of the file on show
+        self._opens_demo = False
+        self.examining = Examining(context.new_runner, self)
         self.doctors = JobDialogs("the loader doctor", self._doctor_dialog, self)
         self.doctors.failed.connect(self.shell.failed)
         self.doctors.used.connect(self._on_choice_changed)
@@ -188,10 +212,24 @@ class CheckpointStation(QWidget):
         split.setStretchFactor(0, 2)
         split.setStretchFactor(1, 5)
         split.setSizes([430, 900])
-        row(split, of=self, margins=theme.SPACE_L)
+        self.examination = ExaminationView(context.actions["file.examine"])
+        self.pages = QStackedWidget()
+        self.pages.addWidget(split)
+        self.pages.addWidget(self.examination)
+        row(self.pages, of=self, margins=theme.SPACE_L)
         self.verdict.cancel_clicked.connect(self.cancel)
         self.verdict.test_clicked.connect(self._on_test_clicked)
-        self.verdict.scan_clicked.connect(self._on_scan_clicked)
+        self.examination.step_clicked.connect(self._on_step_clicked)
+        self.examination.advice_clicked.connect(self._on_advice_clicked)
+        self.examination.facts_clicked.connect(self._show_facts)
+        self.examination.cancel_clicked.connect(self.examining.cancel)
+        self.examining.began.connect(self._on_examination_began)
+        self.examining.received.connect(self._on_examination_event)
+        self.examining.progressed.connect(self._on_examination_progress)
+        self.examining.logged.connect(self.shell.logged)
+        self.examining.ended.connect(self._on_examination_ended)
+        self.shell.closing.connect(self.examining.cancel)
+        self.shell.demo_opening.connect(self._on_demo_opening)
         self._session.events.evaluation.connect(self._follow_evaluation)
         self._session.events.jobs.connect(self._follow_scans)
         self.shell.takes("checkpoint", self.open_path)
@@ -203,7 +241,6 @@ class CheckpointStation(QWidget):
         self.facts.identification.changed.connect(self.shell.commands_changed)
         self.facts.identification.added.connect(self._show_known)
         self.facts.identification.compare_clicked.connect(self.compare_with)
-        self.facts.identification.scan_clicked.connect(self._on_reference_chosen)
         self.writer.state_changed.connect(self.shell.commands_changed)
         self.shell.commands_changed.emit()
 
@@ -235,6 +272,22 @@ class CheckpointStation(QWidget):
             Command(
                 "file.hub", "Open from the &Hub…", "&File", self.choose_repository,
                 "Fetch a repository of the Hugging Face Hub, and examine it.", "open", "Ctrl+H", 1,
+            ),
+            Command(
+                "file.examine", "E&xamine", "&File", self.examine,
+                "Look for what an expert would: file, identity, accuracy, triggers and weights, in "
+                "one answer.", "scan", "Ctrl+Shift+X", 3, self._can_examine,
+                needs="Open a checkpoint first.",
+            ),
+            Command(
+                "file.examine_clean", "E&xamine and clean", "&Clean", self.examine_and_clean,
+                "Examine the checkpoint, and clean it as “Clean it” would if a trigger is found.",
+                "clean", "", 0, self._can_examine_and_clean, needs="Open a checkpoint first.",
+            ),
+            # Without a menu: the welcome page offers it.
+            Command(
+                "file.examine_file", "Examine a file…", "", self.examine_file,
+                "Choose a checkpoint, and get one answer about it.", "scan",
             ),
             Command(
                 "file.convert", "&Convert to safetensors…", "&File", writer.convert,
@@ -289,8 +342,10 @@ class CheckpointStation(QWidget):
         )  # fmt: skip
 
     def at_work(self) -> tuple[AtWork, ...]:
-        """Nothing that must be waited for: reading begins again at the next opening."""
-        return ()
+        """The examination: reading begins again at the next opening."""
+        if not self.examining.is_running:
+            return ()
+        return (AtWork(_GOES_ON, _KEPT, self.examining.cancel),)
 
     def take_file(self, path: Path) -> bool:
         """Open a checkpoint that was dropped on the window."""
@@ -387,29 +442,32 @@ class CheckpointStation(QWidget):
         self._path = str(path)
         target = Path(path)
         self.inspection = self.assessment = self._model = self._signature = None
+        self._examined = None
+        is_examined = self.examining.is_about(self._path)
+        self.pages.setCurrentIndex(EXAMINATION if is_examined else FACTS)
         self.facts.begin(target)
         self._offer()
         self._show_tabs(None)
         self.shell.header_changed.emit(target.name, "Reading…", "")
         self.shell.station_wanted.emit(self.id)
-        self._examining = tasks.run(
-            partial(examination, target, self._whole),
-            self._on_learnt, self._on_examination_failed,
+        self._reading = tasks.run(
+            partial(read_facts, target, self._whole),
+            self._on_learnt, self._on_reading_failed,
         )  # fmt: skip
         self._ask_part(None)
 
     def cancel(self) -> None:
         """Stop reading the file; nothing of it is opened."""
-        if self._examining is None or self.inspection is not None:
+        if self._reading is None or self.inspection is not None:
             return
         self._forget()
-        self._examining = None
+        self._reading = None
         self.verdict.show_cancelled(Path(self._path).name)
         self.shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
     def _forget(self) -> None:
         """Ignore results of the present reading from now on."""
-        for ticket in (self._examining, self._asking, self._checking):
+        for ticket in (self._reading, self._asking, self._checking):
             if ticket is not None:
                 ticket.cancel()
         self.tensors.clear()
@@ -434,6 +492,7 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(inspection, None, None)
         self._offer()
         self._show_tabs(inspection)
+        self._show_past_examination(inspection)
         if inspection.globals or inspection.verdict == "dangerous":
             self._ask_for_second_opinion(inspection)
         if inspection.members:
@@ -509,7 +568,7 @@ class CheckpointStation(QWidget):
     def _on_donor_known(self, path: str, donor: str) -> None:
         self._known_donor = path, donor
 
-    def _on_examination_failed(self, error: InputError) -> None:
+    def _on_reading_failed(self, error: InputError) -> None:
         self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)
 
     def _load(self, donor: str = "") -> None:
@@ -528,8 +587,7 @@ class CheckpointStation(QWidget):
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
             state += f" The other encoder comes from {Path(facts.donor).name}."
-        self.verdict.show_loaded(state, can_scan=self.shell.opens("scan"))
-        self.facts.identification.allow_scan(self.shell.opens("scan_reference"))
+        self.verdict.show_loaded(state, can_clean=self.shell.opens("auto"))
         self._follow_evaluation()
         self._follow_scans()
         self._needs_donor("")
@@ -539,25 +597,186 @@ class CheckpointStation(QWidget):
     def _on_test_clicked(self) -> None:
         self.shell.station_wanted.emit("studio")
 
-    def _on_scan_clicked(self) -> None:
-        """Show the last scan of this file, or where one is started."""
-        last = self._last_scan()
-        if last is None:
-            self.shell.station_wanted.emit("scan")
-        else:
-            self.shell.open("scan", last.folder)
-            self._follow_scans()  # it is forgotten where it cannot be read any more
+    # The examination
 
-    def _last_scan(self) -> PastResult | None:
-        model = self._model
-        return (
-            None if model is None else self._settings.last_result("scan", model.inspection.sha256)
-        )
+    def _can_examine(self) -> bool:
+        return bool(self._path)
+
+    def _can_examine_and_clean(self) -> bool:
+        return self._model is not None and self.shell.opens("auto")
+
+    def examine(self) -> None:
+        """Examine the file on show; from its facts, show the examination that is there."""
+        is_there = self._examined is not None and self.pages.currentIndex() == FACTS
+        if is_there or self.examining.is_about(self._path):
+            self._show_page()
+        else:
+            self._examine()
+
+    def examine_and_clean(self) -> None:
+        """Examine the file on show, and clean it as *Clean it* would."""
+        self.shell.open("auto", self._examine)
+
+    def examine_file(self) -> None:
+        """Ask for a checkpoint file, open it and examine it."""
+        folder = self._settings.value.last_folder
+        path = self._prompts.open_file(self.window(), "Examine a checkpoint", folder, CHECKPOINTS)
+        if path:
+            self.open(Path(path).absolute())
+            self._examine()
+
+    def _examine(self, auto: AutoSpec | None = None) -> None:
+        """Start an examination of the file on show, or say why that is not possible."""
+        with failing(self.shell.failed, "Could not examine the file"):
+            if self.examining.is_running:
+                raise InputError(
+                    "Another examination is going on: wait for its end, or cancel it first."
+                )
+            spec = examination_of(self._path, self._model, self._session, auto)
+            self.examining.examine(spec, self._device.wanted)
+
+    def _show_page(self) -> None:
+        self.pages.setCurrentIndex(EXAMINATION)
+        self.shell.station_wanted.emit(self.id)
+
+    def _on_examination_began(self) -> None:
+        spec = self.examining.spec
+        if spec is not None:
+            self._examined = None
+            self._show_page()
+            self.examination.begin(Path(spec.checkpoint).name, spec)
+            self._session.show_job(_EXAMINED, JobState("", "running"))
+            self._on_examination_progress()
+            self.shell.commands_changed.emit()
+
+    def _on_examination_event(self, event: Event) -> None:
+        spec = self.examining.spec
+        if spec is not None and isinstance(event, Finding) and event.kind == "step":
+            self.examination.show_steps(self.examining.steps, spec)
+
+    def _on_examination_progress(self) -> None:
+        work = self.examining
+        has_plan = not {"clean", "report"} & work.steps.keys()
+        stage = "" if work.progress is None else work.progress.stage
+        seconds_left = work.seconds_left if has_plan else None
+        progress = RunProgress(stage, work.fraction, seconds_left)
+        self._session.job_progress = {**self._session.job_progress, _EXAMINED: progress}
+        self.examination.show_progress(
+            work.progress, work.fraction, seconds_left, has_plan=has_plan,
+            ending=work.is_cancelling,
+        )  # fmt: skip
+
+    def _on_examination_ended(self, last: Done) -> None:
+        """Show the answer, and make its scan and its cleaning known to the other stations."""
+        spec, steps = self.examining.spec, self.examining.steps
+        self._session.show_job(_EXAMINED, None)
+        folder = Path(str(last.result.get("folder", "")))
+        record = read_examination(folder) if last.status == "finished" else None
+        is_shown = spec is not None and spec.checkpoint == self._path
+        if record is not None:
+            made = (folder / EXAMINATION_FILE).stat().st_mtime
+            self._settings.add_result(
+                _EXAMINED,
+                PastResult(
+                    folder=str(folder), sha256=record.sha256, verdict=record.verdict,
+                    target=record.target[:200], made=made,
+                ),
+            )  # fmt: skip
+            if is_shown:
+                self._show_examination(record, made)
+            self.shell.logged.emit(f"{record.name}: {record.headline}")
+            if (folder / SCAN_FOLDER / SCAN_FILE).is_file():
+                self.shell.open("scan_made", str(folder / SCAN_FOLDER))
+            if record.checkpoint is not None:
+                self.shell.open("run", str(Path(record.checkpoint).parent))
+        elif is_shown:
+            end = "failed" if last.status == "finished" else last.status
+            self.examination.show_end(end, last.error, steps)
+        self.shell.commands_changed.emit()
+
+    def _show_examination(self, record: Examination, made: float) -> None:
+        self._examined = record
+        self.examination.show_examination(record, made)
+        self.pages.setCurrentIndex(EXAMINATION)
+
+    def _show_past_examination(self, inspection: Inspection) -> None:
+        """Show the last examination of a file that was opened; the demo begins with its facts."""
+        opens_demo, self._opens_demo = self._opens_demo, False
+        sha256 = inspection.sha256
+        past = next((p for p in self._settings.results(_EXAMINED) if p.sha256 == sha256), None)
+        if past is None or not sha256 or opens_demo or self.examining.is_about(self._path):
+            return
+        record = read_examination(Path(past.folder))
+        if record is None:
+            self._settings.forget_result(_EXAMINED, past.folder)
+        else:
+            self._show_examination(record, past.made)
+
+    def _show_facts(self) -> None:
+        """Go from the examination to what is known of the file."""
+        self.pages.setCurrentIndex(FACTS)
+        self.facts.verticalScrollBar().setValue(0)
+        self.verdict.examine.setFocus()
+
+    def _on_demo_opening(self) -> None:
+        self._opens_demo = True
+
+    def _on_step_clicked(self, kind: Kind) -> None:
+        """Show the details of a step where they belong."""
+        station, record = STATIONS[kind], self._examined
+        if record is None:
+            return
+        scan = Path(record.folder) / SCAN_FOLDER
+        if station in ("scan", "studio"):
+            self.shell.open("scan", str(scan))
+            if station == "studio":
+                self._run_command("scan.try")
+        elif station == "checkpoint":
+            self._show_facts()
+            if kind == "weights":
+                with failing(self.shell.failed, "Could not compare the tensors"):
+                    reference = read_spec_file(scan / SCAN_SPEC, ScanSpec).reference
+                    if reference is not None:
+                        self.compare_with(reference)
+        else:
+            self.shell.station_wanted.emit(station)
+            if kind == "clean" and record.checkpoint is not None:
+                self.shell.open("run", str(Path(record.checkpoint).parent))
+
+    def _on_advice_clicked(self, advice: Advice) -> None:
+        """Do what the examination advises."""
+        acts: dict[Advice, Callable[[], object]] = {
+            "choose a part": self.choose_part,
+            "choose a donor": self.choose_donor,
+            "doctor": self.doctors.open,
+            "clean": self._clean_it,
+            "reference": self._choose_reference,
+            "report": partial(self.shell.station_wanted.emit, "report"),
+        }
+        acts[advice]()
+
+    def _clean_it(self) -> None:
+        """Start *Clean it*, or show what it lacks."""
+        self.shell.station_wanted.emit("clean")
+        self._run_command("clean.it")
+
+    def _choose_reference(self) -> None:
+        """Ask for a clean model of the same kind, and examine the file beside it."""
+        folder = self._settings.value.last_folder
+        path = self._prompts.open_file(self, "Choose a clean reference", folder, CHECKPOINTS)
+        if path:
+            self.shell.open("scan_reference", path)
+            self._examine()
+
+    def _run_command(self, name: str) -> None:
+        """Do what another station's command does, if there is such a station."""
+        if name in self._actions.by_id:
+            self._actions.run(name)
 
     def _follow_scans(self, *_: object) -> None:
         """Show the last scan's verdict on the card."""
         if self._model is not None:
-            last = self._last_scan()
+            last = self._settings.last_result("scan", self._model.inspection.sha256)
             if last is None:
                 self.verdict.set_scan("")
             else:
@@ -610,6 +829,7 @@ class CheckpointStation(QWidget):
         folder = str(self.inspection.source.parent)
         donor = self._prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
         if donor and not self.inspection.refused:
+            self.pages.setCurrentIndex(FACTS)
             self.verdict.show_inspection(self.inspection)
             self._load(donor)
 
@@ -697,11 +917,6 @@ class CheckpointStation(QWidget):
     def identify(self) -> None:
         """Say which known files hold the tensors of the one on show."""
         self.facts.identification.identify()
-
-    def _on_reference_chosen(self, path: str) -> None:
-        """Show where a scan is started, with a known file as its reference."""
-        self.shell.open("scan_reference", path)
-        self.shell.station_wanted.emit("scan")
 
     def _show_tabs(self, inspection: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""

@@ -8,7 +8,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, push_button
+from cleanclip_gui.commands import Actions
+from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, bind, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
@@ -49,15 +50,18 @@ _SCAN_LOOKS = {
 class VerdictCard(QFrame):
     """A tinted card: picture, file name, verdict, first reason; Cancel while it is being read.
 
-    ``test_clicked`` asks to look for a backdoor in the model that was loaded, ``scan_clicked`` for
-    the scan that was made of it, or for a first one.
+    ``test_clicked`` asks to try a trigger on the model that was loaded.
+
+    Parameters
+    ----------
+    actions
+        With those of ``file.examine`` and ``file.examine_clean``.
     """
 
     cancel_clicked = Signal()
     test_clicked = Signal()
-    scan_clicked = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Verdict")
@@ -69,11 +73,12 @@ class VerdictCard(QFrame):
         self.scanned = self._label("heading")
         self.reason = self._label("")
         self.state = self._label("subtle")
-        self.test = push_button("Test a trigger in Studio", self.test_clicked, look="primary")
-        self.scan = push_button(clicked=self.scan_clicked)
+        self.examine = bind(push_button(look="primary"), actions["file.examine"], text=True)
+        self.clean = bind(push_button(), actions["file.examine_clean"], text=True)
+        self.test = push_button("Test a trigger in Studio", self.test_clicked)
         text = column(
             self.name, self.scanned, self.verdict, self.backdoor, self.reason, self.state,
-            theme.SPACE_XS, FoldingRow(self.test, self.scan), spacing=theme.SPACE_XS,
+            theme.SPACE_XS, FoldingRow(self.examine, self.clean, self.test), spacing=theme.SPACE_XS,
         )  # fmt: skip
         self._tested, self._scan = False, ("", "", 0.0)
         self._read_as = "loads"
@@ -125,13 +130,14 @@ class VerdictCard(QFrame):
         reason = _caution(judged) or _NOT_RULED_OUT
         self._set_texts(name, _headline(judged), reason, "Loading the model…")
         self._tested, self._scan, self._read_as = False, ("", "", 0.0), judged.verdict
+        self.examine.show()
         self._show_backdoor()
 
-    def show_loaded(self, state: str, *, can_scan: bool = True) -> None:
-        """Show that the model is loaded, so that it can be tested."""
+    def show_loaded(self, state: str, *, can_clean: bool = True) -> None:
+        """Show that the model is loaded, so that it can be tested and cleaned."""
         self.set_state(state)
         self.test.show()
-        self.scan.setVisible(can_scan)
+        self.clean.setVisible(can_clean)
 
     def set_tested(self, tested: bool) -> None:
         """Say whether a trigger was tried on the model."""
@@ -149,7 +155,6 @@ class VerdictCard(QFrame):
         self._set_look(*look)
         self.scanned.setText(plain(words, 240))
         theme.set_property(self.scanned, "tone", look[1] if scanned else "")
-        self.scan.setText("Show the scan" if words else "Scan for a trigger")
         self.backdoor.setText(_TESTED if self._tested else _NOT_TESTED)
         self.backdoor.setVisible(not words)
         self.scanned.setVisible(bool(words))
@@ -163,8 +168,8 @@ class VerdictCard(QFrame):
         self.backdoor.hide()
         self.scanned.hide()
         theme.set_property(self.verdict, "role", "heading")
-        self.test.hide()
-        self.scan.hide()
+        for button in (self.examine, self.clean, self.test):
+            button.hide()
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""

@@ -52,7 +52,8 @@ from ml_core.cleaning.recipes import Recipe, fitted_budget
 from ml_core.data.specs import PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Done
-from ml_core.jobs.auto import AutoStep
+from ml_core.jobs.auto import AutoSpec, AutoStep
+from ml_core.jobs.journal import digest_of
 from ml_core.jobs.rates import refusal
 from ml_core.jobs.scan import SCAN_FILE
 from ml_core.jobs.specs import CleanSpec
@@ -536,6 +537,7 @@ class CleanStation(QWidget):
         shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
         shell.takes("run", self._on_run_wanted)
+        shell.takes("auto", self._on_auto_wanted)
         shell.takes("trusted", self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
@@ -766,7 +768,20 @@ class CleanStation(QWidget):
             self._log(error.sentence)
             return
         if past.can_be_shown:
+            self.runs.add(past)
             self.run.show_past(past)
+
+    def _on_auto_wanted(self, take: Callable[[AutoSpec], object]) -> None:
+        """Hand over what *Clean it* would be asked, without a scan that is there."""
+        with failing(self.shell.failed, "Could not start cleaning"):
+            if not self._can_start_chain:
+                raise InputError(self.setup.clean_it_lacks.text())
+            images, trigger = self.session.images, self.session.trigger
+            given = [images and images.class_names, trigger and trigger.digest]
+            # The same trigger and classes have the same files: then it is the same cleaning.
+            folder = data_dir() / "examinations" / f"clean-{digest_of(given)[:16]}"
+            base, _ = self._job_here(folder, Recipe())
+            take(new_chain(self.session, base).spec.model_copy(update={"scanned": None}))
 
     def _on_closing(self) -> None:
         """Keep what is being typed, and start nothing new when the present work ends."""

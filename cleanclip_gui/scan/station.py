@@ -279,6 +279,17 @@ class ScanStation(QWidget):
         if not self.scanning.is_running:
             self.open_folder(Path(folder))
 
+    def _on_scan_made(self, folder: str) -> None:
+        """List a scan that was made elsewhere, and show it if it is of the open checkpoint."""
+        with failing(self.shell.failed, "Could not read the scan"):
+            scan, facts = read_scan(Path(folder) / SCAN_FILE), self.session.checkpoint
+            is_open = facts is not None and facts.inspection.sha256 == (scan.suspect.sha256 or "-")
+            if is_open and not self.scanning.is_running:
+                self._show_result(Path(folder), scan)
+            else:
+                self.context.settings.add_scan(Path(folder), scan)
+                self._list_scans()
+
     def _on_reference_wanted(self, path: str) -> None:
         if not self.scanning.is_running:
             self._show_page(READY)
@@ -424,6 +435,7 @@ class ScanStation(QWidget):
         self.earlier.itemClicked.connect(self._on_earlier_activated)
         shell.demo_opening.connect(self._forget)
         shell.takes("scan", self._on_scan_wanted)
+        shell.takes("scan_made", self._on_scan_made)
         shell.takes("scan_reference", self._on_reference_wanted)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)

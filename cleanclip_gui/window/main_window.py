@@ -736,7 +736,8 @@ class MainWindow(QMainWindow):
         else:
             for kind, job in session.jobs.items():
                 if job.status == "running":
-                    text, progress = f"A {kind} is running", session.job_progress.get(kind)
+                    article = "An" if kind[0] in "aeiou" else "A"
+                    text, progress = f"{article} {kind} is running", session.job_progress.get(kind)
         if progress is not None and text.endswith("running"):
             left = left_text(progress.seconds_left)
         share = 0.0 if progress is None else progress.fraction

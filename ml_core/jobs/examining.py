@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ml_core import __version__
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.choice import Choice, remembered
 from ml_core.checkpoints.identity import Identity, identify
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.known_tensors import known_tensors
@@ -175,8 +176,21 @@ class _Examining:
         if self._spec.output_dir is not None:
             return Path(self._spec.output_dir).absolute()
         own = self._spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "auto"})
-        key = digest_of([self._inspection.sha256 or self._spec.checkpoint, own])
+        key = digest_of([self._inspection.sha256 or self._spec.checkpoint, own, self._choice()])
         return data_dir() / EXAMINATIONS / key[:24]
+
+    def _choice(self) -> Choice | None:
+        """The settings that the user chose for the file with the loader doctor."""
+        found = remembered(self._inspection.sha256) if self._spec.use_choice else None
+        return None if found is None else found.choice
+
+    def _knowledge(self) -> str:
+        """What decides the steps besides the files: version, rules, known files, and the choice."""
+        try:
+            known = sorted(known_tensors())
+        except InputError:
+            known = []
+        return digest_of([__version__, RULES_VERSION, known, self._choice()])
 
     def _kept(self) -> Examination | None:
         """The same examination, if it is finished; what it found stays right.
@@ -203,7 +217,7 @@ class _Examining:
         given = self._spec.reference
         fits = given is None or record.reference_sha256 == examine(given).sha256
         wants_report = self._spec.report is not None
-        current = record.knowledge == _knowledge() and record.sha256 == self._inspection.sha256
+        current = record.knowledge == self._knowledge() and record.sha256 == self._inspection.sha256
         return record if whole and same and fits and current and not wants_report else None
 
     def _asked(self, spec: ExamineSpec) -> dict[str, Any]:
@@ -451,7 +465,7 @@ class _Examining:
             yield self._tell("clean", "skipped", why)
             return
         yield self._tell("clean")
-        place = str(self._folder / CLEAN_FOLDER)
+        place = str(self._clean_folder())
         changes = {"output_dir": place, "reference": self._reference_path}
         chain = auto.model_copy(
             update={
@@ -476,6 +490,13 @@ class _Examining:
         if result.outcome == "nothing_found":
             self._advice = "report"
 
+    def _clean_folder(self) -> Path:
+        """Where it is cleaned; among the program's own folders each way to clean has one."""
+        if self._spec.output_dir is not None:
+            return self._folder / CLEAN_FOLDER
+        key = digest_of(self._asked(self._spec)["auto"])
+        return self._folder / f"{CLEAN_FOLDER}-{key[:8]}"
+
     def _report(self) -> Step:
         """Write the evidence where that was asked for."""
         if self._spec.report is None:
@@ -485,7 +506,7 @@ class _Examining:
         runs, scans = [], [str(self._folder / SCAN_FOLDER)]
         chain = self._chain
         if chain is not None and chain.best is not None:
-            place = self._folder / CLEAN_FOLDER
+            place = self._clean_folder()
             runs.append(str(place / chain.best))
             last = place / chain.best.replace("round", "scan").partition("-un")[0]
             scans += [str(last)] if (last / SCAN_FILE).exists() else []
@@ -526,7 +547,7 @@ class _Examining:
             advice_sentence=words.ADVICE[self._advice],
             settings=self._settings,
             checkpoint=None if self._chain is None else self._chain.checkpoint,
-            knowledge=_knowledge(),
+            knowledge=self._knowledge(),
             seconds=round(time.monotonic() - self._begin, 3),
         )
 
@@ -571,12 +592,3 @@ def _renamed(events: Generator[Event, None, None]) -> Generator[Event, None, Non
             yield replace(event, kind="chain")
         else:
             yield event
-
-
-def _knowledge() -> str:
-    """What decides the steps besides the files: version, rules and known files."""
-    try:
-        known = sorted(known_tensors())
-    except InputError:
-        known = []
-    return digest_of([__version__, RULES_VERSION, known])

@@ -67,16 +67,10 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
-    scans = []
-    panel.shell.takes("scan", scans.append)
     path = write_safetensors(tmp_path / "m.safetensors", {"scanned": [3.0]})
     panel.open(path)
     card, settings = panel.verdict, panel._settings
-    qtbot.waitUntil(card.scan.isVisible, timeout=10_000)
-    assert card.scan.text() == "Scan for a trigger"
-    with qtbot.waitSignal(panel.shell.station_wanted) as wanted:
-        card.scan.click()
-    assert wanted.args == ["scan"]
+    qtbot.waitUntil(card.test.isVisible, timeout=10_000)
     sha256 = panel.inspection.sha256
 
     def scanned(verdict, made, digest=sha256, target=""):
@@ -100,8 +94,6 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     settings.forget_result("scan", "/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
     assert card.scanned.text() == banana
-    card.scan.click()
-    assert scans == ["/5.0"]
     scanned("nothing", 9.0)
     assert card.scanned.text().startswith("Backdoor: nothing found within the search (scan, ")
     assert card.property("tone") in ("info", "caution")

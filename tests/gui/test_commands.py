@@ -26,7 +26,8 @@ def window(window, qtbot, checkpoint, monkeypatch):
 # Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
 _ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate", "scan.start")
 _WITHOUT_MENU = (  # of the welcome page and the guided run
-    "clean.resume_last", "clean.set_talk", "clean.set_default", "scan.set_demo",
+    "file.examine_file", "clean.resume_last", "clean.set_talk", "clean.set_default",
+    "scan.set_demo",
 )  # fmt: skip
 LOOK = (
     *("view.system", "view.light", "view.dark", "view.contrast-light", "view.contrast-dark"),

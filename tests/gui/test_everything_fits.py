@@ -39,6 +39,7 @@ from ml_core.events import Done, Progress
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading import inspect
 from tests.gui.access_faults import name_faults
+from tests.gui.examinations import write_examination
 from tests.gui.fakes import FakeRunner, close, open_session, runner_of, station
 from tests.gui.layout_faults import faults, lasting_faults
 from tests.gui.ramps import record
@@ -60,7 +61,7 @@ def usual(qapp):
 
 
 @pytest.mark.parametrize("percent", SIZES)
-def test_every_station_fits(opened_window, qtbot, percent):
+def test_every_station_fits(opened_window, qtbot, tmp_path, percent):
     found = {}
     theme.set_size(percent)
     opened_window.resize(*SIZES[percent])
@@ -73,6 +74,16 @@ def test_every_station_fits(opened_window, qtbot, percent):
                     bar.setCurrentIndex(number)
                     found[name, bar.tabText(number)] = lasting_faults(opened_window, qtbot)
             bar.setCurrentIndex(0)
+    panel = opened_window.stations["checkpoint"]
+    opened_window.show_station("checkpoint")
+    record = write_examination(tmp_path)
+    panel._show_examination(record, 0.0)
+    for line in panel.examination.rows.values():
+        line.more.setChecked(True)
+    found["examination"] = lasting_faults(opened_window, qtbot)
+    found["names"] = name_faults(panel.examination)
+    panel.examination.begin(record.name, record.spec)
+    found["examining"] = lasting_faults(opened_window, qtbot)
     assert not any(found.values()), found
     assert opened_window.size().toTuple() == SIZES[percent]
 

@@ -17,9 +17,7 @@ WAIT = 20_000
 
 @pytest.fixture
 def card(panel):
-    panel.wanted, panel.stations, panel.failures = [], [], []
-    panel.shell.takes("scan_reference", panel.wanted.append)
-    panel.shell.station_wanted.connect(panel.stations.append)
+    panel.failures = []
     panel.shell.failed.connect(panel.failures.append)
     return panel.facts.identification
 
@@ -47,7 +45,7 @@ def text(panel):
     return panel.facts.identification.text.text().replace("\u200b", "")
 
 
-def test_what_differs_leads_to_compare_and_to_scan(panel, card, qtbot):
+def test_what_differs_leads_to_compare(panel, card, qtbot):
     twin = demo_checkpoint(twin=True)
     opened(panel, qtbot, twin)
     assert "Compare every tensor with those of the files" in text(panel)
@@ -66,8 +64,6 @@ def test_what_differs_leads_to_compare_and_to_scan(panel, card, qtbot):
     assert card.busy.isVisible()
     qtbot.waitUntil(card.compare.isVisible, timeout=WAIT)
     assert "Image encoder: has the shapes of the <b>twin</b>; differs in every" in text(panel)
-    card.scan.click()
-    assert (panel.wanted, panel.stations[-1]) == ([str(twin)], "scan")
     card.compare.click()
     assert panel.tabs.currentIndex() == _COMPARISON
     qtbot.waitUntil(panel.comparison.strips.isVisible, timeout=WAIT)

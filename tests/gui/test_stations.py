@@ -132,8 +132,6 @@ window.open_path(str(demo_checkpoint()))
 end = time.monotonic() + 60
 while window.session.checkpoint is None and time.monotonic() < end:
     QTest.qWait(20)
-assert window.stations["checkpoint"].verdict.scan.isHidden()
-window.stations["checkpoint"]._on_scan_clicked()
 assert list(window.stations) == ["checkpoint", "studio", "clean", "report"]
 assert not [name for name in sys.modules if name.startswith("cleanclip_gui.scan")]
 assert window.close()

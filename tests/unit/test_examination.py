@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from ml_core.checkpoints.choice import Choice, remember
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Finding, Message
@@ -134,6 +135,14 @@ def test_it_ends_where_the_answer_is_known(
     assert _states(record)["scan"] in ("skipped", "running") or advice == "doctor"
     if verdict == "dangerous":
         assert set(_states(record).values()) == {"done", "skipped"}
+
+
+def test_settings_that_the_doctor_chose_make_another_examination(tiny_checkpoint, tmp_path):
+    spec = _spec(_one_encoder(tmp_path, tiny_checkpoint), None)
+    first, folder = _examined(spec)
+    assert _examined(spec)[1] == folder
+    remember(first.sha256, first.name, Choice(quick_gelu=True))
+    assert _examined(spec)[1] != folder
 
 
 def test_without_a_reference_known_triggers_are_not_judged_and_a_parent_is_asked_for(tmp_path):

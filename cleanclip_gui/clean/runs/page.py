@@ -522,12 +522,15 @@ class RunsPage(QWidget):
     def open_folder(self, folder: Path) -> None:
         """Show a run of another place in the table."""
         with failing(self.failed, "Could not open the run"):
-            run = read_run(folder)
-            if folder not in self._added:
-                self._added.append(folder)
-            self._take_in(run)
-            self._refresh()
+            self.add(read_run(folder))
             self.table.choose(folder)
+
+    def add(self, run: PastRun) -> None:
+        """Have a run of another place in the table."""
+        if run.folder not in self._added:
+            self._added.append(run.folder)
+        self._take_in(run)
+        self._refresh()
 
     def _on_read(self, answer: tuple[dict[Path, PastRun], list[Path]]) -> None:
         runs, gone = answer

@@ -44,7 +44,7 @@ TITLES: dict[Kind, str] = {
     "report": "Report",
 }
 STATIONS: dict[Kind, Station] = {
-    "file": "checkpoint", "identity": "checkpoint", "accuracy": "checkpoint", "known": "scan",
+    "file": "checkpoint", "identity": "checkpoint", "accuracy": "scan", "known": "scan",
     "scan": "scan", "weights": "checkpoint", "attack": "studio", "clean": "clean",
     "report": "report",
 }  # fmt: skip

@@ -1,0 +1,257 @@
+"""What an examination came to, on one page: the answer, its steps, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, bind, push_button
+from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
+from cleanclip_gui.widgets.step_row import StepLook, StepRow
+from cleanclip_gui.widgets.text import count_text, day_and_time, duration_text, left_text, plain
+from ml_core.events import Progress
+from ml_core.jobs.examination import (
+    TITLES,
+    Advice,
+    Examination,
+    ExamineSpec,
+    ExamineStep,
+    Kind,
+    Verdict,
+)
+from ml_core.jobs.table import JOBS
+
+# verdict -> icon, its colour, tone of the card, role of the headline; never a welcome one.
+_LOOKS: dict[Verdict, tuple[str, str, str, str]] = {
+    "dangerous": ("danger", "danger", "danger", "error"),
+    "damaged": ("warning", "warning", "caution", "warning"),
+    "unsupported": ("warning", "warning", "caution", "warning"),
+    "found": ("danger", "danger", "danger", "error"),
+    "suspicious": ("warning", "warning", "caution", "warning"),
+    "nothing": ("scan", "text", "", ""),
+    "unknown": ("info", "muted", "", ""),
+}
+_WAITING = StepLook("dot", "muted", "waiting")
+_STATES: dict[str, StepLook] = {
+    "running": StepLook("play", "accent", "running"),
+    "done": StepLook("check", "accent", "done"),
+    "skipped": StepLook("next", "muted", "skipped"),
+    "unknown": StepLook("info", "warning", "cannot say"),
+}
+_SHOW: dict[Kind, str] = {
+    "file": "Show the facts",
+    "identity": "Show the facts",
+    "accuracy": "Show the scan",
+    "known": "Show the scan",
+    "scan": "Show the scan",
+    "weights": "Compare tensors",
+    "attack": "Try in Studio",
+    "clean": "Show the run",
+    "report": "Show the report",
+}
+_TITLES, _WORDS, _LINKS = 130, 92, 136  # pixels of these columns
+_BUTTONS: dict[Advice, tuple[str, str]] = {  # text and icon
+    "choose a part": ("Choose which model…", "checkpoint"),
+    "choose a donor": ("Choose a donor…", "checkpoint"),
+    "doctor": ("Open the loader doctor", "settings"),
+    "clean": ("Clean it", "clean"),
+    "reference": ("Choose a reference…", "open"),
+    "report": ("Write the report", "report"),
+}
+_ENDS: dict[str, str] = {
+    "cancelled": "The examination was cancelled.",
+    "stopped": "The examination was stopped.",
+    "failed": "The examination failed.",
+}
+_GOES_ON = "Finished steps are kept: “Go on” begins after them."
+_STEPS = 1000
+End = Literal["cancelled", "stopped", "failed"]
+
+
+class ExaminationView(QWidget):
+    """The page; it fills while the examination runs.
+
+    ``step_clicked(Kind)`` asks for the details of a step, ``advice_clicked(Advice)`` to do what is
+    advised, ``facts_clicked`` for the facts of the file, ``cancel_clicked`` to end it.
+
+    Parameters
+    ----------
+    examine
+        Action that examines the file again.
+    """
+
+    step_clicked = Signal(str)
+    advice_clicked = Signal(str)
+    facts_clicked = Signal()
+    cancel_clicked = Signal()
+
+    def __init__(self, examine: QAction) -> None:
+        super().__init__()
+        self.setObjectName("checkpoint.examination")
+        self._advice: Advice = "none"
+        self._picture = IconLabel(34)
+        self.name = Label("", "subtle", wrap=True)
+        self.headline = Label("", wrap=True)
+        self.advice = Label("", wrap=True)
+        for label in (self.name, self.headline, self.advice):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            label.setMinimumWidth(1)
+        self.next = push_button("", self._on_next_clicked, look="primary")
+        self.again = bind(push_button(), examine)
+        self.facts = push_button("Facts of the file", self.facts_clicked, icon="checkpoint")
+        self.doing = Label("", "subtle", wrap=True)
+        self.busy = BusyRow("Progress of the examination")
+        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        text = column(
+            self.name, self.headline, self.advice, self.doing, self.busy,
+            FoldingRow(self.next, self.again, self.facts), spacing=theme.SPACE_S,
+        )  # fmt: skip
+        self.answer = card(
+            row(
+                (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1), spacing=theme.SPACE_L
+            ), margins=theme.SPACE_L,
+        )  # fmt: skip
+        self.answer.setAccessibleName("Answer of the examination")
+        self.rows: dict[Kind, StepRow] = {}
+        for kind in TITLES:
+            line = self.rows[kind] = StepRow(_SHOW[kind], _TITLES)
+            line.state.setMinimumWidth(theme.px(_WORDS))
+            line.show_button.setMinimumWidth(theme.px(_LINKS))
+            line.show_clicked.connect(partial(self.step_clicked.emit, kind))
+        self._steps = card(Label("Steps", "heading"), *self.rows.values(), spacing=theme.SPACE_S)
+        self._looked_at, self.looked_at = _list("Looked at")
+        self._not_looked_at, self.not_looked_at = _list("Not looked at")
+        self._scope = QWidget()
+        row((self._looked_at, 1), (self._not_looked_at, 1), of=self._scope, spacing=theme.SPACE_M)
+        self._area = scrolling(
+            page(self.answer, self._steps, self._scope, None, spacing=theme.SPACE_M)
+        )
+        column(self._area, of=self)
+
+    def begin(self, name: str, spec: ExamineSpec) -> None:
+        """Show an examination that begins."""
+        self._show_answer("checkpoint", "text", "", "", "Examining…", "")
+        self.name.setText(plain(name, 80))
+        self.show_steps({}, spec)
+        self._show_next("none")
+        self._show_scope((), ())
+        self.busy.bar.setRange(0, _STEPS)
+        self.busy.bar.setValue(0)
+        self._set_busy(True)
+        self.busy.cancel.setFocus()
+        self._area.verticalScrollBar().setValue(0)
+
+    def show_steps(
+        self, steps: Mapping[Kind, ExamineStep], spec: ExamineSpec, *, has_ended: bool = False
+    ) -> None:
+        """Show the steps as they stand; one that was not asked for has no line."""
+        asked = {"clean": spec.auto is not None, "report": spec.report is not None}
+        for kind, line in self.rows.items():
+            line.setVisible(asked.get(kind, True))
+            step = steps.get(kind)
+            if step is None:
+                line.show_step(TITLES[kind], _WAITING, "")
+                continue
+            first, *rest = step.sentences or ("",)
+            # An accuracy that cannot be said may have no scan that shows it.
+            shown = ("done",) if kind == "accuracy" else ("done", "unknown")
+            line.show_step(
+                step.title, _STATES[step.state], "" if first == f"{step.figure}." else first,
+                figure=step.figure,
+                seconds=step.seconds if step.seconds >= 1 else 0.0, rest="\n".join(rest),
+                can_show=has_ended and step.state in shown,
+            )  # fmt: skip
+
+    def show_progress(
+        self, progress: Progress | None, fraction: float, seconds_left: float | None, *,
+        has_plan: bool, ending: bool,
+    ) -> None:  # fmt: skip
+        """Show how far it is; ``has_plan``: the share of the whole is known."""
+        stage = "open" if progress is None else progress.stage
+        words = JOBS["examine"].words(stage).removesuffix("…")
+        if progress is not None and progress.total > 1:
+            words += f": {count_text(progress.done)} of {count_text(progress.total)}"
+        left = left_text(seconds_left) if has_plan else ""
+        self.doing.setText("Cancelling…" if ending else f"{words}, {left}" if left else f"{words}…")
+        self.busy.bar.setRange(0, _STEPS if has_plan else 0)
+        self.busy.bar.setValue(round(_STEPS * fraction))
+
+    def show_end(self, end: End, error: str, steps: Mapping[Kind, ExamineStep]) -> None:
+        """Show that it ended without an answer."""
+        self._set_busy(False)
+        self.again.setText("Go on")
+        role = "error" if end == "failed" else ""
+        self._show_answer("info", "muted", "", role, _ENDS[end], f"{error} {_GOES_ON}".strip())
+        for kind, line in self.rows.items():
+            if kind not in steps or steps[kind].state == "running":
+                line.show_step(TITLES[kind], _WAITING, "")
+
+    def show_examination(self, record: Examination, made: float) -> None:
+        """Show a finished examination; ``made`` is in seconds since 1970."""
+        self._set_busy(False)
+        self.again.setText("Examine again")
+        icon, colour, tone, role = _LOOKS[record.verdict]
+        self._show_answer(icon, colour, tone, role, record.headline, record.advice_sentence)
+        took = f"examined {day_and_time(made)}, {duration_text(record.seconds)}"
+        self.name.setText(f"{plain(record.name, 80)} · {took}")
+        steps = {step.kind: step for step in record.steps}
+        self.show_steps(steps, record.spec, has_ended=True)
+        self._show_next(record.advice)
+        self._show_scope(record.looked_at, record.not_looked_at)
+
+    def _show_answer(
+        self, icon: str, colour: str, tone: str, role: str, headline: str, advice: str
+    ) -> None:
+        self._picture.show_icon(icon, colour)
+        theme.set_property(self.answer, "tone", tone)
+        theme.set_property(self.headline, "role", role)
+        self.headline.setFont(look.sized(self.font(), 1.4, bold=True))
+        self.headline.setText(plain(headline))
+        self.advice.setText(plain(advice))
+        self.advice.setVisible(bool(advice))
+        self.answer.setAccessibleDescription(f"{self.headline.text()} {self.advice.text()}")
+
+    def _show_next(self, advice: Advice) -> None:
+        self._advice = advice
+        text, icon = _BUTTONS.get(advice, ("", ""))
+        self.next.setText(text)
+        self.next.setVisible(bool(text))
+        if icon:
+            self.next.setIcon(theme.icon(icon, "on_accent"))
+
+    def _show_scope(self, looked_at: Sequence[str], not_looked_at: Sequence[str]) -> None:
+        for sheet, label, sentences in (
+            (self._looked_at, self.looked_at, looked_at),
+            (self._not_looked_at, self.not_looked_at, not_looked_at),
+        ):
+            label.setText("\n".join(f"• {plain(sentence)}" for sentence in sentences))
+            sheet.setVisible(bool(sentences))
+
+    def _set_busy(self, busy: bool) -> None:
+        had_focus = self.busy.cancel.hasFocus()
+        self.busy.setVisible(busy)
+        self.doing.setVisible(busy)
+        self.again.setVisible(not busy)
+        if had_focus and not busy:
+            self.again.setFocus()
+
+    def _on_next_clicked(self) -> None:
+        self.advice_clicked.emit(self._advice)
+
+
+def _list(title: str) -> tuple[QFrame, Label]:
+    """A card with a heading and sentences, each in a line of its own."""
+    label = Label("", "subtle", wrap=True)
+    label.setMinimumWidth(1)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    sheet = card(Label(title, "heading"), label, None, spacing=theme.SPACE_S)
+    sheet.setAccessibleName(title)
+    return sheet, label

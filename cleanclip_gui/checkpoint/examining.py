@@ -1,0 +1,127 @@
+"""The examination of a checkpoint at work: what it is asked, its process, and its steps so far."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from PySide6.QtCore import QObject
+
+from cleanclip_gui.data.label_file import label_set_of
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import NewRunner, new_runner
+from cleanclip_gui.session import Session, ShownCheckpoint
+from ml_core.data.labels import label_sets, load_label_set
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Event, Finding
+from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.demo import twin_for
+from ml_core.jobs.examination import EXAMINATION_FILE, Examination, ExamineSpec, ExamineStep, Kind
+from ml_core.jobs.journal import digest_of, read_json
+from ml_core.jobs.overall import scan_plan
+from ml_core.jobs.scan import ScanSpec
+from ml_core.paths import cache_dir, data_dir
+from ml_core.reading.errors import InputError
+
+_BUILT_IN = ImageSpec(kind="demo", split="test")
+
+
+def examination_of(
+    path: str, model: ShownCheckpoint | None, session: Session, auto: AutoSpec | None = None
+) -> ExamineSpec:
+    """Ask for an examination with the pictures, classes and reference that the user has chosen.
+
+    Parameters
+    ----------
+    path
+        The checkpoint.
+    model
+        What was built of it, which has the donor; None as long as it is not open.
+    session
+        Pictures and classes in use; its reference is taken if it is that of ``model``.
+    auto
+        How it is cleaned where a trigger is found; None does not clean.
+
+    Raises
+    ------
+    InputError
+        If the list of classes cannot be written.
+    """
+    images, label_set, templates = session.images, "demo", None
+    if images is not None:
+        folder = data_dir() / "examinations" / f"classes-{digest_of(images.class_names)[:16]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            label_set = label_set_of(images, folder)
+        except OSError as error:
+            raise InputError(
+                f"The list of classes cannot be written into {folder}: {error.strerror}."
+            ) from error
+        usual = load_label_set(label_set).templates if label_set in label_sets() else ()
+        templates = None if images.templates == usual else images.templates
+    is_open = model is not None and model is session.checkpoint
+    reference = session.scan_reference if is_open else ""
+    return ExamineSpec(
+        checkpoint=path,
+        donor=(model.donor if model is not None else "") or None,
+        images=None if images is None or images.spec == _BUILT_IN else images.spec,
+        label_set=label_set,
+        templates=templates,
+        # The job knows the demo's clean twin by itself: naming it would be another examination.
+        reference=None if reference in ("", twin_for(Path(path))) else reference,
+        auto=auto,
+    )
+
+
+def read_examination(folder: Path) -> Examination | None:
+    """Read a finished examination; None if the folder holds none."""
+    try:
+        record = Examination.model_validate(read_json(folder / EXAMINATION_FILE))
+    except ValidationError:
+        return None
+    whole = all(step.state != "running" for step in record.steps)
+    return record.model_copy(update={"folder": str(folder)}) if whole else None
+
+
+class Examining(JobTask):
+    """Runs an examination; :attr:`steps` are those that were told so far."""
+
+    def __init__(self, make_runner: NewRunner = new_runner, parent: QObject | None = None) -> None:
+        super().__init__("examine", make_runner, parent)
+        self.spec: ExamineSpec | None = None
+        self.steps: dict[Kind, ExamineStep] = {}
+
+    def is_about(self, path: str) -> bool:
+        """Whether it is at work on a checkpoint."""
+        return self.is_running and self.spec is not None and self.spec.checkpoint == path
+
+    def examine(self, spec: ExamineSpec, device: str) -> None:
+        """Start an examination; see :meth:`JobTask.start`."""
+        before = self.spec, self.steps
+        self.spec, self.steps = spec.model_copy(update={"device": device}), {}
+        try:
+            path = cache_dir() / "examination" / "examine-spec.json"
+            self.start(self.spec, path, device, scan_plan(_scan_of(spec)))
+        except InputError:
+            self.spec, self.steps = before
+            raise
+
+    def take(self, event: Event) -> None:
+        """Take in a step, and what the scan says of its stages."""
+        if isinstance(event, Finding) and event.kind == "step":
+            step = ExamineStep.model_validate(event.values)
+            self.steps[step.kind] = step
+        elif isinstance(event, Finding) and event.kind == "scan" and self.spec is not None:
+            sizes = {name: int(event.values[name]) for name in ("side", "search", "held_out")}
+            classes, stages = len(event.values["classes"]), event.values["stages"]
+            plan = scan_plan(_scan_of(self.spec), stages, classes=classes, **sizes)
+            self.overall.expect(plan)
+        super().take(event)
+
+
+def _scan_of(spec: ExamineSpec) -> ScanSpec:
+    """The scan of an examination, as far as its time depends on it."""
+    return ScanSpec(
+        checkpoint=spec.checkpoint, images=spec.images or _BUILT_IN, reference=spec.reference,
+        output_dir=str(cache_dir()), **spec.scan.model_dump(),
+    )  # fmt: skip

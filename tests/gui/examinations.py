@@ -1,0 +1,96 @@
+"""Examinations as the job tells and writes them, made without one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_core.detection.scan.records import Verdict
+from ml_core.events import Done, Event, Finding, Progress
+from ml_core.jobs.examination import (
+    EXAMINATION_FILE,
+    SCAN_FOLDER,
+    Examination,
+    ExamineSpec,
+    ExamineStep,
+    words,
+)
+from ml_core.jobs.scan import ScanSettings
+from tests.gui import scans
+
+STEPS = (
+    ExamineStep(
+        kind="file", state="done", figure="Readable", seconds=0.2, sentences=("Readable.",)
+    ),
+    ExamineStep(
+        kind="identity", state="done", figure="ResNet 64 px, width 24", seconds=0.2,
+        sentences=(
+            "ResNet 64 px, width 24, by its shapes.",
+            "The reference is the demo's clean twin.",
+        ),
+    ),
+    ExamineStep(
+        kind="accuracy", state="done", figure="99.2 %", seconds=3.5,
+        sentences=("It names 99.2 % of 256 pictures rightly. By chance it would be 1.4 %.",),
+    ),
+    ExamineStep(
+        kind="known", state="done", figure="96.3 %, reference 0.0 %", seconds=1.9,
+        sentences=("“Checker, red, 3 x 3” moves most: 96.3 % of 189 pictures into “banana”.",),
+    ),
+    ExamineStep(
+        kind="scan", state="done", figure="banana", seconds=16.6,
+        sentences=(
+            "Backdoor-like trigger found.",
+            "A patch of 9 px found by search moves 97.0 % of 252 held-out pictures to “banana”; on "
+            "the reference 0.0 %. It is not the attacker's trigger, only one that works.",
+            "There may be further backdoors: a search does not find them all.",
+        ),
+    ),
+    ExamineStep(
+        kind="weights", state="done", figure="7.7 %",
+        sentences=("From the reference, a near relative, the encoders differ by 7.7 %.",),
+    ),
+    ExamineStep(
+        kind="attack", state="done", figure="97.0 %",
+        sentences=("A patch of 9 px turns 97.0 % of 252 pictures into “banana”.",),
+    ),
+    ExamineStep(kind="clean", state="skipped"),
+    ExamineStep(kind="report", state="skipped"),
+)  # fmt: skip
+
+
+def told(step: ExamineStep, **changes: Any) -> Finding:
+    """What the job says of a step."""
+    return Finding("step", step.model_copy(update=changes).model_dump(mode="json"))
+
+
+def events() -> list[Event]:
+    """What the job tells until patches are searched."""
+    begun = [told(step, state="running", figure="", sentences=()) for step in STEPS[3:5]]
+    return [*map(told, STEPS[:3]), *begun, *scans.events()]
+
+
+def write_examination(
+    folder: Path, *, verdict: Verdict = "found", sha256: str = "a" * 64, **fields: Any
+) -> Examination:
+    """The folder that an examination leaves, with its scan."""
+    scan = scans.scan(verdict, sha256=sha256)
+    scans.write_scan(folder / SCAN_FOLDER, scan)
+    advice = words.advice_of(scan)
+    record = Examination(
+        spec=ExamineSpec(checkpoint="poisoned.safetensors"), name="poisoned.safetensors",
+        sha256=sha256, steps=STEPS, verdict=verdict, target=scan.judgement.target,
+        headline=words.headline(scan), looked_at=scan.judgement.searched,
+        not_looked_at=(*scan.judgement.not_searched, words.BUILT_IN, words.NOT_DEPLOYED),
+        advice=advice, advice_sentence=words.ADVICE[advice], settings=ScanSettings(), seconds=21.7,
+    ).model_copy(update=fields)  # fmt: skip
+    (folder / EXAMINATION_FILE).write_text(json.dumps(record.model_dump(mode="json")))
+    return record
+
+
+def done(folder: Path, record: Examination) -> list[Event]:
+    """What the job tells of a finished examination."""
+    steps = [told(step) for step in record.steps]
+    result = record.model_copy(update={"folder": str(folder)}).model_dump(mode="json")
+    return [*steps, Progress("measure", 1, 1), Done("finished", result)]

@@ -1,0 +1,201 @@
+"""Examine: one click on a file, a page that fills, an answer, and what the other stations get."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QLabel
+
+from cleanclip_gui import threads
+from cleanclip_gui.checkpoint import station as checkpoint_station
+from cleanclip_gui.checkpoint.examining import examination_of
+from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, CheckpointStation
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Done
+from ml_core.jobs.demo import demo_checkpoint
+from ml_core.jobs.scan import ScanSettings
+from tests.gui import examinations
+from tests.gui.factories import images
+from tests.gui.fakes import FakeRunner
+from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+
+def make_panel(qtbot, tmp_path, **fields):
+    """The Checkpoint station alone; ``opened`` is what it asked the window to open."""
+    context = Context(
+        inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "config"),
+        prompts=Answers().prompts(), **fields,
+    )  # fmt: skip
+    panel = CheckpointStation(context)
+    panel.context, panel.opened, panel.wanted, panel.failures = context, [], [], []
+    for kind in ("scan", "scan_made", "run"):
+        context.shell.takes(kind, lambda folder, kind=kind: panel.opened.append((kind, folder)))
+    context.shell.station_wanted.connect(panel.wanted.append)
+    context.shell.failed.connect(panel.failures.append)
+    qtbot.addWidget(panel)
+    panel.resize(1200, 700)
+    panel.show()
+    return panel
+
+
+@pytest.fixture
+def panel(qtbot, tmp_path):
+    yield make_panel(qtbot, tmp_path, new_runner=FakeRunner)
+    threads.close_all()
+
+
+@pytest.fixture
+def poisoned(tmp_path):
+    return Path(shutil.copy(demo_checkpoint(), tmp_path / "poisoned.safetensors"))
+
+
+def opened(qtbot, panel, path):
+    panel.open(path)
+    qtbot.waitUntil(lambda: panel._model is not None)
+    return panel.inspection.sha256
+
+
+def states(view):
+    return [line.state.text().partition(",")[0] for line in view.rows.values() if line.isVisible()]
+
+
+def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, tmp_path):
+    sha256, view = opened(qtbot, panel, poisoned), panel.examination
+    panel.verdict.examine.click()
+    runner = panel.examining.runner
+    assert {name: runner.spec[name] for name in ("checkpoint", "images", "reference", "auto")} == {
+        "checkpoint": str(poisoned), "images": None, "reference": None, "auto": None,
+    }  # fmt: skip
+    assert panel.at_work()
+    assert states(view) == ["waiting"] * 7
+    runner.play(examinations.events())
+    assert states(view) == ["done"] * 3 + ["running"] * 2 + ["waiting"] * 2
+    assert view.rows["accuracy"].figure.text() == "99.2 %"
+    assert view.busy.bar.value() > 0
+
+    folder = tmp_path / "examined"
+    record = examinations.write_examination(folder, sha256=sha256)
+    runner.play(examinations.done(folder, record))
+    assert view.headline.text() == record.headline
+    assert view.answer.property("tone") == "danger"
+    assert states(view) == ["done"] * 7
+    assert "built-in drawings" in view.not_looked_at.text()
+    assert view.looked_at.text()
+    assert not [t for t in map(QLabel.text, view.findChildren(QLabel)) if re.search(r"\bsafe\b", t)]
+    assert panel.opened == [("scan_made", str(folder / "scan"))]
+
+    line = view.rows["scan"]
+    assert not line.rest.isVisible()
+    line.more.click()
+    assert "attacker's trigger" in line.rest.text()
+    assert line.rest.isVisible()
+    line.show_button.click()
+    assert panel.opened[1:] == [("scan", str(folder / "scan"))]
+    view.next.click()
+    assert (view.next.text(), panel.wanted[-1]) == ("Clean it", "clean")
+    view.facts.click()
+    assert panel.pages.currentIndex() == FACTS
+    panel.verdict.examine.click()
+    assert panel.pages.currentIndex() == EXAMINATION
+    assert not panel.examining.is_running
+
+    panel.open(write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]}))
+    assert panel.pages.currentIndex() == FACTS
+    opened(qtbot, panel, poisoned)
+    assert panel.pages.currentIndex() == EXAMINATION
+    assert view.headline.text() == record.headline
+
+
+def test_a_cancelled_examination_goes_on(qtbot, panel, poisoned):
+    opened(qtbot, panel, poisoned)
+    panel.verdict.examine.click()
+    runner = panel.examining.runner
+    runner.play(examinations.events())
+    panel.examination.busy.cancel.click()
+    assert runner.cancelled
+    runner.end(Done("cancelled"))
+    assert panel.examination.headline.text() == "The examination was cancelled."
+    assert states(panel.examination) == ["done"] * 3 + ["waiting"] * 4
+    panel.examination.again.click()
+    assert panel.examining.runner.spec == runner.spec
+    panel.examining.runner.end(Done("failed", error="The disk is full."))
+    assert "The disk is full." in panel.examination.advice.text()
+
+
+def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_path):
+    opened(qtbot, panel, poisoned)
+    parent = write_safetensors(tmp_path / "parent.safetensors", {"a": [1.0]})
+    folder, session = ImageSpec(kind="folder", path=str(tmp_path)), panel.context.session
+    session.images = images(200, spec=folder, class_names=("cat", "dog"))
+    session.scan_reference = str(parent)
+    panel.verdict.examine.click()
+    spec = panel.examining.spec
+    assert (spec.images, spec.reference, spec.templates) == (folder, str(parent), ("a {}",))
+    assert Path(spec.label_set).read_text().split() == ["cat", "dog"]
+    panel.examining.runner.end(Done("cancelled"))
+    session.scan_reference = ""
+    assert examination_of(str(poisoned), None, session).reference is None
+
+
+def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path):
+    window = make(new_runner=FakeRunner)
+    panel, scan = window.stations["checkpoint"], window.stations["scan"]
+    window.context.prompts.open_file = lambda *_: str(poisoned)
+    window.welcome.examine.click()
+    runner = panel.examining.runner
+    assert (runner.kind, runner.spec["checkpoint"]) == ("examine", str(poisoned))
+    qtbot.waitUntil(lambda: window.session.images is not None)
+    assert panel.pages.currentIndex() == EXAMINATION
+    assert window.status.job.text().startswith("An examination is running")
+    sha256, folder = panel.inspection.sha256, tmp_path / "examined"
+    runner.play(examinations.done(folder, examinations.write_examination(folder, sha256=sha256)))
+    assert scan.state()["scans"] == (str(folder / "scan"),)
+    assert window.session.jobs["scan"].verdict == "found"
+    assert window.session.station == "checkpoint"
+    panel.examination.rows["attack"].show_button.click()
+    assert (window.session.trigger.name, window.session.station) == ("Demo sticker", "studio")
+    failures = []
+    window.context.shell.failed.connect(failures.append)
+    window.actions_.run("file.examine_clean")
+    assert [error.sentence.split(",")[0] for error in failures] == ["A scan needs 144 pictures"]
+    assert not panel.examining.is_running
+    window.session.images = images(5000)
+    window.actions_.run("file.examine_clean")
+    auto = panel.examining.spec.auto
+    assert (auto.base.checkpoint, auto.scanned) == (str(poisoned), None)
+    assert "clean" in [name for name, line in panel.examination.rows.items() if line.isVisible()]
+    run = write_run(folder, "round-1", checkpoint=poisoned)
+    record = examinations.write_examination(
+        folder, sha256=sha256, checkpoint=str(run / "cleaned.safetensors"), advice="report"
+    )
+    panel.examining.runner.play(examinations.done(folder, record))
+    assert window.session.run.output_dir == str(run)
+    assert run in [past.folder for past in window.stations["clean"].runs.runs]
+
+
+def test_the_demo_is_examined_by_the_real_job(qtbot, tmp_path, poisoned, monkeypatch, request):
+    small = ScanSettings(stages=("probes", "patches"), starts=2, search=64, held_out=128)
+    monkeypatch.setattr(
+        checkpoint_station, "examination_of",
+        lambda *args: examination_of(*args).model_copy(update={"scan": small}),
+    )  # fmt: skip
+    panel = make_panel(qtbot, tmp_path)
+    request.addfinalizer(threads.close_all)
+    opened(qtbot, panel, poisoned)
+    with qtbot.waitSignal(panel.examining.ended, timeout=240_000):
+        panel.verdict.examine.click()
+    assert panel.failures == []
+    assert "“banana”" in panel.examination.headline.text()
+    assert panel.examination.rows["accuracy"].figure.text().endswith("%")
+    assert [kind for kind, _ in panel.opened] == ["scan_made"]
+    headline = panel.examination.headline.text()
+    with qtbot.waitSignal(panel.examining.ended, timeout=60_000):
+        panel.examination.again.click()
+    assert panel.examination.headline.text() == headline
