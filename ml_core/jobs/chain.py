@@ -1,4 +1,7 @@
-"""Jobs that are steps of another one: passed on, taken over where finished, gone on with."""
+"""Jobs that are steps of another one: passed on, taken over where finished, gone on with.
+
+Torch is imported once a model is built, so that a step that is finished is told at once.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,7 @@ from typing import Any
 from ml_core.cleaning.recipes import fitted_budget
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Control, Done, Event, Message
-from ml_core.jobs.clean.earlier import same_job
-from ml_core.jobs.inputs import opening_inputs
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
@@ -163,6 +163,9 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
 
 def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
     """How many of the recipe's examples the job finds."""
+    from ml_core.jobs.inputs import opening_inputs
+    from ml_core.jobs.opening import open_model
+
     opened = open_model(job)
     inputs = yield from opening_inputs(job, opened.build("cpu"), control)
     with closing(inputs):
@@ -171,6 +174,8 @@ def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
 
 def _finished(job: CleanSpec) -> Done | None:
     """The Done of an equal job that finished earlier; None if there is none to take over."""
+    from ml_core.jobs.clean.earlier import same_job
+
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
     if not result or stopped_by_hand(result) or not same_job(job, folder / SPEC_FILE):
@@ -180,6 +185,8 @@ def _finished(job: CleanSpec) -> Done | None:
 
 def _goes_on(job: CleanSpec) -> bool:
     """Whether what is on disk is the beginning of this job."""
+    from ml_core.jobs.clean.earlier import same_job
+
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
     ours = not result or (stopped_by_hand(result) and _of_these_files(job, result))
@@ -196,6 +203,8 @@ def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
 
     A checkpoint that cannot be read does not count as the same; the run will refuse it.
     """
+    from ml_core.jobs.opening import open_model
+
     try:
         opened = open_model(job)
     except InputError:

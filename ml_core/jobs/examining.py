@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from ml_core.checkpoints.choice import Choice, remembered
 from ml_core.checkpoints.identity import Identity, identify
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.known_tensors import known_tensors
+from ml_core.data.images import open_images
+from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, read_scan
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
@@ -185,12 +188,17 @@ class _Examining:
         return None if found is None else found.choice
 
     def _knowledge(self) -> str:
-        """What decides the steps besides the files: version, rules, known files, and the choice."""
-        try:
-            known = sorted(known_tensors())
-        except InputError:
-            known = []
-        return digest_of([__version__, RULES_VERSION, known, self._choice()])
+        """What decides the steps besides the file: version, rules, known files, choice, classes
+        and the user's own pictures.
+        """
+        label_set = load_label_set(self._spec.label_set)
+        parts: list[object] = [__version__, RULES_VERSION, self._choice(), label_set.class_names]
+        with suppress(InputError):
+            parts.append(sorted(known_tensors()))
+        if self._spec.images is not None:
+            images = open_images(self._spec.images, label_set)
+            parts.append(images.lasting_key)
+        return digest_of(parts)
 
     def _kept(self) -> Examination | None:
         """The same examination, if it is finished; what it found stays right.
@@ -287,17 +295,10 @@ class _Examining:
     def _identity(self) -> Step:
         """Which CLIP it is, beside the files that this machine knows."""
         yield self._tell("identity")
-        parts: list[Event] = []
-
-        def report(what: str, done: int, total: int) -> None:
-            parts.append(Progress("identity", done, total))
-
+        yield Progress("identity", 0, 0)
         identity: Identity | None = None
         try:
-            for answer in identify(self._inspection, report, self._cancelled):
-                identity = answer
-                yield from parts
-                parts.clear()
+            *_, identity = identify(self._inspection, cancelled=self._cancelled)
         except InputError as error:
             yield self._tell("identity", "unknown", [error.sentence])
         lines = () if identity is None else identity.sentences
