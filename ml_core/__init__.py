@@ -24,3 +24,7 @@ def __getattr__(name: str) -> Any:
     from ml_core import api
 
     return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

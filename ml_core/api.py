@@ -8,10 +8,11 @@ labels, triggers, targets and pairs are called is as on the command line. A refu
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,7 +32,17 @@ __all__ = ["clean", "evaluate", "inspect", "open_checkpoint", "scan", "verify"]
 
 Place = str | Path
 Progress = Callable[[Event], object]
-Spec = TypeVar("Spec", bound=BaseModel)
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    """What is wrong with a field is said in a sentence."""
+    try:
+        yield
+    except ValidationError as error:
+        from ml_core.cleaning.recipes import explain
+
+        raise InputError(explain(error)) from error
 
 
 def inspect(path: Place, *, donor: Place | None = None) -> InspectionRecord:
@@ -62,6 +73,8 @@ def inspect(path: Place, *, donor: Place | None = None) -> InspectionRecord:
     from ml_core.reading import examine
     from ml_core.signing import check_checkpoint
 
+    if not str(path):
+        raise InputError("The name of the checkpoint is empty; give a file or a folder.")
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
     assessed = assess(examine(path), whole)
     inspection = assessed.inspection
@@ -70,6 +83,7 @@ def inspect(path: Place, *, donor: Place | None = None) -> InspectionRecord:
     return inspection_record(assessed, ask_for_second_opinion(inspection), signed)
 
 
+@_explained()
 def evaluate(
     checkpoint: Place, *, images: str | ImageSpec = "demo:test", labels: str = "demo",
     n: int | None = None, seed: int = 0, trigger: Place | Trigger | None = None,
@@ -125,8 +139,7 @@ def evaluate(
         require_new(Path(output))
     names = load_label_set(labels).class_names
     with TemporaryDirectory() as folder:
-        spec = _spec(
-            MeasurementSpec,
+        spec = MeasurementSpec(
             checkpoint=str(place.resolve()),
             donor=_path(donor),
             images=arguments.image_spec(images, n, seed),
@@ -144,6 +157,7 @@ def evaluate(
     return record
 
 
+@_explained()
 def scan(
     checkpoint: Place, output: Place, *, reference: Place | None = None,
     images: str | ImageSpec = "demo:test", labels: str = "demo", donor: Place | None = None,
@@ -179,14 +193,13 @@ def scan(
 
     switch_on()
     place = checkpoint_path(Path(checkpoint)).resolve()
-    spec = _spec(
-        ScanSpec,
+    spec = ScanSpec(
         checkpoint=str(place),
         donor=_path(donor),
         reference=_path(reference) or twin_for(place),
         images=arguments.image_spec(images),
         label_set=arguments.label_set_path(labels),
-        output_dir=_path(output),
+        output_dir=str(Path(output).resolve()),
         device=device,
         threads=threads,
         **settings,
@@ -196,6 +209,7 @@ def scan(
     return Scan.model_validate(record)
 
 
+@_explained()
 def clean(
     checkpoint: Place, output: Place, *, method: str = "stamped", preset: str = "default",
     settings: Mapping[str, Any] | None = None, pairs: str | None = None,
@@ -265,6 +279,7 @@ def clean(
     return _run(clean_spec(recipe, options), progress, resume=resume, overwrite=overwrite)
 
 
+@_explained()
 def verify(
     bundle: Place, *, checkpoints: Sequence[Place] = (), images: Mapping[str, str] | None = None,
     sample: int | None = 200, key: str | None = None, device: str = "cpu", threads: int = 0,
@@ -298,11 +313,11 @@ def verify(
     from ml_core.jobs.verify import VerifySpec
     from ml_core.reports.verify.checks import Check
 
-    spec = _spec(
-        VerifySpec,
+    switch_on()
+    spec = VerifySpec(
         bundle=str(bundle),
-        checkpoints=tuple(map(_path, checkpoints)),
-        images={id_: _path(place) for id_, place in (images or {}).items()},
+        checkpoints=tuple(str(Path(each).resolve()) for each in checkpoints),
+        images={id_: str(Path(each).resolve()) for id_, each in (images or {}).items()},
         sample=sample,
         seed=secrets.randbits(32),
         key=key,
@@ -314,16 +329,6 @@ def verify(
 
 def _path(path: Place | None) -> str | None:
     return None if path is None else str(Path(path).resolve())
-
-
-def _spec(kind: type[Spec], **fields: Any) -> Spec:
-    """A job's record; what is wrong with a field is said in a sentence."""
-    from ml_core.cleaning.recipes import explain
-
-    try:
-        return kind(**fields)
-    except ValidationError as error:
-        raise InputError(explain(error)) from error
 
 
 def _run(spec: BaseModel, progress: Progress | None, **options: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _REGISTRIES = {
 }
 _PREFIX = "plug-in "
 _active: dict[str, str] = {}
+_failed: dict[str, InputError] = {}
 
 
 def active() -> Mapping[str, str]:
@@ -70,8 +71,14 @@ def switch_on(names: str | None = None) -> None:
                 f"--plugins and {VARIABLE}.",
                 "usage",
             ) from None
+        if found.name in _failed:
+            raise _failed[found.name]
         if found.name not in _active:
-            _import(found)
+            try:
+                _import(found)
+            except InputError as error:  # a part of it may be there
+                _failed[found.name] = error
+                raise
 
 
 def _import(found: Distribution) -> None:
@@ -100,7 +107,7 @@ def _import(found: Distribution) -> None:
 def _load(entry: EntryPoint) -> Any:
     try:
         return entry.load()
-    except Exception as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         raise InputError(
             f"{plain(entry.name)} ({plain(entry.value)}) failed with {type(error).__name__}: "
             f"{plain(str(error))[:200].rstrip('.')}."

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from ml_core import __version__
@@ -12,9 +13,15 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 def main() -> NoReturn:
     """Entry point of the console script ``cleanclip``."""
+    if sys.stderr is None:  # it was closed
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull)  # noqa: SIM115  # writing says that it cannot
     if sys.argv[1:] == ["--version"]:  # typer and pydantic would take ten times as long
-        print(f"cleanclip {__version__}")
-        sys.exit()
+        with suppress(OSError):  # told below
+            sys.stdout.write(f"cleanclip {__version__}\n")
+            sys.stdout.flush()
+            os._exit(0)
     from ml_core.cli.app import main
 
     main()

@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from itertools import pairwise
 from typing import Annotated, Any, NoReturn
@@ -139,7 +139,9 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     sentence, code, details = "Cancelled.", "cancelled", ""
     try:
-        returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
+        only_tells = not arguments or "--help" in arguments or "--version" in arguments
+        with output.standard_output() if only_tells else nullcontext():
+            returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
         if arguments:
             _say_what_is_not_kept()
         status = returned if isinstance(returned, int) else output.EXIT_DONE

@@ -58,7 +58,7 @@ class OutputLost(Exception):  # noqa: N818
 
 
 @contextmanager
-def _standard_output() -> Generator[None]:
+def standard_output() -> Generator[None]:
     """Notice that a line was not written; rich would leave with 1, which means dangerous here."""
     try:
         yield
@@ -72,7 +72,7 @@ def show(content: Table | Text) -> None:
     """Write a table or a line to standard output."""
     from rich.console import Console
 
-    with _standard_output():
+    with standard_output():
         Console(highlight=False, soft_wrap=True).print(content)
 
 
@@ -136,7 +136,7 @@ def print_json(values: Any, *, indent: int | None = 1) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
     from ml_core.events import finite
 
-    with _standard_output():
+    with standard_output():
         sys.stdout.write(json.dumps(finite(values), indent=indent, default=os.fspath) + "\n")
 
 
@@ -168,7 +168,7 @@ def give(content: Table | bytes, file: Path | None) -> None:
 
 def show_bytes(content: bytes) -> None:
     """Write a document to standard output as UTF-8."""
-    with _standard_output():
+    with standard_output():
         sys.stdout.write(content.decode())
 
 

@@ -14,6 +14,7 @@ from ml_core.jobs.failures import guarded
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.processes import together
 from ml_core.jobs.table import Job, job_of
+from ml_core.plugins import switch_on
 
 
 def run_job(
@@ -59,6 +60,7 @@ def _worked(
     job: Job, spec: BaseModel, control: Control, estimate: bool, options: dict[str, Any]
 ) -> Generator[Event, None, None]:
     """The events of the work, while its folder is locked against others."""
+    switch_on()
     if estimate:
         yield from job.load(estimate=True)(spec, control)
         return
