@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -98,6 +100,14 @@ class Artifact:
     def identity(self) -> str:
         """What identifies it under any name: its hash, if there is one."""
         return self.sha256 or self.name
+
+
+def folders_to(path: str | Path) -> tuple[str, ...]:
+    """The folders between the folder of now and a path; none outside it."""
+    try:
+        return Path(os.path.abspath(path)).relative_to(os.getcwd()).parts[:-1]
+    except (OSError, ValueError):
+        return ()
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from glob import has_magic
 from pathlib import Path
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.reading import Inspection, examine
-from ml_core.reading.errors import plain
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspect import is_there
 
 
@@ -77,8 +78,14 @@ def optional_checkpoint(path: Path | None) -> str | None:
     return None if path is None else str(checkpoint_path(path).resolve())
 
 
-def alone(paths: Sequence[Path]) -> Path | None:
-    """The one checkpoint that is meant; None if there may be several."""
+def alone(paths: Sequence[Path], *, beside: bool = True) -> Path | None:
+    """The one checkpoint that is meant; None if there may be several.
+
+    Parameters
+    ----------
+    beside
+        Whether files beside the checkpoint of a folder are meant, too.
+    """
     path = paths[0]
     if len(paths) > 1 or str(path) == "-":
         return None
@@ -91,15 +98,35 @@ def alone(paths: Sequence[Path]) -> Path | None:
         return path
     path = Path(os.path.expanduser(path))
     found = walk([path], Tally())
-    return path if next(found, path) == path and next(found, None) is None else None
+    is_one = next(found, path) == path
+    return path if is_one and not (beside and next(found, None)) else None
 
 
-def given_paths(paths: Iterable[Path], separator: bytes = b"\n") -> Iterator[Path]:
-    """The paths, with those of the list on standard input in the place of ``-``."""
+def given_paths(paths: Iterable[Path], *, null: bool = False) -> Iterator[Path]:
+    """The paths, with those of the list on standard input in the place of ``-``.
+
+    A repository that cannot be fetched is named with the reason, and its path is one where nothing
+    lies.
+
+    Parameters
+    ----------
+    null
+        Whether the list has zero bytes between instead of line ends.
+    """
     from ml_core.reading.walk import listed
 
     for path in paths:
         if str(path) == "-":
-            yield from listed(sys.stdin.buffer, separator)
-        else:
+            yield from listed(sys.stdin.buffer, b"\0" if null else b"\n")
+            continue
+        try:
             yield checkpoint_path(path)
+        except InputError as error:
+            output.say(error.sentence)
+            yield path
+
+
+def left_out_sentence(facts: Iterable[tuple[int, str]]) -> str:
+    """What a walk left out, and how many; empty if there is nothing."""
+    left_out = [f"{figures.count(n)} {what}" for n, what in facts if n]
+    return f"Of them or beside them: {'; '.join(left_out)}." if left_out else ""

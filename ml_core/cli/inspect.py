@@ -42,9 +42,6 @@ def inspect(
         "Files, folders, patterns such as '**/*.pt', FILE#PART, hf-hub:owner/name, or - for a list "
         "on standard input, one a line."
     ),
-    null: bool = option(
-        False, help="The list on standard input has zero bytes between.", flag="--null -0"
-    ),
     sarif: bool = option(False, help="Print a SARIF 2.1.0 log."),
     output_format: str | None = option(
         None,
@@ -81,9 +78,10 @@ def inspect(
     """Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported). Of a
     readable file it is 1 where its signature does not fit it, or is not the one that is required.
 
-    Of several paths, or of a folder that is no checkpoint, it prints one table, the worst first,
-    or with --json one record a line. Links in folders are not followed. A file that nobody can read
-    has a row, and the exit code is that of the worst row: 1, 2, or 3 (could not be read).
+    Of several paths, or of a folder with more than one checkpoint, it prints one table, the worst
+    first, or with --json one record a line. Links in folders are not followed. A file that nobody
+    can read has a row, and the exit code is that of the worst row: 1, 2, or 3 (could not be read).
+    --parts, --part, --donor and the formats html and cdx look at a folder's own checkpoint alone.
 
     Examples:
 
@@ -128,15 +126,16 @@ def inspect(
     level = cast(FailOn, fail_on)
     form = chosen_format(output_format, output_file)
     key = None if require_signature is None else key_to_believe(require_signature)
-    single = alone(paths)
+    of_one = bool(parts or options.donor or options.part) or form in ("html", "cdx")
+    single = alone(paths, beside=not of_one)
     if single is None:
-        if parts or options.donor or options.part or form in ("html", "cdx"):
+        if of_one:
             raise InputError(
                 "--parts, --part, --donor and the formats html and cdx are for one checkpoint; "
                 "give one path."
             )
         how = {"hashed": hash_all, "keys": key and (key,), "use_choice": not options.no_choice}
-        given = given_paths(paths, b"\0" if null else b"\n")
+        given = given_paths(paths, null=options.null)
         from ml_core.cli.inspect_many import print_many
 
         raise typer.Exit(print_many(given, form, output_file, level, jobs, **how))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from ml_core import __version__, figures
 from ml_core.checkpoints.inspection_record import FailOn
 from ml_core.checkpoints.inspection_sarif import RULES, inspected_artifact, inspection_findings
 from ml_core.cli import output
+from ml_core.cli.checkpoints import left_out_sentence
 from ml_core.cli.run import watched
 from ml_core.events import finite
 from ml_core.exports import save_export
@@ -25,7 +25,7 @@ from ml_core.reports.many import (
     Row,
     inspect_many,
 )
-from ml_core.sarif import Artifact, SarifResult, log_of
+from ml_core.sarif import Artifact, SarifResult, folders_to, log_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,16 +121,12 @@ def _summary(ranking: Ranking, tally: Tally) -> str:
         f"{number(total)} inspected{': ' * bool(verdicts)}{verdicts}."
     ]
     facts = (
-        (tally.passed_over, "no checkpoint by name and first bytes"),
-        (tally.not_followed, "a link or no file, not followed"),
+        *tally.left_out,
         (ranking.same, "the same as another"),
         (ranking.not_hashed, "not hashed (--hash does it)"),
         (max(total - MOST_SHOWN, 0), "not shown (--json has them all)"),
     )
-    left_out = [f"{number(n)} {what}" for n, what in facts if n]
-    if left_out:
-        sentences.append(f"Of them or beside them: {'; '.join(left_out)}.")
-    return " ".join(sentences)
+    return " ".join(filter(None, (*sentences, left_out_sentence(facts))))
 
 
 def _sarif(rows: Iterable[Row]) -> dict[str, Any]:
@@ -146,15 +142,7 @@ def _sarif(rows: Iterable[Row]) -> dict[str, Any]:
                 "format": "",
             }  # fmt: skip
         if row.same_as is None or row.record is not None:
-            artifacts.append(inspected_artifact(record, _folders(row.path)))
+            artifacts.append(inspected_artifact(record, folders_to(row.path)))
             findings.extend(inspection_findings(record, len(artifacts) - 1))
     tool = {"name": "CleanCLIP GUI", "version": __version__}
     return log_of(tool, RULES, artifacts, findings, rules_version=RULES_VERSION, properties={})
-
-
-def _folders(path: Path) -> tuple[str, ...]:
-    """Those between the folder of now and the path; none outside it."""
-    try:
-        return Path(os.path.abspath(path)).relative_to(os.getcwd()).parts[:-1]
-    except (OSError, ValueError):
-        return ()

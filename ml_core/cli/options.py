@@ -106,6 +106,9 @@ class Options:
     )
     estimate: bool = option(False, help="Only measure how long it would take.")
 
+    null: bool = option(
+        False, help="The list on standard input has zero bytes between.", flag="--null -0"
+    )
     part: str | None = option(
         None,
         help="Which model of a file that holds several, by the name that `inspect` lists; the same "

@@ -6,28 +6,36 @@ and bundles; one that is about another SHA-256 is not believed.
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints.identity import PartIdentity, identify
-from ml_core.checkpoints.inspection_record import assess
+from ml_core.checkpoints.inspection_record import assess, member_records, worst_verdict
 from ml_core.checkpoints.known_tensors import known_tensors
-from ml_core.detection.scan.records import Rate, Scan, newcombe, read_scan
+from ml_core.detection.scan.records import (
+    TITLES,
+    Rate,
+    Scan,
+    Stage,
+    newcombe,
+    read_scan,
+)
 from ml_core.detection.scan.verdict import is_near
 from ml_core.evaluation.records import wilson_interval
 from ml_core.figures import percent, percent_range
 from ml_core.jobs.examination import EXAMINATION_FILE, EXAMINATIONS, SCAN_FOLDER, Examination
-from ml_core.jobs.scan import SCAN_FILE
+from ml_core.jobs.scan import NEEDS_REFERENCE, SCAN_FILE, USUAL, ScanSettings
 from ml_core.jobs.verify.run import signature_of
 from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import plain
 from ml_core.reading.inspection import looks_same
 from ml_core.reading.json_file import JsonFile
+from ml_core.reading.walk import Tally, is_candidate
 from ml_core.reports.gate import Answer, FileAnswer, RuleAnswer, SourceKind, overall
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.outcomes import (
@@ -48,7 +56,7 @@ from ml_core.signing import check_checkpoint, key_to_believe, trusted_keys
 from ml_core.triggers.library import LIBRARY
 
 _EXAMINATION = JsonFile("an examination", "examine the file again", 6 << 20, half_characters=True)
-_LICENCES = ("license", "licence", "copying")
+_LICENCE = re.compile(r"(licen[sc]e|copying)([-_. ].*)?", re.IGNORECASE | re.DOTALL)
 _WORST_FIRST: tuple[Answer, ...] = ("FAIL", "NOT EVALUABLE", "PASS")
 _TOLERANCE = 1e-9
 
@@ -67,6 +75,8 @@ class Fact:
         The figure as text, and what was measured.
     names
         What a policy may call the trigger or the pictures.
+    scan
+        That whose verdict it is; None of another fact, and where nothing was searched.
     """
 
     rule: str
@@ -76,6 +86,7 @@ class Fact:
     figure: str
     about: str
     names: tuple[str, ...] = ()
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True)
@@ -101,19 +112,26 @@ class Source:
 
 
 def examination_source(folder: Path, kind: SourceKind = "examination") -> Source:
-    """What an examination's folder says."""
+    """What an examination's folder says: its verdict, and the figures of the scan that it is of."""
     place = plain(str(folder))
     try:
         path = folder / EXAMINATION_FILE
         read = _EXAMINATION.read(path, inside=folder)
         record = _EXAMINATION.check(read, Examination, plain(path.name))
-        facts: list[Fact] = []
-        scan = folder / SCAN_FOLDER / SCAN_FILE
-        if scan.exists():
-            of = read_scan(scan)
-            if of.suspect.sha256 != record.sha256:
+        if any(step.state == "running" for step in record.steps):
+            raise InputError(f"{place} holds an unfinished examination; examine the file again.")
+        path = folder / SCAN_FOLDER / SCAN_FILE
+        if path.exists():
+            scan = read_scan(path)
+            if scan.suspect.sha256 != record.sha256:
                 raise InputError(f"{place} holds the scan of another file; examine it again.")
-            facts += _of_scan(of)
+            if scan.judgement.verdict != record.verdict:
+                raise InputError(f"{place} says another verdict than its scan; examine it again.")
+            facts = list(_of_scan(scan))
+        elif record.verdict in SCAN_RANKS:
+            raise InputError(f"{place} lacks the scan of its verdict; examine the file again.")
+        else:
+            facts = [_verdict(record.verdict, TITLES["unknown"], record.headline)]
     except InputError as error:
         return Source(kind, place, fault=error.sentence)
     return Source(kind, place, {record.sha256: facts} if record.sha256 else {})
@@ -155,8 +173,9 @@ def kept_sources() -> list[Source]:
 class Gate:
     """The rules of a policy for one file.
 
-    Of several sources the worst figure counts. Those that are kept are asked where the given ones
-    say nothing, and ``measure`` where those say nothing, too.
+    Of several sources the worst figure counts, and a given one that is not believed is no pass.
+    Those that are kept are asked where the given ones say nothing, and ``measure`` where those
+    leave a rule not evaluable, too.
 
     Parameters
     ----------
@@ -173,7 +192,7 @@ class Gate:
     policy: PolicyFile
     inspection: Inspection
     given: Sequence[Source] = ()
-    kept: Sequence[Source] = ()
+    kept: Callable[[], Sequence[Source]] = tuple
     measure: Callable[[], Path] | None = None
     cancelled: Callable[[], bool] = lambda: False
 
@@ -226,8 +245,16 @@ class Gate:
 
     def _allow(self, allowed: Sequence[str]) -> tuple[Answer, str, str]:
         assessed = assess(self.inspection, use_choice=False)
-        why = next(iter(assessed.reasons), "The file holds tensors and plain data only.")
-        return "PASS" if assessed.verdict in allowed else "FAIL", assessed.verdict, why
+        members = member_records(self.inspection, self.cancelled)
+        verdict = worst_verdict(assessed, members)
+        reasons = [
+            f"{member['name']}: {reason}"
+            for member in members
+            if member["verdict"] == verdict
+            for reason in member["reasons"]
+        ] or (() if members else assessed.reasons)
+        why = next(iter(reasons), "The file holds tensors and plain data only.")
+        return "PASS" if verdict in allowed else "FAIL", verdict, why
 
     def _formats(self, allowed: Sequence[str]) -> tuple[Answer, str, str]:
         form = self.inspection.format
@@ -238,12 +265,16 @@ class Gate:
         source = self.inspection.source
         folder = source if source.is_dir() else source.parent
         try:
-            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+            licences = [
+                path.name
+                for path in sorted(folder.iterdir())
+                if _LICENCE.fullmatch(path.name) and path.is_file() and path.stat().st_size
+                and path != source and not is_candidate(path, Tally())
+            ]  # fmt: skip
         except OSError as error:
             raise InputError(f"{folder} cannot be listed: {error.strerror}.") from error
-        licence = next((n for n in names if n.lower().startswith(_LICENCES)), "")
-        if licence:
-            return "PASS", licence, "It lies with the checkpoint."
+        if licences:
+            return "PASS", licences[0], "It lies with the checkpoint."
         return "FAIL", "none", "No file LICENSE, LICENCE or COPYING lies with the checkpoint."
 
     def _signature(self, by: Sequence[str]) -> tuple[Answer, str, str]:
@@ -284,9 +315,13 @@ class Gate:
         if accuracy is not None and accuracy.images and name == "accuracy.at_least":
             id_ = accuracy.images
         reasons: list[str] = []
+        left: RuleAnswer | None = None
         for sources in self._stages():
             answers = []
             for source in sources:
+                if source.fault:
+                    answers.append(self._answer(name, "NOT EVALUABLE", "", source.fault, source))
+                    continue
                 facts = [
                     fact for fact in source.facts.get(sha256, ())
                     if fact.rule == f"{section}.{last}" and _is_meant(fact, id_)
@@ -294,25 +329,52 @@ class Gate:
                 if not facts:
                     reasons.append(source.reason(sha256))
                 answers += [
-                    self._answer(name, *_judged(fact, demand), source) for fact in facts
-                ]  # fmt: skip
+                    self._answer(name, *_judged(self._searched(fact), demand), source)
+                    for fact in facts
+                ]
             if answers:
-                return min(answers, key=lambda each: _WORST_FIRST.index(each.answer))
+                worst = min(answers, key=lambda each: _WORST_FIRST.index(each.answer))
+                if sources is self.given or worst.answer != "NOT EVALUABLE":
+                    return worst
+                left = worst
+        if left is not None:
+            return left
         why = " ".join(reasons) or "It was not measured: examine the file, or give --measure."
         return self._answer(name, "NOT EVALUABLE", "", why)
+
+    def _searched(self, fact: Fact) -> Fact:
+        """The fact; where less was searched than the policy asks, the verdict may be any worse."""
+        scan, rules = fact.scan, self.policy.policy.scan
+        if scan is None or rules is None:
+            return fact
+        stages = rules.stages or _whole_scan(scan)
+        missing = [stage for stage in stages if getattr(scan.stages, stage) is None]
+        rounds = () if scan.stages.patches is None else scan.stages.patches.rounds
+        starts = min((len(each.starts) for each in rounds), default=0)
+        least = rules.starts or ScanSettings().starts
+        about = fact.about
+        if missing:
+            about += f" Not searched, and the policy asks for it: {', '.join(missing)}."
+        elif "patches" in stages and starts < least:
+            about += f" The patches have {starts} starts, and the policy asks for {least}."
+        else:
+            return fact
+        return replace(fact, about=about, high=max(SCAN_RANKS.values()))
 
     def _stages(self) -> Iterator[Sequence[Source]]:
         """Sources in their order; nothing is measured before somebody asks for it."""
         yield self.given
-        yield [source for source in self.kept if self.inspection.sha256 in source.facts]
+        yield [source for source in self.kept() if self.inspection.sha256 in source.facts]
         yield self._fresh
 
     @cached_property
     def _fresh(self) -> list[Source]:
         """The examination that is made now."""
-        if self.measure is None or self.inspection.refused:
+        if self.measure is None:
             return []
         try:
+            if self.inspection.refused:
+                raise InputError("A file that is refused is not measured.")
             return [examination_source(self.measure(), "measurement")]
         except InputError as error:
             return [Source("measurement", plain(str(self.inspection.path)), fault=error.sentence)]
@@ -358,13 +420,27 @@ def _share(rule: str, rate: Rate | Counted, about: str, names: tuple[str, ...] =
     return Fact(rule, rate.value, low, high, figure, about, names)
 
 
+def _verdict(verdict: str, title: str, about: str, scan: Scan | None = None) -> Fact:
+    """A verdict's rank; of one that says nothing about triggers it may be any."""
+    rank = SCAN_RANKS.get(verdict)
+    low, high = (0, max(SCAN_RANKS.values())) if rank is None else (rank, rank)
+    return Fact("scan.at_most", low, low, high, title, about, scan=scan)
+
+
+def _whole_scan(scan: Scan) -> list[Stage]:
+    """The stages of a whole scan beside the same reference, or without one."""
+    weights = scan.stages.weights  # of a reference of the same architecture
+    near = weights is not None and is_near(weights.image, weights.text)
+    left_out = NEEDS_REFERENCE if weights is None else () if near else ("overlays",)
+    return [stage for stage in USUAL if stage not in left_out]
+
+
 def _of_scan(scan: Scan) -> Iterator[Fact]:
     """Verdict, known triggers and clean accuracy of a scan."""
     judgement, accuracy = scan.judgement, scan.suspect.accuracy
-    rank = SCAN_RANKS.get(judgement.verdict)  # without one it may be any
-    low, high = (0, max(SCAN_RANKS.values())) if rank is None else (rank, rank)
-    about = next(iter(judgement.reasons), f"{judgement.title}.")
-    yield Fact("scan.at_most", low, low, high, judgement.title, about)
+    reason = next(iter(judgement.reasons), f"{judgement.title}.")
+    about = " ".join((reason, "Searched:", *judgement.searched))
+    yield _verdict(judgement.verdict, judgement.title, about, scan)
     for row in () if scan.stages.probes is None else scan.stages.probes.rows:
         about = f"{row.name} turns pictures of other classes into “{row.target}”."
         if row.contrast.suspect.n:

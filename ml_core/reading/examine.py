@@ -148,8 +148,9 @@ def _answer(path: Path, task: str, cancelled: Callable[[], bool], member: str = 
         most += time_limit(path.parent)
     request = b"%s %d\n" % (task.encode("ascii"), most) + os.fsencode(path)
     request += b"\0" + os.fsencode(member)
-    with contextlib.suppress(OSError):  # the folder of now may be gone
-        request += b"\0" + os.fsencode(os.getcwd())
+    if not path.is_absolute():  # the folder of now may be gone, or may not be entered
+        with contextlib.suppress(OSError):
+            request += b"\0" + os.fsencode(os.getcwd())
     process = _start(path, request)
     answer = Collector(process.stdout, MAX_BYTES)
     errors = Collector(process.stderr, MAX_ERRORS)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import InputError, SeveralError
-from ml_core.reading.folder import ForeignFolderError, list_folder
+from ml_core.reading.folder import ForeignFolderError, list_folder, read_index
 from ml_core.reading.regular_file import open_file
 from ml_core.reading.sniff import ONNX_ENDING, may_be_model
 
@@ -37,14 +38,24 @@ class Tally:
     passed_over: int = 0
     not_followed: int = 0
 
+    @property
+    def left_out(self) -> tuple[tuple[int, str], ...]:
+        """How many were left out, and why."""
+        return (
+            (self.passed_over, "no checkpoint by name and first bytes"),
+            (self.not_followed, "a link or no file, not followed"),
+        )
+
 
 def walk(paths: Iterable[Path], tally: Tally) -> Iterator[Path]:
     """Yield the files and checkpoint folders at and below some paths.
 
-    A path that was given is yielded whatever it is, unless it is a folder that `is_one` denies:
+    A path that was given is yielded whatever it is, unless it is a folder that is no checkpoint:
     then what lies below it is, as far as its name or its first bytes are those of a checkpoint.
-    Links in it are not followed. A path with ``*``, ``?`` or ``[`` where nothing lies is a pattern;
-    ``**`` stands for folders at any depth. Nothing is collected: a folder may hold a million files.
+    After a folder that is one come the files that may be another and that its examination leaves
+    out. Links in folders are not followed. A path with ``*``, ``?`` or ``[`` where nothing lies is
+    a pattern; ``**`` stands for folders at any depth. Nothing is collected: a folder may hold a
+    million files.
     """
     for path in paths:
         text = os.path.expanduser(path)
@@ -53,7 +64,7 @@ def walk(paths: Iterable[Path], tally: Tally) -> Iterator[Path]:
             matches = glob.iglob(text, recursive=True, include_hidden=True)
         place = None
         for place in matches:
-            if os.path.isdir(place) and not is_one(Path(place)):
+            if os.path.isdir(place):
                 yield from _below(place, tally)
             else:
                 tally.files += 1
@@ -62,15 +73,22 @@ def walk(paths: Iterable[Path], tally: Tally) -> Iterator[Path]:
             yield path  # nothing matches, which its examination says
 
 
-def is_one(folder: Path) -> bool:
-    """Whether a folder is one checkpoint, or is another program's model, and no collection."""
+def files_read(folder: Path) -> frozenset[str] | None:
+    """Names of the files that the examination of a checkpoint's folder reads; None of a collection.
+
+    Of another program's model, and of a folder with several, none is read.
+    """
     try:
-        list_folder(folder)
+        files = list_folder(folder)
     except (SeveralError, ForeignFolderError):
-        return True
+        return frozenset()
     except InputError:
-        return False
-    return True
+        return None
+    read = {path.name for path in (files.config, files.weights, files.preprocessor) if path}
+    if files.sharded:
+        with suppress(InputError):  # which its examination says
+            read |= read_index(files.weights, files.weights.name).keys()
+    return frozenset(read)
 
 
 def _below(folder: str, tally: Tally) -> Iterator[Path]:
@@ -78,6 +96,10 @@ def _below(folder: str, tally: Tally) -> Iterator[Path]:
     folders = [folder]
     while folders:
         place = folders.pop()
+        read = files_read(Path(place))
+        if read is not None:
+            tally.files += 1
+            yield Path(place)
         try:
             entries = os.scandir(place)
         except OSError:
@@ -86,11 +108,9 @@ def _below(folder: str, tally: Tally) -> Iterator[Path]:
         with entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    if is_one(Path(entry.path)):
-                        tally.files += 1
-                        yield Path(entry.path)
-                    else:
-                        folders.append(entry.path)
+                    folders.append(entry.path)
+                elif entry.name in (read or ()):
+                    continue
                 elif not entry.is_file(follow_symlinks=False):
                     tally.not_followed += 1
                 elif is_candidate(Path(entry.path), tally):
@@ -113,18 +133,25 @@ def is_candidate(file: Path, tally: Tally) -> bool:
 
 
 def listed(file: BinaryIO, separator: bytes = b"\n") -> Iterator[Path]:
-    """Read a list of paths as it comes; blank entries are left out.
+    """Read a list of paths as it comes; blank entries are left out, and the end of lines of DOS.
 
     Raises
     ------
     InputError
-        If an entry is longer than any path.
+        If an entry is longer than any path, or holds a zero byte.
     """
     rest = b""
     while chunk := file.read1(_LONGEST_PATH):  # type: ignore[attr-defined]
         *entries, rest = (rest + chunk).split(separator)
         if len(rest) > _LONGEST_PATH:
             raise InputError("The list of paths has an entry that is longer than any path.")
-        yield from (Path(os.fsdecode(entry)) for entry in entries if entry)
-    if rest:
-        yield Path(os.fsdecode(rest))
+        yield from _paths(entries, separator)
+    yield from _paths([rest], separator)
+
+
+def _paths(entries: Iterable[bytes], separator: bytes) -> Iterator[Path]:
+    for entry in entries:
+        if b"\0" in entry:
+            raise InputError("The list of paths has zero bytes between: give -0.")
+        if name := entry.removesuffix(b"\r") if separator == b"\n" else entry:
+            yield Path(os.fsdecode(name))

@@ -10,7 +10,7 @@ from ml_core.reading.inspection import RULES_VERSION
 from ml_core.reports.policy import Policy, PolicyFile
 from ml_core.reports.record import Count, Record
 from ml_core.reports.sarif import ATLAS, POISONED, statement
-from ml_core.sarif import PAPER, Artifact, Level, Rule, SarifResult, log_of
+from ml_core.sarif import PAPER, Artifact, Level, Rule, SarifResult, folders_to, log_of
 
 Answer = Literal["PASS", "FAIL", "NOT EVALUABLE"]
 SourceKind = Literal["file", "examination", "bundle", "measurement"]
@@ -73,7 +73,7 @@ class PolicyFacts(Record):
 
 
 class GateAnswer(Record):
-    """The answer for all files: as bad as that for the worst one."""
+    """The answer for all files: as bad as that for the worst one; without files NOT EVALUABLE."""
 
     schema_version: Literal[1] = 1
     policy: PolicyFacts
@@ -96,7 +96,9 @@ def gate_answer(policy: PolicyFile, files: Iterable[FileAnswer]) -> GateAnswer:
     about = policy.policy.policy
     return GateAnswer(
         policy=PolicyFacts(name=about.name, version=about.version, sha256=policy.sha256),
-        answer=overall((file.answer for file in listed), policy.policy),
+        answer=overall((each.answer for each in listed), policy.policy)
+        if listed
+        else "NOT EVALUABLE",
         files=listed,
     )
 
@@ -114,7 +116,10 @@ def gate_sarif(gate: GateAnswer, policy: Policy) -> dict[str, Any]:
     return log_of(
         _TOOL,
         rules,
-        [Artifact(file.name, file.sha256, file.bytes, file.folder) for file in gate.files],
+        [
+            Artifact(file.name, file.sha256, file.bytes, file.folder, folders_to(file.path))
+            for file in gate.files
+        ],
         _results(gate, policy),
         rules_version=RULES_VERSION,
         properties={"policy": gate.policy.model_dump(), "answer": gate.answer},

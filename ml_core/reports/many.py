@@ -32,7 +32,7 @@ from ml_core.reading.errors import CancelledError, exit_code
 from ml_core.reading.inspect import whole_file
 from ml_core.reading.inspection import verdict_words
 from ml_core.reading.sniff import is_onnx_name
-from ml_core.reading.walk import Tally, is_candidate, walk
+from ml_core.reading.walk import Tally, walk
 from ml_core.signing import PublicKey, SignatureFacts, check_checkpoint, find_signature
 
 HASHED = 1 << 30
@@ -65,8 +65,6 @@ class Row:
     same_as
         The path of an earlier row whose bytes these are. Another name of one file is not looked at
         again and has no record; another file must be read to know.
-    unread
-        Names of files of a folder that its examination left out.
     record
         What `inspection_record` gives, where that was asked for.
     """
@@ -80,7 +78,6 @@ class Row:
     error_code: str = ""
     signature: SignatureFacts | None = None
     same_as: Path | None = None
-    unread: tuple[str, ...] = ()
     record: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -156,7 +153,7 @@ def inspect_many(
     tally: Tally | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Generator[Row]:
-    """Inspect what `walk` finds, in its order, and what checkpoint folders hold beside their own.
+    """Inspect what `walk` finds, in its order.
 
     A file with two names is read once, and so is a path that comes twice. No file keeps the others
     from being inspected: what goes wrong with one is its row.
@@ -164,7 +161,7 @@ def inspect_many(
     Parameters
     ----------
     jobs
-        How many are read at once.
+        How many are read at once; two for each core at most, since each has imports of its own.
     tally
         Is told what was met.
 
@@ -173,6 +170,7 @@ def inspect_many(
     CancelledError
         If it was cancelled.
     """
+    jobs = min(jobs, 2 * (os.cpu_count() or 1))
     batch = _Batch(options, tally or Tally(), cancelled)
     found = walk(paths, batch.tally)
     with ThreadPoolExecutor(jobs, "inspect") as batch.pool:
@@ -192,13 +190,12 @@ class _Batch:
         self.pending: deque[tuple[Path, object, Future[Row] | Row, bool]] = deque()
         self.pool: ThreadPoolExecutor
         self._how = options, cancelled
-        self._beside: deque[Path] = deque()
         self._known: dict[object, Future[Row] | Row] = {}
         self._hashes: dict[str, Path] = {}
 
     def start(self, found: Iterator[Path]) -> bool:
         """Begin with the next path; False if there is none."""
-        path = self._beside.popleft() if self._beside else next(found, None)
+        path = next(found, None)
         self.ended = path is None
         if path is None:
             return False
@@ -211,17 +208,13 @@ class _Batch:
         return True
 
     def finished(self) -> Row:
-        """Wait for the first row; what a folder's leaves out is inspected next."""
+        """Wait for the first row."""
         path, key, pending, repeated = self.pending.popleft()
         row = pending if isinstance(pending, Row) else pending.result()
         if repeated:
             return replace(row, path=path, same_as=row.path, record=None)
         if key in self._known:
-            self._known[key] = replace(row, record=None, unread=())
-        for name in row.unread:
-            file = path / name
-            if not file.is_symlink() and file.is_file() and is_candidate(file, self.tally):
-                self._beside.append(file)
+            self._known[key] = replace(row, record=None)
         first = path
         if row.sha256 and len(self._hashes) < _MOST_REMEMBERED:
             first = self._hashes.setdefault(row.sha256, path)
@@ -286,7 +279,6 @@ def _inspected(
         assessed.reasons,
         "" if verdict in ("loads", "caution") else verdict,
         signature,
-        unread=inspection.unread if path.is_dir() else (),
         record=record,
     )
 
@@ -304,7 +296,7 @@ class Ranking:
         self.counts[row.verdict] += 1
         self.same += row.same_as is not None
         self.not_hashed += not row.sha256 and row.verdict in ("loads", "caution")
-        entry = _Reversed(row.badness), replace(row, record=None, unread=())
+        entry = _Reversed(row.badness), replace(row, record=None)
         push = heapq.heappush if len(self._rows) < MOST_SHOWN else heapq.heappushpop
         push(self._rows, entry)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ml_core.detection.scan.records import Stage
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspection import Verdict
@@ -22,6 +23,7 @@ from ml_core.reports.record import Sha256
 ANY = "*"
 """Stands for every trigger that was tried."""
 _MAX_BYTES = 64 << 10
+_CONDITIONS = ("images", "stages", "starts")  # of a rule, and none themselves
 _Text = Annotated[str, Field(min_length=1, max_length=1000)]
 _Texts = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1, max_length=100)]
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -62,9 +64,13 @@ class IdentityRules(_Section):
 
 
 class ScanRules(_Section):
-    """The worst verdict of a scan that is allowed."""
+    """The worst verdict of a scan that is allowed, and the least that it searched: its ``stages``
+    and the random ``starts`` of each patch search (None: those of a whole scan).
+    """
 
     at_most: Literal["nothing found", "suspicious"]
+    stages: Annotated[tuple[Stage, ...] | None, Field(strict=False, min_length=1)] = None
+    starts: Annotated[int | None, Field(ge=1)] = None
 
 
 class TriggerRules(_Section):
@@ -117,7 +123,7 @@ class Policy(_Section):
             f"{section}.{name}": demand
             for section, rules in sections.items()
             for name, demand in rules.items()
-            if name != "images"
+            if name not in _CONDITIONS
         }
 
 

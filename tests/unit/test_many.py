@@ -118,7 +118,7 @@ def test_a_walk_begins_before_it_has_seen_everything(monkeypatch) -> None:
 
     monkeypatch.setattr("ml_core.reading.walk.os.scandir", lambda _: Entries())
     monkeypatch.setattr("ml_core.reading.walk.os.path.isdir", lambda _: True)
-    monkeypatch.setattr("ml_core.reading.walk.is_one", lambda _: False)
+    monkeypatch.setattr("ml_core.reading.walk.files_read", lambda _: None)
     found = walk([Path("/no")], Tally())
     assert [next(found).name for _ in range(3)] == ["0.pt", "1.pt", "2.pt"]
     assert len(made) == 3

@@ -23,6 +23,7 @@ Loss = Literal["max", "pair"]
 Kind = Literal["patch", "overlay", "probe"]
 Half = Literal["suspect", "reference"]
 Rules = Literal[1, 2]
+Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "weights", "swap"]
 
 TITLES: dict[Verdict, str] = {
     "found": "Backdoor-like trigger found",

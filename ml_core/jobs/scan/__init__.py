@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.detection.scan.records import PATCHES_FILE as PATCHES_FILE
 from ml_core.detection.scan.records import SCAN_FILE as SCAN_FILE
+from ml_core.detection.scan.records import Stage as Stage
 from ml_core.jobs.specs import Classes, JobSpec, Machine, OnModel
 from ml_core.options import option
 
@@ -14,7 +15,6 @@ TRIGGER_STEM = "found"
 SCAN_SPEC = "scan-spec.json"  # not that of a cleaning job, whose folder is a run
 STAGES_FOLDER = "stages"
 
-Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "weights", "swap"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 USUAL: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage != "thorough")
 NEEDS_REFERENCE: tuple[Stage, ...] = ("overlays", "thorough", "swap", "weights")
