@@ -149,7 +149,7 @@ class _Examining:
             if kept is None:
                 yield from self._examine()
             else:
-                for step in kept.steps:
+                for step in kept.steps[1:]:
                     yield Finding("step", step.model_dump())
                 yield Message("It was examined before: these are the results.")
                 yield self._done(kept)
