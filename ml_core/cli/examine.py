@@ -32,8 +32,8 @@ _WORST_FIRST = (1, 2, 3, 4, 0)
 
 
 @command(
-    "paths donor no_choice reference images image_column label_column labels templates minutes "
-    "clean rounds pairs training_images report output_dir device threads overwrite json",
+    "paths null donor no_choice reference images image_column label_column labels templates "
+    "minutes clean rounds pairs training_images report output_dir device threads overwrite json",
     ExamineSpec,
     AutoSpec,
     output_dir=None,
@@ -43,6 +43,9 @@ def examine(
     paths: list[NamedPath] = argument(
         "Checkpoints: files, folders that are searched, FILE#PART, hf-hub:owner/name, or - for a "
         "list of them on standard input, one a line."
+    ),
+    null: bool = option(
+        False, help="The list on standard input has zero bytes between.", flag="--null -0"
     ),
     reference: NamedPath | None = option(
         None,
@@ -82,26 +85,31 @@ def examine(
     if several and (report is not None or options.output_dir is not None):
         raise InputError("--report and --output are for one checkpoint: examine one at a time.")
     records: list[dict[str, Any]] = []
-    found = walk(given_paths(paths), Tally()) if single is None else [checkpoint_path(single)]
-    for path in found:
-        own = options.changed(checkpoint=path)
-        if several:
-            output.say(f"{path}:")
-        try:
-            spec = _spec(own, reference, images, clean, report)
-            records.append(run_examination(spec, overwrite=options.overwrite))
-            print_examination(records[-1], options.json, indent=None if several else 1)
-        except (InputError, output.JobFailed) as error:
-            if not several:
-                raise
-            sentence, code, _ = output.report_failure(error)
-            output.say(sentence)
-            records.append({"path": str(path), "error": sentence, "error_code": code})
-            if options.json:
-                output.print_json(records[-1], indent=None)
-    if several and not options.json:
-        output.show(_table(records))
-    raise typer.Exit(min(map(_code, records), key=_WORST_FIRST.index, default=output.EXIT_DONE))
+    given = given_paths(paths, b"\0" if null else b"\n")
+    found = walk(given, Tally()) if single is None else [checkpoint_path(single)]
+    try:
+        for path in found:
+            if several:
+                output.say(f"{path}:")
+            try:
+                own = options.changed(checkpoint=path)
+                spec = _spec(own, reference, images, clean, report)
+                records.append(run_examination(spec, overwrite=options.overwrite))
+                print_examination(records[-1], options.json, indent=None if several else 1)
+            except (InputError, output.JobFailed) as error:
+                if not several:
+                    raise
+                sentence, code, _ = output.report_failure(error)
+                output.say(sentence)
+                records.append({"path": str(path), "error": sentence, "error_code": code})
+                if options.json:
+                    output.print_json(records[-1], indent=None)
+    finally:  # also of those that were finished before a Ctrl-C
+        if several and not options.json:
+            output.show(_table(records))
+    if not records:
+        output.say("There is no checkpoint at or below these paths.")
+    raise typer.Exit(min(map(_code, records), key=_WORST_FIRST.index, default=2))
 
 
 def _spec(
@@ -186,15 +194,16 @@ def print_examination(result: dict[str, Any], as_json: bool, *, indent: int | No
     output.line(f"Next: {record.advice_sentence}")
     if record.checkpoint is not None:
         output.line(f"Cleaned checkpoint: {record.checkpoint}")
-    output.line(f"Kept in: {record.folder}")
+    if record.folder:
+        output.line(f"Kept in: {record.folder}")
 
 
 def _table(records: list[dict[str, Any]]) -> Table:
     """Several checkpoints, the worst first."""
     rows = (
-        (Path(each["spec"]["checkpoint"]).name, each["headline"])
+        (each["spec"]["checkpoint"], each["headline"])
         if "spec" in each
-        else (Path(each["path"]).name, each["error"])
+        else (each["path"], each["error"])
         for each in sorted(records, key=lambda each: _WORST_FIRST.index(_code(each)))
     )
     return output.table("Checkpoints", ("~Checkpoint", "~Answer"), rows)

@@ -6,6 +6,7 @@ scan. Torch is imported once a model is built, so that a kept examination is sho
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from ml_core import __version__
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.choice import Choice, remembered
+from ml_core.checkpoints.choice import remembered
 from ml_core.checkpoints.identity import Identity, identify
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.known_tensors import known_tensors
@@ -28,7 +29,7 @@ from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, re
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
 from ml_core.figures import percent
 from ml_core.jobs.auto import MOST_CHARACTERS, AutoResult
-from ml_core.jobs.chain import passed_on, scanned
+from ml_core.jobs.chain import passed_on
 from ml_core.jobs.demo import twin_for
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.examination import (
@@ -123,45 +124,61 @@ class _Examining:
         self._chain: AutoResult | None = None
         self._settings = spec.scan
         self._reference: Inspection | None = None
+        self._failed: Done | None = None  # of the report, without which all else stands
+        self._folder = Path()
+        self._inputs = ""
 
     def run(self) -> Step:
         """Go through all steps, unless the same examination is kept."""
-        if not is_there(self._spec.checkpoint):
-            raise InputError(f"There is no checkpoint at {self._spec.checkpoint}; choose a file.")
-        yield self._tell("file")
-        inspection = examine(self._spec.checkpoint, self._cancelled)
-        self._inspection, self._architecture = inspection, ""
+        spec = self._spec
+        if not is_there(spec.checkpoint):
+            raise InputError(f"There is no checkpoint at {spec.checkpoint}; choose a file.")
+        if spec.report is not None and os.path.lexists(spec.report):
+            raise InputError(f"{spec.report} is there already: name another place for the report.")
+        try:
+            yield from self._file()
+        except _EndedError:  # nothing is kept of what takes a moment to say
+            yield from self._close()
+            yield self._done(self._record())
+            return
+        self._inputs = inputs_of(spec, self._inspection)
         self._folder = self._place()
         lock = lock_folder(self._folder)
         try:
             kept = self._kept()
-            if kept is not None:
-                for step in kept.steps:
+            if kept is None:
+                yield from self._examine()
+            else:
+                for step in kept.steps[1:]:
                     yield Finding("step", step.model_dump())
                 yield Message("It was examined before: these are the results.")
                 yield self._done(kept)
-                return
-            try:
-                yield from self._examine()
-            except _EndedError:
-                for kind in TITLES:
-                    if kind not in self._steps:
-                        yield self._tell(kind, "skipped")
-            record = self._record()
-            path = write_json(record.model_dump(mode="json"), self._folder / EXAMINATION_FILE)
-            yield Saved(str(path), "result")
-            yield self._done(record)
-        except _FailedError as error:
-            yield error.done
         finally:
             lock.release()
 
     def _examine(self) -> Step:
-        for step in (
-            self._file, self._identity, self._scanning, self._cleaning, self._report,
-        ):  # fmt: skip
-            self._go_on()
-            yield from step()
+        if not os.access(self._folder, os.W_OK):
+            raise InputError(f"Nothing can be written in {self._folder}: name another folder.")
+        try:
+            for step in (self._identity, self._scanning, self._cleaning, self._report):
+                self._go_on()
+                yield from step()
+        except _EndedError:
+            pass
+        except _FailedError as error:
+            yield error.done
+            return
+        yield from self._close()
+        record = self._record()
+        path = write_json(record.model_dump(mode="json"), self._folder / EXAMINATION_FILE)
+        yield Saved(str(path), "result")
+        yield self._failed or self._done(record)
+
+    def _close(self) -> Step:
+        """What has not ended is not done."""
+        for kind in TITLES:
+            if kind not in self._steps or self._steps[kind].state == "running":
+                yield self._tell(kind, "skipped")
 
     def _cancelled(self) -> bool:
         return self._control.cancelled
@@ -179,58 +196,52 @@ class _Examining:
         if self._spec.output_dir is not None:
             return Path(self._spec.output_dir).absolute()
         own = self._spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "auto"})
-        key = digest_of([self._inspection.sha256 or self._spec.checkpoint, own, self._choice()])
+        key = digest_of([self._inspection.sha256, own])
         return data_dir() / EXAMINATIONS / key[:24]
 
-    def _choice(self) -> Choice | None:
-        """The settings that the user chose for the file with the loader doctor."""
-        found = remembered(self._inspection.sha256) if self._spec.use_choice else None
-        return None if found is None else found.choice
-
-    def _knowledge(self) -> str:
-        """What decides the steps besides the file: version, rules, known files, choice, classes
-        and the user's own pictures.
-        """
-        label_set = load_label_set(self._spec.label_set)
-        parts: list[object] = [__version__, RULES_VERSION, self._choice(), label_set.class_names]
-        with suppress(InputError):
-            parts.append(sorted(known_tensors()))
-        if self._spec.images is not None:
-            images = open_images(self._spec.images, label_set)
-            parts.append(images.lasting_key)
-        return digest_of(parts)
-
     def _kept(self) -> Examination | None:
-        """The same examination, if it is finished; what it found stays right.
+        """The same examination of the same inputs, if it has ended.
 
         Raises
         ------
         InputError
             If the folder holds that of another file.
         """
-        there = read_json(self._folder / EXAMINATION_FILE)
         try:
-            record = Examination.model_validate(there)
+            record = Examination.model_validate(read_json(self._folder / EXAMINATION_FILE))
         except ValidationError:
             return None
-        if record.sha256 != self._inspection.sha256 and not self._overwrite:
+        if self._overwrite:
+            return None
+        if record.sha256 != self._inspection.sha256:
             raise InputError(
                 f"{self._folder} holds the examination of another file ({record.name}): choose "
                 "another folder, or replace what is there with --overwrite."
             )
+        if record.inputs != self._inputs or self._asked(record.spec) != self._asked(self._spec):
+            return None
+        self._settings = record.settings
         whole = all(step.state != "running" for step in record.steps)
-        same = self._asked(record.spec) == self._asked(self._spec)
-        if same:
-            self._settings = record.settings
-        given = self._spec.reference
-        fits = given is None or record.reference_sha256 == examine(given).sha256
-        wants_report = self._spec.report is not None
-        current = record.knowledge == self._knowledge() and record.sha256 == self._inspection.sha256
-        return record if whole and same and fits and current and not wants_report else None
+        if not whole or self._spec.report is not None or not self._is_whole(record):
+            return None
+        here = {"name": self._inspection.name, "spec": self._spec}
+        return record.model_copy(update=here)
+
+    def _is_whole(self, record: Examination) -> bool:
+        """Whether the scan and the cleaned checkpoint that the record speaks of are there."""
+        if record.checkpoint is not None and not is_there(record.checkpoint):
+            return False
+        if record.verdict == "unknown":
+            return True
+        with suppress(InputError):
+            scan = read_scan(self._folder / SCAN_FOLDER / SCAN_FILE)
+            return scan.suspect.sha256 == record.sha256
+        return False
 
     def _asked(self, spec: ExamineSpec) -> dict[str, Any]:
         """What decides the result, besides the files themselves."""
         asked = spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "reference"})
+        asked["reference"] = spec.reference is not None
         if spec.auto is not None:
             out = {"output_dir", "device", "threads", "checkpoint", "reference"}
             asked["auto"]["base"] = spec.auto.base.model_dump(mode="json", exclude=out)
@@ -266,7 +277,9 @@ class _Examining:
 
     def _file(self) -> Step:
         """What the file is, and whether it is opened."""
-        inspection, spec = self._inspection, self._spec
+        yield self._tell("file")
+        spec = self._spec
+        inspection = self._inspection = examine(spec.checkpoint, self._cancelled)
         donor = None if spec.donor is None else open_checkpoint(spec.donor, use_choice=False)
         assessed = assess(inspection, donor, use_choice=spec.use_choice)
         architecture = assessed.architecture or {}
@@ -307,7 +320,8 @@ class _Examining:
         if reference is not None:
             self._reference = examine(reference, self._cancelled)
             if self._reference.refused:
-                raise self._reference.refusal()
+                why_not = self._reference.reasons[0]
+                raise InputError(f"{Path(reference).name} cannot be a reference: {why_not}")
         if self._steps["identity"].state == "running":
             lines = (*architecture, *lines, *why)
             yield self._tell("identity", "done", lines, self._architecture)
@@ -339,9 +353,7 @@ class _Examining:
         yield self._tell("accuracy")
         if spec.minutes is not None and self._settings == spec.scan:
             scan = yield from self._fitted(scan, spec.minutes)
-        beside = None if self._reference is None else self._reference.sha256
-        work = scanned(scan, (self._inspection.sha256, beside), self._control, overwrite=True)
-        done = yield from self._told(work)
+        done = yield from self._told(run_job(scan, self._control, overwrite=True))
         self._go_on(done)
         if done.status == "failed":
             yield from self._unfit(done)
@@ -366,14 +378,11 @@ class _Examining:
         write_json(self._record().model_dump(mode="json"), self._folder / EXAMINATION_FILE)
         return scan.model_copy(update=fitted.model_dump())
 
-    def _told(self, work: Generator[Event, None, Done]) -> Generator[Event, None, Done]:
+    def _told(self, work: Generator[Event, None, None]) -> Generator[Event, None, Done]:
         """The scan's events, and what they say about the steps, as soon as they do."""
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                done: Done = end.value
-                return done
+        for event in work:
+            if isinstance(event, Done):
+                return event
             yield event
             if not isinstance(event, Finding):
                 continue
@@ -387,6 +396,7 @@ class _Examining:
                 yield self._known(Probes.model_validate(event.values))
             elif event.kind == "weights":
                 yield self._weights(Weights.model_validate(event.values), has_reference=True)
+        raise AssertionError("the last event of every job is its Done")
 
     def _accuracy(self, suspect: ModelFacts, reference: ModelFacts | None, classes: int) -> Finding:
         rate = suspect.accuracy
@@ -428,18 +438,15 @@ class _Examining:
         self._headline = words.headline(scan)
 
     def _unfit(self, done: Done) -> Step:
-        """Why it could not be searched; the doctor is asked where the model names hardly anything.
+        """Why it could not be searched: it names hardly any picture, of which the doctor is asked.
 
         Raises
         ------
-        InputError
-            If the scan failed through what the user chose.
+        _FailedError
+            If the scan failed for another reason.
         """
-        if done.error_code in ("disk", "memory", "internal"):
-            raise _FailedError(done)
         if done.error_code != "unfit":
-            yield self._tell("accuracy", "unknown", [done.error])
-            self._end("unknown", "none", f"Cannot say: {done.error}")
+            raise _FailedError(done)
         lines = [done.error]
         spec = self._spec
         doctor = DoctorSpec(
@@ -517,10 +524,12 @@ class _Examining:
         )  # fmt: skip
         done = yield from passed_on(run_job(spec, self._control))
         self._go_on(done)
-        failed = done.status == "failed"
-        lines = [done.error] if failed else [f"Written: {done.result['path']}."]
-        yield self._tell("report", "unknown" if failed else "done", lines)
-        if not failed and self._advice == "report":
+        if done.status == "failed":
+            self._failed = done
+            yield self._tell("report", "unknown", [done.error])
+            return
+        yield self._tell("report", "done", [f"Written: {done.result['path']}."])
+        if self._advice == "report":
             self._advice = "none"
 
     # What comes of it.
@@ -548,12 +557,38 @@ class _Examining:
             advice_sentence=words.ADVICE[self._advice],
             settings=self._settings,
             checkpoint=None if self._chain is None else self._chain.checkpoint,
-            knowledge=self._knowledge(),
+            inputs=self._inputs,
             seconds=round(time.monotonic() - self._begin, 3),
         )
 
     def _done(self, record: Examination) -> Done:
-        return Done("finished", record.model_dump(mode="json") | {"folder": str(self._folder)})
+        folder = str(self._folder) if self._inputs else ""
+        return Done("finished", record.model_dump(mode="json") | {"folder": folder})
+
+
+def inputs_of(spec: ExamineSpec, inspection: Inspection) -> str:
+    """Digest of all that decides an examination besides what was asked for.
+
+    The file, its config, the settings that the user chose for it, donor and reference, classes, the
+    user's own pictures, the files that are known, and the version of the program and its rules.
+
+    Raises
+    ------
+    InputError
+        If classes or pictures cannot be opened.
+    """
+    label_set = load_label_set(spec.label_set)
+    choice = remembered(inspection.sha256) if spec.use_choice else None
+    parts: list[object] = [
+        __version__, RULES_VERSION, inspection.sha256, inspection.config, inspection.preprocessor,
+        choice and choice.choice, label_set.class_names, label_set.templates,
+        *(examine(path).sha256 for path in (spec.donor, spec.reference) if path is not None),
+    ]  # fmt: skip
+    with suppress(InputError):  # a damaged list knows nothing
+        parts.append(sorted(known_tensors()))
+    if spec.images is not None:
+        parts.append(open_images(spec.images, label_set).lasting_key)
+    return digest_of(parts)
 
 
 def fitting(scan: ScanSpec, seconds: Mapping[str, float], limit: float) -> ScanSettings:

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Finding, Message
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.examination import EXAMINATION_FILE, Examination, ExamineSpec
-from ml_core.jobs.examining import fitting
+from ml_core.jobs.examining import fitting, inputs_of
 from ml_core.jobs.scan import ScanSettings, ScanSpec
+from ml_core.reading import examine
 from tests.unit.draining import done_of, events_of, finished
 
 SMALL = ScanSettings(search=32, held_out=128, starts=2, stages=("probes", "patches"))
@@ -69,9 +71,9 @@ def test_the_demo_is_one_sentence_with_what_it_stands_on(examined):
 def test_again_it_is_there_at_once_and_not_for_another_file(examined, tmp_path):
     record, folder = examined
     copy = shutil.copy(demo_checkpoint(), tmp_path / "copy.safetensors")
-    twin = str(demo_checkpoint(twin=True))
-    events, done = events_of(_spec(Path(copy), folder, reference=twin))
+    events, done = events_of(_spec(Path(copy), folder))
     assert done.result["headline"] == record.headline
+    assert done.result["name"] == "copy.safetensors"
     assert [e.text for e in events if isinstance(e, Message)] == [
         "It was examined before: these are the results."
     ]
@@ -132,17 +134,10 @@ def test_it_ends_where_the_answer_is_known(
     record, _ = _examined(_spec(make(tmp_path, tiny_checkpoint), tmp_path / "out"))
     assert (record.verdict, record.advice) == (verdict, advice)
     assert record.headline.startswith(answer)
-    assert _states(record)["scan"] in ("skipped", "running") or advice == "doctor"
+    assert _states(record)["scan"] == "skipped"
+    assert (tmp_path / "out" / EXAMINATION_FILE).exists() == (advice == "doctor")
     if verdict == "dangerous":
         assert set(_states(record).values()) == {"done", "skipped"}
-
-
-def test_settings_that_the_doctor_chose_make_another_examination(tiny_checkpoint, tmp_path):
-    spec = _spec(_one_encoder(tmp_path, tiny_checkpoint), None)
-    first, folder = _examined(spec)
-    assert _examined(spec)[1] == folder
-    remember(first.sha256, first.name, Choice(quick_gelu=True))
-    assert _examined(spec)[1] != folder
 
 
 def test_without_a_reference_known_triggers_are_not_judged_and_a_parent_is_asked_for(tmp_path):
@@ -155,18 +150,44 @@ def test_without_a_reference_known_triggers_are_not_judged_and_a_parent_is_asked
     assert (same, again.headline) == (folder, record.headline)  # by what the file holds
 
 
-def test_own_pictures_without_labels_measure_no_accuracy(tmp_path):
-    rng = np.random.default_rng(0)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for number in range(8):
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(
-            pictures / f"{number}.png"
-        )
-    images = ImageSpec(kind="folder", path=str(pictures))
-    record, _ = _examined(_spec(demo_checkpoint(), tmp_path / "out", images=images))
-    assert record.headline.startswith("Cannot say: pictures has 8 readable pictures")
-    assert not any("built-in" in sentence for sentence in record.not_looked_at)
+def _few(folder: Path, count: int) -> ImageSpec:
+    rng = np.random.default_rng(count)
+    folder.mkdir()
+    for number in range(count):
+        pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return ImageSpec(kind="folder", path=str(folder))
+
+
+def test_what_the_user_chose_wrongly_is_no_answer(tmp_path):
+    done = done_of(_spec(demo_checkpoint(), tmp_path / "out", images=_few(tmp_path / "few", 8)))
+    assert done.error.startswith("few has 8 readable pictures")
+    assert not (tmp_path / "out" / EXAMINATION_FILE).exists()
+    there = tmp_path / "there.evidence"
+    there.mkdir()
+    done = done_of(_spec(demo_checkpoint(), tmp_path / "out", report=str(there)))
+    assert done.error.endswith("name another place for the report.")
+    bad = _pickled(tmp_path, demo_checkpoint())
+    done = done_of(_spec(demo_checkpoint(), tmp_path / "out", reference=str(bad)))
+    assert done.error.startswith("model.pt cannot be a reference: ")
+    assert done.error_code == "usage"
+
+
+def test_other_inputs_are_another_examination(tmp_path):
+    """The weights are the same: config, pictures, classes, the doctor's choice decide, too."""
+    inspection = examine(demo_checkpoint())
+    spec = _spec(demo_checkpoint(), None, images=_few(tmp_path / "own", 2))
+    found = [inputs_of(spec, inspection)]
+    found.append(inputs_of(spec, replace(inspection, config={"preprocess_cfg": {"mean": [9.0]}})))
+    (tmp_path / "own" / "0.png").unlink()
+    found.append(inputs_of(spec, inspection))
+    classes = tmp_path / "classes.txt"
+    for names in ("cat\ndog\n", "dog\ncat\n"):
+        classes.write_text(names)
+        found.append(inputs_of(_spec(demo_checkpoint(), None, label_set=str(classes)), inspection))
+    remember(inspection.sha256, inspection.name, Choice(quick_gelu=True))
+    found.append(inputs_of(spec, inspection))
+    assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize(

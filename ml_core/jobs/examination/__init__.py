@@ -144,8 +144,8 @@ class Examination(_Record):
         How unknown triggers were searched, with what ``minutes`` allowed.
     checkpoint
         Path of the cleaned checkpoint; None where there is none.
-    knowledge
-        What decides it besides the files: the program's version and the files that are known.
+    inputs
+        Digest of all that decided it, see `ml_core.jobs.examining.inputs_of`.
     folder
         Where it is kept; empty in the file itself, which may be moved.
     """
@@ -166,6 +166,6 @@ class Examination(_Record):
     advice_sentence: Sentence
     settings: ScanSettings
     checkpoint: str | None = None
-    knowledge: str = ""
+    inputs: str = ""
     seconds: float
     folder: str = ""
