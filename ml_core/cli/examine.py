@@ -44,9 +44,6 @@ def examine(
         "Checkpoints: files, folders that are searched, FILE#PART, hf-hub:owner/name, or - for a "
         "list of them on standard input, one a line."
     ),
-    null: bool = option(
-        False, help="The list on standard input has zero bytes between.", flag="--null -0"
-    ),
     reference: NamedPath | None = option(
         None,
         help="A clean checkpoint to compare with: the parent, or another of the same kind "
@@ -80,12 +77,12 @@ def examine(
 
         cleanclip examine poisoned.safetensors --clean --report demo.evidence
     """
-    single = alone(paths)
+    single = alone(paths, beside=report is None and options.output_dir is None)
     several = single is None
     if several and (report is not None or options.output_dir is not None):
         raise InputError("--report and --output are for one checkpoint: examine one at a time.")
     records: list[dict[str, Any]] = []
-    given = given_paths(paths, b"\0" if null else b"\n")
+    given = given_paths(paths, null=options.null)
     found = walk(given, Tally()) if single is None else [checkpoint_path(single)]
     try:
         for path in found:

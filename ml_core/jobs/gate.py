@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -97,12 +98,30 @@ class Source:
     ----------
     fault
         Why it is not believed; empty if it is.
+    record
+        That of an examination; None of a bundle.
     """
 
     kind: SourceKind
     place: str
     facts: Mapping[str, Sequence[Fact]] = field(default_factory=dict)
     fault: str = ""
+    record: Examination | None = None
+
+    def of(self, inspection: Inspection) -> Source:
+        """The same for one file; of a folder, whose SHA-256 is that of its weights, an examination
+        is believed while all that decided it is as it was.
+        """
+        is_folder = inspection.sha256 in self.facts and inspection.source.is_dir()
+        if self.record is None or not is_folder:
+            return self
+        from ml_core.jobs.examining import inputs_of  # imports much
+
+        with suppress(InputError):  # of what is gone
+            if inputs_of(self.record.spec, inspection) == self.record.inputs:
+                return self
+        fault = f"{self.place} is of another config or other inputs; examine the folder again."
+        return replace(self, facts={}, fault=fault)
 
     def reason(self, sha256: str) -> str:
         """Why it says nothing about a file, or nothing for a rule."""
@@ -134,7 +153,7 @@ def examination_source(folder: Path, kind: SourceKind = "examination") -> Source
             facts = [_verdict(record.verdict, TITLES["unknown"], record.headline)]
     except InputError as error:
         return Source(kind, place, fault=error.sentence)
-    return Source(kind, place, {record.sha256: facts} if record.sha256 else {})
+    return Source(kind, place, {record.sha256: facts} if record.sha256 else {}, record=record)
 
 
 def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Source:
@@ -334,7 +353,7 @@ class Gate:
                 ]
             if answers:
                 worst = min(answers, key=lambda each: _WORST_FIRST.index(each.answer))
-                if sources is self.given or worst.answer != "NOT EVALUABLE":
+                if sources is self._given or worst.answer != "NOT EVALUABLE":
                     return worst
                 left = worst
         if left is not None:
@@ -363,9 +382,18 @@ class Gate:
 
     def _stages(self) -> Iterator[Sequence[Source]]:
         """Sources in their order; nothing is measured before somebody asks for it."""
-        yield self.given
-        yield [source for source in self.kept() if self.inspection.sha256 in source.facts]
+        yield self._given
+        yield self._kept
         yield self._fresh
+
+    @cached_property
+    def _given(self) -> list[Source]:
+        return [source.of(self.inspection) for source in self.given]
+
+    @cached_property
+    def _kept(self) -> list[Source]:
+        sources = (source.of(self.inspection) for source in self.kept())
+        return [source for source in sources if self.inspection.sha256 in source.facts]
 
     @cached_property
     def _fresh(self) -> list[Source]:

@@ -126,6 +126,12 @@ def test_odd_names_pass_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert (found.path, found.name) == (Path(name), name)
 
 
+def test_a_whole_path_is_read_where_the_folder_of_now_may_not_be_entered(tmp_path, monkeypatch):
+    path = _safetensors(tmp_path / "m.safetensors")
+    monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "gone"))
+    assert not examine(path).refused
+
+
 def test_a_path_with_nothing_is_told_before_anything_starts(tmp_path, monkeypatch):
     _instead(monkeypatch, "import sys; sys.exit(9)")
     for path in (tmp_path / "gone", "with\0nul", "\ud800"):

@@ -117,7 +117,7 @@ def test_the_container_takes_what_the_build_needs_and_starts_the_program(files):
 def test_the_policies_judge_a_signed_file_that_nobody_measured(files, name, code, capsys):
     rules = Path(shutil.copy(EXAMPLES / "policies" / f"{name}.toml", files))
     assert read_policy(rules).policy.policy.name == name
-    (files / "LICENSE").touch()
+    (files / "LICENSE").write_text("MIT")
     model = str(files / "a model.safetensors")
     assert run_command(["key", "new", "--name", "Team"]) == run_command(["sign", model]) == 0
     capsys.readouterr()

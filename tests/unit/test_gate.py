@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ml_core.cli.app import run_command
-from ml_core.detection.scan.records import Verdict
+from ml_core.detection.scan.records import Stages, Verdict
 from ml_core.jobs.examination import EXAMINATION_FILE, EXAMINATIONS, Examination, ExamineSpec
+from ml_core.jobs.examining import inputs_of
 from ml_core.jobs.gate import Gate
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.scan import ScanSettings
@@ -21,12 +26,16 @@ from ml_core.paths import data_dir, resource
 from ml_core.reading import InputError, examine
 from ml_core.reports.policy import read_policy
 from tests.bundles import write_bundle
-from tests.gui.scans import scan, write_scan
+from tests.gui.scans import scan, stages, write_scan
 from tests.unit.official_schemas import check_intoto, check_sarif
 
 TWIN = resource("demo", "clean_twin.safetensors")
 LOADS = '[file]\nallow = ["loads"]\n'
 SCAN = '[scan]\nat_most = "nothing found"\n'
+EVIL = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
+WHOLE = stages(0.09).model_copy(
+    update={"overlays": stages().overlays, "swap": stages().swap}
+)  # fmt: skip
 
 
 def sha_of(path: Path) -> str:
@@ -39,7 +48,9 @@ def policy(folder: Path, text: str) -> Path:
     return path
 
 
-def examination(folder: Path, model: Path, verdict: Verdict = "nothing", of: str = "") -> Path:
+def examination(
+    folder: Path, model: Path, verdict: Verdict = "nothing", of: str = "", searched: Stages = WHOLE
+) -> Path:
     """The folder of an examination of a file, or of another one."""
     sha256 = of or sha_of(model)
     record = Examination(
@@ -47,7 +58,7 @@ def examination(folder: Path, model: Path, verdict: Verdict = "nothing", of: str
         verdict=verdict, headline="", looked_at=(), not_looked_at=(), advice="none",
         advice_sentence="", settings=ScanSettings(), seconds=1.0,
     )  # fmt: skip
-    write_scan(folder / "scan", scan(verdict, sha256=sha256))
+    write_scan(folder / "scan", scan(verdict, sha256=sha256, stages=searched))
     write_json(record.model_dump(mode="json"), folder / EXAMINATION_FILE)
     return folder
 
@@ -72,13 +83,78 @@ def test_a_file_passes_or_fails_by_what_it_is(model, tmp_path, capsys):
     rules = policy(tmp_path, f'{LOADS}formats = ["SafeTensors"]\nlicence = true\n')
     status, answers = run(capsys, model, "--policy", rules)
     assert (status, answers["file.licence"]["answer"]) == (1, "FAIL")
+    shutil.copy(model, tmp_path / "license.safetensors")
+    (tmp_path / "licensed-models.txt").write_text("MIT")
+    (tmp_path / "COPYING").touch()
+    assert run(capsys, model, "--policy", rules)[0] == 1  # none of them is a licence
     (tmp_path / "LICENSE.txt").write_text("MIT")
     status, answers = run(capsys, model, "--policy", rules)
     assert status == 0
     assert answers["file.sha256"]["figure"] == sha_of(model)
-    model.write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    model.write_bytes(EVIL)
     status, answers = run(capsys, model, "--policy", rules)
     assert (status, answers["file.allow"]["figure"]) == (1, "dangerous")
+
+
+def test_an_archive_is_as_bad_as_the_worst_checkpoint_in_it(model, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        archive.write(model, "good.safetensors")
+        archive.writestr("evil.pkl", EVIL)
+    status, answers = run(capsys, tmp_path / "both.zip", "--policy", policy(tmp_path, LOADS))
+    assert (status, answers["file.allow"]["figure"]) == (1, "dangerous")
+    assert "evil.pkl" in answers["file.allow"]["why"]
+
+
+def test_what_lies_beside_a_folders_checkpoint_is_gated_too(tiny_checkpoint, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    assert run_command(["convert", str(tiny_checkpoint), str(folder)]) == 0
+    rules = policy(tmp_path, '[file]\nallow = ["loads", "caution"]\n')
+    assert run_command(["gate", str(folder), "--policy", str(rules)]) == 0
+    (folder / "evil.pt").write_bytes(EVIL)
+    capsys.readouterr()
+    assert run_command(["gate", str(folder), "--policy", str(rules), "--json"]) == 1
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert [(file["name"], file["answer"]) for file in files] == [
+        ("folder", "PASS"), ("evil.pt", "FAIL"),
+    ]  # fmt: skip
+
+
+def test_a_gate_over_nothing_does_not_pass(tmp_path, capsys, monkeypatch):
+    rules = policy(tmp_path, f'[policy]\nnot_evaluable = "pass"\n{LOADS}')
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link.pt").symlink_to(TWIN)
+    (tmp_path / "folder" / "notes.txt").write_text("nothing")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO())))
+    for path in (tmp_path / "folder", "-"):
+        assert run_command(["gate", str(path), "--policy", str(rules)]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("There is no checkpoint. ")
+    assert "1 no checkpoint by name and first bytes; 1 a link" in told[0]
+    assert told[1] == "There is no checkpoint."
+
+
+def test_a_name_where_nothing_lies_fails_beside_the_others(tmp_path, capsys, monkeypatch):
+    rules = policy(tmp_path, LOADS)
+
+    def fail(*_: object) -> None:
+        raise InputError("The repository nobody/nothing cannot be fetched.")
+
+    monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fail)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(TWIN, tmp_path / folder / "m.safetensors")
+    (tmp_path / "evil.pt").write_bytes(EVIL)
+    paths = ["a/m.safetensors", "b/m.safetensors", "evil.pt", "nothere", "hf-hub:nobody/nothing"]
+    assert run_command(["gate", *paths, "--policy", str(rules), "--sarif", "-o", "log"]) == 1
+    printed = capsys.readouterr().err.splitlines()
+    assert "The repository nobody/nothing cannot be fetched." in printed
+    assert {"PASS  a/m.safetensors", "PASS  b/m.safetensors", "FAIL  evil.pt"} <= set(printed)
+    (found,) = json.loads((tmp_path / "log").read_text())["runs"]
+    places = [artifact["location"]["uri"] for artifact in found["artifacts"]]
+    assert places[:4] == paths[:4]
+    failed = {each["ruleId"] for each in found["results"] if "nothere" in each["message"]["text"]}
+    assert failed == {"file.sha256", "file.allow"}
 
 
 def test_a_signature_and_a_parent_are_demanded(model, tmp_path, capsys):
@@ -147,6 +223,69 @@ def test_the_verdict_of_the_kept_examination_decides(
     assert (status, answers["scan.at_most"]["source"]) == (expected, "examination")
 
 
+def test_an_examination_that_cannot_say_is_no_pass(model, tmp_path, capsys):
+    kept = examination(data_dir() / EXAMINATIONS / "1", model, "unknown")
+    shutil.rmtree(kept / "scan")
+    status, answers = run(capsys, model, "--policy", policy(tmp_path, SCAN))
+    answer = answers["scan.at_most"]
+    assert (status, answer["figure"], answer["source"]) == (2, "Cannot say", "examination")
+
+
+@pytest.mark.parametrize("fault", ["cut", "another verdict", "no scan", "no scan.json"])
+def test_a_given_source_with_a_fault_is_not_passed_over(model, tmp_path, capsys, fault):
+    rules = policy(tmp_path, SCAN)
+    examination(data_dir() / EXAMINATIONS / "1", model)
+    assert run(capsys, model, "--policy", rules)[0] == 0
+    given = examination(tmp_path / "given", model)
+    if fault == "cut":
+        (given / EXAMINATION_FILE).write_text("{")
+    elif fault == "another verdict":
+        write_scan(given / "scan", scan("found", sha256=sha_of(model), stages=WHOLE))
+    elif fault == "no scan":
+        shutil.rmtree(given / "scan")
+    else:
+        (given / "scan" / "scan.json").write_text("[]")
+    status, answers = run(capsys, model, "--policy", rules, "--examination", given)
+    assert (status, answers["scan.at_most"]["place"]) == (2, str(given))
+    for option in ("--examination", "--evidence"):
+        status, answer = run(capsys, model, "--policy", rules, option, tmp_path / "typo")
+        assert (status, "typo" in answer["error"]) == (3, True)
+
+
+def test_a_weak_search_is_no_pass_unless_the_policy_asks_for_no_more(model, tmp_path, capsys):
+    patches = WHOLE.patches
+    assert patches is not None
+    few = [each.model_copy(update={"starts": each.starts[:2]}) for each in patches.rounds]
+    weak = {"patches": patches.model_copy(update={"rounds": tuple(few)})}
+    for number, (searched, words) in enumerate(
+        [(Stages(**weak), "probes"), (WHOLE.model_copy(update=weak), "2 starts"),
+         (WHOLE.model_copy(update={"overlays": None}), "overlays")]
+    ):  # fmt: skip
+        seen = examination(tmp_path / str(number), model, searched=searched)
+        line = [model, "--examination", seen, "--policy"]
+        status, answers = run(capsys, *line, policy(tmp_path, SCAN))
+        assert (status, words in answers["scan.at_most"]["why"]) == (2, True)
+        less = policy(tmp_path, f'{SCAN}stages = ["patches"]\nstarts = 2\n')
+        assert run(capsys, *line, less)[0] == 0
+    worse = examination(tmp_path / "worse", model, "found", searched=Stages(**weak))
+    assert run(capsys, model, "--examination", worse, "--policy", policy(tmp_path, SCAN))[0] == 1
+
+
+def test_an_examination_of_a_folder_is_of_its_config_too(tiny_checkpoint, tmp_path, capsys):
+    folder, rules = tmp_path / "folder", policy(tmp_path, SCAN)
+    assert run_command(["convert", str(tiny_checkpoint), str(folder)]) == 0
+    seen = examination(tmp_path / "seen", tiny_checkpoint, of=examine(folder).sha256)
+    record = json.loads((seen / EXAMINATION_FILE).read_text())
+    spec = ExamineSpec.model_validate(record["spec"])
+    write_json(record | {"inputs": inputs_of(spec, examine(folder))}, seen / EXAMINATION_FILE)
+    line = [folder, "--policy", rules, "--examination", seen]
+    assert run(capsys, *line)[0] == 0
+    config = folder / "open_clip_config.json"
+    config.write_text(config.read_text().replace("0.48145466", "0.5"))
+    status, answers = run(capsys, *line)
+    assert (status, "another config" in answers["scan.at_most"]["why"]) == (2, True)
+
+
 def test_what_is_about_another_file_is_not_believed(model, tmp_path, capsys):
     rules = policy(tmp_path, SCAN)
     other = examination(tmp_path / "other", model, of="c" * 64)
@@ -196,6 +335,15 @@ def test_it_is_measured_where_nothing_is_known(model, tmp_path, capsys, monkeypa
     assert (status, answers["scan.at_most"]["source"], asked) == (0, "measurement", [2.0])
     run(capsys, *line, "--examination", tmp_path / "fresh")
     assert len(asked) == 1
+    examination(data_dir() / EXAMINATIONS / "1", model)
+    assert run(capsys, *line)[1]["scan.at_most"]["source"] == "examination"
+    run(capsys, *line, "--labels", "cifar-10")  # the kept one is of other classes, or may be
+    examination(data_dir() / EXAMINATIONS / "1", model, "unknown")
+    run(capsys, *line)
+    assert len(asked) == 3
+    model.write_bytes(EVIL)
+    status, answers = run(capsys, *line)
+    assert (status, "is refused" in answers["scan.at_most"]["why"]) == (2, True)
 
 
 def test_a_file_that_changes_meanwhile_fails_even_where_what_is_unknown_passes(model, tmp_path):
@@ -261,4 +409,3 @@ def test_other_tools_read_the_answers(model, tmp_path, capsys):
         )
         assert predicate.failedTests == ["file.licence", "scan.at_most"]
     assert run_command([*line, "--sarif", "--format", "text"]) == 3
-    assert run_command(["gate", str(tmp_path / "none"), "--policy", str(rules)]) == 3

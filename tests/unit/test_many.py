@@ -173,6 +173,14 @@ def test_a_list_comes_on_standard_input(mixed, capsys, monkeypatch) -> None:
     assert os.fsdecode(names[2]) in [record.get("same_as") for record in first]
 
 
+def test_a_list_of_dos_is_read_and_zero_bytes_need_their_option(mixed, capsys, monkeypatch) -> None:
+    for text, code in ((b"%s\r\n\r\n", 0), (b"%s\0x\n", 3)):
+        raw = io.BytesIO(text % os.fsencode(mixed / "good.safetensors"))
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(raw)))
+        assert run_command(["inspect", "-", "--json"]) == code
+    assert "zero bytes between: give -0" in capsys.readouterr().out
+
+
 def test_one_log_holds_the_findings_of_all(mixed, capsys, monkeypatch) -> None:
     monkeypatch.chdir(mixed)
     assert run_command(["inspect", "deep", "gone.pt", "--sarif"]) == 1
@@ -187,5 +195,6 @@ def test_one_log_holds_the_findings_of_all(mixed, capsys, monkeypatch) -> None:
 def test_what_is_for_one_checkpoint_is_refused_of_several(mixed) -> None:
     for option in (["--parts"], ["--format", "html"], ["--part", "a"]):
         assert run_command(["inspect", str(mixed), *option]) == 3
-    single = ["inspect", str(mixed / "deep" / "repo"), "--json"]
-    assert run_command(single) == 2  # a folder of open_clip is one checkpoint
+    folder = ["inspect", str(mixed / "deep" / "repo")]
+    assert run_command([*folder, "--format", "cdx"]) == 2  # a folder of open_clip is one checkpoint
+    assert run_command(folder) == 1  # and beside it lies a dangerous file
