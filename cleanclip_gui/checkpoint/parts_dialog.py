@@ -1,9 +1,10 @@
-"""Many checkpoints at once: a verdict on each, the worst first, and one click to open any."""
+"""The models of one file: a verdict on each, the worst first, and one click to open any."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, Qt, Signal
@@ -22,13 +23,13 @@ from ml_core.reading.inspection import REFUSED, code_of, known_part, verdict_wor
 from ml_core.reading.parts import beside_words
 
 _LEAD = (
-    "Files are checked first. No code in them is ever run. A file that can be read may still hide "
-    "a backdoor in its weights: open it, and test triggers in Studio."
+    "Models are checked first. No code in them is ever run. One that can be read may still hide a "
+    "backdoor in its weights: open it, and examine it."
 )
 _COLUMNS = (
-    ("File", ""),
+    ("Model", ""),
     ("Verdict", "Sorted from the worst to the best"),
-    ("Model", "What the tensors are"),
+    ("What it is", "What the tensors are"),
     ("Size", ""),
     ("Why", "The first reason"),
 )
@@ -38,8 +39,8 @@ _WORST_FIRST = ("dangerous", "damaged", "unsupported", "caution", "loads")
 
 
 @dataclass(frozen=True)
-class TriageVerdict:
-    """What is known of one file: ``verdict`` as `Assessment.verdict`, ``words`` what is shown."""
+class PartVerdict:
+    """What is known of one model: ``verdict`` as `Assessment.verdict`, ``words`` what is shown."""
 
     path: Path
     verdict: str
@@ -50,31 +51,29 @@ class TriageVerdict:
 
 
 def judge(
-    paths: Sequence[Path], control: tasks.TaskControl, whole: Inspection | None = None
-) -> Iterator[TriageVerdict]:
-    """Examine files one after another; one that cannot be read does not keep the others.
+    paths: Sequence[Path], whole: Inspection, control: tasks.TaskControl
+) -> Iterator[PartVerdict]:
+    """Examine parts one after another; one that cannot be read does not keep the others.
 
-    ``whole`` is the inspection of the file that the paths are parts of; it saves reading it again.
+    What ``whole`` holds of them already is not read again.
     """
     for number, path in enumerate(paths):
         control.tell(TicketProgress(number, len(paths)))
         try:
             inspection = known_part(whole, path)
-            yield _judged(
-                path, inspection or examine(path, control.cancelled, hashed=whole is None)
-            )
+            yield _judged(path, inspection or examine(path, control.cancelled, hashed=False))
         except InputError as error:
             verdict = code_of(error)
-            yield TriageVerdict(path, verdict, verdict_words(verdict), reason=error.sentence)
+            yield PartVerdict(path, verdict, verdict_words(verdict), reason=error.sentence)
     control.tell(TicketProgress(len(paths), len(paths)))
 
 
-def _judged(path: Path, inspection: Inspection) -> TriageVerdict:
+def _judged(path: Path, inspection: Inspection) -> PartVerdict:
     from ml_core.checkpoints.inspection_record import assess
 
     assessed = assess(inspection)
     architecture = assessed.architecture
-    return TriageVerdict(
+    return PartVerdict(
         path,
         assessed.verdict,
         assessed.words,
@@ -100,29 +99,30 @@ class _Verdicts(RowsTable):
         header.sectionResized.connect(self.resizeRowsToContents)
 
 
-class TriageDialog(QDialog):
-    """Judges the files in the background; ``opened(str)`` carries the path of the one to open.
+class PartsDialog(QDialog):
+    """Judges models in the background; ``opened(str)`` carries the path of the one to open.
 
-    It stays open while a checkpoint is opened, so that the user can pick the next. Closing it ends
-    the reading.
+    Closing it ends the reading.
 
     Parameters
     ----------
+    paths
+        Addresses of the models.
     whole
-        The inspection of a file that the paths are models of.
+        The inspection of the file that they are in.
     """
 
     opened = Signal(str)
 
     def __init__(
-        self, paths: Sequence[Path], parent: QWidget | None = None, whole: Inspection | None = None
+        self, paths: Sequence[Path], whole: Inspection, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Check many checkpoints" if whole is None else "Choose a model")
+        self.setWindowTitle("Choose a model")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.judged: list[TriageVerdict] = []
+        self.judged: list[PartVerdict] = []
         self._paths = tuple(dict.fromkeys(paths))
-        self._whole, self._what = whole, "file" if whole is None else "model"
+        self._whole = whole
         self.table = _Verdicts()
         self.table.activated.connect(self._on_activated)
         self.table.row_chosen.connect(self._offer)
@@ -133,19 +133,15 @@ class TriageDialog(QDialog):
         self.ok = primary_button("Open")
         self.ok.setEnabled(False)
         self.ok.clicked.connect(self._on_open_clicked)
-        lead = _LEAD
-        if whole is not None:
-            beside = beside_words(whole.beside)
-            lead += f" Beside them, and not looked at: {beside}." if beside else ""
+        beside = beside_words(whole.beside)
+        lead = _LEAD + (f" Beside them, and not looked at: {beside}." if beside else "")
         parts = (Label(lead, "subtle", wrap=True), self.busy, self.table, self.state)
-        title = plural(len(self._paths), "checkpoint")
-        if whole is not None:
-            title = f"{plural(len(self._paths), 'model')} in {plain(whole.name, 60)}"
+        title = f"{plural(len(self._paths), 'model')} in {plain(whole.name, 60)}"
         frame(self, title, parts, self.ok, "Close")
         resize_within(self, 1040, 560)
         self._show_state()
         self._ticket: Ticket = tasks.run(
-            lambda control: judge(self._paths, control, whole),
+            partial(judge, self._paths, whole),
             self._on_judged, self._on_failed,
             on_progress=self._on_progress, on_done=self._on_done,
         )  # fmt: skip
@@ -161,10 +157,10 @@ class TriageDialog(QDialog):
         self.busy.hide()
         self._show_state("Cancelled. ")
 
-    def _on_judged(self, judgement: TriageVerdict) -> None:
+    def _on_judged(self, judgement: PartVerdict) -> None:
         self.judged.append(judgement)
-        name = str(judgement.path).removeprefix(f"{self._whole.path}#") if self._whole else ""
-        row = _row(len(self.judged) - 1, judgement, name or judgement.path.name)
+        name = str(judgement.path).removeprefix(f"{self._whole.path}#")
+        row = _row(len(self.judged) - 1, judgement, name)
         self.table.rows.add_rows([row])
         self._show_state()
 
@@ -183,7 +179,7 @@ class TriageDialog(QDialog):
 
     def _show_state(self, first: str = "") -> None:
         refused = sum(judgement.verdict in REFUSED for judgement in self.judged)
-        done = f"{len(self.judged)} of {plural(len(self._paths), self._what)} checked"
+        done = f"{len(self.judged)} of {plural(len(self._paths), 'model')} checked"
         self.state.setText(plain(f"{first}{done}, {refused} refused.", 600))
 
     def _offer(self, *_: object) -> None:
@@ -197,7 +193,7 @@ class TriageDialog(QDialog):
         self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
 
 
-def _row(number: int, judgement: TriageVerdict, name: str) -> Row:
+def _row(number: int, judgement: PartVerdict, name: str) -> Row:
     verdict = judgement.verdict
     return Row(
         number,
@@ -211,7 +207,7 @@ def _row(number: int, judgement: TriageVerdict, name: str) -> Row:
     )
 
 
-def _why(judgement: TriageVerdict) -> str:
+def _why(judgement: PartVerdict) -> str:
     """The reason without the name, which stands before it."""
     words = plain(judgement.reason.removeprefix(f"{judgement.path.name} "), 1500)
     return words[:1].upper() + words[1:]
