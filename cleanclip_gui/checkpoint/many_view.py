@@ -226,6 +226,8 @@ class ManyView(QWidget):
 
     def show_progress(self, done: int, total: int, fraction: float, words: str) -> None:
         """Show how many are examined, and how far the present one is."""
+        if self._work != "examine":  # another table is read meanwhile
+            return
         self.busy.bar.setRange(0, _STEPS * total)
         self.busy.bar.setValue(round(_STEPS * (done + fraction)))
         self.doing.setText(f"{count_text(done + 1)} of {count_text(total)}: {plain(words, 200)}")
@@ -243,6 +245,8 @@ class ManyView(QWidget):
 
     def show_examinations_ended(self, words: str) -> None:
         """Show that no file waits any more."""
+        if self._work != "examine":
+            return
         self._states = {
             path: state for path, state in self._states.items()
             if state not in (_WAITING, _EXAMINING)

@@ -248,7 +248,7 @@ class CheckpointStation(QWidget):
         self.examining.ended.connect(self._on_examination_ended)
         self.many.open_clicked.connect(self._open_row)
         self.many.examine_clicked.connect(self.examine_all)
-        self.many.cancel_clicked.connect(self._cancel_examinations)
+        self.many.cancel_clicked.connect(self._cancel_queue)
         self.many.close_clicked.connect(self._close_table)
         self.many.failed.connect(self.shell.failed)
         self.many.minutes.valueChanged.connect(self._on_minutes_changed)
@@ -298,7 +298,7 @@ class CheckpointStation(QWidget):
                 1,
             ),
             Command(
-                "view.table", "&Back to the table", "&View", self.show_table,
+                "view.table", "Back to the tab&le", "&View", self.show_table,
                 "Show the table of many checkpoints again.", "back", "Alt+Up", 1,
                 lambda: bool(self.many.paths), needs="Choose several checkpoints, or a folder.",
             ),
@@ -399,8 +399,7 @@ class CheckpointStation(QWidget):
         """List files, and what lies in folders, in a table that opens and examines them."""
         if self._looking is not None:
             self._looking.cancel()
-        if self._queued:
-            self._cancel_examinations()
+        self._cancel_queue()
         self.many.read(paths)
         self.show_table()
         self.shell.state_changed.emit()
@@ -419,8 +418,7 @@ class CheckpointStation(QWidget):
 
     def _close_table(self) -> None:
         """Go back to the file that is open, and forget the table."""
-        if self._queued:
-            self._cancel_examinations()
+        self._cancel_queue()
         self.many.forget()
         self._show_facts()
         if not self.is_available():
@@ -751,10 +749,15 @@ class CheckpointStation(QWidget):
 
     def _cancel_examinations(self) -> None:
         """End the examination that goes on, and begin no other."""
-        if self._queued and not self._row:  # they waited for another one
-            self._end_queue("Cancelled.")
         self._queue.clear()
         self.examining.cancel()
+
+    def _cancel_queue(self) -> None:
+        """Examine no other file of the table; an examination of the file on show goes on."""
+        if self._row is not None:
+            self._cancel_examinations()
+        elif self._queued:
+            self._end_queue("Cancelled.")
 
     def _end_queue(self, words: str) -> None:
         self._queue.clear()
