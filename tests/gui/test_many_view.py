@@ -15,7 +15,10 @@ from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, TABLE
 from ml_core.events import Done
 from ml_core.paths import data_dir
+from ml_core.reading import inspect
 from ml_core.reports.many import Options, inspect_many, json_lines
+from ml_core.reports.sessions.folder import write_session
+from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
 from tests.gui import examinations
 from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import Answers, write_safetensors
@@ -153,15 +156,17 @@ def test_the_table_is_exported(qtbot, panel, folder, tmp_path):
     assert sorted(map(str, map(json.loads, lines))) == sorted(map(str, map(json.loads, expected)))
 
 
-def test_the_table_comes_back_after_a_restart(qtbot, make, folder):
+def test_the_table_comes_back_after_a_restart(qtbot, make, folder, tmp_path):
+    (tmp_path / "outer").mkdir()
+    folder = folder.rename(tmp_path / "outer" / "downloads")
     window = make()
-    window.take_files([folder])
+    window.take_files([folder.parent])
     view = window.stations["checkpoint"].many
     qtbot.waitUntil(lambda: len(texts(view)) == 5)
     assert window.session.station == "checkpoint"
     window.close()
     again = make()
-    assert again.keeper.summary().startswith("a table of downloads")
+    assert again.keeper.summary().startswith("a table of outer")
     again.sessions.go_on()
     panel = again.stations["checkpoint"]
     qtbot.waitUntil(lambda: len(texts(panel.many)) == 5)
@@ -170,4 +175,17 @@ def test_the_table_comes_back_after_a_restart(qtbot, make, folder):
     qtbot.waitUntil(lambda: again.session.checkpoint is not None)
     again.keeper.save()
     assert len(texts(panel.many)) == 5
-    assert again.keeper.record().checkpoints == (str(folder),)
+    assert again.keeper.record().checkpoints == (str(folder.parent),)
+
+
+def test_the_table_of_another_machine_is_not_read(qtbot, make, folder, tmp_path):
+    file = str(folder / "good.safetensors")
+    facts = FileFacts(digest=inspect(file).sha256, known_by="weights")
+    session = SavedSession(checkpoint=file, checkpoints=(str(folder),), files={file: facts})
+    write_session(tmp_path / "one.session", session, [])
+    record = tmp_path / "one.session" / SESSION_FILE
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"seal": ""}))
+    window = make()
+    window.sessions.open(str(record.parent))
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None)
+    assert window.stations["checkpoint"].many.paths == ()
