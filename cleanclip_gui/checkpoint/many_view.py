@@ -43,6 +43,7 @@ _COLUMNS = (
     ("Examination", "What Examine came to; one that was kept is shown for the same bytes"),
 )
 _VERDICT, _FILE, _WHAT, _SIZE, _EXAMINATION = range(5)
+Work = Literal["", "read", "examine", "export"]
 _RANKS = (VERDICTS[0], "found", "suspicious", *VERDICTS[1:])
 _ANSWERS: tuple[Verdict, ...] = (
     "dangerous", "found", "suspicious", "unknown", "damaged", "unsupported", "nothing",
@@ -55,9 +56,12 @@ _LEAD = (
 )
 _NOT_READ = "warning", "caution"
 _WAITING, _EXAMINING = "Waiting", "Examining…"
+_CUT: dict[Work, str] = {
+    "read": "Reading was cancelled: the table is not complete.",
+    "export": "Cancelled; nothing was written.",
+}
 _STEPS = 1000
 _SHOW_EVERY_MS = 300  # while files are read
-Work = Literal["", "read", "examine", "export"]
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class ManyView(QWidget):
         self._states: dict[Path, str] = {}
         self._numbers: dict[Path, int] = {}
         self._rows: dict[int, many.Row] = {}
-        self._fixed: dict[Path, tuple[Cell, ...]] = {}
+        self._fixed: dict[Path, tuple[Cell, Cell, Cell, Cell]] = {}
         self.filter.clear()
         self._set_work("")
         self._show()
@@ -207,10 +211,8 @@ class ManyView(QWidget):
         if self._work == "examine":
             self.cancel_clicked.emit()
         elif self._ticket is not None:
-            reading = self._work == "read"
             self._ticket.cancel()
-            what = "Reading was cancelled: the table is not complete." if reading else ""
-            self._set_work("", what or "Cancelled; nothing was written.")
+            self._set_work("", _CUT[self._work])
 
     # The examinations
 
@@ -314,26 +316,17 @@ class ManyView(QWidget):
         return worst
 
     def _cells(self, of: many.Row) -> tuple[Cell, ...]:
-        fixed = self._fixed.get(of.path)
-        if fixed is None:
-            fixed = self._fixed[of.path] = self._fixed_cells(of)
+        if of.path not in self._fixed:
+            name = self._name(of.path)
+            file = Cell(plain(name, 300), name.lower(), tip=plain(of.path))
+            self._fixed[of.path] = file, *row_cells(of)
+        file, verdict, what, size = self._fixed[of.path]
         examined, state = self._examination(of), self._states.get(of.path, "")
         answer = Cell(plain(state, 300), -1.0 if state else None)
         if examined is not None and not state:
             icon, key = _ICONS.get(examined.verdict, ""), _ANSWERS.index(examined.verdict)
             answer = Cell(_short(examined), float(key), icon, plain(examined.headline))
-        icon = LOOKS.get(of.verdict, _NOT_READ)[0]
-        reasons = plain("\n".join(of.reasons), lines=True)
-        return (Cell(of.words, float(self._rank(of)), icon, reasons), *fixed, answer)
-
-    def _fixed_cells(self, of: many.Row) -> tuple[Cell, ...]:
-        """What an examination does not change."""
-        name, what = self._name(of.path), of.what or next(iter(of.reasons), "")
-        return (
-            Cell(plain(name, 300), name.lower(), tip=plain(of.path)),
-            Cell(plain(what, 300), what.lower()),
-            Cell(bytes_text(of.size) if of.size else "", float(of.size)),
-        )
+        return replace(verdict, key=float(self._rank(of))), file, what, size, answer
 
     def _name(self, path: Path) -> str:
         """Where a file lies below what was chosen."""
@@ -372,8 +365,9 @@ class ManyView(QWidget):
         self.doing.setText(f"{plural(progress.done, 'file')} looked at: {plain(progress.what, 80)}")
 
     def _on_failed(self, error: InputError) -> None:
+        failed = error.titled(f"Could not {self._work} the table")
         self._set_work("")
-        self.failed.emit(error)
+        self.failed.emit(failed)
 
     def _on_done(self) -> None:
         self._set_work("")
@@ -429,6 +423,22 @@ def _save_records(paths: Sequence[Path], target: Path, control: tasks.TaskContro
     """Read the files again, and write what ``cleanclip inspect --json`` prints."""
     save_json_lines(_rows(paths, control, Options(records=True), Tally()), target)
     return target
+
+
+def row_cells(of: many.Row) -> tuple[Cell, Cell, Cell]:
+    """Verdict, what it is, and size."""
+    what = of.what or next(iter(of.reasons), "")
+    icon = LOOKS.get(of.verdict, _NOT_READ)[0]
+    return (
+        Cell(
+            of.words,
+            float(_RANKS.index(of.verdict)),
+            icon,
+            plain("\n".join(of.reasons), lines=True),
+        ),
+        Cell(plain(what, 300), what.lower()),
+        Cell(bytes_text(of.size) if of.size else "", float(of.size)),
+    )
 
 
 def _base(paths: Sequence[Path]) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +10,18 @@ from PySide6.QtCore import QModelIndex, Qt, Signal
 from PySide6.QtWidgets import QDialog, QHeaderView, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.verdict_card import LOOKS
+from cleanclip_gui.checkpoint.many_view import row_cells
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
-from cleanclip_gui.widgets.text import bytes_text, plain, plural
+from cleanclip_gui.widgets.text import plain, plural
+from ml_core.checkpoints.inspection_record import assess
 from ml_core.reading import InputError, Inspection, examine
-from ml_core.reading.inspection import REFUSED, code_of, known_part, verdict_words
+from ml_core.reading.inspection import REFUSED, code_of, known_part
 from ml_core.reading.parts import beside_words
+from ml_core.reports import many
 
 _LEAD = (
     "Models are checked first. No code in them is ever run. One that can be read may still hide a "
@@ -35,24 +36,11 @@ _COLUMNS = (
 )
 _SIZE = 3
 _VERDICT = 1
-_WORST_FIRST = ("dangerous", "damaged", "unsupported", "caution", "loads")
-
-
-@dataclass(frozen=True)
-class PartVerdict:
-    """What is known of one model: ``verdict`` as `Assessment.verdict`, ``words`` what is shown."""
-
-    path: Path
-    verdict: str
-    words: str
-    model: str = ""
-    size: int = 0
-    reason: str = ""
 
 
 def judge(
     paths: Sequence[Path], whole: Inspection, control: tasks.TaskControl
-) -> Iterator[PartVerdict]:
+) -> Iterator[many.Row]:
     """Examine parts one after another; one that cannot be read does not keep the others.
 
     What ``whole`` holds of them already is not read again.
@@ -60,27 +48,16 @@ def judge(
     for number, path in enumerate(paths):
         control.tell(TicketProgress(number, len(paths)))
         try:
-            inspection = known_part(whole, path)
-            yield _judged(path, inspection or examine(path, control.cancelled, hashed=False))
+            part = known_part(whole, path) or examine(path, control.cancelled, hashed=False)
         except InputError as error:
-            verdict = code_of(error)
-            yield PartVerdict(path, verdict, verdict_words(verdict), reason=error.sentence)
+            yield many.Row(path, code_of(error), reasons=(error.sentence,))
+            continue
+        assessed = assess(part)
+        what = (assessed.architecture or {}).get("name", "")
+        size = sum(tensor.nbytes for tensor in part.tensors) if part.part else part.size
+        reasons = () if assessed.verdict == "loads" else assessed.reasons
+        yield many.Row(path, assessed.verdict, what, size, reasons=reasons)
     control.tell(TicketProgress(len(paths), len(paths)))
-
-
-def _judged(path: Path, inspection: Inspection) -> PartVerdict:
-    from ml_core.checkpoints.inspection_record import assess
-
-    assessed = assess(inspection)
-    architecture = assessed.architecture
-    return PartVerdict(
-        path,
-        assessed.verdict,
-        assessed.words,
-        "" if architecture is None else architecture["name"],
-        sum(tensor.nbytes for tensor in inspection.tensors) if inspection.part else inspection.size,
-        assessed.reasons[0] if assessed.reasons and assessed.verdict != "loads" else "",
-    )
 
 
 class _Verdicts(RowsTable):
@@ -97,6 +74,7 @@ class _Verdicts(RowsTable):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             self.setColumnWidth(column, theme.px(width))
         header.sectionResized.connect(self.resizeRowsToContents)
+        self.sortByColumn(_VERDICT, Qt.SortOrder.AscendingOrder)
 
 
 class PartsDialog(QDialog):
@@ -120,7 +98,7 @@ class PartsDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Choose a model")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.judged: list[PartVerdict] = []
+        self.judged: list[many.Row] = []
         self._paths = tuple(dict.fromkeys(paths))
         self._whole = whole
         self.table = _Verdicts()
@@ -157,20 +135,24 @@ class PartsDialog(QDialog):
         self.busy.hide()
         self._show_state("Cancelled. ")
 
-    def _on_judged(self, judgement: PartVerdict) -> None:
+    def _on_judged(self, judgement: many.Row) -> None:
         self.judged.append(judgement)
-        name = str(judgement.path).removeprefix(f"{self._whole.path}#")
-        row = _row(len(self.judged) - 1, judgement, name)
-        self.table.rows.add_rows([row])
+        self.table.set_rows([Row(n, self._cells(each)) for n, each in enumerate(self.judged)])
         self._show_state()
+
+    def _cells(self, of: many.Row) -> tuple[Cell, ...]:
+        name = str(of.path).removeprefix(f"{self._whole.path}#")
+        why = next(iter(of.reasons), "").removeprefix(f"{of.path.name} ")
+        why = plain(why[:1].upper() + why[1:], 1500)
+        verdict, what, size = row_cells(of)
+        return (Cell(plain(name, 200), name.lower()), verdict, what, size, Cell(why, why.lower()))
 
     def _on_progress(self, progress: TicketProgress) -> None:
         self.busy.bar.setValue(progress.done)
 
     def _on_done(self) -> None:
         self.busy.hide()
-        if self.table.horizontalHeader().sortIndicatorSection() < 0:
-            self.table.sortByColumn(_VERDICT, Qt.SortOrder.AscendingOrder)
+        if self.table.chosen < 0:
             self.table.selectRow(0)
 
     def _on_failed(self, error: InputError) -> None:
@@ -191,23 +173,3 @@ class PartsDialog(QDialog):
 
     def _on_activated(self, index: QModelIndex) -> None:
         self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
-
-
-def _row(number: int, judgement: PartVerdict, name: str) -> Row:
-    verdict = judgement.verdict
-    return Row(
-        number,
-        (
-            Cell(plain(name, 200), name.lower()),
-            Cell(judgement.words, float(_WORST_FIRST.index(verdict)), LOOKS[verdict][0]),
-            Cell(plain(judgement.model, 80), judgement.model.lower()),
-            Cell(bytes_text(judgement.size) if judgement.size else "", float(judgement.size)),
-            Cell(_why(judgement), judgement.reason.lower()),
-        ),
-    )
-
-
-def _why(judgement: PartVerdict) -> str:
-    """The reason without the name, which stands before it."""
-    words = plain(judgement.reason.removeprefix(f"{judgement.path.name} "), 1500)
-    return words[:1].upper() + words[1:]
