@@ -371,7 +371,7 @@ class ManyView(QWidget):
 
     def _on_done(self) -> None:
         self._set_work("")
-        if self.table.chosen < 0:
+        if not self.table.selectionModel().hasSelection():
             self.table.selectRow(0)
 
     # What the user does

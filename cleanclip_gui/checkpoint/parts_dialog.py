@@ -152,7 +152,7 @@ class PartsDialog(QDialog):
 
     def _on_done(self) -> None:
         self.busy.hide()
-        if self.table.chosen < 0:
+        if not self.table.selectionModel().hasSelection():
             self.table.selectRow(0)
 
     def _on_failed(self, error: InputError) -> None:
