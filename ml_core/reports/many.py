@@ -6,6 +6,7 @@ Nothing is printed here: the command line and the window show the same rows.
 from __future__ import annotations
 
 import heapq
+import json
 import os
 import stat
 from collections import Counter, deque
@@ -14,8 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from ml_core import figures
 from ml_core.checkpoints.inspection_record import (
     VERDICTS,
     FailOn,
@@ -27,6 +29,8 @@ from ml_core.checkpoints.inspection_record import (
     member_records,
     worst_verdict,
 )
+from ml_core.events import finite
+from ml_core.exports import save_export
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.errors import CancelledError, exit_code
 from ml_core.reading.inspect import whole_file
@@ -291,6 +295,27 @@ def _inspected(
     )
 
 
+def json_lines(rows: Iterable[Row]) -> Iterator[bytes]:
+    """A line of JSON for each row, as soon as it is there."""
+    return (json.dumps(finite(row.to_dict())).encode() + b"\n" for row in rows)
+
+
+def save_json_lines(rows: Iterable[Row], path: Path) -> None:
+    """Write `json_lines` into a file as they come, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+
+    def write(target: BinaryIO) -> None:
+        for line in json_lines(rows):
+            target.write(line)
+
+    save_export(path, write)
+
+
 class Ranking:
     """The worst rows of any number, and how many there are of each verdict."""
 
@@ -308,11 +333,35 @@ class Ranking:
         push = heapq.heappush if len(self._rows) < MOST_SHOWN else heapq.heappushpop
         push(self._rows, entry)
 
-    def words(self) -> Iterator[tuple[str, int]]:
-        """The verdicts in words, the worst first, and how many rows have each."""
-        for verdict in VERDICTS:
-            if count := self.counts[verdict]:
-                yield Row(Path(), verdict).words, count
+    def summary(self, tally: Tally, hashing: str, showing: str) -> str:
+        """How many of each verdict, and what was left out.
+
+        Parameters
+        ----------
+        hashing, showing
+            What hashes all files, and what shows all rows.
+        """
+        number, total = figures.count, self.counts.total()
+        verdicts = ", ".join(
+            f"{number(count)} {Row(Path(), verdict).words}"
+            for verdict in VERDICTS
+            if (count := self.counts[verdict])
+        )
+        sentences = [
+            f"{number(tally.files)} file{'' if tally.files == 1 else 's'} looked at, "
+            f"{number(total)} inspected{': ' * bool(verdicts)}{verdicts}."
+        ]
+        facts = (
+            (tally.passed_over, "no checkpoint by name and first bytes"),
+            (tally.not_followed, "a link or no file, not followed"),
+            (self.same, "the same as another"),
+            (self.not_hashed, f"not hashed ({hashing} does it)"),
+            (max(total - MOST_SHOWN, 0), f"not shown ({showing} has them all)"),
+        )
+        left_out = [f"{number(count)} {what}" for count, what in facts if count]
+        if left_out:
+            sentences.append(f"Of them or beside them: {'; '.join(left_out)}.")
+        return " ".join(sentences)
 
     @property
     def rows(self) -> list[Row]:
