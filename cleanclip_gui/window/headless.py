@@ -24,7 +24,7 @@ from cleanclip_gui.talk.script import Scenario, Wait, measured
 from cleanclip_gui.widgets.layout import reveal
 from ml_core.jobs.examination import EXAMINATION_FILE
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.specs import CLEANED_FILE, SPEC_FILE, read_spec
+from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE, read_spec
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
@@ -105,10 +105,11 @@ def run_demo(make_window: Callable[[Context], MainWindow], output: Path = OUTPUT
     if error is not None or run is None:
         console.print(f"The demo stopped: {error}", style="red")
         return 4
-    cleaned, picture = output / CLEANED_FILE, output / PICTURE
-    shutil.copyfile(run.result["checkpoint"], cleaned)
-    draw_before_after(read_spec(Path(run.output_dir) / SPEC_FILE), cleaned, demo_trigger(), picture)
-    folder = results[0].folder
+    folder, made, picture = results[0].folder, Path(run.output_dir), output / PICTURE
+    for name in (CLEANED_FILE, RESULT_FILE):
+        shutil.copyfile(made / name, output / name)
+    spec = read_spec(made / SPEC_FILE)
+    draw_before_after(spec, output / CLEANED_FILE, demo_trigger(), picture)
     print_examination(read_json(Path(folder) / EXAMINATION_FILE) | {"folder": folder}, False)
     print(f"Picture: {picture}\nScreenshots: {output}")
     return 0
