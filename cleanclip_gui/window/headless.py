@@ -202,9 +202,13 @@ def demo_script(window: MainWindow, output: Path, bar: Progress) -> Iterator[Wai
     )  # fmt: skip
     shot("4-scan")
     window.show_station("clean")
-    yield Wait(lambda: not tasks.is_busy(), _OPEN_S, "the run was not shown")
+    rates = part("clean.rates")
+    yield Wait(
+        lambda: rates.accessibleDescription() != "empty", _OPEN_S, "the charts were not drawn"
+    )
     shot("6-compare")
-    reveal(part("clean.rates"))
+    reveal(rates)
+    yield Wait(lambda: True, _SETTLE_S, "")  # what came into view is laid out
     shot("5-clean")
     act("clean.try")
     yield Wait(lambda: session.cleaned is not None, _OPEN_S, "the cleaned checkpoint did not open")

@@ -99,8 +99,8 @@ def for_demo(chain: AutoSpec) -> AutoSpec:
     """
     return chain.model_copy(
         update={
-            "measure_only": True, "rounds": 1, "preset": "talk", "rebound_steps": 50,
-            "proof_images": 250,
+            "measure_only": True, "rounds": 1, "preset": "talk", "rebound_steps": 40,
+            "proof_images": 150,
         }
     )  # fmt: skip
 
