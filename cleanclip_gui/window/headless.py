@@ -40,6 +40,7 @@ OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
 _OPEN_S, _EVALUATE_S, _SCAN_S, _CLEAN_S = 180.0, 180.0, 900.0, 3600.0
 _STEP_S, _SETTLE_S, _ENABLED_S = 180.0, 60.0, 30.0
+_LONG = ("file.examine", "scan.start", "clean.start", "clean.it")
 _SCREEN = {"name": "stage", "x": 0, "y": 0, "width": 1920, "height": 1080, "logicalDpi": 96,
            "logicalBaseDpi": 96, "dpr": 1.0}  # fmt: skip
 
@@ -330,7 +331,7 @@ def _talk_script(
 
 def _until_ready(window: MainWindow, step: Step, entry: Played) -> Iterator[Wait]:
     session = window.session
-    limit = _CLEAN_S if step.run.endswith(".start") else _STEP_S
+    limit = _CLEAN_S if step.run in _LONG else _STEP_S
 
     def able() -> bool:
         command = next(c for c in window.actions_.commands if c.id == step.run)
