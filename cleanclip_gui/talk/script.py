@@ -157,7 +157,7 @@ MAY_RUN = frozenset(
     {
         *("trigger.demo", "trigger.measure_all", "trigger.next", "trigger.previous"),
         *("trigger.flip_a", "trigger.flip_b", "edit.clear", "edit.undo", "edit.redo"),
-        *("scan.set_demo", "scan.start", "scan.cancel", "scan.try", "scan.clean"),
+        *("scan.start", "scan.cancel", "scan.try", "scan.clean"),
         *("clean.set_talk", "clean.set_default", "clean.start", "clean.pause", "clean.stop"),
         *(
             "file.examine",
