@@ -277,15 +277,14 @@ STORIES = {
         """,
     "tour": r"""
         open: act file.demo; words 1 of 7; enabled Next; words ^Loaded on; statistics
-        look: press Next; words 2 of 7; measured
-        stick: press Next; words 3 of 7
+        search: press Next; words 2 of 7
+        searching works: press Examine; words ^Examining
+        searched: words Backdoor-like trigger found
+        stick: press Next; words 3 of 7; measured
         stuck: press Add demo sticker; measured
         flip: press Next; words 4 of 7; words of the pictures
-        search: press Next; words 5 of 7
-        searching works: press Search for a trigger; words ^Patches of \d+ px, step 1\d
-        searched: words Backdoor-like trigger found
-        clean: press Next; words 6 of 7
-        back: press Back; words 5 of 7
+        clean: press Next; words 5 of 7
+        back: press Back; words 4 of 7
         ended: press End tour
         """,
     "talk": r"""

@@ -119,6 +119,7 @@ class ExaminationView(QWidget):
                 (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1), spacing=theme.SPACE_L
             ), margins=theme.SPACE_L,
         )  # fmt: skip
+        self.answer.setObjectName("checkpoint.answer")
         self.answer.setAccessibleName("Answer of the examination")
         self.rows: dict[Kind, StepRow] = {}
         for kind in TITLES:

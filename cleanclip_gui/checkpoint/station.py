@@ -823,7 +823,10 @@ class CheckpointStation(QWidget):
             if (path is None or is_shown) and (folder / SCAN_FOLDER / SCAN_FILE).is_file():
                 self.shell.open("scan_made", str(folder / SCAN_FOLDER))
             if record.checkpoint is not None:
-                self.shell.open("run", str(Path(record.checkpoint).parent))
+                run = Path(record.checkpoint).parent
+                for scan in sorted(run.parent.glob(f"scan-*/{SCAN_FILE}")):
+                    self.shell.open("scan_made", str(scan.parent))
+                self.shell.open("run", str(run))
         else:
             end = "failed" if last.status == "finished" else last.status
             if is_shown:

@@ -13,8 +13,6 @@ from ml_core.cli.options import Options, command
 from ml_core.jobs.specs import CleanSpec
 from ml_core.options import option
 
-PICTURE = "before-after.png"
-
 
 @command(
     "method preset settings output_dir checkpoint test_images seed device threads overwrite json",
@@ -40,7 +38,7 @@ def demo(
 
         cleanclip demo --method supervised --preset talk --seed 1 --json
     """
-    from ml_core.cli.picture import draw_before_after
+    from ml_core.cli.picture import PICTURE, draw_before_after
     from ml_core.jobs.demo import demo_chain, demo_checkpoint, demo_spec
     from ml_core.triggers import demo_trigger
     from ml_core.triggers.files import save_own_trigger
