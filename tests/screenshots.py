@@ -105,7 +105,6 @@ STORIES = {
         not-fitting: sign changed; open changed/signed.safetensors; words signature does not fit
         : open_poisoned
         convert: act file.convert; dialog
-        many: other_files; answer several; act file.several; words 3 of 3 files checked
         doctor stays: act file.doctor; dialog
         doctor-result: press Try the settings; enabled Try the settings; words tried on
         comparison: answer twin; act file.compare; words ^[\d\u2009\u202f]+ tensors?:
@@ -119,6 +118,18 @@ STORIES = {
         found-more whole: press More
         facts: press Facts of the file
         nothing: examine nothing; press Examine; press Examine again; words ^Nothing
+        """,
+    "table": r"""
+        : other_files; answer several; act file.several; words 3 inspected
+        several:
+        folder: answer .; act file.open_folder; words 6 inspected
+        filtered: fill Filter files = readable
+        examining works: answer several; act file.several; words 3 inspected; examine;
+            press Examine all; words ^1 of 2.*Measuring on; pause 300
+        : press Cancel; words is kept
+        examined: examine found; press Examine all; words 2 examined
+        opened: press Open; read; words picklescan
+        back: press Back to the table
         """,
     "file": r"""
         : other_files
@@ -266,15 +277,14 @@ STORIES = {
         """,
     "tour": r"""
         open: act file.demo; words 1 of 7; enabled Next; words ^Loaded on; statistics
-        look: press Next; words 2 of 7; measured
-        stick: press Next; words 3 of 7
+        search: press Next; words 2 of 7
+        searching works: press Examine; words ^Examining
+        searched: words Backdoor-like trigger found
+        stick: press Next; words 3 of 7; measured
         stuck: press Add demo sticker; measured
         flip: press Next; words 4 of 7; words of the pictures
-        search: press Next; words 5 of 7
-        searching works: press Search for a trigger; words ^Patches of \d+ px, step 1\d
-        searched: words Backdoor-like trigger found
-        clean: press Next; words 6 of 7
-        back: press Back; words 5 of 7
+        clean: press Next; words 5 of 7
+        back: press Back; words 4 of 7
         ended: press End tour
         """,
     "talk": r"""

@@ -106,6 +106,7 @@ class Warm:
         stdin: int = subprocess.PIPE,
         stderr: int | None = None,
         text: bool = False,
+        session: bool = False,
         limits: Iterable[tuple[int, int]] = (),
         environment: dict[str, str] | None = None,
     ) -> Program:
@@ -115,6 +116,7 @@ class Warm:
 
         Standard output is a pipe; input and errors are one if it is ``PIPE``, and errors go to
         the output if it is ``STDOUT``. ``limits`` are resources and their greatest amounts;
+        ``session`` makes it a process group's leader.
         """
         ours: list[IO[Any] | None] = []
         theirs: list[int] = []
@@ -142,6 +144,7 @@ class Warm:
             "folder": os.getcwd(),
             "environment": os.environ | (environment or {}),
             "limits": list(limits),
+            "session": session,
         }
         channel.sendall(json.dumps(request).encode() + b"\n")
         return Program(channel, ours)
@@ -211,6 +214,8 @@ def _mind(fds: list[int]) -> NoReturn:
 
 def _become(request: dict[str, Any], standard: list[int]) -> NoReturn:
     """Run the program as ``python -m`` would, and end without taking all modules apart."""
+    if request["session"]:
+        os.setsid()
     for place, fd in enumerate(standard):
         os.dup2(fd, place)
         os.close(fd)

@@ -119,6 +119,7 @@ class ExaminationView(QWidget):
                 (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1), spacing=theme.SPACE_L
             ), margins=theme.SPACE_L,
         )  # fmt: skip
+        self.answer.setObjectName("checkpoint.answer")
         self.answer.setAccessibleName("Answer of the examination")
         self.rows: dict[Kind, StepRow] = {}
         for kind in TITLES:
@@ -170,17 +171,9 @@ class ExaminationView(QWidget):
                 can_show=has_ended and step.state in shown,
             )  # fmt: skip
 
-    def show_progress(
-        self, progress: Progress | None, fraction: float, seconds_left: float | None, *,
-        has_plan: bool, ending: bool,
-    ) -> None:  # fmt: skip
+    def show_progress(self, words: str, fraction: float, *, has_plan: bool) -> None:
         """Show how far it is; ``has_plan``: the share of the whole is known."""
-        stage = "open" if progress is None else progress.stage
-        words = JOBS["examine"].words(stage).removesuffix("…")
-        if progress is not None and progress.total > 1:
-            words += f": {count_text(progress.done)} of {count_text(progress.total)}"
-        left = left_text(seconds_left) if has_plan else ""
-        self.doing.setText("Cancelling…" if ending else f"{words}, {left}" if left else f"{words}…")
+        self.doing.setText(words)
         self.busy.bar.setRange(0, _STEPS if has_plan else 0)
         self.busy.bar.setValue(round(_STEPS * fraction))
 
@@ -245,6 +238,15 @@ class ExaminationView(QWidget):
 
     def _on_next_clicked(self) -> None:
         self.advice_clicked.emit(self._advice)
+
+
+def doing_words(progress: Progress | None, seconds_left: float | None) -> str:
+    """What an examination does now, and how long it will take."""
+    words = JOBS["examine"].words("open" if progress is None else progress.stage).removesuffix("…")
+    if progress is not None and progress.total > 1:
+        words += f": {count_text(progress.done)} of {count_text(progress.total)}"
+    left = left_text(seconds_left)
+    return f"{words}, {left}" if left else f"{words}…"
 
 
 def _list(title: str) -> tuple[QFrame, Label]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,7 +17,14 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Event, Finding
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.demo import twin_for
-from ml_core.jobs.examination import EXAMINATION_FILE, Examination, ExamineSpec, ExamineStep, Kind
+from ml_core.jobs.examination import (
+    EXAMINATION_FILE,
+    EXAMINATIONS,
+    Examination,
+    ExamineSpec,
+    ExamineStep,
+    Kind,
+)
 from ml_core.jobs.journal import digest_of, read_json
 from ml_core.jobs.overall import scan_plan
 from ml_core.jobs.scan import ScanSpec
@@ -49,7 +57,7 @@ def examination_of(
     """
     images, label_set, templates = session.images, "demo", None
     if images is not None:
-        folder = data_dir() / "examinations" / f"classes-{digest_of(images.class_names)[:16]}"
+        folder = data_dir() / EXAMINATIONS / f"classes-{digest_of(images.class_names)[:16]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             label_set = label_set_of(images, folder)
@@ -81,6 +89,17 @@ def read_examination(folder: Path) -> Examination | None:
         return None
     whole = all(step.state != "running" for step in record.steps)
     return record.model_copy(update={"folder": str(folder)}) if whole else None
+
+
+def kept_examinations() -> dict[str, Examination]:
+    """The newest finished examination of each file that the program has kept, by SHA-256."""
+    kept: list[tuple[float, Examination]] = []
+    for path in (data_dir() / EXAMINATIONS).glob(f"*/{EXAMINATION_FILE}"):
+        record = read_examination(path.parent)
+        with suppress(OSError):  # deleted meanwhile
+            if record is not None and record.sha256:
+                kept.append((path.stat().st_mtime, record))
+    return {record.sha256: record for _, record in sorted(kept, key=lambda pair: pair[0])}
 
 
 class Examining(JobTask):

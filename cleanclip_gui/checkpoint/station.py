@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPlainTextEdit, QSplitter, QStackedWidget, QTabWidget, QWidget
 
@@ -17,16 +19,17 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.checkpoint.examination_view import ExaminationView
+from cleanclip_gui.checkpoint.examination_view import ExaminationView, doing_words
 from cleanclip_gui.checkpoint.examining import Examining, examination_of, read_examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
 from cleanclip_gui.checkpoint.keys_view import KeysView, NamesView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
+from cleanclip_gui.checkpoint.many_view import ManyView
+from cleanclip_gui.checkpoint.parts_dialog import PartsDialog
 from cleanclip_gui.checkpoint.signature_card import TrustDialog, can_trust
 from cleanclip_gui.checkpoint.tensor_model import TensorColumns, columns_of, in_model_order
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
-from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.commands import Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
@@ -39,9 +42,9 @@ from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import named
-from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.name_filters import CHECKPOINTS, is_checkpoint
+from cleanclip_gui.widgets.controls import bind, named, push_button
+from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
 from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import device_text
 from ml_core.events import Done, Event, Finding
@@ -60,6 +63,7 @@ from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.examine import collector_off
 from ml_core.reading.inspect import is_there
 from ml_core.reading.inspection import known_part
+from ml_core.reading.walk import files_read
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -122,8 +126,10 @@ def _assess(inspection: Inspection) -> Assessed:
 
 _LOG = logging.getLogger(__name__)
 _KEYS, _COMPARISON = 1, 5
-FACTS, EXAMINATION = range(2)
+FACTS, EXAMINATION, TABLE = range(3)
 _EXAMINED = "examination"  # the kind of the results in the settings
+_MOST_PATHS = 1000  # that a session keeps of the table
+_MINUTES = "minutes_each"  # of the examinations of a table, among the settings
 _GOES_ON = "An examination is going on."
 _KEPT = "Its finished steps are kept, and the next one goes on from them."
 
@@ -169,11 +175,15 @@ class CheckpointStation(QWidget):
         self._examined: Examination | None = None  # of the file on show
         self._opens_demo = False
         self.examining = Examining(context.new_runner, self)
+        self._queue: deque[Path] = deque()  # of the table, to be examined
+        self._queued = 0  # how many they were at first; 0 without a queue
+        self._row: Path | None = None  # which of them is examined now
+        self._looking: Ticket | None = None  # whether a folder is one checkpoint
         self.doctors = JobDialogs("the loader doctor", self._doctor_dialog, self)
         self.doctors.failed.connect(self.shell.failed)
         self.doctors.used.connect(self._on_choice_changed)
         self.hub: HubDialog | None = None
-        self.triage: TriageDialog | None = None
+        self.parts: PartsDialog | None = None
         self.trust: TrustDialog | None = None
 
         self.writer = FileWriter(context.prompts, self)
@@ -216,19 +226,34 @@ class CheckpointStation(QWidget):
         self.pages = QStackedWidget()
         self.pages.addWidget(split)
         self.pages.addWidget(self.examination)
-        row(self.pages, of=self, margins=theme.SPACE_L)
+        self.many = ManyView(context.prompts)
+        self.many.minutes.setValue(self._settings.part(_MINUTES, TypeAdapter(int), 0))
+        self.pages.addWidget(self.many)
+        self.back = bind(push_button(icon="back"), context.actions["view.table"], text=True)
+        column(
+            (self.back, Qt.AlignmentFlag.AlignLeft), (self.pages, 1),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
+        self.back.hide()
         self.verdict.cancel_clicked.connect(self.cancel)
         self.verdict.test_clicked.connect(self._on_test_clicked)
         self.examination.step_clicked.connect(self._on_step_clicked)
         self.examination.advice_clicked.connect(self._on_advice_clicked)
         self.examination.facts_clicked.connect(self._show_facts)
-        self.examination.cancel_clicked.connect(self.examining.cancel)
+        self.examination.cancel_clicked.connect(self._cancel_examinations)
         self.examining.began.connect(self._on_examination_began)
         self.examining.received.connect(self._on_examination_event)
         self.examining.progressed.connect(self._on_examination_progress)
         self.examining.logged.connect(self.shell.logged)
         self.examining.ended.connect(self._on_examination_ended)
-        self.shell.closing.connect(self.examining.cancel)
+        self.many.open_clicked.connect(self._open_row)
+        self.many.examine_clicked.connect(self.examine_all)
+        self.many.cancel_clicked.connect(self._cancel_queue)
+        self.many.close_clicked.connect(self._close_table)
+        self.many.failed.connect(self.shell.failed)
+        self.many.minutes.valueChanged.connect(self._on_minutes_changed)
+        self.pages.currentChanged.connect(self._on_page_changed)
+        self.shell.closing.connect(self._cancel_examinations)
         self.shell.demo_opening.connect(self._on_demo_opening)
         self._session.events.evaluation.connect(self._follow_evaluation)
         self._session.events.jobs.connect(self._follow_scans)
@@ -250,8 +275,9 @@ class CheckpointStation(QWidget):
         return self.tensors.complete
 
     def is_available(self) -> bool:
-        """Whether there is a file to look at, were it a refused one."""
-        return self._session.checkpoint is not None or self.inspection is not None
+        """Whether there is a file to look at, were it a refused one, or a table of several."""
+        is_open = self._session.checkpoint is not None or self.inspection is not None
+        return is_open or bool(self.many.paths)
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with checkpoint files."""
@@ -263,11 +289,18 @@ class CheckpointStation(QWidget):
             ),
             Command(
                 "file.open_folder", "Open checkpoint &folder…", "&File", self.choose_folder,
-                "Examine and open an open_clip folder.", "folder", "Ctrl+Shift+O", 1,
+                "Examine and open an open_clip folder; of another one list what is in it.",
+                "folder", "Ctrl+Shift+O", 1,
             ),
             Command(
                 "file.several", "Check man&y checkpoints…", "&File", self.choose_several,
-                "Get a verdict on each of many files, and open any of them.", "search", "", 1,
+                "Get a table of many files, the worst first; open or examine them.", "search", "",
+                1,
+            ),
+            Command(
+                "view.table", "Back to the tab&le", "&View", self.show_table,
+                "Show the table of many checkpoints again.", "back", "Alt+Up", 1,
+                lambda: bool(self.many.paths), needs="Choose several checkpoints, or a folder.",
             ),
             Command(
                 "file.hub", "Open from the &Hub…", "&File", self.choose_repository,
@@ -345,40 +378,84 @@ class CheckpointStation(QWidget):
         """The examination: reading begins again at the next opening."""
         if not self.examining.is_running:
             return ()
-        return (AtWork(_GOES_ON, _KEPT, self.examining.cancel),)
+        return (AtWork(_GOES_ON, _KEPT, self._cancel_examinations),)
 
     def take_file(self, path: Path) -> bool:
-        """Open a checkpoint that was dropped on the window."""
-        is_mine = is_checkpoint(path)
+        """Open a checkpoint, or list those of a folder, that was dropped on the window."""
+        is_mine = is_checkpoint(path) or holds_checkpoints(path)
         if is_mine:
             self.open_path(str(path))
         return is_mine
 
     def choose_several(self) -> None:
-        """Ask for checkpoint files to be checked one after another."""
+        """Ask for checkpoint files to be listed in a table."""
         folder = self._settings.value.last_folder
         title = "Check many checkpoints"
         paths = self._prompts.open_files(self.window(), title, folder, CHECKPOINTS)
         if paths:
             self.check_several(list(map(Path, paths)))
 
-    def check_several(self, paths: Sequence[Path], whole: Inspection | None = None) -> None:
-        """List a verdict on each of some files, or models of one; a row opens its checkpoint."""
-        if self.triage is not None:
-            self.triage.reject()
-        self.triage = TriageDialog(paths, self.window(), whole)
-        self.triage.opened.connect(self.open_path)
-        if whole is not None:
-            self.triage.opened.connect(self.triage.accept)
-        self.triage.finished.connect(self._on_triage_finished)
-        self.triage.show()
+    def check_several(self, paths: Sequence[Path]) -> None:
+        """List files, and what lies in folders, in a table that opens and examines them."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._cancel_queue()
+        self.many.read(paths)
+        self.show_table()
+        self.shell.state_changed.emit()
+
+    def show_table(self) -> None:
+        """Show the table of many checkpoints."""
+        self.pages.setCurrentIndex(TABLE)
+        self.shell.station_wanted.emit(self.id)
+        self.shell.commands_changed.emit()
+        self.many.table.setFocus()
+
+    def _open_row(self, path: str) -> None:
+        """Open a file of the table; its key leads back."""
+        self.open(path)
+        self.back.setFocus()
+
+    def _close_table(self) -> None:
+        """Go back to the file that is open, and forget the table."""
+        self._cancel_queue()
+        self.many.forget()
+        self._show_facts()
+        if not self.is_available():
+            self.shell.station_wanted.emit("welcome")
+        self.shell.state_changed.emit()
+        self.shell.commands_changed.emit()
+
+    def _on_page_changed(self, page: int) -> None:
+        self.back.setVisible(page != TABLE and bool(self.many.paths))
+
+    def _on_minutes_changed(self) -> None:
+        self._settings.update(**{_MINUTES: self.many.minutes.number})
+
+    def state(self) -> dict[str, object]:
+        """The files and folders of the table."""
+        return {"checkpoints": tuple(map(str, self.many.paths[:_MOST_PATHS]))}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Read a session's table anew; where no session is opened, the table stays."""
+        if saved["checkpoints"]:
+            self.check_several([Path(path) for path in saved["checkpoints"]])
+        elif saved["checkpoint"] and self.many.paths:
+            self._close_table()
 
     def choose_part(self) -> None:
         """List the models of the file on show, of which one can be opened."""
         whole = self._whole
         if whole is not None:
             names = whole.members or [part.name for part in whole.parts]
-            self.check_several([Path(f"{whole.path}#{name}") for name in names], whole)
+            if self.parts is not None:
+                self.parts.reject()
+            paths = [Path(f"{whole.path}#{name}") for name in names]
+            self.parts = PartsDialog(paths, whole, self.window())
+            self.parts.opened.connect(self.open_path)
+            self.parts.opened.connect(self.parts.accept)
+            self.parts.finished.connect(self._on_parts_finished)
+            self.parts.show()
 
     def _ask_part(self, whole: Inspection | None) -> None:
         """Let the user choose a model of a file, or of an archive or folder, with several."""
@@ -389,8 +466,8 @@ class CheckpointStation(QWidget):
             self.shell.header_changed.emit(whole.name, "Several models", "")
             self.choose_part()
 
-    def _on_triage_finished(self) -> None:
-        self.triage = None
+    def _on_parts_finished(self) -> None:
+        self.parts = None
 
     def may_close(self) -> bool:
         """Nothing here is unsaved."""
@@ -404,9 +481,9 @@ class CheckpointStation(QWidget):
             self.open_path(path)
 
     def choose_folder(self) -> None:
-        """Ask for an open_clip folder."""
+        """Ask for an open_clip folder, or one with several checkpoints."""
         folder = self._settings.value.last_folder
-        path = self._prompts.open_folder(self.window(), "Open open_clip folder", folder)
+        path = self._prompts.open_folder(self.window(), "Open checkpoint folder", folder)
         if path:
             self.open_path(path)
 
@@ -424,9 +501,17 @@ class CheckpointStation(QWidget):
         self.hub = None
 
     def open_path(self, path: str) -> None:
-        """Open a file or folder, or say that it is gone."""
+        """Open a file or folder, list what a folder of several holds, or say that it is gone."""
         if is_there(path):
-            self.open(Path(path).absolute())
+            target = Path(path).absolute()
+            if target.is_dir():
+                self._looking = tasks.run(
+                    lambda _: files_read(target) is not None,
+                    partial(self._on_folder_known, target),
+                    slot="folder",
+                )
+            else:
+                self.open(target)
             return
         self._settings.forget_recent(path)
         self.shell.failed.emit(
@@ -436,6 +521,12 @@ class CheckpointStation(QWidget):
         )
         self.shell.commands_changed.emit()
 
+    def _on_folder_known(self, folder: Path, is_one: bool) -> None:
+        if is_one:
+            self.open(folder)
+        else:
+            self.check_several([folder])
+
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
         self._forget()
@@ -444,6 +535,9 @@ class CheckpointStation(QWidget):
         self.inspection = self.assessment = self._model = self._signature = None
         self._examined = None
         is_examined = self.examining.is_about(self._path)
+        if is_examined and self.examining.spec is not None:
+            self.examination.begin(target.name, self.examining.spec)
+            self.examination.show_steps(self.examining.steps, self.examining.spec)
         self.pages.setCurrentIndex(EXAMINATION if is_examined else FACTS)
         self.facts.begin(target)
         self._offer()
@@ -467,7 +561,7 @@ class CheckpointStation(QWidget):
 
     def _forget(self) -> None:
         """Ignore results of the present reading from now on."""
-        for ticket in (self._reading, self._asking, self._checking):
+        for ticket in (self._looking, self._reading, self._asking, self._checking):
             if ticket is not None:
                 ticket.cancel()
         self.tensors.clear()
@@ -635,6 +729,43 @@ class CheckpointStation(QWidget):
             spec = examination_of(self._path, self._model, self._session, auto)
             self.examining.examine(spec, self._device.wanted)
 
+    def examine_all(self, paths: Sequence[Path]) -> None:
+        """Examine checkpoints of the table, one after the other."""
+        self._queue, self._queued = deque(paths), len(paths)
+        self.many.show_waiting(paths)
+        self._examine_next()
+
+    def _examine_next(self) -> None:
+        """Examine the next one of the table, unless an examination goes on."""
+        if not self._queue or self.examining.is_running:
+            return
+        self._row = path = self._queue.popleft()
+        try:
+            spec = examination_of(str(path), None, self._session)
+            spec = spec.model_copy(update={"minutes": self.many.minutes.number or None})
+            self.many.show_examining(path)
+            self.examining.examine(spec, self._device.wanted)
+        except InputError as error:
+            self._row = None
+            self._end_queue(error.sentence)
+
+    def _cancel_examinations(self) -> None:
+        """End the examination that goes on, and begin no other."""
+        self._queue.clear()
+        self.examining.cancel()
+
+    def _cancel_queue(self) -> None:
+        """Examine no other file of the table; an examination of the file on show goes on."""
+        if self._row is not None:
+            self._cancel_examinations()
+        elif self._queued:
+            self._end_queue("Cancelled.")
+
+    def _end_queue(self, words: str) -> None:
+        self._queue.clear()
+        self._queued = 0
+        self.many.show_examinations_ended(words)
+
     def _show_page(self) -> None:
         self.pages.setCurrentIndex(EXAMINATION)
         self.shell.station_wanted.emit(self.id)
@@ -642,16 +773,18 @@ class CheckpointStation(QWidget):
     def _on_examination_began(self) -> None:
         spec = self.examining.spec
         if spec is not None:
-            self._examined = None
-            self._show_page()
-            self.examination.begin(Path(spec.checkpoint).name, spec)
+            if self._row is None:
+                self._show_page()
+            if self._path == spec.checkpoint:
+                self._examined = None
+                self.examination.begin(Path(spec.checkpoint).name, spec)
             self._session.show_job(_EXAMINED, JobState("", "running"))
             self._on_examination_progress()
             self.shell.commands_changed.emit()
 
     def _on_examination_event(self, event: Event) -> None:
-        spec = self.examining.spec
-        if spec is not None and isinstance(event, Finding) and event.kind == "step":
+        spec, is_step = self.examining.spec, isinstance(event, Finding) and event.kind == "step"
+        if spec is not None and spec.checkpoint == self._path and is_step:
             self.examination.show_steps(self.examining.steps, spec)
 
     def _on_examination_progress(self) -> None:
@@ -661,19 +794,22 @@ class CheckpointStation(QWidget):
         seconds_left = work.seconds_left if has_plan else None
         progress = RunProgress(stage, work.fraction, seconds_left)
         self._session.job_progress = {**self._session.job_progress, _EXAMINED: progress}
-        self.examination.show_progress(
-            work.progress, work.fraction, seconds_left, has_plan=has_plan,
-            ending=work.is_cancelling,
-        )  # fmt: skip
+        words = "Cancelling…" if work.is_cancelling else doing_words(work.progress, seconds_left)
+        if work.is_about(self._path):
+            self.examination.show_progress(words, work.fraction, has_plan=has_plan)
+        if self._row is not None:
+            done = self._queued - len(self._queue) - 1
+            self.many.show_progress(done, self._queued, work.fraction, f"{self._row.name}. {words}")
 
     def _on_examination_ended(self, last: Done) -> None:
         """Show the answer, and make its scan and its cleaning known to the other stations."""
         spec, steps = self.examining.spec, self.examining.steps
+        path, self._row = self._row, None
         self._session.show_job(_EXAMINED, None)
         folder = Path(str(last.result.get("folder", "")))
         record = read_examination(folder) if last.status == "finished" else None
         is_shown = spec is not None and spec.checkpoint == self._path
-        if record is not None:
+        if spec is not None and record is not None:
             made = (folder / EXAMINATION_FILE).stat().st_mtime
             self._settings.add_result(
                 _EXAMINED,
@@ -684,20 +820,32 @@ class CheckpointStation(QWidget):
             )  # fmt: skip
             if is_shown:
                 self._show_examination(record, made)
+            self.many.show_examined(Path(spec.checkpoint), record)
             self.shell.logged.emit(f"{record.name}: {record.headline}")
-            if (folder / SCAN_FOLDER / SCAN_FILE).is_file():
+            if (path is None or is_shown) and (folder / SCAN_FOLDER / SCAN_FILE).is_file():
                 self.shell.open("scan_made", str(folder / SCAN_FOLDER))
             if record.checkpoint is not None:
-                self.shell.open("run", str(Path(record.checkpoint).parent))
-        elif is_shown:
+                run = Path(record.checkpoint).parent
+                for scan in sorted(run.parent.glob(f"scan-*/{SCAN_FILE}")):
+                    self.shell.open("scan_made", str(scan.parent))
+                self.shell.open("run", str(run))
+        else:
             end = "failed" if last.status == "finished" else last.status
-            self.examination.show_end(end, last.error, steps)
+            if is_shown:
+                self.examination.show_end(end, last.error, steps)
+            if path is not None and end == "failed":
+                self.many.show_examined(path, None, last.error or "The examination failed.")
+        if self._queued and not self._queue:
+            is_cut = last.status in ("cancelled", "stopped")
+            self._end_queue("Cancelled: what is done is kept." if is_cut else "")
+        self._examine_next()
         self.shell.commands_changed.emit()
 
     def _show_examination(self, record: Examination, made: float) -> None:
         self._examined = record
         self.examination.show_examination(record, made)
-        self.pages.setCurrentIndex(EXAMINATION)
+        if self.pages.currentIndex() != TABLE:
+            self.pages.setCurrentIndex(EXAMINATION)
 
     def _show_past_examination(self, inspection: Inspection) -> None:
         """Show the last examination of a file that was opened; the demo begins with its facts."""

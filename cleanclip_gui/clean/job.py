@@ -22,6 +22,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.demo import for_demo, twin_for
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
 from ml_core.paths import data_dir
@@ -126,7 +127,8 @@ def new_chain(session: Session, base: CleanSpec) -> Chain:
         scan_images=None if images is None else images.spec,
         scanned=scan_on_show(session) or None,
     )
-    return Chain(Path(base.output_dir), spec)
+    is_demo = twin_for(Path(base.checkpoint)) is not None
+    return Chain(Path(base.output_dir), for_demo(spec) if is_demo else spec)
 
 
 def scan_on_show(session: Session) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -279,11 +279,6 @@ class ScanSetup(QWidget):
             if (stage == ALWAYS or self.stages[stage].isChecked())
             and (with_reference or stage not in NEEDS_REFERENCE)
         )  # fmt: skip
-
-    def set_stages(self, stages: Container[Stage]) -> None:
-        """Tick these stages, and no others."""
-        for stage, box in self.stages.items():
-            box.setChecked(stage in stages)
 
     def missing(self, session: Session) -> str:
         """What a scan waits for, as a sentence; empty if nothing is missing."""

@@ -82,7 +82,6 @@ READY, LIVE, RESULT = range(3)
 _KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
 _MOST_SHOWN, _ITEM = 6, 30
 _MOST_SCANS = 1000  # of a session
-_TOUR: tuple[Stage, ...] = ("pull", "patches")
 _TAKEN = "Another job is running on this device; the scan can start when it has ended."
 _UNUSED_MS = 60_000
 _GOES_ON = "A scan is going on."
@@ -188,11 +187,6 @@ class ScanStation(QWidget):
                 "Take the found trigger and its class to Clean: methods that need a trigger train "
                 "against it, all others and the proofs measure it.", "clean", "Ctrl+Shift+W", 2,
                 self._can_hand_over, needs=needs,
-            ),
-            # Without a menu: what the guided run does.
-            Command(
-                "scan.set_demo", "Stages of the tour", "",
-                partial(self.setup.set_stages, _TOUR), "",
             ),
         )  # fmt: skip
         return tuple(replace(command, repeats=False) for command in commands)

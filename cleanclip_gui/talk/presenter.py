@@ -94,7 +94,8 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
         return accuracy, Large(f"ASR {was} {_ARROW} {_short(after)}", "before and after cleaning")
     if is_live(session.run):
         share = 0.0 if session.run_progress is None else session.run_progress.fraction
-        return Large(f"Cleaning {100 * share:.0f} %", "in the background, live"), _asr(session)
+        far = f" {100 * share:.0f} %" if share else "\N{HORIZONTAL ELLIPSIS}"
+        return Large(f"Cleaning{far}", "in the background, live"), _asr(session)
     return _prediction(session), _asr(session)
 
 

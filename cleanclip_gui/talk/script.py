@@ -50,9 +50,9 @@ def _has_accuracy(session: Session) -> bool:
     return evaluation is not None and evaluation.ca is not None
 
 
-def _scan(has: Callable[[JobState], bool]) -> Callable[[Session], bool]:
-    """Whether there is a scan, and one that has something."""
-    return lambda session: "scan" in session.jobs and has(session.jobs["scan"])
+def _job(kind: str, has: Callable[[JobState], bool]) -> Callable[[Session], bool]:
+    """Whether there is a job of a kind, and one that has something."""
+    return lambda session: kind in session.jobs and has(session.jobs[kind])
 
 
 def _cleaned(session: Session) -> bool:
@@ -65,11 +65,12 @@ CONDITIONS: dict[str, Callable[[Session], bool]] = {
     "trigger": lambda session: session.trigger is not None,
     "asr": _has_rate,
     "flips": _flips,
-    "scan": _scan(lambda job: True),
-    "scan_running": _scan(lambda job: job.status == "running"),
-    "scan_ended": _scan(lambda job: job.status != "running"),
-    "scan_found": _scan(lambda job: job.verdict == "found"),
-    "scan_verdict": _scan(lambda job: job.verdict is not None),
+    "examining": _job("examination", lambda job: job.status == "running"),
+    "scan": _job("scan", lambda job: True),
+    "scan_running": _job("scan", lambda job: job.status == "running"),
+    "scan_ended": _job("scan", lambda job: job.status != "running"),
+    "scan_found": _job("scan", lambda job: job.verdict == "found"),
+    "scan_verdict": _job("scan", lambda job: job.verdict is not None),
     "run": lambda session: session.run is not None,
     "run_going": lambda session: is_live(session.run),
     "run_ended": _cleaned,
@@ -156,9 +157,17 @@ MAY_RUN = frozenset(
     {
         *("trigger.demo", "trigger.measure_all", "trigger.next", "trigger.previous"),
         *("trigger.flip_a", "trigger.flip_b", "edit.clear", "edit.undo", "edit.redo"),
-        *("scan.set_demo", "scan.start", "scan.cancel", "scan.try", "scan.clean"),
+        *("scan.start", "scan.cancel", "scan.try", "scan.clean"),
         *("clean.set_talk", "clean.set_default", "clean.start", "clean.pause", "clean.stop"),
-        *("clean.try", "view.trigger", "view.attribution", "view.map", "view.pair"),
+        *(
+            "file.examine",
+            "clean.it",
+            "clean.try",
+            "view.trigger",
+            "view.attribution",
+            "view.map",
+            "view.pair",
+        ),
         *("view.classes", "view.text", "view.gallery", "view.numbers", "view.number"),
     }
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QMimeData, QObject
@@ -30,6 +32,7 @@ PICTURE_OR_NUMBERS = f"PNG (*.png);;{NUMBERS}"
 
 _CONFIGS = ("open_clip_config.json", "config.json")
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".gguf", ".onnx")
+_MOST_NAMES = 2000  # looked at while the user waits
 _FILES = (*_WEIGHTS, ".pkl", ".npz", ".zip")
 
 
@@ -89,3 +92,11 @@ def is_checkpoint_folder(path: Path) -> bool:
 def is_checkpoint(path: Path) -> bool:
     """Whether a file or folder looks like a checkpoint by its name, or by what is in it."""
     return is_checkpoint_folder(path) if path.is_dir() else is_checkpoint_file(path)
+
+
+def holds_checkpoints(path: Path) -> bool:
+    """Whether one of the first names below a folder is that of weights."""
+    if not path.is_dir():
+        return False
+    below = (name for _, _, files in os.walk(path) for name in files)
+    return any(name.lower().endswith(_WEIGHTS) for name in islice(below, _MOST_NAMES))

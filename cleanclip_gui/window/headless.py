@@ -15,13 +15,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.session.records import is_live
 from cleanclip_gui.talk.pictures import save_picture, step_name
 from cleanclip_gui.talk.script import Scenario, Wait, measured
+from cleanclip_gui.widgets.layout import reveal
+from ml_core.jobs.examination import EXAMINATION_FILE
+from ml_core.jobs.journal import read_json
+from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE, read_spec
+from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
 _OPEN_S, _EVALUATE_S, _SCAN_S, _CLEAN_S = 180.0, 180.0, 900.0, 3600.0
 _STEP_S, _SETTLE_S, _ENABLED_S = 180.0, 60.0, 30.0
+_LONG = ("file.examine", "scan.start", "clean.start", "clean.it")
 _SCREEN = {"name": "stage", "x": 0, "y": 0, "width": 1920, "height": 1080, "logicalDpi": 96,
            "logicalBaseDpi": 96, "dpr": 1.0}  # fmt: skip
 
@@ -76,34 +81,38 @@ def play_script(
     return ended[0]
 
 
-def run_demo(
-    make_window: Callable[[Context], MainWindow], output: Path = OUTPUT, preset: str = "default"
-) -> int:
-    """Open, trigger, measure, clean, measure again; files and screenshots go into ``output``.
+def run_demo(make_window: Callable[[Context], MainWindow], output: Path = OUTPUT) -> int:
+    """Play the demo: open, examine and clean, scan again, prove, report.
 
-    Returns the exit status: 0, or 4 with one sentence on standard error.
+    The cleaned checkpoint and pictures of the window go into ``output``. Returns the exit status:
+    0, or 4 with one sentence on standard error.
     """
+    from ml_core.cli.examine import print_examination
+    from ml_core.cli.picture import PICTURE, draw_before_after
     from ml_core.paths import cache_dir
+    from ml_core.triggers import demo_trigger
 
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     output.mkdir(parents=True, exist_ok=True)
     app, window = open_window(make_window, cache_dir() / "headless")
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=console,
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
     )
     with bar:
-        error = play_script(demo_script(window, output, preset, bar), app.exec, app.quit)
-    run = window.session.run
+        error = play_script(demo_script(window, output, bar), app.exec, app.quit)
+    run, results = window.session.run, window.settings.results("examination")
     window.close()
     if error is not None or run is None:
         console.print(f"The demo stopped: {error}", style="red")
         return 4
-    _report(run.result, output)
+    folder, made, picture = results[0].folder, Path(run.output_dir), output / PICTURE
+    for name in (CLEANED_FILE, RESULT_FILE):
+        shutil.copyfile(made / name, output / name)
+    spec = read_spec(made / SPEC_FILE)
+    draw_before_after(spec, output / CLEANED_FILE, demo_trigger(), picture)
+    print_examination(read_json(Path(folder) / EXAMINATION_FILE) | {"folder": folder}, False)
+    print(f"Picture: {picture}\nScreenshots: {output}")
     return 0
 
 
@@ -124,40 +133,28 @@ def set_first_size(window: MainWindow) -> None:
     window.resize(*_WINDOW_SIZE)
 
 
-def _report(result: dict[str, Any], output: Path) -> None:
-    """Draw the before and after picture and print the final table."""
-    from ml_core.cli.clean import result_rows
-    from ml_core.cli.output import comparison_table
-    from ml_core.cli.picture import draw_before_after
-    from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, read_spec
-    from ml_core.triggers import demo_trigger
-
-    folder = Path(result["checkpoint"]).parent
-    shutil.copyfile(folder / RESULT_FILE, output / RESULT_FILE)
-    cleaned = output / "cleaned.safetensors"
-    picture = output / "before-after.png"
-    draw_before_after(read_spec(folder / SPEC_FILE), cleaned, demo_trigger(), picture)
-    console = Console()
-    title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
-    console.print(comparison_table(title, result_rows(result)))
-    console.print(f"Cleaned checkpoint: {cleaned}\nPicture: {picture}\nScreenshots: {output}")
-
-
-def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) -> Iterator[Wait]:
-    """The acts of the guided demo, for :class:`Scenario`."""
+def demo_script(window: MainWindow, output: Path, bar: Progress) -> Iterator[Wait]:
+    """The acts of the demo, for :class:`Scenario`."""
     from PySide6.QtWidgets import QWidget
 
     session, act = window.session, window.actions_.run
-    stage = bar.add_task("Opening the checkpoint", total=100)
+    told = bar.add_task("Opening the checkpoint", total=None)
     asked_whole: Evaluation | None = None
 
     def shot(name: str) -> None:
         window.grab().save(str(output / f"{name}.png"))
 
+    def part(name: str) -> QWidget:
+        widget = window.findChild(QWidget, name)
+        assert widget is not None, f"the window has {name}"
+        return widget
+
     def measured(triggered: bool) -> bool:
         nonlocal asked_whole
-        evaluation, images = session.evaluation, session.images
-        if evaluation is None or images is None or evaluation.partial:
+        evaluation, images, shown = session.evaluation, session.images, session.shown
+        if evaluation is None or images is None or evaluation.partial or shown is None:
+            return False
+        if evaluation.checkpoint_sha256 != shown.inspection.sha256:
             return False
         if (evaluation.asr_excl is not None) != triggered:
             return False
@@ -173,80 +170,61 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     window.show_station("checkpoint")
     yield Wait(lambda: not tasks.is_busy(), _OPEN_S, "the tensors were not read")
     shot("1-checkpoint")
-    bar.update(stage, completed=8, description="Looking at clean pictures")
+    bar.update(told, description="Looking at clean pictures")
     window.show_station("studio")
     yield Wait(lambda: measured(False), _EVALUATE_S, "the clean pictures were not measured")
     shot("2-studio-clean")
-    bar.update(stage, completed=15, description="Putting the trigger on")
+    bar.update(told, description="Putting the trigger on")
     act("trigger.demo")
     yield Wait(lambda: measured(True), _EVALUATE_S, "the triggered pictures were not measured")
     shot("3-studio-triggered")
-    bar.update(stage, completed=18, description="Searching for a trigger that nobody named")
+    act("file.examine_clean")
+
+    def at_work(stage: str = "") -> bool:
+        """Whether it is examined, and this stage has not come; its words go to the bar."""
+        progress = session.job_progress.get("examination")
+        if progress is not None:
+            bar.update(told, description=JOBS["examine"].words(progress.stage))
+        reached = bool(stage) and progress is not None and progress.stage == stage
+        return "examination" in session.jobs and not reached
+
+    yield Wait(lambda: not at_work("train"), _SCAN_S, "the scan did not end")
+    shot("examined")
+    yield Wait(lambda: not at_work(), _CLEAN_S, "the cleaning did not end")
+    shot("examined-and-cleaned")
+    if session.run is None or session.run.status != "finished":
+        raise RuntimeError("the examination ended without a cleaned checkpoint")
+    bar.update(told, description="Looking at the cleaned model")
     window.show_station("scan")
-    act("scan.set_demo")
-    act("scan.start")
-
-    def scanned() -> bool:
-        return "scan" in session.jobs and session.jobs["scan"].status != "running"
-
-    def stamped() -> bool:
-        """Whether the found trigger is on pictures, with what the model says of them."""
-        pictures = window.findChild(QWidget, "scan.stamped")
-        return pictures is not None and bool(pictures.accessibleDescription())
-
-    yield Wait(scanned, _SCAN_S, "the scan did not end")
-    if session.jobs["scan"].status != "finished":
-        raise RuntimeError("the scan ended without a result")
-    if session.jobs["scan"].verdict == "found":
-        yield Wait(stamped, _EVALUATE_S, "the found trigger was not put on pictures")
+    stamped = part("scan.stamped")  # says what the model takes the pictures for, once it is known
+    yield Wait(
+        lambda: bool(stamped.accessibleDescription()),
+        _EVALUATE_S, "the found trigger was not put on pictures",
+    )  # fmt: skip
     shot("4-scan")
     window.show_station("clean")
-    act(f"clean.set_{preset}")
-    act("clean.start")
-    shown = False
-
-    def cleaned() -> bool:
-        """Whether the run has ended; how far it is goes to the bar meanwhile."""
-        nonlocal shown
-        run, progress = session.run, session.run_progress
-        if run is not None and is_live(run) and progress is not None:
-            description = f"CleanCLIP: {progress.stage}"
-            bar.update(stage, completed=25 + 65 * progress.fraction, description=description)
-            if progress.stage == "train" and progress.fraction > 0.6 and not shown:
-                shown = True
-                shot("5-clean")
-        return run is not None and not is_live(run)
-
-    yield Wait(cleaned, _CLEAN_S, "the cleaning run did not end")
-    if session.run is None or session.run.status != "finished":
-        status = "" if session.run is None else session.run.error or session.run.status
-        raise RuntimeError(f"the cleaning run ended as {status}")
+    rates = part("clean.rates")
+    yield Wait(
+        lambda: rates.accessibleDescription() != "empty", _OPEN_S, "the charts were not drawn"
+    )
     shot("6-compare")
-    result = session.run.result
-    shutil.copyfile(result["checkpoint"], output / "cleaned.safetensors")
-    bar.update(stage, completed=92, description="Looking at the cleaned model")
+    reveal(rates)
+    yield Wait(lambda: True, _SETTLE_S, "")  # what came into view is laid out
+    shot("5-clean")
     act("clean.try")
     yield Wait(lambda: session.cleaned is not None, _OPEN_S, "the cleaned checkpoint did not open")
     window.show_station("studio")
-
-    def looked_at_again() -> bool:
-        evaluation = session.evaluation
-        sha256 = result["checkpoint_sha256"]
-        return measured(True) and evaluation is not None and evaluation.checkpoint_sha256 == sha256
-
-    yield Wait(looked_at_again, _EVALUATE_S, "the cleaned model was not measured")
+    yield Wait(lambda: measured(True), _EVALUATE_S, "the cleaned model was not measured")
     shot("7-studio-cleaned")
-    bar.update(stage, completed=97, description="Adding up what can be claimed")
+    bar.update(told, description="Adding up what can be claimed")
     window.show_station("report")
-    claims = window.findChild(QWidget, "report.claims")
-    assert claims is not None, "Report has a list of claims"
+    claims = part("report.claims")
     yield Wait(
         lambda: claims.isVisible() and not tasks.is_busy(),
-        _OPEN_S,
-        "the report was not put together",
-    )
+        _OPEN_S, "the report was not put together",
+    )  # fmt: skip
     shot("8-report")
-    bar.update(stage, completed=100, description="Done")
+    bar.update(told, description="Done", completed=1, total=1)
 
 
 @dataclass
@@ -353,7 +331,7 @@ def _talk_script(
 
 def _until_ready(window: MainWindow, step: Step, entry: Played) -> Iterator[Wait]:
     session = window.session
-    limit = _CLEAN_S if step.run.endswith(".start") else _STEP_S
+    limit = _CLEAN_S if step.run in _LONG else _STEP_S
 
     def able() -> bool:
         command = next(c for c in window.actions_.commands if c.id == step.run)

@@ -46,7 +46,7 @@ from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.widgets.controls import ElidedLabel
 from cleanclip_gui.widgets.layout import column, reveal, row
-from cleanclip_gui.widgets.name_filters import is_checkpoint, local_paths
+from cleanclip_gui.widgets.name_filters import holds_checkpoints, is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import ErrorDialog, LogBridge, log_file
@@ -756,7 +756,7 @@ class MainWindow(QMainWindow):
         self.welcome.set_dropping(False)
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Open the file, or check the checkpoints."""
+        """Open the file, or list the checkpoints."""
         self.welcome.set_dropping(False)
         paths = local_paths(event.mimeData())
         if paths:
@@ -764,8 +764,8 @@ class MainWindow(QMainWindow):
             self.take_files(paths)
 
     def take_files(self, paths: Sequence[Path]) -> None:
-        """Check several checkpoints; else take the first file."""
-        checkpoints = [path for path in paths if is_checkpoint(path)]
+        """List several checkpoints; else take the first file."""
+        checkpoints = [path for path in paths if is_checkpoint(path) or holds_checkpoints(path)]
         if len(checkpoints) > 1:
             self.context.shell.open("checkpoints", checkpoints)
         else:

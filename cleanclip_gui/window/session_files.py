@@ -420,6 +420,9 @@ class SessionFiles(QObject):
             else facts for path, facts in session.files.items()
         }  # fmt: skip
         session = session.model_copy(update={"files": marked})
+        if not is_own and session.checkpoints:  # their hashes are not known
+            session = session.model_copy(update={"checkpoints": ()})
+            self._shell.logged.emit("The table of a session of another machine is left out.")
         if opened.folder:
             self._context.settings.add_session(opened.folder)
         if is_own and session.layout and opened.folder:

@@ -115,7 +115,7 @@ class SessionKeeper(QObject):
         except InputError as error:
             _LOG.info("what was open last cannot be read: %s", error.sentence)
             return None
-        return left if left.checkpoint else None
+        return left if left.checkpoint or left.checkpoints else None
 
     @property
     def awaits_images(self) -> bool:
@@ -127,7 +127,11 @@ class SessionKeeper(QObject):
         work = self.offer
         if work is None:
             return ""
-        parts = [plain(Path(work.checkpoint).name, 60)]
+        parts = [plain(Path(work.checkpoint).name, 60)] if work.checkpoint else []
+        if work.checkpoints:
+            first = plain(Path(work.checkpoints[0]).name, 40)
+            more = f" and {len(work.checkpoints) - 1} more" if len(work.checkpoints) > 1 else ""
+            parts.append(f"a table of {first}{more}")
         if work.images is not None:
             path = work.images.path
             parts.append("the demo's images" if path is None else plain(Path(path).name, 40))
@@ -174,9 +178,7 @@ class SessionKeeper(QObject):
     def begin(self, opened: OpenedSession) -> None:
         """Open a session whose files are where it says."""
         saved, triggers, session = opened.session, opened.triggers, self._session
-        if self.offer is not None:
-            self.offer = None
-            self.offer_changed.emit()
+        self._forget_offer()
         self._opening, self._opening_triggers = saved, triggers
         self._files = dict(saved.files)
         self._saved = opened.saved
@@ -194,6 +196,12 @@ class SessionKeeper(QObject):
             self._opening = None
             self._show_canvas(saved)
         self.compare()
+
+    def _forget_offer(self) -> None:
+        """What an earlier window left is not offered any more."""
+        if self.offer is not None:
+            self.offer = None
+            self.offer_changed.emit()
 
     def _show_canvas(self, saved: SavedSession) -> None:
         """Put the triggers on the canvas and beside it."""
@@ -238,6 +246,7 @@ class SessionKeeper(QObject):
         record = self.record()
         if record is None:
             return
+        self._forget_offer()
         record = record.model_copy(
             update={"folder": self._session.folder, "modified": self.is_modified}
         )
@@ -307,7 +316,7 @@ class SessionKeeper(QObject):
         """A record of what is open, or None; what is being opened again counts as open."""
         session, saved = self._session, self._opening
         facts, images = session.checkpoint, session.images
-        if facts is None or (saved is not None and facts.path != saved.checkpoint):
+        if saved is not None and (facts is None or facts.path != saved.checkpoint):
             return None
         other, cleaned, trigger = session.other_snapshot, self._cleaned, session.trigger
         if session.cleaned is not None:
@@ -316,8 +325,8 @@ class SessionKeeper(QObject):
                 shown=session.role == "cleaned",
             )  # fmt: skip
         fields: dict[str, object] = {
-            "checkpoint": facts.path,
-            "donor": facts.donor,
+            "checkpoint": "" if facts is None else facts.path,
+            "donor": "" if facts is None else facts.donor,
             "reference": "" if session.reference is None else session.reference.path,
             "trusted": session.trusted,
             "label_set": session.label_set,
@@ -330,6 +339,8 @@ class SessionKeeper(QObject):
         }
         for part in self._parts:
             fields |= part.state()
+        if facts is None and not fields.get("checkpoints"):
+            return None
         if other is not None:
             named = "" if other.trigger is None else other.trigger.digest
             fields |= {"other_slot": other.slot, "other_trigger": named}
@@ -366,7 +377,7 @@ class SessionKeeper(QObject):
 
     def _on_changed(self, *_: object) -> None:
         self._discarded = False  # the window was not closed after all
-        if self._session.checkpoint is not None and not self._closed:
+        if not self._closed:
             self._timer.start()
             self._comparing.start()
 
@@ -387,9 +398,7 @@ class SessionKeeper(QObject):
         if facts is not None:
             self._note_checkpoint(facts)
             self._begin_anew(facts)
-        if facts is not None and self.offer is not None:
-            self.offer = None
-            self.offer_changed.emit()
+            self._forget_offer()
         if saved is not None and facts is not None:
             if facts.path == saved.checkpoint:
                 self._finish(saved)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from glob import has_magic
 from pathlib import Path
 
-from ml_core import figures
 from ml_core.cli import output
 from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import InputError, plain
@@ -124,9 +123,3 @@ def given_paths(paths: Iterable[Path], *, null: bool = False) -> Iterator[Path]:
         except InputError as error:
             output.say(error.sentence)
             yield path
-
-
-def left_out_sentence(facts: Iterable[tuple[int, str]]) -> str:
-    """What a walk left out, and how many; empty if there is nothing."""
-    left_out = [f"{figures.count(n)} {what}" for n, what in facts if n]
-    return f"Of them or beside them: {'; '.join(left_out)}." if left_out else ""

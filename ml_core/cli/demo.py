@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from ml_core.cli.examine import print_examination, run_examination
 from ml_core.cli.options import Options, command
 from ml_core.jobs.specs import CleanSpec
 from ml_core.options import option
-
-PICTURE = "before-after.png"
+from ml_core.reading.errors import InputError
 
 
 @command(
@@ -40,11 +40,13 @@ def demo(
 
         cleanclip demo --method supervised --preset talk --seed 1 --json
     """
-    from ml_core.cli.picture import draw_before_after
+    from ml_core.cli.picture import PICTURE, draw_before_after
     from ml_core.jobs.demo import demo_chain, demo_checkpoint, demo_spec
     from ml_core.triggers import demo_trigger
     from ml_core.triggers.files import save_own_trigger
 
+    if method is None and options.settings:
+        raise InputError("--set is of one cleaning: name its --method, too.")
     source = (checkpoint or demo_checkpoint()).resolve()
     folder = options.output_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +55,8 @@ def demo(
     how: dict[str, Any] = {"checkpoint": source, "test_images": test_images, **machine}
     if method is None:
         story = demo_chain(folder, trigger=file, seed=options.seed or 0, **how)
+        if os.path.lexists(story.report or ""):  # of an earlier time; nothing is written over
+            story = story.model_copy(update={"report": None})
         result = run_examination(story, overwrite=options.overwrite)
         cleaned = result["checkpoint"]
     else:

@@ -12,7 +12,7 @@ import typer
 
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, label_set_path
-from ml_core.cli.checkpoints import given_paths, left_out_sentence, optional_checkpoint
+from ml_core.cli.checkpoints import given_paths, optional_checkpoint
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec, watched
 from ml_core.jobs.examination import ExamineSpec
@@ -83,6 +83,7 @@ def gate(
     from ml_core.jobs.gate import Gate, bundle_source, examination_source, kept_sources
     from ml_core.reading import Inspection, examine
     from ml_core.reports.gate import gate_answer, gate_sarif, gate_statements
+    from ml_core.reports.many import left_out_sentence
     from ml_core.reports.policy import read_policy
 
     form = "json" if options.json else "sarif" if sarif else output_format or "text"

@@ -6,24 +6,22 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ml_core import __version__, figures
 from ml_core.checkpoints.inspection_record import FailOn
 from ml_core.checkpoints.inspection_sarif import RULES, inspected_artifact, inspection_findings
 from ml_core.cli import output
-from ml_core.cli.checkpoints import left_out_sentence
 from ml_core.cli.run import watched
-from ml_core.events import finite
-from ml_core.exports import save_export
 from ml_core.reading.inspection import RULES_VERSION
 from ml_core.reading.walk import Tally
 from ml_core.reports.many import (
-    MOST_SHOWN,
     Options,
     Ranking,
     Row,
     inspect_many,
+    json_lines,
+    save_json_lines,
 )
 from ml_core.sarif import Artifact, SarifResult, folders_to, log_of
 
@@ -78,23 +76,17 @@ def print_many(
         output.give(_table(ranking), file)
     elif form == "sarif":
         output.give(content, file)
-    output.say(_summary(ranking, tally))
+    output.say(ranking.summary(tally, "--hash", "--json"))
     return min(codes - {0}, default=0)
 
 
 def _lines(rows: Iterable[Row], file: Path | None) -> None:
     """One record a line."""
-    lines = (json.dumps(finite(row.to_dict())) + "\n" for row in rows)
     if file is None:
-        for line in lines:
-            output.show_bytes(line.encode())
+        for line in json_lines(rows):
+            output.show_bytes(line)
         return
-
-    def write(target: BinaryIO) -> None:
-        for line in lines:
-            target.write(line.encode())
-
-    save_export(file.expanduser(), write)
+    save_json_lines(rows, file.expanduser())
     output.say(f"Written: {file}")
 
 
@@ -109,24 +101,6 @@ def _table(ranking: Ranking) -> Table:
         for row in ranking.rows
     )
     return output.table("Checkpoints", _COLUMNS, rows)
-
-
-def _summary(ranking: Ranking, tally: Tally) -> str:
-    """How many of each verdict, and what was left out."""
-    number = figures.count
-    total = ranking.counts.total()
-    verdicts = ", ".join(f"{number(n)} {words}" for words, n in ranking.words())
-    sentences = [
-        f"{number(tally.files)} file{'' if tally.files == 1 else 's'} looked at, "
-        f"{number(total)} inspected{': ' * bool(verdicts)}{verdicts}."
-    ]
-    facts = (
-        *tally.left_out,
-        (ranking.same, "the same as another"),
-        (ranking.not_hashed, "not hashed (--hash does it)"),
-        (max(total - MOST_SHOWN, 0), "not shown (--json has them all)"),
-    )
-    return " ".join(filter(None, (*sentences, left_out_sentence(facts))))
 
 
 def _sarif(rows: Iterable[Row]) -> dict[str, Any]:

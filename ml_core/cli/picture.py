@@ -21,6 +21,7 @@ from ml_core.paths import resource
 from ml_core.triggers import Trigger
 from ml_core.triggers.apply import apply_indexed
 
+PICTURE = "before-after.png"
 _COUNT = 8
 _SIDE = 128
 _GAP = 12

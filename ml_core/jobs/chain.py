@@ -14,7 +14,14 @@ from ml_core.cleaning.recipes import fitted_budget
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, read_proof, rebound_of
+from ml_core.jobs.proofs import (
+    HOLDOUTS_FILE,
+    PROOF_IMAGES,
+    REBOUND_FILE,
+    holdouts_of,
+    read_proof,
+    rebound_of,
+)
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import (
@@ -96,7 +103,7 @@ def scanned(
 
 
 def rebounded(
-    folder: Path, control: Control, steps: int | None = None
+    folder: Path, control: Control, steps: int | None = None, *, most: int = PROOF_IMAGES
 ) -> Generator[Event, None, Done]:
     """Run the rebound test of the run in a folder, unless it was made with as many steps.
 
@@ -104,6 +111,8 @@ def rebounded(
     ----------
     steps
         Of each finetuning; None takes the usual number, or a test that is there.
+    most
+        Images that it is watched on, at most.
 
     Raises
     ------
@@ -114,14 +123,14 @@ def rebounded(
     if proof is not None and steps in (None, proof["steps"]):
         return Done("finished", proof)
     changes = {} if steps is None else {"steps": steps}
-    spec = rebound_of(read_spec(folder / SPEC_FILE), **changes)
+    spec = rebound_of(read_spec(folder / SPEC_FILE), most=most, **changes)
     return (yield from passed_on(run_job(spec, control)))
 
 
 def held_out(
-    folder: Path, control: Control, other_labels: str | None = None
+    folder: Path, control: Control, other_labels: str | None = None, *, most: int = PROOF_IMAGES
 ) -> Generator[Event, None, Done]:
-    """Run the hold-outs of the run in a folder, unless they are there.
+    """Run the hold-outs of the run in a folder, each on ``most`` images, unless they are there.
 
     Raises
     ------
@@ -131,7 +140,7 @@ def held_out(
     proof = read_proof(folder, HOLDOUTS_FILE)
     if proof is not None:
         return Done("finished", proof)
-    spec = holdouts_of(read_spec(folder / SPEC_FILE), other_labels=other_labels)
+    spec = holdouts_of(read_spec(folder / SPEC_FILE), most=most, other_labels=other_labels)
     return (yield from passed_on(run_job(spec, control)))
 
 

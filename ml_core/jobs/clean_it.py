@@ -37,6 +37,7 @@ from ml_core.jobs.chain import (
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, read_json, write_json
 from ml_core.jobs.opening import open_model
+from ml_core.jobs.proofs import PROOF_IMAGES
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSettings, ScanSpec
 from ml_core.jobs.specs import CleanSpec, check_spec, read_spec_file
 from ml_core.reading.errors import CancelledError, InputError
@@ -113,7 +114,7 @@ class _Chain:
         if spec.scanned is not None:
             self._check_scan(Path(spec.scanned))
         if not overwrite:
-            own = spec.model_dump(mode="json", exclude={"rounds", "rebound_steps"})
+            own = spec.model_dump(mode="json", exclude={"rounds", "rebound_steps", "proof_images"})
             own["base"] = {k: v for k, v in own["base"].items() if k not in _NOT_COMPARED}
             check_result(self._folder / AUTO_FILE, {"spec": own, **self._files})
         # Where its record lies, so do its steps: one that is another job by now is done anew.
@@ -312,6 +313,7 @@ class _Chain:
             before=self._rounds,
             fitted=minutes is not None,
             failed=failed,
+            preset_name=self._spec.preset,
         )
         return chosen and (chosen[0].changed(seed=self._spec.scan.seed), chosen[1])
 
@@ -361,10 +363,11 @@ class _Chain:
     def _proving(self, step: AutoStep) -> Step:
         if not step.folder:
             raise InputError("No round is kept: there is nothing to prove.")
-        folder = self._folder / step.folder
+        spec, folder = self._spec, self._folder / step.folder
+        most = spec.proof_images or PROOF_IMAGES
         if step.kind == "rebound":
-            return (yield from rebounded(folder, self._control, self._spec.rebound_steps))
-        return (yield from held_out(folder, self._control))
+            return (yield from rebounded(folder, self._control, spec.rebound_steps, most=most))
+        return (yield from held_out(folder, self._control, most=most))
 
 
 def _taken_over() -> Step:

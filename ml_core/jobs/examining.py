@@ -491,7 +491,7 @@ class _Examining:
         if result.best is None:
             yield self._tell("clean", "unknown", result.sentences)
             return
-        cleaned = read_json(self._folder / CLEAN_FOLDER / result.best / RESULT_FILE)
+        cleaned = read_json(Path(place, result.best, RESULT_FILE))
         figure = words.cleaned_figure(cleaned.get("before") or {}, cleaned.get("after") or {})
         yield self._tell("clean", "done", result.sentences, figure)
         self._headline += f" {words.CLEANED[result.outcome]}{figure and f' ({figure})'}."

@@ -6,6 +6,7 @@ Nothing is printed here: the command line and the window show the same rows.
 from __future__ import annotations
 
 import heapq
+import json
 import os
 import stat
 from collections import Counter, deque
@@ -14,8 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from ml_core import figures
 from ml_core.checkpoints.inspection_record import (
     VERDICTS,
     FailOn,
@@ -27,6 +29,8 @@ from ml_core.checkpoints.inspection_record import (
     member_records,
     worst_verdict,
 )
+from ml_core.events import finite
+from ml_core.exports import save_export
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.errors import CancelledError, exit_code
 from ml_core.reading.inspect import whole_file
@@ -283,6 +287,27 @@ def _inspected(
     )
 
 
+def json_lines(rows: Iterable[Row]) -> Iterator[bytes]:
+    """A line of JSON for each row, as soon as it is there."""
+    return (json.dumps(finite(row.to_dict())).encode() + b"\n" for row in rows)
+
+
+def save_json_lines(rows: Iterable[Row], path: Path) -> None:
+    """Write `json_lines` into a file as they come, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+
+    def write(target: BinaryIO) -> None:
+        for line in json_lines(rows):
+            target.write(line)
+
+    save_export(path, write)
+
+
 class Ranking:
     """The worst rows of any number, and how many there are of each verdict."""
 
@@ -300,16 +325,42 @@ class Ranking:
         push = heapq.heappush if len(self._rows) < MOST_SHOWN else heapq.heappushpop
         push(self._rows, entry)
 
-    def words(self) -> Iterator[tuple[str, int]]:
-        """The verdicts in words, the worst first, and how many rows have each."""
-        for verdict in VERDICTS:
-            if count := self.counts[verdict]:
-                yield Row(Path(), verdict).words, count
+    def summary(self, tally: Tally, hashing: str, showing: str) -> str:
+        """How many of each verdict, and what was left out.
+
+        Parameters
+        ----------
+        hashing, showing
+            What hashes all files, and what shows all rows.
+        """
+        number, total = figures.count, self.counts.total()
+        verdicts = ", ".join(
+            f"{number(count)} {Row(Path(), verdict).words}"
+            for verdict in VERDICTS
+            if (count := self.counts[verdict])
+        )
+        sentences = [
+            f"{number(tally.files)} file{'' if tally.files == 1 else 's'} looked at, "
+            f"{number(total)} inspected{': ' * bool(verdicts)}{verdicts}."
+        ]
+        facts = (
+            *tally.left_out,
+            (self.same, "the same as another"),
+            (self.not_hashed, f"not hashed ({hashing} does it)"),
+            (max(total - MOST_SHOWN, 0), f"not shown ({showing} has them all)"),
+        )
+        return " ".join(filter(None, (*sentences, left_out_sentence(facts))))
 
     @property
     def rows(self) -> list[Row]:
         """At most `MOST_SHOWN`, the worst first."""
         return sorted((row for _, row in self._rows), key=lambda row: row.badness)
+
+
+def left_out_sentence(facts: Iterable[tuple[int, str]]) -> str:
+    """What a walk left out, and how many; empty if there is nothing."""
+    left_out = [f"{figures.count(n)} {what}" for n, what in facts if n]
+    return f"Of them or beside them: {'; '.join(left_out)}." if left_out else ""
 
 
 class _Reversed:

@@ -16,9 +16,11 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QFileDialog
 
+from cleanclip_gui.checkpoint.examining import examination_of
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
+from ml_core.jobs.scan import ScanSettings
 from tests.keyboard import Keyboard, focused, heard_name
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("warm_jobs")]
@@ -87,16 +89,24 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     some = partial(ImageSpec, n=720)
     monkeypatch.setattr("cleanclip_gui.window.main_window.ImageSpec", some)
     session, keys = window.session, Keyboard(window)
+    small = ScanSettings(stages=("probes", "patches"), starts=2, search=64, held_out=128)
+    monkeypatch.setattr(
+        "cleanclip_gui.checkpoint.station.examination_of",
+        lambda *args: examination_of(*args).model_copy(update={"scan": small}),
+    )
     window.activateWindow()
     qtbot.waitUntil(window.isActiveWindow)
 
     keys.tab_to("Try the demo")
     keys.press(K.Key_Space)
-    for title in ("Open", "Look", "Stick"):
-        qtbot.waitUntil(lambda: heard_name(focused()) in ("Next", "Add demo sticker"), timeout=WAIT)
-        assert window.guide.steps[window.guide.position].title == title
-        if title != "Stick":
-            keys.press(K.Key_Return)
+    for button in ("Next", "Examine"):
+        qtbot.waitUntil(lambda name=button: heard_name(focused()) == name, timeout=WAIT)
+        keys.press(K.Key_Return)
+    qtbot.waitUntil(lambda: "Found: " in card_text(window), timeout=CLEAN)
+    keys.tab_to("Next")
+    keys.press(K.Key_Return)
+    assert "“banana”" in window.stations["checkpoint"].examination.headline.text()
+    qtbot.waitUntil(lambda: session.evaluation is not None, timeout=WAIT)
     assert session.evaluation.asr_excl is None
 
     paint_checker(keys)

@@ -156,18 +156,18 @@ def test_a_file_with_several_models_asks_which(panel, qtbot, tmp_path):
              "other.text_model.final_layer_norm.weight")  # fmt: skip
     path = write_safetensors(tmp_path / "sd.safetensors", {key: [1.0] for key in names})
     panel.open(path)
-    qtbot.waitUntil(lambda: panel.triage is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: panel.parts is not None, timeout=10_000)
     assert panel.buttons.part.isVisible()
     assert panel.verdict.state.text() == "Not in use yet: choose a model."
     assert panel.session.checkpoint is None
-    dialog = panel.triage
+    dialog = panel.parts
     qtbot.waitUntil(lambda: len(dialog.judged) == 2, timeout=10_000)
     assert [judged.path.name for judged in dialog.judged] == [
         "sd.safetensors#text_encoder", "sd.safetensors#other",
     ]  # fmt: skip
     dialog.opened.emit(str(dialog.judged[1].path))
     qtbot.waitUntil(lambda: panel.inspection is not None and panel.inspection.part == "other")
-    assert panel.triage is None
+    assert panel.parts is None
     assert not panel.buttons.part.isVisible()
     assert [tensor.name for tensor in panel.inspection.tensors] == list(names[1:])
 

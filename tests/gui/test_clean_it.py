@@ -11,6 +11,7 @@ from cleanclip_gui.session.records import JobState
 from ml_core.events import Done, Metric, Progress
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.proofs import REBOUND_FILE
 from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
@@ -78,6 +79,14 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     session.checkpoint = None
     assert "Open a checkpoint first" in setup.clean_it_lacks.text()
     assert not setup.clean_it.isEnabled()
+
+
+def test_the_demo_is_cleaned_in_one_short_round_that_does_not_know_the_sticker(panel, session):
+    session.checkpoint = facts(str(demo_checkpoint()))
+    panel.setup.clean_it.click()
+    spec = asked(runner_of(panel))
+    assert (spec.preset, spec.rounds, spec.measure_only) == ("talk", 1, True)
+    assert Path(spec.base.trigger).is_file()
 
 
 def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, session, tmp_path):

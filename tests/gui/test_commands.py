@@ -27,7 +27,6 @@ def window(window, qtbot, checkpoint, monkeypatch):
 _ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate", "scan.start")
 _WITHOUT_MENU = (  # of the welcome page and the guided run
     "file.examine_file", "clean.resume_last", "clean.set_talk", "clean.set_default",
-    "scan.set_demo",
 )  # fmt: skip
 LOOK = (
     *("view.system", "view.light", "view.dark", "view.contrast-light", "view.contrast-dark"),

@@ -17,7 +17,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.file_actions import ConvertDialog
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
-from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
+from cleanclip_gui.checkpoint.parts_dialog import PartsDialog
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.proof import ProofDialog
@@ -84,6 +84,10 @@ def test_every_station_fits(opened_window, qtbot, tmp_path, percent):
     found["names"] = name_faults(panel.examination)
     panel.examination.begin(record.name, record.spec)
     found["examining"] = lasting_faults(opened_window, qtbot)
+    panel.check_several([tmp_path, tmp_path / "gone.pt"])
+    found["reading many"] = lasting_faults(opened_window, qtbot)
+    qtbot.waitUntil(lambda: panel.many.table.chosen >= 0)
+    found["many"] = lasting_faults(opened_window, qtbot) + name_faults(panel.many)
     assert not any(found.values()), found
     assert opened_window.size().toTuple() == SIZES[percent]
 
@@ -141,7 +145,7 @@ def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path):
 DIALOGS = {
     "convert": lambda tmp: ConvertDialog("a long name of a checkpoint.pt", "it has no model " * 9),
     "known": lambda tmp: KnownDialog(_inspected(tmp), "ViT-B-32"),
-    "triage": lambda tmp: TriageDialog([_file(tmp)]),
+    "parts": lambda tmp: PartsDialog([Path(f"{_file(tmp)}#text_encoder")], _inspected(tmp)),
     "doctor": lambda tmp: DoctorDialog(
         JobTask("doctor"), Session(), Answers().prompts(), _inspected(tmp)
     ),

@@ -24,6 +24,8 @@ from tests.gui import examinations
 from tests.gui.factories import images
 from tests.gui.fakes import FakeRunner
 from tests.gui.run_folders import write_run
+from tests.gui.scans import scan as scan_record
+from tests.gui.scans import write_scan
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 
@@ -172,11 +174,13 @@ def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path)
     assert (auto.base.checkpoint, auto.scanned) == (str(poisoned), None)
     assert "clean" in [name for name, line in panel.examination.rows.items() if line.isVisible()]
     run = write_run(folder, "round-1", checkpoint=poisoned)
+    write_scan(folder / "scan-1", scan_record("nothing", sha256="c" * 64))
     record = examinations.write_examination(
         folder, sha256=sha256, checkpoint=str(run / "cleaned.safetensors"), advice="report"
     )
     panel.examining.runner.play(examinations.done(folder, record))
     assert window.session.run.output_dir == str(run)
+    assert window.context.settings.last_result("scan", "c" * 64).verdict == "nothing"
     assert run in [past.folder for past in window.stations["clean"].runs.runs]
 
 

@@ -9,7 +9,8 @@ from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
 
 STEPS = shipped("tour").steps
-CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "clean")
+TITLES = [step.title for step in STEPS]
+SEARCH, FLIP, CLEAN = (TITLES.index(title) for title in ("Search", "Flip", "Clean"))
 
 
 def measured(**fields):
@@ -22,9 +23,24 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     assert (guide.position, window.station) == (0, "checkpoint")
     qtbot.waitUntil(guide.card.next.isEnabled, timeout=20_000)
     guide.card.next.click()
-    assert (STEPS[guide.position].title, window.station) == ("Look", "studio")
+    assert (window.station, guide.card.next.text()) == ("checkpoint", "Examine")
+    for scan, words in (
+        (JobState("out", "finished", "found", "banana"), "turns pictures into “banana”"),
+        (JobState("out", "finished", "nothing"), "Nothing found within this search"),
+        (JobState("out", "cancelled"), "goes on without it"),
+    ):
+        guide.show_step(SEARCH)
+        window.session.show_job("scan", None)
+        window.session.show_job("examination", JobState("", "running"))
+        assert not guide.card.next.isEnabled()
+        window.session.show_job("examination", None)
+        assert guide.card.next.text() == "Examine"  # it can be asked for again
+        window.session.show_job("scan", scan)
+        assert words in guide.card.accessibleDescription()
+        guide.card.next.click()
+        assert (STEPS[guide.position].title, window.station) == ("Stick", "studio")
     window.session.evaluation = measured()
-    guide.card.next.click()
+    assert "99.0 %" in guide.card.accessibleDescription()
     assert guide.card.next.text() == "Add demo sticker"
     guide.card.next.click()
     window.session.trigger = window.stations["studio"].editor.current_trigger()
@@ -34,21 +50,9 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     assert STEPS[guide.position].title == "Flip"
     assert "98.0 %" in guide.card.accessibleDescription()
     guide.card.next.click()
-    assert (window.station, guide.card.next.text()) == ("scan", "Search for a trigger")
-    ticked = window.stations["scan"].setup.chosen_stages()
-    assert ticked == ("pull", "patches", "weights")  # beside the clean twin
-    for scan, words in (
-        (JobState("out", "finished", "found", "banana"), "turns pictures into “banana”"),
-        (JobState("out", "finished", "nothing"), "Nothing found within this search"),
-        (JobState("out", "cancelled"), "goes on without it"),
-    ):
-        guide.show_step(CLEAN - 1)
-        window.session.show_job("scan", JobState("out", "running"))
-        assert not guide.card.next.isEnabled()
-        window.session.show_job("scan", scan)
-        assert words in guide.card.accessibleDescription()
-        guide.card.next.click()
-        assert (window.station, guide.card.next.text()) == ("clean", "Start cleaning")
+    assert (window.station, guide.card.next.text()) == ("clean", "Clean it")
+    guide.show_step(len(STEPS) - 1)
+    assert (window.station, guide.card.next.text()) == ("report", "End tour")
     guide.end()
 
 
@@ -89,12 +93,12 @@ def test_it_goes_by_the_keys_of_a_clicker_and_by_return(window, qtbot):
     window.activateWindow()
     guide, card = window.guide, window.guide.card
     window.session.evaluation = measured(asr_excl=0.98)
-    guide.show_step(1)
+    guide.show_step(FLIP)
     qtbot.keyClick(card.next, Qt.Key.Key_PageDown)
-    assert guide.position == 2
+    assert guide.position == CLEAN
     qtbot.keyClick(card, Qt.Key.Key_PageUp)
-    assert guide.position == 1
+    assert guide.position == FLIP
     qtbot.keyClick(card.next, Qt.Key.Key_Return)
-    assert guide.position == 2
+    assert guide.position == CLEAN
     qtbot.keyClick(card, Qt.Key.Key_Escape)
     assert not guide.running

@@ -92,7 +92,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def spec(tiny_checkpoint: Path, tmp_path: Path) -> AutoSpec:
     images = ImageSpec(split="val", n=24)
     base = small_spec(tiny_checkpoint, tmp_path / "auto", small_recipe(), images=images)
-    return AutoSpec(base=base, rebound_steps=2)
+    return AutoSpec(base=base, rebound_steps=2, proof_images=8)
 
 
 def told(result: AutoResult) -> str:
@@ -115,6 +115,8 @@ def test_what_was_found_is_stamped_measured_and_proven(spec, say):
     ]  # fmt: skip
     steps = [event.values["status"] for event in events if isinstance(event, Finding)]
     assert steps == ["running", "finished"] * 5
+    for name in ("rebound.json", "holdouts.json"):
+        assert json.loads((folder / "round-1" / name).read_text())["n"] == 8
     job = read_spec(folder / "round-1" / "spec.json")
     assert (job.recipe.method, job.recipe.made_up_share) == ("stamped", 0.25)
     assert len({load_trigger(path).digest for path in job.stamps}) == len(job.stamps) > 6

@@ -192,7 +192,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(one):
     assert second["ca"] is not None
 
 
-def _nobody_proves(job: CleanSpec) -> None:
+def _nobody_proves(job: CleanSpec, **_changes: object) -> None:
     raise AssertionError("nobody waits for a proof")
 
 
@@ -219,7 +219,7 @@ def test_a_stop_while_time_is_measured_begins_no_run(one):
 
 
 def test_a_result_that_cannot_be_proven_is_a_row(one, monkeypatch):
-    def refuse(job: CleanSpec) -> None:
+    def refuse(job: CleanSpec, **_changes: object) -> None:
         raise InputError("There is nothing to test.")
 
     monkeypatch.setattr("ml_core.jobs.chain.rebound_of", refuse)

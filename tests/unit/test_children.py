@@ -33,7 +33,7 @@ def frozen(*arguments, given=b"", **more):
 
 def test_a_frozen_program_is_its_own_reader():
     path = resource("demo", "poisoned.safetensors")
-    done = frozen("--reader", given=b"x 30\n" + os.fsencode(path))
+    done = frozen("--reader", given=b"x 30\n" + os.fsencode(path) + b"\0")
     assert done.returncode == 0, done.stderr.decode()
     inspection = json.loads(done.stdout)
     assert inspection["verdict"] == "loads"

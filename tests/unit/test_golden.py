@@ -180,7 +180,7 @@ def session(folder: Path) -> Texts:
         label_set="demo", templates=("a {}",), trigger=trigger.digest, other_slot="B",
         other_trigger=trigger.digest, target="banana", station="clean", layout="AAA=",
         run="/data/run", runs=("/data/run",), scans=("/data/scan",), notes="# Ü\n",
-        cleaned=SavedCleaned(checkpoint="/data/c.pt", shown=True),
+        cleaned=SavedCleaned(checkpoint="/data/c.pt", shown=True), checkpoints=("/data/downloads",),
         files={"/data/m.pt": FileFacts(digest="a" * 64, known_by="weights", mark="1-2")},
     )  # fmt: skip
     write_session(folder, saved, [trigger])

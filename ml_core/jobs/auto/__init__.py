@@ -31,7 +31,8 @@ class AutoSpec(JobSpec):
     is not used, and its ``output_dir`` is the folder of the chain, in which each step has a folder
     of its own. Its ``reference`` is the clean model that scans compare with, its ``minutes`` are
     those of each round. ``scan`` says how the checkpoint is searched, each time with the same seed,
-    which is that of the cleaning too.
+    which is that of the cleaning too. ``preset`` is that of each method, ``proof_images`` the most
+    images of the rebound test and of each row of the hold-outs; None takes the usual number.
     """
 
     base: CleanSpec
@@ -53,6 +54,8 @@ class AutoSpec(JobSpec):
         300, "Rebound steps", "Steps of each finetuning of the rebound test.", unit="steps",
         flag="--rebound-steps", ge=1, le=100_000,
     )  # fmt: skip
+    preset: str = Field(default="default", max_length=60)
+    proof_images: int | None = Field(default=None, ge=2, lt=2**31)
 
 
 def round_title(folder: Path) -> str:

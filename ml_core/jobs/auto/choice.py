@@ -83,6 +83,7 @@ def choice(
     before: Sequence[Round] = (),
     fitted: bool = False,
     failed: Collection[Method] = (),
+    preset_name: str = "default",
 ) -> tuple[Recipe, str] | None:
     """Choose the recipe of a round, and say why; None if nothing is left to try.
 
@@ -103,13 +104,15 @@ def choice(
         Whether rounds are fitted to given minutes: then none is longer.
     failed
         Methods that were tried in this round and could not run.
+    preset_name
+        Which preset of the method.
     """
     costly = any(each.is_costly for each in before)
     can: dict[Method, bool] = {"stamped": pairs and not costly, "unlearning": True}
     method = next((name for name in _ORDER if can[name] and name not in failed), None)
     if method is None:
         return None
-    recipe = preset(method, "default", pretraining)
+    recipe = preset(method, preset_name, pretraining)
     pictures = "all pictures" if recipe.stamp_share == 1 else "half of the pictures"
     if is_known and stamps:
         known = "the trigger that is known" if stamps == 1 else f"the {stamps} triggers known"

@@ -121,7 +121,7 @@ def _fits(record: Mapping[str, Any], kind: type[_Proof]) -> bool:
 REBOUND_FILE = "rebound.json"
 HOLDOUTS_FILE = "holdouts.json"
 _DEMO_REBOUND_SEED = 7_000
-_IMAGES = 1000  # of each of some forty measurements: 1.4 points at a rate of 5 %
+PROOF_IMAGES = 1000  # of each of some forty measurements: 1.4 points at a rate of 5 %
 
 
 class ReboundSpec(Machine, Setting):
@@ -173,8 +173,8 @@ class HoldoutSpec(Machine, Setting):
     output_dir: PathText
 
 
-def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
-    """The rebound test of a finished cleaning run.
+def rebound_of(spec: CleanSpec, *, most: int = PROOF_IMAGES, **changes: Any) -> ReboundSpec:
+    """The rebound test of a finished cleaning run, on at most so many images.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
         If the run had no trigger or no images, left no weights, or there are no pairs to finetune
         on.
     """
-    images = _images(spec)
+    images = _images(spec, most)
     pairs = changes.get("pairs") or usual_pairs(spec)
     if pairs is None:
         raise InputError(
@@ -197,15 +197,15 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
     return ReboundSpec.model_validate(fields | changes | {"pairs": pairs})
 
 
-def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
-    """The hold-outs of a finished cleaning run.
+def holdouts_of(spec: CleanSpec, *, most: int = PROOF_IMAGES, **changes: Any) -> HoldoutSpec:
+    """The hold-outs of a finished cleaning run, each on at most so many images.
 
     Raises
     ------
     InputError
         If the run had no trigger or no images, or its result cannot be opened any more.
     """
-    images = _images(spec)
+    images = _images(spec, most)
     fields: dict[str, Any] = {
         "before": spec.checkpoint,
         "after": str(Path(spec.output_dir) / CLEANED_FILE),
@@ -262,7 +262,7 @@ def _common(spec: CleanSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in names} | seen
 
 
-def _images(spec: CleanSpec) -> ImageSpec:
+def _images(spec: CleanSpec, most: int) -> ImageSpec:
     """Test images of a run whose trigger is known, no more than a proof takes."""
     if spec.trigger is None:
         raise InputError("The run had no trigger: there is no attack success rate to prove.")
@@ -271,7 +271,7 @@ def _images(spec: CleanSpec) -> ImageSpec:
         if spec.images is None:
             raise InputError("The run had no images: choose labelled images to measure on.")
         images = spec.images.halves()[1]
-    return images.model_copy(update={"n": min(images.n or _IMAGES, _IMAGES)})
+    return images.model_copy(update={"n": min(images.n or most, most)})
 
 
 def _demo_pairs(spec: CleanSpec) -> PairSpec | None:

@@ -98,6 +98,8 @@ class SavedSession(_Saved):
         Folder of the run that was on show last, and of all runs and scans.
     cleaned
         The checkpoint after cleaning.
+    checkpoints
+        Files and folders that were listed in one table.
     notes
         What the analyst wrote down.
     files
@@ -127,6 +129,7 @@ class SavedSession(_Saved):
     runs: tuple[PathText, ...] = Field(default=(), max_length=_MOST_FOLDERS)
     scans: tuple[PathText, ...] = Field(default=(), max_length=_MOST_FOLDERS)
     cleaned: SavedCleaned | None = None
+    checkpoints: tuple[PathText, ...] = Field(default=(), max_length=_MOST_FOLDERS)
     notes: str = Field(default="", max_length=200_000)
     files: dict[PathText, FileFacts] = Field(default={}, max_length=4 * _MOST_FOLDERS)
     seal: Digest = ""
