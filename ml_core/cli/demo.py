@@ -47,20 +47,21 @@ def demo(
 
     if method is None and options.settings:
         raise InputError("--set is of one cleaning: name its --method, too.")
+    given = options.preset, options.settings or [], options.seed
+    recipe = None if method is None else build_recipe(method, *given)
     source = (checkpoint or demo_checkpoint()).resolve()
     folder = options.output_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     trigger = demo_trigger()
     file, machine = save_own_trigger(trigger, folder), options.of(CleanSpec)
     how: dict[str, Any] = {"checkpoint": source, "test_images": test_images, **machine}
-    if method is None:
+    if recipe is None:
         story = demo_chain(folder, trigger=file, seed=options.seed or 0, **how)
         if os.path.lexists(story.report or ""):  # of an earlier time; nothing is written over
             story = story.model_copy(update={"report": None})
         result = run_examination(story, overwrite=options.overwrite)
         cleaned = result["checkpoint"]
     else:
-        recipe = build_recipe(method, options.preset, options.settings or [], options.seed)
         result = run_job(
             demo_spec(recipe, folder, trigger=file, **how), overwrite=options.overwrite
         )

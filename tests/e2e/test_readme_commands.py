@@ -83,6 +83,7 @@ def test_every_command_of_the_readme_does_its_work(images, tmp_path, capsys, mon
     few = ("--stages", "patches", "--starts", "2", "--search", "16", "--held-out", "128")
     found = run("scan", model, "-o", at["scan"], *few, expected=1)  # as scanners say it
     assert found["judgement"]["target"] == "banana"
+    assert run("examine", model, "--minutes", "0.05", expected=1)["target"] == "banana"
     run("audit", model, "-o", at["audit"], "--n", "64")
     run("recipes", "list")
     run("clean", model, "-o", at["cleaned"], "--recipe", recipe, *tests, *stamped)
