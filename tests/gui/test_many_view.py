@@ -10,7 +10,6 @@ import shutil
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from tests.gui.test_examination_page import make_panel
 
 from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, TABLE
@@ -23,6 +22,7 @@ from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSessio
 from tests.gui import examinations
 from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import Answers, write_safetensors
+from tests.gui.test_examination_page import make_panel
 
 EVIL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
 
