@@ -584,6 +584,11 @@ def inputs_of(spec: ExamineSpec, inspection: Inspection) -> str:
         choice and choice.choice, label_set.class_names, label_set.templates,
         *(examine(path).sha256 for path in (spec.donor, spec.reference) if path is not None),
     ]  # fmt: skip
+    if inspection.source.is_dir():  # of the tokenizer, and what else is read beside the weights
+        with os.scandir(inspection.source) as entries:
+            beside = [each for each in entries if each.name.endswith((".json", ".txt", ".model"))]
+        facts = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in beside]
+        parts.append(sorted(facts))
     with suppress(InputError):  # a damaged list knows nothing
         parts.append(sorted(known_tensors()))
     if spec.images is not None:
