@@ -32,7 +32,7 @@ _DESCRIPTIONS = ("doc", "metadata", "values", "quantization", "devices")
 _MAX_DESCRIPTION = 1 << 14  # a traceback has a fourth of it
 _GAP = 1 << 16  # programs align tensors in a file of their own to no more
 
-_DTYPES = {
+DTYPES = {
     1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16",
     11: "F64", 12: "U32", 13: "U64", 16: "BF16", 17: "F8_E4M3", 19: "F8_E5M2",
 }  # fmt: skip
@@ -344,11 +344,11 @@ class OnnxFile:
             raise self.damaged(f"{label} has no valid shape")
         if "segment" in message:
             raise self.unsupported(f"{label} lies in several pieces")
-        if code not in _DTYPES:
+        if code not in DTYPES:
             if code not in _OTHER_TYPES:
                 raise self.damaged(f"{label} has no valid type")
             return Stored(name, "", shape, type_name=_OTHER_TYPES[code])
-        dtype = _DTYPES[code]
+        dtype = DTYPES[code]
         nbytes = prod(shape) * DTYPE_BYTES[dtype]
         given = [
             field
