@@ -52,7 +52,7 @@ CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 PIXELS, TOKENS, MASK = "pixels", "tokens", "attention mask"
 
 _ONNX = ("", "ai.onnx")
-_MAX_COMPUTED, _FEW = 1 << 22, 16
+_MAX_COMPUTED, _FEW = 1 << 21, 16
 _END_OF_TEXT = 49407
 _MOVING = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast",
     "Expand"}  # fmt: skip
@@ -263,7 +263,9 @@ class Arithmetic:
         self._inside: dict[int, dict[int, Node]] = {}
         self._blocks: list[_Block] = []
         self._computed = 0
-        self._tables: dict[int, Table | None] = {}  # by the spelling: blocks repeat them
+        # By operator, attributes and the identity of what they were computed from, which is kept.
+        self._tables: dict[tuple[Any, ...], tuple[list[Table], Table | None]] = {}
+        self._same: dict[Table, Table] = {}
         self._answers: dict[tuple[Any, ...], tuple[Table, Any]] = {}  # about whole tables
         for name, (kind, dims) in inputs.items():
             self._values[name] = self._input(kind, dims)
@@ -349,7 +351,9 @@ class Arithmetic:
             if stored is None:  # an input that is no tensor
                 return _Value(_UNKNOWN)
             numbers = self._source.table(stored) if stored.elements else ()
-            array = None if numbers is None else Table(stored.shape, numbers, stored.dtype)
+            array = (
+                None if numbers is None else self._one(Table(stored.shape, numbers, stored.dtype))
+            )
             if stored.elements > _FEW and name not in self._scales and not _is_regular(array):
                 shape = list(stored.shape)
                 self._find(f"the tensor {name[:120]!r} ({stored.dtype} {shape}) is no CLIP's.")
@@ -483,9 +487,7 @@ class Arithmetic:
         """What follows from sizes, masks and constants."""
         if not is_known(node.operator):
             return None
-        if spelling not in self._tables or node.operator == "ConstantOfShape":
-            self._tables[spelling] = self._compute(node, [term.value for term in given])
-        table = self._tables[spelling]
+        table = self._compute(node, [term.value for term in given])
         return None if table is None else _Term("array", value=table)
 
     def _compute(self, node: Node, arrays: list[Table | None]) -> Table | None:
@@ -497,14 +499,24 @@ class Arithmetic:
             value = self._source.tensor(message, "-") if message else None
             numbers = (0.0,) if value is None else self._source.table(value)
             dtype = "F32" if value is None else value.dtype
-            arrays.append(None if numbers is None else Table((1,), numbers, dtype))
+            arrays.append(None if numbers is None else self._one(Table((1,), numbers, dtype)))
         given = [item for item in arrays if item is not None]
         if len(given) < len(arrays) or self._computed > _MAX_COMPUTED:
             return None
         options = {item.get("name", ""): item for item in node.message["attributes"]}
-        table = compute(node.operator, options, given)
-        self._computed += 0 if table is None else len(table.values)
-        return table
+        key = (node.operator, repr(options), *map(id, given))
+        if key not in self._tables:  # blocks repeat them
+            table = compute(node.operator, options, given)
+            if table is not None:
+                self._computed += len(table.values)
+                table = self._one(table)
+            self._tables[key] = (given, table)
+        return self._tables[key][1]
+
+    def _one(self, table: Table) -> Table:
+        """The one table with these numbers."""
+        table = table._replace(values=tuple(table.values), origins=tuple(table.origins))
+        return self._same.setdefault(table, table)
 
     def _moved(self, node: Node, given: list[_Value]) -> Axes | None:
         """The axes of a value that an operator moves as sizes say."""
@@ -551,13 +563,12 @@ class Arithmetic:
             if not (_is_last_axis(node, given) and _is_whole(axes)):
                 return None
             term = _by_rule(node.operator, [given[0].term])
-            return term and _Value(term, (*axes[:-1], ()))
+            return _laid(term, (*axes[:-1], ()))
         orders = [given, given[::-1]] if node.operator in ("Add", "Mul") else [given]
         for order in orders:
             laid = [value.axes for value in order]
             term = _by_rule(node.operator, [value.term for value in order])
-            value = _Value(term, aligned(laid)) if term else self._by_layer(node, *order)
-            if value is not None and value.term is not None and value.axes is not None:
+            if value := _laid(term, aligned(laid)) or self._by_layer(node, *order):
                 return value
         return None
 
@@ -570,9 +581,6 @@ class Arithmetic:
             [axes, *(value.axes for value in others)]
         )  # of what is computed number by number
         number = _number(y) or 0.0
-
-        def same(term: _Term | None) -> _Value | None:
-            return None if term is None or both is None else _Value(term, both)
 
         match node.operator, x.kind, y.kind:
             case "Conv", "pixels", "parameter" if len(rest) == 1:
@@ -615,52 +623,49 @@ class Arithmetic:
             case "LayerNormalization", _, "parameter" if len(rest) == 2:
                 plain = 0 < node.real("epsilon", 1e-5) <= 1e-4
                 last = node.integer("axis", -1) in (-1, len(axes) - 1)
-                return same(self._norm(first, *rest)) if plain and last else None
+                return _laid(self._norm(first, *rest), both) if plain and last else None
             case "Add", "variance", "array" if 0 < number <= 1e-4:
-                return same(x)
+                return _laid(x, both)
             case "Mul", "standard", "parameter":
-                return same(_Term("scaled", x.of[0].of, y.name))
+                return _laid(_Term("scaled", x.of[0].of, y.name), both)
             case "Add", "scaled", "parameter":
-                return same(self._norm(_Value(x.of[0], axes), x, y))
+                return _laid(self._norm(_Value(x.of[0], axes), x, y), both)
             case "Gelu", "linear", _ if _text(self._source, node, "approximate") in ("", "none"):
                 return _Value(_Term("activation", (x,)), axes)
             case "Mul", "linear" | "third", "array" if 0.05 < number < 1:
-                return same(_Term("times", (x,), value=number))
+                return _laid(_Term("times", (x,), value=number), both)
             case "Mul", "scores", "array":
                 factor, width = x.value
-                return _scores(x.of, both or (), number, width) if factor == 1 else None
+                return _scores(x.of, both, number, width) if factor == 1 else None
             case "MatMul", "linear" | "third" | "times", "linear" | "third" | "times":
                 (q, one), (k, two) = _factor(x), _factor(y)
-                laid = product(axes, other, _KEY)
-                return laid and _scores((q, k), laid, one * two, side(axes[-1]))
+                return _scores((q, k), product(axes, other, _KEY), one * two, side(axes[-1]))
             case "Add", "scores", "array" if y.value is not None:
                 is_mask = self._ask(self._is_mask, y.value, axes)
                 return _Value(_Term("masked", (x,)), axes) if is_mask else None
             case "Softmax", "scores" | "masked", _:
                 scores = x if x.kind == "scores" else x.of[0]
                 at = node.attribute("axis").get("i", -1 if self._opset >= 13 else 1)
-                rows, keys = axes[-2:]
-                plain = at in (-1, len(axes) - 1) and keys == _keys(rows) and len(rows) == 1
-                of_text = rows[:1] != () and rows[0][0] == "tokens"
+                plain = at in (-1, len(axes) - 1) and axes[-1] == _keys(axes[-2])
+                plain = plain and len(axes[-2]) == 1  # of one picture or text
+                of_text = any(name == "tokens" for name, _, _ in axes[-2])
                 whole = plain and scores.value[0] != 1 and (x.kind == "masked") == of_text
                 return _Value(_Term("weights", (scores,)), axes) if whole else None
             case "MatMul", "weights", "linear" | "third":
                 laid = product((*axes[:-1], axes[-2]), other)
-                term = self._attention(*x.of[0].of, y)
-                return _Value(term, laid) if term and laid else None
+                return _laid(self._attention(*x.of[0].of, y), laid)
             case "Add", _, "linear":
-                return same(self._residual(x, y)) if filled(axes) == filled(other) else None
+                return _laid(self._residual(x, y), both) if filled(axes) == filled(other) else None
             case "Gather", "parameter", "tokens" if node.integer("axis", 0) == 0:
                 return _Value(_Term("rows", (x, y)), (*other, *axes[1:]))
             case "Gather", "parameter", "array" if node.integer("axis", 0) == 0:
                 if y.value is None or not self._ask(counts, y.value) or len(axes) != 2:
                     return None
-                shape = [*y.value.shape]
-                laid = reshaped((axis("rows", len(y.value.values)),), shape)
-                return laid and _Value(x, (*laid, axes[1]))
+                count = len(y.value.values)
+                laid = reshaped((axis("rows", count),), y.value.shape)
+                return _laid(x, laid and (*laid, axes[1])) if count <= side(axes[0]) else None
             case "Slice", "parameter", "array" if len(axes) == 2:
-                table = self._first_rows(axes, rest)
-                return table and _Value(x, table)
+                return _laid(x, self._first_rows(axes, rest))
             case "Gather", "linear" | "norm" | "stream", "array" if y.value is not None:
                 return self._picked(node, first, y.value)
             case "Gather", "norm" | "stream", "flat end" | "end" if node.integer("axis", 0) == 0:
@@ -672,7 +677,7 @@ class Arithmetic:
                 fits = axes[:2] == self._tokens()
                 return _Value(_Term("pooled", (x,)), (*other[:-1], *axes[2:])) if fits else None
             case "Equal", "tokens", "array" if _number(y) == _END_OF_TEXT:
-                return same(_Term("is end", (x,)))
+                return _laid(_Term("is end", (x,)), both)
             case "ArgMax", "tokens" | "is end", _ if not node.integer("select_last_index", 0):
                 last = node.integer("axis", 0) in (-1, len(axes) - 1)
                 if not last or filled(axes) != filled(self._tokens()):
@@ -692,10 +697,9 @@ class Arithmetic:
             case "Exp", "parameter", _ if x.name.endswith("logit_scale"):
                 return _Value(_Term("scale", (x,)), axes)
             case "MatMul", "unit", "unit" if _source_of(x) is not _source_of(y):
-                laid = product(axes, other)
-                return laid and _Value(_Term("logits", (x, y)), laid)
+                return _laid(_Term("logits", (x, y)), product(axes, other))
             case "Mul", "logits", "array" if number > 0:
-                return same(x)
+                return _laid(x, both)
         return None
 
     def _tokens(self) -> Axes:
@@ -853,10 +857,15 @@ class Arithmetic:
         return None
 
 
-def _scores(of: tuple[_Term, ...], axes: Axes, factor: float, width: int) -> _Value | None:
+def _scores(of: tuple[_Term, ...], axes: Axes | None, factor: float, width: int) -> _Value | None:
     """Scores, not scaled yet or by the root of the width of a head."""
     plain = factor == 1 or abs(factor * width**0.5 - 1) <= _TOLERANCE
-    return _Value(_Term("scores", of, value=(factor, width)), axes) if plain else None
+    return _laid(_Term("scores", of, value=(factor, width)), axes) if plain else None
+
+
+def _laid(term: _Term | None, axes: Axes | None) -> _Value | None:
+    """A value that has both a meaning and axes."""
+    return None if term is None or axes is None else _Value(term, axes)
 
 
 def _keys(parts: Axis) -> Axis:

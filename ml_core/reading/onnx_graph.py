@@ -158,7 +158,9 @@ class _Reading:
             count = self._source.unknown
             self._unread.append(f"fields that ONNX does not define ({count:,} bytes)")
         if count := self._source.long or max(0, self._source.described - _DESCRIBED * len(nodes)):
-            self._unread.append(f"descriptions, longer than an exporter's ({count:,} bytes)")
+            self._unread.append(
+                f"names and descriptions, longer than an exporter's ({count:,} bytes)"
+            )
         if self._model["training"]:
             self._unread.append("training information")
         graph = self._facts(functions)
@@ -189,6 +191,7 @@ class _Reading:
             tuple(self._control),
             self._user_of,
             tuple(findings),
+            self._source.described,
         )
 
     def _find(self, sentence: str) -> None:
@@ -358,6 +361,8 @@ class _Reading:
             stored = replace(self._source.tensor(attribute["t"], name), name=name)
         elif "sparse" in attribute:
             raise self._source.unsupported("it holds sparse tensors")
+        elif "s" in attribute or attribute["strings"]:
+            raise self._source.unsupported(f"{node.words} holds text, which no CLIP computes with")
         else:  # numbers in a row, which only sizes may be
             floats = sum(stop - start for start, stop in attribute["floats"]) // 4
             stored = Stored(name, "F32" if floats else "I64", (floats or len(attribute["ints"]),))
@@ -437,11 +442,14 @@ class _Reading:
             if name not in self._bits:
                 raise self._source.damaged(f"no node gives its output {name[:80]!r}")
         alive = []
+        by_numbers = {*needed}
         for node in reversed(nodes):
             if needed.intersection(node.outputs):
                 needed.update(node.inputs)
                 alive.append(node)
-        self._needed = needed
+                if node.operator not in _OF_SIZES and by_numbers.intersection(node.outputs):
+                    by_numbers.update(node.inputs)
+        self._needed = by_numbers
         return alive[::-1]
 
     def _name_tensors(self, nodes: list[Node]) -> None:
@@ -700,18 +708,25 @@ class _Reading:
 
     def _picture_side(self) -> int:
         """How many pixels a side of the pictures has, by the table of positions."""
-        patches = [s for (_, s) in self._parameters.values() if len(s) == 4]
-        tables = [s for (name, s) in self._parameters.values()
-            if name.endswith(("position_embedding.weight", "positional_embedding"))
-            and patches and s[-1] == patches[0][0]]  # fmt: skip
-        return max((math.isqrt(s[-2]) * patches[0][-1] for s in tables if len(s) > 1), default=0)
+        shapes = self._parameters.values()
+        patches = next((shape for _, shape in shapes if len(shape) == 4), (0, 0, 0, 0))
+        rows = [
+            shape[-2] - 1
+            for name, shape in shapes
+            if "position" in name and len(shape) > 1 and shape[-1] == patches[0]
+        ]
+        grids = [math.isqrt(count) for count in rows if math.isqrt(count) ** 2 == count]
+        return max(grids, default=0) * patches[-1]
 
     def _find_unused(self) -> None:
         """Name the tensors that no output needs."""
         for name, stored in self._stored.items():
             if name not in self._needed:
                 shape = list(stored.shape)
-                self._find(f"no output needs the tensor {name[:120]!r} ({stored.dtype} {shape}).")
+                self._find(
+                    f"no output needs the numbers of the tensor {name[:120]!r} "
+                    f"({stored.dtype} {shape})."
+                )
 
     def _check_places(self) -> None:
         """Refuse tensors beside the file that overlap; say what lies between them."""
@@ -746,7 +761,7 @@ def _count_tensors(messages: list[Message]) -> int:
 
 
 def _is_shown(turn: int, row: int, key: int) -> bool:
-    """Whether a mask that stands for the caller's shows a token; what it hides, another turn shows."""
+    """Whether a mask that stands for the caller's shows a token; the next turn is the opposite."""
     return bool((3 * row + 7 * key) % 5) != bool(turn)
 
 

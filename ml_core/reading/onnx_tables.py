@@ -23,13 +23,12 @@ from ml_core.reading.onnx_file import DTYPES, Message
 CONSTANT, PICTURES, TEXTS, LENGTH, SIDE, CHOICE, MASKED = 0, 1, 2, 4, 8, 16, 32
 UNCLEAR = -1
 _MAX_TABLE = 1 << 17  # two masks of 248 tokens have less
-_BITS = {"U8": 8, "I8": -8, "U16": 16, "I16": -16, "I32": -32, "I64": -64, "U32": 32, "U64": 64}
-_ROUNDED = {
-    "F32": ("f", 3.4028235e38),
-    "F16": ("e", 65519),
-    "BF16": ("f", 3.39e38),
-    "F64": ("d", math.inf),
-}
+_BITS = {  # of whole numbers; less than 0 for those with a sign
+    "U8": 8, "I8": -8, "U16": 16, "I16": -16, "U32": 32, "I32": -32, "U64": 64, "I64": -64,
+}  # fmt: skip
+_ROUNDED = {  # struct's letter of each, and what is infinite
+    "F32": ("f", 3.4028235e38), "F16": ("e", 65519), "BF16": ("f", 3.39e38), "F64": ("d", math.inf),
+}  # fmt: skip
 _EXACT = ("I32", "I64", "F32", "F64")
 
 
@@ -41,7 +40,8 @@ class Table(NamedTuple):
     dtype
         safetensors' name of their type.
     origins
-        Where each comes from: `CONSTANT`, a sum of `PICTURES`, `TEXTS`, `LENGTH` and `SIDE` (of a picture), `CHOICE`, the
+        Where each comes from: `CONSTANT`, a sum of `PICTURES`, `TEXTS`, `LENGTH` and `SIDE`
+        (of a picture), `CHOICE`, the
         name of a number of the caller's mask, or `UNCLEAR`; empty for constants alone.
     varies
         Whether its sides follow from a size.
