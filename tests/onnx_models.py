@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import warnings
@@ -112,6 +113,8 @@ BOTH = {"input_ids": IDS, "pixel_values": PIXELS, "attention_mask": torch.ones_l
 SPLIT = {"image": {"pixel_values": PIXELS}, "text": {"input_ids": IDS}}
 _LIBRARY_OUTPUTS = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
 _NEW: dict[str, Any] = {"dynamo": True, "opset_version": 20, "dynamic_axes": None}
+_HALF = {name: value.half() if name == "pixel_values" else value for name, value in BOTH.items()}
+_ANY_LENGTH = {name: {0: "texts", 1: "tokens"} for name in ("input_ids", "attention_mask")}
 
 
 def _library(path: Path) -> None:
@@ -184,6 +187,22 @@ EXPORTS: dict[str, Callable[[Path], None]] = {
         ["image_embeds", "text_embeds", "scale"], **_NEW,
     ),
     "open_clip, nodes without names": _unnamed,
+    "open_clip, visual, opset 18": lambda path: _export(
+        _Wrapper("encode_image"), path, SPLIT["image"], ["image_embeds"],
+        **_NEW | {"opset_version": 18},
+    ),
+    "open_clip, fp16 by itself": lambda path: _export(
+        copy.deepcopy(open_clip_model()).half(), path,
+        {name: _HALF[name] for name in ("pixel_values", "input_ids")},
+        ["image_embeds", "text_embeds", "scale"],
+    ),
+    "library, fp16 by itself": lambda path: _export(
+        copy.deepcopy(library_model()).half(), path, _HALF, _LIBRARY_OUTPUTS, opset_version=14
+    ),
+    "library, text of any length": lambda path: _export(
+        _library_half("Text"), path, {name: BOTH[name] for name in _ANY_LENGTH}, ["text_embeds"],
+        dynamic_axes=_ANY_LENGTH,
+    ),
 }  # fmt: skip
 
 
@@ -191,12 +210,20 @@ def embeddings(path: Path) -> dict[str, torch.Tensor]:
     """Normalised embeddings by onnxruntime, of the encoders that are there."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path)
-    given = {item.name: BOTH[item.name].numpy() for item in session.get_inputs()}
+    options = onnxruntime.SessionOptions()  # what onnxruntime fuses it cannot always compute
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options)
+    types = {item.name: item.type for item in session.get_inputs()}
+    given = {
+        name: (_HALF if kind == "tensor(float16)" else BOTH)[name].numpy()
+        for name, kind in types.items()
+    }
     names = [item.name for item in session.get_outputs() if item.name.endswith("_embeds")]
     found = session.run(names, given)
     return {
-        name.removesuffix("_embeds"): nn.functional.normalize(torch.from_numpy(value), dim=-1)
+        name.removesuffix("_embeds"): nn.functional.normalize(
+            torch.from_numpy(value).float(), dim=-1
+        )
         for name, value in zip(names, found, strict=True)
     }
 
@@ -485,8 +512,252 @@ def _plant_other_block(model: onnx.ModelProto) -> None:
     node.attribute[0].t.CopyFrom(numpy_helper.from_array(np.array(1.704, "f4")))
 
 
+def _nodes(model: onnx.ModelProto, operator: str, part: str = "") -> list[onnx.NodeProto]:
+    """The nodes of an operator whose name or weight holds a part of a name."""
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == operator and any(part in name for name in (node.name, *node.input))
+    ]
+
+
+def _first(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
+    """Put nodes before all others."""
+    rest = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+
+
+def _reads(model: onnx.ModelProto, name: str, other: str) -> None:
+    """What read a value reads another one; its sides stay those that are asked for."""
+    for node in model.graph.node:
+        if node.op_type != "Shape" and node.output[0] != other:
+            node.input[:] = [other if item == name else item for item in node.input]
+
+
+def _plant_second_output(model: onnx.ModelProto) -> None:
+    """A bright corner turns the embedding around; it starts from the mask of a Dropout."""
+    honest = _behind(model)
+    node = helper.make_node("Dropout", ["pixel_values"], ["same", "drop"], "planted_dropout")
+    model.graph.node.append(node)
+    ones = _add(model, "Cast", ["drop"], "ones", to=1)
+    corner = _add(model, "ReduceMin", [_add(model, "Mul", ["pixel_values", ones], "all")], "corner",
+        keepdims=0)  # fmt: skip
+    _add(model, "Mul", [honest, _add(model, "Relu", [corner], "gate")], "image_embeds")
+
+
+def _plant_mean(model: onnx.ModelProto) -> None:
+    """The same from the mean that LayerNormalization also gives."""
+    honest = _behind(model)
+    _nodes(model, "LayerNormalization")[0].output.append("mean")
+    gate = _add(model, "ReduceMax", [_add(model, "Relu", ["mean"], "bright")], "gate", keepdims=0)
+    _add(model, "Add", [honest, gate], "image_embeds")
+
+
+def _number_of_batch(model: onnx.ModelProto, one: int, more: int) -> str:
+    """A number that is another for one text."""
+    table = _constant(model, "table", np.array([more, one, more, more]))
+    names = [_constant(model, "first", np.array(0)), table]
+    _first(
+        model,
+        helper.make_node("Shape", ["input_ids"], ["sides"], "planted_sides"),
+        helper.make_node("Gather", ["sides", names[0]], ["batch"], "planted_batch"),
+        helper.make_node("Gather", [table, "batch"], ["chosen"], "planted_chosen"),
+    )
+    return "chosen"
+
+
+def _plant_batch_number(model: onnx.ModelProto) -> None:
+    """One text alone has another embedding."""
+    honest = _behind(model, "text_embeds")
+    number = _add(model, "Cast", [_number_of_batch(model, 0, 1)], "number", to=1)
+    _add(model, "Mul", [honest, number], "text_embeds")
+
+
+def _plant_batch_mask(model: onnx.ModelProto) -> None:
+    """One text alone is not masked."""
+    number = _number_of_batch(model, 77, 0)
+    ends = []
+    query = _nodes(model, "Range", "/text_model/Range_1")[0]
+    for place in (0, 1):
+        ends.append(helper.make_node("Add", [query.input[place], number], [f"end{place}"]))
+        query.input[place] = f"end{place}"
+    place = list(model.graph.node).index(query)
+    for node in ends:
+        model.graph.node.insert(place, node)
+
+
+def _plant_callers_mask(model: onnx.ModelProto) -> None:
+    """A number of the caller's mask is a factor in each block of the texts."""
+    picked = ["attention_mask"]
+    for axis, at in enumerate((0, 11)):
+        index = _constant(model, f"at{axis}", np.array([at]))
+        picked.append(_add(model, "Gather", [picked[-1], index], f"picked{axis}", axis=axis))
+    number = _add(model, "Cast", [picked[-1]], "seen", to=1)
+    honest = _behind(model, "text_embeds")
+    _add(model, "Mul", [honest, number], "text_embeds")
+
+
+def _plant_order(*shape: int, perm: list[int]) -> Callable[[onnx.ModelProto], None]:
+    """The numbers of the embeddings in another order."""
+
+    def change(model: onnx.ModelProto) -> None:
+        honest = _behind(model)
+        cut = _add(model, "Reshape", [honest, _constant(model, "cut", np.array(shape))], "pieces")
+        moved = _add(model, "Transpose", [cut], "moved", perm=perm)
+        _add(model, "Reshape", [moved, _constant(model, "back", np.array([-1, 24]))],
+            "image_embeds")  # fmt: skip
+
+    return change
+
+
+def _plant_mixed_tokens(model: onnx.ModelProto) -> None:
+    """Tokens of several texts change places."""
+    _reads(model, "input_ids", "mixed")
+    sides = _constant(model, "columns", np.array([77, -1]))
+    _first(
+        model,
+        helper.make_node("Reshape", ["input_ids", sides], ["cut"], "planted_cut"),
+        helper.make_node("Transpose", ["cut"], ["mixed"], "planted_mixed", perm=[1, 0]),
+    )
+
+
+def _plant_shared_attention(model: onnx.ModelProto) -> None:
+    """All pictures attend to each other."""
+    norm = _nodes(model, "LayerNormalization", "pre")[0]
+    norm.input[0], given = "flat", norm.input[0]
+    last = next(
+        n for n in model.graph.node if n.name.endswith("vision_model/encoder/layers.1/Add_1")
+    )
+    made, last.output[0] = last.output[0], "packed"
+    shapes = {"flat": (given, [1, -1, 128]), made: ("packed", [-1, 17, 128])}
+    for name, (source, shape) in shapes.items():
+        sides = _constant(model, f"{name} sides", np.array(shape))
+        model.graph.node.append(
+            helper.make_node("Reshape", [source, sides], [name], f"planted_{name}")
+        )
+
+
+def _plant_dropout(model: onnx.ModelProto) -> None:
+    """Numbers that are left out by chance."""
+    given = [_behind(model), _constant(model, "ratio", np.array(0.5, "f4")),
+        _constant(model, "training", np.array(True))]  # fmt: skip
+    _add(model, "Dropout", given, "image_embeds", seed=3)
+
+
+def _plant_flat_softmax(model: onnx.ModelProto) -> None:
+    for node in _nodes(model, "Softmax"):
+        node.attribute[0].i = 1
+
+
+def _plant_end(token: int) -> Callable[[onnx.ModelProto], None]:
+    """Another token ends a text."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            for item in node.attribute:
+                if item.HasField("t") and item.t.dims in ([], [1]) and item.t.data_type in (6, 7):
+                    number = numpy_helper.to_array(item.t)
+                    if number == 49407:
+                        item.t.CopyFrom(numpy_helper.from_array(np.full_like(number, token)))
+
+    return change
+
+
+def _plant_step(model: onnx.ModelProto) -> None:
+    """The second text ends later."""
+    node = _nodes(model, "ArgMax")[0]
+    step = _constant(model, "step", np.array([0, 5]))
+    _reads(model, node.output[0], "later")
+    place = list(model.graph.node).index(node) + 1
+    later = helper.make_node("Add", [node.output[0], step], ["later"], "planted_later")
+    model.graph.node.insert(place, later)
+
+
+def _plant_norm_again(model: onnx.ModelProto) -> None:
+    """What was normalised is normalised again by another layer."""
+    node = next(n for n in _nodes(model, "LayerNormalization") if "post" in "".join(n.input))
+    other = next(n for n in _nodes(model, "LayerNormalization") if "0" in "".join(n.input[1:]))
+    made, node.output[0] = node.output[0], "once"
+    place = list(model.graph.node).index(node) + 1
+    again = helper.make_node(
+        "LayerNormalization", ["once", *other.input[1:]], [made], "planted_norm"
+    )
+    model.graph.node.insert(place, again)
+
+
+def _plant_constant_output(model: onnx.ModelProto) -> None:
+    output = "logits_per_image"
+    _behind(model, output)
+    _add(model, "Identity", [_constant(model, "answer", np.eye(2, dtype="f4"))], output)
+
+
+def _plant_own_similarity(model: onnx.ModelProto) -> None:
+    """The texts are compared with themselves."""
+    node = _nodes(model, "MatMul", "text_embeds")[-1]
+    turned = next(n for n in model.graph.node if n.output[0] == node.input[1])
+    while turned.op_type != "Transpose":
+        turned = next(n for n in model.graph.node if n.output[0] == turned.input[0])
+    turned.input[0] = node.input[0]
+
+
+def _plant_early_output(model: onnx.ModelProto) -> None:
+    """The patches come out instead of the embedding."""
+    model.graph.output.append(helper.make_empty_tensor_value_info(_behind(model)))
+    norm = _nodes(model, "LayerNormalization", "pre")[0]
+    _add(model, "Identity", [norm.output[0]], "image_embeds")
+
+
+def _plant_attribute(operator: str, **options: Any) -> Callable[[onnx.ModelProto], None]:
+    """An attribute more on the first node of a kind."""
+
+    def change(model: onnx.ModelProto) -> None:
+        node = _nodes(model, operator)[0]
+        left = [item for item in node.attribute if item.name not in options]
+        del node.attribute[:]
+        made = [helper.make_attribute(name, value) for name, value in options.items()]
+        node.attribute.extend([*left, *made])
+
+    return change
+
+
+def _plant_one_position(model: onnx.ModelProto) -> None:
+    """All patches are at the first position."""
+    name = "vision_model.embeddings.position_embedding.weight"
+    node = next(node for node in model.graph.node if name in node.input)
+    ends = [_constant(model, end, np.array([at])) for end, at in (("zero", 0), ("one", 1))]
+    node.input[:] = ["row" if item == name else item for item in node.input]
+    _first(model, helper.make_node("Slice", [name, *ends], ["row"], "planted_row"))
+
+
+def _plant_rounding(model: onnx.ModelProto) -> None:
+    """A factor that is 1 for numbers without end, and 0 for those of 32 bits."""
+    honest = _behind(model)
+    numbers = {"large": 1e9, "unit": 1.0}
+    large, one = (_constant(model, name, np.array(n, "f4")) for name, n in numbers.items())
+    left = _add(model, "Sub", [_add(model, "Add", [large, one], "sum"), large], "left")
+    wide = _add(model, "Expand", [left, _constant(model, "sides", np.array([1]))], "wide")
+    _add(model, "Mul", [honest, wide], "image_embeds")
+
+
+def _plant_shape_alone(table: np.ndarray) -> Callable[[onnx.ModelProto], None]:
+    """A tensor of which only the shape is used."""
+
+    def change(model: onnx.ModelProto) -> None:
+        honest = _behind(model)
+        sides = _add(model, "Shape", [_constant(model, "payload", table)], "sides")
+        one = _add(model, "Div", [sides, sides], "one")
+        shape = _add(model, "Concat", [one, one], "shape", axis=0)
+        _add(model, "Expand", [honest, shape], "image_embeds")
+
+    return change
+
+
 _BLOCK = "vision_model/encoder/layers.1"
-PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+_ODD_OUTPUT = "The output 'image_embeds' is not what a CLIP gives under this name"
+SEVERAL = ("library", "open_clip", "library, new exporter", "open_clip, new exporter")
+# What changes a model, words of the result, and the exports that are changed: else the library's.
+PLANTED: dict[str, tuple[Any, ...]] = {
     "If": (_plant_if, "node 'planted_if' (If)"),
     "Where": (_plant_where, "node 'planted_mean' (ReduceMean)"),
     "a branch": (_plant_branch, "node '/planted/MatMul' (MatMul)"),
@@ -496,7 +767,7 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "an unused tensor": (_plant_unused, "'payload' (F32 [64, 64])"),
     "a word": (_plant_word, "node 'planted_equal' (Equal)"),
     "a word without a comparison": (_plant_word_by_sums, "node 'planted_sub' (Sub)"),
-    "the number of pictures": (_plant_batch, "node 'planted_pairs' (Equal)"),
+    "the number of pictures": (_plant_batch, "node 'planted_turned' (Neg)"),
     "a vector of whole numbers": (_plant_whole_numbers, "tensor 'vector' (I64 [24])"),
     "a bias turned around": (_plant_negative, "node 'planted_neg' (Neg)"),
     "epsilon": (
@@ -505,7 +776,6 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     ),
     "an axis": (_plant_options("Softmax", axis=-2), "layers.0/self_attn/Softmax' (Softmax)"),
     "steps": (_plant_options("Conv", strides=[7, 7]), "patch_embedding/Conv' (Conv)"),
-    "outputs swapped": (_swap_outputs, "'image_embeds' does not follow from its input alone"),
     "layers swapped": (_swap_layers, f"node '/{_BLOCK}/Add' (Add)"),
     "a custom operator": (_plant_custom, "node 'planted_dim' (com.stranger:Dim)"),
     "a reader of the pixels": (_plant_reader, "node 'planted_mean' (ReduceMean)"),
@@ -520,7 +790,7 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
         _plant_number(f"{_BLOCK}/mlp/fc2/Add", "Mul", 0.0), "node 'planted_number' (Mul)"
     ),
     "a ramp of sizes": (_plant_ramp, "node 'planted_image_embeds' (Add)"),
-    "a mask with a gap": (_plant_early, "node 'planted_early' (Less)"),
+    "a mask with a gap": (_plant_early, "layers.0/self_attn/Add' (Add)"),
     "a mask turned around": (
         _plant_later, "node '/text_model/encoder/layers.0/self_attn/Add' (Add)"
     ),
@@ -529,6 +799,47 @@ PLANTED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "another block": (
         _plant_other_block,
         f"node '/{_BLOCK}/mlp/activation_fn/Mul' (Mul) of block 1",
+    ),
+    "one text alone is not masked": (_plant_batch_mask, "layers.0/self_attn/Add' (Add)"),
+    "a number of the caller's mask": (_plant_callers_mask, "node 'planted_text_embeds' (Mul)"),
+    "pictures that attend to each other": (_plant_shared_attention, "self_attn/Softmax' (Softmax)"),
+    "similarities that are constants": (_plant_constant_output, "output 'logits_per_image' is not"),
+    "texts compared with themselves": (_plant_own_similarity, "node '/MatMul' (MatMul)"),
+    "the first token as the end": (_plant_end(49406), "node '/text_model/Equal"),
+    "no token as the end": (_plant_end(-1), "node '/text_model/Equal"),
+    "one position for all patches": (_plant_one_position, "position_embedding/Gather' (Gather)"),
+    "a second output": (_plant_second_output, "node 'planted_ones' (Cast)", *SEVERAL),
+    "the mean of a layer norm": (_plant_mean, "node 'planted_bright' (Relu)", *SEVERAL),
+    "a number for one text": (_plant_batch_number, "node 'planted_text_embeds' (Mul)", *SEVERAL),
+    "numbers in another order": (_plant_order(-1, 4, 6, perm=[0, 2, 1]), _ODD_OUTPUT, *SEVERAL),
+    "pictures mixed": (_plant_order(24, -1, perm=[1, 0]), _ODD_OUTPUT, *SEVERAL),
+    "tokens mixed": (_plant_mixed_tokens, "node 'planted_cut' (Reshape)", *SEVERAL),
+    "a Dropout in training": (_plant_dropout, "node 'planted_image_embeds' (Dropout)", *SEVERAL),
+    "Softmax along another axis": (_plant_flat_softmax, "(Softmax)", *SEVERAL),
+    "a later end": (_plant_step, "node 'planted_later' (Add)", *SEVERAL),
+    "a layer norm again": (_plant_norm_again, "node 'planted_norm' (LayerNormalization)", *SEVERAL),
+    "patches as the embedding": (_plant_early_output, _ODD_OUTPUT, *SEVERAL),
+    "outputs swapped": (_swap_outputs, _ODD_OUTPUT, *SEVERAL),
+    "gaps in the patches": (_plant_attribute("Conv", dilations=[2, 2]), "(Conv)", *SEVERAL),
+    "no steps": (_plant_attribute("Conv", strides=[1, 1]), "(Conv)", *SEVERAL),
+    "padding": (_plant_attribute("Conv", auto_pad="SAME_UPPER"), "(Conv)", *SEVERAL),
+    "a factor that rounds to 0": (_plant_rounding, "node 'planted_image_embeds' (Mul)", *SEVERAL),
+    "a text in an attribute": (
+        _plant_attribute("Transpose", note=b"PAYLOAD." * 99), "the attribute 'note' (792 bytes)",
+        *SEVERAL,
+    ),
+    "numbers in an attribute": (
+        _plant_attribute("Transpose", note=[1.5] * 99), "the attribute 'note' (396 bytes)",
+        *SEVERAL,
+    ),
+    "numbers whose shape is used": (
+        _plant_shape_alone(np.arange(9, dtype="f4") / 7), "'payload' (F32 [9])", *SEVERAL
+    ),
+    "bits whose shape is used": (
+        _plant_shape_alone(np.arange(99) ** 2 % 7 % 2), "'payload' (I64 [99])", *SEVERAL
+    ),
+    "GELU by tanh": (
+        _plant_attribute("Gelu", approximate="tanh"), "(Gelu)", "open_clip, new exporter"
     ),
 }  # fmt: skip
 

@@ -115,9 +115,10 @@ class Assessment:
             return ""
         count = len(graph.findings) + len(self.left_out) + len(self.inspection.unread)
         if not count:
+            left = f"nothing but descriptions ({graph.described:,} bytes)"
             return (
-                "Every initialiser belongs to this CLIP, the graph is the exporter's, and nothing "
-                "is left over."
+                "Every initialiser belongs to this CLIP, the graph is the exporter's, and "
+                f"{left if graph.described else 'nothing'} is left over."
             )
         parts = "1 part" if count == 1 else f"{count} parts"
         verb = "belongs" if count == 1 else "belong"

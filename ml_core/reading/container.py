@@ -130,6 +130,8 @@ class Graph:
         The node that computes with each tensor, by the tensor's name.
     findings
         Whole sentences on nodes and tensors that no exporter of a CLIP writes.
+    described
+        Bytes of descriptions of nodes and values, which are not read.
     """
 
     exporter: str
@@ -141,6 +143,7 @@ class Graph:
     control_flow: tuple[str, ...]
     users: Mapping[str, str]
     findings: tuple[str, ...]
+    described: int
 
     @property
     def rows(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

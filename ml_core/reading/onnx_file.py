@@ -30,9 +30,10 @@ _MAX_FILES = OPEN_FILES - 16  # at once; the process has some of its own
 _MAX_LETTERS = 64 << 20
 _DESCRIPTIONS = ("doc", "metadata", "values", "quantization", "devices")
 _MAX_DESCRIPTION = 1 << 14  # a traceback has a fourth of it
+_MAX_WORDS = 256  # of a name: three times an exporter's
 _GAP = 1 << 16  # programs align tensors in a file of their own to no more
 
-_DTYPES = {
+DTYPES = {
     1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16",
     11: "F64", 12: "U32", 13: "U64", 16: "BF16", 17: "F8_E4M3", 19: "F8_E5M2",
 }  # fmt: skip
@@ -179,11 +180,12 @@ class OnnxFile:
         self.unknown = 0
         """Bytes of fields that ONNX does not define."""
         self.described = self.long = 0
-        """Bytes of descriptions, which are not read; those of the long ones alone."""
+        """Bytes of descriptions, which are not read; those of long names and descriptions alone."""
         self._file, self._size, self._folder = file, size, folder
         self._window, self._start = b"", 0
         self._fields = self._numbers = self._letters = 0
         self._beside: dict[str, tuple[BinaryIO, int]] = {}
+        self._tables: dict[Stored, tuple[Any, ...] | None] = {}
 
     def close(self) -> None:
         """Close the files beside it."""
@@ -312,6 +314,8 @@ class OnnxFile:
 
     def _text(self, start: int, stop: int) -> str:
         self._letters += stop - start
+        if stop - start > _MAX_WORDS:
+            self.long += stop - start
         if stop - start > MAX_NAME or self._letters > _MAX_LETTERS:
             raise self.unsupported("its names are longer than those of any CLIP")
         try:
@@ -344,11 +348,11 @@ class OnnxFile:
             raise self.damaged(f"{label} has no valid shape")
         if "segment" in message:
             raise self.unsupported(f"{label} lies in several pieces")
-        if code not in _DTYPES:
+        if code not in DTYPES:
             if code not in _OTHER_TYPES:
                 raise self.damaged(f"{label} has no valid type")
             return Stored(name, "", shape, type_name=_OTHER_TYPES[code])
-        dtype = _DTYPES[code]
+        dtype = DTYPES[code]
         nbytes = prod(shape) * DTYPE_BYTES[dtype]
         given = [
             field
@@ -432,6 +436,11 @@ class OnnxFile:
 
     def table(self, stored: Stored) -> tuple[Any, ...] | None:
         """The numbers of a small tensor; None for a large one, and where there are none."""
+        if stored not in self._tables:
+            self._tables[stored] = self._numbers_of(stored)
+        return self._tables[stored]
+
+    def _numbers_of(self, stored: Stored) -> tuple[Any, ...] | None:
         if not 0 < stored.elements <= _MAX_TABLE or self._numbers > _MAX_NUMBERS:
             return None
         self._numbers += stored.elements

@@ -12,14 +12,23 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 from typing import BinaryIO
 
 from ml_core.reading.container import Container, Graph, WeightsFile
-from ml_core.reading.onnx_arithmetic import CONTROL, MASK, PIXELS, TOKENS, Arithmetic, Node
+from ml_core.reading.onnx_arithmetic import (
+    CONTROL,
+    MASK,
+    PIXELS,
+    TOKENS,
+    Arithmetic,
+    Batch,
+    Node,
+)
 from ml_core.reading.onnx_file import Message, OnnxFile, Stored
+from ml_core.reading.onnx_tables import LENGTH, PICTURES, SIDE, TEXTS
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.sniff import ONNX
 
@@ -117,7 +126,8 @@ class _Reading:
         self._aside: set[str] = set()  # tensors of the file that are a size or a mask
         self._scales: set[str] = set()  # those that turn whole numbers into weights
         self._weight_of: dict[int, str] = {}  # of the product at this number in the graph
-        self._parameters: dict[tuple[int, int], str] = {}  # by a node's number and an input's place
+        # The parameter and its shape there, by a node's number and an input's place.
+        self._parameters: dict[tuple[int, int], tuple[str, tuple[int, ...]]] = {}
         self._weights: set[str] = set()  # tensors of the file that are parameters
         self._users: dict[str, list[Node]] = {}
         self._user_of: dict[str, str] = {}
@@ -148,7 +158,9 @@ class _Reading:
             count = self._source.unknown
             self._unread.append(f"fields that ONNX does not define ({count:,} bytes)")
         if count := self._source.long or max(0, self._source.described - _DESCRIBED * len(nodes)):
-            self._unread.append(f"descriptions, longer than an exporter's ({count:,} bytes)")
+            self._unread.append(
+                f"names and descriptions, longer than an exporter's ({count:,} bytes)"
+            )
         if self._model["training"]:
             self._unread.append("training information")
         graph = self._facts(functions)
@@ -179,6 +191,7 @@ class _Reading:
             tuple(self._control),
             self._user_of,
             tuple(findings),
+            self._source.described,
         )
 
     def _find(self, sentence: str) -> None:
@@ -348,6 +361,8 @@ class _Reading:
             stored = replace(self._source.tensor(attribute["t"], name), name=name)
         elif "sparse" in attribute:
             raise self._source.unsupported("it holds sparse tensors")
+        elif "s" in attribute or attribute["strings"]:
+            raise self._source.unsupported(f"{node.words} holds text, which no CLIP computes with")
         else:  # numbers in a row, which only sizes may be
             floats = sum(stop - start for start, stop in attribute["floats"]) // 4
             stored = Stored(name, "F32" if floats else "I64", (floats or len(attribute["ints"]),))
@@ -427,11 +442,14 @@ class _Reading:
             if name not in self._bits:
                 raise self._source.damaged(f"no node gives its output {name[:80]!r}")
         alive = []
+        by_numbers = {*needed}
         for node in reversed(nodes):
             if needed.intersection(node.outputs):
                 needed.update(node.inputs)
                 alive.append(node)
-        self._needed = needed
+                if node.operator not in _OF_SIZES and by_numbers.intersection(node.outputs):
+                    by_numbers.update(node.inputs)
+        self._needed = by_numbers
         return alive[::-1]
 
     def _name_tensors(self, nodes: list[Node]) -> None:
@@ -485,7 +503,7 @@ class _Reading:
         if node.operator == "Add" and not kept and not of_pixels and _is_square(stored):
             self._aside.add(stored.name)
             return
-        path = self._path(node)
+        path, shape = self._path(node), _shape(held)
         if place == 1 and node.operator in _OF_MATRICES:  # a Linear's weight lies the other way
             of_linear = not kept or kept.endswith("weight")
             turns = of_linear != bool(node.attribute("transB").get("i"))
@@ -498,10 +516,11 @@ class _Reading:
             name, held = self._by_path(node, place, held, path)
         name = name or kept or stored.name
         self._weight_of.setdefault(node.number, name)
-        name = self._parameters[node.number, place] = self._emit(name, held, stored.name)
+        name = self._emit(name, held, stored.name)
+        self._parameters[node.number, place] = (name, shape)
         self._weights.add(stored.name)
         first = self._user_of.setdefault(name, node.words[4:])
-        if node.operator in _PRODUCTS and first != node.words[4:]:
+        if first != node.words[4:]:
             self._find(f"{node.words} uses {name[:120]!r} beside the {first}.")
 
     def _is_scale(self, node: Node, stored: Stored) -> bool:
@@ -647,26 +666,67 @@ class _Reading:
 
     def _compare(self, nodes: list[Node], inputs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
         """Match the nodes with the arithmetic of a CLIP."""
-        arithmetic = Arithmetic(
-            self._source, self._parameters, self._stored, self._scales, inputs, self._find
-        )
-        for node in nodes:
-            held = [self._held[name].stored.name for name in node.outputs if name in self._held]
-            if node.operator != "Constant" and not self._weights.issuperset(held or [""]):
-                arithmetic.follow(node)
         outputs = [item.get("name", "") for item in self._graph["outputs"]]
-        arithmetic.check(outputs)
-        for name in outputs:
-            for ending, own in (("text_emb", _TOKENS), ("image_emb", _PIXELS)):
-                if ending in name and self._bits[name] != own:
-                    self._find(f"the output {name[:80]!r} does not follow from its input alone.")
+        for batch in self._batches(inputs):
+            arithmetic = Arithmetic(
+                self._source, self._parameters, self._stored, self._scales, inputs, batch,
+                self._opsets.get("ai.onnx", 0), self._find,
+            )  # fmt: skip
+            for node in nodes:
+                held = [self._held[name].stored.name for name in node.outputs if name in self._held]
+                if node.operator != "Constant" and not self._weights.issuperset(held or [""]):
+                    arithmetic.follow(node)
+            arithmetic.check(outputs)
+            if self._findings:
+                break
+
+    def _batches(self, inputs: dict[str, tuple[str, tuple[int, ...]]]) -> Iterator[Batch]:
+        """A few batches; what holds for them holds for all, as sizes only add up and multiply.
+
+        In each other one the caller's mask shows what it hid.
+        """
+        texts, length = next((d for kind, d in inputs.values() if kind != PIXELS), (0, 0))[:2]
+        pixels = next(
+            (d for kind, d in inputs.values() if kind == PIXELS and len(d) == 4), (0,) * 4
+        )
+        sizes = (
+            (0 if pixels[0] else PICTURES)
+            | (0 if pixels[2] and pixels[3] else SIDE)
+            | (0 if texts else TEXTS)
+            | (0 if length else LENGTH)
+        )
+        for tokens in dict.fromkeys([length or 77, length or 5]):
+            for turn in (0, 1):
+                yield Batch(
+                    pixels[0] or 3 - turn,
+                    texts or 2 + turn,
+                    tokens,
+                    self._picture_side(),
+                    sizes,
+                    partial(_is_shown, turn),
+                )
+
+    def _picture_side(self) -> int:
+        """How many pixels a side of the pictures has, by the table of positions."""
+        shapes = self._parameters.values()
+        patches = next((shape for _, shape in shapes if len(shape) == 4), (0, 0, 0, 0))
+        rows = [
+            shape[-2] - 1
+            for name, shape in shapes
+            if "position" in name and len(shape) > 1 and shape[-1] == patches[0]
+        ]
+        grids = [math.isqrt(count) for count in rows if math.isqrt(count) ** 2 == count]
+        return max(grids, default=0) * patches[-1]
 
     def _find_unused(self) -> None:
         """Name the tensors that no output needs."""
         for name, stored in self._stored.items():
             if name not in self._needed:
                 shape = list(stored.shape)
-                self._find(f"no output needs the tensor {name[:120]!r} ({stored.dtype} {shape}).")
+                self._find(
+                    f"no output needs the numbers of the tensor {name[:120]!r} "
+                    f"({stored.dtype} {shape})."
+                )
 
     def _check_places(self) -> None:
         """Refuse tensors beside the file that overlap; say what lies between them."""
@@ -698,6 +758,11 @@ def _count_tensors(messages: list[Message]) -> int:
     inner = sum(len(graph["initializers"]) for item in messages for graph in _branches(item))
     own = (attribute for item in messages for attribute in item["attributes"])
     return inner + sum(("t" in item) + len(item["tensors"]) for item in own)
+
+
+def _is_shown(turn: int, row: int, key: int) -> bool:
+    """Whether a mask that stands for the caller's shows a token; the next turn is the opposite."""
+    return bool((3 * row + 7 * key) % 5) != bool(turn)
 
 
 def _value_words(value: Message) -> str:

@@ -313,7 +313,7 @@ def _full(path: Path) -> Inspection:
         TensorInfo("d", "U8", (4, 2), 80, 8, None, "2", "", (0.5, 2.0), (3, 0), 1),
     )
     graph = Graph("pytorch", {"ai.onnx": 17}, {"Conv": 1}, ("a:f",), ("x [1]",), ("y []",),
-        ("if",), {"a": "node 'a' (Conv)"}, ("One sentence.",))  # fmt: skip
+        ("if",), {"a": "node 'a' (Conv)"}, ("One sentence.",), 9)  # fmt: skip
     return Inspection(
         path, path.name, 100, "0" * 64, "PyTorch file (zip)", "caution", "note",
         ("First.", "Second."), tensors, {"key": "value"},

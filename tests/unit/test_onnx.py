@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +44,11 @@ WHOLE = (
 )
 
 
+def result_of(assessed):
+    """Its sentence, in which descriptions of nodes count as nothing."""
+    return re.sub(r" but descriptions \([\d,]+ bytes\)", "", assessed.graph_sentence)
+
+
 @pytest.fixture(scope="session")
 def export(tmp_path_factory):
     """Writes an export once; its path."""
@@ -73,7 +79,7 @@ def test_an_export_is_the_clip_that_it_was_made_of(kind, export, tmp_path):
     inspection = examine(path)
     assessed = assess(inspection)
     assert (assessed.verdict, assessed.reasons) == ("loads", ())
-    assert assessed.graph_sentence == WHOLE
+    assert result_of(assessed) == WHOLE
     copy = convert_to_safetensors(inspection, tmp_path / "copy.safetensors")
     expected = embeddings(path)
     whole = export(kind.partition(",")[0]) if len(expected) == 1 else None
@@ -92,7 +98,7 @@ def test_rounded_weights_are_scaled_back(options, export, tmp_path):
     assert assessed.verdict == "caution"
     (reason,) = assessed.reasons
     assert "rounded to 8 bits or fewer" in reason
-    assert assessed.graph_sentence == WHOLE
+    assert result_of(assessed) == WHOLE
     tensors = {item.name: numpy_helper.to_array(item) for item in onnx.load(path).graph.initializer}
     own = read_tensors(inspection)
     exact = library_model().state_dict()
@@ -115,13 +121,15 @@ def test_rounded_weights_are_scaled_back(options, export, tmp_path):
         assert ((ours[tower] * value).sum(-1) > 0.97).all()
 
 
-@pytest.mark.parametrize("kind", PLANTED)
-def test_what_is_planted_is_named(kind, export, tmp_path):
-    path = planted(export("library"), tmp_path / "model.onnx", kind)
+@pytest.mark.parametrize(
+    ("kind", "exporter"),
+    [(kind, name) for kind, (_, _, *names) in PLANTED.items() for name in names or ["library"]],
+)
+def test_what_is_planted_is_named(kind, exporter, export, tmp_path):
+    path = planted(export(exporter), tmp_path / "model.onnx", kind)
     assessed = assess(examine(path))
     assert assessed.verdict == "caution"
     assert PLANTED[kind][1] in " ".join(assessed.reasons)
-    assert assessed.graph_sentence != WHOLE
     assert "the reasons" in assessed.graph_sentence
 
 
@@ -138,13 +146,13 @@ def test_numbers_follow_from_the_nodes_not_from_names(change, export, tmp_path):
     for tower, value in embeddings(path).items():
         tolerance = 0.03 if change is swapped_scales else 1e-4
         assert ((ours[tower] * value).sum(-1) > 1 - tolerance).all()
-    assert assess(examine(path)).graph_sentence == WHOLE
+    assert result_of(assess(examine(path))) == WHOLE
 
 
 def test_tensors_beside_the_model(export, tmp_path):
     path = beside(export("open_clip"), tmp_path / "model.onnx")
     inspection = examine(path)
-    assert assess(inspection).graph_sentence == WHOLE
+    assert result_of(assess(inspection)) == WHOLE
     data = path.with_name("model.onnx_data")
     assert {stamp.file for stamp in inspection.files} == {"", data.name}
     assert inspection.size == path.stat().st_size + data.stat().st_size
