@@ -74,13 +74,16 @@ def walk(paths: Iterable[Path], tally: Tally) -> Iterator[Path]:
 
 
 def files_read(folder: Path) -> frozenset[str] | None:
-    """Names of the files that the examination of a checkpoint's folder reads; None of a collection.
+    """Names of what the examination of a checkpoint's folder reads; None of a collection.
 
-    Of another program's model, and of a folder with several, none is read.
+    Of a folder with several checkpoints they are those, each a folder; of another program's model
+    nothing is read.
     """
     try:
         files = list_folder(folder)
-    except (SeveralError, ForeignFolderError):
+    except SeveralError as error:
+        return frozenset(error.members)
+    except ForeignFolderError:
         return frozenset()
     except InputError:
         return None
@@ -93,11 +96,11 @@ def files_read(folder: Path) -> frozenset[str] | None:
 
 def _below(folder: str, tally: Tally) -> Iterator[Path]:
     """What lies in a folder and below it, in the order of the disk."""
-    folders = [folder]
+    folders, members = [folder], set[str]()
     while folders:
         place = folders.pop()
         read = files_read(Path(place))
-        if read is not None:
+        if read is not None and place not in members:
             tally.files += 1
             yield Path(place)
         try:
@@ -109,6 +112,8 @@ def _below(folder: str, tally: Tally) -> Iterator[Path]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
+                    if entry.name in (read or ()):
+                        members.add(entry.path)
                 elif entry.name in (read or ()):
                     continue
                 elif not entry.is_file(follow_symlinks=False):

@@ -26,6 +26,7 @@ from ml_core.triggers.published import import_trigger
 ROOT = Path(__file__).resolve().parents[2]
 OWN_FILES = {
     "ml_core/atomic.py": "what it has made a moment ago, and folders",
+    "ml_core/cli/__init__.py": "the null device",
     "ml_core/cli/output.py": "the program's log",
     "ml_core/data/canvas.py": "what it makes a moment later",
     "ml_core/data/readers/shard_index.py": "an open file of its cache, which was looked at",
