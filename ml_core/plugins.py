@@ -64,40 +64,40 @@ def switch_on(names: str | None = None) -> None:
         os.environ[VARIABLE] = names
     for name in filter(None, (part.strip() for part in names.split(","))):
         try:
-            found = distribution(name)
+            plugin = distribution(name)
         except (PackageNotFoundError, ValueError):
             raise InputError(
                 f"The plug-in {plain(name)} is not installed here: install it, or take it out of "
                 f"--plugins and {VARIABLE}.",
                 "usage",
             ) from None
-        if found.name in _failed:
-            raise _failed[found.name]
-        if found.name not in _active:
+        if plugin.name in _failed:
+            raise _failed[plugin.name]
+        if plugin.name not in _active:
             try:
-                _import(found)
+                _import(plugin)
             except InputError as error:  # a part of it may be there
-                _failed[found.name] = error
+                _failed[plugin.name] = error
                 raise
 
 
-def _import(found: Distribution) -> None:
+def _import(plugin: Distribution) -> None:
     """Import what a distribution offers, and hand it to the registries."""
-    offered = [each for each in found.entry_points if each.group in _REGISTRIES]
+    offered = [each for each in plugin.entry_points if each.group in _REGISTRIES]
     if not offered:
         raise InputError(
-            f"{plain(found.name)} offers no triggers, methods or detectors: take it out of "
+            f"{plain(plugin.name)} offers no triggers, methods or detectors: take it out of "
             f"--plugins and {VARIABLE}.",
             "usage",
         )
-    _active[found.name] = found.version  # from here on its code may change what is measured
+    _active[plugin.name] = plugin.version  # from here on its code may change what is measured
     for entry in offered:
         module, _, function = _REGISTRIES[entry.group].partition(":")
         try:
             getattr(import_module(module), function)(_load(entry))
         except InputError as error:
             raise InputError(
-                f"The plug-in {plain(found.name)} {plain(found.version)} cannot be used: "
+                f"The plug-in {plain(plugin.name)} {plain(plugin.version)} cannot be used: "
                 f"{error.sentence} Update it, or take it out of --plugins and {VARIABLE}.",
                 "usage",
                 error.details,

@@ -83,9 +83,9 @@ def examine(
         raise InputError("--report and --output are for one checkpoint: examine one at a time.")
     records: list[dict[str, Any]] = []
     given = given_paths(paths, null=options.null)
-    found = walk(given, Tally()) if single is None else [checkpoint_path(single)]
+    places = walk(given, Tally()) if single is None else [checkpoint_path(single)]
     try:
-        for path in found:
+        for path in places:
             if several:
                 output.say(f"{path}:")
             try:
@@ -156,15 +156,15 @@ def run_examination(spec: ExamineSpec, *, overwrite: bool = False) -> dict[str, 
 
 def _telling(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
     """The events, and a line for each step that has ended."""
-    said: dict[str, Any] = {}
+    lines: dict[str, Any] = {}
     for event in events:
         yield event
         if not (isinstance(event, Finding) and event.kind == "step"):
             continue
         step = event.values
         first = next(iter(step["sentences"]), "")
-        if step["state"] != "running" and first and said.get(step["kind"]) != first:
-            said[step["kind"]] = first
+        if step["state"] != "running" and first and lines.get(step["kind"]) != first:
+            lines[step["kind"]] = first
             yield Message(f"{TITLES[step['kind']]}: {first}")
 
 

@@ -65,7 +65,6 @@ _BYTES = ("U8", "I8")
 _FLOAT_CODES = (1, 10, 11, 16)
 _FLOATS = ("F32", "F16", "BF16", "F64")
 _OF_MATRICES = ("MatMul", "MatMulInteger", "Gemm")
-_PRODUCTS = (*_OF_MATRICES, "Conv", "ConvInteger")
 _QUANTISED_USES = ("MatMulInteger", "ConvInteger", "Gather")
 
 
