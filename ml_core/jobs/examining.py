@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from pydantic import ValidationError
@@ -453,13 +454,33 @@ class _Examining:
             checkpoint=spec.checkpoint, donor=spec.donor, images=spec.images or _BUILT_IN,
             label_set=spec.label_set, device=spec.device, threads=spec.threads,
         )  # fmt: skip
-        asked = yield from passed_on(run_job(doctor, self._control))
-        self._go_on(asked)
+        part, tried = self._control.ended_by_stop().part(), []
+
+        def watched() -> Generator[Event, None, None]:
+            for event in run_job(doctor, part):
+                if isinstance(event, Finding):
+                    tried.append(event.values)
+                yield event
+
+        begun = time.monotonic() - self._begin
+        timer = Timer(max(0.0, 60 * (spec.minutes or 0.0) - begun), part.stop)
+        if spec.minutes is not None:
+            timer.start()
+        try:
+            asked = yield from passed_on(watched())
+        finally:
+            timer.cancel()
+        self._go_on(None if part.stopped else asked)
+        best = max(tried, key=lambda trial: trial["accuracy"], default=None)
         if asked.status == "finished":
             best = asked.result["best"]
+            lines.append("The loader doctor tried other settings.")
+        elif part.stopped:
+            lines.append(f"The loader doctor cannot say: not finished in {spec.minutes:g} minutes.")
+        if best is not None:
+            rate = percent(best["accuracy"])
             lines.append(
-                "The loader doctor tried other settings: the best names "
-                f"{percent(best['accuracy'])} of {best['n']} pictures rightly."
+                f"The best of {len(tried)} settings names {rate} of {best['n']} pictures rightly."
             )
         yield self._tell("accuracy", "unknown", lines)
         self._end("unknown", "doctor", f"Cannot say: {done.error}")

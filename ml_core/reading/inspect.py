@@ -33,7 +33,6 @@ from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
-from ml_core.reading.weights_reader import read_weights
 from ml_core.reading.zip_members import ZipError
 
 _CHUNK = 1 << 18
@@ -171,6 +170,8 @@ def _inspect_file(
     go_on: Callable[[], None] = lambda: None,
 ) -> Inspection:
     """Examine one file through one descriptor; ``label`` names it in sentences."""
+    from ml_core.reading.weights_reader import read_weights  # the asking process needs it not
+
     name = label or path.name
     try:
         file, size = open_regular(path)

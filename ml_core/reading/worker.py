@@ -203,7 +203,9 @@ def _readable(path: Path) -> tuple[Path, ...]:
 
 
 def _preload() -> None:
-    """Load codecs and hashes, whose modules Python would read at their first use."""
+    """Load the readers, codecs and hashes, whose modules Python would read at their first use."""
+    import ml_core.reading.weights_reader  # noqa: F401
+
     for name in ("raw-unicode-escape", "unicode-escape", "utf-8-sig", "latin-1", "ascii", "cp437"):
         codecs.lookup(name)
     hashlib.sha256(b"").hexdigest()

@@ -288,6 +288,25 @@ def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot, monkey
     assert studio.session.evaluation is found
 
 
+def test_on_screen_flips_though_the_sample_is_smaller_than_what_is_on_show(
+    studio, qtbot, monkeypatch
+):
+    """The machine stalls after some hundred images, and the next sample says nothing new."""
+    monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
+    monkeypatch.setattr("cleanclip_gui.studio.live._JUDGED_AFTER", 3.0)
+    studio.engine.own = 0.006
+    studio.editor.use_demo_trigger()
+    session, live = studio.session, studio.live
+    qtbot.waitUntil(lambda: bool(session.device) and not live.stale, timeout=WAIT)
+    qtbot.waitUntil(
+        lambda: session.evaluation is not None and session.evaluation.n > 280, timeout=WAIT
+    )
+    studio.engine.gate.clear()
+    QTest.qWait(3500)
+    studio.engine.gate.set()
+    qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
+
+
 def test_one_image_only_looks_at_nothing_else(studio, qtbot):
     studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)

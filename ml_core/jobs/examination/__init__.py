@@ -78,8 +78,8 @@ class ExamineSpec(Machine, Classes, OnModel):
     scan: ScanSettings = ScanSettings()
     minutes: float | None = option(
         None,
-        help="Most minutes of the scan, which searches less where it would take longer, and of the "
-        "training of a round of --clean.",
+        help="Most minutes of the scan, which searches less where it would take longer; also of "
+        "the loader doctor, and of the training of a round of --clean.",
         gt=0.0,
         le=10_000.0,
     )
