@@ -21,6 +21,7 @@ from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.folder import list_folder
+from ml_core.reading.sniff import ONNX_ENDING
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.tensor_hashes import PartName, TensorHash
@@ -81,7 +82,8 @@ def checkpoints_below(path: Path) -> tuple[Path, ...]:
             folders.clear()
             continue
         folders.sort()
-        names = (name for name in sorted(files) if name.lower().endswith(CHECKPOINT_SUFFIXES))
+        endings = (*CHECKPOINT_SUFFIXES, ONNX_ENDING)
+        names = (name for name in sorted(files) if name.lower().endswith(endings))
         checkpoints += [Path(place, name) for name in names]
     return tuple(checkpoints)
 

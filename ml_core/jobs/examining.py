@@ -579,8 +579,18 @@ class _Examining:
             settings=self._settings,
             checkpoint=None if self._chain is None else self._chain.checkpoint,
             inputs=self._inputs,
+            identity=self._model_identity(),
             seconds=round(time.monotonic() - self._begin, 3),
         )
+
+    def _model_identity(self) -> str:
+        spec, inspection = self._spec, self._inspection
+        if inspection.source.is_dir():
+            with suppress(InputError):  # which the examination says
+                return open_checkpoint(
+                    spec.checkpoint, spec.donor, inspection, use_choice=spec.use_choice
+                ).identity
+        return ""
 
     def _done(self, record: Examination) -> Done:
         folder = str(self._folder) if self._inputs else ""

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.identity import PartIdentity, identify
 from ml_core.checkpoints.inspection_record import assess, member_records, worst_verdict
 from ml_core.checkpoints.known_tensors import known_tensors
@@ -78,6 +79,8 @@ class Fact:
         What a policy may call the trigger or the pictures.
     scan
         That whose verdict it is; None of another fact, and where nothing was searched.
+    identity
+        `Checkpoint.identity` of what was measured; an examination has that of a folder alone.
     """
 
     rule: str
@@ -88,6 +91,7 @@ class Fact:
     about: str
     names: tuple[str, ...] = ()
     scan: Scan | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,30 +102,28 @@ class Source:
     ----------
     fault
         Why it is not believed; empty if it is.
-    record
-        That of an examination; None of a bundle.
     """
 
     kind: SourceKind
     place: str
     facts: Mapping[str, Sequence[Fact]] = field(default_factory=dict)
     fault: str = ""
-    record: Examination | None = None
 
     def of(self, inspection: Inspection) -> Source:
-        """The same for one file; of a folder, whose SHA-256 is that of its weights, an examination
-        is believed while all that decided it is as it was.
+        """The same for one file; of a folder, whose SHA-256 is that of its weights, what was
+        measured with this config and tokenizer, with nothing chosen or lent, is believed.
         """
-        is_folder = inspection.sha256 in self.facts and inspection.source.is_dir()
-        if self.record is None or not is_folder:
+        own = self.facts.get(inspection.sha256)
+        if not own or not inspection.source.is_dir():
             return self
-        from ml_core.jobs.examining import inputs_of  # imports much
-
-        with suppress(InputError):  # of what is gone
-            if inputs_of(self.record.spec, inspection) == self.record.inputs:
-                return self
-        fault = f"{self.place} is of another config or other inputs; examine the folder again."
-        return replace(self, facts={}, fault=fault)
+        identity = None
+        with suppress(InputError):
+            opened = open_checkpoint(inspection.path, inspection=inspection, use_choice=False)
+            identity = opened.identity
+        if same := [fact for fact in own if fact.identity == identity]:
+            return replace(self, facts={inspection.sha256: same})
+        why = "is of another config, a choice or a donor; examine the folder again."
+        return replace(self, facts={}, fault=f"{self.place} {why}")
 
     def reason(self, sha256: str) -> str:
         """Why it says nothing about a file, or nothing for a rule."""
@@ -153,7 +155,8 @@ def examination_source(folder: Path, kind: SourceKind = "examination") -> Source
             facts = [_verdict(record.verdict, TITLES["unknown"], record.headline)]
     except InputError as error:
         return Source(kind, place, fault=error.sentence)
-    return Source(kind, place, {record.sha256: facts} if record.sha256 else {}, record=record)
+    facts = [replace(fact, identity=record.identity) for fact in facts]
+    return Source(kind, place, {record.sha256: facts} if record.sha256 else {})
 
 
 def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Source:
@@ -176,7 +179,10 @@ def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> 
             bundle = Bundle(reader)
             for id_, checkpoint in bundle.evidence.checkpoints.items():
                 if checkpoint.sha256 is not None:
-                    facts.setdefault(checkpoint.sha256, []).extend(_of_bundle(bundle, id_))
+                    facts.setdefault(checkpoint.sha256, []).extend(
+                        replace(fact, identity=checkpoint.identity)
+                        for fact in _of_bundle(bundle, id_)
+                    )
     except InputError as error:
         return Source("bundle", place, fault=error.sentence)
     return Source("bundle", place, facts)

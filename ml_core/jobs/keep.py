@@ -14,13 +14,13 @@ from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.images import ImageSet, list_pictures, what_is_hashed
-from ml_core.data.pictures import printable
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
 from ml_core.evaluation.speed import EncodingSpeed
 from ml_core.events import Control, Event
 from ml_core.jobs.measure import BATCH, Bench, measure_images
 from ml_core.jobs.opening import opening
 from ml_core.model import ClipModel
+from ml_core.reading.errors import printable
 from ml_core.reports.measurement_files import (
     MEASUREMENTS_FOLDER,
     LocalCheckpoint,

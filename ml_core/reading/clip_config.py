@@ -7,10 +7,12 @@ weights is refused by name.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ml_core.reading.errors import InputError
@@ -226,6 +228,18 @@ _MODEL: dict[str, Check] = {
 _NULL_MEANS_NONE = ("timm_proj", "hf_proj_type")  # where the default is not none
 _VISION_DEFAULTS = {"layers": 12, "width": 768, "head_width": 64, "patch_size": 16}
 _TEXT_DEFAULTS = {"context_length": 77, "vocab_size": VOCABULARY, "width": 512, "heads": 8}
+
+
+def identity_of(
+    sha256: str, config: Mapping[str, Any], preprocess: Preprocess, *more: object
+) -> str:
+    """Digest of what decides every embedding: weights, config, preprocessing, and the rest.
+
+    A folder's config can change beside the same weights, so their SHA-256 alone is too little to
+    keep results by.
+    """
+    facts = json.dumps([sha256, config, asdict(preprocess), *more], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def plain(text: str) -> str:
     )
 
 
+def printable(text: str) -> str:
+    """Text with the undecodable bytes of a file's name written out as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 SAFETENSORS_COPY = "ask its author for a safetensors copy"
 """What helps where a limit is reached: getting the file again does not."""
 FROM_ORIGINAL = "open the model that it was converted from"

@@ -73,6 +73,12 @@ def walk(paths: Iterable[Path], tally: Tally) -> Iterator[Path]:
             yield path  # nothing matches, which its examination says
 
 
+def is_one(folder: Path) -> bool:
+    """Whether a folder is a checkpoint, and nothing else that may be one lies in it."""
+    found = walk([folder], Tally())
+    return next(found, None) == folder and next(found, None) is None
+
+
 def files_read(folder: Path) -> frozenset[str] | None:
     """Names of what the examination of a checkpoint's folder reads; None of a collection.
 

@@ -27,7 +27,6 @@ from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set
-from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec, stratified_order
 from ml_core.detection.scan.overlays import (
     OverlaySettings,
@@ -112,7 +111,7 @@ from ml_core.jobs.scan import (
 )
 from ml_core.jobs.specs import write_spec_file
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError, UnfitModelError
+from ml_core.reading.errors import InputError, UnfitModelError, printable
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 

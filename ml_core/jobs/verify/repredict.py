@@ -17,7 +17,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet
-from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Event, Progress
 from ml_core.jobs.devices import set_threads
@@ -31,7 +30,7 @@ from ml_core.jobs.remeasure import (
 )
 from ml_core.jobs.verify import VerifySpec
 from ml_core.jobs.verify.local_files import AtHand, Checking
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, InputError, printable
 from ml_core.reading.json_file import first_fault, short
 from ml_core.reports import arithmetic
 from ml_core.reports.bundle_files import PictureRows
