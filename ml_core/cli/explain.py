@@ -20,8 +20,7 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, command
-from ml_core.cli.progress import progress_bar
-from ml_core.cli.run import run_stage
+from ml_core.cli.run import progress_bar, run_stage
 from ml_core.events import Control, Progress, Step
 from ml_core.jobs.specs import CleanSpec
 from ml_core.options import option

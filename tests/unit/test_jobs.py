@@ -176,7 +176,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
         before, control, last = _files(out), Control(), None
         with monkeypatch.context() as patched:
             if end == "failed":
-                patched.setattr("ml_core.jobs.clean.run.save_result", fail)
+                patched.setattr("ml_core.jobs.clean.run._Opened.save_result", fail)
             if end == "killed":
                 patched.setattr("ml_core.jobs.clean.run.bring_back", lambda folder: None)
             for last in run_job(spec, control):
