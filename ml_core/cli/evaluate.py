@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ml_core.evaluation.paired import PairedDifference
-    from ml_core.jobs.keep import Answers
-    from ml_core.jobs.measurement.run import Precision
+    from ml_core.jobs.measurement.run import Answers, Precision
 
 _N = "How many: a seeded, stratified sample; of the demo its first ones, class by class in turn."
 
@@ -83,7 +82,10 @@ def evaluate(
 
     if precision not in ("auto", "fp32", "bf16"):
         raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
-    folders = _evidence_folders(keep, reference)
+    folders: list[Path] = []  # of the checkpoint, and of the reference beside it
+    if keep is not None:
+        beside = keep.parent / f"{keep.name}-reference"
+        folders = [keep] if reference is None else [keep, beside]
     for folder in folders:
         require_new(folder)
     label_set = labels_and_templates(options.labels, options.templates)
@@ -108,9 +110,8 @@ def evaluate(
         from ml_core.evaluation.details import details
         from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
         from ml_core.jobs.devices import choose_device, set_threads
-        from ml_core.jobs.keep import Lists, keep_measurement
         from ml_core.jobs.measure import OpenSetting
-        from ml_core.jobs.measurement.run import answering
+        from ml_core.jobs.measurement.run import Lists, answering, keep_measurement
 
     lists = Lists()
 
@@ -225,14 +226,6 @@ def _sentences(answers: Answers) -> Iterator[str]:
             f"The target is class {answers.bench.target}, and other classes have the same name: "
             f"{numbers}. Only the class number decides which is predicted."
         )
-
-
-def _evidence_folders(keep: Path | None, reference: Path | None) -> tuple[Path, ...]:
-    """Folders where measurements of the checkpoint, and of the reference beside it, are kept."""
-    if keep is None:
-        return ()
-    beside = keep.parent / f"{keep.name}-reference"
-    return (keep,) if reference is None else (keep, beside)
 
 
 def require_new(folder: Path) -> None:

@@ -114,17 +114,9 @@ def explain(
     else:
         (subject,) = subjects
         aim = None if target is None else target_index(target, label_set.class_names)
-        record = _attribution(
-            subject,
-            stamp,
-            image,
-            aim,
-            out,
-            method=None if method == "auto" else cast(Method, method),
-            stage=stage,
-            side=patch,
-            stride=stride,
-        )
+        chosen = None if method == "auto" else cast(Method, method)
+        how = {"method": chosen, "stage": stage, "side": patch, "stride": stride}
+        record = _attribution(subject, stamp, image, aim, out, **how)
     saved = record | {"saved": str(out)}
     output.answer(options.json, saved, _table(record), output.Aside(f"Saved: {out}"))
 

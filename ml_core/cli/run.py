@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from _thread import interrupt_main
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -98,18 +98,14 @@ def progress_bar(plan: Plan | None = None) -> Generator[Callable[[Event], None]]
                 overall.take(event)
                 left = overall.seconds_left
                 bar.update(tasks[""], completed=overall.fraction, left=left)
-        elif isinstance(event, Metric) and (stage := _trains(tasks)):
-            bar.update(tasks[stage], note=_note(event.values))
+        elif isinstance(event, Metric):
+            for stage in [name for name in ("train", "ramp") if name in tasks][:1]:
+                bar.update(tasks[stage], note=_note(event.values))
         elif isinstance(event, Message):
             bar.console.print(plain(event.text), markup=False)
 
     with bar:
         yield show
-
-
-def _trains(stages: Collection[str]) -> str:
-    """The stage whose steps are reported as metrics; empty before it begins."""
-    return next((stage for stage in ("train", "ramp") if stage in stages), "")
 
 
 def _note(values: dict[str, float]) -> str:

@@ -176,7 +176,9 @@ def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
             left, right = material.measurements[first], material.measurements[second]
             if role_of(material, first) == role_of(material, second) or not _alike(left, right):
                 continue
-            if right.head != "zero-shot" or not _may_compare(left, right):
+            # A run's numbers are compared with its own ones.
+            others = left.job is not None and right.job not in (None, left.job)
+            if right.head != "zero-shot" or others:
                 continue
             key = (
                 left.checkpoint, right.checkpoint, left.head, left.data, left.trigger, left.target,
@@ -192,11 +194,6 @@ def _alike(left: MeasurementFacts, right: MeasurementFacts) -> bool:
     """Whether two measurements asked the same of the same pictures."""
     same = ("data", "trigger", "target", "classes", "label_set", "seed")
     return all(getattr(left, name) == getattr(right, name) for name in same)
-
-
-def _may_compare(left: MeasurementFacts, right: MeasurementFacts) -> bool:
-    """A run's numbers are compared with its own ones."""
-    return left.job is None or right.job is None or left.job == right.job
 
 
 def name_of(material: Material, id_: str) -> str:

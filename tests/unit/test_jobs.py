@@ -19,7 +19,7 @@ from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Message, Metric, Progress, run_to_end
 from ml_core.jobs import inputs, opening
-from ml_core.jobs.clean.earlier import EARLIER_FOLDER, bring_back, set_aside
+from ml_core.jobs.clean.run import EARLIER_FOLDER, bring_back, set_aside
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import journaled, read_events

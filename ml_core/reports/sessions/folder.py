@@ -32,17 +32,6 @@ _SECRET_FILE = "sessions.secret"
 _BYTES = 32
 
 
-def seal_of(fields: Mapping[str, Any]) -> str:
-    """The seal of a session's fields, in hex; empty where this machine has no secret.
-
-    Parameters
-    ----------
-    fields
-        What is in the file; ``seal`` itself does not count.
-    """
-    return _seal(fields, _secret())
-
-
 def is_sealed_here(fields: Mapping[str, Any]) -> bool:
     """Whether a session's fields are as this machine saved them; writes nothing."""
     seal = fields.get("seal")
@@ -209,7 +198,7 @@ def write_session(
         for trigger in triggers:
             _save_trigger(folder, trigger)
         fields = session.model_copy(update={"saved": time.time()}).model_dump(mode="json")
-        fields["seal"] = seal_of(fields)
+        fields["seal"] = _seal(fields, _secret())
         contents: dict[Path, Content] = {}
         for name, content in (files or {}).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
