@@ -19,7 +19,6 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation, Interval, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval, retrieve
-from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Event, Message, Progress, forwarded, run_to_end
 from ml_core.jobs.devices import choose_device, set_threads
@@ -62,24 +61,19 @@ def rank_captions(
     pairs = pairs.fitted(model.preprocess.fit)
     label_set = bench.label_set
     classifier = cached_classifier(model, label_set.class_names, label_set.templates)
-    subject = Subject(
-        model,
-        CanvasCache(pairs, model.image_size),
-        classifier,
-        label_set.class_names,
-        np.full(len(pairs), -1, np.int64),
-        label_set.templates,
-        pairs.key,
+    subject = replace(
+        bench.subject(model, classifier),
+        canvases=CanvasCache(pairs, model.image_size),
+        labels=np.full(len(pairs), -1, np.int64),
+        data_key=pairs.key,
         triggered_classifier=classifier,  # nobody asks for the triggered classes
-        seed=bench.seed,
     )
-    embedded = [step.result for step in embed(subject, bench.trigger, n=None, cancelled=cancelled)][
-        -1
-    ]
+    *_, last = embed(subject, bench.trigger, n=None, cancelled=cancelled)
+    embedded = last.result
     assert embedded is not None
-    target_prompts = (
-        prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
-    )
+    target_prompts: list[str] = []
+    if targeted:
+        target_prompts = prompts(label_set.class_names[bench.target], label_set.templates)
     captions = pairs.captions(embedded.indices)
     return retrieve(model, embedded, captions, target_prompts, bench.trigger, cancelled=cancelled)
 
