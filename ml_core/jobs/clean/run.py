@@ -40,7 +40,7 @@ from ml_core.jobs.failures import guarded
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, read_json, write_json
 from ml_core.jobs.measure import classifier_of, measure, metric_values
-from ml_core.jobs.measurement.run import Head, Measuring
+from ml_core.jobs.measurement.run import Head, Keeper, Measuring
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.specs import (
@@ -183,7 +183,8 @@ def _clean(
     pretraining = pretraining_at(opened, parent)
     del parent
     before, classifier = Rows(), None
-    measuring = Measuring(folder, inputs.benches, control, inputs.threads, spec.targeted)
+    keeper = Keeper(control, spec.targeted)
+    measuring = Measuring(folder, inputs.benches, inputs.threads, keeper)
     with suppress(CancelledError):  # the others are told below
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
@@ -313,7 +314,8 @@ class _Opened:
         """Evaluate what the files hold, not what memory holds."""
         source = open_checkpoint(self._folder / CLEANED_FILE)
         model = source.build(str(self.inputs.device))
-        classifier = yield from classifier_of(model, self.inputs.label_set, measuring.control)
+        control = measuring.keeper.control
+        classifier = yield from classifier_of(model, self.inputs.label_set, control)
         heads: dict[Head, Tensor] = {"zero-shot": classifier}
         if outcome.head is not None:
             heads["linear"] = outcome.head

@@ -47,26 +47,6 @@ When = Literal["before", "after", "reference", "evaluation"]
 Head = Literal["zero-shot", "linear"]
 
 
-@dataclass(eq=False)
-class Lists:
-    """Lists of the pictures of sets, made once a set."""
-
-    _known: dict[str, bytes] = field(default_factory=dict)
-
-    def of(self, images: ImageSet, control: Control) -> Generator[Event, None, bytes]:
-        """The set's list; Progress of the stage ``data`` where it takes its time.
-
-        Raises
-        ------
-        CancelledError
-            If it was cancelled.
-        """
-        if images.key not in self._known:
-            listed = yield from opening(lambda watch: list_pictures(images, watch), control)
-            self._known[images.key] = listed
-        return self._known[images.key]
-
-
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What a model answered on a bench, and how that was computed.
@@ -85,84 +65,93 @@ class Answers:
     speed: EncodingSpeed | None = None
 
 
-def keep_measurement(
-    folder: Path,
-    source: Checkpoint,
-    answers: Answers,
-    lists: Lists,
-    control: Control,
-    *,
-    when: When = "evaluation",
-    heldout: bool = False,
-    head: Head = "zero-shot",
-    targeted: bool = True,
-) -> Generator[Event, None, Path]:
-    """Write a measurement folder.
+@dataclass(eq=False)
+class Keeper:
+    """Keeps measurements as folders; the pictures of a set are listed once.
 
-    Parameters
+    Attributes
     ----------
-    folder
-        The folder to write.
-    source
-        The checkpoint that the model was built of.
-    answers
-        What was measured.
-    lists, control
-        ``lists`` keeps the lists of pictures made so far; ``control`` can cancel making one.
-    when, heldout
-        As in `MeasurementFacts`.
-    head
-        The kind of head whose rows are in the classifier.
+    control
+        Can cancel making a list.
     targeted
         Whether somebody named the target.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be written.
-    CancelledError
-        If it was cancelled.
     """
-    pictures = yield from lists.of(answers.bench.images, control)
-    model, bench, evaluation = answers.model, answers.bench, answers.evaluation
-    record = evaluation.to_dict()
-    if not targeted:
-        forget_target(record)
-    assessed = assess(source.inspection, source.donor)
-    trigger, images, classes = bench.trigger, bench.images, bench.label_set
-    own = {"trigger": None if trigger is None else trigger_record(trigger)}
-    facts = LocalMeasurement(
-        **{name: record[name] for name in record.keys() & Measured.model_fields.keys()} | own,
-        when=when,
-        heldout=heldout,
-        checkpoint=_checkpoint(source, model, assessed.verdict, assessed.reasons),
-        data=LocalData(
-            name=images.name,
-            key=images.key,
-            known_by=f"{images.known_by}; the SHA-256 of a picture is of {what_is_hashed(images)}",
-            n=len(images),
-            spec=bench.spec,
-        ),
-        head=head,
-        classes=len(classes.class_names),
-        label_set=Path(classes.name).name,
-        threads=answers.threads,
-        batch=answers.batch,
-    )
-    if folder.is_symlink():
-        folder.unlink()  # what is kept lies here, and not where a link leads
-    return write_measurement(
-        folder,
-        facts,
-        record,
-        rows_of(answers.per_image, images.labels),
-        templates=evaluation.templates,
-        class_names=classes.class_names,
-        classifier=answers.classifier.detach().to("cpu").float().contiguous().numpy(),
-        pictures=pictures,
-        inspection=inspection_record(assessed),
-        trigger=trigger,
-    )
+
+    control: Control
+    targeted: bool = True
+    _lists: dict[str, bytes] = field(default_factory=dict)
+
+    def keep(
+        self, folder: Path, source: Checkpoint, answers: Answers, when: When = "evaluation",
+        head: Head = "zero-shot", *, heldout: bool = False,
+    ) -> Generator[Event, None, Path]:  # fmt: skip
+        """Write a measurement folder.
+
+        Parameters
+        ----------
+        folder
+            The folder to write.
+        source
+            The checkpoint that the model was built of.
+        answers
+            What was measured.
+        when, heldout
+            As in `MeasurementFacts`.
+        head
+            The kind of head whose rows are in the classifier.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written.
+        CancelledError
+            If it was cancelled.
+        """
+        model, bench, evaluation = answers.model, answers.bench, answers.evaluation
+        pictures = yield from self._list(bench.images)
+        record = evaluation.to_dict()
+        if not self.targeted:
+            forget_target(record)
+        assessed = assess(source.inspection, source.donor)
+        trigger, images, classes = bench.trigger, bench.images, bench.label_set
+        hashed = what_is_hashed(images)
+        known_by = f"{images.known_by}; the SHA-256 of a picture is of {hashed}"
+        own = {"trigger": None if trigger is None else trigger_record(trigger)}
+        facts = LocalMeasurement(
+            **{name: record[name] for name in record.keys() & Measured.model_fields.keys()} | own,
+            when=when,
+            heldout=heldout,
+            checkpoint=_checkpoint(source, model, assessed.verdict, assessed.reasons),
+            data=LocalData(
+                name=images.name, key=images.key, known_by=known_by, n=len(images), spec=bench.spec
+            ),
+            head=head,
+            classes=len(classes.class_names),
+            label_set=Path(classes.name).name,
+            threads=answers.threads,
+            batch=answers.batch,
+        )
+        if folder.is_symlink():
+            folder.unlink()  # what is kept lies here, and not where a link leads
+        return write_measurement(
+            folder,
+            facts,
+            record,
+            rows_of(answers.per_image, images.labels),
+            templates=evaluation.templates,
+            class_names=classes.class_names,
+            classifier=answers.classifier.detach().to("cpu").float().contiguous().numpy(),
+            pictures=pictures,
+            inspection=inspection_record(assessed),
+            trigger=trigger,
+        )
+
+    def _list(self, images: ImageSet) -> Generator[Event, None, bytes]:
+        """A set's list; Progress of the stage ``data`` where it takes its time."""
+        if images.key not in self._lists:
+            listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
+            self._lists[images.key] = listed
+        return self._lists[images.key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,20 +164,16 @@ class Measuring:
         Folder of the run.
     benches
         As in `Inputs`.
-    control
-        Asked for cancel.
     threads
         Number of threads of torch.
-    targeted
-        Whether somebody named the target.
+    keeper
+        Its control is asked for cancel.
     """
 
     folder: Path
     benches: Mapping[str, Bench]
-    control: Control
     threads: int
-    targeted: bool
-    lists: Lists = field(default_factory=Lists)
+    keeper: Keeper
 
     def run(
         self,
@@ -209,26 +194,15 @@ class Measuring:
         for name, bench in self.benches.items():
             stage = when if head == "zero-shot" else f"{when}, linear head"
             stage += "" if name == "test" else f" ({name})"
-            measured = yield from measure_images(model, bench, rows, self.control, stage)
-            yield from keep_measurement(
-                self.folder / MEASUREMENTS_FOLDER / folder_name(name, when, head),
-                source,
-                Answers(model, bench, rows, *measured, self.threads),
-                self.lists,
-                self.control,
-                when=when,
-                heldout=name == "heldout",
-                head=head,
-                targeted=self.targeted,
-            )
+            measured = yield from measure_images(model, bench, rows, self.keeper.control, stage)
+            # ``before``, ``after-linear``, ``heldout-after``, ...
+            parts = "" if name == "test" else name, when, "linear" if head == "linear" else ""
+            folder = self.folder / MEASUREMENTS_FOLDER / "-".join(filter(None, parts))
+            answers = Answers(model, bench, rows, *measured, self.threads)
+            held = name == "heldout"
+            yield from self.keeper.keep(folder, source, answers, when, head, heldout=held)
             evaluations[name] = measured[0]
         return evaluations
-
-
-def folder_name(bench: str, when: When, head: Head) -> str:
-    """Where a run keeps a measurement: ``before``, ``after-linear``, ``heldout-after``, ..."""
-    parts = ("" if bench == "test" else bench, when, "linear" if head == "linear" else "")
-    return "-".join(filter(None, parts))
 
 
 def _checkpoint(
@@ -278,15 +252,8 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
     yield Progress("open", 1, 1)
     answers = yield from answering(model, setting, control, "measure", threads=threads)
     if spec.output_dir is not None:
-        folder = yield from keep_measurement(
-            Path(spec.output_dir),
-            opened,
-            answers,
-            Lists(),
-            control,
-            when=spec.when,
-            targeted=spec.targeted,
-        )
+        keeper = Keeper(control, spec.targeted)
+        folder = yield from keeper.keep(Path(spec.output_dir), opened, answers, spec.when)
         yield Saved(str(folder), "result")
     yield Done("finished", answers.evaluation.to_dict())
 
