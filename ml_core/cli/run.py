@@ -154,9 +154,7 @@ def ctrl_c_cancels(control: Control, *, leaves: bool = False) -> Generator[None]
 
 
 @contextmanager
-def watched(
-    what: str,
-) -> Generator[tuple[Callable[[str, int, int], None], Callable[[], bool]]]:
+def watched(what: str) -> Generator[tuple[Callable[[str, int, int], None], Callable[[], bool]]]:
     """Show on standard error how far a step of a command is; a Ctrl-C cancels it.
 
     Yields

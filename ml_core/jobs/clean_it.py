@@ -27,14 +27,7 @@ from ml_core.jobs.auto import (
     words,
 )
 from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
-from ml_core.jobs.chain import (
-    TAKEN_OVER,
-    cleaned,
-    held_out,
-    rebounded,
-    scanned,
-    stopped_by_hand,
-)
+from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, rebounded, scanned, stopped_by_hand
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, read_json, write_json
 from ml_core.jobs.opening import open_model

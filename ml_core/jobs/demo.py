@@ -110,12 +110,7 @@ def for_demo(chain: AutoSpec) -> AutoSpec:
     )  # fmt: skip
 
 
-def demo_chain(
-    folder: Path,
-    *,
-    seed: int = 0,
-    **how: Any,
-) -> ExamineSpec:
+def demo_chain(folder: Path, *, seed: int = 0, **how: Any) -> ExamineSpec:
     """The whole story of the demo: examined, cleaned, scanned again, proven, reported.
 
     Parameters

@@ -17,14 +17,7 @@ from typing import Any
 from ml_core.checkpoints.identity import PartIdentity, identify
 from ml_core.checkpoints.inspection_record import assess, member_records, worst_verdict
 from ml_core.checkpoints.known_tensors import known_tensors
-from ml_core.detection.scan.records import (
-    TITLES,
-    Rate,
-    Scan,
-    Stage,
-    newcombe,
-    read_scan,
-)
+from ml_core.detection.scan.records import TITLES, Rate, Scan, Stage, newcombe, read_scan
 from ml_core.detection.scan.verdict import is_near
 from ml_core.evaluation.records import wilson_interval
 from ml_core.figures import percent, percent_range

@@ -12,14 +12,7 @@ from ml_core.cleaning.catalogue import offered
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.specs import (
-    CLEANED_FILE,
-    RESULT_FILE,
-    CleanSpec,
-    Machine,
-    Setting,
-    trained_on,
-)
+from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, CleanSpec, Machine, Setting, trained_on
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 

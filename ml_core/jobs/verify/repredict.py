@@ -23,12 +23,7 @@ from ml_core.events import Control, Event, Progress
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.opening import opening_images
-from ml_core.jobs.remeasure import (
-    Predictions,
-    label_set_of,
-    open_again,
-    predict_again,
-)
+from ml_core.jobs.remeasure import Predictions, label_set_of, open_again, predict_again
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.json_file import first_fault, short

@@ -317,10 +317,7 @@ def _mark(number: int, x: float, y: float) -> Markup:
 def _legend(number: int, name: Field, x: float, y: float) -> list[Markup]:
     """A sample of a series, and its name."""
     sample = _path(number, [(x, y), (x + 30, y)])[0]
-    return [
-        _group(number, [sample, _mark(number, x + 15, y)]),
-        _words(name, x + 40, y + 4.5, 44),
-    ]
+    return [_group(number, [sample, _mark(number, x + 15, y)]), _words(name, x + 40, y + 4.5, 44)]
 
 
 def _words(

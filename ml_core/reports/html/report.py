@@ -21,14 +21,7 @@ from ml_core.reading.inspection import verdict_words
 from ml_core.reports.claims import role_of, trigger_works
 from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, page, raw
-from ml_core.reports.record import (
-    EVIDENCE_FILE,
-    SUMS_FILE,
-    BundlePath,
-    Evidence,
-    Metric,
-    RateClaim,
-)
+from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence, Metric, RateClaim
 from ml_core.reports.rendering import Read
 
 MOST_BYTES = 2_000_000
