@@ -45,8 +45,7 @@ from ml_core.reports.record import (
     TriggerFacts,
 )
 from ml_core.reports.rows import Rows, to_csv
-from ml_core.reports.views import views
-from ml_core.reports.write_bundle import reading
+from ml_core.reports.write_bundle import reading, views
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
 from ml_core.triggers.descriptions import describe

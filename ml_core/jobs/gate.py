@@ -18,14 +18,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.identity import PartIdentity, identify
 from ml_core.checkpoints.inspection_record import assess, member_records, worst_verdict
 from ml_core.checkpoints.known_tensors import known_tensors
-from ml_core.detection.scan.records import (
-    TITLES,
-    Rate,
-    Scan,
-    Stage,
-    newcombe,
-    read_scan,
-)
+from ml_core.detection.scan.records import TITLES, Rate, Scan, Stage, newcombe, read_scan
 from ml_core.detection.scan.verdict import is_near
 from ml_core.evaluation.records import wilson_interval
 from ml_core.figures import percent, percent_range
@@ -38,6 +31,7 @@ from ml_core.reading.errors import plain
 from ml_core.reading.inspection import looks_same
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.walk import Tally, is_candidate
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.gate import Answer, FileAnswer, RuleAnswer, SourceKind, overall
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.outcomes import (
@@ -53,7 +47,6 @@ from ml_core.reports.rendering import rates_of
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.confined import check_confined
 from ml_core.reports.verify.kept import Hashes
-from ml_core.reports.verify.opened import Bundle
 from ml_core.signing import check_checkpoint, key_to_believe, trusted_keys
 from ml_core.triggers.library import LIBRARY
 

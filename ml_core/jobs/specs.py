@@ -34,10 +34,18 @@ Threads = Annotated[
 Processes = Annotated[int, Field(ge=1, le=1024)]
 
 
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
 class JobSpec(BaseModel):
     """A job as it stands in a file; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to(self, kind: type[Spec], **own: Any) -> Spec:
+        """A job of another kind: the fields that both kinds declare, and its ``own`` ones."""
+        shared = type(self).model_fields.keys() & kind.model_fields.keys() - own.keys()
+        return kind(**{name: getattr(self, name) for name in shared}, **own)
 
 
 class OnModel(JobSpec):
@@ -76,7 +84,6 @@ class Machine(JobSpec):
 
 
 _JOB = JsonFile("a job file", "write it anew", max_bytes=1_000_000, path_fields=PATH_FIELDS)
-Spec = TypeVar("Spec", bound=BaseModel)
 
 
 def write_spec_file(spec: BaseModel, path: Path) -> Path:

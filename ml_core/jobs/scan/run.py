@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -218,7 +218,12 @@ class _Scanning:
         self._arrays: dict[str, Arrays] = {}
 
     def run(self, overwrite: bool) -> Generator[Event, None, None]:
-        """Run all stages."""
+        """Run all stages; each gives what it measured, some also the numbers that belong to it."""
+        works: dict[Stage, Callable[[Stages], Generator[Event, None, Any]]] = {
+            "pull": self._pull, "probes": self._probes, "patches": self._patches,
+            "overlays": self._overlays, "thorough": self._thorough, "swap": self._swap,
+            "weights": self._weights,
+        }  # fmt: skip
         images = yield from self._opened()
         if not overwrite:
             check_result(self._folder / SCAN_FILE, self._about(images))
@@ -230,7 +235,8 @@ class _Scanning:
             finished = store.load(stage, stages)
             if finished is None:
                 yield Progress(stage, 0, 0)
-                finished = yield from self._stage(stage, stages)
+                result = yield from works[stage](stages)
+                finished = result if isinstance(result, tuple) else (result, {})
                 store.save(stage, stages, *finished)
             record, self._arrays[stage] = finished
             stages = stages.model_copy(update={stage: record})
@@ -478,25 +484,7 @@ class _Scanning:
 
     # The stages.
 
-    def _stage(
-        self, stage: Stage, before: Stages
-    ) -> Generator[Event, None, tuple[BaseModel, Arrays]]:
-        """Run one; what it measured, and the numbers that belong to it."""
-        if stage == "pull":
-            return (yield from self._pull()), {}
-        if stage == "probes":
-            return (yield from self._probes()), {}
-        if stage == "patches":
-            return (yield from self._patches())
-        if stage == "overlays":
-            return (yield from self._overlays(self._shortlist(before)))
-        if stage == "thorough":
-            return (yield from self._thorough())
-        if stage == "swap":
-            return (yield from self._swap(before)), {}
-        return (yield from self._weights()), {}
-
-    def _pull(self) -> Generator[Event, None, ClassPull]:
+    def _pull(self, _: Stages) -> Generator[Event, None, ClassPull]:
         sides = self._sides
         unlabelled = bool((sides.search_labels < 0).any())  # what is a class's own is asked for
         pictures = len(sides.search) * len(sides.both)
@@ -508,7 +496,7 @@ class _Scanning:
             means.append((yield from forwarded(pull_of(side, sides), pace.step)))
         return pull(sides, means)
 
-    def _probes(self) -> Generator[Event, None, Probes]:
+    def _probes(self, _: Stages) -> Generator[Event, None, Probes]:
         sides, seed = self._sides, self._spec.seed
         probes = {probe.id: probe for probe in probes_at(sides.side)}
         shown = sides.held_out[:PROBE_PICTURES]
@@ -526,7 +514,7 @@ class _Scanning:
         rows.sort(key=lambda row: -row.contrast.difference)
         return Probes(rows=tuple(rows), pictures=len(shown))
 
-    def _patches(self) -> Generator[Event, None, tuple[Patches, Arrays]]:
+    def _patches(self, _: Stages) -> Generator[Event, None, tuple[Patches, Arrays]]:
         sides, spec = self._sides, self._spec
         rounds: list[PatchRound] = []
         tensors: list[Tensor] = []
@@ -595,10 +583,8 @@ class _Scanning:
                 shown = time.monotonic()
                 yield Finding("patches", _live(settings, step))
 
-    def _overlays(
-        self, shortlist: Sequence[int]
-    ) -> Generator[Event, None, tuple[Overlays, Arrays]]:
-        sides, settings = self._sides, OverlaySettings()
+    def _overlays(self, before: Stages) -> Generator[Event, None, tuple[Overlays, Arrays]]:
+        sides, settings, shortlist = self._sides, OverlaySettings(), self._shortlist(before)
         weights: list[Tensor] = []
         pace = StagePace("overlays", settings.steps * len(sides.both))
         for number, model_side in enumerate(sides.both):
@@ -612,7 +598,7 @@ class _Scanning:
         record = Overlays(rows=rows, steps=settings.steps)
         return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
 
-    def _thorough(self) -> Generator[Event, None, tuple[Thorough, Arrays]]:
+    def _thorough(self, _: Stages) -> Generator[Event, None, tuple[Thorough, Arrays]]:
         sides = self._sides
         steps = thorough(sides, OverlaySettings(), self._spec.seed)
         pace = StagePace("thorough", 0)
@@ -650,7 +636,7 @@ class _Scanning:
         words.sort(key=lambda row: -row.contrast.difference)
         return Swap(rows=rows, words=tuple(words))
 
-    def _weights(self) -> Generator[Event, None, Weights]:
+    def _weights(self, _: Stages) -> Generator[Event, None, Weights]:
         first, second = self._inspections
         assert second is not None
         yield Progress("weights", 0, 0)

@@ -18,6 +18,7 @@ from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reports import arithmetic
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.derive import FACTS, derive
 from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.open_bundle import open_bundle
@@ -34,9 +35,7 @@ from ml_core.reports.record import (
 from ml_core.reports.verify.checks import Check, looked_at
 from ml_core.reports.verify.intact import intact
 from ml_core.reports.verify.kept import Hashes, Pixels, check_kept
-from ml_core.reports.verify.opened import Bundle
-from ml_core.reports.views import views
-from ml_core.reports.write_bundle import README
+from ml_core.reports.write_bundle import README, views
 
 _NEAR = 1e-12
 Difference = tuple[str, Any, Any]
