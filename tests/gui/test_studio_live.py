@@ -1,6 +1,7 @@
 """The live loop: latest wins, fewer images on a slow model, those on screen first."""
 
 import hashlib
+import math
 import threading
 import time
 
@@ -293,7 +294,7 @@ def test_on_screen_flips_though_the_sample_is_smaller_than_what_is_on_show(
 ):
     """The machine stalls after some hundred images, and the next sample says nothing new."""
     monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
-    monkeypatch.setattr("cleanclip_gui.studio.live._JUDGED_AFTER", 3.0)
+    monkeypatch.setattr("cleanclip_gui.studio.live._JUDGED_AFTER", math.inf)
     studio.engine.own = 0.006
     studio.editor.use_demo_trigger()
     session, live = studio.session, studio.live
@@ -303,6 +304,7 @@ def test_on_screen_flips_though_the_sample_is_smaller_than_what_is_on_show(
     )
     studio.engine.gate.clear()
     QTest.qWait(3500)
+    monkeypatch.setattr("cleanclip_gui.studio.live._JUDGED_AFTER", 0.0)
     studio.engine.gate.set()
     qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
 
