@@ -197,19 +197,16 @@ def check_spec(spec: CleanSpec) -> None:
     """
     offered(spec.recipe.method)
     facts = spec.recipe.facts
-    if facts.data == "pairs" and spec.pairs is None:
-        raise InputError(
-            f"{facts.title} trains on image-caption pairs: choose a pair table or the demo."
-        )
-    if facts.data == "labelled" and spec.training_images is None:
-        raise InputError(
-            f"{facts.title} trains on labelled images: choose a folder, a CSV or the demo."
-        )
-    if facts.data == "images" and trained_on(spec) is None:
-        raise InputError(
-            f"{facts.title} trains on images: choose a folder, a CSV, image-caption pairs or the "
-            "demo."
-        )
+    part, words = {
+        "pairs": (spec.pairs, "image-caption pairs: choose a pair table or the demo"),
+        "labelled": (spec.training_images, "labelled images: choose a folder, a CSV or the demo"),
+        "images": (
+            trained_on(spec),
+            "images: choose a folder, a CSV, image-caption pairs or the demo",
+        ),
+    }.get(facts.data, (spec, ""))
+    if part is None:
+        raise InputError(f"{facts.title} trains on {words}.")
     if "reference" in facts.needs and spec.reference is None:
         raise InputError(
             f"{facts.title} needs a clean checkpoint of the same architecture: choose a reference."

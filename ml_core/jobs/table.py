@@ -136,13 +136,10 @@ _SCAN_WORDS = {
     "swap": "Encoders exchanged",
     "measure": "Measuring on other pictures",
 }
-_RATES_WORDS = {
+_RATES_WORDS = _CLEAN_WORDS | {
     "open": "Opening the checkpoint and the data",
-    "data": "Reading the data",
-    "texts": "Embedding class texts",
     "prepare": "Choosing the precision",
     "validate": "Measuring accuracy",
-    "estimate": "Measuring a few steps",
     "ramp": "Raising the rate",
 }
 
