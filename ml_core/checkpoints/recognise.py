@@ -18,18 +18,20 @@ from ml_core.checkpoints.architecture import (
     find_published,
 )
 from ml_core.checkpoints.expected import keys_of
-from ml_core.checkpoints.gguf_config import gguf_config, gguf_preprocess
-from ml_core.checkpoints.hf_text import with_hf_config
 from ml_core.checkpoints.layouts import APPLE, SIGLIP, Layout, find_layout, refuse_foreign
 from ml_core.checkpoints.transformers_config import (
     KINDS,
     as_in_transformers,
+    gguf_config,
+    gguf_preprocess,
     model_config,
     preprocess_config,
     siglip_config,
+    with_hf_config,
 )
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import (
+    HF_CONFIG,
     VOCABULARY,
     Preprocess,
     check_model_config,
@@ -40,7 +42,6 @@ from ml_core.reading.clip_config import (
     own_tokenizer,
     vocabulary_caution,
 )
-from ml_core.reading.hf_config import HF_CONFIG
 from ml_core.reading.inspection import OPENAI_SIZES
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.parts import HF_START, TIMM_START, Tower, listed

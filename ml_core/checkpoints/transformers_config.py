@@ -1,15 +1,29 @@
-"""The configs of the transformers library, SigLIP's among them, in open_clip's words."""
+"""The configs of the transformers library and of llama.cpp in open_clip's words."""
 
 from __future__ import annotations
 
+import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ml_core.checkpoints.architecture import StatedConfig, mlp_ratio, positive
-from ml_core.reading import InputError
-from ml_core.reading.clip_config import VOCABULARY
-from ml_core.reading.hf_config import HF_CONFIG, check_hf_config, plain_hf_config
+from ml_core.checkpoints.layouts import Layout
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.clip_config import (
+    CLIP_MEAN,
+    CLIP_STD,
+    HF_CONFIG,
+    HF_KINDS,
+    VOCABULARY,
+    check_hf_config,
+    plain_hf_config,
+)
+from ml_core.reading.folder import TRANSFORMERS_CONFIG_NAME, check_link
+from ml_core.reading.parts import HF_START
+from ml_core.reading.regular_file import open_regular
+from ml_core.reading.strict_json import JsonError, parse_object
 
 # What the library leaves out of a saved config.
 _COMMON = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
@@ -359,3 +373,217 @@ def _activation(part: Mapping[str, Any], where: str) -> str:
             "unsupported",
         )
     return gelu
+
+
+def gguf_config(stated: StatedConfig, metadata: Mapping[str, str], where: str) -> StatedConfig:
+    """Put heads and activation in the place of what shapes leave open.
+
+    A copy as safetensors keeps these keys; other files have none. As in llama.cpp, a CLIP computes
+    QuickGELU unless ``clip.use_gelu`` is true.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` for an activation or an epsilon that no CLIP of open_clip has.
+    """
+    if metadata.get("clip.use_silu") == "true":
+        raise InputError(
+            f"{where} computes with the activation SiLU (clip.use_silu), which no CLIP of "
+            "open_clip does; open the file that it was made of.",
+            "unsupported",
+        )
+    config = dict(stated.config)
+    gelu = metadata.get("clip.use_gelu", "false")
+    if metadata.get("general.architecture") == "clip" and gelu in ("true", "false"):
+        config["quick_gelu"] = gelu == "false"
+    towers_with_heads = 0
+    for tower, table in (("vision", "vision_cfg"), ("text", "text_cfg")):
+        epsilon = metadata.get(f"clip.{tower}.attention.layer_norm_epsilon", "1e-05")
+        if table in config and epsilon != "1e-05":
+            raise other_epsilon(where, "layer_norm_epsilon", epsilon, tower)
+        heads = _number(metadata.get(f"clip.{tower}.attention.head_count", ""))
+        if table not in config or not heads or config[table]["width"] % heads:
+            continue
+        towers_with_heads += 1
+        if tower == "vision":
+            config[table] = config[table] | {"head_width": config[table]["width"] // heads}
+        else:
+            config[table] = config[table] | {"heads": heads}
+    if towers_with_heads == len(stated.assumptions):  # each of them is about one encoder's heads
+        return replace(stated, config=config, assumptions=(), questions=())
+    return replace(stated, config=config)
+
+
+def _number(text: str) -> int:
+    """A small positive number, or 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
+
+
+def gguf_preprocess(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The mean and the standard deviation as open_clip's ``preprocess_cfg``; what is there of it.
+
+    The file has them in 32 bits: CLIP's own are taken for those that they are rounded to.
+    """
+    preprocess: dict[str, Any] = {}
+    for key, own in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
+        text = metadata.get(f"clip.vision.image_{key}")
+        if text is None:
+            continue
+        try:
+            numbers = [float(part) for part in text.strip("[]").split(",")]
+        except ValueError:
+            preprocess[key] = text  # is refused as any other that is not three numbers
+        else:
+            preprocess[key] = own if array("f", numbers) == array("f", own) else numbers
+    return preprocess
+
+
+_MAX_BYTES = 1 << 20
+_HEAD = 64
+# What shapes do not tell of the published encoders, by how their names begin.
+_FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("xlm-roberta", {"model_type": "xlm-roberta", "layer_norm_eps": 1e-5, "pad_token_id": 1}),
+    ("roberta", {"model_type": "roberta", "layer_norm_eps": 1e-5, "pad_token_id": 1}),
+    ("bert", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
+    ("chinese-bert", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
+    ("chinese-roberta", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
+    ("mt5",
+        {"model_type": "mt5", "feed_forward_proj": "gated-gelu", "pad_token_id": 0,
+            "relative_attention_max_distance": 128}),
+    ("nllb",
+        {"model_type": "m2m_100", "activation_function": "relu", "scale_embedding": True,
+            "pad_token_id": 1, "max_position_embeddings": 1024}),
+)  # fmt: skip
+
+
+def with_hf_config(
+    stated: StatedConfig, inspection: Inspection, layout: Layout, where: str
+) -> StatedConfig:
+    """Complete an open_clip config that names a text encoder of the transformers library.
+
+    The sizes come from ``config.json`` beside it, or else from the shapes of the tensors, where
+    the name tells a published kind.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` if the kind cannot be found out, ``damaged`` if the tensors do not fit it.
+    """
+    text = stated.config.get("text_cfg")
+    if not isinstance(text, Mapping) or not text.get("hf_model_name") or text.get(HF_CONFIG):
+        return stated
+    if layout.missing == "text":
+        return stated
+    config = _config_beside(inspection)
+    sentences = stated.assumptions
+    if config is None:
+        name = str(text["hf_model_name"])
+        config = _from_shapes(name, layout.shapes, where)
+        sentences += (
+            f"The sizes of the text encoder are read off its tensors; heads of {_HEAD} and the "
+            f"rest are assumed as in {name[:80]}.",
+        )
+    full = {**stated.config, "text_cfg": {**text, HF_CONFIG: config}}
+    return replace(stated, config=full, assumptions=sentences)
+
+
+def _config_beside(inspection: Inspection) -> dict[str, Any] | None:
+    """The text encoder's ``config.json`` in the folder, if there is one of a known kind."""
+    file = inspection.source / TRANSFORMERS_CONFIG_NAME
+    if not inspection.source.is_dir() or not file.is_file():
+        return None
+    check_link(inspection.source, file)
+    opened, _ = open_regular(file)
+    with opened:
+        raw = opened.read(_MAX_BYTES + 1)
+    try:
+        config = parse_object(raw, max_bytes=_MAX_BYTES)
+    except JsonError as error:
+        raise InputError(
+            f"{inspection.name}/{file.name} cannot be used: {error}; get it again.", "damaged"
+        ) from None
+    kind = config.get("model_type")
+    return plain_hf_config(config) if isinstance(kind, str) and kind in HF_KINDS else None
+
+
+def _from_shapes(name: str, shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[str, Any]:
+    """Sizes off the shapes, the rest of the published kind."""
+    short = name.rpartition("/")[2].lower()
+    known = next((facts for start, facts in _FAMILIES if short.startswith(start)), None)
+    if known is None:
+        raise InputError(
+            f"{where} asks for the text encoder {name[:80]}, whose kind is not known here; put its "
+            "config.json into the folder.",
+            "unsupported",
+        )
+    inside = {
+        key.removeprefix(HF_START): shape
+        for key, shape in shapes.items()
+        if key.startswith(HF_START)
+    }
+    try:
+        kind = known["model_type"]
+        sizes = (
+            _t5(inside) if kind == "mt5" else _m2m(inside) if kind == "m2m_100" else _bert(inside)
+        )
+    except (KeyError, ValueError, IndexError):
+        raise InputError(
+            f"{where} asks for the text encoder {name[:80]}, of which the file does not hold the "
+            "tensors; get both again.",
+            "damaged",
+        ) from None
+    return {**sizes, **known}
+
+
+def _bert(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    vocabulary, width = shapes["embeddings.word_embeddings.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "num_hidden_layers": _count(shapes, r"encoder\.layer\.(\d{1,4})\."),
+        "num_attention_heads": _heads(width),
+        "intermediate_size": shapes["encoder.layer.0.intermediate.dense.weight"][0],
+        "max_position_embeddings": shapes["embeddings.position_embeddings.weight"][0],
+        "type_vocab_size": shapes["embeddings.token_type_embeddings.weight"][0],
+    }
+
+
+def _t5(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    vocabulary, width = shapes["embed_tokens.weight"]
+    attention = "block.0.layer.0.SelfAttention"
+    inner = shapes[f"{attention}.q.weight"][0]
+    buckets, heads = shapes[f"{attention}.relative_attention_bias.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": inner // heads,
+        "d_ff": shapes["block.0.layer.1.DenseReluDense.wo.weight"][1],
+        "num_layers": _count(shapes, r"block\.(\d{1,4})\."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+    }
+
+
+def _m2m(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    vocabulary, width = shapes["embed_tokens.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "encoder_layers": _count(shapes, r"layers\.(\d{1,4})\."),
+        "encoder_attention_heads": _heads(width),
+        "encoder_ffn_dim": shapes["layers.0.fc1.weight"][0],
+    }
+
+
+def _heads(width: int) -> int:
+    if not width or width % _HEAD:
+        raise ValueError("the width is not that of a published encoder")
+    return width // _HEAD
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
+    """How many numbered blocks there are."""
+    numbers = {int(match[1]) for key in shapes if (match := re.match(pattern, key))}
+    if not numbers:
+        raise ValueError("no blocks")
+    return max(numbers) + 1

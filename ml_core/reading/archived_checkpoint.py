@@ -7,13 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
+from ml_core.reading.archive_members import (
+    STORED,
+    Member,
+    ZipError,
+    odd_members,
+    read_head,
+    tar_members,
+)
 from ml_core.reading.container import Container, WeightsFile, checksums_of, container_of
 from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError, SeveralError
 from ml_core.reading.hashing import ChecksumError, compare_checksums
-from ml_core.reading.tar_members import tar_members
 from ml_core.reading.torch_file import UnknownCodeError, check_members, doctored, zip_refusal
-from ml_core.reading.zip_members import STORED, Member, ZipError, odd_members, read_head
 
 CHECKPOINT_SUFFIXES = (
     ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".gguf",

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.reading.archive_members import DEFLATED, ZipError, read_member, zip_members
 from ml_core.reading.errors import InputError
 from ml_core.reading.examine import examine
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo, parse_header
-from ml_core.reading.zip_members import DEFLATED, ZipError, read_member, zip_members
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
 MAX_BYTES = 64 << 20

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ml_core.reading.archive_members import ZipError
 from ml_core.reading.container import WeightsFile, alignment_of
 from ml_core.reading.decompression import Unpacked
 from ml_core.reading.errors import InputError, SeveralError
@@ -34,7 +35,6 @@ from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
 from ml_core.reading.weights_reader import read_weights
-from ml_core.reading.zip_members import ZipError
 
 _CHUNK = 1 << 18
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
+from ml_core.reading.archive_members import ZipError
 from ml_core.reading.container import Container, Graph
 from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError, TruncatedError
@@ -22,7 +23,6 @@ from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.torch_file import UnknownCodeError
-from ml_core.reading.zip_members import ZipError
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged", "unsupported"]
 REFUSED: tuple[Verdict, ...] = ("dangerous", "damaged", "unsupported")

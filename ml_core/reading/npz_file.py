@@ -8,13 +8,7 @@ from itertools import accumulate
 from math import prod
 from typing import Any, BinaryIO
 
-from ml_core.reading.container import WeightsFile, checksums_of, container_of
-from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import InputError
-from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
-from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
-from ml_core.reading.torch_file import check_pickles, doctored
-from ml_core.reading.zip_members import (
+from ml_core.reading.archive_members import (
     STORED,
     CutShortError,
     Member,
@@ -23,6 +17,12 @@ from ml_core.reading.zip_members import (
     read_member,
     zip_members,
 )
+from ml_core.reading.container import WeightsFile, checksums_of, container_of
+from ml_core.reading.decompression import Piece, Unpacked
+from ml_core.reading.errors import InputError
+from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
+from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
+from ml_core.reading.torch_file import check_pickles, doctored
 
 _DTYPES = {
     "|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<i2": "I16", "<u2": "U16", "<i4": "I32",

@@ -11,6 +11,16 @@ from itertools import islice
 from math import prod
 from typing import Any, BinaryIO, NoReturn
 
+from ml_core.reading.archive_members import (
+    STORED,
+    CutShortError,
+    Member,
+    ZipError,
+    odd_members,
+    read_head,
+    read_member,
+    zip_members,
+)
 from ml_core.reading.container import (
     Container,
     WeightsFile,
@@ -21,21 +31,17 @@ from ml_core.reading.container import (
 from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
-from ml_core.reading.pickles.reading import CodePlace
-from ml_core.reading.pickles.records import MAX_WORK, Storage, Table, Tensor, TooMuchError
+from ml_core.reading.pickles.reading import (
+    MAX_WORK,
+    CodePlace,
+    Storage,
+    Table,
+    Tensor,
+    TooMuchError,
+)
 from ml_core.reading.pickles.walk import contents, storages
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.sniff import HEAD, OPENS, looks_pickle
-from ml_core.reading.zip_members import (
-    STORED,
-    CutShortError,
-    Member,
-    ZipError,
-    odd_members,
-    read_head,
-    read_member,
-    zip_members,
-)
 
 _EXPANDED = 64 << 20
 _SHARED = 3

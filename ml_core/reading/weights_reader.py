@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from ml_core.reading.archive_members import ZipError, tar_members, zip_members
 from ml_core.reading.archived_checkpoint import read_gzip, read_wrapped
 from ml_core.reading.container import Container, WeightsFile
 from ml_core.reading.errors import InputError
@@ -29,7 +30,6 @@ from ml_core.reading.sniff import (
     Kind,
     sniff,
 )
-from ml_core.reading.tar_members import tar_members
 from ml_core.reading.torch_file import (
     doctored,
     read_bare_pickle,
@@ -37,7 +37,6 @@ from ml_core.reading.torch_file import (
     read_torch_stream,
     read_torch_zip,
 )
-from ml_core.reading.zip_members import ZipError, zip_members
 
 
 def read_weights(

@@ -9,8 +9,7 @@ import tarfile
 
 import pytest
 
-from ml_core.reading.polyglots import ends_as_zip, fits_tar, names_code
-from ml_core.reading.sniff import looks_pickle, sniff
+from ml_core.reading.sniff import ends_as_zip, fits_tar, looks_pickle, names_code, sniff
 from tests.hostile.archives import torch_zip
 from tests.hostile.container_bytes import tar_of
 from tests.hostile.lenient_tricks import ODD, safetensors_and_pickle

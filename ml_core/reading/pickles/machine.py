@@ -16,8 +16,7 @@ from warnings import catch_warnings
 
 from ml_core.reading.pickles.calls import freeze, made, misuse_of_state, note_misuse
 from ml_core.reading.pickles.names import STORAGES
-from ml_core.reading.pickles.reading import Reading
-from ml_core.reading.pickles.records import (
+from ml_core.reading.pickles.reading import (
     MAX_BYTES,
     MAX_MARKS,
     MAX_MEMO,
@@ -27,6 +26,7 @@ from ml_core.reading.pickles.records import (
     Global,
     Object,
     PickleError,
+    Reading,
     Storage,
     Table,
     TooMuchError,
