@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ml_core.checkpoints.layouts import Layout
 from ml_core.paths import resource
-from ml_core.reading import InputError
+from ml_core.reading import damaged, unsupported
 from ml_core.reading.clip_config import Preprocess, vocabulary_caution
 from ml_core.reading.key_mismatch import KeyLists, Shapes
 
@@ -134,10 +134,9 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
         if config.keys() == {"vision_cfg", "text_cfg"}:
             raise LookupError("it has neither visual.proj nor text_projection")
     except (LookupError, ValueError) as error:
-        raise InputError(
+        raise unsupported(
             f"{where} looks like a CLIP, but its architecture cannot be deduced from its tensors: "
-            f"{error.args[0]}; open the folder with its config.",
-            "unsupported",
+            f"{error.args[0]}; open the folder with its config."
         ) from None
     if "text.token_embedding.weight" in shapes and "token_embedding.weight" not in shapes:
         config["custom_text"] = True
@@ -292,10 +291,9 @@ def positive(part: Mapping[str, Any], key: str, where: str) -> int:
     """
     value = part[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(
+        raise damaged(
             f"{where}: {key} is {str(value)[:40]} and must be a positive whole number; get it "
-            "again.",
-            "damaged",
+            "again."
         )
     return value
 

@@ -393,14 +393,8 @@ def inspection_record(
         "beside": inspection.beside,
         "members": member_records(inspection),
         "tensors": [
-            {
-                "name": tensor.name,
-                "dtype": tensor.dtype,
-                "shape": list(tensor.shape),
-                "offset": tensor.offset,
-                "nbytes": tensor.nbytes,
-                "storage": tensor.storage,
-            }
+            {key: getattr(tensor, key) for key in TensorRecord.__annotations__}
+            | {"shape": list(tensor.shape)}
             for tensor in inspection.tensors
         ],
         "totals": totals(inspection),

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_core.checkpoints.architecture import StatedConfig, mlp_ratio, positive
 from ml_core.checkpoints.layouts import Layout
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError, Inspection, damaged, unsupported
 from ml_core.reading.clip_config import (
     CLIP_MEAN,
     CLIP_STD,
@@ -22,8 +22,7 @@ from ml_core.reading.clip_config import (
 )
 from ml_core.reading.folder import TRANSFORMERS_CONFIG_NAME, check_link
 from ml_core.reading.parts import HF_START
-from ml_core.reading.regular_file import open_regular
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.regular_file import read_object
 
 # What the library leaves out of a saved config.
 _COMMON = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
@@ -81,24 +80,21 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     kind = config.get("model_type")
     if kind is None and "architecture" in config:
-        raise InputError(
+        raise unsupported(
             f"{where} is of the timm library ({str(config['architecture'])[:60]}), an image "
-            "encoder without a text encoder; this version opens CLIP models.",
-            "unsupported",
+            "encoder without a text encoder; this version opens CLIP models."
         )
     if kind is None and "_class_name" in config:
-        raise InputError(
+        raise unsupported(
             f"{where} is of the diffusers library ({str(config['_class_name'])[:60]}) and no CLIP; "
-            "open the folder text_encoder beside this one.",
-            "unsupported",
+            "open the folder text_encoder beside this one."
         )
     if isinstance(kind, str) and kind in _OTHERS:
-        raise InputError(f"{where} is of {_OTHERS[kind]}.", "unsupported")
+        raise unsupported(f"{where} is of {_OTHERS[kind]}.")
     if kind not in _MODELS:
-        raise InputError(
+        raise unsupported(
             f"{where} is of the model type {str(kind)[:40]!r}; of the transformers library this "
-            "version opens clip, chinese_clip, metaclip_2 and siglip.",
-            "unsupported",
+            "version opens clip, chinese_clip, metaclip_2 and siglip."
         )
     model: dict[str, Any] = {}
     activations = []
@@ -136,10 +132,9 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             model["text_cfg"] |= {"hf_tokenizer_name": _XLM_V, "pool_type": "eos", "eos_id": end}
         activations.append(part["hidden_act"])
     if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for the activation {' and '.join(map(str, activations))[:60]}; this "
-            "version knows quick_gelu and gelu, the same in both encoders.",
-            "unsupported",
+            "version knows quick_gelu and gelu, the same in both encoders."
         )
     return model | {"embed_dim": embed_dim, "quick_gelu": _ACTIVATIONS[str(activations[0])]}
 
@@ -148,10 +143,10 @@ def _chinese_text(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The BERT of a Chinese CLIP (Yang et al. 2022), whose first token is projected."""
     given = config.get("text_config") or {}
     if not isinstance(given, Mapping):
-        raise InputError(f"{where} has no table text_config; get it again.", "damaged")
+        raise damaged(f"{where} has no table text_config; get it again.")
     bert = plain_hf_config({**_BERT, **given, "model_type": "bert"})
     if wrong := check_hf_config(bert):
-        raise InputError(f"{where}: the text_config {wrong}; get it again.", "unsupported")
+        raise unsupported(f"{where}: the text_config {wrong}; get it again.")
     sizes = bert["hidden_size"], bert["num_hidden_layers"]
     return {
         "hf_model_name": _BERTS.get(sizes, _BERTS[768, 12]),
@@ -172,7 +167,7 @@ def _part(
         given = config
     for table in (given, config.get(f"{name}_config_dict")):
         if table is not None and not isinstance(table, Mapping):
-            raise InputError(f"{where} has no table {name}_config; get it again.", "damaged")
+            raise damaged(f"{where} has no table {name}_config; get it again.")
     older = config.get(f"{name}_config_dict")
     part = {**defaults, **(given or {}), **({**defaults, **older} if older else {})}
     epsilon = part["layer_norm_eps"]
@@ -181,22 +176,22 @@ def _part(
     return part
 
 
-def other_epsilon(where: str, key: str, value: object, tower: str) -> InputError:
+def other_epsilon(
+    where: str, key: str, value: object, tower: str, own: str = "CLIP's own 1e-05"
+) -> InputError:
     """The refusal of another epsilon in an encoder's layer norms."""
-    return InputError(
+    return unsupported(
         f"{where} asks for {key} {str(value)[:20]} in the {tower} encoder; this version computes "
-        "CLIP's own 1e-05.",
-        "unsupported",
+        f"{own}."
     )
 
 
 def _share(width: int, heads: int, where: str) -> int:
     """Width of one attention head."""
     if width % heads:
-        raise InputError(
+        raise damaged(
             f"{where} asks for {heads} attention heads over {width} features, which does not "
-            "fit; get it again.",
-            "damaged",
+            "fit; get it again."
         )
     return width // heads
 
@@ -222,17 +217,15 @@ def preprocess_config(config: Mapping[str, Any] | None, where: str) -> dict[str,
         1 / 255,
         None,
     ):
-        raise InputError(
+        raise unsupported(
             f"{where} scales pixels in an unusual way (rescale_factor); this version scales them "
-            "to 0 to 1.",
-            "unsupported",
+            "to 0 to 1."
         )
     resample = config.get("resample", 3)
     if not isinstance(resample, int) or resample not in _INTERPOLATIONS:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for the interpolation {str(resample)[:20]}; this version knows "
-            "bilinear (2) and bicubic (3).",
-            "unsupported",
+            "bilinear (2) and bicubic (3)."
         )
     preprocess["interpolation"] = _INTERPOLATIONS[resample]
     size = config.get("size")
@@ -289,11 +282,10 @@ def siglip_config(config: Mapping[str, Any], where: str) -> StatedConfig:
     patch, size = positive(vision, "patch_size", where), positive(vision, "image_size", where)
     name = TIMM_NAMES.get((sizes, patch, size))
     if name is None or vision["vision_use_head"] is not True:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for an image encoder of {sizes[2]} layers of width {sizes[0]}, patches "
             f"of {patch} and pictures of {size} px, which no published SigLIP has; this version "
-            "opens those.",
-            "unsupported",
+            "opens those."
         )
     width, hidden, layers, heads = _sizes(text, where)
     vocabulary = positive(text, "vocab_size", where)
@@ -340,18 +332,19 @@ def _siglip_part(
     config: Mapping[str, Any], name: str, defaults: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
     """The table of one encoder with its defaults."""
-    given = config.get(f"{name}_config")
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError(f"{where} has no table {name}_config; get it again.", "damaged")
-    part = {**defaults, **(given or {})}
+    part = {**defaults, **_table(config, f"{name}_config", where)}
     epsilon = part["layer_norm_eps"]
     if epsilon != defaults["layer_norm_eps"]:
-        raise InputError(
-            f"{where} asks for layer_norm_eps {str(epsilon)[:20]} in the {name} encoder; this "
-            "version computes SigLIP's own 1e-06.",
-            "unsupported",
-        )
+        raise other_epsilon(where, "layer_norm_eps", epsilon, name, "SigLIP's own 1e-06")
     return part
+
+
+def _table(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    """A table of a config; empty if it is missing."""
+    table = config.get(name)
+    if table is not None and not isinstance(table, Mapping):
+        raise damaged(f"{where} has no table {name}; get it again.")
+    return table or {}
 
 
 def _sizes(part: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
@@ -367,10 +360,9 @@ def _activation(part: Mapping[str, Any], where: str) -> str:
     """How GELU is computed."""
     gelu = _SIGLIP_ACTIVATIONS.get(str(part["hidden_act"]))
     if gelu is None:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for the activation {str(part['hidden_act'])[:60]}; SigLIP has "
-            "gelu_pytorch_tanh or gelu.",
-            "unsupported",
+            "gelu_pytorch_tanh or gelu."
         )
     return gelu
 
@@ -387,10 +379,9 @@ def gguf_config(stated: StatedConfig, metadata: Mapping[str, str], where: str) -
         ``unsupported`` for an activation or an epsilon that no CLIP of open_clip has.
     """
     if metadata.get("clip.use_silu") == "true":
-        raise InputError(
+        raise unsupported(
             f"{where} computes with the activation SiLU (clip.use_silu), which no CLIP of "
-            "open_clip does; open the file that it was made of.",
-            "unsupported",
+            "open_clip does; open the file that it was made of."
         )
     config = dict(stated.config)
     gelu = metadata.get("clip.use_gelu", "false")
@@ -438,7 +429,6 @@ def gguf_preprocess(metadata: Mapping[str, str]) -> dict[str, Any]:
     return preprocess
 
 
-_MAX_BYTES = 1 << 20
 _HEAD = 64
 # What shapes do not tell of the published encoders, by how their names begin.
 _FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -493,15 +483,7 @@ def _config_beside(inspection: Inspection) -> dict[str, Any] | None:
     if not inspection.source.is_dir() or not file.is_file():
         return None
     check_link(inspection.source, file)
-    opened, _ = open_regular(file)
-    with opened:
-        raw = opened.read(_MAX_BYTES + 1)
-    try:
-        config = parse_object(raw, max_bytes=_MAX_BYTES)
-    except JsonError as error:
-        raise InputError(
-            f"{inspection.name}/{file.name} cannot be used: {error}; get it again.", "damaged"
-        ) from None
+    config = read_object(file, "get it again")
     kind = config.get("model_type")
     return plain_hf_config(config) if isinstance(kind, str) and kind in HF_KINDS else None
 
@@ -511,10 +493,9 @@ def _from_shapes(name: str, shapes: Mapping[str, tuple[int, ...]], where: str) -
     short = name.rpartition("/")[2].lower()
     known = next((facts for start, facts in _FAMILIES if short.startswith(start)), None)
     if known is None:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for the text encoder {name[:80]}, whose kind is not known here; put its "
-            "config.json into the folder.",
-            "unsupported",
+            "config.json into the folder."
         )
     inside = {
         key.removeprefix(HF_START): shape
@@ -527,10 +508,9 @@ def _from_shapes(name: str, shapes: Mapping[str, tuple[int, ...]], where: str) -
             _t5(inside) if kind == "mt5" else _m2m(inside) if kind == "m2m_100" else _bert(inside)
         )
     except (KeyError, ValueError, IndexError):
-        raise InputError(
+        raise damaged(
             f"{where} asks for the text encoder {name[:80]}, of which the file does not hold the "
-            "tensors; get both again.",
-            "damaged",
+            "tensors; get both again."
         ) from None
     return {**sizes, **known}
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import damaged, unsupported
 from ml_core.reading.strict_json import is_whole
 
 HF_CONFIG = "hf_config"
@@ -358,12 +358,12 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     top = {k: v for k, v in config.items() if k not in tables}
     model: dict[str, Any] = _fields(top, _MODEL, "", where)
     if "embed_dim" not in model:
-        raise InputError(f"{where} gives no embed_dim; get the file again.", "damaged")
+        raise damaged(f"{where} gives no embed_dim; get the file again.")
     parts = {}
     for key in tables[:2]:
         part = config.get(key)
         if not isinstance(part, Mapping):
-            raise InputError(f"{where} gives no {key}; get the file again.", "damaged")
+            raise damaged(f"{where} gives no {key}; get the file again.")
         parts[key] = part
     model["vision_cfg"] = _vision_part(parts["vision_cfg"], where)
     model["text_cfg"] = _text_part(parts["text_cfg"], where)
@@ -372,7 +372,7 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         fields = _fields(decoder, _DECODER, "multimodal_cfg.", where)
         model["multimodal_cfg"] = _TEXT_DEFAULTS | {"layers": 12} | fields
     elif decoder is not None and decoder != {}:
-        raise InputError(f"{where} has no table multimodal_cfg; get it again.", "damaged")
+        raise damaged(f"{where} has no table multimodal_cfg; get it again.")
     if "multimodal_cfg" in model or model["text_cfg"].get("hf_model_name"):
         model["custom_text"] = True  # as in open_clip
     _check_whole(model, where)
@@ -393,10 +393,9 @@ def _vision_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _text_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A text encoder of open_clip, or of the transformers library."""
     if given.get("tokenizer_mode"):
-        raise InputError(
+        raise unsupported(
             f"{where} asks for a tokenizer of its own (text_cfg.tokenizer_mode), which this "
-            "version does not know.",
-            "unsupported",
+            "version does not know."
         )
     given = {key: value for key, value in given.items() if key != "tokenizer_mode"}
     fields = _fields(given, _TEXT | _HF | _TOKENIZER, "text_cfg.", where)
@@ -438,16 +437,14 @@ def _fields(
         if key == "image_size" and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
         if key not in allowed:
-            raise InputError(
+            raise unsupported(
                 f"{where} has the field {prefix}{str(key)[:60]}, which this version does not know; "
-                "it opens what open_clip builds without code or files of others.",
-                "unsupported",
+                "it opens what open_clip builds without code or files of others."
             )
         if wrong := allowed[key](value):
-            raise InputError(
+            raise unsupported(
                 f"{where}: {prefix}{key} is {str(value)[:60]} and {wrong}; "
-                "this version cannot build that model.",
-                "unsupported",
+                "this version cannot build that model."
             )
         checked[key] = _plain(value)
     return checked
@@ -477,9 +474,7 @@ def _check_whole(config: dict[str, Any], where: str) -> None:
     elif text.get("proj_type") == "none" and text["width"] != config["embed_dim"]:
         trouble = "texts without a projection whose width is not that of the embedding"
     if trouble:
-        raise InputError(
-            f"{where} asks for {trouble}; this version cannot build it.", "unsupported"
-        )
+        raise unsupported(f"{where} asks for {trouble}; this version cannot build it.")
 
 
 def _check_sizes(config: dict[str, Any], where: str) -> None:
@@ -493,15 +488,12 @@ def _check_sizes(config: dict[str, Any], where: str) -> None:
         if text.get(key, 0) >= text["vocab_size"]:
             trouble = f"the token {key} {text[key]} in a vocabulary of {text['vocab_size']}"
     if trouble:
-        raise InputError(
-            f"{where} asks for {trouble}, which does not fit; get it again.", "damaged"
-        )
+        raise damaged(f"{where} asks for {trouble}, which does not fit; get it again.")
     count = parameter_estimate(config)
     if count > MAX_PARAMETERS:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for a model of about {count:.1e} parameters; "
-            f"this version loads up to {MAX_PARAMETERS:.0e}.",
-            "unsupported",
+            f"this version loads up to {MAX_PARAMETERS:.0e}."
         )
 
 
@@ -602,17 +594,15 @@ def check_preprocess(config: Mapping[str, Any], size: int, where: str) -> Prepro
     }.items():
         value = config.get(key, allowed[0])
         if value not in allowed:
-            raise InputError(
+            raise unsupported(
                 f"{where}: preprocess_cfg.{key} is {str(value)[:40]}; this version knows "
-                f"{', '.join(allowed)}.",
-                "unsupported",
+                f"{', '.join(allowed)}."
             )
     colour = config.get("fill_color", 0)
     if config.get("resize_mode") == "longest" and colour not in (0, None):  # others never pad
-        raise InputError(
+        raise unsupported(
             f"{where}: preprocess_cfg.fill_color is {str(colour)[:40]}; this version pads pictures "
-            "with 0 (black) alone, and the model would see others than it was trained on.",
-            "unsupported",
+            "with 0 (black) alone, and the model would see others than it was trained on."
         )
     return Preprocess(
         size,
@@ -632,10 +622,9 @@ def _triple(
     check = _number(low, 10)
     good = isinstance(value, list | tuple) and len(value) == 3 and not any(map(check, value))
     if not good or not all(math.isfinite(item) for item in value):
-        raise InputError(
+        raise unsupported(
             f"{where}: preprocess_cfg.{key} is {str(value)[:60]} and must be three numbers "
-            f"from {low} to 10.",
-            "unsupported",
+            f"from {low} to 10."
         )
     red, green, blue = (float(item) for item in value)
     return red, green, blue

@@ -75,6 +75,16 @@ class InputError(Exception):
         return self
 
 
+def damaged(sentence: str) -> InputError:
+    """Make the error of a file that is not what it says it is."""
+    return InputError(sentence, "damaged")
+
+
+def unsupported(sentence: str) -> InputError:
+    """Make the error of a healthy file, as far as it was read, that this version does not open."""
+    return InputError(sentence, "unsupported")
+
+
 class CancelledError(Exception):
     """Work ended early because its ``cancelled()`` turned true; what it wrote is gone again.
 

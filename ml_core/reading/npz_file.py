@@ -19,15 +19,12 @@ from ml_core.reading.archive_members import (
 )
 from ml_core.reading.container import WeightsFile, checksums_of, container_of
 from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import damaged, unsupported
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
-from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
+from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, NUMPY, TensorInfo
 from ml_core.reading.torch_file import check_pickles, doctored
 
-_DTYPES = {
-    "|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<i2": "I16", "<u2": "U16", "<i4": "I32",
-    "<u4": "U32", "<i8": "I64", "<u8": "U64", "<f2": "F16", "<f4": "F32", "<f8": "F64",
-}  # fmt: skip
+_DTYPES = {code: dtype for dtype, code in NUMPY.items()}
 _MAX_HEADER = 1 << 16
 
 
@@ -55,10 +52,9 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
         raise doctored(file, size, name, error) from None
     names = check_pickles(objects, name)
     if objects:
-        raise InputError(
+        raise unsupported(
             f"{name} holds arrays of Python objects ({objects[0][0]}), which are not read; save "
-            "plain numbers.",
-            "unsupported",
+            "plain numbers."
         )
     pieces: tuple[Piece, ...] = ()
     starts = [member.offset for member in members]
@@ -73,10 +69,9 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
     left_out = [(member, descr) for member, (descr, *_) in arrays if descr not in _DTYPES]
     if not tensors and left_out:
         member, descr = left_out[0]
-        raise InputError(
+        raise unsupported(
             f"The array {_title(member)[:80]!r} of {name} has values of the type {descr[:40]!r}, "
-            "which no CLIP has; save them as float32.",
-            "unsupported",
+            "which no CLIP has; save them as float32."
         )
     try:
         Unpacked(file, pieces).verify()
@@ -154,10 +149,9 @@ def _tensor(
     label = f"the array {title[:80]!r} of {name}"
     nbytes = prod(shape) * DTYPE_BYTES[_DTYPES[descr]]
     if at + nbytes != member.size or len(title) > MAX_NAME:
-        raise InputError(
+        raise damaged(
             f"{name} is damaged: {label} needs {nbytes} bytes and has {member.size - at}; get the "
-            "file again.",
-            "damaged",
+            "file again."
         )
     stride: tuple[int, ...] | None = None
     if columns and len(shape) > 1:

@@ -420,6 +420,8 @@ class _Forward(io.RawIOBase):
 
 def _next_data(file: BinaryIO, at: int, size: int) -> int:
     """The first place from ``at`` on outside the holes of a sparse file, which have no line end."""
+    if not isinstance(getattr(file, "raw", None), io.FileIO):
+        return at  # a member's places are not those of the file that it lies in
     try:
         descriptor, seek_data = file.fileno(), os.SEEK_DATA
         before = os.lseek(descriptor, 0, os.SEEK_CUR)

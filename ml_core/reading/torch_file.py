@@ -29,7 +29,13 @@ from ml_core.reading.container import (
     protocol_of,
 )
 from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
+from ml_core.reading.errors import (
+    SAFETENSORS_COPY,
+    InputError,
+    TruncatedError,
+    damaged,
+    unsupported,
+)
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.pickles.reading import (
     MAX_WORK,
@@ -213,10 +219,9 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
             )
     for label, reading in readings:
         if reading.problem and reading.excess:
-            raise InputError(
+            raise unsupported(
                 f"{name} cannot be used: {label} asks for more than this tool gives, "
-                f"{reading.problem}; {SAFETENSORS_COPY}, and do not load this one elsewhere.",
-                "unsupported",
+                f"{reading.problem}; {SAFETENSORS_COPY}, and do not load this one elsewhere."
             )
         if reading.problem:
             # Another loader may get further than this one, if it is no accident.
@@ -225,7 +230,7 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
                 f"{name} is damaged: {label} cannot be read, {reading.problem}; get the file again"
                 f"{caution}."
             )
-            raise TruncatedError(sentence) if reading.short else InputError(sentence, "damaged")
+            raise TruncatedError(sentence) if reading.short else damaged(sentence)
     return names
 
 
@@ -244,9 +249,9 @@ def tensors_of(
         tensors = place_tensors(inside.tensors, blocks)
     except TooMuchError as error:
         sentence = f"{name} cannot be used: {error}; {SAFETENSORS_COPY}."
-        raise InputError(sentence, "unsupported") from None
+        raise unsupported(sentence) from None
     except ValueError as error:
-        raise InputError(f"{name} is damaged: {error}; get the file again.", "damaged") from None
+        raise damaged(f"{name} is damaged: {error}; get the file again.") from None
     notes: tuple[str, ...] = ()
     if inside.special:
         listed = ", ".join(f"{title[:80]} ({kind})" for title, kind in inside.special[:3])
@@ -282,7 +287,7 @@ def zip_refusal(sentence: str, what: ZipError | str) -> InputError:
     """Make the error of a damaged archive, or of a truncated one if that is the reason."""
     if isinstance(what, CutShortError):
         return TruncatedError(sentence)
-    return InputError(sentence, "damaged")
+    return damaged(sentence)
 
 
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:
@@ -519,9 +524,8 @@ def _check_small(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
             if not text.isdigit() or len(text) > 9:
                 raise ZipError(f"its record {label!r} is not a number")
         elif text == b"big":
-            raise InputError(
-                f"{name} was written on a big-endian machine; save it again on another one.",
-                "unsupported",
+            raise unsupported(
+                f"{name} was written on a big-endian machine; save it again on another one."
             )
         elif text != b"little":
             raise ZipError("its byte order is none")
@@ -580,9 +584,8 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     if magic != _MAGIC or protocol != _PROTOCOL or any(part.names for part in parts[:3]):
         raise _damaged(name, "it does not begin as such a file does")
     if _item(machine, "little_endian") is not True:
-        raise InputError(
-            f"{name} was written on a big-endian machine; save it again on another one.",
-            "unsupported",
+        raise unsupported(
+            f"{name} was written on a big-endian machine; save it again on another one."
         )
     blocks = _stream_blocks(file, size, position, keys, storages(value), name)
     tensors, facts, notes = tensors_of(value, blocks, name)
@@ -600,7 +603,7 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
 
 def _damaged(name: str, what: str, short: bool = False) -> InputError:
     sentence = f"{name} is a damaged PyTorch file of the legacy layout: {what}; get the file again."
-    return TruncatedError(sentence) if short else InputError(sentence, "damaged")
+    return TruncatedError(sentence) if short else damaged(sentence)
 
 
 def _item(table: Any, sought: str) -> Any:
@@ -659,10 +662,9 @@ def read_bare_pickle(file: BinaryIO, size: int, name: str) -> NoReturn:
     file.seek(0)
     raw = file.read(MAX_BYTES)
     check_pickles([("the pickle", read_pickle(raw, ends=size <= MAX_BYTES, origin=0))], name)
-    raise InputError(
+    raise unsupported(
         f"{name} is a Python pickle and no PyTorch file, so it holds no tensors that this tool "
-        "reads; save the state dict with torch.save or as safetensors.",
-        "unsupported",
+        "reads; save the state dict with torch.save or as safetensors."
     )
 
 
@@ -684,15 +686,11 @@ def read_npy(file: BinaryIO, size: int, name: str) -> NoReturn:
         reading = read_pickle(raw, ends=size - start <= MAX_BYTES, origin=start)
         if reading.unknown or reading.misuse:
             check_pickles([("its pickle", reading)], name)
-        raise InputError(
+        raise unsupported(
             f"{name} is a NumPy array that may hold Python objects, which are not read; do not "
-            "load it elsewhere.",
-            "unsupported",
+            "load it elsewhere."
         )
-    raise InputError(
-        f"{name} is a NumPy array; {OPENS}.",
-        "unsupported",
-    )
+    raise unsupported(f"{name} is a NumPy array; {OPENS}.")
 
 
 def check_members(file: BinaryIO, members: Iterable[Member], name: str) -> None:
@@ -710,10 +708,9 @@ def check_members(file: BinaryIO, members: Iterable[Member], name: str) -> None:
     refused = [(label, reading) for label, reading in readings if reading.unknown or reading.misuse]
     check_pickles(refused, name)
     if objects := [label for label, reading in readings if label.startswith("the array")]:
-        raise InputError(
+        raise unsupported(
             f"{name} holds arrays that may be of Python objects ({objects[0]}), which are not "
-            "read; do not load it elsewhere.",
-            "unsupported",
+            "read; do not load it elsewhere."
         )
 
 

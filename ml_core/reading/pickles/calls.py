@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ml_core.reading.pickles.names import MAPPINGS, TYPES
+from ml_core.reading.pickles.names import BUILDERS, MAPPINGS, TYPES
 from ml_core.reading.pickles.numpy_types import check_array, check_call, check_type
 from ml_core.reading.pickles.reading import (
     Budget,
@@ -23,27 +23,6 @@ from ml_core.reading.pickles.reading import (
 
 MAX_RANK = 16
 _PLAIN_TENSORS = ("torch Tensor", "torch.nn.parameter Parameter", "torch.nn.parameter Buffer")
-BUILDERS = {
-    "torch Size",
-    "torch device",
-    "torch.serialization _get_layout",
-    "torch._tensor _rebuild_from_type_v2",
-    *(
-        f"torch._utils _rebuild_{name}"
-        for name in (
-            *("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor"),
-            *("sparse_tensor", "meta_tensor_no_storage"),
-        )
-    ),
-    *(
-        f"torch.jit._pickle {name}"
-        for name in (
-            *("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist"),
-            *("build_tensor_from_id", "restore_type_tag"),
-        )
-    ),
-}
-"""Functions of torch that a checkpoint calls; its other names are only mentioned."""
 
 
 def build(called: Global, arguments: tuple[Any, ...]) -> Any:

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from ml_core import __version__
 from ml_core.events import Progress
-from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.safetensors_header import parse_header
+from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
 from ml_core.reports.bundle_files import AGAIN, JSON, journal_metrics
 from ml_core.reports.environment import Environment, is_this_machine
 from ml_core.reports.record import ENVIRONMENT_FILE, EVIDENCE_FILE, PDF_FILE, BundlePath, Evidence
