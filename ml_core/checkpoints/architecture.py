@@ -51,23 +51,8 @@ def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[PublishedMode
     """open_clip's models with just these tensors; they may differ in ways shapes do not show."""
     return tuple(
         PublishedModel(entry["name"], entry["config"], entry["preprocess"])
-        for entry in _entries().get(digest(shapes), ())
+        for entry in _file()["models"].get(digest(shapes), ())
     )
-
-
-def gelu_alone(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Names of open_clip's CLIPs of OpenAI's kind with just these tensors, if none has QuickGELU.
-
-    Empty if one has, or if open_clip has no such model.
-    """
-    names: Mapping[str, str] = _file()["gelu"]
-    return names.get(digest(shapes), "")
-
-
-def _entries() -> dict[str, list[dict[str, Any]]]:
-    """Models by their tensors."""
-    models: dict[str, list[dict[str, Any]]] = _file()["models"]
-    return models
 
 
 @cache
@@ -155,7 +140,8 @@ def assumed_activation(config: Mapping[str, Any], shapes: Shapes) -> tuple[bool,
             "Tensor shapes do not show the activation: GELU is assumed, as in the published "
             "models this wide."
         )
-    if names := gelu_alone(shapes):
+    # open_clip's CLIPs of OpenAI's kind with just these tensors, if none of them has QuickGELU
+    if names := _file()["gelu"].get(digest(shapes)):
         return False, (
             f"Tensor shapes do not show the activation: GELU is assumed, as in open_clip's {names}."
         )

@@ -11,7 +11,7 @@ from ml_core.cli.checkpoints import checkpoint_path, examined
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
 from ml_core.reading import Inspection
-from ml_core.reading.key_mismatch import first_names
+from ml_core.reading.errors import first_names
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.compare import LayerChange, TensorChange
@@ -116,7 +116,9 @@ def _print(inspections: list[Inspection], changes: list[TensorChange], every: bo
     for state in ("only first", "only second", "other shape"):
         names = [change.name for change in changes if change.state == state]
         if names and not every:
-            output.line(f"{_WORDS[state].capitalize()}: {first_names(names, 12)}.")
+            output.line(
+                f"{_WORDS[state].capitalize()}: {first_names(names, 12, 120, counted=True)}."
+            )
 
 
 def _is_finite(change: TensorChange | LayerChange) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ml_core.reading.errors import SAFETENSORS_COPY
+from ml_core.reading.errors import SAFETENSORS_COPY, first_names
 from ml_core.reading.folder import twin_notes
 
 MAX_MEMBERS = 20_000
@@ -233,27 +233,15 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
             raise ZipError("one of its members is a device or a pipe")
         if name.endswith(b"/") and size:
             raise ZipError("one of its folders has content")
-        undue = _is_undue(extra, size, packed, header)
-        size, packed, header = _widen(extra, size, packed, header)
+        (size, packed, header), undue = _widen(extra, size, packed, header)
         entries.append(_Entry(name, flags, method, crc, packed, size, header, undue))
     if at != len(raw):
         raise ZipError("bytes follow its list of members")
     return entries
 
 
-def _is_undue(extra: bytes, *values: int) -> bool:
-    """Whether there is a 64-bit field that none of the values asks for."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == 1 and length and 0xFFFFFFFF not in values:
-            return True
-        at += 4 + length
-    return False
-
-
-def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
-    """Replace values of all ones by those of the 64-bit field."""
+def _widen(extra: bytes, *values: int) -> tuple[tuple[int, ...], bool]:
+    """Replace values of all ones by those of the 64-bit field; whether none asks for that field."""
     fields: list[bytes] = []
     at = 0
     while at + 4 <= len(extra):
@@ -276,7 +264,7 @@ def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
             (value,) = struct.unpack_from("<Q", field, taken)
             taken += 8
         wide.append(value)
-    return tuple(wide)
+    return tuple(wide), bool(field) and 0xFFFFFFFF not in values
 
 
 def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
@@ -296,8 +284,7 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
         raise ZipError("a member is encrypted or packed in an unusual way", _UNPACK)
     if method not in (STORED, DEFLATED):
         raise ZipError("a member is packed in an unusual way", _UNPACK)
-    undue = entry.wide or _is_undue(extra, size, packed)
-    size, packed = _widen(extra, size, packed)
+    (size, packed), undue = _widen(extra, size, packed)
     stated = (crc, packed, size)
     listed = (entry.crc, entry.packed, entry.size)
     later = bool(flags & _FLAG_DESCRIPTOR)
@@ -311,8 +298,8 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
         raise CutShortError("a member is cut short")
     if later:
         end = _after_descriptor(file, end, entry)
-    label = _name(entry)
-    return Member(label, entry.method, entry.crc, entry.packed, entry.size, offset, undue), end
+    label, wide = _name(entry), entry.wide or undue
+    return Member(label, entry.method, entry.crc, entry.packed, entry.size, offset, wide), end
 
 
 def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:
@@ -320,11 +307,9 @@ def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:
     file.seek(at)
     raw = file.read(24)
     values = (entry.crc, entry.packed, entry.size)
-    for layout in ("<4s3L", "<4sL2Q"):
-        descriptor = struct.pack(layout, b"PK\x07\x08", *values) if max(values) < 1 << 32 else b""
-        if layout == "<4sL2Q":
-            descriptor = struct.pack(layout, b"PK\x07\x08", *values)
-        if descriptor and raw.startswith(descriptor):
+    for layout in ("<4s3L", "<4sL2Q")[max(values) >= 1 << 32 :]:
+        descriptor = struct.pack(layout, b"PK\x07\x08", *values)
+        if raw.startswith(descriptor):
             return at + len(descriptor)
     raise ZipError("a member's sizes after its data differ from the list")
 
@@ -383,13 +368,13 @@ def odd_members(
     wide = [member.name for member in members if member.wide]
     if wide:
         notes += (
-            f"The archive gives 64-bit sizes where none are due ({_listed(wide)}): other programs "
-            "may read other bytes.",
+            f"The archive gives 64-bit sizes where none are due ({first_names(wide)}): other "
+            "programs may read other bytes.",
         )
     packed = [entry.name for entry in unread[:_LOOKED_AT] if _is_packed(file, entry)]
     if packed:
         notes += (
-            f"The archive holds archives that were not looked into ({_listed(packed)}): do not "
+            f"The archive holds archives that were not looked into ({first_names(packed)}): do not "
             "unpack them elsewhere without looking.",
         )
     return notes
@@ -401,10 +386,6 @@ def _is_packed(file: BinaryIO, member: Member) -> bool:
         return False
     head = read_head(file, member, _HEAD)
     return head.startswith(_PACKED) or head[257:262] == _TAR
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(name[:80] for name in names[:3]) + (" and more" if len(names) > 3 else "")
 
 
 _BLOCK = 512

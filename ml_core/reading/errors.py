@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Literal, Self
 
 # Control, format (bidi marks and zero-width characters among them), lone surrogate, private and
@@ -20,6 +21,14 @@ def plain(text: str) -> str:
         else char
         for char in text
     )
+
+
+def first_names(
+    names: Sequence[object], count: int = 3, letters: int = 80, *, counted: bool = False
+) -> str:
+    """The first of a list, each cut to some letters; that there are more, or how many."""
+    more = f" and {len(names) - count} more" if counted else " and more"
+    return ", ".join(str(name)[:letters] for name in names[:count]) + more * (len(names) > count)
 
 
 SAFETENSORS_COPY = "ask its author for a safetensors copy"

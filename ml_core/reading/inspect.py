@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from ml_core.reading.archive_members import ZipError
 from ml_core.reading.container import WeightsFile, alignment_of
 from ml_core.reading.decompression import Unpacked
-from ml_core.reading.errors import InputError, SeveralError, damaged, unsupported
+from ml_core.reading.errors import InputError, SeveralError, damaged, first_names, unsupported
 from ml_core.reading.folder import (
     MODEL_INDEX,
     FolderFiles,
@@ -412,8 +412,7 @@ def _risky_note(names: tuple[str, ...]) -> tuple[str, ...]:
     """A sentence on what other programs may run; none if there is nothing."""
     if not names:
         return ()
-    shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
     return (
-        f"The folder also holds files that were not read and that other programs may run when "
-        f"they load it: {shown}.",
+        "The folder also holds files that were not read and that other programs may run when "
+        f"they load it: {first_names(names, 5, 1 << 16)}.",
     )

@@ -19,7 +19,7 @@ from ml_core.reading.archive_members import (
 )
 from ml_core.reading.container import WeightsFile, checksums_of, container_of
 from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import damaged, unsupported
+from ml_core.reading.errors import damaged, first_names, unsupported
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, NUMPY, TensorInfo
 from ml_core.reading.torch_file import check_pickles, doctored
@@ -94,9 +94,8 @@ def _note(left_out: list[tuple[Member, str]]) -> tuple[str, ...]:
     """Say which arrays are of types that are not read."""
     if not left_out:
         return ()
-    listed = ", ".join(f"{_title(member)[:80]} ({descr[:40]})" for member, descr in left_out[:3])
-    more = " and more" if len(left_out) > 3 else ""
-    return (f"Arrays of types that this tool does not read were left out: {listed}{more}.",)
+    listed = first_names([f"{_title(m)[:80]} ({descr[:40]})" for m, descr in left_out], 3, 200)
+    return (f"Arrays of types that this tool does not read were left out: {listed}.",)
 
 
 def _title(member: Member) -> str:

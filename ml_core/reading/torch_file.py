@@ -34,6 +34,7 @@ from ml_core.reading.errors import (
     InputError,
     TruncatedError,
     damaged,
+    first_names,
     unsupported,
 )
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
@@ -202,11 +203,10 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
                 for full in reading.unknown
                 for use in reading.calls.get(full, [full.replace(" ", ".")[:100]])
             ]
-            shown = ", ".join(uses[:_NAMED])
-            more = f" and {len(uses) - _NAMED} more" if len(uses) > _NAMED else ""
+            shown = first_names(uses, _NAMED, 1 << 20, counted=True)
             raise UnknownCodeError(
                 f"{name} names code that this tool does not know, which an ordinary loader would "
-                f"import and may run: {shown}{more} (in {label}); do not load it elsewhere.",
+                f"import and may run: {shown} (in {label}); do not load it elsewhere.",
                 names,
                 places,
             )
@@ -254,9 +254,8 @@ def tensors_of(
         raise damaged(f"{name} is damaged: {error}; get the file again.") from None
     notes: tuple[str, ...] = ()
     if inside.special:
-        listed = ", ".join(f"{title[:80]} ({kind})" for title, kind in inside.special[:3])
-        more = " and more" if len(inside.special) > 3 else ""
-        notes = (f"Tensors of kinds that this tool does not read were left out: {listed}{more}.",)
+        listed = first_names([f"{title[:80]} ({kind})" for title, kind in inside.special], 3, 200)
+        notes = (f"Tensors of kinds that this tool does not read were left out: {listed}.",)
     kinds = {title: f"a tensor that was not read ({kind})" for title, kind in inside.special[:200]}
     return tensors, dict(inside.facts) | kinds, notes
 
@@ -390,6 +389,7 @@ _CODE_BYTES = 1 << 20
 _CODE_TOTAL = 2 << 20  # a traced CLIP of 36 layers has 270 000 in all
 _PICKLE_BYTES = 64 << 20
 _STORAGES = ("data", "constants", "tensors")
+_MODULES = "The file holds whole pickled modules, of which only the tensors were read."
 
 
 def read_torch_zip(file: BinaryIO, size: int, name: str) -> WeightsFile:
@@ -451,7 +451,7 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
             "were read.",
         )
     elif "code" in names:
-        notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
+        notes += (_MODULES,)
     return WeightsFile(
         "TorchScript archive" if script else "PyTorch file (zip)",
         tensors,
@@ -524,11 +524,13 @@ def _check_small(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
             if not text.isdigit() or len(text) > 9:
                 raise ZipError(f"its record {label!r} is not a number")
         elif text == b"big":
-            raise unsupported(
-                f"{name} was written on a big-endian machine; save it again on another one."
-            )
+            raise _big_endian(name)
         elif text != b"little":
             raise ZipError("its byte order is none")
+
+
+def _big_endian(name: str) -> InputError:
+    return unsupported(f"{name} was written on a big-endian machine; save it again on another one.")
 
 
 def _blocks(inner: dict[str, Member], folder: str) -> tuple[dict[str, Block], tuple[Piece, ...]]:
@@ -584,13 +586,11 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     if magic != _MAGIC or protocol != _PROTOCOL or any(part.names for part in parts[:3]):
         raise _damaged(name, "it does not begin as such a file does")
     if _item(machine, "little_endian") is not True:
-        raise unsupported(
-            f"{name} was written on a big-endian machine; save it again on another one."
-        )
+        raise _big_endian(name)
     blocks = _stream_blocks(file, size, position, keys, storages(value), name)
     tensors, facts, notes = tensors_of(value, blocks, name)
     if "code" in names:
-        notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
+        notes += (_MODULES,)
     return WeightsFile(
         "PyTorch file (legacy stream)",
         tensors,
