@@ -358,6 +358,11 @@ def inspection_record(
     """
     inspection = assessed.inspection
     hub = cached_as(inspection.source)
+    tensors: list[Any] = [
+        {key: getattr(tensor, key) for key in TensorRecord.__annotations__}
+        | {"shape": list(tensor.shape)}
+        for tensor in inspection.tensors
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
@@ -392,11 +397,7 @@ def inspection_record(
         "parts": part_records(inspection),
         "beside": inspection.beside,
         "members": member_records(inspection),
-        "tensors": [
-            {key: getattr(tensor, key) for key in TensorRecord.__annotations__}
-            | {"shape": list(tensor.shape)}
-            for tensor in inspection.tensors
-        ],
+        "tensors": tensors,
         "totals": totals(inspection),
         "sandbox": None if inspection.sandbox is None else dict(inspection.sandbox),
     }

@@ -125,15 +125,6 @@ def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> N
                 raise unsupported(f"{where} {words.format(key[:80])}.")
 
 
-def mobileclip_s0(where: str) -> InputError:
-    """The refusal of a MobileCLIP-S0 as Apple publishes it."""
-    return unsupported(
-        f"{where} is Apple's MobileCLIP-S0, whose text encoder has convolutions that open_clip "
-        "does not have; take MobileCLIP2-S0 (timm/MobileCLIP2-S0-OpenCLIP) or MobileCLIP-S1 "
-        "(apple/MobileCLIP-S1-OpenCLIP)."
-    )
-
-
 def unknown(keys: Iterable[str], where: str) -> InputError:
     """The refusal of tensors that are in no layout."""
     keys = set(keys)
@@ -414,7 +405,11 @@ def _sources(shapes: Shapes, part: Part, where: str) -> Mapping[str, TensorSourc
     prefix = part.prefix
     if part.names in _LIBRARIES:
         if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
-            raise mobileclip_s0(where)
+            raise unsupported(
+                f"{where} is Apple's MobileCLIP-S0, whose text encoder has convolutions that "
+                "open_clip does not have; take MobileCLIP2-S0 (timm/MobileCLIP2-S0-OpenCLIP) or "
+                "MobileCLIP-S1 (apple/MobileCLIP-S1-OpenCLIP)."
+            )
         refuse_foreign(
             (name.removeprefix(prefix) for name in shapes if name.startswith(prefix)), where
         )

@@ -101,10 +101,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     embed_dim = config.get("projection_dim", 512)
     if kind != "clip_text_model":
         part = _part(config, "vision", _VISION, where)
-        width, heads = (
-            positive(part, "hidden_size", where),
-            positive(part, "num_attention_heads", where),
-        )
+        width, heads = (positive(part, k, where) for k in ("hidden_size", "num_attention_heads"))
         model["vision_cfg"] = {
             "width": width,
             "layers": part["num_hidden_layers"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,13 +18,13 @@ from ml_core.reading.errors import InputError, unsupported
 from ml_core.reading.examine import examine
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import NUMPY, TensorInfo, parse_header
+from ml_core.reading.torch_file import NPY_MARK, npy_header
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
 MAX_BYTES = 64 << 20
 MAX_ARRAYS = 64
 _MAX_RANK = 8
 _MAX_HEADER = 4096
-_NPY = b"\x93NUMPY"
 # NumPy writes its header in this one way; nothing of it is evaluated.
 _HEADER = re.compile(
     r"\{\s*'descr':\s*'([<>|=]?[a-z]\d{1,2})',\s*'fortran_order':\s*(True|False),"
@@ -57,7 +56,7 @@ def read_arrays(path: str | Path) -> ArrayFile:
     path = Path(path)
     raw = _bytes(path)
     digest = hashlib.sha256(raw).hexdigest()
-    if raw.startswith(_NPY):
+    if raw.startswith(NPY_MARK):
         return ArrayFile({"": _npy(raw, path.name)}, digest)
     packed = _packed_npz(path) if raw.startswith(b"PK") else None
     if packed is not None:
@@ -121,12 +120,10 @@ def _npy(raw: bytes, name: str) -> Array:
         ``damaged`` if it is no array, ``unsupported`` if it holds anything but numbers.
     """
     damaged = InputError(f"{name} is a damaged NumPy array; save it again.", "damaged")
-    if not raw.startswith(_NPY) or len(raw) < 12 or raw[6] not in (1, 2, 3):
+    if not raw.startswith(NPY_MARK) or len(raw) < 12 or raw[6] not in (1, 2, 3):
         raise damaged
-    length, start = struct.unpack_from("<H", raw, 8)[0], 10
-    if raw[6] > 1:
-        length, start = struct.unpack_from("<I", raw, 8)[0], 12
-    header = raw[start : start + min(length, _MAX_HEADER)].decode("latin-1")
+    start, end = npy_header(raw)
+    header = raw[start : min(end, start + _MAX_HEADER)].decode("latin-1")
     if "O" in header.partition("'fortran_order'")[0]:
         raise unsupported(f"{name} holds Python objects, which are not read; save plain numbers.")
     match = _HEADER.fullmatch(header)
@@ -141,11 +138,10 @@ def _npy(raw: bytes, name: str) -> Array:
     shape = tuple(int(side) for side in match[3].replace(" ", "").split(",") if side)
     if len(shape) > _MAX_RANK:
         raise damaged
-    start += length
-    if start + prod(shape) * np.dtype(descr).itemsize != len(raw):
+    if end + prod(shape) * np.dtype(descr).itemsize != len(raw):
         raise damaged
     order: Any = "F" if match[2] == "True" else "C"
-    return np.frombuffer(raw, descr, offset=start).reshape(shape, order=order)
+    return np.frombuffer(raw, descr, offset=end).reshape(shape, order=order)
 
 
 def _packed_npz(path: Path) -> dict[str, Array] | None:

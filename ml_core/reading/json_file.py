@@ -101,7 +101,7 @@ class JsonFile:
             return open_file(path, inside)
         except FileNotFoundError:
             raise InputError(
-                f"There is no {_without_article(self.what)} at {plain(str(path))}; choose an "
+                f"There is no {self.what.partition(' ')[2]} at {plain(str(path))}; choose an "
                 "existing one."
             ) from None
         except NotRegularError as error:
@@ -178,11 +178,6 @@ def short(text: str, most: int = _WORDS) -> str:
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or "the name is not valid"
     return InputError(f"{short(str(path))} cannot be read: {reason}.")
-
-
-def _without_article(what: str) -> str:
-    """Without its article."""
-    return what.partition(" ")[2]
 
 
 def _size(nbytes: int) -> str:

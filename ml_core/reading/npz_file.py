@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import struct
 from itertools import accumulate
 from math import prod
 from typing import Any, BinaryIO
@@ -22,7 +21,7 @@ from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import damaged, first_names, unsupported
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, NUMPY, TensorInfo
-from ml_core.reading.torch_file import check_pickles, doctored
+from ml_core.reading.torch_file import NPY_MARK, check_pickles, doctored, npy_header
 
 _DTYPES = {code: dtype for dtype, code in NUMPY.items()}
 _MAX_HEADER = 1 << 16
@@ -106,17 +105,15 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
     """Type, column order and shape of an array, and where its numbers begin in the member."""
     label = f"its array {member.name[:80]!r}"
     head = read_head(file, member, _MAX_HEADER + 12)
-    if len(head) < 10 or head[:6] != b"\x93NUMPY" or head[6] not in (1, 2, 3):
+    if len(head) < 10 or head[:6] != NPY_MARK or head[6] not in (1, 2, 3):
         raise ZipError(f"{label} is none")
-    length, start = struct.unpack_from("<H", head, 8)[0], 10
-    if head[6] > 1:
-        if len(head) < 12:
-            raise CutShortError(f"{label} is cut short")
-        length, start = struct.unpack_from("<I", head, 8)[0], 12
-    if length > _MAX_HEADER or start + length > member.size:
+    if head[6] > 1 and len(head) < 12:
+        raise CutShortError(f"{label} is cut short")
+    start, end = npy_header(head)
+    if end - start > _MAX_HEADER or end > member.size:
         raise ZipError(f"{label} has a header that is too long")
     try:
-        header: Any = ast.literal_eval(head[start : start + length].decode("utf-8").strip())
+        header: Any = ast.literal_eval(head[start:end].decode("utf-8").strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ZipError(f"{label} has a damaged header") from None
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
@@ -126,7 +123,7 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
         raise ZipError(f"{label} has no valid shape")
     if not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):
         raise ZipError(f"{label} has no valid shape")
-    return str(descr)[:200], columns, shape, start + length
+    return str(descr)[:200], columns, shape, end
 
 
 def _pickle(file: BinaryIO, member: Member, at: int, budget: Budget) -> Reading:

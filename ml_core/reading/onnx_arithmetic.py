@@ -912,7 +912,7 @@ class Arithmetic:
 
     def _attention(self, *parts: _Term) -> _Term | None:
         """Query, key and value of one layer that read the same."""
-        layers = [_layer_of(part) for part in parts]
+        layers = [part.of[0] if part.kind == "third" else part for part in parts]
         places = [
             part.value if part.kind == "third" else "qkv".find(f".{part.name}".split(".")[-2][:1])
             for part in parts
@@ -991,11 +991,6 @@ def _sides(numbers: Sequence[int], axes: Axes, allow_zero: int) -> list[int]:
         rest = -prod(shape)
         shape[shape.index(-1)] = prod(own) // rest if rest > 0 else 0
     return shape
-
-
-def _layer_of(term: _Term) -> _Term:
-    """A linear layer, or the one that this is a part of."""
-    return term.of[0] if term.kind == "third" else term
 
 
 def _layer(name: str) -> tuple[str, int]:

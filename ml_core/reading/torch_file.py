@@ -641,12 +641,19 @@ def _stream_blocks(
     return blocks
 
 
-_NPY = b"\x93NUMPY"
+NPY_MARK = b"\x93NUMPY"
 # The header of an array of numbers, texts or times, as NumPy writes it.
 _NUMBERS = re.compile(
     rb"\{\s*'descr':\s*'[<>|=][A-NP-Za-z?]\d{1,9}(?:\[\w+\])?',\s*"
     rb"'fortran_order':\s*(?:True|False),\s*'shape':\s*\([\d, ]*\),?\s*\}\s*"
 )
+
+
+def npy_header(head: bytes) -> tuple[int, int]:
+    """Where the header of a NumPy array begins and ends, by its first 12 bytes."""
+    if head[6] > 1:
+        return 12, 12 + int(struct.unpack_from("<I", head, 8)[0])
+    return 10, 10 + int(struct.unpack_from("<H", head, 8)[0])
 
 
 def read_bare_pickle(file: BinaryIO, size: int, name: str) -> NoReturn:
@@ -731,10 +738,7 @@ def _member_pickles(file: BinaryIO, members: Iterable[Member]) -> Iterator[tuple
 
 def _objects_at(head: bytes) -> int:
     """Where the pickle of a NumPy array begins if it may hold objects, else 0."""
-    if len(head) < 12 or not head.startswith(_NPY):
+    if len(head) < 12 or not head.startswith(NPY_MARK):
         return 0
-    length, start = struct.unpack_from("<H", head, 8)[0], 10
-    if head[6] > 1:
-        length, start = struct.unpack_from("<I", head, 8)[0], 12
-    end = start + int(length)
+    start, end = npy_header(head)
     return 0 if _NUMBERS.fullmatch(head, start, end) else end
