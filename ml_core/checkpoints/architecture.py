@@ -51,8 +51,14 @@ def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[PublishedMode
     """open_clip's models with just these tensors; they may differ in ways shapes do not show."""
     return tuple(
         PublishedModel(entry["name"], entry["config"], entry["preprocess"])
-        for entry in _file()["models"].get(digest(shapes), ())
+        for entry in _entries().get(digest(shapes), ())
     )
+
+
+def _entries() -> dict[str, list[dict[str, Any]]]:
+    """Models by their tensors."""
+    models: dict[str, list[dict[str, Any]]] = _file()["models"]
+    return models
 
 
 @cache
