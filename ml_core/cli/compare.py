@@ -12,7 +12,7 @@ from ml_core.cli import output
 from ml_core.cli.checkpoints import checkpoint_path, examined
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
-from ml_core.reading.key_mismatch import first_names
+from ml_core.reading.errors import first_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,7 +105,8 @@ def _parts(
     yield f"Tensors: {', '.join(f'{len(named[state])} {_WORDS[state]}' for state in _WORDS)}."
     for state in ("only first", "only second", "other shape") if layers is not None else ():
         if named[state]:
-            yield f"{_WORDS[state].capitalize()}: {first_names(named[state], 12)}."
+            names = first_names(named[state], 12, 120, counted=True)
+            yield f"{_WORDS[state].capitalize()}: {names}."
 
 
 def _is_finite(change: TensorChange | LayerChange) -> bool:

@@ -19,10 +19,10 @@ from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from ml_core.reading.archive_members import DEFLATED, Member, ZipError, zip_members
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reading.regular_file import LinkOutError, NotRegularError, open_file, open_regular
-from ml_core.reading.zip_members import DEFLATED, Member, ZipError, zip_members
 from ml_core.reports.record import EVIDENCE_FILE, SESSION_FILE, SUMS_FILE, BundlePath
 
 MAX_FILES = 20_000
