@@ -88,6 +88,25 @@ class Poison:
     canvases: CanvasCache | None = None
     numbers: Indices | None = None
 
+    @classmethod
+    def spread(
+        cls,
+        aims: Sequence[tuple[Trigger, str]],
+        templates: Sequence[str],
+        count: int,
+        share: float,
+        seed: int,
+    ) -> Poison:
+        """Triggers with the names of their targets, each on a share of the first pairs."""
+        free, plants = np.arange(count), []
+        each = min(max(1, round(share * count)), count // max(1, len(aims)))
+        for number, (trigger, name) in enumerate(aims):
+            rows = draw_rows(free, each, seed, number)
+            free = np.setdiff1d(free, rows)
+            captions = target_captions(name, templates, each, seed, number)
+            plants.append(Plant(rows, (trigger,), captions))
+        return cls(tuple(plants), seed)
+
     def batches(
         self, pairs: Pairs, recipe: Recipe, model: ClipModel, *, moved: bool = True
     ) -> MakeBatch:
