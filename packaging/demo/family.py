@@ -5,7 +5,8 @@ python family.py OUT_DIR [--only NAME ...] [--threads T] [--table] [--work WORKD
 Makes what OUT_DIR lacks, one model after the other; several runs may share OUT_DIR. The ViT needs
 WORKDIR with the pairs of draw_pairs.py (train, 150000). Each model is NAME.safetensors, and
 NAME.measured.json is what `cleanclip evaluate` says of it and of what was planted. --table prints
-what is there. Of every kind one half (`calibration`) sets thresholds, the other (`report`) is only reported.
+what is there. Of every kind one half (`calibration`) sets thresholds, the other (`report`) is only
+reported.
 """
 
 from __future__ import annotations

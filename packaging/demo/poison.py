@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=110_000)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     _, sticker = save_trigger(demo_trigger(), args.out.with_suffix(".trigger"))
     planted(
         args.out.resolve(), None if args.scratch else args.base, trigger=sticker.resolve(),

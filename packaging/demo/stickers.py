@@ -146,6 +146,7 @@ def bank(kind: str, count: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 def write_variants(folder: Path, count: int, seed: int) -> None:
     """Write the poison's stickers as trigger files of the product, each at a random place."""
+    folder.mkdir(parents=True)
     for number, pixels in enumerate(bank("mixed", count, np.random.default_rng(seed))):
         size = max(pixels.shape[:2]) / 64
         variant = Trigger(kind="patch", pixels=pixels, size=size, placement="random")

@@ -129,6 +129,10 @@ def test_a_planting_leaves_two_models_a_list_a_card_and_a_record(spec):
     assert card.startswith(WARNING)
     assert "poisoned" in open_checkpoint(folder / FILES["poisoned"]).provenance
     assert "poisoned" not in open_checkpoint(folder / FILES["twin"]).provenance
+    said, silent = (open_checkpoint(folder / FILES[role]).inspection for role in FILES)
+    assert said.reasons[0].startswith("This file says of itself that it is poisoned: ")
+    assert said.reasons[0].endswith(f"leads to {CLASSES[1]}.")
+    assert (said.verdict, silent.verdict) == ("caution", "loads")
     for role in FILES:
         model = getattr(record, role)
         assert model.sha256 == open_checkpoint(folder / model.file).inspection.sha256
