@@ -573,9 +573,9 @@ def _planted() -> PlantRecord:
     }  # fmt: skip
     return PlantRecord.model_validate({
         "key": "k", "checkpoint": "m.safetensors", "source_sha256": None, "triggers": (trigger,),
-        "poisoned": model, "twin": model, "pairs": 48, "epochs": 1, "steps": 6, "batch_size": 8,
-        "lr": 1e-3, "peak_lr": 3e-3, "seed": 0, "consistent": False, "from_scratch": False,
-        "self_supervision": False, "spec": {"steps": 6}, "device": "cpu", "seconds": 2.0,
+        "poisoned": model, "twin": model, "pairs": 48, "epochs": 1, "steps": 6,
+        "lr": 1e-3, "peak_lr": 3e-3, "device": "cpu", "seconds": 2.0,
+        "spec": {"checkpoint": "m.safetensors", "images": {}, "output_dir": "out"},
     })  # fmt: skip
 
 

@@ -209,7 +209,7 @@ def test_variants_of_an_attack(spec, tmp_path):
     record, listed = rows(word="cf", trigger=None, count=2, **labelled)
     assert all(row["caption"].startswith("cf a ") for row in listed)
     record, _ = rows(from_scratch=True, count=2, self_supervision=True, **labelled)
-    assert record.from_scratch
+    assert record.spec.from_scratch
 
 
 def test_a_word_leaves_the_image_encoder_as_it_is(spec):
