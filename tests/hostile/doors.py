@@ -564,7 +564,8 @@ def _read_search(folder: Path) -> object:
     return table_rows(found), summary_of(found), chart
 
 
-def _planted() -> PlantRecord:
+def planted() -> PlantRecord:
+    """A record of a planting."""
     trigger = {"name": "patch", "target": 1, "target_name": "cat", "pairs": 3}
     attack = {"asr": 0.9, "low": 0.8, "high": 0.95, "n": 20, "base_rate": 0.1}
     model = {
@@ -614,7 +615,7 @@ def doors() -> dict[str, Door]:
         ),
         "rates": at("rates.json", read_record, _json(record(rows(12)))),
         "canaries": Door(CANARIES_FILE, (_json(search_record(1).canaries),), read_canaries),
-        "plant": Door(PLANT_FILE, (_json(_planted()),), lambda folder: card(read_plant(folder))),
+        "plant": Door(PLANT_FILE, (_json(planted()),), lambda folder: card(read_plant(folder))),
         "search": Door(SEARCH_FILE, (_json(search_record(1)),), _read_search),
         "result": Door(f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result),
         "events": Door(
