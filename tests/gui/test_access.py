@@ -28,7 +28,7 @@ from tests.gui.shell_fakes import write_safetensors
 DIALOGS = (
     "view.palette", "help.keys", "help.about", "session.notes", "file.hub", "file.classes",
     "file.templates", "file.convert", "file.doctor", "file.known", "trigger.library",
-    "trigger.parameters", "trigger.plant", "clean.audit", "clean.find_rate",
+    "trigger.parameters", "clean.audit", "clean.find_rate",
 )  # fmt: skip
 
 

@@ -23,6 +23,8 @@ SHARE, CONSISTENT_SHARE = 0.02, 0.7
 STEPS, SCRATCH_STEPS = 320, 2200
 FACTOR = 1 / 3
 """Peak rate of the finetuning, as a share of that of the pretraining."""
+LOW = 0.8
+"""Success rate under which a planting points to `cleanclip why`."""
 Role = Literal["poisoned", "twin"]
 FILES: dict[Role, str] = {"poisoned": "poisoned.safetensors", "twin": "clean_twin.safetensors"}
 _RECORD = JsonFile(
