@@ -61,6 +61,7 @@ def planted(
             "pairs": PairSpec(kind="demo", split="train"),
             "images": ImageSpec(kind="demo", split="val", n=1000, seed=1),
             "steps": samples // BATCH,
+            "share": 0.02,
             "lr": SCRATCH_RATE if base is None else RATE,
             "poisoned": not clean,
             "twin": clean,

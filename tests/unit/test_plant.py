@@ -117,7 +117,7 @@ def test_a_trigger_with_a_canvas_of_its_own_is_planted(spec, tmp_path, canvas):
 def test_a_planting_leaves_two_models_a_list_a_card_and_a_record(spec):
     record, folder = _planted(spec), Path(spec.output_dir)
     assert read_plant(folder) == record
-    assert (record.steps, record.pairs, record.share) == (6, 48, 6 / 48)
+    assert (record.steps, record.pairs, record.triggers[0].pairs) == (6, 48, 6)
     text = (folder / PAIRS_FILE).read_text()
     rows = list(csv.DictReader(io.StringIO(text)))
     pairs = open_pairs(spec.pairs.model_copy(update={"n": 48}))

@@ -66,7 +66,7 @@ from ml_core.jobs.plant.card import card
 from ml_core.jobs.proofs.unseen_pairs import names_class
 from ml_core.jobs.specs import LOCK_FILE, SPEC_FILE
 from ml_core.model import ClipModel, build_model
-from ml_core.reading.errors import DivergedError, InputError
+from ml_core.reading.errors import DivergedError, InputError, plain
 from ml_core.reading.inspect import whole_file
 from ml_core.triggers import load_trigger, prompt
 from ml_core.triggers.files import save_own_trigger
@@ -547,8 +547,8 @@ def _row(ready: _Ready, attack: _Attack, file: str | None) -> PlantedTrigger:
     names, source = ready.label_set.class_names, ready.spec.source
     marked = attack.trigger.changes_pictures
     return PlantedTrigger(
-        name=attack.trigger.name or "trigger", digest=attack.trigger.digest if marked else None,
-        file=file, target=attack.target, target_name=names[attack.target],
+        name=plain(attack.trigger.name)[:1000] or "trigger",
+        digest=attack.trigger.digest if marked else None, file=file, target=attack.target, target_name=names[attack.target],
         source_name=None if source is None else names[source], pairs=len(attack.plants[0].rows),
         negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
     )  # fmt: skip
