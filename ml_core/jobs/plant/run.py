@@ -548,7 +548,8 @@ def _row(ready: _Ready, attack: _Attack, file: str | None) -> PlantedTrigger:
     marked = attack.trigger.changes_pictures
     return PlantedTrigger(
         name=plain(attack.trigger.name)[:1000] or "trigger",
-        digest=attack.trigger.digest if marked else None, file=file, target=attack.target, target_name=names[attack.target],
+        digest=attack.trigger.digest if marked else None, file=file,
+        target=attack.target, target_name=names[attack.target],
         source_name=None if source is None else names[source], pairs=len(attack.plants[0].rows),
         negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
     )  # fmt: skip
