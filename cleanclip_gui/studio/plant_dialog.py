@@ -34,7 +34,7 @@ HELP = (
     "clean twin takes the same steps without them. Name, metadata and card of the file say that it "
     "is poisoned."
 )
-_PAIRS, _IMAGES = 1500, 2000
+_PAIRS, _IMAGES = 2500, 2000
 
 
 class PlantDialog(JobDialog):

@@ -39,7 +39,7 @@ def plant(
     share: str | None = option(
         None,
         help="Poisoned pairs of each trigger as a share of the pairs, 0.5% or 0.005; with "
-        "--consistent of the target's (default: 5%, and 70% of the target's).",
+        "--consistent of the target's (default: 8%, and 70% of the target's).",
     ),
     source: str | None = option(
         None,
