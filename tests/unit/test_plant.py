@@ -184,6 +184,19 @@ def test_a_stop_keeps_what_it_has_and_resuming_ends_it(spec):
     assert (again.poisoned.steps, again.twin.steps) == (6, 6)
 
 
+def test_minutes_are_fitted_once_and_kept_by_what_goes_on(spec):
+    spec = PlantSpec.model_validate(spec.model_dump() | {"steps": None, "minutes": 0.02})
+    control, opened = Control(), False
+    for event in run_job(spec, control):
+        opened = opened or "minutes are" in getattr(event, "text", "")
+        if opened and getattr(event, "step", 0) == 3:
+            control.stop()
+    record = read_plant(Path(spec.output_dir))
+    assert record.steps > 3 == record.poisoned.steps
+    again = PlantRecord.model_validate(finished(spec, resume=True).result)
+    assert again.steps == record.steps == again.twin.steps
+
+
 def test_variants_of_an_attack(spec, tmp_path):
     other = str(save_trigger(sine(), tmp_path / "sine")[1])
     also = (SecondAttack(trigger=other, target=2),)

@@ -136,7 +136,7 @@ def run(
     _check_place(spec, folder)
     if resume and not any((folder / name).exists() for name in FILES.values()):
         intact_state(_state(folder, "poisoned" if spec.poisoned else "twin"))
-    ready = yield from _opened(spec, control)
+    ready = yield from _opened(spec, control, resume)
     own = {"key": ready.key}
     if not overwrite:
         check_result(folder / PLANT_FILE, own)
@@ -199,7 +199,9 @@ def estimate(spec: PlantSpec, control: Control) -> Generator[Event, None, None]:
     yield Done("finished", {"seconds": seconds, "step_seconds": once, "steps": steps})
 
 
-def _opened(spec: PlantSpec, control: Control) -> Generator[Event, None, _Ready]:
+def _opened(
+    spec: PlantSpec, control: Control, resume: bool = False
+) -> Generator[Event, None, _Ready]:
     """Open everything; fit the steps to the minutes, if minutes are given."""
     yield Progress("open", 0, 1)
     device, _ = choose_device(spec.device), set_threads(spec.threads)
@@ -210,8 +212,9 @@ def _opened(spec: PlantSpec, control: Control) -> Generator[Event, None, _Ready]
         raise InputError("Success and accuracy are measured on labelled images: choose some.")
     model = opened.build("cpu")
     yield Progress("open", 1, 1)
-    if spec.minutes is not None and (steps := _steps_before(Path(spec.output_dir))):
-        spec = spec.model_copy(update={"minutes": None, "steps": steps})
+    before = _steps_before(Path(spec.output_dir)) if resume else 0
+    if spec.minutes is not None and before:
+        spec = spec.model_copy(update={"minutes": None, "steps": before})
     elif spec.minutes is not None:
         short = spec.model_copy(update={"minutes": None, "steps": _TIMED_STEPS})
         trial = yield from _data(short, opened, model, label_set, trigger, images, device, control)
