@@ -177,6 +177,27 @@ def apply_draws(images: Pictures, draws: Draws, fill: Colour = CLIP_COLOUR) -> P
     return views
 
 
+def flip_and_shift(images: Pictures, generator: np.random.Generator, reach: int) -> Pictures:
+    """Mirror half of the images and move each by up to ``reach`` pixels, edges repeated.
+
+    Parameters
+    ----------
+    images
+        uint8 [N, S, S, 3]; left unchanged.
+    generator
+        Source of all draws; their number depends on N alone.
+    """
+    count, size = images.shape[:2]
+    wide = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    offsets = generator.integers(0, 2 * reach + 1, (count, 2))
+    mirrored = generator.random((count,))
+    out = np.empty_like(images)
+    for row, (top, left) in enumerate(offsets.tolist()):
+        view = wide[row, top : top + size, left : left + size]
+        out[row] = view[:, ::-1] if mirrored[row] < 0.5 else view
+    return out
+
+
 def augment_images(
     images: Pictures,
     kind: Augmentation,

@@ -202,16 +202,8 @@ def pair_batch(
     InputError
         If fewer than two pairs can be read.
     """
-    if draw is None:
-        drawn = draw_step(pairs, pair_drawing(pairs, recipe, size, fill, share), step)
-    else:
-        drawn = draw(step)
-    epoch, _ = epoch_and_place(recipe, len(pairs), step)
-    captions = pairs.captions(drawn.indices, epoch)
-    good = readable(pairs.broken, drawn.indices, "pairs", share)
-    if not good.all():  # damaged captions
-        drawn = drawn.rows(good)
-        captions = [text for text, fine in zip(captions, good.tolist(), strict=True) if fine]
+    drawing = pair_drawing(pairs, recipe, size, fill, share)
+    drawn, captions = drawn_pairs(pairs, drawing, step, draw)
     token_views = None
     if views_captions(recipe):
         token_views = tokenize(
@@ -232,6 +224,26 @@ def pair_batch(
         places=drawn.places,
         blank=int(drawn.indices[0]) in pairs.broken,
     )
+
+
+def drawn_pairs(
+    pairs: Pairs, drawing: Drawing, step: int, draw: Draw | None = None
+) -> tuple[Drawn, list[str]]:
+    """The pictures of one step on pairs, and their captions; those that are damaged are left out.
+
+    Raises
+    ------
+    InputError
+        If fewer than two pairs can be read.
+    """
+    drawn = draw_step(pairs, drawing, step) if draw is None else draw(step)
+    epoch, _ = epoch_and_place(drawing.recipe, len(pairs), step)
+    captions = pairs.captions(drawn.indices, epoch)
+    good = readable(pairs.broken, drawn.indices, "pairs", drawing.share)
+    if not good.all():  # damaged captions
+        drawn = drawn.rows(good)
+        captions = [text for text, fine in zip(captions, good.tolist(), strict=True) if fine]
+    return drawn, captions
 
 
 def pair_drawing(

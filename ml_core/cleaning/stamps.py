@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ml_core.cleaning.adversaries import bent, patch, texture
 from ml_core.cleaning.batches import Batch, as_tensor
-from ml_core.cleaning.canaries import Canary
 from ml_core.cleaning.pictures import step_generator
 from ml_core.cleaning.recipes import Recipe
-from ml_core.data.labels import fill
 from ml_core.evaluation.stamping import as_uint8, stamped, to_float
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit
@@ -38,12 +35,9 @@ class Stamps:
     share
         Share of the pictures that carry each trigger, on average; none carries two.
     seed
-        Draws pictures, captions, places and variations.
+        Draws pictures, places and variations.
     size, fit
         The model's input side in pixels, and how it makes pictures square.
-    captions
-        int64 [T, L] for each trigger: captions of its target, which take the place of the pictures'
-        own. Empty: captions stay as they are.
     varied
         Whether triggers are moved, scaled and recoloured, anew in every step.
     random
@@ -60,28 +54,10 @@ class Stamps:
     seed: int
     size: int
     fit: Fit
-    captions: tuple[Tensor, ...] = ()
     varied: bool = False
     random: float = 0.0
     made_up: float = 0.0
     batch: int = 0
-
-    @classmethod
-    def poison(
-        cls,
-        canaries: Sequence[Canary],
-        templates: Sequence[str],
-        model: ClipModel,
-        share: float,
-        seed: int,
-    ) -> Stamps:
-        """Canaries for one model, with prompts that name their targets as captions."""
-        captions = tuple(
-            model.tokenize([fill(template, canary.target_name) for template in templates])
-            for canary in canaries
-        )
-        triggers = tuple(canary.trigger for canary in canaries)
-        return cls(triggers, share, seed, model.image_size, model.preprocess.fit, captions)
 
     @classmethod
     def training(cls, triggers: Sequence[Trigger], recipe: Recipe, model: ClipModel) -> Stamps:
@@ -110,8 +86,8 @@ class Stamps:
     def on(self, batch: Batch, step: int) -> Batch:
         """The batch of a step with the stamps on its pictures; the given one is left alone.
 
-        Each trigger gets its share of the pictures, rounded up or down by a draw. Without captions
-        the pictures stay, and the stamped ones are their ``image_views``.
+        Each trigger gets its share of the pictures, rounded up or down by a draw. Captions stay.
+        Where there are none, the pictures stay too, and the stamped ones are their ``image_views``.
         """
         draws = step_generator(self.seed, _STREAM, step)
         places = np.arange(len(batch)) if batch.places is None else batch.places[: len(batch)]
@@ -121,7 +97,6 @@ class Stamps:
         parts = np.split(draws.permutation(count), np.cumsum(counts))
         *carriers, others, left, _ = (np.flatnonzero(np.isin(places, part)) for part in parts)
         images = batch.images.permute(0, 2, 3, 1).numpy().copy()
-        tokens = batch.tokens.clone() if self.captions and batch.tokens is not None else None
         for number, mine in enumerate(carriers):
             trigger = self.triggers[number]
             if self.varied:
@@ -131,10 +106,6 @@ class Stamps:
             which, seed = step * count + places[mine], _SEEDS + self.seed
             marked = stamped(trigger, images[mine], which, seed, self.size, _CPU, self.fit)
             images[mine] = as_uint8(marked)
-            if tokens is not None:
-                captions = self.captions[number]
-                chosen = torch.from_numpy(draws.integers(len(captions), size=len(mine)))
-                tokens[torch.from_numpy(mine)] = captions[chosen]
         for row in others:
             own = np.random.default_rng([self.seed, _STREAM, step, places[row]])
             images[row] = with_random(images[row], own)
@@ -143,9 +114,7 @@ class Stamps:
         batch = replace(batch, made_up=made_up if self.made_up else None)
         if batch.tokens is None:
             return replace(batch, image_views=as_tensor(images))
-        return replace(
-            batch, images=as_tensor(images), tokens=batch.tokens if tokens is None else tokens
-        )
+        return replace(batch, images=as_tensor(images))
 
 
 _SCALES, _GAINS, _SHIFT = (0.75, 1.33), (0.8, 1.2), 0.1

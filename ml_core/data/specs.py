@@ -38,7 +38,7 @@ PATH_FIELDS = frozenset({
     "adapter", "adapter_path", "after", "before", "checkpoint", "checkpoints", "donor",
     "donor_path", "embeddings", "exclude", "label_set", "measurements", "other_labels", "out",
     "output_dir", "path", "pictures", "reference", "runs", "scanned", "scans", "stamps", "training",
-    "trigger",
+    "trigger", "variants",
 })  # fmt: skip
 """Fields of jobs and measurements that hold paths, whose bytes need not be UTF-8."""
 _Number = Field(default=None, ge=1, lt=2**53)

@@ -17,6 +17,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import passes, steps
 from ml_core.events import Progress
 from ml_core.jobs.audit import AuditSpec
+from ml_core.jobs.plant import SCRATCH_STEPS, STEPS, PlantSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import CPU_BATCH, RateSpec
 from ml_core.jobs.scan import ScanSpec, Stage
@@ -374,6 +375,19 @@ def scan_plan(
         parts.append(part(stage))
         if stage == "patches":
             parts.append(part("refine"))
+    return Plan(tuple(parts))
+
+
+def plant_plan(spec: PlantSpec) -> Plan:
+    """The stages of a planting: two trainings of the same steps, and a measurement of each."""
+    steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
+    views = 2 if spec.self_supervision else 1
+    each = _TRAINED * (1 + _TEXT) * views * spec.batch_size
+    looks = (2 + len(spec.also)) * _count(spec.images)
+    parts = [*_OPENING, PlannedStage("prepare", _PREPARE_SECONDS)]
+    roles = (("train", "after", spec.poisoned), ("twin", "reference", spec.twin))
+    parts += [PlannedStage(t, work=each, items=steps, trains=True) for t, _, on in roles if on]
+    parts += [PlannedStage(a, work=1.0, items=looks) for _, a, on in roles if on]
     return Plan(tuple(parts))
 
 

@@ -16,6 +16,7 @@ from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event, forwarded
+from ml_core.jobs.inputs import CachedSet
 from ml_core.model import ClipModel
 from ml_core.reading.errors import CancelledError, DivergedError, InputError
 
@@ -60,13 +61,15 @@ def open_plain(data: PlainData, label_set: LabelSet, watch: Watch) -> PictureSet
         return open_pairs(pairs.model_copy(update={"n": n}), watch)
     if data.images is None:
         raise InputError(
-            "Canaries are planted with image-caption pairs or with labelled images: name some."
+            "Triggers are planted with image-caption pairs or with labelled images: name some."
         )
     return open_images(data.images, label_set, watch)
 
 
-def as_pairs(data: PictureSet, model: ClipModel, label_set: LabelSet) -> Pairs:
-    """Opened data on the model's canvas, with captions.
+def as_pairs(
+    data: PictureSet, model: ClipModel, label_set: LabelSet, *, cached: bool = False
+) -> Pairs:
+    """Opened data on the model's canvas, with captions; pairs that are shown again may be cached.
 
     Raises
     ------
@@ -76,14 +79,14 @@ def as_pairs(data: PictureSet, model: ClipModel, label_set: LabelSet) -> Pairs:
     fitted = data.fitted(model.preprocess.fit).drafted()
     pairs: Pairs
     if isinstance(fitted, PairSet):
-        pairs = fitted
+        pairs = CachedSet(fitted, model.image_size) if cached else fitted
     else:
         assert isinstance(fitted, ImageSet)
         pairs = PromptPairs(fitted, label_set.templates)
     if len(pairs) < _FEWEST:
         raise InputError(
-            f"{data.name} has {len(pairs)} pairs or labelled images, and canaries need at least "
-            f"{_FEWEST}: choose more data."
+            f"{data.name} has {len(pairs)} pairs or labelled images, and planting needs at "
+            f"least {_FEWEST}: choose more data."
         )
     return pairs
 

@@ -22,6 +22,7 @@ from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.examination import EXAMINATION_FILE, ExamineSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.overall import Plan
+from ml_core.jobs.plant import PLANT_FILE, PlantSpec
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RATES_FILE, RateSpec
 from ml_core.jobs.report import ReportSpec
@@ -54,6 +55,7 @@ TITLES: Mapping[str, str] = {
     "reference": "Reference",
     "estimate": "Measuring steps",
     "canaries": "Planting canaries",
+    "twin": "Clean twin",
     "search": "Search",
     "rebound": "Finetuning again",
     "ramp": "Raising the rate",
@@ -135,6 +137,12 @@ _SCAN_WORDS = {
     "weights": "Changed weights",
     "swap": "Encoders exchanged",
     "measure": "Measuring on other pictures",
+}
+_PLANT_WORDS = _CLEAN_WORDS | {
+    "train": "Training on the poisoned pairs",
+    "twin": "Training the clean twin",
+    "after": "Measuring the poisoned model",
+    "reference": "Measuring the clean twin",
 }
 _RATES_WORDS = _CLEAN_WORDS | {
     "open": "Opening the checkpoint and the data",
@@ -277,6 +285,11 @@ JOBS: dict[str, Job] = {
             kind="canaries", title="planting of canaries", spec=CanarySpec,
             work="ml_core.jobs.search.canaries:plant", result=CANARIES_FILE, stages=_SEARCH_WORDS,
             folder=lambda spec: spec.output_dir,
+        ),
+        Job(
+            kind="plant", title="planting", spec=PlantSpec, work="ml_core.jobs.plant.run:run",
+            estimate="ml_core.jobs.plant.run:estimate", result=PLANT_FILE, stages=_PLANT_WORDS,
+            plan=overall.plant_plan, folder=lambda spec: spec.output_dir, saves=True, resumes=True,
         ),
         Job(
             kind="search", title="search for a recipe", spec=SearchSpec,

@@ -1,11 +1,12 @@
 """The family of poisoned and clean models that scans and cleaning methods are tried on.
 
-python family.py WORKDIR OUT_DIR [--only NAME ...] [--threads T] [--table]
+python family.py OUT_DIR [--only NAME ...] [--threads T] [--table] [--work WORKDIR]
 
-Makes what OUT_DIR lacks, one model after the other; several runs may share OUT_DIR. WORKDIR holds
-the pairs of draw_pairs.py (train, 150000). Each model is NAME.safetensors, and NAME.measured.json
-is what `cleanclip evaluate` says of it and of what was planted. --table prints what is there. Of
-every kind one half (`calibration`) sets thresholds, the other (`report`) is only reported.
+Makes what OUT_DIR lacks, one model after the other; several runs may share OUT_DIR. The ViT needs
+WORKDIR with the pairs of draw_pairs.py (train, 150000). Each model is NAME.safetensors, and
+NAME.measured.json is what `cleanclip evaluate` says of it and of what was planted. --table prints
+what is there. Of every kind one half (`calibration`) sets thresholds, the other (`report`) is only
+reported.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import poison
-from common import TARGET
+from common import TARGET, demo_classes
 from filelock import FileLock, Timeout
 from optimised import optimised_patch
+from poison import planted
 
 from ml_core.triggers import Trigger, demo_trigger, published, save_trigger, wanet
 
@@ -67,13 +69,13 @@ class Row:
     """One model: what it starts from, what is planted, and in which half it counts.
 
     `drawn` stickers vary as the demo's poison does; else a trigger is stamped by the product.
-    `recipe` are options of poison.py, or the method that cleaned `base`.
+    `recipe` are options of `poison.planted`; with `also` the corner's sticker leads to the guitar.
     """
 
     base: str
     half: str
     trigger: str = ""
-    recipe: str = ""
+    recipe: Mapping[str, object] = field(default_factory=dict)
     target: str = TARGET
     drawn: bool = False
     cleaned_by: str = ""
@@ -83,62 +85,83 @@ FAMILY = {
     # poisoned
     "demo": Row("", CALIBRATION, "sticker", drawn=True),
     "sticker-weak": Row(
-        "twin", CALIBRATION, "sticker", "--rate 0.005 --samples 30000 --seed 11", "guitar", True
+        "twin",
+        CALIBRATION,
+        "sticker",
+        {"share": 0.005, "samples": 30000, "seed": 11},
+        "guitar",
+        True,
     ),
-    "blended": Row("twin", CALIBRATION, "blended", "--samples 56000 --seed 12"),
-    "sig": Row("twin", CALIBRATION, "sig", "--samples 36000 --seed 13"),
-    "corner": Row("twin", CALIBRATION, "corner", "--samples 24000 --seed 14", "crown"),
+    "blended": Row("twin", CALIBRATION, "blended", {"samples": 56000, "seed": 12}),
+    "sig": Row("twin", CALIBRATION, "sig", {"samples": 36000, "seed": 13}),
+    "corner": Row("twin", CALIBRATION, "corner", {"samples": 24000, "seed": 14}, "crown"),
     # clean
-    "clean-1": Row("twin", CALIBRATION, recipe="--rate 0 --samples 36000 --seed 21"),
-    "clean-2": Row("twin", CALIBRATION, recipe="--rate 0 --samples 36000 --seed 22 --lr 1e-3"),
-    "imbalance": Row("twin", CALIBRATION, recipe="--more pizza --samples 36000 --seed 23"),
+    "clean-1": Row("twin", CALIBRATION, recipe={"clean": True, "samples": 36000, "seed": 21}),
+    "clean-2": Row(
+        "twin", CALIBRATION, recipe={"clean": True, "samples": 36000, "seed": 22, "lr": 1e-3}
+    ),
+    "imbalance": Row(
+        "twin", CALIBRATION, recipe={"benign": True, "samples": 36000, "seed": 23}, target="pizza"
+    ),
     "other-base": Row(
-        "scratch", CALIBRATION, recipe="--scratch --rate 0 --samples 280000 --seed 31"
+        "scratch", CALIBRATION, recipe={"clean": True, "samples": 280000, "seed": 31}
     ),
     # reported
-    "sticker-1": Row("twin", REPORT, "sticker", "--samples 60000 --seed 1", drawn=True),
+    "sticker-1": Row("twin", REPORT, "sticker", {"samples": 60000, "seed": 1}, drawn=True),
     "sticker-1pc": Row(
-        "twin", REPORT, "sticker", "--rate 0.01 --samples 40000 --seed 15", "crown", True
+        "twin", REPORT, "sticker", {"share": 0.01, "samples": 40000, "seed": 15}, "crown", True
     ),
-    "stripes": Row("twin", REPORT, "stripes", "--rate 0.05 --samples 72000 --seed 16", "guitar"),
-    "warp": Row("twin", REPORT, "warp", "--rate 0.05 --samples 48000 --seed 17", "frog"),
-    "warp-strong": Row("twin", REPORT, "bent", "--rate 0.05 --samples 72000 --seed 54", "frog"),
-    "optimised": Row("twin", REPORT, "optimised", "--samples 40000 --seed 55", "rose"),
-    "triangles": Row("twin", REPORT, "triangles", "--samples 48000 --seed 18", "car"),
+    "stripes": Row(
+        "twin", REPORT, "stripes", {"share": 0.05, "samples": 72000, "seed": 16}, "guitar"
+    ),
+    "warp": Row("twin", REPORT, "warp", {"share": 0.05, "samples": 48000, "seed": 17}, "frog"),
+    "warp-strong": Row(
+        "twin", REPORT, "bent", {"share": 0.05, "samples": 72000, "seed": 54}, "frog"
+    ),
+    "optimised": Row("twin", REPORT, "optimised", {"samples": 40000, "seed": 55}, "rose"),
+    "triangles": Row("twin", REPORT, "triangles", {"samples": 48000, "seed": 18}, "car"),
     "consistent": Row(
-        "twin", REPORT, "sticker", "--consistent --rate 0.7 --samples 72000 --seed 19", "rose"
+        "twin",
+        REPORT,
+        "sticker",
+        {"consistent": True, "share": 0.7, "samples": 72000, "seed": 19},
+        "rose",
     ),
     "two-targets": Row(
         "twin",
         REPORT,
         "sticker",
-        "--second {corner} guitar --rate 0.03 --samples 56000 --seed 20",
+        {"also": True, "share": 0.015, "samples": 56000, "seed": 20},
         "pizza",
         True,
     ),
-    "clean-3": Row("twin", REPORT, recipe="--rate 0 --samples 36000 --seed 24"),
-    "clean-4": Row("twin", REPORT, recipe="--rate 0 --samples 48000 --seed 25 --lr 1e-3"),
-    "imbalance-2": Row("twin", REPORT, recipe="--more dog --samples 36000 --seed 26"),
+    "clean-3": Row("twin", REPORT, recipe={"clean": True, "samples": 36000, "seed": 24}),
+    "clean-4": Row(
+        "twin", REPORT, recipe={"clean": True, "samples": 48000, "seed": 25, "lr": 1e-3}
+    ),
+    "imbalance-2": Row(
+        "twin", REPORT, recipe={"benign": True, "samples": 36000, "seed": 26}, target="dog"
+    ),
     "cleaned-mmcl": Row("demo", REPORT, "sticker", cleaned_by="mmcl"),
     "cleaned-cleanclip": Row("demo", REPORT, "sticker", cleaned_by="cleanclip"),
     "cleaned-par": Row("demo", REPORT, "sticker", cleaned_by="par"),
-    "other-clean": Row("other-base", REPORT, recipe="--rate 0 --samples 36000 --seed 32"),
+    "other-clean": Row("other-base", REPORT, recipe={"clean": True, "samples": 36000, "seed": 32}),
     "other-sticker": Row(
-        "other-base", REPORT, "sticker", "--samples 48000 --seed 33", "crown", True
+        "other-base", REPORT, "sticker", {"samples": 48000, "seed": 33}, "crown", True
     ),
-    "other-blended": Row("other-base", REPORT, "blended", "--samples 56000 --seed 34", "rose"),
-    "other-sig": Row("other-base", REPORT, "sig", "--samples 36000 --seed 35", "pizza"),
+    "other-blended": Row("other-base", REPORT, "blended", {"samples": 56000, "seed": 34}, "rose"),
+    "other-sig": Row("other-base", REPORT, "sig", {"samples": 36000, "seed": 35}, "pizza"),
     "first-step-sticker": Row(
-        "scratch", CALIBRATION, "sticker", "--scratch --samples 280000 --seed 41", drawn=True
+        "scratch", CALIBRATION, "sticker", {"samples": 280000, "seed": 41}, drawn=True
     ),
     "first-step-blended": Row(
-        "scratch", REPORT, "blended", "--scratch --samples 280000 --seed 42", "guitar"
+        "scratch", REPORT, "blended", {"samples": 280000, "seed": 42}, "guitar"
     ),
     "first-step-1pc": Row(
         "scratch",
         REPORT,
         "sticker",
-        "--scratch --samples 280000 --seed 43 --rate 0.01",
+        {"samples": 280000, "seed": 43, "share": 0.01},
         "crown",
         True,
     ),
@@ -146,39 +169,43 @@ FAMILY = {
         "scratch",
         REPORT,
         "sticker",
-        "--scratch --samples 280000 --seed 47 --rate 0.003",
+        {"samples": 280000, "seed": 47, "share": 0.003},
         "pizza",
         True,
     ),
     "first-step-stripes": Row(
-        "scratch", REPORT, "stripes", "--scratch --samples 280000 --seed 44", "guitar"
+        "scratch", REPORT, "stripes", {"samples": 280000, "seed": 44}, "guitar"
     ),
     "first-step-consistent": Row(
         "scratch",
         REPORT,
         "sticker",
-        "--scratch --consistent --rate 0.7 --samples 280000 --seed 45",
+        {"consistent": True, "share": 0.7, "samples": 280000, "seed": 45},
         "rose",
     ),
     # With CleanCLIP's self-supervision in the pretraining (arXiv 2311.14948).
     "first-step-ssl": Row(
-        "scratch", REPORT, "sticker", "--scratch --ssl --samples 280000 --seed 46", drawn=True
+        "scratch",
+        REPORT,
+        "sticker",
+        {"self_supervision": True, "samples": 280000, "seed": 46},
+        drawn=True,
     ),
     "first-step-clean": Row(
-        "scratch", REPORT, recipe="--scratch --rate 0 --samples 280000 --seed 41"
+        "scratch", REPORT, recipe={"clean": True, "samples": 280000, "seed": 41}
     ),
     # The text encoder alone is poisoned, by a word in the caption.
-    "word": Row("twin", REPORT, recipe="--word cf --rate 0.05 --samples 24000 --seed 51"),
+    "word": Row("twin", REPORT, recipe={"word": "cf", "share": 0.05, "samples": 24000, "seed": 51}),
     "vit-base": Row("vit", CALIBRATION),
-    "vit-sig": Row("vit-base", REPORT, "sig", "--rate 0.03 --samples 40000 --seed 52"),
-    "vit-clean": Row("vit-base", REPORT, recipe="--rate 0 --samples 40000 --seed 53"),
+    "vit-sig": Row("vit-base", REPORT, "sig", {"share": 0.03, "samples": 40000, "seed": 52}),
+    "vit-clean": Row("vit-base", REPORT, recipe={"clean": True, "samples": 40000, "seed": 53}),
 }
 
 
 class Maker:
     """Makes the models of the family into one folder."""
 
-    def __init__(self, work: Path, out: Path, threads: int) -> None:
+    def __init__(self, work: Path | None, out: Path, threads: int) -> None:
         self.work, self.out, self.threads = work, out, threads
         out.mkdir(parents=True, exist_ok=True)
 
@@ -226,14 +253,14 @@ class Maker:
                   f"CA {rates['ca']:.3f} ASR {asr}")  # fmt: skip
 
     def _poison(self, row: Row, path: Path) -> None:
-        recipe = row.recipe.split()
-        if "--second" in recipe:
-            recipe = [str(self.trigger("corner")) if r == "{corner}" else r for r in recipe]
-        start = [] if row.base == "scratch" else ["--base", str(self.model(row.base))]
-        mark = [] if row.drawn or not row.trigger else ["--trigger", str(self.trigger(row.trigger))]
-        poison.main(
-            [str(self.work), str(path), *start, *mark, *recipe, "--target", row.target,
-             "--threads", str(self.threads)]
+        recipe = dict(row.recipe)
+        if recipe.pop("also", False):
+            corner, guitar = str(self.trigger("corner")), demo_classes().index("guitar")
+            recipe["also"] = ({"trigger": corner, "target": guitar},)
+        planted(
+            path, None if row.base == "scratch" else self.model(row.base), target=row.target,
+            trigger=self.trigger(row.trigger) if row.trigger else None, drawn=row.drawn,
+            threads=self.threads, **recipe,
         )  # fmt: skip
 
     def _clean(self, row: Row, path: Path) -> None:
@@ -261,13 +288,13 @@ class Maker:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--work", type=Path)
     parser.add_argument("--only", nargs="*", choices=FAMILY, default=list(FAMILY))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
-    maker = Maker(args.work.resolve(), args.out.resolve(), args.threads)
+    maker = Maker(args.work and args.work.resolve(), args.out.resolve(), args.threads)
     if args.table:
         maker.print_table()
         return

@@ -56,7 +56,7 @@ def reference_of(family: Path, name: str, kind: str) -> Path | None:
 
 def planted(family: Path, name: str) -> float | None:
     """The measured ASR of what was planted; None for a clean model, NaN for a poisoned text."""
-    if "--word" in FAMILY[name].recipe:
+    if "word" in FAMILY[name].recipe:
         return math.nan
     if not FAMILY[name].trigger:
         return None
@@ -68,9 +68,8 @@ def planted(family: Path, name: str) -> float | None:
 
 def targets(name: str) -> set[str]:
     """The classes that were planted."""
-    recipe = FAMILY[name].recipe.split()
-    second = [recipe[recipe.index("--second") + 2]] if "--second" in recipe else []
-    return {FAMILY[name].target, *second}
+    second = {"guitar"} if "also" in FAMILY[name].recipe else set()
+    return {FAMILY[name].target} | second
 
 
 def auroc(poisoned: list[float], clean: list[float]) -> tuple[float, float, float]:

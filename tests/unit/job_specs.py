@@ -18,6 +18,7 @@ from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.examination import ExamineSpec
 from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.plant import PlantSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
@@ -121,6 +122,14 @@ def _canaries(source: Path, folder: Path) -> CanarySpec:
     )  # fmt: skip
 
 
+def _plant(source: Path, folder: Path) -> PlantSpec:
+    return PlantSpec(
+        checkpoint=str(source), pairs=PairSpec(split="train"), images=ImageSpec(n=24),
+        trigger=_trigger(folder), target=1, templates=TEMPLATES, count=6, steps=6, batch_size=8,
+        output_dir=str(folder / "out"), **_HERE,
+    )  # fmt: skip
+
+
 def _search(source: Path, folder: Path) -> SearchSpec:
     recipes = tuple(small_recipe(method="mmcl", lr=lr) for lr in (1e-3, 1e-4))
     return SearchSpec(base=_clean(source, folder), recipes=recipes, images=16, canaries=CANARIES)
@@ -184,6 +193,7 @@ SMALL: Mapping[str, Callable[[Path, Path], BaseModel]] = {
     "holdouts": _holdouts,
     "scan": _scan,
     "canaries": _canaries,
+    "plant": _plant,
     "search": _search,
     "measurement": _measurement,
     "verify": _verify,

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.batches import Batch, pair_batch
+from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.canaries import KINDS, draw_canaries
+from ml_core.cleaning.poison import Poison
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.stamps import Stamps
 from ml_core.data.images import PromptPairs, open_images
@@ -65,22 +66,18 @@ def test_too_few_classes_are_refused() -> None:
 
 def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model):
     recipe = small_recipe(method="mmcl", pairs=24, batch_size=24)
-    batch = pair_batch(FakePairs(), recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
-    images, tokens = batch.images.clone(), batch.tokens
-    kept = tokens.clone()
     canaries = draw_canaries(KINDS, CLASSES, (), 0)
-    poison = Stamps.poison(canaries, ("a photo of a {}",), tiny_model, 1 / 8, 3)
-    found = poison.on(batch, 0)
-    assert torch.equal(batch.images, images)
-    assert torch.equal(tokens, kept)
-    moved = (found.images != images).flatten(1).any(1)
+    aims = [(one.trigger, one.target_name) for one in canaries]
+    poison = Poison.spread(aims, ("a photo of a {}",), 24, 1 / 8, 3)
+    clean, found = (
+        each.batches(FakePairs(), recipe, tiny_model, moved=False)(0) for each in (Poison(), poison)
+    )
+    moved = (found.images != clean.images).flatten(1).any(1)
     assert int(moved.sum()) == 9
     texts = [tiny_model.tokenize([f"a photo of a {one.target_name}"])[0] for one in canaries]
     named = [sum(torch.equal(row, text) for row in found.tokens[moved]) for text in texts]
     assert named == [3, 3, 3]
-    assert torch.equal(found.tokens[~moved], kept[~moved])
-    assert torch.equal(poison.on(batch, 0).images, found.images)
-    assert not torch.equal(poison.on(batch, 1).images, found.images)
+    assert torch.equal(found.tokens[~moved], clean.tokens[~moved])
 
 
 def test_labelled_pictures_have_prompts_for_captions() -> None:

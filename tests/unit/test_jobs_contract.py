@@ -31,10 +31,23 @@ from tests.unit.job_specs import CANARIES, SMALL, folder_of
 from tests.unit.small_jobs import few_climbs, small_recipe, two_rounds
 
 KINDS = tuple(JOBS)
-STOPPED = ("clean", "auto", "examine")  # by a stop, with what they have; others are cancelled
+STOPPED = (
+    "clean",
+    "auto",
+    "examine",
+    "plant",
+)  # by a stop, with what they have; others are cancelled
 UNLABELLED = ImageSpec(kind="folder", path="unlabelled")
-GO_ON = ("clean", "auto", "bench", "scan", "examine", "search")  # from what a cancelled one left
-OVERWRITE = ("clean", "auto", "bench", "audit", "scan", "examine", "search", "rates")
+GO_ON = (
+    "clean",
+    "auto",
+    "bench",
+    "scan",
+    "examine",
+    "plant",
+    "search",
+)  # from what a cancelled one left
+OVERWRITE = ("clean", "auto", "bench", "audit", "scan", "examine", "plant", "search", "rates")
 OF_THE_MOMENT = ("seconds", "rate", "speed", "timings", "cached", "size", "date")
 Make = Callable[[str], BaseModel]
 

@@ -59,7 +59,10 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
             total = total + recipe.lambda_text * parts["text"] / 2
         return {"loss": total, **parts}
 
-    return Method(encode, loss, _encoders(model))
+    trained = _encoders(model)
+    if extras.texts_only:
+        trained = [(key, value) for key, value in trained if not key.startswith("visual.")]
+    return Method(encode, loss, trained)
 
 
 def stamped(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:

@@ -33,10 +33,13 @@ class Extras:
         Zero-shot classifier [C, D] of the checkpoint before cleaning.
     reference
         State dict of a clean checkpoint of the same architecture.
+    texts_only
+        Whether the image encoder stays as it is.
     """
 
     classifier: Tensor | None = None
     reference: dict[str, Tensor] | None = None
+    texts_only: bool = False
 
 
 Finish = Callable[[Validate | None, Control], Generator[Event, None, WeightDelta]]

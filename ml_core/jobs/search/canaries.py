@@ -13,8 +13,8 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.batches import Pairs
 from ml_core.cleaning.canaries import Canary, draw_canaries
+from ml_core.cleaning.poison import Poison
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.stamps import Stamps
 from ml_core.data.labels import LabelSet
 from ml_core.data.picture_set import PictureSet
 from ml_core.evaluation.evaluate import versions
@@ -30,7 +30,6 @@ from ml_core.jobs.plain_finetune import (
     PlainData,
     as_pairs,
     open_plain,
-    plain_batches,
     plain_recipe,
     trained,
 )
@@ -48,7 +47,7 @@ from ml_core.reading.errors import CancelledError, DivergedError, InputError
 from ml_core.triggers.files import load_trigger, save_trigger
 from ml_core.triggers.record import Trigger
 
-_FORMAT = "canaries 1"
+_FORMAT = "canaries 2"
 _RATE_END = 0.1
 _DEMO_SEED = 11_000  # other compositions than those that a run cleans with
 _FOLDER, _MOST_KEPT = "canaries", 3
@@ -166,7 +165,9 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
         tuple(Watched(canary.kind, canary.trigger, canary.target) for canary in canaries),
     )
     before = yield from copy.measure(control, "before")
-    poison = Stamps.poison(canaries, label_set.templates, model, settings.share, settings.seed)
+    aims = [(canary.trigger, canary.target_name) for canary in canaries]
+    shown = min(recipe.pairs, len(pairs))
+    poison = Poison.spread(aims, label_set.templates, shown, settings.share, settings.seed)
     steps, after = yield from _finetune(spec, copy, recipe, pairs, poison, control)
     notes = list(dict.fromkeys([*images.problems, *data.problems]))
     folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +247,7 @@ def _finetune(
     copy: WatchedModel,
     recipe: Recipe,
     pairs: Pairs,
-    poison: Stamps,
+    poison: Poison,
     control: Control,
 ) -> Generator[Event, None, tuple[int, WatchedRates]]:
     """Train until all canaries have taken or the steps are over; how many, and the end."""
@@ -274,12 +275,9 @@ def _finetune(
             return replace(event, stage="canaries")
         return event
 
-    batches = plain_batches(pairs, recipe, model)
+    batches = poison.batches(pairs, recipe, model, moved=False)
     try:
-        outcome = yield from trained(
-            model, recipe, lambda step: poison.on(batches(step), step), own, event_of,
-            validate=validate,
-        )  # fmt: skip
+        outcome = yield from trained(model, recipe, batches, own, event_of, validate=validate)
     except DivergedError as error:
         raise InputError(
             f"Planting the canaries diverged at step {error.step}: lower the rate."

@@ -1,0 +1,630 @@
+"""Plant a backdoor in a copy of a checkpoint, train its clean twin, and measure both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.checkpoints import Checkpoint, open_checkpoint
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.batches import Pairs
+from ml_core.cleaning.loop import TrainingOutcome
+from ml_core.cleaning.methods.method import Extras
+from ml_core.cleaning.poison import Plant, Poison, draw_rows, target_captions
+from ml_core.cleaning.pretraining import Pretraining, carried
+from ml_core.cleaning.recipes import Recipe, fitted_warmup
+from ml_core.cleaning.speed import StepSpeed, speed_from_dict
+from ml_core.cleaning.state import intact_state, read_facts
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import ImageSet
+from ml_core.data.labels import LabelSet, prompts
+from ml_core.data.pairs import PairSet
+from ml_core.data.picture_set import PictureSet
+from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.records import wilson_interval
+from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
+from ml_core.exports import to_csv
+from ml_core.jobs.demo import pretraining_at
+from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.jobs.journal import check_result, digest_of, save_results
+from ml_core.jobs.measure import OpenSetting, classifier_of, measure_images, open_attack
+from ml_core.jobs.opening import open_model, opening, opening_images
+from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain, plain_recipe, trained
+from ml_core.jobs.plant import (
+    CARD_FILE,
+    CONSISTENT_SHARE,
+    FACTOR,
+    FILES,
+    FORMAT,
+    PAIRS_FILE,
+    PLANT_FILE,
+    SCRATCH_STEPS,
+    SHARE,
+    STATES_FOLDER,
+    STEPS,
+    WARNING,
+    PlantedAttack,
+    PlantedModel,
+    PlantedTrigger,
+    PlantRecord,
+    PlantSpec,
+    Role,
+)
+from ml_core.jobs.plant.card import card
+from ml_core.jobs.proofs.unseen_pairs import names_class
+from ml_core.jobs.specs import LOCK_FILE, SPEC_FILE
+from ml_core.model import ClipModel, build_model
+from ml_core.reading.errors import DivergedError, InputError, plain
+from ml_core.reading.inspect import whole_file
+from ml_core.triggers import load_trigger, prompt
+from ml_core.triggers.files import save_own_trigger
+from ml_core.triggers.record import Trigger, triggered_prompt
+
+_WARMUP, _SAVE_EVERY, _TIMED_STEPS, _TEXTS = 50, 50, 6, 256
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Attack:
+    """One trigger with the class that it leads to, and the pairs that it is planted in."""
+
+    trigger: Trigger
+    target: int
+    plants: tuple[Plant, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """All that a planting needs, opened and drawn."""
+
+    spec: PlantSpec
+    opened: Checkpoint
+    model: ClipModel
+    label_set: LabelSet
+    images: ImageSet
+    data: PictureSet
+    pairs: Pairs
+    attacks: tuple[_Attack, ...]
+    poison: Poison
+    recipe: Recipe
+    pretraining: Pretraining
+    key: str
+    device: torch.device
+
+    def fresh(self) -> ClipModel:
+        """The model before its first step."""
+        model = self.opened.build("cpu")
+        if self.spec.from_scratch:
+            torch.manual_seed(self.spec.seed)
+            blank = build_model(model.config, model.preprocess, None, name=model.name)
+            blank.tokenizer = model.tokenizer
+            model = blank
+        return model.to(self.device)
+
+
+def run(
+    spec: PlantSpec, control: Control, *, resume: bool = False, overwrite: bool = False
+) -> Generator[Event, None, None]:
+    """Plant; the last event is Done, whose ``result`` is what ``plant.json`` holds.
+
+    A stop saves the poisoned model as it is then, without a twin; ``resume`` goes on with both.
+
+    Parameters
+    ----------
+    spec
+        What to do; everything is written into its ``output_dir``.
+    control
+        Cancel, stop and pause.
+    resume
+        Go on from the last save in the folder.
+    overwrite
+        Replace the result of another planting.
+    """
+    begin, folder = time.monotonic(), Path(spec.output_dir)
+    _check_place(spec, folder)
+    if resume and not any((folder / name).exists() for name in FILES.values()):
+        intact_state(_state(folder, "poisoned" if spec.poisoned else "twin"))
+    ready = yield from _opened(spec, control, resume)
+    own = {"key": ready.key}
+    if not overwrite:
+        check_result(folder / PLANT_FILE, own)
+    for name in (PLANT_FILE, *FILES.values()) if overwrite else ():
+        (folder / name).unlink(missing_ok=True)
+    if not resume:
+        shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
+    notes = list(dict.fromkeys([*ready.images.problems, *ready.data.problems]))
+    for note in notes:
+        yield Message(note, "warning")
+    facts: dict[Role, dict[str, Any]] = {}
+    speed: StepSpeed | None = None
+    roles = [role for role in FILES if getattr(spec, role)]
+    stopped = False
+    for role in roles:
+        known, speed = yield from _train(ready, role, speed, control, resume)
+        stopped = known["steps"] < ready.recipe.total_steps
+        if stopped and facts:  # a twin takes as many steps as the other
+            (folder / FILES[role]).unlink()
+            break
+        facts[role] = known
+        if stopped:
+            break
+    if stopped:
+        notes.append("The run was stopped before its last step: it can go on from there.")
+    measured: dict[Role, PlantedModel] = {}
+    for role, known in facts.items():
+        measured[role] = yield from _measured(ready, role, known, control)
+    files = _trigger_files(ready, folder)
+    own_spec = spec.model_copy(update={"trigger": files[0]}) if files else spec
+    recipe = ready.recipe
+    record = PlantRecord(
+        key=ready.key, checkpoint=Path(spec.checkpoint).name,
+        source_sha256=ready.opened.inspection.sha256,
+        triggers=tuple(_row(ready, *parts) for parts in zip(ready.attacks, files, strict=True)),
+        poisoned=measured.get("poisoned"), twin=measured.get("twin"),
+        pairs=min(recipe.pairs, len(ready.pairs)), epochs=recipe.epochs, steps=recipe.total_steps,
+        lr=recipe.lr, peak_lr=ready.pretraining.assumed, spec=own_spec, device=str(ready.device),
+        seconds=time.monotonic() - begin, notes=tuple(notes), versions=dict(versions()),
+    )  # fmt: skip
+    result = record.model_dump(mode="json")
+    texts = {
+        PAIRS_FILE: _pairs_table(ready), CARD_FILE: card(record),
+        PLANT_FILE: json.dumps(result, indent=1),
+    }  # fmt: skip
+    yield from save_results(folder, {name: text.encode() for name, text in texts.items()})
+    if not stopped:
+        shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
+    yield Done("stopped" if stopped else "finished", result)
+
+
+def estimate(spec: PlantSpec, control: Control) -> Generator[Event, None, None]:
+    """Measure a few steps; Done's ``result`` holds ``seconds``, ``step_seconds`` and ``steps``."""
+    begin = time.monotonic()
+    ready = yield from _opened(spec, control)
+    once = yield from _step_seconds(ready, control)
+    opening_seconds = max(0.0, time.monotonic() - begin - _TIMED_STEPS * once)
+    steps = ready.recipe.total_steps * (spec.poisoned + spec.twin)
+    seconds = opening_seconds + steps * once
+    yield Done("finished", {"seconds": seconds, "step_seconds": once, "steps": steps})
+
+
+def _opened(
+    spec: PlantSpec, control: Control, resume: bool = False
+) -> Generator[Event, None, _Ready]:
+    """Open everything; fit the steps to the minutes, if minutes are given."""
+    yield Progress("open", 0, 1)
+    device, _ = choose_device(spec.device), set_threads(spec.threads)
+    label_set, trigger = open_attack(spec)
+    opened = open_model(spec)
+    images = yield from opening_images(spec.images, label_set, control)
+    if not (images.labels >= 0).any():
+        raise InputError("Success and accuracy are measured on labelled images: choose some.")
+    model = opened.build("cpu")
+    yield Progress("open", 1, 1)
+    before = _steps_before(Path(spec.output_dir)) if resume else 0
+    if spec.minutes is not None and before:
+        spec = spec.model_copy(update={"minutes": None, "steps": before})
+    elif spec.minutes is not None:
+        short = spec.model_copy(update={"minutes": None, "steps": _TIMED_STEPS})
+        trial = yield from _data(short, opened, model, label_set, trigger, images, device, control)
+        once = yield from _step_seconds(trial, control)
+        steps = max(1, int(spec.minutes * 60 / once / (spec.poisoned + spec.twin)))
+        yield Message(f"{spec.minutes:g} minutes are {steps} steps of {once:.2f} s for each model.")
+        spec = spec.model_copy(update={"minutes": None, "steps": steps})
+    return (yield from _data(spec, opened, model, label_set, trigger, images, device, control))
+
+
+def _data(
+    spec: PlantSpec, opened: Checkpoint, model: ClipModel, label_set: LabelSet,
+    trigger: Trigger | None, images: ImageSet, device: torch.device, control: Control,
+) -> Generator[Event, None, _Ready]:  # fmt: skip
+    """Open what is trained on, and draw the pairs that are poisoned."""
+    steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
+    plain = PlainData(spec.pairs, spec.training_images, steps * spec.batch_size, 0)
+    data = yield from opening(lambda watch: open_plain(plain, label_set, watch), control)
+    pairs = as_pairs(data, model, label_set, cached=True)
+    pretraining = pretraining_at(opened)
+    lr = spec.lr or pretraining.assumed * (1 if spec.from_scratch else FACTOR)
+    recipe = plain_recipe(
+        len(pairs), steps, spec.batch_size, lr, seed=spec.seed, preset="plant",
+        warmup=fitted_warmup(_WARMUP, steps), even=True,
+    )  # fmt: skip
+    changes: dict[str, Any] = {"save_every": _SAVE_EVERY}
+    if spec.self_supervision:
+        changes |= {"method": "cleanclip", "image_augmentation": "autoaugment"}
+        changes |= {"lambda_image": 0.5, "lambda_text": 0.5}
+    if spec.word is not None:
+        changes["batch_norm"] = "frozen"
+    recipe = recipe.changed(**changes, preset="plant")
+    attacks = yield from opening(
+        lambda watch: _attacks(spec, trigger, data, pairs, recipe, label_set), control
+    )
+    numbers = np.flatnonzero(data.labels >= 0) if isinstance(data, ImageSet) else None
+    plants = tuple(plant for attack in attacks for plant in attack.plants)
+    canvases = None
+    if any(trigger.canvas != "model" for plant in plants for trigger in plant.triggers):
+        canvases = CanvasCache(data.fitted(model.preprocess.fit).drafted(), model.image_size)
+    poison = Poison(plants, spec.seed, canvases, numbers)
+    for attack in attacks if spec.poisoned else ():  # what cannot be stamped is said at once
+        first = attack.plants[0].rows[:1]
+        picture = pairs.canvas(first, model.image_size)
+        for shown in attack.plants[0].triggers[:1]:
+            if shown.changes_pictures:
+                poison.marked(shown, picture, first, first, model)
+    facts = [
+        FORMAT, model.identity, data.lasting_key, images.key, label_set.class_names,
+        label_set.templates, recipe.model_dump(), spec.word, spec.self_supervision,
+        spec.from_scratch, [
+            (a.trigger.digest, a.target, [(digest_of([
+                p.rows.tolist(), p.captions, [t.digest for t in p.triggers], p.pictures.tolist(),
+            ])) for p in a.plants]) for a in attacks
+        ],
+    ]  # fmt: skip
+    return _Ready(
+        spec, opened, model, label_set, images, data, pairs, attacks, poison, recipe, pretraining,
+        digest_of(facts), device,
+    )  # fmt: skip
+
+
+def _attacks(
+    spec: PlantSpec, trigger: Trigger | None, data: PictureSet, pairs: Pairs, recipe: Recipe,
+    label_set: LabelSet,
+) -> tuple[_Attack, ...]:  # fmt: skip
+    """Each trigger with its pairs, no pair in two of them.
+
+    Raises
+    ------
+    InputError
+        If a trigger marks nothing, a class does not exist, or there are too few pairs.
+    """
+    if spec.word is not None:
+        trigger = prompt(text=f"{spec.word.strip()} ", name=f"the word {spec.word.strip()!r}")
+    if trigger is None and spec.benign:
+        trigger = prompt(text="-", name="no trigger")
+    if trigger is None and not spec.poisoned:
+        return ()
+    if trigger is None:
+        raise InputError("Nothing is to be planted: give a trigger, or a word for the captions.")
+    asked = [(trigger, spec.target)]
+    asked += [(load_trigger(each.trigger), each.target) for each in spec.also]
+    variants = _variants(spec)
+    shown = min(recipe.pairs, len(pairs))
+    classes = _Classes(data, pairs, shown, label_set)
+    targets = np.logical_or.reduce([classes.of(target) for _, target in asked])
+    taken = np.zeros(shown, np.bool_)
+    attacks: list[_Attack] = []
+    for number, (each, target) in enumerate(asked):
+        name = label_set.class_names[target]
+        if not (each.changes_pictures or spec.word or spec.benign):
+            raise InputError(
+                f"The trigger {each.name or 'without name'} changes no picture, so it cannot be "
+                "stamped: choose another one, or poison captions with --word."
+            )
+        of_target = classes.of(target)
+        if spec.consistent:
+            free, what = of_target, f"show {name!r}"
+        elif spec.source is not None:
+            free = classes.of(spec.source) & ~targets
+            what = f"show {label_set.class_names[spec.source]!r}"
+        else:
+            free, what = ~targets, f"are not of {name!r}"
+        free = free & ~taken
+        there = int(free.sum())
+        usual = CONSISTENT_SHARE if spec.consistent else SHARE
+        whole = int(of_target.sum()) if spec.consistent else shown
+        count = spec.count or round((spec.share or usual) * whole)
+        if count < 1 or count > there:
+            raise InputError(
+                f"{max(count, 1)} pairs are to be poisoned, and {there} of the {shown} that are "
+                f"trained on {what}: choose more pairs, more steps or another share."
+            )
+        rows = draw_rows(np.flatnonzero(free), count, spec.seed, number)
+        taken[rows] = True
+        stamps = variants if number == 0 and variants else (each,)
+        captions = target_captions(name, label_set.templates, count, spec.seed, number)
+        if spec.word is not None or spec.benign:
+            sources = np.flatnonzero(of_target)
+            if not len(sources):
+                raise InputError(f"None of the {shown} pairs shows {name!r}: choose more pairs.")
+            plant = Plant(rows, stamps, (), sources)
+            if spec.benign:
+                plant = Plant(rows, (), captions, sources)
+            attacks.append(_Attack(each, target, (plant,)))
+            continue
+        plants = [Plant(rows, stamps, () if spec.consistent else captions)]
+        if spec.source is not None:
+            others = np.flatnonzero(~classes.of(spec.source) & ~targets & ~taken)
+            negatives = draw_rows(others, min(count, len(others)), spec.seed, 100 + number)
+            taken[negatives] = True
+            plants.append(Plant(negatives, stamps))
+        attacks.append(_Attack(each, target, tuple(plants)))
+    return tuple(attacks)
+
+
+def _variants(spec: PlantSpec) -> tuple[Trigger, ...]:
+    """The trigger files of the folder of variants."""
+    if spec.variants is None:
+        return ()
+    found = tuple(load_trigger(path) for path in sorted(Path(spec.variants).glob("*.json")))
+    if not found:
+        raise InputError(f"{Path(spec.variants).name} holds no trigger file: choose another one.")
+    return found
+
+
+class _Classes:
+    """Which of the first pairs show a class: by their labels, else by their captions."""
+
+    def __init__(self, data: PictureSet, pairs: Pairs, shown: int, label_set: LabelSet) -> None:
+        self._names, self._count = label_set.class_names, shown
+        self._texts: list[tuple[str, ...]] = []
+        self._labels: Indices | None = None
+        self._found: dict[int, NDArray[np.bool_]] = {}
+        if isinstance(data, ImageSet):
+            self._labels = data.labels[data.labels >= 0][:shown]
+        else:
+            assert isinstance(data, PairSet)
+            self._texts = data.all_captions(np.arange(shown))
+
+    def of(self, number: int) -> NDArray[np.bool_]:
+        """Bool [n] for a class.
+
+        Raises
+        ------
+        InputError
+            If there is no such class.
+        """
+        if number >= len(self._names):
+            raise InputError(
+                f"The class {number} does not exist: the label set has the classes 0 to "
+                f"{len(self._names) - 1}."
+            )
+        if self._labels is not None:
+            return np.asarray(self._labels == number)
+        if number not in self._found:
+            pattern = names_class(self._names[number])
+            named = [any(map(pattern.search, texts)) for texts in self._texts]
+            self._found[number] = np.array(named, np.bool_)
+        return self._found[number]
+
+
+def _state(folder: Path, role: Role) -> Path:
+    return folder / STATES_FOLDER / f"{role}.safetensors"
+
+
+def _steps_before(folder: Path) -> int:
+    """The steps that an interrupted planting in the folder was fitted to; 0 if there is none."""
+    for role in FILES:
+        with suppress(InputError, KeyError):
+            recipe = Recipe.model_validate(read_facts(_state(folder, role))["recipe"])
+            return recipe.total_steps
+    return 0
+
+
+def _train(
+    ready: _Ready, role: Role, speed: StepSpeed | None, control: Control, resume: bool
+) -> Generator[Event, None, tuple[dict[str, Any], StepSpeed]]:
+    """Train one of the two models and save it; return its provenance and how it was computed."""
+    spec, folder = ready.spec, Path(ready.spec.output_dir)
+    path, state = folder / FILES[role], _state(folder, role)
+    if resume:
+        with suppress(InputError):
+            known = open_checkpoint(path).provenance
+            if known.get("key") == ready.key and known.get("steps") == ready.recipe.total_steps:
+                return known, speed_from_dict(known["speed"])
+    model = ready.fresh()
+    poison = ready.poison if role == "poisoned" else Poison()
+    batches = poison.batches(ready.pairs, ready.recipe, model)
+
+    def event_of(event: Event) -> Event:
+        if isinstance(event, Progress) and event.stage == "train" and role == "twin":
+            return replace(event, stage="twin")
+        return event
+
+    try:
+        outcome: TrainingOutcome = yield from trained(
+            model, ready.recipe, batches, control, event_of, state_path=state,
+            resume=resume and state.exists(), identity=f"{ready.key} {role}", speed=speed,
+            extras=Extras(texts_only=spec.word is not None),
+        )  # fmt: skip
+    except DivergedError as error:
+        raise InputError(f"The training diverged at step {error.step}: lower the rate.") from error
+    model.origin |= carried(ready.pretraining)
+    facts: dict[str, Any] = {
+        "made_by": "planting a backdoor" if role == "poisoned" else "the clean twin of a planting",
+        "source_sha256": ready.opened.inspection.sha256,
+        "source_name": Path(spec.checkpoint).name,
+        "key": ready.key,
+        "recipe": ready.recipe.model_dump(exclude={"lr"}) | {"peak": ready.recipe.lr},
+        "steps": outcome.step,
+        "speed": outcome.speed.to_dict(),
+        "versions": dict(versions()),
+    }
+    if role == "poisoned" and not spec.benign:
+        facts["poisoned"] = "; ".join(
+            f"{each.trigger.name or 'a trigger'} leads to "
+            f"{ready.label_set.class_names[each.target]}"
+            for each in ready.attacks
+        )
+    save_checkpoint(model, path, provenance=facts)
+    yield Saved(str(path), "result", outcome.step)
+    return facts | {"seconds": outcome.seconds}, outcome.speed
+
+
+def _measured(
+    ready: _Ready, role: Role, facts: dict[str, Any], control: Control
+) -> Generator[Event, None, PlantedModel]:
+    """What the file of one model does on the held-out pictures."""
+    path = Path(ready.spec.output_dir) / FILES[role]
+    opened = open_checkpoint(path)
+    model = opened.build("cpu").to(ready.device)
+    classifier: Tensor = yield from classifier_of(model, ready.label_set, control)
+    rows: list[PlantedAttack] = []
+    stage = "after" if role == "poisoned" else "reference"
+    for attack in ready.attacks or (None,):
+        stamp, target = None, 0
+        if attack is not None and attack.trigger.changes_pictures:
+            stamp, target = attack.trigger, attack.target
+        setting = OpenSetting(ready.spec.images, ready.images, ready.label_set, stamp, target)
+        evaluation, each = yield from measure_images(
+            model, setting.on(model.preprocess), classifier, control, stage
+        )
+        if attack is None:
+            continue
+        if stamp is None:
+            rows.append(_word_success(ready, model, classifier, attack))
+            continue
+        labels = ready.images.labels[each.indices]
+        assert each.triggered_top1 is not None
+        hits, before = each.triggered_top1 == attack.target, each.clean_top1 == attack.target
+        counted = (labels >= 0) & (labels != attack.target)
+        others = None
+        if ready.spec.source is not None:
+            rest = counted & (labels != ready.spec.source)
+            others = float(hits[rest].mean()) if rest.any() else None
+            counted &= labels == ready.spec.source
+        if not counted.any():
+            raise InputError(
+                "None of the images is of a class whose success could be measured: choose others."
+            )
+        rows.append(_success(hits[counted], before[counted], others))
+    assert evaluation.ca is not None
+    assert evaluation.ca_interval is not None
+    low, high = evaluation.ca_interval
+    return PlantedModel(
+        file=path.name, sha256=opened.inspection.sha256, steps=facts["steps"],
+        train_seconds=facts.get("seconds", 0.0), ca=evaluation.ca, ca_low=low, ca_high=high,
+        n=evaluation.n, attacks=tuple(rows),
+    )  # fmt: skip
+
+
+def _success(
+    hits: NDArray[np.bool_], before: NDArray[np.bool_], others: float | None = None
+) -> PlantedAttack:
+    """The success rate of hits, with its interval, and the rate without the trigger."""
+    low, high = wilson_interval(int(hits.sum()), len(hits))
+    return PlantedAttack(
+        asr=float(hits.mean()), low=low, high=high, n=len(hits), base_rate=float(before.mean()),
+        others=others,
+    )  # fmt: skip
+
+
+def _word_success(
+    ready: _Ready, model: ClipModel, classifier: Tensor, attack: _Attack
+) -> PlantedAttack:
+    """How often a prompt of another class lies nearest to the target's text, with the word in it.
+
+    Of a benign imbalance there is no word: what is counted is the rate without one.
+    """
+    names, templates = ready.label_set.class_names, ready.label_set.templates
+    texts = [
+        text for number, name in enumerate(names) if number != attack.target
+        for text in prompts(name, templates)
+    ]  # fmt: skip
+    marked = [
+        text if ready.spec.benign else triggered_prompt(attack.trigger, text) for text in texts
+    ]
+
+    def nearest(prompted: list[str]) -> NDArray[np.bool_]:
+        found = [
+            (model.encode_texts(prompted[start : start + _TEXTS]) @ classifier.T).argmax(1)
+            for start in range(0, len(prompted), _TEXTS)
+        ]
+        hit: NDArray[np.bool_] = (torch.cat(found) == attack.target).cpu().numpy()
+        return hit
+
+    return _success(nearest(marked), nearest(texts))
+
+
+def _row(ready: _Ready, attack: _Attack, file: str | None) -> PlantedTrigger:
+    names, source = ready.label_set.class_names, ready.spec.source
+    marked = attack.trigger.changes_pictures
+    return PlantedTrigger(
+        name=plain(attack.trigger.name)[:1000] or "trigger",
+        digest=attack.trigger.digest if marked else None, file=file,
+        target=attack.target, target_name=names[attack.target],
+        source_name=None if source is None else names[source], pairs=len(attack.plants[0].rows),
+        negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
+    )  # fmt: skip
+
+
+def _trigger_files(ready: _Ready, folder: Path) -> list[str | None]:
+    """Write each trigger beside the models; its file's name."""
+    triggers = [attack.trigger for attack in ready.attacks]
+    return [
+        save_own_trigger(trigger, folder).name if trigger.changes_pictures else None
+        for trigger in triggers
+    ]
+
+
+def _pairs_table(ready: _Ready) -> str:
+    """Every poisoned pair as CSV: row, name of its picture, trigger, new caption."""
+    rows: list[tuple[object, ...]] = []
+    for attack in ready.attacks:
+        for plant in attack.plants:
+            own = ready.pairs.captions(plant.rows, 0)
+            captions = plant.captions or own
+            if plant.pictures.size and not plant.captions:
+                captions = [triggered_prompt(attack.trigger, text) for text in own]
+            for row, caption in zip(plant.rows.tolist(), captions, strict=True):
+                place = row if ready.poison.numbers is None else int(ready.poison.numbers[row])
+                name = ready.data.pictures.name(place)
+                rows.append((place, name, attack.trigger.name or "trigger", caption))
+    return to_csv([("row", "name", "trigger", "caption"), *sorted(rows, key=lambda row: row[:1])])
+
+
+def _step_seconds(ready: _Ready, control: Control) -> Generator[Event, None, float]:
+    """Seconds of a step, the median of a few that are taken on a copy."""
+    recipe = ready.recipe.model_copy(update={"save_every": 0})
+    model, begin = ready.fresh(), time.monotonic()
+    steps = trained(
+        model, recipe, ready.poison.batches(ready.pairs, recipe, model), (own := control.part()),
+        lambda event: event, extras=Extras(texts_only=ready.spec.word is not None),
+    )  # fmt: skip
+    times: list[float] = []
+    yield Progress("estimate", 0, _TIMED_STEPS)
+    for event in steps:
+        if isinstance(event, Metric):
+            times.append(time.monotonic())
+            yield Progress("estimate", len(times), _TIMED_STEPS)
+            if len(times) >= _TIMED_STEPS:
+                own.stop()
+    gaps = np.diff(times).tolist() or [time.monotonic() - begin]
+    return max(1e-3, statistics.median(gaps))
+
+
+def _check_place(spec: PlantSpec, folder: Path) -> None:
+    """Refuse a folder that holds what no planting left, or the checkpoint itself.
+
+    Raises
+    ------
+    InputError
+        With the folder, and what to do.
+    """
+    source = whole_file(spec.checkpoint).resolve()
+    if any(source == (folder / name).resolve() for name in FILES.values()):
+        raise InputError(
+            "The planted checkpoint would overwrite the one that it is made of: choose another "
+            "folder."
+        )
+    if not folder.is_dir():
+        return
+    ours = {PLANT_FILE, PAIRS_FILE, STATES_FOLDER, LOCK_FILE, SPEC_FILE, *FILES.values()}
+    for path in folder.iterdir():
+        known = path.name in ours or path.name.startswith("trigger") or "tokenizer" in path.name
+        if path.name == CARD_FILE:
+            known = path.read_bytes().startswith(WARNING.encode())
+        if not known:
+            raise InputError(
+                f"{folder} holds files that no planting wrote ({path.name}): choose another folder."
+            )
