@@ -33,7 +33,7 @@ def _spec(out: Path, **changes: Any) -> ScanSpec:
     """The demo's poisoned model beside its twin, with few pictures."""
     asked = {
         "checkpoint": str(demo_checkpoint()), "reference": str(demo_checkpoint(twin=True)),
-        "images": ImageSpec(), "search": 32, "held_out": 128, "starts": 2,
+        "images": ImageSpec(), "search": 32, "held_out": 128, "starts": 5,
         "stages": ("patches",), "output_dir": str(out), "device": "cpu", "threads": 1,
     }  # fmt: skip
     return ScanSpec(**(asked | changes))
@@ -90,6 +90,12 @@ def test_the_sticker_of_the_demo_is_found_without_being_told(demo_scan):
     told = [event for event in events if isinstance(event, Progress)]
     last = [event for event in told if event.stage == "patches"][-1]
     assert last.done <= last.total
+    # Then others were searched for, with that class left out.
+    first, *others = found.stages.patches.rounds
+    assert (first.target, first.left_out) == ("banana", ())
+    assert others
+    assert all(row.target != "banana" for each in others for row in each.starts if each.left_out)
+    assert found.judgement.further == ()
     for stage in STAGES:  # said before its first step, which takes a large model minutes
         first = next(event for event in told if event.stage == stage)
         assert (first.done, first.total) == (0, 0)
@@ -152,14 +158,14 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage_and_finds_the_same(
 def test_the_command_ends_with_2_unless_it_is_to_scan_anyway(
     tmp_path, tiny_spec, capsys, answer_of
 ):
-    few = ["--search", "32", "--held-out", "128", "--starts", "2", "--stages", "pull"]
+    few = ["--search", "32", "--held-out", "128", "--starts", "5", "--stages", "pull"]
     command = ["scan", tiny_spec.checkpoint, "-o", str(tmp_path / "cli"), "--threads", "1", *few]
     assert run_command(command) == 2
     assert "Scan it all the same with --anyway" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "cli" / SCAN_FILE).exists()
     told = answer_of(*command, "--anyway", code=2)
     assert told["judgement"]["verdict"] == "unknown"
-    assert told["p"] is None
+    assert told["of_clean"] is None
 
 
 def test_texts_and_pictures_tell_how_far_they_are(tmp_path):
@@ -200,7 +206,7 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(tmp_path, noise, tiny_chec
 
 def test_the_estimate_counts_and_searches_nothing(tmp_path):
     result = finished(_spec(tmp_path), estimate=True).result
-    assert result["both"] == 3 * 2 * 16 * 20 + 2 * 16 * 40
+    assert result["both"] == 6 * 5 * 16 * 20 + 3 * 2 * 16 * 40  # three classes at most
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
     assert result["seconds"] == pytest.approx(wanted)
     assert set(result["stages"]) == {"patches", "refine", "weights"}
@@ -213,7 +219,7 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     """Of the same search, whose stages it takes up."""
     out = shutil.copytree(demo_scan[0], tmp_path / "scan")
     (out / SCAN_FILE).unlink()
-    few = ["--search", "32", "--held-out", "128", "--starts", "2", "--stages", ",".join(STAGES)]
+    few = ["--search", "32", "--held-out", "128", "--starts", "5", "--stages", ",".join(STAGES)]
     command = ["scan", str(demo_checkpoint()), "-o", str(out), "--threads", "1", *few]
     told = answer_of(*command, code=1)
     assert told["judgement"]["verdict"] == "found"
@@ -222,7 +228,7 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     shown = capsys.readouterr().out
     assert "Backdoor-like trigger found" in shown
     assert "Not searched:" in shown
-    assert "0 of 35 scans of clean models" in shown  # and not "p = 0.028 had"
+    assert "clean models of this kind" not in shown  # of which no such scan was made
     job_folder = tmp_path / "cleaning"
     clean = ["clean", str(demo_checkpoint()), "-o", str(tmp_path / "c"), "--method", "unlearning"]
     assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(job_folder)]) == 0

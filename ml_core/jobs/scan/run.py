@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,9 +51,13 @@ from ml_core.detection.scan.patches import (
 from ml_core.detection.scan.probes import check_real, measured_again, probe_row, probes_at
 from ml_core.detection.scan.records import (
     GRID,
+    MOST_CLASSES,
     PROBE_PICTURES,
+    PROBES_AGAIN,
+    REFINED_NAMES,
     REFINED_STEPS,
     SHORTLIST,
+    WORDS_AGAIN,
     ClassPull,
     FoundTrigger,
     Kind,
@@ -61,6 +66,7 @@ from ml_core.detection.scan.records import (
     Overlays,
     Patches,
     PatchRound,
+    ProbeRow,
     Probes,
     Rate,
     Refined,
@@ -70,7 +76,9 @@ from ml_core.detection.scan.records import (
     SwapRow,
     Thorough,
     Weights,
+    WordRow,
     passes,
+    rounds_of,
     scan_json,
     searches,
 )
@@ -78,17 +86,19 @@ from ml_core.detection.scan.sides import (
     WORDS,
     Side,
     Sides,
-    p_value,
     pull,
     pull_of,
     swap_rows,
+    word_again,
     word_rows,
 )
 from ml_core.detection.scan.verdict import (
     SMALLEST_HELD_OUT,
+    Sign,
     is_agreed,
     is_near,
     judge,
+    of_clean,
     signs_of,
     unfit_models,
 )
@@ -122,14 +132,13 @@ _SHORT_PULL, _SHORT_PROBES = 6, 3
 _REFINED_RATE = 0.15
 _WORTH_REFINING = 0.1
 _SURE = 0.5
-_MEASURED_AGAIN = 3
 _ALIKE = 0.8
 _FEWEST_CLASSES = 2
 _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
-_FORMAT = "scan 3"
+_FORMAT = "scan 4"
 
 Record = TypeVar("Record", bound=BaseModel)
 Arrays = dict[str, Tensor]
@@ -522,42 +531,68 @@ class _Scanning:
             yield Finding("probe", row.model_dump())
             yield pace(number + 1)
         rows.sort(key=lambda row: -row.contrast.difference)
-        for place, row in enumerate(rows[:_MEASURED_AGAIN]):
+        for place in _best_of_classes(rows, PROBES_AGAIN, 2):
+            row = rows[place]
             rows[place] = measured_again(sides, probes[row.id], row, len(shown), seed)
-        rows.sort(key=lambda row: -row.contrast.difference)
+        rows.sort(key=lambda row: (not row.again, -row.contrast.difference))
         return Probes(rows=tuple(rows), pictures=len(shown))
 
     def _patches(self) -> Generator[Event, None, tuple[Patches, Arrays]]:
+        """Search for a class that patches lead to, then for others with that class left out."""
         sides, spec = self._sides, self._spec
         rounds: list[PatchRound] = []
-        tensors: list[Tensor] = []
+        refined: list[Refined] = []
+        arrays: Arrays = {}
         planned = searches(sides.side)
-        for number, (side, loss) in enumerate(planned):
-            settings = PatchSettings(side, loss, spec.starts)
-            patches, losses = yield from self._inverted(settings, number, len(planned))
-            measured = yield from self._measured(settings, patches, losses)
-            rounds.append(measured)
-            tensors.append(patches)
-            yield Finding("round", measured.model_dump() | {"pictures": _coded(patches)})
-            agreed = measured.agreeing == len(measured.starts)
-            if agreed and measured.best.contrast.difference >= _SURE:
-                break
-        arrays = {f"round.{k}": patches for k, patches in enumerate(tensors)}
-        best = max(
-            (k for k, measured in enumerate(rounds) if is_agreed(measured)),
-            key=lambda k: rounds[k].best.contrast.difference, default=None,
-        )  # fmt: skip
-        refined: Refined | None = None
-        if best is not None and rounds[best].best.contrast.difference >= _WORTH_REFINING:
-            refined = yield from self._refined(rounds[best], tensors[best], arrays)
-        return Patches(rounds=tuple(rounds), refined=refined), arrays
+        largest = (max(search for search in planned if search[1] == "max"),)
+        left_out: tuple[int, ...] = ()
+        aside: tuple[int, ...] = ()  # for one search, where starts were divided between classes
+        divided = False
+        while len(refined) < MOST_CLASSES:
+            first = len(rounds)
+            for side, loss in planned:
+                settings = PatchSettings(side, loss, spec.starts, left_out=left_out + aside)
+                patches, losses = yield from self._inverted(settings, len(rounds))
+                measured = yield from self._measured(settings, patches, losses)
+                arrays[f"round.{len(rounds)}"] = patches
+                rounds.append(measured)
+                yield Finding("round", measured.model_dump() | {"pictures": _coded(patches)})
+                agreed = measured.agreeing == len(measured.starts)
+                if agreed and measured.best.contrast.difference >= _SURE:
+                    break
+            agreeing = [k for k in range(first, len(rounds)) if is_agreed(rounds[k])]
+            best = max(agreeing, key=lambda k: rounds[k].best.contrast.difference, default=None)
+            if best is None or rounds[best].best.contrast.difference < _WORTH_REFINING:
+                rivals = self._rivals(rounds[first:])
+                if divided or len(rivals) < 2:
+                    break
+                divided, aside, planned = True, rivals[1:], largest
+                continue
+            better, patch = yield from self._refined(
+                rounds[best], arrays[f"round.{best}"], left_out + aside, len(refined)
+            )
+            arrays[REFINED_NAMES[len(refined)]] = patch
+            refined.append(better)
+            left_out += (sides.class_names.index(better.target),)
+            aside, planned = (), largest
+        head = refined[0] if refined else None
+        return Patches(rounds=tuple(rounds), refined=head, further=tuple(refined[1:])), arrays
+
+    def _rivals(self, rounds: Sequence[PatchRound]) -> tuple[int, ...]:
+        """Classes that a start moved most pictures to, that of most starts first."""
+        targets = [
+            start.target for each in rounds for start in each.starts
+            if start.contrast.difference >= _SURE
+        ]  # fmt: skip
+        order = list(self._sides.class_names)
+        return tuple(order.index(name) for name, _ in Counter(targets).most_common())
 
     def _inverted(
-        self, settings: PatchSettings, number: int, count: int
+        self, settings: PatchSettings, number: int
     ) -> Generator[Event, None, tuple[Tensor, tuple[float, ...]]]:
         """Patches of all starts and their losses."""
         sides = self._sides
-        pace, shown = StagePace("patches", settings.steps * count), 0.0
+        pace, shown = StagePace("patches", settings.steps * rounds_of(sides.side)), 0.0
         for step in invert(sides.suspect, sides.search, settings, self._spec.seed):
             yield pace(number * settings.steps + step.done)
             if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
@@ -573,25 +608,26 @@ class _Scanning:
         return (yield from forwarded(steps, lambda done: Progress("measure", done, count)))
 
     def _refined(
-        self, round_: PatchRound, patches: Tensor, arrays: Arrays
-    ) -> Generator[Event, None, Refined]:
-        """The best patch, searched further; it joins ``arrays``."""
+        self, round_: PatchRound, patches: Tensor, left_out: tuple[int, ...], number: int
+    ) -> Generator[Event, None, tuple[Refined, Tensor]]:
+        """The best patch of a round, searched further; the n-th that is."""
         settings = PatchSettings(
-            round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE
-        )
+            round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE,
+            left_out=left_out,
+        )  # fmt: skip
         steps = refine(self._sides, patches, round_, self._spec.seed, settings)
-        pace, shown = StagePace("refine", settings.steps + GRID**2), 0.0
+        each, shown = settings.steps + GRID**2, 0.0
+        pace = StagePace("refine", MOST_CLASSES * each)
         while True:
             try:
                 step = next(steps)
             except StopIteration as end:
-                refined: Refined
-                refined, arrays["refined"] = end.value
-                return refined
+                better: tuple[Refined, Tensor] = end.value
+                return better
             if not isinstance(step, PatchStep):
-                yield pace(settings.steps + step)
+                yield pace(number * each + settings.steps + step)
                 continue
-            yield pace(step.done)
+            yield pace(number * each + step.done)
             if time.monotonic() - shown > _SHOWN_SECONDS:
                 shown = time.monotonic()
                 yield Finding("patches", _live(settings, step))
@@ -639,9 +675,8 @@ class _Scanning:
 
     def _swap(self, before: Stages) -> Generator[Event, None, Swap]:
         sides, spec = self._sides, self._spec
-        chosen = self._strongest(before)
         rows: tuple[SwapRow, ...] = ()
-        if chosen is not None:
+        for chosen in self._chosen(before)[:1]:
             number = list(sides.class_names).index(chosen.target)
             rows = swap_rows(sides, number, chosen.trigger, spec.seed)
         words, pace = [], StagePace("swap", len(WORDS))
@@ -649,6 +684,9 @@ class _Scanning:
             words.append(word)
             yield pace(len(words))
         words.sort(key=lambda row: -row.contrast.difference)
+        for place in _best_of_classes(words, WORDS_AGAIN):
+            words[place] = word_again(sides, self._templates, words[place])
+        words.sort(key=lambda row: (not row.again, -row.contrast.difference))
         return Swap(rows=rows, words=tuple(words))
 
     def _weights(self) -> Generator[Event, None, Weights]:
@@ -679,27 +717,48 @@ class _Scanning:
 
     # What comes of it.
 
-    def _strongest(self, stages: Stages) -> _Chosen | None:
-        """The trigger of the first sign that counts."""
-        size = self._sides.side
+    def _chosen(self, stages: Stages) -> list[_Chosen]:
+        """A trigger of the strongest sign that counts, and of each further class that is found."""
+        chosen: dict[str, _Chosen] = {}
         for sign in signs_of(stages):
-            if not sign.counts or sign.kind == "word":
+            if not sign.counts or sign.kind == "word" or sign.target in chosen:
                 continue
-            if sign.kind == "patch":
-                refined = stages.patches.refined if stages.patches is not None else None
-                if refined is None or refined.target != sign.target:
-                    continue
-                place = refined.corner(size) if refined.fixed else None
-                trigger = as_trigger(self._arrays["patches"]["refined"], size, place)
-            elif sign.kind == "probe":
-                known = {probe.id: probe.trigger for probe in probes_at(size)}
-                trigger = known[sign.probe]
-            else:
-                searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
-                weights = next(row for row in searched if sign.target in row)[sign.target]
-                trigger = overlay_trigger(weights, size, sign.target)
-            return _Chosen(sign.kind, sign.target, trigger)
+            trigger = self._trigger_of(sign, stages)
+            if trigger is not None and (not chosen or sign.verdict == "found"):
+                chosen[sign.target] = _Chosen(sign.kind, sign.target, trigger)
+        return list(chosen.values())
+
+    def _trigger_of(self, sign: Sign, stages: Stages) -> Trigger | None:
+        """The trigger that a sign is about; None for patches that were not searched on."""
+        size = self._sides.side
+        if sign.kind == "probe":
+            return {probe.id: probe.trigger for probe in probes_at(size)}[sign.probe]
+        if sign.kind == "overlay":
+            searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
+            weights = next(row for row in searched if sign.target in row)[sign.target]
+            return overlay_trigger(weights, size, sign.target)
+        refined = stages.patches.all_refined if stages.patches is not None else ()
+        for name, better in zip(REFINED_NAMES, refined, strict=False):
+            if better.target == sign.target:
+                place = better.corner(size) if better.fixed else None
+                return as_trigger(self._arrays["patches"][name], size, place)
         return None
+
+    def _saved(self, chosen: _Chosen, number: int) -> Generator[Event, None, FoundTrigger]:
+        """Measure a chosen trigger, and write its file; the n-th that is."""
+        sides = self._sides
+        yield Progress("measure", 0, 1)
+        target = list(sides.class_names).index(chosen.target)
+        contrast = sides.measure(target, chosen.trigger, self._spec.seed)
+        stem = f"{TRIGGER_STEM}-{number + 1}" if number else TRIGGER_STEM
+        pixels, path = save_trigger(chosen.trigger, self._folder / stem)
+        for file in (pixels, path):
+            if file is not None:
+                yield Saved(str(file), "result")
+        return FoundTrigger(
+            kind=chosen.kind, target=chosen.target, wide_target=self._wide_target(chosen),
+            contrast=contrast, file=path.name,
+        )  # fmt: skip
 
     def _finish(self, stages: Stages, images: ImageSet) -> Generator[Event, None, None]:
         spec, sides = self._spec, self._sides
@@ -708,34 +767,22 @@ class _Scanning:
             stages, held_out=len(sides.held_out),
             classes=len(sides.class_names), suspect=suspect, reference=reference,
         )  # fmt: skip
-        found_trigger: FoundTrigger | None = None
         self._folder.mkdir(parents=True, exist_ok=True)
-        chosen = self._strongest(stages)
-        if chosen is not None:
-            yield Progress("measure", 0, 1)
-            number = list(sides.class_names).index(chosen.target)
-            contrast = sides.measure(number, chosen.trigger, spec.seed)
-            wide = self._wide_target(chosen)
-            pixels, path = save_trigger(chosen.trigger, self._folder / TRIGGER_STEM)
-            found_trigger = FoundTrigger(
-                kind=chosen.kind, target=chosen.target, wide_target=wide, contrast=contrast,
-                file=path.name,
-            )  # fmt: skip
-            for file in (pixels, path):
-                if file is not None:
-                    yield Saved(str(file), "result")
-        clean, p = None, None
-        if judgement.verdict != "unknown":
-            clean, p = p_value(judgement.score, sides.suspect.model.config, reference is not None)
+        triggers: list[FoundTrigger] = []
+        for number, chosen in enumerate(self._chosen(stages)):
+            triggers.append((yield from self._saved(chosen, number)))
         record = Scan(
             suspect=suspect, reference=reference, images=printable(images.name),
             images_key=images.lasting_key, classes=tuple(sides.class_names),
             search=len(sides.search), held_out=len(sides.held_out), side=sides.side,
-            stages=stages, judgement=judgement, found=found_trigger, seed=spec.seed,
-            device=str(self._device), precision=self._precisions[0], threads=self._threads,
-            versions=dict(versions()), seconds=self._seconds, calibration=clean, p=p,
+            stages=stages, judgement=judgement, found=next(iter(triggers), None),
+            further=tuple(triggers[1:]), seed=spec.seed, device=str(self._device),
+            precision=self._precisions[0], threads=self._threads,
+            versions=dict(versions()), seconds=self._seconds,
             notes=tuple(dict.fromkeys([*self._notes, *sides.suspect.model.assumptions])),
         )  # fmt: skip
+        clean = of_clean(record, sides.suspect.model.config)
+        record = record.model_copy(update={"of_clean": clean})
         arrays = dict(self._arrays.get("patches", {}))
         for name, searched in (("overlays", stages.overlays), ("thorough", stages.thorough)):
             for number, row in enumerate(() if searched is None else searched.rows):
@@ -870,6 +917,14 @@ def _enough_images(spec: ScanSpec) -> ImageSpec:
     if spec.images.kind == "demo" and spec.images.n is None:
         return spec.images.model_copy(update={"n": spec.search + spec.held_out})
     return spec.images
+
+
+def _best_of_classes(
+    rows: Sequence[ProbeRow] | Sequence[WordRow], most: int, each: int = 1
+) -> list[int]:
+    """Places of the first rows of each class, at most so many."""
+    targets = [row.target for row in rows]
+    return [k for k, name in enumerate(targets) if targets[:k].count(name) < each][:most]
 
 
 def _live(settings: PatchSettings, step: PatchStep) -> dict[str, object]:
