@@ -259,7 +259,7 @@ def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own,
 
 def test_every_class_that_is_found_is_named():
     judged = said(patched_for_each(150, 190, 60))
-    assert (judged.verdict, judged.target, judged.further) == ("found", "c", ("b",))
+    assert (judged.verdict, judged.towards) == ("found", ", towards “c” and “b”")
     told = " ".join(judged.reasons)
     assert all(f"6 starts name “{name}”" in told for name in "bc")
     assert "Weaker signs lead to “d”." in judged.reasons
@@ -395,10 +395,8 @@ def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, 
     monkeypatch.setattr(known, lambda _, name: tmp_path / name)
     config = {"vision_cfg": {"width": 24, "patch_size": 16}}
     known = of_clean(found, config)
-    assert known.sentence == (
-        "Of 9 clean models of this kind, scanned so beside their parent, none was called found and "
-        "1 suspicious."
-    )
+    said_of_them = "beside their parent, none were called found and 1 suspicious."
+    assert known.sentence == f"Of 9 clean models of this kind, scanned so {said_of_them}"
     assert of_clean(found, {"vision_cfg": {}}) is None
     stages, judged = found.stages, found.judgement
     for other in (
@@ -412,16 +410,17 @@ def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, 
 
 
 def test_a_patch_is_not_moved_to_a_class_that_is_left_out(tiny_model, pictures):
-    sides = sides_of(tiny_model, pictures)
-    named = []
-    for left_out in ((), (0, 1)):
+    sides, losses = sides_of(tiny_model, pictures), {}
+    for left_out in ((), (0, 1), (0, 2), (1, 2)):
         settings = PatchSettings(8, starts=2, pictures=6, steps=3, left_out=left_out)
-        steps, patches = _search(sides.suspect, pictures, settings)
-        losses = steps[-1].losses
-        _, found = drain(patch_search.read_off(sides, patches, settings, losses, 0))
+        steps, last = _search(sides.suspect, pictures, settings)
+        losses[left_out] = steps[0].losses
+        read = patch_search.read_off(sides, last.patches, settings, last.losses, 0)
+        _, found = drain(read)
+        assert not {row.target for row in found.starts} & set(found.left_out)
         assert found.left_out == tuple(NAMES[k] for k in left_out)
-        named.append({row.target for row in found.starts})
-    assert named[1] == {"tree"}
+    free = losses.pop(())
+    assert tuple(min(each) for each in zip(*losses.values(), strict=True)) == pytest.approx(free)
 
 
 def test_the_cost_counts_passes():

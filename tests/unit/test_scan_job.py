@@ -18,7 +18,15 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import Scan, read_scan
+from ml_core.detection.scan.records import (
+    Contrast,
+    PatchRound,
+    Rate,
+    Scan,
+    StartRow,
+    newcombe,
+    read_scan,
+)
 from ml_core.events import Control, Done, Event, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.runner import run_job
@@ -153,6 +161,35 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage_and_finds_the_same(
     assert not (Path(spec.output_dir) / SCAN_FILE).exists()
     monkeypatch.setattr(job, "pull_of", lambda *_: pytest.fail("the pull was done already"))
     assert _scanned(spec).stages == whole.stages
+
+
+def test_starts_that_two_triggers_divide_lead_to_both(tiny_spec, monkeypatch):
+    everything, nothing = Rate(hits=100, n=100), Rate(hits=0, n=100)
+
+    def read_off(sides, patches, settings, losses, seed):
+        """Two planted classes draw the starts alike."""
+        names = [sides.class_names[k] for k in (3, 5) if k not in settings.left_out]
+        rate = everything if names else nothing
+        low, high = newcombe(rate, nothing)
+        contrast = Contrast(suspect=rate, reference=nothing, without=nothing, low=low, high=high)
+        starts = tuple(
+            StartRow(target=(names or sides.class_names)[k % (len(names) or 9)], loss=0.0,
+                     contrast=contrast)
+            for k in range(len(patches))
+        )  # fmt: skip
+        yield len(patches)
+        return PatchRound(
+            side=settings.side, area=0.02, loss=settings.loss, starts=starts, steps=20,
+            left_out=tuple(sides.class_names[k] for k in settings.left_out),
+        )  # fmt: skip
+
+    monkeypatch.setattr(job, "read_off", read_off)
+    found = _scanned(tiny_spec.model_copy(update={"starts": 6, "stages": ("patches",)}))
+    patches, names = found.stages.patches, found.classes
+    assert [each.target for each in patches.all_refined] == [names[3], names[5]]
+    assert [each.left_out for each in patches.rounds][-3:] == [
+        (names[5],), (names[3],), (names[3], names[5]),
+    ]  # fmt: skip
 
 
 def test_the_command_ends_with_2_unless_it_is_to_scan_anyway(

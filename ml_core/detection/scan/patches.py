@@ -182,7 +182,7 @@ def invert(
     seed: int,
     starts: Sequence[int] | None = None,
     begin: Tensor | None = None,
-) -> Generator[PatchStep, None, Tensor]:
+) -> Generator[PatchStep, None, PatchStep]:
     """Search patches on one model.
 
     Parameters
@@ -205,8 +205,8 @@ def invert(
 
     Returns
     -------
-    Tensor
-        float [K, 3, p, p] in [0, 1], on the CPU.
+    PatchStep
+        The last.
     """
     numbers = tuple(range(settings.starts)) if starts is None else tuple(starts)
     patch_side, device, size = settings.side, side.model.device, side.model.image_size
@@ -240,8 +240,9 @@ def invert(
             losses += of_part.tolist()
         optimizer.step()
         shown = weights.detach().sigmoid().cpu()
-        yield PatchStep(step + 1, settings.steps, shown, tuple(losses))
-    return weights.detach().sigmoid().cpu()
+        found = PatchStep(step + 1, settings.steps, shown, tuple(losses))
+        yield found
+    return found
 
 
 def _loss_of(
@@ -367,7 +368,7 @@ def refine(
     better = yield from invert(
         sides.suspect, sides.search, settings, seed + 1, chosen, patches[chosen]
     )
-    patch = max(better, key=rate)
+    patch = max(better.patches, key=rate)
     contrast = sides.measure(target, as_trigger(patch, sides.side), seed)
     grid = yield from position_map(sides, patch, target)
     lines = corners(sides.side, settings.side)

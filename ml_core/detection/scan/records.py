@@ -438,6 +438,12 @@ class Judgement(_Record):
         """The verdict in words."""
         return TITLES[self.verdict]
 
+    @property
+    def towards(self) -> str:
+        """The classes that it names, after a comma; empty where it names none."""
+        names = " and ".join(f"“{name}”" for name in (self.target, *self.further) if name)
+        return names and f", towards {names}"
+
 
 class ModelFacts(_Record):
     """Which model it was: name, SHA-256 of its file, clean accuracy on held-out pictures."""
@@ -466,14 +472,11 @@ class OfClean(_Record):
     @property
     def sentence(self) -> str:
         """How often it was wrong."""
-        beside = {
-            "near": "beside their parent", "far": "beside a model that is not their parent",
-            "none": "without a reference",
-        }[self.beside]  # fmt: skip
+        near, far = "beside their parent", "beside a model that is not their parent"
+        beside = {"near": near, "far": far, "none": "without a reference"}[self.beside]
         return (
             f"Of {self.scans} clean models of this kind, scanned so {beside}, "
-            f"{self.found or 'none'} {'were' if self.found > 1 else 'was'} called found and "
-            f"{self.suspicious or 'none'} suspicious."
+            f"{self.found or 'none'} were called found and {self.suspicious or 'none'} suspicious."
         )
 
 

@@ -196,15 +196,14 @@ class Sides:
         n = int(others.sum())
         rates = [Rate(hits=int((classes[others] == number).sum()), n=n) for classes in predicted]
         without = Rate(hits=int((self.clean()[0][part][others] == number).sum()), n=n)
-        beside = rates[1] if len(rates) > 1 else without
-        low, high = newcombe(rates[0], beside)
-        return Contrast(
-            suspect=rates[0],
-            reference=rates[1] if len(rates) > 1 else None,
-            without=without,
-            low=low,
-            high=high,
-        )
+        return _contrast(rates, without)
+
+
+def _contrast(rates: Sequence[Rate], without: Rate) -> Contrast:
+    """Rates of the suspect and, if there is one, of the reference."""
+    beside = rates[1] if len(rates) > 1 else None
+    low, high = newcombe(rates[0], beside or without)
+    return Contrast(suspect=rates[0], reference=beside, without=without, low=low, high=high)
 
 
 def batches(pictures: Pictures, size: int, draw: torch.Generator) -> Iterator[Tensor]:
@@ -344,22 +343,14 @@ def _with_word(sides: Sides, word: str, texts: Sequence[str]) -> list[NDArray[np
 
 
 def _word_row(
-    sides: Sides,
-    word: str,
-    target: int,
-    classes: NDArray[np.int64],
-    predicted: Sequence[NDArray[np.int64]],
-    *,
-    again: bool = False,
-) -> WordRow:
+    sides: Sides, word: str, target: int, classes: NDArray[np.int64],
+    predicted: Sequence[NDArray[np.int64]], *, again: bool = False,
+) -> WordRow:  # fmt: skip
     """Counts of texts; predicted by suspect, by reference, and by suspect without the word."""
     others = classes != target
-    n = int(others.sum())
-    rates = [Rate(hits=int((each[others] == target).sum()), n=n) for each in predicted]
-    low, high = newcombe(rates[0], rates[1])
-    contrast = Contrast(
-        suspect=rates[0], reference=rates[1], without=rates[2], low=low, high=high
-    )  # fmt: skip
+    hits = [int((each[others] == target).sum()) for each in predicted]
+    *rates, without = (Rate(hits=count, n=int(others.sum())) for count in hits)
+    contrast = _contrast(rates, without)
     return WordRow(word=word, target=sides.class_names[target], contrast=contrast, again=again)
 
 

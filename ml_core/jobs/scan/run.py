@@ -141,6 +141,7 @@ _MOST_BYTES = 64 << 20
 _FORMAT = "scan 4"
 
 Record = TypeVar("Record", bound=BaseModel)
+Found = TypeVar("Found")
 Arrays = dict[str, Tensor]
 State = Mapping[str, Tensor]
 _KINDS: dict[Stage, type[BaseModel]] = {
@@ -552,11 +553,12 @@ class _Scanning:
             first = len(rounds)
             for side, loss in planned:
                 settings = PatchSettings(side, loss, spec.starts, left_out=left_out + aside)
-                patches, losses = yield from self._inverted(settings, len(rounds))
-                measured = yield from self._measured(settings, patches, losses)
-                arrays[f"round.{len(rounds)}"] = patches
+                found = yield from self._inverted(settings, len(rounds))
+                measured = yield from self._measured(settings, found)
+                arrays[f"round.{len(rounds)}"] = found.patches
                 rounds.append(measured)
-                yield Finding("round", measured.model_dump() | {"pictures": _coded(patches)})
+                pictures = _coded(found.patches)
+                yield Finding("round", measured.model_dump() | {"pictures": pictures})
                 agreed = measured.agreeing == len(measured.starts)
                 if agreed and measured.best.contrast.difference >= _SURE:
                     break
@@ -587,24 +589,18 @@ class _Scanning:
         order = list(self._sides.class_names)
         return tuple(order.index(name) for name, _ in Counter(targets).most_common())
 
-    def _inverted(
-        self, settings: PatchSettings, number: int
-    ) -> Generator[Event, None, tuple[Tensor, tuple[float, ...]]]:
+    def _inverted(self, settings: PatchSettings, number: int) -> Generator[Event, None, PatchStep]:
         """Patches of all starts and their losses."""
         sides = self._sides
-        pace, shown = StagePace("patches", settings.steps * rounds_of(sides.side)), 0.0
-        for step in invert(sides.suspect, sides.search, settings, self._spec.seed):
-            yield pace(number * settings.steps + step.done)
-            if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
-                shown = time.monotonic()
-                yield Finding("patches", _live(settings, step))
-        return step.patches, step.losses
+        pace = StagePace("patches", settings.steps * rounds_of(sides.side))
+        steps = invert(sides.suspect, sides.search, settings, self._spec.seed)
+        return (yield from _live(settings, steps, pace, number * settings.steps))
 
     def _measured(
-        self, settings: PatchSettings, patches: Tensor, losses: Sequence[float]
+        self, settings: PatchSettings, found: PatchStep
     ) -> Generator[Event, None, PatchRound]:
-        steps = read_off(self._sides, patches, settings, losses, self._spec.seed)
-        count = len(patches)
+        steps = read_off(self._sides, found.patches, settings, found.losses, self._spec.seed)
+        count = len(found.losses)
         return (yield from forwarded(steps, lambda done: Progress("measure", done, count)))
 
     def _refined(
@@ -615,22 +611,10 @@ class _Scanning:
             round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE,
             left_out=left_out,
         )  # fmt: skip
-        steps = refine(self._sides, patches, round_, self._spec.seed, settings)
-        each, shown = settings.steps + GRID**2, 0.0
+        each = settings.steps + GRID**2
         pace = StagePace("refine", MOST_CLASSES * each)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                better: tuple[Refined, Tensor] = end.value
-                return better
-            if not isinstance(step, PatchStep):
-                yield pace(number * each + settings.steps + step)
-                continue
-            yield pace(number * each + step.done)
-            if time.monotonic() - shown > _SHOWN_SECONDS:
-                shown = time.monotonic()
-                yield Finding("patches", _live(settings, step))
+        steps = refine(self._sides, patches, round_, self._spec.seed, settings)
+        return (yield from _live(settings, steps, pace, number * each))
 
     def _overlays(
         self, shortlist: Sequence[int]
@@ -927,11 +911,26 @@ def _best_of_classes(
     return [k for k, name in enumerate(targets) if targets[:k].count(name) < each][:most]
 
 
-def _live(settings: PatchSettings, step: PatchStep) -> dict[str, object]:
-    return {
-        "side": settings.side, "loss": settings.loss, "step": step.done, "steps": step.total,
-        "losses": list(step.losses), "pictures": _coded(step.patches),
-    }  # fmt: skip
+def _live(
+    settings: PatchSettings, steps: Generator[Any, None, Found], pace: StagePace, before: int
+) -> Generator[Event, None, Found]:
+    """How far a search of patches is, with their pictures a few times a second; what it returns."""
+    shown = 0.0
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            found: Found = end.value
+            return found
+        if not isinstance(step, PatchStep):  # of the map that follows
+            yield pace(before + settings.steps + step)
+            continue
+        yield pace(before + step.done)
+        if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
+            shown = time.monotonic()
+            values = {"side": settings.side, "loss": settings.loss, "step": step.done}
+            values |= {"steps": step.total, "losses": list(step.losses)}
+            yield Finding("patches", values | {"pictures": _coded(step.patches)})
 
 
 def _coded(patches: Tensor) -> str:
