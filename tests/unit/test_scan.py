@@ -267,6 +267,14 @@ def test_every_class_that_is_found_is_named():
     assert said(patched_for_each(60, 65)).further == ()
 
 
+def test_what_words_tell_of_the_search():
+    for hits, warned in (((2, 3, 1), False), ((30, 28, 27), True)):
+        judged = said(worded(*hits))
+        assert ("Triggers in the text other than these words." in judged.not_searched) != warned
+        assert any("as “w0”, “w1”, “w2” do" in one for one in judged.warnings) == warned
+        assert any("3 words before the prompts" in one for one in judged.reasons) != warned
+
+
 def test_a_word_is_no_further_reason_for_a_class_that_pictures_are_moved_to():
     for image, verdict in ((patched("bbbbbb", 150), "found"), (probed(probe(20)), "suspicious")):
         judged = said(worded(30, 2, 3, beside=image))

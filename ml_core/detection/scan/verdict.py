@@ -43,7 +43,7 @@ _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
 _FEWEST_AGREEING = 5  # starts: two of two agree by chance
-_ALONE = 0.5  # that a planted word moves more than the third best word towards its class
+_ALONE = 0.5  # that a planted word moves more than all others towards its class but one
 _LISTED = 3
 RULES: Rules = 3  # the present ones
 
@@ -177,10 +177,9 @@ def judge(
             ]
     elif damage := _damage(suspect, reference):
         verdict, reasons = "suspicious", [damage, *reasons]
-    targets = [] if verdict in ("unknown", "nothing") else [counting[0].target]
-    if verdict == "found":
-        targets += [sign.target for sign in counting if sign.verdict == "found"]
-    target, *further = dict.fromkeys(targets) or [""]
+    named = [] if cannot else counting[:1]
+    named += [sign for sign in counting if sign.verdict == verdict == "found"]
+    target, *further = dict.fromkeys(sign.target for sign in named) or [""]
     return Judgement(
         verdict=verdict,
         target=target,
@@ -293,14 +292,21 @@ def _words(stages: Stages) -> tuple[WordRow, ...]:
 
 
 def _crowd(stages: Stages, row: WordRow) -> list[WordRow]:
-    """Other words towards the class of one, if it does not stand out from them; else none."""
-    others = [
-        other for other in _words(stages)
-        if other.word != row.word and other.target == row.target
+    """Words that one does not stand out from, where they are several; else none."""
+    least = row.contrast.difference - _ALONE
+    near = [
+        one for one in _words(stages)
+        if one.word != row.word and one.target == row.target and one.contrast.difference > least
     ]  # fmt: skip
-    reach = sorted(other.contrast.difference for other in others)
-    third = reach[-2] if len(reach) > 1 else 0.0
-    return others if row.contrast.difference - third < _ALONE else []
+    return near if len(near) > 1 else []
+
+
+def _sinks(stages: Stages) -> list[WordRow]:
+    """Words that would count if others did not do the same."""
+    return [
+        row for row in _words(stages)
+        if row.again and row.contrast.difference >= SUSPICIOUS_WORD and _crowd(stages, row)
+    ]  # fmt: skip
 
 
 def is_agreed(patch_round: PatchRound) -> bool:
@@ -498,9 +504,7 @@ def _searched(stages: Stages) -> Iterator[str]:
 
 def _judges_words(stages: Stages) -> bool:
     """Whether words were tried and their effect is evidence."""
-    return _beside_near(stages) and any(
-        row.again and not _crowd(stages, row) for row in _words(stages)
-    )
+    return bool(_words(stages)) and _beside_near(stages) and not _sinks(stages)
 
 
 def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) -> Iterator[str]:
@@ -579,14 +583,12 @@ def _word_warnings(stages: Stages) -> Iterator[str]:
     if not _beside_near(stages):
         yield "Any unusual word may move texts beside such a reference: words count for nothing."
         return
-    for row in _words(stages):
-        crowd = _crowd(stages, row)
-        if row.again and row.contrast.difference >= _ALONE and crowd:
-            named = ", ".join(f"“{other.word}”" for other in (row, *crowd)[:_LISTED])
-            yield (
-                f"Any unusual word brings most texts of other classes to “{row.target}”, as "
-                f"{named} do: none of them stands out, and they count for nothing."
-            )
+    for row in _sinks(stages):
+        named = ", ".join(f"“{one.word}”" for one in (row, *_crowd(stages, row))[:_LISTED])
+        yield (
+            f"Any unusual word brings texts of other classes to “{row.target}”, as {named} do: "
+            "none of them stands out, and they count for nothing."
+        )
 
 
 def _has_reference(rows: Sequence[ProbeRow]) -> bool:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import math
 import time
-from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -553,22 +552,21 @@ class _Scanning:
             first = len(rounds)
             for side, loss in planned:
                 settings = PatchSettings(side, loss, spec.starts, left_out=left_out + aside)
-                found = yield from self._inverted(settings, len(rounds))
-                measured = yield from self._measured(settings, found)
-                arrays[f"round.{len(rounds)}"] = found.patches
+                measured, patches = yield from self._searched(settings, len(rounds))
+                arrays[f"round.{len(rounds)}"] = patches
                 rounds.append(measured)
-                pictures = _coded(found.patches)
-                yield Finding("round", measured.model_dump() | {"pictures": pictures})
                 agreed = measured.agreeing == len(measured.starts)
                 if agreed and measured.best.contrast.difference >= _SURE:
                     break
             agreeing = [k for k in range(first, len(rounds)) if is_agreed(rounds[k])]
             best = max(agreeing, key=lambda k: rounds[k].best.contrast.difference, default=None)
             if best is None or rounds[best].best.contrast.difference < _WORTH_REFINING:
-                rivals = self._rivals(rounds[first:])
+                starts = [start for each in rounds[first:] for start in each.starts]
+                strong = [start.target for start in starts if start.contrast.difference >= _SURE]
+                rivals = [sides.class_names.index(name) for name in dict.fromkeys(strong)]
                 if divided or len(rivals) < 2:
                     break
-                divided, aside, planned = True, rivals[1:], largest
+                divided, aside, planned = True, tuple(rivals[1:]), largest
                 continue
             better, patch = yield from self._refined(
                 rounds[best], arrays[f"round.{best}"], left_out + aside, len(refined)
@@ -580,28 +578,18 @@ class _Scanning:
         head = refined[0] if refined else None
         return Patches(rounds=tuple(rounds), refined=head, further=tuple(refined[1:])), arrays
 
-    def _rivals(self, rounds: Sequence[PatchRound]) -> tuple[int, ...]:
-        """Classes that a start moved most pictures to, that of most starts first."""
-        targets = [
-            start.target for each in rounds for start in each.starts
-            if start.contrast.difference >= _SURE
-        ]  # fmt: skip
-        order = list(self._sides.class_names)
-        return tuple(order.index(name) for name, _ in Counter(targets).most_common())
-
-    def _inverted(self, settings: PatchSettings, number: int) -> Generator[Event, None, PatchStep]:
-        """Patches of all starts and their losses."""
-        sides = self._sides
+    def _searched(
+        self, settings: PatchSettings, number: int
+    ) -> Generator[Event, None, tuple[PatchRound, Tensor]]:
+        """The n-th search: what its patches do, and they."""
+        sides, spec, seed = self._sides, self._spec, self._spec.seed
         pace = StagePace("patches", settings.steps * rounds_of(sides.side))
-        steps = invert(sides.suspect, sides.search, settings, self._spec.seed)
-        return (yield from _live(settings, steps, pace, number * settings.steps))
-
-    def _measured(
-        self, settings: PatchSettings, found: PatchStep
-    ) -> Generator[Event, None, PatchRound]:
-        steps = read_off(self._sides, found.patches, settings, found.losses, self._spec.seed)
-        count = len(found.losses)
-        return (yield from forwarded(steps, lambda done: Progress("measure", done, count)))
+        steps = invert(sides.suspect, sides.search, settings, seed)
+        found = yield from _live(settings, steps, pace, number * settings.steps)
+        read = read_off(sides, found.patches, settings, found.losses, seed)
+        measured = yield from forwarded(read, lambda done: Progress("measure", done, spec.starts))
+        yield Finding("round", measured.model_dump() | {"pictures": _coded(found.patches)})
+        return measured, found.patches
 
     def _refined(
         self, round_: PatchRound, patches: Tensor, left_out: tuple[int, ...], number: int

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core import __version__
-from ml_core.detection.scan.verdict import RULES, judge
+from ml_core.detection.scan.verdict import RULES
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
@@ -251,7 +251,11 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
             words = f"What the record says of {id_} follows from {source}."
             yield looked_at(1, id_, _fact_faults(bundle, group, id_), words, f"{id_}: ")
     for id_ in evidence.scans:
-        yield from _by_other_rules(bundle, id_)
+        with suppress(InputError, *MALFORMED):  # its facts fail by it
+            if (rules := bundle.scan(id_).judgement.rules) != RULES:
+                words = f"{id_} was judged by rules {rules}, and this version has rules {RULES}: "
+                words += "its verdict was not derived again. Scan the file again to have it judged."
+                yield Check(1, id_, "not checked", words, _OTHER_VERSION)
     if evidence.thumbnails:
         yield Check(
             1, "thumbnails", "recorded",
@@ -262,23 +266,6 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
         "Date, author, versions, processor, seconds and notes are as they were recorded; nobody "
         "can check them.",
     )  # fmt: skip
-
-
-def _by_other_rules(bundle: Bundle, id_: str) -> Iterator[Check]:
-    """That the verdict of a scan is not derived again where other rules judged it."""
-    with suppress(InputError, *MALFORMED):  # which its facts fail by
-        scan = bundle.scan(id_)
-        if scan.judgement.rules != RULES:
-            now = judge(
-                scan.stages, held_out=scan.held_out, classes=len(scan.classes),
-                suspect=scan.suspect, reference=scan.reference,
-            )  # fmt: skip
-            yield Check(
-                1, id_, "not checked",
-                f"{id_} was judged by rules {scan.judgement.rules}, and this version has rules "
-                f"{RULES}: by them the same figures say “{now.title}”.",
-                _OTHER_VERSION,
-            )  # fmt: skip
 
 
 def _fact_faults(bundle: Bundle, group: str, id_: str) -> Iterator[str]:
