@@ -916,9 +916,10 @@ def _live(
         yield pace(before + step.done)
         if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
             shown = time.monotonic()
-            values = {"side": settings.side, "loss": settings.loss, "step": step.done}
-            values |= {"steps": step.total, "losses": list(step.losses)}
-            yield Finding("patches", values | {"pictures": _coded(step.patches)})
+            yield Finding("patches", {
+                "side": settings.side, "loss": settings.loss, "step": step.done,
+                "steps": step.total, "losses": list(step.losses), "pictures": _coded(step.patches),
+            })  # fmt: skip
 
 
 def _coded(patches: Tensor) -> str:
