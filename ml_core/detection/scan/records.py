@@ -472,10 +472,13 @@ class OfClean(_Record):
     @property
     def sentence(self) -> str:
         """How often it was wrong."""
-        near, far = "beside their parent", "beside a model that is not their parent"
-        beside = {"near": near, "far": far, "none": "without a reference"}[self.beside]
+        words = {
+            "near": "beside their parent",
+            "far": "beside others",
+            "none": "without a reference",
+        }
         return (
-            f"Of {self.scans} clean models of this kind, scanned so {beside}, "
+            f"Of {self.scans} clean models of this kind, scanned so {words[self.beside]}, "
             f"{self.found or 'none'} were called found and {self.suspicious or 'none'} suspicious."
         )
 
@@ -524,14 +527,9 @@ class Scan(_Record):
     seconds: dict[str, float]
     of_clean: OfClean | None = None
     notes: tuple[str, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_p(cls, fields: Any) -> Any:
-        """The first schema had a p that its few clean models did not bear out."""
-        if isinstance(fields, dict) and fields.get("schema_version") == 1:
-            return {key: value for key, value in fields.items() if key not in ("calibration", "p")}
-        return fields
+    # Of the first schema, whose few clean models did not bear out a p: read, and written no more.
+    calibration: int | None = Field(default=None, exclude=True)
+    p: float | None = Field(default=None, exclude=True)
 
     @property
     def triggers(self) -> tuple[FoundTrigger, ...]:
@@ -686,7 +684,7 @@ REFINED, REFINED_STEPS = 2, 40
 REFINED_NAMES = ("refined", "refined.1", "refined.2")  # arrays: the best patch of each class
 MOST_CLASSES = len(REFINED_NAMES)  # that patches are searched for, one after the other
 OVERLAY_PICTURES, OVERLAY_STEPS = 10, 25
-PROBES, PROBE_PICTURES, PROBES_AGAIN = 43, 64, 6
+PROBES, PROBE_PICTURES, PROBES_AGAIN = 43, 64, 4
 SHORTLIST = 9
 WORDS, WORD_TEXTS = 88, 32  # words before the prompts, and how many prompts
 WORDS_AGAIN = 3

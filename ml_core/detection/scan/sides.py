@@ -161,10 +161,7 @@ class Sides:
         return self.contrast(number, predicted, part)
 
     def most_risen(
-        self,
-        predicted: NDArray[np.int64],
-        clean: NDArray[np.int64],
-        left_out: Sequence[int] = (),
+        self, predicted: NDArray[np.int64], clean: NDArray[np.int64], left_out: Sequence[int] = ()
     ) -> int:
         """The class that is predicted more often than without the trigger, by most."""
         classes = len(self.class_names)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ml_core.detection.scan.records import (
-    Beside,
     Contrast,
     Judgement,
     ModelFacts,
@@ -203,11 +202,11 @@ def score(stages: Stages) -> float:
 
 def kind_of(scan: Scan) -> dict[str, Any]:
     """What a scan ran, on what, and beside what: by which scans are comparable."""
-    ran = [name for name, stage in scan.stages if stage is not None]
     rounds = scan.stages.patches.rounds if scan.stages.patches is not None else ()
-    beside: Beside = "near" if _beside_near(scan.stages) else "far"
+    beside = "near" if _beside_near(scan.stages) else "far"
     return {
-        "beside": "none" if scan.reference is None else beside, "stages": ran,
+        "beside": "none" if scan.reference is None else beside,
+        "stages": [name for name, stage in scan.stages if stage is not None],
         "starts": len(rounds[0].starts) if rounds else 0, "search": scan.search,
         "held_out": scan.held_out, "classes": len(scan.classes), "images": scan.images,
         "rules": scan.judgement.rules,
@@ -335,11 +334,9 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
         return
     refined = {(each.side, each.loss, each.target): each for each in stages.patches.all_refined}
     for search in _agreeing(stages.patches.rounds):
-        measured, place = search.best.contrast, "at random places"
-        if better := refined.get((search.side, search.loss, search.target)):
-            measured = better.best
-            if better.fixed:
-                place = "at its place"
+        better = refined.get((search.side, search.loss, search.target))
+        measured = search.best.contrast if better is None else better.best
+        place = "at its place" if better is not None and better.fixed else "at random places"
         enough = search.agreeing >= _FEWEST_AGREEING
         least = bounds.patch if measured.reference is not None else PATCH_ALONE
         verdict: Verdict = "suspicious" if enough and measured.low > least else "nothing"

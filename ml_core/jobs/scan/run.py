@@ -127,10 +127,11 @@ from ml_core.triggers import Trigger, save_trigger
 
 SMALLEST_SEARCH = 16
 _TEXTS = 1000  # class texts: more templates change no class that is read off
-_SHORT_PULL, _SHORT_PROBES = 6, 3
+_SHORT_PULL, _SHORT_PROBES = 6, 2
 _REFINED_RATE = 0.15
 _WORTH_REFINING = 0.1
 _SURE = 0.5
+_FIRST_STARTS = 3  # of a further class, before all: most models have no second trigger
 _ALIKE = 0.8
 _FEWEST_CLASSES = 2
 _SHOWN_SECONDS = 0.2
@@ -552,7 +553,12 @@ class _Scanning:
             first = len(rounds)
             for side, loss in planned:
                 settings = PatchSettings(side, loss, spec.starts, left_out=left_out + aside)
-                measured, patches = yield from self._searched(settings, len(rounds))
+                few = min(_FIRST_STARTS, spec.starts) if refined else spec.starts
+                trial = replace(settings, starts=few)
+                measured, patches = yield from self._searched(trial, len(rounds))
+                most = max(start.contrast.difference for start in measured.starts)
+                if few < spec.starts and most >= _WORTH_REFINING:
+                    measured, patches = yield from self._searched(settings, len(rounds))
                 arrays[f"round.{len(rounds)}"] = patches
                 rounds.append(measured)
                 agreed = measured.agreeing == len(measured.starts)
@@ -575,19 +581,20 @@ class _Scanning:
             refined.append(better)
             left_out += (sides.class_names.index(better.target),)
             aside, planned = (), largest
-        head = refined[0] if refined else None
-        return Patches(rounds=tuple(rounds), refined=head, further=tuple(refined[1:])), arrays
+        head, further = next(iter(refined), None), tuple(refined[1:])
+        return Patches(rounds=tuple(rounds), refined=head, further=further), arrays
 
     def _searched(
         self, settings: PatchSettings, number: int
     ) -> Generator[Event, None, tuple[PatchRound, Tensor]]:
         """The n-th search: what its patches do, and they."""
-        sides, spec, seed = self._sides, self._spec, self._spec.seed
+        sides, seed = self._sides, self._spec.seed
         pace = StagePace("patches", settings.steps * rounds_of(sides.side))
         steps = invert(sides.suspect, sides.search, settings, seed)
         found = yield from _live(settings, steps, pace, number * settings.steps)
         read = read_off(sides, found.patches, settings, found.losses, seed)
-        measured = yield from forwarded(read, lambda done: Progress("measure", done, spec.starts))
+        count = settings.starts
+        measured = yield from forwarded(read, lambda done: Progress("measure", done, count))
         yield Finding("round", measured.model_dump() | {"pictures": _coded(found.patches)})
         return measured, found.patches
 
@@ -681,10 +688,13 @@ class _Scanning:
             names += [row.target for row in before.pull.rows[:_SHORT_PULL]]
         if before.probes is not None:
             names += [row.target for row in before.probes.rows[:_SHORT_PROBES]]
+        sure: set[str] = set()  # no overlay could tell more of these
         if before.patches is not None:
             names += [round_.target for round_ in before.patches.rounds if is_agreed(round_)]
+            refined = before.patches.all_refined
+            sure = {each.target for each in refined if each.best.difference >= _SURE}
         order = list(self._sides.class_names)
-        chosen = list(dict.fromkeys(names)) or order[:SHORTLIST]
+        chosen = [name for name in dict.fromkeys(names) if name not in sure] or order[:SHORTLIST]
         return [order.index(name) for name in chosen[:SHORTLIST]]
 
     # What comes of it.
