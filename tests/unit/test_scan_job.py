@@ -33,7 +33,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.jobs.scan import run as job
 from ml_core.model import ClipModel
-from ml_core.triggers import load_trigger
+from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 
 
@@ -272,3 +272,14 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     exported = json.loads((job_folder / "job.json").read_text())
     assert exported["trigger"] == "found.json"
     assert exported["target"] == list(read_scan(out / SCAN_FILE).classes).index("banana")
+    assert exported["stamps"] == []
+    # Of two classes, both triggers are learned from.
+    save_trigger(demo_trigger(), out / "found-2")
+    whole = json.loads((out / SCAN_FILE).read_text())
+    second = whole["found"] | {"target": "pear", "file": "found-2.json"}
+    (out / SCAN_FILE).write_text(json.dumps(whole | {"further": [second]}))
+    both = tmp_path / "both"
+    assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(both)]) == 0
+    exported = json.loads((both / "job.json").read_text())
+    assert exported["trigger"] == "found.json"
+    assert len(exported["stamps"]) == 2
