@@ -19,6 +19,7 @@ from ml_core.detection.scan.patches import PatchSettings, as_trigger, corners, i
 from ml_core.detection.scan.records import (
     Contrast,
     ModelFacts,
+    OfClean,
     OverlayRow,
     Overlays,
     Patches,
@@ -37,6 +38,7 @@ from ml_core.detection.scan.records import (
 from ml_core.detection.scan.sides import Side, Sides, generator
 from ml_core.detection.scan.verdict import judge, kind_of, of_clean, score
 from ml_core.jobs.scan import SCAN_FILE
+from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.triggers.apply import apply_indexed
 from tests.gui.scans import scan as made_scan
@@ -393,6 +395,8 @@ def test_a_patch_is_refined_and_mapped(tiny_model, pictures):
 
 
 def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, monkeypatch):
+    for shipped in json.loads(resource("scan", "clean_models.json").read_text()):
+        OfClean(beside=shipped["kind"]["beside"], **shipped["said"])
     found = made_scan("found")
     entry = {
         "vision_cfg": {"width": 24}, "kind": kind_of(found),
