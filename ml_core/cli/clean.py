@@ -24,6 +24,7 @@ from ml_core.cli.arguments import (
     opened_checkpoint,
     pair_spec,
     resolve_scan,
+    scanned_triggers,
     spec_fields,
     target_index,
     typed,
@@ -287,6 +288,7 @@ def clean_spec(
         )
     class_names = load_label_set(options.labels).class_names
     trigger, target = resolve_scan(options.trigger, options.target)
+    scanned = scanned_triggers(options.trigger)
     generated = trigger is not None and (trigger == "demo" or is_trigger_id(trigger))
     size = 224
     if generated and trigger != "demo":  # an id is of a trigger for an input size
@@ -317,6 +319,7 @@ def clean_spec(
         trigger=trigger_path,
         target=0 if aim is None else target_index(aim, class_names),
         targeted=aim is not None,
+        stamps=tuple(str(path.resolve()) for path, _ in scanned) if len(scanned) > 1 else (),
         reference=optional_checkpoint(options.reference),
         **spec_fields(options, CleanSpec),
     )

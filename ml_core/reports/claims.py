@@ -308,7 +308,6 @@ def _scans(material: Material) -> Iterator[Claim]:
         scan, file = material.scan_records[id_], facts.files["scan"]
         judgement = scan.judgement
         suspect = name_of(material, facts.suspect)
-        named = f", towards “{judgement.target}”" if judgement.target else ""
         quotes: dict[str, JsonValue] = {
             "/judgement/verdict": judgement.verdict,
             "/judgement/target": judgement.target,
@@ -318,8 +317,8 @@ def _scans(material: Material) -> Iterator[Claim]:
         yield _quotation(
             "scan", _id(id_, "verdict"), file, quotes,
             f"Search for an unknown trigger in {suspect}"
-            f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}{named}. "
-            f"{' '.join(judgement.reasons)}",
+            f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}"
+            f"{judgement.towards}. {' '.join(judgement.reasons)}",
             headline=True,  # a quotation, which says in which arithmetic it was found
         )  # fmt: skip
         if scan.found is None:

@@ -7,7 +7,7 @@ Each scan is a folder of OUT_DIR, and one that is there is not done again. The r
 model's parent, another clean base of the same architecture, or none. --judge judges what is there
 by the rules as they are now. --table prints, from what is
 there, a row a scan and the rates and the AUROC of each half of the family (see family.py);
---calibrate writes resources/scan/calibration.json.
+--calibrate writes resources/scan/clean_models.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import by_tower, compare_checkpoints
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Scan, Weights, read_scan, scan_json
-from ml_core.detection.scan.verdict import judge
+from ml_core.detection.scan.verdict import judge, kind_of
 from ml_core.events import Control, Done
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, USUAL, ScanSpec
@@ -167,19 +167,25 @@ def distance(family: Path, name: str, kind: str) -> Weights:
 
 
 def calibrate(family: Path, out: Path) -> None:
-    """Write the scores of the clean models that set thresholds, for the p of a scan."""
-    scores: dict[str, list[float]] = {"reference": [], "alone": []}
+    """Write what scans with the first seed said of clean models, by kind of scan."""
+    said: dict[str, list[str]] = {}
     for folder in sorted(out.iterdir()):
-        name, kind, _ = folder.name.rsplit(".", 2)
-        known = FAMILY[name].half == "calibration" and planted(family, name) is None
-        if known and (folder / SCAN_FILE).is_file():
-            score = read_scan(folder / SCAN_FILE).judgement.score
-            scores["alone" if kind == "none" else "reference"].append(round(score, 4))
+        name, _, seed = folder.name.rsplit(".", 2)
+        if seed == "0" and planted(family, name) is None and (folder / SCAN_FILE).is_file():
+            scan = read_scan(folder / SCAN_FILE)
+            said.setdefault(json.dumps(kind_of(scan)), []).append(scan.judgement.verdict)
     with safe_open(place(family, "twin"), "pt") as file:
         config = json.loads(file.metadata()["open_clip_config"])["model_cfg"]
-    entry = {"name": "ResNet of 64 px (the demo's)", "vision_cfg": config["vision_cfg"], **scores}
-    path = ROOT / "resources" / "scan" / "calibration.json"
-    path.write_text(json.dumps([entry], indent=1) + "\n", encoding="utf-8")
+    table = [
+        {
+            "vision_cfg": config["vision_cfg"], "kind": json.loads(kind),
+            "said": {"scans": len(verdicts)}
+            | {name: verdicts.count(name) for name in ("found", "suspicious")},
+        }
+        for kind, verdicts in said.items()
+    ]  # fmt: skip
+    path = ROOT / "resources" / "scan" / "clean_models.json"
+    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ml_core import __version__
+from ml_core.detection.scan.verdict import RULES
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
@@ -247,6 +249,12 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
                 continue
             words = f"What the record says of {id_} follows from {source}."
             yield looked_at(1, id_, _fact_faults(bundle, group, id_), words, f"{id_}: ")
+    for id_ in evidence.scans:
+        with suppress(InputError, *MALFORMED):  # its facts fail by it
+            if (rules := bundle.scan(id_).judgement.rules) != RULES:
+                words = f"{id_} was judged by rules {rules}, and this version has rules {RULES}: "
+                words += "its verdict was not derived again. Scan the file again to have it judged."
+                yield Check(1, id_, "not checked", words, _OTHER_VERSION)
     if evidence.thumbnails:
         yield Check(
             1, "thumbnails", "recorded",
