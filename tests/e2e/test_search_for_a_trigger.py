@@ -25,7 +25,7 @@ def test_a_trigger_that_nobody_named_is_found_and_tried(qtbot, window, tmp_path)
     station.setup.reference.choose(NONE)  # one model is opened and measured instead of two
     for stage, box in station.setup.stages.items():
         box.setChecked(stage == "patches")
-    station.setup.form.set_values(starts=2, search=16, held_out=128)
+    station.setup.form.set_values(starts=5, search=16, held_out=128)
     sharpened = []
     station.scanning.updated.connect(
         lambda _: sharpened.extend(one.copy() for one in station.live.patches.cells[0].pictures)
@@ -37,9 +37,9 @@ def test_a_trigger_that_nobody_named_is_found_and_tried(qtbot, window, tmp_path)
     verdict = station.result.verdict
     assert verdict.title.text() == TITLES["found"]
     assert "“banana”" in verdict.figure.text()
-    assert any((one != sharpened[-1]).any() for one in sharpened)
+    assert len({one.tobytes() for one in sharpened}) > 1
     cells = station.result.patches.cells
-    assert len(cells) == 2
+    assert len(cells) == 5
     reds = [float(cell.pictures[0][..., 0].mean()) for cell in cells]
     blues = [float(cell.pictures[0][..., 2].mean()) for cell in cells]
     assert sum(reds) > sum(blues)  # the sticker is red and white
