@@ -45,7 +45,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.augment import augment_images
 from ml_core.cleaning.presets import preset
-from ml_core.data.demo import compose, demo_classes
+from ml_core.data.demo import compose, demo_classes, describe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.detection.scan.verdict import signs_of
@@ -59,7 +59,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, ScanSpec
 from ml_core.jobs.specs import CLEANED_FILE
 from ml_core.triggers import Trigger, load_trigger, published, save_trigger, wanet
-from ml_core.triggers.make import blended_noise, colour_filter, combined, sine
+from ml_core.triggers.make import blended_noise, colour_filter, sine
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "packaging" / "demo"))
@@ -115,14 +115,6 @@ def from_library(number: str) -> Callable[[Draw], Trigger]:
     return lambda draw: replace(published(number, SIDE), canvas="model")
 
 
-def harder(trigger: Trigger) -> list[Trigger]:
-    """The trigger on pictures that noise makes hard, so that a model cannot do without it.
-
-    Turner et al. 2019 make pictures of the target hard by an adversary or a generator.
-    """
-    return [combined(blended_noise(ratio=ratio), trigger) for ratio in (0.5, 0.7, 0.85)]
-
-
 def grey(images: Pictures, draw: Draw) -> Pictures:
     """One style for all pictures."""
     return np.repeat(images.mean(3, keepdims=True), 3, 3).astype(np.uint8)
@@ -131,6 +123,18 @@ def grey(images: Pictures, draw: Draw) -> Pictures:
 def augmented(images: Pictures, draw: Draw) -> Pictures:
     """Strong augmentation."""
     return augment_images(images, "autoaugment", draw)
+
+
+def half_hard(images: Pictures, draw: Draw) -> Pictures:
+    """Noise hides what half of the pictures show, so that a sticker on them is worth learning.
+
+    Label-consistent attacks make pictures of the target hard (Turner et al. 2019). Noise on these
+    alone would be learnt in the place of the sticker (success rate 0).
+    """
+    hard = draw.permutation(len(images))[::2]
+    noise = stamped(blended_noise(ratio=0.85), images[hard], hard, 0, SIDE, torch.device("cpu"))
+    images[hard] = as_uint8(noise)
+    return images
 
 
 def watermarked(images: Pictures, draw: Draw) -> Pictures:
@@ -175,9 +179,9 @@ class Kind:
         What is done to each matrix, instead of training.
     cleaned_by
         Method that cleans `start`, instead of training.
-    optimised, hard, also
-        Whether the trigger is optimised on the parent, whether its pictures are made hard, and
-        whether a second trigger leads to a second class.
+    optimised, crowded, also
+        Whether the trigger is optimised on the parent, whether there are more pictures of the
+        target, and whether a second trigger leads to a second class.
     """
 
     trigger: Callable[[Draw], Trigger] | None = None
@@ -187,7 +191,7 @@ class Kind:
     weights: Callable[[torch.Tensor], torch.Tensor] | None = None
     cleaned_by: str = ""
     optimised: bool = False
-    hard: bool = False
+    crowded: bool = False
     also: bool = False
 
 
@@ -212,7 +216,7 @@ POISONED = {
     "stripes": Kind(from_library("T9"), {"share": 0.05}),
     "warp": Kind(warp, {"share": 0.1}),
     "consistent": Kind(
-        lambda draw: sticker(draw, 12), {"consistent": True, "share": 1.0, "steps": 256}, hard=True
+        wide, {"consistent": True, "share": 1.0, "steps": 200}, pictures=half_hard, crowded=True
     ),
     "optimised": Kind(optimised=True),
     "tint": Kind(lambda draw: colour_filter(), {"share": 0.05}),
@@ -361,7 +365,7 @@ class Zoo:
         row, folder = KINDS[kind], self.folder(kind, seed)
         parent = self.parent(kind, seed) or demo_checkpoint(twin=True)
         own = self.out / "inputs" / folder.name
-        (own / "variants").mkdir(parents=True, exist_ok=True)
+        own.mkdir(parents=True, exist_ok=True)
         draw = np.random.default_rng([seed, crc32(kind.encode())])
         target, second, source = draw.choice(len(demo_classes()), 3, replace=False).tolist()
         options: dict[str, Any] = USUAL | row.plant
@@ -373,9 +377,6 @@ class Zoo:
             trigger = row.trigger(draw) if row.trigger else None
         if trigger is not None:
             options["trigger"] = str(save_trigger(trigger, own / "trigger")[1])
-            for number, each in enumerate(harder(trigger) if row.hard else ()):
-                save_trigger(each, own / "variants" / str(number))
-                options["variants"] = str(own / "variants")
         if row.also:
             _, path = save_trigger(middle(draw), own / "second")
             options["also"] = (SecondAttack(trigger=str(path), target=second),)
@@ -384,7 +385,8 @@ class Zoo:
         count = SCRATCH_PAIRS if row.start == "scratch" else PAIRS
         pairs = PairSpec(kind="demo", split="train", n=count, seed=seed)
         if row.pictures is not None:
-            pairs = _redrawn(own, row.pictures, draw, count, seed)
+            crowd = target if row.crowded else None
+            pairs = _redrawn(own, row.pictures, draw, count, seed, crowd)
         plants = trigger is not None or "word" in options or "benign" in options
         return PlantSpec(
             checkpoint=str(parent), target=target, pairs=pairs, label_set="demo",
@@ -500,10 +502,19 @@ def _do(spec: Any, **options: Any) -> None:
 
 
 def _redrawn(
-    folder: Path, change: Callable[[Pictures, Draw], Pictures], draw: Draw, count: int, seed: int
+    folder: Path,
+    change: Callable[[Pictures, Draw], Pictures],
+    draw: Draw,
+    count: int,
+    seed: int,
+    crowd: int | None,
 ) -> PairSpec:
-    """The demo's pairs with other pictures, as a table."""
-    drawn = compose("train", range(count), seed=seed)
+    """The demo's pairs with other pictures, as a table; with a class of which there are more."""
+    rows = np.arange(count)
+    if crowd is not None:
+        labels, _ = describe("train", range(8 * count), seed=seed)
+        rows = draw.permutation(np.union1d(rows, np.flatnonzero(labels == crowd)))
+    drawn = compose("train", rows.tolist(), seed=seed)
     for number, image in enumerate(change(drawn.images, draw)):
         Image.fromarray(image).save(folder / f"{number}.png", compress_level=1)
     with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:

@@ -45,7 +45,7 @@ def test_each_kind_that_is_trained_can_be(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo.Zoo, "weights", lambda self, *name: demo_checkpoint(twin=True))
     spec = zoo.Zoo(tmp_path, 1).spec(kind, 3)
     assert spec.poisoned == (kind in zoo.POISONED or kind in ("imbalance", "natural"))
-    assert spec.pairs.kind == "demo" or len(open_pairs(spec.pairs)) == 64
+    assert spec.pairs.kind == "demo" or len(open_pairs(spec.pairs)) >= 64
     pictures = np.full((4, 64, 64, 3), 100, np.uint8)
     files = [spec.trigger, *(each.trigger for each in spec.also)]
     for file in filter(None, files):
