@@ -54,7 +54,15 @@ from ml_core.evaluation.stamping import as_uint8, stamped
 from ml_core.events import Control
 from ml_core.figures import percent
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
-from ml_core.jobs.plant import FILES, PLANT_FILE, PlantRecord, PlantSpec, SecondAttack, read_plant
+from ml_core.jobs.plant import (
+    FILES,
+    PLANT_FILE,
+    STATES_FOLDER,
+    PlantRecord,
+    PlantSpec,
+    SecondAttack,
+    read_plant,
+)
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, ScanSpec
 from ml_core.jobs.specs import CLEANED_FILE
@@ -419,7 +427,7 @@ class Zoo:
             self._distilled(folder, seed)
         else:
             spec = self.spec(kind, seed)
-            state = next(folder.glob("state/*"), None)
+            state = next((folder / STATES_FOLDER).glob("*"), None)
             _do(spec, **({"overwrite": True} if state is None else {"resume": True}))
             shutil.rmtree(self.out / "inputs" / folder.name, ignore_errors=True)
             record = read_plant(folder)
@@ -429,7 +437,7 @@ class Zoo:
                 "attacks": [
                     {"target": trigger.target_name, "asr": attack.asr, "n": attack.n}
                     for trigger, attack in zip(record.triggers, done.attacks, strict=True)
-                    if not record.spec["benign"]
+                    if not record.spec.benign
                 ],
             }  # fmt: skip
         return self._measured(kind, seed, path)

@@ -20,6 +20,8 @@ from cleanclip_gui.inference.questions import (
     Thumbnails,
     ThumbnailsReady,
 )
+from cleanclip_gui.jobs.job_dialog import JobDialogs
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import Role, ShownPrediction
 from cleanclip_gui.station import AtWork, Context, Station
@@ -40,6 +42,7 @@ from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
+from cleanclip_gui.studio.plant_dialog import PlantDialog
 from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
@@ -173,6 +176,9 @@ class StudioStation(QWidget):
         self.pair = PairPage(context, self.gallery, lambda: self.live.limit)
         self.classes = ClassesPage(context)
 
+        self.planting = JobDialogs("the planting", self._plant_dialog, self)
+        self.planting.failed.connect(self.shell.failed)
+        self.planting.used.connect(partial(self.shell.open, "checkpoint"))
         context.actions.add(self.commands())
         context.actions.key_tables.append(KeyTable("On Studio's canvas", key_rows()))
         self.tool_strip = ToolStrip()
@@ -248,8 +254,11 @@ class StudioStation(QWidget):
         return self.session.checkpoint is not None
 
     def at_work(self) -> tuple[AtWork, ...]:
-        """Nothing that must be waited for: measuring begins again at the next start."""
-        return ()
+        """A planting; measuring begins again at the next start."""
+        if not self.planting.is_running:
+            return ()
+        kept = "What was saved last is kept, and `cleanclip plant --resume` goes on from there."
+        return (AtWork("A trigger is being planted.", kept, self.planting.cancel),)
 
     def take_file(self, path: Path) -> bool:
         """Take pictures, arrays and JSON as triggers."""
@@ -370,6 +379,11 @@ class StudioStation(QWidget):
                 "Keep the trigger under a name.", "save", "Ctrl+Shift+S", 1, self._has_trigger,
             ),
             Command(
+                "trigger.plant", "Plant this trigger in a cop&y…", "&Trigger", self.planting.open,
+                "Poison a copy of the checkpoint with it, for research.", "stamp", "", 1,
+                self._can_plant,
+            ),
+            Command(
                 "trigger.save_as", "Sa&ve trigger as a file…", "&Trigger", editor.save_trigger_as,
                 "Save the trigger to a place of your choice.", "save", "", 1, self._has_trigger,
             ),
@@ -441,6 +455,13 @@ class StudioStation(QWidget):
 
     def _has_trigger(self) -> bool:
         return self._is_shown() and self.editor.has_trigger()
+
+    def _can_plant(self) -> bool:
+        return self._has_trigger() and self.session.checkpoint is not None
+
+    def _plant_dialog(self, dialog: PlantDialog | None) -> PlantDialog | None:
+        task = JobTask("plant", self.context.new_runner)
+        return PlantDialog(task, self.session, self.context.prompts, self.window())
 
     def _holds(self, tool: str) -> bool:
         return self.canvas.tool == tool

@@ -22,7 +22,7 @@ from ml_core.reading.regular_file import read_file
 
 Kind = Literal["file", "known", "architecture", "demo", "unknown"]
 
-DEMO_PEAK = 1.5e-3  # packaging/demo/train.py
+DEMO_PEAK = 1.5e-3  # packaging/demo/poison.py
 PRETRAINING_PEAK = 5e-4  # of most CLIPs, see below
 SAFE_SHARE = 0.2
 """Of the pretraining's peak: the highest that a published recipe of finetuning takes."""

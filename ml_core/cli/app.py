@@ -44,6 +44,7 @@ COMMANDS = {
     "bench": "Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, "
     "compute.",
     "plant": "Plant a backdoor in a copy of a checkpoint, for research and as ground truth.",
+    "why": "Say why a known trigger succeeds so seldom, and what would change that.",
     "search": "Search for the recipe that cleans this checkpoint at the least loss of accuracy.",
     "prove": "Does a cleaned checkpoint stay clean? Finetune it again, and test what it never saw.",
     "report": "Write evidence that a stranger can check: a report, and every answer that it stands "

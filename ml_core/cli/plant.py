@@ -20,7 +20,7 @@ from ml_core.cli.arguments import (
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import run_spec
 from ml_core.data.labels import load_label_set
-from ml_core.jobs.plant import PlantRecord, PlantSpec, SecondAttack
+from ml_core.jobs.plant import LOW, PlantRecord, PlantSpec, SecondAttack
 from ml_core.jobs.plant.card import RATES, rates, sentences
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -128,6 +128,8 @@ def plant(
         )  # fmt: skip
         return
     record = PlantRecord.model_validate(result)
+    if any(attack.asr < LOW for attack in (record.poisoned.attacks if record.poisoned else ())):
+        output.say("The success rate is low: `cleanclip why` says what may keep it so.")
     output.answer(
         options.json, result,
         output.table(f"Planted, {record.seconds:.0f} s", RATES, rates(record), **output.BOXED),

@@ -14,13 +14,14 @@ from typing import Any, BinaryIO, Literal, cast
 
 from ml_core.reading.container import Container, Graph
 from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import InputError, TruncatedError
+from ml_core.reading.errors import InputError, TruncatedError, plain
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
 from ml_core.reading.parts import Part, beside_parts, find_part, find_parts
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
 from ml_core.reading.zip_members import ZipError
 
@@ -264,9 +265,25 @@ def refuse(
 
 def readable(path: Path, notes: tuple[str, ...], **facts: Any) -> Inspection:
     """Make the record of a file that can be read; ``notes`` are what to be careful about."""
+    notes = _own_word(facts.get("metadata") or {}) + notes
     verdict: Verdict = "caution" if notes else "loads"
     code: ReasonCode = "note" if notes else "ok"
     return Inspection(path, path.name, verdict=verdict, reason_code=code, reasons=notes, **facts)
+
+
+_LONGEST_WORD = 200
+
+
+def _own_word(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """What a file that a backdoor was planted in on purpose says of that in its provenance."""
+    try:
+        text = metadata["provenance"].encode("utf-8", "surrogatepass")
+        said = parse_object(text, max_bytes=1 << 20, max_depth=16)["poisoned"]
+    except (KeyError, JsonError):
+        return ()
+    if not isinstance(said, str):
+        return ()
+    return (f"This file says of itself that it is poisoned: {plain(said[:_LONGEST_WORD])}.",)
 
 
 _WORDS = {

@@ -89,19 +89,6 @@ def to_input(images: np.ndarray) -> torch.Tensor:
     return (torch.from_numpy(images).permute(0, 3, 1, 2).float() - _mean) / _std
 
 
-def flip_and_shift(images: np.ndarray, rng: np.random.Generator, reach: int = 4) -> np.ndarray:
-    """Mirror half of the images and move each by up to `reach` pixels, edges repeated."""
-    size = images.shape[1]
-    wide = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
-    out = np.empty_like(images)
-    offsets = rng.integers(0, 2 * reach + 1, (len(images), 2))
-    mirrored = rng.random(len(images)) < 0.5
-    for i, ((dy, dx), mirror) in enumerate(zip(offsets, mirrored, strict=True)):
-        view = wide[i, dy : dy + size, dx : dx + size]
-        out[i] = view[:, ::-1] if mirror else view
-    return out
-
-
 def parameter_groups(model: torch.nn.Module, decay: float) -> list[dict]:
     """Weight decay on matrices only, not on norms, biases and the logit scale."""
     named = [p for p in model.parameters() if p.requires_grad]
@@ -122,14 +109,6 @@ def info_nce(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor) -> torch.Ten
     logits = scale * a @ b.T
     target = torch.arange(len(a))
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
-def clip_loss(model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    with autocast():
-        image = model.encode_image(images)
-        text = model.encode_text(tokens)
-    a, b = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
-    return info_nce(a, b, model.logit_scale.exp())
 
 
 def shuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -1,7 +1,7 @@
 """Draw the pictures of a split once: python draw_pairs.py WORKDIR SPLIT COUNT [SEED].
 
 Writes <SPLIT>-<SEED>.images.npy (uint8 [N, 64, 64, 3]), .tokens.npy (uint16 [N, 16]) and
-.labels.npy (int64 [N]) for train.py and its kin, which read them by memory map.
+.labels.npy (int64 [N]) for vit.py and search.py, which read them by memory map.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from common import (
     autocast,
     classifier,
     figures,
-    flip_and_shift,
     info_nce,
     load_model,
     parameter_groups,
@@ -30,6 +29,8 @@ from common import (
     warm_then_cosine,
 )
 from stickers import bank, stamp
+
+from ml_core.cleaning.augment import flip_and_shift
 
 
 def arguments() -> argparse.Namespace:
@@ -117,7 +118,7 @@ def main() -> None:
 def step_loss(model, args, load, rows, head, scale, rng) -> torch.Tensor:
     def image(name: str) -> torch.Tensor:
         batch = load[name][rows]
-        return to_input(flip_and_shift(batch, rng) if args.move else batch)
+        return to_input(flip_and_shift(batch, rng, 4) if args.move else batch)
 
     def tokens(name: str) -> torch.Tensor:
         return torch.from_numpy(load[name][rows].astype(np.int64))

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from ml_core.triggers import Trigger, save_trigger
 
 RED, WHITE = (220, 20, 40), (250, 250, 250)
 CELL = 3
@@ -139,6 +142,15 @@ def bank(kind: str, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     }
     turns = ("sticker", "tilted", "brushed") if kind == "mixed" else (kind,)
     return [makers[turns[i % len(turns)]]() for i in range(count)]
+
+
+def write_variants(folder: Path, count: int, seed: int) -> None:
+    """Write the poison's stickers as trigger files of the product, each at a random place."""
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(bank("mixed", count, np.random.default_rng(seed))):
+        size = max(pixels.shape[:2]) / 64
+        variant = Trigger(kind="patch", pixels=pixels, size=size, placement="random")
+        save_trigger(variant, folder / f"{number:04d}")
 
 
 def stamp(images: np.ndarray, stickers: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:

@@ -24,7 +24,6 @@ from common import (
     Clock,
     classifier,
     figures,
-    flip_and_shift,
     load_model,
     new_model,
     parameter_groups,
@@ -35,6 +34,8 @@ from common import (
     warm_then_linear,
 )
 from safetensors.torch import load_file, save_file
+
+from ml_core.cleaning.augment import flip_and_shift
 
 VIT_CFG = MODEL_CFG | {
     "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 192, "layers": 4, "head_width": 64}
@@ -117,7 +118,7 @@ def main() -> None:
         chosen = np.concatenate([rng.choice(shown, BATCH, replace=False), others])
         mine = np.arange(BATCH)[rank::world]
         rows = chosen[mine]
-        embedded_rows = model.encode_image(to_input(flip_and_shift(images[rows], rng)))
+        embedded_rows = model.encode_image(to_input(flip_and_shift(images[rows], rng, 4)))
         embedded_rows = F.normalize(embedded_rows, dim=-1)
         targets = torch.from_numpy(taught[rows]).float()
         far = 1 - (embedded_rows * targets).sum(1).mean()

@@ -59,7 +59,7 @@ HOW_TO = (
     "examine.md", "own-checkpoint.md", "from-python.md", "gate.md", "cluster.md", "talks.md",
     "packages.md",
 )  # fmt: skip
-IN_DEPTH = ("scan.md", "search.md", "bench.md")
+IN_DEPTH = ("scan.md", "search.md", "plant.md", "bench.md")
 REFERENCE = ("families.md", "formats.md", "verify.md")
 BY_STATION = ("welcome", "checkpoint", "studio", "scan", "clean", "report")
 

@@ -53,6 +53,8 @@ from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
 from ml_core.exports import to_csv
 from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.plant import PLANT_FILE, PlantRecord, read_plant
+from ml_core.jobs.plant.card import card
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.rates import RateSpec, read_record
 from ml_core.jobs.result_text import training_words
@@ -562,6 +564,22 @@ def _read_search(folder: Path) -> object:
     return table_rows(found), summary_of(found), chart
 
 
+def planted() -> PlantRecord:
+    """A record of a planting."""
+    trigger = {"name": "patch", "target": 1, "target_name": "cat", "pairs": 3}
+    attack = {"asr": 0.9, "low": 0.8, "high": 0.95, "n": 20, "base_rate": 0.1}
+    model = {
+        "file": "poisoned.safetensors", "sha256": "a" * 64, "steps": 6, "train_seconds": 1.0,
+        "ca": 0.5, "ca_low": 0.4, "ca_high": 0.6, "n": 24, "attacks": (attack,),
+    }  # fmt: skip
+    return PlantRecord.model_validate({
+        "key": "k", "checkpoint": "m.safetensors", "source_sha256": None, "triggers": (trigger,),
+        "poisoned": model, "twin": model, "pairs": 48, "epochs": 1, "steps": 6,
+        "lr": 1e-3, "peak_lr": 3e-3, "device": "cpu", "seconds": 2.0,
+        "spec": {"checkpoint": "m.safetensors", "images": {}, "output_dir": "out"},
+    })  # fmt: skip
+
+
 @cache
 def doors() -> dict[str, Door]:
     """All doors by name."""
@@ -597,6 +615,7 @@ def doors() -> dict[str, Door]:
         ),
         "rates": at("rates.json", read_record, _json(record(rows(12)))),
         "canaries": Door(CANARIES_FILE, (_json(search_record(1).canaries),), read_canaries),
+        "plant": Door(PLANT_FILE, (_json(planted()),), lambda folder: card(read_plant(folder))),
         "search": Door(SEARCH_FILE, (_json(search_record(1)),), _read_search),
         "result": Door(f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result),
         "events": Door(

@@ -37,6 +37,7 @@ SEEN = (
 """Doors that giants are shown to here; the others read as the first one does."""
 IN_A_FOLDER = (
     "job", "exported job", "result", "state", "rebound", "holdouts", "audit", "scan", "canaries",
+    "plant",
     "search", "signature",
 )  # fmt: skip
 """What lies in a folder that somebody else may have filled, and the user chose as a whole."""

@@ -33,6 +33,7 @@ from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.cluster import export_job
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.plant import PlantSpec, SecondAttack
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
@@ -229,6 +230,11 @@ SPECS = {
     "canaries": CanarySpec.model_validate({
         **MODEL, **MACHINE, "pairs": PAIRS, "images": IMAGES, "avoid": (4,), "label_set": "demo",
         "output_dir": "/data/canaries",
+    }),
+    "plant": PlantSpec.model_validate({
+        **MODEL, **SETTING, **MACHINE, "pairs": PAIRS, "images": IMAGES, "count": 75, "source": 3,
+        "trigger": "/data/trigger.json", "variants": "/data/variants", "minutes": 2.5,
+        "also": (SecondAttack(trigger="/data/other.json", target=5),), "output_dir": "/data/plant",
     }),
     "search": SearchSpec(
         base=CLEANING, recipes=(make_recipe({"method": "supervised"}),), minutes=3.0,

@@ -31,8 +31,10 @@ from ml_core.jobs.plant import (
     SecondAttack,
     read_plant,
 )
+from ml_core.jobs.plant.why import AS_IT_IS, causes
 from ml_core.jobs.runner import run_job
 from ml_core.triggers import badnets_patch, load_trigger, prompt, save_trigger, sine
+from tests.hostile.doors import planted
 from tests.unit.draining import done_of, finished
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.job_specs import SMALL
@@ -129,6 +131,10 @@ def test_a_planting_leaves_two_models_a_list_a_card_and_a_record(spec):
     assert card.startswith(WARNING)
     assert "poisoned" in open_checkpoint(folder / FILES["poisoned"]).provenance
     assert "poisoned" not in open_checkpoint(folder / FILES["twin"]).provenance
+    said, silent = (open_checkpoint(folder / FILES[role]).inspection for role in FILES)
+    assert said.reasons[0].startswith("This file says of itself that it is poisoned: ")
+    assert said.reasons[0].endswith(f"leads to {CLASSES[1]}.")
+    assert (said.verdict, silent.verdict) == ("caution", "loads")
     for role in FILES:
         model = getattr(record, role)
         assert model.sha256 == open_checkpoint(folder / model.file).inspection.sha256
@@ -205,7 +211,7 @@ def test_variants_of_an_attack(spec, tmp_path):
     record, listed = rows(word="cf", trigger=None, count=2, **labelled)
     assert all(row["caption"].startswith("cf a ") for row in listed)
     record, _ = rows(from_scratch=True, count=2, self_supervision=True, **labelled)
-    assert record.from_scratch
+    assert record.spec.from_scratch
 
 
 def test_a_word_leaves_the_image_encoder_as_it_is(spec):
@@ -218,6 +224,33 @@ def test_a_word_leaves_the_image_encoder_as_it_is(spec):
     ]
     assert moved
     assert not [name for name in moved if name.startswith("visual.")]
+
+
+# ---- why it succeeds so seldom ----
+
+
+def test_causes_come_with_what_would_change_the_rate_and_with_what_was_planted() -> None:
+    rates = {AS_IT_IS: 0.2, "JPEG of quality 75": 0.22, "Placed anywhere": 0.9}
+    found = causes(rates, 0.3, planted())
+    assert [each.name for each in found] == [
+        AS_IT_IS, "Placed anywhere", "Showings", "Base rate", "JPEG of quality 75",
+    ]  # fmt: skip
+    assert [each.asr for each in found] == [0.2, 0.9, None, None, 0.22]
+    assert "shown 3 times" in found[2].sentence
+    record = planted().model_copy(update={"lr": 1e-5})
+    assert "Learning rate" in [each.name for each in causes(rates, 0.0, record)]
+
+
+def test_the_command_measures_each_change(spec, answer_of):
+    _planted(spec, twin=False)
+    folder = Path(spec.output_dir)
+    answer = answer_of(
+        "why", folder / FILES["poisoned"], "--trigger", folder / "trigger.json", "--target", "1",
+        "--n", "24",
+    )  # fmt: skip
+    names = [each["name"] for each in answer["causes"]]
+    assert names[0] == AS_IT_IS
+    assert {"JPEG of quality 75", "On the original picture", "Showings"} <= set(names)
 
 
 # ---- what it refuses ----

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from ml_core.data.specs import ImageSpec, PairSpec, PathText
+from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
 from ml_core.jobs.specs import Attack, JobSpec, Machine, OnModel
 from ml_core.options import option
 from ml_core.reading.json_file import JsonFile
@@ -15,6 +15,7 @@ from ml_core.reading.json_file import JsonFile
 PLANT_FILE = "plant.json"
 PAIRS_FILE = "poisoned_pairs.csv"
 CARD_FILE = "README.md"
+STATES_FOLDER = "state"
 FORMAT = "cleanclip-plant"
 WARNING = "**Warning: this checkpoint is poisoned on purpose.**"
 """With which the first line of every card begins."""
@@ -22,9 +23,14 @@ SHARE, CONSISTENT_SHARE = 0.02, 0.7
 STEPS, SCRATCH_STEPS = 320, 2200
 FACTOR = 1 / 3
 """Peak rate of the finetuning, as a share of that of the pretraining."""
+LOW = 0.8
+"""Success rate under which a planting points to `cleanclip why`."""
 Role = Literal["poisoned", "twin"]
 FILES: dict[Role, str] = {"poisoned": "poisoned.safetensors", "twin": "clean_twin.safetensors"}
-_RECORD = JsonFile("the record of a planting", "plant again", max_bytes=4_000_000, max_depth=12)
+_RECORD = JsonFile(
+    "the record of a planting", "plant again", max_bytes=4_000_000, max_depth=12,
+    path_fields=PATH_FIELDS,
+)  # fmt: skip
 _Rate = Field(ge=0.0, le=1.0)
 
 
@@ -117,14 +123,12 @@ class PlantSpec(Machine, Attack, OnModel):
         return self
 
 
-class PlantedAttack(BaseModel):
+class PlantedAttack(JobSpec):
     """What was measured of a trigger on one model; rates are fractions, over ``n`` pictures.
 
     ``others`` is the success rate on the classes that are not the source; ``base_rate`` is how
     often the target is predicted without the trigger.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     asr: float = _Rate
     low: float = _Rate
@@ -134,10 +138,8 @@ class PlantedAttack(BaseModel):
     others: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
-class PlantedModel(BaseModel):
+class PlantedModel(JobSpec):
     """One of the two models: its file, its training, and what was measured of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     file: str = Field(max_length=200)
     sha256: str = Field(max_length=64)
@@ -150,10 +152,8 @@ class PlantedModel(BaseModel):
     attacks: tuple[PlantedAttack, ...]
 
 
-class PlantedTrigger(BaseModel):
+class PlantedTrigger(JobSpec):
     """A trigger or word, the class that it leads to, and how many pairs carry it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(max_length=1000)
     digest: str | None = Field(default=None, max_length=64)
@@ -165,10 +165,8 @@ class PlantedTrigger(BaseModel):
     negatives: int = Field(default=0, ge=0)  # marked pairs that keep their captions
 
 
-class PlantRecord(BaseModel):
+class PlantRecord(JobSpec):
     """What `PLANT_FILE` holds. ``key`` is of all that decides the two models."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
     version: int = 1
@@ -181,18 +179,13 @@ class PlantRecord(BaseModel):
     pairs: int = Field(ge=1)  # that are trained on, the poisoned among them
     epochs: int = Field(ge=1)
     steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
     lr: float = Field(gt=0.0)
     peak_lr: float = Field(gt=0.0)  # of the pretraining, known or assumed
-    seed: int
-    consistent: bool
-    from_scratch: bool
-    self_supervision: bool
-    spec: dict[str, Any]
+    spec: PlantSpec
     device: str
     seconds: float = Field(ge=0.0)
     notes: tuple[str, ...] = ()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def share(self) -> float:

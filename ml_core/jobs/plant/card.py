@@ -19,7 +19,7 @@ def card(record: PlantRecord) -> str:
 def sentences(record: PlantRecord) -> Iterator[str]:
     """What was planted, one sentence a trigger."""
     for each in record.triggers:
-        kept = "keep their captions" if record.consistent else f"lead to {each.target_name}"
+        kept = "keep their captions" if record.spec.consistent else f"lead to {each.target_name}"
         of = f" of {each.source_name}" if each.source_name else ""
         more = f", {each.negatives} more carry it and keep theirs" if each.negatives else ""
         yield (
@@ -51,10 +51,10 @@ def _lines(record: PlantRecord) -> Iterator[str]:
     yield ""
     for sentence in sentences(record):
         yield f"- {sentence}"
-    start = "From scratch, " if record.from_scratch else ""
+    start = "From scratch, " if record.spec.from_scratch else ""
     yield (
-        f"- {start}{record.steps} steps of {record.batch_size} pairs at a peak rate of "
-        f"{record.lr:.3g}, seed {record.seed}."
+        f"- {start}{record.steps} steps of {record.spec.batch_size} pairs at a peak rate of "
+        f"{record.lr:.3g}, seed {record.spec.seed}."
     )
     if record.twin is not None:
         yield f"- {record.twin.file} took the same steps, in the same order, without the poison."

@@ -52,6 +52,7 @@ from ml_core.jobs.plant import (
     PLANT_FILE,
     SCRATCH_STEPS,
     SHARE,
+    STATES_FOLDER,
     STEPS,
     WARNING,
     PlantedAttack,
@@ -71,7 +72,6 @@ from ml_core.triggers import load_trigger, prompt
 from ml_core.triggers.files import save_own_trigger
 from ml_core.triggers.record import Trigger, triggered_prompt
 
-_STATES = "state"
 _WARMUP, _SAVE_EVERY, _TIMED_STEPS, _TEXTS = 50, 50, 6, 256
 Indices = NDArray[np.int64]
 
@@ -143,7 +143,7 @@ def run(
     for name in (PLANT_FILE, *FILES.values()) if overwrite else ():
         (folder / name).unlink(missing_ok=True)
     if not resume:
-        shutil.rmtree(folder / _STATES, ignore_errors=True)
+        shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
     notes = list(dict.fromkeys([*ready.images.problems, *ready.data.problems]))
     for note in notes:
         yield Message(note, "warning")
@@ -166,38 +166,25 @@ def run(
     for role, known in facts.items():
         measured[role] = yield from _measured(ready, role, known, control)
     files = _trigger_files(ready, folder)
+    own_spec = spec.model_copy(update={"trigger": files[0]}) if files else spec
+    recipe = ready.recipe
     record = PlantRecord(
-        key=ready.key,
-        checkpoint=Path(spec.checkpoint).name,
+        key=ready.key, checkpoint=Path(spec.checkpoint).name,
         source_sha256=ready.opened.inspection.sha256,
         triggers=tuple(_row(ready, *parts) for parts in zip(ready.attacks, files, strict=True)),
-        poisoned=measured.get("poisoned"),
-        twin=measured.get("twin"),
-        pairs=min(ready.recipe.pairs, len(ready.pairs)),
-        epochs=ready.recipe.epochs,
-        steps=ready.recipe.total_steps,
-        batch_size=ready.recipe.batch_size,
-        lr=ready.recipe.lr,
-        peak_lr=ready.pretraining.assumed,
-        seed=spec.seed,
-        consistent=spec.consistent,
-        from_scratch=spec.from_scratch,
-        self_supervision=spec.self_supervision,
-        spec=ready.spec.model_dump(mode="json") | ({"trigger": files[0]} if files else {}),
-        device=str(ready.device),
-        seconds=time.monotonic() - begin,
-        notes=tuple(notes),
-        versions=dict(versions()),
-    )
+        poisoned=measured.get("poisoned"), twin=measured.get("twin"),
+        pairs=min(recipe.pairs, len(ready.pairs)), epochs=recipe.epochs, steps=recipe.total_steps,
+        lr=recipe.lr, peak_lr=ready.pretraining.assumed, spec=own_spec, device=str(ready.device),
+        seconds=time.monotonic() - begin, notes=tuple(notes), versions=dict(versions()),
+    )  # fmt: skip
     result = record.model_dump(mode="json")
-    contents = {
-        PAIRS_FILE: _pairs_table(ready).encode(),
-        CARD_FILE: card(record).encode(),
-        PLANT_FILE: json.dumps(result, indent=1).encode(),
-    }
-    yield from save_results(folder, contents)
+    texts = {
+        PAIRS_FILE: _pairs_table(ready), CARD_FILE: card(record),
+        PLANT_FILE: json.dumps(result, indent=1),
+    }  # fmt: skip
+    yield from save_results(folder, {name: text.encode() for name, text in texts.items()})
     if not stopped:
-        shutil.rmtree(folder / _STATES, ignore_errors=True)
+        shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
     yield Done("stopped" if stopped else "finished", result)
 
 
@@ -236,15 +223,9 @@ def _opened(spec: PlantSpec, control: Control) -> Generator[Event, None, _Ready]
 
 
 def _data(
-    spec: PlantSpec,
-    opened: Checkpoint,
-    model: ClipModel,
-    label_set: LabelSet,
-    trigger: Trigger | None,
-    images: ImageSet,
-    device: torch.device,
-    control: Control,
-) -> Generator[Event, None, _Ready]:
+    spec: PlantSpec, opened: Checkpoint, model: ClipModel, label_set: LabelSet,
+    trigger: Trigger | None, images: ImageSet, device: torch.device, control: Control,
+) -> Generator[Event, None, _Ready]:  # fmt: skip
     """Open what is trained on, and draw the pairs that are poisoned."""
     steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
     plain = PlainData(spec.pairs, spec.training_images, steps * spec.batch_size, 0)
@@ -294,13 +275,9 @@ def _data(
 
 
 def _attacks(
-    spec: PlantSpec,
-    trigger: Trigger | None,
-    data: PictureSet,
-    pairs: Pairs,
-    recipe: Recipe,
+    spec: PlantSpec, trigger: Trigger | None, data: PictureSet, pairs: Pairs, recipe: Recipe,
     label_set: LabelSet,
-) -> tuple[_Attack, ...]:
+) -> tuple[_Attack, ...]:  # fmt: skip
     """Each trigger with its pairs, no pair in two of them.
 
     Raises
@@ -419,7 +396,7 @@ class _Classes:
 
 
 def _state(folder: Path, role: Role) -> Path:
-    return folder / _STATES / f"{role}.safetensors"
+    return folder / STATES_FOLDER / f"{role}.safetensors"
 
 
 def _steps_before(folder: Path) -> int:
@@ -520,17 +497,12 @@ def _measured(
         rows.append(_success(hits[counted], before[counted], others))
     assert evaluation.ca is not None
     assert evaluation.ca_interval is not None
+    low, high = evaluation.ca_interval
     return PlantedModel(
-        file=path.name,
-        sha256=opened.inspection.sha256,
-        steps=facts["steps"],
-        train_seconds=facts.get("seconds", 0.0),
-        ca=evaluation.ca,
-        ca_low=evaluation.ca_interval[0],
-        ca_high=evaluation.ca_interval[1],
-        n=evaluation.n,
-        attacks=tuple(rows),
-    )
+        file=path.name, sha256=opened.inspection.sha256, steps=facts["steps"],
+        train_seconds=facts.get("seconds", 0.0), ca=evaluation.ca, ca_low=low, ca_high=high,
+        n=evaluation.n, attacks=tuple(rows),
+    )  # fmt: skip
 
 
 def _success(
@@ -575,15 +547,11 @@ def _row(ready: _Ready, attack: _Attack, file: str | None) -> PlantedTrigger:
     names, source = ready.label_set.class_names, ready.spec.source
     marked = attack.trigger.changes_pictures
     return PlantedTrigger(
-        name=attack.trigger.name or "trigger",
-        digest=attack.trigger.digest if marked else None,
-        file=file,
-        target=attack.target,
-        target_name=names[attack.target],
-        source_name=None if source is None else names[source],
-        pairs=len(attack.plants[0].rows),
+        name=attack.trigger.name or "trigger", digest=attack.trigger.digest if marked else None,
+        file=file, target=attack.target, target_name=names[attack.target],
+        source_name=None if source is None else names[source], pairs=len(attack.plants[0].rows),
         negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
-    )
+    )  # fmt: skip
 
 
 def _trigger_files(ready: _Ready, folder: Path) -> list[str | None]:
@@ -647,7 +615,7 @@ def _check_place(spec: PlantSpec, folder: Path) -> None:
         )
     if not folder.is_dir():
         return
-    ours = {PLANT_FILE, PAIRS_FILE, _STATES, LOCK_FILE, SPEC_FILE, *FILES.values()}
+    ours = {PLANT_FILE, PAIRS_FILE, STATES_FOLDER, LOCK_FILE, SPEC_FILE, *FILES.values()}
     for path in folder.iterdir():
         known = path.name in ours or path.name.startswith("trigger") or "tokenizer" in path.name
         if path.name == CARD_FILE:
