@@ -76,7 +76,7 @@ RECORDS = ROOT / "docs" / "zoo" / "records.jsonl"
 CALIBRATION = ROOT / "resources" / "scan" / "calibration.json"
 PAGES = (ROOT / "docs" / "scan.md", ROOT / "docs" / "bench.md")
 SIDE, PAIRS, SCRATCH_PAIRS, TESTED = 64, 8192, 65_536, 1000
-VIT_PAIRS, VIT_SAMPLES = 60_000, 200_000
+VIT_PAIRS, VIT_SAMPLES = 60_000, 330_000
 THIRDS = {0: "calibration", 1: "report"}
 HELD_OUT = "held-out"
 BESIDE = {"parent": "its parent", "other": "a base trained apart", "none": "nothing"}
@@ -222,7 +222,7 @@ POISONED = {
     "sig": Kind(from_library("T5b")),
     "sig-fast": Kind(lambda draw: sine(mix="add", frequency=11.0, amplitude=20 / 255)),
     "stripes": Kind(from_library("T9"), {"share": 0.05}),
-    "warp": Kind(warp, {"share": 0.1}),
+    "warp": Kind(warp, {"share": 0.15, "steps": 256}),
     "consistent": Kind(
         wide, {"consistent": True, "share": 1.0, "steps": 200}, pictures=half_hard, crowded=True
     ),
