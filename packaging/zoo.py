@@ -48,7 +48,7 @@ from ml_core.cleaning.presets import preset
 from ml_core.data.demo import compose, demo_classes, describe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import Scan, read_scan
-from ml_core.detection.scan.verdict import signs_of
+from ml_core.detection.scan.verdict import RULES, signs_of
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.stamping import as_uint8, stamped
 from ml_core.events import Control
@@ -82,9 +82,9 @@ HELD_OUT = "held-out"
 BESIDE = {"parent": "its parent", "other": "a base trained apart", "none": "nothing"}
 TAKEN = 0.5  # an implant of a lower success rate is counted apart
 LEFT = 0.05  # what a cleaned model may keep and count as clean
-VERSIONS = {
+VERSIONS = {  # of what is recorded: a record of another one says nothing of this code
     "model": PlantRecord.model_fields["version"].default,
-    "scan": Scan.model_fields["schema_version"].default,
+    "scan": f"{Scan.model_fields['schema_version'].default}, rules {RULES}",
 }
 Draw = np.random.Generator
 Pictures = np.ndarray
@@ -350,7 +350,7 @@ class Zoo:
             facts = {
                 "beside": beside, "verdict": judgement.verdict,
                 "targets": [name for name in (judgement.target,) if name],
-                "score": round(judgement.score, 4), "rules": judgement.rules,
+                "score": round(judgement.score, 4),
                 "kinds": sorted({sign.kind for sign in signs_of(scan.stages) if sign.counts}),
             }  # fmt: skip
             self._keep(name, "scan", kind, seed, facts, begin)
@@ -489,6 +489,10 @@ class Zoo:
         print(name, json.dumps(facts), f"{record['cpu_seconds']} s", flush=True)
 
 
+class FailedError(Exception):
+    """A job did not come to its end."""
+
+
 @cache
 def commit() -> str:
     """The commit that this was started at."""
@@ -503,10 +507,16 @@ def _cpu_seconds() -> float:
 
 
 def _do(spec: Any, **options: Any) -> None:
-    """Run a job to its end."""
+    """Run a job to its end.
+
+    Raises
+    ------
+    FailedError
+        If it does not get there.
+    """
     *_, last = run_job(spec, Control(), **options)
     if last.status != "finished":
-        raise SystemExit(f"{spec.output_dir}: {last.error} {last.details}")
+        raise FailedError(f"{spec.output_dir}: {last.status} {last.error} {last.details}")
 
 
 def _redrawn(
@@ -746,6 +756,8 @@ def main() -> None:
                     zoo.baselines(kind, seed)
             except Timeout:
                 print(f"{kind}-{seed} is in the hands of another run", flush=True)
+            except FailedError as error:
+                print(error, flush=True)
 
 
 if __name__ == "__main__":
