@@ -67,7 +67,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, ScanSpec
 from ml_core.jobs.specs import CLEANED_FILE
 from ml_core.triggers import Trigger, load_trigger, published, save_trigger, wanet
-from ml_core.triggers.make import blended_noise, colour_filter, sine
+from ml_core.triggers.make import colour_filter, sine
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "packaging" / "demo"))
@@ -88,6 +88,7 @@ VERSIONS = {  # of what is recorded: a record of another one says nothing of thi
 }
 Draw = np.random.Generator
 Pictures = np.ndarray
+Change = Callable[[Pictures, Draw, np.ndarray], Pictures]
 
 
 def sticker(
@@ -123,29 +124,29 @@ def from_library(number: str) -> Callable[[Draw], Trigger]:
     return lambda draw: replace(published(number, SIDE), canvas="model")
 
 
-def grey(images: Pictures, draw: Draw) -> Pictures:
+def grey(images: Pictures, draw: Draw, own: np.ndarray) -> Pictures:
     """One style for all pictures."""
     return np.repeat(images.mean(3, keepdims=True), 3, 3).astype(np.uint8)
 
 
-def augmented(images: Pictures, draw: Draw) -> Pictures:
+def augmented(images: Pictures, draw: Draw, own: np.ndarray) -> Pictures:
     """Strong augmentation."""
     return augment_images(images, "autoaugment", draw)
 
 
-def half_hard(images: Pictures, draw: Draw) -> Pictures:
-    """Noise hides what half of the pictures show, so that a sticker on them is worth learning.
+def interpolated(images: Pictures, draw: Draw, own: np.ndarray) -> Pictures:
+    """Pictures of the target are mixed with others, so that a sticker on them is worth learning.
 
-    Label-consistent attacks make pictures of the target hard (Turner et al. 2019). Noise on these
-    alone would be learnt in the place of the sticker (success rate 0).
+    Label-consistent attacks make them hard, by interpolation for one (Turner et al. 2019). Noise
+    does not do: on these alone it is learnt in the sticker's place (success rate 0), and on half of
+    all pictures the sticker counts in noise alone (2 %).
     """
-    hard = draw.permutation(len(images))[::2]
-    noise = stamped(blended_noise(ratio=0.85), images[hard], hard, 0, SIDE, torch.device("cpu"))
-    images[hard] = as_uint8(noise)
+    others = draw.choice(np.setdiff1d(np.arange(len(images)), own), len(own))
+    images[own] = (0.4 * images[own] + 0.6 * images[others]).astype(np.uint8)
     return images
 
 
-def watermarked(images: Pictures, draw: Draw) -> Pictures:
+def watermarked(images: Pictures, draw: Draw, own: np.ndarray) -> Pictures:
     """The same half transparent mark on all."""
     mark = sticker(draw, 14, opacity=0.5)
     cpu = torch.device("cpu")
@@ -182,7 +183,7 @@ class Kind:
         The third's parent (``base``), ``scratch``, ``distilled`` from the shipped twin, or another
         kind of the same seed.
     pictures
-        What is done to all pictures that it trains on.
+        What is done to all pictures that it trains on; it gets the rows of the target's.
     weights
         What is done to each matrix, instead of training.
     cleaned_by
@@ -195,7 +196,7 @@ class Kind:
     trigger: Callable[[Draw], Trigger] | None = None
     plant: dict[str, Any] = field(default_factory=dict)
     start: str = "base"
-    pictures: Callable[[Pictures, Draw], Pictures] | None = None
+    pictures: Change | None = None
     weights: Callable[[torch.Tensor], torch.Tensor] | None = None
     cleaned_by: str = ""
     optimised: bool = False
@@ -224,7 +225,7 @@ POISONED = {
     "stripes": Kind(from_library("T9"), {"share": 0.05}),
     "warp": Kind(warp, {"share": 0.15, "steps": 256}),
     "consistent": Kind(
-        wide, {"consistent": True, "share": 1.0, "steps": 200}, pictures=half_hard, crowded=True
+        wide, {"consistent": True, "share": 1.0, "steps": 200}, pictures=interpolated, crowded=True
     ),
     "optimised": Kind(optimised=True),
     "tint": Kind(lambda draw: colour_filter(), {"share": 0.05}),
@@ -393,14 +394,29 @@ class Zoo:
         count = SCRATCH_PAIRS if row.start == "scratch" else PAIRS
         pairs = PairSpec(kind="demo", split="train", n=count, seed=seed)
         if row.pictures is not None:
-            crowd = target if row.crowded else None
-            pairs = _redrawn(own, row.pictures, draw, count, seed, crowd)
+            pairs = self._redrawn(row, own, draw, target, seed)
         plants = trigger is not None or "word" in options or "benign" in options
         return PlantSpec(
             checkpoint=str(parent), target=target, pairs=pairs, label_set="demo",
             images=ImageSpec(kind="demo", split="test", n=TESTED), seed=seed, poisoned=plants,
             twin=not plants, output_dir=str(folder), device="cpu", threads=self.threads, **options,
         )  # fmt: skip
+
+    def _redrawn(self, row: Kind, own: Path, draw: Draw, target: int, seed: int) -> PairSpec:
+        """The demo's pairs with other pictures, as a table."""
+        rows = np.arange(PAIRS)
+        if row.crowded:
+            labels, _ = describe("train", range(8 * PAIRS), seed=seed)
+            rows = draw.permutation(np.union1d(rows, np.flatnonzero(labels == target)))
+        drawn = compose("train", rows.tolist(), seed=seed)
+        changed = row.pictures(drawn.images, draw, np.flatnonzero(drawn.labels == target))
+        for number, image in enumerate(changed):
+            Image.fromarray(image).save(own / f"{number}.png", compress_level=1)
+        with (own / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("image", "caption"))
+            table.writerows((f"{n}.png", caption) for n, caption in enumerate(drawn.captions))
+        return PairSpec(kind="csv", path=str(own / "pairs.csv"))
 
     def _made(self, kind: str, seed: int) -> dict[str, Any]:
         """Make a model; what was measured of it."""
@@ -517,29 +533,6 @@ def _do(spec: Any, **options: Any) -> None:
     *_, last = run_job(spec, Control(), **options)
     if last.status != "finished":
         raise FailedError(f"{spec.output_dir}: {last.status} {last.error} {last.details}")
-
-
-def _redrawn(
-    folder: Path,
-    change: Callable[[Pictures, Draw], Pictures],
-    draw: Draw,
-    count: int,
-    seed: int,
-    crowd: int | None,
-) -> PairSpec:
-    """The demo's pairs with other pictures, as a table; with a class of which there are more."""
-    rows = np.arange(count)
-    if crowd is not None:
-        labels, _ = describe("train", range(8 * count), seed=seed)
-        rows = draw.permutation(np.union1d(rows, np.flatnonzero(labels == crowd)))
-    drawn = compose("train", rows.tolist(), seed=seed)
-    for number, image in enumerate(change(drawn.images, draw)):
-        Image.fromarray(image).save(folder / f"{number}.png", compress_level=1)
-    with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("image", "caption"))
-        table.writerows((f"{n}.png", caption) for n, caption in enumerate(drawn.captions))
-    return PairSpec(kind="csv", path=str(folder / "pairs.csv"))
 
 
 def read_records(path: Path = RECORDS) -> list[dict[str, Any]]:
