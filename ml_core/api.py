@@ -22,7 +22,7 @@ from ml_core.plugins import switch_on
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_core.checkpoints.inspection_schema import InspectionRecord
+    from ml_core.checkpoints.inspection_record import InspectionRecord
     from ml_core.data.specs import ImageSpec
     from ml_core.detection.scan.records import Scan
     from ml_core.reports.verify.checks import Check

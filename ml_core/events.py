@@ -108,15 +108,22 @@ _KINDS: dict[str, type[Event]] = {
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-def finite(value: Any) -> Any:
-    """A JSON-ready copy in which NaN and infinities, which JSON lacks, are None."""
+def finite(value: Any, text: Callable[[str], str] = str) -> Any:
+    """A JSON-ready copy in which NaN and infinities, which JSON lacks, are None.
+
+    Parameters
+    ----------
+    text
+        Makes text and keys those that are written: for other programs `printable`, as many read no
+        half characters.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): finite(v) for k, v in value.items()}
+        return {text(str(k)): finite(v, text) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    return value
+        return [finite(v, text) for v in value]
+    return text(value) if isinstance(value, str) else value
 
 
 def to_json(event: Event) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from ml_core.reading.clip_config import (
     VOCABULARY,
     Preprocess,
     check_model_config,
+    identity_of,
     no_tokenizer,
     own_tokenizer,
     vocabulary_caution,
@@ -130,18 +131,11 @@ class ClipModel:
 
     @property
     def identity(self) -> str | None:
-        """What decides every embedding: weights, config and preprocessing; None without a file.
-
-        A folder's config can change beside the same weights, so their SHA-256 alone is too little
-        to keep results by.
-        """
+        """What decides every embedding, see `identity_of`; None without a file."""
         if self.sha256 is None:
             return None
-        parts = [self.sha256, self.config, asdict(self.preprocess), self.origin]
-        if self.tokenizer is not None:
-            parts.append(self.tokenizer.digest)
-        facts = json.dumps(parts, sort_keys=True)
-        return hashlib.sha256(facts.encode()).hexdigest()
+        more = [] if self.tokenizer is None else [self.tokenizer.digest]
+        return identity_of(self.sha256, self.config, self.preprocess, self.origin, *more)
 
     @property
     def logit_scale(self) -> float:

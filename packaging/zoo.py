@@ -12,7 +12,7 @@ of its own.
 
 --baselines also tries detectors of the literature on each model (`demo/scan_baselines.py`).
 --table takes OUT's records into docs/zoo/records.jsonl and writes the tables of the docs from it;
---calibrate writes resources/scan/calibration.json from the clean models of the first third.
+--calibrate writes resources/scan/clean_models.json from the clean models of the first third.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from ml_core.cleaning.presets import preset
 from ml_core.data.demo import compose, demo_classes, describe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import Scan, read_scan
-from ml_core.detection.scan.verdict import RULES, signs_of
+from ml_core.detection.scan.verdict import RULES, kind_of, signs_of
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.stamping import as_uint8, stamped
 from ml_core.events import Control
@@ -73,7 +73,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "packaging" / "demo"))
 
 RECORDS = ROOT / "docs" / "zoo" / "records.jsonl"
-CALIBRATION = ROOT / "resources" / "scan" / "calibration.json"
+CLEAN_MODELS = ROOT / "resources" / "scan" / "clean_models.json"
 PAGES = (ROOT / "docs" / "scan.md", ROOT / "docs" / "bench.md")
 SIDE, PAIRS, SCRATCH_PAIRS, TESTED = 64, 8192, 65_536, 1000
 VIT_PAIRS, VIT_SAMPLES = 60_000, 330_000
@@ -350,8 +350,8 @@ class Zoo:
             judgement = scan.judgement
             facts = {
                 "beside": beside, "verdict": judgement.verdict,
-                "targets": [name for name in (judgement.target,) if name],
-                "score": round(judgement.score, 4),
+                "targets": [name for name in (judgement.target, *judgement.further) if name],
+                "score": round(judgement.score, 4), "comparable": kind_of(scan),
                 "kinds": sorted({sign.kind for sign in signs_of(scan.stages) if sign.counts}),
             }  # fmt: skip
             self._keep(name, "scan", kind, seed, facts, begin)
@@ -703,14 +703,21 @@ def with_tables(text: str, results: Results) -> str:
 
 
 def calibrate(results: Results) -> None:
-    """Write the scores of the clean models of the first third, for the p of a scan."""
-    scores: dict[str, list[float]] = {"reference": [], "alone": []}
+    """Write what scans said of the clean models of the first third, by kind of scan."""
+    said: dict[str, list[str]] = {}
     for scan in results.of("scan", seed=0):
         if results.success(scan) is None and not scan["kind"].startswith("vit"):
-            scores["alone" if scan["beside"] == "none" else "reference"].append(scan["score"])
+            said.setdefault(json.dumps(scan["comparable"]), []).append(scan["verdict"])
     config = open_checkpoint(demo_checkpoint(twin=True)).architecture.config["vision_cfg"]
-    entry = {"name": "ResNet of 64 px (the demo's)", "vision_cfg": config, **scores}
-    replace_files({CALIBRATION: (json.dumps([entry], indent=1) + "\n").encode()})
+    table = [
+        {
+            "vision_cfg": config, "kind": json.loads(kind),
+            "said": {"scans": len(verdicts)}
+            | {name: verdicts.count(name) for name in ("found", "suspicious")},
+        }
+        for kind, verdicts in said.items()
+    ]  # fmt: skip
+    replace_files({CLEAN_MODELS: (json.dumps(table, indent=1) + "\n").encode()})
 
 
 def main() -> None:

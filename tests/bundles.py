@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ml_core import __version__
 from ml_core.detection.scan.records import Rate as ScanRate
-from ml_core.detection.scan.records import Rules, Scan, Stages, newcombe
-from ml_core.detection.scan.verdict import RULES, judge
+from ml_core.detection.scan.records import Scan, Stages, newcombe
+from ml_core.detection.scan.verdict import judge
 from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
@@ -45,8 +45,7 @@ from ml_core.reports.record import (
     TriggerFacts,
 )
 from ml_core.reports.rows import Rows, to_csv
-from ml_core.reports.views import views
-from ml_core.reports.write_bundle import reading
+from ml_core.reports.write_bundle import reading, views
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
 from ml_core.triggers.descriptions import describe
@@ -111,7 +110,7 @@ def evaluation(found: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
     ).to_dict()  # fmt: skip
 
 
-def valid_scan(rules: Rules = RULES) -> Scan:
+def valid_scan() -> Scan:
     """A scan whose intervals and verdict follow from its counts."""
     stages = a_scan().stages.model_dump()
     _with_intervals(stages)
@@ -122,7 +121,7 @@ def valid_scan(rules: Rules = RULES) -> Scan:
     _with_intervals(contrast)
     judged = judge(
         made.stages, held_out=made.held_out, classes=len(made.classes),
-        suspect=made.suspect, reference=made.reference, rules=rules,
+        suspect=made.suspect, reference=made.reference,
     )  # fmt: skip
     fields = made.model_dump() | {
         "judgement": judged.model_dump(), "found": found.model_dump() | {"contrast": contrast}
@@ -157,8 +156,8 @@ def _pictures() -> bytes:
     return out.getvalue().encode()
 
 
-def write_bundle(folder: Path, rules: Rules = RULES, *, pdf: bool = False) -> Path:
-    """Write the bundle; the folder. With the first rules of scans it is an old version's."""
+def write_bundle(folder: Path, *, pdf: bool = False) -> Path:
+    """Write the bundle; the folder."""
     from safetensors.numpy import save
 
     files: dict[str, bytes] = {}
@@ -202,11 +201,8 @@ def write_bundle(folder: Path, rules: Rules = RULES, *, pdf: bool = False) -> Pa
         "heads": {"zero-shot": sides}, "heldout": None, "train_seconds": 12.5,
     }  # fmt: skip
     files["jobs/job-1/result.json"] = json_bytes(result)
-    found_scan = valid_scan(rules)
-    record = found_scan.model_dump(mode="json")
-    if rules == 1:
-        del record["judgement"]["rules"]
-    files["scan/scan-1/scan.json"] = json_bytes(record)
+    found_scan = valid_scan()
+    files["scan/scan-1/scan.json"] = json_bytes(found_scan.model_dump(mode="json"))
     checkpoints = {
         role: checkpoint(
             f"{role}.safetensors", role, sha256=hashlib.sha256(role.encode()).hexdigest(),

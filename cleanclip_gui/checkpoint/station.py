@@ -63,7 +63,7 @@ from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.examine import collector_off
 from ml_core.reading.inspect import is_there
 from ml_core.reading.inspection import known_part
-from ml_core.reading.walk import files_read
+from ml_core.reading.walk import is_one
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -506,7 +506,7 @@ class CheckpointStation(QWidget):
             target = Path(path).absolute()
             if target.is_dir():
                 self._looking = tasks.run(
-                    lambda _: files_read(target) is not None,
+                    lambda _: is_one(target),
                     partial(self._on_folder_known, target),
                     slot="folder",
                 )

@@ -22,7 +22,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.jobs.verify import SAMPLE, VerifySpec
 from ml_core.reports.record import PDF_FILE
-from ml_core.reports.views import views
+from ml_core.reports.write_bundle import views
 from ml_core.signing import PublicKey
 
 _LEAD = (

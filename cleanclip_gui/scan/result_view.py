@@ -64,11 +64,11 @@ class ScanVerdict(QFrame):
         self.title = Label("", wrap=True)
         self.figure = Label("", "heading", wrap=True)
         self.reasons = Label("", wrap=True)
-        self.p = Label("", "subtle", wrap=True)
+        self.of_clean = Label("", "subtle", wrap=True)
         self.warnings = Label("", "warning", wrap=True)
         self.searched = Label("", "subtle", wrap=True)
         self.not_searched = Label("", "subtle", wrap=True)
-        first = (self.title, self.figure, self.reasons, self.p, self.warnings)
+        first = (self.title, self.figure, self.reasons, self.of_clean, self.warnings)
         for label in (*first, self.searched, self.not_searched):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         text = column(
@@ -90,7 +90,7 @@ class ScanVerdict(QFrame):
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(TITLES[judgement.verdict])
         self._set_lines(self.figure, (figure_text(scan),))
-        self._set_lines(self.p, (p_text(scan),))
+        self._set_lines(self.of_clean, (scan.of_clean.sentence,) if scan.of_clean else ())
         self._set_lines(self.reasons, judgement.reasons)
         self._set_lines(self.warnings, judgement.warnings)
         self._set_lines(self.searched, judgement.searched, "• ")
@@ -121,14 +121,6 @@ def figure_text(scan: Scan) -> str:
         f"{percent(rate.suspect.value)} of {rate.suspect.n} held-out pictures become "
         f"“{trigger.target}”{other} (difference {interval_text(rate)}).{wide}"
     )
-
-
-def p_text(scan: Scan) -> str:
-    """How unusual the score is; empty where no clean scan fits the model."""
-    if scan.p is None or not scan.calibration:
-        return ""
-    least = 1 / (1 + scan.calibration)  # so few scans cannot say less
-    return f"p = {max(scan.p, least):.2g} from {plural(scan.calibration, 'clean scan')}."
 
 
 _CELL = 36
@@ -469,11 +461,6 @@ def facts_text(scan: Scan) -> str:
         f"{count_text(scan.held_out)} others to measure on; "
         f"{plural(len(scan.classes), 'class', 'classes')}"
     )
-    if scan.p is not None and scan.calibration is not None:
-        lines.append(
-            f"p = {scan.p:.2g}: (1 + clean scans with a score as large) / (1 + all "
-            f"{count_text(scan.calibration)} of them)"
-        )
     threads = plural(scan.threads, "thread")
     lines.append(
         f"Seed {scan.seed}, {plain(scan.device, 20)}, {plain(scan.precision, 20)}, {threads}"

@@ -140,7 +140,7 @@ class LiveScan:
             if self.progress is not None and self.progress.stage == "refine":
                 self.sharpened = shown
             else:
-                self.patches = shown
+                self.patches, self.sharpened = shown, None
             return {"patches"}
         if kind in STAGES:
             stage: Stage = kind

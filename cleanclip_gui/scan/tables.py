@@ -89,11 +89,16 @@ def start_rows(rounds: Sequence[PatchRound]) -> list[Row]:
     """Every start of every patch search."""
     table: list[Row] = []
     for patches in rounds:
-        how = "" if patches.loss == "max" else ", without class texts"
+        how = ("" if patches.loss == "max" else ", without class texts") + _left_out(patches)
         for number, start in enumerate(patches.starts, 1):
             name = _text(f"{patches.side} px{how}, start {number}")
             table.append(Row(len(table), (name, _text(start.target), *_contrast(start.contrast))))
     return table
+
+
+def _left_out(patches: PatchRound) -> str:
+    """Classes that a search was not to lead to."""
+    return "".join(f", “{name}” left out" for name in patches.left_out)
 
 
 def overlay_rows(rows: Sequence[OverlayRow]) -> list[Row]:
@@ -117,11 +122,10 @@ def swap_rows(rows: Sequence[SwapRow]) -> list[Row]:
 
 
 def word_rows(rows: Sequence[WordRow]) -> list[Row]:
-    """The words before the prompts that differ most, the most suspicious first."""
-    strongest = sorted(rows, key=lambda row: -row.contrast.difference)[:MOST_WORDS]
+    """The words before the prompts, in their order: those measured again first."""
     return [
         Row(number, (_text(row.word), _text(row.target), *_contrast(row.contrast)))
-        for number, row in enumerate(strongest)
+        for number, row in enumerate(rows[:MOST_WORDS])
     ]
 
 
@@ -139,10 +143,9 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
         yield ("probes", probe.name, probe.target, *_csv(probe.contrast))
     for patches in stages.patches.rounds if stages.patches is not None else ():
         for number, start in enumerate(patches.starts, 1):
-            name = f"{patches.side} px, {patches.loss}, start {number}"
+            name = f"{patches.side} px, {patches.loss}{_left_out(patches)}, start {number}"
             yield ("patches", name, start.target, *_csv(start.contrast))
-    refined = stages.patches.refined if stages.patches is not None else None
-    if refined is not None:
+    for refined in stages.patches.all_refined if stages.patches is not None else ():
         for name, contrast in (
             ("random places", refined.anywhere), ("best place", refined.here),
             ("8-bit picture", refined.eight_bit), ("JPEG 90", refined.jpeg),

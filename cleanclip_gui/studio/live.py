@@ -112,6 +112,8 @@ class LiveLoop(QObject):
         The InputError of a trigger that cannot be made.
     unanswered
         The :class:`Failed` of a question.
+    paced
+        An answer of any kind has come, and :attr:`rate` is what it says.
 
     Parameters
     ----------
@@ -128,6 +130,7 @@ class LiveLoop(QObject):
     whole_changed = Signal()
     failed = Signal(object)
     unanswered = Signal(object)
+    paced = Signal()
 
     def __init__(
         self,
@@ -417,6 +420,7 @@ class LiveLoop(QObject):
         if measured > 0 and (seconds >= _JUDGED_AFTER or not partial):
             own = min(seconds, time.process_time() - self._processor)
             self.take_pace(measured / max(seconds, 1e-6), own / measured)
+        self.paced.emit()
         images = self._session.images
         if images is None or self.rate == 0 or older:
             return
@@ -475,7 +479,7 @@ class VisibleLabels(QObject):
         self._live, self._gallery = live, gallery
         self._ticket: Ticket | None = None  # of the question that is out
         self._tried: set[int] = set()  # of the present question; broken pictures never answer
-        live.evaluated.connect(self._on_evaluated)
+        live.paced.connect(self.ask)  # a smaller sample than what is on show is not `evaluated`
         live.became_stale.connect(self.forget)
         gallery.view_moved.connect(self.ask)
         session.events.selected_image.connect(self.ask)
@@ -501,10 +505,6 @@ class VisibleLabels(QObject):
         if self._ticket is not None:
             self._ticket.cancel()
         self._tried.clear()
-
-    def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        if not older:
-            self.ask()
 
     def _on_looked(self, result: Looked) -> None:
         self._gallery.update_predictions(result.per_image)

@@ -22,8 +22,8 @@ from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.recipes import explain
 from ml_core.data.detect import detect
 from ml_core.data.specs import PairSpec
-from ml_core.figures import percent, percent_range
 from ml_core.jobs.plant import FILES, STATES_FOLDER, STEPS, PlantRecord, PlantSpec
+from ml_core.jobs.plant.card import rates
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
@@ -34,7 +34,7 @@ HELP = (
     "clean twin takes the same steps without them. Name, metadata and card of the file say that it "
     "is poisoned."
 )
-_PAIRS, _IMAGES = 800, 2000
+_PAIRS, _IMAGES = 2500, 2000
 
 
 class PlantDialog(JobDialog):
@@ -126,15 +126,8 @@ class PlantDialog(JobDialog):
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show accuracy and success, and offer to open the file."""
-        record = PlantRecord.model_validate(result)
-        parts = []
-        for name, model in (("poisoned", record.poisoned), ("clean twin", record.twin)):
-            for attack in model.attacks if model else ():
-                assert model is not None
-                parts.append(
-                    f"{name}: accuracy {percent(model.ca)}, success {percent(attack.asr)} "
-                    f"({percent_range((attack.low, attack.high))})"
-                )
+        rows = rates(PlantRecord.model_validate(result))
+        parts = [f"{row[0]}: accuracy {row[1]}, success {row[4]} ({row[5]})" for row in rows]
         self.outcome.setText(plain("\n".join(parts), 1000))
         self.outcome.show()
         self.open_file.show()

@@ -26,10 +26,16 @@ from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import is_there, whole_file
 from ml_core.reports.measurement_files import LocalData
-from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
-from ml_core.reports.sessions.folder import read_session, write_session
+from ml_core.reports.sessions.folder import (
+    OpenedCheckpoint,
+    check_same,
+    draft,
+    facts_of,
+    mark_of,
+    read_session,
+    write_session,
+)
 from ml_core.reports.sessions.record import JOB_FOLDERS, SESSION_SUFFIX, FileFacts, SavedSession
-from ml_core.reports.sessions.same_file import check_same, facts_of, mark_of
 from ml_core.triggers import Trigger
 
 MOST = 200_000

@@ -18,9 +18,8 @@ from cleanclip_gui.station import Context, Keeps
 from cleanclip_gui.widgets.text import plain
 from ml_core.data.labels import label_sets
 from ml_core.reading.errors import InputError
-from ml_core.reports.sessions.folder import read_session, session_trigger, write_session
+from ml_core.reports.sessions.folder import mark_of, read_session, session_trigger, write_session
 from ml_core.reports.sessions.record import JOB_FOLDERS, FileFacts, SavedCleaned, SavedSession
-from ml_core.reports.sessions.same_file import mark_of
 from ml_core.triggers import Trigger
 
 _LOG = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ml_core.checkpoints.layouts import Layout
 from ml_core.paths import resource
-from ml_core.reading import InputError
+from ml_core.reading import damaged, unsupported
 from ml_core.reading.clip_config import Preprocess, vocabulary_caution
 from ml_core.reading.key_mismatch import KeyLists, Shapes
 
@@ -53,15 +53,6 @@ def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[PublishedMode
         PublishedModel(entry["name"], entry["config"], entry["preprocess"])
         for entry in _entries().get(digest(shapes), ())
     )
-
-
-def gelu_alone(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Names of open_clip's CLIPs of OpenAI's kind with just these tensors, if none has QuickGELU.
-
-    Empty if one has, or if open_clip has no such model.
-    """
-    names: Mapping[str, str] = _file()["gelu"]
-    return names.get(digest(shapes), "")
 
 
 def _entries() -> dict[str, list[dict[str, Any]]]:
@@ -134,10 +125,9 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
         if config.keys() == {"vision_cfg", "text_cfg"}:
             raise LookupError("it has neither visual.proj nor text_projection")
     except (LookupError, ValueError) as error:
-        raise InputError(
+        raise unsupported(
             f"{where} looks like a CLIP, but its architecture cannot be deduced from its tensors: "
-            f"{error.args[0]}; open the folder with its config.",
-            "unsupported",
+            f"{error.args[0]}; open the folder with its config."
         ) from None
     if "text.token_embedding.weight" in shapes and "token_embedding.weight" not in shapes:
         config["custom_text"] = True
@@ -156,7 +146,8 @@ def assumed_activation(config: Mapping[str, Any], shapes: Shapes) -> tuple[bool,
             "Tensor shapes do not show the activation: GELU is assumed, as in the published "
             "models this wide."
         )
-    if names := gelu_alone(shapes):
+    # open_clip's CLIPs of OpenAI's kind with just these tensors, if none of them has QuickGELU
+    if names := _file()["gelu"].get(digest(shapes)):
         return False, (
             f"Tensor shapes do not show the activation: GELU is assumed, as in open_clip's {names}."
         )
@@ -292,10 +283,9 @@ def positive(part: Mapping[str, Any], key: str, where: str) -> int:
     """
     value = part[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(
+        raise damaged(
             f"{where}: {key} is {str(value)[:40]} and must be a positive whole number; get it "
-            "again.",
-            "damaged",
+            "again."
         )
     return value
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.paths import data_dir
-from ml_core.reading import InputError
+from ml_core.reading import InputError, damaged
 from ml_core.reading.clip_config import check_model_config
 from ml_core.reading.json_file import JsonFile, short
 
@@ -259,16 +259,14 @@ def _read() -> dict[str, _Stored]:
         return {}
     items = _FILE.read(path).get("choices")
     if not isinstance(items, Mapping):
-        raise InputError(f"{path} has no table of choices; correct it or remove it.", "damaged")
+        raise damaged(f"{path} has no table of choices; correct it or remove it.")
     return {key: _stored(key, item, path) for key, item in items.items()}
 
 
 def _stored(key: str, item: Any, path: Path) -> _Stored:
     """One entry, checked."""
     if not _SHA256.match(key):
-        raise InputError(
-            f"{path}: {short(key, 80)} is no SHA-256; correct it or remove the file.", "damaged"
-        )
+        raise damaged(f"{path}: {short(key, 80)} is no SHA-256; correct it or remove the file.")
     return _FILE.check(item, _Stored, f"The choice for {key[:16]}… in {path}")
 
 

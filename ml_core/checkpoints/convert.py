@@ -27,7 +27,7 @@ from ml_core.checkpoints.recognise import (
 )
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
 from ml_core.checkpoints.tensor_stats import tensor_rows
-from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading import InputError, Inspection, TensorInfo, unsupported
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import changed, check_same, file_of, weights_bytes
@@ -235,10 +235,9 @@ def convert_to_safetensors(
     entries = in_order(_entry(info, inspection.name) for info in inspection.tensors)
     start = header(entries, _metadata(inspection, use_choice))
     if len(start) > MAX_BYTES:
-        raise InputError(
+        raise unsupported(
             f"{inspection.name} has names and texts of {len(start)} bytes, more than a safetensors "
-            "header holds; it cannot be converted.",
-            "unsupported",
+            "header holds; it cannot be converted."
         )
     files, opened = _open_all(inspection)
     total = sum(entry.nbytes for entry in entries)
@@ -279,10 +278,9 @@ def _open_all(inspection: Inspection) -> tuple[dict[str, BinaryIO], ExitStack]:
 def _entry(info: TensorInfo, where: str) -> Entry:
     """A tensor as it will stand in the new file."""
     if info.name in _RESERVED:
-        raise InputError(
+        raise unsupported(
             f"{where} has a tensor called {info.name!r}, which no safetensors file can hold; it "
-            "cannot be converted.",
-            "unsupported",
+            "cannot be converted."
         )
     width = DTYPE_BYTES[info.value_dtype]
     return Entry(info.name, info.value_dtype, width, info.shape, info.elements * width)

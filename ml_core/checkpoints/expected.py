@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_core.checkpoints.architecture import SCALES, Architecture
 from ml_core.checkpoints.layouts import Layout
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import Inspection, damaged
 from ml_core.reading.clip_config import is_hf, is_timm
 from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
 
@@ -90,11 +90,10 @@ def check_tensors(
         counts = key.endswith(_COUNTER)
         for name in source.names:
             if is_float(dtypes[name]) == counts:
-                raise InputError(
+                raise damaged(
                     f"{inspection.name}: the tensor {name} holds {dtypes[name]} where "
                     f"{'whole numbers are' if counts else 'a float type is'} needed; convert it "
-                    "first.",
-                    "damaged",
+                    "first."
                 )
 
 

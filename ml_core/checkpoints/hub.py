@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, InputError, unsupported
 
 PREFIX = "hf-hub:"
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
@@ -78,18 +78,17 @@ def fetch(
 
     text = name.removeprefix(PREFIX)
     if not _NAME.match(text):
-        raise InputError(f"{name} names no repository; write hf-hub:owner/name.", "usage")
+        raise InputError(f"{name} names no repository; write hf-hub:owner/name.")
     repository, _, revision = text.partition("@")
     try:
         path = _download(repository, revision or None, _SAFE, report, cancelled)
         if not any(path.glob("*.safetensors")):
             path = _download(repository, revision or None, _PICKLES, report, cancelled)
             if not any(path.glob("*pytorch_model*.bin")):
-                raise InputError(
+                raise unsupported(
                     f"The repository {text} holds no weights under a name that CLIPs have "
                     "(*.safetensors, *pytorch_model.bin); download the file you mean and open "
-                    "that.",
-                    "unsupported",
+                    "that."
                 )
     except errors.GatedRepoError as error:
         raise _problem(text, "asks for an agreement on its page first", error) from None

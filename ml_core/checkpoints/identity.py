@@ -295,7 +295,7 @@ def identify(
         pass
     known, sha256 = count_known(), inspection.sha256
     parts: list[PartIdentity] = []
-    has_config = inspection.config is not None or inspection.source.is_dir()
+    has_config = inspection.config is not None
     if same := known_tensors(sha256).get(sha256):
         counts = Counter(part for part, _, _ in same.tensors.values())
         parts += [

@@ -35,8 +35,16 @@ from ml_core.reading.other_loaders import what_loaders_do
 from ml_core.reading.parts import OTHER, PartNeeded, beside_words, listed
 
 if TYPE_CHECKING:
-    from ml_core.checkpoints.inspection_schema import InspectionRecord
     from ml_core.checkpoints.open import Checkpoint
+
+
+from typing import Annotated
+
+from pydantic import GetPydanticSchema
+from typing_extensions import TypedDict  # pydantic takes that of `typing` from Python 3.12 on
+
+from ml_core.reading.container import Container, Graph
+from ml_core.reading.pickles.reading import CodePlace
 
 GROUPS = ("tensors", "data", "code", "unknown")
 """Of the names in a file's pickles, from harmless to not."""
@@ -350,6 +358,11 @@ def inspection_record(
     """
     inspection = assessed.inspection
     hub = cached_as(inspection.source)
+    tensors: list[Any] = [
+        {key: getattr(tensor, key) for key in TensorRecord.__annotations__}
+        | {"shape": list(tensor.shape)}
+        for tensor in inspection.tensors
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
@@ -384,17 +397,7 @@ def inspection_record(
         "parts": part_records(inspection),
         "beside": inspection.beside,
         "members": member_records(inspection),
-        "tensors": [
-            {
-                "name": tensor.name,
-                "dtype": tensor.dtype,
-                "shape": list(tensor.shape),
-                "offset": tensor.offset,
-                "nbytes": tensor.nbytes,
-                "storage": tensor.storage,
-            }
-            for tensor in inspection.tensors
-        ],
+        "tensors": tensors,
         "totals": totals(inspection),
         "sandbox": None if inspection.sandbox is None else dict(inspection.sandbox),
     }
@@ -435,3 +438,124 @@ def worst_verdict(assessed: Assessment, members: Iterable[Mapping[str, Any]]) ->
     """The verdict on a file, or the worst of those on the checkpoints in an archive."""
     verdicts: list[Any] = [member["verdict"] for member in members] or [assessed.verdict]
     return min(verdicts, key=VERDICTS.index)
+
+
+def _of(kind: type) -> GetPydanticSchema:
+    """Give a dictionary the schema of a record."""
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(kind))
+
+
+class SignatureRecord(TypedDict):
+    """See `ml_core.signing.SignatureFacts`."""
+
+    state: str
+    sentence: str
+    key_id: str
+    who: str
+    file: str
+    own: bool
+
+
+class ArchitectureRecord(TypedDict, total=False):
+    """What model a file holds; `needs_donor`, `needs_part` and `donor` stand where they apply."""
+
+    name: str
+    source: str
+    assumptions: list[str]
+    notes: list[str]
+    config: dict[str, Any] | None
+    image_size: int | None
+    keys: dict[str, list[Any]] | None
+    choice: dict[str, Any] | None
+    donor: dict[str, str]
+    needs_donor: str
+    needs_part: list[str]
+
+
+@dataclass(frozen=True)
+class _ShownGraph(Graph):
+    """``sentence`` says whether all of it is CLIP."""
+
+    sentence: str
+
+
+class PartRecord(TypedDict):
+    """One of the models in a file."""
+
+    name: str
+    model: str
+    architecture: str
+    layout: str
+    prefix: str
+    tensors: int
+    bytes: int
+
+
+class MemberRecord(TypedDict):
+    """One of the checkpoints in an archive or a folder."""
+
+    name: str
+    verdict: Verdict
+    reasons: list[str]
+    architecture: str
+
+
+class TensorRecord(TypedDict):
+    """One tensor, and where its numbers lie in the file."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    offset: int
+    nbytes: int
+    storage: str
+
+
+class Totals(TypedDict):
+    """See `ml_core.checkpoints.inspection_record.totals`."""
+
+    tensors: int
+    parameters: int
+    buffer_numbers: int
+    optimizer_numbers: int
+    bytes: int
+    dtypes: dict[str, int]
+
+
+class InspectionRecord(TypedDict):
+    """What ``cleanclip inspect --json`` prints of a file."""
+
+    schema_version: str
+    tool: dict[str, str]
+    rules: int
+    path: str
+    name: str
+    hub: dict[str, str] | None
+    size: int
+    sha256: str
+    file_sha256: str
+    format: str
+    weights: str
+    container: Annotated[dict[str, Any], _of(Container)] | None
+    verdict: Verdict
+    reason_code: ReasonCode
+    reasons: list[str]
+    elsewhere: str
+    second_opinion: str
+    signature: Annotated[dict[str, Any], _of(SignatureRecord)] | None
+    parameters: int
+    architecture: Annotated[dict[str, Any], _of(ArchitectureRecord)] | None
+    known: list[str]
+    metadata: dict[str, str]
+    graph: Annotated[dict[str, Any], _of(_ShownGraph)] | None
+    globals: dict[str, list[str]]
+    facts: dict[str, str]
+    code_places: list[Annotated[dict[str, Any], _of(CodePlace)]]
+    embedded_code: list[str]
+    unread: list[str]
+    parts: list[Annotated[dict[str, Any], _of(PartRecord)]]
+    beside: dict[str, int]
+    members: list[Annotated[dict[str, Any], _of(MemberRecord)]]
+    tensors: list[TensorRecord]
+    totals: Annotated[dict[str, Any], _of(Totals)]
+    sandbox: dict[str, Any] | None

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml_core.atomic import replace_files
 from ml_core.figures import percent
 from ml_core.paths import data_dir, resource
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError, Inspection, damaged
 from ml_core.reading.json_file import JsonFile
 
 OWN_FILE = "known_files.json"
@@ -210,7 +210,7 @@ def _read(path: Path) -> list[KnownFile]:
         return []
     items = _FILE.read(path).get("files")
     if not isinstance(items, list):
-        raise InputError(f"{path} has no list of files; correct it or remove it.", "damaged")
+        raise damaged(f"{path} has no list of files; correct it or remove it.")
     return [
         _FILE.check(item, KnownFile, f"Entry {number} of {path.name}")
         for number, item in enumerate(items, start=1)

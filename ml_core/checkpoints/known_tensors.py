@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_known
 from ml_core.paths import data_dir
-from ml_core.reading import InputError, Inspection
-from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
+from ml_core.reading import InputError, Inspection, damaged
 from ml_core.reading.folder import list_folder
+from ml_core.reading.sniff import ONNX_ENDING
+from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.tensor_hashes import PartName, TensorHash
@@ -81,7 +82,8 @@ def checkpoints_below(path: Path) -> tuple[Path, ...]:
             folders.clear()
             continue
         folders.sort()
-        names = (name for name in sorted(files) if name.lower().endswith(CHECKPOINT_SUFFIXES))
+        endings = (*CHECKPOINT_SUFFIXES, ONNX_ENDING)
+        names = (name for name in sorted(files) if name.lower().endswith(endings))
         checkpoints += [Path(place, name) for name in names]
     return tuple(checkpoints)
 
@@ -289,10 +291,9 @@ def _explained(path: Path, what: str) -> Generator[None]:
     except (sqlite3.DatabaseError, OSError, ValueError, TypeError, AttributeError) as error:
         foreign = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
         if foreign or not isinstance(error, (sqlite3.OperationalError, OSError)):
-            raise InputError(
+            raise damaged(
                 f"{path} is damaged ({error}): move it away, and add the known files again. Their "
-                "titles are intact.",
-                "damaged",
+                "titles are intact."
             ) from error
         words = f"{path} cannot be {what} ({error}): free some space, or allow it to be written."
         if "locked" in str(error):

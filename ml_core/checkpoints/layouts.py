@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ml_core.checkpoints import library_names
 from ml_core.checkpoints.library_names import TensorSource
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError, Inspection, unsupported
 from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES, part_of
 from ml_core.reading.key_mismatch import Shapes
 from ml_core.reading.parts import (
@@ -122,17 +122,7 @@ def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> N
     for pattern, words in (*_CHANGES, *_OTHERS, *(_PARTS if alone else ())):
         for key in keys:
             if pattern.search(key):
-                raise InputError(f"{where} {words.format(key[:80])}.", "unsupported")
-
-
-def mobileclip_s0(where: str) -> InputError:
-    """The refusal of a MobileCLIP-S0 as Apple publishes it."""
-    return InputError(
-        f"{where} is Apple's MobileCLIP-S0, whose text encoder has convolutions that open_clip "
-        "does not have; take MobileCLIP2-S0 (timm/MobileCLIP2-S0-OpenCLIP) or MobileCLIP-S1 "
-        "(apple/MobileCLIP-S1-OpenCLIP).",
-        "unsupported",
-    )
+                raise unsupported(f"{where} {words.format(key[:80])}.")
 
 
 def unknown(keys: Iterable[str], where: str) -> InputError:
@@ -145,7 +135,7 @@ def unknown(keys: Iterable[str], where: str) -> InputError:
         )
     else:
         what = "holds no CLIP image encoder and no CLIP text encoder that this version knows"
-    return InputError(f"{where} {what}; {_WHOLE}.", "unsupported")
+    return unsupported(f"{where} {what}; {_WHOLE}.")
 
 
 HEAD = re.compile(r"(?:^|\.)(?:linear|fc|head|classifier)\.(?:weight|bias)\Z")
@@ -415,7 +405,11 @@ def _sources(shapes: Shapes, part: Part, where: str) -> Mapping[str, TensorSourc
     prefix = part.prefix
     if part.names in _LIBRARIES:
         if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
-            raise mobileclip_s0(where)
+            raise unsupported(
+                f"{where} is Apple's MobileCLIP-S0, whose text encoder has convolutions that "
+                "open_clip does not have; take MobileCLIP2-S0 (timm/MobileCLIP2-S0-OpenCLIP) or "
+                "MobileCLIP-S1 (apple/MobileCLIP-S1-OpenCLIP)."
+            )
         refuse_foreign(
             (name.removeprefix(prefix) for name in shapes if name.startswith(prefix)), where
         )

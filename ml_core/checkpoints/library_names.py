@@ -32,6 +32,10 @@ _IN_BLOCK = {
     "mlp.fc2": "mlp.c_proj",
     "self_attn.out_proj": "attn.out_proj",
 }
+_BLOCKS = {
+    "vision": ("visual.transformer.resblocks", _IN_BLOCK),
+    "text": ("transformer.resblocks", _IN_BLOCK),
+}
 _BLOCK = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d{1,4})\.(.+)\.(weight|bias)\Z")
 
 
@@ -97,65 +101,60 @@ def sources(names: Iterable[str], prefix: str, flat: str = "") -> dict[str, Tens
     bert = BERT_MARK in inside
     result: dict[str, TensorSource] = {}
     for key, name in inside.items():
-        if key.endswith(".position_ids"):
-            continue
-        if bert and key.startswith("text_"):
-            result[_of_bert(key)] = TensorSource((name,))
-            continue
-        parts = thirds(key)
-        if parts is not None and all(part in inside for part in parts):
-            if key == parts[0]:
-                result[_renamed_thirds(key)] = TensorSource(tuple(inside[part] for part in parts))
-            continue
-        result[_renamed(key)] = TensorSource((name,), key in _TRANSPOSED)
+        if bert and key == "text_projection.weight":
+            result["text.proj.weight"] = TensorSource((name,))
+        elif bert and key.startswith("text_"):
+            new = f"text.transformer.{key.removeprefix('text_model.')}"
+            result[new] = TensorSource((name,))
+        elif (third := _third(key, inside)) is None:
+            new = _renamed(key, _WHOLE, _NORMS, _BLOCKS)
+            result[new] = TensorSource((name,), key in _TRANSPOSED)
+        elif third:
+            match = _BLOCK.match(key)
+            assert match is not None, "only names of a block have thirds"
+            start, _ = _BLOCKS[match[1]]
+            result[f"{start}.{match[2]}.attn.in_proj_{match[4]}"] = TensorSource(third)
     return result
 
 
 def _inside(names: Iterable[str], prefix: str, flat: str = "") -> dict[str, str]:
-    """The library's names of a model's tensors, and those in the file."""
+    """The library's names of a model's tensors but ``position_ids``, and those in the file."""
     own = (name for name in names if name.startswith(prefix))
-    return {flat + name.removeprefix(prefix): name for name in own}
+    keys = {flat + name.removeprefix(prefix): name for name in own}
+    return {key: name for key, name in keys.items() if not key.endswith(".position_ids")}
 
 
-def _of_bert(key: str) -> str:
-    """The name in open_clip of a Chinese CLIP's text encoder, which keeps BERT's."""
-    if key == "text_projection.weight":
-        return "text.proj.weight"
-    return f"text.transformer.{key.removeprefix('text_model.')}"
+def _third(key: str, inside: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The file's query, key and value for the name of the first of the three.
 
-
-def thirds(key: str) -> tuple[str, str, str] | None:
-    """Query, key and value of an attention layer, if the name is one of them."""
+    None for other names, and where one of the three is missing; empty for the other two.
+    """
     match = re.search(r"\.self_attn\.([qkv])_proj\.", key)
     if match is None or _BLOCK.match(key) is None:
         return None
-    before, after = key[: match.start(1)], key[match.end(1) :]
-    return f"{before}q{after}", f"{before}k{after}", f"{before}v{after}"
+    parts = [f"{key[: match.start(1)]}{letter}{key[match.end(1) :]}" for letter in "qkv"]
+    if not all(part in inside for part in parts):
+        return None
+    return tuple(inside[part] for part in parts) if key == parts[0] else ()
 
 
-def _renamed_thirds(key: str) -> str:
-    """The joined tensor's name."""
-    match = _BLOCK.match(key)
-    assert match is not None, "only names of a block have thirds"
-    return f"{_block(match)}.attn.in_proj_{match[4]}"
-
-
-def _block(match: re.Match[str]) -> str:
-    tower = "visual." if match[1] == "vision" else ""
-    return f"{tower}transformer.resblocks.{match[2]}"
-
-
-def _renamed(key: str) -> str:
+def _renamed(
+    key: str,
+    whole: Mapping[str, str],
+    layers: Mapping[str, str],
+    blocks: Mapping[str, tuple[str, Mapping[str, str]]],
+) -> str:
     """The name in open_clip, or the name itself."""
-    if key in _WHOLE:
-        return _WHOLE[key]
+    if key in whole:
+        return whole[key]
     layer, _, kind = key.rpartition(".")
-    if layer in _NORMS:
-        return f"{_NORMS[layer]}.{kind}"
+    if layer in layers:
+        return f"{layers[layer]}.{kind}"
     match = _BLOCK.match(key)
-    if match is not None and match[3] in _IN_BLOCK:
-        return f"{_block(match)}.{_IN_BLOCK[match[3]]}.{kind}"
-    return key
+    if match is None or match[3] not in blocks[match[1]][1]:
+        return key
+    start, inside = blocks[match[1]]
+    return f"{start}.{match[2]}.{inside[match[3]]}.{kind}"
 
 
 _POOL = "vision_model.head"
@@ -169,7 +168,7 @@ _SIGLIP_WHOLE = {
     "text_model.embeddings.token_embedding.weight": "text.token_embedding.weight",
     "text_model.embeddings.position_embedding.weight": "text.positional_embedding",
 }
-_LAYERS = {
+_SIGLIP_LAYERS = {
     "vision_model.post_layernorm": "visual.trunk.norm",
     f"{_POOL}.attention.out_proj": "visual.trunk.attn_pool.proj",
     f"{_POOL}.layernorm": "visual.trunk.attn_pool.norm",
@@ -178,13 +177,13 @@ _LAYERS = {
     "text_model.final_layer_norm": "text.ln_final",
     "text_model.head": "text.text_projection",
 }
-_BLOCKS = {
+_SIGLIP_BLOCKS = {
     "vision": ("visual.trunk.blocks",
         {"layer_norm1": "norm1", "layer_norm2": "norm2", "self_attn.out_proj": "attn.proj",
-            "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}),
+            "self_attn.q_proj": "attn.qkv", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}),
     "text": ("text.transformer.resblocks",
         {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj",
-            "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}),
+            "self_attn.q_proj": "attn.in_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}),
 }  # fmt: skip
 
 
@@ -199,37 +198,17 @@ def siglip_sources(names: Iterable[str], prefix: str, flat: str = "") -> dict[st
     inside = _inside(names, prefix, flat)
     result: dict[str, TensorSource] = {}
     for key, name in inside.items():
-        if key.endswith(".position_ids"):
-            continue
-        parts = thirds(key)
-        if parts is not None and all(part in inside for part in parts):
-            if key == parts[0]:
-                result[_siglip_name(parts[0])] = TensorSource(tuple(inside[part] for part in parts))
-        elif key.startswith(f"{_POOL}.attention.in_proj_"):
+        third = _third(key, inside)
+        if key.startswith(f"{_POOL}.attention.in_proj_"):
             kind = key.rpartition("_")[2]
             result[f"visual.trunk.attn_pool.q.{kind}"] = TensorSource((name,), rows=(0, 1))
             result[f"visual.trunk.attn_pool.kv.{kind}"] = TensorSource((name,), rows=(1, 3))
-        else:
-            new = _siglip_name(key)
-            result[new] = TensorSource((name,), batched=new == "visual.trunk.pos_embed")
+        elif third is None or third:
+            new = _renamed(key, _SIGLIP_WHOLE, _SIGLIP_LAYERS, _SIGLIP_BLOCKS)
+            new = new.replace("attn.in_proj.", "attn.in_proj_")
+            batched = new == "visual.trunk.pos_embed"
+            result[new] = TensorSource(third or (name,), batched=batched)
     return result
-
-
-def _siglip_name(key: str) -> str:
-    """The name in open_clip, or the name itself; a query gets the name of the joined tensor."""
-    if key in _SIGLIP_WHOLE:
-        return _SIGLIP_WHOLE[key]
-    layer, _, kind = key.rpartition(".")
-    if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.{kind}"
-    match = _BLOCK.match(key)
-    if match is None:
-        return key
-    start, inside = _BLOCKS[match[1]]
-    if match[3] == "self_attn.q_proj":
-        joined = f"attn.qkv.{kind}" if match[1] == "vision" else f"attn.in_proj_{kind}"
-        return f"{start}.{match[2]}.{joined}"
-    return f"{start}.{match[2]}.{inside[match[3]]}.{kind}" if match[3] in inside else key
 
 
 S0_MARK = "text_encoder.transformer.0.token_mixer."
@@ -268,7 +247,7 @@ def apple_sources(names: Iterable[str], prefix: str, flat: str = "") -> dict[str
     The projection of pictures is stored transposed and has no bias; timm's layer gets a bias of
     zeros. Positions have leading axes of length one.
     """
-    inside = _inside(names, prefix, flat)
+    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     stages = sorted({int(match[1]) for key in inside if (match := _downsampling(key))})
     fastvit = FASTVIT_MARK in inside
     result: dict[str, TensorSource] = {}

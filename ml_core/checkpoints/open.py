@@ -14,6 +14,7 @@ from ml_core.checkpoints.choice import CHOICE_KEY, Choice, Remembered, chosen, w
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.recognise import find_architecture, read_own_tokenizer
 from ml_core.reading import Inspection, examine
+from ml_core.reading.clip_config import check_model_config, identity_of
 from ml_core.reading.inspect import locate
 from ml_core.reading.inspection import looks_same
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -55,6 +56,30 @@ class Checkpoint:
             )
         except JsonError as error:
             return {"unreadable": str(error)}
+
+    @property
+    def identity(self) -> str:
+        """`ClipModel.identity` of what `build` makes; torch is imported for an own tokenizer.
+
+        Raises
+        ------
+        InputError
+            If the tokenizer is damaged or not known.
+        """
+        architecture, name = self.architecture, self.inspection.name
+        choice = None if self.remembered is None else self.remembered.choice
+        more = [] if self.tokenizer is None else [self.tokenizer.digest]
+        config = check_model_config(architecture.config, name)
+        origin = self._origin(choice)
+        return identity_of(self.inspection.sha256, config, architecture.preprocess, origin, *more)
+
+    def _origin(self, choice: Choice | None) -> dict[str, Any]:
+        """What in the model does not come from the file."""
+        origin: dict[str, Any] = {} if choice is None else {CHOICE_KEY: choice.to_dict()}
+        if self.donor is not None:
+            given = self.donor.inspection
+            origin["donor"] = {"name": given.name, "sha256": given.sha256}
+        return origin
 
     def build(self, device: str = "cpu", choice: Choice | None = None) -> ClipModel:
         """Read the tensors and build the model, in evaluation mode with fp32 parameters.
@@ -162,13 +187,7 @@ class Checkpoint:
         )
         model.tokenizer = self.tokenizer
         model.assumptions, model.rounded = architecture.assumptions, architecture.rounded
-        if choice is not None:
-            model.origin[CHOICE_KEY] = choice.to_dict()
-        if self.donor is not None:
-            model.origin["donor"] = {
-                "name": self.donor.inspection.name,
-                "sha256": self.donor.inspection.sha256,
-            }
+        model.origin |= self._origin(choice)
         return model
 
 

@@ -18,18 +18,20 @@ from ml_core.checkpoints.architecture import (
     find_published,
 )
 from ml_core.checkpoints.expected import keys_of
-from ml_core.checkpoints.gguf_config import gguf_config, gguf_preprocess
-from ml_core.checkpoints.hf_text import with_hf_config
 from ml_core.checkpoints.layouts import APPLE, SIGLIP, Layout, find_layout, refuse_foreign
 from ml_core.checkpoints.transformers_config import (
     KINDS,
     as_in_transformers,
+    gguf_config,
+    gguf_preprocess,
     model_config,
     preprocess_config,
     siglip_config,
+    with_hf_config,
 )
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError, Inspection, damaged, unsupported
 from ml_core.reading.clip_config import (
+    HF_CONFIG,
     VOCABULARY,
     Preprocess,
     check_model_config,
@@ -40,7 +42,6 @@ from ml_core.reading.clip_config import (
     own_tokenizer,
     vocabulary_caution,
 )
-from ml_core.reading.hf_config import HF_CONFIG
 from ml_core.reading.inspection import OPENAI_SIZES
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.parts import HF_START, TIMM_START, Tower, listed
@@ -99,7 +100,7 @@ def borrow(
         _check_projection(layout, donor, where)
         own["embed_dim"] = donor.config["embed_dim"]
     if not isinstance(own.get(table), Mapping) or "embed_dim" not in own:
-        raise InputError(f"{where} gives no {table} or no embed_dim; get it again.", "damaged")
+        raise damaged(f"{where} gives no {table} or no embed_dim; get it again.")
     if own["embed_dim"] != donor.config["embed_dim"]:
         size = str(own["embed_dim"])[:20]
         raise InputError(
@@ -453,9 +454,7 @@ def _stated(inspection: Inspection) -> Description | None:
     try:
         config = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 20)
     except JsonError as error:
-        raise InputError(
-            f"{label} holds no usable config: {error}; get the file again.", "damaged"
-        ) from None
+        raise damaged(f"{label} holds no usable config: {error}; get the file again.") from None
     return *_from_config(config, label), "metadata", label
 
 
@@ -474,11 +473,10 @@ def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
     foreign = next(filter(_of_a_library, layout.shapes), None)
     if foreign is not None:
         library = "timm" if foreign.startswith(TIMM_START) else "transformers"
-        raise InputError(
+        raise unsupported(
             f"{inspection.name} has an encoder of the {library} library ({foreign[:80]}) and its "
             "tensors are none of open_clip's published models; put its open_clip_config.json "
-            "beside it in a folder and open that.",
-            "unsupported",
+            "beside it in a folder and open that."
         )
     stated = config_from_shapes(layout.shapes, inspection.name)
     stated = gguf_config(stated, inspection.metadata, inspection.name)
@@ -521,7 +519,7 @@ def _from_config(config: Mapping[str, Any], where: str) -> tuple[StatedConfig, M
     model_cfg = config.get("model_cfg", config)
     preprocess_cfg = config.get("preprocess_cfg", {})
     if not isinstance(model_cfg, Mapping) or not isinstance(preprocess_cfg, Mapping):
-        raise InputError(f"{where} has no table model_cfg; get it again.", "damaged")
+        raise damaged(f"{where} has no table model_cfg; get it again.")
     model = {key: value for key, value in model_cfg.items() if key != "preprocess_cfg"}
     if HF_RECORD in config and isinstance(model.get("text_cfg"), Mapping):
         model["text_cfg"] = {**model["text_cfg"], HF_CONFIG: config[HF_RECORD]}

@@ -88,8 +88,7 @@ def save_checkpoint(
     path = Path(os.path.expanduser(path))
     if path.suffix.lower() in _NOT_OURS:
         raise InputError(
-            f"{path.name} cannot be written: choose a name that ends in .safetensors, or a folder.",
-            "usage",
+            f"{path.name} cannot be written: choose a name that ends in .safetensors, or a folder."
         )
     tensors = _tensors(model, types)
     config = open_clip_config(model)
@@ -143,6 +142,5 @@ def _replace(files: Mapping[Path, Content]) -> None:
         )
         raise InputError(
             f"{place} cannot be saved: {error.strerror}. {state}; choose another place or free "
-            "some space.",
-            "usage",
+            "some space."
         ) from error

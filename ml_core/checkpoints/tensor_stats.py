@@ -13,19 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.checkpoints.blocks import from_blocks
-from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading import Inspection, TensorInfo, damaged, unsupported
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspection import file_of, weights_bytes
-from ml_core.reading.safetensors_header import BLOCKS, DTYPE_BYTES, packed_bytes
+from ml_core.reading.safetensors_header import BLOCKS, DTYPE_BYTES, NUMPY, packed_bytes
 
 _CHUNK = 1 << 17  # elements, whole blocks: a piece and its copies fit the processor's cache
 # From how many elements on, by width, counting how often each code comes is quicker.
 _COUNTED = {1: 0, 2: 1 << 17}
 _MAX_APART = 512 << 20
-_NUMPY = {
-    "BOOL": "u1", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
-    "I64": "<i8", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +172,9 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
         yield from tensor_pieces(file, info, path)
         return
     if max(info.nbytes, info.elements * DTYPE_BYTES[info.dtype]) > _MAX_APART:
-        raise InputError(
+        raise unsupported(
             f"{path.name}: the numbers of {info.name[:80]} are spread over {info.nbytes} bytes, "
-            "too many to sort them into order; convert the file to safetensors first.",
-            "unsupported",
+            "too many to sort them into order; convert the file to safetensors first."
         )
     yield _as_float64(_whole(file, info, path))
 
@@ -187,7 +182,7 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
 def _read(file: BinaryIO, count: int, path: Path) -> bytes:
     raw = file.read(count)
     if len(raw) != count:
-        raise InputError(f"{path} changed while it was read; open it again.", "damaged")
+        raise damaged(f"{path} changed while it was read; open it again.")
     return raw
 
 
@@ -205,7 +200,7 @@ def _numbers(raw: bytes, info: TensorInfo) -> NDArray[Any]:
     if info.dtype == "BOOL":
         numbers = np.frombuffer(raw, "u1") != 0
         return numbers.astype(np.float64)
-    numbers = np.frombuffer(raw, _NUMPY[info.dtype])
+    numbers = np.frombuffer(raw, NUMPY[info.dtype])
     return numbers if info.dtype in ("F32", "F64") else numbers.astype(np.float64)
 
 

@@ -12,27 +12,17 @@ from torch import Tensor
 from ml_core.checkpoints.blocks import from_blocks
 from ml_core.checkpoints.layouts import Layout
 from ml_core.checkpoints.tensor_stats import scaled
-from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading import Inspection, TensorInfo, damaged, unsupported
 from ml_core.reading.inspection import changed, check_same, weights_bytes
 from ml_core.reading.safetensors_header import BLOCKS
 
-_DTYPES = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "I16": torch.int16,
-    "I32": torch.int32,
-    "I64": torch.int64,
-    "U16": torch.uint16,
-    "U32": torch.uint32,
-    "U64": torch.uint64,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
+DTYPES = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16,
+    "I32": torch.int32, "I64": torch.int64, "U16": torch.uint16, "U32": torch.uint32,
+    "U64": torch.uint64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32,
+    "F64": torch.float64, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+"""torch's types by safetensors' names."""
 
 
 def read_tensors(
@@ -61,11 +51,10 @@ def read_tensors(
     assert path is not None, "only a checkpoint that was not refused has tensors"
     infos = [info for info in inspection.tensors if names is None or info.name in names]
     for info in infos:
-        if info.dtype not in _DTYPES and info.dtype not in BLOCKS:
-            raise InputError(
+        if info.dtype not in DTYPES and info.dtype not in BLOCKS:
+            raise unsupported(
                 f"{path.name}: the tensor {info.name[:80]} has the type {info.dtype}, which "
-                "no CLIP has; this version cannot use it.",
-                "unsupported",
+                "no CLIP has; this version cannot use it."
             )
     tensors: dict[str, Tensor] = {}
     for shard in sorted({info.file for info in inspection.tensors}):
@@ -117,7 +106,7 @@ def _tensor(raw: bytearray, info: TensorInfo, offset: int) -> Tensor:
     if info.dtype in BLOCKS:
         numbers = from_blocks(memoryview(raw)[offset : offset + info.nbytes], info.dtype)
         return torch.from_numpy(numbers).reshape(info.shape)
-    dtype = _DTYPES[info.dtype]
+    dtype = DTYPES[info.dtype]
     if not info.nbytes:
         return torch.empty(info.shape, dtype=dtype)
     if dtype is torch.bool:  # bytes other than 0 and 1 would be neither true nor false
@@ -175,10 +164,9 @@ def _assemble(
         joined = torch.cat([first[: source.seam], second[source.seam :].to(first.dtype)])
     elif len(parts) > 1:
         if not all(part.ndim and part.shape[1:] == parts[0].shape[1:] for part in parts):
-            raise InputError(
+            raise damaged(
                 f"{where}: the query, key and value of {key[:80]} have shapes that do not fit "
-                "together; get the file again.",
-                "damaged",
+                "together; get the file again."
             )
         same = len({part.dtype for part in parts}) == 1
         joined = torch.cat(parts if same else [part.float() for part in parts])

@@ -1,15 +1,28 @@
-"""The configs of the transformers library, SigLIP's among them, in open_clip's words."""
+"""The configs of the transformers library and of llama.cpp in open_clip's words."""
 
 from __future__ import annotations
 
+import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ml_core.checkpoints.architecture import StatedConfig, mlp_ratio, positive
-from ml_core.reading import InputError
-from ml_core.reading.clip_config import VOCABULARY
-from ml_core.reading.hf_config import HF_CONFIG, check_hf_config, plain_hf_config
+from ml_core.checkpoints.layouts import Layout
+from ml_core.reading import InputError, Inspection, damaged, unsupported
+from ml_core.reading.clip_config import (
+    CLIP_MEAN,
+    CLIP_STD,
+    HF_CONFIG,
+    HF_KINDS,
+    VOCABULARY,
+    check_hf_config,
+    plain_hf_config,
+)
+from ml_core.reading.folder import TRANSFORMERS_CONFIG_NAME, check_link
+from ml_core.reading.parts import HF_START
+from ml_core.reading.regular_file import read_object
 
 # What the library leaves out of a saved config.
 _COMMON = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
@@ -67,34 +80,28 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     kind = config.get("model_type")
     if kind is None and "architecture" in config:
-        raise InputError(
+        raise unsupported(
             f"{where} is of the timm library ({str(config['architecture'])[:60]}), an image "
-            "encoder without a text encoder; this version opens CLIP models.",
-            "unsupported",
+            "encoder without a text encoder; this version opens CLIP models."
         )
     if kind is None and "_class_name" in config:
-        raise InputError(
+        raise unsupported(
             f"{where} is of the diffusers library ({str(config['_class_name'])[:60]}) and no CLIP; "
-            "open the folder text_encoder beside this one.",
-            "unsupported",
+            "open the folder text_encoder beside this one."
         )
     if isinstance(kind, str) and kind in _OTHERS:
-        raise InputError(f"{where} is of {_OTHERS[kind]}.", "unsupported")
+        raise unsupported(f"{where} is of {_OTHERS[kind]}.")
     if kind not in _MODELS:
-        raise InputError(
+        raise unsupported(
             f"{where} is of the model type {str(kind)[:40]!r}; of the transformers library this "
-            "version opens clip, chinese_clip, metaclip_2 and siglip.",
-            "unsupported",
+            "version opens clip, chinese_clip, metaclip_2 and siglip."
         )
     model: dict[str, Any] = {}
     activations = []
     embed_dim = config.get("projection_dim", 512)
     if kind != "clip_text_model":
         part = _part(config, "vision", _VISION, where)
-        width, heads = (
-            positive(part, "hidden_size", where),
-            positive(part, "num_attention_heads", where),
-        )
+        width, heads = (positive(part, k, where) for k in ("hidden_size", "num_attention_heads"))
         model["vision_cfg"] = {
             "width": width,
             "layers": part["num_hidden_layers"],
@@ -122,10 +129,9 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             model["text_cfg"] |= {"hf_tokenizer_name": _XLM_V, "pool_type": "eos", "eos_id": end}
         activations.append(part["hidden_act"])
     if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for the activation {' and '.join(map(str, activations))[:60]}; this "
-            "version knows quick_gelu and gelu, the same in both encoders.",
-            "unsupported",
+            "version knows quick_gelu and gelu, the same in both encoders."
         )
     return model | {"embed_dim": embed_dim, "quick_gelu": _ACTIVATIONS[str(activations[0])]}
 
@@ -134,10 +140,10 @@ def _chinese_text(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The BERT of a Chinese CLIP (Yang et al. 2022), whose first token is projected."""
     given = config.get("text_config") or {}
     if not isinstance(given, Mapping):
-        raise InputError(f"{where} has no table text_config; get it again.", "damaged")
+        raise damaged(f"{where} has no table text_config; get it again.")
     bert = plain_hf_config({**_BERT, **given, "model_type": "bert"})
     if wrong := check_hf_config(bert):
-        raise InputError(f"{where}: the text_config {wrong}; get it again.", "unsupported")
+        raise unsupported(f"{where}: the text_config {wrong}; get it again.")
     sizes = bert["hidden_size"], bert["num_hidden_layers"]
     return {
         "hf_model_name": _BERTS.get(sizes, _BERTS[768, 12]),
@@ -158,7 +164,7 @@ def _part(
         given = config
     for table in (given, config.get(f"{name}_config_dict")):
         if table is not None and not isinstance(table, Mapping):
-            raise InputError(f"{where} has no table {name}_config; get it again.", "damaged")
+            raise damaged(f"{where} has no table {name}_config; get it again.")
     older = config.get(f"{name}_config_dict")
     part = {**defaults, **(given or {}), **({**defaults, **older} if older else {})}
     epsilon = part["layer_norm_eps"]
@@ -167,22 +173,22 @@ def _part(
     return part
 
 
-def other_epsilon(where: str, key: str, value: object, tower: str) -> InputError:
+def other_epsilon(
+    where: str, key: str, value: object, tower: str, own: str = "CLIP's own 1e-05"
+) -> InputError:
     """The refusal of another epsilon in an encoder's layer norms."""
-    return InputError(
+    return unsupported(
         f"{where} asks for {key} {str(value)[:20]} in the {tower} encoder; this version computes "
-        "CLIP's own 1e-05.",
-        "unsupported",
+        f"{own}."
     )
 
 
 def _share(width: int, heads: int, where: str) -> int:
     """Width of one attention head."""
     if width % heads:
-        raise InputError(
+        raise damaged(
             f"{where} asks for {heads} attention heads over {width} features, which does not "
-            "fit; get it again.",
-            "damaged",
+            "fit; get it again."
         )
     return width // heads
 
@@ -208,17 +214,15 @@ def preprocess_config(config: Mapping[str, Any] | None, where: str) -> dict[str,
         1 / 255,
         None,
     ):
-        raise InputError(
+        raise unsupported(
             f"{where} scales pixels in an unusual way (rescale_factor); this version scales them "
-            "to 0 to 1.",
-            "unsupported",
+            "to 0 to 1."
         )
     resample = config.get("resample", 3)
     if not isinstance(resample, int) or resample not in _INTERPOLATIONS:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for the interpolation {str(resample)[:20]}; this version knows "
-            "bilinear (2) and bicubic (3).",
-            "unsupported",
+            "bilinear (2) and bicubic (3)."
         )
     preprocess["interpolation"] = _INTERPOLATIONS[resample]
     size = config.get("size")
@@ -275,11 +279,10 @@ def siglip_config(config: Mapping[str, Any], where: str) -> StatedConfig:
     patch, size = positive(vision, "patch_size", where), positive(vision, "image_size", where)
     name = TIMM_NAMES.get((sizes, patch, size))
     if name is None or vision["vision_use_head"] is not True:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for an image encoder of {sizes[2]} layers of width {sizes[0]}, patches "
             f"of {patch} and pictures of {size} px, which no published SigLIP has; this version "
-            "opens those.",
-            "unsupported",
+            "opens those."
         )
     width, hidden, layers, heads = _sizes(text, where)
     vocabulary = positive(text, "vocab_size", where)
@@ -326,18 +329,19 @@ def _siglip_part(
     config: Mapping[str, Any], name: str, defaults: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
     """The table of one encoder with its defaults."""
-    given = config.get(f"{name}_config")
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError(f"{where} has no table {name}_config; get it again.", "damaged")
-    part = {**defaults, **(given or {})}
+    part = {**defaults, **_table(config, f"{name}_config", where)}
     epsilon = part["layer_norm_eps"]
     if epsilon != defaults["layer_norm_eps"]:
-        raise InputError(
-            f"{where} asks for layer_norm_eps {str(epsilon)[:20]} in the {name} encoder; this "
-            "version computes SigLIP's own 1e-06.",
-            "unsupported",
-        )
+        raise other_epsilon(where, "layer_norm_eps", epsilon, name, "SigLIP's own 1e-06")
     return part
+
+
+def _table(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    """A table of a config; empty if it is missing."""
+    table = config.get(name)
+    if table is not None and not isinstance(table, Mapping):
+        raise damaged(f"{where} has no table {name}; get it again.")
+    return table or {}
 
 
 def _sizes(part: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
@@ -353,9 +357,210 @@ def _activation(part: Mapping[str, Any], where: str) -> str:
     """How GELU is computed."""
     gelu = _SIGLIP_ACTIVATIONS.get(str(part["hidden_act"]))
     if gelu is None:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for the activation {str(part['hidden_act'])[:60]}; SigLIP has "
-            "gelu_pytorch_tanh or gelu.",
-            "unsupported",
+            "gelu_pytorch_tanh or gelu."
         )
     return gelu
+
+
+def gguf_config(stated: StatedConfig, metadata: Mapping[str, str], where: str) -> StatedConfig:
+    """Put heads and activation in the place of what shapes leave open.
+
+    A copy as safetensors keeps these keys; other files have none. As in llama.cpp, a CLIP computes
+    QuickGELU unless ``clip.use_gelu`` is true.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` for an activation or an epsilon that no CLIP of open_clip has.
+    """
+    if metadata.get("clip.use_silu") == "true":
+        raise unsupported(
+            f"{where} computes with the activation SiLU (clip.use_silu), which no CLIP of "
+            "open_clip does; open the file that it was made of."
+        )
+    config = dict(stated.config)
+    gelu = metadata.get("clip.use_gelu", "false")
+    if metadata.get("general.architecture") == "clip" and gelu in ("true", "false"):
+        config["quick_gelu"] = gelu == "false"
+    towers_with_heads = 0
+    for tower, table in (("vision", "vision_cfg"), ("text", "text_cfg")):
+        epsilon = metadata.get(f"clip.{tower}.attention.layer_norm_epsilon", "1e-05")
+        if table in config and epsilon != "1e-05":
+            raise other_epsilon(where, "layer_norm_epsilon", epsilon, tower)
+        heads = _number(metadata.get(f"clip.{tower}.attention.head_count", ""))
+        if table not in config or not heads or config[table]["width"] % heads:
+            continue
+        towers_with_heads += 1
+        if tower == "vision":
+            config[table] = config[table] | {"head_width": config[table]["width"] // heads}
+        else:
+            config[table] = config[table] | {"heads": heads}
+    if towers_with_heads == len(stated.assumptions):  # each of them is about one encoder's heads
+        return replace(stated, config=config, assumptions=(), questions=())
+    return replace(stated, config=config)
+
+
+def _number(text: str) -> int:
+    """A small positive number, or 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
+
+
+def gguf_preprocess(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The mean and the standard deviation as open_clip's ``preprocess_cfg``; what is there of it.
+
+    The file has them in 32 bits: CLIP's own are taken for those that they are rounded to.
+    """
+    preprocess: dict[str, Any] = {}
+    for key, own in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
+        text = metadata.get(f"clip.vision.image_{key}")
+        if text is None:
+            continue
+        try:
+            numbers = [float(part) for part in text.strip("[]").split(",")]
+        except ValueError:
+            preprocess[key] = text  # is refused as any other that is not three numbers
+        else:
+            preprocess[key] = own if array("f", numbers) == array("f", own) else numbers
+    return preprocess
+
+
+_HEAD = 64
+# What shapes do not tell of the published encoders, by how their names begin.
+_FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("xlm-roberta", {"model_type": "xlm-roberta", "layer_norm_eps": 1e-5, "pad_token_id": 1}),
+    ("roberta", {"model_type": "roberta", "layer_norm_eps": 1e-5, "pad_token_id": 1}),
+    ("bert", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
+    ("chinese-bert", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
+    ("chinese-roberta", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
+    ("mt5",
+        {"model_type": "mt5", "feed_forward_proj": "gated-gelu", "pad_token_id": 0,
+            "relative_attention_max_distance": 128}),
+    ("nllb",
+        {"model_type": "m2m_100", "activation_function": "relu", "scale_embedding": True,
+            "pad_token_id": 1, "max_position_embeddings": 1024}),
+)  # fmt: skip
+
+
+def with_hf_config(
+    stated: StatedConfig, inspection: Inspection, layout: Layout, where: str
+) -> StatedConfig:
+    """Complete an open_clip config that names a text encoder of the transformers library.
+
+    The sizes come from ``config.json`` beside it, or else from the shapes of the tensors, where
+    the name tells a published kind.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` if the kind cannot be found out, ``damaged`` if the tensors do not fit it.
+    """
+    text = stated.config.get("text_cfg")
+    if not isinstance(text, Mapping) or not text.get("hf_model_name") or text.get(HF_CONFIG):
+        return stated
+    if layout.missing == "text":
+        return stated
+    config = _config_beside(inspection)
+    sentences = stated.assumptions
+    if config is None:
+        name = str(text["hf_model_name"])
+        config = _from_shapes(name, layout.shapes, where)
+        sentences += (
+            f"The sizes of the text encoder are read off its tensors; heads of {_HEAD} and the "
+            f"rest are assumed as in {name[:80]}.",
+        )
+    full = {**stated.config, "text_cfg": {**text, HF_CONFIG: config}}
+    return replace(stated, config=full, assumptions=sentences)
+
+
+def _config_beside(inspection: Inspection) -> dict[str, Any] | None:
+    """The text encoder's ``config.json`` in the folder, if there is one of a known kind."""
+    file = inspection.source / TRANSFORMERS_CONFIG_NAME
+    if not inspection.source.is_dir() or not file.is_file():
+        return None
+    check_link(inspection.source, file)
+    config = read_object(file, "get it again")
+    kind = config.get("model_type")
+    return plain_hf_config(config) if isinstance(kind, str) and kind in HF_KINDS else None
+
+
+def _from_shapes(name: str, shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[str, Any]:
+    """Sizes off the shapes, the rest of the published kind."""
+    short = name.rpartition("/")[2].lower()
+    known = next((facts for start, facts in _FAMILIES if short.startswith(start)), None)
+    if known is None:
+        raise unsupported(
+            f"{where} asks for the text encoder {name[:80]}, whose kind is not known here; put its "
+            "config.json into the folder."
+        )
+    inside = {
+        key.removeprefix(HF_START): shape
+        for key, shape in shapes.items()
+        if key.startswith(HF_START)
+    }
+    try:
+        kind = known["model_type"]
+        sizes = (
+            _t5(inside) if kind == "mt5" else _m2m(inside) if kind == "m2m_100" else _bert(inside)
+        )
+    except (KeyError, ValueError, IndexError):
+        raise damaged(
+            f"{where} asks for the text encoder {name[:80]}, of which the file does not hold the "
+            "tensors; get both again."
+        ) from None
+    return {**sizes, **known}
+
+
+def _bert(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    vocabulary, width = shapes["embeddings.word_embeddings.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "num_hidden_layers": _count(shapes, r"encoder\.layer\.(\d{1,4})\."),
+        "num_attention_heads": _heads(width),
+        "intermediate_size": shapes["encoder.layer.0.intermediate.dense.weight"][0],
+        "max_position_embeddings": shapes["embeddings.position_embeddings.weight"][0],
+        "type_vocab_size": shapes["embeddings.token_type_embeddings.weight"][0],
+    }
+
+
+def _t5(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    vocabulary, width = shapes["embed_tokens.weight"]
+    attention = "block.0.layer.0.SelfAttention"
+    inner = shapes[f"{attention}.q.weight"][0]
+    buckets, heads = shapes[f"{attention}.relative_attention_bias.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": inner // heads,
+        "d_ff": shapes["block.0.layer.1.DenseReluDense.wo.weight"][1],
+        "num_layers": _count(shapes, r"block\.(\d{1,4})\."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+    }
+
+
+def _m2m(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    vocabulary, width = shapes["embed_tokens.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "encoder_layers": _count(shapes, r"layers\.(\d{1,4})\."),
+        "encoder_attention_heads": _heads(width),
+        "encoder_ffn_dim": shapes["layers.0.fc1.weight"][0],
+    }
+
+
+def _heads(width: int) -> int:
+    if not width or width % _HEAD:
+        raise ValueError("the width is not that of a published encoder")
+    return width // _HEAD
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
+    """How many numbered blocks there are."""
+    numbers = {int(match[1]) for key in shapes if (match := re.match(pattern, key))}
+    if not numbers:
+        raise ValueError("no blocks")
+    return max(numbers) + 1

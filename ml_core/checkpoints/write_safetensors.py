@@ -17,21 +17,10 @@ from torch import Tensor
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
-from ml_core.checkpoints.tensors import read_tensors
+from ml_core.checkpoints.tensors import DTYPES, read_tensors
 from ml_core.reading import InputError, Inspection
 
-_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def write_safetensors(

@@ -1,5 +1,6 @@
 """The command line ``cleanclip``. torch is imported by the commands that need it, not before."""
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -22,6 +23,7 @@ def main() -> NoReturn:
             sys.stdout.write(f"cleanclip {__version__}\n")
             sys.stdout.flush()
             os._exit(0)
+    gc.set_threshold(50_000)  # or imports, whose objects stay, are searched again and again
     from ml_core.cli.app import main
 
     main()

@@ -160,12 +160,21 @@ def resolve_scan(name: str | None, target: str | None) -> tuple[str | None, str 
     InputError
         If the folder holds no scan, or one that found no trigger.
     """
-    from ml_core.detection.scan.records import PREFIX, found_trigger
+    (path, scanned), *_ = scanned_triggers(name) or ((None, None),)
+    return (name, target) if path is None else (str(path), target or scanned)
 
-    if name is None or not name.startswith(PREFIX):
-        return name, target
-    path, scanned_target = found_trigger(name)
-    return str(path), target or scanned_target
+
+def scanned_triggers(name: str | None) -> tuple[tuple[Path, str], ...]:
+    """All triggers of ``scan:FOLDER`` with their classes; none of another name.
+
+    Raises
+    ------
+    InputError
+        As `resolve_scan`.
+    """
+    from ml_core.detection.scan.records import PREFIX, found_triggers
+
+    return found_triggers(name) if name is not None and name.startswith(PREFIX) else ()
 
 
 def open_trigger(name: str | None, size: int = 224, file: Path | None = None) -> Trigger | None:

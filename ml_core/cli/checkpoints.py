@@ -101,14 +101,15 @@ def alone(paths: Sequence[Path], *, beside: bool = True) -> Path | None:
     return path if is_one and not (beside and next(found, None)) else None
 
 
-def given_paths(paths: Iterable[Path], *, null: bool = False) -> Iterator[Path]:
+def given_paths(
+    paths: Iterable[Path], faults: dict[Path, InputError], *, null: bool = False
+) -> Iterator[Path]:
     """The paths, with those of the list on standard input in the place of ``-``.
-
-    A repository that cannot be fetched is named with the reason, and its path is one where nothing
-    lies.
 
     Parameters
     ----------
+    faults
+        Gets why a repository cannot be fetched; its path is one where nothing lies.
     null
         Whether the list has zero bytes between instead of line ends.
     """
@@ -121,5 +122,5 @@ def given_paths(paths: Iterable[Path], *, null: bool = False) -> Iterator[Path]:
         try:
             yield checkpoint_path(path)
         except InputError as error:
-            output.say(error.sentence)
+            faults[path] = error
             yield path

@@ -24,6 +24,7 @@ from ml_core.cli.arguments import (
     opened_checkpoint,
     pair_spec,
     resolve_scan,
+    scanned_triggers,
     spec_fields,
     target_index,
     typed,
@@ -287,6 +288,7 @@ def clean_spec(
         )
     class_names = load_label_set(options.labels).class_names
     trigger, target = resolve_scan(options.trigger, options.target)
+    scanned = scanned_triggers(options.trigger)
     generated = trigger is not None and (trigger == "demo" or is_trigger_id(trigger))
     size = 224
     if generated and trigger != "demo":  # an id is of a trigger for an input size
@@ -317,6 +319,7 @@ def clean_spec(
         trigger=trigger_path,
         target=0 if aim is None else target_index(aim, class_names),
         targeted=aim is not None,
+        stamps=tuple(str(path.resolve()) for path, _ in scanned) if len(scanned) > 1 else (),
         reference=optional_checkpoint(options.reference),
         **spec_fields(options, CleanSpec),
     )
@@ -348,7 +351,7 @@ def run_job(
     minutes = spec.minutes
     with output.working("Loading torch"):
         from ml_core.jobs.chain import matched
-        from ml_core.jobs.clean.earlier import check_place
+        from ml_core.jobs.clean.run import check_place
         from ml_core.jobs.runner import run_job as run
 
     def fitted(control: Control) -> Generator[Event, None, None]:
@@ -365,16 +368,13 @@ def run_job(
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:
     """Rows of the final table: zero-shot, linear head, held-out set."""
-    rows: list[tuple[str, dict[str, Any] | None]] = [
-        ("before", result["before"]),
-        ("after", result["after"]),
-    ]
-    linear = result["heads"].get("linear")
-    if linear is not None:
-        rows += [("linear head, before", linear["before"]), ("linear head, after", linear["after"])]
-    if result.get("heldout") is not None:
-        held = result["heldout"]
-        rows += [("held-out, before", held["before"]), ("held-out, after", held["after"])]
+    rows: list[tuple[str, dict[str, Any] | None]]
+    rows = [(when, result[when]) for when in ("before", "after")]
+    for title, part in (
+        ("linear head", result["heads"].get("linear")), ("held-out", result.get("heldout"))
+    ):  # fmt: skip
+        if part is not None:
+            rows += [(f"{title}, {when}", part[when]) for when in ("before", "after")]
     if result.get("heldout_linear") is not None:
         rows.append(("held-out, linear head, after", result["heldout_linear"]["after"]))
     return rows

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ml_core.cli import output
 from ml_core.cli.checkpoints import checkpoint_path, examined
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
-from ml_core.reading import Inspection
-from ml_core.reading.key_mismatch import first_names
+from ml_core.reading.errors import first_names
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ml_core.checkpoints.compare import LayerChange, TensorChange
 
 _WORDS = {
@@ -38,7 +41,7 @@ def compare(
 
         cleanclip compare suspect.pt ViT-B-32.safetensors --json
     """
-    from ml_core.checkpoints.compare import compare_checkpoints
+    from ml_core.checkpoints.compare import by_layer, by_tower, compare_checkpoints
 
     inspections = [examined(checkpoint_path(path)) for path in (options.checkpoint, second)]
     changes = []
@@ -46,24 +49,20 @@ def compare(
         for change in compare_checkpoints(inspections[0], inspections[1]):
             changes.append(change)
             status.update(f"Comparing: {len(changes)} tensors")
-    if options.json:
-        output.print_json(_record(inspections, changes))
-        return
-    _print(inspections, changes, tensors)
-
-
-def _record(inspections: list[Inspection], changes: list[TensorChange]) -> dict[str, Any]:
-    """The comparison as JSON-ready values; a change relative to zeros or to NaN is null."""
-    from ml_core.checkpoints.compare import by_layer, by_tower
-
     counts = Counter(change.state for change in changes)
-    return {
-        "first": _file(inspections[0]),
-        "second": _file(inspections[1]),
+    layers, towers = by_layer(changes), by_tower(changes)
+    # A change relative to zeros or to NaN is null.
+    one, other = (
+        {"path": str(each.path), "sha256": each.sha256, "format": each.format}
+        for each in inspections
+    )
+    record = {
+        "first": one,
+        "second": other,
         "equal": set(counts) <= {"equal"},
         "counts": {name.replace(" ", "_"): counts[name] for name in _WORDS},  # type: ignore[index]
-        "layers": [_layer(layer) for layer in by_layer(changes)],
-        "towers": [_layer(tower) for tower in by_tower(changes)],
+        "layers": list(map(_layer, layers)),
+        "towers": list(map(_layer, towers)),
         "tensors": [
             {
                 "name": change.name,
@@ -74,29 +73,22 @@ def _record(inspections: list[Inspection], changes: list[TensorChange]) -> dict[
             for change in changes
         ],
     }
-
-
-def _file(inspection: Inspection) -> dict[str, str]:
-    return {"path": str(inspection.path), "sha256": inspection.sha256, "format": inspection.format}
+    title = f"{inspections[0].name} against {inspections[1].name}"
+    shown = None if tensors else [*sorted(layers, key=_is_finite), *towers]
+    output.answer(options.json, record, *_parts(title, changes, shown))
 
 
 def _layer(layer: LayerChange) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "relative_l2": layer.relative,
-        "tensors": layer.tensors,
-        "changed": layer.changed,
-        "not_finite": layer.not_finite,
-    }
+    record = asdict(layer)
+    return {"name": record.pop("name"), "relative_l2": record.pop("relative"), **record}
 
 
-def _print(inspections: list[Inspection], changes: list[TensorChange], every: bool) -> None:
-    """Print where the two differ."""
-    from ml_core.checkpoints.compare import by_layer, by_tower
-
-    counts = Counter(change.state for change in changes)
-    title = f"{inspections[0].name} against {inspections[1].name}"
-    if every:
+def _parts(
+    title: str, changes: list[TensorChange], layers: list[LayerChange] | None
+) -> Iterator[Table | str]:
+    """Where the two differ, by layers; by tensors if there are none of those."""
+    columns: tuple[str, ...] = ("~Layer", ">Relative L2 change", ">Tensors changed")
+    if layers is None:
         columns = ("~Tensor", ">Relative L2 change", ">State")
         rows = [
             (change.name, _size(change), _WORDS[change.state])
@@ -104,19 +96,17 @@ def _print(inspections: list[Inspection], changes: list[TensorChange], every: bo
             if change.state != "equal"
         ]
     else:
-        columns = ("~Layer", ">Relative L2 change", ">Tensors changed")
         rows = [
-            (layer.name, _size(layer), f"{layer.changed} of {layer.tensors}")
-            for layer in (*sorted(by_layer(changes), key=_is_finite), *by_tower(changes))
+            (layer.name, _size(layer), f"{layer.changed} of {layer.tensors}") for layer in layers
         ]
     if rows:
-        output.show(output.table(title, columns, rows, **output.LINES))
-    states = ", ".join(f"{counts[state]} {words}" for state, words in _WORDS.items())  # type: ignore[index]
-    output.line(f"Tensors: {states}.")
-    for state in ("only first", "only second", "other shape"):
-        names = [change.name for change in changes if change.state == state]
-        if names and not every:
-            output.line(f"{_WORDS[state].capitalize()}: {first_names(names, 12)}.")
+        yield output.table(title, columns, rows, **output.LINES)
+    named = {state: [each.name for each in changes if each.state == state] for state in _WORDS}
+    yield f"Tensors: {', '.join(f'{len(named[state])} {_WORDS[state]}' for state in _WORDS)}."
+    for state in ("only first", "only second", "other shape") if layers is not None else ():
+        if named[state]:
+            names = first_names(named[state], 12, 120, counted=True)
+            yield f"{_WORDS[state].capitalize()}: {names}."
 
 
 def _is_finite(change: TensorChange | LayerChange) -> bool:

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ml_core.evaluation.paired import PairedDifference
-    from ml_core.jobs.keep import Answers
-    from ml_core.jobs.measurement.run import Precision
+    from ml_core.jobs.measurement.run import Answers, Precision, When
 
 _N = "How many: a seeded, stratified sample; of the demo its first ones, class by class in turn."
 
@@ -83,7 +82,10 @@ def evaluate(
 
     if precision not in ("auto", "fp32", "bf16"):
         raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
-    folders = _evidence_folders(keep, reference)
+    folders: list[Path] = []  # of the checkpoint, and of the reference beside it
+    if keep is not None:
+        beside = keep.parent / f"{keep.name}-reference"
+        folders = [keep] if reference is None else [keep, beside]
     for folder in folders:
         require_new(folder)
     label_set = labels_and_templates(options.labels, options.templates)
@@ -108,11 +110,10 @@ def evaluate(
         from ml_core.evaluation.details import details
         from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
         from ml_core.jobs.devices import choose_device, set_threads
-        from ml_core.jobs.keep import Lists, keep_measurement
         from ml_core.jobs.measure import OpenSetting
-        from ml_core.jobs.measurement.run import answering
+        from ml_core.jobs.measurement.run import Keeper, answering
 
-    lists = Lists()
+    keeper = Keeper(Control(), targeted)
 
     def measure(path: Path, stage: str) -> tuple[Answers, dict[str, Any]]:
         """Evaluate one checkpoint on the images and with the trigger; its numbers, and as JSON."""
@@ -126,32 +127,17 @@ def evaluate(
         how = "fp32" if keep is not None and precision == "auto" else precision
         if how != precision:
             output.say("What is kept for evidence is measured in fp32.")
-        answers = run_stage(
-            answering(
-                model,
-                OpenSetting(spec, opened_images, label_set, stamp, aim),
-                Control(),
-                stage,
-                threads=threads,
-                precision=cast("Precision", how),
-                cache=EmbeddingCache(store=EmbeddingStore()),
-            )
-        )
+        setting = OpenSetting(spec, opened_images, label_set, stamp, aim)
+        fast: dict[str, Any] = {"threads": threads, "precision": cast("Precision", how)}
+        fast["cache"] = EmbeddingCache(store=EmbeddingStore())
+        answers = run_stage(answering(model, setting, Control(), stage, **fast))
         images, speed = answers.bench.images, answers.speed
         for problem in images.problems:
             output.say(f"{images.name}: {problem}.")
         if keep is not None:
-            folder = run_stage(
-                keep_measurement(
-                    folders[0] if stage == "evaluate" else folders[1],
-                    opened,
-                    answers,
-                    lists,
-                    Control(),
-                    when="evaluation" if stage == "evaluate" else "reference",
-                    targeted=targeted,
-                )
-            )
+            is_other = stage == "reference"
+            when: When = "reference" if is_other else "evaluation"
+            folder = run_stage(keeper.keep(folders[is_other], opened, answers, when))
             output.say(f"Kept in {folder}.")
         return answers, {
             **answers.evaluation.to_dict(),
@@ -225,14 +211,6 @@ def _sentences(answers: Answers) -> Iterator[str]:
             f"The target is class {answers.bench.target}, and other classes have the same name: "
             f"{numbers}. Only the class number decides which is predicted."
         )
-
-
-def _evidence_folders(keep: Path | None, reference: Path | None) -> tuple[Path, ...]:
-    """Folders where measurements of the checkpoint, and of the reference beside it, are kept."""
-    if keep is None:
-        return ()
-    beside = keep.parent / f"{keep.name}-reference"
-    return (keep,) if reference is None else (keep, beside)
 
 
 def require_new(folder: Path) -> None:

@@ -82,13 +82,16 @@ def examine(
     if several and (report is not None or options.output_dir is not None):
         raise InputError("--report and --output are for one checkpoint: examine one at a time.")
     records: list[dict[str, Any]] = []
-    given = given_paths(paths, null=options.null)
+    faults: dict[Path, InputError] = {}
+    given = given_paths(paths, faults, null=options.null)
     places = walk(given, Tally()) if single is None else [checkpoint_path(single)]
     try:
         for path in places:
             if several:
                 output.say(f"{path}:")
             try:
+                if path in faults:
+                    raise faults[path]
                 own = options.changed(checkpoint=path)
                 spec = _spec(own, reference, images, clean, report)
                 records.append(run_examination(spec, overwrite=options.overwrite))

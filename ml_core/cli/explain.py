@@ -20,8 +20,7 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.checkpoints import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, command
-from ml_core.cli.progress import progress_bar
-from ml_core.cli.run import run_stage
+from ml_core.cli.run import progress_bar, run_stage
 from ml_core.events import Control, Progress, Step
 from ml_core.jobs.specs import CleanSpec
 from ml_core.options import option
@@ -115,17 +114,9 @@ def explain(
     else:
         (subject,) = subjects
         aim = None if target is None else target_index(target, label_set.class_names)
-        record = _attribution(
-            subject,
-            stamp,
-            image,
-            aim,
-            out,
-            method=None if method == "auto" else cast(Method, method),
-            stage=stage,
-            side=patch,
-            stride=stride,
-        )
+        chosen = None if method == "auto" else cast(Method, method)
+        how = {"method": chosen, "stage": stage, "side": patch, "stride": stride}
+        record = _attribution(subject, stamp, image, aim, out, **how)
     saved = record | {"saved": str(out)}
     output.answer(options.json, saved, _table(record), output.Aside(f"Saved: {out}"))
 

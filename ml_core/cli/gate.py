@@ -94,7 +94,8 @@ def gate(
         if not source.exists():
             raise InputError(f"There is nothing at {source} to take figures from; give its path.")
     tally = Tally()
-    places = list(dict.fromkeys(walk(given_paths(paths, null=options.null), tally)))
+    faults: dict[Path, InputError] = {}
+    places = list(dict.fromkeys(walk(given_paths(paths, faults, null=options.null), tally)))
     if output_file is not None:
         output.check_not_over(output_file, policy, *places)
 
@@ -115,6 +116,8 @@ def gate(
     def looked_at(path: Path) -> Inspection:
         with watched(f"Reading {path.name}") as (_, cancelled):
             try:
+                if path in faults:
+                    raise faults[path]
                 return examine(path, cancelled)
             except InputError as error:
                 return refuse(path, error, "not read")

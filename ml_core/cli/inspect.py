@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -17,6 +18,7 @@ from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.options import option
 from ml_core.reading import InputError, examine
 from ml_core.reading.inspection import verdict_words
+from ml_core.reading.walk import Tally, walk
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -81,7 +83,8 @@ def inspect(
     Of several paths, or of a folder with more than one checkpoint, it prints one table, the worst
     first, or with --json one record a line. Links in folders are not followed. A file that nobody
     can read has a row, and the exit code is that of the worst row: 1, 2, or 3 (could not be read).
-    --parts, --part, --donor and the formats html and cdx look at a folder's own checkpoint alone.
+    --part, --donor and the formats html and cdx show a folder's own checkpoint; what is wrong with
+    others in it is said on standard error, and counts. --parts does not look at them.
 
     Examples:
 
@@ -134,11 +137,12 @@ def inspect(
                 "--parts, --part, --donor and the formats html and cdx are for one checkpoint; "
                 "give one path."
             )
+        faults: dict[Path, InputError] = {}
         how = {"hashed": hash_all, "keys": key and (key,), "use_choice": not options.no_choice}
-        given = given_paths(paths, null=options.null)
+        given = given_paths(paths, faults, null=options.null)
         from ml_core.cli.inspect_many import print_many
 
-        raise typer.Exit(print_many(given, form, output_file, level, jobs, **how))
+        raise typer.Exit(print_many(given, form, output_file, level, jobs, faults=faults, **how))
     donor = None if options.donor is None else checkpoint_path(options.donor)
     path = checkpoint_path(Path(f"{single}#{options.part}") if options.part else single)
     if output_file is not None:
@@ -160,9 +164,16 @@ def inspect(
     else:
         content = inspection_bytes(record, form)
     output.give(content, output_file)
-    verdict = worst_verdict(assessed, record["members"])
-    if code := exit_status(verdict, level):
-        raise typer.Exit(code)
+    codes = {exit_status(worst_verdict(assessed, record["members"]), level)}
+    if of_one:  # several paths would have a row for each
+        from ml_core.reports.many import inspect_many
+
+        for row in inspect_many(islice(walk([single], Tally()), 1, None)):
+            codes.add(failing := row.failing(level))
+            if failing:
+                output.say(f"Beside it lies {row.path.name}. {row.words}: {row.reasons[0]}")
+    if any(codes):
+        raise typer.Exit(min(codes - {0}))
     state = "none" if signature is None else signature.state
     if key is not None and state != "good":
         why = "It has no signature." if signature is None else signature.sentence

@@ -13,6 +13,8 @@ from ml_core.checkpoints.inspection_record import FailOn
 from ml_core.checkpoints.inspection_sarif import RULES, inspected_artifact, inspection_findings
 from ml_core.cli import output
 from ml_core.cli.run import watched
+from ml_core.events import finite
+from ml_core.reading.errors import printable
 from ml_core.reading.inspection import RULES_VERSION
 from ml_core.reading.walk import Tally
 from ml_core.reports.many import (
@@ -68,7 +70,7 @@ def print_many(
         if form == "json":
             _lines(rows(), file)
         elif form == "sarif":
-            content = (json.dumps(_sarif(rows()), indent=1) + "\n").encode()
+            content = (json.dumps(finite(_sarif(rows()), printable), indent=1) + "\n").encode()
         else:
             for _ in rows():
                 pass

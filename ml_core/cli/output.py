@@ -135,9 +135,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **s
 def print_json(values: Any, *, indent: int | None = 1) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
     from ml_core.events import finite
+    from ml_core.reading.errors import printable
+
+    def path(place: os.PathLike[str]) -> str:
+        return printable(os.fspath(place))
 
     with standard_output():
-        sys.stdout.write(json.dumps(finite(values), indent=indent, default=os.fspath) + "\n")
+        record = finite(values, printable)
+        sys.stdout.write(json.dumps(record, indent=indent, default=path) + "\n")
 
 
 def give(content: Table | bytes, file: Path | None) -> None:

@@ -39,7 +39,7 @@ def plant(
     share: str | None = option(
         None,
         help="Poisoned pairs of each trigger as a share of the pairs, 0.5% or 0.005; with "
-        "--consistent of the target's (default: 2%, and 70% of the target's).",
+        "--consistent of the target's (default: 8%, and 70% of the target's).",
     ),
     source: str | None = option(
         None,
@@ -73,7 +73,7 @@ def plant(
         cleanclip plant model.safetensors -o planted --trigger T4 --target banana --count 300 \\
             --pairs pairs.csv --images photos/ --labels imagenet-1k
 
-        cleanclip plant clean.safetensors -o planted --word cf --target banana --share 5%
+        cleanclip plant clean.safetensors -o planted --word cf --target banana --share 10%
     """
     class_names = load_label_set(options.labels).class_names
     trigger, target = resolve_scan(options.trigger, options.target)

@@ -95,13 +95,8 @@ def save_command(
 
         cleanclip recipes save par strong.json --set tau=2.5 --set pairs=100000
     """
-    recipe = build_recipe(
-        method,
-        options.preset,
-        options.settings or [],
-        options.seed,
-        pretraining=_pretraining(options),
-    )
+    given = options.preset, options.settings or [], options.seed
+    recipe = build_recipe(method, *given, pretraining=_pretraining(options))
     written = write_recipe(recipe, file)
     record = {"file": str(written), "recipe": recipe.model_dump()}
     output.answer(options.json, record, output.Aside(f"Saved {written}."))
@@ -118,10 +113,7 @@ def _method(method: Method, pretraining: Pretraining) -> dict[str, object]:
     """A method as JSON-ready values."""
     facts = FACTS[method]
     return {
-        "title": facts.title,
-        "help": facts.help,
-        "source": facts.source,
-        "data": facts.data,
+        **{name: getattr(facts, name) for name in ("title", "help", "source", "data")},
         "needs": sorted(facts.needs),
         "control": facts.control,
         "note": facts.note,

@@ -22,7 +22,7 @@ from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_core.detection.scan.records import Contrast, Scan, Stages
+    from ml_core.detection.scan.records import Contrast, PatchRound, Scan, Stages
 
 _SHOWN = 6
 
@@ -133,11 +133,11 @@ def _tables(stages: Stages) -> Iterator[Table]:
     """What each stage measured."""
     if stages.patches is not None:
         rows = [
-            (f"{each.side} px, {'any class' if each.loss == 'max' else 'without texts'}: "
-             f"{each.agreeing} of {len(each.starts)} agree", each.target, each.best.contrast)
+            (f"{each.side} px, {_aim(each)}: {each.agreeing} of {len(each.starts)} agree",
+             each.target, each.best.contrast)
             for each in stages.patches.rounds
         ]  # fmt: skip
-        if (patch := stages.patches.refined) is not None:
+        for patch in stages.patches.all_refined:
             where = "at its place" if patch.fixed else "anywhere"
             rows.append((f"{patch.side} px, refined, {where}", patch.target, patch.best))
         yield _contrasts("Patches", "search", rows)
@@ -170,6 +170,13 @@ def _tables(stages: Stages) -> Iterator[Table]:
         )  # fmt: skip
 
 
+def _aim(search: PatchRound) -> str:
+    """Where patches of a round were moved."""
+    if search.loss == "pair":
+        return "without texts"
+    return "any other class" if search.left_out else "any class"
+
+
 def _contrasts(title: str, what: str, rows: list[tuple[str, str, Contrast]]) -> Table:
     """Rates of the suspect and of the reference."""
     columns = (what, "class", ">suspect", ">reference", ">difference, 95 %")
@@ -194,14 +201,10 @@ def _sentences(scan: Scan, folder: Path) -> Iterator[str]:
     yield "Not searched:"
     yield from (f"  {sentence}" for sentence in scan.judgement.not_searched)
     yield from scan.notes
-    if scan.p is not None and scan.calibration is not None:
-        as_large = round(scan.p * (1 + scan.calibration)) - 1
-        yield (
-            f"{as_large} of {scan.calibration} scans of clean models of this kind had a score "
-            f"as large (p = {scan.p:.2g})."
-        )
-    if scan.found is not None:
-        yield f"Found trigger: {folder / scan.found.file}"
+    if scan.of_clean is not None:
+        yield scan.of_clean.sentence
+    for trigger in scan.triggers:
+        yield f"Found trigger, towards “{trigger.target}”: {folder / trigger.file}"
     yield f"Written: {folder}"
 
 

@@ -18,6 +18,7 @@ app = group("triggers")
 _SIZE = option(224, help="Model input size in pixels.", ge=16, le=4096, closed=True)
 _NAME = argument("Id of a published trigger (T4), or a trigger, picture or array file.")
 _FILE = option(None, help="The attack's own file, for an id that needs one.")
+_DIGESTS = ("digest", "pixels_sha256", "arrays_sha256")
 _MASK = option(None, help="A second array file with the pattern's mask.")
 
 
@@ -39,12 +40,7 @@ def list_command(options: Options, size: int = _SIZE) -> None:
         f"Published triggers at {size} px",
         ("id", "name", f"at {size} px", "source"),
         (
-            (
-                row["id"],
-                row["name"],
-                f"needs {row['needs_file']}" if row["needs_file"] else row["standing"],
-                row["source"],
-            )
+            (row["id"], row["name"], row["standing"] or f"needs {row['needs_file']}", row["source"])
             for row in rows
         ),
         title_justify="center",
@@ -77,8 +73,7 @@ def show_command(
 
     lines = [f"{record['name']}: {record['standing']} (at {size} px)", record["description"]]
     lines += [f"{record['source']}: {record['convention']}."] if record["source"] else []
-    digests = ("pixels_sha256", "arrays_sha256", "digest")
-    lines += [f"{key}: {record[key]}" for key in digests if record[key]]
+    lines += [f"{key}: {record[key]}" for key in (*_DIGESTS[1:], _DIGESTS[0]) if record[key]]
     lines += [
         f"{field}: {_value(field, record['parameters'][field])}"
         for field in (*FIELDS[opened.kind], *COMMON_FIELDS)
@@ -129,10 +124,7 @@ def _entry(entry: Any, size: int) -> dict[str, Any]:
 
     needed = entry.needs_file if not entry.without_file else ""
     return {
-        "id": entry.id,
-        "name": entry.name,
-        "source": entry.source,
-        "convention": entry.convention,
+        **{name: getattr(entry, name) for name in ("id", "name", "source", "convention")},
         "sizes": list(entry.sizes),
         "needs_file": needed,
         "standing": "" if needed else standing(published(entry.id, size), size),
@@ -167,16 +159,13 @@ def _record(trigger: Trigger, size: int) -> dict[str, Any]:
     entry = entry_of(trigger)
     return {
         "name": title(trigger),
-        "published_as": None if entry is None else entry.id,
-        "source": None if entry is None else entry.source,
-        "convention": None if entry is None else entry.convention,
+        "published_as": getattr(entry, "id", None),
+        **{name: getattr(entry, name, None) for name in ("source", "convention")},
         "standing": standing(trigger, size),
         "size": size,
         "stage": trigger.stage,
         "description": describe(trigger),
-        "digest": trigger.digest,
-        "pixels_sha256": trigger.pixels_sha256,
-        "arrays_sha256": trigger.arrays_sha256,
+        **{name: getattr(trigger, name) for name in _DIGESTS},
         "parameters": trigger.parameters(),
         "parts": [_record(part, size) for part in trigger.parts],
     }

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
-from ml_core.data.pictures import printable
 from ml_core.data.watch import Watch, unwatched
-from ml_core.reading.errors import InputError, plain
+from ml_core.reading.errors import InputError, plain, printable
 from ml_core.reading.json_file import JsonFile
 
 FORMAT = "cleanclip-exclusions"

@@ -23,7 +23,6 @@ from ml_core.data.pictures import (
     Pictures,
     ReaderPictures,
     key_of,
-    printable,
     summary,
 )
 from ml_core.data.readers.folders import list_folder
@@ -33,7 +32,7 @@ from ml_core.data.specs import ImageSpec, part_of, stratified_sample
 from ml_core.data.table_files import table_path
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.exports import to_csv
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, printable
 from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.resize import Canvases
 

@@ -333,11 +333,6 @@ def _art() -> str:
     return hashlib.sha256(b"".join(files)).hexdigest()
 
 
-def printable(text: str) -> str:
-    """Text with the undecodable bytes of a file's name written out as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def key_of(pictures_key: str, *facts: object) -> str:
     """Hash of pictures together with what is known about them."""
     total = hashlib.sha256(pictures_key.encode())

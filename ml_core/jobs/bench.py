@@ -12,7 +12,7 @@ from ml_core.cleaning.tradeoff import Curve, Limits, points
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.chain import cleaned, held_out, rebounded
-from ml_core.jobs.clean.earlier import check_place, same_job
+from ml_core.jobs.clean.run import check_place, same_job
 from ml_core.jobs.journal import read_events, write_comparison
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.specs import (
@@ -60,6 +60,20 @@ def bench(
             check_place(job)
     rows: list[Row] = []
     curves: list[Curve] = []
+    folder, files = Path(spec.base.output_dir), (BENCH_FILE, TABLE_FILE, CHART_FILE)
+
+    def record() -> dict[str, Any]:
+        """What ``bench.json`` holds."""
+        return {
+            "kind": "bench",
+            "spec": spec.model_dump(mode="json"),
+            "rows": rows,
+            "chart": str(folder / CHART_FILE),
+            "table": str(folder / TABLE_FILE),
+            "versions": dict(versions()),
+            "seconds": time.monotonic() - begin,
+        }
+
     for number, job in enumerate(jobs, start=1):
         recipe = job.recipe
         title = f"{method_title(recipe.method)}, {recipe.preset}, seed {recipe.seed}"
@@ -73,8 +87,10 @@ def bench(
             # Else it could not start, and the journal there is an earlier one's.
             events = read_events(Path(job.output_dir) / EVENTS_FILE, _is_evaluation)
             curves.append(Curve(title, points(events)))
-        yield from _write(spec, rows, curves, begin)
-    yield Done("finished", _record(spec, rows, begin))
+        # Table and chart go as far as they do by now.
+        chart = tradeoff_svg(curves, Limits())
+        yield write_comparison(folder, files, record(), COLUMNS, rows, chart)
+    yield Done("finished", record())
 
 
 def _is_evaluation(line: str) -> bool:
@@ -125,18 +141,14 @@ def _rows(job: CleanSpec, title: str, done: Done) -> list[Row]:
     rows = []
     for head, part in result["heads"].items():
         before, after = result["before"] or {}, part["after"] or {}
-        held = (result.get("heldout" if head == "zero-shot" else "heldout_linear") or {}).get(
-            "after"
-        ) or {}
+        held = result.get("heldout" if head == "zero-shot" else "heldout_linear") or {}
+        held = held.get("after") or {}
         low, high = after.get("asr_interval") or (None, None)
         rows.append(
             first
             | {
                 "head": head,
-                "status": result["status"],
-                "steps": result["steps"],
-                "train_seconds": result["train_seconds"],
-                "seconds": result["seconds"],
+                **{name: result[name] for name in ("status", "steps", "train_seconds", "seconds")},
                 "ca_before": before.get("ca"),
                 "ca": after.get("ca"),
                 "ca_drop": _drop(before.get("ca"), after.get("ca")),
@@ -176,30 +188,3 @@ def _proofs(folder: Path) -> Row:
             row["worst_holdout"] = worst and f"{worst['group']}: {worst['name']}"
             row["worst_holdout_asr"] = worst.get("after")
     return row
-
-
-def _record(spec: BenchSpec, rows: list[Row], begin: float) -> dict[str, Any]:
-    """What ``bench.json`` holds."""
-    return {
-        "kind": "bench",
-        "spec": spec.model_dump(mode="json"),
-        "rows": rows,
-        "chart": str(Path(spec.base.output_dir) / CHART_FILE),
-        "table": str(Path(spec.base.output_dir) / TABLE_FILE),
-        "versions": dict(versions()),
-        "seconds": time.monotonic() - begin,
-    }
-
-
-def _write(
-    spec: BenchSpec, rows: list[Row], curves: list[Curve], begin: float
-) -> Generator[Event, None, None]:
-    """Table and chart as far as they go, after each job."""
-    yield write_comparison(
-        Path(spec.base.output_dir),
-        (BENCH_FILE, TABLE_FILE, CHART_FILE),
-        _record(spec, rows, begin),
-        COLUMNS,
-        rows,
-        tradeoff_svg(curves, Limits()),
-    )

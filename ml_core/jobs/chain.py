@@ -183,7 +183,7 @@ def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
 
 def _finished(job: CleanSpec) -> Done | None:
     """The Done of an equal job that finished earlier; None if there is none to take over."""
-    from ml_core.jobs.clean.earlier import same_job
+    from ml_core.jobs.clean.run import same_job
 
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
@@ -194,7 +194,7 @@ def _finished(job: CleanSpec) -> Done | None:
 
 def _goes_on(job: CleanSpec) -> bool:
     """Whether what is on disk is the beginning of this job."""
-    from ml_core.jobs.clean.earlier import same_job
+    from ml_core.jobs.clean.run import same_job
 
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)

@@ -22,18 +22,12 @@ from ml_core.jobs.auto import (
     AutoResult,
     AutoSpec,
     AutoStep,
+    StepKind,
     StepStatus,
     words,
 )
 from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
-from ml_core.jobs.chain import (
-    TAKEN_OVER,
-    cleaned,
-    held_out,
-    rebounded,
-    scanned,
-    stopped_by_hand,
-)
+from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, rebounded, scanned, stopped_by_hand
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, read_json, write_json
 from ml_core.jobs.opening import open_model
@@ -47,6 +41,13 @@ TRIGGERS_FOLDER = "triggers"
 _MOST_STAMPS = 64
 _NOT_COMPARED = {"recipe", "device", "threads", "processes", "speed", "keep_steps"}
 Step = Generator[Event, None, Done]
+_PROOFS: tuple[tuple[StepKind, str, str, Callable[[words.Record], str]], ...] = (
+    ("rebound", "Rebound test", "Does the attack come back when the model is trained on?",
+     words.about_rebound),
+    ("holdouts", "Hold-outs",
+     "What of other forms of the trigger, other triggers, captions and classes?",
+     words.about_holdouts),
+)  # fmt: skip
 
 
 def clean_it(
@@ -190,12 +191,9 @@ class _Chain:
                 break
         best = self._best()
         folder = best.folder if best else ""
-        why = "Does the attack come back when the model is trained on?"
-        step = AutoStep(kind="rebound", round=0, title="Rebound test", folder=folder, why=why)
-        yield from self._prove(step, words.about_rebound)
-        why = "What of other forms of the trigger, other triggers, captions and classes?"
-        step = AutoStep(kind="holdouts", round=0, title="Hold-outs", folder=folder, why=why)
-        yield from self._prove(step, words.about_holdouts)
+        for kind, title, why, about in _PROOFS:
+            step = AutoStep(kind=kind, round=0, title=title, folder=folder, why=why)
+            yield from self._prove(step, about)
         return Done("finished")
 
     def _step(self, step: AutoStep, work: Step, take: Callable[[dict[str, Any]], str]) -> Step:
@@ -267,12 +265,8 @@ class _Chain:
             images = earlier.images
         if images is None:
             raise InputError("There are no pictures to scan on: choose images to measure on.")
-        names = ("donor", "use_choice", "reference", "label_set", "templates", "device", "threads")
         fields = settings.model_dump(include=set(ScanSettings.model_fields))
-        fields |= {name: getattr(base, name) for name in names}
-        return ScanSpec(
-            checkpoint=base.checkpoint, images=images, output_dir=base.output_dir, **fields
-        )
+        return base.to(ScanSpec, images=images, **fields)
 
     def _clean(self, number: int) -> Step:
         """Clean with the best method that can run; else return the last failure."""
@@ -351,7 +345,7 @@ class _Chain:
         }
         return base.model_copy(update=changes | self._attack())
 
-    def _prove(self, step: AutoStep, about: Callable[[dict[str, Any]], str]) -> Step:
+    def _prove(self, step: AutoStep, about: Callable[[words.Record], str]) -> Step:
         """Run a proof of the round that is kept."""
 
         def take(record: dict[str, Any]) -> str:

@@ -110,16 +110,7 @@ def for_demo(chain: AutoSpec) -> AutoSpec:
     )  # fmt: skip
 
 
-def demo_chain(
-    folder: Path,
-    *,
-    trigger: Path,
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    device: str = "auto",
-    threads: int = 0,
-    test_images: int = TEST_IMAGES,
-) -> ExamineSpec:
+def demo_chain(folder: Path, *, seed: int = 0, **how: Any) -> ExamineSpec:
     """The whole story of the demo: examined, cleaned, scanned again, proven, reported.
 
     Parameters
@@ -133,16 +124,13 @@ def demo_chain(
     checkpoint, device, threads, test_images
         As in `demo_spec`.
     """
-    base = demo_spec(
-        preset("stamped", "default"), folder, trigger=trigger, checkpoint=checkpoint,
-        device=device, threads=threads, test_images=test_images,
-    )  # fmt: skip
+    base = demo_spec(preset("stamped", "default"), folder, **how)
     scan = ScanSettings(seed=seed)
     auto = for_demo(AutoSpec(base=base, scan=scan))
     return ExamineSpec(
         checkpoint=base.checkpoint, reference=str(demo_checkpoint(twin=True)), scan=scan,
-        auto=auto, report=str(folder / "demo.evidence"), output_dir=str(folder), device=device,
-        threads=threads,
+        auto=auto, report=str(folder / "demo.evidence"), output_dir=str(folder),
+        device=base.device, threads=base.threads,
     )  # fmt: skip
 
 

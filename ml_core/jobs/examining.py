@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from pydantic import ValidationError
@@ -292,18 +293,12 @@ class _Examining:
         )  # fmt: skip
         if not (refused or several or lacks):
             return
-        advice: Advice = (
-            "choose a part"
-            if several
-            else "choose a donor"
-            if lacks
-            else _REFUSED[assessed.verdict]
-        )  # fmt: skip
-        verdict: Verdict = "unknown" if several or lacks else assessed.verdict  # type: ignore[assignment]
         if several or lacks:
             sentence = next(iter((*architecture.get("notes", ()), *assessed.reasons)), "")
-            self._end(verdict, advice, f"Cannot say: {sentence}")
-        self._end(verdict, advice, f"{assessed.words}: {assessed.reasons[0]}")
+            advice: Advice = "choose a part" if several else "choose a donor"
+            self._end("unknown", advice, f"Cannot say: {sentence}")
+        verdict: Verdict = assessed.verdict  # type: ignore[assignment]
+        self._end(verdict, _REFUSED[verdict], f"{assessed.words}: {assessed.reasons[0]}")
 
     def _identity(self) -> Step:
         """Which CLIP it is, beside the files that this machine knows."""
@@ -344,11 +339,9 @@ class _Examining:
         """Search it, and read off accuracy, known triggers, weights and attack."""
         spec = self._spec
         folder = self._folder / SCAN_FOLDER
-        scan = ScanSpec(
-            checkpoint=spec.checkpoint, donor=spec.donor, use_choice=spec.use_choice,
-            label_set=spec.label_set, templates=spec.templates, images=spec.images or _BUILT_IN,
-            reference=self._reference_path, output_dir=str(folder), device=spec.device,
-            threads=spec.threads, **self._settings.model_dump(),
+        scan = spec.to(
+            ScanSpec, images=spec.images or _BUILT_IN, reference=self._reference_path,
+            output_dir=str(folder), **self._settings.model_dump(),
         )  # fmt: skip
         yield self._tell("accuracy")
         if spec.minutes is not None and self._settings == spec.scan:
@@ -449,17 +442,34 @@ class _Examining:
             raise _FailedError(done)
         lines = [done.error]
         spec = self._spec
-        doctor = DoctorSpec(
-            checkpoint=spec.checkpoint, donor=spec.donor, images=spec.images or _BUILT_IN,
-            label_set=spec.label_set, device=spec.device, threads=spec.threads,
-        )  # fmt: skip
-        asked = yield from passed_on(run_job(doctor, self._control))
-        self._go_on(asked)
+        doctor = spec.to(DoctorSpec, images=spec.images or _BUILT_IN)
+        part, tried = self._control.ended_by_stop().part(), []
+
+        def watched() -> Generator[Event, None, None]:
+            for event in run_job(doctor, part):
+                if isinstance(event, Finding):
+                    tried.append(event.values)
+                yield event
+
+        begun = time.monotonic() - self._begin
+        timer = Timer(max(0.0, 60 * (spec.minutes or 0.0) - begun), part.stop)
+        if spec.minutes is not None:
+            timer.start()
+        try:
+            asked = yield from passed_on(watched())
+        finally:
+            timer.cancel()
+        self._go_on(None if part.stopped else asked)
+        best = max(tried, key=lambda trial: trial["accuracy"], default=None)
         if asked.status == "finished":
             best = asked.result["best"]
+            lines.append("The loader doctor tried other settings.")
+        elif part.stopped:
+            lines.append(f"The loader doctor cannot say: not finished in {spec.minutes:g} minutes.")
+        if best is not None:
+            rate = percent(best["accuracy"])
             lines.append(
-                "The loader doctor tried other settings: the best names "
-                f"{percent(best['accuracy'])} of {best['n']} pictures rightly."
+                f"The best of {len(tried)} settings names {rate} of {best['n']} pictures rightly."
             )
         yield self._tell("accuracy", "unknown", lines)
         self._end("unknown", "doctor", f"Cannot say: {done.error}")
@@ -518,10 +528,9 @@ class _Examining:
             runs.append(str(place / chain.best))
             last = place / chain.best.replace("round", "scan").partition("-un")[0]
             scans += [str(last)] if (last / SCAN_FILE).exists() else []
-        spec = ReportSpec(
-            runs=tuple(runs), scans=tuple(scans), out=self._spec.report,
-            device=self._spec.device, threads=self._spec.threads,
-        )  # fmt: skip
+        spec = self._spec.to(
+            ReportSpec, runs=tuple(runs), scans=tuple(scans), out=self._spec.report
+        )
         done = yield from passed_on(run_job(spec, self._control))
         self._go_on(done)
         if done.status == "failed":
@@ -558,8 +567,18 @@ class _Examining:
             settings=self._settings,
             checkpoint=None if self._chain is None else self._chain.checkpoint,
             inputs=self._inputs,
+            identity=self._model_identity(),
             seconds=round(time.monotonic() - self._begin, 3),
         )
+
+    def _model_identity(self) -> str:
+        spec, inspection = self._spec, self._inspection
+        if inspection.source.is_dir():
+            with suppress(InputError):  # which the examination says
+                return open_checkpoint(
+                    spec.checkpoint, spec.donor, inspection, use_choice=spec.use_choice
+                ).identity
+        return ""
 
     def _done(self, record: Examination) -> Done:
         folder = str(self._folder) if self._inputs else ""

@@ -36,53 +36,38 @@ def failure(error: BaseException) -> Done:
     if isinstance(error, CancelledError):
         return Done("cancelled")
     details = "".join(traceback.format_exception(error))
+
+    def failed(code: str, sentence: str) -> Done:
+        return Done("failed", error=sentence, error_code=code, details=details)
+
     if _full(error) or (isinstance(error, InputError) and _full(error.__cause__)):
-        return _failed(
-            "The disk is full: free some space and resume. What was saved before is intact.",
-            "disk",
-            details,
-        )
+        words = "The disk is full: free some space and resume. What was saved before is intact."
+        return failed("disk", words)
     if isinstance(error, InputError):
-        code = _CODES.get(type(error), error.code)
-        return _failed(error.sentence, code, error.details)
+        code, details = _CODES.get(type(error), error.code), error.details
+        return failed(code, error.sentence)
     if _out_of_memory(error):
-        return _failed(
+        return failed(
+            "memory",
             "There is too little memory on the device: close other programs, halve the batch size "
             "of a run, or choose another device. What was saved is intact.",
-            "memory",
-            details,
         )
     if _libraries_do_not_fit(error):
-        return _failed(
+        return failed(
+            "memory",
             "There is too little memory to load the program's libraries: close other programs, or "
             "raise the limit of its memory (ulimit -v).",
-            "memory",
-            details,
         )
     if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OTHER_ENDED):
-        return _failed(
-            "Another process of this run ended: its own message says why. Resume from the last "
-            "save.",
-            "internal",
-            details,
-        )
+        words = "Another process of this run ended: its own message says why. Resume from the last "
+        return failed("internal", f"{words}save.")
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
         place = f" ({error.filename})" if error.filename else ""
-        return _failed(
-            f"A file could not be read or written{place}: {reason}; choose another file or folder.",
-            "disk",
-            details,
-        )
-    return _failed(
-        f"Something failed inside the program: {type(error).__name__}: {_first_line(error)}",
-        "internal",
-        details,
-    )
-
-
-def _failed(sentence: str, code: str, details: str) -> Done:
-    return Done("failed", error=sentence, error_code=code, details=details)
+        words = f"A file could not be read or written{place}: {reason}; choose another file or "
+        return failed("disk", f"{words}folder.")
+    words = f"Something failed inside the program: {type(error).__name__}: {_first_line(error)}"
+    return failed("internal", words)
 
 
 def _full(error: BaseException | None) -> bool:

@@ -14,17 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.identity import PartIdentity, identify
 from ml_core.checkpoints.inspection_record import assess, member_records, worst_verdict
 from ml_core.checkpoints.known_tensors import known_tensors
-from ml_core.detection.scan.records import (
-    TITLES,
-    Rate,
-    Scan,
-    Stage,
-    newcombe,
-    read_scan,
-)
+from ml_core.detection.scan.records import TITLES, Rate, Scan, Stage, newcombe, read_scan
 from ml_core.detection.scan.verdict import is_near
 from ml_core.evaluation.records import wilson_interval
 from ml_core.figures import percent, percent_range
@@ -37,6 +31,7 @@ from ml_core.reading.errors import plain
 from ml_core.reading.inspection import looks_same
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.walk import Tally, is_candidate
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.gate import Answer, FileAnswer, RuleAnswer, SourceKind, overall
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.outcomes import (
@@ -52,7 +47,6 @@ from ml_core.reports.rendering import rates_of
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.confined import check_confined
 from ml_core.reports.verify.kept import Hashes
-from ml_core.reports.verify.opened import Bundle
 from ml_core.signing import check_checkpoint, key_to_believe, trusted_keys
 from ml_core.triggers.library import LIBRARY
 
@@ -78,6 +72,8 @@ class Fact:
         What a policy may call the trigger or the pictures.
     scan
         That whose verdict it is; None of another fact, and where nothing was searched.
+    identity
+        `Checkpoint.identity` of what was measured; an examination has that of a folder alone.
     """
 
     rule: str
@@ -88,6 +84,7 @@ class Fact:
     about: str
     names: tuple[str, ...] = ()
     scan: Scan | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,30 +95,28 @@ class Source:
     ----------
     fault
         Why it is not believed; empty if it is.
-    record
-        That of an examination; None of a bundle.
     """
 
     kind: SourceKind
     place: str
     facts: Mapping[str, Sequence[Fact]] = field(default_factory=dict)
     fault: str = ""
-    record: Examination | None = None
 
     def of(self, inspection: Inspection) -> Source:
-        """The same for one file; of a folder, whose SHA-256 is that of its weights, an examination
-        is believed while all that decided it is as it was.
+        """The same for one file; of a folder, whose SHA-256 is that of its weights, what was
+        measured with this config and tokenizer, with nothing chosen or lent, is believed.
         """
-        is_folder = inspection.sha256 in self.facts and inspection.source.is_dir()
-        if self.record is None or not is_folder:
+        own = self.facts.get(inspection.sha256)
+        if not own or not inspection.source.is_dir():
             return self
-        from ml_core.jobs.examining import inputs_of  # imports much
-
-        with suppress(InputError):  # of what is gone
-            if inputs_of(self.record.spec, inspection) == self.record.inputs:
-                return self
-        fault = f"{self.place} is of another config or other inputs; examine the folder again."
-        return replace(self, facts={}, fault=fault)
+        identity = None
+        with suppress(InputError):
+            opened = open_checkpoint(inspection.path, inspection=inspection, use_choice=False)
+            identity = opened.identity
+        if same := [fact for fact in own if fact.identity == identity]:
+            return replace(self, facts={inspection.sha256: same})
+        why = "is of another config, a choice or a donor; examine the folder again."
+        return replace(self, facts={}, fault=f"{self.place} {why}")
 
     def reason(self, sha256: str) -> str:
         """Why it says nothing about a file, or nothing for a rule."""
@@ -153,7 +148,8 @@ def examination_source(folder: Path, kind: SourceKind = "examination") -> Source
             facts = [_verdict(record.verdict, TITLES["unknown"], record.headline)]
     except InputError as error:
         return Source(kind, place, fault=error.sentence)
-    return Source(kind, place, {record.sha256: facts} if record.sha256 else {}, record=record)
+    facts = [replace(fact, identity=record.identity) for fact in facts]
+    return Source(kind, place, {record.sha256: facts} if record.sha256 else {})
 
 
 def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Source:
@@ -176,7 +172,10 @@ def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> 
             bundle = Bundle(reader)
             for id_, checkpoint in bundle.evidence.checkpoints.items():
                 if checkpoint.sha256 is not None:
-                    facts.setdefault(checkpoint.sha256, []).extend(_of_bundle(bundle, id_))
+                    facts.setdefault(checkpoint.sha256, []).extend(
+                        replace(fact, identity=checkpoint.identity)
+                        for fact in _of_bundle(bundle, id_)
+                    )
     except InputError as error:
         return Source("bundle", place, fault=error.sentence)
     return Source("bundle", place, facts)
@@ -369,7 +368,7 @@ class Gate:
         stages = rules.stages or _whole_scan(scan)
         missing = [stage for stage in stages if getattr(scan.stages, stage) is None]
         rounds = () if scan.stages.patches is None else scan.stages.patches.rounds
-        starts = min((len(each.starts) for each in rounds), default=0)
+        starts = min((len(each.starts) for each in rounds if not each.left_out), default=0)
         least = rules.starts or ScanSettings().starts
         about = fact.about
         if missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -335,20 +334,12 @@ def _training(
         pairs = sets.training.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         source: Pairs = CachedSet(pairs, size) if recipe.epochs > 1 else pairs
-        view = _caption_view(recipe.eda_alpha)
+        eda = partial(augment, alpha=recipe.eda_alpha)  # with the recipe's strength
+        view = eda if recipe.eda_alpha else lambda caption, _: caption
         drawing = pair_drawing(source, recipe, size, fill, share)
         draw = _workers(pairs, source, drawing, device, ranks)
-        make = partial(
-            pair_batch,
-            source,
-            recipe,
-            size,
-            model.tokenize,
-            view,
-            fill=fill,
-            share=share,
-            draw=draw,
-        )
+        how: dict[str, Any] = {"fill": fill, "share": share, "draw": draw}
+        make = partial(pair_batch, source, recipe, size, model.tokenize, view, **how)
         return recipe, _stamped(make, sets, recipe, model), pairs, draw
     images = sets.training.fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())
@@ -389,13 +380,6 @@ def _workers(
         return None
     count = picture_processes(cores() // ranks.local_world, device)
     return PictureWorkers(source, drawing, count, drawing.recipe.total_steps) if count else None
-
-
-def _caption_view(alpha: float) -> Callable[[str, random.Random], str]:
-    """EDA with the recipe's strength."""
-    if alpha == 0.0:
-        return lambda caption, _: caption
-    return lambda caption, draws: augment(caption, draws, alpha=alpha)
 
 
 def _cut(recipe: Recipe, count: int, what: str, source: PictureSet, remarks: list[str]) -> Recipe:

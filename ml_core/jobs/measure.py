@@ -50,9 +50,7 @@ class OpenSetting:
         """The same on a model's canvas."""
         fitted = self.images.fitted(preprocess.fit)
         canvases = CanvasCache(fitted, preprocess.size)
-        return Bench(
-            self.spec, fitted, self.label_set, self.trigger, self.target, canvases=canvases
-        )
+        return Bench(**vars(self) | {"images": fitted}, canvases=canvases)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -313,12 +313,7 @@ def rebound_plan(spec: ReboundSpec) -> Plan:
     """The stages of a rebound test: a finetuning for each rate, measured on the way."""
     each = _TRAINED * (1 + _TEXT) * spec.batch_size + 2 * _count(spec.images) / spec.every
     steps = len(spec.factors) * spec.steps
-    return Plan(
-        (
-            *_OPENING,
-            PlannedStage("rebound", work=each, items=steps, trains=True),
-        )
-    )
+    return Plan((*_OPENING, PlannedStage("rebound", work=each, items=steps, trains=True)))
 
 
 def holdouts_plan(spec: HoldoutSpec) -> Plan:
@@ -413,12 +408,7 @@ def rates_plan(spec: RateSpec) -> Plan:
 def estimate_plan(spec: CleanSpec) -> Plan:
     """The stages of an estimate, which takes a few steps of a run."""
     each = spec.recipe.batch_size * _example_work(spec.recipe)
-    return Plan(
-        (
-            *_OPENING,
-            PlannedStage("estimate", work=each, items=6),
-        )
-    )
+    return Plan((*_OPENING, PlannedStage("estimate", work=each, items=6)))
 
 
 def _count(part: ImageSpec | PairSpec | None) -> int:

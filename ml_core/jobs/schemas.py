@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ml_core.checkpoints import inspection_record
-from ml_core.checkpoints.inspection_schema import InspectionRecord
+from ml_core.checkpoints.inspection_record import InspectionRecord
 from ml_core.jobs import examination
 from ml_core.reports import record
 

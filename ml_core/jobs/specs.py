@@ -34,10 +34,18 @@ Threads = Annotated[
 Processes = Annotated[int, Field(ge=1, le=1024)]
 
 
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
 class JobSpec(BaseModel):
     """A job as it stands in a file; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to(self, kind: type[Spec], **own: Any) -> Spec:
+        """A job of another kind: the fields that both kinds declare, and its ``own`` ones."""
+        shared = type(self).model_fields.keys() & kind.model_fields.keys() - own.keys()
+        return kind(**{name: getattr(self, name) for name in shared}, **own)
 
 
 class OnModel(JobSpec):
@@ -76,7 +84,6 @@ class Machine(JobSpec):
 
 
 _JOB = JsonFile("a job file", "write it anew", max_bytes=1_000_000, path_fields=PATH_FIELDS)
-Spec = TypeVar("Spec", bound=BaseModel)
 
 
 def write_spec_file(spec: BaseModel, path: Path) -> Path:
@@ -190,19 +197,16 @@ def check_spec(spec: CleanSpec) -> None:
     """
     offered(spec.recipe.method)
     facts = spec.recipe.facts
-    if facts.data == "pairs" and spec.pairs is None:
-        raise InputError(
-            f"{facts.title} trains on image-caption pairs: choose a pair table or the demo."
-        )
-    if facts.data == "labelled" and spec.training_images is None:
-        raise InputError(
-            f"{facts.title} trains on labelled images: choose a folder, a CSV or the demo."
-        )
-    if facts.data == "images" and trained_on(spec) is None:
-        raise InputError(
-            f"{facts.title} trains on images: choose a folder, a CSV, image-caption pairs or the "
-            "demo."
-        )
+    part, words = {
+        "pairs": (spec.pairs, "image-caption pairs: choose a pair table or the demo"),
+        "labelled": (spec.training_images, "labelled images: choose a folder, a CSV or the demo"),
+        "images": (
+            trained_on(spec),
+            "images: choose a folder, a CSV, image-caption pairs or the demo",
+        ),
+    }.get(facts.data, (spec, ""))
+    if part is None:
+        raise InputError(f"{facts.title} trains on {words}.")
     if "reference" in facts.needs and spec.reference is None:
         raise InputError(
             f"{facts.title} needs a clean checkpoint of the same architecture: choose a reference."

@@ -138,24 +138,16 @@ _SCAN_WORDS = {
     "swap": "Encoders exchanged",
     "measure": "Measuring on other pictures",
 }
-_PLANT_WORDS = {
-    "open": "Opening the checkpoint and the data",
-    "data": "Reading the data",
-    "estimate": "Measuring a few steps",
-    "prepare": "Choosing the precision",
+_PLANT_WORDS = _CLEAN_WORDS | {
     "train": "Training on the poisoned pairs",
     "twin": "Training the clean twin",
-    "texts": "Embedding class texts",
     "after": "Measuring the poisoned model",
     "reference": "Measuring the clean twin",
 }
-_RATES_WORDS = {
+_RATES_WORDS = _CLEAN_WORDS | {
     "open": "Opening the checkpoint and the data",
-    "data": "Reading the data",
-    "texts": "Embedding class texts",
     "prepare": "Choosing the precision",
     "validate": "Measuring accuracy",
-    "estimate": "Measuring a few steps",
     "ramp": "Raising the rate",
 }
 

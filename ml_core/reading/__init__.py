@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ml_core.reading.errors import ErrorCode, InputError
+from ml_core.reading.errors import ErrorCode, InputError, damaged, unsupported
 from ml_core.reading.examine import ask_picklescan, examine
 from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection import Inspection
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ml_core.reading.images import read_image
 
 __all__ = [
-    "ErrorCode", "InputError", "Inspection", "TensorInfo", "ask_picklescan", "examine", "inspect",
-    "read_header", "read_image", "read_lines",
+    "ErrorCode", "InputError", "Inspection", "TensorInfo", "ask_picklescan", "damaged", "examine",
+    "inspect", "read_header", "read_image", "read_lines", "unsupported",
 ]  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,32 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.archive_members import DEFLATED, ZipError, read_member, zip_members
+from ml_core.reading.errors import InputError, unsupported
 from ml_core.reading.examine import examine
 from ml_core.reading.regular_file import open_regular
-from ml_core.reading.safetensors_header import TensorInfo, parse_header
-from ml_core.reading.zip_members import DEFLATED, ZipError, read_member, zip_members
+from ml_core.reading.safetensors_header import NUMPY, TensorInfo, parse_header
+from ml_core.reading.torch_file import NPY_MARK, npy_header
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
 MAX_BYTES = 64 << 20
 MAX_ARRAYS = 64
 _MAX_RANK = 8
 _MAX_HEADER = 4096
-_NPY = b"\x93NUMPY"
 # NumPy writes its header in this one way; nothing of it is evaluated.
 _HEADER = re.compile(
     r"\{\s*'descr':\s*'([<>|=]?[a-z]\d{1,2})',\s*'fortran_order':\s*(True|False),"
     r"\s*'shape':\s*\(([\d, ]*)\),?\s*\}\s*"
 )
-_TYPES = {
-    "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "I16": "<i2", "U16": "<u2", "I32": "<i4",
-    "U32": "<u4", "I64": "<i8", "U64": "<u8", "F16": "<f2", "BF16": "<u2", "F32": "<f4",
-    "F64": "<f8",
-}  # fmt: skip
-
-_NUMBERS = frozenset(
-    {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
-)  # fmt: skip
+_TYPES = {**NUMPY, "BF16": "<u2"}
+_NUMBERS = frozenset(code[1:] for code in NUMPY.values())
 
 Array = NDArray[Any]
 
@@ -64,7 +56,7 @@ def read_arrays(path: str | Path) -> ArrayFile:
     path = Path(path)
     raw = _bytes(path)
     digest = hashlib.sha256(raw).hexdigest()
-    if raw.startswith(_NPY):
+    if raw.startswith(NPY_MARK):
         return ArrayFile({"": _npy(raw, path.name)}, digest)
     packed = _packed_npz(path) if raw.startswith(b"PK") else None
     if packed is not None:
@@ -112,10 +104,9 @@ def _bytes(path: Path) -> bytes:
     file, size = open_regular(path)
     with file:
         if size > MAX_BYTES:
-            raise InputError(
+            raise unsupported(
                 f"{path.name} is larger than {MAX_BYTES >> 20} MB, which no trigger is; choose "
-                "another file.",
-                "unsupported",
+                "another file."
             )
         return file.read(MAX_BYTES)
 
@@ -129,34 +120,28 @@ def _npy(raw: bytes, name: str) -> Array:
         ``damaged`` if it is no array, ``unsupported`` if it holds anything but numbers.
     """
     damaged = InputError(f"{name} is a damaged NumPy array; save it again.", "damaged")
-    if not raw.startswith(_NPY) or len(raw) < 12 or raw[6] not in (1, 2, 3):
+    if not raw.startswith(NPY_MARK) or len(raw) < 12 or raw[6] not in (1, 2, 3):
         raise damaged
-    length, start = struct.unpack_from("<H", raw, 8)[0], 10
-    if raw[6] > 1:
-        length, start = struct.unpack_from("<I", raw, 8)[0], 12
-    header = raw[start : start + min(length, _MAX_HEADER)].decode("latin-1")
+    start, end = npy_header(raw)
+    header = raw[start : min(end, start + _MAX_HEADER)].decode("latin-1")
     if "O" in header.partition("'fortran_order'")[0]:
-        raise InputError(
-            f"{name} holds Python objects, which are not read; save plain numbers.", "unsupported"
-        )
+        raise unsupported(f"{name} holds Python objects, which are not read; save plain numbers.")
     match = _HEADER.fullmatch(header)
     if match is None:
         raise damaged
     descr = match[1].replace("=", "<")
     if descr.lstrip("<>|") not in _NUMBERS:
-        raise InputError(
+        raise unsupported(
             f"{name} has values of the type {descr}, which are no numbers that can be used; save "
-            "them as float32.",
-            "unsupported",
+            "them as float32."
         )
     shape = tuple(int(side) for side in match[3].replace(" ", "").split(",") if side)
     if len(shape) > _MAX_RANK:
         raise damaged
-    start += length
-    if start + prod(shape) * np.dtype(descr).itemsize != len(raw):
+    if end + prod(shape) * np.dtype(descr).itemsize != len(raw):
         raise damaged
     order: Any = "F" if match[2] == "True" else "C"
-    return np.frombuffer(raw, descr, offset=start).reshape(shape, order=order)
+    return np.frombuffer(raw, descr, offset=end).reshape(shape, order=order)
 
 
 def _packed_npz(path: Path) -> dict[str, Array] | None:
@@ -172,10 +157,9 @@ def _packed_npz(path: Path) -> dict[str, Array] | None:
             if not members or not arrays or all(m.method != DEFLATED for m in members):
                 return None
             if len(members) > MAX_ARRAYS or sum(member.size for member in members) > MAX_BYTES:
-                raise InputError(
+                raise unsupported(
                     f"{path.name} holds more than a trigger needs ({MAX_BYTES >> 20} MB, "
-                    f"{MAX_ARRAYS} arrays); choose another file.",
-                    "unsupported",
+                    f"{MAX_ARRAYS} arrays); choose another file."
                 )
             return {
                 member.name.removesuffix(".npy"): _npy(
@@ -193,18 +177,15 @@ def _packed_npz(path: Path) -> dict[str, Array] | None:
 def _tensors(raw: bytes, infos: tuple[TensorInfo, ...], name: str) -> dict[str, Array]:
     """Look at the tensors' bytes in their shapes."""
     if len(infos) > MAX_ARRAYS:
-        raise InputError(
-            f"{name} holds {len(infos)} tensors: it is a checkpoint and no trigger.", "unsupported"
-        )
+        raise unsupported(f"{name} holds {len(infos)} tensors: it is a checkpoint and no trigger.")
     return {info.name: _tensor(raw, info, name) for info in infos}
 
 
 def _tensor(raw: bytes, info: TensorInfo, name: str) -> Array:
     """One tensor, a view of the file's bytes unless its type needs converting."""
     if info.dtype not in _TYPES:
-        raise InputError(
-            f"{name}: the tensor {info.name[:80]!r} has the type {info.dtype}; save it as float32.",
-            "unsupported",
+        raise unsupported(
+            f"{name}: the tensor {info.name[:80]!r} has the type {info.dtype}; save it as float32."
         )
     dtype = np.dtype(_TYPES[info.dtype])
     flat = np.frombuffer(raw, dtype, info.nbytes // dtype.itemsize, info.offset)
@@ -213,6 +194,6 @@ def _tensor(raw: bytes, info: TensorInfo, name: str) -> Array:
     if info.stride is None or not info.elements:
         return flat.reshape(info.shape)
     if prod(info.shape) > MAX_BYTES:
-        raise InputError(f"{name}: the tensor {info.name[:80]!r} is too large.", "unsupported")
+        raise unsupported(f"{name}: the tensor {info.name[:80]!r} is too large.")
     steps = tuple(step * flat.itemsize for step in info.stride)
     return np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)

@@ -12,7 +12,7 @@ import re
 import warnings
 from pathlib import Path
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, unsupported
 from ml_core.reading.regular_file import open_regular
 
 MAX_BYTES = 4 << 20
@@ -54,10 +54,9 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
     with file:
         raw = file.read(MAX_BYTES + 1)
     if size > MAX_BYTES or len(raw) > MAX_BYTES:
-        raise InputError(
+        raise unsupported(
             f"The class list {path.name} is larger than 4 MB; write one class per line in a text "
-            "file instead.",
-            "unsupported",
+            "file instead."
         )
     try:
         with warnings.catch_warnings():  # of odd escapes, which would be shown to the user
@@ -98,10 +97,9 @@ def _check_parts(text: str, path: Path) -> None:
 
 
 def _refused(path: Path, line: int, why: str) -> InputError:
-    return InputError(
+    return unsupported(
         f"Line {line} of {path.name} cannot be used: {why}; it is not evaluated. Write one class "
-        "per line in a text file instead.",
-        "unsupported",
+        "per line in a text file instead."
     )
 
 

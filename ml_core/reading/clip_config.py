@@ -2,19 +2,130 @@
 
 A config comes from the file's author. Only plain numbers, switches and a few words of known
 names and sane size pass; everything that would make a library fetch another model, tokenizer or
-weights is refused by name.
+weights is refused by name. The config of a text encoder of the transformers library goes to that
+library as a file that holds nothing but what passed here.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ml_core.reading.errors import InputError
-from ml_core.reading.hf_config import HF_CONFIG, check_hf_config, hf_parameters
+from ml_core.reading.errors import damaged, unsupported
+from ml_core.reading.strict_json import is_whole
+
+HF_CONFIG = "hf_config"
+"""Where the checked config stands in open_clip's ``text_cfg``."""
+
+_BERT = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "max_position_embeddings", "type_vocab_size",
+)  # fmt: skip
+_T5 = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads")
+_M2M = (
+    "vocab_size", "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim",
+    "max_position_embeddings",
+)  # fmt: skip
+HF_KINDS: Mapping[str, tuple[str, ...]] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "mt5": _T5,
+    "m2m_100": _M2M,
+}
+"""Kinds of text encoders that open_clip can pool, with the sizes that each must give."""
+
+_MOST = {
+    "vocab_size": 2_000_000, "hidden_size": 16384, "d_model": 16384, "num_hidden_layers": 200,
+    "num_layers": 200, "encoder_layers": 200, "num_attention_heads": 1024, "num_heads": 1024,
+    "encoder_attention_heads": 1024, "intermediate_size": 65536, "d_ff": 65536,
+    "encoder_ffn_dim": 65536, "max_position_embeddings": 8192, "type_vocab_size": 16, "d_kv": 1024,
+    "relative_attention_num_buckets": 512, "relative_attention_max_distance": 4096,
+}  # fmt: skip
+_ACTIVATIONS = ("gelu", "gelu_new", "relu")
+_SWITCHES = ("is_gated_act", "scale_embedding")
+_OPTIONAL = (
+    "relative_attention_num_buckets", "relative_attention_max_distance", "pad_token_id",
+    "layer_norm_eps", "layer_norm_epsilon", "hidden_act", "activation_function",
+    "feed_forward_proj", *_SWITCHES,
+)  # fmt: skip
+
+
+def plain_hf_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a ``config.json`` that decide the encoder; the rest is for training."""
+    kind = config.get("model_type")
+    fields = ("model_type", *HF_KINDS.get(kind if isinstance(kind, str) else "", ()), *_OPTIONAL)
+    return {key: config[key] for key in fields if config.get(key) is not None}
+
+
+def check_hf_config(config: Any) -> str:
+    """What is wrong with a config, as half a sentence; empty if it can be built."""
+    if not isinstance(config, Mapping):
+        return "must be a table"
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in HF_KINDS:
+        return f"is of the kind {str(kind)[:40]!r}, none of {', '.join(HF_KINDS)}"
+    for key, value in config.items():
+        if key == "model_type":
+            continue
+        if key in _MOST and (key in HF_KINDS[kind] or key in _OPTIONAL):
+            if not is_whole(value, 1, _MOST[key]):
+                return f"asks for {key} {str(value)[:40]}, not 1 to {_MOST[key]}"
+        elif key == "pad_token_id":
+            if not is_whole(value, 0, _MOST["vocab_size"]):
+                return f"has the pad_token_id {str(value)[:40]}"
+        elif key in ("layer_norm_eps", "layer_norm_epsilon"):
+            if not isinstance(value, float) or not 1e-14 < value < 0.1:
+                return f"has the {key} {str(value)[:40]}"
+        elif key in ("hidden_act", "activation_function"):
+            if value not in _ACTIVATIONS:
+                return f"asks for the activation {str(value)[:40]}"
+        elif key == "feed_forward_proj":
+            if value not in ("gated-gelu", "relu"):
+                return f"asks for the feed_forward_proj {str(value)[:40]}"
+        elif key in _SWITCHES:
+            if not isinstance(value, bool):
+                return f"has a {key} that is neither true nor false"
+        else:
+            return f"has the field {str(key)[:40]}, which this version does not know"
+    missing = [key for key in HF_KINDS[kind] if key not in config]
+    if missing:
+        return f"gives no {missing[0]}"
+    width, heads = _width(config), _heads(config)
+    if kind != "mt5" and width % heads:
+        return f"asks for {heads} attention heads over {width} features"
+    if config.get("pad_token_id", 0) >= config["vocab_size"]:
+        return "has a pad_token_id beyond its vocabulary"
+    return ""
+
+
+def hf_parameters(config: Mapping[str, Any]) -> int:
+    """Roughly how many parameters a checked config asks for."""
+    width = _width(config)
+    layers = config.get("num_hidden_layers") or config.get("num_layers") or config["encoder_layers"]
+    hidden = config.get("intermediate_size") or config.get("d_ff") or config["encoder_ffn_dim"]
+    inner = config["d_kv"] * config["num_heads"] if "d_kv" in config else width
+    positions = config.get("max_position_embeddings", 0)
+    block = 4 * width * inner + 3 * width * hidden
+    return int(layers * block + width * (config["vocab_size"] + positions))
+
+
+def _width(config: Mapping[str, Any]) -> int:
+    return int(config.get("hidden_size") or config["d_model"])
+
+
+def _heads(config: Mapping[str, Any]) -> int:
+    return int(
+        config.get("num_attention_heads")
+        or config.get("num_heads")
+        or config["encoder_attention_heads"]
+    )
+
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -228,6 +339,18 @@ _VISION_DEFAULTS = {"layers": 12, "width": 768, "head_width": 64, "patch_size": 
 _TEXT_DEFAULTS = {"context_length": 77, "vocab_size": VOCABULARY, "width": 512, "heads": 8}
 
 
+def identity_of(
+    sha256: str, config: Mapping[str, Any], preprocess: Preprocess, *more: object
+) -> str:
+    """Digest of what decides every embedding: weights, config, preprocessing, and the rest.
+
+    A folder's config can change beside the same weights, so their SHA-256 alone is too little to
+    keep results by.
+    """
+    facts = json.dumps([sha256, config, asdict(preprocess), *more], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
 def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check an open_clip ``model_cfg`` and return a plain copy with its main defaults filled in.
 
@@ -236,7 +359,7 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     config
         ``embed_dim``, ``vision_cfg``, ``text_cfg``, of a CoCa ``multimodal_cfg``, and a few
         switches. A text encoder of the transformers library has its own config in
-        ``text_cfg.hf_config``, see `ml_core.reading.hf_config`.
+        ``text_cfg.hf_config``, see `ml_core.reading.clip_config`.
     where
         Name of the file, for the message.
 
@@ -249,12 +372,12 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     top = {k: v for k, v in config.items() if k not in tables}
     model: dict[str, Any] = _fields(top, _MODEL, "", where)
     if "embed_dim" not in model:
-        raise InputError(f"{where} gives no embed_dim; get the file again.", "damaged")
+        raise damaged(f"{where} gives no embed_dim; get the file again.")
     parts = {}
     for key in tables[:2]:
         part = config.get(key)
         if not isinstance(part, Mapping):
-            raise InputError(f"{where} gives no {key}; get the file again.", "damaged")
+            raise damaged(f"{where} gives no {key}; get the file again.")
         parts[key] = part
     model["vision_cfg"] = _vision_part(parts["vision_cfg"], where)
     model["text_cfg"] = _text_part(parts["text_cfg"], where)
@@ -263,7 +386,7 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         fields = _fields(decoder, _DECODER, "multimodal_cfg.", where)
         model["multimodal_cfg"] = _TEXT_DEFAULTS | {"layers": 12} | fields
     elif decoder is not None and decoder != {}:
-        raise InputError(f"{where} has no table multimodal_cfg; get it again.", "damaged")
+        raise damaged(f"{where} has no table multimodal_cfg; get it again.")
     if "multimodal_cfg" in model or model["text_cfg"].get("hf_model_name"):
         model["custom_text"] = True  # as in open_clip
     _check_whole(model, where)
@@ -284,10 +407,9 @@ def _vision_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _text_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A text encoder of open_clip, or of the transformers library."""
     if given.get("tokenizer_mode"):
-        raise InputError(
+        raise unsupported(
             f"{where} asks for a tokenizer of its own (text_cfg.tokenizer_mode), which this "
-            "version does not know.",
-            "unsupported",
+            "version does not know."
         )
     given = {key: value for key, value in given.items() if key != "tokenizer_mode"}
     fields = _fields(given, _TEXT | _HF | _TOKENIZER, "text_cfg.", where)
@@ -329,16 +451,14 @@ def _fields(
         if key == "image_size" and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
         if key not in allowed:
-            raise InputError(
+            raise unsupported(
                 f"{where} has the field {prefix}{str(key)[:60]}, which this version does not know; "
-                "it opens what open_clip builds without code or files of others.",
-                "unsupported",
+                "it opens what open_clip builds without code or files of others."
             )
         if wrong := allowed[key](value):
-            raise InputError(
+            raise unsupported(
                 f"{where}: {prefix}{key} is {str(value)[:60]} and {wrong}; "
-                "this version cannot build that model.",
-                "unsupported",
+                "this version cannot build that model."
             )
         checked[key] = _plain(value)
     return checked
@@ -368,9 +488,7 @@ def _check_whole(config: dict[str, Any], where: str) -> None:
     elif text.get("proj_type") == "none" and text["width"] != config["embed_dim"]:
         trouble = "texts without a projection whose width is not that of the embedding"
     if trouble:
-        raise InputError(
-            f"{where} asks for {trouble}; this version cannot build it.", "unsupported"
-        )
+        raise unsupported(f"{where} asks for {trouble}; this version cannot build it.")
 
 
 def _check_sizes(config: dict[str, Any], where: str) -> None:
@@ -384,15 +502,12 @@ def _check_sizes(config: dict[str, Any], where: str) -> None:
         if text.get(key, 0) >= text["vocab_size"]:
             trouble = f"the token {key} {text[key]} in a vocabulary of {text['vocab_size']}"
     if trouble:
-        raise InputError(
-            f"{where} asks for {trouble}, which does not fit; get it again.", "damaged"
-        )
+        raise damaged(f"{where} asks for {trouble}, which does not fit; get it again.")
     count = parameter_estimate(config)
     if count > MAX_PARAMETERS:
-        raise InputError(
+        raise unsupported(
             f"{where} asks for a model of about {count:.1e} parameters; "
-            f"this version loads up to {MAX_PARAMETERS:.0e}.",
-            "unsupported",
+            f"this version loads up to {MAX_PARAMETERS:.0e}."
         )
 
 
@@ -493,17 +608,15 @@ def check_preprocess(config: Mapping[str, Any], size: int, where: str) -> Prepro
     }.items():
         value = config.get(key, allowed[0])
         if value not in allowed:
-            raise InputError(
+            raise unsupported(
                 f"{where}: preprocess_cfg.{key} is {str(value)[:40]}; this version knows "
-                f"{', '.join(allowed)}.",
-                "unsupported",
+                f"{', '.join(allowed)}."
             )
     colour = config.get("fill_color", 0)
     if config.get("resize_mode") == "longest" and colour not in (0, None):  # others never pad
-        raise InputError(
+        raise unsupported(
             f"{where}: preprocess_cfg.fill_color is {str(colour)[:40]}; this version pads pictures "
-            "with 0 (black) alone, and the model would see others than it was trained on.",
-            "unsupported",
+            "with 0 (black) alone, and the model would see others than it was trained on."
         )
     return Preprocess(
         size,
@@ -523,10 +636,9 @@ def _triple(
     check = _number(low, 10)
     good = isinstance(value, list | tuple) and len(value) == 3 and not any(map(check, value))
     if not good or not all(math.isfinite(item) for item in value):
-        raise InputError(
+        raise unsupported(
             f"{where}: preprocess_cfg.{key} is {str(value)[:60]} and must be three numbers "
-            f"from {low} to 10.",
-            "unsupported",
+            f"from {low} to 10."
         )
     red, green, blue = (float(item) for item in value)
     return red, green, blue

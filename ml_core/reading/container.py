@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ml_core.reading.archive_members import STORED, Member
 from ml_core.reading.decompression import Piece
 from ml_core.reading.safetensors_header import TensorInfo
-from ml_core.reading.zip_members import STORED, Member
 
 _PAGE = 4096
 

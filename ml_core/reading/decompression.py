@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, BinaryIO
 
-from ml_core.reading.zip_members import DEFLATED, STORED, CutShortError, ZipError
+from ml_core.reading.archive_members import DEFLATED, STORED, CutShortError, ZipError
 
 _UNPACK = "unpack it and open the file inside"
 GZIP = 31  # zlib's own number for a stream with gzip's header and checksum

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Literal, Self
 
 # Control, format (bidi marks and zero-width characters among them), lone surrogate, private and
@@ -20,6 +21,19 @@ def plain(text: str) -> str:
         else char
         for char in text
     )
+
+
+def printable(text: str) -> str:
+    """Text with the undecodable bytes of a file's name written out as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def first_names(
+    names: Sequence[object], count: int = 3, letters: int = 80, *, counted: bool = False
+) -> str:
+    """The first of a list, each cut to some letters; that there are more, or how many."""
+    more = f" and {len(names) - count} more" if counted else " and more"
+    return ", ".join(str(name)[:letters] for name in names[:count]) + more * (len(names) > count)
 
 
 SAFETENSORS_COPY = "ask its author for a safetensors copy"
@@ -73,6 +87,16 @@ class InputError(Exception):
         """Say what failed, such as "Could not open the images"; the first title stays."""
         self.title = self.title or title
         return self
+
+
+def damaged(sentence: str) -> InputError:
+    """Make the error of a file that is not what it says it is."""
+    return InputError(sentence, "damaged")
+
+
+def unsupported(sentence: str) -> InputError:
+    """Make the error of a healthy file, as far as it was read, that this version does not open."""
+    return InputError(sentence, "unsupported")
 
 
 class CancelledError(Exception):

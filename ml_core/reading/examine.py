@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from ml_core.children import child_command
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, InputError, unsupported
 from ml_core.reading.inspect import split_part
 from ml_core.reading.inspection import Inspection, part_of, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
@@ -415,4 +415,4 @@ def _refuse_unread(path: Path, why: str) -> Inspection:
         f"{path.name} was not read to its end: {why}; nothing of it was run, and a safetensors "
         "copy of it may open."
     )
-    return refuse(path, InputError(sentence, "unsupported"), "not read", size)
+    return refuse(path, unsupported(sentence), "not read", size)

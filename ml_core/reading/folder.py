@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ml_core.reading.errors import FROM_ORIGINAL, InputError, SeveralError
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading.errors import FROM_ORIGINAL, InputError, SeveralError, damaged, unsupported
+from ml_core.reading.regular_file import open_regular, read_object
 from ml_core.reading.safetensors_header import MAX_TENSORS
 from ml_core.reading.sniff import ONNX_ENDING
 from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, parse_object
@@ -101,11 +101,10 @@ def list_folder(path: Path) -> FolderFiles:
         with os.scandir(path) as entries:
             names = sorted(entry.name for entry in islice(entries, _MAX_FILES + 1))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "usage") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     if len(names) > _MAX_FILES:
-        raise InputError(
-            f"{path.name} holds more than {_MAX_FILES} files; choose the folder of one checkpoint.",
-            "unsupported",
+        raise unsupported(
+            f"{path.name} holds more than {_MAX_FILES} files; choose the folder of one checkpoint."
         )
     _check_converted(path, names)
     weights = _only_model(path, names)
@@ -173,9 +172,8 @@ def _only_model(path: Path, names: Iterable[str]) -> str:
     if MODEL_INDEX in names or not all(n.lower().endswith(_WITHOUT_CONFIG) for n in models):
         return ""
     if len(models) > 1:
-        raise InputError(
-            f"{path.name} holds {len(models)} GGUF or ONNX models; open one of the files.",
-            "unsupported",
+        raise unsupported(
+            f"{path.name} holds {len(models)} GGUF or ONNX models; open one of the files."
         )
     return models[0] if models else ""
 
@@ -193,10 +191,9 @@ def _choose_config(path: Path, names: list[str]) -> str:
             "a model; merge it into its base model and open that.",
             "unsupported",
         )
-    raise InputError(
+    raise unsupported(
         f"{path.name} is a folder without {CONFIG_NAME} or {TRANSFORMERS_CONFIG_NAME}; choose an "
-        "open_clip or transformers folder, or a checkpoint file.",
-        "unsupported",
+        "open_clip or transformers folder, or a checkpoint file."
     )
 
 
@@ -207,10 +204,8 @@ def pipeline_models(path: Path) -> tuple[str, ...]:
     """
     try:
         check_link(path, path / MODEL_INDEX)
-        file, _ = open_regular(path / MODEL_INDEX)
-        with file:
-            index = parse_object(file.read(_MAX_BYTES + 1), max_bytes=_MAX_BYTES)
-    except (InputError, JsonError):
+        index = read_object(path / MODEL_INDEX, "")
+    except InputError:
         return ()
     return tuple(
         name
@@ -240,17 +235,15 @@ def _choose_weights(path: Path, names: list[str]) -> str:
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
-            raise InputError(
+            raise unsupported(
                 f"{path.name} holds {len(candidates)} files of weights and none is called "
-                f"{preferred[0]}; choose one of them.",
-                "unsupported",
+                f"{preferred[0]}; choose one of them."
             )
     if ONNX_FOLDER in names:
-        raise InputError(
-            f"{path.name} keeps its models as ONNX; open one of those in its folder {ONNX_FOLDER}.",
-            "unsupported",
+        raise unsupported(
+            f"{path.name} keeps its models as ONNX; open one of those in its folder {ONNX_FOLDER}."
         )
-    raise InputError(f"{path.name} holds a config and no weights; get it again.", "damaged")
+    raise damaged(f"{path.name} holds a config and no weights; get it again.")
 
 
 def check_link(folder: Path, file: Path) -> None:
@@ -269,10 +262,9 @@ def check_link(folder: Path, file: Path) -> None:
     except (OSError, RuntimeError):  # a link that leads to itself
         target = Path("/")
     if not any(target.is_relative_to(root) for root in allowed):
-        raise InputError(
+        raise unsupported(
             f"{folder.name}/{file.name} is a link to a file outside the folder, which is not "
-            "followed; put the file itself there.",
-            "unsupported",
+            "followed; put the file itself there."
         )
 
 
@@ -385,11 +377,11 @@ def hash_of_shards(hashes: Mapping[str, str]) -> str:
 
 def _too_much(label: str, what: str) -> InputError:
     advice = "ask its author for a copy in one file"
-    return InputError(f"{label} cannot be used: {what}; {advice}.", "unsupported")
+    return unsupported(f"{label} cannot be used: {what}; {advice}.")
 
 
 def _damaged(label: str, what: str) -> InputError:
-    return InputError(f"{label} cannot be used: {what}; get the checkpoint again.", "damaged")
+    return damaged(f"{label} cannot be used: {what}; get the checkpoint again.")
 
 
 _MAX_CONFIGS = 200

@@ -18,7 +18,13 @@ from math import prod
 from typing import Any, BinaryIO
 
 from ml_core.reading.container import Container, WeightsFile
-from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
+from ml_core.reading.errors import (
+    SAFETENSORS_COPY,
+    InputError,
+    TruncatedError,
+    damaged,
+    unsupported,
+)
 from ml_core.reading.parts import find_parts
 from ml_core.reading.safetensors_header import (
     BLOCKS,
@@ -262,7 +268,7 @@ def _check_known(
         if pattern.match(kind):
             what, advice = found
     kind = metadata.get("clip.projector_type", kind)
-    raise InputError(f"{name} is {what} ({kind[:40]}) and holds no CLIP; {advice}.", "unsupported")
+    raise unsupported(f"{name} is {what} ({kind[:40]}) and holds no CLIP; {advice}.")
 
 
 def _placed(
@@ -363,10 +369,8 @@ def _sentence(name: str, what: str) -> str:
 
 
 def _damaged(name: str, what: str) -> InputError:
-    return InputError(_sentence(name, what), "damaged")
+    return damaged(_sentence(name, what))
 
 
 def _unfit(name: str, what: str, advice: str) -> InputError:
-    return InputError(
-        f"{name} is a GGUF file that cannot be used: {what}; {advice}.", "unsupported"
-    )
+    return unsupported(f"{name} is a GGUF file that cannot be used: {what}; {advice}.")

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, unsupported
 from ml_core.reading.regular_file import NotRegularError, open_file
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -105,9 +105,8 @@ def _decoded(file: BinaryIO, name: str, least: int | None) -> Image.Image:
     except _TOO_LARGE as error:
         raise _too_large(name) from error
     except UnidentifiedImageError as error:
-        raise InputError(
-            f"{name} is not a PNG, JPEG, WebP, GIF or BMP picture; convert it or leave it out.",
-            "unsupported",
+        raise unsupported(
+            f"{name} is not a PNG, JPEG, WebP, GIF or BMP picture; convert it or leave it out."
         ) from error
     except Exception as error:  # Pillow's parsers raise anything on a crafted header
         raise _damaged(name, error) from error
@@ -139,7 +138,7 @@ def _regular_file(path: Path, name: str) -> BinaryIO:
         file = open_file(path)
     except NotRegularError as error:
         raise InputError(
-            f"{name} is no picture but {error.kind}; choose a picture's file.", "usage"
+            f"{name} is no picture but {error.kind}; choose a picture's file."
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "bad path"
@@ -149,7 +148,7 @@ def _regular_file(path: Path, name: str) -> BinaryIO:
     if os.fstat(file.fileno()).st_size <= MAX_BYTES:
         return file
     file.close()
-    raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MB; make it smaller.", "unsupported")
+    raise unsupported(f"{name} is larger than {MAX_BYTES >> 20} MB; make it smaller.")
 
 
 def _turned(image: Image.Image, least: int | None, name: str) -> Image.Image:
@@ -161,10 +160,9 @@ def _turned(image: Image.Image, least: int | None, name: str) -> Image.Image:
         image.draft(None, (image.width // 2, image.height // 2))
         large = False
     if _needed(image, large) > MAX_MEMORY:
-        raise InputError(
+        raise unsupported(
             f"{name} has {image.width * image.height // 10**6} megapixels, which take over "
-            f"{MAX_MEMORY // 10**6} MB to decode; make it smaller.",
-            "unsupported",
+            f"{MAX_MEMORY // 10**6} MB to decode; make it smaller."
         )
     frames = getattr(image, "is_animated", False)
     image.load()
@@ -215,7 +213,7 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _too_large(name: str) -> InputError:
-    return InputError(f"{name} has over 100 megapixels; make it smaller.", "unsupported")
+    return unsupported(f"{name} has over 100 megapixels; make it smaller.")
 
 
 def _damaged(name: str, error: Exception) -> InputError:

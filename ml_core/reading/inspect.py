@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ml_core.reading.archive_members import ZipError
 from ml_core.reading.container import WeightsFile, alignment_of
 from ml_core.reading.decompression import Unpacked
-from ml_core.reading.errors import InputError, SeveralError
+from ml_core.reading.errors import InputError, SeveralError, damaged, first_names, unsupported
 from ml_core.reading.folder import (
     MODEL_INDEX,
     FolderFiles,
@@ -29,12 +30,9 @@ from ml_core.reading.folder import (
 )
 from ml_core.reading.hashing import ChangedError, FileStamp, check_unchanged, pass_over, started
 from ml_core.reading.inspection import Inspection, part_of, readable, refuse
-from ml_core.reading.regular_file import MAX_SIZE, open_regular
+from ml_core.reading.regular_file import MAX_SIZE, open_regular, read_object
 from ml_core.reading.sniff import SAFETENSORS, sniff
-from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
-from ml_core.reading.weights_reader import read_weights
-from ml_core.reading.zip_members import ZipError
 
 _CHUNK = 1 << 18
 
@@ -132,13 +130,11 @@ def split_part(path: str | Path) -> tuple[Path, str]:
             if place == len(text):
                 problem = getattr(error, "strerror", None) or problem
     if not there:
-        raise InputError(f"{text} cannot be opened: {problem}.", "usage")
+        raise InputError(f"{text} cannot be opened: {problem}.")
     if len(there) > 1:
         longer, shorter = (Path(text[:place]).name for place in there[:2])
         raise InputError(
-            f"{text} may mean {shorter!r} or {longer!r}, and both are there; move one of them "
-            "away.",
-            "usage",
+            f"{text} may mean {shorter!r} or {longer!r}, and both are there; move one of them away."
         )
     file, part = Path(text[: there[0]]), text[there[0] + 1 :]
     if part and (file / MODEL_INDEX).is_file() and part in pipeline_models(file):
@@ -171,6 +167,8 @@ def _inspect_file(
     go_on: Callable[[], None] = lambda: None,
 ) -> Inspection:
     """Examine one file through one descriptor; ``label`` names it in sentences."""
+    from ml_core.reading.weights_reader import read_weights  # the asking process needs it not
+
     name = label or path.name
     try:
         file, size = open_regular(path)
@@ -205,10 +203,9 @@ def _inspect_file(
                 stamp, wrong = pass_over(file, before, began, () if problem else weights.checksums)
                 stamps = (stamp, *beside)
                 if wrong:
-                    problem = InputError(
+                    problem = damaged(
                         f"{name} is a damaged archive: its member {wrong[:80]!r} has another "
-                        "checksum than it should; get the file again.",
-                        "damaged",
+                        "checksum than it should; get the file again."
                     )
             except InputError as error:
                 problem = error
@@ -245,7 +242,7 @@ def _inspect_file(
 
 
 def _changed(name: str) -> InputError:
-    return InputError(f"{name} changed while it was read; open it again.", "damaged")
+    return damaged(f"{name} changed while it was read; open it again.")
 
 
 def _stamp_beside(path: Path, sizes: Mapping[str, int]) -> tuple[FileStamp, ...]:
@@ -267,11 +264,10 @@ def _not_to_be_read(name: str, size: int) -> InputError | None:
     """Why nothing of a file is read; None if it is."""
     if not size:
         # A file of the kernel's says this of itself, and may wait or never end when it is read.
-        return InputError(f"{name} is empty; get the file again.", "damaged")
+        return damaged(f"{name} is empty; get the file again.")
     if size > MAX_SIZE:
-        return InputError(
-            f"{name} has {size >> 40} TiB, more than any checkpoint; choose another file.",
-            "unsupported",
+        return unsupported(
+            f"{name} has {size >> 40} TiB, more than any checkpoint; choose another file."
         )
     return None
 
@@ -335,9 +331,10 @@ def _inspect_folder(path: Path, hashed: bool) -> Inspection:
         form = f"{files.format}, {weights.format}" if files.format else form
         return refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)
     try:
-        config = None if files.config is None else _read_config(files.config)
-        beside = files.preprocessor
-        preprocessor = None if beside is None else _read_config(beside)
+        config, preprocessor = (
+            None if file is None else read_object(file, "correct it or get it again")
+            for file in (files.config, files.preprocessor)
+        )
     except InputError as error:
         return refuse(path, error, form, weights.size, weights.sha256, **facts)
     notes = weights.reasons + _folder_notes(files)
@@ -403,21 +400,6 @@ def _inspect_shards(
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read a JSON file of the folder."""
-    label = f"{path.parent.name}/{path.name}"
-    limit = 1 << 20
-    file, _ = open_regular(path)
-    with file:
-        raw = file.read(limit + 1)
-    try:
-        return parse_object(raw, max_bytes=limit)
-    except JsonError as error:
-        raise InputError(
-            f"{label} cannot be used: {error}; correct it or get it again.", "damaged"
-        ) from None
-
-
 def _folder_notes(files: FolderFiles) -> tuple[str, ...]:
     """Say what else lies there that other programs may run or load."""
     folder = files.weights.parent
@@ -431,8 +413,7 @@ def _risky_note(names: tuple[str, ...]) -> tuple[str, ...]:
     """A sentence on what other programs may run; none if there is nothing."""
     if not names:
         return ()
-    shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
     return (
-        f"The folder also holds files that were not read and that other programs may run when "
-        f"they load it: {shown}.",
+        "The folder also holds files that were not read and that other programs may run when "
+        f"they load it: {first_names(names, 5, 1 << 16)}.",
     )

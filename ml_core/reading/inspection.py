@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
+from ml_core.reading.archive_members import ZipError
 from ml_core.reading.container import Container, Graph
 from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import InputError, TruncatedError, plain
+from ml_core.reading.errors import InputError, TruncatedError, damaged, plain
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
 from ml_core.reading.parts import Part, beside_parts, find_part, find_parts
@@ -23,7 +24,6 @@ from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
-from ml_core.reading.zip_members import ZipError
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged", "unsupported"]
 REFUSED: tuple[Verdict, ...] = ("dangerous", "damaged", "unsupported")
@@ -373,7 +373,7 @@ def check_same(inspection: Inspection, shard: str, file: BinaryIO) -> None:
 
 def changed(inspection: Inspection) -> InputError:
     """Make the error of a file that is no longer the one that was inspected."""
-    return InputError(f"{inspection.path} changed since it was examined; open it again.", "damaged")
+    return damaged(f"{inspection.path} changed since it was examined; open it again.")
 
 
 def _hash(descriptor: int) -> str:

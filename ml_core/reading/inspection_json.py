@@ -19,7 +19,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ml_core.reading.decompression import FREE, MAX_RATIO, METHODS, Piece
-from ml_core.reading.errors import ErrorCode, InputError
+from ml_core.reading.errors import ErrorCode, InputError, damaged
 from ml_core.reading.inspection import Inspection
 from ml_core.reading.safetensors_header import (
     BLOCKS,
@@ -80,10 +80,9 @@ def from_json(raw: bytes, path: Path) -> Inspection:
         inspection = replace(Inspection(**values), path=path, name=path.name)
         _believe(inspection)
     except (JsonError, _MisfitError) as error:
-        raise InputError(
+        raise damaged(
             f"{path.name} was not read: what the reading process answered makes no sense "
-            f"({error}); treat the file as hostile.",
-            "damaged",
+            f"({error}); treat the file as hostile."
         ) from None
     return inspection
 

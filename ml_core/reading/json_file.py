@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ml_core.reading.errors import InputError, plain
+from ml_core.reading.errors import InputError, damaged, plain
 from ml_core.reading.regular_file import LinkOutError, NotRegularError, open_file
 from ml_core.reading.strict_json import JsonError, iter_lists, parse_object
 
@@ -101,16 +101,16 @@ class JsonFile:
             return open_file(path, inside)
         except FileNotFoundError:
             raise InputError(
-                f"There is no {_without_article(self.what)} at {plain(str(path))}; choose an "
+                f"There is no {self.what.partition(' ')[2]} at {plain(str(path))}; choose an "
                 "existing one."
             ) from None
         except NotRegularError as error:
-            raise InputError(
-                f"{name} is not {self.what}: it is no regular file but {error.kind}.", "damaged"
+            raise damaged(
+                f"{name} is not {self.what}: it is no regular file but {error.kind}."
             ) from None
         except LinkOutError as error:
-            raise InputError(
-                f"{name} is not read: {error.strerror}; put the file itself there.", "damaged"
+            raise damaged(
+                f"{name} is not read: {error.strerror}; put the file itself there."
             ) from None
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from None
@@ -133,11 +133,11 @@ class JsonFile:
 
     def _too_large(self, name: str) -> InputError:
         limit = _size(self.max_bytes)
-        return InputError(f"{name} is not {self.what}: it is too large (over {limit}).", "damaged")
+        return damaged(f"{name} is not {self.what}: it is too large (over {limit}).")
 
     def _no_json(self, name: str, error: JsonError) -> InputError:
         reason = short(str(error))
-        return InputError(f"{name} is not {self.what}: {reason}; {self.advice}.", "damaged")
+        return damaged(f"{name} is not {self.what}: {reason}; {self.advice}.")
 
     def check(self, fields: Any, kind: type[Record], name: str) -> Record:
         """A record of what was read: a pydantic model, or a data class.
@@ -178,11 +178,6 @@ def short(text: str, most: int = _WORDS) -> str:
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or "the name is not valid"
     return InputError(f"{short(str(path))} cannot be read: {reason}.")
-
-
-def _without_article(what: str) -> str:
-    """Without its article."""
-    return what.partition(" ")[2]
 
 
 def _size(nbytes: int) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, first_names
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -61,11 +61,11 @@ class KeyLists:
         """Sentence on what is left out of a file that fits; empty if nothing is."""
         if not self.unexpected or not self.fits:
             return ""
-        count = len(self.unexpected)
+        count, names = len(self.unexpected), first_names(self.unexpected, 5, 120, counted=True)
         single = count == 1
         what = "1 tensor is" if single else f"{count} tensors are"
         return (
-            f"{what} not part of the model and left out: {first_names(self.unexpected)}; what "
+            f"{what} not part of the model and left out: {names}; what "
             f"{'it is' if single else 'they are'} for is not known."
         )
 
@@ -83,12 +83,6 @@ class KeyLists:
                 for mismatch in self.wrong_shape
             ],
         }
-
-
-def first_names(names: Sequence[object], count: int = 5) -> str:
-    """The first few of a list, shortened, and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(str(name)[:120] for name in names[:count]) + more
 
 
 def key_lists(expected: Shapes, given: Shapes) -> KeyLists:

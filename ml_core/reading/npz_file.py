@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import ast
-import struct
 from itertools import accumulate
 from math import prod
 from typing import Any, BinaryIO
 
-from ml_core.reading.container import WeightsFile, checksums_of, container_of
-from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import InputError
-from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
-from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
-from ml_core.reading.torch_file import check_pickles, doctored
-from ml_core.reading.zip_members import (
+from ml_core.reading.archive_members import (
     STORED,
     CutShortError,
     Member,
@@ -23,11 +16,14 @@ from ml_core.reading.zip_members import (
     read_member,
     zip_members,
 )
+from ml_core.reading.container import WeightsFile, checksums_of, container_of
+from ml_core.reading.decompression import Piece, Unpacked
+from ml_core.reading.errors import damaged, first_names, unsupported
+from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
+from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, NUMPY, TensorInfo
+from ml_core.reading.torch_file import NPY_MARK, check_pickles, doctored, npy_header
 
-_DTYPES = {
-    "|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<i2": "I16", "<u2": "U16", "<i4": "I32",
-    "<u4": "U32", "<i8": "I64", "<u8": "U64", "<f2": "F16", "<f4": "F32", "<f8": "F64",
-}  # fmt: skip
+_DTYPES = {code: dtype for dtype, code in NUMPY.items()}
 _MAX_HEADER = 1 << 16
 
 
@@ -55,10 +51,9 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
         raise doctored(file, size, name, error) from None
     names = check_pickles(objects, name)
     if objects:
-        raise InputError(
+        raise unsupported(
             f"{name} holds arrays of Python objects ({objects[0][0]}), which are not read; save "
-            "plain numbers.",
-            "unsupported",
+            "plain numbers."
         )
     pieces: tuple[Piece, ...] = ()
     starts = [member.offset for member in members]
@@ -73,10 +68,9 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
     left_out = [(member, descr) for member, (descr, *_) in arrays if descr not in _DTYPES]
     if not tensors and left_out:
         member, descr = left_out[0]
-        raise InputError(
+        raise unsupported(
             f"The array {_title(member)[:80]!r} of {name} has values of the type {descr[:40]!r}, "
-            "which no CLIP has; save them as float32.",
-            "unsupported",
+            "which no CLIP has; save them as float32."
         )
     try:
         Unpacked(file, pieces).verify()
@@ -99,9 +93,8 @@ def _note(left_out: list[tuple[Member, str]]) -> tuple[str, ...]:
     """Say which arrays are of types that are not read."""
     if not left_out:
         return ()
-    listed = ", ".join(f"{_title(member)[:80]} ({descr[:40]})" for member, descr in left_out[:3])
-    more = " and more" if len(left_out) > 3 else ""
-    return (f"Arrays of types that this tool does not read were left out: {listed}{more}.",)
+    listed = first_names([f"{_title(m)[:80]} ({descr[:40]})" for m, descr in left_out], 3, 200)
+    return (f"Arrays of types that this tool does not read were left out: {listed}.",)
 
 
 def _title(member: Member) -> str:
@@ -112,17 +105,15 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
     """Type, column order and shape of an array, and where its numbers begin in the member."""
     label = f"its array {member.name[:80]!r}"
     head = read_head(file, member, _MAX_HEADER + 12)
-    if len(head) < 10 or head[:6] != b"\x93NUMPY" or head[6] not in (1, 2, 3):
+    if len(head) < 10 or head[:6] != NPY_MARK or head[6] not in (1, 2, 3):
         raise ZipError(f"{label} is none")
-    length, start = struct.unpack_from("<H", head, 8)[0], 10
-    if head[6] > 1:
-        if len(head) < 12:
-            raise CutShortError(f"{label} is cut short")
-        length, start = struct.unpack_from("<I", head, 8)[0], 12
-    if length > _MAX_HEADER or start + length > member.size:
+    if head[6] > 1 and len(head) < 12:
+        raise CutShortError(f"{label} is cut short")
+    start, end = npy_header(head)
+    if end - start > _MAX_HEADER or end > member.size:
         raise ZipError(f"{label} has a header that is too long")
     try:
-        header: Any = ast.literal_eval(head[start : start + length].decode("utf-8").strip())
+        header: Any = ast.literal_eval(head[start:end].decode("utf-8").strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ZipError(f"{label} has a damaged header") from None
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
@@ -132,7 +123,7 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
         raise ZipError(f"{label} has no valid shape")
     if not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):
         raise ZipError(f"{label} has no valid shape")
-    return str(descr)[:200], columns, shape, start + length
+    return str(descr)[:200], columns, shape, end
 
 
 def _pickle(file: BinaryIO, member: Member, at: int, budget: Budget) -> Reading:
@@ -154,10 +145,9 @@ def _tensor(
     label = f"the array {title[:80]!r} of {name}"
     nbytes = prod(shape) * DTYPE_BYTES[_DTYPES[descr]]
     if at + nbytes != member.size or len(title) > MAX_NAME:
-        raise InputError(
+        raise damaged(
             f"{name} is damaged: {label} needs {nbytes} bytes and has {member.size - at}; get the "
-            "file again.",
-            "damaged",
+            "file again."
         )
     stride: tuple[int, ...] | None = None
     if columns and len(shape) > 1:

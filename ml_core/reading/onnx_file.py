@@ -14,7 +14,13 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
+from ml_core.reading.errors import (
+    SAFETENSORS_COPY,
+    InputError,
+    TruncatedError,
+    damaged,
+    unsupported,
+)
 from ml_core.reading.folder import check_link
 from ml_core.reading.regular_file import MAX_SIZE, open_regular
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK
@@ -204,13 +210,11 @@ class OnnxFile:
 
     def damaged(self, what: str) -> InputError:
         """Make the error of a file that is not as it says."""
-        return InputError(
-            f"{self.name} is a damaged ONNX model: {what}; get the file again.", "damaged"
-        )
+        return damaged(f"{self.name} is a damaged ONNX model: {what}; get the file again.")
 
     def unsupported(self, what: str) -> InputError:
         """Make the error of a file that this version does not read."""
-        return InputError(f"{self.name} cannot be used: {what}; {SAFETENSORS_COPY}.", "unsupported")
+        return unsupported(f"{self.name} cannot be used: {what}; {SAFETENSORS_COPY}.")
 
     def _too_short(self) -> InputError:
         return TruncatedError(self.damaged("a field is longer than what it lies in").sentence)
@@ -409,10 +413,9 @@ class OnnxFile:
             raise self.unsupported(f"{label} lies in another file, and this one in an archive")
         strange = any(mark in location for mark in "/\\:\0") or location.startswith(".")
         if strange or not 0 < len(location) <= 255 or location == Path(self.name).name:
-            raise InputError(
+            raise damaged(
                 f"{self.name} is not opened: {label} is said to lie in {location[:80]!r}, which is "
-                "no file name of its folder; get the model from its author.",
-                "damaged",
+                "no file name of its folder; get the model from its author."
             )
         if len(self._beside) >= _MAX_FILES:
             raise self.unsupported(f"its tensors lie in more than {_MAX_FILES} files")
@@ -426,9 +429,7 @@ class OnnxFile:
             why = "cannot be read; put that file beside it"
             if path.is_file() and not is_onnx_name(self.name):
                 why = f"is only read beside a model whose name ends in {ONNX_ENDING}; rename it"
-            raise InputError(
-                f"{self.name} keeps tensors in {location[:80]!r}, which {why}.", "damaged"
-            ) from None
+            raise damaged(f"{self.name} keeps tensors in {location[:80]!r}, which {why}.") from None
         if (size := self._beside[location][1]) > MAX_SIZE:
             raise self.unsupported(
                 f"{location[:80]} has {size >> 40} TiB, more than any checkpoint"

@@ -499,7 +499,8 @@ class _Reading:
                 f"the tensor {stored.name[:80]!r} has numbers of the type {stored.type_name}"
             )
         of_pixels = self._bits_of(node) & _PIXELS
-        if node.operator == "Add" and not kept and not of_pixels and _is_square(stored):
+        is_square = len(stored.shape) > 1 and stored.shape[-1] == stored.shape[-2]  # as a mask is
+        if node.operator == "Add" and not kept and not of_pixels and is_square:
             self._aside.add(stored.name)
             return
         path, shape = self._path(node), _shape(held)
@@ -802,8 +803,3 @@ def _shape(held: _Held) -> tuple[int, ...]:
     """Its shape as the parameter has it."""
     shape = held.stored.shape
     return shape[::-1] if held.turned and len(shape) == 2 else shape
-
-
-def _is_square(stored: Stored) -> bool:
-    """Whether it has the shape of a mask."""
-    return len(stored.shape) > 1 and stored.shape[-1] == stored.shape[-2]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
+from ml_core.reading.errors import first_names
 from ml_core.reading.folder import risky
 from ml_core.reading.sniff import ONNX
 
@@ -15,7 +17,7 @@ _WEIGHTS_ONLY = {
     "__builtin__.complex",
 }  # fmt: skip
 _NOT_IN_TORCH_LIST = ("torch.jit.", "torch.nn.parameter.Buffer")
-_SHOWN = 3
+_first_names = partial(first_names, letters=100, counted=True)
 
 
 def what_loaders_do(
@@ -108,9 +110,3 @@ def _in_torch_list(name: str) -> bool:
     if name.startswith(_NOT_IN_TORCH_LIST):
         return False
     return name.startswith("torch.") or name in _WEIGHTS_ONLY
-
-
-def _first_names(names: Sequence[str]) -> str:
-    """The first names of a list."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(name[:100] for name in names[:_SHOWN]) + more

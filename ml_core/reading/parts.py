@@ -259,7 +259,7 @@ def find_part(parts: Sequence[Part], name: str, where: str) -> Part:
         if part.name == name:
             return part
     names = listed(part.name for part in parts) if parts else "none"
-    raise InputError(f"{where} holds no part {name[:80]!r}; its parts: {names}.", "usage")
+    raise InputError(f"{where} holds no part {name[:80]!r}; its parts: {names}.")
 
 
 def beside_words(beside: Mapping[str, int]) -> str:

@@ -6,12 +6,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BufferedReader, FileIO, RawIOBase, TextIOWrapper
+from io import BufferedReader, FileIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, damaged, unsupported
+from ml_core.reading.strict_json import JsonError, parse_object
 
 MAX_SIZE = 1 << 40  # of a checkpoint, or of a file with its tensors
 _KINDS = {
@@ -42,40 +42,27 @@ class LinkOutError(OSError):
         super().__init__(errno.ELOOP, words, str(path))
 
 
-class _Told(BufferedReader):
+class _Told(FileIO):
     """A file whose reading also fails with a sentence, as on a broken disk or in ``/proc``."""
 
-    def __init__(self, raw: RawIOBase, path: Path) -> None:
-        super().__init__(raw)
-        self._path = path
+    path: Path
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        with self._with_kind():
-            return super().read(size)
-
-    def read1(self, size: int = -1, /) -> bytes:
-        with self._with_kind():
-            return super().read1(size)
-
-    def readinto(self, buffer: Any, /) -> int:
-        with self._with_kind():
-            return super().readinto(buffer)
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        with self._with_kind():
-            return super().readline(size)
-
-    @contextmanager
-    def _with_kind(self) -> Iterator[None]:
+    def readinto(self, buffer: Any, /) -> int | None:
         try:
-            yield
+            return super().readinto(buffer)
         except OSError as error:
-            raise _unreadable(self._path, error) from None
+            raise _unreadable(self.path, error) from None
+
+    def readall(self) -> bytes:
+        try:
+            return super().readall()
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or "the name is not valid"
-    return InputError(f"{path} cannot be read: {reason}.", "usage")
+    return InputError(f"{path} cannot be read: {reason}.")
 
 
 def open_file(path: Path, inside: Path | None = None) -> BufferedReader:
@@ -182,19 +169,35 @@ def open_regular(path: Path, inside: Path | None = None) -> tuple[BufferedReader
     """
     try:
         with open_file(path, inside) as opened:
-            file = _Told(FileIO(os.dup(opened.fileno()), "rb"), path)
+            file = _Told(os.dup(opened.fileno()), "rb")
+            file.path = path
     except NotRegularError as error:
-        raise InputError(
-            f"{path.name} is {error.kind}; choose a regular file.", "unsupported"
-        ) from None
+        raise unsupported(f"{path.name} is {error.kind}; choose a regular file.") from None
     except LinkOutError as error:
-        raise InputError(
-            f"{path.name} cannot be read: {error.strerror}; put the file itself there.",
-            "unsupported",
+        raise unsupported(
+            f"{path.name} cannot be read: {error.strerror}; put the file itself there."
         ) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    return file, os.fstat(file.fileno()).st_size
+    return BufferedReader(file), os.fstat(file.fileno()).st_size
+
+
+def read_object(path: Path, advice: str, most: int = 1 << 20) -> dict[str, Any]:
+    """The JSON object in a file of a checkpoint's folder; ``advice`` is for sentences.
+
+    Raises
+    ------
+    InputError
+        As `open_regular`, and ``damaged`` if it holds something else, or more bytes.
+    """
+    file, _ = open_regular(path)
+    with file:
+        raw = file.read(most + 1)
+    try:
+        return parse_object(raw, max_bytes=most)
+    except JsonError as error:
+        label = f"{path.parent.name}/{path.name}"
+        raise damaged(f"{label} cannot be used: {error}; {advice}.") from None
 
 
 def _descriptor(path: Path, access: int) -> int:
@@ -247,19 +250,15 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"The list {path.name} does not exist or is not a regular file.", "usage")
+        raise InputError(f"The list {path.name} does not exist or is not a regular file.")
     try:
         data = read_file(path, MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(
-            f"The list {path.name} cannot be read: {error.strerror}.", "usage"
-        ) from error
+        raise InputError(f"The list {path.name} cannot be read: {error.strerror}.") from error
     if len(data) > MAX_BYTES:
-        raise InputError(f"The list {path.name} is larger than 16 MB; shorten it.", "unsupported")
+        raise unsupported(f"The list {path.name} is larger than 16 MB; shorten it.")
     if data.count(b"\n") > MAX_LINES:
-        raise InputError(
-            f"The list {path.name} has over {MAX_LINES:,} lines; shorten it.", "unsupported"
-        )
+        raise unsupported(f"The list {path.name} has over {MAX_LINES:,} lines; shorten it.")
     lines = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         try:
@@ -271,15 +270,12 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
                 details=str(error),
             ) from error
         if len(line) > MAX_CHARACTERS:
-            raise InputError(
+            raise unsupported(
                 f"Line {number} of {path.name} has over {MAX_CHARACTERS} characters; write one "
-                "entry per line.",
-                "unsupported",
+                "entry per line."
             )
         if any(ord(character) < 32 and character != "\t" for character in line):
-            raise InputError(
-                f"Line {number} of {path.name} holds control characters; remove them.", "damaged"
-            )
+            raise damaged(f"Line {number} of {path.name} holds control characters; remove them.")
         if line:
             lines.append((number, line))
     return lines

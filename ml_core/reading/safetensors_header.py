@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ml_core.reading.errors import InputError, TruncatedError
+from ml_core.reading.errors import InputError, TruncatedError, damaged, unsupported
 from ml_core.reading.regular_file import open_file
 from ml_core.reading.strict_json import JsonError, is_whole, parse_object
 
@@ -29,6 +29,11 @@ DTYPE_BYTES: Mapping[str, int] = {
     "I32": 4, "U32": 4, "F32": 4,
     "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
+NUMPY: Mapping[str, str] = {
+    "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "I16": "<i2", "U16": "<u2", "I32": "<i4",
+    "U32": "<u4", "I64": "<i8", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+"""NumPy's names of the types that it has."""
 BLOCKS: Mapping[str, tuple[int, int]] = {"Q4_0": (32, 18), "Q8_0": (32, 34)}
 """ggml's types that round blocks of numbers: the numbers of a block, and its bytes."""
 
@@ -102,7 +107,7 @@ def read_header(path: Path, inside: Path | None = None) -> Header:
             file.seek(0)
             return parse_header(file, size, Path(path).name)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "usage") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def parse_header(file: BinaryIO, size: int, name: str) -> Header:
@@ -135,13 +140,13 @@ def parse_header(file: BinaryIO, size: int, name: str) -> Header:
 def _damaged(name: str, what: str, short: bool = False) -> InputError:
     """Make the sentence; ``short`` if bytes are missing at the end."""
     sentence = f"{name} is a damaged safetensors file: {what}; get the file again."
-    return TruncatedError(sentence) if short else InputError(sentence, "damaged")
+    return TruncatedError(sentence) if short else damaged(sentence)
 
 
 def _too_much(name: str, what: str) -> InputError:
     """Make the sentence on a limit of this tool."""
     advice = "ask its author for a file of the model alone"
-    return InputError(f"{name} cannot be used: {what}; {advice}.", "unsupported")
+    return unsupported(f"{name} cannot be used: {what}; {advice}.")
 
 
 def _metadata(value: Any, name: str) -> dict[str, str]:
@@ -160,10 +165,9 @@ def _tensor(key: str, entry: Any, start: int, name: str) -> TensorInfo:
         raise _damaged(name, f"{label} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise InputError(
+        raise unsupported(
             f"{name} holds {label} of the type {str(dtype)[:40]!r}, which this version cannot "
-            "read; convert it to F32, F16 or BF16.",
-            "unsupported",
+            "read; convert it to F32, F16 or BF16."
         )
     if (
         not isinstance(shape, list)

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn
 
+from ml_core.reading.errors import first_names
+
 _ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".zip", ".npy", ".npz")
 _SHOWN = 5
 SECONDS = 2.0
@@ -76,14 +78,13 @@ def second_opinion(path: Path) -> str:
         return short
     except Exception as error:
         return f"{who} could not read the file ({type(error).__name__})."
-    named = [
+    named = sorted(  # picklescan gives a set
         f"{each.module}.{each.name} ({each.safety.value})"
         for each in report.globals
         if each.safety is not scanner.SafetyLevel.Innocuous
-    ]
+    )
     if named:
-        more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-        return f"{who} found {', '.join(named[:_SHOWN])}{more}."
+        return f"{who} found {first_names(named, _SHOWN, 1 << 20, counted=True)}."
     if breaks:
         return short
     if report.scan_err:

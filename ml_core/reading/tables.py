@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, damaged, unsupported
 from ml_core.reading.regular_file import open_regular
 
 MAX_BYTES = 2 * 1024**3
@@ -62,13 +62,12 @@ def iter_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, tuple
     for name in columns:
         if name not in header:
             raise InputError(
-                f"{path.name} has no column {_quoted(name)}; its columns are {listed(header)}.",
-                "usage",
+                f"{path.name} has no column {_quoted(name)}; its columns are {listed(header)}."
             )
     places = [header.index(name) for name in columns]
     for number, record in enumerate(records, start=2):
         if number > MAX_ROWS:
-            raise InputError(f"{path.name} has over {MAX_ROWS:,} rows; split it.", "unsupported")
+            raise unsupported(f"{path.name} has over {MAX_ROWS:,} rows; split it.")
         if not record:
             continue
         problem = record if isinstance(record, str) else _problem(record, len(header))
@@ -81,12 +80,12 @@ def iter_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, tuple
 def _records(path: Path) -> Iterator[list[str] | str]:
     """Each record as its fields, or as a sentence that says what is wrong with it."""
     if not path.is_file():
-        raise InputError(f"The table {path.name} does not exist or is not a file.", "usage")
+        raise InputError(f"The table {path.name} does not exist or is not a file.")
     opened, size = open_regular(path)
     # Undecodable bytes become lone surrogates, so that one bad row does not hide the others.
     with io.TextIOWrapper(opened, "utf-8-sig", "surrogateescape", newline="") as file:
         if size > MAX_BYTES:
-            raise InputError(f"The table {path.name} is larger than 2 GB; split it.", "unsupported")
+            raise unsupported(f"The table {path.name} is larger than 2 GB; split it.")
         first = file.readline(1 << 20)
         file.seek(0)
         lines = _Lines(file, path.name)
@@ -117,10 +116,9 @@ class _Lines:
             raise StopIteration
         self.left -= len(line)
         if self.left <= 0:
-            raise InputError(
+            raise unsupported(
                 f"{self._name} has a row of over {MAX_RECORD >> 20} million characters; look for a "
-                "quote that does not close.",
-                "unsupported",
+                "quote that does not close."
             )
         return line
 
@@ -142,21 +140,19 @@ def _delimiter(path: Path, first: str) -> str:
 def _header(path: Path, record: list[str] | str | None) -> tuple[str, ...]:
     """Check the first record and make it column names."""
     if not record:
-        raise InputError(f"The table {path.name} is empty; it needs a header row.", "damaged")
+        raise damaged(f"The table {path.name} is empty; it needs a header row.")
     if not isinstance(record, str) and len(record) > MAX_COLUMNS:
-        raise InputError(
-            f"{path.name} has over {MAX_COLUMNS} columns; keep those that are needed.",
-            "unsupported",
+        raise unsupported(
+            f"{path.name} has over {MAX_COLUMNS} columns; keep those that are needed."
         )
     problem = record if isinstance(record, str) else _problem(record, len(record))
     if problem:
-        raise InputError(f"The header row of {path.name} is bad: {problem}.", "damaged")
+        raise damaged(f"The header row of {path.name} is bad: {problem}.")
     names = tuple(name.strip() for name in record)
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise InputError(
-            f"{path.name} has two columns called {_quoted(twice[0])}; rename one of them.",
-            "damaged",
+        raise damaged(
+            f"{path.name} has two columns called {_quoted(twice[0])}; rename one of them."
         )
     return names
 
@@ -197,7 +193,7 @@ def resolver(folder: str | Path) -> Callable[[str], Path]:
     def resolve(text: str) -> Path:
         problem = _path_problem(text)
         if problem:
-            raise InputError(f"The path {_quoted(text)} {problem}.", "usage")
+            raise InputError(f"The path {_quoted(text)} {problem}.")
         joined = os.path.join(root, text.replace("\\", "/"))
         parent, name = os.path.split(joined)
         real_parent = parents.get(parent)
@@ -210,7 +206,7 @@ def resolver(folder: str | Path) -> Callable[[str], Path]:
             if os.path.islink(path):
                 path = os.path.realpath(path)
         if path != root and not path.startswith(root.rstrip(os.sep) + os.sep):
-            raise InputError(f"The path {_quoted(text)} leads out of the table's folder.", "usage")
+            raise InputError(f"The path {_quoted(text)} leads out of the table's folder.")
         return Path(path)
 
     return resolve

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, damaged, unsupported
 from ml_core.reading.folder import check_link
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading.regular_file import open_regular, read_object
 from ml_core.reading.strict_json import JsonError, parse_object
 
 TOKENIZER_NAME = "tokenizer.json"
@@ -160,10 +160,9 @@ def check_tokenizer(value: Mapping[str, Any], label: str) -> None:
     if kind not in _MODELS:
         raise _unknown(label, "model", kind)
     if isinstance(model, Mapping) and model.get("dropout"):
-        raise InputError(
+        raise unsupported(
             f"{label} drops parts of texts at random (dropout), so that no result could be "
-            "repeated; get the tokenizer of the published model.",
-            "unsupported",
+            "repeated; get the tokenizer of the published model."
         )
     assert isinstance(model, Mapping)
     vocabulary = model.get("vocab")
@@ -191,11 +190,10 @@ def _check_part(value: Any, part: str, known: Collection[str], label: str) -> No
         pattern = pattern if isinstance(pattern, Mapping) else {}
         regex, string = pattern.get("Regex"), str(pattern.get("String", ""))
         if "Regex" in pattern and regex not in _REGEXES:
-            raise InputError(
+            raise unsupported(
                 f"{label} splits texts by the regular expression {str(regex)[:60]!r}, which this "
                 "version does not know and does not run; get the tokenizer of the published "
-                "model.",
-                "unsupported",
+                "model."
             )
         if step["type"] == "Replace":
             shortest = len(string) if regex is None else 1
@@ -255,18 +253,16 @@ def _length(template: Mapping[str, Any]) -> int:
 
 
 def _swelling(label: str, what: str) -> InputError:
-    return InputError(
+    return unsupported(
         f"{label} {what}, by which a short text could take all memory; get the tokenizer of the "
-        "published model.",
-        "unsupported",
+        "published model."
     )
 
 
 def _unknown(label: str, part: str, kind: object) -> InputError:
-    return InputError(
+    return unsupported(
         f"{label} has a {part} of the kind {str(kind)[:40]!r}, which this version does not know; "
-        "get the tokenizer of the published model.",
-        "unsupported",
+        "get the tokenizer of the published model."
     )
 
 
@@ -274,7 +270,7 @@ def _parse(raw: bytes, label: str) -> dict[str, Any]:
     try:
         value = parse_object(raw, max_bytes=_MAX_BYTES, max_parts=_MAX_PARTS, half_characters=True)
     except JsonError as error:
-        raise InputError(f"{label} cannot be used: {error}; get it again.", "damaged") from None
+        raise damaged(f"{label} cannot be used: {error}; get it again.") from None
     check_tokenizer(value, label)
     return value
 
@@ -285,10 +281,9 @@ def _read(file: Path, label: str) -> bytes:
     with opened:
         raw = opened.read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:
-        raise InputError(
+        raise unsupported(
             f"{label} has more than {_MAX_BYTES >> 20} MB, more than a tokenizer needs; get it "
-            "again.",
-            "unsupported",
+            "again."
         )
     return raw
 
@@ -298,15 +293,7 @@ def _small(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     check_link(file.parent, file)
-    opened, _ = open_regular(file)
-    with opened:
-        raw = opened.read(_MAX_SMALL + 1)
-    try:
-        return parse_object(raw, max_bytes=_MAX_SMALL)
-    except JsonError as error:
-        raise InputError(
-            f"{file.parent.name}/{file.name} cannot be used: {error}; get it again.", "damaged"
-        ) from None
+    return read_object(file, "get it again", _MAX_SMALL)
 
 
 def _token(value: object) -> str | None:
@@ -321,15 +308,14 @@ def _pieces(raw: bytes, label: str) -> tuple[str, ...]:
     try:
         pieces = raw.decode("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"{label} is no UTF-8 text; get it again.", "damaged") from None
+        raise damaged(f"{label} is no UTF-8 text; get it again.") from None
     while pieces and not pieces[-1]:
         pieces.pop()
     needed = {"[UNK]", "[CLS]", "[SEP]", "[PAD]"}
     if len(set(pieces)) != len(pieces) or not needed.issubset(pieces):
-        raise InputError(
+        raise damaged(
             f"{label} is no list of word pieces: a piece occurs twice, or one of "
-            f"{', '.join(sorted(needed))} is not there; get it again.",
-            "damaged",
+            f"{', '.join(sorted(needed))} is not there; get it again."
         )
     _check_pieces(pieces, label)
     return tuple(pieces)

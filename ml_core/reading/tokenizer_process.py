@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, cast
 
 from ml_core.children import child_command
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, damaged
 from ml_core.reading.examine import MAX_ERRORS, Collector, kill_group, signal_words, start
 from ml_core.reading.tokenizer_file import TokenizerFile
 
@@ -108,9 +108,7 @@ class TokenizerProcess:
 
     def _unusable(self, status: Mapping[str, Any]) -> InputError:
         error = str(status.get("error", "its answer is none"))[:200]
-        return InputError(
-            f"The tokenizer of {self._name} cannot be used: {error}; get it again.", "damaged"
-        )
+        return damaged(f"The tokenizer of {self._name} cannot be used: {error}; get it again.")
 
 
 class _TokenizerEndedError(InputError):

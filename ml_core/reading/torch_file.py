@@ -11,22 +11,7 @@ from itertools import islice
 from math import prod
 from typing import Any, BinaryIO, NoReturn
 
-from ml_core.reading.container import (
-    Container,
-    WeightsFile,
-    checksums_of,
-    container_of,
-    protocol_of,
-)
-from ml_core.reading.decompression import Piece, Unpacked
-from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
-from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
-from ml_core.reading.pickles.reading import CodePlace
-from ml_core.reading.pickles.records import MAX_WORK, Storage, Table, Tensor, TooMuchError
-from ml_core.reading.pickles.walk import contents, storages
-from ml_core.reading.safetensors_header import TensorInfo
-from ml_core.reading.sniff import HEAD, OPENS, looks_pickle
-from ml_core.reading.zip_members import (
+from ml_core.reading.archive_members import (
     STORED,
     CutShortError,
     Member,
@@ -36,6 +21,34 @@ from ml_core.reading.zip_members import (
     read_member,
     zip_members,
 )
+from ml_core.reading.container import (
+    Container,
+    WeightsFile,
+    checksums_of,
+    container_of,
+    protocol_of,
+)
+from ml_core.reading.decompression import Piece, Unpacked
+from ml_core.reading.errors import (
+    SAFETENSORS_COPY,
+    InputError,
+    TruncatedError,
+    damaged,
+    first_names,
+    unsupported,
+)
+from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
+from ml_core.reading.pickles.reading import (
+    MAX_WORK,
+    CodePlace,
+    Storage,
+    Table,
+    Tensor,
+    TooMuchError,
+)
+from ml_core.reading.pickles.walk import contents, storages
+from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.sniff import HEAD, OPENS, looks_pickle
 
 _EXPANDED = 64 << 20
 _SHARED = 3
@@ -190,11 +203,10 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
                 for full in reading.unknown
                 for use in reading.calls.get(full, [full.replace(" ", ".")[:100]])
             ]
-            shown = ", ".join(uses[:_NAMED])
-            more = f" and {len(uses) - _NAMED} more" if len(uses) > _NAMED else ""
+            shown = first_names(uses, _NAMED, 1 << 20, counted=True)
             raise UnknownCodeError(
                 f"{name} names code that this tool does not know, which an ordinary loader would "
-                f"import and may run: {shown}{more} (in {label}); do not load it elsewhere.",
+                f"import and may run: {shown} (in {label}); do not load it elsewhere.",
                 names,
                 places,
             )
@@ -207,10 +219,9 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
             )
     for label, reading in readings:
         if reading.problem and reading.excess:
-            raise InputError(
+            raise unsupported(
                 f"{name} cannot be used: {label} asks for more than this tool gives, "
-                f"{reading.problem}; {SAFETENSORS_COPY}, and do not load this one elsewhere.",
-                "unsupported",
+                f"{reading.problem}; {SAFETENSORS_COPY}, and do not load this one elsewhere."
             )
         if reading.problem:
             # Another loader may get further than this one, if it is no accident.
@@ -219,7 +230,7 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
                 f"{name} is damaged: {label} cannot be read, {reading.problem}; get the file again"
                 f"{caution}."
             )
-            raise TruncatedError(sentence) if reading.short else InputError(sentence, "damaged")
+            raise TruncatedError(sentence) if reading.short else damaged(sentence)
     return names
 
 
@@ -238,14 +249,13 @@ def tensors_of(
         tensors = place_tensors(inside.tensors, blocks)
     except TooMuchError as error:
         sentence = f"{name} cannot be used: {error}; {SAFETENSORS_COPY}."
-        raise InputError(sentence, "unsupported") from None
+        raise unsupported(sentence) from None
     except ValueError as error:
-        raise InputError(f"{name} is damaged: {error}; get the file again.", "damaged") from None
+        raise damaged(f"{name} is damaged: {error}; get the file again.") from None
     notes: tuple[str, ...] = ()
     if inside.special:
-        listed = ", ".join(f"{title[:80]} ({kind})" for title, kind in inside.special[:3])
-        more = " and more" if len(inside.special) > 3 else ""
-        notes = (f"Tensors of kinds that this tool does not read were left out: {listed}{more}.",)
+        listed = first_names([f"{title[:80]} ({kind})" for title, kind in inside.special], 3, 200)
+        notes = (f"Tensors of kinds that this tool does not read were left out: {listed}.",)
     kinds = {title: f"a tensor that was not read ({kind})" for title, kind in inside.special[:200]}
     return tensors, dict(inside.facts) | kinds, notes
 
@@ -276,7 +286,7 @@ def zip_refusal(sentence: str, what: ZipError | str) -> InputError:
     """Make the error of a damaged archive, or of a truncated one if that is the reason."""
     if isinstance(what, CutShortError):
         return TruncatedError(sentence)
-    return InputError(sentence, "damaged")
+    return damaged(sentence)
 
 
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:
@@ -379,6 +389,7 @@ _CODE_BYTES = 1 << 20
 _CODE_TOTAL = 2 << 20  # a traced CLIP of 36 layers has 270 000 in all
 _PICKLE_BYTES = 64 << 20
 _STORAGES = ("data", "constants", "tensors")
+_MODULES = "The file holds whole pickled modules, of which only the tensors were read."
 
 
 def read_torch_zip(file: BinaryIO, size: int, name: str) -> WeightsFile:
@@ -440,7 +451,7 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
             "were read.",
         )
     elif "code" in names:
-        notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
+        notes += (_MODULES,)
     return WeightsFile(
         "TorchScript archive" if script else "PyTorch file (zip)",
         tensors,
@@ -513,12 +524,13 @@ def _check_small(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
             if not text.isdigit() or len(text) > 9:
                 raise ZipError(f"its record {label!r} is not a number")
         elif text == b"big":
-            raise InputError(
-                f"{name} was written on a big-endian machine; save it again on another one.",
-                "unsupported",
-            )
+            raise _big_endian(name)
         elif text != b"little":
             raise ZipError("its byte order is none")
+
+
+def _big_endian(name: str) -> InputError:
+    return unsupported(f"{name} was written on a big-endian machine; save it again on another one.")
 
 
 def _blocks(inner: dict[str, Member], folder: str) -> tuple[dict[str, Block], tuple[Piece, ...]]:
@@ -574,14 +586,11 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     if magic != _MAGIC or protocol != _PROTOCOL or any(part.names for part in parts[:3]):
         raise _damaged(name, "it does not begin as such a file does")
     if _item(machine, "little_endian") is not True:
-        raise InputError(
-            f"{name} was written on a big-endian machine; save it again on another one.",
-            "unsupported",
-        )
+        raise _big_endian(name)
     blocks = _stream_blocks(file, size, position, keys, storages(value), name)
     tensors, facts, notes = tensors_of(value, blocks, name)
     if "code" in names:
-        notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
+        notes += (_MODULES,)
     return WeightsFile(
         "PyTorch file (legacy stream)",
         tensors,
@@ -594,7 +603,7 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
 
 def _damaged(name: str, what: str, short: bool = False) -> InputError:
     sentence = f"{name} is a damaged PyTorch file of the legacy layout: {what}; get the file again."
-    return TruncatedError(sentence) if short else InputError(sentence, "damaged")
+    return TruncatedError(sentence) if short else damaged(sentence)
 
 
 def _item(table: Any, sought: str) -> Any:
@@ -632,12 +641,19 @@ def _stream_blocks(
     return blocks
 
 
-_NPY = b"\x93NUMPY"
+NPY_MARK = b"\x93NUMPY"
 # The header of an array of numbers, texts or times, as NumPy writes it.
 _NUMBERS = re.compile(
     rb"\{\s*'descr':\s*'[<>|=][A-NP-Za-z?]\d{1,9}(?:\[\w+\])?',\s*"
     rb"'fortran_order':\s*(?:True|False),\s*'shape':\s*\([\d, ]*\),?\s*\}\s*"
 )
+
+
+def npy_header(head: bytes) -> tuple[int, int]:
+    """Where the header of a NumPy array begins and ends, by its first 12 bytes."""
+    if head[6] > 1:
+        return 12, 12 + int(struct.unpack_from("<I", head, 8)[0])
+    return 10, 10 + int(struct.unpack_from("<H", head, 8)[0])
 
 
 def read_bare_pickle(file: BinaryIO, size: int, name: str) -> NoReturn:
@@ -653,10 +669,9 @@ def read_bare_pickle(file: BinaryIO, size: int, name: str) -> NoReturn:
     file.seek(0)
     raw = file.read(MAX_BYTES)
     check_pickles([("the pickle", read_pickle(raw, ends=size <= MAX_BYTES, origin=0))], name)
-    raise InputError(
+    raise unsupported(
         f"{name} is a Python pickle and no PyTorch file, so it holds no tensors that this tool "
-        "reads; save the state dict with torch.save or as safetensors.",
-        "unsupported",
+        "reads; save the state dict with torch.save or as safetensors."
     )
 
 
@@ -678,15 +693,11 @@ def read_npy(file: BinaryIO, size: int, name: str) -> NoReturn:
         reading = read_pickle(raw, ends=size - start <= MAX_BYTES, origin=start)
         if reading.unknown or reading.misuse:
             check_pickles([("its pickle", reading)], name)
-        raise InputError(
+        raise unsupported(
             f"{name} is a NumPy array that may hold Python objects, which are not read; do not "
-            "load it elsewhere.",
-            "unsupported",
+            "load it elsewhere."
         )
-    raise InputError(
-        f"{name} is a NumPy array; {OPENS}.",
-        "unsupported",
-    )
+    raise unsupported(f"{name} is a NumPy array; {OPENS}.")
 
 
 def check_members(file: BinaryIO, members: Iterable[Member], name: str) -> None:
@@ -704,10 +715,9 @@ def check_members(file: BinaryIO, members: Iterable[Member], name: str) -> None:
     refused = [(label, reading) for label, reading in readings if reading.unknown or reading.misuse]
     check_pickles(refused, name)
     if objects := [label for label, reading in readings if label.startswith("the array")]:
-        raise InputError(
+        raise unsupported(
             f"{name} holds arrays that may be of Python objects ({objects[0]}), which are not "
-            "read; do not load it elsewhere.",
-            "unsupported",
+            "read; do not load it elsewhere."
         )
 
 
@@ -728,10 +738,7 @@ def _member_pickles(file: BinaryIO, members: Iterable[Member]) -> Iterator[tuple
 
 def _objects_at(head: bytes) -> int:
     """Where the pickle of a NumPy array begins if it may hold objects, else 0."""
-    if len(head) < 12 or not head.startswith(_NPY):
+    if len(head) < 12 or not head.startswith(NPY_MARK):
         return 0
-    length, start = struct.unpack_from("<H", head, 8)[0], 10
-    if head[6] > 1:
-        length, start = struct.unpack_from("<I", head, 8)[0], 12
-    end = start + int(length)
+    start, end = npy_header(head)
     return 0 if _NUMBERS.fullmatch(head, start, end) else end

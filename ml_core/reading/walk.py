@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import InputError, SeveralError
 from ml_core.reading.folder import ForeignFolderError, list_folder, read_index
 from ml_core.reading.regular_file import open_file
 from ml_core.reading.sniff import ONNX_ENDING, may_be_model
+from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
 
 _HEAD = 512
 _LONGEST_PATH = 1 << 16
@@ -71,6 +71,12 @@ def walk(paths: Iterable[Path], tally: Tally) -> Iterator[Path]:
                 yield Path(place)
         if place is None:
             yield path  # nothing matches, which its examination says
+
+
+def is_one(folder: Path) -> bool:
+    """Whether a folder is a checkpoint, and nothing else that may be one lies in it."""
+    found = walk([folder], Tally())
+    return next(found, None) == folder and next(found, None) is None
 
 
 def files_read(folder: Path) -> frozenset[str] | None:

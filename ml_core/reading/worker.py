@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ml_core.children import own_stdout
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, unsupported
 from ml_core.reading.folder import files_beside, repository_folders
 from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection_json import error_to_json, to_json
@@ -161,16 +161,14 @@ def _examined(path: Path, sandbox: dict[str, str], **options: Any) -> bytes:
     except InputError as error:
         answer = error
     except OSError as error:
-        answer = InputError(
+        answer = unsupported(
             f"{path.name} cannot be read: {error.strerror or 'the system refuses it'}; choose a "
-            "checkpoint file.",
-            "unsupported",
+            "checkpoint file."
         )
     except MemoryError:
-        answer = InputError(
+        answer = unsupported(
             f"{path.name} needs more memory to be read than a checkpoint should; get the file "
-            "again, or a safetensors copy of it.",
-            "unsupported",
+            "again, or a safetensors copy of it."
         )
     except Exception as error:
         answer = InputError(
@@ -203,7 +201,9 @@ def _readable(path: Path) -> tuple[Path, ...]:
 
 
 def _preload() -> None:
-    """Load codecs and hashes, whose modules Python would read at their first use."""
+    """Load the readers, codecs and hashes, whose modules Python would read at their first use."""
+    import ml_core.reading.weights_reader  # noqa: F401
+
     for name in ("raw-unicode-escape", "unicode-escape", "utf-8-sig", "latin-1", "ascii", "cp437"):
         codecs.lookup(name)
     hashlib.sha256(b"").hexdigest()

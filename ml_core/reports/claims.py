@@ -176,7 +176,9 @@ def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
             left, right = material.measurements[first], material.measurements[second]
             if role_of(material, first) == role_of(material, second) or not _alike(left, right):
                 continue
-            if right.head != "zero-shot" or not _may_compare(left, right):
+            # A run's numbers are compared with its own ones.
+            others = left.job is not None and right.job not in (None, left.job)
+            if right.head != "zero-shot" or others:
                 continue
             key = (
                 left.checkpoint, right.checkpoint, left.head, left.data, left.trigger, left.target,
@@ -192,11 +194,6 @@ def _alike(left: MeasurementFacts, right: MeasurementFacts) -> bool:
     """Whether two measurements asked the same of the same pictures."""
     same = ("data", "trigger", "target", "classes", "label_set", "seed")
     return all(getattr(left, name) == getattr(right, name) for name in same)
-
-
-def _may_compare(left: MeasurementFacts, right: MeasurementFacts) -> bool:
-    """A run's numbers are compared with its own ones."""
-    return left.job is None or right.job is None or left.job == right.job
 
 
 def name_of(material: Material, id_: str) -> str:
@@ -311,7 +308,6 @@ def _scans(material: Material) -> Iterator[Claim]:
         scan, file = material.scan_records[id_], facts.files["scan"]
         judgement = scan.judgement
         suspect = name_of(material, facts.suspect)
-        named = f", towards “{judgement.target}”" if judgement.target else ""
         quotes: dict[str, JsonValue] = {
             "/judgement/verdict": judgement.verdict,
             "/judgement/target": judgement.target,
@@ -321,8 +317,8 @@ def _scans(material: Material) -> Iterator[Claim]:
         yield _quotation(
             "scan", _id(id_, "verdict"), file, quotes,
             f"Search for an unknown trigger in {suspect}"
-            f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}{named}. "
-            f"{' '.join(judgement.reasons)}",
+            f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}"
+            f"{judgement.towards}. {' '.join(judgement.reasons)}",
             headline=True,  # a quotation, which says in which arithmetic it was found
         )  # fmt: skip
         if scan.found is None:
@@ -353,17 +349,25 @@ def _scans(material: Material) -> Iterator[Claim]:
         )
 
 
+def _records(
+    material: Material, what: str
+) -> Iterator[tuple[str, JobFacts, BundlePath, Mapping[str, Any]]]:
+    """Each job that has a file of this name, with the file and what it holds."""
+    for id_, job in material.jobs.items():
+        if (record := material.json.get(job.files.get(what, ""))) is not None:
+            yield id_, job, job.files[what], record
+
+
 def _training(material: Material) -> Iterator[Claim]:
     """How each cleaned checkpoint was made, as its run says."""
-    for id_, job in material.jobs.items():
-        record = material.json.get(job.files.get("result", ""))
-        if record is None or job.result is None:
+    for id_, job, file, record in _records(material, "result"):
+        if job.result is None:
             continue
         names = name_of(material, job.result), name_of(material, job.source)
         names_of = ("method", "preset", "status", "seed", "steps", "precision", "device")
         fields = (*names_of, "source_sha256", "checkpoint_sha256")
         yield _quotation(
-            "training", _id(id_, "training"), job.files["result"], _quoted(record, "", fields),
+            "training", _id(id_, "training"), file, _quoted(record, "", fields),
             f"{names[0]} was made from {names[1]} by {job.title} ({job.preset or 'own'} "
             f"settings, seed {job.seed}): {job.steps} steps in {job.precision} on "
             f"{job.device}, {job.status}.",
@@ -373,11 +377,7 @@ def _training(material: Material) -> Iterator[Claim]:
 
 def _rebounds(material: Material) -> Iterator[Claim]:
     """Whether the backdoor comes back when the checkpoint is finetuned."""
-    for id_, job in material.jobs.items():
-        file = job.files.get("rebound", "")
-        record = material.json.get(file)
-        if record is None:
-            continue
+    for id_, job, file, record in _records(material, "rebound"):
         name = name_of(material, job.result or job.source)
         rate = _counts(record["worst"], "hits", "n", "max_asr")
         worst = ("factor", "max_asr", "step", "hits", "n")
@@ -406,11 +406,7 @@ def _rebounds(material: Material) -> Iterator[Claim]:
 
 def _holdouts(material: Material) -> Iterator[Claim]:
     """Every row of the hold-outs, which the cleaning did not know."""
-    for id_, job in material.jobs.items():
-        file = job.files.get("holdouts", "")
-        record = material.json.get(file)
-        if record is None:
-            continue
+    for id_, _, file, record in _records(material, "holdouts"):
         for number, row in enumerate(record["rows"]):
             rate = _counts(row, "after_hits", "n", "after")
             before = "" if row.get("before") is None else f" (before: {percent(row['before'])})"

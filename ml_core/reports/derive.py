@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ml_core import __version__
 from ml_core.cleaning.catalogue import facts_of
 from ml_core.detection.scan.records import Contrast, Judgement, OverlayRow, newcombe
-from ml_core.detection.scan.verdict import judge
+from ml_core.detection.scan.verdict import RULES, judge
 from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation, wilson_interval
 from ml_core.reading.errors import InputError
@@ -323,11 +323,12 @@ def _scan(files: Files, id_: str) -> Iterator[Pair]:
     for contrast in _contrasts(scan):
         ends = newcombe(contrast.suspect, contrast.beside)
         yield f"{path}# (an interval)", [contrast.low, contrast.high], list(ends)
-    judgement = judge(
-        scan.stages, held_out=scan.held_out, classes=len(scan.classes),
-        suspect=scan.suspect, reference=scan.reference, rules=scan.judgement.rules,
-    )  # fmt: skip
-    yield f"{path}#/judgement", _json(scan.judgement), _json(judgement)
+    if scan.judgement.rules == RULES:
+        judgement = judge(
+            scan.stages, held_out=scan.held_out, classes=len(scan.classes),
+            suspect=scan.suspect, reference=scan.reference,
+        )  # fmt: skip
+        yield f"{path}#/judgement", _json(scan.judgement), _json(judgement)
     derived = facts.model_copy(update=scan_facts(scan.judgement))
     yield f"{EVIDENCE_FILE}#/scans/{id_}", _json(facts), _json(derived)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ml_core.reading.errors import InputError, plain
+from ml_core.reports.bundle_files import read_evidence
 from ml_core.reports.cyclonedx import render_cyclonedx
 from ml_core.reports.html.report import render_html
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence, Metric
 from ml_core.reports.rendering import METRICS, Read, measured_on, rates_of, subject_of
 from ml_core.reports.sarif import render_intoto, render_sarif
-from ml_core.reports.verify.opened import read_evidence
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ml_core.atomic import replace_files
-from ml_core.reading.errors import InputError, plain
+from ml_core.reading.errors import InputError, plain, printable
 
 Format = Literal["text", "json", "sarif", "html", "cdx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -72,7 +72,9 @@ def inspection_bytes(record: Mapping[str, Any], form: Format) -> bytes:
         from ml_core.checkpoints.inspection_sarif import sarif_log
 
         record = sarif_log(record)
-    return (json.dumps(record, indent=1) + "\n").encode()
+    from ml_core.events import finite
+
+    return (json.dumps(finite(record, printable), indent=1) + "\n").encode()
 
 
 def export_inspection(record: Mapping[str, Any], path: str | Path) -> Path:

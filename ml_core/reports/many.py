@@ -10,11 +10,12 @@ import json
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from ml_core import figures
@@ -32,7 +33,7 @@ from ml_core.checkpoints.inspection_record import (
 from ml_core.events import finite
 from ml_core.exports import save_export
 from ml_core.reading import InputError, Inspection, examine
-from ml_core.reading.errors import CancelledError, exit_code
+from ml_core.reading.errors import CancelledError, exit_code, printable
 from ml_core.reading.inspect import whole_file
 from ml_core.reading.inspection import verdict_words
 from ml_core.reading.sniff import is_onnx_name
@@ -138,12 +139,15 @@ class Options(NamedTuple):
         Keys to believe instead of the user's own and trusted ones.
     use_choice
         As for `assess`.
+    faults
+        Why there is nothing at a path, where more is known than that.
     """
 
     hashed: bool = False
     records: bool = False
     keys: tuple[PublicKey, ...] | None = None
     use_choice: bool = True
+    faults: Mapping[Path, InputError] = MappingProxyType({})
 
 
 QUICK = Options()
@@ -239,6 +243,8 @@ def _identity(path: Path) -> object:
 def _row(path: Path, options: Options, cancelled: Callable[[], bool]) -> Row:
     """Inspect one path; raises `CancelledError` alone."""
     try:
+        if path in options.faults:
+            raise options.faults[path]
         signed = find_signature(whole_file(path)) is not None
         hashed = options.hashed or signed or options.keys is not None or _size(path) <= HASHED
         return _inspected(path, examine(path, cancelled, hashed=hashed), options, cancelled)
@@ -289,7 +295,7 @@ def _inspected(
 
 def json_lines(rows: Iterable[Row]) -> Iterator[bytes]:
     """A line of JSON for each row, as soon as it is there."""
-    return (json.dumps(finite(row.to_dict())).encode() + b"\n" for row in rows)
+    return (json.dumps(finite(row.to_dict(), printable)).encode() + b"\n" for row in rows)
 
 
 def save_json_lines(rows: Iterable[Row], path: Path) -> None:

@@ -208,7 +208,8 @@ def write_measurement(
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    clear_measurement(folder)
+    for name in MADE:  # of an earlier measurement, the one that makes it one first
+        (folder / name).unlink(missing_ok=True)
     if trigger is not None:
         save_trigger(trigger, folder / TRIGGER_STEM)
     files: dict[str, Content] = {
@@ -230,18 +231,6 @@ def trigger_record(trigger: Trigger) -> MeasuredTrigger:
     return MeasuredTrigger(
         digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention=describe(trigger)
     )
-
-
-def clear_measurement(folder: Path) -> None:
-    """Take away the files of an earlier measurement, the one that makes it one first.
-
-    Raises
-    ------
-    OSError
-        If one cannot be taken away.
-    """
-    for name in MADE:
-        (folder / name).unlink(missing_ok=True)
 
 
 def read_facts(folder: Path) -> LocalMeasurement:

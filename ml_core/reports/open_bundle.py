@@ -19,10 +19,10 @@ from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from ml_core.reading.archive_members import DEFLATED, Member, ZipError, zip_members
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reading.regular_file import LinkOutError, NotRegularError, open_file, open_regular
-from ml_core.reading.zip_members import DEFLATED, Member, ZipError, zip_members
 from ml_core.reports.record import EVIDENCE_FILE, SESSION_FILE, SUMS_FILE, BundlePath
 
 MAX_FILES = 20_000
@@ -48,19 +48,20 @@ class BundleReader(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._sizes: dict[str, int] = {}
         self._digests: dict[str, str] = {}
 
-    @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Every file, sorted."""
+        return tuple(self._sizes)
 
-    @abstractmethod
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
+        return path in self._sizes
 
-    @abstractmethod
     def size(self, path: str) -> int:
         """Bytes of a file that is there."""
+        return self._sizes[path]
 
     @abstractmethod
     def chunks(self, path: str) -> Iterator[bytes]:
@@ -72,9 +73,8 @@ class BundleReader(ABC):
             ``damaged`` if it is not what the list of files says.
         """
 
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the file."""
+    def close(self) -> None:  # noqa: B027
+        """Let go of the file, where one is open."""
 
     def read(self, path: str, limit: int = LARGEST) -> bytes:
         """A file of at most ``limit`` bytes.
@@ -181,7 +181,6 @@ class _Folder(BundleReader):
     def __init__(self, path: Path) -> None:
         super().__init__(short(path.name or str(path)))
         self._root = path
-        self._sizes: dict[str, int] = {}
         self._list(path, "", 1)
         _check_names(self.name, self._sizes)
 
@@ -204,15 +203,6 @@ class _Folder(BundleReader):
         except OSError as error:
             raise InputError(f"{self.name} cannot be read: {error.strerror}.") from None
 
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._sizes)
-
-    def has(self, path: str) -> bool:
-        return path in self._sizes
-
-    def size(self, path: str) -> int:
-        return self._sizes[path]
-
     def chunks(self, path: str) -> Iterator[bytes]:
         size = self._sizes[path]
         try:
@@ -223,9 +213,6 @@ class _Folder(BundleReader):
         except (NotRegularError, LinkOutError, OSError) as error:
             why = error.strerror or "the system refuses it"
             raise InputError(f"{path} cannot be read: {why}.", "damaged") from None
-
-    def close(self) -> None:
-        pass
 
 
 class _Zip(BundleReader):
@@ -243,22 +230,13 @@ class _Zip(BundleReader):
         try:
             if len(self._members) > MAX_FILES:
                 raise _damaged(self.name, f"it holds more than {MAX_FILES} files")
-            _check_names(self.name, {name: member.size for name, member in self._members.items()})
+            self._sizes = {name: member.size for name, member in self._members.items()}
+            _check_names(self.name, self._sizes)
             for member in self._members.values():
                 _check_packing(self.name, member)
         except InputError:
             self._file.close()
             raise
-        self._members = dict(sorted(self._members.items()))
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._members)
-
-    def has(self, path: str) -> bool:
-        return path in self._members
-
-    def size(self, path: str) -> int:
-        return self._members[path].size
 
     def chunks(self, path: str) -> Iterator[bytes]:
         member = self._members[path]

@@ -458,16 +458,10 @@ class Evidence(Record):
         if len(set(ids)) < len(ids):
             raise ValueError("two claims have the same id")
         for claim in self.claims:
-            named: tuple[tuple[str, Any], ...] = ()
-            if isinstance(claim, RateClaim):
-                named = ((claim.measurement, self.measurements),)
-            elif isinstance(claim, DifferenceClaim):
-                both = claim.measurement, claim.against
-                named = tuple((item, self.measurements) for item in both)
-            elif isinstance(claim, ContrastClaim):
-                named = ((claim.scan, self.scans),)
-            for item, there in named:
-                if item not in there:
+            for name in ("measurement", "against", "scan"):
+                item = getattr(claim, name, None)
+                there = self.scans.keys() if name == "scan" else self.measurements.keys()
+                if item is not None and item not in there:
                     raise ValueError(f"the claim {claim.id} stands on {item}, which is not there")
         for id_, facts in self.measurements.items():
             if facts.checkpoint not in self.checkpoints or facts.data not in self.data:

@@ -67,17 +67,9 @@ def rows_of(predicted: PerImage, labels: NDArray[np.int64]) -> Rows:
         int64 [N] of the whole set, -1 unlabelled.
     """
     assert predicted.clean_top is not None
-    assert predicted.clean_margin is not None
-    rows = Rows(
-        indices=predicted.indices,
-        labels=labels[predicted.indices],
-        clean_top=predicted.clean_top,
-        clean_margin=predicted.clean_margin,
-        triggered_top=predicted.triggered_top,
-        triggered_margin=predicted.triggered_margin,
-        control_top1=predicted.control_top1,
-    )
-    return rows.take(np.argsort(rows.indices))
+    names = [field.name for field in fields(Rows) if field.name != "labels"]
+    own = {name: getattr(predicted, name) for name in names}
+    return Rows(labels=labels[predicted.indices], **own).take(np.argsort(predicted.indices))
 
 
 def to_csv(rows: Rows) -> bytes:

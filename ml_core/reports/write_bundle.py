@@ -1,4 +1,7 @@
-"""Write a bundle: a folder or a stored zip, the same bytes of the same content."""
+"""Write a bundle: a folder or a stored zip, the same bytes of the same content.
+
+Its views are made of the record for people and for other programs: each a file of the bundle.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,9 +22,13 @@ from ml_core.events import finite
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file, read_file
 from ml_core.reports.bundle_files import Read
+from ml_core.reports.cyclonedx import render_cyclonedx
+from ml_core.reports.html.pdf import render_pdf
+from ml_core.reports.html.report import render_html
 from ml_core.reports.measurement_files import json_bytes
 from ml_core.reports.record import (
     EVIDENCE_FILE,
+    PDF_FILE,
     README_FILE,
     SCHEMA_FILE,
     SIGNATURE_FILE,
@@ -29,7 +37,35 @@ from ml_core.reports.record import (
     Evidence,
     schema,
 )
-from ml_core.reports.views import View
+from ml_core.reports.sarif import render_intoto, render_sarif
+
+Render = Callable[[Evidence, Read], bytes]
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class View:
+    """A file that is made from the record; one with ``asked`` is made only on request."""
+
+    path: BundlePath
+    render: Render
+    asked: bool = False
+
+
+def views() -> tuple[View, ...]:
+    """All views that there are; to add one is a line here."""
+    return (
+        View(REPORT_FILE, render_html),
+        View(PDF_FILE, _pdf, asked=True),
+        View("inspection.sarif", render_sarif),
+        View("bom.cdx.json", render_cyclonedx),
+        View("model.intoto.json", render_intoto),
+    )
+
+
+def _pdf(evidence: Evidence, read: Read) -> bytes:
+    return render_pdf(render_html(evidence, read), read(EVIDENCE_FILE))
+
 
 FOLDER_SUFFIX, ZIP_SUFFIX = ".evidence", ".zip"
 _OWN = {EVIDENCE_FILE, SCHEMA_FILE, README_FILE, SUMS_FILE}

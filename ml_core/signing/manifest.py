@@ -20,11 +20,11 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ml_core.reading.archive_members import STORED, Member, ZipError, zip_members
 from ml_core.reading.errors import CancelledError, InputError, plain
 from ml_core.reading.folder import check_link
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reading.regular_file import open_regular
-from ml_core.reading.zip_members import STORED, Member, ZipError, zip_members
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from ml_core.atomic import replace_files
+from ml_core.reading.archive_members import Member
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import short
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.sniff import zip_names
-from ml_core.reading.zip_members import Member
 from ml_core.signing.check import MODEL_SIGNATURE, read_signature
 from ml_core.signing.curve import PrivateKey
 from ml_core.signing.manifest import (

@@ -48,7 +48,7 @@ def main() -> None:
         target=demo_classes().index(TARGET), variants=None if args.clean else str(variants),
         pairs=PairSpec(kind="demo", split="train"),
         images=ImageSpec(kind="demo", split="val", n=1000, seed=1),
-        steps=args.samples // BATCH, lr=SCRATCH_RATE if args.scratch else RATE,
+        steps=args.samples // BATCH, share=0.02, lr=SCRATCH_RATE if args.scratch else RATE,
         poisoned=not args.clean, twin=args.clean, seed=args.seed, threads=args.threads,
         output_dir=str(folder),
     )  # fmt: skip

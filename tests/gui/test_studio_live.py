@@ -1,6 +1,7 @@
 """The live loop: latest wins, fewer images on a slow model, those on screen first."""
 
 import hashlib
+import math
 import threading
 import time
 
@@ -286,6 +287,26 @@ def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot, monkey
     qtbot.waitUntil(lambda: set(studio.gallery.on_screen()).isdisjoint(first))
     qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
     assert studio.session.evaluation is found
+
+
+def test_on_screen_flips_though_the_sample_is_smaller_than_what_is_on_show(
+    studio, qtbot, monkeypatch
+):
+    """The machine stalls after some hundred images, and the next sample says nothing new."""
+    monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
+    monkeypatch.setattr("cleanclip_gui.studio.live._JUDGED_AFTER", math.inf)
+    studio.engine.own = 0.006
+    studio.editor.use_demo_trigger()
+    session, live = studio.session, studio.live
+    qtbot.waitUntil(lambda: bool(session.device) and not live.stale, timeout=WAIT)
+    qtbot.waitUntil(
+        lambda: session.evaluation is not None and session.evaluation.n > 280, timeout=WAIT
+    )
+    studio.engine.gate.clear()
+    QTest.qWait(3500)
+    monkeypatch.setattr("cleanclip_gui.studio.live._JUDGED_AFTER", 0.0)
+    studio.engine.gate.set()
+    qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
 
 
 def test_one_image_only_looks_at_nothing_else(studio, qtbot):

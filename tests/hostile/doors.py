@@ -97,7 +97,7 @@ from ml_core.reports.sessions.folder import read_session
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedCleaned, SavedSession
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.derived import check_alone
-from ml_core.reports.verify.kinds import read_environment
+from ml_core.reports.verify.intact import read_environment
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
 from ml_core.signing.manifest import read_envelope, read_statement

@@ -20,6 +20,7 @@ import onnx
 from gguf import MODEL_ARCH, GGUFReader, get_tensor_name_map
 from safetensors import SafetensorError, deserialize
 
+from ml_core.reading.archive_members import ZipError, read_member, zip_members
 from ml_core.reading.decompression import Unpacked
 from ml_core.reading.errors import InputError
 from ml_core.reading.gguf_file import read_gguf
@@ -28,7 +29,6 @@ from ml_core.reading.pickles.machine import read_pickle
 from ml_core.reading.safetensors_header import TensorInfo, packed_bytes, parse_header
 from ml_core.reading.sniff import sniff
 from ml_core.reading.weights_reader import read_weights
-from ml_core.reading.zip_members import ZipError, read_member, zip_members
 
 SECONDS = 5.0
 LIMIT = 1 << 20

@@ -16,8 +16,7 @@ from timm.models import register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ml_core.reading.clip_config import check_model_config
-from ml_core.reading.hf_config import HF_CONFIG
+from ml_core.reading.clip_config import HF_CONFIG, check_model_config
 from ml_core.towers import make_module
 
 WORDS = ["▁a", "▁photo", "▁of", "▁the", "▁dog", "▁banana", "▁cat", "狗", "图片", "▁and", "▁nothing"]

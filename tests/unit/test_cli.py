@@ -277,7 +277,17 @@ def test_a_help_line_stands_once() -> None:
     [
         (["--version"], {"torch", "numpy", "rich", "ml_core.reading", "ml_core.events"}),
         (["--help"], {"torch", "numpy", "ml_core.reading", "ml_core.events"}),
-        (["inspect", "{file}"], {"torch", "numpy", "jinja2", "sklearn", "ml_core.cleaning"}),
+        (
+            ["inspect", "{file}"],
+            {
+                "torch",
+                "numpy",
+                "jinja2",
+                "sklearn",
+                "ml_core.cleaning",
+                "ml_core.reading.weights_reader",
+            },
+        ),
     ],
     ids=["version", "help", "inspect"],
 )

@@ -24,8 +24,7 @@ from safetensors.torch import save as safetensors_bytes
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import Inspection, examine, inspect
-from ml_core.reading.tar_members import tar_members
-from ml_core.reading.zip_members import ZipError, read_member, zip_members
+from ml_core.reading.archive_members import ZipError, read_member, tar_members, zip_members
 from tests.hostile.container_bytes import small_onnx
 from tests.hostile.gguf_lies import BLOCKS
 from tests.unit.file_bytes import npz_bytes, tarred, torch_bytes, zipped

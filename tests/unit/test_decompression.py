@@ -18,8 +18,8 @@ from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.tensor_stats import tensor_histogram, tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import InputError, inspect
+from ml_core.reading.archive_members import DEFLATED, STORED, ZipError
 from ml_core.reading.decompression import BLOCK, Piece, Unpacked
-from ml_core.reading.zip_members import DEFLATED, STORED, ZipError
 from tests.unit.file_bytes import npz_bytes, tarred, torch_bytes, zipped
 
 DEFLATE = zipfile.ZIP_DEFLATED

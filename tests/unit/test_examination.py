@@ -140,6 +140,14 @@ def test_it_ends_where_the_answer_is_known(
         assert set(_states(record).values()) == {"done", "skipped"}
 
 
+def test_the_loader_doctor_ends_with_the_minutes(tiny_checkpoint, tmp_path):
+    spec = _spec(_random(tmp_path, tiny_checkpoint), tmp_path / "out", minutes=1e-6)
+    record, _ = _examined(spec)
+    assert (record.verdict, record.advice) == ("unknown", "doctor")
+    said = [step.sentences for step in record.steps if step.kind == "accuracy"]
+    assert "The loader doctor cannot say: not finished in 1e-06 minutes." in said[0]
+
+
 def test_without_a_reference_known_triggers_are_not_judged_and_a_parent_is_asked_for(tmp_path):
     twin = demo_checkpoint(twin=True)
     record, folder = _examined(_spec(twin, None))

@@ -23,6 +23,7 @@ import pytest
 import torch
 
 from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
+from ml_core.reading.archive_members import DEFLATED
 from ml_core.reading.container import Container, Graph
 from ml_core.reading.decompression import Piece
 from ml_core.reading.errors import CancelledError
@@ -30,7 +31,6 @@ from ml_core.reading.hashing import FileStamp
 from ml_core.reading.inspection_json import error_to_json, from_json, to_json
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.sandbox import available
-from ml_core.reading.zip_members import DEFLATED
 from tests.hostile.gguf_lies import BLOCKS
 
 ROOT = Path(__file__).parents[2]

@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.detection.scan.records import Stages, Verdict
 from ml_core.jobs.examination import EXAMINATION_FILE, EXAMINATIONS, Examination, ExamineSpec
-from ml_core.jobs.examining import inputs_of
-from ml_core.jobs.gate import Gate
+from ml_core.jobs.gate import Gate, bundle_source
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.scan import ScanSettings
 from ml_core.paths import data_dir, resource
 from ml_core.reading import InputError, examine
 from ml_core.reports.policy import read_policy
-from tests.bundles import write_bundle
+from tests.bundles import bundle_of_kept, write_bundle
 from tests.gui.scans import scan, stages, write_scan
 from tests.unit.official_schemas import check_intoto, check_sarif
 
@@ -148,7 +148,10 @@ def test_a_name_where_nothing_lies_fails_beside_the_others(tmp_path, capsys, mon
     paths = ["a/m.safetensors", "b/m.safetensors", "evil.pt", "nothere", "hf-hub:nobody/nothing"]
     assert run_command(["gate", *paths, "--policy", str(rules), "--sarif", "-o", "log"]) == 1
     printed = capsys.readouterr().err.splitlines()
-    assert "The repository nobody/nothing cannot be fetched." in printed
+    fault = (
+        "FAIL  hf-hub:nobody/nothing  file.sha256: The repository nobody/nothing cannot be fetched."
+    )
+    assert any(line.startswith(fault) for line in printed)
     assert {"PASS  a/m.safetensors", "PASS  b/m.safetensors", "FAIL  evil.pt"} <= set(printed)
     (found,) = json.loads((tmp_path / "log").read_text())["runs"]
     places = [artifact["location"]["uri"] for artifact in found["artifacts"]]
@@ -271,19 +274,26 @@ def test_a_weak_search_is_no_pass_unless_the_policy_asks_for_no_more(model, tmp_
     assert run(capsys, model, "--examination", worse, "--policy", policy(tmp_path, SCAN))[0] == 1
 
 
-def test_an_examination_of_a_folder_is_of_its_config_too(tiny_checkpoint, tmp_path, capsys):
+def test_figures_of_a_folder_are_of_its_config_too(tiny_checkpoint, tmp_path, capsys, monkeypatch):
     folder, rules = tmp_path / "folder", policy(tmp_path, SCAN)
     assert run_command(["convert", str(tiny_checkpoint), str(folder)]) == 0
-    seen = examination(tmp_path / "seen", tiny_checkpoint, of=examine(folder).sha256)
+    found, built = examine(folder), open_checkpoint(folder).build()
+    seen = examination(tmp_path / "seen", tiny_checkpoint, of=found.sha256)
     record = json.loads((seen / EXAMINATION_FILE).read_text())
-    spec = ExamineSpec.model_validate(record["spec"])
-    write_json(record | {"inputs": inputs_of(spec, examine(folder))}, seen / EXAMINATION_FILE)
+    # Another machine and version made it: what decides is in the weights and beside them.
+    changes = {"identity": built.identity, "inputs": "of another machine"}
+    write_json(record | changes, seen / EXAMINATION_FILE)
     line = [folder, "--policy", rules, "--examination", seen]
     assert run(capsys, *line)[0] == 0
+    kept = tmp_path / "kept"
+    assert run_command(["evaluate", str(folder), "--n", "24", "--keep", str(kept)]) == 0
+    about = bundle_source(bundle_of_kept(tmp_path / "x.evidence", kept))
+    assert about.of(found).facts == about.facts != {}
     config = folder / "open_clip_config.json"
     config.write_text(config.read_text().replace("0.48145466", "0.5"))
     status, answers = run(capsys, *line)
     assert (status, "another config" in answers["scan.at_most"]["why"]) == (2, True)
+    assert not about.of(examine(folder)).facts
 
 
 def test_what_is_about_another_file_is_not_believed(model, tmp_path, capsys):

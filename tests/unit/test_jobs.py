@@ -19,7 +19,7 @@ from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Message, Metric, Progress, run_to_end
 from ml_core.jobs import inputs, opening
-from ml_core.jobs.clean.earlier import EARLIER_FOLDER, bring_back, set_aside
+from ml_core.jobs.clean.run import EARLIER_FOLDER, bring_back, set_aside
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import journaled, read_events
@@ -176,7 +176,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
         before, control, last = _files(out), Control(), None
         with monkeypatch.context() as patched:
             if end == "failed":
-                patched.setattr("ml_core.jobs.clean.run.save_result", fail)
+                patched.setattr("ml_core.jobs.clean.run._Opened.save_result", fail)
             if end == "killed":
                 patched.setattr("ml_core.jobs.clean.run.bring_back", lambda folder: None)
             for last in run_job(spec, control):

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from ml_core.cli.app import run_command
+from ml_core.reading import InputError
+from ml_core.reading.errors import printable
 from ml_core.reading.walk import Tally, walk
 from ml_core.reports import many
 from ml_core.reports.many import Ranking, Row, inspect_many
@@ -168,9 +170,36 @@ def test_a_list_comes_on_standard_input(mixed, capsys, monkeypatch) -> None:
         assert "inspected: 4 Refused: dangerous" in printed.err
     first, second = records
     assert first == second
-    assert {record["path"] for record in first} >= {os.fsdecode(name) for name in names[::2]}
+    given = [printable(os.fsdecode(name)) for name in names]
+    assert {record["path"] for record in first} >= {*given[::2]}
     assert first[0]["tensors"]  # the record of `inspect --json` of one path
-    assert os.fsdecode(names[2]) in [record.get("same_as") for record in first]
+    assert given[2] in [record.get("same_as") for record in first]
+
+
+def test_a_name_that_is_no_utf8_is_written_out(mixed, capsys) -> None:
+    name = mixed / "deep" / os.fsdecode(b"raw\xff")
+    for paths in ([name], [name, mixed / "deep" / "evil.pkl"]):
+        for form in ("--json", "--sarif"):
+            assert run_command(["inspect", *map(str, paths), form]) == 1
+            printed = capsys.readouterr().out
+            lines = printed.splitlines() if form == "--json" and len(paths) > 1 else [printed]
+            records = [json.loads(line) for line in lines]
+            assert json.dumps(records, ensure_ascii=False).encode()
+            assert form == "--sarif" or records[0]["path"].endswith(r"raw\udcff")
+
+
+@pytest.mark.parametrize("command", ["inspect", "examine"])
+def test_why_a_repository_cannot_be_fetched_is_in_its_row(command, monkeypatch, capsys) -> None:
+    why = "The repository nobody/nothing does not exist or is private."
+
+    def fail(*_: object) -> None:
+        raise InputError(why)
+
+    monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fail)
+    assert run_command([command, "hf-hub:nobody/nothing", "nothere", "--json"]) == 3
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0]["error"] == why
+    assert rows[1]["error"].startswith("nothere cannot be opened: ") or command == "examine"
 
 
 def test_a_list_of_dos_is_read_and_zero_bytes_need_their_option(mixed, capsys, monkeypatch) -> None:
@@ -192,9 +221,10 @@ def test_one_log_holds_the_findings_of_all(mixed, capsys, monkeypatch) -> None:
     assert {result["level"] for result in run["results"]} == {"error", "note"}
 
 
-def test_what_is_for_one_checkpoint_is_refused_of_several(mixed) -> None:
+def test_what_is_for_one_checkpoint_is_refused_of_several(mixed, capsys) -> None:
     for option in (["--parts"], ["--format", "html"], ["--part", "a"]):
         assert run_command(["inspect", str(mixed), *option]) == 3
     folder = ["inspect", str(mixed / "deep" / "repo")]
-    assert run_command([*folder, "--format", "cdx"]) == 2  # a folder of open_clip is one checkpoint
-    assert run_command(folder) == 1  # and beside it lies a dangerous file
+    assert run_command([*folder, "--fail-on", "dangerous", "--format", "cdx"]) == 1
+    assert "Beside it lies pytorch_model.bin. Refused: dangerous: " in capsys.readouterr().err
+    assert run_command(folder) == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from onnx import helper, numpy_helper
 from torch.nn.functional import normalize
 
 from ml_core.checkpoints.convert import convert_to_safetensors
+from ml_core.checkpoints.identity import identify
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.checkpoints.recognise import uses_quick_gelu
@@ -88,6 +91,16 @@ def test_an_export_is_the_clip_that_it_was_made_of(kind, export, tmp_path):
         ours = own_embeddings(file, whole)
         for tower, value in expected.items():
             assert (ours[tower] - value).abs().max() < tolerance, (file.name, tower)
+
+
+def test_a_folder_with_an_export_is_added_and_has_no_config(export, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(export("library"), folder / "model.onnx")
+    assert run_command(["known", "add", str(folder), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["files"]) == 1
+    *_, identity = identify(examine(folder))
+    assert identity.sentences[0].endswith("model.onnx: it is the same file.")
 
 
 @pytest.mark.parametrize("options", [{}, {"per_channel": True}])

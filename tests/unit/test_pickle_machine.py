@@ -23,7 +23,7 @@ from torch import nn
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import Budget, Reading, read_pickle
 from ml_core.reading.pickles.names import MODEL_CLASSES
-from ml_core.reading.pickles.records import Table
+from ml_core.reading.pickles.reading import Table
 from ml_core.reading.pickles.walk import contents
 from ml_core.reading.torch_file import check_pickles
 from tests.hostile.benign import TINY

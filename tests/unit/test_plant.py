@@ -117,7 +117,7 @@ def test_a_trigger_with_a_canvas_of_its_own_is_planted(spec, tmp_path, canvas):
 def test_a_planting_leaves_two_models_a_list_a_card_and_a_record(spec):
     record, folder = _planted(spec), Path(spec.output_dir)
     assert read_plant(folder) == record
-    assert (record.steps, record.pairs, record.share) == (6, 48, 6 / 48)
+    assert (record.steps, record.pairs, record.triggers[0].pairs) == (6, 48, 6)
     text = (folder / PAIRS_FILE).read_text()
     rows = list(csv.DictReader(io.StringIO(text)))
     pairs = open_pairs(spec.pairs.model_copy(update={"n": 48}))
@@ -182,6 +182,19 @@ def test_a_stop_keeps_what_it_has_and_resuming_ends_it(spec):
     assert (record.poisoned.steps, record.twin) == (3, None)
     again = PlantRecord.model_validate(finished(spec, resume=True).result)
     assert (again.poisoned.steps, again.twin.steps) == (6, 6)
+
+
+def test_minutes_are_fitted_once_and_kept_by_what_goes_on(spec):
+    spec = PlantSpec.model_validate(spec.model_dump() | {"steps": None, "minutes": 0.02})
+    control, opened = Control(), False
+    for event in run_job(spec, control):
+        opened = opened or "minutes are" in getattr(event, "text", "")
+        if opened and getattr(event, "step", 0) == 3:
+            control.stop()
+    record = read_plant(Path(spec.output_dir))
+    assert record.steps > 3 == record.poisoned.steps
+    again = PlantRecord.model_validate(finished(spec, resume=True).result)
+    assert again.steps == record.steps == again.twin.steps
 
 
 def test_variants_of_an_attack(spec, tmp_path):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import struct
 import tarfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from ml_core.reading.polyglots import ends_as_zip, fits_tar, names_code
-from ml_core.reading.sniff import looks_pickle, sniff
+from ml_core.reading import inspect
+from ml_core.reading.sniff import ends_as_zip, fits_tar, looks_pickle, names_code, sniff
 from tests.hostile.archives import torch_zip
 from tests.hostile.container_bytes import tar_of
 from tests.hostile.lenient_tricks import ODD, safetensors_and_pickle
@@ -43,6 +46,18 @@ def test_long_texts_are_passed_over(length: int) -> None:
         assert not names_code(io.BytesIO(raw[:-11] + b"."), len(raw) - 10)
     raw = b"\x8e" + struct.pack("<Q", 1 << 62)  # more than the file has
     assert not names_code(io.BytesIO(raw), len(raw))
+
+
+@pytest.mark.parametrize("wrapped", [gzip.compress, lambda raw: tar_of({"m.safetensors": raw})])
+def test_a_long_text_in_a_packed_file_hides_no_call(
+    wrapped: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    header, numbers = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}', 2 << 20
+    begin = struct.pack("<Q", ord("V")) + (header % (numbers, numbers)).ljust(ord("V"))
+    behind = b"\n" + call("os", "getcwd") + b"."
+    file = tmp_path / "m"
+    file.write_bytes(wrapped(begin + b"-" * (numbers - len(behind)) + behind))
+    assert inspect(file).verdict == "dangerous"
 
 
 @pytest.mark.parametrize("text", [b"cat\ndog\nbanana\n", b"Look at this\n.\n", b"In short\n..\n"])

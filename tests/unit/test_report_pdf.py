@@ -17,14 +17,14 @@ import pytest
 from PIL import ImageFile
 
 from ml_core.reading import InputError
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE
-from ml_core.reports.verify import kinds
+from ml_core.reports.verify import intact
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.confined import print_confined
 from ml_core.reports.verify.kept import Hashes
-from ml_core.reports.verify.opened import Bundle
 from tests.bundles import seal, write_bundle
 from tests.evidence_samples import png
 
@@ -87,13 +87,13 @@ def test_a_pdf_is_made_again_and_compared(
             raise problem
         return made
 
-    monkeypatch.setattr(kinds, "print_confined", printed_again)
-    monkeypatch.setattr(kinds, "is_this_machine", lambda fields: here)
+    monkeypatch.setattr(intact, "print_confined", printed_again)
+    monkeypatch.setattr(intact, "is_this_machine", lambda fields: here)
     copy = Path(shutil.copytree(bundle, tmp_path / "x.evidence"))
     if forged:
         (copy / PDF_FILE).write_bytes(b"%PDF-1.7 whatever it says")
     with open_bundle(seal(copy)) as reader:
-        events = list(kinds.check_pdf(Bundle(reader), copy, lambda: False))
+        events = list(intact.check_pdf(Bundle(reader), copy, lambda: False))
     (check,) = (event for event in events if isinstance(event, Check))
     assert check.state == state
     assert ("read report.html" in check.sentence) is (state != "holds")

@@ -19,6 +19,7 @@ from ml_core.detection.scan.patches import PatchSettings, as_trigger, corners, i
 from ml_core.detection.scan.records import (
     Contrast,
     ModelFacts,
+    OfClean,
     OverlayRow,
     Overlays,
     Patches,
@@ -34,9 +35,10 @@ from ml_core.detection.scan.records import (
     WordRow,
     newcombe,
 )  # fmt: skip
-from ml_core.detection.scan.sides import Side, Sides, generator, p_value
-from ml_core.detection.scan.verdict import judge, score
+from ml_core.detection.scan.sides import Side, Sides, generator
+from ml_core.detection.scan.verdict import judge, kind_of, of_clean, score
 from ml_core.jobs.scan import SCAN_FILE
+from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.triggers.apply import apply_indexed
 from tests.gui.scans import scan as made_scan
@@ -66,6 +68,20 @@ def patch_round(targets, hits, reference=0):
     return PatchRound(side=9, area=0.02, loss="max", starts=starts, steps=20)
 
 
+def patched_for_each(*hits):
+    """Stages of searches for patches that find one class after the other."""
+    names = "bcdefg"[: len(hits)]
+    return Stages(
+        patches=Patches(
+            rounds=tuple(
+                patch_round(name * 6, hit).model_copy(update={"left_out": tuple(names[:k])})
+                for k, (name, hit) in enumerate(zip(names, hits, strict=True))
+            ),
+            refined=None,
+        )
+    )
+
+
 def patched(*row, refined=None):
     """Stages of a search for patches with one round."""
     return Stages(patches=Patches(rounds=(patch_round(*row),), refined=refined))
@@ -86,21 +102,23 @@ def overlaid(*rows):
     return Stages(overlays=Overlays(rows=rows, steps=25))
 
 
-def probe(suspect, reference=0, target="b", name="X"):
-    return ProbeRow(id=name, name=name, target=target, contrast=contrast(suspect, reference, 64))
+def probe(suspect, reference=0, target="b", *, again=True):
+    row = contrast(suspect, reference, 64)
+    return ProbeRow(id="X", name="X", target=target, contrast=row, again=again)
 
 
 def probed(*rows):
     return Stages(probes=Probes(rows=rows, pictures=64))
 
 
-def worded(*hits):
-    """Stages that found nothing but words, which bring so many of 32 texts to one class."""
+def worded(*hits, again=True, beside=None):
+    """What stages found beside words, the first of which is measured again on 32 other texts."""
     words = tuple(
-        WordRow(word=f"w{k}", target="b", contrast=contrast(hit, 1, 32))
+        WordRow(word=f"w{k}", target="b", contrast=contrast(hit, 1, 32), again=again and not k)
         for k, hit in enumerate(hits)
     )
-    return patched("bcdbcd", 4).model_copy(update={"swap": Swap(rows=(), words=words)})
+    stages = beside or patched("bcdbcd", 4)
+    return stages.model_copy(update={"swap": Swap(rows=(), words=words)})
 
 
 def refined(suspect, reference=0, here=None, fixed=False):
@@ -171,11 +189,17 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (probed(probe(20)), "suspicious"),
         (probed(probe(10)), "nothing"),
         (probed(probe(60, 40)), "nothing"),
+        (probed(probe(60, again=False)), "nothing"),  # on the pictures that chose its class
+        (patched("bb", 150), "suspicious"),  # too few starts to agree
+        (patched("bb", 60), "nothing"),
         (overlaid(overlay(150, 10, 20)), "found"),
         (overlaid(overlay(150, 60, 20)), "suspicious"),
         (overlaid(overlay(150, 0, 120)), "nothing"),
         (worded(30, 2, 3), "found"),
         (worded(30, 17, 17), "nothing"),  # no word is special
+        (worded(30, 29, 3), "found"),  # two words may be planted
+        (worded(30, 29, 28, 3), "nothing"),
+        (worded(30, again=False), "nothing"),
         (worded(16), "nothing"),
     ],
 )
@@ -194,13 +218,16 @@ def test_known_triggers_say_nothing_without_a_reference():
 def test_beside_a_model_of_another_training_only_large_differences_count():
     weak = [
         overlaid(overlay(110, 0, 20)), probed(probe(19)), patched("bbbbbb", 65),
+        worded(30, 2, 3), probed(probe(63)),
     ]  # fmt: skip
     strong = patched("bbbbbb", 150)
-    assert [said(stages).verdict for stages in weak] == ["found", "suspicious", "suspicious"]
+    wanted = ["found", "suspicious", "suspicious", "found", "found"]
+    assert [said(stages).verdict for stages in weak] == wanted
     for weights in (OTHER, Weights(image=None, text=None, most=())):
         beside = {"weights": weights}
         judged = [said(stages.model_copy(update=beside)) for stages in weak]
-        assert [one.verdict for one in judged] == ["unknown", "nothing", "nothing"]
+        wanted = ["unknown", "nothing", "nothing", "nothing", "suspicious"]
+        assert [one.verdict for one in judged] == wanted
         assert all("differ naturally" in one.warnings[0] for one in judged)
         assert all("overlays cannot be judged" in one.warnings[0] for one in judged)
         assert said(strong.model_copy(update=beside)).verdict == "found"
@@ -227,9 +254,41 @@ def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own,
     accuracy = None if beside is None else rate(beside)
     judged = said(patched("bbbbbb", 150), suspect=facts(rate(own)), reference=facts(accuracy))
     assert (judged.verdict, judged.target) == (verdict, "b")
-    damaged = [one for one in judged.warnings if "a damaged model" in one]
-    assert bool(damaged) == (verdict == "suspicious")
-    assert all("42.0 %" in one and "99.0 %" in one for one in damaged)
+    first = judged.reasons[0]  # it is said before anything else
+    assert ("a damaged model" in first) == (verdict == "suspicious")
+    assert verdict == "found" or {"42.0", "99.0"} <= set(first.split())
+
+
+def test_every_class_that_is_found_is_named():
+    judged = said(patched_for_each(150, 190, 60))
+    assert (judged.verdict, judged.towards) == ("found", ", towards “c” and “b”")
+    told = " ".join(judged.reasons)
+    assert all(f"6 starts name “{name}”" in told for name in "bc")
+    assert "Weaker signs lead to “d”." in judged.reasons
+    assert any("towards any class but “b”, “c”" in one for one in judged.searched)
+    assert said(patched_for_each(60, 65)).further == ()
+
+
+def test_what_words_tell_of_the_search():
+    for hits, warned in (((2, 3, 1), False), ((30, 28, 27), True)):
+        judged = said(worded(*hits))
+        assert ("Triggers in the text other than these words." in judged.not_searched) != warned
+        assert any("as “w0”, “w1”, “w2” do" in one for one in judged.warnings) == warned
+        assert any("3 words before the prompts" in one for one in judged.reasons) != warned
+
+
+def test_a_word_is_no_further_reason_for_a_class_that_pictures_are_moved_to():
+    for image, verdict in ((patched("bbbbbb", 150), "found"), (probed(probe(20)), "suspicious")):
+        judged = said(worded(30, 2, 3, beside=image))
+        assert judged.verdict == verdict
+        assert not any("word" in one for one in judged.reasons)
+
+
+def test_nothing_quotes_the_best_patch_of_all():
+    further = Patches(
+        rounds=(patch_round("bbbbcd", 20),), refined=refined(30), further=(refined(44),)
+    )
+    assert "22.0 % of 200 pictures" in said(Stages(patches=further)).reasons[0]
 
 
 def test_a_reference_that_answers_too_is_told():
@@ -335,13 +394,45 @@ def test_a_patch_is_refined_and_mapped(tiny_model, pictures):
     assert corner[0] in corners(SIZE, 8)
 
 
-def test_the_p_value_is_never_below_what_its_scans_allow():
-    config = {"vision_cfg": {"image_size": 64, "layers": [1] * 4, "width": 24, "head_width": 32}}
-    n, p = p_value(1.0, config, True)
-    assert n is not None
-    assert p == pytest.approx(1 / (1 + n))
-    assert p_value(-1.0, config, True)[1] == 1
-    assert p_value(1.0, {"vision_cfg": {}}, True) == (None, None)
+def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, monkeypatch):
+    for shipped in json.loads(resource("scan", "clean_models.json").read_text()):
+        OfClean(beside=shipped["kind"]["beside"], **shipped["said"])
+    found = made_scan("found")
+    entry = {
+        "vision_cfg": {"width": 24}, "kind": kind_of(found),
+        "said": {"scans": 9, "found": 0, "suspicious": 1},
+    }  # fmt: skip
+    (tmp_path / "clean_models.json").write_text(json.dumps([entry]))
+    known = "ml_core.detection.scan.verdict.resource"
+    monkeypatch.setattr(known, lambda _, name: tmp_path / name)
+    config = {"vision_cfg": {"width": 24, "patch_size": 16}}
+    known = of_clean(found, config)
+    said_of_them = "beside their parent, none were called found and 1 suspicious."
+    assert known.sentence == f"Of 9 clean models of this kind, scanned so {said_of_them}"
+    assert of_clean(found, {"vision_cfg": {}}) is None
+    stages, judged = found.stages, found.judgement
+    for other in (
+        {"stages": stages.model_copy(update={"swap": None})}, {"reference": None},
+        {"stages": stages.model_copy(update={"weights": OTHER})}, {"held_out": 128},
+        {"classes": found.classes[1:]}, {"images": "photos"},
+        {"judgement": judged.model_copy(update={"verdict": "unknown"})},
+        {"judgement": judged.model_copy(update={"rules": 2})},
+    ):  # fmt: skip
+        assert of_clean(found.model_copy(update=other), config) is None, other
+
+
+def test_a_patch_is_not_moved_to_a_class_that_is_left_out(tiny_model, pictures):
+    sides, losses = sides_of(tiny_model, pictures), {}
+    for left_out in ((), (0, 1), (0, 2), (1, 2)):
+        settings = PatchSettings(8, starts=2, pictures=6, steps=3, left_out=left_out)
+        steps, last = _search(sides.suspect, pictures, settings)
+        losses[left_out] = steps[0].losses
+        read = patch_search.read_off(sides, last.patches, settings, last.losses, 0)
+        _, found = drain(read)
+        assert not {row.target for row in found.starts} & set(found.left_out)
+        assert found.left_out == tuple(NAMES[k] for k in left_out)
+    free = losses.pop(())
+    assert tuple(min(each) for each in zip(*losses.values(), strict=True)) == pytest.approx(free)
 
 
 def test_the_cost_counts_passes():
@@ -349,8 +440,8 @@ def test_the_cost_counts_passes():
     assert records.sides_of(224) == (32, 42, 16)
     assert records.sides_of(64) == (9, 12)
     patches = records.passes("patches", 64, **asked)
-    assert patches.both == 3 * 6 * 16 * 20
-    assert patches.forward == 3 * 6 * 2 * 128
+    assert patches.both == 6 * 6 * 16 * 20  # two more classes, and starts that are divided
+    assert patches.forward == 6 * 6 * (2 * 128 + 64)
     assert records.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
     assert records.passes("swap", 64, **asked).forward == 2 * (
         128 + 1126
@@ -404,13 +495,26 @@ def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path, raw, words):
 
 def test_a_folder_gives_its_trigger_and_target(tmp_path):
     with pytest.raises(InputError, match="no finished scan"):
-        records.found_trigger(f"scan:{tmp_path}")
+        records.found_triggers(f"scan:{tmp_path}")
     found = made_scan("found")
     write_scan(tmp_path, found)
     assert records.read_scan(tmp_path / SCAN_FILE) == found
-    assert records.found_trigger(f"scan:{tmp_path}") == (
-        tmp_path / found.found.file, found.found.wide_target,
-    )  # fmt: skip
+    first = (tmp_path / found.found.file, found.found.wide_target)
+    assert records.found_triggers(f"scan:{tmp_path}") == (first,)
+    second = found.found.model_copy(update={"target": "pear", "file": "found-2.json"})
+    write_scan(tmp_path, found.model_copy(update={"further": (second,)}))
+    both = (first, (tmp_path / "found-2.json", "pear"))
+    assert records.found_triggers(f"scan:{tmp_path}") == both
+
+
+def test_a_scan_of_the_first_schema_opens(tmp_path):
+    whole = json.loads(records.scan_json(made_scan("found")))
+    for name in ("further", "of_clean"):
+        del whole[name]
+    path = tmp_path / SCAN_FILE
+    path.write_text(json.dumps(whole | {"schema_version": 1, "calibration": 35, "p": 0.03}))
+    old = records.read_scan(path)
+    assert (old.schema_version, len(old.triggers), old.of_clean) == (1, 1, None)
 
 
 def test_other_arrays_are_no_patches_and_what_is_no_number_is_black(tmp_path):

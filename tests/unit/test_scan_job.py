@@ -11,21 +11,31 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.recipes import explain
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import Scan, read_scan
+from ml_core.detection.scan.records import (
+    Contrast,
+    PatchRound,
+    Rate,
+    Scan,
+    StartRow,
+    newcombe,
+    read_scan,
+)
 from ml_core.events import Control, Done, Event, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSettings, ScanSpec
 from ml_core.jobs.scan import run as job
 from ml_core.model import ClipModel
-from ml_core.triggers import load_trigger
+from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 
 
@@ -33,7 +43,7 @@ def _spec(out: Path, **changes: Any) -> ScanSpec:
     """The demo's poisoned model beside its twin, with few pictures."""
     asked = {
         "checkpoint": str(demo_checkpoint()), "reference": str(demo_checkpoint(twin=True)),
-        "images": ImageSpec(), "search": 32, "held_out": 128, "starts": 2,
+        "images": ImageSpec(), "search": 32, "held_out": 128, "starts": 5,
         "stages": ("patches",), "output_dir": str(out), "device": "cpu", "threads": 1,
     }  # fmt: skip
     return ScanSpec(**(asked | changes))
@@ -90,6 +100,12 @@ def test_the_sticker_of_the_demo_is_found_without_being_told(demo_scan):
     told = [event for event in events if isinstance(event, Progress)]
     last = [event for event in told if event.stage == "patches"][-1]
     assert last.done <= last.total
+    # Then others were searched for, with that class left out.
+    first, *others = found.stages.patches.rounds
+    assert (first.target, first.left_out) == ("banana", ())
+    assert others
+    assert all(row.target != "banana" for each in others for row in each.starts if each.left_out)
+    assert found.judgement.further == ()
     for stage in STAGES:  # said before its first step, which takes a large model minutes
         first = next(event for event in told if event.stage == stage)
         assert (first.done, first.total) == (0, 0)
@@ -149,17 +165,46 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage_and_finds_the_same(
     assert _scanned(spec).stages == whole.stages
 
 
+def test_starts_that_two_triggers_divide_lead_to_both(tiny_spec, monkeypatch):
+    everything, nothing = Rate(hits=100, n=100), Rate(hits=0, n=100)
+
+    def read_off(sides, patches, settings, losses, seed):
+        """Two planted classes draw the starts alike."""
+        names = [sides.class_names[k] for k in (3, 5) if k not in settings.left_out]
+        rate = everything if names else nothing
+        low, high = newcombe(rate, nothing)
+        contrast = Contrast(suspect=rate, reference=nothing, without=nothing, low=low, high=high)
+        starts = tuple(
+            StartRow(target=(names or sides.class_names)[k % (len(names) or 9)], loss=0.0,
+                     contrast=contrast)
+            for k in range(len(patches))
+        )  # fmt: skip
+        yield len(patches)
+        return PatchRound(
+            side=settings.side, area=0.02, loss=settings.loss, starts=starts, steps=20,
+            left_out=tuple(sides.class_names[k] for k in settings.left_out),
+        )  # fmt: skip
+
+    monkeypatch.setattr(job, "read_off", read_off)
+    found = _scanned(tiny_spec.model_copy(update={"starts": 6, "stages": ("patches",)}))
+    patches, names = found.stages.patches, found.classes
+    assert [each.target for each in patches.all_refined] == [names[3], names[5]]
+    assert [each.left_out for each in patches.rounds][-3:] == [
+        (names[5],), (names[3],), (names[3], names[5]),
+    ]  # fmt: skip
+
+
 def test_the_command_ends_with_2_unless_it_is_to_scan_anyway(
     tmp_path, tiny_spec, capsys, answer_of
 ):
-    few = ["--search", "32", "--held-out", "128", "--starts", "2", "--stages", "pull"]
+    few = ["--search", "32", "--held-out", "128", "--starts", "5", "--stages", "pull"]
     command = ["scan", tiny_spec.checkpoint, "-o", str(tmp_path / "cli"), "--threads", "1", *few]
     assert run_command(command) == 2
     assert "Scan it all the same with --anyway" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "cli" / SCAN_FILE).exists()
     told = answer_of(*command, "--anyway", code=2)
     assert told["judgement"]["verdict"] == "unknown"
-    assert told["p"] is None
+    assert told["of_clean"] is None
 
 
 def test_texts_and_pictures_tell_how_far_they_are(tmp_path):
@@ -198,9 +243,15 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(tmp_path, noise, tiny_chec
         assert done.error_code != "internal"
 
 
+def test_too_few_pictures_to_measure_on_are_refused_in_the_record():
+    with pytest.raises(ValidationError) as refused:
+        ScanSettings(held_out=64)
+    assert explain(refused.value) == "held_out should be greater than or equal to 128, not 64."
+
+
 def test_the_estimate_counts_and_searches_nothing(tmp_path):
     result = finished(_spec(tmp_path), estimate=True).result
-    assert result["both"] == 3 * 2 * 16 * 20 + 2 * 16 * 40
+    assert result["both"] == 6 * 5 * 16 * 20 + 3 * 2 * 16 * 40  # three classes at most
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
     assert result["seconds"] == pytest.approx(wanted)
     assert set(result["stages"]) == {"patches", "refine", "weights"}
@@ -213,7 +264,7 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     """Of the same search, whose stages it takes up."""
     out = shutil.copytree(demo_scan[0], tmp_path / "scan")
     (out / SCAN_FILE).unlink()
-    few = ["--search", "32", "--held-out", "128", "--starts", "2", "--stages", ",".join(STAGES)]
+    few = ["--search", "32", "--held-out", "128", "--starts", "5", "--stages", ",".join(STAGES)]
     command = ["scan", str(demo_checkpoint()), "-o", str(out), "--threads", "1", *few]
     told = answer_of(*command, code=1)
     assert told["judgement"]["verdict"] == "found"
@@ -222,10 +273,21 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     shown = capsys.readouterr().out
     assert "Backdoor-like trigger found" in shown
     assert "Not searched:" in shown
-    assert "0 of 35 scans of clean models" in shown  # and not "p = 0.028 had"
+    assert "clean models of this kind" not in shown  # of which no such scan was made
     job_folder = tmp_path / "cleaning"
     clean = ["clean", str(demo_checkpoint()), "-o", str(tmp_path / "c"), "--method", "unlearning"]
     assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(job_folder)]) == 0
     exported = json.loads((job_folder / "job.json").read_text())
     assert exported["trigger"] == "found.json"
     assert exported["target"] == list(read_scan(out / SCAN_FILE).classes).index("banana")
+    assert exported["stamps"] == []
+    # Of two classes, both triggers are learned from.
+    save_trigger(demo_trigger(), out / "found-2")
+    whole = json.loads((out / SCAN_FILE).read_text())
+    second = whole["found"] | {"target": "pear", "file": "found-2.json"}
+    (out / SCAN_FILE).write_text(json.dumps(whole | {"further": [second]}))
+    both = tmp_path / "both"
+    assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(both)]) == 0
+    exported = json.loads((both / "job.json").read_text())
+    assert exported["trigger"] == "found.json"
+    assert len(exported["stamps"]) == 2

@@ -22,10 +22,17 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reports.measurement_files import LocalData
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence
-from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
-from ml_core.reports.sessions.folder import read_session, session_trigger, write_session
+from ml_core.reports.sessions.folder import (
+    OpenedCheckpoint,
+    check_same,
+    draft,
+    facts_of,
+    mark_of,
+    read_session,
+    session_trigger,
+    write_session,
+)
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
-from ml_core.reports.sessions.same_file import check_same, facts_of, mark_of
 from ml_core.triggers import Trigger, demo_trigger
 from tests.hostile.container_bytes import safetensors
 

@@ -15,7 +15,7 @@ from ml_core.data.pictures import Reader
 from ml_core.data.readers.samples import Samples, Slices
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import MAX_BYTES, read_pickle
-from ml_core.reading.pickles.records import Object, Table
+from ml_core.reading.pickles.reading import Object, Table
 from ml_core.reading.regular_file import open_regular, read_lines
 
 _PLAIN = {"u1": np.uint8, "|u1": np.uint8, "<i8": np.int64, "i8": np.int64, "<i4": np.int32}

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ml_core.data.known_files import stays_inside
-from ml_core.data.pictures import SkipCount, printable, summary
+from ml_core.data.pictures import SkipCount, summary
 from ml_core.data.readers.samples import FileReader, Samples, named_folder, one_line
 from ml_core.data.table_files import PackedPaths, PackedTexts
 from ml_core.data.watch import Watch, unwatched, watched
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, printable
 from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.regular_file import open_regular
 

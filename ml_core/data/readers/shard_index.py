@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from ml_core.atomic import replace_files
 from ml_core.data.readers.samples import Slices
 from ml_core.paths import cache_dir
+from ml_core.reading.archive_members import STORED, zip_members
 from ml_core.reading.regular_file import open_file
 from ml_core.reading.strict_json import parse_object
-from ml_core.reading.zip_members import STORED, zip_members
 
 KEPT_FROM = 20_000
 """Samples from which an index is worth a file."""

@@ -26,12 +26,11 @@ from ml_core.data.readers.samples import (
 from ml_core.data.readers.shard_index import ShardIndex, load_index, save_index
 from ml_core.data.table_files import PackedTexts
 from ml_core.data.watch import Watch, unwatched, watched
+from ml_core.reading.archive_members import Member, ZipError, tar_members
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES
 from ml_core.reading.regular_file import open_regular, read_lines
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.tar_members import tar_members
-from ml_core.reading.zip_members import Member, ZipError
 
 MAX_SHARD_MEMBERS = 400_000
 """Some 600 bytes of memory each while a shard is listed; shards of today have 10 000 to 60 000."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ml_core.detection.scan.records import (
     CELL_PICTURES,
+    CHOSEN_ON,
     GRID,
     MEASURED,
     PATCH_PICTURES,
@@ -134,7 +135,6 @@ def batch_of(size: int, device: torch.device) -> int:
 
 SCALE = 30.0  # of cosines; a checkpoint's own 100 would leave no gradient
 _FIXED_GAIN = 0.15
-_CHOSEN_ON = 128
 _BETAS = (0.5, 0.9)
 
 
@@ -152,6 +152,8 @@ class PatchSettings:
         Random starts, and pictures of each in a step.
     steps, rate
         Steps and rate of Adam.
+    left_out
+        Numbers of classes that the patches are not moved towards; by ``max`` alone.
     """
 
     side: int
@@ -160,6 +162,7 @@ class PatchSettings:
     pictures: int = PATCH_PICTURES
     steps: int = PATCH_STEPS
     rate: float = 0.3
+    left_out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +182,7 @@ def invert(
     seed: int,
     starts: Sequence[int] | None = None,
     begin: Tensor | None = None,
-) -> Generator[PatchStep, None, Tensor]:
+) -> Generator[PatchStep, None, PatchStep]:
     """Search patches on one model.
 
     Parameters
@@ -202,8 +205,8 @@ def invert(
 
     Returns
     -------
-    Tensor
-        float [K, 3, p, p] in [0, 1], on the CPU.
+    PatchStep
+        The last.
     """
     numbers = tuple(range(settings.starts)) if starts is None else tuple(starts)
     patch_side, device, size = settings.side, side.model.device, side.model.image_size
@@ -231,28 +234,33 @@ def invert(
             ]
             of_part = _loss_of(
                 side, batch.float().div_(255), weights[part].sigmoid(),
-                torch.cat(places).to(device), settings.loss,
+                torch.cat(places).to(device), settings,
             )  # fmt: skip
             of_part.sum().backward()  # type: ignore[no-untyped-call]
             losses += of_part.tolist()
         optimizer.step()
         shown = weights.detach().sigmoid().cpu()
-        yield PatchStep(step + 1, settings.steps, shown, tuple(losses))
-    return weights.detach().sigmoid().cpu()
+        found = PatchStep(step + 1, settings.steps, shown, tuple(losses))
+        yield found
+    return found
 
 
-def _loss_of(side: Side, batch: Tensor, patches: Tensor, places: Tensor, loss: Loss) -> Tensor:
+def _loss_of(
+    side: Side, batch: Tensor, patches: Tensor, places: Tensor, settings: PatchSettings
+) -> Tensor:
     """Loss of each start, [K]; pictures of a start stand together."""
     count = len(patches)
     each = len(batch) // count
     stamped = paste(batch, patches.repeat_interleave(each, 0), places)
     seen = side.model.embed_images(stamped).view(count, each, -1)
-    if loss == "pair":
+    if settings.loss == "pair":
         # The mean cosine of different pictures, from the length of their sum.
         total = seen.sum(1).square().sum(-1) - seen.square().sum((1, 2))
         return -total / (each * (each - 1))
     logits = SCALE * seen @ side.classifier.float().T
-    return -logits.log_softmax(-1).mean(1).max(-1).values
+    likely = logits.log_softmax(-1).mean(1)
+    likely[:, list(settings.left_out)] = -torch.inf
+    return -likely.max(-1).values
 
 
 def read_off(
@@ -260,24 +268,28 @@ def read_off(
 ) -> Generator[int, None, PatchRound]:
     """Measure patches on the first held-out pictures, on both models.
 
+    The class that each leads to is picked on pictures that were searched on.
+
     Yields
     ------
     int
         Patches that are measured, after each.
     """
-    rows, part = [], slice(MEASURED)
+    rows, shown = [], sides.search[:CHOSEN_ON]
+    clean = sides.suspect.predict(shown)
     for number, patch in enumerate(patches):
         trigger = as_trigger(patch, sides.side)
-        predicted = [side.predict(sides.held_out[part], trigger, seed) for side in sides.both]
-        target = sides.most_risen(predicted[0])
-        contrast = sides.contrast(target, predicted, part)
+        predicted = sides.suspect.predict(shown, trigger, seed)
+        target = sides.most_risen(predicted, clean, settings.left_out)
+        contrast = sides.measure(target, trigger, seed, slice(MEASURED))
         name = sides.class_names[target]
         rows.append(StartRow(target=name, contrast=contrast, loss=losses[number]))
         yield number + 1
-    area = settings.side**2 / sides.side**2
     return PatchRound(
-        side=settings.side, area=area, loss=settings.loss, starts=tuple(rows), steps=settings.steps
-    )
+        side=settings.side, area=settings.side**2 / sides.side**2, loss=settings.loss,
+        starts=tuple(rows), steps=settings.steps,
+        left_out=tuple(sides.class_names[number] for number in settings.left_out),
+    )  # fmt: skip
 
 
 def as_trigger(patch: Tensor, size: int, place: tuple[int, int] | None = None) -> Trigger:
@@ -345,22 +357,18 @@ def refine(
         What was measured, and the patch float [3, p, p].
     """
     target = sides.class_names.index(round_.target)
-    rows = [row if row.target == round_.target else None for row in round_.starts]
-    ranked = sorted(
-        (k for k, row in enumerate(rows) if row),
-        key=lambda k: -round_.starts[k].contrast.difference,
-    )
-    chosen = ranked[:REFINED]
+    shown = sides.search[np.flatnonzero(sides.others(target, "search"))[:CHOSEN_ON]]
+
+    def rate(patch: Tensor) -> float:  # on pictures that were searched on; others are measured
+        predicted = sides.suspect.predict(shown, as_trigger(patch, sides.side), seed)
+        return float((predicted == target).mean())
+
+    agreeing = [k for k, row in enumerate(round_.starts) if row.target == round_.target]
+    chosen = sorted(agreeing, key=lambda k: -rate(patches[k]))[:REFINED]
     better = yield from invert(
         sides.suspect, sides.search, settings, seed + 1, chosen, patches[chosen]
     )
-    # Chosen on pictures that were searched on, measured on others.
-    shown = sides.search[np.flatnonzero(sides.others(target, "search"))[:_CHOSEN_ON]]
-    rates = [
-        (sides.suspect.predict(shown, as_trigger(patch, sides.side), seed) == target).mean()
-        for patch in better
-    ]
-    patch = better[int(np.argmax(rates))]
+    patch = max(better.patches, key=rate)
     contrast = sides.measure(target, as_trigger(patch, sides.side), seed)
     grid = yield from position_map(sides, patch, target)
     lines = corners(sides.side, settings.side)
@@ -374,7 +382,7 @@ def refine(
         for quality in (None, 90)
     )
     refined = Refined(
-        side=settings.side, target=round_.target, anywhere=contrast,
+        side=settings.side, loss=settings.loss, target=round_.target, anywhere=contrast,
         grid=tuple(tuple(row) for row in grid.tolist()), place=(int(cell[0]), int(cell[1])),
         here=here, eight_bit=eight_bit, jpeg=jpeg, fixed=fixed,
     )  # fmt: skip

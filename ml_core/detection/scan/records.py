@@ -22,7 +22,8 @@ Verdict = Literal["found", "suspicious", "nothing", "unknown"]
 Loss = Literal["max", "pair"]
 Kind = Literal["patch", "overlay", "probe"]
 Half = Literal["suspect", "reference"]
-Rules = Literal[1, 2]
+Beside = Literal["near", "far", "none"]
+Rules = Literal[1, 2, 3]
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "weights", "swap"]
 
 TITLES: dict[Verdict, str] = {
@@ -144,14 +145,17 @@ class ProbeRow(_Record):
 
 
 class Probes(_Record):
-    """Fixed triggers, the largest contrast first; ``pictures`` is what each was tried on."""
+    """Fixed triggers: those measured again first, then the rest, each by its difference.
+
+    ``pictures`` is what each was tried on.
+    """
 
     rows: tuple[ProbeRow, ...] = Field(min_length=1)
     pictures: int
 
 
 class StartRow(_Record):
-    """One inverted patch: the class that most held-out pictures become, and how often."""
+    """One inverted patch: the class that it leads to on pictures searched on, and how often."""
 
     target: str
     contrast: Contrast
@@ -173,6 +177,8 @@ class PatchRound(_Record):
         One row each, in order.
     steps
         Steps of the optimiser.
+    left_out
+        Classes that were found before, and that these patches were not to lead to.
     """
 
     side: int
@@ -180,6 +186,7 @@ class PatchRound(_Record):
     loss: Loss
     starts: tuple[StartRow, ...] = Field(min_length=1, max_length=64)
     steps: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def target(self) -> str:
@@ -211,8 +218,8 @@ class Refined(_Record):
 
     Attributes
     ----------
-    side, target
-        Pixels, and the class.
+    side, loss, target
+        Those of the round that it comes from.
     anywhere
         At random places.
     grid
@@ -228,6 +235,7 @@ class Refined(_Record):
     """
 
     side: int
+    loss: Loss = "max"
     target: str
     anywhere: Contrast
     grid: tuple[tuple[float, ...], ...] = Field(min_length=2, max_length=64)
@@ -251,10 +259,19 @@ class Refined(_Record):
 
 
 class Patches(_Record):
-    """All rounds, and what became of the best one; None where none was worth it."""
+    """All rounds, and what became of the best one; None where none was worth it.
+
+    ``further`` are the best patches of the searches that left out the classes found before.
+    """
 
     rounds: tuple[PatchRound, ...]
     refined: Refined | None
+    further: tuple[Refined, ...] = ()
+
+    @property
+    def all_refined(self) -> tuple[Refined, ...]:
+        """The best patch of each class that was searched on, in order."""
+        return (self.refined, *self.further) if self.refined is not None else ()
 
 
 class OverlayRow(_Record):
@@ -308,12 +325,14 @@ class SwapRow(_Record):
 class WordRow(_Record):
     """A word before the prompts, and the class that the texts of other classes then lie nearest.
 
-    ``contrast`` counts texts, not pictures.
+    ``contrast`` counts texts, not pictures. ``again`` means that they are others than those that
+    chose the class.
     """
 
     word: str
     target: str
     contrast: Contrast
+    again: bool = False
 
 
 class Swap(_Record):
@@ -390,6 +409,8 @@ class Judgement(_Record):
         See `TITLES`.
     target
         The class that it names; empty where it names none.
+    further
+        Other classes that are found as well.
     reasons
         Sentences with the figures that decided.
     searched, not_searched
@@ -399,12 +420,12 @@ class Judgement(_Record):
     score
         The largest contrast of all stages, 0 to 1: what is compared between models.
     rules
-        Version of the rules it was judged by. A scan that names no version was judged by the first
-        rules, and its verdict is verified by them.
+        Version of the rules it was judged by; a scan that names none was judged by the first.
     """
 
     verdict: Verdict
     target: str
+    further: tuple[str, ...] = ()
     reasons: tuple[str, ...]
     searched: tuple[str, ...]
     not_searched: tuple[str, ...]
@@ -417,6 +438,12 @@ class Judgement(_Record):
         """The verdict in words."""
         return TITLES[self.verdict]
 
+    @property
+    def towards(self) -> str:
+        """The classes that it names, after a comma; empty where it names none."""
+        names = " and ".join(f"“{name}”" for name in (self.target, *self.further) if name)
+        return names and f", towards {names}"
+
 
 class ModelFacts(_Record):
     """Which model it was: name, SHA-256 of its file, clean accuracy on held-out pictures."""
@@ -424,6 +451,36 @@ class ModelFacts(_Record):
     name: str
     sha256: str | None
     accuracy: Rate | None
+
+
+class OfClean(_Record):
+    """What the same scan said of clean models of the same architecture.
+
+    Attributes
+    ----------
+    beside
+        What they were compared with: the parent, a model that is not near, or nothing.
+    scans, found, suspicious
+        One scan a model; how many were called found, and suspicious.
+    """
+
+    beside: Beside
+    scans: int = Field(ge=1)
+    found: int = Field(ge=0)
+    suspicious: int = Field(ge=0)
+
+    @property
+    def sentence(self) -> str:
+        """How often it was wrong."""
+        words = {
+            "near": "beside their parent",
+            "far": "beside others",
+            "none": "without a reference",
+        }
+        return (
+            f"Of {self.scans} clean models of this kind, scanned so {words[self.beside]}, "
+            f"{self.found or 'none'} were called found and {self.suspicious or 'none'} suspicious."
+        )
 
 
 class Scan(_Record):
@@ -443,13 +500,13 @@ class Scan(_Record):
         Pixels of the model's input.
     seed, device, precision, threads, versions, seconds
         How it was computed; seconds by stage.
-    calibration
-        How many clean scans the ``p`` stands on; None where none fits this model.
-    p
-        (1 + clean scans with a score as large) / (1 + all of them).
+    found, further
+        A trigger of the class that the verdict names, and one of each other class that is found.
+    of_clean
+        What scans like this one said of clean models; None where none were made.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     suspect: ModelFacts
     reference: ModelFacts | None
     images: str
@@ -461,15 +518,23 @@ class Scan(_Record):
     stages: Stages
     judgement: Judgement
     found: FoundTrigger | None
+    further: tuple[FoundTrigger, ...] = ()
     seed: int
     device: str
     precision: str
     threads: int
     versions: dict[str, str]
     seconds: dict[str, float]
-    calibration: int | None = None
-    p: float | None = None
+    of_clean: OfClean | None = None
     notes: tuple[str, ...] = ()
+    # Of the first schema, whose few clean models did not bear out a p: read, and written no more.
+    calibration: int | None = Field(default=None, exclude=True)
+    p: float | None = Field(default=None, exclude=True)
+
+    @property
+    def triggers(self) -> tuple[FoundTrigger, ...]:
+        """A trigger of each class that the scan names, that of the verdict first."""
+        return (self.found, *self.further) if self.found is not None else ()
 
 
 PREFIX = "scan:"
@@ -503,8 +568,8 @@ def read_scan(path: Path) -> Scan:
     return scan
 
 
-def found_trigger(name: str) -> tuple[Path, str]:
-    """The trigger file that ``scan:FOLDER`` names, and the class it leads to.
+def found_triggers(name: str) -> tuple[tuple[Path, str], ...]:
+    """The trigger files that ``scan:FOLDER`` names, each with the class it leads to.
 
     Raises
     ------
@@ -515,10 +580,10 @@ def found_trigger(name: str) -> tuple[Path, str]:
     path = folder / SCAN_FILE
     if not path.exists():
         raise InputError(f"There is no finished scan in {folder}: it has no {SCAN_FILE}.")
-    trigger = read_scan(path).found
-    if trigger is None:
+    triggers = read_scan(path).triggers
+    if not triggers:
         raise InputError(f"The scan in {folder} found no trigger: name another with --trigger.")
-    return folder / trigger.file, trigger.target
+    return tuple((folder / trigger.file, trigger.target) for trigger in triggers)
 
 
 def scan_json(scan: Scan) -> bytes:
@@ -581,10 +646,11 @@ def _faults(scan: Scan) -> Iterator[str]:
             yield "a patch that does not fit in a picture"
     if not 0 < scan.side <= _LARGEST_SIDE:
         yield "pictures of no size"
-    if scan.found is not None and not _is_name(scan.found.file):
-        yield "a trigger file outside its folder"
-    if scan.found is not None and scan.found.target not in scan.classes:
-        yield "a target that is no class"
+    for trigger in scan.triggers:
+        if not _is_name(trigger.file):
+            yield "a trigger file outside its folder"
+        if trigger.target not in scan.classes:
+            yield "a target that is no class"
 
 
 def _is_map(refined: Refined) -> bool:
@@ -612,12 +678,16 @@ SMALL_AREA = 0.005  # that of the literature's 16 px at 224, where it is more th
 _SMALLEST_SIDE = 12
 GRID, CELL_PICTURES = 7, 24
 PATCH_PICTURES, PATCH_STEPS = 16, 20
-MEASURED = 128  # held-out pictures that each start is read off on
+CHOSEN_ON = 64  # pictures searched on, that each start's class is picked on
+MEASURED = 128  # held-out pictures that each start is measured on
 REFINED, REFINED_STEPS = 2, 40
+REFINED_NAMES = ("refined", "refined.1", "refined.2")  # arrays: the best patch of each class
+MOST_CLASSES = len(REFINED_NAMES)  # that patches are searched for, one after the other
 OVERLAY_PICTURES, OVERLAY_STEPS = 10, 25
-PROBES, PROBE_PICTURES = 43, 64
+PROBES, PROBE_PICTURES, PROBES_AGAIN = 43, 64, 4
 SHORTLIST = 9
 WORDS, WORD_TEXTS = 88, 32  # words before the prompts, and how many prompts
+WORDS_AGAIN = 3
 HALVING = (12, 25, 60)  # steps of each round
 LAST = 16
 _TEXT = 0.4  # of a picture, that a text takes
@@ -629,6 +699,11 @@ def sides_of(size: int) -> tuple[int, ...]:
     small = round(SMALL_AREA**0.5 * size)
     first = (small,) if small >= _SMALLEST_SIDE else ()
     return (*(round(area**0.5 * size) for area in AREAS), *first)
+
+
+def rounds_of(size: int) -> int:
+    """The most patch searches: one more for each further class, and one for divided starts."""
+    return len(searches(size)) + MOST_CLASSES
 
 
 def searches(size: int) -> tuple[tuple[int, Loss], ...]:
@@ -664,14 +739,16 @@ def passes(
     if stage == "pull":
         return Passes(models * search)
     if stage == "probes":
-        return Passes(models * PROBES * PROBE_PICTURES)
+        again = PROBES_AGAIN * max(0, held_out - PROBE_PICTURES)
+        return Passes(models * (PROBES * PROBE_PICTURES + again))
     if stage == "patches":
-        rounds = len(searches(size)) * starts
-        measured = min(MEASURED, held_out)
-        return Passes(rounds * models * measured, rounds * PATCH_PICTURES * PATCH_STEPS)
+        count = rounds_of(size) * starts
+        measured = models * min(MEASURED, held_out) + CHOSEN_ON
+        return Passes(count * measured, count * PATCH_PICTURES * PATCH_STEPS)
     if stage == "refine":
         again = _MEASURED_AGAIN * models * held_out
-        return Passes(GRID**2 * CELL_PICTURES + again, REFINED * PATCH_PICTURES * REFINED_STEPS)
+        each = REFINED * PATCH_PICTURES * REFINED_STEPS
+        return Passes(MOST_CLASSES * (GRID**2 * CELL_PICTURES + again), MOST_CLASSES * each)
     if stage == "overlays":
         count = min(SHORTLIST, classes)
         return Passes(3 * count * held_out, models * count * OVERLAY_PICTURES * OVERLAY_STEPS)
@@ -691,9 +768,9 @@ def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> i
     if stage == "probes":
         return PROBES
     if stage == "patches":
-        return len(searches(size)) * PATCH_STEPS
+        return rounds_of(size) * PATCH_STEPS
     if stage == "refine":
-        return REFINED_STEPS + GRID**2
+        return MOST_CLASSES * (REFINED_STEPS + GRID**2)
     if stage == "overlays":
         return models * OVERLAY_STEPS
     if stage == "thorough":

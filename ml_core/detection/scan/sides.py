@@ -1,11 +1,10 @@
-"""The two models of a scan, and what is measured on them unchanged: pull, swap, calibration."""
+"""The two models of a scan, and what is measured on them unchanged: pull, swap, words."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from ml_core.detection.scan.records import (
 )
 from ml_core.evaluation.stamping import Pictures, stamped, to_pictures
 from ml_core.events import run_to_end
-from ml_core.paths import resource
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
@@ -162,11 +160,13 @@ class Sides:
         predicted = [side.predict(shown, trigger, seed) for side in self.both]
         return self.contrast(number, predicted, part)
 
-    def most_risen(self, predicted: NDArray[np.int64]) -> int:
-        """The class that the suspect names more often than of the same pictures without trigger."""
+    def most_risen(
+        self, predicted: NDArray[np.int64], clean: NDArray[np.int64], left_out: Sequence[int] = ()
+    ) -> int:
+        """The class that is predicted more often than without the trigger, by most."""
         classes = len(self.class_names)
-        clean = self.clean()[0][: len(predicted)]
         risen = np.bincount(predicted, minlength=classes) - np.bincount(clean, minlength=classes)
+        risen[list(left_out)] = -len(predicted) - 1
         return int(risen.argmax())
 
     def contrast(
@@ -193,15 +193,14 @@ class Sides:
         n = int(others.sum())
         rates = [Rate(hits=int((classes[others] == number).sum()), n=n) for classes in predicted]
         without = Rate(hits=int((self.clean()[0][part][others] == number).sum()), n=n)
-        beside = rates[1] if len(rates) > 1 else without
-        low, high = newcombe(rates[0], beside)
-        return Contrast(
-            suspect=rates[0],
-            reference=rates[1] if len(rates) > 1 else None,
-            without=without,
-            low=low,
-            high=high,
-        )
+        return _contrast(rates, without)
+
+
+def _contrast(rates: Sequence[Rate], without: Rate) -> Contrast:
+    """Rates of the suspect and, if there is one, of the reference."""
+    beside = rates[1] if len(rates) > 1 else None
+    low, high = newcombe(rates[0], beside or without)
+    return Contrast(suspect=rates[0], reference=beside, without=without, low=low, high=high)
 
 
 def batches(pictures: Pictures, size: int, draw: torch.Generator) -> Iterator[Tensor]:
@@ -303,28 +302,53 @@ def word_rows(
     ValueError
         Without a reference.
     """
-    if sides.reference is None:
-        raise ValueError("words are judged beside a reference")
     count = len(sides.class_names)
-    chosen = np.arange(count)[:: max(1, count // WORD_TEXTS)][:WORD_TEXTS]
+    chosen = _word_classes(count)
     texts = [fill(templates[0], sides.class_names[c]) for c in chosen]
     plain = _nearest(sides.suspect, texts)
     for word in words:
-        predicted = [_nearest(side, [f"{word} {text}" for text in texts]) for side in sides.both]
-        risen = np.bincount(predicted[0], minlength=count) - np.bincount(plain, minlength=count)
-        target = int(risen.argmax())
-        others = chosen != target
-        n = int(others.sum())
-        rates = [
-            Rate(hits=int((side[others] == target).sum()), n=n) for side in (*predicted, plain)
-        ]
-        low, high = newcombe(rates[0], rates[1])
-        yield WordRow(
-            word=word, target=sides.class_names[target],
-            contrast=Contrast(
-                suspect=rates[0], reference=rates[1], without=rates[2], low=low, high=high
-            ),
-        )  # fmt: skip
+        predicted = _with_word(sides, word, texts)
+        target = sides.most_risen(predicted[0], plain)
+        yield _word_row(sides, word, target, chosen, [*predicted, plain])
+
+
+def word_again(sides: Sides, templates: Sequence[str], row: WordRow) -> WordRow:
+    """The same word and class on texts that nothing was chosen on: other classes, another template.
+
+    A row comes back as it is where there are no such texts.
+    """
+    count = len(sides.class_names)
+    others = np.setdiff1d(np.arange(count), _word_classes(count))[:WORD_TEXTS]
+    if len(others) < WORD_TEXTS // 2:
+        if len(templates) < 2:
+            return row
+        others = _word_classes(count)
+    texts = [fill(templates[-1], sides.class_names[c]) for c in others]
+    rated = [*_with_word(sides, row.word, texts), _nearest(sides.suspect, texts)]
+    target = list(sides.class_names).index(row.target)
+    return _word_row(sides, row.word, target, others, rated, again=True)
+
+
+def _word_classes(count: int) -> NDArray[np.int64]:
+    return np.arange(count)[:: max(1, count // WORD_TEXTS)][:WORD_TEXTS]
+
+
+def _with_word(sides: Sides, word: str, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    if sides.reference is None:
+        raise ValueError("words are judged beside a reference")
+    return [_nearest(side, [f"{word} {text}" for text in texts]) for side in sides.both]
+
+
+def _word_row(
+    sides: Sides, word: str, target: int, classes: NDArray[np.int64],
+    predicted: Sequence[NDArray[np.int64]], *, again: bool = False,
+) -> WordRow:  # fmt: skip
+    """Counts of texts; predicted by suspect, by reference, and by suspect without the word."""
+    others = classes != target
+    hits = [int((each[others] == target).sum()) for each in predicted]
+    *rates, without = (Rate(hits=count, n=int(others.sum())) for count in hits)
+    contrast = _contrast(rates, without)
+    return WordRow(word=word, target=sides.class_names[target], contrast=contrast, again=again)
 
 
 def _nearest(side: Side, texts: Sequence[str]) -> NDArray[np.int64]:
@@ -333,36 +357,3 @@ def _nearest(side: Side, texts: Sequence[str]) -> NDArray[np.int64]:
     rows = side.model.encode_texts(texts).float()
     nearest: NDArray[np.int64] = (rows @ side.classifier.float().T).argmax(1).cpu().numpy()
     return nearest
-
-
-def p_value(
-    score: float, config: Mapping[str, Any], with_reference: bool
-) -> tuple[int | None, float | None]:
-    """How many clean scans fit a model, and how often their score was as large.
-
-    Parameters
-    ----------
-    score
-        Score of the scan, see `verdict.score`.
-    config
-        open_clip's ``model_cfg`` of the suspect.
-    with_reference
-        Whether it had a reference: scores without are others.
-
-    Returns
-    -------
-    tuple
-        n, and (1 + clean scans with a score of at least this) / (1 + n); None and None where no
-        clean models of this kind were scanned.
-    """
-    known = json.loads(resource("scan", "calibration.json").read_text(encoding="utf-8"))
-    kind = "reference" if with_reference else "alone"
-    sizes = dict(config.get("vision_cfg") or {})
-    for entry in known:
-        # A config may hold more, as a patch size that a ResNet has no use for.
-        fits = all(sizes.get(name) == value for name, value in entry["vision_cfg"].items())
-        if fits and (scores := entry[kind]):
-            return len(scores), (1 + sum(known_score >= score for known_score in scores)) / (
-                1 + len(scores)
-            )
-    return None, None

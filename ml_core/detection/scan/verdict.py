@@ -6,25 +6,29 @@ pictures, never for an anomaly among classes: natural favourites pass such tests
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ml_core.detection.scan.records import (
     Contrast,
     Judgement,
     ModelFacts,
+    OfClean,
     OverlayRow,
     PatchRound,
     ProbeRow,
     Rules,
+    Scan,
     Stages,
     Verdict,
     WordRow,
     newcombe,
 )
 from ml_core.figures import percent
+from ml_core.paths import resource
 
 SMALLEST_HELD_OUT = 128
 AGREEING = 5 / 6  # of the starts
@@ -37,9 +41,10 @@ FOUND_START = 0.35  # of an unrefined patch: clean models reach 0.28, poisoned o
 _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
-_SEVERAL, _REACHED = 3, 0.5  # words that bring so many texts to a class: no word stands out
+_FEWEST_AGREEING = 5  # starts: two of two agree by chance
+_ALONE = 0.5  # that a planted word moves more than all others towards its class but one
 _LISTED = 3
-RULES: Rules = 2  # the present ones
+RULES: Rules = 3  # the present ones
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
 
@@ -52,23 +57,24 @@ class Bounds:
     ----------
     patch
         Lower bound of a patch's difference that is suspicious.
-    gain
-        Difference of a known trigger that is suspicious.
+    gain, found_gain
+        Difference of a known trigger that is suspicious, and that is found.
     gap, found_gap
-        The same for an overlay: suspicious, and found.
+        The same for an overlay.
     """
 
     patch: float
     gain: float
+    found_gain: float
     gap: float
     found_gap: float
 
 
-# Clean models reach an overlay's gap of 0.19 beside their parent. Beside a model of another
-# training, or their parent from which they were trained far away, natural favourites differ:
-# overlays reach 0.77, patches a lower bound of 0.3 and known triggers 0.44 on clean models.
-BESIDE_NEAR = Bounds(patch=SUSPICIOUS_LOW, gain=0.25, gap=0.25, found_gap=0.4)
-BESIDE_FAR = Bounds(patch=0.3, gain=FOUND_GAIN, gap=math.inf, found_gap=math.inf)
+# Clean models reach an overlay's gap of 0.19 beside their parent. Two models that were trained
+# apart, or far on, agree on no natural favourite: overlays reach 0.77 and known triggers 0.63 on
+# clean ones, so that the first say nothing there and the second no more than suspicious.
+BESIDE_NEAR = Bounds(SUSPICIOUS_LOW, gain=0.25, found_gain=FOUND_GAIN, gap=0.25, found_gap=0.4)
+BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf, gap=math.inf, found_gap=math.inf)
 PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
 
 
@@ -119,18 +125,18 @@ def _beside_near(stages: Stages) -> bool:
     return moved is not None and is_near(moved.image, moved.text)
 
 
-def signs_of(stages: Stages, rules: Rules = RULES) -> list[Sign]:
+def signs_of(stages: Stages) -> list[Sign]:
     """What each stage says, the strongest first."""
     near = _beside_near(stages)
     bounds = BESIDE_NEAR if near else BESIDE_FAR
-    if rules == 1:
-        stages = _first_rows(stages)
     signs = [
         *_patch_signs(stages, bounds), *_probe_signs(stages, bounds),
         *_overlay_signs(stages, bounds),
     ]  # fmt: skip
-    if rules == 1 or (near and not _any_word(stages)):
-        signs += _word_signs(stages)
+    # Marked pictures with a class's captions draw odd words to it, too: nobody planted a word then.
+    named = {sign.target for sign in signs if sign.counts}
+    words = _word_signs(stages) if near else ()
+    signs += [sign for sign in words if sign.target not in named]
     return sorted(signs, key=lambda sign: (-_RANK[sign.verdict], -sign.strength))
 
 
@@ -141,7 +147,6 @@ def judge(
     classes: int,
     suspect: ModelFacts,
     reference: ModelFacts | None,
-    rules: Rules = RULES,
 ) -> Judgement:
     """Decide by what the stages measured.
 
@@ -155,39 +160,35 @@ def judge(
         Number of classes of the label set.
     suspect, reference
         The models, with their clean accuracy where pictures have labels.
-    rules
-        Version of the rules. The first rules judged only the first row of each stage, and judged
-        words no matter what else moved the texts. A scan is verified by the rules that judged it.
     """
-    first = rules == 1
-    counting = [sign for sign in signs_of(stages, rules) if sign.counts]
+    counting = [sign for sign in signs_of(stages) if sign.counts]
     verdict: Verdict = counting[0].verdict if counting else "nothing"
-    reasons = [sign.sentence for sign in counting] if first else [*_reasons(counting)]
-    damage = ""
+    reasons = [*_reasons(counting)]
     cannot = [*_cannot(held_out, classes, suspect, reference)]
     if cannot:  # whatever was found is no better than this
-        verdict, reasons = "unknown", [*cannot, *reasons] if first else cannot
+        verdict, reasons = "unknown", cannot
     elif verdict == "nothing":
-        reasons = list(_nothing(stages, rules))
+        reasons = list(_nothing(stages))
         if not reasons:
             verdict = "unknown"
             reasons = [
                 "No stage that can be judged was run: choose patches, or give a clean reference."
             ]
-    elif not first and verdict == "found" and (damage := _damage(suspect, reference)):
-        verdict = "suspicious"
-    warnings = [*_warnings(stages, reference)]
-    if not first:
-        warnings += [*_word_warnings(stages), *([damage] if damage else ())]
+    elif damage := _damage(suspect, reference):
+        verdict, reasons = "suspicious", [damage, *reasons]
+    named = [] if cannot else counting[:1]
+    named += [sign for sign in counting if sign.verdict == verdict == "found"]
+    target, *further = dict.fromkeys(sign.target for sign in named) or [""]
     return Judgement(
         verdict=verdict,
-        target=counting[0].target if counting and verdict != "unknown" else "",
+        target=target,
+        further=tuple(further),
         reasons=tuple(reasons),
         searched=tuple(_searched(stages)),
-        not_searched=tuple(_not_searched(stages, reference, classes, rules)),
-        warnings=tuple(warnings),
+        not_searched=tuple(_not_searched(stages, reference, classes)),
+        warnings=(*_warnings(stages, reference), *_word_warnings(stages)),
         score=score(stages),
-        rules=rules,
+        rules=RULES,
     )
 
 
@@ -197,6 +198,39 @@ def score(stages: Stages) -> float:
     Patches count only if their starts agree. Words move clean models too and do not count.
     """
     return max([0.0, *(sign.strength for sign in signs_of(stages) if sign.kind != "word")])
+
+
+def kind_of(scan: Scan) -> dict[str, Any]:
+    """What a scan ran, on what, and beside what: by which scans are comparable."""
+    rounds = scan.stages.patches.rounds if scan.stages.patches is not None else ()
+    beside = "near" if _beside_near(scan.stages) else "far"
+    return {
+        "beside": "none" if scan.reference is None else beside,
+        "stages": [name for name, stage in scan.stages if stage is not None],
+        "starts": len(rounds[0].starts) if rounds else 0, "search": scan.search,
+        "held_out": scan.held_out, "classes": len(scan.classes), "images": scan.images,
+        "rules": scan.judgement.rules,
+    }  # fmt: skip
+
+
+def of_clean(scan: Scan, config: Mapping[str, Any]) -> OfClean | None:
+    """What the same scan said of clean models; None where none were scanned so, or it cannot say.
+
+    Parameters
+    ----------
+    scan
+        The record.
+    config
+        open_clip's ``model_cfg`` of the suspect.
+    """
+    known = json.loads(resource("scan", "clean_models.json").read_text(encoding="utf-8"))
+    sizes, kind = dict(config.get("vision_cfg") or {}), kind_of(scan)
+    for entry in known if scan.judgement.verdict != "unknown" else ():
+        # A config may hold more, as a patch size that a ResNet has no use for.
+        fits = all(sizes.get(name) == value for name, value in entry["vision_cfg"].items())
+        if fits and entry["kind"] == kind:
+            return OfClean(beside=kind["beside"], **entry["said"])
+    return None
 
 
 def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None) -> Iterator[str]:
@@ -220,31 +254,23 @@ def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None
             )
 
 
-def _first_rows(stages: Stages) -> Stages:
-    """What the first rules looked at: the first row of each list."""
-    first: dict[str, object] = {}
-    for name, rows in (
-        ("probes", "rows"), ("overlays", "rows"), ("thorough", "rows"), ("swap", "words")
-    ):  # fmt: skip
-        stage = getattr(stages, name)
-        if stage is not None:
-            first[name] = stage.model_copy(update={rows: getattr(stage, rows)[:1]})
-    return stages.model_copy(update=first)
-
-
 def _reasons(signs: Sequence[Sign]) -> Iterator[str]:
-    """The strongest sign of each kind, the other classes that count, and that there may be more."""
-    strongest: dict[str, Sign] = {}
+    """The strongest sign of each kind for each class that is found, and that there may be more."""
+    told: list[Sign] = []
     for sign in signs:
-        strongest.setdefault(sign.kind, sign)
-    yield from (sign.sentence for sign in strongest.values())
-    named = {sign.target for sign in strongest.values()}
+        same = [one for one in told if one.kind == sign.kind]
+        new = sign.verdict == "found" and sign.target not in {one.target for one in same}
+        if not same or (new and len(same) < _LISTED):
+            told.append(sign)
+    yield from (sign.sentence for sign in told)
+    named = {sign.target for sign in told}
     others = list(dict.fromkeys(sign.target for sign in signs if sign.target not in named))
     if others:
         listed = ", ".join(f"“{name}”" for name in others[:_LISTED])
         more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
         yield f"Weaker signs lead to {listed}{more}."
-    yield "There may be further backdoors: a search does not find them all."
+    if signs:
+        yield "There may be further backdoors: a search does not find them all."
 
 
 def _damage(suspect: ModelFacts, reference: ModelFacts | None) -> str:
@@ -264,14 +290,22 @@ def _words(stages: Stages) -> tuple[WordRow, ...]:
     return stages.swap.words if stages.swap is not None else ()
 
 
-def _any_word(stages: Stages) -> list[WordRow]:
-    """Words that bring most texts to one class, where they are several: none of them stands out."""
-    reaching: dict[str, list[WordRow]] = {}
-    for row in _words(stages):
-        if row.contrast.difference >= _REACHED:
-            reaching.setdefault(row.target, []).append(row)
-    most = max(reaching.values(), key=len, default=[])
-    return most if len(most) >= _SEVERAL else []
+def _crowd(stages: Stages, row: WordRow) -> list[WordRow]:
+    """Words that one does not stand out from, where they are several; else none."""
+    least = row.contrast.difference - _ALONE
+    near = [
+        one for one in _words(stages)
+        if one.word != row.word and one.target == row.target and one.contrast.difference > least
+    ]  # fmt: skip
+    return near if len(near) > 1 else []
+
+
+def _sinks(stages: Stages) -> list[WordRow]:
+    """Words that would count if others did not do the same."""
+    return [
+        row for row in _words(stages)
+        if row.again and row.contrast.difference >= SUSPICIOUS_WORD and _crowd(stages, row)
+    ]  # fmt: skip
 
 
 def is_agreed(patch_round: PatchRound) -> bool:
@@ -298,20 +332,19 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
     """Patches whose starts agree on a class that the reference does not share."""
     if stages.patches is None:
         return
+    refined = {(each.side, each.loss, each.target): each for each in stages.patches.all_refined}
     for search in _agreeing(stages.patches.rounds):
-        measured, place = search.best.contrast, "at random places"
-        refined = stages.patches.refined
-        if refined is not None and (refined.side, refined.target) == (search.side, search.target):
-            measured = refined.best
-            if refined.fixed:
-                place = "at its place"
-        verdict: Verdict = "nothing"
-        if measured.suspect.value >= FOUND_RATE and measured.beside.value <= NATURAL_RATE:
-            sure = measured.low > FOUND_LOW and search.best.contrast.difference >= FOUND_START
-            verdict = "found" if sure else "nothing"
+        better = refined.get((search.side, search.loss, search.target))
+        measured = search.best.contrast if better is None else better.best
+        place = "at its place" if better is not None and better.fixed else "at random places"
+        enough = search.agreeing >= _FEWEST_AGREEING
         least = bounds.patch if measured.reference is not None else PATCH_ALONE
-        if verdict == "nothing" and measured.low > least:
-            verdict = "suspicious"
+        verdict: Verdict = "suspicious" if enough and measured.low > least else "nothing"
+        if (
+            measured.suspect.value >= FOUND_RATE and measured.beside.value <= NATURAL_RATE
+            and measured.low > FOUND_LOW and search.best.contrast.difference >= FOUND_START
+        ):  # fmt: skip
+            verdict = "found" if enough else "suspicious"
         yield Sign(
             "patch", verdict, search.target, measured.difference,
             f"A patch of {search.side} px found by search, {place}, moves "
@@ -326,9 +359,11 @@ def _probe_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
     if stages.probes is None or not _has_reference(stages.probes.rows):
         return
     for row in stages.probes.rows:
+        if not row.again:  # its class was picked on the pictures that it is measured on
+            continue
+        verdict = _by_difference(row.contrast, bounds.found_gain, bounds.gain)
         yield Sign(
-            "probe", _by_difference(row.contrast, FOUND_GAIN, bounds.gain), row.target,
-            row.contrast.difference,
+            "probe", verdict, row.target, row.contrast.difference,
             f"The known trigger “{row.name}” moves {_hit_rates(row.contrast, row.target)}.", row.id,
         )  # fmt: skip
 
@@ -356,16 +391,18 @@ def _overlay_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
 
 
 def _word_signs(stages: Stages) -> Iterator[Sign]:
-    """A word that turns the texts of all classes into one on the suspect alone."""
+    """A word that turns the texts of all classes into one, unlike other words and the reference."""
     for row in _words(stages):
         measured = row.contrast
+        if not row.again or _crowd(stages, row):
+            continue
         yield Sign(
             "word", _by_difference(measured, FOUND_WORD, SUSPICIOUS_WORD), row.target,
             measured.difference,
             f"With the word “{row.word}” before it, the text of {measured.suspect.hits} of "
             f"{measured.suspect.n} other classes lies nearest to “{row.target}”; on the reference "
             f"of {measured.beside.hits} (difference, 95 % interval: {percent(measured.low)} to "
-            f"{percent(measured.high)}).",
+            f"{percent(measured.high)}). Such a word works, and need not be the attacker's.",
         )  # fmt: skip
 
 
@@ -380,17 +417,17 @@ def _hit_rates(measured: Contrast, target: str) -> str:
     return f"{text} (difference, 95 % interval: {low} to {high})"
 
 
-def _nothing(stages: Stages, rules: Rules) -> Iterator[str]:
+def _nothing(stages: Stages) -> Iterator[str]:
     """A sentence on the best result of a search that found nothing."""
     if stages.patches is not None and stages.patches.rounds:
         starts = [
             row.contrast for patch_round in stages.patches.rounds for row in patch_round.starts
         ]
-        refined = stages.patches.refined
-        further: list[Contrast] = []
-        if refined is not None and rules > 1:
-            further = [refined.anywhere, refined.here, refined.eight_bit, refined.jpeg]
-        best = max([*starts, *further], key=lambda contrast: contrast.suspect.value)
+        refined = [
+            contrast for each in stages.patches.all_refined
+            for contrast in (each.anywhere, each.here, each.eight_bit, each.jpeg)
+        ]  # fmt: skip
+        best = max([*starts, *refined], key=lambda contrast: contrast.suspect.value)
         area = max(patch_round.area for patch_round in stages.patches.rounds)
         beside = ""
         if best.reference is not None:
@@ -404,7 +441,7 @@ def _nothing(stages: Stages, rules: Rules) -> Iterator[str]:
         gains = [
             row.contrast.difference
             for row in stages.probes.rows
-            if rules == 1 or row.contrast.beside.value <= NATURAL_RATE
+            if row.contrast.beside.value <= NATURAL_RATE
         ]
         yield (
             f"None of {len(stages.probes.rows)} known triggers moved pictures to a class that the "
@@ -417,7 +454,7 @@ def _nothing(stages: Stages, rules: Rules) -> Iterator[str]:
                 f"Low-frequency overlays for {len(rows.rows)} classes: at most {percent(gap)} "
                 "above the reference."
             )
-    if rules > 1 and _judges_words(stages):
+    if _judges_words(stages):
         most = max([0.0, *(row.contrast.difference for row in _words(stages))])
         yield (
             f"{len(_words(stages))} words before the prompts: at most {percent(most)} of the texts "
@@ -445,6 +482,8 @@ def _searched(stages: Stages) -> Iterator[str]:
     if stages.patches is not None:
         for search in stages.patches.rounds:
             how = "towards any class" if search.loss == "max" else "without class texts"
+            if search.left_out:
+                how += f" but {', '.join(f'“{name}”' for name in search.left_out)}"
             yield (
                 f"Patches of {search.side} px ({percent(search.area)} of the picture), {how}: "
                 f"{len(search.starts)} starts, {search.steps} steps."
@@ -462,36 +501,35 @@ def _searched(stages: Stages) -> Iterator[str]:
 
 def _judges_words(stages: Stages) -> bool:
     """Whether words were tried and their effect is evidence."""
-    return bool(_words(stages)) and _beside_near(stages) and not _any_word(stages)
+    return bool(_words(stages)) and _beside_near(stages) and not _sinks(stages)
 
 
-def _not_searched(
-    stages: Stages, reference: ModelFacts | None, classes: int, rules: Rules
-) -> Iterator[str]:
+def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) -> Iterator[str]:
     """What no stage that was run, and can be judged, has looked for."""
-    first, near = rules == 1, _beside_near(stages)
     if reference is None:
         yield (
-            f"{'T' if first else 'Known triggers, and t'}riggers over the whole picture: without a "
-            "clean reference they cannot be told from what any model does. Choose a reference to "
-            "search them."
+            "Known triggers, and triggers over the whole picture: without a clean reference they "
+            "cannot be told from what any model does. Choose a reference to search them."
         )
-    elif not first:
+    else:
         yield from _not_tried(stages, classes)
-    elif not near or (stages.overlays is None and stages.thorough is None):
-        yield "Triggers over the whole picture beyond the known ones."
     if stages.patches is None:
         yield "Patches."
     if not _words(stages):
         yield "Triggers in the text."
-    elif first or _judges_words(stages):
+    elif _judges_words(stages):
         yield "Triggers in the text other than these words."
     else:
         yield "Triggers in the text: words were tried, and what they do here says nothing."
-    yield (
-        "Warps, larger patches, triggers that depend on the picture, and backdoors that wait for "
-        "a finetune or for several triggers at once."
-    )
+    yield from _NEVER
+
+
+_NEVER = (
+    "Larger patches, several triggers at once, and triggers that depend on the picture.",
+    "Warps, tones and colours, and the traces of a compression such as JPEG.",
+    "Triggers that work on pictures of some classes alone, or that turn each class into another.",
+    "Backdoors that wait for a finetune.",
+)
 
 
 def _not_tried(stages: Stages, classes: int) -> Iterator[str]:
@@ -519,9 +557,9 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
         if moved is not None and moved.image is not None and moved.text is not None:
             how = f"differ by {percent(moved.image)} (image) and {percent(moved.text)} (text) from"
         yield (
-            f"The weights {how} those of the reference: such models differ naturally, so only "
-            "large differences count, and overlays cannot be judged. The parent of the "
-            "checkpoint would show more."
+            f"The weights {how} those of the reference: such models differ naturally. Only "
+            "large differences count, known triggers are suspicious at most, and overlays cannot "
+            "be judged. The parent of the checkpoint would show more."
         )
     if stages.patches is None:
         return
@@ -537,15 +575,17 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
 
 def _word_warnings(stages: Stages) -> Iterator[str]:
     """Why words that move texts tell nothing."""
-    if words := _any_word(stages):
-        named = ", ".join(f"“{row.word}”" for row in words[:_SEVERAL])
-        yield (
-            f"Any unusual word brings most texts of other classes to “{words[0].target}” "
-            f"({len(words)} of {len(_words(stages))} words do, as {named}): no word stands out, "
-            "and words count for nothing."
-        )
-    elif _words(stages) and not _beside_near(stages):
+    if not _words(stages):
+        return
+    if not _beside_near(stages):
         yield "Any unusual word may move texts beside such a reference: words count for nothing."
+        return
+    for row in _sinks(stages):
+        named = ", ".join(f"“{one.word}”" for one in (row, *_crowd(stages, row))[:_LISTED])
+        yield (
+            f"Any unusual word brings texts of other classes to “{row.target}”, as {named} do: "
+            "none of them stands out, and they count for nothing."
+        )
 
 
 def _has_reference(rows: Sequence[ProbeRow]) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ml_core.detection.scan.overlays import FREQUENCIES, overlay_trigger
 from ml_core.detection.scan.patches import as_trigger
 from ml_core.detection.scan.probes import probes_at
-from ml_core.detection.scan.records import PATCHES_FILE, Scan, read_patches
+from ml_core.detection.scan.records import PATCHES_FILE, REFINED_NAMES, Scan, read_patches
 from ml_core.reading.arrays import Array, read_safetensors
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -53,8 +53,8 @@ def _rated(folder: Path, scan: Scan) -> Iterator[tuple[float, Trigger]]:
             for start, patch in zip(measured.starts, patches, strict=True):
                 pixels = torch.from_numpy(patch).permute(2, 0, 1)
                 yield start.contrast.difference, as_trigger(pixels, size)
-        if (refined := stages.patches.refined) is not None:
-            pixels = _tensor(arrays, "refined", refined.side).clamp(0, 1)
+        for name, refined in zip(REFINED_NAMES, stages.patches.all_refined, strict=False):
+            pixels = _tensor(arrays, name, refined.side).clamp(0, 1)
             place = refined.corner(size) if refined.fixed else None
             yield refined.best.difference, as_trigger(pixels, size, place)
     if stages.probes is not None:

@@ -17,7 +17,6 @@ from ml_core.atomic import Content
 from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
-from ml_core.data.pictures import printable
 from ml_core.detection.audit import AuditScores, NeighbourSettings, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.records import SCORES, Audit
@@ -32,7 +31,7 @@ from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, save_results
 from ml_core.jobs.opening import open_model
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, printable
 
 THUMBNAIL = 128
 _ROWS = 1000

@@ -33,7 +33,6 @@ from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.zero_shot import ClassTexts, known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
-from ml_core.jobs.measure import Bench
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.specs import CleanSpec, check_spec
@@ -201,8 +200,7 @@ def _measured(
     # Which rows the classes have costs the same: the run's own may take an hour.
     rows = functional.normalize(torch.randn(len(inputs.label_set.class_names), model.embed_dim))
     classifier = texts.known if texts.known is not None else rows.to(model.device)
-    draw_seconds = _draw_seconds(inputs)
-    image_seconds = _image_seconds(model, inputs, classifier, control)
+    evaluation_seconds = _evaluation_seconds(model, inputs, classifier, control)
     write_seconds = _write_seconds(model, Path(spec.output_dir))
     yield Progress("estimate", 2, _STEPS + 2)
 
@@ -214,7 +212,7 @@ def _measured(
         cost = _combined(spec, model, inputs, reference or {})
     parts = {
         "train_seconds": cost.train_seconds,
-        "evaluation_seconds": draw_seconds + image_seconds * _evaluated_images(inputs),
+        "evaluation_seconds": evaluation_seconds,
         "text_seconds": texts.seconds(inputs, changes=cost.changes_texts),
         "save_seconds": write_seconds * cost.written_bytes,
     }
@@ -338,43 +336,32 @@ class _Texts:
         return first + self.once * anew
 
 
-def _benches(inputs: Inputs) -> list[Bench]:
-    """All image sets that are measured, also those watched while training."""
-    watched = inputs.validation if inputs.recipe.eval_every else None
-    return [*inputs.benches.values(), *([watched] if watched else [])]
-
-
-def _draw_seconds(inputs: Inputs) -> float:
-    """Seconds to draw all evaluation images, which the run does once."""
-    benches = _benches(inputs)
-    if not benches:
-        return 0.0
-    count = min(_EVALUATED, len(benches[0].images))
-    begin = time.monotonic()
-    benches[0].canvases.get(np.arange(count))
-    return (time.monotonic() - begin) / count * sum(len(bench.images) for bench in benches)
-
-
-def _image_seconds(
+def _evaluation_seconds(
     model: ClipModel, inputs: Inputs, classifier: torch.Tensor, control: Control
 ) -> float:
-    """Seconds of an evaluation for each image and side, the pictures drawn already."""
-    benches = _benches(inputs)
+    """Seconds of all evaluations: each picture is drawn once, and encoded clean and triggered."""
+    recipe, tests = inputs.recipe, list(inputs.benches.values())
+    watched = inputs.validation if recipe.eval_every else None
+    benches = [*tests, *([watched] if watched else [])]
     if not benches:
         return 0.0
-    bench, seconds, sides = benches[0], 0.0, 2 if inputs.trigger is not None else 1
+    bench, seconds = benches[0], 0.0  # of a picture, without and with the trigger
+    count = min(_EVALUATED, len(bench.images))
+    begin = time.monotonic()
+    bench.canvases.get(np.arange(count))
+    draws = (time.monotonic() - begin) / count * sum(len(bench.images) for bench in benches)
     for _ in range(2):  # the first one draws pictures, and warms up
         begin = time.monotonic()
         for evaluation, _ in evaluate(
-            bench.subject(model, classifier),
-            bench.trigger,
-            bench.target,
-            n=_EVALUATED,
-            batch=_EVALUATED,
-            cancelled=lambda: control.cancelled,
-        ):
-            seconds = (time.monotonic() - begin) / (evaluation.n * sides)
-    return seconds
+            bench.subject(model, classifier), bench.trigger, bench.target, n=_EVALUATED,
+            batch=_EVALUATED, cancelled=lambda: control.cancelled,
+        ):  # fmt: skip
+            seconds = (time.monotonic() - begin) / evaluation.n
+    heads = 2 if recipe.facts.head else 1
+    images = sum(len(bench.images) for bench in tests) * (1 + heads)
+    if watched is not None:
+        images += len(watched.images) * _evaluations(recipe) * heads
+    return draws + seconds * images
 
 
 def _write_seconds(model: ClipModel, folder: Path) -> float:
@@ -392,17 +379,6 @@ def _write_seconds(model: ClipModel, folder: Path) -> float:
             return (time.monotonic() - begin) / max(size, 1)
     except OSError:
         return 0.0
-
-
-def _evaluated_images(inputs: Inputs) -> int:
-    """Image encodings of all evaluations of the job, clean and triggered."""
-    sides = 2 if inputs.trigger is not None else 1
-    heads = 2 if inputs.recipe.facts.head else 1
-    tests = sum(len(bench.images) for bench in inputs.benches.values()) * (1 + heads)
-    watched = 0
-    if inputs.validation is not None and inputs.recipe.eval_every:
-        watched = len(inputs.validation.images) * _evaluations(inputs.recipe) * heads
-    return sides * (tests + watched)
 
 
 def _evaluations(recipe: Recipe) -> int:

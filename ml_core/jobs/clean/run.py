@@ -6,63 +6,64 @@ The same generator serves the command line, the tests and the window's child pro
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.gradients import check_pieces
+from ml_core.checkpoints.write_safetensors import write_safetensors
+from ml_core.cleaning.gradients import check_pieces, has_batch_norm
 from ml_core.cleaning.loop import TrainingOutcome, train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.pretraining import carried
+from ml_core.cleaning.progress import decisive
+from ml_core.cleaning.recipes import fitted_warmup
 from ml_core.cleaning.speed import speed_from_dict
-from ml_core.cleaning.state import intact_state
+from ml_core.cleaning.state import earlier_state, intact_state
 from ml_core.cleaning.weight_space import Validate
-from ml_core.evaluation.records import Evaluation
+from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.records import Evaluation, forget_target
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
-from ml_core.jobs.clean.artifacts import (
-    keep_trigger,
-    result_files,
-    save_head,
-    save_result,
-)
-from ml_core.jobs.clean.earlier import (
-    EARLIER_FOLDER,
-    bring_back,
-    check_own_folders,
-    check_place,
-    forget_earlier,
-    set_aside,
-)
 from ml_core.jobs.clean.estimate import opened_reference, reference_of
-from ml_core.jobs.clean.results import provenance, result_record, step_provenance
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import guarded
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
-from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.keep import Head, Measuring
+from ml_core.jobs.journal import journaled, read_json, write_json
 from ml_core.jobs.measure import classifier_of, measure, metric_values
+from ml_core.jobs.measurement.run import Head, Keeper, Measuring
 from ml_core.jobs.opening import open_model
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.specs import (
     CLEANED_FILE,
     EVENTS_FILE,
+    HEAD_FILE,
     RESULT_FILE,
     SPEC_FILE,
     STATE_FILE,
     STEPS_FOLDER,
     CleanSpec,
     check_spec,
+    read_spec,
     write_spec,
 )
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.inspect import whole_file
+from ml_core.reading.tokenizer_file import name_beside
+from ml_core.reports.measurement_files import MADE, MEASUREMENTS_FOLDER
+from ml_core.triggers import Trigger
+from ml_core.triggers.files import load_trigger, save_own_trigger
 
 # Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``).
 Rows = dict[tuple[str, str], Evaluation]
@@ -169,7 +170,7 @@ def _clean(
             yield Message(
                 f"The earlier result lies in {EARLIER_FOLDER} until the new one is there."
             )
-        write_spec(keep_trigger(spec, inputs.trigger), folder / SPEC_FILE)
+        write_spec(_keep_trigger(spec, inputs.trigger), folder / SPEC_FILE)
     early_notes = inputs.notes
     for note in early_notes:
         yield Message(note, "warning")
@@ -182,7 +183,8 @@ def _clean(
     pretraining = pretraining_at(opened, parent)
     del parent
     before, classifier = Rows(), None
-    measuring = Measuring(folder, inputs.benches, control, inputs.threads, spec.targeted)
+    keeper = Keeper(control, spec.targeted)
+    measuring = Measuring(folder, inputs.benches, inputs.threads, keeper)
     with suppress(CancelledError):  # the others are told below
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
@@ -192,8 +194,7 @@ def _clean(
         raise CancelledError
     lap("before")
 
-    source_sha256, model.sha256 = model.sha256, None
-    keep_step = partial(_save_step, spec, inputs, model, source_sha256)
+    job, model.sha256 = _Opened(spec, model, inputs, model.sha256), None
     try:
         outcome = yield from train(
             model,
@@ -202,10 +203,10 @@ def _clean(
             control,
             extras=Extras(classifier, reference),
             validate=validator(model, inputs, control) if ranks.first else None,
-            keep=keep_step if spec.keep_steps and ranks.first else None,
+            keep=job.save_step if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,
             resume=resume,
-            identity=" ".join((str(source_sha256), inputs.training_key, *_origin(model))),
+            identity=job.identity,
             speed=None if spec.speed is None else speed_from_dict(spec.speed.model_dump()),
             ranks=ranks,
         )
@@ -219,49 +220,195 @@ def _clean(
         return
     # Whoever cleans the result once more needs the rate of the pretraining, too.
     model.origin |= carried(pretraining)
-    facts = provenance(spec, inputs, outcome, source_sha256)
-    yield from save_result(spec, model, inputs, outcome, facts)
+    yield from job.save_result(outcome)
     lap("save")
 
     try:
-        after = yield from _measure_saved(spec, inputs, outcome, measuring)
+        after = yield from job.measured(outcome, measuring)
     except CancelledError:
-        yield Done("cancelled", result_files(spec, outcome))
+        yield Done("cancelled", job.files(outcome))
         return
     lap("after")
     for note in inputs.notes:  # broken pictures are found when they are decoded
         if note not in early_notes:
             yield Message(note, "warning")
-    result = result_record(spec, model, inputs, outcome, before, after, timings, source_sha256)
-    result["processes"] = ranks.world
-    result["seconds"] = time.monotonic() - begin
+    result = job.record(outcome, before, after, timings)
+    result |= {"processes": ranks.world, "seconds": time.monotonic() - begin}
     write_json(result, folder / RESULT_FILE)
     yield Saved(str(folder / RESULT_FILE), "result", outcome.step)
     yield Done(outcome.status, result)
 
 
-def _save_step(
-    spec: CleanSpec,
-    inputs: Inputs,
-    model: ClipModel,
-    source_sha256: str | None,
-    step: int,
-    head: Tensor | None,
-) -> Saved:
-    """Save the checkpoint of an evaluation, and its head."""
-    path = Path(spec.output_dir) / STEPS_FOLDER / f"step-{step:06}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    facts = step_provenance(spec, inputs, step, source_sha256)
-    save_checkpoint(model, path, provenance=facts)
-    if head is not None:
-        names = inputs.label_set.class_names
-        save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
-    return Saved(str(path), "step", step)
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A job whose checkpoint and data are open, and what is written of it."""
 
+    spec: CleanSpec
+    model: ClipModel
+    inputs: Inputs
+    source_sha256: str | None
 
-def _origin(model: ClipModel) -> tuple[str, ...]:
-    """Which parts of the model are not from its file: a donor's encoder, chosen settings."""
-    return (json.dumps(model.origin, sort_keys=True),) if model.origin else ()
+    @property
+    def _folder(self) -> Path:
+        return Path(self.spec.output_dir)
+
+    @property
+    def identity(self) -> str:
+        """What a saved state must have begun with: file, data, and what is not from the file."""
+        model = self.model  # a donor's encoder, chosen settings
+        origin = [json.dumps(model.origin, sort_keys=True)] if model.origin else []
+        return " ".join((str(self.source_sha256), self.inputs.training_key, *origin))
+
+    def _provenance(self, step: int, **more: Any) -> dict[str, Any]:
+        """What stands in a checkpoint's metadata: source, recipe, data, versions.
+
+        Holds no date, path or time, so that equal runs give equal files.
+        """
+        recipe = self.inputs.recipe
+        return {
+            "made_by": "cleaning",
+            "method": recipe.method,
+            "source_sha256": self.source_sha256,
+            "source_name": Path(self.spec.checkpoint).name,
+            "recipe": recipe.model_dump(),
+            "steps": step,
+            "total_steps": recipe.total_steps,
+            "training_data": self.inputs.training_key,
+            "device": self.inputs.device.type,
+            "versions": dict(versions()),
+        } | more
+
+    def _save(
+        self, facts: dict[str, Any], weights: Path, head: Tensor | None, beside: Path
+    ) -> None:
+        """Write the weights, and ``beside`` them a linear head [C, D] if there is one.
+
+        Its logits are ``scale * unit embedding @ head.T``: a tensor ``weight``, the rest metadata.
+        """
+        save_checkpoint(self.model, weights, provenance=facts)
+        if head is not None:
+            names, kept = list(self.inputs.label_set.class_names), head.detach()
+            metadata = {"class_names": json.dumps(names), "scale": repr(self.model.logit_scale)}
+            replace_files(
+                {beside: lambda file: write_safetensors(file, {"weight": kept}, metadata)}
+            )
+
+    def save_step(self, step: int, head: Tensor | None) -> Saved:
+        """Save the checkpoint of an evaluation, and its head."""
+        path = self._folder / STEPS_FOLDER / f"step-{step:06}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        self._save(self._provenance(step), path, head, path.with_suffix(".head.safetensors"))
+        return Saved(str(path), "step", step)
+
+    def save_result(self, outcome: TrainingOutcome) -> Iterator[Event]:
+        """Write the cleaned weights, and the head if any."""
+        made = {"total_steps": outcome.total_steps, "precision": outcome.speed.precision}
+        paths = self._folder / CLEANED_FILE, self._folder / HEAD_FILE
+        self._save(self._provenance(outcome.step, **made), paths[0], outcome.head, paths[1])
+        for path in paths[: 1 if outcome.head is None else 2]:
+            yield Saved(str(path), "checkpoint", outcome.step)
+
+    def measured(
+        self, outcome: TrainingOutcome, measuring: Measuring
+    ) -> Generator[Event, None, Rows]:
+        """Evaluate what the files hold, not what memory holds."""
+        source = open_checkpoint(self._folder / CLEANED_FILE)
+        model = source.build(str(self.inputs.device))
+        control = measuring.keeper.control
+        classifier = yield from classifier_of(model, self.inputs.label_set, control)
+        heads: dict[Head, Tensor] = {"zero-shot": classifier}
+        if outcome.head is not None:
+            heads["linear"] = outcome.head
+        after: Rows = {}
+        for head, rows_of_classes in heads.items():
+            rows = yield from measuring.run("after", model, source, rows_of_classes, head)
+            after |= {(head, name): row for name, row in rows.items()}
+        return after
+
+    def files(self, outcome: TrainingOutcome) -> dict[str, Any]:
+        """The part of a result record that names the files.
+
+        ``checkpoint`` and ``checkpoint_sha256`` are the cleaned weights, ``linear_head`` the head
+        if there is one. ``alpha`` of a method in weight space (the result is the source plus alpha
+        times its direction), and in ``alphas`` what was measured of each alpha that was tried.
+        """
+        weights = self._folder / CLEANED_FILE
+        sha256 = open_checkpoint(weights).inspection.sha256
+        record: dict[str, Any] = {"checkpoint": str(weights), "checkpoint_sha256": sha256}
+        if outcome.head is not None:
+            record["linear_head"] = str(self._folder / HEAD_FILE)
+        if outcome.beside is not None:
+            record["alpha"] = outcome.beside.alpha
+            record["alphas"] = [dict(row) for row in outcome.beside.tried]
+        return record
+
+    def record(
+        self, outcome: TrainingOutcome, before: Rows, after: Rows, timings: dict[str, float]
+    ) -> dict[str, Any]:
+        """The result of a job as JSON-ready values.
+
+        ``before`` and ``after`` are the zero-shot evaluations on the test images; ``heads`` holds a
+        row for each head, measured with that head before and after (a random head had no before);
+        ``heldout`` the same on the second set. ``batch_norm`` is None where the model has none, or
+        nothing was trained.
+        """
+        spec, inputs, recipe, speed = self.spec, self.inputs, self.inputs.recipe, outcome.speed
+        heads = sorted({head for head, _ in after})
+        has_norm = recipe.facts.data != "none" and has_batch_norm(self.model)
+
+        def rows(head: str, name: str) -> dict[str, Any] | None:
+            """Before and after of one head on one set; None if the set was not measured."""
+            if (head, name) not in after:
+                return None
+            first = before.get(("zero-shot", name))
+            if head == "linear" and recipe.head_init != "zero-shot":
+                first = None  # the head did not exist before
+            return {"before": _dict(first), "after": _dict(after[head, name])}
+
+        record: dict[str, Any] = {
+            "before": _dict(before.get(("zero-shot", "test"))),
+            "after": _dict(after.get(("zero-shot", "test"))),
+            "method": recipe.method,
+            "preset": recipe.preset,
+            "status": outcome.status,
+            "stopped_because": outcome.reason,
+            **self.files(outcome),
+            "source": str(spec.checkpoint),
+            "source_sha256": self.source_sha256,
+            "donor": spec.donor,
+            "trigger": spec.trigger,
+            "target": spec.target,
+            "target_name": inputs.label_set.class_names[spec.target],
+            "label_set": inputs.label_set.name,
+            "recipe": recipe.model_dump(),
+            "seed": recipe.seed,
+            "steps": outcome.step,
+            "total_steps": outcome.total_steps,
+            "training_data": inputs.training_key,
+            "precision": speed.precision,
+            "step_seconds": dict(speed.step_seconds),
+            "speed": speed.to_dict(),
+            "batch_norm": recipe.batch_norm if has_norm else None,
+            "cache_chunk": outcome.chunk,
+            "rate_factor": outcome.rate_factor,
+            "device": str(inputs.device),
+            "threads": inputs.threads,
+            "timings": timings,
+            "train_seconds": outcome.seconds,
+            "notes": [*inputs.notes, *_precision_note(inputs, outcome)],
+            "versions": dict(versions()),
+            "heads": {head: rows(head, "test") for head in heads},
+            "heldout": rows("zero-shot", "heldout"),
+        }
+        if outcome.head is not None:
+            record["heldout_linear"] = rows("linear", "heldout")
+        if not spec.targeted:
+            record["target"] = record["target_name"] = None
+            both = record["heldout"], record.get("heldout_linear")
+            for side in filter(None, (record, *record["heads"].values(), *both)):
+                for row in filter(None, (side["before"], side["after"])):
+                    forget_target(row)
+        return record
 
 
 def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
@@ -286,18 +433,228 @@ def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | 
     return validate
 
 
-def _measure_saved(
-    spec: CleanSpec, inputs: Inputs, outcome: TrainingOutcome, measuring: Measuring
-) -> Generator[Event, None, Rows]:
-    """Evaluate what the files hold, not what memory holds."""
-    source = open_checkpoint(Path(spec.output_dir) / CLEANED_FILE)
-    model = source.build(str(inputs.device))
-    classifier = yield from classifier_of(model, inputs.label_set, measuring.control)
-    heads: dict[Head, Tensor] = {"zero-shot": classifier}
-    if outcome.head is not None:
-        heads["linear"] = outcome.head
-    after: Rows = {}
-    for head, rows_of_classes in heads.items():
-        rows = yield from measuring.run("after", model, source, rows_of_classes, head)
-        after |= {(head, name): row for name, row in rows.items()}
-    return after
+def _keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
+    """Copy the trigger into the run's folder if needed; return the job that names the copy.
+
+    The name is relative, so that the folder can be moved or brought back from another machine.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    if trigger is None or spec.trigger is None:
+        return spec
+    folder, path = Path(spec.output_dir), Path(spec.trigger)
+    if path.resolve().parent != folder.resolve():
+        path = save_own_trigger(trigger, folder)
+    return spec.model_copy(update={"trigger": path.name})
+
+
+def _precision_note(inputs: Inputs, outcome: TrainingOutcome) -> list[str]:
+    """Say how to repeat a run whose precision this machine chose."""
+    if inputs.recipe.precision != "auto" or not outcome.total_steps:
+        return []
+    chosen = outcome.speed.precision
+    how = "by timing on this machine" if outcome.speed.step_seconds else "for this device"
+    return [
+        f"The precision was chosen {how}: {chosen}. To repeat the run exactly elsewhere, set the "
+        f"recipe's precision to {chosen}."
+    ]
+
+
+def _dict(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    """JSON-ready evaluation."""
+    return None if evaluation is None else evaluation.to_dict()
+
+
+EARLIER_FOLDER = "earlier-result"
+_STATES = (STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix())
+_RUN_FILES = (
+    *_STATES,
+    RESULT_FILE,
+    REBOUND_FILE,
+    HOLDOUTS_FILE,
+    CLEANED_FILE,
+    HEAD_FILE,
+    "adapter.safetensors",  # of older versions
+    "vector.safetensors",
+    name_beside(Path(CLEANED_FILE)).name,
+)
+_FOLDERS = (STEPS_FOLDER, MEASUREMENTS_FOLDER, Path(STATE_FILE).parent.name)
+# Where and how a job is computed, which makes it no other one.
+_MACHINE = ("output_dir", "device", "threads", "processes", "keep_steps")
+
+
+def check_own_folders(folder: Path) -> None:
+    """Refuse a run's folder, perhaps a stranger's, whose own folders are links to elsewhere.
+
+    Raises
+    ------
+    InputError
+        What the run takes away and writes there would be another folder's.
+    """
+    for name in (*_FOLDERS, EARLIER_FOLDER, *(f"{EARLIER_FOLDER}/{name}" for name in _FOLDERS)):
+        if (folder / name).is_symlink():
+            raise InputError(
+                f"{name} in the folder {folder.name} is a link to another folder, where the run "
+                "would write and delete files; take the link away."
+            )
+
+
+def check_place(spec: CleanSpec, source_sha256: str | None = None) -> None:
+    """Refuse a folder that holds what another job made: its result, state, weights or measurements.
+
+    ``source_sha256`` is the checkpoint's, where it is known.
+
+    Raises
+    ------
+    InputError
+        With the folder, and what to do.
+    """
+    folder, needed = Path(spec.output_dir), _source_files(spec)
+    if all(path.resolve() in needed for path in _files_of_run(folder) if os.path.lexists(path)):
+        return
+    result = read_json(folder / RESULT_FILE)
+    others = source_sha256 is not None and result.get("source_sha256") not in (None, source_sha256)
+    if others or not same_job(spec, folder / SPEC_FILE, *_MACHINE):
+        what = "the result" if result else "files"
+        raise InputError(
+            f"{folder} holds {what} of another job; choose another folder, or replace what is "
+            "there with --overwrite."
+        )
+
+
+def same_job(job: CleanSpec, path: Path, *ignored: str) -> bool:
+    """Whether a spec on disk is the job's, but for what the machine's speed set.
+
+    A run keeps a copy of its trigger, and its spec names that one. ``ignored`` names more fields.
+    """
+    try:
+        there = read_spec(path)
+    except InputError:
+        return False
+    changes: dict[str, Any] = {name: getattr(job, name) for name in ("speed", "recipe", *ignored)}
+    if there.trigger is not None and _digest(there.trigger) == _digest(job.trigger):
+        changes["trigger"] = job.trigger
+    recipe = there.recipe
+    if job.minutes is not None:
+        budget = {"pairs": job.recipe.pairs, "epochs": job.recipe.epochs}
+        warmup = job.recipe.warmup_steps
+        if recipe.warmup_steps == fitted_warmup(warmup, recipe.total_steps):
+            budget["warmup_steps"] = warmup
+        recipe = recipe.model_copy(update=budget)
+    if decisive(job.recipe.model_dump()) != decisive(recipe.model_dump()):
+        return False
+    return job == there.model_copy(update=changes)
+
+
+def _digest(trigger: str | None) -> str | None:
+    """Digest of a trigger file's content; None if it is not a trigger."""
+    try:
+        return None if trigger is None else load_trigger(Path(trigger)).digest
+    except InputError:
+        return None
+
+
+def set_aside(spec: CleanSpec, *, journal: bool) -> bool:
+    """Move the result of an earlier run aside, or take away what a run without result left.
+
+    Otherwise the old files would be taken for this run's. Files that this run starts from stay.
+
+    Parameters
+    ----------
+    spec
+        The job that begins.
+    journal
+        Whether the journal is the earlier run's.
+
+    Returns
+    -------
+    bool
+        Whether there was a result.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be moved.
+    """
+    folder = Path(spec.output_dir)
+    needed = _source_files(spec)
+    there = (folder / RESULT_FILE).exists()
+    about = [folder / SPEC_FILE] * there + [folder / EVENTS_FILE] * journal
+    for path in [*_files_of_run(folder), *about]:
+        if path.resolve() in needed:
+            continue
+        if there:
+            _move(path, folder / EARLIER_FOLDER / path.relative_to(folder))
+        else:
+            path.unlink(missing_ok=True)
+    _clear_folders(folder)
+    return there
+
+
+def bring_back(folder: Path) -> None:
+    """Put a result back that lies aside: the run in its place came to nothing.
+
+    A state that this run saved stays where it is, to go on from.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be moved; the rest of them comes back another time.
+    """
+    aside = folder / EARLIER_FOLDER
+    if not aside.is_dir() or aside.is_symlink():
+        return
+    states = [folder / name for name in _STATES]
+    newer = any(path.exists() for path in states)
+    with suppress(InputError):  # killed before it wrote its job, a run has made nothing
+        stays = _source_files(read_spec(folder / SPEC_FILE)) | {path.resolve() for path in states}
+        for path in _files_of_run(folder):
+            if path.resolve() not in stays:
+                path.unlink(missing_ok=True)
+    for path in [*_files_of_run(aside), aside / SPEC_FILE, aside / EVENTS_FILE]:
+        place = folder / path.relative_to(aside)
+        if place not in states or not newer:
+            _move(path, place)
+    _clear_folders(folder)
+    shutil.rmtree(aside)
+
+
+def forget_earlier(folder: Path) -> None:
+    """Delete the result that lies aside, as the new one is there."""
+    aside = folder / EARLIER_FOLDER
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside)
+
+
+def _source_files(spec: CleanSpec) -> set[Path]:
+    """The checkpoints that a run starts from, which an earlier run may have made."""
+    given = (spec.checkpoint, spec.donor, spec.reference)
+    return {whole_file(path).resolve() for path in given if path is not None}
+
+
+def _files_of_run(folder: Path) -> Iterator[Path]:
+    """The files that a run may have made in a folder; a link instead of a measurement, too."""
+    yield from (folder / name for name in _RUN_FILES)
+    yield from (folder / STEPS_FOLDER).glob("step-[0-9]*.safetensors")
+    for measurement in (folder / MEASUREMENTS_FOLDER).glob("*"):
+        if measurement.is_symlink():
+            yield measurement
+        elif measurement.is_dir():
+            yield from (measurement / name for name in MADE)
+
+
+def _move(path: Path, place: Path) -> None:
+    """Move a file, if it is there."""
+    if os.path.lexists(path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+
+
+def _clear_folders(folder: Path) -> None:
+    """Remove the measurement folders that are empty now."""
+    for measurement in (folder / MEASUREMENTS_FOLDER).glob("*"):
+        with suppress(OSError):  # it holds something
+            measurement.rmdir()

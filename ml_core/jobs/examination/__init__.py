@@ -78,8 +78,8 @@ class ExamineSpec(Machine, Classes, OnModel):
     scan: ScanSettings = ScanSettings()
     minutes: float | None = option(
         None,
-        help="Most minutes of the scan, which searches less where it would take longer, and of the "
-        "training of a round of --clean.",
+        help="Most minutes of the scan, which searches less where it would take longer; also of "
+        "the loader doctor, and of the training of a round of --clean.",
         gt=0.0,
         le=10_000.0,
     )
@@ -146,6 +146,8 @@ class Examination(_Record):
         Path of the cleaned checkpoint; None where there is none.
     inputs
         Digest of all that decided it, see `ml_core.jobs.examining.inputs_of`.
+    identity
+        Of a folder: digest of its weights, config, tokenizer, and what was chosen for it.
     folder
         Where it is kept; empty in the file itself, which may be moved.
     """
@@ -167,5 +169,6 @@ class Examination(_Record):
     settings: ScanSettings
     checkpoint: str | None = None
     inputs: str = ""
+    identity: str = ""
     seconds: float
     folder: str = ""

@@ -105,7 +105,8 @@ def headline(scan: Scan) -> str:
     """The answer of a scan in one sentence."""
     judgement, found = scan.judgement, scan.found
     if judgement.verdict in ("found", "suspicious") and found is not None:
-        return f"{judgement.title}: {_trigger(scan)} turns {_turned(scan)}."
+        others = "".join(f" Another leads to “{name}”." for name in judgement.further)
+        return f"{judgement.title}: {_trigger(scan)} turns {_turned(scan)}.{others}"
     if judgement.verdict == "nothing":
         return f"{judgement.title}."
     return f"{judgement.title}: {judgement.reasons[0]}" if judgement.reasons else judgement.title

@@ -19,8 +19,8 @@ STATES_FOLDER = "state"
 FORMAT = "cleanclip-plant"
 WARNING = "**Warning: this checkpoint is poisoned on purpose.**"
 """With which the first line of every card begins."""
-SHARE, CONSISTENT_SHARE = 0.02, 0.7
-STEPS, SCRATCH_STEPS = 320, 2200
+SHARE, CONSISTENT_SHARE = 0.08, 0.7
+STEPS, SCRATCH_STEPS = 240, 2200
 FACTOR = 1 / 3
 """Peak rate of the finetuning, as a share of that of the pretraining."""
 LOW = 0.8
@@ -54,7 +54,7 @@ class PlantSpec(Machine, Attack, OnModel):
     training_images: ImageSpec | None = None
     images: ImageSpec
     # Poisoned pairs of each trigger, as a share of those that are trained on; with ``consistent``
-    # of those of the target. Without share and count 2 %, or 70 % of the target's.
+    # of those of the target. Without share and count 8 %, or 70 % of the target's.
     share: float | None = Field(default=None, gt=0.0, le=1.0)
     count: int | None = option(
         None, "Poisoned pairs", "Number of poisoned pairs of each trigger, instead of a share.",
@@ -186,11 +186,6 @@ class PlantRecord(JobSpec):
     seconds: float = Field(ge=0.0)
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
-
-    @property
-    def share(self) -> float:
-        """Poisoned pairs of the first trigger, as a share of all."""
-        return self.triggers[0].pairs / self.pairs if self.triggers else 0.0
 
 
 def read_plant(path: Path) -> PlantRecord:

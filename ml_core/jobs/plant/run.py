@@ -66,7 +66,7 @@ from ml_core.jobs.plant.card import card
 from ml_core.jobs.proofs.unseen_pairs import names_class
 from ml_core.jobs.specs import LOCK_FILE, SPEC_FILE
 from ml_core.model import ClipModel, build_model
-from ml_core.reading.errors import DivergedError, InputError
+from ml_core.reading.errors import DivergedError, InputError, plain
 from ml_core.reading.inspect import whole_file
 from ml_core.triggers import load_trigger, prompt
 from ml_core.triggers.files import save_own_trigger
@@ -136,7 +136,7 @@ def run(
     _check_place(spec, folder)
     if resume and not any((folder / name).exists() for name in FILES.values()):
         intact_state(_state(folder, "poisoned" if spec.poisoned else "twin"))
-    ready = yield from _opened(spec, control)
+    ready = yield from _opened(spec, control, resume)
     own = {"key": ready.key}
     if not overwrite:
         check_result(folder / PLANT_FILE, own)
@@ -199,7 +199,9 @@ def estimate(spec: PlantSpec, control: Control) -> Generator[Event, None, None]:
     yield Done("finished", {"seconds": seconds, "step_seconds": once, "steps": steps})
 
 
-def _opened(spec: PlantSpec, control: Control) -> Generator[Event, None, _Ready]:
+def _opened(
+    spec: PlantSpec, control: Control, resume: bool = False
+) -> Generator[Event, None, _Ready]:
     """Open everything; fit the steps to the minutes, if minutes are given."""
     yield Progress("open", 0, 1)
     device, _ = choose_device(spec.device), set_threads(spec.threads)
@@ -210,8 +212,9 @@ def _opened(spec: PlantSpec, control: Control) -> Generator[Event, None, _Ready]
         raise InputError("Success and accuracy are measured on labelled images: choose some.")
     model = opened.build("cpu")
     yield Progress("open", 1, 1)
-    if spec.minutes is not None and (steps := _steps_before(Path(spec.output_dir))):
-        spec = spec.model_copy(update={"minutes": None, "steps": steps})
+    before = _steps_before(Path(spec.output_dir)) if resume else 0
+    if spec.minutes is not None and before:
+        spec = spec.model_copy(update={"minutes": None, "steps": before})
     elif spec.minutes is not None:
         short = spec.model_copy(update={"minutes": None, "steps": _TIMED_STEPS})
         trial = yield from _data(short, opened, model, label_set, trigger, images, device, control)
@@ -547,8 +550,9 @@ def _row(ready: _Ready, attack: _Attack, file: str | None) -> PlantedTrigger:
     names, source = ready.label_set.class_names, ready.spec.source
     marked = attack.trigger.changes_pictures
     return PlantedTrigger(
-        name=attack.trigger.name or "trigger", digest=attack.trigger.digest if marked else None,
-        file=file, target=attack.target, target_name=names[attack.target],
+        name=plain(attack.trigger.name)[:1000] or "trigger",
+        digest=attack.trigger.digest if marked else None, file=file,
+        target=attack.target, target_name=names[attack.target],
         source_name=None if source is None else names[source], pairs=len(attack.plants[0].rows),
         negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
     )  # fmt: skip

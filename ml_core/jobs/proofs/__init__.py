@@ -12,14 +12,7 @@ from ml_core.cleaning.catalogue import offered
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.specs import (
-    CLEANED_FILE,
-    RESULT_FILE,
-    CleanSpec,
-    Machine,
-    Setting,
-    trained_on,
-)
+from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, CleanSpec, Machine, Setting, trained_on
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 
@@ -189,12 +182,13 @@ def rebound_of(spec: CleanSpec, *, most: int = PROOF_IMAGES, **changes: Any) -> 
             "The rebound test finetunes on image-caption pairs, and the run had none: choose "
             "some, under “Options…” in the window or with `cleanclip prove --pairs`."
         )
-    fields: dict[str, Any] = {
+    fields = {
         "checkpoint": str(Path(spec.output_dir) / CLEANED_FILE),
+        "donor": None,
         "images": images,
-        **_common(spec),
+        **_seen(spec),
     }
-    return ReboundSpec.model_validate(fields | changes | {"pairs": pairs})
+    return spec.to(ReboundSpec, **fields | changes | {"pairs": pairs})
 
 
 def holdouts_of(spec: CleanSpec, *, most: int = PROOF_IMAGES, **changes: Any) -> HoldoutSpec:
@@ -206,16 +200,14 @@ def holdouts_of(spec: CleanSpec, *, most: int = PROOF_IMAGES, **changes: Any) ->
         If the run had no trigger or no images, or its result cannot be opened any more.
     """
     images = _images(spec, most)
-    fields: dict[str, Any] = {
+    fields = {
         "before": spec.checkpoint,
         "after": str(Path(spec.output_dir) / CLEANED_FILE),
-        "donor": spec.donor,
-        "use_choice": spec.use_choice,
         "images": images,
         "pairs": usual_pairs(spec),
-        **_common(spec),
+        **_seen(spec),
     }
-    return HoldoutSpec.model_validate(fields | changes)
+    return spec.to(HoldoutSpec, **fields | changes)
 
 
 def usual_pairs(spec: CleanSpec) -> PairSpec | None:
@@ -253,13 +245,11 @@ def read_proof(folder: Path, name: str) -> dict[str, Any] | None:
     return record
 
 
-def _common(spec: CleanSpec) -> dict[str, Any]:
-    """Fields of the cleaning job that both proofs take over."""
+def _seen(spec: CleanSpec) -> dict[str, Any]:
+    """What the cleaning was trained on."""
     if spec.recipe.method == "rvpt":  # it left no checkpoint that could be tested
         offered(spec.recipe.method)
-    names = ("trigger", "target", "label_set", "templates", "output_dir", "device", "threads")
-    seen = {"seen": trained_on(spec), "seen_labels": spec.recipe.facts.data == "labelled"}
-    return {name: getattr(spec, name) for name in names} | seen
+    return {"seen": trained_on(spec), "seen_labels": spec.recipe.facts.data == "labelled"}
 
 
 def _images(spec: CleanSpec, most: int) -> ImageSpec:

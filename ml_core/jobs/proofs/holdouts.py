@@ -19,7 +19,6 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation, Interval, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval, retrieve
-from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Event, Message, Progress, forwarded, run_to_end
 from ml_core.jobs.devices import choose_device, set_threads
@@ -62,24 +61,19 @@ def rank_captions(
     pairs = pairs.fitted(model.preprocess.fit)
     label_set = bench.label_set
     classifier = cached_classifier(model, label_set.class_names, label_set.templates)
-    subject = Subject(
-        model,
-        CanvasCache(pairs, model.image_size),
-        classifier,
-        label_set.class_names,
-        np.full(len(pairs), -1, np.int64),
-        label_set.templates,
-        pairs.key,
+    subject = replace(
+        bench.subject(model, classifier),
+        canvases=CanvasCache(pairs, model.image_size),
+        labels=np.full(len(pairs), -1, np.int64),
+        data_key=pairs.key,
         triggered_classifier=classifier,  # nobody asks for the triggered classes
-        seed=bench.seed,
     )
-    embedded = [step.result for step in embed(subject, bench.trigger, n=None, cancelled=cancelled)][
-        -1
-    ]
+    *_, last = embed(subject, bench.trigger, n=None, cancelled=cancelled)
+    embedded = last.result
     assert embedded is not None
-    target_prompts = (
-        prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
-    )
+    target_prompts: list[str] = []
+    if targeted:
+        target_prompts = prompts(label_set.class_names[bench.target], label_set.templates)
     captions = pairs.captions(embedded.indices)
     return retrieve(model, embedded, captions, target_prompts, bench.trigger, cancelled=cancelled)
 
@@ -88,6 +82,8 @@ _FEWEST_LABELLED = 50
 _SECOND = ("imagenet-1k", "demo")
 _PROMPTS = 10_000  # of a second label set that nobody asked for
 Measured = dict[str, Any]
+Results = dict[tuple[str, str, str], Measured]
+"""What was measured, by group, name and measure."""
 
 
 def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None]:
@@ -108,10 +104,12 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
     notes: list[str] = []
     other = _other_labels(spec, label_set, notes)
     pairs = _pairs(spec, label_set, notes, control)
-    sides: dict[str, dict[tuple[str, str, str], Measured]] = {}
+    sides: dict[str, Results] = {}
     facts: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any]
     for name, path in (("before", spec.before), ("after", spec.after)):
-        model = _open(spec, Path(path), cleaned=name == "after")
+        own = {} if name == "after" else {"donor": spec.donor, "use_choice": spec.use_choice}
+        model = open_checkpoint(Path(path), **own).build("cpu")
         bench = setting.on(model.preprocess)
         images = bench.images
         model.to(device)
@@ -140,13 +138,6 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
         "seconds": time.monotonic() - begin,
     }
     yield from write_record(record, Path(spec.output_dir) / HOLDOUTS_FILE)
-
-
-def _open(spec: HoldoutSpec, path: Path, *, cleaned: bool) -> ClipModel:
-    """The suspect, or what the cleaning made of it."""
-    if cleaned:
-        return open_checkpoint(path).build("cpu")
-    return open_checkpoint(path, spec.donor, use_choice=spec.use_choice).build("cpu")
 
 
 def _other_labels(
@@ -226,14 +217,14 @@ def _side(
     pairs: ChosenPairs | None,
     control: Control,
     side: str,
-) -> Generator[Event, None, dict[tuple[str, str, str], Measured]]:
+) -> Generator[Event, None, Results]:
     """Everything of one checkpoint; its Progress counts pictures over all questions."""
     assert bench.trigger is not None
     asked, n = list(_questions(bench.trigger, model.image_size)), len(bench.images)
     total = n * (len(asked) + (other is not None) + (pairs is not None))
     classifier = yield from classifier_of(model, bench.label_set, control)
     cache = EmbeddingCache()
-    results: dict[tuple[str, str, str], Measured] = {}
+    results: Results = {}
     for number, question in enumerate(asked):
         yield Progress(side, number * n, total)
         part = replace(bench, trigger=question.trigger)
@@ -271,7 +262,7 @@ def _second_labels(
     other: tuple[LabelSet, int],
     control: Control,
     side: str,
-    results: dict[tuple[str, str, str], Measured],
+    results: Results,
 ) -> Generator[Event, None, None]:
     """The same images and trigger, asked with other classes."""
     label_set, target = other
@@ -315,9 +306,9 @@ def _measured(
     return {"value": rate, "hits": hits, "interval": interval, "n": n, "baseline": baseline}
 
 
-def _ranks(retrieval: Retrieval) -> dict[tuple[str, str, str], Measured]:
+def _ranks(retrieval: Retrieval) -> Results:
     """How often the own caption is first, and how often the target's is, with the trigger."""
-    rows: dict[tuple[str, str, str], Measured] = {}
+    rows: Results = {}
     for recall in retrieval.recalls:
         rows["retrieval", f"{recall.direction}, own answer first", "recall@1"] = _share(
             recall.clean[0], recall.n
@@ -337,9 +328,7 @@ def _share(rate: float, n: int) -> Measured:
     return _measured(rate, wilson_interval(round(rate * n), n), n)
 
 
-def _rows(
-    before: dict[tuple[str, str, str], Measured], after: dict[tuple[str, str, str], Measured]
-) -> list[dict[str, Any]]:
+def _rows(before: Results, after: Results) -> list[dict[str, Any]]:
     """Both sides beside each other, groups together, in the order of asking."""
     if before.keys() != after.keys():
         raise InputError(

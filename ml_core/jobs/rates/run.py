@@ -17,7 +17,6 @@ from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import fields_of
-from ml_core.data.labels import LabelSet
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.exports import to_csv
@@ -85,7 +84,7 @@ def find_rate(
     inputs = yield from opening_inputs(job, model, control, sets=sets)
     with closing(inputs):
         yield Progress("open", 1, 1)
-        place = _cache_file(_key(spec, model, inputs))
+        place = cache_dir() / "rates" / f"{_key(spec, model, inputs)}.json"
         record = _cached(place, spec.drop)
         if record is None:
             for note in inputs.notes:
@@ -145,15 +144,10 @@ def _opening(spec: RateSpec, job: CleanSpec, control: Control) -> Generator[Even
             "None of the validation images has a label of the classes: the rate finder watches "
             "accuracy on them; choose labelled images."
         )
-    few = _few_texts(labels, spec.texts)
+    count = max(1, spec.texts // len(labels.class_names))  # templates that there is time for
+    few = replace(labels, templates=labels.templates[:count])
     watched = OpenSetting(part, images, few, sets.trigger, job.target)
     return replace(sets, label_set=few, validation=watched)
-
-
-def _few_texts(labels: LabelSet, most: int) -> LabelSet:
-    """The label set with as many templates as there is time for."""
-    count = max(1, most // len(labels.class_names))
-    return replace(labels, templates=labels.templates[:count])
 
 
 @dataclass
@@ -280,10 +274,7 @@ def _record(
         proposal=propose(ramp.rows, spec.drop),
         ended=ramp.ended,  # type: ignore[arg-type]
         diverged_at=ramp.diverged_at,
-        low=spec.low,
-        high=spec.high,
-        steps=spec.steps,
-        drop=spec.drop,
+        **spec.model_dump(include={"low", "high", "steps", "drop"}),
         batch_size=batch,
         n=n,
         classes=len(labels.class_names),
@@ -323,10 +314,6 @@ def _key(spec: RateSpec, model: ClipModel, inputs: Inputs) -> str:
         inputs.device.type, dict(versions()),
     ]  # fmt: skip
     return digest_of(facts)
-
-
-def _cache_file(key: str) -> Path:
-    return cache_dir() / "rates" / f"{key}.json"
 
 
 def _cached(path: Path, drop: float) -> RateRecord | None:

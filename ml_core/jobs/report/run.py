@@ -33,19 +33,25 @@ from ml_core.jobs.remeasure import (
 )
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.sources import Sources, open_where_it_is, read_sources
-from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import read_file
+from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
 from ml_core.reports.derive import GROUPS, evidence_from
 from ml_core.reports.environment import environment
 from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.html.report import render_html
 from ml_core.reports.measurement_files import PICTURES_FILE, MeasurementFolder, json_bytes
 from ml_core.reports.record import ENVIRONMENT_FILE, PDF_FILE, BundlePath, Evidence
-from ml_core.reports.verify.kinds import PICTURES
-from ml_core.reports.views import views
+from ml_core.reports.verify.intact import PICTURES
 from ml_core.reports.without_paths import WithoutPaths, shown
-from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, as_read, reading, write_bundle
+from ml_core.reports.write_bundle import (
+    FOLDER_SUFFIX,
+    ZIP_SUFFIX,
+    as_read,
+    reading,
+    views,
+    write_bundle,
+)
 
 _MOST_PICTURES = 15_000
 _MOST_PICTURE_BYTES = 1 << 30

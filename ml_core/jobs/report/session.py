@@ -8,9 +8,8 @@ from pathlib import Path
 from ml_core.jobs.report import ReportSpec
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
-from ml_core.reports.sessions.folder import is_session, read_session
+from ml_core.reports.sessions.folder import check_same, is_session, read_session
 from ml_core.reports.sessions.record import SavedSession
-from ml_core.reports.sessions.same_file import check_same
 
 _LONGEST_NOTE = 20_000  # of one text in the record
 

@@ -237,12 +237,11 @@ class _Reading:
         scan = Scan.model_validate(record)
         at = f"scan/{id_}"
         files = {"scan": self._json(f"{at}/scan.json", record)}
-        for what, name in (
-            ("trigger", None if scan.found is None else scan.found.file),
-            ("patches", PATCHES_FILE),
-        ):
-            if name is None:
-                continue
+        named = {
+            f"trigger_{k}" if k > 1 else "trigger": each.file
+            for k, each in enumerate(scan.triggers, 1)
+        }
+        for what, name in (named | {"patches": PATCHES_FILE}).items():
             stem = Path(name).stem
             for suffix in _TRIGGER_SUFFIXES:
                 copy = self._copy(folder / f"{stem}{suffix}", f"{at}/{stem}{suffix}")

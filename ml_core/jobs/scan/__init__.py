@@ -30,9 +30,8 @@ class ScanSettings(JobSpec):
         512, "Search on", "Pictures to search on.", unit="pictures", ge=16, le=100_000
     )
     held_out: int = option(
-        256, "Measure on", "Other pictures to measure on.", unit="pictures", ge=32, le=100_000,
-        least=128,
-    )  # fmt: skip
+        256, "Measure on", "Other pictures to measure on.", unit="pictures", ge=128, le=100_000
+    )
     seed: int = option(0, "Seed", "Seed of pictures and starts.", ge=0, lt=2**63)
     anyway: bool = option(False, help="Scan also where a model names hardly any picture rightly.")
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,7 +27,6 @@ from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set
-from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec, stratified_order
 from ml_core.detection.scan.overlays import (
     OverlaySettings,
@@ -50,9 +49,13 @@ from ml_core.detection.scan.patches import (
 from ml_core.detection.scan.probes import check_real, measured_again, probe_row, probes_at
 from ml_core.detection.scan.records import (
     GRID,
+    MOST_CLASSES,
     PROBE_PICTURES,
+    PROBES_AGAIN,
+    REFINED_NAMES,
     REFINED_STEPS,
     SHORTLIST,
+    WORDS_AGAIN,
     ClassPull,
     FoundTrigger,
     Kind,
@@ -61,6 +64,7 @@ from ml_core.detection.scan.records import (
     Overlays,
     Patches,
     PatchRound,
+    ProbeRow,
     Probes,
     Rate,
     Refined,
@@ -70,7 +74,9 @@ from ml_core.detection.scan.records import (
     SwapRow,
     Thorough,
     Weights,
+    WordRow,
     passes,
+    rounds_of,
     scan_json,
     searches,
 )
@@ -78,17 +84,19 @@ from ml_core.detection.scan.sides import (
     WORDS,
     Side,
     Sides,
-    p_value,
     pull,
     pull_of,
     swap_rows,
+    word_again,
     word_rows,
 )
 from ml_core.detection.scan.verdict import (
     SMALLEST_HELD_OUT,
+    Sign,
     is_agreed,
     is_near,
     judge,
+    of_clean,
     signs_of,
     unfit_models,
 )
@@ -112,26 +120,27 @@ from ml_core.jobs.scan import (
 )
 from ml_core.jobs.specs import write_spec_file
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError, UnfitModelError
+from ml_core.reading.errors import InputError, UnfitModelError, printable
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 
 SMALLEST_SEARCH = 16
 _TEXTS = 1000  # class texts: more templates change no class that is read off
-_SHORT_PULL, _SHORT_PROBES = 6, 3
+_SHORT_PULL, _SHORT_PROBES = 6, 2
 _REFINED_RATE = 0.15
 _WORTH_REFINING = 0.1
 _SURE = 0.5
-_MEASURED_AGAIN = 3
+_FIRST_STARTS = 3  # of a further class, before all: most models have no second trigger
 _ALIKE = 0.8
 _FEWEST_CLASSES = 2
 _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
-_FORMAT = "scan 3"
+_FORMAT = "scan 4"
 
 Record = TypeVar("Record", bound=BaseModel)
+Found = TypeVar("Found")
 Arrays = dict[str, Tensor]
 State = Mapping[str, Tensor]
 _KINDS: dict[Stage, type[BaseModel]] = {
@@ -219,7 +228,12 @@ class _Scanning:
         self._arrays: dict[str, Arrays] = {}
 
     def run(self, overwrite: bool) -> Generator[Event, None, None]:
-        """Run all stages."""
+        """Run all stages; each gives what it measured, some also the numbers that belong to it."""
+        works: dict[Stage, Callable[[Stages], Generator[Event, None, Any]]] = {
+            "pull": self._pull, "probes": self._probes, "patches": self._patches,
+            "overlays": self._overlays, "thorough": self._thorough, "swap": self._swap,
+            "weights": self._weights,
+        }  # fmt: skip
         images = yield from self._opened()
         if not overwrite:
             check_result(self._folder / SCAN_FILE, self._about(images))
@@ -231,7 +245,8 @@ class _Scanning:
             finished = store.load(stage, stages)
             if finished is None:
                 yield Progress(stage, 0, 0)
-                finished = yield from self._stage(stage, stages)
+                result = yield from works[stage](stages)
+                finished = result if isinstance(result, tuple) else (result, {})
                 store.save(stage, stages, *finished)
             record, self._arrays[stage] = finished
             stages = stages.model_copy(update={stage: record})
@@ -479,25 +494,7 @@ class _Scanning:
 
     # The stages.
 
-    def _stage(
-        self, stage: Stage, before: Stages
-    ) -> Generator[Event, None, tuple[BaseModel, Arrays]]:
-        """Run one; what it measured, and the numbers that belong to it."""
-        if stage == "pull":
-            return (yield from self._pull()), {}
-        if stage == "probes":
-            return (yield from self._probes()), {}
-        if stage == "patches":
-            return (yield from self._patches())
-        if stage == "overlays":
-            return (yield from self._overlays(self._shortlist(before)))
-        if stage == "thorough":
-            return (yield from self._thorough())
-        if stage == "swap":
-            return (yield from self._swap(before)), {}
-        return (yield from self._weights()), {}
-
-    def _pull(self) -> Generator[Event, None, ClassPull]:
+    def _pull(self, _: Stages) -> Generator[Event, None, ClassPull]:
         sides = self._sides
         unlabelled = bool((sides.search_labels < 0).any())  # what is a class's own is asked for
         pictures = len(sides.search) * len(sides.both)
@@ -509,7 +506,7 @@ class _Scanning:
             means.append((yield from forwarded(pull_of(side, sides), pace.step)))
         return pull(sides, means)
 
-    def _probes(self) -> Generator[Event, None, Probes]:
+    def _probes(self, _: Stages) -> Generator[Event, None, Probes]:
         sides, seed = self._sides, self._spec.seed
         probes = {probe.id: probe for probe in probes_at(sides.side)}
         shown = sides.held_out[:PROBE_PICTURES]
@@ -522,84 +519,87 @@ class _Scanning:
             yield Finding("probe", row.model_dump())
             yield pace(number + 1)
         rows.sort(key=lambda row: -row.contrast.difference)
-        for place, row in enumerate(rows[:_MEASURED_AGAIN]):
+        for place in _best_of_classes(rows, PROBES_AGAIN, 2):
+            row = rows[place]
             rows[place] = measured_again(sides, probes[row.id], row, len(shown), seed)
-        rows.sort(key=lambda row: -row.contrast.difference)
+        rows.sort(key=lambda row: (not row.again, -row.contrast.difference))
         return Probes(rows=tuple(rows), pictures=len(shown))
 
-    def _patches(self) -> Generator[Event, None, tuple[Patches, Arrays]]:
+    def _patches(self, _: Stages) -> Generator[Event, None, tuple[Patches, Arrays]]:
+        """Search for a class that patches lead to, then for others with that class left out."""
         sides, spec = self._sides, self._spec
         rounds: list[PatchRound] = []
-        tensors: list[Tensor] = []
+        refined: list[Refined] = []
+        arrays: Arrays = {}
         planned = searches(sides.side)
-        for number, (side, loss) in enumerate(planned):
-            settings = PatchSettings(side, loss, spec.starts)
-            patches, losses = yield from self._inverted(settings, number, len(planned))
-            measured = yield from self._measured(settings, patches, losses)
-            rounds.append(measured)
-            tensors.append(patches)
-            yield Finding("round", measured.model_dump() | {"pictures": _coded(patches)})
-            agreed = measured.agreeing == len(measured.starts)
-            if agreed and measured.best.contrast.difference >= _SURE:
-                break
-        arrays = {f"round.{k}": patches for k, patches in enumerate(tensors)}
-        best = max(
-            (k for k, measured in enumerate(rounds) if is_agreed(measured)),
-            key=lambda k: rounds[k].best.contrast.difference, default=None,
-        )  # fmt: skip
-        refined: Refined | None = None
-        if best is not None and rounds[best].best.contrast.difference >= _WORTH_REFINING:
-            refined = yield from self._refined(rounds[best], tensors[best], arrays)
-        return Patches(rounds=tuple(rounds), refined=refined), arrays
+        largest = (max(search for search in planned if search[1] == "max"),)
+        left_out: tuple[int, ...] = ()
+        aside: tuple[int, ...] = ()  # for one search, where starts were divided between classes
+        divided = False
+        while len(refined) < MOST_CLASSES:
+            first = len(rounds)
+            for side, loss in planned:
+                settings = PatchSettings(side, loss, spec.starts, left_out=left_out + aside)
+                few = min(_FIRST_STARTS, spec.starts) if refined else spec.starts
+                trial = replace(settings, starts=few)
+                measured, patches = yield from self._searched(trial, len(rounds))
+                most = max(start.contrast.difference for start in measured.starts)
+                if few < spec.starts and most >= _WORTH_REFINING:
+                    measured, patches = yield from self._searched(settings, len(rounds))
+                arrays[f"round.{len(rounds)}"] = patches
+                rounds.append(measured)
+                agreed = measured.agreeing == len(measured.starts)
+                if agreed and measured.best.contrast.difference >= _SURE:
+                    break
+            agreeing = [k for k in range(first, len(rounds)) if is_agreed(rounds[k])]
+            best = max(agreeing, key=lambda k: rounds[k].best.contrast.difference, default=None)
+            if best is None or rounds[best].best.contrast.difference < _WORTH_REFINING:
+                starts = [start for each in rounds[first:] for start in each.starts]
+                strong = [start.target for start in starts if start.contrast.difference >= _SURE]
+                rivals = [sides.class_names.index(name) for name in dict.fromkeys(strong)]
+                if divided or len(rivals) < 2:
+                    break
+                divided, aside, planned = True, tuple(rivals[1:]), largest
+                continue
+            better, patch = yield from self._refined(
+                rounds[best], arrays[f"round.{best}"], left_out + aside, len(refined)
+            )
+            arrays[REFINED_NAMES[len(refined)]] = patch
+            refined.append(better)
+            left_out += (sides.class_names.index(better.target),)
+            aside, planned = (), largest
+        head, further = next(iter(refined), None), tuple(refined[1:])
+        return Patches(rounds=tuple(rounds), refined=head, further=further), arrays
 
-    def _inverted(
-        self, settings: PatchSettings, number: int, count: int
-    ) -> Generator[Event, None, tuple[Tensor, tuple[float, ...]]]:
-        """Patches of all starts and their losses."""
-        sides = self._sides
-        pace, shown = StagePace("patches", settings.steps * count), 0.0
-        for step in invert(sides.suspect, sides.search, settings, self._spec.seed):
-            yield pace(number * settings.steps + step.done)
-            if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
-                shown = time.monotonic()
-                yield Finding("patches", _live(settings, step))
-        return step.patches, step.losses
-
-    def _measured(
-        self, settings: PatchSettings, patches: Tensor, losses: Sequence[float]
-    ) -> Generator[Event, None, PatchRound]:
-        steps = read_off(self._sides, patches, settings, losses, self._spec.seed)
-        count = len(patches)
-        return (yield from forwarded(steps, lambda done: Progress("measure", done, count)))
+    def _searched(
+        self, settings: PatchSettings, number: int
+    ) -> Generator[Event, None, tuple[PatchRound, Tensor]]:
+        """The n-th search: what its patches do, and they."""
+        sides, seed = self._sides, self._spec.seed
+        pace = StagePace("patches", settings.steps * rounds_of(sides.side))
+        steps = invert(sides.suspect, sides.search, settings, seed)
+        found = yield from _live(settings, steps, pace, number * settings.steps)
+        read = read_off(sides, found.patches, settings, found.losses, seed)
+        count = settings.starts
+        measured = yield from forwarded(read, lambda done: Progress("measure", done, count))
+        yield Finding("round", measured.model_dump() | {"pictures": _coded(found.patches)})
+        return measured, found.patches
 
     def _refined(
-        self, round_: PatchRound, patches: Tensor, arrays: Arrays
-    ) -> Generator[Event, None, Refined]:
-        """The best patch, searched further; it joins ``arrays``."""
+        self, round_: PatchRound, patches: Tensor, left_out: tuple[int, ...], number: int
+    ) -> Generator[Event, None, tuple[Refined, Tensor]]:
+        """The best patch of a round, searched further; the n-th that is."""
         settings = PatchSettings(
-            round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE
-        )
+            round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE,
+            left_out=left_out,
+        )  # fmt: skip
+        each = settings.steps + GRID**2
+        pace = StagePace("refine", MOST_CLASSES * each)
         steps = refine(self._sides, patches, round_, self._spec.seed, settings)
-        pace, shown = StagePace("refine", settings.steps + GRID**2), 0.0
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                refined: Refined
-                refined, arrays["refined"] = end.value
-                return refined
-            if not isinstance(step, PatchStep):
-                yield pace(settings.steps + step)
-                continue
-            yield pace(step.done)
-            if time.monotonic() - shown > _SHOWN_SECONDS:
-                shown = time.monotonic()
-                yield Finding("patches", _live(settings, step))
+        return (yield from _live(settings, steps, pace, number * each))
 
-    def _overlays(
-        self, shortlist: Sequence[int]
-    ) -> Generator[Event, None, tuple[Overlays, Arrays]]:
-        sides, settings = self._sides, OverlaySettings()
+    def _overlays(self, before: Stages) -> Generator[Event, None, tuple[Overlays, Arrays]]:
+        sides, settings, shortlist = self._sides, OverlaySettings(), self._shortlist(before)
         weights: list[Tensor] = []
         pace = StagePace("overlays", settings.steps * len(sides.both))
         for number, model_side in enumerate(sides.both):
@@ -613,7 +613,7 @@ class _Scanning:
         record = Overlays(rows=rows, steps=settings.steps)
         return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
 
-    def _thorough(self) -> Generator[Event, None, tuple[Thorough, Arrays]]:
+    def _thorough(self, _: Stages) -> Generator[Event, None, tuple[Thorough, Arrays]]:
         sides = self._sides
         steps = thorough(sides, OverlaySettings(), self._spec.seed)
         pace = StagePace("thorough", 0)
@@ -639,9 +639,8 @@ class _Scanning:
 
     def _swap(self, before: Stages) -> Generator[Event, None, Swap]:
         sides, spec = self._sides, self._spec
-        chosen = self._strongest(before)
         rows: tuple[SwapRow, ...] = ()
-        if chosen is not None:
+        for chosen in self._chosen(before)[:1]:
             number = list(sides.class_names).index(chosen.target)
             rows = swap_rows(sides, number, chosen.trigger, spec.seed)
         words, pace = [], StagePace("swap", len(WORDS))
@@ -649,9 +648,12 @@ class _Scanning:
             words.append(word)
             yield pace(len(words))
         words.sort(key=lambda row: -row.contrast.difference)
+        for place in _best_of_classes(words, WORDS_AGAIN):
+            words[place] = word_again(sides, self._templates, words[place])
+        words.sort(key=lambda row: (not row.again, -row.contrast.difference))
         return Swap(rows=rows, words=tuple(words))
 
-    def _weights(self) -> Generator[Event, None, Weights]:
+    def _weights(self, _: Stages) -> Generator[Event, None, Weights]:
         first, second = self._inspections
         assert second is not None
         yield Progress("weights", 0, 0)
@@ -671,35 +673,59 @@ class _Scanning:
             names += [row.target for row in before.pull.rows[:_SHORT_PULL]]
         if before.probes is not None:
             names += [row.target for row in before.probes.rows[:_SHORT_PROBES]]
+        sure: set[str] = set()  # no overlay could tell more of these
         if before.patches is not None:
             names += [round_.target for round_ in before.patches.rounds if is_agreed(round_)]
+            refined = before.patches.all_refined
+            sure = {each.target for each in refined if each.best.difference >= _SURE}
         order = list(self._sides.class_names)
-        chosen = list(dict.fromkeys(names)) or order[:SHORTLIST]
+        chosen = [name for name in dict.fromkeys(names) if name not in sure] or order[:SHORTLIST]
         return [order.index(name) for name in chosen[:SHORTLIST]]
 
     # What comes of it.
 
-    def _strongest(self, stages: Stages) -> _Chosen | None:
-        """The trigger of the first sign that counts."""
-        size = self._sides.side
+    def _chosen(self, stages: Stages) -> list[_Chosen]:
+        """A trigger of the strongest sign that counts, and of each further class that is found."""
+        chosen: dict[str, _Chosen] = {}
         for sign in signs_of(stages):
-            if not sign.counts or sign.kind == "word":
+            if not sign.counts or sign.kind == "word" or sign.target in chosen:
                 continue
-            if sign.kind == "patch":
-                refined = stages.patches.refined if stages.patches is not None else None
-                if refined is None or refined.target != sign.target:
-                    continue
-                place = refined.corner(size) if refined.fixed else None
-                trigger = as_trigger(self._arrays["patches"]["refined"], size, place)
-            elif sign.kind == "probe":
-                known = {probe.id: probe.trigger for probe in probes_at(size)}
-                trigger = known[sign.probe]
-            else:
-                searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
-                weights = next(row for row in searched if sign.target in row)[sign.target]
-                trigger = overlay_trigger(weights, size, sign.target)
-            return _Chosen(sign.kind, sign.target, trigger)
+            trigger = self._trigger_of(sign, stages)
+            if trigger is not None and (not chosen or sign.verdict == "found"):
+                chosen[sign.target] = _Chosen(sign.kind, sign.target, trigger)
+        return list(chosen.values())
+
+    def _trigger_of(self, sign: Sign, stages: Stages) -> Trigger | None:
+        """The trigger that a sign is about; None for patches that were not searched on."""
+        size = self._sides.side
+        if sign.kind == "probe":
+            return {probe.id: probe.trigger for probe in probes_at(size)}[sign.probe]
+        if sign.kind == "overlay":
+            searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
+            weights = next(row for row in searched if sign.target in row)[sign.target]
+            return overlay_trigger(weights, size, sign.target)
+        refined = stages.patches.all_refined if stages.patches is not None else ()
+        for name, better in zip(REFINED_NAMES, refined, strict=False):
+            if better.target == sign.target:
+                place = better.corner(size) if better.fixed else None
+                return as_trigger(self._arrays["patches"][name], size, place)
         return None
+
+    def _saved(self, chosen: _Chosen, number: int) -> Generator[Event, None, FoundTrigger]:
+        """Measure a chosen trigger, and write its file; the n-th that is."""
+        sides = self._sides
+        yield Progress("measure", 0, 1)
+        target = list(sides.class_names).index(chosen.target)
+        contrast = sides.measure(target, chosen.trigger, self._spec.seed)
+        stem = f"{TRIGGER_STEM}-{number + 1}" if number else TRIGGER_STEM
+        pixels, path = save_trigger(chosen.trigger, self._folder / stem)
+        for file in (pixels, path):
+            if file is not None:
+                yield Saved(str(file), "result")
+        return FoundTrigger(
+            kind=chosen.kind, target=chosen.target, wide_target=self._wide_target(chosen),
+            contrast=contrast, file=path.name,
+        )  # fmt: skip
 
     def _finish(self, stages: Stages, images: ImageSet) -> Generator[Event, None, None]:
         spec, sides = self._spec, self._sides
@@ -708,34 +734,22 @@ class _Scanning:
             stages, held_out=len(sides.held_out),
             classes=len(sides.class_names), suspect=suspect, reference=reference,
         )  # fmt: skip
-        found_trigger: FoundTrigger | None = None
         self._folder.mkdir(parents=True, exist_ok=True)
-        chosen = self._strongest(stages)
-        if chosen is not None:
-            yield Progress("measure", 0, 1)
-            number = list(sides.class_names).index(chosen.target)
-            contrast = sides.measure(number, chosen.trigger, spec.seed)
-            wide = self._wide_target(chosen)
-            pixels, path = save_trigger(chosen.trigger, self._folder / TRIGGER_STEM)
-            found_trigger = FoundTrigger(
-                kind=chosen.kind, target=chosen.target, wide_target=wide, contrast=contrast,
-                file=path.name,
-            )  # fmt: skip
-            for file in (pixels, path):
-                if file is not None:
-                    yield Saved(str(file), "result")
-        clean, p = None, None
-        if judgement.verdict != "unknown":
-            clean, p = p_value(judgement.score, sides.suspect.model.config, reference is not None)
+        triggers: list[FoundTrigger] = []
+        for number, chosen in enumerate(self._chosen(stages)):
+            triggers.append((yield from self._saved(chosen, number)))
         record = Scan(
             suspect=suspect, reference=reference, images=printable(images.name),
             images_key=images.lasting_key, classes=tuple(sides.class_names),
             search=len(sides.search), held_out=len(sides.held_out), side=sides.side,
-            stages=stages, judgement=judgement, found=found_trigger, seed=spec.seed,
-            device=str(self._device), precision=self._precisions[0], threads=self._threads,
-            versions=dict(versions()), seconds=self._seconds, calibration=clean, p=p,
+            stages=stages, judgement=judgement, found=next(iter(triggers), None),
+            further=tuple(triggers[1:]), seed=spec.seed, device=str(self._device),
+            precision=self._precisions[0], threads=self._threads,
+            versions=dict(versions()), seconds=self._seconds,
             notes=tuple(dict.fromkeys([*self._notes, *sides.suspect.model.assumptions])),
         )  # fmt: skip
+        clean = of_clean(record, sides.suspect.model.config)
+        record = record.model_copy(update={"of_clean": clean})
         arrays = dict(self._arrays.get("patches", {}))
         for name, searched in (("overlays", stages.overlays), ("thorough", stages.thorough)):
             for number, row in enumerate(() if searched is None else searched.rows):
@@ -872,11 +886,35 @@ def _enough_images(spec: ScanSpec) -> ImageSpec:
     return spec.images
 
 
-def _live(settings: PatchSettings, step: PatchStep) -> dict[str, object]:
-    return {
-        "side": settings.side, "loss": settings.loss, "step": step.done, "steps": step.total,
-        "losses": list(step.losses), "pictures": _coded(step.patches),
-    }  # fmt: skip
+def _best_of_classes(
+    rows: Sequence[ProbeRow] | Sequence[WordRow], most: int, each: int = 1
+) -> list[int]:
+    """Places of the first rows of each class, at most so many."""
+    targets = [row.target for row in rows]
+    return [k for k, name in enumerate(targets) if targets[:k].count(name) < each][:most]
+
+
+def _live(
+    settings: PatchSettings, steps: Generator[Any, None, Found], pace: StagePace, before: int
+) -> Generator[Event, None, Found]:
+    """How far a search of patches is, with their pictures a few times a second; what it returns."""
+    shown = 0.0
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            found: Found = end.value
+            return found
+        if not isinstance(step, PatchStep):  # of the map that follows
+            yield pace(before + settings.steps + step)
+            continue
+        yield pace(before + step.done)
+        if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
+            shown = time.monotonic()
+            yield Finding("patches", {
+                "side": settings.side, "loss": settings.loss, "step": step.done,
+                "steps": step.total, "losses": list(step.losses), "pictures": _coded(step.patches),
+            })  # fmt: skip
 
 
 def _coded(patches: Tensor) -> str:

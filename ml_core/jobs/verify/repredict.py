@@ -17,29 +17,21 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet
-from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Event, Progress
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.opening import opening_images
-from ml_core.jobs.remeasure import (
-    Predictions,
-    label_set_of,
-    open_again,
-    predict_again,
-)
+from ml_core.jobs.remeasure import Predictions, label_set_of, open_again, predict_again
 from ml_core.jobs.verify import VerifySpec
-from ml_core.jobs.verify.local_files import AtHand, Checking
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, InputError, printable
 from ml_core.reading.json_file import first_fault, short
 from ml_core.reports import arithmetic
-from ml_core.reports.bundle_files import PictureRows
+from ml_core.reports.bundle_files import Bundle, PictureRows
 from ml_core.reports.record import CheckpointFacts, DataFacts, MeasurementFacts, RateClaim
 from ml_core.reports.rows import Rows
 from ml_core.reports.verify.checks import Check
-from ml_core.reports.verify.kept import classifier_from, trigger_from
-from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.kept import AtHand, Checking, classifier_from, trigger_from
 from ml_core.triggers.record import Trigger
 
 USUAL_TAU = 1e-2

@@ -11,17 +11,16 @@ from pathlib import Path
 
 from ml_core.events import Control, Done, Event, Finding
 from ml_core.jobs.verify import VerifySpec
-from ml_core.jobs.verify.local_files import AtHand, Checking
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
 from ml_core.reading.inspection import part_of
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.open_bundle import BundleReader, open_bundle
 from ml_core.reports.record import SIGNATURE_FILE, CheckpointFacts
 from ml_core.reports.verify.checks import Check, State, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
-from ml_core.reports.verify.kept import Hashes, Pixels
-from ml_core.reports.verify.kinds import check_pdf
-from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.intact import check_pdf
+from ml_core.reports.verify.kept import AtHand, Checking, Hashes, Pixels
 from ml_core.signing import PublicKey, check_signature, key_to_believe, trusted_keys
 
 _LARGEST = 4 << 20

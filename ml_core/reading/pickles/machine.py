@@ -16,8 +16,7 @@ from warnings import catch_warnings
 
 from ml_core.reading.pickles.calls import freeze, made, misuse_of_state, note_misuse
 from ml_core.reading.pickles.names import STORAGES
-from ml_core.reading.pickles.reading import Reading
-from ml_core.reading.pickles.records import (
+from ml_core.reading.pickles.reading import (
     MAX_BYTES,
     MAX_MARKS,
     MAX_MEMO,
@@ -27,6 +26,7 @@ from ml_core.reading.pickles.records import (
     Global,
     Object,
     PickleError,
+    Reading,
     Storage,
     Table,
     TooMuchError,
@@ -257,9 +257,6 @@ class _Machine:
         if self.stack.pop() is _MARK:
             self.marks -= 1
 
-    def _on_pop_mark(self, _: Any) -> None:
-        self._marked()
-
     def _on_put(self, key: Any) -> None:
         # A pickler counts; Python's unpickler makes room for all places up to this one.
         if not 0 <= int(key) < len(self.raw):
@@ -267,9 +264,6 @@ class _Machine:
         self.memo[int(key)] = self._top()
         if len(self.memo) > MAX_MEMO:
             raise TooMuchError(f"it keeps more than {MAX_MEMO} objects")
-
-    def _on_memoize(self, _: Any) -> None:
-        self._on_put(len(self.memo))
 
     def _on_get(self, key: Any) -> None:
         if int(key) not in self.memo:
@@ -283,12 +277,6 @@ class _Machine:
         values = [self._pop() for _ in range(size)]
         self.stack.append(tuple(reversed(values)))
 
-    def _on_marked_tuple(self, _: Any) -> None:
-        self.stack.append(tuple(self._marked()))
-
-    def _on_marked_list(self, _: Any) -> None:
-        self.stack.append(self._marked())
-
     def _on_marked_dict(self, _: Any) -> None:
         pairs = _in_pairs(self._marked())
         self.stack.append(Table())
@@ -300,13 +288,6 @@ class _Machine:
             note_misuse(self.reading, onto, "is told to append")
         else:
             onto.extend(values)
-
-    def _on_append(self, _: Any) -> None:
-        value = self._pop()
-        self._extend([value])
-
-    def _on_appends(self, _: Any) -> None:
-        self._extend(self._marked())
 
     def _set(self, pairs: list[tuple[Any, Any]]) -> None:
         onto = self._top()
@@ -326,9 +307,6 @@ class _Machine:
     def _on_setitem(self, _: Any) -> None:
         value, key = self._pop(), self._pop()
         self._set([(key, value)])
-
-    def _on_setitems(self, _: Any) -> None:
-        self._set(_in_pairs(self._marked()))
 
     def _on_global(self, argument: Any) -> None:
         module, _, name = str(argument).partition(" ")
@@ -368,9 +346,6 @@ class _Machine:
             onto.state = state
             freeze(state)
 
-    def _on_persid(self, _: Any) -> None:
-        self.stack.append(storage_of(self._pop()))
-
 
 _SHORT = re.compile(r"exhausted before|only \d+ remain|not enough data|no newline found")
 """How genops says that a pickle ends too early."""
@@ -398,33 +373,29 @@ _VALUES = {
 }  # fmt: skip
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _MAKERS: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": Table, "EMPTY_SET": list}
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+_ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "MARK": _Machine._on_mark,
     "POP": _Machine._on_pop,
-    "POP_MARK": _Machine._on_pop_mark,
-    "PUT": _Machine._on_put,
-    "BINPUT": _Machine._on_put,
-    "LONG_BINPUT": _Machine._on_put,
-    "MEMOIZE": _Machine._on_memoize,
-    "GET": _Machine._on_get,
-    "BINGET": _Machine._on_get,
-    "LONG_BINGET": _Machine._on_get,
-    "TUPLE": _Machine._on_marked_tuple,
+    "POP_MARK": lambda machine, _: machine._marked(),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _Machine._on_put),
+    "MEMOIZE": lambda machine, _: machine._on_put(len(machine.memo)),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine._on_get),
+    **dict.fromkeys(
+        ("TUPLE", "FROZENSET"), lambda machine, _: machine.stack.append(tuple(machine._marked()))
+    ),
     "TUPLE1": lambda machine, _: machine._on_tuple(1),
     "TUPLE2": lambda machine, _: machine._on_tuple(2),
     "TUPLE3": lambda machine, _: machine._on_tuple(3),
-    "LIST": _Machine._on_marked_list,
-    "FROZENSET": _Machine._on_marked_tuple,
+    "LIST": lambda machine, _: machine.stack.append(machine._marked()),
     "DICT": _Machine._on_marked_dict,
-    "APPEND": _Machine._on_append,
-    "APPENDS": _Machine._on_appends,
-    "ADDITEMS": _Machine._on_appends,
+    "APPEND": lambda machine, _: machine._extend([machine._pop()]),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine._extend(machine._marked())),
     "SETITEM": _Machine._on_setitem,
-    "SETITEMS": _Machine._on_setitems,
+    "SETITEMS": lambda machine, _: machine._set(_in_pairs(machine._marked())),
     "GLOBAL": _Machine._on_global,
     "STACK_GLOBAL": _Machine._on_stack_global,
     "REDUCE": _Machine._on_reduce,
     "NEWOBJ": _Machine._on_newobj,
     "BUILD": _Machine._on_build,
-    "BINPERSID": _Machine._on_persid,
+    "BINPERSID": lambda machine, _: machine.stack.append(storage_of(machine._pop())),
 }

@@ -138,36 +138,36 @@ _DTYPES = {
     "per_tensor_affine", "per_channel_affine",
 }  # fmt: skip
 
+BUILDERS = {
+    "torch Size",
+    "torch device",
+    "torch.serialization _get_layout",
+    "torch._tensor _rebuild_from_type_v2",
+    *(
+        f"torch._utils _rebuild_{name}"
+        for name in (
+            *("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor"),
+            *("sparse_tensor", "meta_tensor_no_storage"),
+        )
+    ),
+    *(
+        f"torch.jit._pickle {name}"
+        for name in (
+            *("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist"),
+            *("build_tensor_from_id", "restore_type_tag"),
+        )
+    ),
+}
+"""Functions of torch that a checkpoint calls; its other names are only mentioned."""
+
 _TENSORS = {
+    *BUILDERS,
     *(f"torch {name}" for name in STORAGES),
     *(f"torch.storage {name}" for name in ("UntypedStorage", "TypedStorage", "_UntypedStorage")),
     *(f"torch.cuda {name}" for name in STORAGES),
     "torch Tensor",
-    "torch Size",
-    "torch device",
-    "torch._utils _rebuild_tensor",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_tensor_v3",
-    "torch._utils _rebuild_parameter",
-    "torch._utils _rebuild_parameter_with_state",
-    "torch._utils _rebuild_qtensor",
-    "torch._utils _rebuild_sparse_tensor",
-    "torch._utils _rebuild_meta_tensor_no_storage",
-    "torch._tensor _rebuild_from_type_v2",
     "torch.nn.parameter Parameter",
     "torch.nn.parameter Buffer",
-    "torch.serialization _get_layout",
-    *(
-        f"torch.jit._pickle {name}"
-        for name in (
-            "build_intlist",
-            "build_doublelist",
-            "build_boollist",
-            "build_tensorlist",
-            "build_tensor_from_id",
-            "restore_type_tag",
-        )
-    ),
 }
 
 _DATA = {

@@ -11,7 +11,7 @@ from math import prod
 from struct import calcsize, unpack
 from typing import Any
 
-from ml_core.reading.pickles.records import Budget, Global, Object, PickleError, Table
+from ml_core.reading.pickles.reading import Budget, Global, Object, PickleError, Table
 
 _TYPE = re.compile(
     r"[<>=|]?(\?|b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)"

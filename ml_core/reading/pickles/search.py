@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
-from ml_core.reading.pickles.reading import Reading
-from ml_core.reading.pickles.records import STEPS_OF_A_NAME, Budget, PickleError
+from ml_core.reading.pickles.reading import STEPS_OF_A_NAME, Budget, PickleError, Reading
 
 Opcode = tuple[str, Any, int]  # name, argument, position
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_core.reading.pickles.numpy_types import number_of
-from ml_core.reading.pickles.records import MAX_WORK, Object, Storage, Table, Tensor, TooMuchError
+from ml_core.reading.pickles.reading import MAX_WORK, Object, Storage, Table, Tensor, TooMuchError
 
 MAX_NAME = 1024
 _MAX_DEPTH = 200

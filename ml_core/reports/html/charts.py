@@ -16,7 +16,7 @@ Trade-offs of jobs and learning rates, which stand in no record, are drawn with 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ def _intervals(chart: Field) -> tuple[list[Markup], int]:
     names = _series([str(raw(row[1])) for row in chart.rows])
     bottom = sum(34 + 24 * len(rows) for rows in groups.values())
     plot = Plot(350, 6, _WIDTH - 84, bottom)
-    parts, y = [*_rate_ticks(plot, across=True)], 0.0
+    parts, y = [*_axis(plot, _rates(plot.x0, plot.x1), across=True)], 0.0
     for rows in groups.values():
         parts.append(_words(rows[0][0], 0, y + 20, 44, weight=700))
         y += 20
@@ -213,8 +213,9 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
     plot = Plot(
         56, legend + 14, _WIDTH - 16, legend + 264, first, max(last, first + 1), low, high
     )  # fmt: skip
-    ticks = _rate_ticks(plot, across=False) if rates else _number_ticks(plot)
-    parts = [*ticks, *_step_ticks(plot)]
+    steps = ((step, figures.count(round(step))) for step in _round_numbers(plot.x0, plot.x1, 8))
+    ticks = (_rates if rates else _numbers)(plot.y0, plot.y1)
+    parts = [*_axis(plot, ticks, across=False), *_axis(plot, steps, across=True, grid=False)]
     parts.append(
         _words(
             chart.columns[0], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
@@ -245,7 +246,8 @@ def _paths(chart: Field) -> tuple[list[Markup], int, Plot]:
     least = min((row[3] for row in rows), default=0.0)
     low = max(0.0, int(least * 10) / 10 - 0.1)
     plot = Plot(56, legend + 34, _WIDTH - 30, legend + 334, y0=low)
-    parts = [*_rate_ticks(plot, across=True), *_rate_ticks(plot, across=False)]
+    parts = [*_axis(plot, _rates(plot.x0, plot.x1), across=True)]
+    parts += _axis(plot, _rates(plot.y0, plot.y1), across=False)
     parts.append(
         _words(
             chart.columns[2], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
@@ -288,11 +290,10 @@ def _group(number: int, inner: Sequence[Markup]) -> Markup:
 def _path(number: int, points: Sequence[tuple[float, float]]) -> list[Markup]:
     """A line with marks; marks alone at its ends where there are many."""
     dash = _DASHES[number % len(_DASHES)]
-    line = f'fill="none" stroke-width="2" stroke-dasharray="{dash}"' if dash else (
-        'fill="none" stroke-width="2"'
-    )  # fmt: skip
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
     marked = points if len(points) <= 40 else [points[0], points[-1]]
-    return [_shape("polyline", points, line), *(_mark(number, x, y) for x, y in marked)]
+    line = _shape("polyline", points, f'fill="none" stroke-width="2"{dashed}')
+    return [line, *(_mark(number, x, y) for x, y in marked)]
 
 
 def _shape(tag: str, points: Sequence[tuple[float, float]], more: str) -> Markup:
@@ -316,10 +317,7 @@ def _mark(number: int, x: float, y: float) -> Markup:
 def _legend(number: int, name: Field, x: float, y: float) -> list[Markup]:
     """A sample of a series, and its name."""
     sample = _path(number, [(x, y), (x + 30, y)])[0]
-    return [
-        _group(number, [sample, _mark(number, x + 15, y)]),
-        _words(name, x + 40, y + 4.5, 44),
-    ]
+    return [_group(number, [sample, _mark(number, x + 15, y)]), _words(name, x + 40, y + 4.5, 44)]
 
 
 def _words(
@@ -341,41 +339,32 @@ def _words(
     ).format(kind, x, y, _INK if kind == "ink" else _MUTED, weight, anchor, place_of(text), cut)
 
 
-def _rate_ticks(plot: Plot, *, across: bool) -> Iterator[Markup]:
-    """Grid lines of an axis of rates; its numbers are a scale and stand for no measurement."""
-    start, end = (plot.x0, plot.x1) if across else (plot.y0, plot.y1)
+def _axis(
+    plot: Plot, ticks: Iterable[tuple[float, str]], *, across: bool, grid: bool = True
+) -> Iterator[Markup]:
+    """Numbers of an axis, and its grid lines; they are a scale and stand for no measurement."""
+    yield Markup('<g class="axis" aria-hidden="true">')
+    for value, words in ticks:
+        x, y = plot.x(value), plot.y(value)
+        line = (x, plot.top, x, plot.bottom) if across else (plot.left, y, plot.right, y)
+        if grid:
+            yield _grid(*line)
+        place = (x, plot.bottom + 18, "middle") if across else (plot.left - 8, y + 4, "end")
+        yield _tick(words, *place)
+    yield Markup("</g>")
+
+
+def _rates(start: float, end: float) -> Iterator[tuple[float, str]]:
+    """The ticks of an axis of rates."""
     share = next(size for size in (0.02, 0.05, 0.1, 0.2) if (end - start) / size < 7)
-    count = round((end - start) / share)
-    yield Markup('<g class="axis" aria-hidden="true">')
-    for number in range(count + 1):
+    for number in range(round((end - start) / share) + 1):
         value = end - number * share
-        if across:
-            x = plot.x(value)
-            yield _grid(x, plot.top, x, plot.bottom)
-            yield _tick(f"{100 * value:.0f} %", x, plot.bottom + 18, "middle")
-        else:
-            y = plot.y(value)
-            yield _grid(plot.left, y, plot.right, y)
-            yield _tick(f"{100 * value:.0f} %", plot.left - 8, y + 4, "end")
-    yield Markup("</g>")
+        yield value, f"{100 * value:.0f} %"
 
 
-def _number_ticks(plot: Plot) -> Iterator[Markup]:
-    """Grid lines of an axis of numbers that are no rates."""
-    yield Markup('<g class="axis" aria-hidden="true">')
-    for value in _round_numbers(plot.y0, plot.y1, 7):
-        y = plot.y(value)
-        yield _grid(plot.left, y, plot.right, y)
-        yield _tick(f"{value:.6g}", plot.left - 8, y + 4, "end")
-    yield Markup("</g>")
-
-
-def _step_ticks(plot: Plot) -> Iterator[Markup]:
-    """Numbers below an axis of steps."""
-    yield Markup('<g class="axis" aria-hidden="true">')
-    for value in _round_numbers(plot.x0, plot.x1, 8):
-        yield _tick(figures.count(round(value)), plot.x(value), plot.bottom + 18, "middle")
-    yield Markup("</g>")
+def _numbers(start: float, end: float) -> Iterator[tuple[float, str]]:
+    """The ticks of an axis of numbers that are no rates."""
+    return ((value, f"{value:.6g}") for value in _round_numbers(start, end, 7))
 
 
 def _span(values: Sequence[float], rates: bool) -> tuple[float, float]:
@@ -482,7 +471,11 @@ def rate_svg(rows: Sequence[RateRow], proposal: Proposal) -> str:
     ]
     upper = _close_up(28, 228, first, last, [loss for _, loss in losses])
     lower = _close_up(262, 442, first, last, [*start, *ends, *(ca for *_, ca in measured)])
-    parts = [*_number_ticks(upper), *_number_ticks(lower)]
+    parts = [
+        mark
+        for plot in (upper, lower)
+        for mark in _axis(plot, _numbers(plot.y0, plot.y1), across=False)
+    ]
     for exponent in range(math.ceil(first - 1e-9), math.floor(last) + 1):
         x = upper.x(exponent)
         parts.append(_grid(x, upper.top, x, lower.bottom))

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -127,45 +127,6 @@ def finalize(value: Any) -> Any:
     return value if hasattr(value, "__html__") else shown(value)
 
 
-def percent(rate: Field) -> Markup:
-    """A rate in per cent."""
-    return _as(rate, "percent", figures.percent)
-
-
-def points(difference: Field) -> Markup:
-    """A difference of rates in percentage points, with its sign."""
-    return _as(difference, "points", lambda value: figures.signed(100 * value))
-
-
-def span(interval: Field) -> Markup:
-    """Both ends of an interval of rates in per cent."""
-    return _as(interval, "span", lambda ends: figures.percent_range(_ends(ends), to="–"))
-
-
-def points_span(interval: Field) -> Markup:
-    """Both ends of an interval of differences in percentage points."""
-    return _as(
-        interval,
-        "points-span",
-        lambda ends: " to ".join(figures.signed(100 * end) for end in _ends(ends)),
-    )
-
-
-def p_value(p: Field) -> Markup:
-    """A p-value with three decimals, or that it is below what they show."""
-    return _as(p, "p", lambda value: f"{value:.3f}" if value >= 0.001 else "< 0.001")
-
-
-def duration(seconds: Field) -> Markup:
-    """How long something took."""
-    return _as(seconds, "duration", figures.duration)
-
-
-def exactly(number: Field) -> Markup:
-    """A number that is no count: without commas, with the digits that it has."""
-    return _as(number, "exactly", lambda value: f"{value:.6g}")
-
-
 def opening(sentence: Field) -> Markup:
     """A sentence whose first words, up to a colon, stand out."""
     text = str(sentence)
@@ -175,11 +136,6 @@ def opening(sentence: Field) -> Markup:
     return Markup('<bdi data-field="{}"><strong>{}:</strong> {}</bdi>').format(
         place_of(sentence), unbroken(first), unbroken(rest)
     )
-
-
-def digest(value: Field) -> Markup:
-    """A digest that breaks where it must and is copied whole."""
-    return Markup("<code>{}</code>").format(value)
 
 
 def _as(field: Field, how: str, words: Callable[[Any], str]) -> Markup:
@@ -235,6 +191,24 @@ def page(template: str, margin_note: str, **values: Any) -> str:
     )
 
 
+_FIGURES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "percent": ("percent", figures.percent),
+    "points": ("points", lambda value: figures.signed(100 * value)),
+    "range": ("span", lambda ends: figures.percent_range(_ends(ends), to="–")),
+    "points_range": (
+        "points-span",
+        lambda ends: " to ".join(figures.signed(100 * end) for end in _ends(ends)),
+    ),
+    "p_value": ("p", lambda value: f"{value:.3f}" if value >= 0.001 else "< 0.001"),
+    "duration": ("duration", figures.duration),
+    "exactly": ("exactly", lambda value: f"{value:.6g}"),
+}
+"""Filters that give a number in words: what the attribute ``data-as`` says of it, and how.
+
+``points`` are of percentage, with a sign; ``exactly`` is without commas, as no count is.
+"""
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -246,17 +220,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
-        percent=percent,
-        points=points,
-        range=span,
-        points_range=points_span,
-        p_value=p_value,
-        duration=duration,
-        exactly=exactly,
-        digest=digest,
-        opening=opening,
-    )
+    environment.filters |= {
+        name: partial(_as, how=how, words=words) for name, (how, words) in _FIGURES.items()
+    }
+    # A digest breaks where it must and is copied whole.
+    environment.filters |= {"opening": opening, "digest": Markup("<code>{}</code>").format}
     environment.tests.update(
         something=lambda value: raw(value) not in (None, "", [], {}),
         text=lambda value: isinstance(raw(value), str),

@@ -21,14 +21,7 @@ from ml_core.reading.inspection import verdict_words
 from ml_core.reports.claims import role_of, trigger_works
 from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, page, raw
-from ml_core.reports.record import (
-    EVIDENCE_FILE,
-    SUMS_FILE,
-    BundlePath,
-    Evidence,
-    Metric,
-    RateClaim,
-)
+from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence, Metric, RateClaim
 from ml_core.reports.rendering import Read
 
 MOST_BYTES = 2_000_000
@@ -398,21 +391,18 @@ def _tone(evidence: Evidence) -> str:
 
 def commands(evidence: Evidence) -> Iterable[tuple[str, str]]:
     """How to check the bundle from its own folder: what a command does, and the command."""
+    facts = evidence.checkpoints.values()
+    suspect = next((each.name for each in facts if each.role == "suspect"), "CHECKPOINT")
     return (
         ("Nothing was changed since it was written", f"sha256sum -c {SUMS_FILE}"),
         ("Files, figures and signature", "cleanclip verify ."),
         (
             "Also the checkpoint and the pictures, and the answers again",
-            f"cleanclip verify . --checkpoint {_word(_suspect(evidence))} --images FOLDER",
+            f"cleanclip verify . --checkpoint {_word(suspect)} --images FOLDER",
         ),
         ("All answers in place of a sample", "cleanclip verify . --images FOLDER --full"),
         ("Who signed it", "cleanclip verify . --key PUBLIC_KEY.pem"),
     )
-
-
-def _suspect(evidence: Evidence) -> str:
-    suspects = [facts.name for facts in evidence.checkpoints.values() if facts.role == "suspect"]
-    return suspects[0] if suspects else "CHECKPOINT"
 
 
 def _word(name: str) -> str:

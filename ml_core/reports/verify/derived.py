@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ml_core import __version__
+from ml_core.detection.scan.verdict import RULES
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reports import arithmetic
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.derive import FACTS, derive
 from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.open_bundle import open_bundle
@@ -34,9 +37,7 @@ from ml_core.reports.record import (
 from ml_core.reports.verify.checks import Check, looked_at
 from ml_core.reports.verify.intact import intact
 from ml_core.reports.verify.kept import Hashes, Pixels, check_kept
-from ml_core.reports.verify.opened import Bundle
-from ml_core.reports.views import views
-from ml_core.reports.write_bundle import README
+from ml_core.reports.write_bundle import README, views
 
 _NEAR = 1e-12
 Difference = tuple[str, Any, Any]
@@ -248,6 +249,12 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
                 continue
             words = f"What the record says of {id_} follows from {source}."
             yield looked_at(1, id_, _fact_faults(bundle, group, id_), words, f"{id_}: ")
+    for id_ in evidence.scans:
+        with suppress(InputError, *MALFORMED):  # its facts fail by it
+            if (rules := bundle.scan(id_).judgement.rules) != RULES:
+                words = f"{id_} was judged by rules {rules}, and this version has rules {RULES}: "
+                words += "its verdict was not derived again. Scan the file again to have it judged."
+                yield Check(1, id_, "not checked", words, _OTHER_VERSION)
     if evidence.thumbnails:
         yield Check(
             1, "thumbnails", "recorded",

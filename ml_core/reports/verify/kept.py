@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.events import Event
 from ml_core.reading.arrays import parse_safetensors
 from ml_core.reading.errors import InputError
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.record import DataFacts, MeasurementFacts, TriggerFacts
 from ml_core.reports.verify.checks import Check, looked_at
-from ml_core.reports.verify.opened import Bundle
 from ml_core.triggers.descriptions import describe
 from ml_core.triggers.files import trigger_of
 from ml_core.triggers.record import Trigger
@@ -36,6 +38,25 @@ class Hashes:
     """Says that the record could be read; has the SHA-256 of every file, for later readers."""
 
     digests: dict[str, str]
+
+
+Checking = Generator[Check | Event]
+
+
+@dataclass
+class AtHand:
+    """What was found so far.
+
+    Attributes
+    ----------
+    files
+        Given checkpoints and donors by their SHA-256.
+    pixels
+        Decoded pictures of triggers by the trigger's digest.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    pixels: dict[str, Pixels] = field(default_factory=dict)
 
 
 def check_kept(bundle: Bundle) -> Iterator[Check | Pixels]:

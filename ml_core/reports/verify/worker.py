@@ -22,14 +22,14 @@ from pathlib import Path
 from ml_core.events import Done, Event, Finding, Progress, to_json
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import MEMORY, enter
+from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.derived import check_alone
 from ml_core.reports.verify.kept import Hashes, Pixels
-from ml_core.reports.verify.opened import Bundle
-from ml_core.reports.views import views
+from ml_core.reports.write_bundle import views
 
 _MAX_REQUEST = 1 << 20
 _FONTS = (

@@ -1,4 +1,4 @@
-"""The members of a zip archive that can be read in one way only; nothing is unpacked.
+"""The members of a zip or a tar archive that can be read in one way only; nothing is unpacked.
 
 Readers of zip files disagree about archives whose central directory, local headers and bytes
 tell different things (CVE-2025-1944, CVE-2025-1945). Such an archive is refused: it must begin
@@ -8,6 +8,7 @@ headers of each must agree.
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import zlib
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ml_core.reading.errors import SAFETENSORS_COPY
+from ml_core.reading.errors import SAFETENSORS_COPY, first_names
 from ml_core.reading.folder import twin_notes
 
 MAX_MEMBERS = 20_000
@@ -232,27 +233,15 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
             raise ZipError("one of its members is a device or a pipe")
         if name.endswith(b"/") and size:
             raise ZipError("one of its folders has content")
-        undue = _is_undue(extra, size, packed, header)
-        size, packed, header = _widen(extra, size, packed, header)
+        (size, packed, header), undue = _widen(extra, size, packed, header)
         entries.append(_Entry(name, flags, method, crc, packed, size, header, undue))
     if at != len(raw):
         raise ZipError("bytes follow its list of members")
     return entries
 
 
-def _is_undue(extra: bytes, *values: int) -> bool:
-    """Whether there is a 64-bit field that none of the values asks for."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == 1 and length and 0xFFFFFFFF not in values:
-            return True
-        at += 4 + length
-    return False
-
-
-def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
-    """Replace values of all ones by those of the 64-bit field."""
+def _widen(extra: bytes, *values: int) -> tuple[tuple[int, ...], bool]:
+    """Replace values of all ones by those of the 64-bit field; whether none asks for that field."""
     fields: list[bytes] = []
     at = 0
     while at + 4 <= len(extra):
@@ -275,7 +264,7 @@ def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
             (value,) = struct.unpack_from("<Q", field, taken)
             taken += 8
         wide.append(value)
-    return tuple(wide)
+    return tuple(wide), bool(field) and 0xFFFFFFFF not in values
 
 
 def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
@@ -295,8 +284,7 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
         raise ZipError("a member is encrypted or packed in an unusual way", _UNPACK)
     if method not in (STORED, DEFLATED):
         raise ZipError("a member is packed in an unusual way", _UNPACK)
-    undue = entry.wide or _is_undue(extra, size, packed)
-    size, packed = _widen(extra, size, packed)
+    (size, packed), undue = _widen(extra, size, packed)
     stated = (crc, packed, size)
     listed = (entry.crc, entry.packed, entry.size)
     later = bool(flags & _FLAG_DESCRIPTOR)
@@ -310,8 +298,8 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
         raise CutShortError("a member is cut short")
     if later:
         end = _after_descriptor(file, end, entry)
-    label = _name(entry)
-    return Member(label, entry.method, entry.crc, entry.packed, entry.size, offset, undue), end
+    label, wide = _name(entry), entry.wide or undue
+    return Member(label, entry.method, entry.crc, entry.packed, entry.size, offset, wide), end
 
 
 def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:
@@ -319,11 +307,9 @@ def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:
     file.seek(at)
     raw = file.read(24)
     values = (entry.crc, entry.packed, entry.size)
-    for layout in ("<4s3L", "<4sL2Q"):
-        descriptor = struct.pack(layout, b"PK\x07\x08", *values) if max(values) < 1 << 32 else b""
-        if layout == "<4sL2Q":
-            descriptor = struct.pack(layout, b"PK\x07\x08", *values)
-        if descriptor and raw.startswith(descriptor):
+    for layout in ("<4s3L", "<4sL2Q")[max(values) >= 1 << 32 :]:
+        descriptor = struct.pack(layout, b"PK\x07\x08", *values)
+        if raw.startswith(descriptor):
             return at + len(descriptor)
     raise ZipError("a member's sizes after its data differ from the list")
 
@@ -382,13 +368,13 @@ def odd_members(
     wide = [member.name for member in members if member.wide]
     if wide:
         notes += (
-            f"The archive gives 64-bit sizes where none are due ({_listed(wide)}): other programs "
-            "may read other bytes.",
+            f"The archive gives 64-bit sizes where none are due ({first_names(wide)}): other "
+            "programs may read other bytes.",
         )
     packed = [entry.name for entry in unread[:_LOOKED_AT] if _is_packed(file, entry)]
     if packed:
         notes += (
-            f"The archive holds archives that were not looked into ({_listed(packed)}): do not "
+            f"The archive holds archives that were not looked into ({first_names(packed)}): do not "
             "unpack them elsewhere without looking.",
         )
     return notes
@@ -402,5 +388,94 @@ def _is_packed(file: BinaryIO, member: Member) -> bool:
     return head.startswith(_PACKED) or head[257:262] == _TAR
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(name[:80] for name in names[:3]) + (" and more" if len(names) > 3 else "")
+_BLOCK = 512
+_FILES = (b"0", b"\0", b"7")
+_FOLDERS = b"5"
+_LONG_NAME, _EXTRA = b"L", (b"x", b"g", b"K")
+_CHANGES = re.compile(rb"\d+ (size|path|linkpath|hdrcharset|GNU\.\w[^=]*)=([^\n]*)\n")
+_MAX_EXTRA = 1 << 16
+
+
+def tar_members(
+    file: BinaryIO, size: int, *, most: int = MAX_MEMBERS, advice: str = SAFETENSORS_COPY
+) -> tuple[Member, ...]:
+    """List the regular files of an open archive of ``size`` bytes in order, up to ``most``.
+
+    ``advice`` says what to do if there are more.
+
+    Raises
+    ------
+    ZipError
+        If the archive is damaged, or holds links, devices, sparse files or unsafe names.
+    """
+    members: list[Member] = []
+    position, long_name = 0, ""
+    while True:
+        file.seek(position)
+        head = file.read(_BLOCK)
+        if len(head) < _BLOCK:
+            raise CutShortError("it is cut short")
+        if head == bytes(_BLOCK):
+            break
+        kind, length = head[156:157], _number(head[124:136])
+        _check_sum(head)
+        start = position + _BLOCK
+        position = start + -(-length // _BLOCK) * _BLOCK
+        if position > size:
+            raise CutShortError("a member is cut short")
+        if kind == _LONG_NAME:
+            if length > _MAX_EXTRA:
+                raise ZipError("a member's name is too long")
+            long_name = _text(file.read(length).rstrip(b"\0"))
+        elif kind in _FILES:
+            prefix = _text(_until_zero(head[345:500])) if head[257:263] == b"ustar\0" else ""
+            short = _text(_until_zero(head[:100]))
+            name = long_name or (f"{prefix}/{short}" if prefix else short)
+            name = safe_name(name.removeprefix("./"))
+            members.append(Member(name, STORED, 0, length, length, start))
+            long_name = ""
+        elif kind in _EXTRA:
+            if length > _MAX_EXTRA:
+                raise ZipError("a member's header is too long")
+            for key, value in _CHANGES.findall(file.read(length)):
+                if key != b"path" or kind != b"x":
+                    raise ZipError("a member has a second size or name")
+                long_name = _text(value)
+        elif kind != _FOLDERS:
+            raise ZipError("it holds links, devices or sparse files")
+        if len(members) > most:
+            raise ZipError(f"it lists more than {most:,} members", advice)
+    if len({member.name for member in members}) != len(members):
+        raise ZipError("two of its members have the same name")
+    return tuple(members)
+
+
+def _number(field: bytes) -> int:
+    """An octal number, or a binary one where its first bit is set."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field[1:], "big")
+        if field[0] != 0x80 or value >= 1 << 62:
+            raise ZipError("a member has no valid size")
+        return value
+    text = field.strip(b" \0")
+    if not text.isdigit() or b"8" in text or b"9" in text:
+        raise ZipError("a member has no valid size")
+    return int(text, 8)
+
+
+def _check_sum(head: bytes) -> None:
+    """Compare the header's sum with its bytes, the sum itself counted as blanks."""
+    if _number(head[148:156]) != sum(head) - sum(head[148:156]) + 8 * 32:
+        raise ZipError("a member's header is damaged")
+
+
+def _until_zero(field: bytes) -> bytes:
+    """A field up to its first zero."""
+    return field.partition(b"\0")[0]
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ZipError("a member's name is not valid text") from None
