@@ -81,6 +81,7 @@ THIRDS = {0: "calibration", 1: "report"}
 HELD_OUT = "held-out"
 BESIDE = {"parent": "its parent", "other": "a base trained apart", "none": "nothing"}
 TAKEN = 0.5  # an implant of a lower success rate is counted apart
+FEWEST = 5  # models of each sort that a ROC curve is drawn from
 LEFT = 0.05  # what a cleaned model may keep and count as clean
 VERSIONS = {  # of what is recorded: a record of another one says nothing of this code
     "model": PlantRecord.model_fields["version"].default,
@@ -681,8 +682,8 @@ class Results:
 
 
 def auroc(poisoned: list[float], clean: list[float]) -> str:
-    """Area under the ROC curve, with the 95 % interval of 2000 seeded bootstraps."""
-    if not poisoned or not clean:
+    """Area under the ROC curve, with the 95 % interval of 2000 seeded bootstraps; not of a few."""
+    if min(len(poisoned), len(clean)) < FEWEST:
         return ""
 
     def area(a: np.ndarray, b: np.ndarray) -> float:
