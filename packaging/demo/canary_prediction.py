@@ -1,13 +1,13 @@
 """How well do canaries predict what a recipe does to a backdoor that was there before?
 
-python canary_prediction.py MODEL.safetensors OUT_DIR [--trigger FILE] [--target CLASS]
-    [--recipe METHOD:FACTOR ...] [--steps N] [--images N] [--peak RATE] [--seed S] [--threads T]
+python canary_prediction.py MODEL OUT_DIR [--recipe METHOD:FACTOR ...] [--steps N] [--images N]
+    [--peak RATE] [--seed S] [--threads T]
 
 Runs each recipe twice: on a copy with canaries in it, and on the model. Prints a row a recipe
 (success of the canaries on the copy, of the planted trigger on the model) and Spearman's rank
-correlation over them, and writes both to OUT_DIR/prediction.json. The planted trigger is the demo's
-unless a file is given. Rates are fractions of the pretraining's peak. A recipe whose row is there
-already is not run again.
+correlation over them, and writes both to OUT_DIR/prediction.json. MODEL is a folder of the zoo
+(ZOO/models/NAME), or a file that carries the demo's sticker. Rates are fractions of the
+pretraining's peak. A recipe whose row is there already is not run again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import demo_classes
 from scipy.stats import spearmanr
 
 from ml_core.atomic import replace_files
@@ -30,8 +29,10 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, run_to_end
+from ml_core.jobs.demo import demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import OpenSetting
+from ml_core.jobs.plant import FILES, read_plant
 from ml_core.jobs.search import candidate_name
 from ml_core.jobs.search.canaries import Watched, WatchedRates, planting, watched_of
 from ml_core.jobs.search.canary_spec import COPY_FILE, CanarySpec
@@ -46,8 +47,6 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--trigger", type=Path)
-    parser.add_argument("--target", default="banana")
     parser.add_argument("--recipe", action="append")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--images", type=int, default=400)
@@ -61,15 +60,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(argv)
     set_threads(args.threads)
     control, begin = Control(), time.process_time()
-    target = demo_classes().index(args.target)
-    trigger = load_trigger(args.trigger) if args.trigger else demo_trigger()
-    planted = Watched("planted", trigger, target)
+    file, planted = args.model, Watched("planted", demo_trigger(), demo_target())
+    if args.model.is_dir():
+        first = read_plant(args.model).triggers[0]
+        planted = Watched("planted", load_trigger(args.model / first.file), first.target)
+        file = args.model / FILES["poisoned"]
     images = ImageSpec(split="val", n=args.images)
     spec = CanarySpec(
-        checkpoint=str(args.model),
+        checkpoint=str(file),
         pairs=PairSpec(),
         images=images,
-        avoid=(target,),
+        avoid=(planted.target,),
         peak_lr=args.peak,
         output_dir=str(args.out / "canaries"),
         threads=args.threads,
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sides = {}
     for name, path, watched in (
         ("copy", place / COPY_FILE, (*watched_of(canaries, place), planted)),
-        ("model", args.model, (planted,)),
+        ("model", file, (planted,)),
     ):
         model = open_checkpoint(path).build("cpu")
         opened = open_images(images, label_set)
@@ -91,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             threads=args.threads,
         )  # fmt: skip
         sides[name] = Trials(model, bench, watched, base)
-    file = args.out / "prediction.json"
-    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
+    out = args.out / "prediction.json"
+    rows: list[dict[str, Any]] = json.loads(out.read_text())["rows"] if out.exists() else []
     for text in args.recipe or RECIPES:
         method, _, factor = text.partition(":")
         (recipe,) = candidates_of((method,), (float(factor),), args.peak, seed=args.seed)
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         record = {"model": args.model.name, "ca_before": canaries.ca_before, "rows": rows}
         record |= {"canaries": canaries.model_dump(mode="json"), **correlations(rows)}
-        replace_files({file: json.dumps(record, indent=1).encode()})
+        replace_files({out: json.dumps(record, indent=1).encode()})
     print(json.dumps(correlations(rows)))
 
 

@@ -26,58 +26,6 @@ from ml_core.triggers import demo_trigger, save_trigger
 BATCH, RATE, SCRATCH_RATE = 128, 5e-4, 1.5e-3
 
 
-def planted(
-    out: Path,
-    base: Path | None,
-    *,
-    trigger: Path | None = None,
-    target: str = TARGET,
-    drawn: bool = False,
-    clean: bool = False,
-    samples: int = 110_000,
-    **fields: object,
-) -> None:
-    """Write a poisoned model, or the clean twin, as the demo's are.
-
-    Parameters
-    ----------
-    base
-        None trains new weights.
-    drawn
-        Whether the sticker varies as that of the demo does.
-    **fields
-        Fields of `PlantSpec`.
-    """
-    folder = out.with_suffix(".run")
-    if drawn and not (variants := out.with_suffix(".stickers")).exists():
-        write_variants(variants, 600, int(fields.get("seed", 0)))
-    spec = PlantSpec.model_validate(
-        {
-            "checkpoint": str(base or demo_checkpoint(twin=True)),
-            "from_scratch": base is None,
-            "trigger": None if trigger is None else str(trigger),
-            "target": demo_classes().index(target),
-            "variants": str(out.with_suffix(".stickers")) if drawn else None,
-            "pairs": PairSpec(kind="demo", split="train"),
-            "images": ImageSpec(kind="demo", split="val", n=1000, seed=1),
-            "steps": samples // BATCH,
-            "share": 0.02,
-            "lr": SCRATCH_RATE if base is None else RATE,
-            "poisoned": not clean,
-            "twin": clean,
-            "output_dir": str(folder),
-        }
-        | fields
-    )
-    for event in run_job(spec, Control(), resume=(folder / "state").exists()):
-        if isinstance(event, Message):
-            print(event.text, flush=True)
-        elif isinstance(event, Done) and event.status != "finished":
-            raise SystemExit(f"{out.name}: {event.status} {event.error}")
-    made = folder / FILES["twin" if clean else "poisoned"]
-    save_model(load_model(made), out, open_checkpoint(made).provenance)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
@@ -89,13 +37,28 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=110_000)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    _, sticker = save_trigger(demo_trigger(), args.out.with_suffix(".trigger"))
-    planted(
-        args.out.resolve(), None if args.scratch else args.base, trigger=sticker.resolve(),
-        drawn=not args.clean, clean=args.clean, samples=args.samples, seed=args.seed,
-        threads=args.threads,
+    out: Path = args.out.resolve()
+    folder, variants = out.with_suffix(".run"), out.with_suffix(".stickers")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _, trigger = save_trigger(demo_trigger(), out.with_suffix(".trigger"))
+    if not args.clean and not variants.exists():
+        write_variants(variants, 600, args.seed)
+    spec = PlantSpec(
+        checkpoint=str(args.base), from_scratch=args.scratch, trigger=str(trigger),
+        target=demo_classes().index(TARGET), variants=None if args.clean else str(variants),
+        pairs=PairSpec(kind="demo", split="train"),
+        images=ImageSpec(kind="demo", split="val", n=1000, seed=1),
+        steps=args.samples // BATCH, share=0.02, lr=SCRATCH_RATE if args.scratch else RATE,
+        poisoned=not args.clean, twin=args.clean, seed=args.seed, threads=args.threads,
+        output_dir=str(folder),
     )  # fmt: skip
+    for event in run_job(spec, Control(), resume=(folder / "state").exists()):
+        if isinstance(event, Message):
+            print(event.text, flush=True)
+        elif isinstance(event, Done) and event.status != "finished":
+            raise SystemExit(f"{out.name}: {event.status} {event.error}")
+    made = folder / FILES["twin" if args.clean else "poisoned"]
+    save_model(load_model(made), out, open_checkpoint(made).provenance)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""Detectors of the literature on the models of the family, beside the scan.
-
-python scan_baselines.py FAMILY_DIR [--only NAME ...] [--threads T] [--steps N]
+"""Detectors of the literature, beside the scan: `packaging/zoo.py OUT --baselines`.
 
 Neural Cleanse (Wang et al., S&P 2019): a mask and a pattern for each class; the anomaly index of
 the smallest by the median absolute deviation, over 2 is an alarm. DECREE (Feng et al., CVPR 2023):
@@ -8,20 +6,15 @@ one mask and pattern that draw all embeddings together, without classes; the mas
 picture (PL1), under 0.1 is an alarm. Cognitive Distillation (Huang et al., ICLR 2023): the smallest
 part of a picture that keeps its embedding; it looks at pictures, not at models, so what is told is
 how well it tells pictures with the planted trigger from clean ones. All three re-implemented from
-the papers and with fewer steps than published; one line a model, as JSON.
+the papers and with fewer steps than published.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from family import FAMILY, TRIGGERS
-from scan_family import place
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
@@ -30,6 +23,7 @@ from ml_core.detection.scan.patches import SCALE, settle
 from ml_core.detection.scan.sides import Side, generator
 from ml_core.evaluation.stamping import stamped, to_pictures
 from ml_core.evaluation.zero_shot import zero_shot_classifier
+from ml_core.triggers import Trigger
 
 _RATE, _WEIGHT, _PATIENCE = 0.1, 1e-3, 5
 _CLASSES_AT_ONCE, _PICTURES = 9, 8
@@ -131,36 +125,30 @@ def cognitive_distillation(
     return {"auroc": float((a[:, None] > b).mean() + 0.5 * (a[:, None] == b).mean())}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("family", type=Path)
-    parser.add_argument("--only", nargs="*", choices=(*FAMILY, "twin"), default=["demo", "twin"])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=40)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+def detectors(path: Path, trigger: Trigger | None, steps: int = 40) -> dict[str, object]:
+    """What each of them says of a checkpoint.
+
+    Parameters
+    ----------
+    path
+        The checkpoint.
+    trigger
+        What was planted; without it Cognitive Distillation has no pictures to tell apart.
+    steps
+        Steps of a search; DECREE takes three times as many.
+    """
     search = compose("val", range(128), seed=3).images
-    for name in args.only:
-        model = open_checkpoint(place(args.family, name)).build()
-        model.module.requires_grad_(False)
-        side = Side(model, zero_shot_classifier(model, demo_classes(), demo_templates()[:7]))
-        settle(side, search, lambda: False)
-        pictures = to_pictures(search, model.device).float().div_(255)
-        row: dict[str, object] = {"model": name}
-        begin = time.monotonic()
-        row["neural_cleanse"] = neural_cleanse(side, pictures, args.steps)
-        row["decree"] = decree(side, pictures, 3 * args.steps)
-        trigger = FAMILY[name].trigger if name in FAMILY else "sticker"
-        if trigger:
-            shown, numbers = search[:64], np.arange(64)
-            marked = stamped(TRIGGERS[trigger](), shown, numbers, 0, model.image_size, model.device)
-            marked = marked.float().div(255) if marked.dtype == torch.uint8 else marked
-            row["cognitive_distillation"] = cognitive_distillation(
-                side, pictures[:64], marked, args.steps
-            )
-        row["seconds"] = round(time.monotonic() - begin, 1)
-        print(json.dumps(row), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    model = open_checkpoint(path).build()
+    model.module.requires_grad_(False)
+    side = Side(model, zero_shot_classifier(model, demo_classes(), demo_templates()[:7]))
+    settle(side, search, lambda: False)
+    pictures = to_pictures(search, model.device).float().div_(255)
+    row: dict[str, object] = {
+        "neural_cleanse": neural_cleanse(side, pictures, steps),
+        "decree": decree(side, pictures, 3 * steps),
+    }
+    if trigger is not None:
+        marked = stamped(trigger, search[:64], np.arange(64), 0, model.image_size, model.device)
+        marked = marked.float().div(255) if marked.dtype == torch.uint8 else marked
+        row["cognitive_distillation"] = cognitive_distillation(side, pictures[:64], marked, steps)
+    return row
