@@ -468,4 +468,4 @@ def _short(record: Examination) -> str:
     """The answer of an examination in few words."""
     if record.verdict in ("found", "suspicious"):
         return plain(f"{record.verdict.capitalize()}: {record.target}", 300)
-    return plain(record.headline, 300)
+    return "Nothing found" if record.verdict == "nothing" else plain(record.headline, 300)

@@ -50,12 +50,12 @@ from ml_core.jobs.examination.kept import (
     question_of,
     read_examination,
 )
-from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.folder_lock import delete_unused, lock_folder
 from ml_core.jobs.journal import digest_of, read_json, write_json
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, ScanSettings, ScanSpec, Stage
-from ml_core.jobs.specs import RESULT_FILE
+from ml_core.jobs.specs import LOCK_FILE, RESULT_FILE
 from ml_core.paths import data_dir
 from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import CancelledError, InputError
@@ -165,6 +165,8 @@ class _Examining:
                 yield self._done(kept)
         finally:
             lock.release()
+            if spec.output_dir is None and os.listdir(self._folder) == [LOCK_FILE]:
+                delete_unused(self._folder)
 
     def _examine(self) -> Step:
         if not os.access(self._folder, os.W_OK):
@@ -478,6 +480,7 @@ class _Examining:
                     tried.append(event.values)
                 yield event
 
+        yield Message("The loader doctor tries other settings.")
         begun = time.monotonic() - self._begin
         timer = Timer(max(0.0, 60 * (spec.minutes or 0.0) - begun), part.stop)
         if spec.minutes is not None:

@@ -234,6 +234,7 @@ def test_without_a_reference_few_classes_or_no_labels_are_suspicious_at_most(cha
     found = scan("found", reference=False, **changes)
     assert words.verdict_of(found) == verdict
     assert words.headline(found).startswith(TITLES[verdict])
+    assert words.advice_of(found) == ("clean" if verdict == "found" else "reference")
     assert words.verdict_of(scan("found", **changes)) == "found"
     assert "tried, not judged." in next(words.looked_at(found))
 

@@ -175,6 +175,8 @@ def looked_at(scan: Scan) -> Iterator[str]:
 def advice_of(scan: Scan) -> Advice:
     """What to do after a scan."""
     verdict = verdict_of(scan)
+    if any(doubts(scan)):
+        return "reference"
     if verdict in ("found", "suspicious"):
         return "clean"
     if verdict != scan.judgement.verdict:
