@@ -48,15 +48,6 @@ def gate(
         help="Folder of an examination to take figures from; repeatable (default: those of the "
         "same file that this machine has kept).",
     ),
-    reference: NamedPath | None = option(
-        None, help="A clean checkpoint that --measure compares with (default: the nearest known)."
-    ),
-    minutes: float | None = option(
-        None,
-        help="Most minutes of --measure for each file, which searches less where it must.",
-        gt=0.0,
-        le=10_000.0,
-    ),
     measure: bool = option(
         False, help="Examine a file where a rule needs figures that nothing has."
     ),
@@ -112,10 +103,10 @@ def gate(
         spec = ExamineSpec(
             checkpoint=str(path.absolute()),
             donor=optional_checkpoint(options.donor),
-            reference=optional_checkpoint(reference),
+            reference=optional_checkpoint(options.reference),
             images=None if images is None else image_spec(images),
             label_set=label_set_path(labels) or "demo",
-            **options.changed(minutes=minutes).of(ExamineSpec),
+            **options.of(ExamineSpec),
         )
         try:
             return Path(run_spec(spec, planned=False)["folder"])
@@ -136,7 +127,7 @@ def gate(
         given = [bundle_source(path, cancelled) for path in evidence or ()]
         given += [examination_source(path) for path in examination or ()]
     # An examination that is equal to the one that is asked for is taken over by its job.
-    asked = measure and (images or labels or reference or options.donor)
+    asked = measure and (images or labels or options.reference or options.donor)
     kept = cache(lambda: [] if asked else kept_sources())
     for place in places:
         fresh = partial(examined, place) if measure else None

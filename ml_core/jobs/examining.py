@@ -222,28 +222,27 @@ class _Examining:
             If the folder holds that of another file, or the answer to another question.
         """
         spec, inspection = self._spec, self._inspection
+        asked = question_of(spec)
         if self._overwrite:
             return None
         for name in (EXAMINATION_FILE, UNFINISHED_FILE):
             record = read_examination(self._folder, name)
             if record is None:
                 continue
-            is_finished, same_file = name == EXAMINATION_FILE, record.sha256 == inspection.sha256
-            if not (same_file and question_of(record.spec) == question_of(spec)):
-                if is_finished:
-                    what = "with other pictures or options" if same_file else "of another file"
-                    raise InputError(
-                        f"{self._folder} holds an examination {what} ({record.name}): choose "
-                        "another folder, or replace what is there with --overwrite."
-                    )
-                continue
-            if (record.inputs, record.known) != (self._inputs, self._known_files):
+            same, is_finished = question_of(record.spec) == asked, name == EXAMINATION_FILE
+            same &= record.sha256 == inspection.sha256
+            if is_finished and not same:
+                raise InputError(
+                    f"{self._folder} holds another examination ({record.name}, as it was asked for "
+                    "then): choose another folder, or replace what is there with --overwrite."
+                )
+            if not same or (record.inputs, record.known) != (self._inputs, self._known_files):
                 continue
             self._settings = record.settings
             cleans = spec.auto is not None and cleaning_of(record.spec) != cleaning_of(spec)
             if is_finished and not cleans and spec.report is None and self._is_whole(record):
-                asked = spec.model_copy(update={"auto": spec.auto or record.spec.auto})
-                return record.model_copy(update={"name": inspection.name, "spec": asked})
+                here = spec.model_copy(update={"auto": spec.auto or record.spec.auto})
+                return record.model_copy(update={"name": inspection.name, "spec": here})
         return None
 
     def _is_whole(self, record: Examination) -> bool:
@@ -577,7 +576,8 @@ class _Examining:
         scan, inspection = self._scan, self._inspection
         images, label_set = self._spec.images, self._spec.label_set
         if scan is None:
-            first, *others = [TITLES[kind] for kind in _LOOKED if self._state(kind) != "done"]
+            done = {kind for kind, step in self._steps.items() if step.state == "done"}
+            first, *others = [TITLES[kind] for kind in _LOOKED if kind not in done]
             not_looked_at = [f"{', '.join([first, *map(str.lower, others)])}."]
         else:
             not_looked_at = [*scan.judgement.not_searched]
@@ -607,10 +607,6 @@ class _Examining:
             identity=self._model_identity(),
             seconds=round(time.monotonic() - self._begin, 3),
         )
-
-    def _state(self, kind: Kind) -> State:
-        step = self._steps.get(kind)
-        return "skipped" if step is None else step.state
 
     def _model_identity(self) -> str:
         spec, inspection = self._spec, self._inspection

@@ -218,7 +218,7 @@ def test_where_only_known_triggers_are_tried_it_cannot_say(tmp_path):
     assert (step.state, step.figure) == ("unknown", "not searched")
     assert examination_source(tmp_path / "out").fault == ""
     other_question = done_of(_spec(suspect, tmp_path / "out", scan=SMALL, reference=str(other)))
-    assert "with other pictures or options" in other_question.error
+    assert "holds another examination" in other_question.error
 
 
 @pytest.mark.parametrize(

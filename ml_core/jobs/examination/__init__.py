@@ -81,7 +81,7 @@ class ExamineSpec(Machine, Classes, OnModel):
     minutes: float | None = option(
         None,
         help="Most minutes of the scan, which searches less where it would take longer; also of "
-        "the loader doctor, and of the training of a round of --clean.",
+        "the loader doctor, and of each round of a cleaning.",
         gt=0.0,
         le=10_000.0,
     )
