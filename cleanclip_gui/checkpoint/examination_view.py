@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction
@@ -17,7 +16,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.step_row import StepLook, StepRow
 from cleanclip_gui.widgets.text import count_text, day_and_time, duration_text, left_text, plain
-from ml_core.events import Progress
+from ml_core.events import Done, Progress
 from ml_core.jobs.examination import (
     TITLES,
     Advice,
@@ -63,17 +62,21 @@ _BUTTONS: dict[Advice, tuple[str, str]] = {  # text and icon
     "choose a donor": ("Choose a donor…", "checkpoint"),
     "doctor": ("Open the loader doctor", "settings"),
     "clean": ("Clean it", "clean"),
+    "clean again": ("Clean it again", "clean"),
+    "do not load": ("Show why", "checkpoint"),
+    "get again": ("Choose another file…", "open"),
+    "other file": ("Choose another file…", "open"),
     "reference": ("Choose a reference…", "open"),
     "report": ("Write the report", "report"),
 }
-_ENDS: dict[str, str] = {
-    "cancelled": "The examination was cancelled.",
-    "stopped": "The examination was stopped.",
-    "failed": "The examination failed.",
-}
+_ENDS = {"cancelled": "was cancelled.", "stopped": "was stopped.", "failed": "failed."}
 _GOES_ON = "Finished steps are kept: “Go on” begins after them."
 _STEPS = 1000
-End = Literal["cancelled", "stopped", "failed"]
+# verdict -> the steps whose state is marked as the answer is
+_MARKED: dict[Verdict, tuple[Kind, ...]] = {
+    "dangerous": ("file",), "damaged": ("file",), "unsupported": ("file",),
+    "found": ("scan", "attack"), "suspicious": ("scan", "attack"),
+}  # fmt: skip
 
 
 class ExaminationView(QWidget):
@@ -151,9 +154,13 @@ class ExaminationView(QWidget):
         self._area.verticalScrollBar().setValue(0)
 
     def show_steps(
-        self, steps: Mapping[Kind, ExamineStep], spec: ExamineSpec, *, has_ended: bool = False
+        self,
+        steps: Mapping[Kind, ExamineStep],
+        spec: ExamineSpec,
+        *,
+        verdict: Verdict | None = None,
     ) -> None:
-        """Show the steps as they stand; one that was not asked for has no line."""
+        """Show the steps as they stand, at the end with the verdict; unasked ones have no line."""
         asked = {"clean": spec.auto is not None, "report": spec.report is not None}
         for kind, line in self.rows.items():
             line.setVisible(asked.get(kind, True))
@@ -164,11 +171,14 @@ class ExaminationView(QWidget):
             first, *rest = step.sentences or ("",)
             # An accuracy that cannot be said may have no scan that shows it.
             shown = ("done",) if kind == "accuracy" else ("done", "unknown")
+            look = _STATES[step.state]
+            if verdict is not None and kind in _MARKED.get(verdict, ()) and step.state == "done":
+                look = StepLook(*_LOOKS[verdict][:2], look.word)
             line.show_step(
-                step.title, _STATES[step.state], "" if first == f"{step.figure}." else first,
+                step.title, look, "" if first == f"{step.figure}." else first,
                 figure=step.figure,
                 seconds=step.seconds if step.seconds >= 1 else 0.0, rest="\n".join(rest),
-                can_show=has_ended and step.state in shown,
+                can_show=verdict is not None and step.state in shown,
             )  # fmt: skip
 
     def show_progress(self, words: str, fraction: float, *, has_plan: bool) -> None:
@@ -177,12 +187,15 @@ class ExaminationView(QWidget):
         self.busy.bar.setRange(0, _STEPS if has_plan else 0)
         self.busy.bar.setValue(round(_STEPS * fraction))
 
-    def show_end(self, end: End, error: str, steps: Mapping[Kind, ExamineStep]) -> None:
-        """Show that it ended without an answer."""
+    def show_end(self, last: Done, steps: Mapping[Kind, ExamineStep]) -> None:
+        """Show that it ended without an answer; the scan keeps what it has finished."""
         self._set_busy(False)
-        self.again.setText("Go on")
-        role = "error" if end == "failed" else ""
-        self._show_answer("info", "muted", "", role, _ENDS[end], f"{error} {_GOES_ON}".strip())
+        goes_on = "known" in steps
+        self.again.setText("Go on" if goes_on else "Examine again")
+        sentences = f"{last.error} {_GOES_ON if goes_on else ''}".strip()
+        role = "error" if last.status == "failed" else ""
+        words = f"The examination {_ENDS[last.status]}"
+        self._show_answer("info", "muted", "", role, words, sentences)
         for kind, line in self.rows.items():
             if kind not in steps or steps[kind].state == "running":
                 line.show_step(TITLES[kind], _WAITING, "")
@@ -196,7 +209,7 @@ class ExaminationView(QWidget):
         took = f"examined {day_and_time(made)}, {duration_text(record.seconds)}"
         self.name.setText(f"{plain(record.name, 80)} · {took}")
         steps = {step.kind: step for step in record.steps}
-        self.show_steps(steps, record.spec, has_ended=True)
+        self.show_steps(steps, record.spec, verdict=record.verdict)
         self._show_next(record.advice)
         self._show_scope(record.looked_at, record.not_looked_at)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-from pydantic import ValidationError
 from PySide6.QtCore import QObject
 
 from cleanclip_gui.data.label_file import label_set_of
@@ -17,15 +15,8 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Event, Finding
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.demo import twin_for
-from ml_core.jobs.examination import (
-    EXAMINATION_FILE,
-    EXAMINATIONS,
-    Examination,
-    ExamineSpec,
-    ExamineStep,
-    Kind,
-)
-from ml_core.jobs.journal import digest_of, read_json
+from ml_core.jobs.examination import EXAMINATIONS, ExamineSpec, ExamineStep, Kind
+from ml_core.jobs.journal import digest_of
 from ml_core.jobs.overall import scan_plan
 from ml_core.jobs.scan import ScanSpec
 from ml_core.paths import cache_dir, data_dir
@@ -79,27 +70,6 @@ def examination_of(
         reference=None if reference in ("", twin_for(Path(path))) else reference,
         auto=auto,
     )
-
-
-def read_examination(folder: Path) -> Examination | None:
-    """Read a finished examination; None if the folder holds none."""
-    try:
-        record = Examination.model_validate(read_json(folder / EXAMINATION_FILE))
-    except ValidationError:
-        return None
-    whole = all(step.state != "running" for step in record.steps)
-    return record.model_copy(update={"folder": str(folder)}) if whole else None
-
-
-def kept_examinations() -> dict[str, Examination]:
-    """The newest finished examination of each file that the program has kept, by SHA-256."""
-    kept: list[tuple[float, Examination]] = []
-    for path in (data_dir() / EXAMINATIONS).glob(f"*/{EXAMINATION_FILE}"):
-        record = read_examination(path.parent)
-        with suppress(OSError):  # deleted meanwhile
-            if record is not None and record.sha256:
-                kept.append((path.stat().st_mtime, record))
-    return {record.sha256: record for _, record in sorted(kept, key=lambda pair: pair[0])}
 
 
 class Examining(JobTask):

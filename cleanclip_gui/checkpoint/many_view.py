@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,6 @@ from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
 from PySide6.QtWidgets import QHeaderView, QLineEdit, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.examining import kept_examinations
 from cleanclip_gui.checkpoint.verdict_card import LOOKS
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
@@ -29,7 +28,8 @@ from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.checkpoints.inspection_record import VERDICTS
 from ml_core.exports import save_export, to_csv
-from ml_core.jobs.examination import Examination, Verdict
+from ml_core.jobs.examination import Examination, Verdict, worst_of
+from ml_core.reading import examine
 from ml_core.reading.errors import InputError
 from ml_core.reading.walk import Tally
 from ml_core.reports import many
@@ -66,7 +66,7 @@ _SHOW_EVERY_MS = 300  # while files are read
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that were read, what was met so far, and examinations that are kept, by SHA-256."""
+    """Rows that were read, what was met so far, and kept examinations of the rows, by path."""
 
     rows: Sequence[many.Row]
     tally: Tally
@@ -74,11 +74,20 @@ class Batch:
 
 
 def read_many(paths: Sequence[Path], control: tasks.TaskControl) -> Iterator[Batch]:
-    """Inspect files and folders; the first batch has the examinations that are kept."""
-    tally = Tally()
-    yield Batch((), tally, kept_examinations())
+    """Inspect files and folders, with the worst of the examinations that hold for each."""
+    from ml_core.jobs.examination.kept import kept_records, worst_kept
+
+    tally, records = Tally(), kept_records()
+    examined = {record.sha256 for record in records if record.sha256}
+    look = cache(lambda path: examine(path, control.cancelled))
     for batch in tasks.batches(_rows(paths, control, many.QUICK, tally)):
-        yield Batch(batch, replace(tally))
+        kept: dict[str, Examination] = {}
+        for each in batch:
+            if each.sha256 in examined:
+                with suppress(InputError):  # gone meanwhile
+                    record = worst_kept(records, look(str(each.path)), look)
+                    kept |= {} if record is None else {str(each.path): record}
+        yield Batch(batch, replace(tally), kept)
 
 
 def _rows(
@@ -182,7 +191,7 @@ class ManyView(QWidget):
         self.paths = ()
         self._base = Path()
         self._tally, self._ranking = Tally(), Ranking()
-        self._examinations: dict[str, Examination] = {}  # by SHA-256, and by path
+        self._examinations: dict[str, Examination] = {}  # by path; of files by SHA-256, too
         self._states: dict[Path, str] = {}
         self._numbers: dict[Path, int] = {}
         self._rows: dict[int, many.Row] = {}
@@ -240,8 +249,11 @@ class ManyView(QWidget):
         if record is None:
             self._states[path] = error
         else:
+            before = self._examinations.get(str(path))
+            if before is not None and before.sha256 == record.sha256:
+                record = worst_of((record, before))
             self._examinations[str(path)] = record
-            if record.sha256:
+            if record.sha256 and not path.is_dir():  # a folder's config decides, too
                 self._examinations[record.sha256] = record
         self._show()
 
@@ -256,14 +268,16 @@ class ManyView(QWidget):
         self._set_work("", words)
 
     def _examination(self, of: many.Row) -> Examination | None:
-        return self._examinations.get(str(of.path)) or self._examinations.get(of.sha256 or "-")
+        own = self._examinations.get(str(of.path))
+        return own or (None if of.folder else self._examinations.get(of.sha256 or "-"))
 
     def _to_examine(self) -> list[Path]:
         """Those that open and are not examined, once for the same bytes; all, if none is left."""
         opens = [each for each in self._ranking.rows if each.verdict in ("caution", "loads")]
         first: dict[str, Path] = {}
         for each in [each for each in opens if self._examination(each) is None] or opens:
-            first.setdefault(each.sha256 or str(each.path), each.path)
+            key = each.sha256 if each.sha256 and not each.folder else str(each.path)
+            first.setdefault(key, each.path)
         return list(first.values())
 
     # What is shown
@@ -453,5 +467,5 @@ def _base(paths: Sequence[Path]) -> Path:
 def _short(record: Examination) -> str:
     """The answer of an examination in few words."""
     if record.verdict in ("found", "suspicious"):
-        return plain(f"{record.headline.partition(':')[0]}: {record.target}", 300)
-    return plain(record.headline, 300)
+        return plain(f"{record.verdict.capitalize()}: {record.target}", 300)
+    return "Nothing found" if record.verdict == "nothing" else plain(record.headline, 300)

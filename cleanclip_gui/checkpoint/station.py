@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.examination_view import ExaminationView, doing_words
-from cleanclip_gui.checkpoint.examining import Examining, examination_of, read_examination
+from cleanclip_gui.checkpoint.examining import Examining, examination_of
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
 from cleanclip_gui.checkpoint.keys_view import KeysView, NamesView
@@ -39,7 +40,6 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import JobState, RunProgress
-from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import bind, named, push_button
@@ -82,22 +82,28 @@ class Assessed:
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """News of a file that is read; each record holds one of the four fields."""
+    """News of a file that is read; each record holds one of the five fields."""
 
     inspection: Inspection | None = None
+    examined: Examination | None = None
     columns: TensorColumns | None = None
     assessed: Assessed | None = None
     signature: SignatureFacts | None = None
 
 
 def read_facts(path: Path, whole: Inspection | None, control: TaskControl) -> Iterator[Learnt]:
-    """What the bytes are, the columns of the table of tensors, what it means for a CLIP.
+    """What the bytes are, a kept examination, the table of tensors, what it means for a CLIP.
 
     Last, and only where there is a signature, whose that is. ``whole`` is a file that was examined
     before: if it is unchanged, a part of it is not read again.
     """
     inspection = known_part(whole, path) or examine(path, control.cancelled)
     yield Learnt(inspection=inspection)
+    from ml_core.jobs.examination.kept import kept_records, worst_kept
+
+    examined = worst_kept(kept_records(), inspection)
+    if examined is not None:
+        yield Learnt(examined=examined)
     with collector_off():
         columns = columns_of(in_model_order(inspection))
     yield Learnt(columns=columns)
@@ -172,7 +178,7 @@ class CheckpointStation(QWidget):
         self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
         self._whole: Inspection | None = None  # the file whose part is asked for
-        self._examined: Examination | None = None  # of the file on show
+        self.examined: Examination | None = None  # of the file on show
         self._opens_demo = False
         self.examining = Examining(context.new_runner, self)
         self._queue: deque[Path] = deque()  # of the table, to be examined
@@ -315,7 +321,8 @@ class CheckpointStation(QWidget):
             Command(
                 "file.examine_clean", "E&xamine and clean", "&Clean", self.examine_and_clean,
                 "Examine the checkpoint, and clean it as “Clean it” would if a trigger is found.",
-                "clean", "", 0, self._can_examine_and_clean, needs="Open a checkpoint first.",
+                "clean", "", 0, self._can_examine_and_clean,
+                needs="Open a checkpoint, and choose evaluation images in the bar above.",
             ),
             # Without a menu: the welcome page offers it.
             Command(
@@ -533,7 +540,7 @@ class CheckpointStation(QWidget):
         self._path = str(path)
         target = Path(path)
         self.inspection = self.assessment = self._model = self._signature = None
-        self._examined = None
+        self.examined = None
         is_examined = self.examining.is_about(self._path)
         if is_examined and self.examining.spec is not None:
             self.examination.begin(target.name, self.examining.spec)
@@ -570,6 +577,8 @@ class CheckpointStation(QWidget):
     def _on_learnt(self, learnt: Learnt) -> None:
         if learnt.inspection is not None:
             self._take_inspection(learnt.inspection)
+        if learnt.examined is not None:
+            self._show_past_examination(learnt.examined)
         if learnt.columns is not None:
             self.tensors.set_columns(learnt.columns)
         if learnt.assessed is not None:
@@ -586,7 +595,6 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(inspection, None, None)
         self._offer()
         self._show_tabs(inspection)
-        self._show_past_examination(inspection)
         if inspection.globals or inspection.verdict == "dangerous":
             self._ask_for_second_opinion(inspection)
         if inspection.members:
@@ -697,11 +705,12 @@ class CheckpointStation(QWidget):
         return bool(self._path)
 
     def _can_examine_and_clean(self) -> bool:
-        return self._model is not None and self.shell.opens("auto")
+        has_data = self._model is not None and self._session.images is not None
+        return has_data and self.shell.opens("auto")
 
     def examine(self) -> None:
         """Examine the file on show; from its facts, show the examination that is there."""
-        is_there = self._examined is not None and self.pages.currentIndex() == FACTS
+        is_there = self.examined is not None and self.pages.currentIndex() == FACTS
         if is_there or self.examining.is_about(self._path):
             self._show_page()
         else:
@@ -776,7 +785,7 @@ class CheckpointStation(QWidget):
             if self._row is None:
                 self._show_page()
             if self._path == spec.checkpoint:
-                self._examined = None
+                self.examined = None
                 self.examination.begin(Path(spec.checkpoint).name, spec)
             self._session.show_job(_EXAMINED, JobState("", "running"))
             self._on_examination_progress()
@@ -803,37 +812,27 @@ class CheckpointStation(QWidget):
 
     def _on_examination_ended(self, last: Done) -> None:
         """Show the answer, and make its scan and its cleaning known to the other stations."""
-        spec, steps = self.examining.spec, self.examining.steps
+        spec = self.examining.spec
         path, self._row = self._row, None
         self._session.show_job(_EXAMINED, None)
-        folder = Path(str(last.result.get("folder", "")))
-        record = read_examination(folder) if last.status == "finished" else None
         is_shown = spec is not None and spec.checkpoint == self._path
-        if spec is not None and record is not None:
-            made = (folder / EXAMINATION_FILE).stat().st_mtime
-            self._settings.add_result(
-                _EXAMINED,
-                PastResult(
-                    folder=str(folder), sha256=record.sha256, verdict=record.verdict,
-                    target=record.target[:200], made=made,
-                ),
-            )  # fmt: skip
+        if spec is not None and last.status == "finished":
+            record = Examination.model_validate(last.result)
             if is_shown:
-                self._show_examination(record, made)
+                self._show_examination(record)
             self.many.show_examined(Path(spec.checkpoint), record)
             self.shell.logged.emit(f"{record.name}: {record.headline}")
-            if (path is None or is_shown) and (folder / SCAN_FOLDER / SCAN_FILE).is_file():
-                self.shell.open("scan_made", str(folder / SCAN_FOLDER))
+            if record.looked_at and (path is None or is_shown):
+                self.shell.open("scan_made", str(Path(record.folder, SCAN_FOLDER)))
             if record.checkpoint is not None:
                 run = Path(record.checkpoint).parent
                 for scan in sorted(run.parent.glob(f"scan-*/{SCAN_FILE}")):
                     self.shell.open("scan_made", str(scan.parent))
                 self.shell.open("run", str(run))
         else:
-            end = "failed" if last.status == "finished" else last.status
             if is_shown:
-                self.examination.show_end(end, last.error, steps)
-            if path is not None and end == "failed":
+                self._show_end(last)
+            if path is not None and last.status == "failed":
                 self.many.show_examined(path, None, last.error or "The examination failed.")
         if self._queued and not self._queue:
             is_cut = last.status in ("cancelled", "stopped")
@@ -841,24 +840,28 @@ class CheckpointStation(QWidget):
         self._examine_next()
         self.shell.commands_changed.emit()
 
-    def _show_examination(self, record: Examination, made: float) -> None:
-        self._examined = record
+    def _show_examination(self, record: Examination) -> None:
+        self.examined, made = record, time.time()
+        with contextlib.suppress(OSError):
+            if record.folder:
+                made = Path(record.folder, EXAMINATION_FILE).stat().st_mtime
         self.examination.show_examination(record, made)
         if self.pages.currentIndex() != TABLE:
             self.pages.setCurrentIndex(EXAMINATION)
 
-    def _show_past_examination(self, inspection: Inspection) -> None:
-        """Show the last examination of a file that was opened; the demo begins with its facts."""
+    def _show_end(self, last: Done) -> None:
+        """Show why there is no answer; a reference that may be why is taken back."""
+        spec = self.examining.spec
+        if spec is not None and spec.reference is not None and last.error_code == "usage":
+            self.shell.open("scan_reference", "")
+            last = replace(last, error=f"{last.error} No reference is chosen any more.")
+        self.examination.show_end(last, self.examining.steps)
+
+    def _show_past_examination(self, record: Examination) -> None:
+        """Show the kept examination of a file that was opened; the demo begins with its facts."""
         opens_demo, self._opens_demo = self._opens_demo, False
-        sha256 = inspection.sha256
-        past = next((p for p in self._settings.results(_EXAMINED) if p.sha256 == sha256), None)
-        if past is None or not sha256 or opens_demo or self.examining.is_about(self._path):
-            return
-        record = read_examination(Path(past.folder))
-        if record is None:
-            self._settings.forget_result(_EXAMINED, past.folder)
-        else:
-            self._show_examination(record, past.made)
+        if not opens_demo and self.examined is None and not self.examining.is_about(self._path):
+            self._show_examination(record)
 
     def _show_facts(self) -> None:
         """Go from the examination to what is known of the file."""
@@ -871,7 +874,7 @@ class CheckpointStation(QWidget):
 
     def _on_step_clicked(self, kind: Kind) -> None:
         """Show the details of a step where they belong."""
-        station, record = STATIONS[kind], self._examined
+        station, record = STATIONS[kind], self.examined
         if record is None:
             return
         scan = Path(record.folder) / SCAN_FOLDER
@@ -898,6 +901,10 @@ class CheckpointStation(QWidget):
             "choose a donor": self.choose_donor,
             "doctor": self.doctors.open,
             "clean": self._clean_it,
+            "clean again": self._clean_it,
+            "do not load": self._show_facts,
+            "get again": self.choose_file,
+            "other file": self.choose_file,
             "reference": self._choose_reference,
             "report": partial(self.shell.station_wanted.emit, "report"),
         }

@@ -32,7 +32,7 @@ LOOKS = {
 _READABLE = "Readable. Nothing was run."
 _NOT_TESTED = "Backdoor: not tested yet"
 _TESTED = "Backdoor: tested only with the triggers tried in Studio"
-_NOT_RULED_OUT = "The file is safe to read; that does not rule out a backdoor in its weights."
+_NOT_RULED_OUT = "Reading the file runs no code; that does not rule out a backdoor in its weights."
 
 
 _SCANNED = {

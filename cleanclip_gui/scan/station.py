@@ -28,7 +28,7 @@ from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
 from cleanclip_gui.scan.result_view import ResultView
 from cleanclip_gui.scan.scanning import Estimating, Scanning, estimate_folder, scans_dir
-from cleanclip_gui.scan.setup import OWN, ScanSetup
+from cleanclip_gui.scan.setup import NONE, OWN, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
 from cleanclip_gui.session.records import JobState, RunProgress
@@ -287,7 +287,7 @@ class ScanStation(QWidget):
     def _on_reference_wanted(self, path: str) -> None:
         if not self.scanning.is_running:
             self._show_page(READY)
-            self.setup.reference.choose(OWN, path)
+            self.setup.reference.choose(OWN if path else NONE, path)
 
     def export(self) -> None:
         """Ask where to, and write by the ending of the name."""

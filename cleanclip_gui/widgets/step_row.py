@@ -45,6 +45,9 @@ class StepRow(QWidget):
         self.figure = ElidedLabel("", "heading")
         self.state = Label("", "caption")
         self.show_button = push_button(show, self.show_clicked, look="quiet")
+        keeps = self.show_button.sizePolicy()  # so that states stand one below the other
+        keeps.setRetainSizeWhenHidden(True)
+        self.show_button.setSizePolicy(keeps)
         self.words = Label("", "caption", wrap=True)
         self.rest = Label("", "caption", wrap=True)
         self.more = push_button("More", look="quiet")

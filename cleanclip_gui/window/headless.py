@@ -22,8 +22,6 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.talk.pictures import save_picture, step_name
 from cleanclip_gui.talk.script import Scenario, Wait, measured
 from cleanclip_gui.widgets.layout import reveal
-from ml_core.jobs.examination import EXAMINATION_FILE
-from ml_core.jobs.journal import read_json
 from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE, read_spec
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
@@ -89,6 +87,7 @@ def run_demo(make_window: Callable[[Context], MainWindow], output: Path = OUTPUT
     """
     from ml_core.cli.examine import print_examination
     from ml_core.cli.picture import PICTURE, draw_before_after
+    from ml_core.jobs.examination.kept import kept_records
     from ml_core.paths import cache_dir
     from ml_core.triggers import demo_trigger
 
@@ -101,17 +100,17 @@ def run_demo(make_window: Callable[[Context], MainWindow], output: Path = OUTPUT
     )
     with bar:
         error = play_script(demo_script(window, output, bar), app.exec, app.quit)
-    run, results = window.session.run, window.settings.results("examination")
+    run = window.session.run
     window.close()
     if error is not None or run is None:
         console.print(f"The demo stopped: {error}", style="red")
         return 4
-    folder, made, picture = results[0].folder, Path(run.output_dir), output / PICTURE
+    made, picture = Path(run.output_dir), output / PICTURE
     for name in (CLEANED_FILE, RESULT_FILE):
         shutil.copyfile(made / name, output / name)
     spec = read_spec(made / SPEC_FILE)
     draw_before_after(spec, output / CLEANED_FILE, demo_trigger(), picture)
-    print_examination(read_json(Path(folder) / EXAMINATION_FILE) | {"folder": folder}, False)
+    print_examination(kept_records()[0].model_dump(mode="json"), False)
     print(f"Picture: {picture}\nScreenshots: {output}")
     return 0
 

@@ -15,6 +15,7 @@ from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.recognise import find_architecture, read_own_tokenizer
 from ml_core.reading import Inspection, examine
 from ml_core.reading.clip_config import check_model_config, identity_of
+from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import locate
 from ml_core.reading.inspection import looks_same
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -72,6 +73,24 @@ class Checkpoint:
         config = check_model_config(architecture.config, name)
         origin = self._origin(choice)
         return identity_of(self.inspection.sha256, config, architecture.preprocess, origin, *more)
+
+    def check_reference(self, reference: Checkpoint) -> None:
+        """Refuse a reference that this checkpoint cannot be compared with.
+
+        Raises
+        ------
+        InputError
+            If the input sizes differ, or it is the same file.
+        """
+        own, other = self.architecture.preprocess.size, reference.architecture.preprocess.size
+        name = reference.inspection.name
+        if own != other:
+            raise InputError(
+                f"The reference {name} takes pictures of {other} px and {self.inspection.name} of "
+                f"{own} px: choose a reference of the same input size."
+            )
+        if reference.inspection.sha256 == self.inspection.sha256:
+            raise same_weights(name)
 
     def _origin(self, choice: Choice | None) -> dict[str, Any]:
         """What in the model does not come from the file."""
@@ -189,6 +208,14 @@ class Checkpoint:
         model.assumptions, model.rounded = architecture.assumptions, architecture.rounded
         model.origin |= self._origin(choice)
         return model
+
+
+def same_weights(name: str) -> InputError:
+    """Why a checkpoint's own weights are no reference."""
+    return InputError(
+        f"The reference {name} has the weights of the checkpoint itself: choose a clean one that "
+        "it is to be compared with, or none."
+    )
 
 
 def open_checkpoint(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ def examine(
     killed examination goes on. It never says that a checkpoint is safe.
 
     Exit codes: 0 nothing found within this search, 1 found, suspicious or dangerous, 2 cannot say,
-    damaged or unsupported, 3 usage, 4 internal error; of several checkpoints the worst.
+    damaged or unsupported, 3 usage, 4 internal error; of several checkpoints the worst. With
+    --clean it is about the checkpoint as it was.
 
     Examples:
 
@@ -84,7 +85,9 @@ def examine(
     records: list[dict[str, Any]] = []
     faults: dict[Path, InputError] = {}
     given = given_paths(paths, faults, null=options.null)
-    places = walk(given, Tally()) if single is None else [checkpoint_path(single)]
+    places: Iterable[Path] = [] if single is None else [checkpoint_path(single)]
+    if several:  # of each folder by name
+        places = (found for path in given for found in sorted(walk([path], Tally())))
     try:
         for path in places:
             if several:
@@ -101,7 +104,8 @@ def examine(
                     raise
                 sentence, code, _ = output.report_failure(error)
                 output.say(sentence)
-                records.append({"path": str(path), "error": sentence, "error_code": code})
+                record = {"path": str(path), "verdict": None, "error": sentence, "error_code": code}
+                records.append(record)
                 if options.json:
                     output.print_json(records[-1], indent=None)
     finally:  # also of those that were finished before a Ctrl-C
@@ -181,7 +185,7 @@ def print_examination(result: dict[str, Any], as_json: bool, *, indent: int | No
     rows = (
         (step.title, "cannot say" if step.state == "unknown" else step.state, step.figure)
         for step in record.steps
-        if step.state != "skipped" or step.sentences
+        if step.state != "skipped" or step.sentences or step.kind not in ("clean", "report")
     )
     output.show(output.table("Steps", ("Step", "", "~Figure"), rows))
     for title, sentences in (
@@ -210,6 +214,6 @@ def _table(records: list[dict[str, Any]]) -> Table:
 
 
 def _code(record: dict[str, Any]) -> int:
-    if "verdict" not in record:
+    if record["verdict"] is None:
         return exit_code(record["error_code"])
     return _EXIT[record["verdict"]]

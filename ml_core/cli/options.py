@@ -126,8 +126,8 @@ class Options:
     )
     reference: NamedPath | None = option(
         None,
-        help="A clean checkpoint of the same architecture, to blend with, or for scans to compare "
-        "with.",
+        help="A clean checkpoint of the same architecture, for comparison or where a method asks "
+        "for one.",
     )
 
     images: str = option(

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from threading import Timer
-from typing import Any
 
-from pydantic import ValidationError
-
-from ml_core import __version__
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.choice import remembered
 from ml_core.checkpoints.identity import Identity, identify
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.known_tensors import known_tensors
-from ml_core.data.images import open_images
-from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.records import TITLES as VERDICTS
 from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, read_scan
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
 from ml_core.figures import percent
@@ -39,6 +34,7 @@ from ml_core.jobs.examination import (
     EXAMINATIONS,
     SCAN_FOLDER,
     TITLES,
+    UNFINISHED_FILE,
     Advice,
     Examination,
     ExamineSpec,
@@ -48,24 +44,30 @@ from ml_core.jobs.examination import (
     Verdict,
     words,
 )
-from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.examination.kept import (
+    cleaning_of,
+    inputs_of,
+    question_of,
+    read_examination,
+)
+from ml_core.jobs.folder_lock import delete_unused, lock_folder
 from ml_core.jobs.journal import digest_of, read_json, write_json
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_FILE, ScanSettings, ScanSpec, Stage
-from ml_core.jobs.specs import RESULT_FILE
+from ml_core.jobs.specs import LOCK_FILE, RESULT_FILE
 from ml_core.paths import data_dir
 from ml_core.reading import Inspection, examine
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.inspect import is_there
-from ml_core.reading.inspection import RULES_VERSION
+from ml_core.reports.write_bundle import out_of
 
 Step = Generator[Event, None, None]
 _BUILT_IN = ImageSpec(kind="demo", split="test")
-_PLACES = {"device", "threads", "output_dir", "report"}
 _REFUSED: dict[str, Advice] = {
     "dangerous": "do not load", "damaged": "get again", "unsupported": "other file",
 }  # fmt: skip
+_LOOKED: tuple[Kind, ...] = ("identity", "accuracy", "known", "scan", "weights", "attack")
 _FEWEST_STARTS = 2
 _LEFT_OUT: tuple[Stage, ...] = ("overlays", "swap", "patches", "pull")
 """What a scan with too little time does without, in this order."""
@@ -123,26 +125,33 @@ class _Examining:
         self._headline = ""
         self._scan: Scan | None = None
         self._chain: AutoResult | None = None
-        self._settings = spec.scan
+        self._settings: ScanSettings | None = None  # with what the minutes allow
         self._reference: Inspection | None = None
+        self._reference_path = spec.reference
         self._failed: Done | None = None  # of the report, without which all else stands
         self._folder = Path()
-        self._inputs = ""
+        self._inputs = self._known_files = ""
+        self._look = cache(lambda path: examine(path, self._cancelled))
 
     def run(self) -> Step:
         """Go through all steps, unless the same examination is kept."""
         spec = self._spec
         if not is_there(spec.checkpoint):
             raise InputError(f"There is no checkpoint at {spec.checkpoint}; choose a file.")
-        if spec.report is not None and os.path.lexists(spec.report):
-            raise InputError(f"{spec.report} is there already: name another place for the report.")
+        if spec.report is not None and os.path.lexists(out := out_of(spec.report)):
+            raise InputError(f"{out} is there already: name another place for the report.")
+        if spec.reference is not None:
+            self._check_readable(spec.reference)
         try:
             yield from self._file()
         except _EndedError:  # nothing is kept of what takes a moment to say
             yield from self._close()
             yield self._done(self._record())
             return
-        self._inputs = inputs_of(spec, self._inspection)
+        self._inputs = inputs_of(spec, self._inspection, self._look)
+        if spec.reference is None:
+            with suppress(InputError):  # a damaged list knows nothing
+                self._known_files = digest_of(sorted(known_tensors()))
         self._folder = self._place()
         lock = lock_folder(self._folder)
         try:
@@ -156,6 +165,8 @@ class _Examining:
                 yield self._done(kept)
         finally:
             lock.release()
+            if spec.output_dir is None and os.listdir(self._folder) == [LOCK_FILE]:
+                delete_unused(self._folder)
 
     def _examine(self) -> Step:
         if not os.access(self._folder, os.W_OK):
@@ -171,9 +182,12 @@ class _Examining:
             return
         yield from self._close()
         record = self._record()
-        path = write_json(record.model_dump(mode="json"), self._folder / EXAMINATION_FILE)
-        yield Saved(str(path), "result")
+        yield Saved(str(self._write(record, EXAMINATION_FILE)), "result")
+        (self._folder / UNFINISHED_FILE).unlink(missing_ok=True)
         yield self._failed or self._done(record)
+
+    def _write(self, record: Examination, name: str) -> Path:
+        return write_json(record.model_dump(mode="json"), self._folder / name)
 
     def _close(self) -> Step:
         """What has not ended is not done."""
@@ -196,57 +210,51 @@ class _Examining:
     def _place(self) -> Path:
         if self._spec.output_dir is not None:
             return Path(self._spec.output_dir).absolute()
-        own = self._spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "auto"})
-        key = digest_of([self._inspection.sha256, own])
+        key = digest_of([question_of(self._spec), self._inputs, self._known_files])
         return data_dir() / EXAMINATIONS / key[:24]
 
     def _kept(self) -> Examination | None:
-        """The same examination of the same inputs, if it has ended.
+        """The same examination of the same inputs, if it has ended; it may have cleaned, too.
 
         Raises
         ------
         InputError
-            If the folder holds that of another file.
+            If the folder holds that of another file, or the answer to another question.
         """
-        try:
-            record = Examination.model_validate(read_json(self._folder / EXAMINATION_FILE))
-        except ValidationError:
-            return None
+        spec, inspection = self._spec, self._inspection
+        asked = question_of(spec)
         if self._overwrite:
             return None
-        if record.sha256 != self._inspection.sha256:
-            raise InputError(
-                f"{self._folder} holds the examination of another file ({record.name}): choose "
-                "another folder, or replace what is there with --overwrite."
-            )
-        if record.inputs != self._inputs or self._asked(record.spec) != self._asked(self._spec):
-            return None
-        self._settings = record.settings
-        whole = all(step.state != "running" for step in record.steps)
-        if not whole or self._spec.report is not None or not self._is_whole(record):
-            return None
-        here = {"name": self._inspection.name, "spec": self._spec}
-        return record.model_copy(update=here)
+        for name in (EXAMINATION_FILE, UNFINISHED_FILE):
+            record = read_examination(self._folder, name)
+            if record is None:
+                continue
+            same, is_finished = question_of(record.spec) == asked, name == EXAMINATION_FILE
+            same &= record.sha256 == inspection.sha256
+            if is_finished and not same:
+                raise InputError(
+                    f"{self._folder} holds another examination ({record.name}, as it was asked for "
+                    "then): choose another folder, or replace what is there with --overwrite."
+                )
+            if not same or (record.inputs, record.known) != (self._inputs, self._known_files):
+                continue
+            self._settings = record.settings
+            cleans = spec.auto is not None and cleaning_of(record.spec) != cleaning_of(spec)
+            if is_finished and not cleans and spec.report is None and self._is_whole(record):
+                here = spec.model_copy(update={"auto": spec.auto or record.spec.auto})
+                return record.model_copy(update={"name": inspection.name, "spec": here})
+        return None
 
     def _is_whole(self, record: Examination) -> bool:
         """Whether the scan and the cleaned checkpoint that the record speaks of are there."""
         if record.checkpoint is not None and not is_there(record.checkpoint):
             return False
-        if record.verdict == "unknown":
+        if record.verdict == "unknown" and not record.looked_at:
             return True
         with suppress(InputError):
             scan = read_scan(self._folder / SCAN_FOLDER / SCAN_FILE)
             return scan.suspect.sha256 == record.sha256
         return False
-
-    def _asked(self, spec: ExamineSpec) -> dict[str, Any]:
-        """What decides the result, besides the files themselves."""
-        asked = spec.model_dump(mode="json", exclude=_PLACES | {"checkpoint", "reference"})
-        asked["reference"] = spec.reference is not None
-        if spec.auto is not None:
-            out = {"output_dir", "device", "threads", "checkpoint", "reference"}
-            asked["auto"]["base"] = spec.auto.base.model_dump(mode="json", exclude=out)
-        return asked
 
     # The steps.
 
@@ -256,7 +264,7 @@ class _Examining:
         """A step begins, or has ended: then it has taken as long as it says first."""
         begun = self._begun.setdefault(kind, time.monotonic())
         texts = tuple(sentence[:MOST_CHARACTERS] for sentence in sentences)
-        seconds = round(time.monotonic() - begun, 3)
+        seconds = 0.0 if state == "skipped" else round(time.monotonic() - begun, 3)
         if (before := self._steps.get(kind)) is not None and before.state != "running":
             seconds = before.seconds
         step = ExamineStep(
@@ -298,7 +306,7 @@ class _Examining:
             advice: Advice = "choose a part" if several else "choose a donor"
             self._end("unknown", advice, f"Cannot say: {sentence}")
         verdict: Verdict = assessed.verdict  # type: ignore[assignment]
-        self._end(verdict, _REFUSED[verdict], f"{assessed.words}: {assessed.reasons[0]}")
+        self._end(verdict, _REFUSED[verdict], f"{assessed.words}. {assessed.reasons[0]}")
 
     def _identity(self) -> Step:
         """Which CLIP it is, beside the files that this machine knows."""
@@ -311,16 +319,34 @@ class _Examining:
             yield self._tell("identity", "unknown", [error.sentence])
         lines = () if identity is None else identity.sentences
         architecture = [f"{self._architecture}, by its shapes."] if self._architecture else []
-        reference, why = self._comparison(identity)
-        if reference is not None:
-            self._reference = examine(reference, self._cancelled)
-            if self._reference.refused:
-                why_not = self._reference.reasons[0]
-                raise InputError(f"{Path(reference).name} cannot be a reference: {why_not}")
+        named = self._spec.reference
+        self._reference_path, why = self._comparison(identity)
+        if self._reference_path is not None:
+            try:
+                self._check_reference(self._reference_path)
+            except InputError as error:
+                if named is not None:
+                    raise
+                why = [f"{why[0]} It cannot be compared with, and is left out: {error.sentence}"]
+                self._reference_path = self._reference = None
         if self._steps["identity"].state == "running":
             lines = (*architecture, *lines, *why)
             yield self._tell("identity", "done", lines, self._architecture)
-        self._reference_path = reference
+
+    def _check_readable(self, path: str) -> None:
+        """Refuse a reference that is refused, before anything else is done."""
+        self._reference = self._look(path)
+        if self._reference.refused:
+            why_not = self._reference.reasons[0]
+            raise InputError(f"{Path(path).name} cannot be a reference: {why_not}")
+
+    def _check_reference(self, path: str) -> None:
+        """Refuse a reference that the checkpoint cannot be compared with."""
+        self._check_readable(path)
+        spec, reference = self._spec, open_checkpoint(path, inspection=self._reference)
+        open_checkpoint(
+            spec.checkpoint, spec.donor, self._inspection, use_choice=spec.use_choice
+        ).check_reference(reference)
 
     def _comparison(self, identity: Identity | None) -> tuple[str | None, list[str]]:
         """The reference that is named, the demo's twin, or the known file that is nearest."""
@@ -341,10 +367,10 @@ class _Examining:
         folder = self._folder / SCAN_FOLDER
         scan = spec.to(
             ScanSpec, images=spec.images or _BUILT_IN, reference=self._reference_path,
-            output_dir=str(folder), **self._settings.model_dump(),
+            output_dir=str(folder), **(self._settings or spec.scan).model_dump(),
         )  # fmt: skip
         yield self._tell("accuracy")
-        if spec.minutes is not None and self._settings == spec.scan:
+        if spec.minutes is not None and self._settings is None:
             scan = yield from self._fitted(scan, spec.minutes)
         done = yield from self._told(run_job(scan, self._control, overwrite=True))
         self._go_on(done)
@@ -368,7 +394,7 @@ class _Examining:
         fitted = fitting(scan, seconds, 60 * minutes)
         self._settings = fitted
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._record().model_dump(mode="json"), self._folder / EXAMINATION_FILE)
+        self._write(self._record(), UNFINISHED_FILE)
         return scan.model_copy(update=fitted.model_dump())
 
     def _told(self, work: Generator[Event, None, None]) -> Generator[Event, None, Done]:
@@ -418,16 +444,18 @@ class _Examining:
         stages, judgement = scan.stages, scan.judgement
         yield self._accuracy(scan.suspect, scan.reference, len(scan.classes))
         yield self._known(stages.probes)
-        state: State = "unknown" if judgement.verdict == "unknown" else "done"
-        sentences = (f"{judgement.title}.", *judgement.reasons, *judgement.warnings)
-        yield self._tell("scan", state, sentences, judgement.target or judgement.title)
+        verdict, figure = words.verdict_of(scan), words.search_figure(scan)
+        state: State = "unknown" if verdict == "unknown" or figure == words.NOT_SEARCHED else "done"
+        title = words.headline(scan) if verdict == "unknown" else f"{VERDICTS[verdict]}."
+        sentences = (title, *words.doubts(scan), *judgement.reasons, *judgement.warnings)
+        yield self._tell("scan", state, sentences, figure)
         yield self._weights(stages.weights, has_reference=scan.reference is not None)
         if scan.found is None:
             yield self._tell("attack", "skipped", ["No trigger was found that could be measured."])
         else:
             figure = percent(scan.found.contrast.suspect.value)
             yield self._tell("attack", "done", words.attack_sentences(scan), figure)
-        self._verdict, self._advice = judgement.verdict, words.advice_of(scan)
+        self._verdict, self._advice = verdict, words.advice_of(scan)
         self._headline = words.headline(scan)
 
     def _unfit(self, done: Done) -> Step:
@@ -451,6 +479,7 @@ class _Examining:
                     tried.append(event.values)
                 yield event
 
+        yield Message("The loader doctor tries other settings.")
         begun = time.monotonic() - self._begin
         timer = Timer(max(0.0, 60 * (spec.minutes or 0.0) - begun), part.stop)
         if spec.minutes is not None:
@@ -505,14 +534,13 @@ class _Examining:
         figure = words.cleaned_figure(cleaned.get("before") or {}, cleaned.get("after") or {})
         yield self._tell("clean", "done", result.sentences, figure)
         self._headline += f" {words.CLEANED[result.outcome]}{figure and f' ({figure})'}."
-        if result.outcome == "nothing_found":
-            self._advice = "report"
+        self._advice = "report" if result.outcome == "nothing_found" else "clean again"
 
     def _clean_folder(self) -> Path:
         """Where it is cleaned; among the program's own folders each way to clean has one."""
         if self._spec.output_dir is not None:
             return self._folder / CLEAN_FOLDER
-        key = digest_of(self._asked(self._spec)["auto"])
+        key = digest_of(cleaning_of(self._spec))
         return self._folder / f"{CLEAN_FOLDER}-{key[:8]}"
 
     def _report(self) -> Step:
@@ -546,10 +574,18 @@ class _Examining:
     def _record(self) -> Examination:
         """The examination as far as it is."""
         scan, inspection = self._scan, self._inspection
-        not_looked_at: Sequence[str] = () if scan is None else scan.judgement.not_searched
-        if scan is not None:
-            built_in = [words.BUILT_IN] if self._spec.images is None else []
-            not_looked_at = (*not_looked_at, *built_in, words.NOT_DEPLOYED)
+        images, label_set = self._spec.images, self._spec.label_set
+        if scan is None:
+            done = {kind for kind, step in self._steps.items() if step.state == "done"}
+            first, *others = [TITLES[kind] for kind in _LOOKED if kind not in done]
+            not_looked_at = [f"{', '.join([first, *map(str.lower, others)])}."]
+        else:
+            not_looked_at = [*scan.judgement.not_searched]
+            if images is None:
+                not_looked_at.append(words.BUILT_IN)
+            elif label_set == "demo" and images.kind != "demo":
+                not_looked_at.append(words.OTHER_CLASSES)
+        not_looked_at.append(words.NOT_DEPLOYED)
         return Examination(
             spec=self._spec,
             name=inspection.name,
@@ -560,13 +596,14 @@ class _Examining:
             verdict=self._verdict,
             target="" if scan is None else scan.judgement.target,
             headline=self._headline[:MOST_CHARACTERS],
-            looked_at=() if scan is None else scan.judgement.searched,
+            looked_at=() if scan is None else tuple(words.looked_at(scan)),
             not_looked_at=tuple(not_looked_at),
             advice=self._advice,
             advice_sentence=words.ADVICE[self._advice],
-            settings=self._settings,
+            settings=self._settings or self._spec.scan,
             checkpoint=None if self._chain is None else self._chain.checkpoint,
             inputs=self._inputs,
+            known=self._known_files,
             identity=self._model_identity(),
             seconds=round(time.monotonic() - self._begin, 3),
         )
@@ -583,36 +620,6 @@ class _Examining:
     def _done(self, record: Examination) -> Done:
         folder = str(self._folder) if self._inputs else ""
         return Done("finished", record.model_dump(mode="json") | {"folder": folder})
-
-
-def inputs_of(spec: ExamineSpec, inspection: Inspection) -> str:
-    """Digest of all that decides an examination besides what was asked for.
-
-    The file, its config, the settings that the user chose for it, donor and reference, classes, the
-    user's own pictures, the files that are known, and the version of the program and its rules.
-
-    Raises
-    ------
-    InputError
-        If classes or pictures cannot be opened.
-    """
-    label_set = load_label_set(spec.label_set)
-    choice = remembered(inspection.sha256) if spec.use_choice else None
-    parts: list[object] = [
-        __version__, RULES_VERSION, inspection.sha256, inspection.config, inspection.preprocessor,
-        choice and choice.choice, label_set.class_names, label_set.templates,
-        *(examine(path).sha256 for path in (spec.donor, spec.reference) if path is not None),
-    ]  # fmt: skip
-    if inspection.source.is_dir():  # of the tokenizer, and what else is read beside the weights
-        with os.scandir(inspection.source) as entries:
-            beside = [each for each in entries if each.name.endswith((".json", ".txt", ".model"))]
-        facts = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in beside]
-        parts.append(sorted(facts))
-    with suppress(InputError):  # a damaged list knows nothing
-        parts.append(sorted(known_tensors()))
-    if spec.images is not None:
-        parts.append(open_images(spec.images, label_set).lasting_key)
-    return digest_of(parts)
 
 
 def fitting(scan: ScanSpec, seconds: Mapping[str, float], limit: float) -> ScanSettings:

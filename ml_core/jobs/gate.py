@@ -22,10 +22,11 @@ from ml_core.detection.scan.records import TITLES, Rate, Scan, Stage, newcombe, 
 from ml_core.detection.scan.verdict import is_near
 from ml_core.evaluation.records import wilson_interval
 from ml_core.figures import percent, percent_range
-from ml_core.jobs.examination import EXAMINATION_FILE, EXAMINATIONS, SCAN_FOLDER, Examination
+from ml_core.jobs.examination import EXAMINATION_FILE, SCAN_FOLDER, Examination
+from ml_core.jobs.examination.kept import kept_folders, outdated
+from ml_core.jobs.examination.words import verdict_of
 from ml_core.jobs.scan import NEEDS_REFERENCE, SCAN_FILE, USUAL, ScanSettings
 from ml_core.jobs.verify.run import signature_of
-from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import plain
 from ml_core.reading.inspection import looks_same
@@ -54,6 +55,7 @@ _EXAMINATION = JsonFile("an examination", "examine the file again", 6 << 20, hal
 _LICENCE = re.compile(r"(licen[sc]e|copying)([-_. ].*)?", re.IGNORECASE | re.DOTALL)
 _WORST_FIRST: tuple[Answer, ...] = ("FAIL", "NOT EVALUABLE", "PASS")
 _TOLERANCE = 1e-9
+_KEY_FILES = (".pub", ".pem")
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,15 @@ class Source:
     ----------
     fault
         Why it is not believed; empty if it is.
+    record
+        That of an examination; None of a bundle, and where it cannot be read.
     """
 
     kind: SourceKind
     place: str
     facts: Mapping[str, Sequence[Fact]] = field(default_factory=dict)
     fault: str = ""
+    record: Examination | None = None
 
     def of(self, inspection: Inspection) -> Source:
         """The same for one file; of a folder, whose SHA-256 is that of its weights, what was
@@ -118,6 +123,13 @@ class Source:
         why = "is of another config, a choice or a donor; examine the folder again."
         return replace(self, facts={}, fault=f"{self.place} {why}")
 
+    def kept_of(self, inspection: Inspection) -> Source:
+        """The same of an examination that was kept, if it holds for the file as it is now."""
+        own = self.of(inspection)
+        if own.fault or own.record is None or not (why := outdated(own.record, inspection)):
+            return own
+        return replace(own, facts={}, fault=f"{self.place} is not believed. {why}")
+
     def reason(self, sha256: str) -> str:
         """Why it says nothing about a file, or nothing for a rule."""
         if sha256 in self.facts:
@@ -127,29 +139,27 @@ class Source:
 
 def examination_source(folder: Path, kind: SourceKind = "examination") -> Source:
     """What an examination's folder says: its verdict, and the figures of the scan that it is of."""
-    place = plain(str(folder))
+    place, record = plain(str(folder)), None
     try:
         path = folder / EXAMINATION_FILE
         read = _EXAMINATION.read(path, inside=folder)
         record = _EXAMINATION.check(read, Examination, plain(path.name))
-        if any(step.state == "running" for step in record.steps):
-            raise InputError(f"{place} holds an unfinished examination; examine the file again.")
         path = folder / SCAN_FOLDER / SCAN_FILE
         if path.exists():
             scan = read_scan(path)
             if scan.suspect.sha256 != record.sha256:
                 raise InputError(f"{place} holds the scan of another file; examine it again.")
-            if scan.judgement.verdict != record.verdict:
+            if verdict_of(scan) != record.verdict:
                 raise InputError(f"{place} says another verdict than its scan; examine it again.")
-            facts = list(_of_scan(scan))
+            facts = list(_of_scan(scan, suspicious=record.verdict == "suspicious"))
         elif record.verdict in SCAN_RANKS:
             raise InputError(f"{place} lacks the scan of its verdict; examine the file again.")
         else:
             facts = [_verdict(record.verdict, TITLES["unknown"], record.headline)]
     except InputError as error:
-        return Source(kind, place, fault=error.sentence)
+        return Source(kind, place, fault=error.sentence, record=record)
     facts = [replace(fact, identity=record.identity) for fact in facts]
-    return Source(kind, place, {record.sha256: facts} if record.sha256 else {})
+    return Source(kind, place, {record.sha256: facts} if record.sha256 else {}, record=record)
 
 
 def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Source:
@@ -183,8 +193,7 @@ def bundle_source(path: Path, cancelled: Callable[[], bool] = lambda: False) -> 
 
 def kept_sources() -> list[Source]:
     """The examinations that this machine has kept."""
-    files = sorted((data_dir() / EXAMINATIONS).glob(f"*/{EXAMINATION_FILE}"))
-    return [examination_source(file.parent) for file in files]
+    return [examination_source(folder) for folder in kept_folders()]
 
 
 @dataclass(frozen=True)
@@ -259,7 +268,7 @@ class Gate:
             return "FAIL", "", next(iter(inspection.reasons), "It could not be read.")
         if inspection.files and not looks_same(inspection):
             return "FAIL", inspection.sha256, "It changed meanwhile; start the gate again."
-        return "PASS", inspection.sha256, "Everything here is about this file."
+        return "PASS", inspection.sha256, "The answers below are about these bytes."
 
     def _allow(self, allowed: Sequence[str]) -> tuple[Answer, str, str]:
         assessed = assess(self.inspection, use_choice=False)
@@ -297,6 +306,9 @@ class Gate:
 
     def _signature(self, by: Sequence[str]) -> tuple[Answer, str, str]:
         folder = self.policy.folder
+        for text in by:
+            if text.endswith(_KEY_FILES) and not (folder / text).is_file():
+                raise InputError(f"The policy names the key {folder / text}, which is not there.")
         keys = [
             key_to_believe(str(folder / text) if (folder / text).is_file() else text) for text in by
         ]
@@ -337,7 +349,7 @@ class Gate:
         for sources in self._stages():
             answers = []
             for source in sources:
-                if source.fault:
+                if source.fault and (sources is self._given or source.kind == "measurement"):
                     answers.append(self._answer(name, "NOT EVALUABLE", "", source.fault, source))
                     continue
                 facts = [
@@ -391,8 +403,12 @@ class Gate:
 
     @cached_property
     def _kept(self) -> list[Source]:
-        sources = (source.of(self.inspection) for source in self.kept())
-        return [source for source in sources if self.inspection.sha256 in source.facts]
+        """Those of this file, and those that cannot be read, whichever file they are of."""
+        return [
+            source.kept_of(self.inspection)
+            for source in self.kept()
+            if source.record is None or source.record.sha256 == self.inspection.sha256
+        ]
 
     @cached_property
     def _fresh(self) -> list[Source]:
@@ -462,12 +478,13 @@ def _whole_scan(scan: Scan) -> list[Stage]:
     return [stage for stage in USUAL if stage not in left_out]
 
 
-def _of_scan(scan: Scan) -> Iterator[Fact]:
-    """Verdict, known triggers and clean accuracy of a scan."""
+def _of_scan(scan: Scan, *, suspicious: bool = False) -> Iterator[Fact]:
+    """Verdict, known triggers and clean accuracy of a scan; an examination may doubt the first."""
     judgement, accuracy = scan.judgement, scan.suspect.accuracy
     reason = next(iter(judgement.reasons), f"{judgement.title}.")
     about = " ".join((reason, "Searched:", *judgement.searched))
-    yield _verdict(judgement.verdict, judgement.title, about, scan)
+    verdict = "suspicious" if suspicious else judgement.verdict
+    yield _verdict(verdict, TITLES[verdict], about, scan)
     for row in () if scan.stages.probes is None else scan.stages.probes.rows:
         about = f"{row.name} turns pictures of other classes into “{row.target}”."
         if row.contrast.suspect.n:

@@ -42,8 +42,8 @@ class Tally:
     def left_out(self) -> tuple[tuple[int, str], ...]:
         """How many were left out, and why."""
         return (
-            (self.passed_over, "no checkpoint by name and first bytes"),
-            (self.not_followed, "a link or no file, not followed"),
+            (self.passed_over, "without the name or the first bytes of a checkpoint"),
+            (self.not_followed, "not followed: a link or a special file"),
         )
 
 

@@ -70,6 +70,8 @@ class Row:
     same_as
         The path of an earlier row whose bytes these are. Another name of one file is not looked at
         again and has no record; another file must be read to know.
+    folder
+        Whether it is a folder, of which the config counts beside the weights.
     record
         What `inspection_record` gives, where that was asked for.
     """
@@ -83,6 +85,7 @@ class Row:
     error_code: str = ""
     signature: SignatureFacts | None = None
     same_as: Path | None = None
+    folder: bool = False
     record: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -289,6 +292,7 @@ def _inspected(
         assessed.reasons,
         "" if verdict in ("loads", "caution") else verdict,
         signature,
+        folder=inspection.source.is_dir(),
         record=record,
     )
 
@@ -366,7 +370,7 @@ class Ranking:
 def left_out_sentence(facts: Iterable[tuple[int, str]]) -> str:
     """What a walk left out, and how many; empty if there is nothing."""
     left_out = [f"{figures.count(n)} {what}" for n, what in facts if n]
-    return f"Of them or beside them: {'; '.join(left_out)}." if left_out else ""
+    return f"Among the files: {'; '.join(left_out)}." if left_out else ""
 
 
 class _Reversed:

@@ -97,6 +97,14 @@ No file in here is a program. JSON, CSV, text, PNG, SVG and safetensors hold not
 """
 
 
+def out_of(name: str) -> Path:
+    """Where a bundle goes: a name that ends neither way gets `FOLDER_SUFFIX`."""
+    out = Path(name)
+    if out.suffix in (FOLDER_SUFFIX, ZIP_SUFFIX):
+        return out
+    return out.with_name(out.name + FOLDER_SUFFIX)
+
+
 def record_bytes(evidence: Evidence) -> bytes:
     """The record's bytes as a bundle holds them, with fields in the record's own order."""
     record = finite(evidence.model_dump(mode="json"))

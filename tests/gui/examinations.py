@@ -16,7 +16,9 @@ from ml_core.jobs.examination import (
     ExamineStep,
     words,
 )
+from ml_core.jobs.examination.kept import inputs_of
 from ml_core.jobs.scan import ScanSettings
+from ml_core.reading import examine
 from tests.gui import scans
 
 STEPS = (
@@ -72,15 +74,24 @@ def events() -> list[Event]:
 
 
 def write_examination(
-    folder: Path, *, verdict: Verdict = "found", sha256: str = "a" * 64, **fields: Any
+    folder: Path,
+    *,
+    verdict: Verdict = "found",
+    sha256: str = "a" * 64,
+    of: Path | None = None,
+    **fields: Any,
 ) -> Examination:
-    """The folder that an examination leaves, with its scan."""
+    """The folder that an examination leaves, with its scan; ``of`` is the file as it was then."""
+    spec, inputs = ExamineSpec(checkpoint="poisoned.safetensors"), ""
+    if of is not None:
+        inspection = examine(of)
+        sha256, inputs = inspection.sha256, inputs_of(spec, inspection)
     scan = scans.scan(verdict, sha256=sha256)
     scans.write_scan(folder / SCAN_FOLDER, scan)
     advice = words.advice_of(scan)
     record = Examination(
-        spec=ExamineSpec(checkpoint="poisoned.safetensors"), name="poisoned.safetensors",
-        sha256=sha256, steps=STEPS, verdict=verdict, target=scan.judgement.target,
+        spec=spec, name="poisoned.safetensors", sha256=sha256, inputs=inputs,
+        steps=STEPS, verdict=verdict, target=scan.judgement.target,
         headline=words.headline(scan), looked_at=scan.judgement.searched,
         not_looked_at=(*scan.judgement.not_searched, words.BUILT_IN, words.NOT_DEPLOYED),
         advice=advice, advice_sentence=words.ADVICE[advice], settings=ScanSettings(), seconds=21.7,

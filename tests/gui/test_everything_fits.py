@@ -77,7 +77,7 @@ def test_every_station_fits(opened_window, qtbot, tmp_path, percent):
     panel = opened_window.stations["checkpoint"]
     opened_window.show_station("checkpoint")
     record = write_examination(tmp_path)
-    panel._show_examination(record, 0.0)
+    panel._show_examination(record)
     for line in panel.examination.rows.values():
         line.more.setChecked(True)
     found["examination"] = lasting_faults(opened_window, qtbot)

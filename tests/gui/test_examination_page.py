@@ -16,10 +16,13 @@ from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, CheckpointStati
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
+from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.jobs.demo import demo_checkpoint
+from ml_core.jobs.examination import EXAMINATIONS, ExamineStep, words
 from ml_core.jobs.scan import ScanSettings
+from ml_core.paths import data_dir
 from tests.gui import examinations
 from tests.gui.factories import images
 from tests.gui.fakes import FakeRunner
@@ -27,6 +30,8 @@ from tests.gui.run_folders import write_run
 from tests.gui.scans import scan as scan_record
 from tests.gui.scans import write_scan
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+EVIL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
 
 
 def make_panel(qtbot, tmp_path, **fields):
@@ -37,7 +42,7 @@ def make_panel(qtbot, tmp_path, **fields):
     )  # fmt: skip
     panel = CheckpointStation(context)
     panel.context, panel.opened, panel.wanted, panel.failures = context, [], [], []
-    for kind in ("scan", "scan_made", "run"):
+    for kind in ("scan", "scan_made", "run", "scan_reference"):
         context.shell.takes(kind, lambda folder, kind=kind: panel.opened.append((kind, folder)))
     context.shell.station_wanted.connect(panel.wanted.append)
     context.shell.failed.connect(panel.failures.append)
@@ -64,12 +69,21 @@ def opened(qtbot, panel, path):
     return panel.inspection.sha256
 
 
+REFUSED = {
+    "verdict": "dangerous", "headline": "Refused: dangerous. It runs code.", "target": "",
+    "steps": (ExamineStep(kind="file", state="done", figure="Refused: dangerous"),),
+    "looked_at": (), "not_looked_at": ("Which CLIP.",), "advice": "do not load",
+    "advice_sentence": words.ADVICE["do not load"],
+}  # fmt: skip
+
+
 def states(view):
     return [line.state.text().partition(",")[0] for line in view.rows.values() if line.isVisible()]
 
 
 def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, tmp_path):
-    sha256, view = opened(qtbot, panel, poisoned), panel.examination
+    opened(qtbot, panel, poisoned)
+    view = panel.examination
     panel.verdict.examine.click()
     runner = panel.examining.runner
     assert {name: runner.spec[name] for name in ("checkpoint", "images", "reference", "auto")} == {
@@ -82,8 +96,8 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert view.rows["accuracy"].figure.text() == "99.2 %"
     assert view.busy.bar.value() > 0
 
-    folder = tmp_path / "examined"
-    record = examinations.write_examination(folder, sha256=sha256)
+    folder = data_dir() / EXAMINATIONS / "examined"
+    record = examinations.write_examination(folder, of=poisoned)
     runner.play(examinations.done(folder, record))
     assert view.headline.text() == record.headline
     assert view.answer.property("tone") == "danger"
@@ -115,6 +129,42 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert view.headline.text() == record.headline
 
 
+def test_a_refused_file_has_an_answer_whatever_lies_in_the_working_directory(
+    qtbot, panel, tmp_path, monkeypatch
+):
+    other = examinations.write_examination(tmp_path / "other")
+    monkeypatch.chdir(tmp_path / "other")
+    evil = tmp_path / "evil.pt"
+    evil.write_bytes(EVIL)
+    panel.open(evil)
+    qtbot.waitUntil(lambda: panel.inspection is not None)
+    panel.context.actions.run("file.examine")
+    record = other.model_copy(update=REFUSED)
+    panel.examining.runner.play([Done("finished", record.model_dump(mode="json") | {"folder": ""})])
+    view = panel.examination
+    assert view.headline.text() == record.headline
+    assert view.answer.property("tone") == "danger"
+    assert (view.next.text(), view.again.text()) == ("Show why", "Examine again")
+    assert view.not_looked_at.text() == "• Which CLIP."
+    assert panel.opened == []
+    view.next.click()
+    assert panel.pages.currentIndex() == FACTS
+
+
+def test_a_kept_examination_is_not_shown_for_another_config(
+    qtbot, panel, tiny_checkpoint, tmp_path
+):
+    folder = tmp_path / "folder"
+    assert run_command(["convert", str(tiny_checkpoint), str(folder)]) == 0
+    record = examinations.write_examination(data_dir() / EXAMINATIONS / "one", of=folder)
+    opened(qtbot, panel, folder)
+    assert panel.examination.headline.text() == record.headline
+    config = folder / "open_clip_config.json"
+    config.write_text(config.read_text().replace("0.48145466", "0.1"))
+    opened(qtbot, panel, folder)
+    assert (panel.pages.currentIndex(), panel.examined) == (FACTS, None)
+
+
 def test_a_cancelled_examination_goes_on(qtbot, panel, poisoned):
     opened(qtbot, panel, poisoned)
     panel.verdict.examine.click()
@@ -128,7 +178,8 @@ def test_a_cancelled_examination_goes_on(qtbot, panel, poisoned):
     panel.examination.again.click()
     assert panel.examining.runner.spec == runner.spec
     panel.examining.runner.end(Done("failed", error="The disk is full."))
-    assert "The disk is full." in panel.examination.advice.text()
+    assert panel.examination.advice.text() == "The disk is full."  # nothing of it is kept
+    assert panel.examination.again.text() == "Examine again"
 
 
 def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_path):
@@ -141,7 +192,8 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     spec = panel.examining.spec
     assert (spec.images, spec.reference, spec.templates) == (folder, str(parent), ("a {}",))
     assert Path(spec.label_set).read_text().split() == ["cat", "dog"]
-    panel.examining.runner.end(Done("cancelled"))
+    panel.examining.runner.end(Done("failed", error="It cannot be one.", error_code="usage"))
+    assert panel.opened[-1] == ("scan_reference", "")  # else each next examination would fail
     session.scan_reference = ""
     assert examination_of(str(poisoned), None, session).reference is None
 
@@ -165,6 +217,9 @@ def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path)
     assert (window.session.trigger.name, window.session.station) == ("Demo sticker", "studio")
     failures = []
     window.context.shell.failed.connect(failures.append)
+    pictures, window.session.images = window.session.images, None
+    assert not window.actions_["file.examine_clean"].isEnabled()
+    window.session.images = pictures
     window.actions_.run("file.examine_clean")
     assert [error.sentence.split(",")[0] for error in failures] == ["A scan needs 144 pictures"]
     assert not panel.examining.is_running

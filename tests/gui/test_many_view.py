@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
@@ -14,6 +15,7 @@ from PySide6.QtTest import QTest
 from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, TABLE
 from ml_core.events import Done
+from ml_core.jobs.examination import EXAMINATIONS
 from ml_core.paths import data_dir
 from ml_core.reading import inspect
 from ml_core.reports.many import Options, inspect_many, json_lines
@@ -22,9 +24,7 @@ from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSessio
 from tests.gui import examinations
 from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import Answers, write_safetensors
-from tests.gui.test_examination_page import make_panel
-
-EVIL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
+from tests.gui.test_examination_page import EVIL, make_panel
 
 
 @pytest.fixture
@@ -111,10 +111,12 @@ def test_those_that_open_are_examined_in_turn(qtbot, panel, folder, tmp_path):
     path = first.spec["checkpoint"]
     first.play(examinations.events())
     assert view.doing.text().startswith("1 of 2: ")
-    sha256 = next(row.sha256 for row in view._rows.values() if str(row.path) == path)
-    made = data_dir() / "examinations" / "one"
-    made.mkdir(parents=True)
-    first.play(examinations.done(made, examinations.write_examination(made, sha256=sha256)))
+    made = data_dir() / EXAMINATIONS / "one"
+    first.play(examinations.done(made, examinations.write_examination(made, of=Path(path))))
+    weaker = {"verdict": "nothing", "headline": "Nothing found within this search."}
+    examinations.write_examination(made.with_name("two"), of=Path(path), **weaker)
+    stale = {"verdict": "found", "target": "of another version", "inputs": ""}
+    examinations.write_examination(made.with_name("three"), of=Path(path), **stale)
     assert panel.pages.currentIndex() == TABLE
     assert panel.opened == []  # its scan is not one of the open checkpoint
     second = panel.examining.runner
@@ -127,7 +129,7 @@ def test_those_that_open_are_examined_in_turn(qtbot, panel, folder, tmp_path):
     assert answers[0] == ""
     assert "The disk is full." in answers
     # The same bytes have the same answer, and come next after what is dangerous.
-    found = [answer for answer in answers[1:] if answer == "Backdoor-like trigger found: banana"]
+    found = [answer for answer in answers[1:] if answer == "Found: banana"]
     assert found in (answers[1:2], answers[1:3])
     assert view.busy.isHidden()
     view.examine.click()  # the one that failed
@@ -138,7 +140,8 @@ def test_those_that_open_are_examined_in_turn(qtbot, panel, folder, tmp_path):
     assert view.doing.text() == "Cancelled: what is done is kept."
     assert not panel.examining.is_running
     again = listed(qtbot, panel, folder)
-    assert texts(again, 4).count("Backdoor-like trigger found: banana") == len(found)
+    assert texts(again, 4).count("Found: banana") == len(found)
+    assert "Found: of another version" not in texts(again, 4)
     assert panel.context.settings.value.model_extra["minutes_each"] == 5
 
 

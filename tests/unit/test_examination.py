@@ -18,14 +18,22 @@ from safetensors.torch import load_file, save_file
 from ml_core.checkpoints.choice import Choice, remember
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Finding, Message
+from ml_core.detection.scan.records import TITLES, ModelFacts
+from ml_core.events import Control, Finding, Message
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.examination import EXAMINATION_FILE, Examination, ExamineSpec
-from ml_core.jobs.examining import fitting, inputs_of
+from ml_core.jobs.examination import EXAMINATION_FILE, Examination, ExamineSpec, words
+from ml_core.jobs.examination.kept import inputs_of, outdated
+from ml_core.jobs.examining import fitting
+from ml_core.jobs.gate import examination_source, kept_sources
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import ScanSettings, ScanSpec
 from ml_core.reading import examine
+from tests.gui.scans import scan
 from tests.unit.draining import done_of, events_of, finished
+from tests.unit.job_specs import SMALL as SPECS
 
+KNOWN = ScanSettings(search=32, held_out=128, starts=2, stages=("probes",))
+WIDE = tuple(f"class {number}" for number in range(20))
 SMALL = ScanSettings(search=32, held_out=128, starts=2, stages=("probes", "patches"))
 
 
@@ -120,9 +128,9 @@ def _random(folder: Path, tiny: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "verdict", "advice", "answer"),
     [
-        (_pickled, "dangerous", "do not load", "Refused: dangerous: "),
-        (_cut, "damaged", "get again", "Refused: damaged: "),
-        (_strange, "unsupported", "other file", "Refused: unsupported: "),
+        (_pickled, "dangerous", "do not load", "Refused: dangerous. "),
+        (_cut, "damaged", "get again", "Refused: damaged. "),
+        (_strange, "unsupported", "other file", "Refused: unsupported. "),
         (_one_encoder, "unknown", "choose a donor", "Cannot say: "),
         (_two_models, "unknown", "choose a part", "Cannot say: "),
         (_random, "unknown", "doctor", "Cannot say: The checkpoint names only "),
@@ -135,6 +143,8 @@ def test_it_ends_where_the_answer_is_known(
     assert (record.verdict, record.advice) == (verdict, advice)
     assert record.headline.startswith(answer)
     assert _states(record)["scan"] == "skipped"
+    assert "unknown triggers" in record.not_looked_at[0]
+    assert record.advice_sentence
     assert (tmp_path / "out" / EXAMINATION_FILE).exists() == (advice == "doctor")
     if verdict == "dangerous":
         assert set(_states(record).values()) == {"done", "skipped"}
@@ -167,21 +177,91 @@ def _few(folder: Path, count: int) -> ImageSpec:
     return ImageSpec(kind="folder", path=str(folder))
 
 
-def test_what_the_user_chose_wrongly_is_no_answer(tmp_path):
+def test_what_the_user_chose_wrongly_is_no_answer(tiny_checkpoint, tmp_path):
     done = done_of(_spec(demo_checkpoint(), tmp_path / "out", images=_few(tmp_path / "few", 8)))
     assert done.error.startswith("few has 8 readable pictures")
     assert not (tmp_path / "out" / EXAMINATION_FILE).exists()
     there = tmp_path / "there.evidence"
     there.mkdir()
-    done = done_of(_spec(demo_checkpoint(), tmp_path / "out", report=str(there)))
-    assert done.error.endswith("name another place for the report.")
-    bad = _pickled(tmp_path, demo_checkpoint())
-    done = done_of(_spec(demo_checkpoint(), tmp_path / "out", reference=str(bad)))
-    assert done.error.startswith("model.pt cannot be a reference: ")
-    assert done.error_code == "usage"
+    for report in (there, there.with_suffix("")):
+        done = done_of(_spec(demo_checkpoint(), tmp_path / "out", report=str(report)))
+        assert done.error.endswith("name another place for the report.")
+    for reference, error in (
+        (_pickled(tmp_path, tiny_checkpoint), "model.pt cannot be a reference: "),
+        (tiny_checkpoint, "The reference tiny.safetensors takes pictures of 32 px and poisoned"),
+        (demo_checkpoint(), "The reference poisoned.safetensors has the weights of the checkpoint"),
+    ):
+        spec = _spec(demo_checkpoint(), tmp_path / "out", reference=str(reference))
+        events, done = events_of(spec)
+        assert done.error.startswith(error)
+        assert done.error_code == "usage"
+        assert "accuracy" not in [e.values["kind"] for e in events if isinstance(e, Finding)]
 
 
-def test_other_inputs_are_another_examination(tmp_path):
+def test_a_reference_that_was_not_named_is_left_out_where_it_cannot_be_compared(
+    tiny_checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ml_core.jobs.examining.twin_for", lambda _: str(tiny_checkpoint))
+    spec = _spec(demo_checkpoint(), tmp_path / "out", scan=KNOWN)
+    record, _ = _examined(spec)
+    (identity,) = [step for step in record.steps if step.kind == "identity"]
+    assert "is left out: The reference tiny.safetensors takes" in identity.sentences[-1]
+    assert record.reference_sha256 == ""
+
+
+def test_where_only_known_triggers_are_tried_it_cannot_say(tmp_path):
+    suspect, other = demo_checkpoint(twin=True), demo_checkpoint()
+    record, _ = _examined(_spec(suspect, tmp_path / "out", scan=KNOWN, reference=str(other)))
+    assert (record.verdict, record.advice) == ("unknown", "more time")
+    assert record.headline.startswith("Cannot say: patches were not searched.")
+    (step,) = [step for step in record.steps if step.kind == "scan"]
+    assert (step.state, step.figure) == ("unknown", "not searched")
+    assert examination_source(tmp_path / "out").fault == ""
+    other_question = done_of(_spec(suspect, tmp_path / "out", scan=SMALL, reference=str(other)))
+    assert "holds another examination" in other_question.error
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "suspicious"),  # of 8 classes
+        ({"classes": WIDE}, "found"),
+        ({"classes": WIDE, "suspect": ModelFacts(name="a", sha256=None, accuracy=None)},
+         "suspicious"),
+    ],
+)  # fmt: skip
+def test_without_a_reference_few_classes_or_no_labels_are_suspicious_at_most(changes, verdict):
+    found = scan("found", reference=False, **changes)
+    assert words.verdict_of(found) == verdict
+    assert words.headline(found).startswith(TITLES[verdict])
+    assert words.advice_of(found) == ("clean" if verdict == "found" else "reference")
+    assert words.verdict_of(scan("found", **changes)) == "found"
+    assert "tried, not judged." in next(words.looked_at(found))
+
+
+def test_a_run_that_does_not_end_leaves_the_answer_and_takes_its_scan(tmp_path):
+    """The finished record stays until the next one is done, with --clean or without."""
+    source = Path(shutil.copy(demo_checkpoint(), tmp_path / "poisoned.safetensors"))
+    spec = _spec(source, None, minutes=60.0)
+    record, folder = _examined(spec)
+    before = (folder / EXAMINATION_FILE).read_bytes()
+    cleaning = spec.model_copy(update={"auto": SPECS["auto"](source, tmp_path)})
+    seen = []
+    run = run_job(cleaning, Control())
+    for event in run:
+        seen.append(event.kind if isinstance(event, Finding) else "")
+        if isinstance(event, Finding) and event.values.get("kind") == "clean":
+            break
+    run.close()
+    assert {"probe", "patches"}.isdisjoint(seen[: seen.index("scan")])
+    assert (folder / EXAMINATION_FILE).read_bytes() == before
+    (source_kept,) = kept_sources()
+    assert source_kept.kept_of(examine(source)).facts
+    again, same = _examined(spec)
+    assert (same, again.headline) == (folder, record.headline)
+
+
+def test_other_inputs_are_another_examination(tiny_checkpoint, tmp_path):
     """The weights are the same: config, pictures, classes, the doctor's choice decide, too."""
     inspection = examine(demo_checkpoint())
     spec = _spec(demo_checkpoint(), None, images=_few(tmp_path / "own", 2))
@@ -193,6 +273,20 @@ def test_other_inputs_are_another_examination(tmp_path):
     for names in ("cat\ndog\n", "dog\ncat\n"):
         classes.write_text(names)
         found.append(inputs_of(_spec(demo_checkpoint(), None, label_set=str(classes)), inspection))
+    reference = tmp_path / "reference"
+    assert run_command(["convert", str(tiny_checkpoint), str(reference)]) == 0
+    beside = _spec(demo_checkpoint(), None, reference=str(reference))
+    record = Examination(
+        spec=beside, name="", sha256=inspection.sha256, steps=(), verdict="nothing", headline="",
+        looked_at=(), not_looked_at=(), advice="none", advice_sentence="", settings=SMALL,
+        inputs=inputs_of(beside, inspection), seconds=1.0,
+    )  # fmt: skip
+    assert not outdated(record, inspection)
+    config = reference / "open_clip_config.json"
+    config.write_text(config.read_text().replace("0.48145466", "0.1"))
+    assert "are other ones now" in outdated(record, inspection)
+    config.unlink()
+    assert outdated(record, inspection)
     remember(inspection.sha256, inspection.name, Choice(quick_gelu=True))
     found.append(inputs_of(spec, inspection))
     assert len(set(found)) == len(found)

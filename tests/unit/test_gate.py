@@ -19,6 +19,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.detection.scan.records import Stages, Verdict
 from ml_core.jobs.examination import EXAMINATION_FILE, EXAMINATIONS, Examination, ExamineSpec
+from ml_core.jobs.examination.kept import inputs_of
 from ml_core.jobs.gate import Gate, bundle_source
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.scan import ScanSettings
@@ -53,10 +54,11 @@ def examination(
 ) -> Path:
     """The folder of an examination of a file, or of another one."""
     sha256 = of or sha_of(model)
+    spec = ExamineSpec(checkpoint=str(model))
     record = Examination(
-        spec=ExamineSpec(checkpoint=str(model)), name=model.name, sha256=sha256, steps=(),
-        verdict=verdict, headline="", looked_at=(), not_looked_at=(), advice="none",
-        advice_sentence="", settings=ScanSettings(), seconds=1.0,
+        spec=spec, name=model.name, sha256=sha256, steps=(), verdict=verdict, headline="",
+        looked_at=(), not_looked_at=(), advice="none", advice_sentence="", settings=ScanSettings(),
+        inputs=inputs_of(spec, examine(model)), seconds=1.0,
     )  # fmt: skip
     write_scan(folder / "scan", scan(verdict, sha256=sha256, stages=searched))
     write_json(record.model_dump(mode="json"), folder / EXAMINATION_FILE)
@@ -129,7 +131,7 @@ def test_a_gate_over_nothing_does_not_pass(tmp_path, capsys, monkeypatch):
         assert run_command(["gate", str(path), "--policy", str(rules)]) == 2
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith("There is no checkpoint. ")
-    assert "1 no checkpoint by name and first bytes; 1 a link" in told[0]
+    assert "1 without the name or the first bytes of a checkpoint; 1 not followed" in told[0]
     assert told[1] == "There is no checkpoint."
 
 
@@ -163,7 +165,8 @@ def test_a_name_where_nothing_lies_fails_beside_the_others(tmp_path, capsys, mon
 def test_a_signature_and_a_parent_are_demanded(model, tmp_path, capsys):
     rules = policy(tmp_path, f'[signature]\nby = ["a.pub"]\n[identity]\nparent = "{"0" * 64}"\n')
     status, answers = run(capsys, model, "--policy", rules)
-    assert (status, answers["signature.by"]["answer"]) == (2, "NOT EVALUABLE")  # there is no key
+    assert (status, answers["signature.by"]["answer"]) == (2, "NOT EVALUABLE")
+    assert str(tmp_path / "a.pub") in answers["signature.by"]["why"]
     assert "cleanclip known add" in answers["identity.parent"]["why"]
     assert run_command(["key", "new", "--name", "A"]) == run_command(["sign", str(model)]) == 0
     capsys.readouterr()
@@ -232,6 +235,26 @@ def test_an_examination_that_cannot_say_is_no_pass(model, tmp_path, capsys):
     status, answers = run(capsys, model, "--policy", policy(tmp_path, SCAN))
     answer = answers["scan.at_most"]
     assert (status, answer["figure"], answer["source"]) == (2, "Cannot say", "examination")
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"inputs": "of another version"}, "are other ones now"),
+        ({"verdict": "found"}, "says another verdict than its scan"),
+        ("{", "examine the file again"),
+    ],
+)
+def test_a_kept_examination_that_is_not_believed_says_why(model, tmp_path, capsys, fault, why):
+    kept = examination(data_dir() / EXAMINATIONS / "1", model)
+    record = json.loads((kept / EXAMINATION_FILE).read_text())
+    text = fault if isinstance(fault, str) else json.dumps(record | fault)
+    (kept / EXAMINATION_FILE).write_text(text)
+    rules = policy(tmp_path, SCAN)
+    status, answers = run(capsys, model, "--policy", rules)
+    assert (status, why in answers["scan.at_most"]["why"]) == (2, True)
+    examination(data_dir() / EXAMINATIONS / "2", model)
+    assert run(capsys, model, "--policy", rules)[0] == 0
 
 
 @pytest.mark.parametrize("fault", ["cut", "another verdict", "no scan", "no scan.json"])

@@ -22,13 +22,13 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec
 from ml_core.jobs.report import ReportSpec
-from ml_core.jobs.report.run import out_of
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import CleanSpec, write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError, examine
 from ml_core.reports.record import Evidence, Tool
 from ml_core.reports.without_paths import WithoutPaths
-from ml_core.reports.write_bundle import write_bundle
+from ml_core.reports.write_bundle import out_of, write_bundle
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.gui.scans import scan as made_scan
 from tests.gui.scans import write_scan
@@ -168,6 +168,15 @@ def test_pictures_and_scans_go_in_if_asked(bundle, home, cleaned, pictures, tmp_
     assert {"scan", "trigger", "patches"} <= set(scan.files)
     assert set(scan.files.values()) <= set(_files(scanned))
     assert {"scan-1-verdict", "scan-1-found"} <= {claim.id for claim in evidence.claims}
+    assert "known from its scan alone" in " ".join(evidence.notes)
+    suspect = resource("demo", "poisoned.safetensors")
+    sha256 = hashlib.sha256(suspect.read_bytes()).hexdigest()
+    write_scan(tmp_path / "scan", made_scan("found", sha256=sha256))
+    spec = ScanSpec(checkpoint=str(suspect), images=ImageSpec(), output_dir=str(tmp_path / "scan"))
+    write_spec_file(spec, tmp_path / "scan" / SCAN_SPEC)
+    done = _report(scans=(str(tmp_path / "scan"),), out=str(tmp_path / "y.evidence"))
+    facts = _evidence(tmp_path / "y.evidence").checkpoints["suspect"]
+    assert (facts.bytes, facts.safety) == (suspect.stat().st_size, "loads")
 
 
 def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: Path) -> None:
@@ -238,7 +247,7 @@ def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):
         assert not Path(out).exists()
     there = _report(runs=(cleaned.output_dir,), out=str(bundle))
     assert "is there already" in there.error
-    assert out_of(ReportSpec(out="a/demo")).name == "demo.evidence"
+    assert out_of("a/demo").name == "demo.evidence"
 
 
 def _small() -> Evidence:

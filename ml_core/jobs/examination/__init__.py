@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,7 @@ SCHEMA_VERSION: Final = "1.0"
 EXAMINATION_FILE = "examination.json"
 EXAMINATIONS = "examinations"
 """Folder of the examinations that the program keeps, among its data."""
+UNFINISHED_FILE = "examination-unfinished.json"  # the finished one stays until its end
 SCAN_FOLDER, CLEAN_FOLDER = "scan", "clean"
 
 Kind = Literal[
@@ -28,7 +30,7 @@ Verdict = Literal[
 ]
 Advice = Literal[
     "do not load", "get again", "other file", "choose a part", "choose a donor", "doctor", "clean",
-    "reference", "report", "none",
+    "clean again", "more time", "reference", "report", "none",
 ]  # fmt: skip
 Station = Literal["checkpoint", "studio", "scan", "clean", "report"]
 
@@ -79,7 +81,7 @@ class ExamineSpec(Machine, Classes, OnModel):
     minutes: float | None = option(
         None,
         help="Most minutes of the scan, which searches less where it would take longer; also of "
-        "the loader doctor, and of the training of a round of --clean.",
+        "the loader doctor, and of each round of a cleaning.",
         gt=0.0,
         le=10_000.0,
     )
@@ -145,7 +147,9 @@ class Examination(_Record):
     checkpoint
         Path of the cleaned checkpoint; None where there is none.
     inputs
-        Digest of all that decided it, see `ml_core.jobs.examining.inputs_of`.
+        Digest of all that decided it, see `ml_core.jobs.examination.kept.inputs_of`.
+    known
+        Digest of the known files, where the reference was taken from them.
     identity
         Of a folder: digest of its weights, config, tokenizer, and what was chosen for it.
     folder
@@ -169,6 +173,16 @@ class Examination(_Record):
     settings: ScanSettings
     checkpoint: str | None = None
     inputs: str = ""
+    known: str = ""
     identity: str = ""
     seconds: float
     folder: str = ""
+
+
+_WORST_FIRST: tuple[Verdict, ...] = ("found", "suspicious", "nothing")
+
+
+def worst_of(records: Sequence[Examination]) -> Examination:
+    """The worst answer of several about a file, of equals the first; none hides one that says."""
+    ranks = {verdict: rank for rank, verdict in enumerate(_WORST_FIRST)}
+    return min(records, key=lambda record: ranks.get(record.verdict, len(ranks)))

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_core.detection.scan.records import (
+    TITLES,
     Contrast,
     Kind,
     ModelFacts,
     Patches,
     Probes,
     Scan,
+    Verdict,
     Weights,
 )
 from ml_core.detection.scan.verdict import is_near
@@ -30,6 +32,9 @@ ADVICE: dict[Advice, str] = {
     "choose a donor": "Choose a complete CLIP that gives the encoder which this file lacks.",
     "doctor": "Open the loader doctor: the classes, the pictures or the settings do not fit.",
     "clean": "Clean it, then look whether the same scan still finds something.",
+    "clean again": "Do not use the cleaned checkpoint as it is: clean with more rounds, or choose "
+    "another method.",
+    "more time": "Examine it again with more minutes, or without a limit.",
     "reference": "Get a parent to compare with: beside a clean one of the same kind the scan also "
     "searches triggers over the whole picture.",
     "report": "Write the report: it says what was searched and what was not.",
@@ -46,7 +51,45 @@ BUILT_IN = (
     "between their own classes. They do not tell how well the model knows your pictures, and a "
     "target that is none of these classes is harder to find."
 )
+OTHER_CLASSES = (
+    "The classes were those of the built-in drawings: name those of your pictures (--labels, or "
+    "the window)."
+)
+NOT_SEARCHED = "not searched"
+_NO_PATCHES = "patches were not searched. Known triggers alone tell nothing of others."
 NOT_DEPLOYED = "What the model does in use was not watched: this looked at the file."
+
+
+_FEW_CLASSES = 10
+
+
+def verdict_of(scan: Scan) -> Verdict:
+    """What an examination makes of a scan's verdict: no more than what was searched allows."""
+    verdict = scan.judgement.verdict
+    if verdict == "nothing" and _lacks_patches(scan):
+        return "unknown"
+    return "suspicious" if verdict == "found" and any(doubts(scan)) else verdict
+
+
+def doubts(scan: Scan) -> Iterator[str]:
+    """Why a patch that was found alone may be one that works on any model."""
+    if scan.reference is not None or scan.judgement.verdict != "found":
+        return
+    if len(scan.classes) < _FEW_CLASSES:
+        yield (
+            f"There are only {len(scan.classes)} classes and no reference: patches move pictures "
+            "of a clean model to one of so few, too. So it is suspicious at most."
+        )
+    if scan.suspect.accuracy is None:
+        yield (
+            "The pictures have no labels, and there is no reference: nobody knows whether they "
+            "show these classes. So it is suspicious at most."
+        )
+
+
+def _lacks_patches(scan: Scan) -> bool:
+    """Whether an image encoder was not searched for patches, without which nothing can be said."""
+    return scan.stages.patches is None and scan.stages.probes is not None
 
 
 def accuracy_sentences(
@@ -103,19 +146,42 @@ def attack_sentences(scan: Scan) -> Iterator[str]:
 
 def headline(scan: Scan) -> str:
     """The answer of a scan in one sentence."""
-    judgement, found = scan.judgement, scan.found
-    if judgement.verdict in ("found", "suspicious") and found is not None:
+    judgement, verdict = scan.judgement, verdict_of(scan)
+    if verdict in ("found", "suspicious") and scan.found is not None:
         others = "".join(f" Another leads to “{name}”." for name in judgement.further)
-        return f"{judgement.title}: {_trigger(scan)} turns {_turned(scan)}.{others}"
-    if judgement.verdict == "nothing":
+        return f"{TITLES[verdict]}: {_trigger(scan)} turns {_turned(scan)}.{others}"
+    if verdict == "nothing":
         return f"{judgement.title}."
-    return f"{judgement.title}: {judgement.reasons[0]}" if judgement.reasons else judgement.title
+    reason = next(iter(judgement.reasons), "") if verdict == judgement.verdict else _NO_PATCHES
+    return f"{TITLES[verdict]}: {reason}".removesuffix(": ")
+
+
+def search_figure(scan: Scan) -> str:
+    """What the search for unknown triggers came to, in few words."""
+    verdict, target = verdict_of(scan), scan.judgement.target
+    if _lacks_patches(scan):
+        return NOT_SEARCHED
+    if target:
+        return f"{'to' if verdict == 'found' else 'perhaps to'} “{target}”"
+    return "none found" if verdict == "nothing" else TITLES[verdict].lower()
+
+
+def looked_at(scan: Scan) -> Iterator[str]:
+    """What was searched; known triggers that are tried without a reference are not judged."""
+    for sentence in scan.judgement.searched:
+        unjudged = scan.reference is None and " known triggers on " in sentence
+        yield f"{sentence.removesuffix('.')}: tried, not judged." if unjudged else sentence
 
 
 def advice_of(scan: Scan) -> Advice:
     """What to do after a scan."""
-    if scan.judgement.verdict in ("found", "suspicious"):
+    verdict = verdict_of(scan)
+    if any(doubts(scan)):
+        return "reference"
+    if verdict in ("found", "suspicious"):
         return "clean"
+    if verdict != scan.judgement.verdict:
+        return "more time"
     return "reference" if scan.reference is None else "report"
 
 

@@ -48,6 +48,7 @@ from ml_core.reports.write_bundle import (
     FOLDER_SUFFIX,
     ZIP_SUFFIX,
     as_read,
+    out_of,
     reading,
     views,
     write_bundle,
@@ -70,7 +71,7 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         Saved, and Done, whose ``result`` holds ``path``, ``bytes``, ``files``, ``claims``,
         ``verdict``, ``not_tested`` and ``notes``.
     """
-    out = out_of(spec)
+    out = out_of(spec.out)
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} is there already: name another place with -o, or take it away.")
     set_threads(spec.threads)
@@ -115,14 +116,6 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
             "notes": list(evidence.notes),
         },
     )
-
-
-def out_of(spec: ReportSpec) -> Path:
-    """Where the bundle goes: a name that ends neither way gets `FOLDER_SUFFIX`."""
-    out = Path(spec.out)
-    if out.suffix in (FOLDER_SUFFIX, ZIP_SUFFIX):
-        return out
-    return out.with_name(out.name + FOLDER_SUFFIX)
 
 
 def evidence_of(

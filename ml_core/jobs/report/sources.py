@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +12,22 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.detection.scan.records import PREFIX, SCAN_FILE, Scan, read_scan
+from ml_core.detection.scan.records import PREFIX, SCAN_FILE, ModelFacts, Scan, read_scan
 from ml_core.events import Done, Event, Progress, to_json
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.report import ReportSpec
-from ml_core.jobs.scan import PATCHES_FILE
-from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_SPEC, ScanSpec
+from ml_core.jobs.specs import (
+    EVENTS_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    CleanSpec,
+    read_spec,
+    read_spec_file,
+)
 from ml_core.paths import cache_dir, data_dir
 from ml_core.plugins import named_in
 from ml_core.reading.errors import InputError, plain
@@ -248,11 +257,14 @@ class _Reading:
                 if copy is not None:
                     files[what if f"{stem}{suffix}" == name else f"{what}_{suffix[1:]}"] = copy
         self._name_plugins(scan.versions)
-        suspect, reference = scan.suspect, scan.reference
+        spec = _scan_spec(folder)
+        asked: dict[Role, str | None] = {}
+        if spec is not None:
+            asked = {"suspect": spec.checkpoint, "reference": spec.reference}
         sources.scans[id_] = ScanFacts(
-            suspect=self._scanned(suspect.name, suspect.sha256, "suspect"),
-            reference=None if reference is None else self._scanned(
-                reference.name, reference.sha256, "reference"
+            suspect=self._scanned(scan.suspect, "suspect", asked, spec.donor if spec else None),
+            reference=None if scan.reference is None else self._scanned(
+                scan.reference, "reference", asked
             ),
             data=scan.images, **scan_facts(scan.judgement), files=files,
         )  # fmt: skip
@@ -295,12 +307,34 @@ class _Reading:
         if role == "cleaned" and facts.role == "suspect":
             self.sources.checkpoints[id_] = facts.model_copy(update={"role": role})
 
-    def _scanned(self, name: str, sha256: str | None, role: Role) -> str:
-        """The id of a scan's model; an otherwise unknown model gets the facts that the scan has."""
+    def _scanned(
+        self, model: ModelFacts, role: Role, asked: Mapping[Role, str | None],
+        donor: str | None = None,
+    ) -> str:  # fmt: skip
+        """The id of a scan's model; an otherwise unknown one is looked at where it was scanned."""
+        name, sha256, path = model.name, model.sha256, asked.get(role)
         for id_, facts in self.sources.checkpoints.items():
             if sha256 is not None and facts.sha256 == sha256 and facts.adapter is None:
                 return id_
         id_ = self._new_id(role)
+        with suppress(InputError):  # then it is known from its scan alone
+            opened = None if path is None else open_checkpoint(path, donor)
+            if opened is not None and opened.inspection.sha256 == sha256:
+                assessed = assess(opened.inspection, opened.donor)
+                record = self._clean.json(dict(inspection_record(assessed)))
+                own = ("name", "sha256", "format", "parameters")
+                chosen = opened.remembered
+                self.sources.checkpoints[id_] = CheckpointFacts(
+                    **{field: record[field] for field in own}, role=role, bytes=record["size"],
+                    architecture=opened.architecture.name, safety=record["verdict"],
+                    safety_reasons=record["reasons"],
+                    choice=None if chosen is None else self._clean.json(chosen.choice.to_dict()),
+                    inspection=self._json(f"inspections/{id_}.json", record),
+                    donor=None if opened.donor is None else opened.donor.inspection.sha256,
+                )  # fmt: skip
+                place = CheckpointFiles(opened.path, None if donor is None else Path(donor))
+                self.sources.places[id_] = place
+                return id_
         self.sources.checkpoints[id_] = CheckpointFacts(
             name=name, sha256=sha256, bytes=0, role=role, format="not inspected",
             architecture="not opened", parameters=0, safety="not inspected",
@@ -461,11 +495,21 @@ def _place(checkpoint: LocalCheckpoint, run: Path | None) -> CheckpointFiles:
     return CheckpointFiles(found(checkpoint.path), found(checkpoint.donor_path))
 
 
+def _scan_spec(folder: Path) -> ScanSpec | None:
+    """What a scan was asked to do; None where its folder does not say."""
+    with suppress(InputError):
+        return read_spec_file(folder / SCAN_SPEC, ScanSpec)
+    return None
+
+
 def _known_paths(spec: ReportSpec, parts: list[_Run | MeasurementFolder]) -> Iterator[object]:
     """Paths of this machine that may stand in what is read."""
     yield from (Path.home(), Path.cwd(), cache_dir(), data_dir())
     for given in (*spec.runs, *spec.scans, *spec.measurements, spec.out):
         yield from (Path(given), Path(given).absolute(), Path(given).resolve())
+    for folder in spec.scans:
+        if scan := _scan_spec(Path(folder.removeprefix(PREFIX))):
+            yield from (scan.checkpoint, scan.donor, scan.reference)
     for part in parts:
         if isinstance(part, MeasurementFolder):
             facts = part.facts

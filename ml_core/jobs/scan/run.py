@@ -24,6 +24,7 @@ from ml_core import plugins
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import compare_checkpoints
+from ml_core.checkpoints.open import same_weights
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set
@@ -301,6 +302,8 @@ class _Scanning:
         yield Progress("open", 0, 0)
         suspect = open_model(spec)
         reference = None if spec.reference is None else open_checkpoint(spec.reference)
+        if reference is not None:
+            suspect.check_reference(reference)
         if suspect.architecture.layout.missing == "image":
             self._search_words_alone(suspect.inspection.name, reference is not None)
         self._threads = set_threads(spec.threads)
@@ -397,18 +400,13 @@ class _Scanning:
             raise UnfitModelError(sentence)
 
     def _check_pair(self, suspect: ClipModel, reference: ClipModel) -> None:
-        """Refuse a reference that sees other pictures; leave out stages that its kind cannot do.
+        """Leave out stages that the reference's kind cannot do.
 
         Raises
         ------
         InputError
-            If the input sizes differ, or both have the same weights.
+            If both have the same weights.
         """
-        if suspect.image_size != reference.image_size:
-            raise InputError(
-                f"The reference takes pictures of {reference.image_size} px and the checkpoint of "
-                f"{suspect.image_size} px: choose a reference of the same input size."
-            )
         if suspect.config != reference.config:
             self._skipped |= {"overlays", "thorough", "swap", "weights"}
             self._notes.append(
@@ -418,10 +416,7 @@ class _Scanning:
             return
         own, others = suspect.module.state_dict(), reference.module.state_dict()
         if all(torch.equal(value, others[name]) for name, value in own.items()):
-            raise InputError(
-                "The reference has the weights of the checkpoint itself: choose a clean one that "
-                "it is to be compared with, or none."
-            )
+            raise same_weights(reference.name)
         self._apart = image, text = _distance(own, others, "image"), _distance(own, others, "text")
         if not is_near(image, text):  # they would take long and could not be judged
             self._skipped |= {"overlays", "thorough"}
