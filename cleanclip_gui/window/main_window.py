@@ -141,14 +141,13 @@ class FocusKeeper(QObject):
 
 
 def _tab_stops(part: QWidget) -> list[QWidget]:
-    """What Tab may come to in a part, in this order, whether it can be used now or not."""
-    stops: list[QWidget] = []
-    widget = part.nextInFocusChain()
-    while widget is not None and widget is not part:
-        if part.isAncestorOf(widget) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
-            stops.append(widget)
-        widget = widget.nextInFocusChain()
-    return stops
+    """What Tab may come to in a part, whether it can be used now or not.
+
+    `QWidget.nextInFocusChain` is not asked: PySide takes the widget that it returns for a child of
+    the one that was asked, and when that one is deleted, the whole window's objects go with it.
+    """
+    tab = Qt.FocusPolicy.TabFocus
+    return [widget for widget in part.findChildren(QWidget) if widget.focusPolicy() & tab]
 
 
 def _is_usable(widget: QWidget) -> bool:

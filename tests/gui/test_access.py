@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import shiboken6
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
@@ -170,3 +171,13 @@ def test_the_focus_goes_to_what_takes_the_buttons_place(page, qtbot):
     page.start.setFocus()
     page.row.hide()  # with all that could succeed it
     qtbot.waitUntil(page.below.hasFocus)
+
+
+def test_a_button_that_had_the_focus_goes_alone(page, qtbot):
+    bar = page.below.verticalScrollBar()  # made by Qt: a wrong owner would take it along
+    page.start.setEnabled(False)
+    page.cancel.show()
+    qtbot.waitUntil(page.cancel.hasFocus)
+    page.start.deleteLater()
+    qtbot.waitUntil(lambda: not shiboken6.isValid(page.start))
+    assert shiboken6.isValid(bar)
