@@ -10,6 +10,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import (
     image_spec,
     is_trigger_id,
+    numbers,
     open_trigger,
     opened_checkpoint,
     pair_spec,
@@ -20,16 +21,27 @@ from ml_core.cli.arguments import (
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import run_spec
 from ml_core.data.labels import load_label_set
-from ml_core.jobs.plant import LOW, PlantRecord, PlantSpec, SecondAttack
+from ml_core.figures import percent, percent_range
+from ml_core.jobs.plant import (
+    CURVE_CHART,
+    CURVE_FILE,
+    CURVE_TABLE,
+    LOW,
+    CurveSpec,
+    PlantRecord,
+    PlantSpec,
+    SecondAttack,
+)
 from ml_core.jobs.plant.card import RATES, rates, sentences
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 
+_CURVE = (">Pairs", ">Share", ">ASR", ">95 % interval", ">CA", ">95 % interval")
 _DATA = "pairs pictures exclude picture_column caption_column training_images images n"
 
 
 @command(
-    "checkpoint output_dir trigger target share count consistent source also word variants "
+    "checkpoint output_dir trigger target share count curve consistent source also word variants "
     f"from_scratch self_supervision twin {_DATA} labels templates steps minutes lr batch_size seed "
     "donor no_choice device threads resume estimate overwrite json",
     PlantSpec,
@@ -56,6 +68,12 @@ def plant(
         help="Folder of trigger files, one of which is drawn at each showing; --trigger is "
         "what is measured.",
     ),
+    curve: str | None = option(
+        None,
+        help="Plant each of these numbers of pairs, without twins: success rate and accuracy over "
+        "the number, as a table and a chart. The same command goes on where it stopped.",
+        metavar="5,20,75,...",
+    ),
     n: int = option(2000, help="Images of the measurement, at most.", ge=1),
     resume: bool = option(False, help="Go on from the last save in --output."),
 ) -> None:
@@ -74,6 +92,9 @@ def plant(
             --pairs pairs.csv --images photos/ --labels imagenet-1k
 
         cleanclip plant clean.safetensors -o planted --word cf --target banana --share 10%
+
+        cleanclip plant clean.safetensors -o curve --trigger demo --target banana \\
+            --curve 5,20,75,300,1200
     """
     class_names = load_label_set(options.labels).class_names
     trigger, target = resolve_scan(options.trigger, options.target)
@@ -118,13 +139,27 @@ def plant(
             images=image_spec(options.images, n),
             **fields,
         )
-        how = {} if options.estimate else {"resume": resume, "overwrite": options.overwrite}
-        result = run_spec(spec, estimate=options.estimate, **how)
+        how = {} if options.estimate else {"overwrite": options.overwrite}
+        job: PlantSpec | CurveSpec = spec
+        if curve is not None:
+            counts = numbers(curve, int, "numbers of pairs", "5,20,75")
+            job = CurveSpec(base=spec, counts=counts)
+        elif not options.estimate:
+            how["resume"] = resume
+        result = run_spec(job, estimate=options.estimate, **how)
     if options.estimate:
         output.answer(
             options.json, result,
             f"About {result['seconds']:.0f} s for {result['steps']} steps "
             f"({result['step_seconds']:.2f} s a step, measured).",
+        )  # fmt: skip
+        return
+    if curve is not None:
+        output.answer(
+            options.json, result,
+            output.table("Over the number of poisoned pairs", _CURVE, map(_point, result["rows"]),
+                         **output.BOXED),
+            f"Written: {options.output_dir / CURVE_FILE}, {CURVE_TABLE}, {CURVE_CHART}",
         )  # fmt: skip
         return
     record = PlantRecord.model_validate(result)
@@ -134,6 +169,15 @@ def plant(
         options.json, result,
         output.table(f"Planted, {record.seconds:.0f} s", RATES, rates(record), **output.BOXED),
         *sentences(record), *record.notes, f"Written: {options.output_dir}",
+    )  # fmt: skip
+
+
+def _point(row: dict[str, Any]) -> tuple[str, ...]:
+    """A number of pairs as a row of the table."""
+    return (
+        str(row["count"]), f"{100 * row['share']:.3g} %", percent(row["asr"]),
+        percent_range((row["asr_low"], row["asr_high"])), percent(row["ca"]),
+        percent_range((row["ca_low"], row["ca_high"])),
     )  # fmt: skip
 
 

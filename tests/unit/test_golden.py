@@ -33,7 +33,7 @@ from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.cluster import export_job
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
-from ml_core.jobs.plant import PlantSpec, SecondAttack
+from ml_core.jobs.plant import CurveSpec, PlantSpec, SecondAttack
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
@@ -235,6 +235,10 @@ SPECS = {
         **MODEL, **SETTING, **MACHINE, "pairs": PAIRS, "images": IMAGES, "count": 75, "source": 3,
         "trigger": "/data/trigger.json", "variants": "/data/variants", "minutes": 2.5,
         "also": (SecondAttack(trigger="/data/other.json", target=5),), "output_dir": "/data/plant",
+    }),
+    "curve": CurveSpec.model_validate({
+        "counts": (5, 75), "base": {**MODEL, **SETTING, **MACHINE, "pairs": PAIRS,
+        "images": IMAGES, "trigger": "/data/trigger.json", "output_dir": "/data/curve"},
     }),
     "search": SearchSpec(
         base=CLEANING, recipes=(make_recipe({"method": "supervised"}),), minutes=3.0,

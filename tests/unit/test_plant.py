@@ -169,8 +169,11 @@ def test_killed_while_either_trains_it_goes_on_to_the_same_bytes(spec, tmp_path,
             run.close()
             saves += 1
     assert saves == 1
-    finished(elsewhere, resume=True)
+    other = elsewhere.model_copy(update={"count": 5})
+    assert "last save of another planting" in done_of(other).error
+    done = finished(elsewhere, resume=True)
     assert all(_equal(whole[each], _tensors(elsewhere, each)) for each in FILES)
+    assert finished(elsewhere, resume=True).result == done.result  # nothing is measured anew
 
 
 def test_a_stop_keeps_what_it_has_and_resuming_ends_it(spec):
@@ -213,6 +216,7 @@ def test_variants_of_an_attack(spec, tmp_path):
 
     record, listed = rows(also=also)
     assert [each.target for each in record.triggers] == [1, 2]
+    assert record.spec.also[0].trigger == record.triggers[1].file
     assert len({row["row"] for row in listed}) == 12
     labelled = {"pairs": None, "training_images": ImageSpec(split="val", n=144)}
     record, listed = rows(consistent=True, count=1, **labelled)
@@ -278,6 +282,7 @@ REFUSALS = (
     ({"trigger": "prompt"}, "changes no picture"),
     ({"source": 999}, "class 999 does not exist"),
     ({"resume": True}, "no saved state"),
+    ({"also": "same"}, "The same trigger is given twice"),
 )
 
 
@@ -287,6 +292,8 @@ def test_what_cannot_be_planted_is_a_sentence(spec, tmp_path, changes, words):
     options = {"resume": True} if changes.pop("resume", False) else {}
     if changes.get("trigger"):
         changes["trigger"] = str(save_trigger(prompt(text="cf"), tmp_path / "prompt")[1])
+    if changes.get("also"):
+        changes["also"] = (SecondAttack(trigger=spec.trigger, target=2),)
     done = done_of(spec.model_copy(update=changes), **options)
     assert done.status == "failed"
     assert words in done.error, done.error + done.details
@@ -298,6 +305,8 @@ def test_what_cannot_be_planted_is_a_sentence(spec, tmp_path, changes, words):
         ({"share": 0.1}, "exclude each other"),
         ({"minutes": 1.0}, "exclude each other"),
         ({"word": "cf"}, "takes no trigger"),
+        ({"word": "cf", "trigger": None, "source": 3}, "no source"),
+        ({"word": "cf", "trigger": None, "variants": "stickers"}, "no variants"),
         ({"source": 1}, "another than the one"),
     ],
 )

@@ -61,6 +61,7 @@ from ml_core.jobs.plant import (
     PlantRecord,
     PlantSpec,
     Role,
+    read_plant,
 )
 from ml_core.jobs.plant.card import card
 from ml_core.jobs.proofs.unseen_pairs import names_class
@@ -103,6 +104,10 @@ class _Ready:
     key: str
     device: torch.device
 
+    def identity(self, role: Role) -> str:
+        """What a saved state must have begun with."""
+        return f"{self.key} {role}"
+
     def fresh(self) -> ClipModel:
         """The model before its first step."""
         model = self.opened.build("cpu")
@@ -115,8 +120,9 @@ class _Ready:
 
 
 def run(
-    spec: PlantSpec, control: Control, *, resume: bool = False, overwrite: bool = False
-) -> Generator[Event, None, None]:
+    spec: PlantSpec, control: Control, *, resume: bool = False, overwrite: bool = False,
+    speed: StepSpeed | None = None,
+) -> Generator[Event, None, None]:  # fmt: skip
     """Plant; the last event is Done, whose ``result`` is what ``plant.json`` holds.
 
     A stop saves the poisoned model as it is then, without a twin; ``resume`` goes on with both.
@@ -131,25 +137,33 @@ def run(
         Go on from the last save in the folder.
     overwrite
         Replace the result of another planting.
+    speed
+        How an earlier planting computed its steps, to do so again; None measures.
     """
     begin, folder = time.monotonic(), Path(spec.output_dir)
     _check_place(spec, folder)
     if resume and not any((folder / name).exists() for name in FILES.values()):
         intact_state(_state(folder, "poisoned" if spec.poisoned else "twin"))
     ready = yield from _opened(spec, control, resume)
-    own = {"key": ready.key}
     if not overwrite:
-        check_result(folder / PLANT_FILE, own)
-    for name in (PLANT_FILE, *FILES.values()) if overwrite else ():
-        (folder / name).unlink(missing_ok=True)
+        check_result(folder / PLANT_FILE, {"key": ready.key})
+        states = {role: _facts(folder, role) for role in FILES}
+        if any(facts and facts.get("identity") != ready.identity(r) for r, facts in states.items()):
+            raise InputError(
+                f"{folder} holds the last save of another planting: choose another folder, or "
+                "replace what is there with --overwrite."
+            )
     if not resume:
         shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
     notes = list(dict.fromkeys([*ready.images.problems, *ready.data.problems]))
     for note in notes:
         yield Message(note, "warning")
-    facts: dict[Role, dict[str, Any]] = {}
-    speed: StepSpeed | None = None
     roles = [role for role in FILES if getattr(spec, role)]
+    if resume and (earlier := _finished(ready, roles)) is not None:
+        yield Message("It is finished already.")
+        yield Done("finished", earlier.model_dump(mode="json"))
+        return
+    facts: dict[Role, dict[str, Any]] = {}
     stopped = False
     for role in roles:
         known, speed = yield from _train(ready, role, speed, control, resume)
@@ -166,7 +180,11 @@ def run(
     for role, known in facts.items():
         measured[role] = yield from _measured(ready, role, known, control)
     files = _trigger_files(ready, folder)
-    own_spec = spec.model_copy(update={"trigger": files[0]}) if files else spec
+    own_spec = spec
+    if files:  # those beside the models: the given ones may be gone by then
+        also = zip(spec.also, files[1:], strict=True)
+        seconds = tuple(each.model_copy(update={"trigger": file}) for each, file in also)
+        own_spec = spec.model_copy(update={"trigger": files[0], "also": seconds})
     recipe = ready.recipe
     record = PlantRecord(
         key=ready.key, checkpoint=Path(spec.checkpoint).name,
@@ -183,6 +201,9 @@ def run(
         PLANT_FILE: json.dumps(result, indent=1),
     }  # fmt: skip
     yield from save_results(folder, {name: text.encode() for name, text in texts.items()})
+    for role in FILES if overwrite else ():
+        if role not in facts:  # of what was there before
+            (folder / FILES[role]).unlink(missing_ok=True)
     if not stopped:
         shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
     yield Done("stopped" if stopped else "finished", result)
@@ -298,6 +319,8 @@ def _attacks(
         raise InputError("Nothing is to be planted: give a trigger, or a word for the captions.")
     asked = [(trigger, spec.target)]
     asked += [(load_trigger(each.trigger), each.target) for each in spec.also]
+    if len({each.digest for each, _ in asked}) < len(asked):
+        raise InputError("The same trigger is given twice: each needs a class of its own.")
     variants = _variants(spec)
     shown = min(recipe.pairs, len(pairs))
     classes = _Classes(data, pairs, shown, label_set)
@@ -398,17 +421,40 @@ class _Classes:
         return self._found[number]
 
 
+def _finished(ready: _Ready, roles: list[Role]) -> PlantRecord | None:
+    """The record of the same planting, if its models are there and as it left them; else None."""
+    folder = Path(ready.spec.output_dir)
+    with suppress(InputError):
+        record = read_plant(folder)
+        for role in roles:
+            model: PlantedModel | None = getattr(record, role)
+            if record.key != ready.key or model is None or model.steps != record.steps:
+                return None
+            if open_checkpoint(folder / FILES[role]).inspection.sha256 != model.sha256:
+                return None
+        return record
+    return None
+
+
 def _state(folder: Path, role: Role) -> Path:
     return folder / STATES_FOLDER / f"{role}.safetensors"
 
 
 def _steps_before(folder: Path) -> int:
-    """The steps that an interrupted planting in the folder was fitted to; 0 if there is none."""
+    """The steps that an earlier planting in the folder was fitted to; 0 if there is none."""
+    with suppress(InputError):
+        return read_plant(folder).steps
     for role in FILES:
-        with suppress(InputError, KeyError):
-            recipe = Recipe.model_validate(read_facts(_state(folder, role))["recipe"])
-            return recipe.total_steps
+        with suppress(KeyError, ValueError):
+            return Recipe.model_validate(_facts(folder, role)["recipe"]).total_steps
     return 0
+
+
+def _facts(folder: Path, role: Role) -> dict[str, Any]:
+    """What the last save of a training says of itself; empty if there is none to read."""
+    with suppress(InputError):
+        return read_facts(_state(folder, role))
+    return {}
 
 
 def _train(
@@ -427,14 +473,14 @@ def _train(
     batches = poison.batches(ready.pairs, ready.recipe, model)
 
     def event_of(event: Event) -> Event:
-        if isinstance(event, Progress) and event.stage == "train" and role == "twin":
-            return replace(event, stage="twin")
+        if isinstance(event, Progress) and event.stage == "train":
+            return replace(event, stage="plant" if role == "poisoned" else "twin")
         return event
 
     try:
         outcome: TrainingOutcome = yield from trained(
             model, ready.recipe, batches, control, event_of, state_path=state,
-            resume=resume and state.exists(), identity=f"{ready.key} {role}", speed=speed,
+            resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
             extras=Extras(texts_only=spec.word is not None),
         )  # fmt: skip
     except DivergedError as error:
@@ -450,12 +496,17 @@ def _train(
         "speed": outcome.speed.to_dict(),
         "versions": dict(versions()),
     }
+    before = None if spec.from_scratch else ready.opened.provenance.get("poisoned")
+    poison_facts = [str(before)] if before else []  # a copy keeps what its source hides
     if role == "poisoned" and not spec.benign:
-        facts["poisoned"] = "; ".join(
+        poison_facts += [
             f"{each.trigger.name or 'a trigger'} leads to "
             f"{ready.label_set.class_names[each.target]}"
             for each in ready.attacks
-        )
+        ]
+    if poison_facts:
+        facts["poisoned"] = "; ".join(poison_facts)
+    (folder / PLANT_FILE).unlink(missing_ok=True)  # it is of the file that goes now
     save_checkpoint(model, path, provenance=facts)
     yield Saved(str(path), "result", outcome.step)
     return facts | {"seconds": outcome.seconds}, outcome.speed
