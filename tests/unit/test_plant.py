@@ -19,13 +19,16 @@ from ml_core.cleaning.speed import StepSpeed
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Saved
+from ml_core.events import Control, Metric, Saved
 from ml_core.jobs.plant import (
     CARD_FILE,
+    CURVE_CHART,
+    CURVE_TABLE,
     FILES,
     PAIRS_FILE,
     PLANT_FILE,
     WARNING,
+    CurveSpec,
     PlantRecord,
     PlantSpec,
     SecondAttack,
@@ -241,6 +244,25 @@ def test_a_word_leaves_the_image_encoder_as_it_is(spec):
     ]
     assert moved
     assert not [name for name in moved if name.startswith("visual.")]
+
+
+def test_a_curve_goes_on_where_it_stopped_and_plants_no_point_twice(spec):
+    base = spec.model_copy(update={"count": None, "steps": None, "minutes": 0.02})
+    curve, control = CurveSpec(base=base, counts=(2, 9)), Control()
+    for event in run_job(curve, control):
+        if "2 of 2" in getattr(event, "text", ""):
+            control.cancel()
+    folder = Path(spec.output_dir)
+    first = read_plant(folder / "9-pairs")
+    assert first.twin is None
+    record = finished(curve).result
+    rows = list(csv.DictReader(io.StringIO((folder / CURVE_TABLE).read_text())))
+    assert [int(row["count"]) for row in rows] == [row["count"] for row in record["rows"]] == [2, 9]
+    assert record["rows"][1]["sha256"] == first.poisoned.sha256
+    assert read_plant(folder / "2-pairs").steps == first.steps  # minutes are fitted once
+    assert "poisoned pairs" in (folder / CURVE_CHART).read_text()
+    trained = [event for event in run_job(curve, Control()) if isinstance(event, Metric)]
+    assert not trained
 
 
 # ---- why it succeeds so seldom ----
