@@ -27,7 +27,7 @@ from ml_core.jobs.plant.card import rates
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
-from ml_core.triggers import save_trigger
+from ml_core.triggers.files import save_own_trigger
 
 HELP = (
     "A copy is trained on pairs of which some carry the trigger and a caption of the target. A "
@@ -105,7 +105,9 @@ class PlantDialog(JobDialog):
             pairs = PairSpec(kind=detect(named), path=named)
         elif self._session.label_set != "demo":
             raise InputError("Choose image-caption pairs: a table, a folder or shards.")
-        _, trigger = save_trigger(self._trigger, _made(cache_dir() / "plant") / "trigger")
+        place = cache_dir() / "plant"
+        place.mkdir(parents=True, exist_ok=True)
+        trigger = save_own_trigger(self._trigger, place)
         try:
             spec = PlantSpec(
                 checkpoint=self._checkpoint.path, donor=self._checkpoint.donor or None, pairs=pairs,
@@ -128,7 +130,7 @@ class PlantDialog(JobDialog):
         """Show accuracy and success, and offer to open the file."""
         rows = rates(PlantRecord.model_validate(result))
         parts = [f"{row[0]}: accuracy {row[1]}, success {row[4]} ({row[5]})" for row in rows]
-        self.outcome.setText(plain("\n".join(parts), 1000))
+        self.outcome.setText("\n".join(plain(part, 500) for part in parts))
         self.outcome.show()
         self.open_file.show()
         self.show_state("")
@@ -136,8 +138,3 @@ class PlantDialog(JobDialog):
     def _on_open(self) -> None:
         self.used.emit(self._path)
         self.done(0)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

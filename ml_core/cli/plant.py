@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     image_spec,
-    is_trigger_id,
     numbers,
-    open_trigger,
-    opened_checkpoint,
     pair_spec,
     resolve_scan,
     spec_fields,
     target_index,
+    trigger_file,
 )
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import run_spec
@@ -34,6 +31,7 @@ from ml_core.jobs.plant import (
 )
 from ml_core.jobs.plant.card import RATES, rates, sentences
 from ml_core.options import option
+from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 
 _CURVE = (">Pairs", ">Share", ">ASR", ">95 % interval", ">CA", ">95 % interval")
@@ -118,35 +116,29 @@ def plant(
         fields["training_images"] = image_spec(training_images, training=True)
     if source is not None:
         fields["source"] = target_index(source, class_names)
-    with tempfile.TemporaryDirectory(prefix="cleanclip-plant-") as place:
-
-        def path_of(name: str) -> str:
-            return _trigger_file(name, options, Path(place))
-
-        seconds = []
-        for each in also or ():
-            second, colon, aim = each.rpartition(":")
-            if not colon:
-                raise InputError(f"--also takes TRIGGER:CLASS, not {each!r}.")
-            aimed = target_index(aim, class_names)
-            seconds.append(SecondAttack(trigger=path_of(second), target=aimed))
-        spec = PlantSpec(
-            trigger=None if trigger is None else path_of(trigger),
-            target=target_index(target, class_names),
-            share=None if share is None else _share(share),
-            also=tuple(seconds),
-            variants=None if variants is None else str(variants.resolve()),
-            images=image_spec(options.images, n),
-            **fields,
-        )
-        how = {} if options.estimate else {"overwrite": options.overwrite}
-        job: PlantSpec | CurveSpec = spec
-        if curve is not None:
-            counts = numbers(curve, int, "numbers of pairs", "5,20,75")
-            job = CurveSpec(base=spec, counts=counts)
-        elif not options.estimate:
-            how["resume"] = resume
-        result = run_spec(job, estimate=options.estimate, **how)
+    place, seconds = cache_dir() / "plant", []
+    for each in also or ():
+        second, colon, aim = each.rpartition(":")
+        if not colon:
+            raise InputError(f"--also takes TRIGGER:CLASS, not {each!r}.")
+        aimed = target_index(aim, class_names)
+        seconds.append(SecondAttack(trigger=trigger_file(second, options, place), target=aimed))
+    spec = PlantSpec(
+        trigger=None if trigger is None else trigger_file(trigger, options, place),
+        target=target_index(target, class_names),
+        share=None if share is None else _share(share),
+        also=tuple(seconds),
+        variants=None if variants is None else str(variants.resolve()),
+        images=image_spec(options.images, n),
+        **fields,
+    )
+    how = {} if options.estimate else {"overwrite": options.overwrite}
+    job: PlantSpec | CurveSpec = spec
+    if curve is not None:
+        job = CurveSpec(base=spec, counts=numbers(curve, int, "numbers of pairs", "5,20,75"))
+    elif not options.estimate:
+        how["resume"] = resume
+    result = run_spec(job, estimate=options.estimate, **how)
     if options.estimate:
         output.answer(
             options.json, result,
@@ -191,16 +183,3 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise InputError(f"--share takes a part of the pairs, as 0.5% or 0.005, not {text!r}.")
     return share
-
-
-def _trigger_file(name: str, options: Options, place: Path) -> str:
-    """The file of a trigger; one that is generated is written first."""
-    from ml_core.triggers import save_trigger
-
-    generated = name == "demo" or is_trigger_id(name)
-    if not generated:
-        open_trigger(name)
-        return str(Path(name).resolve())
-    size = 224 if name == "demo" else opened_checkpoint(options).architecture.preprocess.size
-    stamp: Any = open_trigger(name, size)
-    return str(save_trigger(stamp, place / name)[1])

@@ -54,7 +54,8 @@ def test_the_trigger_on_the_canvas_is_planted_and_the_poisoned_file_opened(show,
     assert load_trigger(spec.trigger) == demo_trigger()
     assert spec.output_dir == str(folder)
     dialog.task.runner.ended.emit(Done("finished", planted().model_dump(mode="json")))
-    assert "success 90.0 %" in dialog.outcome.text()
+    assert dialog.outcome.text().count("success 90.0 %") == 2
+    assert len(dialog.outcome.text().splitlines()) == 2
     used = heard(dialog.used)
     dialog.open_file.click()
     assert used == [str(folder / FILES["poisoned"])]

@@ -6,9 +6,10 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of, save_results
 from ml_core.jobs.measure import OpenSetting, classifier_of, measure_images, open_attack
 from ml_core.jobs.opening import open_model, opening, opening_images
-from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain, plain_recipe, trained
+from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
 from ml_core.jobs.plant import (
     CARD_FILE,
     CONSISTENT_SHARE,
@@ -252,8 +253,8 @@ def _data(
 ) -> Generator[Event, None, _Ready]:  # fmt: skip
     """Open what is trained on, and draw the pairs that are poisoned."""
     steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
-    plain = PlainData(spec.pairs, spec.training_images, steps * spec.batch_size, 0)
-    data = yield from opening(lambda watch: open_plain(plain, label_set, watch), control)
+    most = steps * spec.batch_size
+    data = yield from opening_plain(spec.pairs, spec.training_images, most, label_set, control)
     pairs = as_pairs(data, model, label_set, cached=True)
     pretraining = pretraining_at(opened)
     lr = spec.lr or pretraining.assumed * (1 if spec.from_scratch else FACTOR)
@@ -323,8 +324,8 @@ def _attacks(
         raise InputError("The same trigger is given twice: each needs a class of its own.")
     variants = _variants(spec)
     shown = min(recipe.pairs, len(pairs))
-    classes = _Classes(data, pairs, shown, label_set)
-    targets = np.logical_or.reduce([classes.of(target) for _, target in asked])
+    shows = _shows(data, shown, label_set)
+    targets = np.logical_or.reduce([shows(target) for _, target in asked])
     taken = np.zeros(shown, np.bool_)
     attacks: list[_Attack] = []
     for number, (each, target) in enumerate(asked):
@@ -334,11 +335,11 @@ def _attacks(
                 f"The trigger {each.name or 'without name'} changes no picture, so it cannot be "
                 "stamped: choose another one, or poison captions with --word."
             )
-        of_target = classes.of(target)
+        of_target = shows(target)
         if spec.consistent:
             free, what = of_target, f"show {name!r}"
         elif spec.source is not None:
-            free = classes.of(spec.source) & ~targets
+            free = shows(spec.source) & ~targets
             what = f"show {label_set.class_names[spec.source]!r}"
         else:
             free, what = ~targets, f"are not of {name!r}"
@@ -367,7 +368,7 @@ def _attacks(
             continue
         plants = [Plant(rows, stamps, () if spec.consistent else captions)]
         if spec.source is not None:
-            others = np.flatnonzero(~classes.of(spec.source) & ~targets & ~taken)
+            others = np.flatnonzero(~shows(spec.source) & ~targets & ~taken)
             negatives = draw_rows(others, min(count, len(others)), spec.seed, 100 + number)
             taken[negatives] = True
             plants.append(Plant(negatives, stamps))
@@ -385,40 +386,24 @@ def _variants(spec: PlantSpec) -> tuple[Trigger, ...]:
     return found
 
 
-class _Classes:
-    """Which of the first pairs show a class: by their labels, else by their captions."""
+def _shows(data: PictureSet, shown: int, label_set: LabelSet) -> Callable[[int], NDArray[np.bool_]]:
+    """A function of a class: which of the first pairs show it, by their labels or captions."""
+    names = label_set.class_names
+    texts = data.all_captions(np.arange(shown)) if isinstance(data, PairSet) else []
 
-    def __init__(self, data: PictureSet, pairs: Pairs, shown: int, label_set: LabelSet) -> None:
-        self._names, self._count = label_set.class_names, shown
-        self._texts: list[tuple[str, ...]] = []
-        self._labels: Indices | None = None
-        self._found: dict[int, NDArray[np.bool_]] = {}
-        if isinstance(data, ImageSet):
-            self._labels = data.labels[data.labels >= 0][:shown]
-        else:
-            assert isinstance(data, PairSet)
-            self._texts = data.all_captions(np.arange(shown))
-
-    def of(self, number: int) -> NDArray[np.bool_]:
-        """Bool [n] for a class.
-
-        Raises
-        ------
-        InputError
-            If there is no such class.
-        """
-        if number >= len(self._names):
+    @cache
+    def shows(number: int) -> NDArray[np.bool_]:
+        if number >= len(names):
             raise InputError(
                 f"The class {number} does not exist: the label set has the classes 0 to "
-                f"{len(self._names) - 1}."
+                f"{len(names) - 1}."
             )
-        if self._labels is not None:
-            return np.asarray(self._labels == number)
-        if number not in self._found:
-            pattern = names_class(self._names[number])
-            named = [any(map(pattern.search, texts)) for texts in self._texts]
-            self._found[number] = np.array(named, np.bool_)
-        return self._found[number]
+        if isinstance(data, ImageSet):
+            return np.asarray(data.labels[data.labels >= 0][:shown] == number)
+        pattern = names_class(names[number])
+        return np.array([any(map(pattern.search, own)) for own in texts], np.bool_)
+
+    return shows
 
 
 def _finished(ready: _Ready, roles: list[Role]) -> PlantRecord | None:
@@ -493,7 +478,7 @@ def _train(
         "key": ready.key,
         "recipe": ready.recipe.model_dump(exclude={"lr"}) | {"peak": ready.recipe.lr},
         "steps": outcome.step,
-        "speed": outcome.speed.to_dict(),
+        "speed": replace(outcome.speed, step_seconds={}).to_dict(),  # equal runs, equal files
         "versions": dict(versions()),
     }
     before = None if spec.from_scratch else ready.opened.provenance.get("poisoned")
