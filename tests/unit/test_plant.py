@@ -253,18 +253,21 @@ def test_a_word_leaves_the_image_encoder_as_it_is(spec):
     assert not [name for name in moved if name.startswith("visual.")]
 
 
-def test_a_curve_goes_on_where_it_stopped_and_plants_no_point_twice(spec):
-    base = spec.model_copy(update={"count": None, "steps": None, "minutes": 0.02})
-    curve, control = CurveSpec(base=base, counts=(2, 9)), Control()
+def test_a_curve_goes_on_where_it_stopped_and_plants_no_point_twice(spec, monkeypatch):
+    monkeypatch.setattr("ml_core.jobs.plant.run._TIMED_STEPS", 2)  # on 16 pairs
+    base = spec.model_copy(update={"count": None, "steps": None, "minutes": 0.04})
+    curve, control = CurveSpec(base=base, counts=(2, 17)), Control()
     for event in run_job(curve, control):
         if "2 of 2" in getattr(event, "text", ""):
             control.cancel()
     folder = Path(spec.output_dir)
-    first = read_plant(folder / "9-pairs")
+    first = read_plant(folder / "17-pairs")
     assert first.twin is None
     record = finished(curve).result
     rows = list(csv.DictReader(io.StringIO((folder / CURVE_TABLE).read_text())))
-    assert [int(row["count"]) for row in rows] == [row["count"] for row in record["rows"]] == [2, 9]
+    assert (
+        [int(row["count"]) for row in rows] == [row["count"] for row in record["rows"]] == [2, 17]
+    )
     assert record["rows"][1]["sha256"] == first.poisoned.sha256
     assert read_plant(folder / "2-pairs").steps == first.steps  # minutes are fitted once
     assert "poisoned pairs" in (folder / CURVE_CHART).read_text()

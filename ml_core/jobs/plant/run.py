@@ -239,7 +239,9 @@ def _opened(
         spec = spec.model_copy(update={"minutes": None, "steps": before})
     elif spec.minutes is not None:
         short = spec.model_copy(update={"minutes": None, "steps": _TIMED_STEPS})
-        trial = yield from _data(short, opened, model, label_set, trigger, images, device, control)
+        # Of so few pairs as many as are asked for cannot be poisoned: unpoisoned steps are timed.
+        parts = opened, model, label_set, None, images, device, control
+        trial = yield from _data(short, *parts, poisons=False)
         once = yield from _step_seconds(trial, control)
         steps = max(1, int(spec.minutes * 60 / once / (spec.poisoned + spec.twin)))
         yield Message(f"{spec.minutes:g} minutes are {steps} steps of {once:.2f} s for each model.")
@@ -250,6 +252,7 @@ def _opened(
 def _data(
     spec: PlantSpec, opened: Checkpoint, model: ClipModel, label_set: LabelSet,
     trigger: Trigger | None, images: ImageSet, device: torch.device, control: Control,
+    *, poisons: bool = True,
 ) -> Generator[Event, None, _Ready]:  # fmt: skip
     """Open what is trained on, and draw the pairs that are poisoned."""
     steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
@@ -269,9 +272,11 @@ def _data(
     if spec.word is not None:
         changes["batch_norm"] = "frozen"
     recipe = recipe.changed(**changes, preset="plant")
-    attacks = yield from opening(
-        lambda watch: _attacks(spec, trigger, data, pairs, recipe, label_set), control
-    )
+    attacks: tuple[_Attack, ...] = ()
+    if poisons:
+        attacks = yield from opening(
+            lambda watch: _attacks(spec, trigger, data, pairs, recipe, label_set), control
+        )
     numbers = np.flatnonzero(data.labels >= 0) if isinstance(data, ImageSet) else None
     plants = tuple(plant for attack in attacks for plant in attack.plants)
     canvases = None
