@@ -70,6 +70,10 @@ def test_a_cancelled_planting_goes_on_and_other_labels_need_pairs(show, tmp_path
     dialog.start.click()
     assert dialog.task.runner.mode == "resume"
     dialog.done(0)
+    changed = show(session)
+    changed.form.set_values(seed=5)
+    changed.start.click()
+    assert "a planting with other settings" in changed.state.text()
     session.label_set = "cifar-10"
     other = show(session)
     other.start.click()
