@@ -100,6 +100,8 @@ def plant(
         raise InputError("Name the class that the trigger is to lead to: give --target.")
     if trigger is None and options.of(PlantSpec)["word"] is None:
         raise InputError("Name what is planted: give --trigger, or --word for the captions.")
+    if resume and options.overwrite:
+        raise InputError("--overwrite begins anew: leave it out with --resume.")
     pairs, training_images = options.pairs, options.training_images
     if pairs is None and training_images is None:
         if options.labels != "demo":

@@ -89,6 +89,7 @@ REFUSED = [
     ("plant m.safetensors -o out --target 1 --word cf --share 1% --count 5", "exclude each other"),
     ("plant m.safetensors -o out --target 1 --word cf --labels cifar-10", "Name image-caption"),
     ("plant m.safetensors -o out --target 1 --word cf --curve 5,x", "are not numbers"),
+    ("plant m.safetensors -o out --target 1 --word cf --resume --overwrite", "begins anew"),
     ("plant m.safetensors -o out --target 1 --word cf --curve 5 --count 5", "give no other"),
     ("why m.safetensors --trigger demo", "--trigger and --target"),
     ("search m.safetensors -o out --rates fast", "are not numbers"),

@@ -17,10 +17,11 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import as_tensor
 from ml_core.cleaning.poison import Plant, Poison, draw_rows
 from ml_core.cleaning.speed import StepSpeed
+from ml_core.cli.run import progress_bar
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Metric, Saved
+from ml_core.events import Control, Metric, Progress, Saved
 from ml_core.jobs.plant import (
     CARD_FILE,
     CURVE_CHART,
@@ -186,28 +187,19 @@ def test_killed_while_either_trains_it_goes_on_to_the_same_bytes(spec, tmp_path,
     assert finished(elsewhere, resume=True).result == done.result  # nothing is measured anew
 
 
-def test_a_stop_keeps_what_it_has_and_resuming_ends_it(spec):
-    control = Control()
+@pytest.mark.parametrize("length", [{}, {"steps": None, "minutes": 0.02}], ids=["steps", "minutes"])
+def test_a_stop_keeps_what_it_has_and_resuming_ends_it_after_as_many_steps(spec, length):
+    spec = PlantSpec.model_validate(spec.model_dump() | length)
+    control, begun = Control(), not length
     for event in run_job(spec, control):
-        if getattr(event, "step", 0) == 3:
-            control.stop()
-    record = read_plant(Path(spec.output_dir))
-    assert (record.poisoned.steps, record.twin) == (3, None)
-    again = PlantRecord.model_validate(finished(spec, resume=True).result)
-    assert (again.poisoned.steps, again.twin.steps) == (6, 6)
-
-
-def test_minutes_are_fitted_once_and_kept_by_what_goes_on(spec):
-    spec = PlantSpec.model_validate(spec.model_dump() | {"steps": None, "minutes": 0.02})
-    control, opened = Control(), False
-    for event in run_job(spec, control):
-        opened = opened or "minutes are" in getattr(event, "text", "")
-        if opened and getattr(event, "step", 0) == 3:
+        begun = begun or "minutes are" in getattr(event, "text", "")
+        if begun and getattr(event, "step", 0) == 3:
             control.stop()
     record = read_plant(Path(spec.output_dir))
     assert record.steps > 3 == record.poisoned.steps
+    assert record.twin is None
     again = PlantRecord.model_validate(finished(spec, resume=True).result)
-    assert again.steps == record.steps == again.twin.steps
+    assert again.steps == record.steps == again.poisoned.steps == again.twin.steps
 
 
 def test_variants_of_an_attack(spec, tmp_path):
@@ -271,8 +263,21 @@ def test_a_curve_goes_on_where_it_stopped_and_plants_no_point_twice(spec, monkey
     assert record["rows"][1]["sha256"] == first.poisoned.sha256
     assert read_plant(folder / "2-pairs").steps == first.steps  # minutes are fitted once
     assert "poisoned pairs" in (folder / CURVE_CHART).read_text()
+    other = curve.model_copy(update={"base": base.model_copy(update={"seed": 7}), "counts": (3,)})
+    assert "another job (curve.json)" in done_of(other).error
     trained = [event for event in run_job(curve, Control()) if isinstance(event, Metric)]
     assert not trained
+
+
+def test_the_bar_of_the_command_says_what_is_trained(capsys):
+    with progress_bar() as show:
+        for event in (Progress("plant", 6, 6), Progress("twin", 1, 6), Metric(1, 6, {"loss": 0.5})):
+            show(event)
+    planting, twin = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert planting.startswith("Planting")
+    assert twin.startswith("Clean twin")
+    assert "loss 0.500" in twin
+    assert "loss" not in planting
 
 
 # ---- why it succeeds so seldom ----

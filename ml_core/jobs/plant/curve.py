@@ -12,7 +12,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.speed import StepSpeed, speed_from_dict
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
-from ml_core.jobs.journal import write_comparison
+from ml_core.jobs.journal import check_result, write_comparison
 from ml_core.jobs.plant import (
     CURVE_CHART,
     CURVE_FILE,
@@ -48,6 +48,9 @@ def curve(
     """
     begin, folder = time.monotonic(), Path(spec.base.output_dir)
     points, rows = spec.points(), list[dict[str, Any]]()
+    if not overwrite:
+        base = spec.base.model_dump(mode="json", exclude={"device", "threads", "output_dir"})
+        check_result(folder / CURVE_FILE, {"spec": {"base": base}})
     record: dict[str, Any] = {}
     speed: StepSpeed | None = None
     for number, point in enumerate(points, start=1):

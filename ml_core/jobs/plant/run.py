@@ -6,7 +6,7 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -180,18 +180,16 @@ def run(
     measured: dict[Role, PlantedModel] = {}
     for role, known in facts.items():
         measured[role] = yield from _measured(ready, role, known, control)
-    files = _trigger_files(ready, folder)
-    own_spec = spec
-    if files:  # those beside the models: the given ones may be gone by then
-        also = zip(spec.also, files[1:], strict=True)
-        seconds = tuple(each.model_copy(update={"trigger": file}) for each, file in also)
-        own_spec = spec.model_copy(update={"trigger": files[0], "also": seconds})
+    triggers, own_spec = tuple(_planted(ready)), spec
+    if triggers:  # those beside the models: the given ones may be gone by then
+        also = zip(spec.also, triggers[1:], strict=True)
+        seconds = tuple(each.model_copy(update={"trigger": own.file}) for each, own in also)
+        own_spec = spec.model_copy(update={"trigger": triggers[0].file, "also": seconds})
     recipe = ready.recipe
     record = PlantRecord(
         key=ready.key, checkpoint=Path(spec.checkpoint).name,
         source_sha256=ready.opened.inspection.sha256,
-        triggers=tuple(_row(ready, *parts) for parts in zip(ready.attacks, files, strict=True)),
-        poisoned=measured.get("poisoned"), twin=measured.get("twin"),
+        triggers=triggers, poisoned=measured.get("poisoned"), twin=measured.get("twin"),
         pairs=min(recipe.pairs, len(ready.pairs)), epochs=recipe.epochs, steps=recipe.total_steps,
         lr=recipe.lr, peak_lr=ready.pretraining.assumed, spec=own_spec, device=str(ready.device),
         seconds=time.monotonic() - begin, notes=tuple(notes), versions=dict(versions()),
@@ -587,25 +585,21 @@ def _word_success(
     return _success(nearest(marked), nearest(texts))
 
 
-def _row(ready: _Ready, attack: _Attack, file: str | None) -> PlantedTrigger:
+def _planted(ready: _Ready) -> Iterator[PlantedTrigger]:
+    """Write each trigger beside the models, and yield its row of the record."""
     names, source = ready.label_set.class_names, ready.spec.source
-    marked = attack.trigger.changes_pictures
-    return PlantedTrigger(
-        name=plain(attack.trigger.name)[:1000] or "trigger",
-        digest=attack.trigger.digest if marked else None, file=file,
-        target=attack.target, target_name=names[attack.target],
-        source_name=None if source is None else names[source], pairs=len(attack.plants[0].rows),
-        negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
-    )  # fmt: skip
-
-
-def _trigger_files(ready: _Ready, folder: Path) -> list[str | None]:
-    """Write each trigger beside the models; its file's name."""
-    triggers = [attack.trigger for attack in ready.attacks]
-    return [
-        save_own_trigger(trigger, folder).name if trigger.changes_pictures else None
-        for trigger in triggers
-    ]
+    for attack in ready.attacks:
+        trigger, file = attack.trigger, None
+        if trigger.changes_pictures:
+            file = save_own_trigger(trigger, Path(ready.spec.output_dir)).name
+        yield PlantedTrigger(
+            name=plain(trigger.name)[:1000] or "trigger", file=file,
+            digest=None if file is None else trigger.digest,
+            target=attack.target, target_name=names[attack.target],
+            source_name=None if source is None else names[source],
+            pairs=len(attack.plants[0].rows),
+            negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
+        )  # fmt: skip
 
 
 def _pairs_table(ready: _Ready) -> str:
