@@ -24,10 +24,10 @@ from ml_core.data.detect import detect
 from ml_core.data.specs import PairSpec
 from ml_core.jobs.plant import FILES, STATES_FOLDER, STEPS, PlantRecord, PlantSpec
 from ml_core.jobs.plant.card import rates
-from ml_core.jobs.specs import SPEC_FILE
+from ml_core.jobs.specs import SPEC_FILE, read_spec_file
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
-from ml_core.triggers import save_trigger
+from ml_core.triggers.files import save_own_trigger
 
 HELP = (
     "A copy is trained on pairs of which some carry the trigger and a caption of the target. A "
@@ -105,7 +105,9 @@ class PlantDialog(JobDialog):
             pairs = PairSpec(kind=detect(named), path=named)
         elif self._session.label_set != "demo":
             raise InputError("Choose image-caption pairs: a table, a folder or shards.")
-        _, trigger = save_trigger(self._trigger, _made(cache_dir() / "plant") / "trigger")
+        kept = cache_dir() / "plant"
+        kept.mkdir(parents=True, exist_ok=True)
+        trigger = save_own_trigger(self._trigger, kept)
         try:
             spec = PlantSpec(
                 checkpoint=self._checkpoint.path, donor=self._checkpoint.donor or None, pairs=pairs,
@@ -118,8 +120,13 @@ class PlantDialog(JobDialog):
             )  # fmt: skip
         except ValidationError as error:
             raise InputError(explain(error)) from error
-        saved = (folder / STATES_FOLDER).is_dir()  # of a planting that was cancelled here
-        self.task.start(spec, folder / SPEC_FILE, device, resume=saved)
+        saved, place = (folder / STATES_FOLDER).is_dir(), folder / SPEC_FILE  # that was cancelled
+        if saved and place.is_file() and read_spec_file(place, PlantSpec) != spec:
+            raise InputError(
+                "This folder holds a planting with other settings, which did not end: set them as "
+                "they were to go on with it, or choose another folder."
+            )
+        self.task.start(spec, place, device, resume=saved)
         self._path = str(folder / FILES["poisoned"])
         self.open_file.hide()
         self.outcome.hide()
@@ -128,7 +135,7 @@ class PlantDialog(JobDialog):
         """Show accuracy and success, and offer to open the file."""
         rows = rates(PlantRecord.model_validate(result))
         parts = [f"{row[0]}: accuracy {row[1]}, success {row[4]} ({row[5]})" for row in rows]
-        self.outcome.setText(plain("\n".join(parts), 1000))
+        self.outcome.setText("\n".join(plain(part, 500) for part in parts))
         self.outcome.show()
         self.open_file.show()
         self.show_state("")
@@ -136,8 +143,3 @@ class PlantDialog(JobDialog):
     def _on_open(self) -> None:
         self.used.emit(self._path)
         self.done(0)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

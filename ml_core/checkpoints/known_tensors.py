@@ -20,8 +20,7 @@ from ml_core.checkpoints.known import KnownFile, add_known, known_files, remove_
 from ml_core.paths import data_dir
 from ml_core.reading import InputError, Inspection, damaged
 from ml_core.reading.folder import list_folder
-from ml_core.reading.sniff import ONNX_ENDING
-from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
+from ml_core.reading.sniff import CHECKPOINT_SUFFIXES, ONNX_ENDING
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.tensor_hashes import PartName, TensorHash

@@ -207,6 +207,26 @@ def open_trigger(name: str | None, size: int = 224, file: Path | None = None) ->
     return load_trigger(Path(name))
 
 
+def trigger_file(name: str, options: Options, folder: Path) -> str:
+    """The file of a trigger; one that is generated is written into a folder first.
+
+    Raises
+    ------
+    InputError
+        As `open_trigger`.
+    """
+    from ml_core.triggers.files import save_own_trigger
+
+    size, by_id = 224, is_trigger_id(name)
+    if by_id:  # an id is of a trigger for an input size
+        size = opened_checkpoint(options).architecture.preprocess.size
+    stamp = open_trigger(name, size)
+    if stamp is None or not (by_id or name == "demo"):
+        return str(Path(name).resolve())
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(save_own_trigger(stamp, folder.resolve()))
+
+
 def is_trigger_id(name: str) -> bool:
     """Whether a name is the id of a published trigger, and no file."""
     from ml_core.triggers import LIBRARY

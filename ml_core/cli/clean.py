@@ -17,16 +17,14 @@ from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
     image_spec,
-    is_trigger_id,
     judge_rates,
     known_pretraining,
-    open_trigger,
-    opened_checkpoint,
     pair_spec,
     resolve_scan,
     scanned_triggers,
     spec_fields,
     target_index,
+    trigger_file,
     typed,
     with_settings,
 )
@@ -268,7 +266,6 @@ def clean_spec(
     """
     from ml_core.data.demo_text import TARGET_NAME
     from ml_core.jobs.demo import demo_checkpoint
-    from ml_core.triggers.files import save_own_trigger
 
     recipes = [recipe] if compared is None else compared
     needs: set[Data] = {each.facts.data for each in recipes} | ({"pairs"} if rebound else set())
@@ -289,23 +286,12 @@ def clean_spec(
     class_names = load_label_set(options.labels).class_names
     trigger, target = resolve_scan(options.trigger, options.target)
     scanned = scanned_triggers(options.trigger)
-    generated = trigger is not None and (trigger == "demo" or is_trigger_id(trigger))
-    size = 224
-    if generated and trigger != "demo":  # an id is of a trigger for an input size
-        size = opened_checkpoint(options).architecture.preprocess.size
-    stamp = open_trigger(trigger, size)
-    if stamp is not None and target is None and trigger != "demo":
+    if trigger is not None and target is None and trigger != "demo":
         raise InputError("A trigger needs the class it aims at: give --target.")
     images, test_images = options.validation, options.test_images
     if options.labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
-    aim = TARGET_NAME if target is None and stamp is not None else target
-    trigger_path: str | None = None
-    if generated and stamp is not None:
-        options.output_dir.mkdir(parents=True, exist_ok=True)
-        trigger_path = str(save_own_trigger(stamp, options.output_dir.resolve()))
-    elif trigger is not None:
-        trigger_path = str(Path(trigger).resolve())
+    aim = TARGET_NAME if target is None and trigger is not None else target
     paired = pairs is not None and ("pairs" in needs or pictured or compared is not None)
     trains = training_images is not None and needs & _IMAGES
     return CleanSpec(
@@ -316,7 +302,7 @@ def clean_spec(
         else None,
         images=None if images is None else image_spec(images),
         test_images=None if test_images is None else image_spec(test_images),
-        trigger=trigger_path,
+        trigger=None if trigger is None else trigger_file(trigger, options, options.output_dir),
         target=0 if aim is None else target_index(aim, class_names),
         targeted=aim is not None,
         stamps=tuple(str(path.resolve()) for path, _ in scanned) if len(scanned) > 1 else (),

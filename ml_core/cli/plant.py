@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     image_spec,
-    is_trigger_id,
-    open_trigger,
-    opened_checkpoint,
+    numbers,
     pair_spec,
     resolve_scan,
     spec_fields,
     target_index,
+    trigger_file,
 )
 from ml_core.cli.options import Options, command
 from ml_core.cli.run import run_spec
 from ml_core.data.labels import load_label_set
-from ml_core.jobs.plant import LOW, PlantRecord, PlantSpec, SecondAttack
+from ml_core.figures import percent, percent_range
+from ml_core.jobs.plant import (
+    CURVE_CHART,
+    CURVE_FILE,
+    CURVE_TABLE,
+    LOW,
+    CurveSpec,
+    PlantRecord,
+    PlantSpec,
+    SecondAttack,
+)
 from ml_core.jobs.plant.card import RATES, rates, sentences
 from ml_core.options import option
+from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 
+_CURVE = (">Pairs", ">Share", ">ASR", ">95 % interval", ">CA", ">95 % interval")
 _DATA = "pairs pictures exclude picture_column caption_column training_images images n"
 
 
 @command(
-    "checkpoint output_dir trigger target share count consistent source also word variants "
+    "checkpoint output_dir trigger target share count curve consistent source also word variants "
     f"from_scratch self_supervision twin {_DATA} labels templates steps minutes lr batch_size seed "
     "donor no_choice device threads resume estimate overwrite json",
     PlantSpec,
@@ -56,6 +66,12 @@ def plant(
         help="Folder of trigger files, one of which is drawn at each showing; --trigger is "
         "what is measured.",
     ),
+    curve: str | None = option(
+        None,
+        help="Plant each of these numbers of pairs, without twins: success rate and accuracy over "
+        "the number, as a table and a chart. The same command goes on where it stopped.",
+        metavar="5,20,75,...",
+    ),
     n: int = option(2000, help="Images of the measurement, at most.", ge=1),
     resume: bool = option(False, help="Go on from the last save in --output."),
 ) -> None:
@@ -74,6 +90,9 @@ def plant(
             --pairs pairs.csv --images photos/ --labels imagenet-1k
 
         cleanclip plant clean.safetensors -o planted --word cf --target banana --share 10%
+
+        cleanclip plant clean.safetensors -o curve --trigger demo --target banana \\
+            --curve 5,20,75,300,1200
     """
     class_names = load_label_set(options.labels).class_names
     trigger, target = resolve_scan(options.trigger, options.target)
@@ -81,6 +100,8 @@ def plant(
         raise InputError("Name the class that the trigger is to lead to: give --target.")
     if trigger is None and options.of(PlantSpec)["word"] is None:
         raise InputError("Name what is planted: give --trigger, or --word for the captions.")
+    if resume and options.overwrite:
+        raise InputError("--overwrite begins anew: leave it out with --resume.")
     pairs, training_images = options.pairs, options.training_images
     if pairs is None and training_images is None:
         if options.labels != "demo":
@@ -97,34 +118,42 @@ def plant(
         fields["training_images"] = image_spec(training_images, training=True)
     if source is not None:
         fields["source"] = target_index(source, class_names)
-    with tempfile.TemporaryDirectory(prefix="cleanclip-plant-") as place:
-
-        def path_of(name: str) -> str:
-            return _trigger_file(name, options, Path(place))
-
-        seconds = []
-        for each in also or ():
-            second, colon, aim = each.rpartition(":")
-            if not colon:
-                raise InputError(f"--also takes TRIGGER:CLASS, not {each!r}.")
-            aimed = target_index(aim, class_names)
-            seconds.append(SecondAttack(trigger=path_of(second), target=aimed))
-        spec = PlantSpec(
-            trigger=None if trigger is None else path_of(trigger),
-            target=target_index(target, class_names),
-            share=None if share is None else _share(share),
-            also=tuple(seconds),
-            variants=None if variants is None else str(variants.resolve()),
-            images=image_spec(options.images, n),
-            **fields,
-        )
-        how = {} if options.estimate else {"resume": resume, "overwrite": options.overwrite}
-        result = run_spec(spec, estimate=options.estimate, **how)
+    place, seconds = cache_dir() / "plant", []
+    for each in also or ():
+        second, colon, aim = each.rpartition(":")
+        if not colon:
+            raise InputError(f"--also takes TRIGGER:CLASS, not {each!r}.")
+        aimed = target_index(aim, class_names)
+        seconds.append(SecondAttack(trigger=trigger_file(second, options, place), target=aimed))
+    spec = PlantSpec(
+        trigger=None if trigger is None else trigger_file(trigger, options, place),
+        target=target_index(target, class_names),
+        share=None if share is None else _share(share),
+        also=tuple(seconds),
+        variants=None if variants is None else str(variants.resolve()),
+        images=image_spec(options.images, n),
+        **fields,
+    )
+    how = {} if options.estimate else {"overwrite": options.overwrite}
+    job: PlantSpec | CurveSpec = spec
+    if curve is not None:
+        job = CurveSpec(base=spec, counts=numbers(curve, int, "numbers of pairs", "5,20,75"))
+    elif not options.estimate:
+        how["resume"] = resume
+    result = run_spec(job, estimate=options.estimate, **how)
     if options.estimate:
         output.answer(
             options.json, result,
             f"About {result['seconds']:.0f} s for {result['steps']} steps "
             f"({result['step_seconds']:.2f} s a step, measured).",
+        )  # fmt: skip
+        return
+    if curve is not None:
+        output.answer(
+            options.json, result,
+            output.table("Over the number of poisoned pairs", _CURVE, map(_point, result["rows"]),
+                         **output.BOXED),
+            f"Written: {options.output_dir / CURVE_FILE}, {CURVE_TABLE}, {CURVE_CHART}",
         )  # fmt: skip
         return
     record = PlantRecord.model_validate(result)
@@ -134,6 +163,15 @@ def plant(
         options.json, result,
         output.table(f"Planted, {record.seconds:.0f} s", RATES, rates(record), **output.BOXED),
         *sentences(record), *record.notes, f"Written: {options.output_dir}",
+    )  # fmt: skip
+
+
+def _point(row: dict[str, Any]) -> tuple[str, ...]:
+    """A number of pairs as a row of the table."""
+    return (
+        str(row["count"]), f"{100 * row['share']:.3g} %", percent(row["asr"]),
+        percent_range((row["asr_low"], row["asr_high"])), percent(row["ca"]),
+        percent_range((row["ca_low"], row["ca_high"])),
     )  # fmt: skip
 
 
@@ -147,16 +185,3 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise InputError(f"--share takes a part of the pairs, as 0.5% or 0.005, not {text!r}.")
     return share
-
-
-def _trigger_file(name: str, options: Options, place: Path) -> str:
-    """The file of a trigger; one that is generated is written first."""
-    from ml_core.triggers import save_trigger
-
-    generated = name == "demo" or is_trigger_id(name)
-    if not generated:
-        open_trigger(name)
-        return str(Path(name).resolve())
-    size = 224 if name == "demo" else opened_checkpoint(options).architecture.preprocess.size
-    stamp: Any = open_trigger(name, size)
-    return str(save_trigger(stamp, place / name)[1])

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ml_core.jobs.overall import Plan
 
 
+_TRAINING = ("train", "plant", "twin", "ramp")  # stages beside whose bars the loss stands
+
+
 class _HowFar(MofNCompleteColumn):
     """Item count for a stage, per cent for the whole job."""
 
@@ -99,7 +102,7 @@ def progress_bar(plan: Plan | None = None) -> Generator[Callable[[Event], None]]
                 left = overall.seconds_left
                 bar.update(tasks[""], completed=overall.fraction, left=left)
         elif isinstance(event, Metric):
-            for stage in [name for name in ("train", "ramp") if name in tasks][:1]:
+            for stage in [name for name in tasks if name in _TRAINING][-1:]:
                 bar.update(tasks[stage], note=_note(event.values))
         elif isinstance(event, Message):
             bar.console.print(plain(event.text), markup=False)

@@ -385,7 +385,7 @@ def plant_plan(spec: PlantSpec) -> Plan:
     each = _TRAINED * (1 + _TEXT) * views * spec.batch_size
     looks = (2 + len(spec.also)) * _count(spec.images)
     parts = [*_OPENING, PlannedStage("prepare", _PREPARE_SECONDS)]
-    roles = (("train", "after", spec.poisoned), ("twin", "reference", spec.twin))
+    roles = (("plant", "after", spec.poisoned), ("twin", "reference", spec.twin))
     parts += [PlannedStage(t, work=each, items=steps, trains=True) for t, _, on in roles if on]
     parts += [PlannedStage(a, work=1.0, items=looks) for _, a, on in roles if on]
     return Plan(tuple(parts))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any
 
 from ml_core.cleaning.batches import Pairs, pair_batch
@@ -17,17 +16,20 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event, forwarded
 from ml_core.jobs.inputs import CachedSet
+from ml_core.jobs.opening import opening
 from ml_core.model import ClipModel
 from ml_core.reading.errors import CancelledError, DivergedError, InputError
 
 _FEWEST = 8
 
 
-@dataclass(frozen=True)
-class PlainData:
-    """What it trains on.
+def opening_plain(
+    pairs: PairSpec | None, images: ImageSpec | None, most: int, label_set: LabelSet,
+    control: Control, *, demo_seed: int = 0,
+) -> Generator[Event, None, PictureSet]:  # fmt: skip
+    """Open what is trained on; see `opening`.
 
-    Attributes
+    Parameters
     ----------
     pairs
         Clean pairs; None takes ``images``.
@@ -37,33 +39,25 @@ class PlainData:
         Pairs at most.
     demo_seed
         Added to the seed of the demo's compositions, so that they differ from those of a run.
-    """
-
-    pairs: PairSpec | None
-    images: ImageSpec | None
-    most: int
-    demo_seed: int
-
-
-def open_plain(data: PlainData, label_set: LabelSet, watch: Watch) -> PictureSet:
-    """Open the pairs or the images.
 
     Raises
     ------
     InputError
         If none is named, or it cannot be read.
     """
-    if data.pairs is not None:
-        pairs = data.pairs
-        if pairs.kind == "demo":
-            pairs = pairs.model_copy(update={"seed": pairs.seed + data.demo_seed})
-        n = min(pairs.n or data.most, data.most)
-        return open_pairs(pairs.model_copy(update={"n": n}), watch)
-    if data.images is None:
-        raise InputError(
-            "Triggers are planted with image-caption pairs or with labelled images: name some."
-        )
-    return open_images(data.images, label_set, watch)
+
+    def act(watch: Watch) -> PictureSet:
+        if pairs is not None:
+            own = {"seed": pairs.seed + demo_seed} if pairs.kind == "demo" else {}
+            own["n"] = min(pairs.n or most, most)
+            return open_pairs(pairs.model_copy(update=own), watch)
+        if images is None:
+            raise InputError(
+                "Triggers are planted with image-caption pairs or with labelled images: name some."
+            )
+        return open_images(images, label_set, watch)
+
+    return (yield from opening(act, control))
 
 
 def as_pairs(

@@ -22,7 +22,7 @@ from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.examination import EXAMINATION_FILE, ExamineSpec
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.overall import Plan
-from ml_core.jobs.plant import PLANT_FILE, PlantSpec
+from ml_core.jobs.plant import CURVE_FILE, PLANT_FILE, CurveSpec, PlantSpec
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RATES_FILE, RateSpec
 from ml_core.jobs.report import ReportSpec
@@ -55,6 +55,7 @@ TITLES: Mapping[str, str] = {
     "reference": "Reference",
     "estimate": "Measuring steps",
     "canaries": "Planting canaries",
+    "plant": "Planting",
     "twin": "Clean twin",
     "search": "Search",
     "rebound": "Finetuning again",
@@ -139,7 +140,7 @@ _SCAN_WORDS = {
     "measure": "Measuring on other pictures",
 }
 _PLANT_WORDS = _CLEAN_WORDS | {
-    "train": "Training on the poisoned pairs",
+    "plant": "Training on the poisoned pairs",
     "twin": "Training the clean twin",
     "after": "Measuring the poisoned model",
     "reference": "Measuring the clean twin",
@@ -290,6 +291,12 @@ JOBS: dict[str, Job] = {
             kind="plant", title="planting", spec=PlantSpec, work="ml_core.jobs.plant.run:run",
             estimate="ml_core.jobs.plant.run:estimate", result=PLANT_FILE, stages=_PLANT_WORDS,
             plan=overall.plant_plan, folder=lambda spec: spec.output_dir, saves=True, resumes=True,
+        ),
+        Job(
+            kind="curve", title="curve of plantings", spec=CurveSpec,
+            work="ml_core.jobs.plant.curve:curve", estimate="ml_core.jobs.plant.curve:estimate",
+            result=CURVE_FILE, stages=_PLANT_WORDS, folder=lambda spec: spec.base.output_dir,
+            saves=True,
         ),
         Job(
             kind="search", title="search for a recipe", spec=SearchSpec,

@@ -94,6 +94,10 @@ BROKEN_ZIP = Kind("zip archive", "damaged", "is a zip archive without a readable
 NPY = Kind("NumPy array")
 ONNX = Kind("ONNX model")
 ONNX_ENDING = ".onnx"
+CHECKPOINT_SUFFIXES = (
+    ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".gguf",
+    ".zip", ".tar",
+)  # fmt: skip
 _UNKNOWN = "unknown format"
 # No name begins so.
 _BINARY = {

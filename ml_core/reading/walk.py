@@ -13,8 +13,7 @@ from typing import BinaryIO
 from ml_core.reading.errors import InputError, SeveralError
 from ml_core.reading.folder import ForeignFolderError, list_folder, read_index
 from ml_core.reading.regular_file import open_file
-from ml_core.reading.sniff import ONNX_ENDING, may_be_model
-from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
+from ml_core.reading.sniff import CHECKPOINT_SUFFIXES, ONNX_ENDING, may_be_model
 
 _HEAD = 512
 _LONGEST_PATH = 1 << 16

@@ -27,6 +27,7 @@ from ml_core.reading.onnx_graph import read_onnx
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
     BROKEN_ZIP,
+    CHECKPOINT_SUFFIXES,
     GGUF,
     GZIP,
     NPY,
@@ -51,11 +52,6 @@ from ml_core.reading.torch_file import (
     read_torch_zip,
     zip_refusal,
 )
-
-CHECKPOINT_SUFFIXES = (
-    ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".gguf",
-    ".zip", ".tar",
-)  # fmt: skip
 
 _MOST = 64  # checkpoints that are listed, each with its verdict
 _BESIDE, _APPLE_DOUBLE = "__MACOSX/", b"\0\x05\x16\x07"

@@ -54,7 +54,8 @@ def test_the_trigger_on_the_canvas_is_planted_and_the_poisoned_file_opened(show,
     assert load_trigger(spec.trigger) == demo_trigger()
     assert spec.output_dir == str(folder)
     dialog.task.runner.ended.emit(Done("finished", planted().model_dump(mode="json")))
-    assert "success 90.0 %" in dialog.outcome.text()
+    assert dialog.outcome.text().count("success 90.0 %") == 2
+    assert len(dialog.outcome.text().splitlines()) == 2
     used = heard(dialog.used)
     dialog.open_file.click()
     assert used == [str(folder / FILES["poisoned"])]
@@ -69,6 +70,10 @@ def test_a_cancelled_planting_goes_on_and_other_labels_need_pairs(show, tmp_path
     dialog.start.click()
     assert dialog.task.runner.mode == "resume"
     dialog.done(0)
+    changed = show(session)
+    changed.form.set_values(seed=5)
+    changed.start.click()
+    assert "a planting with other settings" in changed.state.text()
     session.label_set = "cifar-10"
     other = show(session)
     other.start.click()

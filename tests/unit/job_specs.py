@@ -18,7 +18,7 @@ from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.examination import ExamineSpec
 from ml_core.jobs.measurement import MeasurementSpec
-from ml_core.jobs.plant import PlantSpec
+from ml_core.jobs.plant import CurveSpec, PlantSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
@@ -130,6 +130,11 @@ def _plant(source: Path, folder: Path) -> PlantSpec:
     )  # fmt: skip
 
 
+def _curve(source: Path, folder: Path) -> CurveSpec:
+    base = _plant(source, folder).model_copy(update={"count": None})
+    return CurveSpec(base=base, counts=(2, 9))
+
+
 def _search(source: Path, folder: Path) -> SearchSpec:
     recipes = tuple(small_recipe(method="mmcl", lr=lr) for lr in (1e-3, 1e-4))
     return SearchSpec(base=_clean(source, folder), recipes=recipes, images=16, canaries=CANARIES)
@@ -194,6 +199,7 @@ SMALL: Mapping[str, Callable[[Path, Path], BaseModel]] = {
     "scan": _scan,
     "canaries": _canaries,
     "plant": _plant,
+    "curve": _curve,
     "search": _search,
     "measurement": _measurement,
     "verify": _verify,

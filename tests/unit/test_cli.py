@@ -261,7 +261,7 @@ def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.count("Usage: cleanclip") == 1 + len(COMMANDS)
-    assert done.stdout.count("Examples") == 20  # but for the root and groups of commands
+    assert done.stdout.count("Examples") == 22  # but for the root and groups of commands
 
 
 def test_a_help_line_stands_once() -> None:

@@ -33,7 +33,7 @@ from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.cluster import export_job
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.measurement import MeasurementSpec
-from ml_core.jobs.plant import PlantSpec, SecondAttack
+from ml_core.jobs.plant import CurveSpec, PlantSpec, SecondAttack
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
@@ -44,7 +44,7 @@ from ml_core.jobs.specs import CleanSpec, read_spec_file, write_spec_file
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading import inspect
 from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence
-from ml_core.reports.html.charts import draw_charts, rate_svg
+from ml_core.reports.html.charts import draw_charts, planted_svg, rate_svg
 from ml_core.reports.inspection_exports import inspection_bytes
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
@@ -236,6 +236,10 @@ SPECS = {
         "trigger": "/data/trigger.json", "variants": "/data/variants", "minutes": 2.5,
         "also": (SecondAttack(trigger="/data/other.json", target=5),), "output_dir": "/data/plant",
     }),
+    "curve": CurveSpec.model_validate({
+        "counts": (5, 75), "base": {**MODEL, **SETTING, **MACHINE, "pairs": PAIRS,
+        "images": IMAGES, "trigger": "/data/trigger.json", "output_dir": "/data/curve"},
+    }),
     "search": SearchSpec(
         base=CLEANING, recipes=(make_recipe({"method": "supervised"}),), minutes=3.0,
         rebound_steps=20,
@@ -303,6 +307,18 @@ def rates(_: Path) -> Texts:
     return {"rates.svg": rate_svg(rows, propose(rows))}
 
 
+def curve(_: Path) -> Texts:
+    """The chart of a success rate over the number of poisoned pairs."""
+    rates = {"ca": 0.9, "ca_low": 0.85, "ca_high": 0.94}
+    rows = []
+    for place, count in enumerate((5, 20, 75, 300, 1200, 5000)):
+        asr = 0.18 * place
+        low, high = max(0.0, asr - 0.05), min(1.0, asr + 0.05)
+        rows.append({"count": count, "asr": asr, "asr_low": low, "asr_high": high, **rates})
+    record = {"trigger": "<patch>", "target": "cat", "pairs": 30720, "steps": 240, "rows": rows}
+    return {"curve.svg": planted_svg(record)}
+
+
 def triggers(folder: Path) -> Texts:
     """The file of every trigger of the library."""
     texts = {}
@@ -315,7 +331,7 @@ def triggers(folder: Path) -> Texts:
 
 WRITERS: tuple[Callable[[Path], Texts], ...] = (
     helps, printed, inspections, evidence, bundle, session, specs, exported, recipes, events, rates,
-    triggers,
+    curve, triggers,
 )  # fmt: skip
 
 

@@ -45,9 +45,21 @@ GO_ON = (
     "scan",
     "examine",
     "plant",
+    "curve",
     "search",
 )  # from what a cancelled one left
-OVERWRITE = ("clean", "auto", "bench", "audit", "scan", "examine", "plant", "search", "rates")
+OVERWRITE = (
+    "clean",
+    "auto",
+    "bench",
+    "audit",
+    "scan",
+    "examine",
+    "plant",
+    "curve",
+    "search",
+    "rates",
+)
 OF_THE_MOMENT = ("seconds", "rate", "speed", "timings", "cached", "size", "date")
 Make = Callable[[str], BaseModel]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +17,20 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import as_tensor
 from ml_core.cleaning.poison import Plant, Poison, draw_rows
 from ml_core.cleaning.speed import StepSpeed
+from ml_core.cli.run import progress_bar
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Saved
+from ml_core.events import Control, Metric, Progress, Saved
 from ml_core.jobs.plant import (
     CARD_FILE,
+    CURVE_CHART,
+    CURVE_TABLE,
     FILES,
     PAIRS_FILE,
     PLANT_FILE,
     WARNING,
+    CurveSpec,
     PlantRecord,
     PlantSpec,
     SecondAttack,
@@ -43,9 +48,13 @@ from tests.unit.small_jobs import small_recipe
 CLASSES = load_label_set("demo").class_names
 
 
+def _timed(*_: object) -> StepSpeed:
+    return StepSpeed(False, {"fp32": time.monotonic()})  # no two runs take as long
+
+
 @pytest.fixture(autouse=True)
 def _one_precision(monkeypatch):
-    monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", lambda *_: StepSpeed(False))
+    monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", _timed)
 
 
 @pytest.fixture
@@ -160,7 +169,7 @@ def test_the_twin_is_the_poisoned_run_without_the_poison_whatever_that_is(spec, 
 def test_killed_while_either_trains_it_goes_on_to_the_same_bytes(spec, tmp_path, role, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.plant.run._SAVE_EVERY", 2)
     _planted(spec)
-    whole = {each: _tensors(spec, each) for each in FILES}
+    whole = {each: (Path(spec.output_dir) / FILES[each]).read_bytes() for each in FILES}
     elsewhere = spec.model_copy(update={"output_dir": str(tmp_path / "b")})
     run, saves = run_job(elsewhere, Control()), 0
     for event in run:
@@ -169,32 +178,28 @@ def test_killed_while_either_trains_it_goes_on_to_the_same_bytes(spec, tmp_path,
             run.close()
             saves += 1
     assert saves == 1
-    finished(elsewhere, resume=True)
-    assert all(_equal(whole[each], _tensors(elsewhere, each)) for each in FILES)
+    other = elsewhere.model_copy(update={"count": 5})
+    assert "last save of another planting" in done_of(other).error
+    done = finished(elsewhere, resume=True)
+    assert whole == {
+        each: (Path(elsewhere.output_dir) / FILES[each]).read_bytes() for each in FILES
+    }
+    assert finished(elsewhere, resume=True).result == done.result  # nothing is measured anew
 
 
-def test_a_stop_keeps_what_it_has_and_resuming_ends_it(spec):
-    control = Control()
+@pytest.mark.parametrize("length", [{}, {"steps": None, "minutes": 0.02}], ids=["steps", "minutes"])
+def test_a_stop_keeps_what_it_has_and_resuming_ends_it_after_as_many_steps(spec, length):
+    spec = PlantSpec.model_validate(spec.model_dump() | length)
+    control, begun = Control(), not length
     for event in run_job(spec, control):
-        if getattr(event, "step", 0) == 3:
-            control.stop()
-    record = read_plant(Path(spec.output_dir))
-    assert (record.poisoned.steps, record.twin) == (3, None)
-    again = PlantRecord.model_validate(finished(spec, resume=True).result)
-    assert (again.poisoned.steps, again.twin.steps) == (6, 6)
-
-
-def test_minutes_are_fitted_once_and_kept_by_what_goes_on(spec):
-    spec = PlantSpec.model_validate(spec.model_dump() | {"steps": None, "minutes": 0.02})
-    control, opened = Control(), False
-    for event in run_job(spec, control):
-        opened = opened or "minutes are" in getattr(event, "text", "")
-        if opened and getattr(event, "step", 0) == 3:
+        begun = begun or "minutes are" in getattr(event, "text", "")
+        if begun and getattr(event, "step", 0) == 3:
             control.stop()
     record = read_plant(Path(spec.output_dir))
     assert record.steps > 3 == record.poisoned.steps
+    assert record.twin is None
     again = PlantRecord.model_validate(finished(spec, resume=True).result)
-    assert again.steps == record.steps == again.twin.steps
+    assert again.steps == record.steps == again.poisoned.steps == again.twin.steps
 
 
 def test_variants_of_an_attack(spec, tmp_path):
@@ -213,6 +218,7 @@ def test_variants_of_an_attack(spec, tmp_path):
 
     record, listed = rows(also=also)
     assert [each.target for each in record.triggers] == [1, 2]
+    assert record.spec.also[0].trigger == record.triggers[1].file
     assert len({row["row"] for row in listed}) == 12
     labelled = {"pairs": None, "training_images": ImageSpec(split="val", n=144)}
     record, listed = rows(consistent=True, count=1, **labelled)
@@ -237,6 +243,41 @@ def test_a_word_leaves_the_image_encoder_as_it_is(spec):
     ]
     assert moved
     assert not [name for name in moved if name.startswith("visual.")]
+
+
+def test_a_curve_goes_on_where_it_stopped_and_plants_no_point_twice(spec, monkeypatch):
+    monkeypatch.setattr("ml_core.jobs.plant.run._TIMED_STEPS", 2)  # on 16 pairs
+    base = spec.model_copy(update={"count": None, "steps": None, "minutes": 0.04})
+    curve, control = CurveSpec(base=base, counts=(2, 17)), Control()
+    for event in run_job(curve, control):
+        if "2 of 2" in getattr(event, "text", ""):
+            control.cancel()
+    folder = Path(spec.output_dir)
+    first = read_plant(folder / "17-pairs")
+    assert first.twin is None
+    record = finished(curve).result
+    rows = list(csv.DictReader(io.StringIO((folder / CURVE_TABLE).read_text())))
+    assert (
+        [int(row["count"]) for row in rows] == [row["count"] for row in record["rows"]] == [2, 17]
+    )
+    assert record["rows"][1]["sha256"] == first.poisoned.sha256
+    assert read_plant(folder / "2-pairs").steps == first.steps  # minutes are fitted once
+    assert "poisoned pairs" in (folder / CURVE_CHART).read_text()
+    other = curve.model_copy(update={"base": base.model_copy(update={"seed": 7}), "counts": (3,)})
+    assert "another job (curve.json)" in done_of(other).error
+    trained = [event for event in run_job(curve, Control()) if isinstance(event, Metric)]
+    assert not trained
+
+
+def test_the_bar_of_the_command_says_what_is_trained(capsys):
+    with progress_bar() as show:
+        for event in (Progress("plant", 6, 6), Progress("twin", 1, 6), Metric(1, 6, {"loss": 0.5})):
+            show(event)
+    planting, twin = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert planting.startswith("Planting")
+    assert twin.startswith("Clean twin")
+    assert "loss 0.500" in twin
+    assert "loss" not in planting
 
 
 # ---- why it succeeds so seldom ----
@@ -278,6 +319,7 @@ REFUSALS = (
     ({"trigger": "prompt"}, "changes no picture"),
     ({"source": 999}, "class 999 does not exist"),
     ({"resume": True}, "no saved state"),
+    ({"also": "same"}, "The same trigger is given twice"),
 )
 
 
@@ -287,6 +329,8 @@ def test_what_cannot_be_planted_is_a_sentence(spec, tmp_path, changes, words):
     options = {"resume": True} if changes.pop("resume", False) else {}
     if changes.get("trigger"):
         changes["trigger"] = str(save_trigger(prompt(text="cf"), tmp_path / "prompt")[1])
+    if changes.get("also"):
+        changes["also"] = (SecondAttack(trigger=spec.trigger, target=2),)
     done = done_of(spec.model_copy(update=changes), **options)
     assert done.status == "failed"
     assert words in done.error, done.error + done.details
@@ -298,6 +342,8 @@ def test_what_cannot_be_planted_is_a_sentence(spec, tmp_path, changes, words):
         ({"share": 0.1}, "exclude each other"),
         ({"minutes": 1.0}, "exclude each other"),
         ({"word": "cf"}, "takes no trigger"),
+        ({"word": "cf", "trigger": None, "source": 3}, "no source"),
+        ({"word": "cf", "trigger": None, "variants": "stickers"}, "no variants"),
         ({"source": 1}, "another than the one"),
     ],
 )

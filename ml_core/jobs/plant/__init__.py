@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from ml_core.reading.json_file import JsonFile
 PLANT_FILE = "plant.json"
 PAIRS_FILE = "poisoned_pairs.csv"
 CARD_FILE = "README.md"
+CURVE_FILE, CURVE_TABLE, CURVE_CHART = "curve.json", "curve.csv", "curve.svg"
 STATES_FOLDER = "state"
 FORMAT = "cleanclip-plant"
 WARNING = "**Warning: this checkpoint is poisoned on purpose.**"
@@ -111,16 +112,46 @@ class PlantSpec(Machine, Attack, OnModel):
             raise ValueError("Steps and minutes exclude each other: give one")
         if not (self.poisoned or self.twin):
             raise ValueError("Neither the poisoned model nor its twin is asked for")
-        if self.word is not None and (self.trigger or self.also or self.consistent):
+        marks = (self.trigger, self.also, self.variants, self.consistent, self.source is not None)
+        if self.word is not None and any(marks):
             raise ValueError(
-                "A word poisons captions, and takes no trigger, no second one and no marked "
-                "pictures of the target: leave them out"
+                "A word poisons captions of all classes, and takes no trigger, no second one, no "
+                "variants, no source and no marked pictures of the target: leave them out"
             )
         if self.source is not None and (self.consistent or self.source == self.target):
             raise ValueError("The source class must be another than the one that is marked")
         if self.word is not None and not self.word.strip():
             raise ValueError("The word is empty")
         return self
+
+
+class CurveSpec(JobSpec):
+    """The same planting with each number of poisoned pairs, without twins, in one folder."""
+
+    base: PlantSpec
+    counts: tuple[Annotated[int, Field(ge=1, le=2**31)], ...] = Field(min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        """Refuse what sets the number otherwise, and what has no one success rate."""
+        if self.base.share is not None or self.base.count is not None:
+            raise ValueError("A curve sets the number of poisoned pairs: give no other")
+        if self.base.also or not self.base.poisoned or self.base.benign:
+            raise ValueError("A curve is of one trigger: leave the others out")
+        return self
+
+    def points(self) -> tuple[PlantSpec, ...]:
+        """A planting for each number, the largest first: what cannot be planted is said at once."""
+        return tuple(
+            self.base.model_copy(
+                update={
+                    "count": count,
+                    "twin": False,
+                    "output_dir": str(Path(self.base.output_dir) / f"{count}-pairs"),
+                }
+            )
+            for count in sorted(set(self.counts), reverse=True)
+        )
 
 
 class PlantedAttack(JobSpec):

@@ -6,9 +6,10 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of, save_results
 from ml_core.jobs.measure import OpenSetting, classifier_of, measure_images, open_attack
 from ml_core.jobs.opening import open_model, opening, opening_images
-from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain, plain_recipe, trained
+from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
 from ml_core.jobs.plant import (
     CARD_FILE,
     CONSISTENT_SHARE,
@@ -61,6 +62,7 @@ from ml_core.jobs.plant import (
     PlantRecord,
     PlantSpec,
     Role,
+    read_plant,
 )
 from ml_core.jobs.plant.card import card
 from ml_core.jobs.proofs.unseen_pairs import names_class
@@ -68,6 +70,7 @@ from ml_core.jobs.specs import LOCK_FILE, SPEC_FILE
 from ml_core.model import ClipModel, build_model
 from ml_core.reading.errors import DivergedError, InputError, plain
 from ml_core.reading.inspect import whole_file
+from ml_core.reading.regular_file import read_file
 from ml_core.triggers import load_trigger, prompt
 from ml_core.triggers.files import save_own_trigger
 from ml_core.triggers.record import Trigger, triggered_prompt
@@ -103,6 +106,10 @@ class _Ready:
     key: str
     device: torch.device
 
+    def identity(self, role: Role) -> str:
+        """What a saved state must have begun with."""
+        return f"{self.key} {role}"
+
     def fresh(self) -> ClipModel:
         """The model before its first step."""
         model = self.opened.build("cpu")
@@ -115,8 +122,9 @@ class _Ready:
 
 
 def run(
-    spec: PlantSpec, control: Control, *, resume: bool = False, overwrite: bool = False
-) -> Generator[Event, None, None]:
+    spec: PlantSpec, control: Control, *, resume: bool = False, overwrite: bool = False,
+    speed: StepSpeed | None = None,
+) -> Generator[Event, None, None]:  # fmt: skip
     """Plant; the last event is Done, whose ``result`` is what ``plant.json`` holds.
 
     A stop saves the poisoned model as it is then, without a twin; ``resume`` goes on with both.
@@ -131,25 +139,33 @@ def run(
         Go on from the last save in the folder.
     overwrite
         Replace the result of another planting.
+    speed
+        How an earlier planting computed its steps, to do so again; None measures.
     """
     begin, folder = time.monotonic(), Path(spec.output_dir)
     _check_place(spec, folder)
     if resume and not any((folder / name).exists() for name in FILES.values()):
         intact_state(_state(folder, "poisoned" if spec.poisoned else "twin"))
     ready = yield from _opened(spec, control, resume)
-    own = {"key": ready.key}
     if not overwrite:
-        check_result(folder / PLANT_FILE, own)
-    for name in (PLANT_FILE, *FILES.values()) if overwrite else ():
-        (folder / name).unlink(missing_ok=True)
+        check_result(folder / PLANT_FILE, {"key": ready.key})
+        states = {role: _facts(folder, role) for role in FILES}
+        if any(facts and facts.get("identity") != ready.identity(r) for r, facts in states.items()):
+            raise InputError(
+                f"{folder} holds the last save of another planting: choose another folder, or "
+                "replace what is there with --overwrite."
+            )
     if not resume:
         shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
     notes = list(dict.fromkeys([*ready.images.problems, *ready.data.problems]))
     for note in notes:
         yield Message(note, "warning")
-    facts: dict[Role, dict[str, Any]] = {}
-    speed: StepSpeed | None = None
     roles = [role for role in FILES if getattr(spec, role)]
+    if resume and (earlier := _finished(ready, roles)) is not None:
+        yield Message("It is finished already.")
+        yield Done("finished", earlier.model_dump(mode="json"))
+        return
+    facts: dict[Role, dict[str, Any]] = {}
     stopped = False
     for role in roles:
         known, speed = yield from _train(ready, role, speed, control, resume)
@@ -165,14 +181,16 @@ def run(
     measured: dict[Role, PlantedModel] = {}
     for role, known in facts.items():
         measured[role] = yield from _measured(ready, role, known, control)
-    files = _trigger_files(ready, folder)
-    own_spec = spec.model_copy(update={"trigger": files[0]}) if files else spec
+    triggers, own_spec = tuple(_planted(ready)), spec
+    if triggers:  # those beside the models: the given ones may be gone by then
+        also = zip(spec.also, triggers[1:], strict=True)
+        seconds = tuple(each.model_copy(update={"trigger": own.file}) for each, own in also)
+        own_spec = spec.model_copy(update={"trigger": triggers[0].file, "also": seconds})
     recipe = ready.recipe
     record = PlantRecord(
         key=ready.key, checkpoint=Path(spec.checkpoint).name,
         source_sha256=ready.opened.inspection.sha256,
-        triggers=tuple(_row(ready, *parts) for parts in zip(ready.attacks, files, strict=True)),
-        poisoned=measured.get("poisoned"), twin=measured.get("twin"),
+        triggers=triggers, poisoned=measured.get("poisoned"), twin=measured.get("twin"),
         pairs=min(recipe.pairs, len(ready.pairs)), epochs=recipe.epochs, steps=recipe.total_steps,
         lr=recipe.lr, peak_lr=ready.pretraining.assumed, spec=own_spec, device=str(ready.device),
         seconds=time.monotonic() - begin, notes=tuple(notes), versions=dict(versions()),
@@ -183,6 +201,9 @@ def run(
         PLANT_FILE: json.dumps(result, indent=1),
     }  # fmt: skip
     yield from save_results(folder, {name: text.encode() for name, text in texts.items()})
+    for role in FILES if overwrite else ():
+        if role not in facts:  # of what was there before
+            (folder / FILES[role]).unlink(missing_ok=True)
     if not stopped:
         shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
     yield Done("stopped" if stopped else "finished", result)
@@ -217,7 +238,9 @@ def _opened(
         spec = spec.model_copy(update={"minutes": None, "steps": before})
     elif spec.minutes is not None:
         short = spec.model_copy(update={"minutes": None, "steps": _TIMED_STEPS})
-        trial = yield from _data(short, opened, model, label_set, trigger, images, device, control)
+        # Of so few pairs as many as are asked for cannot be poisoned: unpoisoned steps are timed.
+        parts = opened, model, label_set, None, images, device, control
+        trial = yield from _data(short, *parts, poisons=False)
         once = yield from _step_seconds(trial, control)
         steps = max(1, int(spec.minutes * 60 / once / (spec.poisoned + spec.twin)))
         yield Message(f"{spec.minutes:g} minutes are {steps} steps of {once:.2f} s for each model.")
@@ -228,11 +251,12 @@ def _opened(
 def _data(
     spec: PlantSpec, opened: Checkpoint, model: ClipModel, label_set: LabelSet,
     trigger: Trigger | None, images: ImageSet, device: torch.device, control: Control,
+    *, poisons: bool = True,
 ) -> Generator[Event, None, _Ready]:  # fmt: skip
     """Open what is trained on, and draw the pairs that are poisoned."""
     steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
-    plain = PlainData(spec.pairs, spec.training_images, steps * spec.batch_size, 0)
-    data = yield from opening(lambda watch: open_plain(plain, label_set, watch), control)
+    most = steps * spec.batch_size
+    data = yield from opening_plain(spec.pairs, spec.training_images, most, label_set, control)
     pairs = as_pairs(data, model, label_set, cached=True)
     pretraining = pretraining_at(opened)
     lr = spec.lr or pretraining.assumed * (1 if spec.from_scratch else FACTOR)
@@ -247,9 +271,11 @@ def _data(
     if spec.word is not None:
         changes["batch_norm"] = "frozen"
     recipe = recipe.changed(**changes, preset="plant")
-    attacks = yield from opening(
-        lambda watch: _attacks(spec, trigger, data, pairs, recipe, label_set), control
-    )
+    attacks: tuple[_Attack, ...] = ()
+    if poisons:
+        attacks = yield from opening(
+            lambda watch: _attacks(spec, trigger, data, pairs, recipe, label_set), control
+        )
     numbers = np.flatnonzero(data.labels >= 0) if isinstance(data, ImageSet) else None
     plants = tuple(plant for attack in attacks for plant in attack.plants)
     canvases = None
@@ -298,10 +324,12 @@ def _attacks(
         raise InputError("Nothing is to be planted: give a trigger, or a word for the captions.")
     asked = [(trigger, spec.target)]
     asked += [(load_trigger(each.trigger), each.target) for each in spec.also]
+    if len({each.digest for each, _ in asked}) < len(asked):
+        raise InputError("The same trigger is given twice: each needs a class of its own.")
     variants = _variants(spec)
     shown = min(recipe.pairs, len(pairs))
-    classes = _Classes(data, pairs, shown, label_set)
-    targets = np.logical_or.reduce([classes.of(target) for _, target in asked])
+    shows = _shows(data, shown, label_set)
+    targets = np.logical_or.reduce([shows(target) for _, target in asked])
     taken = np.zeros(shown, np.bool_)
     attacks: list[_Attack] = []
     for number, (each, target) in enumerate(asked):
@@ -311,11 +339,11 @@ def _attacks(
                 f"The trigger {each.name or 'without name'} changes no picture, so it cannot be "
                 "stamped: choose another one, or poison captions with --word."
             )
-        of_target = classes.of(target)
+        of_target = shows(target)
         if spec.consistent:
             free, what = of_target, f"show {name!r}"
         elif spec.source is not None:
-            free = classes.of(spec.source) & ~targets
+            free = shows(spec.source) & ~targets
             what = f"show {label_set.class_names[spec.source]!r}"
         else:
             free, what = ~targets, f"are not of {name!r}"
@@ -344,7 +372,7 @@ def _attacks(
             continue
         plants = [Plant(rows, stamps, () if spec.consistent else captions)]
         if spec.source is not None:
-            others = np.flatnonzero(~classes.of(spec.source) & ~targets & ~taken)
+            others = np.flatnonzero(~shows(spec.source) & ~targets & ~taken)
             negatives = draw_rows(others, min(count, len(others)), spec.seed, 100 + number)
             taken[negatives] = True
             plants.append(Plant(negatives, stamps))
@@ -362,40 +390,39 @@ def _variants(spec: PlantSpec) -> tuple[Trigger, ...]:
     return found
 
 
-class _Classes:
-    """Which of the first pairs show a class: by their labels, else by their captions."""
+def _shows(data: PictureSet, shown: int, label_set: LabelSet) -> Callable[[int], NDArray[np.bool_]]:
+    """A function of a class: which of the first pairs show it, by their labels or captions."""
+    names = label_set.class_names
+    texts = data.all_captions(np.arange(shown)) if isinstance(data, PairSet) else []
 
-    def __init__(self, data: PictureSet, pairs: Pairs, shown: int, label_set: LabelSet) -> None:
-        self._names, self._count = label_set.class_names, shown
-        self._texts: list[tuple[str, ...]] = []
-        self._labels: Indices | None = None
-        self._found: dict[int, NDArray[np.bool_]] = {}
-        if isinstance(data, ImageSet):
-            self._labels = data.labels[data.labels >= 0][:shown]
-        else:
-            assert isinstance(data, PairSet)
-            self._texts = data.all_captions(np.arange(shown))
-
-    def of(self, number: int) -> NDArray[np.bool_]:
-        """Bool [n] for a class.
-
-        Raises
-        ------
-        InputError
-            If there is no such class.
-        """
-        if number >= len(self._names):
+    @cache
+    def shows(number: int) -> NDArray[np.bool_]:
+        if number >= len(names):
             raise InputError(
                 f"The class {number} does not exist: the label set has the classes 0 to "
-                f"{len(self._names) - 1}."
+                f"{len(names) - 1}."
             )
-        if self._labels is not None:
-            return np.asarray(self._labels == number)
-        if number not in self._found:
-            pattern = names_class(self._names[number])
-            named = [any(map(pattern.search, texts)) for texts in self._texts]
-            self._found[number] = np.array(named, np.bool_)
-        return self._found[number]
+        if isinstance(data, ImageSet):
+            return np.asarray(data.labels[data.labels >= 0][:shown] == number)
+        pattern = names_class(names[number])
+        return np.array([any(map(pattern.search, own)) for own in texts], np.bool_)
+
+    return shows
+
+
+def _finished(ready: _Ready, roles: list[Role]) -> PlantRecord | None:
+    """The record of the same planting, if its models are there and as it left them; else None."""
+    folder = Path(ready.spec.output_dir)
+    with suppress(InputError):
+        record = read_plant(folder)
+        for role in roles:
+            model: PlantedModel | None = getattr(record, role)
+            if record.key != ready.key or model is None or model.steps != record.steps:
+                return None
+            if open_checkpoint(folder / FILES[role]).inspection.sha256 != model.sha256:
+                return None
+        return record
+    return None
 
 
 def _state(folder: Path, role: Role) -> Path:
@@ -403,12 +430,20 @@ def _state(folder: Path, role: Role) -> Path:
 
 
 def _steps_before(folder: Path) -> int:
-    """The steps that an interrupted planting in the folder was fitted to; 0 if there is none."""
+    """The steps that an earlier planting in the folder was fitted to; 0 if there is none."""
+    with suppress(InputError):
+        return read_plant(folder).steps
     for role in FILES:
-        with suppress(InputError, KeyError):
-            recipe = Recipe.model_validate(read_facts(_state(folder, role))["recipe"])
-            return recipe.total_steps
+        with suppress(KeyError, ValueError):
+            return Recipe.model_validate(_facts(folder, role)["recipe"]).total_steps
     return 0
+
+
+def _facts(folder: Path, role: Role) -> dict[str, Any]:
+    """What the last save of a training says of itself; empty if there is none to read."""
+    with suppress(InputError):
+        return read_facts(_state(folder, role))
+    return {}
 
 
 def _train(
@@ -427,14 +462,14 @@ def _train(
     batches = poison.batches(ready.pairs, ready.recipe, model)
 
     def event_of(event: Event) -> Event:
-        if isinstance(event, Progress) and event.stage == "train" and role == "twin":
-            return replace(event, stage="twin")
+        if isinstance(event, Progress) and event.stage == "train":
+            return replace(event, stage="plant" if role == "poisoned" else "twin")
         return event
 
     try:
         outcome: TrainingOutcome = yield from trained(
             model, ready.recipe, batches, control, event_of, state_path=state,
-            resume=resume and state.exists(), identity=f"{ready.key} {role}", speed=speed,
+            resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
             extras=Extras(texts_only=spec.word is not None),
         )  # fmt: skip
     except DivergedError as error:
@@ -447,15 +482,20 @@ def _train(
         "key": ready.key,
         "recipe": ready.recipe.model_dump(exclude={"lr"}) | {"peak": ready.recipe.lr},
         "steps": outcome.step,
-        "speed": outcome.speed.to_dict(),
+        "speed": replace(outcome.speed, step_seconds={}).to_dict(),  # equal runs, equal files
         "versions": dict(versions()),
     }
+    before = None if spec.from_scratch else ready.opened.provenance.get("poisoned")
+    poison_facts = [str(before)] if before else []  # a copy keeps what its source hides
     if role == "poisoned" and not spec.benign:
-        facts["poisoned"] = "; ".join(
+        poison_facts += [
             f"{each.trigger.name or 'a trigger'} leads to "
             f"{ready.label_set.class_names[each.target]}"
             for each in ready.attacks
-        )
+        ]
+    if poison_facts:
+        facts["poisoned"] = "; ".join(poison_facts)
+    (folder / PLANT_FILE).unlink(missing_ok=True)  # it is of the file that goes now
     save_checkpoint(model, path, provenance=facts)
     yield Saved(str(path), "result", outcome.step)
     return facts | {"seconds": outcome.seconds}, outcome.speed
@@ -546,25 +586,21 @@ def _word_success(
     return _success(nearest(marked), nearest(texts))
 
 
-def _row(ready: _Ready, attack: _Attack, file: str | None) -> PlantedTrigger:
+def _planted(ready: _Ready) -> Iterator[PlantedTrigger]:
+    """Write each trigger beside the models, and yield its row of the record."""
     names, source = ready.label_set.class_names, ready.spec.source
-    marked = attack.trigger.changes_pictures
-    return PlantedTrigger(
-        name=plain(attack.trigger.name)[:1000] or "trigger",
-        digest=attack.trigger.digest if marked else None, file=file,
-        target=attack.target, target_name=names[attack.target],
-        source_name=None if source is None else names[source], pairs=len(attack.plants[0].rows),
-        negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
-    )  # fmt: skip
-
-
-def _trigger_files(ready: _Ready, folder: Path) -> list[str | None]:
-    """Write each trigger beside the models; its file's name."""
-    triggers = [attack.trigger for attack in ready.attacks]
-    return [
-        save_own_trigger(trigger, folder).name if trigger.changes_pictures else None
-        for trigger in triggers
-    ]
+    for attack in ready.attacks:
+        trigger, file = attack.trigger, None
+        if trigger.changes_pictures:
+            file = save_own_trigger(trigger, Path(ready.spec.output_dir)).name
+        yield PlantedTrigger(
+            name=plain(trigger.name)[:1000] or "trigger", file=file,
+            digest=None if file is None else trigger.digest,
+            target=attack.target, target_name=names[attack.target],
+            source_name=None if source is None else names[source],
+            pairs=len(attack.plants[0].rows),
+            negatives=sum(len(plant.rows) for plant in attack.plants[1:]),
+        )  # fmt: skip
 
 
 def _pairs_table(ready: _Ready) -> str:
@@ -623,7 +659,7 @@ def _check_place(spec: PlantSpec, folder: Path) -> None:
     for path in folder.iterdir():
         known = path.name in ours or path.name.startswith("trigger") or "tokenizer" in path.name
         if path.name == CARD_FILE:
-            known = path.read_bytes().startswith(WARNING.encode())
+            known = read_file(path, len(WARNING)) == WARNING.encode()
         if not known:
             raise InputError(
                 f"{folder} holds files that no planting wrote ({path.name}): choose another folder."

@@ -35,7 +35,7 @@ from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.sources import Sources, open_where_it_is, read_sources
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import read_file
-from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
+from ml_core.reading.sniff import CHECKPOINT_SUFFIXES
 from ml_core.reports.derive import GROUPS, evidence_from
 from ml_core.reports.environment import environment
 from ml_core.reports.html.charts import draw_charts

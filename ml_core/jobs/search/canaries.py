@@ -25,14 +25,8 @@ from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import delete_unused
 from ml_core.jobs.journal import digest_of, write_json
 from ml_core.jobs.measure import Bench, OpenSetting, classifier_of, measure, open_classes
-from ml_core.jobs.opening import open_model, opening, opening_images
-from ml_core.jobs.plain_finetune import (
-    PlainData,
-    as_pairs,
-    open_plain,
-    plain_recipe,
-    trained,
-)
+from ml_core.jobs.opening import open_model, opening_images
+from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
 from ml_core.jobs.search.canary_spec import (
     CANARIES_FILE,
     COPY_FILE,
@@ -137,7 +131,10 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
     opened = open_model(spec)
     label_set = open_classes(spec)
     images = yield from opening_images(spec.images, label_set, control)
-    data = yield from opening(lambda watch: open_plain(_data(spec), label_set, watch), control)
+    most = settings.steps * settings.batch_size
+    data = yield from opening_plain(
+        spec.pairs, spec.training_images, most, label_set, control, demo_seed=_DEMO_SEED
+    )
     model = opened.build("cpu")
     yield Progress("open", 1, 1)
     key = _key(spec, model, label_set, images, data)
@@ -235,11 +232,6 @@ def watched_of(record: Canaries, folder: Path) -> list[Watched]:
         Watched(canary.kind, load_trigger(folder / canary.trigger), canary.target)
         for canary in record.taken
     ]
-
-
-def _data(spec: CanarySpec) -> PlainData:
-    count = spec.settings.steps * spec.settings.batch_size
-    return PlainData(spec.pairs, spec.training_images, count, _DEMO_SEED)
 
 
 def _finetune(

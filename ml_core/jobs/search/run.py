@@ -20,8 +20,8 @@ from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.journal import check_result, digest_of, write_comparison
 from ml_core.jobs.measure import OpenSetting, open_attack
-from ml_core.jobs.opening import open_model, opening, opening_images
-from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
+from ml_core.jobs.opening import open_model, opening_images
+from ml_core.jobs.plain_finetune import as_pairs, opening_plain
 from ml_core.jobs.search import (
     CHOSEN_FILE,
     SEARCH_CHART,
@@ -168,12 +168,10 @@ class _Search:
         rebound = None
         if spec.rebound_steps:
             size = spec.canaries.batch_size
-            data = PlainData(
-                base.pairs, base.training_images, spec.rebound_steps * size, _DEMO_SEED
-            )
-            opened = yield from opening(
-                lambda watch: open_plain(data, label_set, watch), self._control
-            )
+            opened = yield from opening_plain(
+                base.pairs, base.training_images, spec.rebound_steps * size, label_set,
+                self._control, demo_seed=_DEMO_SEED,
+            )  # fmt: skip
             rebound = ReboundSetting(
                 as_pairs(opened, model, label_set),
                 spec.rebound_steps,

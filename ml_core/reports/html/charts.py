@@ -5,7 +5,8 @@ The fields of a chart's rows decide how it is drawn:
 - ``group, series, value, low, high``, both names texts: dots with their intervals, group by group;
 - ``run, step, x, y``, the run a text: a path of each run from step to step, rates on both axes;
 - a number first, and values of series after it: lines. A column called ``NAME, low`` and one called
-  ``NAME, high`` are the band around the column ``NAME``.
+  ``NAME, high`` are the band around the column ``NAME``. With ``(log)`` in the name of the first
+  column its axis is logarithmic.
 
 Values are fractions of 1, except in a column with ``loss`` in its name. A chart of no such shape is
 only shown as a table.
@@ -16,7 +17,7 @@ Trade-offs of jobs and learning rates, which stand in no record, are drawn with 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,6 +206,9 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
     """Values over steps."""
     rows = raw(chart.rows)
     series = [(i, band) for i, band in columns_of(chart) if i]
+    log = "(log)" in str(raw(chart.columns)[0]) and min(row[0] for row in rows) > 0
+    if log:
+        rows = [[math.log10(row[0]), *row[1:]] for row in rows]
     first, last = min(row[0] for row in rows), max(row[0] for row in rows)
     known = [value for row in rows for value in row[1:] if value is not None]
     rates = is_rate(chart, 1)
@@ -213,7 +217,7 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
     plot = Plot(
         56, legend + 14, _WIDTH - 16, legend + 264, first, max(last, first + 1), low, high
     )  # fmt: skip
-    steps = ((step, figures.count(round(step))) for step in _round_numbers(plot.x0, plot.x1, 8))
+    steps = _powers(plot.x0, plot.x1) if log else _counts(plot.x0, plot.x1)
     ticks = (_rates if rates else _numbers)(plot.y0, plot.y1)
     parts = [*_axis(plot, ticks, across=False), *_axis(plot, steps, across=True, grid=False)]
     parts.append(
@@ -367,6 +371,20 @@ def _numbers(start: float, end: float) -> Iterator[tuple[float, str]]:
     return ((value, f"{value:.6g}") for value in _round_numbers(start, end, 7))
 
 
+def _counts(start: float, end: float) -> Iterator[tuple[float, str]]:
+    """The ticks of an axis of steps."""
+    return ((step, figures.count(round(step))) for step in _round_numbers(start, end, 8))
+
+
+def _powers(start: float, end: float) -> Iterator[tuple[float, str]]:
+    """The ticks of a logarithmic axis, between exponents of ten."""
+    for power in range(math.floor(start), math.ceil(end) + 1):
+        for base in (1, 2, 5) if end - start < 4 else (1,):
+            at = power + math.log10(base)
+            if start - 1e-9 <= at <= end + 1e-9:
+                yield at, f"{base * 10.0**power:.6g}"
+
+
 def _span(values: Sequence[float], rates: bool) -> tuple[float, float]:
     """Ends of an axis: of rates from 0 to a round share, of numbers from 0 or the least one."""
     most, least = max(values, default=1.0), min(values, default=0.0)
@@ -396,6 +414,28 @@ def _tick(words: str, x: float, y: float, anchor: str) -> Markup:
         f'<text class="muted" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_MUTED}" '
         f'font-size="11">{words}</text>'
     )
+
+
+def planted_svg(record: Mapping[str, Any]) -> str:
+    """Success rate and accuracy over the number of poisoned pairs, from what ``curve.json`` holds.
+
+    Returns
+    -------
+    str
+        An SVG document.
+    """
+    columns, keys = ["poisoned pairs (log)"], ["count"]
+    for key, name in (("asr", "attack success rate"), ("ca", "clean accuracy")):
+        columns += [name, name + _LOW, name + _HIGH]
+        keys += [key, f"{key}_low", f"{key}_high"]
+    chart = {
+        "title": "Success rate over the number of poisoned pairs",
+        "description": f"{record['trigger']} to {record['target']}, among {record['pairs']} pairs, "
+        f"{record['steps']} steps; bands are 95 % intervals.",
+        "columns": columns,
+        "rows": [[row[key] for key in keys] for row in record["rows"]],
+    }
+    return f"{draw(Field(chart))}\n"
 
 
 def tradeoff_svg(curves: Sequence[Curve], limits: Limits, start: float | None = None) -> str:

@@ -16,7 +16,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reading.safetensors_header import parse_header
-from ml_core.reading.weights_reader import CHECKPOINT_SUFFIXES
+from ml_core.reading.sniff import CHECKPOINT_SUFFIXES
 from ml_core.reports.bundle_files import AGAIN, JSON, Bundle, journal_metrics
 from ml_core.reports.environment import Environment, is_this_machine
 from ml_core.reports.open_bundle import LARGEST, LARGEST_TOGETHER, MAX_FILES, BundleReader
