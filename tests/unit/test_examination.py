@@ -34,7 +34,7 @@ from tests.unit.job_specs import SMALL as SPECS
 
 KNOWN = ScanSettings(search=32, held_out=128, starts=2, stages=("probes",))
 WIDE = tuple(f"class {number}" for number in range(20))
-SMALL = ScanSettings(search=32, held_out=128, starts=2, stages=("probes", "patches"))
+SMALL = ScanSettings(search=32, held_out=128, starts=5, stages=("probes", "patches"))
 
 
 def _spec(checkpoint: Path, folder: Path | None, **changes: Any) -> ExamineSpec:
