@@ -106,6 +106,10 @@ def progress_bar(plan: Plan | None = None) -> Generator[Callable[[Event], None]]
                 bar.update(tasks[stage], note=_note(event.values))
         elif isinstance(event, Message):
             bar.console.print(plain(event.text), markup=False)
+        elif isinstance(event, Done) and event.status == "finished":
+            for task in bar.tasks:  # a search that was sure early has no rest
+                ended = max(1, task.completed)
+                bar.update(task.id, completed=ended, total=ended)
 
     with bar:
         yield show
