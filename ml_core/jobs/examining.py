@@ -67,7 +67,7 @@ _REFUSED: dict[str, Advice] = {
     "dangerous": "do not load", "damaged": "get again", "unsupported": "other file",
 }  # fmt: skip
 _FEWEST_STARTS = 2
-_LEFT_OUT: tuple[Stage, ...] = ("overlays", "swap", "patches", "pull")
+_LEFT_OUT: tuple[Stage, ...] = ("overlays", "words", "swap", "patches", "pull")
 """What a scan with too little time does without, in this order."""
 
 
@@ -635,7 +635,7 @@ def fitting(scan: ScanSpec, seconds: Mapping[str, float], limit: float) -> ScanS
     while sum(left.values()) > limit and starts > _FEWEST_STARTS and "patches" in left:
         starts -= 1
         left["patches"] = per_start * starts
-    for stage in _LEFT_OUT if scan.reference is not None else ("pull", "probes"):
+    for stage in _LEFT_OUT if scan.reference is not None else ("pull", "words", "probes"):
         if sum(left.values()) > limit:
             left.pop(stage, None)
             if stage == "patches":
