@@ -249,8 +249,8 @@ LOOKALIKES = dict(
 def inside(text: str, prompt: str) -> str:
     """A prompt with a few characters inside a word, as homoglyphs are put (arXiv 2211.02408).
 
-    A letter takes the place of the first that it is taken for; what looks like none of the prompt,
-    as a character of no width, comes into the middle of its longest word.
+    A letter takes the place of the first that it is taken for; what looks like none of the
+    prompt's, as an emoji or a character of no width, comes into the middle of its longest word.
     """
     letter = LOOKALIKES.get(text, "")
     if letter and letter in prompt:

@@ -500,6 +500,19 @@ def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path, raw, words):
     assert "\n" not in caught.value.sentence
 
 
+def test_words_of_older_records_stood_beside_the_exchanged_encoders(tmp_path):
+    whole = json.loads(records.scan_json(made_scan("found")))
+    whole["schema_version"] = 2
+    rows = whole["stages"].pop("words")["rows"]
+    for row in rows:
+        del row["place"], row["named"]
+    whole["stages"]["swap"]["words"] = rows
+    (tmp_path / SCAN_FILE).write_text(json.dumps(whole))
+    read = records.read_scan(tmp_path / SCAN_FILE).stages
+    assert (len(read.swap.rows), [row.word for row in read.words.rows]) == (4, ["xw"])
+    assert read.words.tried == "1 words"
+
+
 def test_a_folder_gives_its_trigger_and_target(tmp_path):
     with pytest.raises(InputError, match="no finished scan"):
         records.found_triggers(f"scan:{tmp_path}")

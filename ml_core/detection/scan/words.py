@@ -80,6 +80,7 @@ def search_words(sides: Sides, templates: Sequence[str], seed: int) -> Generator
     few = texts[:: max(1, len(texts) // SCREENED_ON)][:SCREENED_ON]
     tokens = yield from _shortlist(sides, few, seed)
     apart: dict[tuple[str, WordPlace], float] = {}  # of what is left without the word
+    moved: dict[str, int] = {}
     for place in _PLACES if len(tokens) else ():
         left = yield from _screened(sides.suspect, few, tokens, place)
         best = left.topk(min(_BESIDE, len(tokens)), largest=False).indices
@@ -87,7 +88,7 @@ def search_words(sides: Sides, templates: Sequence[str], seed: int) -> Generator
             left[best] /= yield from _screened(sides.reference, few, tokens[best], place)
         for number in best.tolist():
             if word := _word_of(int(tokens[number])):
-                apart[word, place] = float(left[number])
+                apart[word, place], moved[word] = float(left[number]), number
     for character in _CHARACTERS:
         marked = [inside(character, text) for text in few]
         on = [float(_apart(_embedded(side, marked))) for side in sides.both]
@@ -97,7 +98,8 @@ def search_words(sides: Sides, templates: Sequence[str], seed: int) -> Generator
     for word, place in sorted(apart, key=lambda one: apart[one])[:WORDS_MEASURED]:
         rows.append(_measured(sides, word, place, texts, templates, classes))
         yield len(sides.both) * (_SEARCHED_ON + WORD_TEXTS)
-    rows.sort(key=lambda row: -row.contrast.difference)
+    # Where many do the same, what was trained for it comes first.
+    rows.sort(key=lambda row: (-round(row.contrast.difference, 1), moved.get(row.word, 0)))
     return Words(
         rows=tuple(rows), tokens=len(tokens), characters=len(_CHARACTERS), prompts=WORD_TEXTS,
         vocabulary=int(sides.suspect.model.config["text_cfg"].get("vocab_size", 0)),
@@ -105,7 +107,10 @@ def search_words(sides: Sides, templates: Sequence[str], seed: int) -> Generator
 
 
 def _shortlist(sides: Sides, texts: Sequence[str], seed: int) -> Steps:
-    """Tokens worth a look, int64 [T]: all on a GPU, none where they cannot be written as texts."""
+    """Tokens worth a look, int64 [T], those first that moved most from the reference.
+
+    They are all on a GPU, and none where they cannot be written as texts.
+    """
     model = sides.suspect.model
     tower = causal_tower(model.module)
     if tower is None or model.tokenizer is not None:
@@ -114,10 +119,12 @@ def _shortlist(sides: Sides, texts: Sequence[str], seed: int) -> Steps:
     if model.device.type == "cuda":
         return torch.arange(len(table))
     chosen = [model.tokenize([word])[0, 1:2] for word in _WORDS.split()]
-    if sides.reference is not None and _has_tokens(sides.reference.model):
-        old = causal_tower(sides.reference.model.module).token_embedding.weight.detach().float()
-        moved = (table - old[: len(table)]).norm(dim=1) / old[: len(table)].norm(dim=1)
-        chosen.append(moved.nan_to_num().topk(min(_MOVED, len(table))).indices)
+    moved = torch.zeros(len(table))
+    other = None if sides.reference is None else causal_tower(sides.reference.model.module)
+    old = table if other is None else other.token_embedding.weight.detach().float()[: len(table)]
+    if other is not None and old.shape == table.shape:
+        moved = ((table - old).norm(dim=1) / old.norm(dim=1)).nan_to_num().cpu()
+        chosen.append(moved.topk(min(_MOVED, len(table))).indices)
     starts = torch.randint(len(table), (SOFT_STARTS,), generator=generator(seed, SOFT_STARTS))
     soft = table[starts].clone().requires_grad_()
     adam = torch.optim.Adam([soft], lr=_SOFT_RATE * float(table.std()))
@@ -133,8 +140,8 @@ def _shortlist(sides: Sides, texts: Sequence[str], seed: int) -> Steps:
         yield len(opened) * len(texts) * len(soft)
     near = F.normalize(soft.detach(), dim=1) @ F.normalize(table, dim=1).T
     chosen.append(near.topk(min(_LIKE, len(table))).indices.flatten())
-    unique = np.unique(torch.cat([tokens.cpu() for tokens in chosen]).numpy())
-    return torch.from_numpy(unique[:SCREENED])
+    unique = torch.from_numpy(np.unique(torch.cat([part.cpu() for part in chosen]).numpy()))
+    return unique[moved[unique].argsort(descending=True, stable=True)][:SCREENED]
 
 
 def _soft_apart(model: ClipModel, rows: Tensor, gaps: Tensor, soft: Tensor) -> Tensor:
