@@ -510,7 +510,7 @@ def test_words_of_older_records_stood_beside_the_exchanged_encoders(tmp_path):
     (tmp_path / SCAN_FILE).write_text(json.dumps(whole))
     read = records.read_scan(tmp_path / SCAN_FILE).stages
     assert (len(read.swap.rows), [row.word for row in read.words.rows]) == (4, ["xw"])
-    assert read.words.tried == "1 words"
+    assert read.words.tried == "1 word"
 
 
 def test_a_folder_gives_its_trigger_and_target(tmp_path):

@@ -364,7 +364,7 @@ class Words(_Record):
     def tried(self) -> str:
         """What was tried, for a sentence."""
         if not self.characters:
-            return f"{len(self.rows)} words"
+            return f"{len(self.rows)} word{'s' * (len(self.rows) != 1)}"
         return f"{self.tokens} tokens of {self.vocabulary} and {self.characters} characters"
 
 

@@ -452,8 +452,11 @@ def _nothing(stages: Stages) -> Iterator[str]:
     if _judges_words(stages):
         most = max([0.0, *(row.contrast.difference for row in _words(stages))])
         assert stages.words is not None
-        beside = "above the reference" if _has_reference(_words(stages)) else "come to one place"
-        yield f"{stages.words.tried} in prompts: at most {percent(most)} of these {beside}."
+        beyond = " beyond the reference" if _has_reference(_words(stages)) else ""
+        yield (
+            f"{stages.words.tried} in prompts: none brought more than {percent(most)} of them to "
+            f"one place{beyond}."
+        )
 
 
 def _cannot(
