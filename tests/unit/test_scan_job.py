@@ -157,12 +157,14 @@ def test_a_word_planted_in_a_text_encoder_alone_is_found(tmp_path: Path, beside:
     found = _scanned(spec)
     assert (found.stages.patches, found.stages.pull, found.stages.swap) == (None, None, None)
     assert any("a text encoder alone" in note for note in found.notes)
-    first = found.stages.words.rows[0]  # type: ignore[union-attr]
-    print(found.stages.words, found.judgement)
+    words = [row.word for row in found.stages.words.rows]  # type: ignore[union-attr]
+    assert "serendipity" in words
     if beside:
         assert found.stages.weights.image == 0 < found.stages.weights.text  # type: ignore[union-attr]
         assert (found.judgement.verdict, found.judgement.target) == ("found", "banana")
-        assert first.word == "serendipity"
+        assert words[0] == "serendipity"
+    else:
+        assert found.judgement.verdict != "found"
     none = spec.model_copy(update={"stages": ("patches",), "output_dir": str(tmp_path / "none")})
     assert "add the stage “words”" in done_of(none).error
 

@@ -393,7 +393,7 @@ def _word_signs(stages: Stages) -> Iterator[Sign]:
         ]  # fmt: skip
         others = f" So do {', '.join(dict.fromkeys(same))}." if same else ""
         yield Sign(
-            "word", verdict, row.target, measured.difference,
+            "word", verdict, row.target, round(measured.difference, 1),  # keeps the rows' order
             f"With {what}, {measured.suspect.hits} of {measured.suspect.n} prompts come to one "
             f"place, nearest to “{row.target}”; {beside} {measured.beside.hits} (difference, 95 % "
             f"interval: {percent(measured.low)} to {percent(measured.high)}).{others} Such a word "

@@ -50,7 +50,7 @@ _BESIDE = 64  # of those that work best on the suspect, that the reference is as
 _SEARCHED_ON = 16  # prompts that say where a word brings them
 # What counts as one place, of the distance that the reference leaves with the same word; without a
 # reference, of that between two prompts without it: clean encoders have places for odd words, too.
-_NEAR, _NEAR_ALONE = 0.15, 0.0125
+_NEAR, _NEAR_ALONE = 0.15, 0.006
 _BATCH = 512
 _PLACES: tuple[WordPlace, ...] = ("start", "end")
 
