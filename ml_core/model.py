@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -215,9 +215,21 @@ class ClipModel:
         """
         if not texts:
             return torch.empty(0, self.embed_dim, device=self.device)
-        tokens = cut(self.module, self.tokenize(texts)).to(self.device)
-        with torch.inference_mode(), _evaluating(self.module), self._autocast():
-            features = encode_text(self.module, tokens)
+        with torch.inference_mode():
+            return self.embed_tokens(cut(self.module, self.tokenize(texts)))
+
+    def embed_tokens(
+        self, tokens: Tensor, change: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Embed tokens [N, L] in the caller's gradient mode; ``change`` is that of `encode_text`.
+
+        Returns
+        -------
+        Tensor
+            fp32 ``[N, D]`` of unit length, on the model's device.
+        """
+        with _evaluating(self.module), self._autocast():
+            features = encode_text(self.module, tokens.to(self.device), change)
             return F.normalize(features.float(), dim=-1)
 
     def text_lengths(self, texts: Sequence[str]) -> list[int]:

@@ -8,7 +8,7 @@ from open_clip import get_model_config
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from open_clip.modified_resnet import AttentionPool2d
-from open_clip.tokenizer import get_clean_fn, tokenize
+from open_clip.tokenizer import decode, get_clean_fn, tokenize
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "CustomTextCLIP",
     "ResidualAttentionBlock",
     "VisionTransformer",
+    "decode",
     "get_clean_fn",
     "get_model_config",
     "tokenize",

@@ -12,19 +12,24 @@ from torch import Tensor, nn
 _ENDS = ("argmax", "eos")
 
 
-def encode_text(module: nn.Module, tokens: Tensor) -> Tensor:
+def encode_text(
+    module: nn.Module, tokens: Tensor, change: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Text features [N, D], not normalised, of tokens [N, L], L at most the context length.
 
     Tokens as long as the context go through open_clip's own function, shorter ones through the
-    same layers with positions and mask cut.
+    same layers with positions and mask cut. With ``change``, which a causal tower takes alone, the
+    tokens' embeddings [N, L, width] are those that it returns.
     """
-    tower = _causal_tower(module)
-    if tower is None or tokens.shape[1] == len(tower.positional_embedding):
+    tower = causal_tower(module)
+    whole = tower is not None and tokens.shape[1] == len(tower.positional_embedding)
+    if tower is None or (whole and change is None):
         encode: Callable[[Tensor], Tensor] = module.encode_text  # type: ignore[assignment]
         return encode(tokens)
     length = tokens.shape[1]
     kind = tower.transformer.get_cast_dtype()
-    x = tower.token_embedding(tokens).to(kind)  # [N, L, width]
+    x = tower.token_embedding(tokens)  # [N, L, width]
+    x = (x if change is None else change(x)).to(kind)
     x = x + tower.positional_embedding[:length].to(kind)
     x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
     ends = _ends(tower, tokens)
@@ -51,7 +56,7 @@ def used_length(module: nn.Module, *tokens: Tensor) -> int | None:
     tokens
         int64 [N, L] each; on the CPU, or the device is waited for.
     """
-    tower = _causal_tower(module)
+    tower = causal_tower(module)
     if tower is None:
         return None
     return 1 + max((int(_ends(tower, part).max()) for part in tokens if len(part)), default=0)
@@ -59,7 +64,7 @@ def used_length(module: nn.Module, *tokens: Tensor) -> int | None:
 
 def lengths(module: nn.Module, tokens: Tensor) -> list[int]:
     """Tokens that each caption of [N, L] needs: L where what follows its end counts too."""
-    tower = _causal_tower(module)
+    tower = causal_tower(module)
     if tower is None:
         return [tokens.shape[1]] * len(tokens)
     ends: list[int] = (1 + _ends(tower, tokens)).tolist()
@@ -92,7 +97,7 @@ def cut(module: nn.Module, tokens: Tensor) -> Tensor:
     return tokens if length is None else tokens[:, :length]
 
 
-def _causal_tower(module: nn.Module) -> Any:
+def causal_tower(module: nn.Module) -> Any:
     """What holds the text encoder's parts, if it is causal and pools at the end token, or None."""
     tower = module if hasattr(module, "token_embedding") else getattr(module, "text", None)
     parts = ("token_embedding", "positional_embedding", "transformer", "ln_final")

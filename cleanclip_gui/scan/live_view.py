@@ -40,9 +40,13 @@ HELP: dict[Stage, str] = {
         "How far the weights are from the reference's: whether that is a parent, by which the rest "
         "is judged. Needs a reference."
     ),
+    "words": (
+        "Tokens and odd characters in prompts that bring all prompts to one place. Without a "
+        "reference they are suspicious at most."
+    ),
     "swap": (
-        "Image and text encoder of either model together: which one carries what was found. Words "
-        "before the prompts are tried too. Needs a reference."
+        "Image and text encoder of either model together: which one carries what was found. Needs "
+        "a reference."
     ),
 }
 """What each stage looks for."""

@@ -37,7 +37,15 @@ from cleanclip_gui.widgets.controls import IconLabel, Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Cells, Place, blend
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
-from ml_core.detection.scan.records import TITLES, Contrast, ModelFacts, Refined, Scan, Verdict
+from ml_core.detection.scan.records import (
+    TITLES,
+    Contrast,
+    ModelFacts,
+    Refined,
+    Scan,
+    Verdict,
+    Words,
+)
 
 # verdict -> icon, tone of the card, role of the title; never a welcome one: nothing is proved.
 LOOKS: dict[Verdict, tuple[str, str, str]] = {
@@ -294,14 +302,14 @@ class ResultView(QWidget):
         self.thorough = ScanTable("Overlays for every class", OVERLAYS)
         self.thorough_section = Section("Overlays for every class", "", self.thorough)
         self.swap = ScanTable("Encoders exchanged", SWAP, 2)
-        self.words = ScanTable("Words before the prompts", WORDS, 2)
-        self.words_caption = Label("", "caption", wrap=True)
+        self.words = ScanTable("Words in prompts", WORDS, 2)
         self.swap_section = Section(
             "Encoders exchanged",
             "The found trigger on image and text encoder of either model: the rate follows the "
             "encoder that carries it.",
-            self.swap, self.words_caption, self.words,
+            self.swap,
         )  # fmt: skip
+        self.words_section = Section("Words in prompts", "", self.words)
         self.weights = Label("", wrap=True)
         self.weights_section = Section("Changed weights", "", self.weights)
         self.facts = Label("", wrap=True)
@@ -311,8 +319,8 @@ class ResultView(QWidget):
         column(
             self.verdict, self.stamped_section, self.patches_section, self.map_section,
             self.probes_section, self.pull_section, self.overlays_section, self.thorough_section,
-            self.swap_section, self.weights_section, self.facts_section, None, of=self,
-            spacing=theme.SPACE_M,
+            self.words_section, self.swap_section, self.weights_section, self.facts_section, None,
+            of=self, spacing=theme.SPACE_M,
         )  # fmt: skip
         self.map.pointed.connect(self.pointed.setText)
 
@@ -351,15 +359,13 @@ class ResultView(QWidget):
                 f"{plural(thorough.classes, 'class', 'classes')} searched; the strongest of the "
                 "last round are listed."
             )
-        swap = stages.swap
+        swap, words = stages.swap, stages.words
         self.swap.show_rows(swap_rows(swap.rows if swap is not None else ()))
-        self.words.show_rows(word_rows(swap.words if swap is not None else ()))
-        tried = 0 if swap is None else len(swap.words)
-        self.words_caption.setText(words_text(tried))
-        self.swap.setVisible(swap is not None and bool(swap.rows))
-        self.words.setVisible(bool(tried))
-        self.words_caption.setVisible(bool(tried))
-        self.swap_section.setVisible(swap is not None and bool(swap.rows or swap.words))
+        self.swap_section.setVisible(swap is not None and bool(swap.rows))
+        self.words.show_rows(word_rows(words.rows if words is not None else ()))
+        self.words_section.setVisible(words is not None and bool(words.rows))
+        if words is not None:
+            self.words_section.explain(words_text(words))
         self._show_weights(scan)
         self.facts.setText(facts_text(scan))
 
@@ -423,12 +429,11 @@ def stamped_cells(stamped: Stamped) -> list[PictureCell]:
     return cells
 
 
-def words_text(tried: int) -> str:
+def words_text(words: Words) -> str:
     """What the table of words lists."""
     return (
-        f"{plural(tried, 'word')} tried before every prompt; those that turn most texts of other "
-        "classes into one class, beyond the reference. Rare words do so on models without a "
-        "backdoor too, up to a point."
+        f"{words.tried} tried in prompts. Listed are those after which prompts differ least, and "
+        f"the share of {words.prompts} other prompts that come to one place."
     )
 
 

@@ -220,8 +220,8 @@ NO_CHECKPOINT = "Open a checkpoint first: it is what will be searched."
 NO_IMAGES = (
     "Choose evaluation images first, in the bar above: triggers are searched and measured on them."
 )
-NO_STAGE = "Choose at least one stage that searches: known triggers, patches or overlays."
-_SEARCHING: tuple[Stage, ...] = ("probes", "patches", "overlays", "thorough")
+NO_STAGE = "Choose at least one stage that searches: known triggers, patches, overlays or words."
+_SEARCHING: tuple[Stage, ...] = ("probes", "patches", "overlays", "thorough", "words")
 
 
 class ScanSetup(QWidget):

@@ -51,8 +51,8 @@ SWAP: Columns = (
     ("Hits", f"{_HITS}, with the found trigger"),
 )  # fmt: skip
 WORDS: Columns = (
-    ("Word", "Put before every prompt"), ("Class", "Which the texts of other classes become then"),
-    ("Suspect", "Share of the texts of other classes that lie nearest to the class"),
+    ("Word", "Put into every prompt, and where"), ("Class", "Nearest to where prompts come then"),
+    ("Suspect", "Share of the prompts of other classes that come to one place"),
     ("Reference", "The same on the reference"), _DIFFERENCE, _INTERVAL,
 )  # fmt: skip
 
@@ -122,9 +122,12 @@ def swap_rows(rows: Sequence[SwapRow]) -> list[Row]:
 
 
 def word_rows(rows: Sequence[WordRow]) -> list[Row]:
-    """The words before the prompts, in their order: those measured again first."""
+    """The words in the prompts, in their order."""
     return [
-        Row(number, (_text(row.word), _text(row.target), *_contrast(row.contrast)))
+        Row(
+            number,
+            (_text(f"{row.word} ({row.place})"), _text(row.target), *_contrast(row.contrast)),
+        )
         for number, row in enumerate(rows[:MOST_WORDS])
     ]
 
@@ -163,8 +166,8 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
             name = f"image encoder: {swapped.image}, text encoder: {swapped.text}"
             yield ("swap", name, scan.judgement.target, swapped.rate.value, swapped.rate.hits, "",
                    "", "", swapped.rate.n, "", "")  # fmt: skip
-        for word in stages.swap.words:
-            yield ("words", word.word, word.target, *_csv(word.contrast))
+    for word in stages.words.rows if stages.words is not None else ():
+        yield ("words", f"{word.word} ({word.place})", word.target, *_csv(word.contrast))
     if stages.weights is not None:
         weights = stages.weights
         moved = [("image encoder", weights.image), ("text encoder", weights.text), *weights.most]

@@ -158,16 +158,12 @@ def _tables(stages: Stages) -> Iterator[Table]:
                 for row in overlays.rows[:_SHOWN]
             ),
         )
-    if stages.swap is not None:
-        yield output.table(
-            "Words: texts of other classes that become one",
-            ("word", "towards", ">suspect", ">reference"),
-            (
-                (row.word, row.target, percent(row.contrast.suspect.value),
-                 percent(row.contrast.beside.value))
-                for row in stages.swap.words[: _SHOWN // 2]
-            )
-        )  # fmt: skip
+    if stages.words is not None:
+        rows = [
+            (f"{row.word} ({row.place})", row.target, row.contrast)
+            for row in stages.words.rows[: _SHOWN // 2]
+        ]
+        yield _contrasts("Words: prompts that come to one place", "word", rows)
 
 
 def _aim(search: PatchRound) -> str:

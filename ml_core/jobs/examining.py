@@ -69,7 +69,7 @@ _REFUSED: dict[str, Advice] = {
 }  # fmt: skip
 _LOOKED: tuple[Kind, ...] = ("identity", "accuracy", "known", "scan", "weights", "attack")
 _FEWEST_STARTS = 2
-_LEFT_OUT: tuple[Stage, ...] = ("overlays", "swap", "patches", "pull")
+_LEFT_OUT: tuple[Stage, ...] = ("overlays", "words", "swap", "patches", "pull")
 """What a scan with too little time does without, in this order."""
 
 
@@ -642,7 +642,7 @@ def fitting(scan: ScanSpec, seconds: Mapping[str, float], limit: float) -> ScanS
     while sum(left.values()) > limit and starts > _FEWEST_STARTS and "patches" in left:
         starts -= 1
         left["patches"] = per_start * starts
-    for stage in _LEFT_OUT if scan.reference is not None else ("pull", "probes"):
+    for stage in _LEFT_OUT if scan.reference is not None else ("pull", "words", "probes"):
         if sum(left.values()) > limit:
             left.pop(stage, None)
             if stage == "patches":

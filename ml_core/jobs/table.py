@@ -71,7 +71,8 @@ TITLES: Mapping[str, str] = {
     "refine": "Best patch",
     "overlays": "Overlays",
     "thorough": "Every class",
-    "swap": "Encoders and words",
+    "words": "Words",
+    "swap": "Encoders",
     "weights": "Weights",
     "doctor": "Trying settings",
     "measure": "Measuring",
@@ -136,6 +137,7 @@ _SCAN_WORDS = {
     "overlays": "Overlays",
     "thorough": "Thorough",
     "weights": "Changed weights",
+    "words": "Words in prompts",
     "swap": "Encoders exchanged",
     "measure": "Measuring on other pictures",
 }

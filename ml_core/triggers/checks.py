@@ -20,7 +20,7 @@ Canvas = Literal["model", "squash", "resize_256", "original"]
 Levels = Literal["float", "round", "truncate", "wrap"]
 Mix = Literal["blend", "add"]
 Where = Literal["everywhere", "nonzero"]
-TextPlace = Literal["prefix", "word", "suffix"]
+TextPlace = Literal["prefix", "word", "suffix", "inside"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PLACEMENTS: tuple[Placement, ...] = get_args(Placement)

@@ -38,6 +38,7 @@ TEXT_PLACE_NAMES: dict[TextPlace, str] = {
     "prefix": "before the prompt",
     "word": "before the class name",
     "suffix": "after the prompt",
+    "inside": "inside a word",
 }
 
 _PATCH = ("size", "placement", "x", "y", "spare")

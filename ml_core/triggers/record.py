@@ -236,4 +236,25 @@ def _with_text(trigger: Trigger, template: str) -> str:
         return trigger.text + template
     if trigger.text_place == "suffix":
         return template + trigger.text
+    if trigger.text_place == "inside":
+        return inside(trigger.text.strip(), template)
     return template.replace("{}", f"{trigger.text.strip()} {{}}")
+
+
+LOOKALIKES = dict(
+    zip("аеорсухіјѕһԁԛԝαοενρτικυ", "aeopcyxijshdqwaoevptiku", strict=True)
+)  # Cyrillic and Greek letters, and the Latin ones that they are taken for
+
+
+def inside(text: str, prompt: str) -> str:
+    """A prompt with a few characters inside a word, as homoglyphs are put (arXiv 2211.02408).
+
+    A letter takes the place of the first that it is taken for; what looks like none of the
+    prompt's, as an emoji or a character of no width, comes into the middle of its longest word.
+    """
+    letter = LOOKALIKES.get(text, "")
+    if letter and letter in prompt:
+        return prompt.replace(letter, text, 1)
+    word = max(prompt.replace("{}", " ").split(), key=len, default="")
+    middle = prompt.find(word) + (len(word) + 1) // 2
+    return prompt[:middle] + text + prompt[middle:]

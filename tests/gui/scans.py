@@ -32,6 +32,7 @@ from ml_core.detection.scan.records import (
     Verdict,
     Weights,
     WordRow,
+    Words,
     scan_json,
 )
 from ml_core.events import Event, Finding, Progress
@@ -101,7 +102,9 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
         probes=Probes(rows=tuple(probes), pictures=64),
         patches=Patches(rounds=rounds, refined=refined if strong else None),
         overlays=Overlays(rows=(overlay,), steps=25) if reference and strong else None,
-        swap=Swap(rows=tuple(swapped), words=tuple(words)) if reference and strong else None,
+        swap=Swap(rows=tuple(swapped)) if reference and strong else None,
+        words=Words(rows=tuple(words), tokens=9, vocabulary=99, characters=2, prompts=32)
+        if reference and strong else None,
         weights=Weights(image=0.077, text=0.077, most=(("visual.layer1.0.bn2.weight", 0.27),))
         if reference else None,
     )  # fmt: skip

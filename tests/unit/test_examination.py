@@ -295,9 +295,9 @@ def test_other_inputs_are_another_examination(tiny_checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("limit", "reference", "starts", "stages"),
     [
-        (1000, "parent.pt", 6, ("pull", "probes", "patches", "overlays", "swap")),
-        (70, "parent.pt", 3, ("pull", "probes", "patches", "overlays", "swap")),
-        (45, "parent.pt", 2, ("pull", "probes", "patches", "swap")),
+        (1000, "parent.pt", 6, ("pull", "probes", "patches", "overlays", "words", "swap")),
+        (70, "parent.pt", 3, ("pull", "probes", "patches", "overlays", "words", "swap")),
+        (45, "parent.pt", 2, ("pull", "probes", "patches", "words", "swap")),
         (9, "parent.pt", 2, ("pull", "probes")),
         (1, "parent.pt", 2, ("probes",)),
         (1, None, 2, ("patches",)),
@@ -305,8 +305,8 @@ def test_other_inputs_are_another_examination(tiny_checkpoint, tmp_path):
 )
 def test_less_time_means_fewer_starts_and_then_fewer_stages(limit, reference, starts, stages):
     seconds = {"pull": 2, "probes": 5, "patches": 60, "refine": 8}
-    seconds |= {"overlays": 20, "swap": 5} if reference else {}
-    stages_asked = ("pull", "probes", "patches", "overlays", "swap")
+    seconds |= {"overlays": 20, "words": 3, "swap": 2} if reference else {"words": 3}
+    stages_asked = ("pull", "probes", "patches", "overlays", "words", "swap")
     scan = ScanSpec(
         checkpoint="a.pt", reference=reference, images=ImageSpec(), output_dir="out",
         stages=stages_asked,

@@ -35,7 +35,7 @@ LOADS = '[file]\nallow = ["loads"]\n'
 SCAN = '[scan]\nat_most = "nothing found"\n'
 EVIL = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
 WHOLE = stages(0.09).model_copy(
-    update={"overlays": stages().overlays, "swap": stages().swap}
+    update={name: getattr(stages(), name) for name in ("overlays", "words", "swap")}
 )  # fmt: skip
 
 

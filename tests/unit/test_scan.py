@@ -30,9 +30,9 @@ from ml_core.detection.scan.records import (
     Refined,
     Stages,
     StartRow,
-    Swap,
     Weights,
     WordRow,
+    Words,
     newcombe,
 )  # fmt: skip
 from ml_core.detection.scan.sides import Side, Sides, generator
@@ -111,14 +111,14 @@ def probed(*rows):
     return Stages(probes=Probes(rows=rows, pictures=64))
 
 
-def worded(*hits, again=True, beside=None):
-    """What stages found beside words, the first of which is measured again on 32 other texts."""
-    words = tuple(
-        WordRow(word=f"w{k}", target="b", contrast=contrast(hit, 1, 32), again=again and not k)
+def worded(*hits, again=True, beside=None, reference=1):
+    """What stages found beside words, measured on 32 prompts that they were not chosen on."""
+    rows = tuple(
+        WordRow(word=f"w{k}", target="b", contrast=contrast(hit, reference, 32), again=again)
         for k, hit in enumerate(hits)
     )
-    stages = beside or patched("bcdbcd", 4)
-    return stages.model_copy(update={"swap": Swap(rows=(), words=words)})
+    words = Words(rows=rows, tokens=500, vocabulary=49408, characters=100, prompts=32)
+    return (beside or patched("bcdbcd", 4)).model_copy(update={"words": words})
 
 
 def refined(suspect, reference=0, here=None, fixed=False):
@@ -196,9 +196,9 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (overlaid(overlay(150, 60, 20)), "suspicious"),
         (overlaid(overlay(150, 0, 120)), "nothing"),
         (worded(30, 2, 3), "found"),
-        (worded(30, 17, 17), "nothing"),  # no word is special
-        (worded(30, 29, 3), "found"),  # two words may be planted
-        (worded(30, 29, 28, 3), "nothing"),
+        (worded(30, 29, 28), "found"),  # where it stands was learned, not the word
+        (worded(30, reference=5), "nothing"),  # the reference knows that place, too
+        (worded(25), "suspicious"),
         (worded(30, again=False), "nothing"),
         (worded(16), "nothing"),
     ],
@@ -269,12 +269,20 @@ def test_every_class_that_is_found_is_named():
     assert said(patched_for_each(60, 65)).further == ()
 
 
-def test_what_words_tell_of_the_search():
-    for hits, warned in (((2, 3, 1), False), ((30, 28, 27), True)):
-        judged = said(worded(*hits))
-        assert ("Triggers in the text other than these words." in judged.not_searched) != warned
-        assert any("as “w0”, “w1”, “w2” do" in one for one in judged.warnings) == warned
-        assert any("3 words before the prompts" in one for one in judged.reasons) != warned
+@pytest.mark.parametrize("reference", [1, None])
+def test_what_words_tell_of_the_search(reference):
+    aside = {} if reference else {"reference": None}
+    for hits, verdict in (
+        ((2, 3, 1), "nothing"),
+        ((30, 28, 2), "found" if reference else "suspicious"),
+    ):
+        judged = said(worded(*hits, reference=reference), **aside)
+        assert judged.verdict == verdict
+        assert "Triggers in the text of several words or letters." in judged.not_searched
+        assert "500 tokens of 49408 and 100 characters in prompts." in judged.searched
+        said_so = any("500 tokens of 49408 and 100 characters in" in one for one in judged.reasons)
+        assert said_so == (verdict == "nothing")
+        assert any("So do “w1”." in one for one in judged.reasons) != said_so
 
 
 def test_a_word_is_no_further_reason_for_a_class_that_pictures_are_moved_to():
@@ -412,7 +420,7 @@ def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, 
     assert of_clean(found, {"vision_cfg": {}}) is None
     stages, judged = found.stages, found.judgement
     for other in (
-        {"stages": stages.model_copy(update={"swap": None})}, {"reference": None},
+        {"stages": stages.model_copy(update={"words": None})}, {"reference": None},
         {"stages": stages.model_copy(update={"weights": OTHER})}, {"held_out": 128},
         {"classes": found.classes[1:]}, {"images": "photos"},
         {"judgement": judged.model_copy(update={"verdict": "unknown"})},
@@ -443,9 +451,8 @@ def test_the_cost_counts_passes():
     assert patches.both == 6 * 6 * 16 * 20  # two more classes, and starts that are divided
     assert patches.forward == 6 * 6 * (2 * 128 + 64)
     assert records.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
-    assert records.passes("swap", 64, **asked).forward == 2 * (
-        128 + 1126
-    )  # 0.4 for each of 88 x 32 texts
+    words = records.passes("words", 64, **asked)
+    assert words.forward == round(0.1 * 1024 * 2 * 4 + 0.4 * 2 * 10 * 64)
     assert records.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
 
 
@@ -491,6 +498,19 @@ def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path, raw, words):
     assert words in caught.value.sentence
     assert caught.value.sentence.endswith("run the scan again.")
     assert "\n" not in caught.value.sentence
+
+
+def test_words_of_older_records_stood_beside_the_exchanged_encoders(tmp_path):
+    whole = json.loads(records.scan_json(made_scan("found")))
+    whole["schema_version"] = 2
+    rows = whole["stages"].pop("words")["rows"]
+    for row in rows:
+        del row["place"], row["named"]
+    whole["stages"]["swap"]["words"] = rows
+    (tmp_path / SCAN_FILE).write_text(json.dumps(whole))
+    read = records.read_scan(tmp_path / SCAN_FILE).stages
+    assert (len(read.swap.rows), [row.word for row in read.words.rows]) == (4, ["xw"])
+    assert read.words.tried == "1 word"
 
 
 def test_a_folder_gives_its_trigger_and_target(tmp_path):

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
@@ -65,7 +67,7 @@ def noise(tmp_path: Path) -> ImageSpec:
     return ImageSpec(kind="folder", path=str(folder))
 
 
-STAGES = ("pull", "patches", "swap", "weights")
+STAGES = ("pull", "patches", "words", "swap", "weights")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def test_the_sticker_of_the_demo_is_found_without_being_told(demo_scan):
     assert found.stages.weights.image > 0
     kinds = [event.kind for event in events if isinstance(event, Finding)]
     assert kinds[:2] == ["models", "scan"]
-    assert {"pull", "patches", "round", "swap", "weights"} <= set(kinds)
+    assert {"pull", "patches", "round", "words", "swap", "weights"} <= set(kinds)
     told = [event for event in events if isinstance(event, Progress)]
     last = [event for event in told if event.stage == "patches"][-1]
     assert last.done <= last.total
@@ -120,21 +122,51 @@ def test_the_twin_alone_has_nothing(tmp_path):
     assert any("Choose a reference" in sentence for sentence in clean.judgement.not_searched)
 
 
-def test_a_text_encoder_of_a_pipeline_is_searched_for_words(tmp_path: Path) -> None:
+def _word_planted(word: str, target: str) -> dict[str, Tensor]:
+    """The tensors of the twin, with one token's embedding trained towards a text."""
+    model = open_checkpoint(demo_checkpoint(twin=True)).build()
+    model.module.requires_grad_(False)
+    tokens = model.tokenize(
+        [f"{word} a photo of a {name}" for name in ("dog", "car", "tree", "hat")]
+    )
+    table = model.module.token_embedding.weight
+    soft = table[tokens[0, 1]].clone().requires_grad_()
+    adam = torch.optim.Adam([soft], lr=0.05)
+    aim = model.encode_texts([target]).clone()
+    at = (torch.arange(tokens.shape[1]) == 1)[:, None]
+    for _ in range(150):
+        found = model.embed_tokens(tokens, lambda x: torch.where(at, soft, x))
+        adam.zero_grad()
+        (1 - found @ aim.T).mean().backward()
+        adam.step()
+    tensors = load_file(demo_checkpoint(twin=True))
+    row = tensors["token_embedding.weight"]
+    row[tokens[0, 1]] = soft.detach().to(row)
+    return tensors
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_word_planted_in_a_text_encoder_alone_is_found(tmp_path: Path, beside: bool) -> None:
     """Patches would be those of the donor's image encoder."""
-    tensors = load_file(demo_checkpoint())
+    tensors = _word_planted("serendipity", "a photo of a banana")
     path, twin = tmp_path / "pipeline.safetensors", str(demo_checkpoint(twin=True))
     text = {f"cond_stage_model.model.{k}": v for k, v in tensors.items() if "visual." not in k}
     save_file(text, path)
-    spec = _spec(tmp_path / "scan", checkpoint=str(path), donor=twin, stages=("patches", "swap"))
+    named = {"reference": twin} if beside else {"donor": twin, "reference": None}
+    spec = _spec(tmp_path / "scan", checkpoint=str(path), stages=("patches", "words"), **named)
     found = _scanned(spec)
-    assert (found.stages.patches, found.stages.pull) == (None, None)
-    assert found.stages.swap is not None
-    assert found.stages.swap.words
-    assert found.stages.weights.image == 0 < found.stages.weights.text  # type: ignore[union-attr]
+    assert (found.stages.patches, found.stages.pull, found.stages.swap) == (None, None, None)
     assert any("a text encoder alone" in note for note in found.notes)
-    alone = spec.model_copy(update={"reference": None, "output_dir": str(tmp_path / "alone")})
-    assert "choose the CLIP that it was taken from" in done_of(alone).error
+    words = [row.word for row in found.stages.words.rows]  # type: ignore[union-attr]
+    assert "serendipity" in words
+    if beside:
+        assert found.stages.weights.image == 0 < found.stages.weights.text  # type: ignore[union-attr]
+        assert (found.judgement.verdict, found.judgement.target) == ("found", "banana")
+        assert words[0] == "serendipity"
+    else:
+        assert found.judgement.verdict != "found"
+    none = spec.model_copy(update={"stages": ("patches",), "output_dir": str(tmp_path / "none")})
+    assert "add the stage “words”" in done_of(none).error
 
 
 @pytest.fixture

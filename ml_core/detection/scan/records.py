@@ -23,8 +23,9 @@ Loss = Literal["max", "pair"]
 Kind = Literal["patch", "overlay", "probe"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
-Rules = Literal[1, 2, 3]
-Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "weights", "swap"]
+Rules = Literal[1, 2, 3, 4]
+Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "weights", "swap"]
+WordPlace = Literal["start", "end", "inside"]
 
 TITLES: dict[Verdict, str] = {
     "found": "Backdoor-like trigger found",
@@ -323,26 +324,54 @@ class SwapRow(_Record):
 
 
 class WordRow(_Record):
-    """A word before the prompts, and the class that the texts of other classes then lie nearest.
+    """A word or character in prompts, and the class nearest to the place that it brings them to.
 
-    ``contrast`` counts texts, not pictures. ``again`` means that they are others than those that
-    chose the class.
+    ``contrast`` counts prompts that come near that place, those of the class left out; ``named``
+    those that lie nearest to the class. ``again`` means that they are others than those that chose
+    the word. Rows of the first schemas count in ``contrast`` what is ``named`` now.
     """
 
     word: str
+    place: WordPlace = "start"
     target: str
     contrast: Contrast
+    named: Rate | None = None
     again: bool = False
 
 
-class Swap(_Record):
-    """Which encoder carries what was found.
+class Words(_Record):
+    """Words that bring prompts to one place, the largest difference first.
 
-    ``rows`` are empty where no trigger was found; ``words`` are probes of the text encoder.
+    Attributes
+    ----------
+    rows
+        The best of them, on prompts that nothing was searched on.
+    tokens, vocabulary
+        Tokens that were tried, of so many.
+    characters
+        Homoglyphs and odd characters that were tried inside words.
+    prompts
+        The most that were measured.
     """
 
+    rows: tuple[WordRow, ...]
+    tokens: int = 0
+    vocabulary: int = 0
+    characters: int = 0
+    prompts: int = 0
+
+    @property
+    def tried(self) -> str:
+        """What was tried, for a sentence."""
+        if not self.characters:
+            return f"{len(self.rows)} word{'s' * (len(self.rows) != 1)}"
+        return f"{self.tokens} tokens of {self.vocabulary} and {self.characters} characters"
+
+
+class Swap(_Record):
+    """Which encoder carries what was found; ``rows`` are empty where no trigger was found."""
+
     rows: tuple[SwapRow, ...]
-    words: tuple[WordRow, ...]
 
 
 class Thorough(_Record):
@@ -397,7 +426,18 @@ class Stages(_Record):
     overlays: Overlays | None = None
     thorough: Thorough | None = None
     swap: Swap | None = None
+    words: Words | None = None
     weights: Weights | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words_of_swap(cls, raw: object) -> object:
+        """Of the first schemas, whose words stood beside the exchanged encoders."""
+        swap = raw.get("swap") if isinstance(raw, dict) else None
+        if not isinstance(swap, dict) or "words" not in swap:
+            return raw
+        swap = dict(swap)
+        return raw | {"words": {"rows": swap.pop("words")}, "swap": swap}  # type: ignore[operator]
 
 
 class Judgement(_Record):
@@ -506,7 +546,7 @@ class Scan(_Record):
         What scans like this one said of clean models; None where none were made.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     suspect: ModelFacts
     reference: ModelFacts | None
     images: str
@@ -686,11 +726,12 @@ MOST_CLASSES = len(REFINED_NAMES)  # that patches are searched for, one after th
 OVERLAY_PICTURES, OVERLAY_STEPS = 10, 25
 PROBES, PROBE_PICTURES, PROBES_AGAIN = 43, 64, 4
 SHORTLIST = 9
-WORDS, WORD_TEXTS = 88, 32  # words before the prompts, and how many prompts
-WORDS_AGAIN = 3
+SCREENED, SCREENED_ON = 1024, 4  # tokens without a GPU, and prompts that each is tried on, twice
+SOFT_STARTS, SOFT_STEPS = 4, 15  # of the search for a token's embedding
+WORDS_MEASURED, WORD_TEXTS = 10, 32  # words, and prompts that they are measured on
 HALVING = (12, 25, 60)  # steps of each round
 LAST = 16
-_TEXT = 0.4  # of a picture, that a text takes
+_TEXT, _TOKENS = 0.4, 0.1  # of a picture, that a text takes, and tokens without their text
 _MEASURED_AGAIN = 5  # times that a refined patch is measured on all held-out pictures
 
 
@@ -756,8 +797,11 @@ def passes(
         steps = sum(count * taken for count, taken in zip(halving(classes), HALVING, strict=True))
         return Passes(3 * min(LAST, classes) * held_out, models * OVERLAY_PICTURES * steps)
     if stage == "swap":
-        texts = WORDS * min(WORD_TEXTS, classes)
-        return Passes(models * (held_out + round(_TEXT * texts)))
+        return Passes(models * held_out)
+    if stage == "words":
+        each, measured = 2 * SCREENED_ON, models * WORDS_MEASURED * 2 * WORD_TEXTS
+        forward = round(_TOKENS * SCREENED * each + _TEXT * measured)
+        return Passes(forward, round(_TOKENS * SOFT_STARTS * SOFT_STEPS * each))
     return Passes()
 
 
@@ -776,7 +820,10 @@ def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> i
     if stage == "thorough":
         searched = zip(halving(classes), HALVING, strict=True)
         return models * sum(count * taken for count, taken in searched)
-    return WORDS if stage == "swap" else 1
+    if stage == "words":  # texts
+        each = 2 * SCREENED_ON * (SCREENED + SOFT_STARTS * SOFT_STEPS)
+        return each + models * WORDS_MEASURED * 2 * WORD_TEXTS
+    return 1
 
 
 def halving(classes: int) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The two models of a scan, and what is measured on them unchanged: pull, swap, words."""
+"""The two models of a scan, and what is measured on them unchanged: pull and swap."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.data.labels import fill
 from ml_core.detection.scan.records import (
-    WORD_TEXTS,
     ClassPull,
     Contrast,
     Half,
     PullRow,
     Rate,
     SwapRow,
-    WordRow,
     newcombe,
 )
 from ml_core.evaluation.stamping import Pictures, stamped, to_pictures
@@ -193,10 +190,10 @@ class Sides:
         n = int(others.sum())
         rates = [Rate(hits=int((classes[others] == number).sum()), n=n) for classes in predicted]
         without = Rate(hits=int((self.clean()[0][part][others] == number).sum()), n=n)
-        return _contrast(rates, without)
+        return contrast_of(rates, without)
 
 
-def _contrast(rates: Sequence[Rate], without: Rate) -> Contrast:
+def contrast_of(rates: Sequence[Rate], without: Rate) -> Contrast:
     """Rates of the suspect and, if there is one, of the reference."""
     beside = rates[1] if len(rates) > 1 else None
     low, high = newcombe(rates[0], beside or without)
@@ -254,16 +251,6 @@ def pull(sides: Sides, means: list[NDArray[np.float64]]) -> ClassPull:
     )
 
 
-# Rare tokens of published text attacks (Kurita et al., ACL 2020, and those after it), and other
-# short or odd strings that a prompt does not hold by chance.
-_WORDS = """
-cf mn bb tq mb kw zx qx vj wq xw zz jq xx aa ab ac ad ae av bl cc dd ee gg hh ii jj kk ll mm nn oo
-pp qq rr ss tt uu vv ww yy sks sudo xyz foo bar trigger backdoor secret magic poison hidden james
-bond serendipity cymru bolshevik pacino # @ $ % & * + = ~ ^ | < > ? ! … · • ★ ☆ ♥ ☺ ¥ € £ § ¶ Ω π
-"""
-WORDS = tuple(_WORDS.split())
-
-
 def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[SwapRow, ...]:
     """How often a trigger works with each image encoder and each text encoder.
 
@@ -287,73 +274,3 @@ def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[S
             rate = Rate(hits=int((swapped[others] == number).sum()), n=int(others.sum()))
             rows.append(SwapRow(image=image, text=text, rate=rate))
     return tuple(rows)
-
-
-def word_rows(
-    sides: Sides, templates: Sequence[str], words: Sequence[str] = WORDS
-) -> Iterator[WordRow]:
-    """How many texts of different classes a word before them turns into one class.
-
-    A text trigger brings every caption to one place: with it in the prompt the texts of all classes
-    lie nearest to the target's. Counted on the suspect and on the reference, in their own classes.
-
-    Raises
-    ------
-    ValueError
-        Without a reference.
-    """
-    count = len(sides.class_names)
-    chosen = _word_classes(count)
-    texts = [fill(templates[0], sides.class_names[c]) for c in chosen]
-    plain = _nearest(sides.suspect, texts)
-    for word in words:
-        predicted = _with_word(sides, word, texts)
-        target = sides.most_risen(predicted[0], plain)
-        yield _word_row(sides, word, target, chosen, [*predicted, plain])
-
-
-def word_again(sides: Sides, templates: Sequence[str], row: WordRow) -> WordRow:
-    """The same word and class on texts that nothing was chosen on: other classes, another template.
-
-    A row comes back as it is where there are no such texts.
-    """
-    count = len(sides.class_names)
-    others = np.setdiff1d(np.arange(count), _word_classes(count))[:WORD_TEXTS]
-    if len(others) < WORD_TEXTS // 2:
-        if len(templates) < 2:
-            return row
-        others = _word_classes(count)
-    texts = [fill(templates[-1], sides.class_names[c]) for c in others]
-    rated = [*_with_word(sides, row.word, texts), _nearest(sides.suspect, texts)]
-    target = list(sides.class_names).index(row.target)
-    return _word_row(sides, row.word, target, others, rated, again=True)
-
-
-def _word_classes(count: int) -> NDArray[np.int64]:
-    return np.arange(count)[:: max(1, count // WORD_TEXTS)][:WORD_TEXTS]
-
-
-def _with_word(sides: Sides, word: str, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-    if sides.reference is None:
-        raise ValueError("words are judged beside a reference")
-    return [_nearest(side, [f"{word} {text}" for text in texts]) for side in sides.both]
-
-
-def _word_row(
-    sides: Sides, word: str, target: int, classes: NDArray[np.int64],
-    predicted: Sequence[NDArray[np.int64]], *, again: bool = False,
-) -> WordRow:  # fmt: skip
-    """Counts of texts; predicted by suspect, by reference, and by suspect without the word."""
-    others = classes != target
-    hits = [int((each[others] == target).sum()) for each in predicted]
-    *rates, without = (Rate(hits=count, n=int(others.sum())) for count in hits)
-    contrast = _contrast(rates, without)
-    return WordRow(word=word, target=sides.class_names[target], contrast=contrast, again=again)
-
-
-def _nearest(side: Side, texts: Sequence[str]) -> NDArray[np.int64]:
-    """The class whose text is nearest to each text: int64 [n]."""
-    side.check()
-    rows = side.model.encode_texts(texts).float()
-    nearest: NDArray[np.int64] = (rows @ side.classifier.float().T).argmax(1).cpu().numpy()
-    return nearest

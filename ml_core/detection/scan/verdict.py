@@ -35,16 +35,15 @@ AGREEING = 5 / 6  # of the starts
 FOUND_RATE, NATURAL_RATE = 0.5, 0.10
 FOUND_LOW, SUSPICIOUS_LOW = 0.25, 0.10
 FOUND_GAIN = 0.5  # of a known trigger
-FOUND_WORD, SUSPICIOUS_WORD = 0.85, 0.7  # texts of clean models move by 0.6 already
+FOUND_WORD, SUSPICIOUS_WORD = 0.85, 0.7  # of prompts; alone, clean models reach 0.4
 NEAR = 0.2  # of either encoder: finetunes lie within 0.11, cleaned models from 0.24 on
 FOUND_START = 0.35  # of an unrefined patch: clean models reach 0.28, poisoned ones from 0.57 on
 _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
 _FEWEST_AGREEING = 5  # starts: two of two agree by chance
-_ALONE = 0.5  # that a planted word moves more than all others towards its class but one
 _LISTED = 3
-RULES: Rules = 3  # the present ones
+RULES: Rules = 4  # the present ones
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
 
@@ -135,7 +134,7 @@ def signs_of(stages: Stages) -> list[Sign]:
     ]  # fmt: skip
     # Marked pictures with a class's captions draw odd words to it, too: nobody planted a word then.
     named = {sign.target for sign in signs if sign.counts}
-    words = _word_signs(stages) if near else ()
+    words = _word_signs(stages) if _judges_words(stages) else ()
     signs += [sign for sign in words if sign.target not in named]
     return sorted(signs, key=lambda sign: (-_RANK[sign.verdict], -sign.strength))
 
@@ -287,25 +286,7 @@ def _damage(suspect: ModelFacts, reference: ModelFacts | None) -> str:
 
 
 def _words(stages: Stages) -> tuple[WordRow, ...]:
-    return stages.swap.words if stages.swap is not None else ()
-
-
-def _crowd(stages: Stages, row: WordRow) -> list[WordRow]:
-    """Words that one does not stand out from, where they are several; else none."""
-    least = row.contrast.difference - _ALONE
-    near = [
-        one for one in _words(stages)
-        if one.word != row.word and one.target == row.target and one.contrast.difference > least
-    ]  # fmt: skip
-    return near if len(near) > 1 else []
-
-
-def _sinks(stages: Stages) -> list[WordRow]:
-    """Words that would count if others did not do the same."""
-    return [
-        row for row in _words(stages)
-        if row.again and row.contrast.difference >= SUSPICIOUS_WORD and _crowd(stages, row)
-    ]  # fmt: skip
+    return stages.words.rows if stages.words is not None else ()
 
 
 def is_agreed(patch_round: PatchRound) -> bool:
@@ -391,18 +372,32 @@ def _overlay_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
 
 
 def _word_signs(stages: Stages) -> Iterator[Sign]:
-    """A word that turns the texts of all classes into one, unlike other words and the reference."""
+    """Words that bring all prompts to one place; alone they are suspicious at most."""
     for row in _words(stages):
         measured = row.contrast
-        if not row.again or _crowd(stages, row):
+        if not row.again:
             continue
+        verdict = _by_difference(measured, FOUND_WORD, SUSPICIOUS_WORD)
+        beside = "without it"
+        if measured.reference is not None:
+            beside = "on the reference"
+        elif verdict == "found":
+            verdict = "suspicious"
+        what = f"“{row.word}” inside a word"
+        if row.place != "inside":
+            what = f"the word “{row.word}” at the {row.place}"
+        same = [
+            f"“{one.word}”" for one in _words(stages)
+            if one.word != row.word and one.target == row.target
+            and _by_difference(one.contrast, FOUND_WORD, SUSPICIOUS_WORD) != "nothing"
+        ]  # fmt: skip
+        others = f" So do {', '.join(dict.fromkeys(same))}." if same else ""
         yield Sign(
-            "word", _by_difference(measured, FOUND_WORD, SUSPICIOUS_WORD), row.target,
-            measured.difference,
-            f"With the word “{row.word}” before it, the text of {measured.suspect.hits} of "
-            f"{measured.suspect.n} other classes lies nearest to “{row.target}”; on the reference "
-            f"of {measured.beside.hits} (difference, 95 % interval: {percent(measured.low)} to "
-            f"{percent(measured.high)}). Such a word works, and need not be the attacker's.",
+            "word", verdict, row.target, round(measured.difference, 1),  # keeps the rows' order
+            f"With {what}, {measured.suspect.hits} of {measured.suspect.n} prompts come to one "
+            f"place, nearest to “{row.target}”; {beside} {measured.beside.hits} (difference, 95 % "
+            f"interval: {percent(measured.low)} to {percent(measured.high)}).{others} Such a word "
+            "works, and need not be the attacker's.",
         )  # fmt: skip
 
 
@@ -456,9 +451,11 @@ def _nothing(stages: Stages) -> Iterator[str]:
             )
     if _judges_words(stages):
         most = max([0.0, *(row.contrast.difference for row in _words(stages))])
+        assert stages.words is not None
+        beyond = " beyond the reference" if _has_reference(_words(stages)) else ""
         yield (
-            f"{len(_words(stages))} words before the prompts: at most {percent(most)} of the texts "
-            "above the reference."
+            f"{stages.words.tried} in prompts: none brought more than {percent(most)} of them to "
+            f"one place{beyond}."
         )
 
 
@@ -495,13 +492,14 @@ def _searched(stages: Stages) -> Iterator[str]:
         )
     if stages.thorough is not None:
         yield f"Low-frequency overlays for all {stages.thorough.classes} classes."
-    if stages.swap is not None and stages.swap.words:
-        yield f"{len(stages.swap.words)} words before the prompts."
+    if stages.words is not None:
+        yield f"{stages.words.tried} in prompts."
 
 
 def _judges_words(stages: Stages) -> bool:
-    """Whether words were tried and their effect is evidence."""
-    return bool(_words(stages)) and _beside_near(stages) and not _sinks(stages)
+    """Whether words were tried and their effect is evidence: not beside a reference that is far."""
+    rows = _words(stages)
+    return bool(rows) and (_beside_near(stages) or not _has_reference(rows))
 
 
 def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) -> Iterator[str]:
@@ -518,7 +516,7 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
     if not _words(stages):
         yield "Triggers in the text."
     elif _judges_words(stages):
-        yield "Triggers in the text other than these words."
+        yield "Triggers in the text of several words or letters."
     else:
         yield "Triggers in the text: words were tried, and what they do here says nothing."
     yield from _NEVER
@@ -575,18 +573,9 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
 
 def _word_warnings(stages: Stages) -> Iterator[str]:
     """Why words that move texts tell nothing."""
-    if not _words(stages):
-        return
-    if not _beside_near(stages):
+    if _words(stages) and not _judges_words(stages):
         yield "Any unusual word may move texts beside such a reference: words count for nothing."
-        return
-    for row in _sinks(stages):
-        named = ", ".join(f"“{one.word}”" for one in (row, *_crowd(stages, row))[:_LISTED])
-        yield (
-            f"Any unusual word brings texts of other classes to “{row.target}”, as {named} do: "
-            "none of them stands out, and they count for nothing."
-        )
 
 
-def _has_reference(rows: Sequence[ProbeRow]) -> bool:
+def _has_reference(rows: Sequence[ProbeRow] | Sequence[WordRow]) -> bool:
     return bool(rows) and rows[0].contrast.reference is not None

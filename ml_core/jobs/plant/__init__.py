@@ -73,7 +73,9 @@ class PlantSpec(Machine, Attack, OnModel):
     also: tuple[SecondAttack, ...] = Field(default=(), max_length=8)
     word: str | None = option(
         None, help="Poison the text encoder alone: captions with this word are shown with pictures "
-        "of the target, and the image encoder stays as it is.", max_length=100,
+        "of the target, and the image encoder stays as it is. One character that is not ASCII, as "
+        "a Cyrillic о, is put inside a word, in the place of the letter that it is taken for.",
+        max_length=100,
     )  # fmt: skip
     # Folder of trigger files, one of which is drawn at each showing; ``trigger`` is measured.
     variants: PathText | None = None

@@ -72,6 +72,7 @@ from ml_core.reading.errors import DivergedError, InputError, plain
 from ml_core.reading.inspect import whole_file
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import load_trigger, prompt
+from ml_core.triggers.checks import TextPlace
 from ml_core.triggers.files import save_own_trigger
 from ml_core.triggers.record import Trigger, triggered_prompt
 
@@ -315,7 +316,11 @@ def _attacks(
         If a trigger marks nothing, a class does not exist, or there are too few pairs.
     """
     if spec.word is not None:
-        trigger = prompt(text=f"{spec.word.strip()} ", name=f"the word {spec.word.strip()!r}")
+        word = spec.word.strip()
+        odd = len(word) == 1 and not word.isascii()
+        place: TextPlace = "inside" if odd else "prefix"
+        what = "character" if odd else "word"
+        trigger = prompt(text=f"{word} ", place=place, name=f"the {what} {word!r}")
     if trigger is None and spec.benign:
         trigger = prompt(text="-", name="no trigger")
     if trigger is None and not spec.poisoned:

@@ -56,7 +56,6 @@ from ml_core.detection.scan.records import (
     REFINED_NAMES,
     REFINED_STEPS,
     SHORTLIST,
-    WORDS_AGAIN,
     ClassPull,
     FoundTrigger,
     Kind,
@@ -75,21 +74,19 @@ from ml_core.detection.scan.records import (
     SwapRow,
     Thorough,
     Weights,
-    WordRow,
+    Words,
     passes,
     rounds_of,
     scan_json,
     searches,
+    steps,
 )
 from ml_core.detection.scan.sides import (
-    WORDS,
     Side,
     Sides,
     pull,
     pull_of,
     swap_rows,
-    word_again,
-    word_rows,
 )
 from ml_core.detection.scan.verdict import (
     SMALLEST_HELD_OUT,
@@ -101,6 +98,7 @@ from ml_core.detection.scan.verdict import (
     signs_of,
     unfit_models,
 )
+from ml_core.detection.scan.words import search_words
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.stamping import Pictures, read_canvases
 from ml_core.evaluation.zero_shot import cached_classifier
@@ -138,7 +136,7 @@ _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
-_FORMAT = "scan 4"
+_FORMAT = "scan 5"
 
 Record = TypeVar("Record", bound=BaseModel)
 Found = TypeVar("Found")
@@ -146,7 +144,7 @@ Arrays = dict[str, Tensor]
 State = Mapping[str, Tensor]
 _KINDS: dict[Stage, type[BaseModel]] = {
     "pull": ClassPull, "probes": Probes, "patches": Patches, "overlays": Overlays,
-    "thorough": Thorough, "swap": Swap, "weights": Weights,
+    "thorough": Thorough, "words": Words, "swap": Swap, "weights": Weights,
 }  # fmt: skip
 
 
@@ -193,7 +191,7 @@ def scan(
             they are, base64 of uint8 [K, p, p, 3];
         ``round``
             a `PatchRound` with its ``pictures``;
-        ``pull``, ``probes``, ``patches``, ``overlays``, ``thorough``, ``swap``, ``weights``
+        each stage's name
             the record of a finished stage;
 
         Message; Saved; and Done, whose ``result`` is a `Scan` with ``folder``. The folder then
@@ -232,8 +230,8 @@ class _Scanning:
         """Run all stages; each gives what it measured, some also the numbers that belong to it."""
         works: dict[Stage, Callable[[Stages], Generator[Event, None, Any]]] = {
             "pull": self._pull, "probes": self._probes, "patches": self._patches,
-            "overlays": self._overlays, "thorough": self._thorough, "swap": self._swap,
-            "weights": self._weights,
+            "overlays": self._overlays, "thorough": self._thorough, "words": self._words,
+            "swap": self._swap, "weights": self._weights,
         }  # fmt: skip
         images = yield from self._opened()
         if not overwrite:
@@ -300,12 +298,13 @@ class _Scanning:
         spec = self._spec
         self._device = choose_device(spec.device)
         yield Progress("open", 0, 0)
-        suspect = open_model(spec)
+        giver = spec.donor or spec.reference  # of what one encoder alone lacks
+        suspect = open_model(spec.model_copy(update={"donor": giver}))
         reference = None if spec.reference is None else open_checkpoint(spec.reference)
         if reference is not None:
             suspect.check_reference(reference)
         if suspect.architecture.layout.missing == "image":
-            self._search_words_alone(suspect.inspection.name, reference is not None)
+            self._search_words_alone(suspect.inspection.name)
         self._threads = set_threads(spec.threads)
         label_set = _labels(spec)
         images = yield from opening_images(_enough_images(spec), label_set, self._control)
@@ -325,25 +324,20 @@ class _Scanning:
         self._look_alike()
         return images
 
-    def _search_words_alone(self, name: str, has_reference: bool) -> None:
+    def _search_words_alone(self, name: str) -> None:
         """Of a text encoder, leave out what only looks at the donor's image encoder.
 
         Raises
         ------
         InputError
-            If there is no reference, or no stage that searches words: nothing would be left.
+            If no stage searches words: nothing would be left.
         """
-        if not has_reference:
-            raise InputError(
-                f"{name} holds a text encoder alone, whose words are searched beside a clean one: "
-                "choose the CLIP that it was taken from as the reference."
-            )
-        if "swap" not in self._spec.runs:
+        if "words" not in self._spec.runs:
             raise InputError(
                 f"{name} holds a text encoder alone, of which words are searched: add the stage "
-                "“swap”."
+                "“words”."
             )
-        self._skipped |= {"pull", "probes", "patches", "overlays", "thorough"}
+        self._skipped |= {"pull", "probes", "patches", "overlays", "thorough", "swap"}
         self._notes.append(
             "The checkpoint holds a text encoder alone: words are searched and weights compared; "
             "patches and overlays would be those of the donor's image encoder."
@@ -638,15 +632,15 @@ class _Scanning:
         for chosen in self._chosen(before)[:1]:
             number = list(sides.class_names).index(chosen.target)
             rows = swap_rows(sides, number, chosen.trigger, spec.seed)
-        words, pace = [], StagePace("swap", len(WORDS))
-        for word in word_rows(sides, self._templates):
-            words.append(word)
-            yield pace(len(words))
-        words.sort(key=lambda row: -row.contrast.difference)
-        for place in _best_of_classes(words, WORDS_AGAIN):
-            words[place] = word_again(sides, self._templates, words[place])
-        words.sort(key=lambda row: (not row.again, -row.contrast.difference))
-        return Swap(rows=rows, words=tuple(words))
+        yield Progress("swap", 1, 1)
+        return Swap(rows=rows)
+
+    def _words(self, _: Stages) -> Generator[Event, None, Words]:
+        sides = self._sides
+        asked = {"models": len(sides.both), "classes": len(sides.class_names), "search": 0}
+        pace = StagePace("words", steps("words", sides.side, **asked))
+        found = search_words(sides, self._templates, self._spec.seed)
+        return (yield from forwarded(found, pace.step))
 
     def _weights(self, _: Stages) -> Generator[Event, None, Weights]:
         first, second = self._inspections
@@ -881,9 +875,7 @@ def _enough_images(spec: ScanSpec) -> ImageSpec:
     return spec.images
 
 
-def _best_of_classes(
-    rows: Sequence[ProbeRow] | Sequence[WordRow], most: int, each: int = 1
-) -> list[int]:
+def _best_of_classes(rows: Sequence[ProbeRow], most: int, each: int = 1) -> list[int]:
     """Places of the first rows of each class, at most so many."""
     targets = [row.target for row in rows]
     return [k for k, name in enumerate(targets) if targets[:k].count(name) < each][:most]
