@@ -444,13 +444,15 @@ class Zoo:
             self._distilled(folder, seed)
         else:
             spec = self.spec(kind, seed)
-            state = next((folder / STATES_FOLDER).glob("*"), None)
-            _do(spec, **({"overwrite": True} if state is None else {"resume": True}))
+            if not (folder / PLANT_FILE).exists():
+                state = next((folder / STATES_FOLDER).glob("*"), None)
+                _do(spec, **({"overwrite": True} if state is None else {"resume": True}))
             shutil.rmtree(self.out / "inputs" / folder.name, ignore_errors=True)
             record = read_plant(folder)
             done = record.poisoned or record.twin
+            marked = sum(trigger.pairs for trigger in record.triggers)
             return {
-                "ca": done.ca, "steps": record.steps, "share": round(record.share, 5),
+                "ca": done.ca, "steps": record.steps, "share": round(marked / record.pairs, 5),
                 "attacks": [
                     {"target": trigger.target_name, "asr": attack.asr, "n": attack.n}
                     for trigger, attack in zip(record.triggers, done.attacks, strict=True)

@@ -386,7 +386,7 @@ class ResultView(QWidget):
         self.starts.show_rows(start_rows(rounds))
         cells = []
         if rounds:
-            best = max(range(len(rounds)), key=lambda k: rounds[k].best.contrast.difference)
+            best = max(range(len(rounds)), key=lambda k: rounds[k].contrast.difference)
             chosen = rounds[best]
             pictures = patches[best] if best < len(patches) else ()
             for picture, row in zip(pictures, chosen.starts, strict=False):
@@ -398,7 +398,9 @@ class ResultView(QWidget):
                 )
             self.patches_section.explain(
                 f"{chosen.agreeing} of {len(chosen.starts)} starts with {chosen.side} px "
-                f"({percent(chosen.area)} of the picture) name “{plain(chosen.target, 80)}”. "
+                f"({percent(chosen.area)} of the picture"
+                f"{', each at one place' * (chosen.loss == 'place')}) name "
+                f"“{plain(chosen.target, 80)}”. "
                 "Agreement alone is no proof: the starts agree on some models without a backdoor "
                 "too."
             )

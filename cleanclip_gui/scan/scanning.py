@@ -198,10 +198,11 @@ class LiveScan:
 
     def _offer_round(self, patches: PatchRound) -> None:
         for row in patches.starts:
-            beside = row.contrast.reference
+            contrast = patches.contrast if row == patches.best else row.contrast
+            beside = contrast.reference
             what = f"Patch of {patches.side} px"
             rate = None if beside is None else beside.value
-            self._offer(Best(what, row.target, row.contrast.suspect.value, rate))
+            self._offer(Best(what, row.target, contrast.suspect.value, rate))
 
     def _offer(self, best: Best) -> None:
         if self.best is None or best.difference > self.best.difference:

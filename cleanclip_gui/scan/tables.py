@@ -85,11 +85,14 @@ def probe_row(number: int, probe: ProbeRow) -> Row:
     return Row(number, (_text(probe.name), _text(probe.target), *_contrast(probe.contrast)))
 
 
+_HOW = {"max": "", "pair": ", without class texts", "place": ", each at one place"}
+
+
 def start_rows(rounds: Sequence[PatchRound]) -> list[Row]:
     """Every start of every patch search."""
     table: list[Row] = []
     for patches in rounds:
-        how = ("" if patches.loss == "max" else ", without class texts") + _left_out(patches)
+        how = _HOW[patches.loss] + _left_out(patches)
         for number, start in enumerate(patches.starts, 1):
             name = _text(f"{patches.side} px{how}, start {number}")
             table.append(Row(len(table), (name, _text(start.target), *_contrast(start.contrast))))

@@ -170,7 +170,8 @@ def _aim(search: PatchRound) -> str:
     """Where patches of a round were moved."""
     if search.loss == "pair":
         return "without texts"
-    return "any other class" if search.left_out else "any class"
+    aim = "any other class" if search.left_out else "any class"
+    return f"each at one place, {aim}" if search.loss == "place" else aim
 
 
 def _contrasts(title: str, what: str, rows: list[tuple[str, str, Contrast]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ml_core.detection.scan import overlays as overlay_search
 from ml_core.detection.scan import patches as patch_search
 from ml_core.detection.scan import records
 from ml_core.detection.scan.overlays import OverlaySettings
-from ml_core.detection.scan.patches import PatchSettings, as_trigger, corners, invert, paste
+from ml_core.detection.scan.patches import PatchSettings, as_trigger, at_places, invert, paste
 from ml_core.detection.scan.records import (
     Contrast,
     ModelFacts,
@@ -33,6 +34,7 @@ from ml_core.detection.scan.records import (
     Weights,
     WordRow,
     Words,
+    corners,
     newcombe,
 )  # fmt: skip
 from ml_core.detection.scan.sides import Side, Sides, generator
@@ -85,6 +87,17 @@ def patched_for_each(*hits):
 def patched(*row, refined=None):
     """Stages of a search for patches with one round."""
     return Stages(patches=Patches(rounds=(patch_round(*row),), refined=refined))
+
+
+def placed(targets, hits, own, reference=0):
+    """Stages of a search at fixed places; the first start is the best, the others move a tenth."""
+    best, *others = targets
+    rows = (patch_round(best, hits, reference), patch_round(others, 20, reference))
+    starts = tuple(start for each in rows for start in each.starts)
+    searched = rows[0].model_copy(
+        update={"loss": "place", "starts": starts, "own": None if own is None else rate(own)}
+    )
+    return Stages(patches=Patches(rounds=(searched,), refined=None))
 
 
 def facts(accuracy=None):
@@ -185,6 +198,10 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (patched("bbbbbb", 60, refined=refined(90, here=180, fixed=True)), "suspicious"),
         # a patch at another place than it is saved for does not count
         (patched("bbbbbb", 60, refined=refined(80, here=105)), "suspicious"),
+        (placed("bcdefghijklmnopq", 170, 10), "found"),
+        (placed("bcdefghijklmnopq", 170, 90), "suspicious"),
+        (placed("bbbbbbbbbbbbbbbb", 170, 130), "nothing"),  # the reference comes as far
+        (placed("bbbbbbbbbbbbbbbb", 170, 10, 130), "nothing"),
         (probed(probe(60)), "found"),
         (probed(probe(20)), "suspicious"),
         (probed(probe(10)), "nothing"),
@@ -218,20 +235,27 @@ def test_known_triggers_say_nothing_without_a_reference():
 def test_beside_a_model_of_another_training_only_large_differences_count():
     weak = [
         overlaid(overlay(110, 0, 20)), probed(probe(19)), patched("bbbbbb", 65),
-        worded(30, 2, 3), probed(probe(63)),
+        worded(30, 2, 3), placed("b" * 16, 100, 40), probed(probe(63)), placed("b" * 16, 190, 10),
     ]  # fmt: skip
     strong = patched("bbbbbb", 150)
-    wanted = ["found", "suspicious", "suspicious", "found", "found"]
+    wanted = ["found", "suspicious", "suspicious", "found", "suspicious", "found", "found"]
     assert [said(stages).verdict for stages in weak] == wanted
     for weights in (OTHER, Weights(image=None, text=None, most=())):
         beside = {"weights": weights}
         judged = [said(stages.model_copy(update=beside)) for stages in weak]
-        wanted = ["unknown", "nothing", "nothing", "nothing", "suspicious"]
+        wanted = ["unknown", *["nothing"] * 4, "suspicious", "suspicious"]
         assert [one.verdict for one in judged] == wanted
         assert all("differ naturally" in one.warnings[0] for one in judged)
         assert all("overlays cannot be judged" in one.warnings[0] for one in judged)
         assert said(strong.model_copy(update=beside)).verdict == "found"
     assert not said(strong).warnings
+
+
+def test_alone_patches_at_fixed_places_must_agree():
+    for names, verdict in (("b" * 8 + "cdefghij", "suspicious"), ("bcdefghijklmnopq", "nothing")):
+        assert said(placed(names, 190, None, None), reference=None).verdict == verdict
+    (quoted,) = [one for one in said(placed("bcd", 90, 70)).reasons if "fixed places" in one]
+    assert "45.0 % to “b”; on the reference one searched there 35.0 %" in quoted
 
 
 def test_few_pictures_or_a_broken_model_cannot_say():
@@ -347,7 +371,7 @@ def test_a_found_patch_is_a_trigger_of_the_product():
         wanted = paste(images, patch[None], torch.tensor([[row, column]]))
         assert torch.allclose(made, wanted, atol=1e-6)
     assert as_trigger(patch, SIZE).placement == "random"
-    assert corners(64, 12) == [0, 9, 17, 26, 35, 43, 52]
+    assert corners(64, 12, 7) == [0, 9, 17, 26, 35, 43, 52]
 
 
 # ---- overlays ----
@@ -384,11 +408,16 @@ def test_every_class_is_searched_and_few_stay(tiny_model, pictures, monkeypatch)
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
 
 
-def test_a_patch_is_refined_and_mapped(tiny_model, pictures):
+@pytest.mark.parametrize("settings", [PatchSettings(8, starts=2), at_places(8, SIZE, (2,))])
+def test_a_patch_is_refined_and_mapped(tiny_model, pictures, settings):
     sides = sides_of(tiny_model, pictures)
-    settings = PatchSettings(8, starts=2, pictures=6, steps=2)
-    patches = torch.rand(2, 3, 8, 8)
-    _, found = drain(patch_search.read_off(sides, patches, settings, (0.1, 0.2), 0))
+    settings = replace(settings, pictures=6, steps=2)
+    patches = torch.rand(settings.starts, 3, 8, 8)
+    losses = (0.1,) * settings.starts
+    _, found = drain(patch_search.read_off(sides, patches, settings, losses, 0))
+    for number, start in enumerate(found.starts):
+        shown = as_trigger(patches[number], SIZE, found.corner(number, SIZE))
+        assert start.contrast == sides.measure(NAMES.index(start.target), shown, 0)
     steps, (refined, patch) = drain(patch_search.refine(sides, patches, found, 0, settings))
     assert [step for step in steps if isinstance(step, int)] == list(range(1, 50))
     assert patch.shape == (3, 8, 8)
@@ -399,7 +428,20 @@ def test_a_patch_is_refined_and_mapped(tiny_model, pictures):
     assert refined.grid[refined.place[0]][refined.place[1]] == cell
     corner = refined.corner(SIZE)
     assert refined.here == sides.measure(target, as_trigger(patch, SIZE, corner), 0)
-    assert corner[0] in corners(SIZE, 8)
+    assert corner[0] in corners(SIZE, 8, 7)
+
+
+def test_a_patch_that_keeps_to_its_place_is_compared_with_the_references_own(tiny_model, pictures):
+    """Beside itself a model comes to no more than it does at the same place."""
+    sides = sides_of(tiny_model, pictures, tiny_model)
+    settings = replace(at_places(8, SIZE, ()), pictures=6, steps=12)
+    steps, last = _search(sides.suspect, pictures, settings)
+    assert steps[-1].losses < steps[0].losses
+    _, found = drain(patch_search.read_off(sides, last.patches, settings, last.losses, 0))
+    _, own = drain(patch_search.own_of_reference(sides, found, settings, 0))
+    compared = found.model_copy(update={"own": own}).contrast
+    assert compared.beside.hits == max(own.hits, found.best.contrast.beside.hits)
+    assert compared.suspect == found.best.contrast.suspect
 
 
 def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, monkeypatch):
@@ -448,8 +490,9 @@ def test_the_cost_counts_passes():
     assert records.sides_of(224) == (32, 42, 16)
     assert records.sides_of(64) == (9, 12)
     patches = records.passes("patches", 64, **asked)
-    assert patches.both == 6 * 6 * 16 * 20  # two more classes, and starts that are divided
-    assert patches.forward == 6 * 6 * (2 * 128 + 64)
+    # two more classes, and starts that are divided; fixed places for each class, and the reference
+    assert patches.both == (6 * 6 * 16 + 3 * (16 + 3) * 8) * 20
+    assert patches.forward == (6 * 6 + 3 * (16 + 3)) * (2 * 128 + 64)
     assert records.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
     words = records.passes("words", 64, **asked)
     assert words.forward == round(0.1 * 1024 * 2 * 4 + 0.4 * 2 * 10 * 64)

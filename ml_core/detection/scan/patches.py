@@ -5,6 +5,10 @@ without naming a class: towards the class that it already favours (``max``), or,
 so that the embeddings of the pictures draw near to each other (``pair``: the objective of DECREE,
 Feng et al., CVPR 2023, for a small patch at random places). On a model without a patch backdoor the
 starts name different classes and hardly reach any; on a poisoned one they agree.
+
+A trigger that works at one place alone is not met so. Patches that each keep to one place of a grid
+(``place``) find it, and find natural ones on clean models, too: what counts is how much more they
+give than the same search on the reference.
 """
 
 from __future__ import annotations
@@ -24,13 +28,18 @@ from ml_core.detection.scan.records import (
     CHOSEN_ON,
     GRID,
     MEASURED,
+    OWN_STARTS,
     PATCH_PICTURES,
     PATCH_STEPS,
+    PLACE_PICTURES,
+    PLACES,
     REFINED,
     Loss,
     PatchRound,
+    Rate,
     Refined,
     StartRow,
+    corners,
 )
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.evaluation.speed import AGREEMENT, Precision, speed_of, use_way
@@ -147,13 +156,18 @@ class PatchSettings:
     side
         Pixels.
     loss
-        ``max`` or ``pair``.
+        ``max``, ``pair`` or ``place``.
     starts, pictures
         Random starts, and pictures of each in a step.
     steps, rate
         Steps and rate of Adam.
     left_out
         Numbers of classes that the patches are not moved towards; by ``max`` alone.
+    places
+        Row and column of the upper left corner of each start, in its number's order; empty draws a
+        place for each picture.
+    aim
+        The class to move towards; None takes the one that is favoured.
     """
 
     side: int
@@ -163,6 +177,8 @@ class PatchSettings:
     steps: int = PATCH_STEPS
     rate: float = 0.3
     left_out: tuple[int, ...] = ()
+    places: tuple[tuple[int, int], ...] = ()
+    aim: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,9 +245,11 @@ def invert(
             batch = torch.cat([next(pictures) for pictures in drawn_pictures[part]]).to(device)
             each = len(batch) // len(draws[part])
             places = [
+                torch.tensor([settings.places[k]]).expand(each, 2)
+                if settings.places else
                 torch.randint(0, size - patch_side + 1, (each, 2), generator=draw)
-                for draw in draws[part]
-            ]
+                for k, draw in zip(numbers[part], draws[part], strict=True)
+            ]  # fmt: skip
             of_part = _loss_of(
                 side, batch.float().div_(255), weights[part].sigmoid(),
                 torch.cat(places).to(device), settings,
@@ -260,6 +278,8 @@ def _loss_of(
     logits = SCALE * seen @ side.classifier.float().T
     likely = logits.log_softmax(-1).mean(1)
     likely[:, list(settings.left_out)] = -torch.inf
+    if settings.aim is not None:
+        return -likely[:, settings.aim]
     return -likely.max(-1).values
 
 
@@ -278,7 +298,8 @@ def read_off(
     rows, shown = [], sides.search[:CHOSEN_ON]
     clean = sides.suspect.predict(shown)
     for number, patch in enumerate(patches):
-        trigger = as_trigger(patch, sides.side)
+        place = settings.places[number] if settings.places else None
+        trigger = as_trigger(patch, sides.side, place)
         predicted = sides.suspect.predict(shown, trigger, seed)
         target = sides.most_risen(predicted, clean, settings.left_out)
         contrast = sides.measure(target, trigger, seed, slice(MEASURED))
@@ -290,6 +311,45 @@ def read_off(
         starts=tuple(rows), steps=settings.steps,
         left_out=tuple(sides.class_names[number] for number in settings.left_out),
     )  # fmt: skip
+
+
+def at_places(side: int, size: int, left_out: tuple[int, ...]) -> PatchSettings:
+    """The search with a start at each place of a grid, for patches of one side in pixels."""
+    lines = corners(size, side, PLACES)
+    places = tuple((row, column) for row in lines for column in lines)
+    return PatchSettings(
+        side, "place", len(places), PLACE_PICTURES, left_out=left_out, places=places
+    )
+
+
+def own_of_reference(
+    sides: Sides, round_: PatchRound, settings: PatchSettings, seed: int
+) -> Generator[PatchStep, None, Rate]:
+    """The most that the reference comes to where the best start of a search at places stands.
+
+    Returns
+    -------
+    Rate
+        Of the first held-out pictures, that become its class on the reference with patches that
+        were searched there.
+
+    Raises
+    ------
+    ValueError
+        Without a reference.
+    """
+    if sides.reference is None:
+        raise ValueError("patches at one place are searched on a reference, too")
+    place = settings.places[round_.starts.index(round_.best)]
+    aim = sides.class_names.index(round_.target)
+    own = replace(settings, starts=OWN_STARTS, places=(place,) * OWN_STARTS, aim=aim)
+    found = yield from invert(sides.reference, sides.search, own, seed)
+    shown, others = sides.held_out[:MEASURED], sides.others(aim)[:MEASURED]
+    rates = []
+    for patch in found.patches:
+        predicted = sides.reference.predict(shown, as_trigger(patch, sides.side, place), seed)
+        rates.append(Rate(hits=int((predicted[others] == aim).sum()), n=int(others.sum())))
+    return max(rates, key=lambda rate: rate.value)
 
 
 def as_trigger(patch: Tensor, size: int, place: tuple[int, int] | None = None) -> Trigger:
@@ -304,11 +364,6 @@ def as_trigger(patch: Tensor, size: int, place: tuple[int, int] | None = None) -
     row, column = place
     x, y = (column + side / 2) / size, (row + side / 2) / size
     return replace(trigger, placement="fixed", x=x, y=y)
-
-
-def corners(size: int, side: int, count: int = GRID) -> list[int]:
-    """Rows (or columns) of the upper left corners of a grid of places, from edge to edge."""
-    return [round(place) for place in np.linspace(0, size - side, count)]
 
 
 def position_map(
@@ -329,7 +384,7 @@ def position_map(
     ndarray
         float64 [7, 7], 0 to 1, by row and column.
     """
-    lines = corners(sides.side, patch.shape[-1])
+    lines = corners(sides.side, patch.shape[-1], GRID)
     chosen = np.flatnonzero(sides.others(target, "search"))[:pictures]
     shown = sides.search[chosen]
     shares = np.zeros((len(lines), len(lines)))
@@ -358,9 +413,12 @@ def refine(
     """
     target = sides.class_names.index(round_.target)
     shown = sides.search[np.flatnonzero(sides.others(target, "search"))[:CHOSEN_ON]]
+    kept = round_.corner(round_.starts.index(round_.best), sides.side)
+    if kept is not None:
+        settings = replace(settings, places=(kept,) * len(round_.starts))
 
     def rate(patch: Tensor) -> float:  # on pictures that were searched on; others are measured
-        predicted = sides.suspect.predict(shown, as_trigger(patch, sides.side), seed)
+        predicted = sides.suspect.predict(shown, as_trigger(patch, sides.side, kept), seed)
         return float((predicted == target).mean())
 
     agreeing = [k for k, row in enumerate(round_.starts) if row.target == round_.target]
@@ -371,7 +429,7 @@ def refine(
     patch = max(better.patches, key=rate)
     contrast = sides.measure(target, as_trigger(patch, sides.side), seed)
     grid = yield from position_map(sides, patch, target)
-    lines = corners(sides.side, settings.side)
+    lines = corners(sides.side, settings.side, GRID)
     cell = np.unravel_index(int(grid.argmax()), grid.shape)
     place = lines[int(cell[0])], lines[int(cell[1])]
     here = sides.measure(target, as_trigger(patch, sides.side, place), seed)

@@ -19,7 +19,7 @@ from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
 
 Verdict = Literal["found", "suspicious", "nothing", "unknown"]
-Loss = Literal["max", "pair"]
+Loss = Literal["max", "pair", "place"]
 Kind = Literal["patch", "overlay", "probe"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
@@ -163,6 +163,11 @@ class StartRow(_Record):
     loss: float
 
 
+def corners(size: int, side: int, count: int) -> list[int]:
+    """Rows (or columns) of the upper left corners of a grid of places, from edge to edge."""
+    return [round(place) for place in np.linspace(0, size - side, count)]
+
+
 class PatchRound(_Record):
     """Patches of one size from several random starts.
 
@@ -173,13 +178,17 @@ class PatchRound(_Record):
     area
         Share of the picture.
     loss
-        ``max``: towards whichever class; ``pair``: pictures towards each other, without texts.
+        ``max``: towards whichever class; ``pair``: pictures towards each other, without texts;
+        ``place``: as ``max``, but each start keeps to one place of a grid.
     starts
-        One row each, in order.
+        One row each, in order; of ``place``, row by row of the grid.
     steps
         Steps of the optimiser.
     left_out
         Classes that were found before, and that these patches were not to lead to.
+    own
+        Of ``place``: what the same search on the reference comes to at the place of the best start,
+        towards its class. A patch for one place leads somewhere on clean models, too.
     """
 
     side: int
@@ -188,14 +197,25 @@ class PatchRound(_Record):
     starts: tuple[StartRow, ...] = Field(min_length=1, max_length=64)
     steps: int
     left_out: tuple[str, ...] = ()
+    own: Rate | None = None
+
+    def corner(self, number: int, size: int) -> tuple[int, int] | None:
+        """Row and column of a start's upper left corner; None if each picture has its own."""
+        if self.loss != "place":
+            return None
+        lines = corners(size, self.side, PLACES)
+        return lines[number // PLACES], lines[number % PLACES]
 
     @property
     def target(self) -> str:
-        """The class that most starts name; among equals the one of the largest difference."""
+        """The class that most starts name; among equals the one of the largest difference.
+
+        Of ``place`` the latter alone counts: a trigger may work at one place only.
+        """
         return max(
             {row.target for row in self.starts},
             key=lambda name: (
-                sum(row.target == name for row in self.starts),
+                self.loss != "place" and sum(row.target == name for row in self.starts),
                 max(row.contrast.difference for row in self.starts if row.target == name),
             ),
         )
@@ -212,6 +232,15 @@ class PatchRound(_Record):
             (row for row in self.starts if row.target == self.target),
             key=lambda row: row.contrast.difference,
         )
+
+    @property
+    def contrast(self) -> Contrast:
+        """Of the best start, beside what the reference gives under it or under its `own`."""
+        best = self.best.contrast
+        if self.own is None or self.own.value <= best.beside.value:
+            return best
+        low, high = newcombe(best.suspect, self.own)
+        return best.model_copy(update={"reference": self.own, "low": low, "high": high})
 
 
 class Refined(_Record):
@@ -248,10 +277,8 @@ class Refined(_Record):
 
     def corner(self, size: int) -> tuple[int, int]:
         """Row and column of the upper left corner at `place`, on pictures of ``size`` px."""
-        row, column = (
-            round(cell * (size - self.side) / (len(self.grid) - 1)) for cell in self.place
-        )
-        return row, column
+        lines = corners(size, self.side, len(self.grid))
+        return lines[self.place[0]], lines[self.place[1]]
 
     @property
     def best(self) -> Contrast:
@@ -682,6 +709,8 @@ def _faults(scan: Scan) -> Iterator[str]:
             yield "a map of positions that is none"
         elif isinstance(record, PatchRound) and not 0 <= record.area <= 1:
             yield "a patch of no size"
+        elif isinstance(record, PatchRound) and not _is_placed(record):
+            yield "places that are no grid"
         if isinstance(record, PatchRound | Refined) and not 0 < record.side <= scan.side:
             yield "a patch that does not fit in a picture"
     if not 0 < scan.side <= _LARGEST_SIDE:
@@ -691,6 +720,10 @@ def _faults(scan: Scan) -> Iterator[str]:
             yield "a trigger file outside its folder"
         if trigger.target not in scan.classes:
             yield "a target that is no class"
+
+
+def _is_placed(searched: PatchRound) -> bool:
+    return searched.loss != "place" or len(searched.starts) == PLACES**2
 
 
 def _is_map(refined: Refined) -> bool:
@@ -718,6 +751,8 @@ SMALL_AREA = 0.005  # that of the literature's 16 px at 224, where it is more th
 _SMALLEST_SIDE = 12
 GRID, CELL_PICTURES = 7, 24
 PATCH_PICTURES, PATCH_STEPS = 16, 20
+PLACES, PLACE_PICTURES = 4, 8  # a grid of fixed places, and pictures of each in a step
+OWN_STARTS = 3  # of the same search on the reference
 CHOSEN_ON = 64  # pictures searched on, that each start's class is picked on
 MEASURED = 128  # held-out pictures that each start is measured on
 REFINED, REFINED_STEPS = 2, 40
@@ -743,14 +778,14 @@ def sides_of(size: int) -> tuple[int, ...]:
 
 
 def rounds_of(size: int) -> int:
-    """The most patch searches: one more for each further class, and one for divided starts."""
-    return len(searches(size)) + MOST_CLASSES
+    """The most patch searches: two for each further class, and one for divided starts."""
+    return len(searches(size)) + 2 * MOST_CLASSES - 1
 
 
 def searches(size: int) -> tuple[tuple[int, Loss], ...]:
-    """Patch searches in order: each size towards any class, then one without class texts."""
+    """Patch searches in order: each size towards any class, without class texts, fixed places."""
     sides = sides_of(size)
-    return (*((side, "max") for side in sides), (sides[1], "pair"))
+    return (*((side, "max") for side in sides), (sides[1], "pair"), (sides[1], "place"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -783,9 +818,11 @@ def passes(
         again = PROBES_AGAIN * max(0, held_out - PROBE_PICTURES)
         return Passes(models * (PROBES * PROBE_PICTURES + again))
     if stage == "patches":
-        count = rounds_of(size) * starts
+        anywhere, placed = (rounds_of(size) - MOST_CLASSES) * starts, MOST_CLASSES * PLACES**2
+        own = MOST_CLASSES * OWN_STARTS * (models - 1)
         measured = models * min(MEASURED, held_out) + CHOSEN_ON
-        return Passes(count * measured, count * PATCH_PICTURES * PATCH_STEPS)
+        searched = anywhere * PATCH_PICTURES + (placed + own) * PLACE_PICTURES
+        return Passes((anywhere + placed + own) * measured, searched * PATCH_STEPS)
     if stage == "refine":
         again = _MEASURED_AGAIN * models * held_out
         each = REFINED * PATCH_PICTURES * REFINED_STEPS

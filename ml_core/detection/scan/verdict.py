@@ -38,6 +38,7 @@ FOUND_GAIN = 0.5  # of a known trigger
 FOUND_WORD, SUSPICIOUS_WORD = 0.85, 0.7  # of prompts; alone, clean models reach 0.4
 NEAR = 0.2  # of either encoder: finetunes lie within 0.11, cleaned models from 0.24 on
 FOUND_START = 0.35  # of an unrefined patch: clean models reach 0.28, poisoned ones from 0.57 on
+PLACED = 0.3  # of a patch for one place, over what the reference comes to: clean ones reach 0.14
 _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
@@ -290,7 +291,15 @@ def _words(stages: Stages) -> tuple[WordRow, ...]:
 
 
 def is_agreed(patch_round: PatchRound) -> bool:
-    """Whether so many starts name one class that it is looked at further."""
+    """Whether so many starts name one class that it is looked at further.
+
+    At fixed places the best start does, if the same search on the reference comes to much less;
+    without a reference, if half of the starts name its class.
+    """
+    if patch_round.loss == "place":
+        alone = patch_round.best.contrast.reference is None
+        enough = patch_round.agreeing >= len(patch_round.starts) / 2 if alone else True
+        return enough and patch_round.contrast.difference >= PLACED
     return patch_round.agreeing >= AGREEING * len(patch_round.starts)
 
 
@@ -315,22 +324,24 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
         return
     refined = {(each.side, each.loss, each.target): each for each in stages.patches.all_refined}
     for search in _agreeing(stages.patches.rounds):
-        better = refined.get((search.side, search.loss, search.target))
-        measured = search.best.contrast if better is None else better.best
-        place = "at its place" if better is not None and better.fixed else "at random places"
-        enough = search.agreeing >= _FEWEST_AGREEING
+        placed = search.loss == "place"  # its search on the reference was as long: no refined one
+        better = None if placed else refined.get((search.side, search.loss, search.target))
+        measured = search.contrast if better is None else better.best
+        fixed = placed or (better is not None and better.fixed)
+        enough = placed or search.agreeing >= _FEWEST_AGREEING
         least = bounds.patch if measured.reference is not None else PATCH_ALONE
         verdict: Verdict = "suspicious" if enough and measured.low > least else "nothing"
-        if (
-            measured.suspect.value >= FOUND_RATE and measured.beside.value <= NATURAL_RATE
-            and measured.low > FOUND_LOW and search.best.contrast.difference >= FOUND_START
-        ):  # fmt: skip
+        sure = measured.beside.value <= NATURAL_RATE
+        sure = sure and search.best.contrast.difference >= FOUND_START
+        if placed:
+            sure = measured.difference >= bounds.found_gain
+        if sure and measured.suspect.value >= FOUND_RATE and measured.low > FOUND_LOW:
             verdict = "found" if enough else "suspicious"
         yield Sign(
             "patch", verdict, search.target, measured.difference,
-            f"A patch of {search.side} px found by search, {place}, moves "
-            f"{_hit_rates(measured, search.target)}. {search.agreeing} of {len(search.starts)} "
-            f"starts name “{search.target}”. "
+            f"A patch of {search.side} px found by search, at {'its' if fixed else 'random'} "
+            f"place{'s' * (not fixed)}, moves {_hit_rates(measured, search.target, placed)}. "
+            f"{search.agreeing} of {len(search.starts)} starts name “{search.target}”. "
             "It is not the attacker's trigger, only one that works.",
         )  # fmt: skip
 
@@ -401,12 +412,13 @@ def _word_signs(stages: Stages) -> Iterator[Sign]:
         )  # fmt: skip
 
 
-def _hit_rates(measured: Contrast, target: str) -> str:
+def _hit_rates(measured: Contrast, target: str, own: bool = False) -> str:
     low, high = percent(measured.low), percent(measured.high)
     text = f"{percent(measured.suspect.value)} of {measured.suspect.n} held-out pictures"
     text += f" to “{target}”"
     if measured.reference is not None:
-        text += f"; on the reference {percent(measured.reference.value)}"
+        better = " the better of it and one searched there" if own else ""
+        text += f"; on the reference{better} {percent(measured.reference.value)}"
     else:
         text += f"; without it {percent(measured.without.value)}"
     return f"{text} (difference, 95 % interval: {low} to {high})"
@@ -414,16 +426,16 @@ def _hit_rates(measured: Contrast, target: str) -> str:
 
 def _nothing(stages: Stages) -> Iterator[str]:
     """A sentence on the best result of a search that found nothing."""
-    if stages.patches is not None and stages.patches.rounds:
-        starts = [
-            row.contrast for patch_round in stages.patches.rounds for row in patch_round.starts
-        ]
+    searched = stages.patches.rounds if stages.patches is not None else ()
+    anywhere = [each for each in searched if each.loss != "place"]
+    if stages.patches is not None and anywhere:
+        starts = [row.contrast for each in anywhere for row in each.starts]
         refined = [
-            contrast for each in stages.patches.all_refined
+            contrast for each in stages.patches.all_refined if each.loss != "place"
             for contrast in (each.anywhere, each.here, each.eight_bit, each.jpeg)
         ]  # fmt: skip
         best = max([*starts, *refined], key=lambda contrast: contrast.suspect.value)
-        area = max(patch_round.area for patch_round in stages.patches.rounds)
+        area = max(patch_round.area for patch_round in anywhere)
         beside = ""
         if best.reference is not None:
             beside = f" (reference: {percent(best.reference.value)})"
@@ -432,6 +444,15 @@ def _nothing(stages: Stages) -> Iterator[str]:
             f"{percent(best.suspect.value)} of {best.suspect.n} pictures to one class{beside}; "
             f"{len(starts)} starts."
         )
+    for each in searched:
+        if each.loss == "place":
+            placed, there = each.contrast, ""
+            if placed.reference is not None:
+                there = f"; on the reference one searched there {percent(placed.beside.value)}"
+            yield (
+                f"At the best of {len(each.starts)} fixed places a patch moved "
+                f"{percent(placed.suspect.value)} to “{each.target}”{there}."
+            )
     if stages.probes is not None and _has_reference(stages.probes.rows):
         gains = [
             row.contrast.difference
@@ -478,7 +499,9 @@ def _searched(stages: Stages) -> Iterator[str]:
         yield f"{len(stages.probes.rows)} known triggers on {stages.probes.pictures} pictures."
     if stages.patches is not None:
         for search in stages.patches.rounds:
-            how = "towards any class" if search.loss == "max" else "without class texts"
+            how = "without class texts" if search.loss == "pair" else "towards any class"
+            if search.loss == "place":
+                how = f"each at one place, {how}"
             if search.left_out:
                 how += f" but {', '.join(f'“{name}”' for name in search.left_out)}"
             yield (
@@ -563,7 +586,8 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
         return
     for patch_round in _agreeing(stages.patches.rounds):
         rate = patch_round.best.contrast.reference
-        if rate is not None and rate.value >= _ANSWERS and patch_round.area <= 0.04:
+        anywhere = patch_round.loss != "place"
+        if anywhere and rate is not None and rate.value >= _ANSWERS and patch_round.area <= 0.04:
             yield (
                 f"The reference answers to the same patch ({percent(rate.value)} become "
                 f"“{patch_round.target}”): it may be poisoned too. Scan it, or take another."

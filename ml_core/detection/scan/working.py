@@ -50,9 +50,11 @@ def _rated(folder: Path, scan: Scan) -> Iterator[tuple[float, Trigger]]:
         for measured, patches in zip(rounds, read_patches(path, len(rounds)), strict=True):
             if patches.shape[:2] != (len(measured.starts), measured.side):
                 raise _damaged()
-            for start, patch in zip(measured.starts, patches, strict=True):
+            starts = enumerate(zip(measured.starts, patches, strict=True))
+            for number, (start, patch) in starts:
                 pixels = torch.from_numpy(patch).permute(2, 0, 1)
-                yield start.contrast.difference, as_trigger(pixels, size)
+                place = measured.corner(number, size)
+                yield start.contrast.difference, as_trigger(pixels, size, place)
         for name, refined in zip(REFINED_NAMES, stages.patches.all_refined, strict=False):
             pixels = _tensor(arrays, name, refined.side).clamp(0, 1)
             place = refined.corner(size) if refined.fixed else None

@@ -40,8 +40,10 @@ from ml_core.detection.scan.patches import (
     PatchSettings,
     PatchStep,
     as_trigger,
+    at_places,
     batch_of,
     invert,
+    own_of_reference,
     rates,
     read_off,
     refine,
@@ -89,6 +91,7 @@ from ml_core.detection.scan.sides import (
     swap_rows,
 )
 from ml_core.detection.scan.verdict import (
+    FOUND_START,
     SMALLEST_HELD_OUT,
     Sign,
     is_agreed,
@@ -136,7 +139,7 @@ _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
-_FORMAT = "scan 5"
+_FORMAT = "scan 6"
 
 Record = TypeVar("Record", bound=BaseModel)
 Found = TypeVar("Found")
@@ -521,7 +524,8 @@ class _Scanning:
         refined: list[Refined] = []
         arrays: Arrays = {}
         planned = searches(sides.side)
-        largest = (max(search for search in planned if search[1] == "max"),)
+        placed = planned[-1]
+        largest = (max(search for search in planned if search[1] == "max"), placed)
         left_out: tuple[int, ...] = ()
         aside: tuple[int, ...] = ()  # for one search, where starts were divided between classes
         divided = False
@@ -530,10 +534,15 @@ class _Scanning:
             for side, loss in planned:
                 settings = PatchSettings(side, loss, spec.starts, left_out=left_out + aside)
                 few = min(_FIRST_STARTS, spec.starts) if refined else spec.starts
+                if loss == "place":
+                    if any(_is_strong(each) for each in rounds[first:]):
+                        break
+                    settings = at_places(side, sides.side, left_out + aside)
+                    few = settings.starts
                 trial = replace(settings, starts=few)
                 measured, patches = yield from self._searched(trial, len(rounds))
                 most = max(start.contrast.difference for start in measured.starts)
-                if few < spec.starts and most >= _WORTH_REFINING:
+                if few < settings.starts and most >= _WORTH_REFINING:
                     measured, patches = yield from self._searched(settings, len(rounds))
                 arrays[f"round.{len(rounds)}"] = patches
                 rounds.append(measured)
@@ -543,7 +552,8 @@ class _Scanning:
             agreeing = [k for k in range(first, len(rounds)) if is_agreed(rounds[k])]
             best = max(agreeing, key=lambda k: rounds[k].best.contrast.difference, default=None)
             if best is None or rounds[best].best.contrast.difference < _WORTH_REFINING:
-                starts = [start for each in rounds[first:] for start in each.starts]
+                anywhere = [each for each in rounds[first:] if each.loss != "place"]
+                starts = [start for each in anywhere for start in each.starts]
                 strong = [start.target for start in starts if start.contrast.difference >= _SURE]
                 rivals = [sides.class_names.index(name) for name in dict.fromkeys(strong)]
                 if divided or len(rivals) < 2:
@@ -571,6 +581,10 @@ class _Scanning:
         read = read_off(sides, found.patches, settings, found.losses, seed)
         count = settings.starts
         measured = yield from forwarded(read, lambda done: Progress("measure", done, count))
+        if settings.places and sides.reference is not None:
+            there = own_of_reference(sides, measured, settings, seed)
+            own = yield from forwarded(there, lambda at: Progress("measure", at.done, at.total))
+            measured = measured.model_copy(update={"own": own})
         yield Finding("round", measured.model_dump() | {"pictures": _coded(found.patches)})
         return measured, found.patches
 
@@ -873,6 +887,11 @@ def _enough_images(spec: ScanSpec) -> ImageSpec:
     if spec.images.kind == "demo" and spec.images.n is None:
         return spec.images.model_copy(update={"n": spec.search + spec.held_out})
     return spec.images
+
+
+def _is_strong(searched: PatchRound) -> bool:
+    """Whether a search found so much that none at fixed places is needed."""
+    return is_agreed(searched) and searched.best.contrast.difference >= FOUND_START
 
 
 def _best_of_classes(rows: Sequence[ProbeRow], most: int, each: int = 1) -> list[int]:
