@@ -380,7 +380,8 @@ class Gate:
         stages = rules.stages or _whole_scan(scan)
         missing = [stage for stage in stages if getattr(scan.stages, stage) is None]
         rounds = () if scan.stages.patches is None else scan.stages.patches.rounds
-        starts = min((len(each.starts) for each in rounds if not each.left_out), default=0)
+        full = [each for each in rounds if not each.left_out and each.loss != "place"]
+        starts = min((len(each.starts) for each in full), default=0)
         least = rules.starts or ScanSettings().starts
         about = fact.about
         if missing:

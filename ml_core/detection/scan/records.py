@@ -23,7 +23,7 @@ Loss = Literal["max", "pair", "place"]
 Kind = Literal["patch", "overlay", "probe"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
-Rules = Literal[1, 2, 3, 4]
+Rules = Literal[1, 2, 3, 4, 5]
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "weights", "swap"]
 WordPlace = Literal["start", "end", "inside"]
 
