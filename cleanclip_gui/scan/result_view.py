@@ -213,7 +213,7 @@ def ink(ground: QColor) -> QColor:
     return QColor("#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff")
 
 
-_PATCH, _PICTURE, _MOST_MOVED = 88, 96, 5
+_PATCH, _PICTURE, _MOST_MOVED, _MOST_PATCHES = 88, 96, 5, 6
 _WORDS_BESIDE = 220
 _ONLY_ONE = "It is not the attacker's trigger, only one that works."
 
@@ -389,7 +389,9 @@ class ResultView(QWidget):
             best = max(range(len(rounds)), key=lambda k: rounds[k].contrast.difference)
             chosen = rounds[best]
             pictures = patches[best] if best < len(patches) else ()
-            for picture, row in zip(pictures, chosen.starts, strict=False):
+            pairs = list(zip(chosen.starts, pictures, strict=False))
+            pairs.sort(key=lambda pair: -pair[0].contrast.difference)
+            for row, picture in pairs[:_MOST_PATCHES]:
                 rate = percent(row.contrast.suspect.value)
                 lines = (row.target, rate, reference_text(row.contrast))
                 agrees = row.target == chosen.target

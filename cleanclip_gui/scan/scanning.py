@@ -136,7 +136,10 @@ class LiveScan:
             return {"patches", "best"}
         if kind == "patches" and "pictures" in values:
             side, step, steps = (int(values[name]) for name in ("side", "step", "steps"))
-            shown = LivePatches(side, step, steps, _pictures(values["pictures"], side))
+            pictures = _pictures(values["pictures"], side)
+            if len(pictures) > self.starts:
+                pictures = pictures[self._best(values["losses"])]
+            shown = LivePatches(side, step, steps, pictures)
             if self.progress is not None and self.progress.stage == "refine":
                 self.sharpened = shown
             else:
@@ -190,11 +193,16 @@ class LiveScan:
         fields = dict(values)
         coded = fields.pop("pictures", "")
         patches = PatchRound.model_validate(fields)
-        pictures = _pictures(coded, patches.side)
+        best = self._best([-row.contrast.difference for row in patches.starts])
+        pictures, rows = _pictures(coded, patches.side)[best], [patches.starts[k] for k in best]
         self.patches = LivePatches(
-            patches.side, patches.steps, patches.steps, pictures, patches.starts
+            patches.side, patches.steps, patches.steps, pictures, tuple(rows)
         )
         self._offer_round(patches)
+
+    def _best(self, losses: Sequence[float]) -> list[int]:
+        """Which patches are shown, in their order: the best, as many as a usual search has."""
+        return sorted(sorted(range(len(losses)), key=lambda k: losses[k])[: self.starts])
 
     def _offer_round(self, patches: PatchRound) -> None:
         for row in patches.starts:

@@ -34,7 +34,7 @@ from ml_core.jobs.specs import read_spec_file
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.scans import CLASSES, coded, events, scan, stages, write_scan
+from tests.gui.scans import CLASSES, coded, events, picture_of, scan, stages, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn, write_safetensors
 
 SHA = "a" * 64
@@ -268,6 +268,10 @@ def test_what_a_scan_has_found_so_far_follows_its_events():
     assert live.take(Finding("patches", sharp | {"losses": [], "pictures": coded()})) == {"patches"}
     assert live.patches.pictures.shape == (6, 9, 9, 3)
     assert live.patches.rows == ()
+    all_places = {"losses": [*range(16, 0, -1)], "pictures": coded(16)}
+    assert live.take(Finding("patches", sharp | all_places)) == {"patches"}
+    wanted = np.stack([picture_of(number) for number in range(10, 16)]).transpose(0, 2, 3, 1)
+    assert np.abs(live.patches.pictures / 255 - wanted).max() < 0.01  # the best six
     assert live.take(Progress("patches", 7, 20)) == {"stages"}
     assert live.current == "patches"
 
