@@ -17,7 +17,7 @@ from cleanclip_gui.clean.chain import is_chain
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.tradeoff import Head, Point, points
-from ml_core.data.labels import label_sets
+from ml_core.data.labels import is_built_in
 from ml_core.data.specs import PathText
 from ml_core.events import Done, Event, Metric, Saved, from_json
 from ml_core.jobs.cluster import JOB_FILE
@@ -406,7 +406,7 @@ def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
         places.append(folder.parent)
     for key in ("trigger", "label_set"):
         named = getattr(spec, key)
-        if named is None or named in label_sets() or os.path.isfile(named):
+        if named is None or is_built_in(named) or os.path.isfile(named):
             continue
         here = [place / Path(named).name for place in places]
         changes[key] = str(next((path for path in here if os.path.isfile(path)), named))

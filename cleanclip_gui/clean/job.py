@@ -17,7 +17,7 @@ from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.recipes import Recipe
-from ml_core.data.labels import label_sets, load_label_set
+from ml_core.data.labels import is_built_in, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.figures import distinct
@@ -163,7 +163,7 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
     offered(spec.recipe.method)
     trigger = None if spec.trigger is None else load_trigger(spec.trigger)
     stamps = [load_trigger(path) for path in spec.stamps]
-    classes = None if spec.label_set in label_sets() else _read_classes(Path(spec.label_set))
+    classes = None if is_built_in(spec.label_set) else _read_classes(Path(spec.label_set))
     folder = new_folder(parent, spec.recipe.method)
     changes: dict[str, Any] = {"output_dir": str(folder)}
     try:

@@ -16,7 +16,7 @@ from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import OtherSnapshot, RunState, is_live
 from cleanclip_gui.station import Context, Keeps
 from cleanclip_gui.widgets.text import plain
-from ml_core.data.labels import label_sets
+from ml_core.data.labels import is_built_in
 from ml_core.reading.errors import InputError
 from ml_core.reports.sessions.folder import mark_of, read_session, session_trigger, write_session
 from ml_core.reports.sessions.record import JOB_FOLDERS, FileFacts, SavedCleaned, SavedSession
@@ -433,7 +433,7 @@ class SessionKeeper(QObject):
         saved, session = self._opening, self._session
         if images is not None and images.spec.path:
             self._note_images(images, images.spec.path)
-        if images is not None and session.label_set not in label_sets():
+        if images is not None and not is_built_in(session.label_set):
             labels = FileFacts(mark=mark_of(session.label_set))
             known = self._files.get(session.label_set)
             if known is None or known.mark != labels.mark:

@@ -7,6 +7,8 @@ and architecture says "looks like" and never "is".
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,10 +44,18 @@ class KnownFile(BaseModel):
         open_clip's name; empty if it is not known.
     sha256
         SHA-256 of the weights; empty if it is not known.
+    layout, licence
+        What the file is, and under which terms it is published, in words.
     trigger, target
         Trigger and target of its backdoor, in words.
+    trigger_id, trigger_file
+        Id of the published trigger, and the attack's own file where it needs one.
+    labels
+        Label set that has the target.
     clean_accuracy, asr
         As published, 0 to 1.
+    figures
+        Where these two stand.
     pretraining_rate
         Peak learning rate of its pretraining.
     note
@@ -59,10 +69,16 @@ class KnownFile(BaseModel):
     names: tuple[str, ...] = Field(default=(), max_length=50)
     architecture: str = Field(default="", max_length=100)
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    layout: str = Field(default="", max_length=100)
+    licence: str = Field(default="", max_length=100)
     trigger: str = Field(default="", max_length=300)
+    trigger_id: str = Field(default="", max_length=20)
+    trigger_file: str = Field(default="", max_length=100)
     target: str = Field(default="", max_length=100)
+    labels: str = Field(default="imagenet-1k", max_length=200)
     clean_accuracy: float | None = Field(default=None, ge=0, le=1)
     asr: float | None = Field(default=None, ge=0, le=1)
+    figures: str = Field(default="", max_length=300)
     pretraining_rate: float | None = Field(default=None, ge=1e-6, le=2e-3)
     note: str = Field(default="", max_length=500)
 
@@ -70,6 +86,36 @@ class KnownFile(BaseModel):
     def as_title(text: str) -> str:
         """A file's name as a title: cut short, and without bytes that are no characters."""
         return text.encode(errors="replace").decode()[:_MOST_TITLE]
+
+    def is_named(self, name: str) -> bool:
+        """Whether a file of this name looks like it."""
+        return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in self.names)
+
+    def recipe(self, checkpoint: str) -> tuple[str, ...]:
+        """Command lines that measure its backdoor, search for it and clean it.
+
+        Pictures are in ``val`` and pairs in ``cc3m``. There are none where no published trigger is
+        named.
+        """
+        if not self.trigger_id:
+            return ()
+        file, target = shlex.quote(checkpoint), shlex.quote(self.target)
+        pictures = f"--images val --labels {shlex.quote(self.labels)}"
+        trigger, export = shlex.quote(self.trigger_id), []
+        if self.trigger_file:
+            side = re.search(r"-(\d{3})\Z", self.architecture)
+            size = f" --size {side[1]}" if side else ""
+            given = shlex.quote(self.trigger_file)
+            export = [f"cleanclip triggers export {trigger} --file {given}{size} -o trigger"]
+            trigger = "trigger.json"
+        attack = f"{pictures} --trigger {trigger} --target {target}"
+        return (
+            f"cleanclip doctor {file} {pictures} --remember",
+            *export,
+            f"cleanclip evaluate {file} {attack}",
+            f"cleanclip scan {file} {pictures} -o scan",
+            f"cleanclip clean {file} -o cleaned --auto --scan scan --pairs cc3m {attack}",
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +169,7 @@ def look_up(
         Match(entry, False)
         for entry in entries
         if not entry.sha256
-        and any(fnmatchcase(part, pattern.casefold()) for pattern in entry.names for part in parts)
+        and any(map(entry.is_named, parts))
         and (not architecture or not entry.architecture or architecture == entry.architecture)
     )
 

@@ -18,7 +18,7 @@ from ml_core.cli import output
 from ml_core.cli.checkpoints import checkpoint_path, optional_checkpoint
 from ml_core.cli.options import Options
 from ml_core.data.detect import FILES, KINDS, detect
-from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
+from ml_core.data.labels import LabelSet, is_built_in, load_label_set, load_templates
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec
 from ml_core.reading.errors import InputError
 
@@ -141,7 +141,7 @@ def label_set_path(named: str | None) -> str | None:
     if named is None:
         return None
     load_label_set(named)
-    return named if named in label_sets() else str(Path(named).resolve())
+    return named if is_built_in(named) else str(Path(named).resolve())
 
 
 def labels_and_templates(labels: str, templates: Path | None) -> LabelSet:

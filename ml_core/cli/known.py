@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ml_core.checkpoints.known import KnownFile
 
 _LEAST_DIGITS = 8
+_RATES = ("clean_accuracy", "asr")
 _GENERIC = re.compile(
     r"((open_clip_|diffusion_)?(pytorch_)?model|(text|image)_encoder(_\d)?)([.#]|\Z)"
 )
@@ -40,15 +41,16 @@ def list_command(options: Options) -> None:
     files, rows = [], []
     for entry in (*unlisted_files(), *known_files()):
         record = entry.model_dump(mode="json", exclude_defaults=True)
-        known_by = (
-            f"SHA-256 {entry.sha256[:16]}…" if entry.sha256 else f"name {', '.join(entry.names)}"
-        )
+        known_by = f"name {', '.join(entry.names)}" if entry.names else "its source alone"
+        if entry.sha256:
+            known_by = f"SHA-256 {entry.sha256[:16]}…"
         if file := hashed.get(entry.sha256):
             record |= {"tensors": len(file.tensors), "path": str(file.path), "added": file.day}
             known_by += f", {len(file.tensors)} tensors"
         files.append(record)
         rates = (figures.percent(rate, "") for rate in (entry.clean_accuracy, entry.asr))
-        rows.append((entry.title, known_by, entry.trigger, entry.target, *rates, entry.source))
+        trigger = ": ".join(filter(None, (entry.trigger_id, entry.trigger)))
+        rows.append((entry.title, known_by, trigger, entry.target, *rates, entry.source))
     columns = ("~What it is", "~Known by", "~Trigger", "~Target", "~CA", "~ASR", "~Source")
     output.answer(
         options.json,
@@ -56,6 +58,50 @@ def list_command(options: Options) -> None:
         output.table("Known files", columns, rows, **output.LINES),
         output.Aside(f"Your own entries are in {own_file()}."),
     )
+
+
+@app.command("show")
+@command("which json")
+def show_command(
+    options: Options,
+    which: str = argument(
+        "Name of a file or repository, the id of its trigger, or a part of its title or source."
+    ),
+) -> None:
+    """Show what is known of a file, and the commands that measure and clean a published victim.
+
+    Nothing is downloaded. Labelled pictures are in val, and pairs in cc3m.
+
+    Examples:
+
+        cleanclip known show hf-hub:hanxunh/clip_backdoor_rn50_cc3m_badnets
+
+        cleanclip known show T23 --json
+    """
+    from ml_core.checkpoints.known import known_files
+
+    name, part = Path(which).name, which.casefold()
+    named = [entry for entry in known_files() if entry.is_named(name)]
+    entries = named or [
+        entry
+        for entry in known_files()
+        if part == entry.trigger_id.casefold() or part in f"{entry.title} {entry.source}".casefold()
+    ]
+    if len(entries) != 1:
+        titles = "; ".join(f"{entry.title} ({entry.trigger_id})" for entry in entries[:20])
+        raise InputError(
+            f"Several known files answer to {which!r}: {titles}. Name one."
+            if entries
+            else f"No known file answers to {which!r}; see cleanclip known list."
+        )
+    (entry,) = entries
+    record = entry.model_dump(mode="json", exclude_defaults=True)
+    commands = entry.recipe(which if named else "checkpoint.pt")
+    shown = record | {"names": ", ".join(entry.names)}
+    shown |= {key: figures.percent(record[key], digits=2) for key in _RATES if key in record}
+    lines = [f"{key.replace('_', ' ')}: {value}" for key, value in shown.items() if value]
+    steps = ["", *commands] if commands else ["No published trigger is named, so nothing to run."]
+    output.answer(options.json, record | {"commands": list(commands)}, *lines, *steps)
 
 
 @app.command("add")

@@ -136,7 +136,9 @@ class Options:
     image_column: str | None = option(None, help="Column of image paths.")
     label_column: str | None = option(None, help="Column of labels.")
     labels: str = option(
-        "demo", help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line."
+        "demo",
+        help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line; "
+        "imagenet-1k+CLASS has a class more.",
     )
     other_labels: str | None = option(
         None,

@@ -28,7 +28,8 @@ class LabelSet:
     Attributes
     ----------
     name
-        ``demo``, ``imagenet-1k``, ``cifar-10``, ``cifar-100`` or the name of the user's file.
+        ``demo``, ``imagenet-1k``, ``cifar-10``, ``cifar-100``, one of these with a class more
+        (``imagenet-1k+birthday cake``), or the name of the user's file.
     class_names
         One name a class; names may repeat (see `duplicates`).
     templates
@@ -64,13 +65,20 @@ def label_sets() -> tuple[str, ...]:
     return ("demo", *_FILES)
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a name is that of a built-in label set, with a class more or without."""
+    base, plus, more = name.partition("+")
+    return base in label_sets() and bool(more.strip()) == bool(plus)
+
+
 def load_label_set(name_or_path: str | Path, templates: str | Path | None = None) -> LabelSet:
     """Load a built-in label set, a text file with one class a line, or a ``classes.py``.
 
     Parameters
     ----------
     name_or_path
-        A name of `label_sets`, or the path of a text file or of CleanCLIP's ``classes.py``.
+        A name of `label_sets`, also with ``+`` and a class that it lacks, or the path of a text
+        file or of CleanCLIP's ``classes.py``.
     templates
         Text file with one template a line, instead of the label set's own. A user's class list
         without one gets the 80 OpenAI templates.
@@ -82,13 +90,14 @@ def load_label_set(name_or_path: str | Path, templates: str | Path | None = None
         line) lacks ``{}``.
     """
     name = str(name_or_path)
-    if name == "demo":
-        label_set = _demo()
-    elif name in _FILES:
-        label_set = _shipped(name)
+    if built_in := is_built_in(name):
+        base, _, more = name.partition("+")
+        label_set = _demo() if base == "demo" else _shipped(base)
+        if more:
+            label_set = _with_class(label_set, more.strip())
     else:
         label_set = _own(Path(name_or_path))
-    notes = _notes(label_set) if name not in label_sets() else ()
+    notes = () if built_in else _notes(label_set)
     if templates is not None:
         return replace(label_set, templates=load_templates(templates), notes=notes)
     if not label_set.templates:
@@ -197,6 +206,15 @@ def _shipped(name: str) -> LabelSet:
     )
 
 
+def _with_class(label_set: LabelSet, class_name: str) -> LabelSet:
+    """A label set with one class more, the last one, which no id names."""
+    return replace(
+        label_set,
+        name=f"{label_set.name}+{class_name}",
+        class_names=(*label_set.class_names, class_name),
+    )
+
+
 def _own(path: Path) -> LabelSet:
     """A label set from a user's text file, or from CleanCLIP's ``classes.py``."""
     if path.suffix.lower() in (".json", ".csv", ".tsv", ".yaml", ".yml"):
@@ -207,7 +225,7 @@ def _own(path: Path) -> LabelSet:
     if not path.exists():
         raise InputError(
             f"There is no label set {path.name!r}: give a text file with one class per line, or "
-            f"one of {', '.join(label_sets())}.",
+            f"one of {', '.join(label_sets())}, also with +CLASS.",
             "usage",
         )
     templates: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ml_core.checkpoints.choice import choice_of
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.data.labels import LabelSet, label_sets, load_label_set
+from ml_core.data.labels import LabelSet, is_built_in, load_label_set
 from ml_core.evaluation.evaluate import see_one
 from ml_core.evaluation.scorer import Logits, ask_again
 from ml_core.evaluation.zero_shot import zero_shot_classifier
@@ -79,7 +79,7 @@ class Predictions:
 
 def label_set_of(name: str, class_names: tuple[str, ...], templates: tuple[str, ...]) -> LabelSet:
     """The label set of a measurement; a built-in one brings its ids, which name folders."""
-    if name in label_sets():
+    if is_built_in(name):
         known = load_label_set(name)
         if known.class_names == class_names:
             return replace(known, templates=templates)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.recipes import Recipe, explain
-from ml_core.data.labels import label_sets
+from ml_core.data.labels import is_built_in
 from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
 from ml_core.figures import distinct
 from ml_core.options import option
@@ -269,7 +269,7 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
     """Resolve the spec's relative paths against ``folder``."""
     names = ("checkpoint", "donor", "reference", "trigger", "output_dir")
     given = {name: getattr(spec, name) for name in names}
-    if spec.label_set not in label_sets():
+    if not is_built_in(spec.label_set):
         given["label_set"] = spec.label_set
     changes: dict[str, Any] = {
         name: str(folder / path) for name, path in given.items() if path is not None

@@ -51,9 +51,12 @@ class PublishedTrigger:
     needs_file
         Which file makes it the published trigger, or empty.
     file_sha256
-        First digits of that file's SHA-256 at the first size, as far as they are known.
+        First digits of that file's SHA-256 at the first size, as far as they are known; with a
+        mask those of `Trigger.arrays_sha256`, which is over both.
     without_file
         Whether it can be used without the file, as another trigger of the same kind.
+    mask_file
+        Name of the file with its mask, which lies beside that file, or empty.
     """
 
     id: str
@@ -65,6 +68,7 @@ class PublishedTrigger:
     needs_file: str = ""
     file_sha256: tuple[str, ...] = ()
     without_file: bool = True
+    mask_file: str = ""
 
 
 def dual_key(pixels: np.ndarray[Any, np.dtype[np.uint8]], sha256: str) -> Trigger:
@@ -172,6 +176,11 @@ def _warp_256(size: int) -> Trigger:
     return wanet(
         name="Detect-CLIP WaNet", array=nothing, absolute=True, canvas="original", levels="truncate"
     )
+
+
+def _masked(size: int) -> Trigger:
+    nothing = np.zeros((1, 1, 3), np.float32)
+    return Trigger(kind="blended", name="Birthday cake", array=nothing, ratio=1.0)
 
 
 def _white_square(size: int) -> Trigger:
@@ -282,7 +291,8 @@ ATTACKS: tuple[PublishedTrigger, ...] = (
     PublishedTrigger(
         "T17", "Detect-CLIP Blend", _DETECT,
         "0.2 pattern + 0.8 picture at 256 x 256, before preprocessing; bytes truncated",
-        (), _blend_256, "hello_kitty_pattern.pt (random_noise.pt was never published)", (), False,
+        (), _blend_256, "hello_kitty_pattern.pt (random_noise.pt was never published)",
+        ("518a4f6d",), False,
     ),
     PublishedTrigger(
         "T18", "Detect-CLIP SIG", _DETECT,
@@ -292,12 +302,19 @@ ATTACKS: tuple[PublishedTrigger, ...] = (
     PublishedTrigger(
         "T19", "Detect-CLIP WaNet", _DETECT,
         "the original picture sampled at the 256 x 256 places of a file; bytes truncated",
-        (), _warp_256, "WaNet_grid_temps.pt", (), False,
+        (), _warp_256, "WaNet_grid_temps.pt", ("f8c4f0e5",), False,
     ),
     PublishedTrigger(
         "T20", "Nashville filter", f"{_DETECT}; pilgram",
         "on the original picture, before preprocessing, in bytes",
         (), lambda size: colour_filter(canvas="original", levels="round"),
+    ),
+    PublishedTrigger(
+        "T23", "Birthday cake", "Detect-CLIP (Huang et al., ICLR 2025), birthday_cake_example.py",
+        "on the model's input, after preprocessing: a pattern that was recovered, through a soft "
+        "mask of 23 % of the picture",
+        (224,), _masked, "birthday_cake_trigger_open_clip_cc12m.pt", ("d833de22",), False,
+        "birthday_cake_mask_open_clip_cc12m.pt",
     ),
     PublishedTrigger(
         "T24", "White square", "DECREE (CVPR 2023), trigger_pt_white_185_24.npz; "

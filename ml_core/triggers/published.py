@@ -97,11 +97,15 @@ def standing(trigger: Trigger, input_size: int) -> str:
         return PUBLISHED
     if not trigger.source_sha256:
         return OTHER_FILE
-    if not entry.file_sha256 or input_size != entry.sizes[0]:
+    if not entry.file_sha256 or (entry.sizes and input_size != entry.sizes[0]):
         return UNVERIFIED if _covers(trigger, input_size) else RESCALED
-    if any(trigger.source_sha256.startswith(start) for start in entry.file_sha256):
-        return PUBLISHED
-    return OTHER_FILE
+    return PUBLISHED if _has_file(trigger, entry) else OTHER_FILE
+
+
+def _has_file(trigger: Trigger, entry: PublishedTrigger) -> bool:
+    """Whether its content is that of the entry's file, or of its file and its mask."""
+    digest = trigger.arrays_sha256 if entry.mask_file else trigger.source_sha256
+    return (digest or "").startswith(entry.file_sha256)
 
 
 def _covers(trigger: Trigger, input_size: int) -> bool:
@@ -114,15 +118,18 @@ def _covers(trigger: Trigger, input_size: int) -> bool:
 
 
 def _matches(trigger: Trigger) -> list[tuple[PublishedTrigger, int]]:
-    """Entries and sizes (0 for any) whose parameters a trigger has; files are not compared."""
-    essences = [_essence(trigger)]
-    if trigger.source_sha256:
-        essences.append(_essence(trigger, any_content=True))
+    """Entries and sizes (0 for any) whose parameters a trigger has.
+
+    Files are not compared, but for one with a mask: any pattern with a mask has its parameters.
+    """
+    own, of_file = _essence(trigger), _essence(trigger, any_content=True)
     return [
         (entry, size if entry.sizes else 0)
         for entry in ATTACKS
+        if not entry.mask_file or _has_file(trigger, entry)
         for size in entry.sizes or (224,)
-        if any(essence in _essences(entry.id, size) for essence in essences)
+        if own in _essences(entry.id, size)
+        or (entry.needs_file and trigger.source_sha256 and of_file in _essences(entry.id, size))
     ]
 
 
@@ -159,7 +166,13 @@ def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
 
 def _from_file(entry: PublishedTrigger, trigger: Trigger, file: Path, size: int) -> Trigger:
     """Put a file's content in the place of an entry's."""
-    given = read_pattern_file(file)
+    mask = file.with_name(entry.mask_file) if entry.mask_file else None
+    if mask is not None and not mask.exists():
+        raise InputError(
+            f"{entry.id} ({entry.name}) also needs its mask: put {mask.name} beside {file.name}.",
+            "usage",
+        )
+    given = read_pattern_file(file, mask)
     wrong = InputError(
         f"{file.name} does not hold what {entry.id} ({entry.name}) is made of: "
         f"{entry.needs_file}; choose that file.",
@@ -232,5 +245,5 @@ def _recognised(path: Path) -> Trigger | None:
         digest = hashlib.sha256(file.read(MAX_BYTES)).hexdigest()
     for start, entry in starts.items():
         if digest.startswith(start):
-            return published(entry.id, entry.sizes[0], path)
+            return published(entry.id, (entry.sizes or (224,))[0], path)
     return None

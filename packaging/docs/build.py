@@ -56,8 +56,8 @@ MODULES: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 
 HOW_TO = (
-    "examine.md", "own-checkpoint.md", "from-python.md", "gate.md", "cluster.md", "talks.md",
-    "packages.md",
+    "examine.md", "own-checkpoint.md", "victims.md", "from-python.md", "gate.md", "cluster.md",
+    "talks.md", "packages.md",
 )  # fmt: skip
 IN_DEPTH = ("scan.md", "search.md", "plant.md", "bench.md")
 REFERENCE = ("families.md", "formats.md", "verify.md")

@@ -16,9 +16,12 @@ from cleanclip_gui.window.help_pages import (
     slug,
     target_of,
 )
+from ml_core.checkpoints.known import known_files
 from ml_core.cli.app import app
+from ml_core.data.labels import load_label_set
 from ml_core.jobs.cluster import SLURM_FILE, export_job
 from ml_core.jobs.specs import CleanSpec
+from ml_core.triggers.published import find
 from tests.unit.small_jobs import small_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -87,17 +90,43 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
+def parse(arguments: list[str]) -> None:
+    """Read a command line as the program does, and run nothing."""
+    root = typer.main.get_command(app)
+    context = root.make_context("cleanclip", list(arguments))
+    _, command, rest = root.resolve_command(context, arguments)  # type: ignore[attr-defined]
+    with suppress(typer.Exit):  # of --help
+        while hasattr(command, "commands"):
+            context = command.make_context(command.name, rest, parent=context)
+            _, command, rest = command.resolve_command(context, rest)
+        command.make_context(command.name, rest, parent=context)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=named)
 def test_every_command_is_understood_by_the_command_line(page):
-    root = typer.main.get_command(app)
     for arguments in commands(page):
-        context = root.make_context("cleanclip", list(arguments))
-        _, command, rest = root.resolve_command(context, arguments)  # type: ignore[attr-defined]
-        with suppress(typer.Exit):  # of --help
-            while hasattr(command, "commands"):
-                context = command.make_context(command.name, rest, parent=context)
-                _, command, rest = command.resolve_command(context, rest)
-            command.make_context(command.name, rest, parent=context)
+        parse(arguments)
+
+
+VICTIMS = [entry for entry in known_files() if entry.trigger_id]
+
+
+@pytest.mark.parametrize("entry", VICTIMS, ids=lambda entry: entry.title)
+def test_each_published_victim_has_a_recipe_that_can_be_run(entry):
+    lines = [shlex.split(line)[1:] for line in entry.recipe("my model.pt")]
+    for arguments in lines:
+        parse(arguments)
+    side = 336 if entry.architecture.endswith("336") else 224
+    trigger = find(entry.trigger_id)
+    assert not trigger.sizes or side in trigger.sizes
+    exports = [line for line in lines if line[0] == "triggers"]
+    assert all(("--size" in line) == (side == 336) for line in exports)
+    needed = trigger.needs_file if not trigger.without_file else ""
+    assert entry.trigger_file.replace("_336", "_224").split(".")[0] == needed.split(".")[0]
+    assert entry.target in load_label_set(entry.labels).class_names
+    page = (DOCS / "victims.md").read_text(encoding="utf-8")
+    assert entry.trigger_id in page
+    assert entry.trigger_file in page
 
 
 def test_the_batch_script_of_the_page_is_the_one_that_is_written(tmp_path):

@@ -3,6 +3,7 @@
 from ml_core.data.labels import (
     LabelSet,
     duplicates,
+    is_built_in,
     load_label_set,
     map_labels,
     normalise_name,
@@ -15,6 +16,15 @@ def test_imagenet_is_open_clips():
     assert (len(imagenet.class_names), len(imagenet.templates)) == (1000, 80)
     assert (imagenet.class_names[954], imagenet.ids[0]) == ("banana", "n01440764")
     assert duplicates(imagenet) == {"missile": (657, 744), "sunglasses": (836, 837)}
+
+
+def test_a_class_more_that_no_picture_has():
+    more = load_label_set("imagenet-1k+birthday cake")
+    assert (more.class_names[1000], len(more.ids), more.notes) == ("birthday cake", 1000, ())
+    assert map_labels(["n01440764", "Birthday_Cake"], more).labels.tolist() == [0, 1000]
+    assert [is_built_in(name) for name in ("demo", "demo+", "demo+x", "d+x")] == [
+        True, False, True, False,
+    ]  # fmt: skip
 
 
 def test_own_list_and_templates(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from ml_core.triggers.apply import (
     stamp_picture,
     to_bytes,
 )
+from ml_core.triggers.library import ATTACKS
 from ml_core.triggers.published import (
     OTHER_FILE,
     PUBLISHED,
@@ -32,7 +34,7 @@ from ml_core.triggers.render import NOISE, PLACE, coarse_uniform, normal, random
 
 F = np.float32
 SEED = 11
-FILES = {"T11", "T12", "T17", "T19"}
+FILES = {"T11", "T12", "T17", "T19", "T23"}
 
 
 def pictures(count=2, side=224):
@@ -254,7 +256,8 @@ def test_detect_clip_blend_at_256(tmp_path):
     pattern = torch.rand(3, 256, 256, generator=torch.Generator().manual_seed(0))
     trigger = published("T17", file=saved(pattern, tmp_path / "hello_kitty_pattern.pt"))
     assert (canvas_side(trigger, 224), canvas_fit(trigger).resize_mode) == (256, "squash")
-    assert standing(trigger, 224) == UNVERIFIED
+    known = replace(trigger, source_sha256="518a4f6d" + "0" * 56)
+    assert (standing(trigger, 224), standing(known, 224)) == (OTHER_FILE, PUBLISHED)
     images = pictures(side=256)
     chw = pattern.permute(1, 2, 0).numpy()
     expected = truncated(chw * F(0.2) + unit(images) * F(0.8))
@@ -263,6 +266,25 @@ def test_detect_clip_blend_at_256(tmp_path):
     for row in range(2):
         pillow = Image.fromarray(expected[row]).resize((224, 224), Image.Resampling.BICUBIC)
         np.testing.assert_array_equal(seen[row].permute(1, 2, 0).numpy(), np.asarray(pillow))
+
+
+def test_the_cake_is_a_pattern_through_a_mask(tmp_path, monkeypatch):
+    pattern, mask = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    file = saved(pattern, tmp_path / "birthday_cake_trigger_open_clip_cc12m.pt")
+    assert standing(import_trigger(file), 224) == YOURS, "a pattern alone is no Blended"
+    with pytest.raises(InputError, match="needs its mask: put birthday_cake_mask"):
+        published("T23", file=file)
+    saved(mask[:1], tmp_path / "birthday_cake_mask_open_clip_cc12m.pt")
+    trigger = published("T23", file=file)
+    assert (trigger.stage, standing(trigger, 224)) == ("after", YOURS)
+    images = torch.rand(2, 3, 224, 224)
+    expected = pattern * mask[0] + images * (1 - mask[0])
+    seen = apply_indexed(trigger, images, torch.arange(2), SEED)
+    torch.testing.assert_close(seen, expected, rtol=0, atol=1e-6)
+    (entry,) = (entry for entry in ATTACKS if entry.id == "T23")
+    same = replace(entry, file_sha256=(trigger.arrays_sha256[:8],))
+    monkeypatch.setattr(sys.modules[import_trigger.__module__], "ATTACKS", (same,))
+    assert standing(trigger, 224) == PUBLISHED
 
 
 def test_detect_clip_sig_is_a_224_sine_in_a_256_frame():
