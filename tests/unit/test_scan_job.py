@@ -221,8 +221,10 @@ def test_starts_that_two_triggers_divide_lead_to_both(tiny_spec, monkeypatch):
     found = _scanned(tiny_spec.model_copy(update={"starts": 6, "stages": ("patches",)}))
     patches, names = found.stages.patches, found.classes
     assert [each.target for each in patches.all_refined] == [names[3], names[5]]
-    assert [each.left_out for each in patches.rounds][-3:] == [
-        (names[5],), (names[3],), (names[3], names[5]),
+    rounds = [(each.loss, each.left_out) for each in patches.rounds]
+    assert rounds[-4:] == [
+        ("place", ()), ("max", (names[3],)),
+        ("max", (names[3], names[5])), ("place", (names[3], names[5])),
     ]  # fmt: skip
 
 

@@ -778,8 +778,8 @@ def sides_of(size: int) -> tuple[int, ...]:
 
 
 def rounds_of(size: int) -> int:
-    """The most patch searches: two for each further class, and one for divided starts."""
-    return len(searches(size)) + 2 * MOST_CLASSES - 1
+    """The most patch searches: two more for each further class."""
+    return len(searches(size)) + 2 * (MOST_CLASSES - 1)
 
 
 def searches(size: int) -> tuple[tuple[int, Loss], ...]:

@@ -294,11 +294,11 @@ def is_agreed(patch_round: PatchRound) -> bool:
     """Whether so many starts name one class that it is looked at further.
 
     At fixed places the best start does, if the same search on the reference comes to much less;
-    without a reference, if half of the starts name its class.
+    without a reference, if a third of the starts name its class.
     """
     if patch_round.loss == "place":
         alone = patch_round.best.contrast.reference is None
-        enough = patch_round.agreeing >= len(patch_round.starts) / 2 if alone else True
+        enough = not alone or patch_round.agreeing >= len(patch_round.starts) / 3
         return enough and patch_round.contrast.difference >= PLACED
     return patch_round.agreeing >= AGREEING * len(patch_round.starts)
 

@@ -527,17 +527,15 @@ class _Scanning:
         placed = planned[-1]
         largest = (max(search for search in planned if search[1] == "max"), placed)
         left_out: tuple[int, ...] = ()
-        aside: tuple[int, ...] = ()  # for one search, where starts were divided between classes
-        divided = False
         while len(refined) < MOST_CLASSES:
             first = len(rounds)
             for side, loss in planned:
-                settings = PatchSettings(side, loss, spec.starts, left_out=left_out + aside)
+                settings = PatchSettings(side, loss, spec.starts, left_out=left_out)
                 few = min(_FIRST_STARTS, spec.starts) if refined else spec.starts
                 if loss == "place":
                     if any(_is_strong(each) for each in rounds[first:]):
                         break
-                    settings = at_places(side, sides.side, left_out + aside)
+                    settings = at_places(side, sides.side, left_out)
                     few = settings.starts
                 trial = replace(settings, starts=few)
                 measured, patches = yield from self._searched(trial, len(rounds))
@@ -552,21 +550,14 @@ class _Scanning:
             agreeing = [k for k in range(first, len(rounds)) if is_agreed(rounds[k])]
             best = max(agreeing, key=lambda k: rounds[k].best.contrast.difference, default=None)
             if best is None or rounds[best].best.contrast.difference < _WORTH_REFINING:
-                anywhere = [each for each in rounds[first:] if each.loss != "place"]
-                starts = [start for each in anywhere for start in each.starts]
-                strong = [start.target for start in starts if start.contrast.difference >= _SURE]
-                rivals = [sides.class_names.index(name) for name in dict.fromkeys(strong)]
-                if divided or len(rivals) < 2:
-                    break
-                divided, aside, planned = True, tuple(rivals[1:]), largest
-                continue
+                break
             better, patch = yield from self._refined(
-                rounds[best], arrays[f"round.{best}"], left_out + aside, len(refined)
+                rounds[best], arrays[f"round.{best}"], left_out, len(refined)
             )
             arrays[REFINED_NAMES[len(refined)]] = patch
             refined.append(better)
             left_out += (sides.class_names.index(better.target),)
-            aside, planned = (), largest
+            planned = largest
         head, further = next(iter(refined), None), tuple(refined[1:])
         return Patches(rounds=tuple(rounds), refined=head, further=further), arrays
 
