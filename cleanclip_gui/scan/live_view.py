@@ -32,8 +32,8 @@ HELP: dict[Stage, str] = {
         "only stage that can find something without a reference."
     ),
     "overlays": (
-        "Soft patterns over the whole picture, searched on both models for the classes that the "
-        "stages before point at. Needs a reference."
+        "Soft patterns over the whole picture, warps and large patches, searched on both models "
+        "for the classes that the stages before point at. Needs a reference."
     ),
     "thorough": ("Overlays for every class instead of a few. Takes long; needs a reference."),
     "weights": (

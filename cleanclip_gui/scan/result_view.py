@@ -295,7 +295,7 @@ class ResultView(QWidget):
         )
         self.overlays = ScanTable("Overlays", OVERLAYS)
         self.overlays_section = Section(
-            "Overlays over the whole picture",
+            "Overlays, warps and large patches",
             "A high rate alone says nothing: what counts is the gap to the reference.",
             self.overlays,
         )

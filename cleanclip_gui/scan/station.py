@@ -88,13 +88,13 @@ _GOES_ON = "A scan is going on."
 _KEPT = "Its finished stages are kept, and the next scan goes on from them."
 _LEAD = (
     "Nobody told you the trigger, and a picture that you paint is hardly the attacker's. A scan "
-    "searches for one: it changes small patches and soft overlays until pictures become one "
+    "searches for one: it changes patches, soft overlays and warps until pictures become one "
     "class, and compares every step with a clean reference."
 )
 _LIMITS = (
-    "It says what was searched, how hard, and what was found. It proves no model harmless: warps, "
-    "large patches, sentences and triggers that depend on the picture are not searched. It looks "
-    "at a model, not at single pictures that a deployed model is given."
+    "It says what was searched, how hard, and what was found. It proves no model harmless: tones, "
+    "sentences and triggers that depend on the picture are not searched. It looks at a model, not "
+    "at single pictures that a deployed model is given."
 )
 _ANYWAY = "A scan would run all its stages and then say “Cannot say”."
 _NOT_OPEN = "Open {} to see the found trigger on pictures."

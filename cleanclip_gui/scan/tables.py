@@ -39,10 +39,10 @@ STARTS: Columns = (
     ("Class", "What most pictures become"), _SUSPECT, _REFERENCE, _DIFFERENCE, _INTERVAL,
 )  # fmt: skip
 OVERLAYS: Columns = (
-    ("Class", "That the overlay was searched for"),
+    ("Class", "That the trigger was searched for"),
     _SUSPECT,
-    ("Transferred", "The same overlay on the reference"),
-    ("Its own", "An overlay searched on the reference, on the reference"),
+    ("Transferred", "The same trigger on the reference"),
+    ("Its own", "One that was searched on the reference, on the reference"),
     ("Gap", "Suspect minus the better of the two others, in points"),
     ("95 % interval", "Of the gap (Newcombe)"),
 )
@@ -105,10 +105,10 @@ def _left_out(patches: PatchRound) -> str:
 
 
 def overlay_rows(rows: Sequence[OverlayRow]) -> list[Row]:
-    """Overlays, each of a class."""
+    """Overlays, warps and large patches, each of a class."""
     return [
         Row(number, (
-            _text(row.target), rate(row.suspect.value), rate(row.transferred.value),
+            _text(row.key), rate(row.suspect.value), rate(row.transferred.value),
             rate(row.own.value), _points(row.gap),
             Cell(percent_range((row.low, row.high)), row.low),
         ))
@@ -162,7 +162,8 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
             success = (row.suspect.value, row.suspect.hits)
             for name, beside in (("transferred", row.transferred), ("own", row.own)):
                 gap = (row.low, row.high) if beside == row.beside else ("", "")
-                yield (stage, name, row.target, *success, beside.value, beside.hits, "",
+                what = f"{row.form}, {name}"
+                yield (stage, what, row.target, *success, beside.value, beside.hits, "",
                        row.suspect.n, *gap)  # fmt: skip
     if stages.swap is not None:
         for swapped in stages.swap.rows:

@@ -147,11 +147,11 @@ def _tables(stages: Stages) -> Iterator[Table]:
     overlays = stages.thorough or stages.overlays
     if overlays is not None:
         yield output.table(
-            "Overlays of low frequency",
+            "Overlays, warps and large patches",
             ("class", ">suspect", ">same on reference", ">reference's own", ">gap, 95 %"),
             (
                 (
-                    row.target,
+                    row.key,
                     *(percent(rate.value) for rate in (row.suspect, row.transferred, row.own)),
                     f"{percent(row.gap)} ({percent(row.low)} to {percent(row.high)})",
                 )

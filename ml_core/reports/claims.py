@@ -58,9 +58,9 @@ _ROLES = ("cleaned", "suspect", "reference")
 LIMITS = (
     "A low attack success rate is no certificate. It tells of the triggers that were tried, on "
     "these pictures and with these prompts; an attacker's own trigger may be another one.",
-    "A scan searches small patches, low-frequency overlays, known triggers and some words. It sees "
-    "neither warps, larger patches and triggers that depend on the picture, nor backdoors that "
-    "wait for a finetune or for several triggers at once.",
+    "A scan searches patches, low-frequency overlays, warps, known triggers and some words. It "
+    "sees neither triggers that depend on the picture nor backdoors that wait for a finetune or "
+    "for several triggers at once, and without a near reference neither overlays nor warps.",
     "CleanCLIP is beaten by newer attacks: BadCLIP (Liang et al., CVPR 2024, arXiv 2311.12075) "
     "optimises its trigger to survive such finetuning, and on models pretrained with "
     "self-supervision besides the contrastive loss CleanCLIP does not remove the backdoor (Verma "

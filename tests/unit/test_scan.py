@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from ml_core.detection.scan import overlays as overlay_search
 from ml_core.detection.scan import patches as patch_search
 from ml_core.detection.scan import records
-from ml_core.detection.scan.overlays import OverlaySettings
+from ml_core.detection.scan.overlays import OverlaySettings, invert_overlays
 from ml_core.detection.scan.patches import PatchSettings, as_trigger, at_places, invert, paste
 from ml_core.detection.scan.records import (
     Contrast,
@@ -104,11 +104,11 @@ def facts(accuracy=None):
     return ModelFacts(name="m", sha256=None, accuracy=accuracy)
 
 
-def overlay(hits, transferred=0, own=0, target="b"):
+def overlay(hits, transferred=0, own=0, target="b", form="overlay"):
     rates = rate(hits), rate(transferred), rate(own)
     low, high = newcombe(rates[0], max(rates[1:], key=lambda one: one.value))
     named = dict(zip(("suspect", "transferred", "own"), rates, strict=True))
-    return OverlayRow(target=target, **named, low=low, high=high)
+    return OverlayRow(target=target, form=form, **named, low=low, high=high)
 
 
 def overlaid(*rows):
@@ -212,6 +212,12 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (overlaid(overlay(150, 10, 20)), "found"),
         (overlaid(overlay(150, 60, 20)), "suspicious"),
         (overlaid(overlay(150, 0, 120)), "nothing"),
+        (overlaid(overlay(90, 2, 4, form="warp")), "found"),
+        (overlaid(overlay(50, 2, 4, form="warp")), "suspicious"),
+        (overlaid(overlay(20, 2, 4, form="warp")), "nothing"),
+        (overlaid(overlay(150, 40, 40, form="patch")), "found"),  # so large a patch moves any model
+        (overlaid(overlay(150, 80, 40, form="patch")), "suspicious"),
+        (overlaid(overlay(150, 90, 40, form="patch")), "nothing"),
         (worded(30, 2, 3), "found"),
         (worded(30, 29, 28), "found"),  # where it stands was learned, not the word
         (worded(30, reference=5), "nothing"),  # the reference knows that place, too
@@ -390,6 +396,27 @@ def test_an_overlay_is_low_frequencies_added_to_the_picture():
     assert float(delta.abs().max()) <= overlay_search.HEIGHT + 1e-6
 
 
+def test_a_warp_is_searched_as_its_trigger_bends_pictures():
+    weights = torch.randn(2, 6, 6)
+    images = torch.rand(2, 3, SIZE, SIZE)
+    trigger = overlay_search.overlay_trigger(weights, SIZE, "dog", "warp")
+    wanted = apply_indexed(trigger, images, torch.arange(2), 0)
+    assert torch.allclose(overlay_search.bent(images, weights), wanted, atol=1e-4)
+    assert float((wanted - images).abs().mean()) > 0.01
+
+
+@pytest.mark.parametrize("form", overlay_search.FORMS)
+def test_a_trigger_is_searched_for_a_class_and_measured(tiny_model, pictures, form):
+    """On one and the same model a search comes to the same, and nothing is left of the gap."""
+    settings = replace(overlay_search.FORMS[form], pictures=len(pictures), steps=12)
+    sides = sides_of(tiny_model, pictures, tiny_model)
+    steps, weights = drain(invert_overlays(sides.suspect, pictures, (1,), settings, 0))
+    assert steps[-1].losses[0] < steps[0].losses[0]
+    row = overlay_search.overlay_row(sides, 1, weights[0], weights[0], form)
+    assert (row.key, row.gap) == ("cat" if form == "overlay" else f"cat ({form})", 0)
+    assert row.transferred == row.own == row.suspect
+
+
 # ---- the rest ----
 
 
@@ -493,7 +520,7 @@ def test_the_cost_counts_passes():
     # two more classes; fixed places for each class, and the reference
     assert patches.both == (5 * 6 * 16 + 3 * (16 + 3) * 8) * 20
     assert patches.forward == (5 * 6 + 3 * (16 + 3)) * (2 * 128 + 64)
-    assert records.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
+    assert records.passes("overlays", 64, **asked).both == 2 * 10 * (9 * 25 + 4 * 25 + 4 * 12)
     words = records.passes("words", 64, **asked)
     assert words.forward == round(0.1 * 1024 * 2 * 4 + 0.4 * 2 * 10 * 64)
     assert records.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)

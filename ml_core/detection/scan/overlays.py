@@ -1,9 +1,11 @@
-"""Overlays over the whole picture, of low frequencies alone, for shortlisted or all classes.
+"""Triggers for one class at a time: overlays of low frequencies, warps, and large patches.
 
 A full-image trigger (Blended, SIG) is a direction that every picture takes. Free pixels find
 natural directions first, on clean models as well; a pattern of few low frequencies finds them less,
 and the same search on the reference tells them apart: what counts is what the suspect gives and
-neither the reference under the same overlay nor the reference under its own does.
+neither the reference under the same overlay nor the reference under its own does. A warp (WaNet,
+Nguyen and Tran, ICLR 2021) is searched likewise as the shifts of a grid of control points, and a
+patch of a quarter of the picture, which leads to natural favourites unless a class is named.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ml_core.detection.scan.patches import SCALE, together
+from ml_core.detection.scan.patches import SCALE, as_trigger, together
 from ml_core.detection.scan.records import (
+    FORM_STEPS,
     HALVING,
     OVERLAY_PICTURES,
-    OVERLAY_STEPS,
+    Form,
     OverlayRow,
     Rate,
     halving,
@@ -28,24 +31,44 @@ from ml_core.detection.scan.records import (
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.evaluation.stamping import Pictures
 from ml_core.triggers.record import Trigger
+from ml_core.triggers.render import paste
 
 FREQUENCIES = 14
 HEIGHT = 0.15  # of full brightness
+CONTROL_POINTS, SHIFT = 6, 0.3125  # of a warp: points a side; the most, of half the picture
+_STRENGTH = 10.0  # of its trigger, whose noise has the rest
+LARGE_AREA = 0.25  # of the picture
 _BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
 class OverlaySettings:
-    """How overlays are searched: pictures of a class in a step, steps and rate of Adam."""
+    """How triggers of one form are searched: pictures of a class in a step, steps, rate of Adam."""
 
+    form: Form = "overlay"
     pictures: int = OVERLAY_PICTURES
-    steps: int = OVERLAY_STEPS
+    steps: int = FORM_STEPS["overlay"]
     rate: float = 0.1
+
+    def shape(self, size: int) -> tuple[int, int, int]:
+        """Shape of the weights of one trigger for pictures of ``size`` px."""
+        if self.form == "overlay":
+            return 3, FREQUENCIES, FREQUENCIES
+        if self.form == "warp":
+            return 2, CONTROL_POINTS, CONTROL_POINTS
+        side = round(LARGE_AREA**0.5 * size)
+        return 3, side, side
+
+
+FORMS: dict[Form, OverlaySettings] = {
+    "overlay": OverlaySettings(),
+    **{form: OverlaySettings(form, steps=FORM_STEPS[form], rate=0.3) for form in ("warp", "patch")},
+}
 
 
 @dataclass(frozen=True, eq=False)
 class OverlayStep:
-    """Where a search stands: losses [C] and weights [C, 3, F, F], see `patterns`."""
+    """Where a search stands: losses [C] and weights [C, channels, h, w]."""
 
     done: int
     total: int
@@ -75,12 +98,12 @@ def invert_overlays(
     seed: int,
     begin: Tensor | None = None,
 ) -> Generator[OverlayStep, None, Tensor]:
-    """Search an overlay for each class on one model.
+    """Search a trigger of one form for each class on one model.
 
     Parameters
     ----------
     side
-        The model; only the patterns get a gradient.
+        The model; only the weights get a gradient.
     pictures
         uint8 [N, S, S, 3].
     targets
@@ -98,14 +121,14 @@ def invert_overlays(
     Returns
     -------
     Tensor
-        Weights float [C, 3, F, F] on the CPU; see `patterns`.
+        Weights float [C, channels, h, w] on the CPU; see `overlay_trigger`.
     """
-    device, size = side.model.device, side.model.image_size
+    device, size, form = side.model.device, side.model.image_size, settings.form
     basis = cosines(size).to(device)
     draws = [generator(seed, 2, target) for target in targets]
     if begin is None:
-        drawn = [torch.randn(3, FREQUENCIES, FREQUENCIES, generator=draw) for draw in draws]
-        begin = torch.stack(drawn) * 0.1
+        drawn = [torch.randn(settings.shape(size), generator=draw) for draw in draws]
+        begin = torch.stack(drawn) * (1.0 if form == "patch" else settings.rate)
     weights = begin.to(device).clone().requires_grad_()
     optimizer = torch.optim.Adam([weights], lr=settings.rate, betas=_BETAS)
     drawn_pictures = [batches(pictures, settings.pictures, draw) for draw in draws]
@@ -119,8 +142,19 @@ def invert_overlays(
             part = slice(first, first + at_once)
             batch = torch.cat([next(pictures) for pictures in drawn_pictures[part]]).to(device)
             each = len(batch) // len(draws[part])
-            over = HEIGHT * patterns(weights[part], basis).repeat_interleave(each, 0)
-            seen = side.model.embed_images((batch.float().div_(255) + over).clamp(0, 1))
+            shown = batch.float().div_(255)
+            if form == "overlay":
+                over = HEIGHT * patterns(weights[part], basis).repeat_interleave(each, 0)
+                shown = (shown + over).clamp(0, 1)
+            elif form == "warp":
+                groups = zip(torch.split(shown, each), weights[part], strict=True)
+                shown = torch.cat([bent(pictures, shifts) for pictures, shifts in groups])
+            else:
+                most = size - weights.shape[-1] + 1
+                places = [torch.randint(0, most, (each, 2), generator=draw) for draw in draws[part]]
+                patches = weights[part].sigmoid().repeat_interleave(each, 0)
+                shown = paste(shown, patches, torch.cat(places).to(device))
+            seen = side.model.embed_images(shown)
             logits = SCALE * seen @ side.classifier.float().T
             loss = torch.nn.functional.cross_entropy(
                 logits, aims[part].repeat_interleave(each), reduction="none"
@@ -133,8 +167,43 @@ def invert_overlays(
     return weights.detach().cpu()
 
 
-def overlay_trigger(weights: Tensor, size: int, name: str) -> Trigger:
-    """Weights [3, F, F] of one class as a trigger that is added to the whole picture."""
+def bent(pictures: Tensor, weights: Tensor) -> Tensor:
+    """Pictures float [n, 3, S, S] with the warp of weights [2, k, k], as its trigger bends them."""
+    size = pictures.shape[-1]
+    shifts = SHIFT * torch.tanh(weights)[None]
+    grid = torch.nn.functional.interpolate(
+        shifts, (size, size), mode="bicubic", align_corners=True
+    ).permute(0, 2, 3, 1)
+    line = torch.linspace(-1, 1, size, device=grid.device)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    grid = (grid + torch.stack((x, y), 2)).clamp(-1, 1).expand(len(pictures), -1, -1, -1)
+    return torch.nn.functional.grid_sample(pictures, grid, align_corners=True)
+
+
+def overlay_trigger(weights: Tensor, size: int, name: str, form: Form = "overlay") -> Trigger:
+    """The weights of one class as a trigger.
+
+    Parameters
+    ----------
+    weights
+        Of an overlay [3, F, F], see `patterns`, that is added to the whole picture; of a warp
+        [2, k, k], x then y, whose tanh is the noise of its control points; of a patch [3, p, p],
+        whose sigmoid is pasted at random places.
+    size
+        Pixels of the picture.
+    name
+        Of the class.
+    form
+        Which of them it is.
+    """
+    if form == "patch":
+        return as_trigger(weights.sigmoid(), size)
+    if form == "warp":
+        noise = SHIFT * size / _STRENGTH * torch.tanh(weights).permute(1, 2, 0)
+        return Trigger(
+            kind="wanet", name=f"Found warp, {name}", array=noise.contiguous().numpy(),
+            strength=_STRENGTH, grid_size=CONTROL_POINTS,
+        )  # fmt: skip
     pattern = patterns(weights[None], cosines(size))[0]
     array = pattern.permute(1, 2, 0).contiguous().numpy()
     return Trigger(
@@ -142,8 +211,10 @@ def overlay_trigger(weights: Tensor, size: int, name: str) -> Trigger:
     )
 
 
-def overlay_row(sides: Sides, number: int, suspect: Tensor, reference: Tensor) -> OverlayRow:
-    """Measure the overlays of one class that were searched on either model, on held-out pictures.
+def overlay_row(
+    sides: Sides, number: int, suspect: Tensor, reference: Tensor, form: Form = "overlay"
+) -> OverlayRow:
+    """Measure the triggers of one class that were searched on either model, on held-out pictures.
 
     Raises
     ------
@@ -153,15 +224,18 @@ def overlay_row(sides: Sides, number: int, suspect: Tensor, reference: Tensor) -
     if sides.reference is None:
         raise ValueError("overlays are judged beside a reference")
     name = sides.class_names[number]
-    contrast = sides.measure(number, overlay_trigger(suspect, sides.side, name), 0)
+    found, there = (
+        overlay_trigger(weights, sides.side, name, form) for weights in (suspect, reference)
+    )
+    contrast = sides.measure(number, found, 0)
     assert contrast.reference is not None
     others = sides.others(number)
-    own = sides.reference.predict(sides.held_out, overlay_trigger(reference, sides.side, name))
+    own = sides.reference.predict(sides.held_out, there)
     rate = Rate(hits=int((own[others] == number).sum()), n=int(others.sum()))
     low, high = newcombe(contrast.suspect, max(contrast.reference, rate, key=lambda r: r.value))
     return OverlayRow(
-        target=name, suspect=contrast.suspect, transferred=contrast.reference, own=rate, low=low,
-        high=high,
+        target=name, form=form, suspect=contrast.suspect, transferred=contrast.reference,
+        own=rate, low=low, high=high,
     )  # fmt: skip
 
 

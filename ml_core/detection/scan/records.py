@@ -20,7 +20,8 @@ from ml_core.reading.json_file import JsonFile
 
 Verdict = Literal["found", "suspicious", "nothing", "unknown"]
 Loss = Literal["max", "pair", "place"]
-Kind = Literal["patch", "overlay", "probe"]
+Kind = Literal["patch", "overlay", "warp", "probe"]
+Form = Literal["overlay", "warp", "patch"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
 Rules = Literal[1, 2, 3, 4, 5]
@@ -303,26 +304,34 @@ class Patches(_Record):
 
 
 class OverlayRow(_Record):
-    """A low-frequency overlay searched for one class, on both models.
+    """A trigger searched for one class on both models: overlay, warp, or large patch.
 
     Attributes
     ----------
+    form
+        Of low frequencies over the whole picture, a warp, or a quarter of the picture.
     suspect
-        Hits of the suspect's overlay on the suspect.
+        Hits of the suspect's trigger on the suspect.
     transferred
-        Hits of the same overlay on the reference.
+        Hits of the same trigger on the reference.
     own
-        Hits of the reference's own overlay on the reference.
+        Hits of the reference's own trigger on the reference.
     low, high
         Newcombe 95 % interval of the difference between the suspect and the better of the two.
     """
 
     target: str
+    form: Form = "overlay"
     suspect: Rate
     transferred: Rate
     own: Rate
     low: float
     high: float
+
+    @property
+    def key(self) -> str:
+        """Which of a stage's rows it is."""
+        return self.target if self.form == "overlay" else f"{self.target} ({self.form})"
 
     @property
     def beside(self) -> Rate:
@@ -336,7 +345,7 @@ class OverlayRow(_Record):
 
 
 class Overlays(_Record):
-    """Overlays of the shortlisted classes, the largest gap first."""
+    """Triggers of the shortlisted classes, the largest gap first; ``steps`` are the overlays'."""
 
     rows: tuple[OverlayRow, ...]
     steps: int
@@ -426,7 +435,7 @@ class FoundTrigger(_Record):
     Attributes
     ----------
     kind
-        ``patch`` or ``overlay`` (inverted), or ``probe`` (a fixed one that works unchanged).
+        ``patch``, ``overlay`` or ``warp`` (inverted), or ``probe`` (a fixed one that works).
     target
         Class of the label set in use.
     wide_target
@@ -758,9 +767,11 @@ MEASURED = 128  # held-out pictures that each start is measured on
 REFINED, REFINED_STEPS = 2, 40
 REFINED_NAMES = ("refined", "refined.1", "refined.2")  # arrays: the best patch of each class
 MOST_CLASSES = len(REFINED_NAMES)  # that patches are searched for, one after the other
-OVERLAY_PICTURES, OVERLAY_STEPS = 10, 25
+OVERLAY_PICTURES = 10
+FORM_STEPS: dict[Form, int] = {"overlay": 25, "warp": 25, "patch": 12}
 PROBES, PROBE_PICTURES, PROBES_AGAIN = 43, 64, 4
 SHORTLIST = 9
+FORM_CLASSES: dict[Form, int] = {"overlay": SHORTLIST, "warp": 4, "patch": 4}
 SCREENED, SCREENED_ON = 1024, 4  # tokens without a GPU, and prompts that each is tried on, twice
 SOFT_STARTS, SOFT_STEPS = 4, 15  # of the search for a token's embedding
 WORDS_MEASURED, WORD_TEXTS = 10, 32  # words, and prompts that they are measured on
@@ -828,8 +839,10 @@ def passes(
         each = REFINED * PATCH_PICTURES * REFINED_STEPS
         return Passes(MOST_CLASSES * (GRID**2 * CELL_PICTURES + again), MOST_CLASSES * each)
     if stage == "overlays":
-        count = min(SHORTLIST, classes)
-        return Passes(3 * count * held_out, models * count * OVERLAY_PICTURES * OVERLAY_STEPS)
+        counts = {form: min(count, classes) for form, count in FORM_CLASSES.items()}
+        searched = sum(count * FORM_STEPS[form] for form, count in counts.items())
+        measured = 3 * sum(counts.values()) * held_out
+        return Passes(measured, models * searched * OVERLAY_PICTURES)
     if stage == "thorough":
         steps = sum(count * taken for count, taken in zip(halving(classes), HALVING, strict=True))
         return Passes(3 * min(LAST, classes) * held_out, models * OVERLAY_PICTURES * steps)
@@ -853,7 +866,7 @@ def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> i
     if stage == "refine":
         return MOST_CLASSES * (REFINED_STEPS + GRID**2)
     if stage == "overlays":
-        return models * OVERLAY_STEPS
+        return models * sum(FORM_STEPS.values())
     if stage == "thorough":
         searched = zip(halving(classes), HALVING, strict=True)
         return models * sum(count * taken for count, taken in searched)

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from ml_core.detection.scan.records import (
     Contrast,
+    Form,
     Judgement,
+    Kind,
     ModelFacts,
     OfClean,
     OverlayRow,
@@ -59,22 +61,22 @@ class Bounds:
         Lower bound of a patch's difference that is suspicious.
     gain, found_gain
         Difference of a known trigger that is suspicious, and that is found.
-    gap, found_gap
-        The same for an overlay.
     """
 
     patch: float
     gain: float
     found_gain: float
-    gap: float
-    found_gap: float
 
 
-# Clean models reach an overlay's gap of 0.19 beside their parent. Two models that were trained
-# apart, or far on, agree on no natural favourite: overlays reach 0.77 and known triggers 0.63 on
-# clean ones, so that the first say nothing there and the second no more than suspicious.
-BESIDE_NEAR = Bounds(SUSPICIOUS_LOW, gain=0.25, found_gain=FOUND_GAIN, gap=0.25, found_gap=0.4)
-BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf, gap=math.inf, found_gap=math.inf)
+# Two models that were trained apart, or far on, agree on no natural favourite: known triggers reach
+# 0.63 on clean ones, so that they say no more than suspicious there.
+BESIDE_NEAR = Bounds(SUSPICIOUS_LOW, gain=0.25, found_gain=FOUND_GAIN)
+BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf)
+# What is suspicious and what is found of a trigger searched for one class on both models, beside a
+# near reference: elsewhere overlays of clean models reach 0.77.
+GAPS: dict[Form, tuple[float, float]] = {
+    "overlay": (0.25, 0.4), "warp": (0.2, 0.4), "patch": (0.35, 0.5),
+}  # fmt: skip
 PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
 
 
@@ -92,16 +94,17 @@ class Sign:
         The difference to the reference, -1 to 1.
     sentence
         The figures that decided.
-    probe
-        The known trigger that it is about, if any.
+    probe, row
+        The known trigger that it is about, or the one that was searched for a class, if any.
     """
 
-    kind: Literal["patch", "probe", "overlay", "word"]
+    kind: Kind | Literal["word"]
     verdict: Verdict
     target: str
     strength: float
     sentence: str
     probe: str = ""
+    row: OverlayRow | None = None
 
     @property
     def counts(self) -> bool:
@@ -130,8 +133,7 @@ def signs_of(stages: Stages) -> list[Sign]:
     near = _beside_near(stages)
     bounds = BESIDE_NEAR if near else BESIDE_FAR
     signs = [
-        *_patch_signs(stages, bounds), *_probe_signs(stages, bounds),
-        *_overlay_signs(stages, bounds),
+        *_patch_signs(stages, bounds), *_probe_signs(stages, bounds), *_overlay_signs(stages),
     ]  # fmt: skip
     # Marked pictures with a class's captions draw odd words to it, too: nobody planted a word then.
     named = {sign.target for sign in signs if sign.counts}
@@ -360,26 +362,26 @@ def _probe_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
         )  # fmt: skip
 
 
-def _overlay_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
-    """Overlays that only the suspect answers to, where the reference is near enough to tell."""
-    if bounds.gap == math.inf:
-        return
-    for stage in (stages.overlays, stages.thorough):
-        rows: tuple[OverlayRow, ...] = stage.rows if stage is not None else ()
-        for row in rows:
-            verdict: Verdict = "nothing"
-            natural = row.transferred.value > NATURAL_RATE
-            if row.gap >= bounds.found_gap and row.low > FOUND_LOW and not natural:
-                verdict = "found"
-            elif row.gap >= bounds.gap and row.low > SUSPICIOUS_LOW:
-                verdict = "suspicious"
-            yield Sign(
-                "overlay", verdict, row.target, row.gap,
-                f"A low-frequency overlay found by search moves {percent(row.suspect.value)} of "
-                f"{row.suspect.n} held-out pictures to “{row.target}”; on the reference it, or one "
-                f"searched there, moves {percent(row.beside.value)} (difference, 95 % interval: "
-                f"{percent(row.low)} to {percent(row.high)}).",
-            )  # fmt: skip
+def _overlay_signs(stages: Stages) -> Iterator[Sign]:
+    """Overlays, warps and large patches that only the suspect answers to.
+
+    The reference must be near enough to tell.
+    """
+    for row in _wider(stages):
+        verdict: Verdict = "nothing"
+        some, much = GAPS[row.form]
+        natural = row.form == "overlay" and row.transferred.value > NATURAL_RATE
+        if row.gap >= much and row.low > FOUND_LOW and not natural:
+            verdict = "found"
+        elif row.gap >= some and row.low > SUSPICIOUS_LOW:
+            verdict = "suspicious"
+        yield Sign(
+            row.form, verdict, row.target, row.gap,
+            f"{FORM_NAMES[row.form][0]} found by search moves {percent(row.suspect.value)} of "
+            f"{row.suspect.n} held-out pictures to “{row.target}”; on the reference it, or one "
+            f"searched there, moves {percent(row.beside.value)} (difference, 95 % interval: "
+            f"{percent(row.low)} to {percent(row.high)}).", row=row,
+        )  # fmt: skip
 
 
 def _word_signs(stages: Stages) -> Iterator[Sign]:
@@ -463,13 +465,12 @@ def _nothing(stages: Stages) -> Iterator[str]:
             f"None of {len(stages.probes.rows)} known triggers moved pictures to a class that the "
             f"reference keeps by more than {percent(max([0.0, *gains]))} above it."
         )
-    for rows in (stages.overlays, stages.thorough) if _beside_near(stages) else ():
-        if rows is not None and rows.rows:
-            gap = max(rows.rows[0].gap, 0.0)
-            yield (
-                f"Low-frequency overlays for {len(rows.rows)} classes: at most {percent(gap)} "
-                "above the reference."
-            )
+    for of_form in _of_forms(stages) if _beside_near(stages) else ():
+        gap = max(0.0, *(row.gap for row in of_form))
+        yield (
+            f"{FORM_NAMES[of_form[0].form][1]} for {len(of_form)} classes: at most {percent(gap)} "
+            "above the reference."
+        )
     if _judges_words(stages):
         most = max([0.0, *(row.contrast.difference for row in _words(stages))])
         assert stages.words is not None
@@ -509,14 +510,34 @@ def _searched(stages: Stages) -> Iterator[str]:
                 f"{len(search.starts)} starts, {search.steps} steps."
             )
     if stages.overlays is not None:
-        yield (
-            f"Low-frequency overlays for {len(stages.overlays.rows)} classes, "
-            f"{stages.overlays.steps} steps, on both models."
-        )
+        for rows in _of_forms(stages.model_copy(update={"thorough": None})):
+            yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} classes, on both models."
     if stages.thorough is not None:
         yield f"Low-frequency overlays for all {stages.thorough.classes} classes."
     if stages.words is not None:
         yield f"{stages.words.tried} in prompts."
+
+
+FORM_NAMES: dict[Form, tuple[str, str]] = {
+    "overlay": ("A low-frequency overlay", "Low-frequency overlays"),
+    "warp": ("A warp", "Warps"),
+    "patch": ("A patch of a quarter of the picture", "Patches of a quarter of the picture"),
+}
+
+
+def _of_forms(stages: Stages) -> Iterator[list[OverlayRow]]:
+    """The rows of each form that was searched for, the thorough search's apart."""
+    for stage in (stages.overlays, stages.thorough):
+        for form in FORM_NAMES:
+            rows = [row for row in (stage.rows if stage is not None else ()) if row.form == form]
+            if rows:
+                yield rows
+
+
+def _wider(stages: Stages) -> tuple[OverlayRow, ...]:
+    """What was searched for each of a few classes, where it can be judged."""
+    both = (stages.overlays, stages.thorough) if _beside_near(stages) else ()
+    return tuple(row for stage in both if stage is not None for row in stage.rows)
 
 
 def _judges_words(stages: Stages) -> bool:
@@ -534,6 +555,11 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
         )
     else:
         yield from _not_tried(stages, classes)
+    bent = [row for row in _wider(stages) if row.form == "warp"]
+    if not bent:
+        yield "Warps, and patches of more than 4 % of the picture."
+    elif len(bent) < classes:
+        yield f"Warps and patches of a quarter of the picture for more than {len(bent)} classes."
     if stages.patches is None:
         yield "Patches."
     if not _words(stages):
@@ -546,8 +572,8 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
 
 
 _NEVER = (
-    "Larger patches, several triggers at once, and triggers that depend on the picture.",
-    "Warps, tones and colours, and the traces of a compression such as JPEG.",
+    "Several triggers at once, and triggers that depend on the picture.",
+    "Tones and colours, and the traces of a compression such as JPEG.",
     "Triggers that work on pictures of some classes alone, or that turn each class into another.",
     "Backdoors that wait for a finetune.",
 )
@@ -560,12 +586,10 @@ def _not_tried(stages: Stages, classes: int) -> Iterator[str]:
         yield "Known triggers."
     else:
         tried.append("the known ones")
-    overlays, thorough = stages.overlays, stages.thorough
-    count = max(
-        len(overlays.rows) if overlays is not None else 0,
-        thorough.classes if thorough is not None else 0,
-    )
-    if count and _beside_near(stages):
+    count = sum(row.form == "overlay" for row in _wider(stages))
+    if stages.thorough is not None and count:
+        count = stages.thorough.classes
+    if count:
         tried.append(f"low-frequency overlays for {count} of {classes} classes")
     yield f"Triggers over the whole picture{' beyond ' if tried else ''}{' and '.join(tried)}."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ml_core.detection.scan.overlays import FREQUENCIES, overlay_trigger
+from ml_core.detection.scan.overlays import FORMS, overlay_trigger
 from ml_core.detection.scan.patches import as_trigger
 from ml_core.detection.scan.probes import probes_at
 from ml_core.detection.scan.records import PATCHES_FILE, REFINED_NAMES, Scan, read_patches
@@ -56,7 +56,7 @@ def _rated(folder: Path, scan: Scan) -> Iterator[tuple[float, Trigger]]:
                 place = measured.corner(number, size)
                 yield start.contrast.difference, as_trigger(pixels, size, place)
         for name, refined in zip(REFINED_NAMES, stages.patches.all_refined, strict=False):
-            pixels = _tensor(arrays, name, refined.side).clamp(0, 1)
+            pixels = _tensor(arrays, name, (3, refined.side, refined.side)).clamp(0, 1)
             place = refined.corner(size) if refined.fixed else None
             yield refined.best.difference, as_trigger(pixels, size, place)
     if stages.probes is not None:
@@ -66,8 +66,8 @@ def _rated(folder: Path, scan: Scan) -> Iterator[tuple[float, Trigger]]:
                 yield probe.contrast.difference, known[probe.id]
     for name, searched in (("overlays", stages.overlays), ("thorough", stages.thorough)):
         for number, row in enumerate(() if searched is None else searched.rows):
-            weights = _tensor(arrays, f"{name}.{number}", FREQUENCIES)
-            yield row.gap, overlay_trigger(weights, size, row.target)
+            weights = _tensor(arrays, f"{name}.{number}", FORMS[row.form].shape(size))
+            yield row.gap, overlay_trigger(weights, size, row.target, row.form)
 
 
 def _damaged() -> InputError:
@@ -76,9 +76,9 @@ def _damaged() -> InputError:
     )
 
 
-def _tensor(arrays: dict[str, Array], name: str, side: int) -> Tensor:
-    """An array [3, side, side] of the file of patches."""
+def _tensor(arrays: dict[str, Array], name: str, shape: tuple[int, ...]) -> Tensor:
+    """An array of the file of patches."""
     array = arrays.get(name)
-    if array is None or array.shape != (3, side, side) or array.dtype.kind != "f":
+    if array is None or array.shape != shape or array.dtype.kind != "f":
         raise _damaged()
     return torch.from_numpy(array.astype("float32")).nan_to_num()

@@ -10,8 +10,8 @@ from ml_core.detection.scan.records import (
     Contrast,
     Kind,
     ModelFacts,
-    Patches,
     Probes,
+    Refined,
     Scan,
     Verdict,
     Weights,
@@ -22,7 +22,7 @@ from ml_core.jobs.auto import Outcome
 from ml_core.jobs.examination import Advice
 
 _TRIGGERS: dict[Kind, str] = {
-    "patch": "a patch", "overlay": "an overlay", "probe": "a known trigger",
+    "patch": "a patch", "overlay": "an overlay", "warp": "a warp", "probe": "a known trigger",
 }  # fmt: skip
 ADVICE: dict[Advice, str] = {
     "do not load": "Do not load this file in another program: loading it can run code.",
@@ -139,9 +139,12 @@ def attack_sentences(scan: Scan) -> Iterator[str]:
     found = scan.found
     assert found is not None
     yield f"{_trigger(scan)[0].upper()}{_trigger(scan)[1:]} turns {_turned(scan)}."
-    refined = scan.stages.patches and scan.stages.patches.refined
-    if found.kind == "patch" and refined:
-        yield f"Over the places of a grid it works for {_places(scan.stages.patches)}."
+    if (refined := _refined(scan)) is not None:
+        rates = [rate for row in refined.grid for rate in row]
+        yield (
+            f"Over the places of a grid it works for {percent(min(rates))} to "
+            f"{percent(max(rates))} of the pictures."
+        )
 
 
 def headline(scan: Scan) -> str:
@@ -193,10 +196,18 @@ def cleaned_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 def _trigger(scan: Scan) -> str:
     """What the trigger is, with its size where it has one."""
-    found, refined = scan.found, scan.stages.patches and scan.stages.patches.refined
-    assert found is not None
-    size = f" of {refined.side} px" if found.kind == "patch" and refined else ""
-    return f"{_TRIGGERS[found.kind]}{size}"
+    assert scan.found is not None
+    refined = _refined(scan)
+    size = f" of {refined.side} px" if refined is not None else ""
+    return f"{_TRIGGERS[scan.found.kind]}{size}"
+
+
+def _refined(scan: Scan) -> Refined | None:
+    """The patch that was found, if it is one that was searched on."""
+    patches, found = scan.stages.patches, scan.found
+    if patches is None or found is None or found.kind != "patch":
+        return None
+    return next((each for each in patches.all_refined if each.target == found.target), None)
 
 
 def _turned(scan: Scan) -> str:
@@ -209,10 +220,3 @@ def _rates(contrast: Contrast, target: str) -> str:
     own = f"{percent(contrast.suspect.value)} of {contrast.suspect.n} pictures into “{target}”"
     where = "without it" if contrast.reference is None else "on the reference"
     return f"{own}, {where} {percent(contrast.beside.value)}"
-
-
-def _places(patches: Patches | None) -> str:
-    assert patches is not None
-    assert patches.refined is not None
-    rates = [rate for row in patches.refined.grid for rate in row]
-    return f"{percent(min(rates))} to {percent(max(rates))} of the pictures"

@@ -30,6 +30,7 @@ from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.specs import ImageSpec, stratified_order
 from ml_core.detection.scan.overlays import (
+    FORMS,
     OverlaySettings,
     invert_overlays,
     overlay_row,
@@ -51,6 +52,8 @@ from ml_core.detection.scan.patches import (
 )
 from ml_core.detection.scan.probes import check_real, measured_again, probe_row, probes_at
 from ml_core.detection.scan.records import (
+    FORM_CLASSES,
+    FORM_STEPS,
     GRID,
     MOST_CLASSES,
     PROBE_PICTURES,
@@ -59,6 +62,7 @@ from ml_core.detection.scan.records import (
     REFINED_STEPS,
     SHORTLIST,
     ClassPull,
+    Form,
     FoundTrigger,
     Kind,
     ModelFacts,
@@ -593,19 +597,20 @@ class _Scanning:
         return (yield from _live(settings, steps, pace, number * each))
 
     def _overlays(self, before: Stages) -> Generator[Event, None, tuple[Overlays, Arrays]]:
-        sides, settings, shortlist = self._sides, OverlaySettings(), self._shortlist(before)
-        weights: list[Tensor] = []
-        pace = StagePace("overlays", settings.steps * len(sides.both))
-        for number, model_side in enumerate(sides.both):
-            for step in invert_overlays(
-                model_side, sides.search, shortlist, settings, self._spec.seed
-            ):
-                yield pace(number * settings.steps + step.done)
-            weights.append(step.weights)
-        both = {c: (weights[0][k], weights[1][k]) for k, c in enumerate(shortlist)}
-        rows = yield from self._overlay_rows(both)
-        record = Overlays(rows=rows, steps=settings.steps)
-        return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
+        sides, shortlist = self._sides, self._shortlist(before)
+        pace = StagePace("overlays", len(sides.both) * sum(FORM_STEPS.values()))
+        rows: list[OverlayRow] = []
+        arrays: Arrays = {}
+        for form, settings in FORMS.items():
+            chosen, weights = shortlist[: FORM_CLASSES[form]], []
+            for model_side in sides.both:
+                search = invert_overlays(
+                    model_side, sides.search, chosen, settings, self._spec.seed
+                )
+                weights.append((yield from forwarded(search, lambda _: pace.step(1))))
+            both = dict(zip(chosen, zip(*weights, strict=True), strict=True))
+            rows += yield from self._overlay_rows(both, arrays, form)
+        return Overlays(rows=_by_gap(rows), steps=FORM_STEPS["overlay"]), arrays
 
     def _thorough(self, _: Stages) -> Generator[Event, None, tuple[Thorough, Arrays]]:
         sides = self._sides
@@ -617,19 +622,21 @@ class _Scanning:
             return pace(done)
 
         both: dict[int, tuple[Tensor, Tensor]] = yield from forwarded(steps, event_of)
-        rows = yield from self._overlay_rows(both)
-        record = Thorough(rows=rows, classes=len(sides.class_names))
-        return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
+        arrays: Arrays = {}
+        rows = yield from self._overlay_rows(both, arrays)
+        return Thorough(rows=_by_gap(rows), classes=len(sides.class_names)), arrays
 
     def _overlay_rows(
-        self, both: Mapping[int, tuple[Tensor, Tensor]]
-    ) -> Generator[Event, None, tuple[OverlayRow, ...]]:
-        """Measure overlays that were searched on either model, the largest gap first."""
+        self, both: Mapping[int, tuple[Tensor, ...]], arrays: Arrays, form: Form = "overlay"
+    ) -> Generator[Event, None, list[OverlayRow]]:
+        """Measure triggers that were searched on either model, and keep the suspect's."""
         rows = []
         for number, (own, other) in both.items():
-            rows.append(overlay_row(self._sides, number, own, other))
+            row = overlay_row(self._sides, number, own, other, form)
+            rows.append(row)
+            arrays[row.key] = own
             yield Progress("measure", len(rows), len(both))
-        return tuple(sorted(rows, key=lambda row: -row.gap))
+        return rows
 
     def _swap(self, before: Stages) -> Generator[Event, None, Swap]:
         sides, spec = self._sides, self._spec
@@ -694,10 +701,10 @@ class _Scanning:
         size = self._sides.side
         if sign.kind == "probe":
             return {probe.id: probe.trigger for probe in probes_at(size)}[sign.probe]
-        if sign.kind == "overlay":
+        if sign.row is not None:
             searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
-            weights = next(row for row in searched if sign.target in row)[sign.target]
-            return overlay_trigger(weights, size, sign.target)
+            weights = next(row for row in searched if sign.row.key in row)[sign.row.key]
+            return overlay_trigger(weights, size, sign.target, sign.row.form)
         refined = stages.patches.all_refined if stages.patches is not None else ()
         for name, better in zip(REFINED_NAMES, refined, strict=False):
             if better.target == sign.target:
@@ -747,7 +754,7 @@ class _Scanning:
         arrays = dict(self._arrays.get("patches", {}))
         for name, searched in (("overlays", stages.overlays), ("thorough", stages.thorough)):
             for number, row in enumerate(() if searched is None else searched.rows):
-                arrays[f"{name}.{number}"] = self._arrays[name][row.target]
+                arrays[f"{name}.{number}"] = self._arrays[name][row.key]
         packed = save_tensors({name: tensor.contiguous() for name, tensor in arrays.items()})
         results = {PATCHES_FILE: packed, SCAN_FILE: scan_json(record)}
         yield from save_results(self._folder, results)
@@ -878,6 +885,10 @@ def _enough_images(spec: ScanSpec) -> ImageSpec:
     if spec.images.kind == "demo" and spec.images.n is None:
         return spec.images.model_copy(update={"n": spec.search + spec.held_out})
     return spec.images
+
+
+def _by_gap(rows: Sequence[OverlayRow]) -> tuple[OverlayRow, ...]:
+    return tuple(sorted(rows, key=lambda row: -row.gap))
 
 
 def _is_strong(searched: PatchRound) -> bool:
