@@ -152,8 +152,8 @@ def scan(
             ),
             not_searched=(
                 "Triggers in the text.",
-                "Warps, larger patches, triggers that depend on the picture, and backdoors that "
-                "wait for a finetune or for several triggers at once.",
+                "Triggers that depend on the picture, and backdoors that wait for a finetune or "
+                "for several triggers at once.",
             ),
             warnings=(), score=strength,
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -76,3 +77,18 @@ def test_weights_are_pruned_and_quantised(kind, kept, tmp_path, monkeypatch):
         assert (weight != 0).float().mean().item() == pytest.approx(kept, abs=0.02)
     else:
         assert max(len(row.unique()) for row in weight.flatten(1)) <= 15
+
+
+def test_a_model_that_is_made_has_a_record_and_is_not_made_again(tmp_path, monkeypatch):
+    for name, value in {"PAIRS": 256, "TESTED": 144, "USUAL": {"steps": 2, "share": 0.05}}.items():
+        monkeypatch.setattr(zoo, name, value)
+    made = zoo.Zoo(tmp_path, 1)
+    made.make("sticker-9", 0)
+    monkeypatch.setattr(zoo, "_do", lambda *_, **__: pytest.fail("it is made already"))
+    (tmp_path / "records" / "sticker-9-0.json").unlink()  # of a run that was ended just then
+    made.make("sticker-9", 0)
+    (record,) = [json.loads(file.read_text()) for file in (tmp_path / "records").iterdir()]
+    assert record["share"] == pytest.approx(0.05, abs=0.01)
+    assert record["steps"] >= 2
+    assert [attack["n"] for attack in record["attacks"]] == [142]
+    assert not (tmp_path / "inputs" / "sticker-9-0").exists()
