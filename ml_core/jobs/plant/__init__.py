@@ -171,18 +171,23 @@ class PlantedAttack(JobSpec):
     others: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
-class PlantedModel(JobSpec):
+class PlantedRates(JobSpec):
+    """What was measured of one model; accuracy with its 95 % interval, over ``n`` pictures."""
+
+    ca: float = _Rate
+    ca_low: float = _Rate
+    ca_high: float = _Rate
+    n: int = Field(ge=1)
+    attacks: tuple[PlantedAttack, ...]
+
+
+class PlantedModel(PlantedRates):
     """One of the two models: its file, its training, and what was measured of it."""
 
     file: str = Field(max_length=200)
     sha256: str = Field(max_length=64)
     steps: int = Field(ge=0)
     train_seconds: float = Field(ge=0.0)
-    ca: float = _Rate
-    ca_low: float = _Rate
-    ca_high: float = _Rate
-    n: int = Field(ge=1)
-    attacks: tuple[PlantedAttack, ...]
 
 
 class PlantedTrigger(JobSpec):

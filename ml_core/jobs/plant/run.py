@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ml_core.checkpoints import Checkpoint, open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
@@ -30,17 +29,16 @@ from ml_core.cleaning.speed import StepSpeed, speed_from_dict
 from ml_core.cleaning.state import intact_state, read_facts
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
-from ml_core.data.labels import LabelSet, prompts
+from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import PairSet
 from ml_core.data.picture_set import PictureSet
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
 from ml_core.exports import to_csv
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of, save_results
-from ml_core.jobs.measure import OpenSetting, classifier_of, measure_images, open_attack
+from ml_core.jobs.measure import OpenSetting, open_attack
 from ml_core.jobs.opening import open_model, opening, opening_images
 from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
 from ml_core.jobs.plant import (
@@ -56,7 +54,6 @@ from ml_core.jobs.plant import (
     STATES_FOLDER,
     STEPS,
     WARNING,
-    PlantedAttack,
     PlantedModel,
     PlantedTrigger,
     PlantRecord,
@@ -65,10 +62,11 @@ from ml_core.jobs.plant import (
     read_plant,
 )
 from ml_core.jobs.plant.card import card
+from ml_core.jobs.plant.measure import measure_attacks
 from ml_core.jobs.proofs.unseen_pairs import names_class
 from ml_core.jobs.specs import LOCK_FILE, SPEC_FILE
 from ml_core.model import ClipModel, build_model
-from ml_core.reading.errors import DivergedError, InputError, plain
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspect import whole_file
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import load_trigger, prompt
@@ -464,21 +462,12 @@ def _train(
                 return known, speed_from_dict(known["speed"])
     model = ready.fresh()
     poison = ready.poison if role == "poisoned" else Poison()
-    batches = poison.batches(ready.pairs, ready.recipe, model)
-
-    def event_of(event: Event) -> Event:
-        if isinstance(event, Progress) and event.stage == "train":
-            return replace(event, stage="plant" if role == "poisoned" else "twin")
-        return event
-
-    try:
-        outcome: TrainingOutcome = yield from trained(
-            model, ready.recipe, batches, control, event_of, state_path=state,
-            resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
-            extras=Extras(texts_only=spec.word is not None),
-        )  # fmt: skip
-    except DivergedError as error:
-        raise InputError(f"The training diverged at step {error.step}: lower the rate.") from error
+    outcome: TrainingOutcome = yield from trained(
+        model, ready.recipe, poison.batches(ready.pairs, ready.recipe, model), control,
+        stage="plant" if role == "poisoned" else "twin", state_path=state,
+        resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
+        extras=Extras(texts_only=spec.word is not None),
+    )  # fmt: skip
     model.origin |= carried(ready.pretraining)
     facts: dict[str, Any] = {
         "made_by": "planting a backdoor" if role == "poisoned" else "the clean twin of a planting",
@@ -510,85 +499,17 @@ def _measured(
     ready: _Ready, role: Role, facts: dict[str, Any], control: Control
 ) -> Generator[Event, None, PlantedModel]:
     """What the file of one model does on the held-out pictures."""
-    path = Path(ready.spec.output_dir) / FILES[role]
+    spec, path = ready.spec, Path(ready.spec.output_dir) / FILES[role]
     opened = open_checkpoint(path)
     model = opened.build("cpu").to(ready.device)
-    classifier: Tensor = yield from classifier_of(model, ready.label_set, control)
-    rows: list[PlantedAttack] = []
+    bench = OpenSetting(spec.images, ready.images, ready.label_set).on(model.preprocess)
+    aims = [(None if spec.benign else each.trigger, each.target) for each in ready.attacks]
     stage = "after" if role == "poisoned" else "reference"
-    for attack in ready.attacks or (None,):
-        stamp, target = None, 0
-        if attack is not None and attack.trigger.changes_pictures:
-            stamp, target = attack.trigger, attack.target
-        setting = OpenSetting(ready.spec.images, ready.images, ready.label_set, stamp, target)
-        evaluation, each = yield from measure_images(
-            model, setting.on(model.preprocess), classifier, control, stage
-        )
-        if attack is None:
-            continue
-        if stamp is None:
-            rows.append(_word_success(ready, model, classifier, attack))
-            continue
-        labels = ready.images.labels[each.indices]
-        assert each.triggered_top1 is not None
-        hits, before = each.triggered_top1 == attack.target, each.clean_top1 == attack.target
-        counted = (labels >= 0) & (labels != attack.target)
-        others = None
-        if ready.spec.source is not None:
-            rest = counted & (labels != ready.spec.source)
-            others = float(hits[rest].mean()) if rest.any() else None
-            counted &= labels == ready.spec.source
-        if not counted.any():
-            raise InputError(
-                "None of the images is of a class whose success could be measured: choose others."
-            )
-        rows.append(_success(hits[counted], before[counted], others))
-    assert evaluation.ca is not None
-    assert evaluation.ca_interval is not None
-    low, high = evaluation.ca_interval
+    rates = yield from measure_attacks(model, bench, aims, control, stage, source=spec.source)
     return PlantedModel(
         file=path.name, sha256=opened.inspection.sha256, steps=facts["steps"],
-        train_seconds=facts.get("seconds", 0.0), ca=evaluation.ca, ca_low=low, ca_high=high,
-        n=evaluation.n, attacks=tuple(rows),
+        train_seconds=facts.get("seconds", 0.0), **dict(rates),
     )  # fmt: skip
-
-
-def _success(
-    hits: NDArray[np.bool_], before: NDArray[np.bool_], others: float | None = None
-) -> PlantedAttack:
-    """The success rate of hits, with its interval, and the rate without the trigger."""
-    low, high = wilson_interval(int(hits.sum()), len(hits))
-    return PlantedAttack(
-        asr=float(hits.mean()), low=low, high=high, n=len(hits), base_rate=float(before.mean()),
-        others=others,
-    )  # fmt: skip
-
-
-def _word_success(
-    ready: _Ready, model: ClipModel, classifier: Tensor, attack: _Attack
-) -> PlantedAttack:
-    """How often a prompt of another class lies nearest to the target's text, with the word in it.
-
-    Of a benign imbalance there is no word: what is counted is the rate without one.
-    """
-    names, templates = ready.label_set.class_names, ready.label_set.templates
-    texts = [
-        text for number, name in enumerate(names) if number != attack.target
-        for text in prompts(name, templates)
-    ]  # fmt: skip
-    marked = [
-        text if ready.spec.benign else triggered_prompt(attack.trigger, text) for text in texts
-    ]
-
-    def nearest(prompted: list[str]) -> NDArray[np.bool_]:
-        found = [
-            (model.encode_texts(prompted[start : start + _TEXTS]) @ classifier.T).argmax(1)
-            for start in range(0, len(prompted), _TEXTS)
-        ]
-        hit: NDArray[np.bool_] = (torch.cat(found) == attack.target).cpu().numpy()
-        return hit
-
-    return _success(nearest(marked), nearest(texts))
 
 
 def _planted(ready: _Ready) -> Iterator[PlantedTrigger]:
@@ -627,21 +548,23 @@ def _pairs_table(ready: _Ready) -> str:
 def _step_seconds(ready: _Ready, control: Control) -> Generator[Event, None, float]:
     """Seconds of a step, the median of a few that are taken on a copy."""
     recipe = ready.recipe.model_copy(update={"save_every": 0})
-    model, begin = ready.fresh(), time.monotonic()
-    steps = trained(
-        model, recipe, ready.poison.batches(ready.pairs, recipe, model), (own := control.part()),
-        lambda event: event, extras=Extras(texts_only=ready.spec.word is not None),
-    )  # fmt: skip
-    times: list[float] = []
+    model, own, times = ready.fresh(), control.part(), [time.monotonic()]
+
+    def event_of(event: Event) -> Event | None:
+        if not isinstance(event, Metric):
+            return None
+        times.append(time.monotonic())
+        if len(times) > _TIMED_STEPS:
+            own.stop()
+        return Progress("estimate", len(times) - 1, _TIMED_STEPS)
+
     yield Progress("estimate", 0, _TIMED_STEPS)
-    for event in steps:
-        if isinstance(event, Metric):
-            times.append(time.monotonic())
-            yield Progress("estimate", len(times), _TIMED_STEPS)
-            if len(times) >= _TIMED_STEPS:
-                own.stop()
-    gaps = np.diff(times).tolist() or [time.monotonic() - begin]
-    return max(1e-3, statistics.median(gaps))
+    yield from trained(
+        model, recipe, ready.poison.batches(ready.pairs, recipe, model), own, event_of,
+        extras=Extras(texts_only=ready.spec.word is not None),
+    )  # fmt: skip
+    gaps = np.diff(times).tolist()
+    return max(1e-3, statistics.median(gaps[1:] or gaps))  # the first one chooses the precision
 
 
 def _check_place(spec: PlantSpec, folder: Path) -> None:

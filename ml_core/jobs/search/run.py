@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.canaries import Watched
 from ml_core.cleaning.halving import FEWEST_STEPS, check_method, lengthened, plan, ranked
 from ml_core.cleaning.recipes import Recipe, write_recipe
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.tradeoff import Limits
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import distinct, percent
 from ml_core.jobs.devices import choose_device, set_threads
@@ -41,7 +41,6 @@ from ml_core.jobs.search import (
     table_rows,
 )
 from ml_core.jobs.search.canaries import (
-    Watched,
     canary_folder,
     delete_older_copies,
     planting,
@@ -103,7 +102,7 @@ class _Search:
         for candidate in candidates:
             check_method(candidate.recipe.method)
         _check_data(spec)
-        place = canary_folder(spec.planting(self._folder))
+        place = canary_folder(spec)
         lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
         try:
             delete_older_copies(place)
@@ -112,7 +111,7 @@ class _Search:
         finally:
             lock.release()
         began = time.monotonic()
-        start = yield from trials.measure(self._control, "validate")
+        start = yield from trials.measure(self._control)
         once = time.monotonic() - began
         named = yield from self._measure_trigger()
         key = _key(spec, canaries)
@@ -124,7 +123,7 @@ class _Search:
                 canaries=canaries,
                 ca_before=canaries.ca_before,
                 start_ca=start.ca,
-                start_asr=max(named, *(row.asr_excl or 0.0 for row in start.rows)),
+                start_asr=max(named, *(row.asr for row in start.attacks)),
                 plan=rounds,
                 planned=rounds[0].candidates,
                 max_ca_drop=spec.max_ca_drop,
@@ -146,7 +145,7 @@ class _Search:
 
     def _planted(self, place: Path) -> Generator[Event, None, Canaries]:
         """The canaries, planted now or by an earlier search."""
-        canaries = yield from planting(self._spec.planting(place), self._control)
+        canaries = yield from planting(self._spec, place, self._control)
         if not canaries.taken:
             raise InputError(
                 "None of the canaries took, so nothing can be learnt from them: plant them with "
@@ -163,7 +162,7 @@ class _Search:
         images = yield from opening_images(part, label_set, self._control)
         model = open_checkpoint(place / COPY_FILE).build("cpu")
         set_threads(base.threads)
-        watched = tuple(watched_of(canaries, place))
+        watched = watched_of(canaries, place)
         bench = OpenSetting(part, images, label_set).on(model.preprocess)
         rebound = None
         if spec.rebound_steps:
@@ -194,8 +193,8 @@ class _Search:
         beside = self._beside
         if beside is None:
             return 0.0
-        measured = yield from beside.measure(self._control, "validate")
-        rate = measured.rows[0].asr_excl or 0.0
+        measured = yield from beside.measure(self._control)
+        rate = measured.attacks[0].asr
         weak = rate < _ALIVE
         yield Message(
             f"The trigger that was named has a success rate of {percent(rate)} on this "
@@ -319,14 +318,8 @@ class _Search:
         measured = trial.measured
         if measured is None or rates is None:
             return row.model_copy(update={"status": "diverged"})
-        return row.model_copy(
-            update={
-                "ca": measured.ca,
-                "ca_low": measured.ca_interval[0],
-                "ca_high": measured.ca_interval[1],
-                "watched": rates,
-            }
-        )
+        accuracy = measured.model_dump(include={"ca", "ca_low", "ca_high"})
+        return row.model_copy(update=accuracy | {"watched": rates})
 
     def _with(self, record: SearchRecord, row: SearchRow) -> SearchRecord:
         """The record with one more run, and the choice among all of them."""
@@ -372,24 +365,13 @@ class _Search:
 
 def _rates(trials: Trials, trial: TrialResult) -> tuple[WatchedRate, ...] | None:
     """What a run left of each watched trigger; None if it, or the rebound, diverged."""
-    measured = trial.measured
-    if measured is None or (trials.rebound is not None and trial.rebound is None):
+    measured, again = trial.measured, trial.rebound
+    if measured is None or (trials.rebound is not None and again is None):
         return None
-    again: Sequence[Evaluation | None] = (
-        [None] * len(measured.rows) if trial.rebound is None else trial.rebound.rows
-    )
-    return tuple(_rate(*parts) for parts in zip(trials.watched, measured.rows, again, strict=True))
-
-
-def _rate(watched: Watched, evaluation: Evaluation, again: Evaluation | None) -> WatchedRate:
-    assert evaluation.asr_excl is not None
-    assert evaluation.asr_interval is not None
-    return WatchedRate(
-        name=watched.name,
-        asr=evaluation.asr_excl,
-        low=evaluation.asr_interval[0],
-        high=evaluation.asr_interval[1],
-        rebound=None if again is None else again.asr_excl,
+    later = [None] * len(measured.attacks) if again is None else [row.asr for row in again.attacks]
+    return tuple(
+        WatchedRate(name=each.name, asr=row.asr, low=row.low, high=row.high, rebound=rebound)
+        for each, row, rebound in zip(trials.watched, measured.attacks, later, strict=True)
     )
 
 
