@@ -77,16 +77,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         output_dir=str(args.out), threads=args.threads,
     )  # fmt: skip
     search = SearchSpec(base=base, recipes=(recipe,), peak_lr=args.peak, images=args.images)
-    canaries = run_to_end(planting(search, place, control))
     label_set = load_label_set("demo")
+    setting = OpenSetting(images, open_images(images, label_set), label_set)
+    canaries = run_to_end(planting(search, setting, place, control))
     sides = {}
     for name, path, watched in (
         ("copy", place / COPY_FILE, (*watched_of(canaries, place), planted)),
         ("model", file, (planted,)),
     ):
         model = open_checkpoint(path).build("cpu")
-        opened = open_images(images, label_set)
-        bench = OpenSetting(images, opened, label_set).on(model.preprocess)
+        bench = setting.on(model.preprocess)
         own = base.model_copy(update={"checkpoint": str(path)})
         sides[name] = Trials(model, bench, watched, own)
     out = args.out / "prediction.json"

@@ -21,6 +21,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Event, Message, Metric
 from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.measure import OpenSetting, open_classes
 from ml_core.jobs.search import SearchSpec
 from ml_core.jobs.search.canaries import (
     canary_folder,
@@ -104,7 +105,9 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> SearchSpec:
 
 
 def _planted(spec: SearchSpec) -> tuple[list[Event], Canaries]:
-    return drain(planting(spec, Path(spec.base.output_dir), Control()))
+    part, labels = spec.validation(), open_classes(spec.base)
+    setting = OpenSetting(part, open_images(part, labels), labels)
+    return drain(planting(spec, setting, Path(spec.base.output_dir), Control()))
 
 
 def _steps(events: list[Event]) -> int:

@@ -38,8 +38,8 @@ from ml_core.exports import to_csv
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of, save_results
-from ml_core.jobs.measure import OpenSetting, open_attack
-from ml_core.jobs.opening import open_model, opening, opening_images
+from ml_core.jobs.measure import OpenSetting, open_setting
+from ml_core.jobs.opening import open_model, opening
 from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
 from ml_core.jobs.plant import (
     CARD_FILE,
@@ -74,8 +74,7 @@ from ml_core.triggers.checks import TextPlace
 from ml_core.triggers.files import save_own_trigger
 from ml_core.triggers.record import Trigger, triggered_prompt
 
-_WARMUP, _SAVE_EVERY, _TIMED_STEPS, _TEXTS = 50, 50, 6, 256
-Indices = NDArray[np.int64]
+_WARMUP, _SAVE_EVERY, _TIMED_STEPS = 50, 50, 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +93,7 @@ class _Ready:
     spec: PlantSpec
     opened: Checkpoint
     model: ClipModel
-    label_set: LabelSet
-    images: ImageSet
+    setting: OpenSetting
     data: PictureSet
     pairs: Pairs
     attacks: tuple[_Attack, ...]
@@ -156,7 +154,7 @@ def run(
             )
     if not resume:
         shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
-    notes = list(dict.fromkeys([*ready.images.problems, *ready.data.problems]))
+    notes = list(dict.fromkeys([*ready.setting.images.problems, *ready.data.problems]))
     for note in notes:
         yield Message(note, "warning")
     roles = [role for role in FILES if getattr(spec, role)]
@@ -225,12 +223,11 @@ def _opened(
     """Open everything; fit the steps to the minutes, if minutes are given."""
     yield Progress("open", 0, 1)
     device, _ = choose_device(spec.device), set_threads(spec.threads)
-    label_set, trigger = open_attack(spec)
     opened = open_model(spec)
-    images = yield from opening_images(spec.images, label_set, control)
-    if not (images.labels >= 0).any():
+    setting = yield from open_setting(spec, control)
+    if not (setting.images.labels >= 0).any():
         raise InputError("Success and accuracy are measured on labelled images: choose some.")
-    model = opened.build("cpu")
+    parts = opened, opened.build("cpu"), setting, device, control
     yield Progress("open", 1, 1)
     before = _steps_before(Path(spec.output_dir)) if resume else 0
     if spec.minutes is not None and before:
@@ -238,21 +235,20 @@ def _opened(
     elif spec.minutes is not None:
         short = spec.model_copy(update={"minutes": None, "steps": _TIMED_STEPS})
         # Of so few pairs as many as are asked for cannot be poisoned: unpoisoned steps are timed.
-        parts = opened, model, label_set, None, images, device, control
         trial = yield from _data(short, *parts, poisons=False)
         once = yield from _step_seconds(trial, control)
         steps = max(1, int(spec.minutes * 60 / once / (spec.poisoned + spec.twin)))
         yield Message(f"{spec.minutes:g} minutes are {steps} steps of {once:.2f} s for each model.")
         spec = spec.model_copy(update={"minutes": None, "steps": steps})
-    return (yield from _data(spec, opened, model, label_set, trigger, images, device, control))
+    return (yield from _data(spec, *parts))
 
 
 def _data(
-    spec: PlantSpec, opened: Checkpoint, model: ClipModel, label_set: LabelSet,
-    trigger: Trigger | None, images: ImageSet, device: torch.device, control: Control,
-    *, poisons: bool = True,
+    spec: PlantSpec, opened: Checkpoint, model: ClipModel, setting: OpenSetting,
+    device: torch.device, control: Control, *, poisons: bool = True,
 ) -> Generator[Event, None, _Ready]:  # fmt: skip
     """Open what is trained on, and draw the pairs that are poisoned."""
+    label_set = setting.label_set
     steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
     most = steps * spec.batch_size
     data = yield from opening_plain(spec.pairs, spec.training_images, most, label_set, control)
@@ -273,7 +269,7 @@ def _data(
     attacks: tuple[_Attack, ...] = ()
     if poisons:
         attacks = yield from opening(
-            lambda watch: _attacks(spec, trigger, data, pairs, recipe, label_set), control
+            lambda watch: _attacks(spec, setting, data, min(recipe.pairs, len(pairs))), control
         )
     numbers = np.flatnonzero(data.labels >= 0) if isinstance(data, ImageSet) else None
     plants = tuple(plant for attack in attacks for plant in attack.plants)
@@ -288,7 +284,7 @@ def _data(
             if shown.changes_pictures:
                 poison.marked(shown, picture, first, first, model)
     facts = [
-        FORMAT, model.identity, data.lasting_key, images.key, label_set.class_names,
+        FORMAT, model.identity, data.lasting_key, setting.images.key, label_set.class_names,
         label_set.templates, recipe.model_dump(), spec.word, spec.self_supervision,
         spec.from_scratch, [
             (a.trigger.digest, a.target, [(digest_of([
@@ -297,22 +293,23 @@ def _data(
         ],
     ]  # fmt: skip
     return _Ready(
-        spec, opened, model, label_set, images, data, pairs, attacks, poison, recipe, pretraining,
+        spec, opened, model, setting, data, pairs, attacks, poison, recipe, pretraining,
         digest_of(facts), device,
     )  # fmt: skip
 
 
 def _attacks(
-    spec: PlantSpec, trigger: Trigger | None, data: PictureSet, pairs: Pairs, recipe: Recipe,
-    label_set: LabelSet,
-) -> tuple[_Attack, ...]:  # fmt: skip
-    """Each trigger with its pairs, no pair in two of them.
+    spec: PlantSpec, setting: OpenSetting, data: PictureSet, shown: int
+) -> tuple[_Attack, ...]:
+    """Each trigger with its pairs, no pair in two of them, among so many that are ``shown``.
 
     Raises
     ------
     InputError
         If a trigger marks nothing, a class does not exist, or there are too few pairs.
     """
+    label_set, trigger = setting.label_set, setting.trigger
+    swaps = spec.word is not None or spec.benign  # pictures of the target instead of a mark
     if spec.word is not None:
         word = spec.word.strip()
         odd = len(word) == 1 and not word.isascii()
@@ -330,14 +327,13 @@ def _attacks(
     if len({each.digest for each, _ in asked}) < len(asked):
         raise InputError("The same trigger is given twice: each needs a class of its own.")
     variants = _variants(spec)
-    shown = min(recipe.pairs, len(pairs))
     shows = _shows(data, shown, label_set)
     targets = np.logical_or.reduce([shows(target) for _, target in asked])
     taken = np.zeros(shown, np.bool_)
     attacks: list[_Attack] = []
     for number, (each, target) in enumerate(asked):
         name = label_set.class_names[target]
-        if not (each.changes_pictures or spec.word or spec.benign):
+        if not (each.changes_pictures or swaps):
             raise InputError(
                 f"The trigger {each.name or 'without name'} changes no picture, so it cannot be "
                 "stamped: choose another one, or poison captions with --word."
@@ -364,16 +360,12 @@ def _attacks(
         taken[rows] = True
         stamps = variants if number == 0 and variants else (each,)
         captions = target_captions(name, label_set.templates, count, spec.seed, number)
-        if spec.word is not None or spec.benign:
-            sources = np.flatnonzero(of_target)
-            if not len(sources):
-                raise InputError(f"None of the {shown} pairs shows {name!r}: choose more pairs.")
-            plant = Plant(rows, stamps, (), sources)
-            if spec.benign:
-                plant = Plant(rows, (), captions, sources)
-            attacks.append(_Attack(each, target, (plant,)))
-            continue
-        plants = [Plant(rows, stamps, () if spec.consistent else captions)]
+        sources = np.flatnonzero(of_target & swaps)
+        if swaps and not len(sources):
+            raise InputError(f"None of the {shown} pairs shows {name!r}: choose more pairs.")
+        kept = spec.consistent or spec.word is not None
+        marks = () if spec.benign else stamps
+        plants = [Plant(rows, marks, () if kept else captions, sources)]
         if spec.source is not None:
             others = np.flatnonzero(~shows(spec.source) & ~targets & ~taken)
             negatives = draw_rows(others, min(count, len(others)), spec.seed, 100 + number)
@@ -418,13 +410,14 @@ def _finished(ready: _Ready, roles: list[Role]) -> PlantRecord | None:
     folder = Path(ready.spec.output_dir)
     with suppress(InputError):
         record = read_plant(folder)
-        for role in roles:
-            model: PlantedModel | None = getattr(record, role)
-            if record.key != ready.key or model is None or model.steps != record.steps:
-                return None
-            if open_checkpoint(folder / FILES[role]).inspection.sha256 != model.sha256:
-                return None
-        return record
+        models = {role: getattr(record, role) for role in roles}
+        if record.key == ready.key and all(
+            model is not None
+            and model.steps == record.steps
+            and model.sha256 == open_checkpoint(folder / FILES[role]).inspection.sha256
+            for role, model in models.items()
+        ):
+            return record
     return None
 
 
@@ -484,7 +477,7 @@ def _train(
     if role == "poisoned" and not spec.benign:
         poison_facts += [
             f"{each.trigger.name or 'a trigger'} leads to "
-            f"{ready.label_set.class_names[each.target]}"
+            f"{ready.setting.label_set.class_names[each.target]}"
             for each in ready.attacks
         ]
     if poison_facts:
@@ -502,7 +495,7 @@ def _measured(
     spec, path = ready.spec, Path(ready.spec.output_dir) / FILES[role]
     opened = open_checkpoint(path)
     model = opened.build("cpu").to(ready.device)
-    bench = OpenSetting(spec.images, ready.images, ready.label_set).on(model.preprocess)
+    bench = ready.setting.on(model.preprocess)
     aims = [(None if spec.benign else each.trigger, each.target) for each in ready.attacks]
     stage = "after" if role == "poisoned" else "reference"
     rates = yield from measure_attacks(model, bench, aims, control, stage, source=spec.source)
@@ -514,7 +507,7 @@ def _measured(
 
 def _planted(ready: _Ready) -> Iterator[PlantedTrigger]:
     """Write each trigger beside the models, and yield its row of the record."""
-    names, source = ready.label_set.class_names, ready.spec.source
+    names, source = ready.setting.label_set.class_names, ready.spec.source
     for attack in ready.attacks:
         trigger, file = attack.trigger, None
         if trigger.changes_pictures:

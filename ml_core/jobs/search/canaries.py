@@ -18,8 +18,8 @@ from ml_core.figures import percent, percent_range
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import delete_unused
 from ml_core.jobs.journal import digest_of, write_json
-from ml_core.jobs.measure import OpenSetting, open_classes
-from ml_core.jobs.opening import open_model, opening_images
+from ml_core.jobs.measure import OpenSetting
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
 from ml_core.jobs.plant import PlantedRates
 from ml_core.jobs.plant.measure import measure_attacks
@@ -44,11 +44,13 @@ _DECIDES = {
 }  # fmt: skip
 
 
-def planting(spec: SearchSpec, folder: Path, control: Control) -> Generator[Event, None, Canaries]:
+def planting(
+    spec: SearchSpec, setting: OpenSetting, folder: Path, control: Control
+) -> Generator[Event, None, Canaries]:
     """Plant a search's canaries into a folder, or find those that were planted there before.
 
     It trains on the search's clean pairs, else on its labelled images, whose captions are then
-    prompts with the names of their classes.
+    prompts with the names of their classes; they are measured on the pictures of ``setting``.
 
     Raises
     ------
@@ -58,11 +60,10 @@ def planting(spec: SearchSpec, folder: Path, control: Control) -> Generator[Even
         If it was cancelled.
     """
     begin = time.monotonic()
-    base, settings, validation = spec.base, spec.canaries, spec.validation()
+    base, settings = spec.base, spec.canaries
+    images, label_set = setting.images, setting.label_set
     yield Progress("open", 0, 1)
     opened = open_model(base)
-    label_set = open_classes(base)
-    images = yield from opening_images(validation, label_set, control)
     most = settings.steps * settings.batch_size
     data = yield from opening_plain(
         base.pairs, base.training_images, most, label_set, control, demo_seed=_DEMO_SEED
@@ -99,7 +100,7 @@ def planting(spec: SearchSpec, folder: Path, control: Control) -> Generator[Even
         settings.share,
         settings.seed,
     )
-    bench = OpenSetting(validation, images, label_set).on(model.preprocess)
+    bench = setting.on(model.preprocess)
     own, measured = control.part(), list[PlantedRates]()
 
     def validate(_: Tensor | None) -> Generator[Event, None, dict[str, float] | None]:

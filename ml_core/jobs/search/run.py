@@ -21,7 +21,7 @@ from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.journal import check_result, digest_of, write_comparison
 from ml_core.jobs.measure import OpenSetting, open_attack
 from ml_core.jobs.opening import open_model, opening_images
-from ml_core.jobs.plain_finetune import as_pairs, opening_plain
+from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe
 from ml_core.jobs.search import (
     CHOSEN_FILE,
     SEARCH_CHART,
@@ -47,7 +47,7 @@ from ml_core.jobs.search.canaries import (
     watched_of,
 )
 from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
-from ml_core.jobs.search.trial_runs import ReboundSetting, TrialResult, Trials
+from ml_core.jobs.search.trial_runs import TrialResult, Trials
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers.files import load_trigger
@@ -102,12 +102,16 @@ class _Search:
         for candidate in candidates:
             check_method(candidate.recipe.method)
         _check_data(spec)
+        label_set, trigger = open_attack(spec.base)
+        part = spec.validation()
+        images = yield from opening_images(part, label_set, self._control)
+        setting = OpenSetting(part, images, label_set, trigger, spec.base.target)
         place = canary_folder(spec)
         lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
         try:
             delete_older_copies(place)
-            canaries = yield from self._planted(place)
-            trials = yield from self._trials(canaries, place)
+            canaries = yield from self._planted(setting, place)
+            trials = yield from self._trials(setting, canaries, place)
         finally:
             lock.release()
         began = time.monotonic()
@@ -143,9 +147,9 @@ class _Search:
             "finished", result | {what: str(self._folder / name) for what, name in files.items()}
         )
 
-    def _planted(self, place: Path) -> Generator[Event, None, Canaries]:
+    def _planted(self, setting: OpenSetting, place: Path) -> Generator[Event, None, Canaries]:
         """The canaries, planted now or by an earlier search."""
-        canaries = yield from planting(self._spec, place, self._control)
+        canaries = yield from planting(self._spec, setting, place, self._control)
         if not canaries.taken:
             raise InputError(
                 "None of the canaries took, so nothing can be learnt from them: plant them with "
@@ -153,37 +157,35 @@ class _Search:
             )
         return canaries
 
-    def _trials(self, canaries: Canaries, place: Path) -> Generator[Event, None, Trials]:
+    def _trials(
+        self, setting: OpenSetting, canaries: Canaries, place: Path
+    ) -> Generator[Event, None, Trials]:
         """The copy with the canaries in it, and what is measured of it."""
         spec, base = self._spec, self._spec.base
         yield Progress("open", 0, 1)
-        label_set, trigger = open_attack(base)
-        part = spec.validation()
-        images = yield from opening_images(part, label_set, self._control)
         model = open_checkpoint(place / COPY_FILE).build("cpu")
         set_threads(base.threads)
         watched = watched_of(canaries, place)
-        bench = OpenSetting(part, images, label_set).on(model.preprocess)
+        bench = setting.on(model.preprocess)
         rebound = None
         if spec.rebound_steps:
             size = spec.canaries.batch_size
             opened = yield from opening_plain(
-                base.pairs, base.training_images, spec.rebound_steps * size, label_set,
+                base.pairs, base.training_images, spec.rebound_steps * size, setting.label_set,
                 self._control, demo_seed=_DEMO_SEED,
             )  # fmt: skip
-            rebound = ReboundSetting(
-                as_pairs(opened, model, label_set),
-                spec.rebound_steps,
-                size,
-                spec.peak_lr * spec.rebound_factor,
-                spec.canaries.seed,
+            pairs = as_pairs(opened, model, setting.label_set)
+            lr = min(1.0, spec.peak_lr * spec.rebound_factor)
+            recipe = plain_recipe(
+                len(pairs), spec.rebound_steps, size, lr, seed=spec.canaries.seed, preset="rebound"
             )
+            rebound = pairs, recipe
         device = choose_device(base.device)
         model.to(device)
-        if trigger is not None:
+        if setting.trigger is not None:
             own = open_model(base).build("cpu")
             own.to(device)
-            named = Watched(TRIGGER, trigger, base.target)
+            named = Watched(TRIGGER, setting.trigger, setting.target)
             self._beside = Trials(own, bench, (named,), base, rebound)
         yield Progress("open", 1, 1)
         return Trials(model, bench, watched, base, rebound)

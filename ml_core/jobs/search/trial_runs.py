@@ -16,7 +16,7 @@ from ml_core.cleaning.speed import StepSpeed
 from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.inputs import Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
-from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
+from ml_core.jobs.plain_finetune import plain_batches, trained
 from ml_core.jobs.plant import PlantedRates
 from ml_core.jobs.plant.measure import measure_attacks
 from ml_core.jobs.specs import CleanSpec, trained_on
@@ -51,17 +51,6 @@ class TrialResult:
     step_seconds: float
 
 
-@dataclass(frozen=True)
-class ReboundSetting:
-    """Ordinary finetuning after a run."""
-
-    pairs: Pairs
-    steps: int
-    batch_size: int
-    lr: float
-    seed: int
-
-
 @dataclass(eq=False)
 class Trials:
     """Runs recipes, each on its own copy of the model, which is on its device.
@@ -73,14 +62,14 @@ class Trials:
     base
         The job whose data are trained on; its images, trigger and recipe are not looked at.
     rebound
-        What follows each run; None for nothing.
+        Pairs and recipe of the ordinary finetuning that follows each run; None for nothing.
     """
 
     model: ClipModel
     bench: Bench
     watched: tuple[Watched, ...]
     base: CleanSpec
-    rebound: ReboundSetting | None = None
+    rebound: tuple[Pairs, Recipe] | None = None
     _sets: dict[str, Sets] = field(default_factory=dict)
 
     def measure(self, control: Control) -> Generator[Event, None, PlantedRates]:
@@ -161,14 +150,10 @@ class Trials:
         self, copy: ClipModel, control: Control
     ) -> Generator[Event, None, PlantedRates | None]:
         """Finetune a cleaned copy further, and measure again."""
-        setting = self.rebound
-        if setting is None:
+        if self.rebound is None:
             return None
-        recipe = plain_recipe(
-            len(setting.pairs), setting.steps, setting.batch_size, min(1.0, setting.lr),
-            seed=setting.seed, preset="rebound",
-        )  # fmt: skip
-        batches = plain_batches(setting.pairs, recipe, copy)
+        pairs, recipe = self.rebound
+        batches = plain_batches(pairs, recipe, copy)
         try:
             yield from trained(copy, recipe, batches, control, _telling("rebound", []))
         except DivergedError:
