@@ -72,7 +72,7 @@ from ml_core.reading.regular_file import read_file
 from ml_core.triggers import load_trigger, prompt
 from ml_core.triggers.checks import TextPlace
 from ml_core.triggers.files import save_own_trigger
-from ml_core.triggers.record import Trigger, triggered_prompt
+from ml_core.triggers.record import Trigger
 
 _WARMUP, _SAVE_EVERY, _TIMED_STEPS = 50, 50, 6
 
@@ -527,11 +527,10 @@ def _pairs_table(ready: _Ready) -> str:
     rows: list[tuple[object, ...]] = []
     for attack in ready.attacks:
         for plant in attack.plants:
-            own = ready.pairs.captions(plant.rows, 0)
-            captions = plant.captions or own
-            if plant.pictures.size and not plant.captions:
-                captions = [triggered_prompt(attack.trigger, text) for text in own]
-            for row, caption in zip(plant.rows.tolist(), captions, strict=True):
+            mark = plant.triggers[0] if plant.triggers else None
+            for number, own in enumerate(ready.pairs.captions(plant.rows, 0)):
+                row = int(plant.rows[number])
+                caption = plant.caption(number, own, mark)
                 place = row if ready.poison.numbers is None else int(ready.poison.numbers[row])
                 name = ready.data.pictures.name(place)
                 rows.append((place, name, attack.trigger.name or "trigger", caption))
