@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator
 from pathlib import Path
 
 from ml_core.checkpoints import open_checkpoint
@@ -78,12 +77,6 @@ def search(
     yield from _Search(spec, control).run()
 
 
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    name: str
-    recipe: Recipe
-
-
 class _Search:
     """One search, from its spec to its record."""
 
@@ -98,9 +91,9 @@ class _Search:
     def run(self) -> Generator[Event, None, None]:
         spec = self._spec
         names = distinct(map(candidate_name, spec.recipes))
-        candidates = tuple(map(_Candidate, names, spec.recipes))
-        for candidate in candidates:
-            check_method(candidate.recipe.method)
+        candidates = dict(zip(names, spec.recipes, strict=True))
+        for recipe in spec.recipes:
+            check_method(recipe.method)
         _check_data(spec)
         label_set, trigger = open_attack(spec.base)
         part = spec.validation()
@@ -207,7 +200,7 @@ class _Search:
         return rate
 
     def _planned(
-        self, trials: Trials, candidates: Sequence[_Candidate], once: float
+        self, trials: Trials, candidates: dict[str, Recipe], once: float
     ) -> Generator[Event, None, tuple[RungRecord, ...]]:
         """Time a few steps of each method, and plan by that."""
         spec = self._spec
@@ -219,7 +212,7 @@ class _Search:
         left = 60 * spec.minutes - (time.monotonic() - self._begin)
         runs = 1 if self._beside is None else 2
         fixed *= runs
-        times = [runs * own[candidate.recipe.method] for candidate in candidates]
+        times = [runs * own[recipe.method] for recipe in candidates.values()]
         rounds = plan(times, fixed, left)
         if not rounds:
             needed = 60 * spec.minutes - left + fixed + FEWEST_STEPS * times[0]
@@ -230,11 +223,9 @@ class _Search:
             )
         return tuple(RungRecord(candidates=r.candidates, steps=r.steps) for r in rounds)
 
-    def _timed(
-        self, trials: Trials, candidates: Sequence[_Candidate]
-    ) -> Generator[Event, None, None]:
+    def _timed(self, trials: Trials, candidates: dict[str, Recipe]) -> Generator[Event, None, None]:
         """Choose the precision of each method, and time its steps."""
-        recipes = {candidate.recipe.method: candidate.recipe for candidate in reversed(candidates)}
+        recipes = {recipe.method: recipe for recipe in reversed(candidates.values())}
         for number, (method, recipe) in enumerate(recipes.items()):
             yield Progress("estimate", number, len(recipes))
             few = lengthened(recipe, _TIMED_STEPS)
@@ -244,34 +235,33 @@ class _Search:
         yield Progress("estimate", len(recipes), len(recipes))
 
     def _halve(
-        self, trials: Trials, candidates: Sequence[_Candidate], record: SearchRecord
+        self, trials: Trials, candidates: dict[str, Recipe], record: SearchRecord
     ) -> Generator[Event, None, SearchRecord]:
         """Run the rounds of the plan."""
         limits = self._spec.limits
         self._begin -= record.seconds
         there = {(row.name, row.rung): row for row in record.rows}
-        alive = list(candidates[: record.planned])
+        alive = tuple(candidates)[: record.planned]
         total = sum(rung.candidates * rung.steps for rung in record.plan)
         done = 0
         record = record.model_copy(update={"rows": ()})
         number = 0
         while number < len(record.plan):
             rung, scores = record.plan[number], {}
-            for candidate in alive[: rung.candidates]:
+            for name in alive[: rung.candidates]:
                 yield Progress("search", done, total)
-                row = there.get((candidate.name, number))
+                row = there.get((name, number))
                 if row is None and number and not self._in_time(record, rung.steps):
                     continue
                 if row is None:
-                    yield Message(f"Round {number + 1}: {candidate.name}, {rung.steps} steps")
-                    row = yield from self._run_candidate(trials, candidate, number, rung.steps)
+                    yield Message(f"Round {number + 1}: {name}, {rung.steps} steps")
+                    recipe = lengthened(candidates[name], rung.steps)
+                    row = yield from self._run_candidate(trials, name, recipe, number)
                 done += rung.steps
-                scores[candidate.name] = row.score
+                scores[name] = row.score
                 record = self._with(record, row)
                 yield self._saved(record)
-            best = ranked(scores, limits)
-            run = [candidate for candidate in alive if candidate.name in scores]
-            alive = sorted(run, key=lambda candidate: best.index(candidate.name))
+            alive = ranked(scores, limits)
             number += 1
             if number == len(record.plan) and alive and self._goes_on(record):
                 last = RungRecord(candidates=1, steps=2 * rung.steps)
@@ -298,20 +288,19 @@ class _Search:
         return time.monotonic() - self._begin + needed <= _OVER * 60 * self._spec.minutes
 
     def _run_candidate(
-        self, trials: Trials, candidate: _Candidate, rung: int, steps: int
+        self, trials: Trials, name: str, recipe: Recipe, rung: int
     ) -> Generator[Event, None, SearchRow]:
         """One run."""
-        method, recipe = candidate.recipe.method, lengthened(candidate.recipe, steps)
-        begin = time.monotonic()
-        trial = yield from trials.run(recipe, self._control, speed=self._speeds.get(method))
-        self._speeds[method] = trial.speed
+        begin, speed = time.monotonic(), self._speeds.get(recipe.method)
+        trial = yield from trials.run(recipe, self._control, speed=speed)
+        self._speeds[recipe.method] = trial.speed
         rates = _rates(trials, trial)
         if rates is not None and self._beside is not None:
             other = yield from self._beside.run(recipe, self._control, speed=trial.speed)
             more = _rates(self._beside, other)
             rates = None if more is None else (*rates, *more)
         row = SearchRow(
-            name=candidate.name,
+            name=name,
             rung=rung,
             steps=trial.recipe.total_steps,
             recipe=trial.recipe,
