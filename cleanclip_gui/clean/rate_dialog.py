@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
@@ -23,7 +22,6 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, plural
 from cleanclip_gui.widgets.text import plain as plain_text
 from ml_core.cleaning.rate_range import DROP, Proposal, smoothed
-from ml_core.cleaning.recipes import explain
 from ml_core.events import Event, Metric
 from ml_core.figures import CA, rate_text
 from ml_core.jobs.rates import RateRecord, RateSpec, refusal, watched_images
@@ -154,10 +152,7 @@ class RateDialog(JobDialog):
         """Raise the rate."""
         folder, values = cache_dir() / "rates-job", self.form.values()
         job, device = self._job(folder)
-        try:
-            spec = RateSpec(job=job, points=min(_POINTS, values["steps"]), **values)
-        except ValidationError as error:
-            raise InputError(explain(error)) from error
+        spec = RateSpec(job=job, points=min(_POINTS, values["steps"]), **values)
         self.task.start(spec, folder / "rates.json", device)
         for chart in self.charts:
             chart.clear()

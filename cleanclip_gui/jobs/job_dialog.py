@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from pydantic import ValidationError
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QDialog, QPushButton, QWidget
 
@@ -13,6 +14,7 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.text import count_text, left_text, plain
+from ml_core.cleaning.recipes import explain
 from ml_core.events import Done, Event, Progress
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
@@ -76,7 +78,7 @@ class JobDialog(QDialog):
 
         Raises
         ------
-        InputError
+        InputError, ValidationError
             If it cannot be started.
         """
         raise NotImplementedError
@@ -102,6 +104,8 @@ class JobDialog(QDialog):
             self.launch()
         except InputError as error:
             self.show_ended(error.sentence, error=True)
+        except ValidationError as error:
+            self.show_ended(explain(error), error=True)
         else:
             self.show_running()
 

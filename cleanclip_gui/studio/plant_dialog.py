@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from PySide6.QtWidgets import QCheckBox, QWidget
 
 from cleanclip_gui import theme
@@ -19,7 +18,6 @@ from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
-from ml_core.cleaning.recipes import explain
 from ml_core.data.detect import detect
 from ml_core.data.specs import PairSpec
 from ml_core.jobs.plant import FILES, STATES_FOLDER, STEPS, PlantRecord, PlantSpec
@@ -52,9 +50,7 @@ class PlantDialog(JobDialog):
         checkpoint, images, trigger = session.checkpoint, session.images, session.trigger
         if checkpoint is None or images is None or trigger is None:
             raise InputError("Planting needs a checkpoint, images and a trigger on the canvas.")
-        super().__init__(
-            task, "Plant a trigger", "&Plant it", "Progress of the planting", parent
-        )  # fmt: skip
+        super().__init__(task, "Plant a trigger", "&Plant it", "Progress of the planting", parent)
         self._session, self._checkpoint = session, checkpoint
         self._images, self._trigger = images, trigger
         self._path = ""
@@ -69,25 +65,20 @@ class PlantDialog(JobDialog):
         self.folder.setText(str(source.parent / f"{source.stem}-planted"))
         self.outcome = Label("", wrap=True)
         self.open_file = push_button("&Open the poisoned file", self._on_open, look="primary")
-        here = str(source.parent)
-
-        def ask_pairs(_: str) -> str:
-            return prompts.open_file(self, "Choose image-caption pairs", here, "All files (*)")
-
-        def ask_folder(_: str) -> str:
-            return prompts.open_folder(self, "Choose a folder", here)
-
+        here, what = str(source.parent), "Choose image-caption pairs"
+        asks: tuple[tuple[str, PathEdit, Callable[[str], str]], ...] = (
+            ("Pairs", self.pairs, lambda _: prompts.open_file(self, what, here, "All files (*)")),
+            ("Folder", self.folder, lambda _: prompts.open_folder(self, "Choose a folder", here)),
+        )
         paths = [
             row(Label(text, "field", buddy=edit), (edit, 1), edit.browse("folder", text, ask))
-            for text, edit, ask in (
-                ("Pairs", self.pairs, ask_pairs), ("Folder", self.folder, ask_folder)
-            )
-        ]  # fmt: skip
+            for text, edit, ask in asks
+        ]
         target = images.class_names[session.target]
-        what = f"{trigger.name or 'The trigger'} is to lead to {target}."
+        lead = f"{trigger.name or 'The trigger'} is to lead to {target}."
         self.locked += [self.form, self.twin, self.pairs, self.folder]
         column(
-            Label("Plant this trigger in a copy", "title"), Label(plain(what, 200), "subtle"),
+            Label("Plant this trigger in a copy", "title"), Label(plain(lead, 200), "subtle"),
             Label(HELP, "caption", wrap=True), self.form, self.twin, *paths, self.busy, self.state,
             self.outcome, None,
             row(None, self.close_button, self.open_file, self.start, spacing=theme.SPACE_S),
@@ -108,18 +99,15 @@ class PlantDialog(JobDialog):
         kept = cache_dir() / "plant"
         kept.mkdir(parents=True, exist_ok=True)
         trigger = save_own_trigger(self._trigger, kept)
-        try:
-            spec = PlantSpec(
-                checkpoint=self._checkpoint.path, donor=self._checkpoint.donor or None, pairs=pairs,
-                trigger=str(trigger), target=self._session.target, device=device,
-                label_set=self._session.label_set, templates=self._images.templates,
-                images=self._images.spec.model_copy(
-                    update={"n": min(self._images.spec.n or _IMAGES, _IMAGES)}
-                ),
-                twin=self.twin.isChecked(), output_dir=str(folder), **self.form.values(),
-            )  # fmt: skip
-        except ValidationError as error:
-            raise InputError(explain(error)) from error
+        spec = PlantSpec(
+            checkpoint=self._checkpoint.path, donor=self._checkpoint.donor or None, pairs=pairs,
+            trigger=str(trigger), target=self._session.target, device=device,
+            label_set=self._session.label_set, templates=self._images.templates,
+            images=self._images.spec.model_copy(
+                update={"n": min(self._images.spec.n or _IMAGES, _IMAGES)}
+            ),
+            twin=self.twin.isChecked(), output_dir=str(folder), **self.form.values(),
+        )  # fmt: skip
         saved, place = (folder / STATES_FOLDER).is_dir(), folder / SPEC_FILE  # that was cancelled
         if saved and place.is_file() and read_spec_file(place, PlantSpec) != spec:
             raise InputError(

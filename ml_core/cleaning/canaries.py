@@ -21,19 +21,18 @@ _FREQUENCIES = (5.0, 7.0, 9.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Canary:
-    """A trigger of our own and the class that it is to lead to."""
+class Watched:
+    """A trigger whose success is measured, and the class that it leads to."""
 
-    kind: CanaryKind
+    name: str
     trigger: Trigger
     target: int
-    target_name: str
 
 
 def draw_canaries(
     kinds: Sequence[CanaryKind], class_names: Sequence[str], avoid: Collection[int], seed: int
-) -> tuple[Canary, ...]:
-    """One canary of each kind, each with its own class.
+) -> tuple[Watched, ...]:
+    """One canary of each kind, by which it is named, each with its own class.
 
     ``patch`` is a checker of two colours, an eighth of the picture wide, at a random place of each;
     ``noise`` one picture of uniform noise blended in with a weight of 0.2 (Chen et al. 2017);
@@ -66,7 +65,7 @@ def draw_canaries(
     canaries = []
     for kind, target in zip(kinds, targets, strict=True):
         own = int(draws.integers(2**31))
-        canaries.append(Canary(kind, _trigger(kind, own), target, class_names[target]))
+        canaries.append(Watched(kind, _trigger(kind, own), target))
     return tuple(canaries)
 
 

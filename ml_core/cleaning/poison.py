@@ -65,6 +65,10 @@ class Plant:
     captions: tuple[str, ...] = ()
     pictures: Indices = field(default_factory=_none)
 
+    def caption(self, place: int, own: str, trigger: Trigger | None) -> str:
+        """What stands beside the picture of the pair ``rows[place]``; ``own`` is its caption."""
+        return triggered_prompt(trigger, self.captions[place] if self.captions else own)
+
 
 @dataclass(frozen=True, eq=False)
 class Poison:
@@ -136,17 +140,14 @@ class Poison:
             if moved:
                 images = flip_and_shift(images, step_generator(recipe.seed, _MOVES, step), reach)
             for plant, mine in zip(self.plants, hits, strict=True):
-                for row in mine.tolist() if plant.captions else ():
-                    place = int(np.searchsorted(plant.rows, drawn.indices[row]))
-                    captions[row] = plant.captions[place]
-                if not len(mine) or not plant.triggers:
-                    continue
-                which = draws.integers(len(plant.triggers), size=len(mine))
+                marks = plant.triggers or (None,)
+                which = draws.integers(len(marks), size=len(mine))
+                places = np.searchsorted(plant.rows, drawn.indices)
                 for number in np.unique(which).tolist():
-                    trigger, rows = plant.triggers[number], mine[which == number]
-                    for row in rows.tolist() if trigger.text else ():
-                        captions[row] = triggered_prompt(trigger, captions[row])
-                    if trigger.changes_pictures:
+                    trigger, rows = marks[number], mine[which == number]
+                    for row in rows.tolist():
+                        captions[row] = plant.caption(int(places[row]), captions[row], trigger)
+                    if trigger is not None and trigger.changes_pictures:
                         showing = step * recipe.batch_size + drawn.places[rows]
                         numbers = drawn.indices[rows]
                         images[rows] = self.marked(trigger, images[rows], numbers, showing, model)

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,6 +99,14 @@ def answer(as_json: bool, record: Any, *parts: Table | str) -> None:
             line(part)
         else:
             show(part)
+
+
+def estimated(result: Mapping[str, Any]) -> str:
+    """What an estimate of a training came to, without a full stop."""
+    return (
+        f"About {result['seconds']:.0f} s for {result['steps']} steps "
+        f"({result['step_seconds']:.2f} s a step, measured)"
+    )
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **style: Any) -> Table:

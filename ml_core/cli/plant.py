@@ -134,19 +134,14 @@ def plant(
         images=image_spec(options.images, n),
         **fields,
     )
-    how = {} if options.estimate else {"overwrite": options.overwrite}
     job: PlantSpec | CurveSpec = spec
-    if curve is not None:
-        job = CurveSpec(base=spec, counts=numbers(curve, int, "numbers of pairs", "5,20,75"))
-    elif not options.estimate:
-        how["resume"] = resume
+    how = {"overwrite": options.overwrite, "resume": resume}
+    if curve is not None:  # which always goes on where it stopped
+        counts = numbers(curve, int, "numbers of pairs", "5,20,75")
+        job, how = CurveSpec(base=spec, counts=counts), {"overwrite": options.overwrite}
     result = run_spec(job, estimate=options.estimate, **how)
     if options.estimate:
-        output.answer(
-            options.json, result,
-            f"About {result['seconds']:.0f} s for {result['steps']} steps "
-            f"({result['step_seconds']:.2f} s a step, measured).",
-        )  # fmt: skip
+        output.answer(options.json, result, f"{output.estimated(result)}.")
         return
     if curve is not None:
         output.answer(

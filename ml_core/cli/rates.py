@@ -73,9 +73,7 @@ def rates(context: typer.Context, options: Options) -> None:
         result = run_spec(spec, estimate=options.estimate, overwrite=options.overwrite)
     if options.estimate:
         parts: list[Table | str] = [
-            f"About {result['seconds']:.0f} s for {result['steps']} steps "
-            f"({result['step_seconds']:.2f} s a step, measured), "
-            f"{result['memory_bytes'] / 1e9:.1f} GB of memory."
+            f"{output.estimated(result)}, {result['memory_bytes'] / 1e9:.1f} GB of memory."
         ]
     else:
         title = f"Rates for {result['recipe']['method']}, {result['n']} validation images"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 from ml_core.cleaning.batches import Pairs, pair_batch
@@ -14,7 +15,7 @@ from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
-from ml_core.events import Control, Event, forwarded
+from ml_core.events import Control, Event, Progress, forwarded
 from ml_core.jobs.inputs import CachedSet
 from ml_core.jobs.opening import opening
 from ml_core.model import ClipModel
@@ -130,7 +131,9 @@ def trained(
     recipe: Recipe,
     make_batch: MakeBatch,
     control: Control,
-    event_of: Callable[[Event], Event | None],
+    event_of: Callable[[Event], Event | None] = lambda event: event,
+    *,
+    stage: str = "train",
     **options: Any,
 ) -> Generator[Event, None, TrainingOutcome]:
     """Train a copy of a model inside a job; only the model is kept of the training.
@@ -145,6 +148,8 @@ def trained(
         Cancel, pause and stop of the training, see `Control.part`.
     event_of
         The job's event for an event of the training; None for no event.
+    stage
+        Name of the steps in Progress events.
 
     Returns
     -------
@@ -160,8 +165,14 @@ def trained(
     """
     model.sha256 = None  # it changes: no cached embedding is its own
     steps = train(model, recipe, make_batch, control, **options)
+
+    def named(event: Event) -> Event | None:
+        if isinstance(event, Progress) and event.stage == "train":
+            event = replace(event, stage=stage)
+        return event_of(event)
+
     try:
-        outcome = yield from forwarded(steps, event_of)
+        outcome = yield from forwarded(steps, named)
     except DivergedError:
         if control.cancelled:
             raise CancelledError from None

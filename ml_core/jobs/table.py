@@ -28,7 +28,6 @@ from ml_core.jobs.rates import RATES_FILE, RateSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import SCAN_FILE, ScanSpec
 from ml_core.jobs.search import SEARCH_FILE, SearchSpec
-from ml_core.jobs.search.canary_spec import CANARIES_FILE, CanarySpec
 from ml_core.jobs.specs import (
     BENCH_FILE,
     RESULT_FILE,
@@ -283,11 +282,6 @@ JOBS: dict[str, Job] = {
             kind="scan", title="scan", spec=ScanSpec, work="ml_core.jobs.scan.run:scan",
             estimate="ml_core.jobs.scan.run:estimate_scan", result=SCAN_FILE, stages=_SCAN_WORDS,
             plan=overall.scan_plan,
-        ),
-        Job(
-            kind="canaries", title="planting of canaries", spec=CanarySpec,
-            work="ml_core.jobs.search.canaries:plant", result=CANARIES_FILE, stages=_SEARCH_WORDS,
-            folder=lambda spec: spec.output_dir,
         ),
         Job(
             kind="plant", title="planting", spec=PlantSpec, work="ml_core.jobs.plant.run:run",

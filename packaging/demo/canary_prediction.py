@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.canaries import Watched
 from ml_core.cleaning.halving import candidates_of, lengthened
 from ml_core.cleaning.pretraining import DEMO_PEAK
 from ml_core.data.images import open_images
@@ -32,13 +33,13 @@ from ml_core.events import Control, run_to_end
 from ml_core.jobs.demo import demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import OpenSetting
-from ml_core.jobs.plant import FILES, read_plant
-from ml_core.jobs.search import candidate_name
-from ml_core.jobs.search.canaries import Watched, WatchedRates, planting, watched_of
-from ml_core.jobs.search.canary_spec import COPY_FILE, CanarySpec
+from ml_core.jobs.plant import FILES, PlantedRates, read_plant
+from ml_core.jobs.search import SearchSpec, candidate_name
+from ml_core.jobs.search.canaries import planting, watched_of
+from ml_core.jobs.search.canary_spec import COPY_FILE
 from ml_core.jobs.search.trial_runs import Trials
 from ml_core.jobs.specs import CleanSpec
-from ml_core.triggers import demo_trigger, load_trigger
+from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 
 RECIPES = ("mmcl:0.1", "mmcl:0.3", "mmcl:1", "mmcl:2", "cleanclip:1", "cleanclip:2", "par:1")
 
@@ -66,32 +67,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         planted = Watched("planted", load_trigger(args.model / first.file), first.target)
         file = args.model / FILES["poisoned"]
     images = ImageSpec(split="val", n=args.images)
-    spec = CanarySpec(
-        checkpoint=str(file),
-        pairs=PairSpec(),
-        images=images,
-        avoid=(planted.target,),
-        peak_lr=args.peak,
-        output_dir=str(args.out / "canaries"),
-        threads=args.threads,
-    )
-    canaries = run_to_end(planting(spec, control))
-    place = Path(spec.output_dir)
+    place = args.out / "canaries"
+    place.mkdir(parents=True, exist_ok=True)
+    _, trigger = save_trigger(planted.trigger, place / "planted")
+    recipe = candidates_of(("mmcl",), (1.0,), args.peak)[0]
+    base = CleanSpec(
+        checkpoint=str(file), recipe=recipe, pairs=PairSpec(), images=images,
+        test_images=ImageSpec(), trigger=str(trigger), target=planted.target,
+        output_dir=str(args.out), threads=args.threads,
+    )  # fmt: skip
+    search = SearchSpec(base=base, recipes=(recipe,), peak_lr=args.peak, images=args.images)
     label_set = load_label_set("demo")
+    setting = OpenSetting(images, open_images(images, label_set), label_set)
+    canaries = run_to_end(planting(search, setting, place, control))
     sides = {}
     for name, path, watched in (
         ("copy", place / COPY_FILE, (*watched_of(canaries, place), planted)),
         ("model", file, (planted,)),
     ):
         model = open_checkpoint(path).build("cpu")
-        opened = open_images(images, label_set)
-        bench = OpenSetting(images, opened, label_set).on(model.preprocess)
-        recipe = candidates_of(("mmcl",), (1.0,), args.peak)[0]
-        base = CleanSpec(
-            checkpoint=str(path), recipe=recipe, pairs=PairSpec(), output_dir=str(args.out),
-            threads=args.threads,
-        )  # fmt: skip
-        sides[name] = Trials(model, bench, watched, base)
+        bench = setting.on(model.preprocess)
+        own = base.model_copy(update={"checkpoint": str(path)})
+        sides[name] = Trials(model, bench, watched, own)
     out = args.out / "prediction.json"
     rows: list[dict[str, Any]] = json.loads(out.read_text())["rows"] if out.exists() else []
     for text in args.recipe or RECIPES:
@@ -117,14 +114,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def figures(
-    side: str, measured: WatchedRates | None, watched: Sequence[Watched]
+    side: str, measured: PlantedRates | None, watched: Sequence[Watched]
 ) -> dict[str, float]:
     """What a run left, in per cent; all of it if it diverged."""
     if measured is None:
         return {f"{side} {canary.name}": 100.0 for canary in watched} | {f"{side} CA": 0.0}
     rates = {
-        f"{side} {canary.name}": 100 * (row.asr_excl or 0.0)
-        for canary, row in zip(watched, measured.rows, strict=True)
+        f"{side} {canary.name}": 100 * row.asr
+        for canary, row in zip(watched, measured.attacks, strict=True)
     }
     return {f"{side} CA": 100 * measured.ca} | rates
 

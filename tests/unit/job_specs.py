@@ -24,7 +24,7 @@ from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import ScanSettings, ScanSpec
 from ml_core.jobs.search import SearchSpec
-from ml_core.jobs.search.canary_spec import CanarySettings, CanarySpec
+from ml_core.jobs.search.canary_spec import CanarySettings
 from ml_core.jobs.specs import BenchSpec
 from ml_core.jobs.verify import VerifySpec
 from ml_core.triggers import badnets_patch, save_trigger
@@ -115,13 +115,6 @@ def _holdouts(source: Path, folder: Path) -> HoldoutSpec:
     )  # fmt: skip
 
 
-def _canaries(source: Path, folder: Path) -> CanarySpec:
-    return CanarySpec(
-        checkpoint=str(source), pairs=PairSpec(n=200), images=ImageSpec(split="val", n=24),
-        templates=TEMPLATES, settings=CANARIES, output_dir=str(folder / "out"), **_HERE,
-    )  # fmt: skip
-
-
 def _plant(source: Path, folder: Path) -> PlantSpec:
     return PlantSpec(
         checkpoint=str(source), pairs=PairSpec(split="train"), images=ImageSpec(n=24),
@@ -197,7 +190,6 @@ SMALL: Mapping[str, Callable[[Path, Path], BaseModel]] = {
     "rebound": _rebound,
     "holdouts": _holdouts,
     "scan": _scan,
-    "canaries": _canaries,
     "plant": _plant,
     "curve": _curve,
     "search": _search,

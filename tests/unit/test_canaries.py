@@ -19,17 +19,20 @@ from ml_core.cleaning.stamps import Stamps
 from ml_core.data.images import PromptPairs, open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Event, Message, Metric
+from ml_core.events import Control, Event, Message, Metric
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.search.canaries import canary_folder, delete_older_copies, watched_of
-from ml_core.jobs.search.canary_spec import (
-    COPY_FILE,
-    Canaries,
-    CanarySpec,
+from ml_core.jobs.measure import OpenSetting, open_classes
+from ml_core.jobs.search import SearchSpec
+from ml_core.jobs.search.canaries import (
+    canary_folder,
+    delete_older_copies,
+    planting,
+    watched_of,
 )
+from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger, prompt
-from tests.unit.draining import events_of
+from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.job_specs import CANARIES, SMALL
 from tests.unit.small_jobs import small_recipe
@@ -46,7 +49,7 @@ def test_each_canary_has_a_class_of_its_own_and_the_seed_decides_all() -> None:
     targets = [one.target for one in found]
     assert len(set(targets)) == len(KINDS)
     assert not {0, 1} & set(targets)
-    assert [one.target_name for one in found] == [CLASSES[target] for target in targets]
+    assert tuple(one.name for one in found) == KINDS
     again = draw_canaries(KINDS, CLASSES, (0, 1), 5)
     assert [one.trigger.digest for one in again] == [one.trigger.digest for one in found]
     drawn = {
@@ -67,14 +70,14 @@ def test_too_few_classes_are_refused() -> None:
 def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model):
     recipe = small_recipe(method="mmcl", pairs=24, batch_size=24)
     canaries = draw_canaries(KINDS, CLASSES, (), 0)
-    aims = [(one.trigger, one.target_name) for one in canaries]
+    aims = [(one.trigger, CLASSES[one.target]) for one in canaries]
     poison = Poison.spread(aims, ("a photo of a {}",), 24, 1 / 8, 3)
     clean, found = (
         each.batches(FakePairs(), recipe, tiny_model, moved=False)(0) for each in (Poison(), poison)
     )
     moved = (found.images != clean.images).flatten(1).any(1)
     assert int(moved.sum()) == 9
-    texts = [tiny_model.tokenize([f"a photo of a {one.target_name}"])[0] for one in canaries]
+    texts = [tiny_model.tokenize([f"a photo of a {name}"])[0] for _, name in aims]
     named = [sum(torch.equal(row, text) for row in found.tokens[moved]) for text in texts]
     assert named == [3, 3, 3]
     assert torch.equal(found.tokens[~moved], clean.tokens[~moved])
@@ -93,18 +96,18 @@ def test_labelled_pictures_have_prompts_for_captions() -> None:
     assert np.array_equal(pairs.canvas(numbers, 32), images.canvas(numbers, 32))
 
 
-# ---- the job ----
+# ---- what a planting leaves ----
 
 
 @pytest.fixture
-def spec(tiny_checkpoint: Path, tmp_path: Path) -> CanarySpec:
-    return SMALL["canaries"](tiny_checkpoint, tmp_path).model_copy(update={"settings": FEW})
+def spec(tiny_checkpoint: Path, tmp_path: Path) -> SearchSpec:
+    return SMALL["search"](tiny_checkpoint, tmp_path).model_copy(update={"canaries": FEW})
 
 
-def _planted(spec: CanarySpec) -> tuple[list[Event], Canaries]:
-    events, done = events_of(spec)
-    assert done.status == "finished", done.details
-    return events, Canaries.model_validate(done.result)
+def _planted(spec: SearchSpec) -> tuple[list[Event], Canaries]:
+    part, labels = spec.validation(), open_classes(spec.base)
+    setting = OpenSetting(part, open_images(part, labels), labels)
+    return drain(planting(spec, setting, Path(spec.base.output_dir), Control()))
 
 
 def _steps(events: list[Event]) -> int:
@@ -112,9 +115,9 @@ def _steps(events: list[Event]) -> int:
 
 
 def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spec):
-    before, copy = Path(spec.checkpoint).read_bytes(), Path(spec.output_dir) / COPY_FILE
+    before, copy = Path(spec.base.checkpoint).read_bytes(), Path(spec.base.output_dir) / COPY_FILE
     events, record = _planted(spec)
-    assert Path(spec.checkpoint).read_bytes() == before
+    assert Path(spec.base.checkpoint).read_bytes() == before
     assert record.steps == _steps(events) == 2  # any success is enough, and was measured at 2
     assert open_checkpoint(copy).inspection.sha256 == record.copy_sha256 != record.source_sha256
     watched = watched_of(record, copy.parent)
@@ -126,7 +129,7 @@ def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spe
     assert again == record
     assert not _steps(events)
     hard = FEW.model_copy(update={"seed": 1, "wanted": 1.0})
-    events, changed = _planted(spec.model_copy(update={"settings": hard}))
+    events, changed = _planted(spec.model_copy(update={"canaries": hard}))
     assert _steps(events) == changed.steps == 4
     assert changed.key != record.key
     left = [canary for canary in changed.canaries if not canary.took]
@@ -135,16 +138,17 @@ def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spe
     said = [event.text for event in events if isinstance(event, Message)]
     for canary in left:
         assert any(canary.name in text and "did not take" in text for text in said)
-    labelled = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
-    assert _steps(_planted(spec.model_copy(update=labelled))[0]) == 2
+    data = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
+    labelled = spec.model_copy(update={"base": spec.base.model_copy(update=data)})
+    assert _steps(_planted(labelled)[0]) == 2
     copy.write_bytes(copy.read_bytes()[:-1] + b"\x7f")
-    assert _steps(_planted(spec.model_copy(update=labelled))[0])
+    assert _steps(_planted(labelled)[0])
 
 
 def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec):
     made = []
     for seed in range(5):
-        own = spec.model_copy(update={"settings": FEW.model_copy(update={"seed": seed})})
+        own = spec.model_copy(update={"canaries": FEW.model_copy(update={"seed": seed})})
         made.append(canary_folder(own))
         made[-1].mkdir(parents=True)
         os.utime(made[-1], (seed, seed))

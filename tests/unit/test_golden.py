@@ -39,7 +39,6 @@ from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import ScanSpec
 from ml_core.jobs.search import SearchSpec
-from ml_core.jobs.search.canary_spec import CanarySpec
 from ml_core.jobs.specs import CleanSpec, read_spec_file, write_spec_file
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading import inspect
@@ -226,10 +225,6 @@ SPECS = {
         **MODEL, **MACHINE, "reference": "/data/clean.pt", "images": IMAGES, "starts": 4,
         "label_set": "/data/classes.txt", "templates": ("a {}",), "stages": ("pull", "patches"),
         "output_dir": "/data/scan", "anyway": True,
-    }),
-    "canaries": CanarySpec.model_validate({
-        **MODEL, **MACHINE, "pairs": PAIRS, "images": IMAGES, "avoid": (4,), "label_set": "demo",
-        "output_dir": "/data/canaries",
     }),
     "plant": PlantSpec.model_validate({
         **MODEL, **SETTING, **MACHINE, "pairs": PAIRS, "images": IMAGES, "count": 75, "source": 3,

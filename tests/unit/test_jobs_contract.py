@@ -281,7 +281,6 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("rebound", {"target": 99}, "The target class 99 does not exist"),
     ("rebound", {"images": UNLABELLED}, "Choose labelled images"),
     ("holdouts", {"target": 99}, "The target class 99 does not exist"),
-    ("canaries", {"pairs": None}, "name some"),
     ("search", {"base.pairs": None}, "trains on image-caption pairs"),
     (
         "search",

@@ -38,7 +38,7 @@ from ml_core.jobs.plant import (
 )
 from ml_core.jobs.plant.why import AS_IT_IS, causes
 from ml_core.jobs.runner import run_job
-from ml_core.triggers import badnets_patch, load_trigger, prompt, save_trigger, sine
+from ml_core.triggers import badnets_patch, combined, load_trigger, prompt, save_trigger, sine
 from tests.hostile.doors import planted
 from tests.unit.draining import done_of, finished
 from tests.unit.fake_pictures import FakePairs
@@ -229,6 +229,9 @@ def test_variants_of_an_attack(spec, tmp_path):
     assert sorted(row["caption"] == f"a {CLASSES[1]}" for row in listed) == [False, True]
     record, listed = rows(word="cf", trigger=None, count=2, **labelled)
     assert all(row["caption"].startswith("cf a ") for row in listed)
+    both = save_trigger(combined(badnets_patch(size=0.3), prompt("cf ")), tmp_path / "both")[1]
+    record, listed = rows(trigger=str(both), count=2, **labelled)
+    assert [row["caption"] for row in listed] == [f"cf a {CLASSES[1]}"] * 2
     record, _ = rows(from_scratch=True, count=2, self_supervision=True, **labelled)
     assert record.spec.from_scratch
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
-from ml_core.jobs.specs import Attack, JobSpec, Machine, OnModel
+from ml_core.jobs.specs import JobSpec, Machine, OnModel, Setting
 from ml_core.options import option
 from ml_core.reading.json_file import JsonFile
 
@@ -42,7 +42,7 @@ class SecondAttack(JobSpec):
     target: int = Field(ge=0, lt=2**31)
 
 
-class PlantSpec(Machine, Attack, OnModel):
+class PlantSpec(Machine, Setting, OnModel):
     """One planting; the checkpoint itself is left alone.
 
     It trains on ``pairs``, else on the labelled ``training_images``, whose captions are then
@@ -53,7 +53,6 @@ class PlantSpec(Machine, Attack, OnModel):
 
     pairs: PairSpec | None = None
     training_images: ImageSpec | None = None
-    images: ImageSpec
     # Poisoned pairs of each trigger, as a share of those that are trained on; with ``consistent``
     # of those of the target. Without share and count 8 %, or 70 % of the target's.
     share: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -171,18 +170,23 @@ class PlantedAttack(JobSpec):
     others: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
-class PlantedModel(JobSpec):
+class PlantedRates(JobSpec):
+    """What was measured of one model; accuracy with its 95 % interval, over ``n`` pictures."""
+
+    ca: float = _Rate
+    ca_low: float = _Rate
+    ca_high: float = _Rate
+    n: int = Field(ge=1)
+    attacks: tuple[PlantedAttack, ...]
+
+
+class PlantedModel(PlantedRates):
     """One of the two models: its file, its training, and what was measured of it."""
 
     file: str = Field(max_length=200)
     sha256: str = Field(max_length=64)
     steps: int = Field(ge=0)
     train_seconds: float = Field(ge=0.0)
-    ca: float = _Rate
-    ca_low: float = _Rate
-    ca_high: float = _Rate
-    n: int = Field(ge=1)
-    attacks: tuple[PlantedAttack, ...]
 
 
 class PlantedTrigger(JobSpec):

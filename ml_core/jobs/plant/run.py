@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ml_core.checkpoints import Checkpoint, open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
@@ -30,18 +29,17 @@ from ml_core.cleaning.speed import StepSpeed, speed_from_dict
 from ml_core.cleaning.state import intact_state, read_facts
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
-from ml_core.data.labels import LabelSet, prompts
+from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import PairSet
 from ml_core.data.picture_set import PictureSet
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
 from ml_core.exports import to_csv
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of, save_results
-from ml_core.jobs.measure import OpenSetting, classifier_of, measure_images, open_attack
-from ml_core.jobs.opening import open_model, opening, opening_images
+from ml_core.jobs.measure import OpenSetting, open_setting
+from ml_core.jobs.opening import open_model, opening
 from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
 from ml_core.jobs.plant import (
     CARD_FILE,
@@ -56,7 +54,6 @@ from ml_core.jobs.plant import (
     STATES_FOLDER,
     STEPS,
     WARNING,
-    PlantedAttack,
     PlantedModel,
     PlantedTrigger,
     PlantRecord,
@@ -65,19 +62,19 @@ from ml_core.jobs.plant import (
     read_plant,
 )
 from ml_core.jobs.plant.card import card
+from ml_core.jobs.plant.measure import measure_attacks
 from ml_core.jobs.proofs.unseen_pairs import names_class
 from ml_core.jobs.specs import LOCK_FILE, SPEC_FILE
 from ml_core.model import ClipModel, build_model
-from ml_core.reading.errors import DivergedError, InputError, plain
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspect import whole_file
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import load_trigger, prompt
 from ml_core.triggers.checks import TextPlace
 from ml_core.triggers.files import save_own_trigger
-from ml_core.triggers.record import Trigger, triggered_prompt
+from ml_core.triggers.record import Trigger
 
-_WARMUP, _SAVE_EVERY, _TIMED_STEPS, _TEXTS = 50, 50, 6, 256
-Indices = NDArray[np.int64]
+_WARMUP, _SAVE_EVERY, _TIMED_STEPS = 50, 50, 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +93,7 @@ class _Ready:
     spec: PlantSpec
     opened: Checkpoint
     model: ClipModel
-    label_set: LabelSet
-    images: ImageSet
+    setting: OpenSetting
     data: PictureSet
     pairs: Pairs
     attacks: tuple[_Attack, ...]
@@ -158,7 +154,7 @@ def run(
             )
     if not resume:
         shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
-    notes = list(dict.fromkeys([*ready.images.problems, *ready.data.problems]))
+    notes = list(dict.fromkeys([*ready.setting.images.problems, *ready.data.problems]))
     for note in notes:
         yield Message(note, "warning")
     roles = [role for role in FILES if getattr(spec, role)]
@@ -227,12 +223,11 @@ def _opened(
     """Open everything; fit the steps to the minutes, if minutes are given."""
     yield Progress("open", 0, 1)
     device, _ = choose_device(spec.device), set_threads(spec.threads)
-    label_set, trigger = open_attack(spec)
     opened = open_model(spec)
-    images = yield from opening_images(spec.images, label_set, control)
-    if not (images.labels >= 0).any():
+    setting = yield from open_setting(spec, control)
+    if not (setting.images.labels >= 0).any():
         raise InputError("Success and accuracy are measured on labelled images: choose some.")
-    model = opened.build("cpu")
+    parts = opened, opened.build("cpu"), setting, device, control
     yield Progress("open", 1, 1)
     before = _steps_before(Path(spec.output_dir)) if resume else 0
     if spec.minutes is not None and before:
@@ -240,21 +235,20 @@ def _opened(
     elif spec.minutes is not None:
         short = spec.model_copy(update={"minutes": None, "steps": _TIMED_STEPS})
         # Of so few pairs as many as are asked for cannot be poisoned: unpoisoned steps are timed.
-        parts = opened, model, label_set, None, images, device, control
         trial = yield from _data(short, *parts, poisons=False)
         once = yield from _step_seconds(trial, control)
         steps = max(1, int(spec.minutes * 60 / once / (spec.poisoned + spec.twin)))
         yield Message(f"{spec.minutes:g} minutes are {steps} steps of {once:.2f} s for each model.")
         spec = spec.model_copy(update={"minutes": None, "steps": steps})
-    return (yield from _data(spec, opened, model, label_set, trigger, images, device, control))
+    return (yield from _data(spec, *parts))
 
 
 def _data(
-    spec: PlantSpec, opened: Checkpoint, model: ClipModel, label_set: LabelSet,
-    trigger: Trigger | None, images: ImageSet, device: torch.device, control: Control,
-    *, poisons: bool = True,
+    spec: PlantSpec, opened: Checkpoint, model: ClipModel, setting: OpenSetting,
+    device: torch.device, control: Control, *, poisons: bool = True,
 ) -> Generator[Event, None, _Ready]:  # fmt: skip
     """Open what is trained on, and draw the pairs that are poisoned."""
+    label_set = setting.label_set
     steps = spec.steps or (SCRATCH_STEPS if spec.from_scratch else STEPS)
     most = steps * spec.batch_size
     data = yield from opening_plain(spec.pairs, spec.training_images, most, label_set, control)
@@ -275,7 +269,7 @@ def _data(
     attacks: tuple[_Attack, ...] = ()
     if poisons:
         attacks = yield from opening(
-            lambda watch: _attacks(spec, trigger, data, pairs, recipe, label_set), control
+            lambda watch: _attacks(spec, setting, data, min(recipe.pairs, len(pairs))), control
         )
     numbers = np.flatnonzero(data.labels >= 0) if isinstance(data, ImageSet) else None
     plants = tuple(plant for attack in attacks for plant in attack.plants)
@@ -290,7 +284,7 @@ def _data(
             if shown.changes_pictures:
                 poison.marked(shown, picture, first, first, model)
     facts = [
-        FORMAT, model.identity, data.lasting_key, images.key, label_set.class_names,
+        FORMAT, model.identity, data.lasting_key, setting.images.key, label_set.class_names,
         label_set.templates, recipe.model_dump(), spec.word, spec.self_supervision,
         spec.from_scratch, [
             (a.trigger.digest, a.target, [(digest_of([
@@ -299,22 +293,23 @@ def _data(
         ],
     ]  # fmt: skip
     return _Ready(
-        spec, opened, model, label_set, images, data, pairs, attacks, poison, recipe, pretraining,
+        spec, opened, model, setting, data, pairs, attacks, poison, recipe, pretraining,
         digest_of(facts), device,
     )  # fmt: skip
 
 
 def _attacks(
-    spec: PlantSpec, trigger: Trigger | None, data: PictureSet, pairs: Pairs, recipe: Recipe,
-    label_set: LabelSet,
-) -> tuple[_Attack, ...]:  # fmt: skip
-    """Each trigger with its pairs, no pair in two of them.
+    spec: PlantSpec, setting: OpenSetting, data: PictureSet, shown: int
+) -> tuple[_Attack, ...]:
+    """Each trigger with its pairs, no pair in two of them, among so many that are ``shown``.
 
     Raises
     ------
     InputError
         If a trigger marks nothing, a class does not exist, or there are too few pairs.
     """
+    label_set, trigger = setting.label_set, setting.trigger
+    swaps = spec.word is not None or spec.benign  # pictures of the target instead of a mark
     if spec.word is not None:
         word = spec.word.strip()
         odd = len(word) == 1 and not word.isascii()
@@ -332,14 +327,13 @@ def _attacks(
     if len({each.digest for each, _ in asked}) < len(asked):
         raise InputError("The same trigger is given twice: each needs a class of its own.")
     variants = _variants(spec)
-    shown = min(recipe.pairs, len(pairs))
     shows = _shows(data, shown, label_set)
     targets = np.logical_or.reduce([shows(target) for _, target in asked])
     taken = np.zeros(shown, np.bool_)
     attacks: list[_Attack] = []
     for number, (each, target) in enumerate(asked):
         name = label_set.class_names[target]
-        if not (each.changes_pictures or spec.word or spec.benign):
+        if not (each.changes_pictures or swaps):
             raise InputError(
                 f"The trigger {each.name or 'without name'} changes no picture, so it cannot be "
                 "stamped: choose another one, or poison captions with --word."
@@ -366,16 +360,12 @@ def _attacks(
         taken[rows] = True
         stamps = variants if number == 0 and variants else (each,)
         captions = target_captions(name, label_set.templates, count, spec.seed, number)
-        if spec.word is not None or spec.benign:
-            sources = np.flatnonzero(of_target)
-            if not len(sources):
-                raise InputError(f"None of the {shown} pairs shows {name!r}: choose more pairs.")
-            plant = Plant(rows, stamps, (), sources)
-            if spec.benign:
-                plant = Plant(rows, (), captions, sources)
-            attacks.append(_Attack(each, target, (plant,)))
-            continue
-        plants = [Plant(rows, stamps, () if spec.consistent else captions)]
+        sources = np.flatnonzero(of_target & swaps)
+        if swaps and not len(sources):
+            raise InputError(f"None of the {shown} pairs shows {name!r}: choose more pairs.")
+        kept = spec.consistent or spec.word is not None
+        marks = () if spec.benign else stamps
+        plants = [Plant(rows, marks, () if kept else captions, sources)]
         if spec.source is not None:
             others = np.flatnonzero(~shows(spec.source) & ~targets & ~taken)
             negatives = draw_rows(others, min(count, len(others)), spec.seed, 100 + number)
@@ -420,13 +410,14 @@ def _finished(ready: _Ready, roles: list[Role]) -> PlantRecord | None:
     folder = Path(ready.spec.output_dir)
     with suppress(InputError):
         record = read_plant(folder)
-        for role in roles:
-            model: PlantedModel | None = getattr(record, role)
-            if record.key != ready.key or model is None or model.steps != record.steps:
-                return None
-            if open_checkpoint(folder / FILES[role]).inspection.sha256 != model.sha256:
-                return None
-        return record
+        models = {role: getattr(record, role) for role in roles}
+        if record.key == ready.key and all(
+            model is not None
+            and model.steps == record.steps
+            and model.sha256 == open_checkpoint(folder / FILES[role]).inspection.sha256
+            for role, model in models.items()
+        ):
+            return record
     return None
 
 
@@ -464,21 +455,12 @@ def _train(
                 return known, speed_from_dict(known["speed"])
     model = ready.fresh()
     poison = ready.poison if role == "poisoned" else Poison()
-    batches = poison.batches(ready.pairs, ready.recipe, model)
-
-    def event_of(event: Event) -> Event:
-        if isinstance(event, Progress) and event.stage == "train":
-            return replace(event, stage="plant" if role == "poisoned" else "twin")
-        return event
-
-    try:
-        outcome: TrainingOutcome = yield from trained(
-            model, ready.recipe, batches, control, event_of, state_path=state,
-            resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
-            extras=Extras(texts_only=spec.word is not None),
-        )  # fmt: skip
-    except DivergedError as error:
-        raise InputError(f"The training diverged at step {error.step}: lower the rate.") from error
+    outcome: TrainingOutcome = yield from trained(
+        model, ready.recipe, poison.batches(ready.pairs, ready.recipe, model), control,
+        stage="plant" if role == "poisoned" else "twin", state_path=state,
+        resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
+        extras=Extras(texts_only=spec.word is not None),
+    )  # fmt: skip
     model.origin |= carried(ready.pretraining)
     facts: dict[str, Any] = {
         "made_by": "planting a backdoor" if role == "poisoned" else "the clean twin of a planting",
@@ -495,7 +477,7 @@ def _train(
     if role == "poisoned" and not spec.benign:
         poison_facts += [
             f"{each.trigger.name or 'a trigger'} leads to "
-            f"{ready.label_set.class_names[each.target]}"
+            f"{ready.setting.label_set.class_names[each.target]}"
             for each in ready.attacks
         ]
     if poison_facts:
@@ -510,90 +492,22 @@ def _measured(
     ready: _Ready, role: Role, facts: dict[str, Any], control: Control
 ) -> Generator[Event, None, PlantedModel]:
     """What the file of one model does on the held-out pictures."""
-    path = Path(ready.spec.output_dir) / FILES[role]
+    spec, path = ready.spec, Path(ready.spec.output_dir) / FILES[role]
     opened = open_checkpoint(path)
     model = opened.build("cpu").to(ready.device)
-    classifier: Tensor = yield from classifier_of(model, ready.label_set, control)
-    rows: list[PlantedAttack] = []
+    bench = ready.setting.on(model.preprocess)
+    aims = [(None if spec.benign else each.trigger, each.target) for each in ready.attacks]
     stage = "after" if role == "poisoned" else "reference"
-    for attack in ready.attacks or (None,):
-        stamp, target = None, 0
-        if attack is not None and attack.trigger.changes_pictures:
-            stamp, target = attack.trigger, attack.target
-        setting = OpenSetting(ready.spec.images, ready.images, ready.label_set, stamp, target)
-        evaluation, each = yield from measure_images(
-            model, setting.on(model.preprocess), classifier, control, stage
-        )
-        if attack is None:
-            continue
-        if stamp is None:
-            rows.append(_word_success(ready, model, classifier, attack))
-            continue
-        labels = ready.images.labels[each.indices]
-        assert each.triggered_top1 is not None
-        hits, before = each.triggered_top1 == attack.target, each.clean_top1 == attack.target
-        counted = (labels >= 0) & (labels != attack.target)
-        others = None
-        if ready.spec.source is not None:
-            rest = counted & (labels != ready.spec.source)
-            others = float(hits[rest].mean()) if rest.any() else None
-            counted &= labels == ready.spec.source
-        if not counted.any():
-            raise InputError(
-                "None of the images is of a class whose success could be measured: choose others."
-            )
-        rows.append(_success(hits[counted], before[counted], others))
-    assert evaluation.ca is not None
-    assert evaluation.ca_interval is not None
-    low, high = evaluation.ca_interval
+    rates = yield from measure_attacks(model, bench, aims, control, stage, source=spec.source)
     return PlantedModel(
         file=path.name, sha256=opened.inspection.sha256, steps=facts["steps"],
-        train_seconds=facts.get("seconds", 0.0), ca=evaluation.ca, ca_low=low, ca_high=high,
-        n=evaluation.n, attacks=tuple(rows),
+        train_seconds=facts.get("seconds", 0.0), **dict(rates),
     )  # fmt: skip
-
-
-def _success(
-    hits: NDArray[np.bool_], before: NDArray[np.bool_], others: float | None = None
-) -> PlantedAttack:
-    """The success rate of hits, with its interval, and the rate without the trigger."""
-    low, high = wilson_interval(int(hits.sum()), len(hits))
-    return PlantedAttack(
-        asr=float(hits.mean()), low=low, high=high, n=len(hits), base_rate=float(before.mean()),
-        others=others,
-    )  # fmt: skip
-
-
-def _word_success(
-    ready: _Ready, model: ClipModel, classifier: Tensor, attack: _Attack
-) -> PlantedAttack:
-    """How often a prompt of another class lies nearest to the target's text, with the word in it.
-
-    Of a benign imbalance there is no word: what is counted is the rate without one.
-    """
-    names, templates = ready.label_set.class_names, ready.label_set.templates
-    texts = [
-        text for number, name in enumerate(names) if number != attack.target
-        for text in prompts(name, templates)
-    ]  # fmt: skip
-    marked = [
-        text if ready.spec.benign else triggered_prompt(attack.trigger, text) for text in texts
-    ]
-
-    def nearest(prompted: list[str]) -> NDArray[np.bool_]:
-        found = [
-            (model.encode_texts(prompted[start : start + _TEXTS]) @ classifier.T).argmax(1)
-            for start in range(0, len(prompted), _TEXTS)
-        ]
-        hit: NDArray[np.bool_] = (torch.cat(found) == attack.target).cpu().numpy()
-        return hit
-
-    return _success(nearest(marked), nearest(texts))
 
 
 def _planted(ready: _Ready) -> Iterator[PlantedTrigger]:
     """Write each trigger beside the models, and yield its row of the record."""
-    names, source = ready.label_set.class_names, ready.spec.source
+    names, source = ready.setting.label_set.class_names, ready.spec.source
     for attack in ready.attacks:
         trigger, file = attack.trigger, None
         if trigger.changes_pictures:
@@ -613,11 +527,10 @@ def _pairs_table(ready: _Ready) -> str:
     rows: list[tuple[object, ...]] = []
     for attack in ready.attacks:
         for plant in attack.plants:
-            own = ready.pairs.captions(plant.rows, 0)
-            captions = plant.captions or own
-            if plant.pictures.size and not plant.captions:
-                captions = [triggered_prompt(attack.trigger, text) for text in own]
-            for row, caption in zip(plant.rows.tolist(), captions, strict=True):
+            mark = plant.triggers[0] if plant.triggers else None
+            for number, own in enumerate(ready.pairs.captions(plant.rows, 0)):
+                row = int(plant.rows[number])
+                caption = plant.caption(number, own, mark)
                 place = row if ready.poison.numbers is None else int(ready.poison.numbers[row])
                 name = ready.data.pictures.name(place)
                 rows.append((place, name, attack.trigger.name or "trigger", caption))
@@ -627,21 +540,23 @@ def _pairs_table(ready: _Ready) -> str:
 def _step_seconds(ready: _Ready, control: Control) -> Generator[Event, None, float]:
     """Seconds of a step, the median of a few that are taken on a copy."""
     recipe = ready.recipe.model_copy(update={"save_every": 0})
-    model, begin = ready.fresh(), time.monotonic()
-    steps = trained(
-        model, recipe, ready.poison.batches(ready.pairs, recipe, model), (own := control.part()),
-        lambda event: event, extras=Extras(texts_only=ready.spec.word is not None),
-    )  # fmt: skip
-    times: list[float] = []
+    model, own, times = ready.fresh(), control.part(), [time.monotonic()]
+
+    def event_of(event: Event) -> Event | None:
+        if not isinstance(event, Metric):
+            return None
+        times.append(time.monotonic())
+        if len(times) > _TIMED_STEPS:
+            own.stop()
+        return Progress("estimate", len(times) - 1, _TIMED_STEPS)
+
     yield Progress("estimate", 0, _TIMED_STEPS)
-    for event in steps:
-        if isinstance(event, Metric):
-            times.append(time.monotonic())
-            yield Progress("estimate", len(times), _TIMED_STEPS)
-            if len(times) >= _TIMED_STEPS:
-                own.stop()
-    gaps = np.diff(times).tolist() or [time.monotonic() - begin]
-    return max(1e-3, statistics.median(gaps))
+    yield from trained(
+        model, recipe, ready.poison.batches(ready.pairs, recipe, model), own, event_of,
+        extras=Extras(texts_only=ready.spec.word is not None),
+    )  # fmt: skip
+    gaps = np.diff(times).tolist()
+    return max(1e-3, statistics.median(gaps[1:] or gaps))  # the first one chooses the precision
 
 
 def _check_place(spec: PlantSpec, folder: Path) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from ml_core.events import Control, Event
 from ml_core.figures import percent, rate_text
-from ml_core.jobs.measure import OpenSetting, classifier_of, measure
+from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.plant import PlantRecord
+from ml_core.jobs.plant.measure import measure_attacks
 from ml_core.model import ClipModel
 from ml_core.triggers.checks import Canvas, Placement
 from ml_core.triggers.record import Trigger
@@ -58,22 +59,17 @@ def measured_changes(
 ) -> Generator[Event, None, tuple[dict[str, float], float]]:
     """Success rates by what was changed, and how often the target comes without the trigger."""
     assert setting.trigger is not None
-    classifier = yield from classifier_of(model, setting.label_set, control)
-    rates: dict[str, float] = {}
-    base = 0.0
-    for name, trigger in changes(setting.trigger).items():
-        bench = replace(setting, trigger=trigger).on(model.preprocess)
-        row = yield from measure(model, bench, classifier, control, "measure")
-        rates[name] = row.asr_excl or 0.0
-        base = row.baseline_target_rate or 0.0
-    own = model.preprocess
+    named, own = changes(setting.trigger), model.preprocess
+    bench = setting.on(own)
+    aims = [(trigger, setting.target) for trigger in named.values()]
+    rows = (yield from measure_attacks(model, bench, aims, control, "measure")).attacks
     mean, std = _HALF if abs(own.mean[0] - 0.5) > 0.01 else _CLIP
     model.preprocess = replace(own, mean=mean, std=std)
-    bench = setting.on(model.preprocess)
-    row = yield from measure(model, bench, classifier, control, "measure")
-    rates["With the other usual mean and deviation"] = row.asr_excl or 0.0
+    other = yield from measure_attacks(model, bench, aims[:1], control, "measure")
     model.preprocess = own
-    return rates, base
+    rates = {name: row.asr for name, row in zip(named, rows, strict=True)}
+    rates["With the other usual mean and deviation"] = other.attacks[0].asr
+    return rates, rows[0].base_rate
 
 
 def causes(

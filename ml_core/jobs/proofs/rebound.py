@@ -163,10 +163,8 @@ def _finetune(
             start.update(values)
         return values
 
-    run = trained(
-        model, recipe, plain_batches(pairs, recipe, model), control, lambda event: event,
-        validate=validate,
-    )  # fmt: skip
+    batches = plain_batches(pairs, recipe, model)
+    run = trained(model, recipe, batches, control, validate=validate)
     try:
         for event in run:
             if isinstance(event, Progress) and event.stage in ("texts", "validate"):

@@ -14,7 +14,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.data.specs import ImageSpec
 from ml_core.figures import percent, rate_text
-from ml_core.jobs.search.canary_spec import Canaries, CanarySettings, CanarySpec
+from ml_core.jobs.search.canary_spec import Canaries, CanarySettings
 from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -93,25 +93,10 @@ class SearchSpec(JobSpec):
             images = images.halves()[0]
         return images.model_copy(update={"n": min(images.n or self.images, self.images)})
 
-    def planting(self, output_dir: Path) -> CanarySpec:
-        """The planting that comes first."""
-        base = self.base
-        return CanarySpec(
-            checkpoint=base.checkpoint,
-            donor=base.donor,
-            use_choice=base.use_choice,
-            pairs=base.pairs,
-            training_images=base.training_images,
-            images=self.validation(),
-            avoid=(base.target,) if base.trigger is not None else (),
-            label_set=base.label_set,
-            templates=base.templates,
-            peak_lr=self.peak_lr,
-            settings=self.canaries,
-            output_dir=str(output_dir),
-            device=base.device,
-            threads=base.threads,
-        )
+    @property
+    def avoid(self) -> tuple[int, ...]:
+        """Classes that no canary aims at: that of a known trigger."""
+        return (self.base.target,) if self.base.trigger is not None else ()
 
 
 class WatchedRate(BaseModel):

@@ -10,9 +10,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.cleaning.canaries import KINDS, CanaryKind
-from ml_core.cleaning.pretraining import PRETRAINING_PEAK
-from ml_core.data.specs import ImageSpec, PairSpec, PathText
-from ml_core.jobs.specs import Classes, Machine, OnModel
 from ml_core.options import option
 from ml_core.reading.json_file import JsonFile
 
@@ -46,24 +43,6 @@ class CanarySettings(BaseModel):
     # Attack success rate, a fraction, from which on a canary has taken; 0 takes any.
     wanted: float = Field(default=0.9, ge=0.0, le=1.0)
     seed: int = option(0, help="Seed of canaries and runs.", ge=0, le=2**32 - 1)
-
-
-class CanarySpec(Machine, Classes, OnModel):
-    """One planting of canaries in a copy of a checkpoint; the file itself is left alone.
-
-    It trains on clean ``pairs``, else on the labelled ``training_images``, whose captions are then
-    prompts with the names of their classes. The canaries are measured on ``images``, and none aims
-    at a class of ``avoid``, such as that of a known trigger. Canaries in ``output_dir`` are used
-    again if checkpoint, data and settings are the same.
-    """
-
-    pairs: PairSpec | None = None
-    training_images: ImageSpec | None = None
-    images: ImageSpec
-    avoid: tuple[int, ...] = Field(default=(), max_length=1000)
-    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)  # of the pretraining
-    settings: CanarySettings = CanarySettings()
-    output_dir: PathText
 
 
 class PlantedCanary(BaseModel):

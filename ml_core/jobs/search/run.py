@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator
 from pathlib import Path
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.canaries import Watched
 from ml_core.cleaning.halving import FEWEST_STEPS, check_method, lengthened, plan, ranked
 from ml_core.cleaning.recipes import Recipe, write_recipe
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.tradeoff import Limits
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import distinct, percent
 from ml_core.jobs.devices import choose_device, set_threads
@@ -21,7 +20,7 @@ from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.journal import check_result, digest_of, write_comparison
 from ml_core.jobs.measure import OpenSetting, open_attack
 from ml_core.jobs.opening import open_model, opening_images
-from ml_core.jobs.plain_finetune import as_pairs, opening_plain
+from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe
 from ml_core.jobs.search import (
     CHOSEN_FILE,
     SEARCH_CHART,
@@ -41,14 +40,13 @@ from ml_core.jobs.search import (
     table_rows,
 )
 from ml_core.jobs.search.canaries import (
-    Watched,
     canary_folder,
     delete_older_copies,
     planting,
     watched_of,
 )
 from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
-from ml_core.jobs.search.trial_runs import ReboundSetting, TrialResult, Trials
+from ml_core.jobs.search.trial_runs import TrialResult, Trials
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.charts import tradeoff_svg
 from ml_core.triggers.files import load_trigger
@@ -79,12 +77,6 @@ def search(
     yield from _Search(spec, control).run()
 
 
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    name: str
-    recipe: Recipe
-
-
 class _Search:
     """One search, from its spec to its record."""
 
@@ -99,20 +91,24 @@ class _Search:
     def run(self) -> Generator[Event, None, None]:
         spec = self._spec
         names = distinct(map(candidate_name, spec.recipes))
-        candidates = tuple(map(_Candidate, names, spec.recipes))
-        for candidate in candidates:
-            check_method(candidate.recipe.method)
+        candidates = dict(zip(names, spec.recipes, strict=True))
+        for recipe in spec.recipes:
+            check_method(recipe.method)
         _check_data(spec)
-        place = canary_folder(spec.planting(self._folder))
+        label_set, trigger = open_attack(spec.base)
+        part = spec.validation()
+        images = yield from opening_images(part, label_set, self._control)
+        setting = OpenSetting(part, images, label_set, trigger, spec.base.target)
+        place = canary_folder(spec)
         lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
         try:
             delete_older_copies(place)
-            canaries = yield from self._planted(place)
-            trials = yield from self._trials(canaries, place)
+            canaries = yield from self._planted(setting, place)
+            trials = yield from self._trials(setting, canaries, place)
         finally:
             lock.release()
         began = time.monotonic()
-        start = yield from trials.measure(self._control, "validate")
+        start = yield from trials.measure(self._control)
         once = time.monotonic() - began
         named = yield from self._measure_trigger()
         key = _key(spec, canaries)
@@ -124,7 +120,7 @@ class _Search:
                 canaries=canaries,
                 ca_before=canaries.ca_before,
                 start_ca=start.ca,
-                start_asr=max(named, *(row.asr_excl or 0.0 for row in start.rows)),
+                start_asr=max(named, *(row.asr for row in start.attacks)),
                 plan=rounds,
                 planned=rounds[0].candidates,
                 max_ca_drop=spec.max_ca_drop,
@@ -144,9 +140,9 @@ class _Search:
             "finished", result | {what: str(self._folder / name) for what, name in files.items()}
         )
 
-    def _planted(self, place: Path) -> Generator[Event, None, Canaries]:
+    def _planted(self, setting: OpenSetting, place: Path) -> Generator[Event, None, Canaries]:
         """The canaries, planted now or by an earlier search."""
-        canaries = yield from planting(self._spec.planting(place), self._control)
+        canaries = yield from planting(self._spec, setting, place, self._control)
         if not canaries.taken:
             raise InputError(
                 "None of the canaries took, so nothing can be learnt from them: plant them with "
@@ -154,37 +150,35 @@ class _Search:
             )
         return canaries
 
-    def _trials(self, canaries: Canaries, place: Path) -> Generator[Event, None, Trials]:
+    def _trials(
+        self, setting: OpenSetting, canaries: Canaries, place: Path
+    ) -> Generator[Event, None, Trials]:
         """The copy with the canaries in it, and what is measured of it."""
         spec, base = self._spec, self._spec.base
         yield Progress("open", 0, 1)
-        label_set, trigger = open_attack(base)
-        part = spec.validation()
-        images = yield from opening_images(part, label_set, self._control)
         model = open_checkpoint(place / COPY_FILE).build("cpu")
         set_threads(base.threads)
-        watched = tuple(watched_of(canaries, place))
-        bench = OpenSetting(part, images, label_set).on(model.preprocess)
+        watched = watched_of(canaries, place)
+        bench = setting.on(model.preprocess)
         rebound = None
         if spec.rebound_steps:
             size = spec.canaries.batch_size
             opened = yield from opening_plain(
-                base.pairs, base.training_images, spec.rebound_steps * size, label_set,
+                base.pairs, base.training_images, spec.rebound_steps * size, setting.label_set,
                 self._control, demo_seed=_DEMO_SEED,
             )  # fmt: skip
-            rebound = ReboundSetting(
-                as_pairs(opened, model, label_set),
-                spec.rebound_steps,
-                size,
-                spec.peak_lr * spec.rebound_factor,
-                spec.canaries.seed,
+            pairs = as_pairs(opened, model, setting.label_set)
+            lr = min(1.0, spec.peak_lr * spec.rebound_factor)
+            recipe = plain_recipe(
+                len(pairs), spec.rebound_steps, size, lr, seed=spec.canaries.seed, preset="rebound"
             )
+            rebound = pairs, recipe
         device = choose_device(base.device)
         model.to(device)
-        if trigger is not None:
+        if setting.trigger is not None:
             own = open_model(base).build("cpu")
             own.to(device)
-            named = Watched(TRIGGER, trigger, base.target)
+            named = Watched(TRIGGER, setting.trigger, setting.target)
             self._beside = Trials(own, bench, (named,), base, rebound)
         yield Progress("open", 1, 1)
         return Trials(model, bench, watched, base, rebound)
@@ -194,8 +188,8 @@ class _Search:
         beside = self._beside
         if beside is None:
             return 0.0
-        measured = yield from beside.measure(self._control, "validate")
-        rate = measured.rows[0].asr_excl or 0.0
+        measured = yield from beside.measure(self._control)
+        rate = measured.attacks[0].asr
         weak = rate < _ALIVE
         yield Message(
             f"The trigger that was named has a success rate of {percent(rate)} on this "
@@ -206,7 +200,7 @@ class _Search:
         return rate
 
     def _planned(
-        self, trials: Trials, candidates: Sequence[_Candidate], once: float
+        self, trials: Trials, candidates: dict[str, Recipe], once: float
     ) -> Generator[Event, None, tuple[RungRecord, ...]]:
         """Time a few steps of each method, and plan by that."""
         spec = self._spec
@@ -218,7 +212,7 @@ class _Search:
         left = 60 * spec.minutes - (time.monotonic() - self._begin)
         runs = 1 if self._beside is None else 2
         fixed *= runs
-        times = [runs * own[candidate.recipe.method] for candidate in candidates]
+        times = [runs * own[recipe.method] for recipe in candidates.values()]
         rounds = plan(times, fixed, left)
         if not rounds:
             needed = 60 * spec.minutes - left + fixed + FEWEST_STEPS * times[0]
@@ -229,11 +223,9 @@ class _Search:
             )
         return tuple(RungRecord(candidates=r.candidates, steps=r.steps) for r in rounds)
 
-    def _timed(
-        self, trials: Trials, candidates: Sequence[_Candidate]
-    ) -> Generator[Event, None, None]:
+    def _timed(self, trials: Trials, candidates: dict[str, Recipe]) -> Generator[Event, None, None]:
         """Choose the precision of each method, and time its steps."""
-        recipes = {candidate.recipe.method: candidate.recipe for candidate in reversed(candidates)}
+        recipes = {recipe.method: recipe for recipe in reversed(candidates.values())}
         for number, (method, recipe) in enumerate(recipes.items()):
             yield Progress("estimate", number, len(recipes))
             few = lengthened(recipe, _TIMED_STEPS)
@@ -243,34 +235,33 @@ class _Search:
         yield Progress("estimate", len(recipes), len(recipes))
 
     def _halve(
-        self, trials: Trials, candidates: Sequence[_Candidate], record: SearchRecord
+        self, trials: Trials, candidates: dict[str, Recipe], record: SearchRecord
     ) -> Generator[Event, None, SearchRecord]:
         """Run the rounds of the plan."""
         limits = self._spec.limits
         self._begin -= record.seconds
         there = {(row.name, row.rung): row for row in record.rows}
-        alive = list(candidates[: record.planned])
+        alive = tuple(candidates)[: record.planned]
         total = sum(rung.candidates * rung.steps for rung in record.plan)
         done = 0
         record = record.model_copy(update={"rows": ()})
         number = 0
         while number < len(record.plan):
             rung, scores = record.plan[number], {}
-            for candidate in alive[: rung.candidates]:
+            for name in alive[: rung.candidates]:
                 yield Progress("search", done, total)
-                row = there.get((candidate.name, number))
+                row = there.get((name, number))
                 if row is None and number and not self._in_time(record, rung.steps):
                     continue
                 if row is None:
-                    yield Message(f"Round {number + 1}: {candidate.name}, {rung.steps} steps")
-                    row = yield from self._run_candidate(trials, candidate, number, rung.steps)
+                    yield Message(f"Round {number + 1}: {name}, {rung.steps} steps")
+                    recipe = lengthened(candidates[name], rung.steps)
+                    row = yield from self._run_candidate(trials, name, recipe, number)
                 done += rung.steps
-                scores[candidate.name] = row.score
+                scores[name] = row.score
                 record = self._with(record, row)
                 yield self._saved(record)
-            best = ranked(scores, limits)
-            run = [candidate for candidate in alive if candidate.name in scores]
-            alive = sorted(run, key=lambda candidate: best.index(candidate.name))
+            alive = ranked(scores, limits)
             number += 1
             if number == len(record.plan) and alive and self._goes_on(record):
                 last = RungRecord(candidates=1, steps=2 * rung.steps)
@@ -297,20 +288,19 @@ class _Search:
         return time.monotonic() - self._begin + needed <= _OVER * 60 * self._spec.minutes
 
     def _run_candidate(
-        self, trials: Trials, candidate: _Candidate, rung: int, steps: int
+        self, trials: Trials, name: str, recipe: Recipe, rung: int
     ) -> Generator[Event, None, SearchRow]:
         """One run."""
-        method, recipe = candidate.recipe.method, lengthened(candidate.recipe, steps)
-        begin = time.monotonic()
-        trial = yield from trials.run(recipe, self._control, speed=self._speeds.get(method))
-        self._speeds[method] = trial.speed
+        begin, speed = time.monotonic(), self._speeds.get(recipe.method)
+        trial = yield from trials.run(recipe, self._control, speed=speed)
+        self._speeds[recipe.method] = trial.speed
         rates = _rates(trials, trial)
         if rates is not None and self._beside is not None:
             other = yield from self._beside.run(recipe, self._control, speed=trial.speed)
             more = _rates(self._beside, other)
             rates = None if more is None else (*rates, *more)
         row = SearchRow(
-            name=candidate.name,
+            name=name,
             rung=rung,
             steps=trial.recipe.total_steps,
             recipe=trial.recipe,
@@ -319,14 +309,8 @@ class _Search:
         measured = trial.measured
         if measured is None or rates is None:
             return row.model_copy(update={"status": "diverged"})
-        return row.model_copy(
-            update={
-                "ca": measured.ca,
-                "ca_low": measured.ca_interval[0],
-                "ca_high": measured.ca_interval[1],
-                "watched": rates,
-            }
-        )
+        accuracy = measured.model_dump(include={"ca", "ca_low", "ca_high"})
+        return row.model_copy(update=accuracy | {"watched": rates})
 
     def _with(self, record: SearchRecord, row: SearchRow) -> SearchRecord:
         """The record with one more run, and the choice among all of them."""
@@ -372,24 +356,13 @@ class _Search:
 
 def _rates(trials: Trials, trial: TrialResult) -> tuple[WatchedRate, ...] | None:
     """What a run left of each watched trigger; None if it, or the rebound, diverged."""
-    measured = trial.measured
-    if measured is None or (trials.rebound is not None and trial.rebound is None):
+    measured, again = trial.measured, trial.rebound
+    if measured is None or (trials.rebound is not None and again is None):
         return None
-    again: Sequence[Evaluation | None] = (
-        [None] * len(measured.rows) if trial.rebound is None else trial.rebound.rows
-    )
-    return tuple(_rate(*parts) for parts in zip(trials.watched, measured.rows, again, strict=True))
-
-
-def _rate(watched: Watched, evaluation: Evaluation, again: Evaluation | None) -> WatchedRate:
-    assert evaluation.asr_excl is not None
-    assert evaluation.asr_interval is not None
-    return WatchedRate(
-        name=watched.name,
-        asr=evaluation.asr_excl,
-        low=evaluation.asr_interval[0],
-        high=evaluation.asr_interval[1],
-        rebound=None if again is None else again.asr_excl,
+    later = [None] * len(measured.attacks) if again is None else [row.asr for row in again.attacks]
+    return tuple(
+        WatchedRate(name=each.name, asr=row.asr, low=row.low, high=row.high, rebound=rebound)
+        for each, row, rebound in zip(trials.watched, measured.attacks, later, strict=True)
     )
 
 

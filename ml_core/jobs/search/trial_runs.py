@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from ml_core.cleaning.batches import Pairs
+from ml_core.cleaning.canaries import Watched
 from ml_core.cleaning.recipes import Recipe, fitted_budget
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.inputs import Sets, opening_inputs, opening_sets
-from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
-from ml_core.jobs.search.canaries import WatchedModel, WatchedRates
+from ml_core.jobs.measure import Bench
+from ml_core.jobs.plain_finetune import plain_batches, trained
+from ml_core.jobs.plant import PlantedRates
+from ml_core.jobs.plant.measure import measure_attacks
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.reading.errors import DivergedError
@@ -41,39 +44,38 @@ class TrialResult:
         Median of a step, without the first one; 0 where nothing was timed.
     """
 
-    measured: WatchedRates | None
-    rebound: WatchedRates | None
+    measured: PlantedRates | None
+    rebound: PlantedRates | None
     recipe: Recipe
     speed: StepSpeed | None
     step_seconds: float
 
 
-@dataclass(frozen=True)
-class ReboundSetting:
-    """Ordinary finetuning after a run."""
-
-    pairs: Pairs
-    steps: int
-    batch_size: int
-    lr: float
-    seed: int
-
-
 @dataclass(eq=False)
-class Trials(WatchedModel):
+class Trials:
     """Runs recipes, each on its own copy of the model, which is on its device.
 
     Attributes
     ----------
+    watched
+        Triggers whose success is measured on the pictures of ``bench``.
     base
         The job whose data are trained on; its images, trigger and recipe are not looked at.
     rebound
-        What follows each run; None for nothing.
+        Pairs and recipe of the ordinary finetuning that follows each run; None for nothing.
     """
 
+    model: ClipModel
+    bench: Bench
+    watched: tuple[Watched, ...]
     base: CleanSpec
-    rebound: ReboundSetting | None = None
+    rebound: tuple[Pairs, Recipe] | None = None
     _sets: dict[str, Sets] = field(default_factory=dict)
+
+    def measure(self, control: Control) -> Generator[Event, None, PlantedRates]:
+        """Clean accuracy and the success rate of each trigger; as `measure_attacks`."""
+        aims = [(each.trigger, each.target) for each in self.watched]
+        return (yield from measure_attacks(self.model, self.bench, aims, control, "validate"))
 
     def run(
         self,
@@ -130,7 +132,7 @@ class Trials(WatchedModel):
         step_seconds = statistics.median(steps) if steps else outcome.seconds
         measured = after = None
         if measures:
-            measured = yield from replace(self, model=copy).measure(control, "validate")
+            measured = yield from replace(self, model=copy).measure(control)
             after = yield from self._rebound(copy, control)
         return TrialResult(measured, after, inputs.recipe, outcome.speed, step_seconds)
 
@@ -146,21 +148,17 @@ class Trials(WatchedModel):
 
     def _rebound(
         self, copy: ClipModel, control: Control
-    ) -> Generator[Event, None, WatchedRates | None]:
+    ) -> Generator[Event, None, PlantedRates | None]:
         """Finetune a cleaned copy further, and measure again."""
-        setting = self.rebound
-        if setting is None:
+        if self.rebound is None:
             return None
-        recipe = plain_recipe(
-            len(setting.pairs), setting.steps, setting.batch_size, min(1.0, setting.lr),
-            seed=setting.seed, preset="rebound",
-        )  # fmt: skip
-        batches = plain_batches(setting.pairs, recipe, copy)
+        pairs, recipe = self.rebound
+        batches = plain_batches(pairs, recipe, copy)
         try:
             yield from trained(copy, recipe, batches, control, _telling("rebound", []))
         except DivergedError:
             return None
-        return (yield from replace(self, model=copy).measure(control, "validate"))
+        return (yield from replace(self, model=copy).measure(control))
 
 
 def _telling(stage: str, moments: list[float]) -> Callable[[Event], Event | None]:
