@@ -209,15 +209,15 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (probed(probe(60, again=False)), "nothing"),  # on the pictures that chose its class
         (patched("bb", 150), "suspicious"),  # too few starts to agree
         (patched("bb", 60), "nothing"),
-        (overlaid(overlay(150, 10, 20)), "found"),
-        (overlaid(overlay(150, 60, 20)), "suspicious"),
+        (overlaid(overlay(160, 10, 20)), "found"),
+        (overlaid(overlay(170, 60, 20)), "suspicious"),
         (overlaid(overlay(150, 0, 120)), "nothing"),
-        (overlaid(overlay(90, 2, 4, form="warp")), "found"),
-        (overlaid(overlay(50, 2, 4, form="warp")), "suspicious"),
-        (overlaid(overlay(20, 2, 4, form="warp")), "nothing"),
-        (overlaid(overlay(150, 40, 40, form="patch")), "found"),  # so large a patch moves any model
-        (overlaid(overlay(150, 80, 40, form="patch")), "suspicious"),
-        (overlaid(overlay(150, 90, 40, form="patch")), "nothing"),
+        (overlaid(overlay(110, 2, 4, form="warp")), "found"),
+        (overlaid(overlay(80, 2, 4, form="warp")), "suspicious"),
+        (overlaid(overlay(60, 2, 4, form="warp")), "nothing"),
+        (overlaid(overlay(190, 40, 40, form="patch")), "found"),  # so large a patch moves any model
+        (overlaid(overlay(190, 70, 40, form="patch")), "suspicious"),
+        (overlaid(overlay(190, 90, 40, form="patch")), "nothing"),
         (worded(30, 2, 3), "found"),
         (worded(30, 29, 28), "found"),  # where it stands was learned, not the word
         (worded(30, reference=5), "nothing"),  # the reference knows that place, too
@@ -240,7 +240,7 @@ def test_known_triggers_say_nothing_without_a_reference():
 
 def test_beside_a_model_of_another_training_only_large_differences_count():
     weak = [
-        overlaid(overlay(110, 0, 20)), probed(probe(19)), patched("bbbbbb", 65),
+        overlaid(overlay(160, 0, 20)), probed(probe(19)), patched("bbbbbb", 65),
         worded(30, 2, 3), placed("b" * 16, 100, 40), probed(probe(63)), placed("b" * 16, 190, 10),
     ]  # fmt: skip
     strong = patched("bbbbbb", 150)
