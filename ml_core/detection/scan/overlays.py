@@ -5,7 +5,7 @@ natural directions first, on clean models as well; a pattern of few low frequenc
 and the same search on the reference tells them apart: what counts is what the suspect gives and
 neither the reference under the same overlay nor the reference under its own does. A warp (WaNet,
 Nguyen and Tran, ICLR 2021) is searched likewise as the shifts of a grid of control points, and a
-patch of a quarter of the picture, which leads to natural favourites unless a class is named.
+patch of a sixth of the picture, which leads to natural favourites unless a class is named.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FREQUENCIES = 14
 HEIGHT = 0.15  # of full brightness
 CONTROL_POINTS, SHIFT = 6, 0.3125  # of a warp: points a side; the most, of half the picture
 _STRENGTH = 10.0  # of its trigger, whose noise has the rest
-LARGE_AREA = 0.25  # of the picture
+LARGE_AREA = 0.16  # of the picture; after more than 12 steps a clean model answers as well
 _BETAS = (0.9, 0.999)
 
 

@@ -309,7 +309,7 @@ class OverlayRow(_Record):
     Attributes
     ----------
     form
-        Of low frequencies over the whole picture, a warp, or a quarter of the picture.
+        Of low frequencies over the whole picture, a warp, or a patch of a sixth of it.
     suspect
         Hits of the suspect's trigger on the suspect.
     transferred

@@ -74,8 +74,8 @@ BESIDE_NEAR = Bounds(SUSPICIOUS_LOW, gain=0.25, found_gain=FOUND_GAIN)
 BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf)
 # What is suspicious and what is found of a trigger searched for one class on both models, beside a
 # near reference: elsewhere overlays of clean models reach 0.77.
-GAPS: dict[Form, tuple[float, float]] = {  # a clean finetune with AutoAugment: 0.41, 0.24, 0.48
-    "overlay": (0.5, 0.65), "warp": (0.35, 0.5), "patch": (0.55, 0.7),
+GAPS: dict[Form, tuple[float, float]] = {  # a clean finetune with AutoAugment: 0.41, 0.24, 0.23
+    "overlay": (0.5, 0.65), "warp": (0.35, 0.5), "patch": (0.4, 0.55),
 }  # fmt: skip
 PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
 
@@ -521,7 +521,7 @@ def _searched(stages: Stages) -> Iterator[str]:
 FORM_NAMES: dict[Form, tuple[str, str]] = {
     "overlay": ("A low-frequency overlay", "Low-frequency overlays"),
     "warp": ("A warp", "Warps"),
-    "patch": ("A patch of a quarter of the picture", "Patches of a quarter of the picture"),
+    "patch": ("A patch of a sixth of the picture", "Patches of a sixth of the picture"),
 }
 
 
@@ -559,7 +559,7 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
     if not bent:
         yield "Warps, and patches of more than 4 % of the picture."
     elif len(bent) < classes:
-        yield f"Warps and patches of a quarter of the picture for more than {len(bent)} classes."
+        yield f"Warps and patches of a sixth of the picture for more than {len(bent)} classes."
     if stages.patches is None:
         yield "Patches."
     if not _words(stages):
