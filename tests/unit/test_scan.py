@@ -203,8 +203,8 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (placed("bbbbbbbbbbbbbbbb", 170, 130), "nothing"),  # the reference comes as far
         (placed("bbbbbbbbbbbbbbbb", 170, 10, 130), "nothing"),
         (probed(probe(60)), "found"),
-        (probed(probe(20)), "suspicious"),
-        (probed(probe(10)), "nothing"),
+        (probed(probe(28)), "suspicious"),
+        (probed(probe(22)), "nothing"),
         (probed(probe(60, 40)), "nothing"),
         (probed(probe(60, again=False)), "nothing"),  # on the pictures that chose its class
         (patched("bb", 150), "suspicious"),  # too few starts to agree
@@ -240,7 +240,7 @@ def test_known_triggers_say_nothing_without_a_reference():
 
 def test_beside_a_model_of_another_training_only_large_differences_count():
     weak = [
-        overlaid(overlay(160, 0, 20)), probed(probe(19)), patched("bbbbbb", 65),
+        overlaid(overlay(160, 0, 20)), probed(probe(28)), patched("bbbbbb", 65),
         worded(30, 2, 3), placed("b" * 16, 100, 40), probed(probe(63)), placed("b" * 16, 190, 10),
     ]  # fmt: skip
     strong = patched("bbbbbb", 150)
@@ -316,7 +316,7 @@ def test_what_words_tell_of_the_search(reference):
 
 
 def test_a_word_is_no_further_reason_for_a_class_that_pictures_are_moved_to():
-    for image, verdict in ((patched("bbbbbb", 150), "found"), (probed(probe(20)), "suspicious")):
+    for image, verdict in ((patched("bbbbbb", 150), "found"), (probed(probe(28)), "suspicious")):
         judged = said(worded(30, 2, 3, beside=image))
         assert judged.verdict == verdict
         assert not any("word" in one for one in judged.reasons)
