@@ -103,8 +103,10 @@ def test_a_folder_with_an_export_is_added_and_has_no_config(export, tmp_path, ca
     assert identity.sentences[0].endswith("model.onnx: it is the same file.")
 
 
+# With 8 bits a processor without VNNI saturates, and the runtime itself is off by a twentieth.
 @pytest.mark.parametrize("options", [{}, {"per_channel": True}])
 def test_rounded_weights_are_scaled_back(options, export, tmp_path):
+    options |= {"reduce_range": True}
     path = quantised(export("library"), tmp_path / "model_quantized.onnx", **options)
     inspection = examine(path)
     assessed = assess(inspection)

@@ -214,7 +214,7 @@ class PatchRound(_Record):
         Of ``place`` the latter alone counts: a trigger may work at one place only.
         """
         return max(
-            {row.target for row in self.starts},
+            dict.fromkeys(row.target for row in self.starts),  # among equals the first
             key=lambda name: (
                 self.loss != "place" and sum(row.target == name for row in self.starts),
                 max(row.contrast.difference for row in self.starts if row.target == name),
