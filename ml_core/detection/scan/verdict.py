@@ -69,7 +69,7 @@ class Bounds:
 
 
 # Noise at 30 % moves 0.33 on clean finetunes. Two models that were trained apart, or far on, agree
-# on no natural favourite: known triggers reach 0.63 on clean ones, and are suspicious at most there.
+# on no natural favourite: known triggers reach 0.63 on clean ones, and are suspicious at most.
 BESIDE_NEAR = Bounds(SUSPICIOUS_LOW, gain=0.4, found_gain=FOUND_GAIN)
 BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf)
 # What is suspicious and what is found of a trigger searched for one class on both models, beside a
