@@ -210,7 +210,7 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (patched("bb", 150), "suspicious"),  # too few starts to agree
         (patched("bb", 60), "nothing"),
         (overlaid(overlay(160, 10, 20)), "found"),
-        (overlaid(overlay(170, 60, 20)), "suspicious"),
+        (overlaid(overlay(180, 60, 20)), "suspicious"),
         (overlaid(overlay(150, 0, 120)), "nothing"),
         (overlaid(overlay(110, 2, 4, form="warp")), "found"),
         (overlaid(overlay(80, 2, 4, form="warp")), "suspicious"),
