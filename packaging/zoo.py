@@ -64,7 +64,7 @@ from ml_core.jobs.plant import (
     read_plant,
 )
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan import SCAN_FILE, ScanSpec
+from ml_core.jobs.scan import SCAN_FILE, STAGES_FOLDER, ScanSpec
 from ml_core.jobs.specs import CLEANED_FILE
 from ml_core.triggers import Trigger, load_trigger, published, save_trigger, wanet
 from ml_core.triggers.make import colour_filter, sine
@@ -340,7 +340,8 @@ class Zoo:
         with self._locked(name):
             if self._record(name).exists():
                 return
-            begin, folder = _cpu_seconds(), self.out / "scans" / name
+            folder = self.out / "scans" / name
+            begin = None if (folder / STAGES_FOLDER).exists() else _cpu_seconds()
             spec = ScanSpec(
                 checkpoint=str(self.weights(kind, seed)), images=ImageSpec(seed=seed), seed=seed,
                 reference=None if reference is None else str(reference), threads=self.threads,
@@ -498,10 +499,13 @@ class Zoo:
         return FileLock(self.out / "locks" / name, timeout=-1 if wait else 0)
 
     def _keep(
-        self, name: str, what: str, kind: str, seed: int, facts: dict[str, Any], begin: float
-    ) -> None:
+        self, name: str, what: str, kind: str, seed: int, facts: dict[str, Any],
+        begin: float | None,
+    ) -> None:  # fmt: skip
+        """Write a record; without its beginning its cost is not known, as of a scan judged again."""
         own = {"what": what, "kind": kind, "seed": seed, "version": VERSIONS.get(what, 1)}
-        record = own | facts | {"cpu_seconds": round(_cpu_seconds() - begin), "commit": commit()}
+        cost = None if begin is None else round(_cpu_seconds() - begin)
+        record = own | facts | {"cpu_seconds": cost, "commit": commit()}
         path = self._record(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_files({path: json.dumps(record).encode()})
@@ -668,8 +672,13 @@ class Results:
             for text, scratch in (("from scratch", True), ("from another model", False))
         } | {f"scans beside {name}": self.of("scan", beside=b) for b, name in BESIDE.items()}
         for name, rows in parts.items():
-            if seconds := [row["cpu_seconds"] for row in rows]:
-                yield name, str(len(rows)), f"{statistics.median(seconds):.0f}", str(sum(seconds))
+            if seconds := [row["cpu_seconds"] for row in rows if row["cpu_seconds"] is not None]:
+                yield (
+                    name,
+                    str(len(seconds)),
+                    f"{statistics.median(seconds):.0f}",
+                    str(sum(seconds)),
+                )
 
     def markdown(self, name: str) -> str:
         """A table by its name, and where it comes from."""
