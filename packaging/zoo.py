@@ -502,7 +502,7 @@ class Zoo:
         self, name: str, what: str, kind: str, seed: int, facts: dict[str, Any],
         begin: float | None,
     ) -> None:  # fmt: skip
-        """Write a record; without its beginning its cost is not known, as of a scan judged again."""
+        """Write a record; without a beginning its cost is not known: a scan judged again."""
         own = {"what": what, "kind": kind, "seed": seed, "version": VERSIONS.get(what, 1)}
         cost = None if begin is None else round(_cpu_seconds() - begin)
         record = own | facts | {"cpu_seconds": cost, "commit": commit()}
