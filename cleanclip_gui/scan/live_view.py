@@ -28,8 +28,8 @@ HELP: dict[Stage, str] = {
         "are."
     ),
     "patches": (
-        "Small patches from random starts, changed until pictures become one class, whichever. The "
-        "only stage that can find something without a reference."
+        "Small patches from random starts, changed until pictures become one class, whichever. "
+        "Without a reference only these and words tell something."
     ),
     "overlays": (
         "Soft patterns over the whole picture, warps and large patches, searched on both models "

@@ -31,6 +31,7 @@ from ml_core.detection.scan.records import (
     Refined,
     StartRow,
 )
+from ml_core.detection.scan.verdict import FORM_NAMES
 from ml_core.events import Done, Event, Finding, Progress
 from ml_core.jobs.overall import scan_plan
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, STAGES, STAGES_FOLDER, ScanSpec, Stage
@@ -177,8 +178,9 @@ class LiveScan:
             return {"patches", "best"}
         if stage == "overlays":
             for row in Overlays.model_validate(values).rows:
-                beside_value = max(row.transferred.value, row.own.value)
-                self._offer(Best("Overlay", row.target, row.suspect.value, beside_value))
+                self._offer(
+                    Best(FORM_NAMES[row.form][0], row.target, row.suspect.value, row.beside.value)
+                )
             return {"best"}
         return set()
 

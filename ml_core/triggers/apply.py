@@ -124,7 +124,11 @@ def warp(trigger: Trigger, images: Tensor, who: Tensor, seed: int) -> Tensor:
     ``grid_sample`` with bilinear interpolation, zeros outside and ``align_corners=True``.
     """
     grid = sampling_grid(trigger, images.shape[1], images.shape[2], who, seed)
-    grid = grid.to(images.dtype).expand(len(images), -1, -1, -1)
+    return bend(images, grid.to(images.dtype).expand(len(images), -1, -1, -1))
+
+
+def bend(images: Tensor, grid: Tensor) -> Tensor:
+    """Float [n, H, W, 3], each pixel taken from where a grid [n, H, W, 2] says: x, y, -1 to 1."""
     bent = functional.grid_sample(
         images.permute(0, 3, 1, 2), grid, mode="bilinear", padding_mode="zeros", align_corners=True
     )
@@ -175,14 +179,24 @@ def _drawn(trigger: Trigger, whose: Tensor, seed: int) -> Tensor:
 
 
 def _from_noise(trigger: Trigger, noise: Tensor, height: int, width: int) -> Tensor:
-    """Add the noise of a control grid to the places of the pixels."""
+    """The grid of a trigger's noise."""
+    strength = trigger.strength * trigger.opacity
+    return grid_of_noise(noise, strength, height, width, trigger.grid_rescale)
+
+
+def grid_of_noise(
+    noise: Tensor, strength: float, height: int, width: int, rescale: float = 1.0
+) -> Tensor:
+    """Add the noise of control grids [n, k, k, 2] to the places of the pixels: [n, H, W, 2].
+
+    A noise of 1 moves pixels by half of the strength; the gradient goes through.
+    """
     if tuple(noise.shape[1:3]) != (height, width):
         noise = functional.interpolate(
             noise.permute(0, 3, 1, 2), (height, width), mode="bicubic", align_corners=True
         ).permute(0, 2, 3, 1)
     sides = torch.tensor([width, height], device=noise.device)
-    shift = trigger.strength * trigger.opacity * noise / sides
-    grid = (_identity(height, width, noise.device) + shift) * trigger.grid_rescale
+    grid = (_identity(height, width, noise.device) + strength * noise / sides) * rescale
     return grid.clamp_(-1, 1).contiguous()
 
 

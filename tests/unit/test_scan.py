@@ -42,7 +42,7 @@ from ml_core.detection.scan.verdict import judge, kind_of, of_clean, score
 from ml_core.jobs.scan import SCAN_FILE
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
-from ml_core.triggers.apply import apply_indexed
+from ml_core.triggers.apply import apply_indexed, bend, grid_of_noise
 from tests.gui.scans import scan as made_scan
 from tests.gui.scans import write_scan
 from tests.unit.draining import drain
@@ -252,7 +252,7 @@ def test_beside_a_model_of_another_training_only_large_differences_count():
         wanted = ["unknown", *["nothing"] * 4, "suspicious", "suspicious"]
         assert [one.verdict for one in judged] == wanted
         assert all("differ naturally" in one.warnings[0] for one in judged)
-        assert all("overlays cannot be judged" in one.warnings[0] for one in judged)
+        assert all("overlays and warps cannot be judged" in one.warnings[0] for one in judged)
         assert said(strong.model_copy(update=beside)).verdict == "found"
     assert not said(strong).warnings
 
@@ -400,9 +400,13 @@ def test_a_warp_is_searched_as_its_trigger_bends_pictures():
     weights = torch.randn(2, 6, 6)
     images = torch.rand(2, 3, SIZE, SIZE)
     trigger = overlay_search.overlay_trigger(weights, SIZE, "dog", "warp")
-    wanted = apply_indexed(trigger, images, torch.arange(2), 0)
-    assert torch.allclose(overlay_search.bent(images, weights), wanted, atol=1e-4)
-    assert float((wanted - images).abs().mean()) > 0.01
+    shown = apply_indexed(trigger, images, torch.arange(2), 0)
+    shift = overlay_search.SHIFT * SIZE
+    noise = weights[None].tanh().permute(0, 2, 3, 1)
+    grid = grid_of_noise(noise, shift, SIZE, SIZE).expand(2, -1, -1, -1)
+    searched = bend(images.permute(0, 2, 3, 1), grid).permute(0, 3, 1, 2)
+    assert torch.allclose(searched, shown, atol=1e-4)
+    assert float((shown - images).abs().mean()) > 0.01
 
 
 @pytest.mark.parametrize("form", overlay_search.FORMS)

@@ -24,12 +24,12 @@ from ml_core.detection.scan.records import (
     OVERLAY_PICTURES,
     Form,
     OverlayRow,
-    Rate,
     halving,
     newcombe,
 )
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.evaluation.stamping import Pictures
+from ml_core.triggers.apply import bend, grid_of_noise
 from ml_core.triggers.record import Trigger
 from ml_core.triggers.render import paste
 
@@ -68,7 +68,7 @@ FORMS: dict[Form, OverlaySettings] = {
 
 @dataclass(frozen=True, eq=False)
 class OverlayStep:
-    """Where a search stands: losses [C] and weights [C, channels, h, w]."""
+    """Where a search stands: losses [C] and weights [C, ...], see `OverlaySettings.shape`."""
 
     done: int
     total: int
@@ -121,7 +121,7 @@ def invert_overlays(
     Returns
     -------
     Tensor
-        Weights float [C, channels, h, w] on the CPU; see `overlay_trigger`.
+        Weights float [C, ...] on the CPU; see `overlay_trigger`.
     """
     device, size, form = side.model.device, side.model.image_size, settings.form
     basis = cosines(size).to(device)
@@ -147,8 +147,10 @@ def invert_overlays(
                 over = HEIGHT * patterns(weights[part], basis).repeat_interleave(each, 0)
                 shown = (shown + over).clamp(0, 1)
             elif form == "warp":
-                groups = zip(torch.split(shown, each), weights[part], strict=True)
-                shown = torch.cat([bent(pictures, shifts) for pictures, shifts in groups])
+                noise = weights[part].tanh().permute(0, 2, 3, 1)
+                grid = grid_of_noise(noise, SHIFT * size, size, size)
+                shown = bend(shown.permute(0, 2, 3, 1), grid.repeat_interleave(each, 0))
+                shown = shown.permute(0, 3, 1, 2)
             else:
                 most = size - weights.shape[-1] + 1
                 places = [torch.randint(0, most, (each, 2), generator=draw) for draw in draws[part]]
@@ -165,19 +167,6 @@ def invert_overlays(
         optimizer.step()
         yield OverlayStep(step + 1, settings.steps, tuple(losses), weights.detach().cpu())
     return weights.detach().cpu()
-
-
-def bent(pictures: Tensor, weights: Tensor) -> Tensor:
-    """Pictures float [n, 3, S, S] with the warp of weights [2, k, k], as its trigger bends them."""
-    size = pictures.shape[-1]
-    shifts = SHIFT * torch.tanh(weights)[None]
-    grid = torch.nn.functional.interpolate(
-        shifts, (size, size), mode="bicubic", align_corners=True
-    ).permute(0, 2, 3, 1)
-    line = torch.linspace(-1, 1, size, device=grid.device)
-    y, x = torch.meshgrid(line, line, indexing="ij")
-    grid = (grid + torch.stack((x, y), 2)).clamp(-1, 1).expand(len(pictures), -1, -1, -1)
-    return torch.nn.functional.grid_sample(pictures, grid, align_corners=True)
 
 
 def overlay_trigger(weights: Tensor, size: int, name: str, form: Form = "overlay") -> Trigger:
@@ -199,10 +188,10 @@ def overlay_trigger(weights: Tensor, size: int, name: str, form: Form = "overlay
     if form == "patch":
         return as_trigger(weights.sigmoid(), size)
     if form == "warp":
-        noise = SHIFT * size / _STRENGTH * torch.tanh(weights).permute(1, 2, 0)
+        noise = SHIFT * size / _STRENGTH * weights.tanh().permute(1, 2, 0).contiguous()
         return Trigger(
-            kind="wanet", name=f"Found warp, {name}", array=noise.contiguous().numpy(),
-            strength=_STRENGTH, grid_size=CONTROL_POINTS,
+            kind="wanet", name=f"Found warp, {name}", array=noise.numpy(), strength=_STRENGTH,
+            grid_size=CONTROL_POINTS,
         )  # fmt: skip
     pattern = patterns(weights[None], cosines(size))[0]
     array = pattern.permute(1, 2, 0).contiguous().numpy()
@@ -224,14 +213,12 @@ def overlay_row(
     if sides.reference is None:
         raise ValueError("overlays are judged beside a reference")
     name = sides.class_names[number]
-    found, there = (
+    theirs, own = (
         overlay_trigger(weights, sides.side, name, form) for weights in (suspect, reference)
     )
-    contrast = sides.measure(number, found, 0)
+    contrast = sides.measure(number, theirs, 0)
     assert contrast.reference is not None
-    others = sides.others(number)
-    own = sides.reference.predict(sides.held_out, there)
-    rate = Rate(hits=int((own[others] == number).sum()), n=int(others.sum()))
+    rate = sides.rate(number, sides.reference.predict(sides.held_out, own))
     low, high = newcombe(contrast.suspect, max(contrast.reference, rate, key=lambda r: r.value))
     return OverlayRow(
         target=name, form=form, suspect=contrast.suspect, transferred=contrast.reference,

@@ -258,9 +258,9 @@ def invert(
             losses += of_part.tolist()
         optimizer.step()
         shown = weights.detach().sigmoid().cpu()
-        found = PatchStep(step + 1, settings.steps, shown, tuple(losses))
-        yield found
-    return found
+        state = PatchStep(step + 1, settings.steps, shown, tuple(losses))
+        yield state
+    return state
 
 
 def _loss_of(
@@ -343,12 +343,12 @@ def own_of_reference(
     place = settings.places[round_.starts.index(round_.best)]
     aim = sides.class_names.index(round_.target)
     own = replace(settings, starts=OWN_STARTS, places=(place,) * OWN_STARTS, aim=aim)
-    found = yield from invert(sides.reference, sides.search, own, seed)
-    shown, others = sides.held_out[:MEASURED], sides.others(aim)[:MEASURED]
-    rates = []
-    for patch in found.patches:
-        predicted = sides.reference.predict(shown, as_trigger(patch, sides.side, place), seed)
-        rates.append(Rate(hits=int((predicted[others] == aim).sum()), n=int(others.sum())))
+    last = yield from invert(sides.reference, sides.search, own, seed)
+    part, rates = slice(MEASURED), []
+    for patch in last.patches:
+        trigger = as_trigger(patch, sides.side, place)
+        predicted = sides.reference.predict(sides.held_out[part], trigger, seed)
+        rates.append(sides.rate(aim, predicted, part))
     return max(rates, key=lambda rate: rate.value)
 
 
@@ -413,12 +413,12 @@ def refine(
     """
     target = sides.class_names.index(round_.target)
     shown = sides.search[np.flatnonzero(sides.others(target, "search"))[:CHOSEN_ON]]
-    kept = round_.corner(round_.starts.index(round_.best), sides.side)
-    if kept is not None:
-        settings = replace(settings, places=(kept,) * len(round_.starts))
+    corner = round_.corner(round_.starts.index(round_.best), sides.side)
+    if corner is not None:
+        settings = replace(settings, places=(corner,) * len(round_.starts))
 
     def rate(patch: Tensor) -> float:  # on pictures that were searched on; others are measured
-        predicted = sides.suspect.predict(shown, as_trigger(patch, sides.side, kept), seed)
+        predicted = sides.suspect.predict(shown, as_trigger(patch, sides.side, corner), seed)
         return float((predicted == target).mean())
 
     agreeing = [k for k, row in enumerate(round_.starts) if row.target == round_.target]

@@ -186,11 +186,13 @@ class Sides:
             On pictures of other classes. Without a reference the suspect's own rate without the
             trigger takes its place.
         """
+        rates = [self.rate(number, classes, part) for classes in predicted]
+        return contrast_of(rates, self.rate(number, self.clean()[0][part], part))
+
+    def rate(self, number: int, predicted: NDArray[np.int64], part: slice = WHOLE) -> Rate:
+        """How many of a part's pictures of other classes are called the class: int64 [m]."""
         others = self.others(number)[part]
-        n = int(others.sum())
-        rates = [Rate(hits=int((classes[others] == number).sum()), n=n) for classes in predicted]
-        without = Rate(hits=int((self.clean()[0][part][others] == number).sum()), n=n)
-        return contrast_of(rates, without)
+        return Rate(hits=int((predicted[others] == number).sum()), n=int(others.sum()))
 
 
 def contrast_of(rates: Sequence[Rate], without: Rate) -> Contrast:
@@ -261,7 +263,6 @@ def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[S
     """
     if sides.reference is None:
         raise ValueError("encoders are exchanged with those of a reference")
-    others = sides.others(number)
     halves: tuple[tuple[Half, Side], ...] = (
         ("suspect", sides.suspect),
         ("reference", sides.reference),
@@ -271,6 +272,5 @@ def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[S
         seen = seeing.embed(sides.held_out, trigger, seed)
         for text, saying in halves:
             swapped = (seen @ saying.classifier.to(seen.device).float().T).argmax(1).cpu().numpy()
-            rate = Rate(hits=int((swapped[others] == number).sum()), n=int(others.sum()))
-            rows.append(SwapRow(image=image, text=text, rate=rate))
+            rows.append(SwapRow(image=image, text=text, rate=sides.rate(number, swapped)))
     return tuple(rows)

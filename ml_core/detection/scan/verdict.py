@@ -20,11 +20,13 @@ from ml_core.detection.scan.records import (
     ModelFacts,
     OfClean,
     OverlayRow,
+    Overlays,
     PatchRound,
     ProbeRow,
     Rules,
     Scan,
     Stages,
+    Thorough,
     Verdict,
     WordRow,
     newcombe,
@@ -367,7 +369,7 @@ def _overlay_signs(stages: Stages) -> Iterator[Sign]:
 
     The reference must be near enough to tell.
     """
-    for row in _wider(stages):
+    for row in (row for stage in _wider(stages) for row in stage.rows):
         verdict: Verdict = "nothing"
         some, much = GAPS[row.form]
         natural = row.form == "overlay" and row.transferred.value > NATURAL_RATE
@@ -465,12 +467,13 @@ def _nothing(stages: Stages) -> Iterator[str]:
             f"None of {len(stages.probes.rows)} known triggers moved pictures to a class that the "
             f"reference keeps by more than {percent(max([0.0, *gains]))} above it."
         )
-    for of_form in _of_forms(stages) if _beside_near(stages) else ():
-        gap = max(0.0, *(row.gap for row in of_form))
-        yield (
-            f"{FORM_NAMES[of_form[0].form][1]} for {len(of_form)} classes: at most {percent(gap)} "
-            "above the reference."
-        )
+    for stage in _wider(stages):
+        for rows in _of_forms(stage):
+            gap = max(0.0, *(row.gap for row in rows))
+            yield (
+                f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} classes: at most {percent(gap)} "
+                "above the reference."
+            )
     if _judges_words(stages):
         most = max([0.0, *(row.contrast.difference for row in _words(stages))])
         assert stages.words is not None
@@ -510,7 +513,7 @@ def _searched(stages: Stages) -> Iterator[str]:
                 f"{len(search.starts)} starts, {search.steps} steps."
             )
     if stages.overlays is not None:
-        for rows in _of_forms(stages.model_copy(update={"thorough": None})):
+        for rows in _of_forms(stages.overlays):
             yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} classes, on both models."
     if stages.thorough is not None:
         yield f"Low-frequency overlays for all {stages.thorough.classes} classes."
@@ -525,19 +528,22 @@ FORM_NAMES: dict[Form, tuple[str, str]] = {
 }
 
 
-def _of_forms(stages: Stages) -> Iterator[list[OverlayRow]]:
-    """The rows of each form that was searched for, the thorough search's apart."""
-    for stage in (stages.overlays, stages.thorough):
-        for form in FORM_NAMES:
-            rows = [row for row in (stage.rows if stage is not None else ()) if row.form == form]
-            if rows:
-                yield rows
+def _of_forms(stage: Overlays | Thorough) -> Iterator[list[OverlayRow]]:
+    """The rows of each form that was searched for."""
+    for form in FORM_NAMES:
+        if rows := [row for row in stage.rows if row.form == form]:
+            yield rows
 
 
-def _wider(stages: Stages) -> tuple[OverlayRow, ...]:
-    """What was searched for each of a few classes, where it can be judged."""
+def _wider(stages: Stages) -> list[Overlays | Thorough]:
+    """The stages that search class by class, where these can be judged."""
     both = (stages.overlays, stages.thorough) if _beside_near(stages) else ()
-    return tuple(row for stage in both if stage is not None for row in stage.rows)
+    return [stage for stage in both if stage is not None]
+
+
+def _classes(stages: Stages, form: Form) -> int:
+    """For how many classes a form was searched, where it can be judged."""
+    return sum(row.form == form for stage in _wider(stages) for row in stage.rows)
 
 
 def _judges_words(stages: Stages) -> bool:
@@ -555,11 +561,10 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
         )
     else:
         yield from _not_tried(stages, classes)
-    bent = [row for row in _wider(stages) if row.form == "warp"]
-    if not bent:
-        yield "Warps, and patches of more than 4 % of the picture."
-    elif len(bent) < classes:
-        yield f"Warps and patches of a sixth of the picture for more than {len(bent)} classes."
+    left = classes - _classes(stages, "warp")
+    if left:
+        others = f" for {left} of {classes} classes" * (left < classes)
+        yield f"Warps, and patches of more than 4 % of the picture{others}."
     if stages.patches is None:
         yield "Patches."
     if not _words(stages):
@@ -586,7 +591,7 @@ def _not_tried(stages: Stages, classes: int) -> Iterator[str]:
         yield "Known triggers."
     else:
         tried.append("the known ones")
-    count = sum(row.form == "overlay" for row in _wider(stages))
+    count = _classes(stages, "overlay")
     if stages.thorough is not None and count:
         count = stages.thorough.classes
     if count:
@@ -603,8 +608,8 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
             how = f"differ by {percent(moved.image)} (image) and {percent(moved.text)} (text) from"
         yield (
             f"The weights {how} those of the reference: such models differ naturally. Only "
-            "large differences count, known triggers are suspicious at most, and overlays cannot "
-            "be judged. The parent of the checkpoint would show more."
+            "large differences count, known triggers are suspicious at most, and overlays and "
+            "warps cannot be judged. The parent of the checkpoint would show more."
         )
     if stages.patches is None:
         return

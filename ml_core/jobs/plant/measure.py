@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.labels import prompts
+from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.metrics import not_target
 from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Event
@@ -56,11 +57,14 @@ def measure_attacks(
         If it was cancelled.
     """
     classifier = yield from classifier_of(model, bench.label_set, control)
+    clean = EmbeddingCache()  # of the pictures without a trigger, which all attacks share
     labels, rows = bench.images.labels, list[PlantedAttack]()
     for trigger, target in aims or [(None, 0)]:
         stamp = trigger if trigger is not None and trigger.changes_pictures else None
         own = replace(bench, trigger=stamp, target=target)
-        evaluation, each = yield from measure_images(model, own, classifier, control, stage)
+        evaluation, each = yield from measure_images(
+            model, own, classifier, control, stage, clean=clean
+        )
         if each.triggered_top1 is None:
             rows += [_on_prompts(model, bench, classifier, trigger, target)] if aims else []
             continue

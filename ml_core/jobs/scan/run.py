@@ -528,32 +528,25 @@ class _Scanning:
         refined: list[Refined] = []
         arrays: Arrays = {}
         planned = searches(sides.side)
-        placed = planned[-1]
-        largest = (max(search for search in planned if search[1] == "max"), placed)
+        largest = (max(search for search in planned if search[1] == "max"), planned[-1])
         left_out: tuple[int, ...] = ()
         while len(refined) < MOST_CLASSES:
             first = len(rounds)
             for side, loss in planned:
+                if loss == "place" and any(_is_strong(each) for each in rounds[first:]):
+                    break
                 settings = PatchSettings(side, loss, spec.starts, left_out=left_out)
-                few = min(_FIRST_STARTS, spec.starts) if refined else spec.starts
                 if loss == "place":
-                    if any(_is_strong(each) for each in rounds[first:]):
-                        break
                     settings = at_places(side, sides.side, left_out)
-                    few = settings.starts
-                trial = replace(settings, starts=few)
-                measured, patches = yield from self._searched(trial, len(rounds))
-                most = max(start.contrast.difference for start in measured.starts)
-                if few < settings.starts and most >= _WORTH_REFINING:
-                    measured, patches = yield from self._searched(settings, len(rounds))
+                measured, patches = yield from self._round(settings, len(rounds), bool(refined))
                 arrays[f"round.{len(rounds)}"] = patches
                 rounds.append(measured)
                 agreed = measured.agreeing == len(measured.starts)
                 if agreed and measured.best.contrast.difference >= _SURE:
                     break
             agreeing = [k for k in range(first, len(rounds)) if is_agreed(rounds[k])]
-            best = max(agreeing, key=lambda k: rounds[k].best.contrast.difference, default=None)
-            if best is None or rounds[best].best.contrast.difference < _WORTH_REFINING:
+            best = max(agreeing, key=lambda k: rounds[k].contrast.difference, default=None)
+            if best is None or rounds[best].contrast.difference < _WORTH_REFINING:
                 break
             better, patch = yield from self._refined(
                 rounds[best], arrays[f"round.{best}"], left_out, len(refined)
@@ -565,6 +558,17 @@ class _Scanning:
         head, further = next(iter(refined), None), tuple(refined[1:])
         return Patches(rounds=tuple(rounds), refined=head, further=further), arrays
 
+    def _round(
+        self, settings: PatchSettings, number: int, further: bool
+    ) -> Generator[Event, None, tuple[PatchRound, Tensor]]:
+        """The n-th search; for a further class a few starts first, and all if these move much."""
+        if further and not settings.places and settings.starts > _FIRST_STARTS:
+            few = replace(settings, starts=_FIRST_STARTS)
+            measured, patches = yield from self._searched(few, number)
+            if max(row.contrast.difference for row in measured.starts) < _WORTH_REFINING:
+                return measured, patches
+        return (yield from self._searched(settings, number))
+
     def _searched(
         self, settings: PatchSettings, number: int
     ) -> Generator[Event, None, tuple[PatchRound, Tensor]]:
@@ -572,16 +576,16 @@ class _Scanning:
         sides, seed = self._sides, self._spec.seed
         pace = StagePace("patches", settings.steps * rounds_of(sides.side))
         steps = invert(sides.suspect, sides.search, settings, seed)
-        found = yield from _live(settings, steps, pace, number * settings.steps)
-        read = read_off(sides, found.patches, settings, found.losses, seed)
+        last = yield from _live(settings, steps, pace, number * settings.steps)
+        read = read_off(sides, last.patches, settings, last.losses, seed)
         count = settings.starts
         measured = yield from forwarded(read, lambda done: Progress("measure", done, count))
         if settings.places and sides.reference is not None:
-            there = own_of_reference(sides, measured, settings, seed)
-            own = yield from forwarded(there, lambda at: Progress("measure", at.done, at.total))
+            search = own_of_reference(sides, measured, settings, seed)
+            own = yield from forwarded(search, lambda at: Progress("measure", at.done, at.total))
             measured = measured.model_copy(update={"own": own})
-        yield Finding("round", measured.model_dump() | {"pictures": _coded(found.patches)})
-        return measured, found.patches
+        yield Finding("round", measured.model_dump() | {"pictures": _coded(last.patches)})
+        return measured, last.patches
 
     def _refined(
         self, round_: PatchRound, patches: Tensor, left_out: tuple[int, ...], number: int
