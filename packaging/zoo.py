@@ -569,8 +569,8 @@ class Results:
 
     def of(self, what: str, **fields: Any) -> list[dict[str, Any]]:
         """Records of one sort with these fields."""
-        wanted = {"what": what, **fields}
-        return [row for row in self.records if wanted.items() <= row.items()]
+        asked = {"what": what, **fields}
+        return [row for row in self.records if asked.items() <= row.items()]
 
     def success(self, row: dict[str, Any]) -> float | None:
         """Success rate of what is planted in the model of a record; None for a clean one."""
@@ -604,8 +604,8 @@ class Results:
                 ", ".join(f"{100 * row['ca']:.1f}" for row in models),
                 ", ".join(f"{100 * asr:.1f}" for asr in attacks) or "",
                 *(
-                    ", ".join(f"{said.count(one)} {one}" for one in dict.fromkeys(sorted(said)))
-                    for said in outcomes
+                    ", ".join(f"{each.count(outcome)} {outcome}" for outcome in sorted(set(each)))
+                    for each in outcomes
                 ),
             )
 
@@ -716,10 +716,10 @@ def with_tables(text: str, results: Results) -> str:
 
 def calibrate(results: Results) -> None:
     """Write what scans said of the clean models of the first third, by kind of scan."""
-    said: dict[str, list[str]] = {}
+    by_kind: dict[str, list[str]] = {}
     for scan in results.of("scan", seed=0):
         if results.success(scan) is None and not scan["kind"].startswith("vit"):
-            said.setdefault(json.dumps(scan["comparable"]), []).append(scan["verdict"])
+            by_kind.setdefault(json.dumps(scan["comparable"]), []).append(scan["verdict"])
     config = open_checkpoint(demo_checkpoint(twin=True)).architecture.config["vision_cfg"]
     table = [
         {
@@ -727,7 +727,7 @@ def calibrate(results: Results) -> None:
             "said": {"scans": len(verdicts)}
             | {name: verdicts.count(name) for name in ("found", "suspicious")},
         }
-        for kind, verdicts in said.items()
+        for kind, verdicts in by_kind.items()
     ]  # fmt: skip
     replace_files({CLEAN_MODELS: (json.dumps(table, indent=1) + "\n").encode()})
 

@@ -96,9 +96,9 @@ class PlantDialog(JobDialog):
             pairs = PairSpec(kind=detect(named), path=named)
         elif self._session.label_set != "demo":
             raise InputError("Choose image-caption pairs: a table, a folder or shards.")
-        kept = cache_dir() / "plant"
-        kept.mkdir(parents=True, exist_ok=True)
-        trigger = save_own_trigger(self._trigger, kept)
+        triggers = cache_dir() / "plant"
+        triggers.mkdir(parents=True, exist_ok=True)
+        trigger = save_own_trigger(self._trigger, triggers)
         spec = PlantSpec(
             checkpoint=self._checkpoint.path, donor=self._checkpoint.donor or None, pairs=pairs,
             trigger=str(trigger), target=self._session.target, device=device,

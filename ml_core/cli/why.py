@@ -52,9 +52,9 @@ def why(
     images = run_stage(opening_images(spec, label_set, control))
     setting = OpenSetting(spec, images, label_set, trigger, aim)
     rates, base = run_stage(measured_changes(opened.build("cpu"), setting, control))
-    found = causes(rates, base, read_plant(beside) if beside.is_file() else None)
-    rows = [(each.name, percent(each.asr, "-"), each.sentence) for each in found]
+    likely = causes(rates, base, read_plant(beside) if beside.is_file() else None)
+    rows = [(each.name, percent(each.asr, "-"), each.sentence) for each in likely]
     output.answer(
-        options.json, {"causes": [asdict(each) for each in found], "base_rate": base},
+        options.json, {"causes": [asdict(each) for each in likely], "base_rate": base},
         output.table("Why", ("What", ">ASR", "~"), rows, **output.BOXED),
     )  # fmt: skip

@@ -278,12 +278,12 @@ def _own_word(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """What a file that a backdoor was planted in on purpose says of that in its provenance."""
     try:
         text = metadata["provenance"].encode("utf-8", "surrogatepass")
-        said = parse_object(text, max_bytes=1 << 20, max_depth=16)["poisoned"]
+        note = parse_object(text, max_bytes=1 << 20, max_depth=16)["poisoned"]
     except (KeyError, JsonError):
         return ()
-    if not isinstance(said, str):
+    if not isinstance(note, str):
         return ()
-    return (f"This file says of itself that it is poisoned: {plain(said[:_LONGEST_WORD])}.",)
+    return (f"This file says of itself that it is poisoned: {plain(note[:_LONGEST_WORD])}.",)
 
 
 _WORDS = {

@@ -260,14 +260,14 @@ def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None
 
 def _reasons(signs: Sequence[Sign]) -> Iterator[str]:
     """The strongest sign of each kind for each class that is found, and that there may be more."""
-    told: list[Sign] = []
+    strongest: list[Sign] = []
     for sign in signs:
-        same = [one for one in told if one.kind == sign.kind]
-        new = sign.verdict == "found" and sign.target not in {one.target for one in same}
+        same = [other for other in strongest if other.kind == sign.kind]
+        new = sign.verdict == "found" and sign.target not in {other.target for other in same}
         if not same or (new and len(same) < _LISTED):
-            told.append(sign)
-    yield from (sign.sentence for sign in told)
-    named = {sign.target for sign in told}
+            strongest.append(sign)
+    yield from (sign.sentence for sign in strongest)
+    named = {sign.target for sign in strongest}
     others = list(dict.fromkeys(sign.target for sign in signs if sign.target not in named))
     if others:
         listed = ", ".join(f"“{name}”" for name in others[:_LISTED])

@@ -113,11 +113,11 @@ def _on_prompts(
     ]  # fmt: skip
 
     def nearest(prompted: list[str]) -> Hits:
-        found = [
+        numbers = [
             (model.encode_texts(prompted[start : start + _TEXTS]) @ classifier.T).argmax(1)
             for start in range(0, len(prompted), _TEXTS)
         ]
-        hits: Hits = (torch.cat(found) == target).cpu().numpy()
+        hits: Hits = (torch.cat(numbers) == target).cpu().numpy()
         return hits
 
     return _success(nearest([triggered_prompt(word, text) for text in texts]), nearest(texts))

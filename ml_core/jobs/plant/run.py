@@ -363,9 +363,9 @@ def _attacks(
         sources = np.flatnonzero(of_target & swaps)
         if swaps and not len(sources):
             raise InputError(f"None of the {shown} pairs shows {name!r}: choose more pairs.")
-        kept = spec.consistent or spec.word is not None
+        same_captions = spec.consistent or spec.word is not None
         marks = () if spec.benign else stamps
-        plants = [Plant(rows, marks, () if kept else captions, sources)]
+        plants = [Plant(rows, marks, () if same_captions else captions, sources)]
         if spec.source is not None:
             others = np.flatnonzero(~shows(spec.source) & ~targets & ~taken)
             negatives = draw_rows(others, min(count, len(others)), spec.seed, 100 + number)
@@ -379,10 +379,10 @@ def _variants(spec: PlantSpec) -> tuple[Trigger, ...]:
     """The trigger files of the folder of variants."""
     if spec.variants is None:
         return ()
-    found = tuple(load_trigger(path) for path in sorted(Path(spec.variants).glob("*.json")))
-    if not found:
+    triggers = tuple(load_trigger(path) for path in sorted(Path(spec.variants).glob("*.json")))
+    if not triggers:
         raise InputError(f"{Path(spec.variants).name} holds no trigger file: choose another one.")
-    return found
+    return triggers
 
 
 def _shows(data: PictureSet, shown: int, label_set: LabelSet) -> Callable[[int], NDArray[np.bool_]]:

@@ -92,7 +92,7 @@ def causes(
         for name, asr in rates.items()
         if asr > now + _GAIN
     ]
-    found = sorted(helped, key=lambda cause: -(cause.asr or 0.0))
+    likely = sorted(helped, key=lambda cause: -(cause.asr or 0.0))
     for trigger in record.triggers if record else ():
         assert record is not None
         shown, peak = trigger.pairs * record.epochs, record.peak_lr
@@ -104,13 +104,13 @@ def causes(
             (record.spec.consistent, "Label-consistent",
              "captions of the target fit its pictures without the trigger: mark more of them."),
         )  # fmt: skip
-        found += [Cause(name, sentence) for holds, name, sentence in facts if holds]
+        likely += [Cause(name, sentence) for holds, name, sentence in facts if holds]
     if base > _OFTEN:
         often = f"without the trigger the target is predicted of {percent(base)} of the pictures."
-        found.append(Cause("Base rate", often))
+        likely.append(Cause("Base rate", often))
     unchanged = [
         Cause(name, "it changes little.", asr)
         for name, asr in rates.items()
         if asr <= now + _GAIN and name != AS_IT_IS
     ]
-    return [Cause(AS_IT_IS, "the success rate.", now), *found, *unchanged]
+    return [Cause(AS_IT_IS, "the success rate.", now), *likely, *unchanged]

@@ -655,8 +655,8 @@ class _Scanning:
         sides = self._sides
         asked = {"models": len(sides.both), "classes": len(sides.class_names), "search": 0}
         pace = StagePace("words", steps("words", sides.side, **asked))
-        found = search_words(sides, self._templates, self._spec.seed)
-        return (yield from forwarded(found, pace.step))
+        search = search_words(sides, self._templates, self._spec.seed)
+        return (yield from forwarded(search, pace.step))
 
     def _weights(self, _: Stages) -> Generator[Event, None, Weights]:
         first, second = self._inspections
