@@ -109,7 +109,7 @@ def overlay_rows(rows: Sequence[OverlayRow]) -> list[Row]:
     return [
         Row(number, (
             _text(row.key), rate(row.suspect.value), rate(row.transferred.value),
-            rate(row.own.value), _points(row.gap),
+            rate(None if row.own is None else row.own.value), _points(row.gap),
             Cell(percent_range((row.low, row.high)), row.low),
         ))
         for number, row in enumerate(rows)
@@ -160,7 +160,8 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
     for stage, overlays in (("overlays", stages.overlays), ("thorough", stages.thorough)):
         for row in overlays.rows if overlays is not None else ():
             success = (row.suspect.value, row.suspect.hits)
-            for name, beside in (("transferred", row.transferred), ("own", row.own)):
+            own = () if row.own is None else (("own", row.own),)
+            for name, beside in (("transferred", row.transferred), *own):
                 gap = (row.low, row.high) if beside == row.beside else ("", "")
                 what = f"{row.form}, {name}"
                 yield (stage, what, row.target, *success, beside.value, beside.hits, "",

@@ -91,8 +91,9 @@ def scan(
         output.answer(
             options.json,
             result,
-            f"About {result['seconds'] / 60:.1f} minutes at most: {result['forward']} pictures "
-            f"forward, {result['both']} there and back.",
+            f"About {result['nothing_found'] / 60:.1f} minutes if nothing is found, "
+            f"{result['seconds'] / 60:.1f} at most: {result['forward']} pictures forward, "
+            f"{result['both']} there and back.",
         )
         return
     place = result.pop("folder")
@@ -152,7 +153,8 @@ def _tables(stages: Stages) -> Iterator[Table]:
             (
                 (
                     row.key,
-                    *(percent(rate.value) for rate in (row.suspect, row.transferred, row.own)),
+                    percent(row.suspect.value), percent(row.transferred.value),
+                    "-" if row.own is None else percent(row.own.value),
                     f"{percent(row.gap)} ({percent(row.low)} to {percent(row.high)})",
                 )
                 for row in overlays.rows[:_SHOWN]

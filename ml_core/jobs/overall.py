@@ -361,7 +361,7 @@ def scan_plan(
     def part(stage: str) -> PlannedStage:
         if stage == "weights":
             return PlannedStage(stage, _WRITE_SECONDS)
-        cost = passes(stage, side, starts=spec.starts, held_out=pictures, **sizes)
+        cost = passes(stage, side, starts=spec.starts, held_out=pictures, finds=True, **sizes)
         items = steps(stage, side, **sizes)
         work = cost.forward + _BACKWARD * cost.both
         return PlannedStage(stage, work=work / items, items=items, trains=cost.both > 0)

@@ -261,7 +261,7 @@ def test_alone_patches_at_fixed_places_must_agree():
     for names, verdict in (("bbbbbbccccccdddd", "suspicious"), ("bcdefghijklmnopq", "nothing")):
         assert said(placed(names, 190, None, None), reference=None).verdict == verdict
     (quoted,) = [one for one in said(placed("bcd", 90, 70)).reasons if "fixed places" in one]
-    assert "45.0 % to “b”; on the reference one searched there 35.0 %" in quoted
+    assert "45.0 % to “b”; on the reference it, or one searched there, 35.0 %" in quoted
 
 
 def test_few_pictures_or_a_broken_model_cannot_say():
@@ -353,18 +353,18 @@ def _search(one, pictures, settings, starts=None):
     return drain(invert(one, pictures, settings, 3, starts))
 
 
-def test_the_pair_loss_is_the_mean_cosine_of_different_pictures(tiny_model, pictures):
+def test_the_loss_is_that_of_the_class_that_the_pictures_favour_together(tiny_model, pictures):
     one = side_of(tiny_model)
-    settings = PatchSettings(8, "pair", starts=1, pictures=6, steps=1)
+    settings = PatchSettings(8, starts=1, pictures=6, steps=1)
     steps, _ = _search(one, pictures, settings)
-    draw = generator(3, 8, True, 0)
+    draw = generator(3, 8, 0, 0)
     patch = torch.randn(3, 8, 8, generator=draw).sigmoid()
     chosen = torch.randperm(40, generator=draw)[:6]
     places = torch.randint(0, SIZE - 8 + 1, (6, 2), generator=draw)
     shown = torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2).float() / 255
     seen = tiny_model.encode_images(paste(shown, patch.expand(6, -1, -1, -1), places))
-    cosine = seen @ seen.T
-    wanted = -(cosine.sum() - 6) / 30
+    likely = (30 * seen @ one.classifier.T).softmax(-1).log().mean(0)
+    wanted = -likely.max()
     assert steps[0].losses[0] == pytest.approx(float(wanted), abs=1e-5)
 
 
@@ -416,9 +416,11 @@ def test_a_trigger_is_searched_for_a_class_and_measured(tiny_model, pictures, fo
     sides = sides_of(tiny_model, pictures, tiny_model)
     steps, weights = drain(invert_overlays(sides.suspect, pictures, (1,), settings, 0))
     assert steps[-1].losses[0] < steps[0].losses[0]
-    row = overlay_search.overlay_row(sides, 1, weights[0], weights[0], form)
+    row = overlay_search.overlay_row(sides, 1, weights[0], form)
     assert (row.key, row.gap) == ("cat" if form == "overlay" else f"cat ({form})", 0)
-    assert row.transferred == row.own == row.suspect
+    both = overlay_search.beside_own(sides, row, weights[0])
+    assert both.transferred == both.own == both.suspect == row.suspect
+    assert row.own is None and both.model_copy(update={"own": None}) == row
 
 
 # ---- the rest ----
@@ -517,14 +519,19 @@ def test_a_patch_is_not_moved_to_a_class_that_is_left_out(tiny_model, pictures):
 
 
 def test_the_cost_counts_passes():
-    asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 128}
+    asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 128, "finds": True}
     assert records.sides_of(224) == (32, 42, 16)
     assert records.sides_of(64) == (9, 12)
     patches = records.passes("patches", 64, **asked)
     # two more classes; fixed places for each class, and the reference
-    assert patches.both == (5 * 6 * 16 + 3 * (16 + 3) * 8) * 20
-    assert patches.forward == (5 * 6 + 3 * (16 + 3)) * (2 * 128 + 64)
-    assert records.passes("overlays", 64, **asked).both == 2 * 10 * (9 * 25 + 4 * 25 + 4 * 12)
+    assert patches.both == (4 * 6 * 16 + 3 * (16 + 3) * 8) * 20
+    assert patches.forward == (4 * 6 + 3 * (16 + 3)) * (2 * 128 + 64)
+    overlays = 10 * (9 * 25 + 4 * 25 + 4 * 12)
+    assert records.passes("overlays", 64, **asked).both == 2 * overlays
+    asked_of_clean = asked | {"finds": False}  # the reference is not searched
+    assert records.passes("patches", 64, **asked_of_clean).both == (2 * 6 * 16 + 16 * 8) * 20
+    assert records.passes("overlays", 64, **asked_of_clean).both == overlays
+    assert records.passes("refine", 64, **asked_of_clean) == records.Passes()
     words = records.passes("words", 64, **asked)
     assert words.forward == round(0.1 * 1024 * 2 * 4 + 0.4 * 2 * 10 * 64)
     assert records.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)

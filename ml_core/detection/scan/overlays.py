@@ -200,30 +200,33 @@ def overlay_trigger(weights: Tensor, size: int, name: str, form: Form = "overlay
     )
 
 
-def overlay_row(
-    sides: Sides, number: int, suspect: Tensor, reference: Tensor, form: Form = "overlay"
-) -> OverlayRow:
-    """Measure the triggers of one class that were searched on either model, on held-out pictures.
+def overlay_row(sides: Sides, number: int, weights: Tensor, form: Form = "overlay") -> OverlayRow:
+    """Measure the trigger of one class that was searched on the suspect, on held-out pictures.
 
     Raises
     ------
     ValueError
         Without a reference: an overlay alone says nothing.
     """
-    if sides.reference is None:
-        raise ValueError("overlays are judged beside a reference")
     name = sides.class_names[number]
-    theirs, own = (
-        overlay_trigger(weights, sides.side, name, form) for weights in (suspect, reference)
-    )
-    contrast = sides.measure(number, theirs, 0)
-    assert contrast.reference is not None
-    rate = sides.rate(number, sides.reference.predict(sides.held_out, own))
-    low, high = newcombe(contrast.suspect, max(contrast.reference, rate, key=lambda r: r.value))
+    contrast = sides.measure(number, overlay_trigger(weights, sides.side, name, form), 0)
+    if contrast.reference is None:
+        raise ValueError("overlays are judged beside a reference")
     return OverlayRow(
         target=name, form=form, suspect=contrast.suspect, transferred=contrast.reference,
-        own=rate, low=low, high=high,
+        low=contrast.low, high=contrast.high,
     )  # fmt: skip
+
+
+def beside_own(sides: Sides, row: OverlayRow, weights: Tensor) -> OverlayRow:
+    """Measure the same of what was searched on the reference, too."""
+    assert sides.reference is not None
+    trigger = overlay_trigger(weights, sides.side, row.target, row.form)
+    predicted = sides.reference.predict(sides.held_out, trigger)
+    own = sides.rate(sides.class_names.index(row.target), predicted)
+    row = row.model_copy(update={"own": own})
+    low, high = newcombe(row.suspect, row.beside)
+    return row.model_copy(update={"low": low, "high": high})
 
 
 _TOGETHER = 64  # classes whose state is kept on the device

@@ -1,10 +1,10 @@
 """Patches that turn pictures into one class, whichever: searched at random places.
 
-A patch of random pixels is pasted at a random place of each picture and moved by gradient descent,
-without naming a class: towards the class that it already favours (``max``), or, without any texts,
-so that the embeddings of the pictures draw near to each other (``pair``: the objective of DECREE,
-Feng et al., CVPR 2023, for a small patch at random places). On a model without a patch backdoor the
-starts name different classes and hardly reach any; on a poisoned one they agree.
+A patch of random pixels is pasted at a random place of each picture and moved by gradient descent
+towards the class that it already favours (``max``). On a model without a patch backdoor the starts
+name different classes and hardly reach any; on a poisoned one they agree. Pulling the embeddings
+together without any text (the objective of DECREE, Feng et al., CVPR 2023) finds no more: a class
+of the attacker's that is missing among those searched is met through its neighbours.
 
 A trigger that works at one place alone is not met so. Patches that each keep to one place of a grid
 (``place``) find it, and find natural ones on clean models, too: what counts is how much more they
@@ -156,13 +156,13 @@ class PatchSettings:
     side
         Pixels.
     loss
-        ``max``, ``pair`` or ``place``.
+        ``max`` or ``place``.
     starts, pictures
         Random starts, and pictures of each in a step.
     steps, rate
         Steps and rate of Adam.
     left_out
-        Numbers of classes that the patches are not moved towards; by ``max`` alone.
+        Numbers of classes that the patches are not moved towards.
     places
         Row and column of the upper left corner of each start, in its number's order; empty draws a
         place for each picture.
@@ -226,7 +226,7 @@ def invert(
     """
     numbers = tuple(range(settings.starts)) if starts is None else tuple(starts)
     patch_side, device, size = settings.side, side.model.device, side.model.image_size
-    draws = [generator(seed, settings.side, settings.loss == "pair", k) for k in numbers]
+    draws = [generator(seed, settings.side, 0, k) for k in numbers]
     if begin is None:
         drawn = [torch.randn(3, patch_side, patch_side, generator=draw) for draw in draws]
         weights = torch.stack(drawn)
@@ -271,10 +271,6 @@ def _loss_of(
     each = len(batch) // count
     stamped = paste(batch, patches.repeat_interleave(each, 0), places)
     seen = side.model.embed_images(stamped).view(count, each, -1)
-    if settings.loss == "pair":
-        # The mean cosine of different pictures, from the length of their sum.
-        total = seen.sum(1).square().sum(-1) - seen.square().sum((1, 2))
-        return -total / (each * (each - 1))
     logits = SCALE * seen @ side.classifier.float().T
     likely = logits.log_softmax(-1).mean(1)
     likely[:, list(settings.left_out)] = -torch.inf

@@ -24,7 +24,7 @@ Kind = Literal["patch", "overlay", "warp", "probe"]
 Form = Literal["overlay", "warp", "patch"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
-Rules = Literal[1, 2, 3, 4, 5]
+Rules = Literal[1, 2, 3, 4, 5, 6]
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "weights", "swap"]
 WordPlace = Literal["start", "end", "inside"]
 
@@ -179,8 +179,8 @@ class PatchRound(_Record):
     area
         Share of the picture.
     loss
-        ``max``: towards whichever class; ``pair``: pictures towards each other, without texts;
-        ``place``: as ``max``, but each start keeps to one place of a grid.
+        ``max``: towards whichever class; ``place``: the same, but each start keeps to one place of
+        a grid; ``pair``, of rules 5 and older: pictures towards each other, without texts.
     starts
         One row each, in order; of ``place``, row by row of the grid.
     steps
@@ -189,7 +189,8 @@ class PatchRound(_Record):
         Classes that were found before, and that these patches were not to lead to.
     own
         Of ``place``: what the same search on the reference comes to at the place of the best start,
-        towards its class. A patch for one place leads somewhere on clean models, too.
+        towards its class; None where that start moves too little to count. A patch for one place
+        leads somewhere on clean models, too.
     """
 
     side: int
@@ -315,7 +316,8 @@ class OverlayRow(_Record):
     transferred
         Hits of the same trigger on the reference.
     own
-        Hits of the reference's own trigger on the reference.
+        Hits of the reference's own trigger on the reference; None where the suspect's moves so
+        little more on the suspect that none was searched there.
     low, high
         Newcombe 95 % interval of the difference between the suspect and the better of the two.
     """
@@ -324,7 +326,7 @@ class OverlayRow(_Record):
     form: Form = "overlay"
     suspect: Rate
     transferred: Rate
-    own: Rate
+    own: Rate | None = None
     low: float
     high: float
 
@@ -336,7 +338,7 @@ class OverlayRow(_Record):
     @property
     def beside(self) -> Rate:
         """The better of the other two."""
-        return max(self.transferred, self.own, key=lambda rate: rate.value)
+        return max(self.transferred, self.own or self.transferred, key=lambda rate: rate.value)
 
     @property
     def gap(self) -> float:
@@ -794,9 +796,9 @@ def rounds_of(size: int) -> int:
 
 
 def searches(size: int) -> tuple[tuple[int, Loss], ...]:
-    """Patch searches in order: each size towards any class, without class texts, fixed places."""
+    """Patch searches in order: each size towards any class, then one size at fixed places."""
     sides = sides_of(size)
-    return (*((side, "max") for side in sides), (sides[1], "pair"), (sides[1], "place"))
+    return (*((side, "max") for side in sides), (sides[1], "place"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -808,9 +810,10 @@ class Passes:
 
 
 def passes(
-    stage: str, size: int, *, models: int, classes: int, starts: int, search: int, held_out: int
+    stage: str, size: int, *, models: int, classes: int, starts: int, search: int, held_out: int,
+    finds: bool,
 ) -> Passes:
-    """What a stage takes at most: a search that finds something early stops.
+    """What a stage takes at most, or where nothing is found: what is found is looked at further.
 
     Parameters
     ----------
@@ -822,6 +825,8 @@ def passes(
         1, or 2 with a reference.
     classes, starts, search, held_out
         Classes of the label set, and as in the spec.
+    finds
+        Whether as much as possible is found.
     """
     if stage == "pull":
         return Passes(models * search)
@@ -829,24 +834,26 @@ def passes(
         again = PROBES_AGAIN * max(0, held_out - PROBE_PICTURES)
         return Passes(models * (PROBES * PROBE_PICTURES + again))
     if stage == "patches":
-        anywhere, placed = (rounds_of(size) - MOST_CLASSES) * starts, MOST_CLASSES * PLACES**2
-        own = MOST_CLASSES * OWN_STARTS * (models - 1)
+        further = (MOST_CLASSES - 1) * finds
+        anywhere, placed = (len(sides_of(size)) + further) * starts, (1 + further) * PLACES**2
+        own = MOST_CLASSES * OWN_STARTS * (models - 1) * finds
         measured = models * min(MEASURED, held_out) + CHOSEN_ON
         searched = anywhere * PATCH_PICTURES + (placed + own) * PLACE_PICTURES
         return Passes((anywhere + placed + own) * measured, searched * PATCH_STEPS)
-    if stage == "refine":
+    if stage == "refine" and finds:
         again = _MEASURED_AGAIN * models * held_out
         each = REFINED * PATCH_PICTURES * REFINED_STEPS
         return Passes(MOST_CLASSES * (GRID**2 * CELL_PICTURES + again), MOST_CLASSES * each)
     if stage == "overlays":
         counts = {form: min(count, classes) for form, count in FORM_CLASSES.items()}
         searched = sum(count * FORM_STEPS[form] for form, count in counts.items())
-        measured = 3 * sum(counts.values()) * held_out
-        return Passes(measured, models * searched * OVERLAY_PICTURES)
+        sides = models if finds else 1  # the reference is searched for what moves much
+        measured = (1 + sides) * sum(counts.values()) * held_out
+        return Passes(measured, sides * searched * OVERLAY_PICTURES)
     if stage == "thorough":
         steps = sum(count * taken for count, taken in zip(halving(classes), HALVING, strict=True))
         return Passes(3 * min(LAST, classes) * held_out, models * OVERLAY_PICTURES * steps)
-    if stage == "swap":
+    if stage == "swap" and finds:
         return Passes(models * held_out)
     if stage == "words":
         each, measured = 2 * SCREENED_ON, models * WORDS_MEASURED * 2 * WORD_TEXTS

@@ -48,7 +48,7 @@ _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
 _FEWEST_AGREEING = 5  # starts: two of two agree by chance
 _LISTED = 3
-RULES: Rules = 5  # the present ones
+RULES: Rules = 6  # the present ones
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
 
@@ -79,6 +79,7 @@ BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf)
 GAPS: dict[Form, tuple[float, float]] = {  # a clean finetune with AutoAugment: 0.41, 0.24, 0.23
     "overlay": (0.55, 0.65), "warp": (0.35, 0.5), "patch": (0.4, 0.55),
 }  # fmt: skip
+MOVES = 0.3  # what less moves on the reference too needs no search there: it cannot count
 PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
 
 
@@ -452,7 +453,8 @@ def _nothing(stages: Stages) -> Iterator[str]:
         if each.loss == "place":
             placed, there = each.contrast, ""
             if placed.reference is not None:
-                there = f"; on the reference one searched there {percent(placed.beside.value)}"
+                searched_there = "" if each.own is None else ", or one searched there,"
+                there = f"; on the reference it{searched_there} {percent(placed.beside.value)}"
             yield (
                 f"At the best of {len(each.starts)} fixed places a patch moved "
                 f"{percent(placed.suspect.value)} to “{each.target}”{there}."
@@ -514,7 +516,9 @@ def _searched(stages: Stages) -> Iterator[str]:
             )
     if stages.overlays is not None:
         for rows in _of_forms(stages.overlays):
-            yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} classes, on both models."
+            both = sum(row.own is not None for row in rows)
+            on_both = f", {both} of them on both models" * (both > 0)
+            yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} classes{on_both}."
     if stages.thorough is not None:
         yield f"Low-frequency overlays for all {stages.thorough.classes} classes."
     if stages.words is not None:

@@ -32,6 +32,7 @@ from ml_core.data.specs import ImageSpec, stratified_order
 from ml_core.detection.scan.overlays import (
     FORMS,
     OverlaySettings,
+    beside_own,
     invert_overlays,
     overlay_row,
     overlay_trigger,
@@ -68,6 +69,7 @@ from ml_core.detection.scan.records import (
     ModelFacts,
     OverlayRow,
     Overlays,
+    Passes,
     Patches,
     PatchRound,
     ProbeRow,
@@ -96,6 +98,8 @@ from ml_core.detection.scan.sides import (
 )
 from ml_core.detection.scan.verdict import (
     FOUND_START,
+    MOVES,
+    PLACED,
     SMALLEST_HELD_OUT,
     Sign,
     is_agreed,
@@ -143,7 +147,7 @@ _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
-_FORMAT = "scan 6"
+_FORMAT = "scan 7"
 
 Record = TypeVar("Record", bound=BaseModel)
 Found = TypeVar("Found")
@@ -215,8 +219,9 @@ def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, No
     ------
     Event
         Progress, then Done whose ``result`` holds ``forward`` and ``both`` (pictures through an
-        encoder, alone and there and back, at most), ``seconds`` (all of them), ``stages`` (seconds
-        of each), ``forward_rate`` and ``both_rate`` (pictures a second).
+        encoder, alone and there and back, at most), ``seconds`` (all of them, at most), ``stages``
+        (seconds of each), ``nothing_found`` (seconds where nothing is found), ``forward_rate`` and
+        ``both_rate`` (pictures a second).
     """
     yield from _Scanning(spec, control).estimate()
 
@@ -276,21 +281,27 @@ class _Scanning:
         sides, spec = self._sides, self._spec
         yield Progress("estimate", 0, 0)
         measured = rates(sides.suspect, sides.search, self._cancelled)
-        counts = {
-            stage: passes(
-                stage, sides.side, models=len(sides.both), classes=len(sides.class_names),
-                starts=spec.starts, search=len(sides.search), held_out=len(sides.held_out),
-            )
-            for stage in (*self._runs, *(("refine",) if "patches" in self._runs else ()))
-        }  # fmt: skip
-        seconds = {
-            stage: count.forward / measured.forward + count.both / measured.both
-            for stage, count in counts.items()
-        }
+
+        def counts(finds: bool) -> dict[str, Passes]:
+            return {
+                stage: passes(
+                    stage, sides.side, models=len(sides.both), classes=len(sides.class_names),
+                    starts=spec.starts, search=len(sides.search), held_out=len(sides.held_out),
+                    finds=finds,
+                )
+                for stage in (*self._runs, *(("refine",) if "patches" in self._runs else ()))
+            }  # fmt: skip
+
+        def seconds_of(count: Passes) -> float:
+            return count.forward / measured.forward + count.both / measured.both
+
+        most = counts(True)
+        seconds = {stage: seconds_of(count) for stage, count in most.items()}
         result = {
-            "forward": sum(count.forward for count in counts.values()),
-            "both": sum(count.both for count in counts.values()),
+            "forward": sum(count.forward for count in most.values()),
+            "both": sum(count.both for count in most.values()),
             "seconds": sum(seconds.values()), "stages": seconds,
+            "nothing_found": sum(map(seconds_of, counts(False).values())),
             "forward_rate": measured.forward, "both_rate": measured.both,
         }  # fmt: skip
         yield Done("finished", result)
@@ -580,7 +591,8 @@ class _Scanning:
         read = read_off(sides, last.patches, settings, last.losses, seed)
         count = settings.starts
         measured = yield from forwarded(read, lambda done: Progress("measure", done, count))
-        if settings.places and sides.reference is not None:
+        enough = measured.best.contrast.difference >= PLACED
+        if settings.places and sides.reference is not None and enough:
             search = own_of_reference(sides, measured, settings, seed)
             own = yield from forwarded(search, lambda at: Progress("measure", at.done, at.total))
             measured = measured.model_copy(update={"own": own})
@@ -606,15 +618,28 @@ class _Scanning:
         rows: list[OverlayRow] = []
         arrays: Arrays = {}
         for form, settings in FORMS.items():
-            chosen, weights = shortlist[: FORM_CLASSES[form]], []
-            for model_side in sides.both:
-                search = invert_overlays(
-                    model_side, sides.search, chosen, settings, self._spec.seed
-                )
-                weights.append((yield from forwarded(search, lambda _: pace.step(1))))
-            both = dict(zip(chosen, zip(*weights, strict=True), strict=True))
-            rows += yield from self._overlay_rows(both, arrays, form)
+            chosen = shortlist[: FORM_CLASSES[form]]
+            own = yield from self._inverted(sides.suspect, chosen, settings, pace)
+            of_form = yield from self._overlay_rows(own, arrays, form)
+            # What moves little more on the suspect can only count less beside the reference's own.
+            much = [number for number, row in of_form.items() if row.gap >= MOVES]
+            assert sides.reference is not None
+            theirs = yield from self._inverted(sides.reference, much, settings, pace)
+            for number, weights in theirs.items():
+                of_form[number] = beside_own(sides, of_form[number], weights)
+            rows += of_form.values()
         return Overlays(rows=_by_gap(rows), steps=FORM_STEPS["overlay"]), arrays
+
+    def _inverted(
+        self, side: Side, classes: Sequence[int], settings: OverlaySettings, pace: StagePace
+    ) -> Generator[Event, None, dict[int, Tensor]]:
+        """Weights of the triggers that are searched on one model, by the number of the class."""
+        if not classes:
+            yield pace.step(settings.steps)
+            return {}
+        search = invert_overlays(side, self._sides.search, classes, settings, self._spec.seed)
+        weights = yield from forwarded(search, lambda _: pace.step(1))
+        return dict(zip(classes, weights, strict=True))
 
     def _thorough(self, _: Stages) -> Generator[Event, None, tuple[Thorough, Arrays]]:
         sides = self._sides
@@ -627,19 +652,19 @@ class _Scanning:
 
         both: dict[int, tuple[Tensor, Tensor]] = yield from forwarded(steps, event_of)
         arrays: Arrays = {}
-        rows = yield from self._overlay_rows(both, arrays)
+        found = yield from self._overlay_rows({n: own for n, (own, _) in both.items()}, arrays)
+        rows = [beside_own(sides, row, both[number][1]) for number, row in found.items()]
         return Thorough(rows=_by_gap(rows), classes=len(sides.class_names)), arrays
 
     def _overlay_rows(
-        self, both: Mapping[int, tuple[Tensor, ...]], arrays: Arrays, form: Form = "overlay"
-    ) -> Generator[Event, None, list[OverlayRow]]:
-        """Measure triggers that were searched on either model, and keep the suspect's."""
-        rows = []
-        for number, (own, other) in both.items():
-            row = overlay_row(self._sides, number, own, other, form)
-            rows.append(row)
-            arrays[row.key] = own
-            yield Progress("measure", len(rows), len(both))
+        self, weights: Mapping[int, Tensor], arrays: Arrays, form: Form = "overlay"
+    ) -> Generator[Event, None, dict[int, OverlayRow]]:
+        """Measure triggers that were searched on the suspect, by class, and keep them."""
+        rows: dict[int, OverlayRow] = {}
+        for number, own in weights.items():
+            rows[number] = overlay_row(self._sides, number, own, form)
+            arrays[rows[number].key] = own
+            yield Progress("measure", len(rows), len(weights))
         return rows
 
     def _swap(self, before: Stages) -> Generator[Event, None, Swap]:
