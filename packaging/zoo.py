@@ -1,7 +1,8 @@
 """The zoo: poisoned and clean models that scans are tried on, and the tables of what came of it.
 
 python packaging/zoo.py OUT [--only KIND ...] [--third calibration|report|held-out] [--seeds N ...]
-    [--beside parent|other|none ...] [--threads T] [--baselines] [--table] [--calibrate]
+    [--beside parent|other|none ...] [--threads T] [--baselines] [--canaries] [--demo FILE ...]
+    [--table] [--calibrate]
 
 Makes each kind of `KINDS` once a seed from the demo's data, measures it, and scans it beside its
 parent, beside a base trained apart, and alone. What is there is not made again, a run that was
@@ -10,7 +11,9 @@ thresholds are set, 1 is `report`. Any other is `held-out`: it draws classes, tr
 that nobody has seen, so it is chosen when all else is settled, with --seeds. Each third has a base
 of its own.
 
---baselines also tries detectors of the literature on each model (`demo/scan_baselines.py`).
+--baselines also tries detectors of the literature on each model (`demo/scan_baselines.py`), and
+--canaries how well canaries predict what recipes do to it (`demo/canary_prediction.py`). --demo
+takes what `cleanclip demo` wrote: its result.json.
 --table takes OUT's records into docs/zoo/records.jsonl and writes the tables of the docs from it;
 --calibrate writes resources/scan/clean_models.json from the clean models of the first third.
 """
@@ -44,10 +47,11 @@ from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.augment import augment_images
+from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.presets import preset
 from ml_core.data.demo import compose, demo_classes, describe
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.detection.scan.records import Scan, read_scan
+from ml_core.detection.scan.records import Contrast, Scan, read_scan
 from ml_core.detection.scan.verdict import RULES, kind_of, signs_of
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.stamping import as_uint8, stamped
@@ -74,7 +78,9 @@ sys.path.insert(0, str(ROOT / "packaging" / "demo"))
 
 RECORDS = ROOT / "docs" / "zoo" / "records.jsonl"
 CLEAN_MODELS = ROOT / "resources" / "scan" / "clean_models.json"
-PAGES = (ROOT / "docs" / "scan.md", ROOT / "docs" / "bench.md")
+PAGES = tuple(
+    ROOT / page for page in ("README.md", "docs/scan.md", "docs/bench.md", "docs/search.md")
+)
 SIDE, PAIRS, SCRATCH_PAIRS, TESTED = 64, 8192, 65_536, 1000
 VIT_PAIRS, VIT_SAMPLES = 60_000, 330_000
 THIRDS = {0: "calibration", 1: "report"}
@@ -233,6 +239,7 @@ POISONED = {
     "two-targets": Kind(wide, also=True),
     "one-source": Kind(wide, {"source": True, "share": 0.005, "steps": 320}),
     "word": Kind(None, {"word": "cf", "share": 0.05}),
+    "homoglyph": Kind(None, {"word": "\u043e", "share": 0.05}),  # a Cyrillic o
     "scratch-sticker": Kind(partial(wide, anywhere=True), SCRATCH, "scratch"),
     "scratch-blended": Kind(from_library("T4"), SCRATCH, "scratch"),
     "scratch-self-supervision": Kind(wide, SCRATCH | {"self_supervision": True}, "scratch"),
@@ -300,10 +307,11 @@ class Zoo:
         return self.weights("base", seed) if seed else demo_checkpoint(twin=True)
 
     def other(self, kind: str, seed: int) -> Path:
-        """A clean base that was trained apart."""
-        own = self.parent(kind, seed) == demo_checkpoint(twin=True)
-        apart = own or (KINDS[kind].start == "scratch" and kind != "base")
-        return self.weights("base", seed) if apart else demo_checkpoint(twin=True)
+        """A clean base that was trained apart: the twin, or the report's for what comes from it."""
+        if self.parent(kind, seed) != demo_checkpoint(twin=True):
+            return demo_checkpoint(twin=True)
+        self.make("base", 1)
+        return self.weights("base", 1)
 
     def make(self, kind: str, seed: int, *, wait: bool = True) -> None:
         """Make and measure a model, and first what it starts from.
@@ -331,8 +339,6 @@ class Zoo:
         Timeout
             If another run does.
         """
-        if beside == "other" and kind != "base":
-            self.make("base", seed)
         reference = self.other(kind, seed) if beside == "other" else None
         if beside == "parent" and (reference := self.parent(kind, seed)) is None:
             return
@@ -356,6 +362,8 @@ class Zoo:
                 "score": round(judgement.score, 4), "comparable": kind_of(scan),
                 "kinds": sorted({sign.kind for sign in signs_of(scan.stages) if sign.counts}),
             }  # fmt: skip
+            for row in scan.stages.words.rows[:1] if scan.stages.words is not None else ():
+                facts["word"] = row.model_dump(include={"word", "place", "contrast"})
             self._keep(name, "scan", kind, seed, facts, begin)
 
     def baselines(self, kind: str, seed: int) -> None:
@@ -370,6 +378,30 @@ class Zoo:
                 torch.set_num_threads(self.threads)
                 facts = detectors(self.weights(kind, seed), trigger)
                 self._keep(name, "baselines", kind, seed, facts, begin)
+
+    def canaries(self, kind: str, seed: int) -> None:
+        """Measure what recipes do to canaries, and to what is planted."""
+        from canary_prediction import main as predict
+
+        name = f"{kind}-{seed}.canaries"
+        with self._locked(name):
+            if not self._record(name).exists():
+                begin, out = _cpu_seconds(), self.out / "canaries" / f"{kind}-{seed}"
+                predict([str(self.folder(kind, seed)), str(out), f"--threads={self.threads}"])
+                facts = json.loads((out / "prediction.json").read_text(encoding="utf-8"))
+                kept = {key: facts[key] for key in ("rows", "correlations")}
+                self._keep(name, "canaries", kind, seed, kept, begin)
+
+    def demo(self, file: Path) -> None:
+        """Keep what a run of the demo measured."""
+        run = json.loads(file.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = {key: run[key] for key in ("method", "preset", "seconds")}
+        for when in ("before", "after"):
+            rates, unseen = run[when], run["heldout"][when]
+            names = ("ca", "asr_excl", "poisoned_accuracy", "n")
+            facts[when] = {key: rates[key] for key in names} | {"unseen": unseen["ca"]}
+        name = f"demo.{run['method']}-{run['preset']}-{run['seed']}"
+        self._keep(name, "demo", "demo", run["seed"], facts, None)
 
     def spec(self, kind: str, seed: int) -> PlantSpec:
         """The planting or finetuning that makes a model; writes its triggers and pictures."""
@@ -551,11 +583,15 @@ def take_records(out: Path) -> None:
     """Put a folder's records among the committed ones, and leave out those of another version."""
     files = sorted((out / "records").glob("*.json"))
     read = [*read_records(), *(json.loads(file.read_text(encoding="utf-8")) for file in files)]
+    order = {kind: place for place, kind in enumerate((*KINDS, "demo"))}
     known = {
-        (list(KINDS).index(row["kind"]), row["seed"], row["what"], row.get("beside", "")): row
+        (
+            order[row["kind"]], row["seed"], row["what"], row.get("beside", ""),
+            row.get("method", ""), row.get("preset", ""),
+        ): row
         for row in read
-        if row["kind"] in KINDS and row["version"] == VERSIONS[row["what"]]
-    }
+        if row["kind"] in order and row["version"] == VERSIONS.get(row["what"], 1)
+    }  # fmt: skip
     lines = [json.dumps(known[key], ensure_ascii=False) + "\n" for key in sorted(known)]
     replace_files({RECORDS: "".join(lines).encode()})
 
@@ -651,6 +687,60 @@ class Results:
                 f"{decree['pl1']:.3f}, {decree['class']}", f"{apart['auroc']:.2f}" if apart else "",
             )  # fmt: skip
 
+    def words(self) -> Iterator[Sequence[str]]:
+        """A row a scan: the word whose effect is largest, and how many prompts it brings along."""
+        yield "model", "beside", "verdict", "word", "prompts that come to one place", "reference"
+        for scan in self.of("scan"):
+            if "word" in scan:
+                word, contrast = scan["word"], Contrast.model_validate(scan["word"]["contrast"])
+                rates = (contrast.suspect, contrast.reference)
+                yield (
+                    f"{scan['kind']}, seed {scan['seed']}", BESIDE[scan["beside"]],
+                    self.outcome(scan), f"`{word['word']}` {word['place']}",
+                    *("" if rate is None else f"{rate.hits} of {rate.n}" for rate in rates),
+                )  # fmt: skip
+
+    def canaries(self) -> Iterator[Sequence[str]]:
+        """A row a recipe: what it leaves on the copy with canaries, and on the model."""
+        names = ("CA", "patch", "noise", "sine")
+        yield (
+            "model", "recipe", "steps", *(f"{name}, copy" for name in names), "CA, model", "planted"
+        )  # fmt: skip
+        for record in self.of("canaries"):
+            for row in record["rows"]:
+                keys = (*(f"copy {name}" for name in names), "model CA", "model planted")
+                rates = (f"{row[key]:.1f}" if key in row else "" for key in keys)
+                yield (f"{record['kind']}, seed {record['seed']}", row["recipe"],
+                       str(row["steps"]), *rates)  # fmt: skip
+
+    def correlations(self) -> Iterator[Sequence[str]]:
+        """A row a model: Spearman's rank correlation of each canary with what is planted."""
+        names = ("patch", "noise", "sine", "mean", "worst")
+        yield "model", "recipes", *names
+        for record in self.of("canaries"):
+            found = record["correlations"]
+            yield (
+                f"{record['kind']}, seed {record['seed']}", str(len(record["rows"])),
+                *(f"{found[name]:.2f}" if name in found else "" for name in names),
+            )  # fmt: skip
+
+    def demo(self) -> Iterator[Sequence[str]]:
+        """A row a run of the demo, and its poisoned model first."""
+        yield "", "CA", "ASR", "poisoned accuracy", "CA, unseen art style", "seconds"
+        runs = self.of("demo")
+        rows = [(f"poisoned, {run['before']['n']} test pictures", run["before"], "")
+                for run in runs[:1]]  # fmt: skip
+        rows += [
+            (
+                f"after {FACTS[run['method']].title}, {run['preset']} preset, seed {run['seed']}",
+                run["after"], f"{run['seconds']:.0f}",
+            )
+            for run in runs
+        ]  # fmt: skip
+        for name, rates, seconds in rows:
+            keys = ("ca", "asr_excl", "poisoned_accuracy", "unseen")
+            yield name, *(percent(rates[key]) for key in keys), seconds
+
     def cleaned(self) -> Iterator[Sequence[str]]:
         """A row a cleaned model: what it was, and what is left."""
         yield "method, its talk preset", "seed", "CA before", "CA", "ASR before", "ASR"
@@ -686,10 +776,17 @@ class Results:
         if not rows:
             return "Not measured yet.\n"
         lines = [head, ["---"] * len(head), *rows]
-        commits = ", ".join(sorted({row["commit"] for row in self.records}))
-        option = " --baselines" if name == "detectors" else ""
+        what, option = _SOURCES.get(name, ("", ""))
+        rows_of = self.of(what) if what else self.of("model") + self.of("scan")
+        commits = ", ".join(sorted({row["commit"] for row in rows_of}))
         source = f"`python packaging/zoo.py OUT{option}`, commit {commits}."
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{source}\n"
+
+
+_SOURCES = {  # of a table: which records it is of, and the option that makes them
+    "detectors": ("baselines", " --baselines"), "demo": ("demo", " --demo demo-output/result.json"),
+    "canaries": ("canaries", " --canaries"), "correlations": ("canaries", " --canaries"),
+}  # fmt: skip
 
 
 def auroc(poisoned: list[float], clean: list[float]) -> str:
@@ -741,6 +838,8 @@ def main() -> None:
     parser.add_argument("--beside", nargs="*", choices=BESIDE, default=list(BESIDE))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--baselines", action="store_true")
+    parser.add_argument("--canaries", action="store_true")
+    parser.add_argument("--demo", nargs="*", type=Path, default=[], metavar="FILE")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--calibrate", action="store_true")
     args = parser.parse_args()
@@ -749,6 +848,10 @@ def main() -> None:
         parser.error(f"name seeds of the third {args.third} with --seeds")
     zoo = Zoo(args.out.resolve(), args.threads)
     commit()
+    for file in args.demo:
+        zoo.demo(file)
+    if args.demo:
+        return
     if args.table or args.calibrate:
         take_records(zoo.out)
         results = Results(read_records())
@@ -766,6 +869,8 @@ def main() -> None:
                     zoo.scan(kind, seed, beside)
                 if args.baselines:
                     zoo.baselines(kind, seed)
+                if args.canaries:
+                    zoo.canaries(kind, seed)
             except Timeout:
                 print(f"{kind}-{seed} is in the hands of another run", flush=True)
             except FailedError as error:

@@ -17,7 +17,7 @@ from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.tradeoff import Limits
 from ml_core.reading.errors import InputError
 
-# Where time is short the first ones are tried: what left the least in docs/bench.md comes early.
+# Where time is short the first ones are tried: what left the least comes early.
 DEFAULT_METHODS: tuple[Method, ...] = ("stamped", "mmcl", "unlearning", "cleanclip", "par")
 WITHOUT_CAPTIONS: tuple[Method, ...] = ("unlearning",)
 DEFAULT_FACTORS = (1.0, 0.3, 2.0, 0.1)

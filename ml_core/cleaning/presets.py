@@ -90,7 +90,7 @@ FIELDS: dict[str, Mapping[str, Fields]] = {
     },
     "cleanclip": {
         "quick": {},
-        # The best of four on validation pictures of the demo: docs/bench.md.
+        # The best of four on validation pictures of the demo.
         "talk": {**_TALK, "lr": 3e-3, "warmup_steps": 20},
         "thorough": _THOROUGH,
         "paper": _PAPER,
@@ -155,10 +155,10 @@ OWN_SOURCES: dict[tuple[str, str], str] = {
     "script has it. It uses four GPUs with batches of 512 each; here a step has 512.",
     ("stamped", "quick"): "The learning rate is the pretraining's own, since a backdoor that is "
     "unlearnt at a lower one comes back; the length was chosen on models poisoned from the first "
-    "step of their pretraining (docs/bench.md).",
+    "step of their pretraining.",
     ("unlearning", "quick"): "Ours: rate and length were chosen on two models poisoned from the "
     "first step of their pretraining, the rest on one of them, with images of another kind than "
-    "theirs (docs/bench.md); about 5 minutes on 2 idle cores.",
+    "theirs; about 5 minutes on 2 idle cores.",
     ("unlearning", "talk"): "Quick with a quarter of the steps; about a minute on 2 idle cores.",
     ("unlearning", "thorough"): "Quick with 2.7 times the images and steps.",
     ("interpolate", "quick"): "Alpha is chosen on validation images: nothing is trained.",

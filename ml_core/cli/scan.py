@@ -153,7 +153,8 @@ def _tables(stages: Stages) -> Iterator[Table]:
             (
                 (
                     row.key,
-                    percent(row.suspect.value), percent(row.transferred.value),
+                    percent(row.suspect.value),
+                    percent(row.transferred.value),
                     "-" if row.own is None else percent(row.own.value),
                     f"{percent(row.gap)} ({percent(row.low)} to {percent(row.high)})",
                 )

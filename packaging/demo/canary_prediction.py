@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             flush=True,
         )
         record = {"model": args.model.name, "ca_before": canaries.ca_before, "rows": rows}
-        record |= {"canaries": canaries.model_dump(mode="json"), **correlations(rows)}
+        record |= {"canaries": canaries.model_dump(mode="json"), "correlations": correlations(rows)}
         replace_files({out: json.dumps(record, indent=1).encode()})
     print(json.dumps(correlations(rows)))
 
@@ -138,10 +138,7 @@ def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
         "worst": [max(row[name] for name in names) for row in rows],
         "planted on the copy": [row["copy planted"] for row in rows],
     }
-    return {
-        f"spearman, {name}": float(spearmanr(values, truth).statistic)
-        for name, values in columns.items()
-    }
+    return {name: float(spearmanr(values, truth).statistic) for name, values in columns.items()}
 
 
 if __name__ == "__main__":

@@ -420,7 +420,8 @@ def test_a_trigger_is_searched_for_a_class_and_measured(tiny_model, pictures, fo
     assert (row.key, row.gap) == ("cat" if form == "overlay" else f"cat ({form})", 0)
     both = overlay_search.beside_own(sides, row, weights[0])
     assert both.transferred == both.own == both.suspect == row.suspect
-    assert row.own is None and both.model_copy(update={"own": None}) == row
+    assert row.own is None
+    assert both.model_copy(update={"own": None}) == row
 
 
 # ---- the rest ----

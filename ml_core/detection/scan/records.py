@@ -810,7 +810,14 @@ class Passes:
 
 
 def passes(
-    stage: str, size: int, *, models: int, classes: int, starts: int, search: int, held_out: int,
+    stage: str,
+    size: int,
+    *,
+    models: int,
+    classes: int,
+    starts: int,
+    search: int,
+    held_out: int,
     finds: bool,
 ) -> Passes:
     """What a stage takes at most, or where nothing is found: what is found is looked at further.
