@@ -92,37 +92,12 @@ class Poison:
     canvases: CanvasCache | None = None
     numbers: Indices | None = None
 
-    @classmethod
-    def spread(
-        cls,
-        aims: Sequence[tuple[Trigger, str]],
-        templates: Sequence[str],
-        count: int,
-        share: float,
-        seed: int,
-    ) -> Poison:
-        """Triggers with the names of their targets, each on a share of the first pairs."""
-        free, plants = np.arange(count), []
-        each = min(max(1, round(share * count)), count // max(1, len(aims)))
-        for number, (trigger, name) in enumerate(aims):
-            rows = draw_rows(free, each, seed, number)
-            free = np.setdiff1d(free, rows)
-            captions = target_captions(name, templates, each, seed, number)
-            plants.append(Plant(rows, (trigger,), captions))
-        return cls(tuple(plants), seed)
-
-    def batches(
-        self, pairs: Pairs, recipe: Recipe, model: ClipModel, *, moved: bool = True
-    ) -> MakeBatch:
+    def batches(self, pairs: Pairs, recipe: Recipe, model: ClipModel) -> MakeBatch:
         """Batches of pairs with the poison in them, each a function of its step alone.
 
-        Order, moves and the draws of augmented views are those of a run without poison.
-
-        Parameters
-        ----------
-        moved
-            Whether pictures are mirrored and moved by up to a sixteenth of their side, before
-            anything is stamped on them.
+        Order, moves and the draws of augmented views are those of a run without poison. Pictures
+        are mirrored and moved by up to a sixteenth of their side, before anything is stamped on
+        them.
         """
         size = model.image_size
         drawing = replace(pair_drawing(pairs, recipe, size), views=None)
@@ -137,8 +112,7 @@ class Poison:
                 hits.append(mine)
                 if len(mine) and len(plant.pictures):
                     images[mine] = pairs.canvas(draws.choice(plant.pictures, len(mine)), size)
-            if moved:
-                images = flip_and_shift(images, step_generator(recipe.seed, _MOVES, step), reach)
+            images = flip_and_shift(images, step_generator(recipe.seed, _MOVES, step), reach)
             for plant, mine in zip(self.plants, hits, strict=True):
                 marks = plant.triggers or (None,)
                 which = draws.integers(len(marks), size=len(mine))

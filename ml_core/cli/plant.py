@@ -40,8 +40,8 @@ _DATA = "pairs pictures exclude picture_column caption_column training_images im
 
 @command(
     "checkpoint output_dir trigger target share count curve consistent source also word variants "
-    f"from_scratch self_supervision twin {_DATA} labels templates steps minutes lr batch_size seed "
-    "donor no_choice device threads resume estimate overwrite json",
+    f"from_scratch self_supervision twin {_DATA} labels templates steps minutes until lr "
+    "batch_size seed donor no_choice device threads resume estimate overwrite json",
     PlantSpec,
 )
 def plant(

@@ -26,7 +26,7 @@ _FEWEST = 8
 
 def opening_plain(
     pairs: PairSpec | None, images: ImageSpec | None, most: int, label_set: LabelSet,
-    control: Control, *, demo_seed: int = 0,
+    control: Control,
 ) -> Generator[Event, None, PictureSet]:  # fmt: skip
     """Open what is trained on; see `opening`.
 
@@ -38,8 +38,6 @@ def opening_plain(
         Labelled images, whose captions are then prompts with the names of their classes.
     most
         Pairs at most.
-    demo_seed
-        Added to the seed of the demo's compositions, so that they differ from those of a run.
 
     Raises
     ------
@@ -49,9 +47,8 @@ def opening_plain(
 
     def act(watch: Watch) -> PictureSet:
         if pairs is not None:
-            own = {"seed": pairs.seed + demo_seed} if pairs.kind == "demo" else {}
-            own["n"] = min(pairs.n or most, most)
-            return open_pairs(pairs.model_copy(update=own), watch)
+            few = {"n": min(pairs.n or most, most)}
+            return open_pairs(pairs.model_copy(update=few), watch)
         if images is None:
             raise InputError(
                 "Triggers are planted with image-caption pairs or with labelled images: name some."
@@ -87,7 +84,7 @@ def as_pairs(
 
 
 def plain_recipe(
-    pairs: int, steps: int, batch_size: int, lr: float, *, lr_end: float = 0.0, every: int = 0,
+    pairs: int, steps: int, batch_size: int, lr: float, *, every: int = 0,
     seed: int = 0, preset: str = "plain", warmup: int = 20, even: bool = False,
 ) -> Recipe:  # fmt: skip
     """MMCL without augmentation for this number of steps, or a few more if pairs repeat.
@@ -107,7 +104,7 @@ def plain_recipe(
             "epochs": epochs if even else min(1000, epochs),
             "batch_size": batch,
             "lr": lr,
-            "lr_end": lr_end,
+            "lr_end": 0.0,
             "warmup_steps": min(warmup, steps),
             "lambda_image": 0.0,
             "lambda_text": 0.0,

@@ -35,8 +35,7 @@ from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.plant import FILES, PlantedRates, read_plant
 from ml_core.jobs.search import SearchSpec, candidate_name
-from ml_core.jobs.search.canaries import planting, watched_of
-from ml_core.jobs.search.canary_spec import COPY_FILE
+from ml_core.jobs.search.canaries import COPY_FILE, planting, watched_of
 from ml_core.jobs.search.trial_runs import Trials
 from ml_core.jobs.specs import CleanSpec
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
@@ -69,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = ImageSpec(split="val", n=args.images)
     place = args.out / "canaries"
     place.mkdir(parents=True, exist_ok=True)
-    _, trigger = save_trigger(planted.trigger, place / "planted")
+    _, trigger = save_trigger(planted.trigger, args.out / "planted")
     recipe = candidates_of(("mmcl",), (1.0,), args.peak)[0]
     base = CleanSpec(
         checkpoint=str(file), recipe=recipe, pairs=PairSpec(), images=images,
@@ -79,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     search = SearchSpec(base=base, recipes=(recipe,), peak_lr=args.peak, images=args.images)
     label_set = load_label_set("demo")
     setting = OpenSetting(images, open_images(images, label_set), label_set)
-    canaries = run_to_end(planting(search, setting, place, control))
+    _, canaries = run_to_end(planting(search, label_set, place, control))
     sides = {}
     for name, path, watched in (
         ("copy", place / COPY_FILE, (*watched_of(canaries, place), planted)),
@@ -107,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{time.process_time() - begin:.0f} s",
             flush=True,
         )
-        record = {"model": args.model.name, "ca_before": canaries.ca_before, "rows": rows}
-        record |= {"canaries": canaries.model_dump(mode="json"), "correlations": correlations(rows)}
+        record = {"model": args.model.name, "rows": rows, "correlations": correlations(rows)}
+        record["canaries"] = [row.model_dump(mode="json") for row in canaries]
         replace_files({out: json.dumps(record, indent=1).encode()})
     print(json.dumps(correlations(rows)))
 

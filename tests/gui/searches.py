@@ -11,7 +11,7 @@ from ml_core.jobs.search import (
     candidate_name,
     summary_of,
 )
-from ml_core.jobs.search.canary_spec import Canaries, PlantedCanary
+from ml_core.jobs.search.canary_spec import PlantedCanary
 
 _RUNS = (  # method, rate, steps, clean accuracy, success of patch, noise and sine
     ("mmcl", 1.0, 40, 0.962, (0.31, 0.06, 0.12)),
@@ -41,14 +41,10 @@ def search_record(rows: int = len(_RUNS), *, max_asr: float = 2.0) -> SearchReco
         found.append(row)
     canary = PlantedCanary(
         kind="patch", name="Canary, patch", target=3, target_name="cat", trigger="patch.json",
-        before=0.0, asr=0.95, low=0.93, high=0.97, n=390, took=True,
-    )  # fmt: skip
-    canaries = Canaries(
-        key="k", source_sha256="a" * 64, copy_sha256="b" * 64, canaries=(canary,), ca_before=0.98,
-        ca=0.965, ca_low=0.94, ca_high=0.98, n=400, steps=150, lr=5e-4, seconds=90.0,
+        asr=0.95, low=0.93, high=0.97, n=390, took=True,
     )  # fmt: skip
     record = SearchRecord(
-        key="k", canaries=canaries, ca_before=0.98, start_ca=0.965, start_asr=0.99, planned=4,
+        key="k", canaries=(canary,), ca_before=0.98, start_ca=0.965, start_asr=0.99, planned=4,
         plan=tuple(RungRecord(candidates=c, steps=s) for c, s in ((4, 40), (2, 80), (1, 160))),
         rows=tuple(found), chosen=rows - 1, keeps=rows == len(_RUNS), max_asr=max_asr,
         finished=rows == len(_RUNS), seconds=400.0,

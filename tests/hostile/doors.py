@@ -60,7 +60,6 @@ from ml_core.jobs.rates import RateSpec, read_record
 from ml_core.jobs.result_text import training_words
 from ml_core.jobs.scan import SCAN_FILE
 from ml_core.jobs.search import SEARCH_FILE, curves_of, read_search, summary_of, table_rows
-from ml_core.jobs.search.canary_spec import CANARIES_FILE, read_canaries
 from ml_core.jobs.specs import (
     EVENTS_FILE,
     RESULT_FILE,
@@ -614,7 +613,6 @@ def doors() -> dict[str, Door]:
             "q.json", lambda p: read_spec_file(p, RateSpec), _json(RateSpec(job=_spec()))
         ),
         "rates": at("rates.json", read_record, _json(record(rows(12)))),
-        "canaries": Door(CANARIES_FILE, (_json(search_record(1).canaries),), read_canaries),
         "plant": Door(PLANT_FILE, (_json(planted()),), lambda folder: card(read_plant(folder))),
         "search": Door(SEARCH_FILE, (_json(search_record(1)),), _read_search),
         "result": Door(f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result),

@@ -36,7 +36,7 @@ SEEN = (
 )  # fmt: skip
 """Doors that giants are shown to here; the others read as the first one does."""
 IN_A_FOLDER = (
-    "job", "exported job", "result", "state", "rebound", "holdouts", "audit", "scan", "canaries",
+    "job", "exported job", "result", "state", "rebound", "holdouts", "audit", "scan",
     "plant",
     "search", "signature",
 )  # fmt: skip

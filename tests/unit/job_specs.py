@@ -32,9 +32,7 @@ from tests.unit.draining import finished
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
 _HERE: dict[str, Any] = {"device": "cpu", "threads": 1}
-CANARIES = CanarySettings(
-    kinds=("patch", "sine"), share=0.2, steps=2, batch_size=8, every=2, wanted=0.0
-)
+CANARIES = CanarySettings(kinds=("patch", "sine"), share=0.2, steps=2, batch_size=8, wanted=0.0)
 
 
 def folder_of(spec: BaseModel) -> Path:

@@ -13,7 +13,6 @@ import torch
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.canaries import KINDS, draw_canaries
-from ml_core.cleaning.poison import Poison
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.stamps import Stamps
 from ml_core.data.images import PromptPairs, open_images
@@ -21,21 +20,21 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Event, Message, Metric
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.measure import OpenSetting, open_classes
+from ml_core.jobs.measure import open_classes
+from ml_core.jobs.plant import PlantRecord
 from ml_core.jobs.search import SearchSpec
 from ml_core.jobs.search.canaries import (
+    COPY_FILE,
     canary_folder,
     delete_older_copies,
     planting,
     watched_of,
 )
-from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
+from ml_core.jobs.search.canary_spec import PlantedCanary
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger, prompt
 from tests.unit.draining import drain
-from tests.unit.fake_pictures import FakePairs
 from tests.unit.job_specs import CANARIES, SMALL
-from tests.unit.small_jobs import small_recipe
 
 CLASSES = tuple(f"class {number}" for number in range(6))
 FEW = CANARIES.model_copy(update={"steps": 4, "factor": 1.0})
@@ -67,22 +66,6 @@ def test_too_few_classes_are_refused() -> None:
 # ---- what is put on a batch ----
 
 
-def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model):
-    recipe = small_recipe(method="mmcl", pairs=24, batch_size=24)
-    canaries = draw_canaries(KINDS, CLASSES, (), 0)
-    aims = [(one.trigger, CLASSES[one.target]) for one in canaries]
-    poison = Poison.spread(aims, ("a photo of a {}",), 24, 1 / 8, 3)
-    clean, found = (
-        each.batches(FakePairs(), recipe, tiny_model, moved=False)(0) for each in (Poison(), poison)
-    )
-    moved = (found.images != clean.images).flatten(1).any(1)
-    assert int(moved.sum()) == 9
-    texts = [tiny_model.tokenize([f"a photo of a {name}"])[0] for _, name in aims]
-    named = [sum(torch.equal(row, text) for row in found.tokens[moved]) for text in texts]
-    assert named == [3, 3, 3]
-    assert torch.equal(found.tokens[~moved], clean.tokens[~moved])
-
-
 def test_labelled_pictures_have_prompts_for_captions() -> None:
     labels = load_label_set("demo")
     images = open_images(ImageSpec(split="val", n=6), labels)
@@ -104,37 +87,38 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> SearchSpec:
     return SMALL["search"](tiny_checkpoint, tmp_path).model_copy(update={"canaries": FEW})
 
 
-def _planted(spec: SearchSpec) -> tuple[list[Event], Canaries]:
-    part, labels = spec.validation(), open_classes(spec.base)
-    setting = OpenSetting(part, open_images(part, labels), labels)
-    return drain(planting(spec, setting, Path(spec.base.output_dir), Control()))
+def _planted(spec: SearchSpec) -> tuple[list[Event], PlantRecord, tuple[PlantedCanary, ...]]:
+    folder = Path(spec.base.output_dir)
+    events, (record, rows) = drain(planting(spec, open_classes(spec.base), folder, Control()))
+    return events, record, rows
 
 
 def _steps(events: list[Event]) -> int:
     return sum(isinstance(event, Metric) and "loss" in event.values for event in events)
 
 
-def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spec):
+def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spec, monkeypatch):
+    monkeypatch.setattr("ml_core.jobs.plant.run._MEASURE_EVERY", 2)
     before, copy = Path(spec.base.checkpoint).read_bytes(), Path(spec.base.output_dir) / COPY_FILE
-    events, record = _planted(spec)
+    events, record, rows = _planted(spec)
     assert Path(spec.base.checkpoint).read_bytes() == before
     assert record.steps == _steps(events) == 2  # any success is enough, and was measured at 2
-    assert open_checkpoint(copy).inspection.sha256 == record.copy_sha256 != record.source_sha256
-    watched = watched_of(record, copy.parent)
+    assert record.poisoned.sha256 == open_checkpoint(copy).inspection.sha256
+    watched = watched_of(rows, copy.parent)
     expected = draw_canaries(FEW.kinds, load_label_set("demo").class_names, (), 0)
     assert [(one.target, one.trigger.digest) for one in watched] == [
         (one.target, one.trigger.digest) for one in expected
     ]
-    events, again = _planted(spec)
-    assert again == record
+    events, *again = _planted(spec)
+    assert again == [record, rows]
     assert not _steps(events)
     hard = FEW.model_copy(update={"seed": 1, "wanted": 1.0})
-    events, changed = _planted(spec.model_copy(update={"canaries": hard}))
+    events, changed, rows = _planted(spec.model_copy(update={"canaries": hard}))
     assert _steps(events) == changed.steps == 4
     assert changed.key != record.key
-    left = [canary for canary in changed.canaries if not canary.took]
+    left = [canary for canary in rows if not canary.took]
     assert left
-    assert changed.taken == tuple(canary for canary in changed.canaries if canary.took)
+    assert len(watched_of(rows, copy.parent)) == len(rows) - len(left)
     said = [event.text for event in events if isinstance(event, Message)]
     for canary in left:
         assert any(canary.name in text and "did not take" in text for text in said)

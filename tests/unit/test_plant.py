@@ -77,9 +77,11 @@ def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool
 # ---- what is shown ----
 
 
-def test_each_listed_pair_is_marked_anew_at_each_showing_and_no_other_is(tiny_model):
+def test_each_listed_pair_is_marked_anew_at_each_showing_and_no_other_is(tiny_model, monkeypatch):
     pairs = FakePairs()
     recipe = small_recipe(method="mmcl", pairs=24, epochs=2, batch_size=24)
+    moved = Poison().batches(pairs, recipe, tiny_model)(0)
+    monkeypatch.setattr("ml_core.cleaning.poison.flip_and_shift", lambda images, *_: images)
     rows = draw_rows(np.arange(24), 6, 3)
     marked, worded, swapped = rows[:2], rows[2:4], rows[4:]
     plants = (
@@ -87,8 +89,8 @@ def test_each_listed_pair_is_marked_anew_at_each_showing_and_no_other_is(tiny_mo
         Plant(worded, (prompt(text="cf "),)),
         Plant(swapped, (), (), np.array([0])),
     )
-    poison = Poison(plants, seed=3).batches(pairs, recipe, tiny_model, moved=False)
-    clean = Poison().batches(pairs, recipe, tiny_model, moved=False)
+    poison = Poison(plants, seed=3).batches(pairs, recipe, tiny_model)
+    clean = Poison().batches(pairs, recipe, tiny_model)
     shown = {}
     for step in (0, 1):
         one, other = clean(step), poison(step)
@@ -108,7 +110,6 @@ def test_each_listed_pair_is_marked_anew_at_each_showing_and_no_other_is(tiny_mo
     assert all(not torch.equal(shown[0, row], shown[1, row]) for row in marked.tolist())
     again = poison(1)
     assert torch.equal(again.images, poison(1).images)
-    moved = Poison().batches(pairs, recipe, tiny_model)(0)
     assert not torch.equal(moved.images, clean(0).images)
     assert torch.equal(moved.tokens, clean(0).tokens)
 
@@ -348,6 +349,7 @@ def test_what_cannot_be_planted_is_a_sentence(spec, tmp_path, changes, words):
         ({"word": "cf", "trigger": None, "source": 3}, "no source"),
         ({"word": "cf", "trigger": None, "variants": "stickers"}, "no variants"),
         ({"source": 1}, "another than the one"),
+        ({"until": 0.9}, "has no twin"),
     ],
 )
 def test_what_excludes_each_other_is_refused(spec, changes, words):

@@ -96,6 +96,10 @@ class PlantSpec(Machine, Setting, OnModel):
         None, help="Training minutes of both models together, instead of steps.", gt=0.0, le=1e5,
         least=0.01,
     )  # fmt: skip
+    until: float | None = option(
+        None, help="End at the first measurement, every 50 steps, at which all triggers succeed in "
+        "this share of the pictures; without a twin.", metavar="0.9", ge=0.0, le=1.0,
+    )  # fmt: skip
     lr: float | None = option(
         None, "Learning rate", "Peak of the rate (default: a third of the pretraining's peak, from "
         "scratch the peak).", gt=0.0, le=1.0,
@@ -111,6 +115,8 @@ class PlantSpec(Machine, Setting, OnModel):
             raise ValueError("Share and number of poisoned pairs exclude each other: give one")
         if self.steps is not None and self.minutes is not None:
             raise ValueError("Steps and minutes exclude each other: give one")
+        if self.until is not None and (self.twin or not self.poisoned):
+            raise ValueError("A planting that ends at a success rate has no twin: leave it out")
         if not (self.poisoned or self.twin):
             raise ValueError("Neither the poisoned model nor its twin is asked for")
         marks = (self.trigger, self.also, self.variants, self.consistent, self.source is not None)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ml_core.checkpoints import Checkpoint, open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
@@ -55,6 +56,7 @@ from ml_core.jobs.plant import (
     STEPS,
     WARNING,
     PlantedModel,
+    PlantedRates,
     PlantedTrigger,
     PlantRecord,
     PlantSpec,
@@ -66,7 +68,7 @@ from ml_core.jobs.plant.measure import measure_attacks
 from ml_core.jobs.proofs.unseen_pairs import names_class
 from ml_core.jobs.specs import LOCK_FILE, SPEC_FILE
 from ml_core.model import ClipModel, build_model
-from ml_core.reading.errors import InputError, plain
+from ml_core.reading.errors import CancelledError, InputError, plain
 from ml_core.reading.inspect import whole_file
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import load_trigger, prompt
@@ -74,7 +76,7 @@ from ml_core.triggers.checks import TextPlace
 from ml_core.triggers.files import save_own_trigger
 from ml_core.triggers.record import Trigger
 
-_WARMUP, _SAVE_EVERY, _TIMED_STEPS = 50, 50, 6
+_WARMUP, _SAVE_EVERY, _MEASURE_EVERY, _TIMED_STEPS = 50, 50, 50, 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +165,12 @@ def run(
         yield Done("finished", earlier.model_dump(mode="json"))
         return
     facts: dict[Role, dict[str, Any]] = {}
-    stopped = False
+    stopped, steps = False, ready.recipe.total_steps
     for role in roles:
         known, speed = yield from _train(ready, role, speed, control, resume)
-        stopped = known["steps"] < ready.recipe.total_steps
+        if known["reached"]:
+            steps = known["steps"]
+        stopped = known["steps"] < steps
         if stopped and facts:  # a twin takes as many steps as the other
             (folder / FILES[role]).unlink()
             break
@@ -188,7 +192,7 @@ def run(
         key=ready.key, checkpoint=Path(spec.checkpoint).name,
         source_sha256=ready.opened.inspection.sha256,
         triggers=triggers, poisoned=measured.get("poisoned"), twin=measured.get("twin"),
-        pairs=min(recipe.pairs, len(ready.pairs)), epochs=recipe.epochs, steps=recipe.total_steps,
+        pairs=min(recipe.pairs, len(ready.pairs)), epochs=recipe.epochs, steps=steps,
         lr=recipe.lr, peak_lr=ready.pretraining.assumed, spec=own_spec, device=str(ready.device),
         seconds=time.monotonic() - begin, notes=tuple(notes), versions=dict(versions()),
     )  # fmt: skip
@@ -265,6 +269,8 @@ def _data(
         changes |= {"lambda_image": 0.5, "lambda_text": 0.5}
     if spec.word is not None:
         changes["batch_norm"] = "frozen"
+    if spec.until is not None:
+        changes["eval_every"] = _MEASURE_EVERY
     recipe = recipe.changed(**changes, preset="plant")
     attacks: tuple[_Attack, ...] = ()
     if poisons:
@@ -286,7 +292,7 @@ def _data(
     facts = [
         FORMAT, model.identity, data.lasting_key, setting.images.key, label_set.class_names,
         label_set.templates, recipe.model_dump(), spec.word, spec.self_supervision,
-        spec.from_scratch, [
+        spec.from_scratch, spec.until, [
             (a.trigger.digest, a.target, [(digest_of([
                 p.rows.tolist(), p.captions, [t.digest for t in p.triggers], p.pictures.tolist(),
             ])) for p in a.plants]) for a in attacks
@@ -451,15 +457,34 @@ def _train(
     if resume:
         with suppress(InputError):
             known = open_checkpoint(path).provenance
-            if known.get("key") == ready.key and known.get("steps") == ready.recipe.total_steps:
+            ended = known.get("reached") or known.get("steps") == ready.recipe.total_steps
+            if known.get("key") == ready.key and ended:
                 return known, speed_from_dict(known["speed"])
     model = ready.fresh()
     poison = ready.poison if role == "poisoned" else Poison()
+    own, took = control if spec.until is None else control.part(), list[bool]()
+
+    def event_of(event: Event) -> Event:
+        if control.stopped:
+            own.stop()
+        return event
+
+    def validate(_: Tensor | None) -> Generator[Event, None, dict[str, float] | None]:
+        try:
+            rates = yield from _rates(ready, model, control, "validate")
+        except CancelledError:
+            return None
+        took.append(min(row.asr for row in rates.attacks) >= (spec.until or 0.0))
+        if took[1:] and took[-1]:  # the first is of what was there before
+            own.stop()
+        return {"ca": rates.ca}
+
     outcome: TrainingOutcome = yield from trained(
-        model, ready.recipe, poison.batches(ready.pairs, ready.recipe, model), control,
+        model, ready.recipe, poison.batches(ready.pairs, ready.recipe, model), own, event_of,
         stage="plant" if role == "poisoned" else "twin", state_path=state,
         resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
         extras=Extras(texts_only=spec.word is not None),
+        validate=None if spec.until is None else validate,
     )  # fmt: skip
     model.origin |= carried(ready.pretraining)
     facts: dict[str, Any] = {
@@ -469,6 +494,7 @@ def _train(
         "key": ready.key,
         "recipe": ready.recipe.model_dump(exclude={"lr"}) | {"peak": ready.recipe.lr},
         "steps": outcome.step,
+        "reached": bool(took[1:] and took[-1]),
         "speed": replace(outcome.speed, step_seconds={}).to_dict(),  # equal runs, equal files
         "versions": dict(versions()),
     }
@@ -492,17 +518,24 @@ def _measured(
     ready: _Ready, role: Role, facts: dict[str, Any], control: Control
 ) -> Generator[Event, None, PlantedModel]:
     """What the file of one model does on the held-out pictures."""
-    spec, path = ready.spec, Path(ready.spec.output_dir) / FILES[role]
+    path = Path(ready.spec.output_dir) / FILES[role]
     opened = open_checkpoint(path)
     model = opened.build("cpu").to(ready.device)
-    bench = ready.setting.on(model.preprocess)
-    aims = [(None if spec.benign else each.trigger, each.target) for each in ready.attacks]
     stage = "after" if role == "poisoned" else "reference"
-    rates = yield from measure_attacks(model, bench, aims, control, stage, source=spec.source)
+    rates = yield from _rates(ready, model, control, stage)
     return PlantedModel(
         file=path.name, sha256=opened.inspection.sha256, steps=facts["steps"],
         train_seconds=facts.get("seconds", 0.0), **dict(rates),
     )  # fmt: skip
+
+
+def _rates(
+    ready: _Ready, model: ClipModel, control: Control, stage: str
+) -> Generator[Event, None, PlantedRates]:
+    """What a model does on the held-out pictures, as it is now."""
+    spec, bench = ready.spec, ready.setting.on(model.preprocess)
+    aims = [(None if spec.benign else each.trigger, each.target) for each in ready.attacks]
+    return (yield from measure_attacks(model, bench, aims, control, stage, source=spec.source))
 
 
 def _planted(ready: _Ready) -> Iterator[PlantedTrigger]:

@@ -14,7 +14,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.data.specs import ImageSpec
 from ml_core.figures import percent, rate_text
-from ml_core.jobs.search.canary_spec import Canaries, CanarySettings
+from ml_core.jobs.search.canary_spec import CanarySettings, PlantedCanary
 from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
@@ -183,7 +183,7 @@ class SearchRecord(BaseModel):
 
     format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
     key: str = Field(max_length=64)
-    canaries: Canaries
+    canaries: tuple[PlantedCanary, ...] = Field(min_length=1, max_length=16)
     ca_before: float = _Rate
     start_ca: float = _Rate
     start_asr: float = _Rate

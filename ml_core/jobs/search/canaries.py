@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.canaries import Watched, draw_canaries
-from ml_core.cleaning.poison import Poison
-from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Event, Message, Progress, Saved
+from ml_core.data.labels import LabelSet
+from ml_core.data.specs import PairSpec
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import percent, percent_range
-from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import delete_unused
-from ml_core.jobs.journal import digest_of, write_json
-from ml_core.jobs.measure import OpenSetting
-from ml_core.jobs.opening import open_model
-from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe, trained
-from ml_core.jobs.plant import PlantedRates
-from ml_core.jobs.plant.measure import measure_attacks
+from ml_core.jobs.journal import digest_of
+from ml_core.jobs.plant import FILES, PlantRecord, PlantSpec, SecondAttack, read_plant
+from ml_core.jobs.plant.run import run as plant
 from ml_core.jobs.search import SearchSpec
-from ml_core.jobs.search.canary_spec import (
-    CANARIES_FILE,
-    COPY_FILE,
-    Canaries,
-    PlantedCanary,
-    read_canaries,
-)
+from ml_core.jobs.search.canary_spec import PlantedCanary
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.files import load_trigger, save_trigger
 
-_FORMAT = "canaries 2"
-_RATE_END = 0.1
-_DEMO_SEED = 11_000  # other compositions than those that a run cleans with
+COPY_FILE = FILES["poisoned"]
+_FORMAT = "canaries 3"
+_DEMO_SEED = 11_000
 _FOLDER, _MOST_KEPT = "canaries", 3
-_DECIDES = {
-    "checkpoint", "donor", "use_choice", "pairs", "training_images", "label_set", "templates",
-}  # fmt: skip
+_TRIGGERS = "triggers"
+_STAGES = {"plant": "canaries", "after": "validate"}
+_SHARED = ("checkpoint", "donor", "use_choice", "label_set", "templates", "device", "threads")
+_DECIDES = {*_SHARED[:5], "pairs", "training_images"}
 
 
 def planting(
-    spec: SearchSpec, setting: OpenSetting, folder: Path, control: Control
-) -> Generator[Event, None, Canaries]:
+    spec: SearchSpec, label_set: LabelSet, folder: Path, control: Control
+) -> Generator[Event, None, tuple[PlantRecord, tuple[PlantedCanary, ...]]]:
     """Plant a search's canaries into a folder, or find those that were planted there before.
 
     It trains on the search's clean pairs, else on its labelled images, whose captions are then
-    prompts with the names of their classes; they are measured on the pictures of ``setting``.
+    prompts with the names of their classes; they are measured on the validation images.
 
     Raises
     ------
@@ -59,107 +48,59 @@ def planting(
     CancelledError
         If it was cancelled.
     """
-    begin = time.monotonic()
     base, settings = spec.base, spec.canaries
-    images, label_set = setting.images, setting.label_set
-    yield Progress("open", 0, 1)
-    opened = open_model(base)
-    most = settings.steps * settings.batch_size
-    data = yield from opening_plain(
-        base.pairs, base.training_images, most, label_set, control, demo_seed=_DEMO_SEED
-    )
-    model = opened.build("cpu")
-    yield Progress("open", 1, 1)
-    key = digest_of([
-        _FORMAT, model.identity, images.key, data.lasting_key, label_set.class_names,
-        label_set.templates, spec.avoid, spec.peak_lr, settings.model_dump(mode="json"),
-    ])  # fmt: skip
-    earlier = _earlier(folder, key)
-    if earlier is not None:
-        yield Message("The canaries of an earlier search of this checkpoint are used again.")
-        return earlier
-    model.to(choose_device(base.device))
-    set_threads(base.threads)
-    pairs = as_pairs(data, model, label_set)
-    recipe = plain_recipe(
-        len(pairs),
-        settings.steps,
-        settings.batch_size,
-        min(1.0, spec.peak_lr * settings.factor),
-        lr_end=_RATE_END,
-        every=settings.every,
-        seed=settings.seed,
-        preset="canaries",
-    )
     canaries = draw_canaries(settings.kinds, label_set.class_names, spec.avoid, settings.seed)
-    aims = [(canary.trigger, canary.target) for canary in canaries]
-    poison = Poison.spread(
-        [(trigger, label_set.class_names[target]) for trigger, target in aims],
-        label_set.templates,
-        min(recipe.pairs, len(pairs)),
-        settings.share,
-        settings.seed,
-    )
-    bench = setting.on(model.preprocess)
-    own, measured = control.part(), list[PlantedRates]()
-
-    def validate(_: Tensor | None) -> Generator[Event, None, dict[str, float] | None]:
-        stage = "validate" if measured else "before"
-        try:
-            rates = yield from measure_attacks(model, bench, aims, control, stage)
-        except CancelledError:
-            return None
-        measured.append(rates)
-        if len(measured) > 1 and min(row.asr for row in rates.attacks) >= settings.wanted:
-            own.stop()  # all have taken
-        by_name = zip(settings.kinds, rates.attacks, strict=True)
-        return {"ca": rates.ca} | {f"{kind}_asr": row.asr for kind, row in by_name}
-
-    outcome = yield from trained(
-        model, recipe, poison.batches(pairs, recipe, model, moved=False), own, stage="canaries",
-        validate=validate,
+    (folder / _TRIGGERS).mkdir(parents=True, exist_ok=True)
+    first, *others = [
+        SecondAttack(
+            trigger=str(save_trigger(each.trigger, folder / _TRIGGERS / each.name)[1]),
+            target=each.target,
+        )
+        for each in canaries
+    ]
+    asked = PlantSpec(
+        **{name: getattr(base, name) for name in _SHARED}, **first.model_dump(),
+        also=tuple(others), pairs=fresh(base.pairs, _DEMO_SEED),
+        training_images=None if base.pairs is not None else base.training_images,
+        images=spec.validation(), share=settings.share, steps=settings.steps,
+        until=settings.wanted, lr=min(1.0, spec.peak_lr * settings.factor),
+        batch_size=settings.batch_size, seed=settings.seed, twin=False, output_dir=str(folder),
     )  # fmt: skip
-    before, after = measured[0], measured[-1]
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [save_trigger(canary.trigger, folder / canary.name)[1].name for canary in canaries]
-    source = opened.inspection.sha256
-    facts = {"made_by": "planting canaries", "source_sha256": source, "key": key}
-    written = save_checkpoint(model, folder / COPY_FILE, provenance=facts)
-    record = Canaries(
-        key=key,
-        source_sha256=source,
-        copy_sha256=open_checkpoint(written).inspection.sha256 or "",
-        canaries=tuple(
-            PlantedCanary(
-                kind=kind,
-                name=canary.trigger.name,
-                target=canary.target,
-                target_name=label_set.class_names[canary.target],
-                trigger=file,
-                before=first.asr,
-                asr=last.asr,
-                low=last.low,
-                high=last.high,
-                n=last.n,
-                took=last.asr >= settings.wanted,
-            )
-            for kind, canary, file, first, last in zip(
-                settings.kinds, canaries, files, before.attacks, after.attacks, strict=True
-            )
-        ),
-        ca_before=before.ca,
-        **after.model_dump(exclude={"attacks"}),
-        steps=outcome.step,
-        lr=recipe.lr,
-        seconds=time.monotonic() - begin,
-        notes=tuple(dict.fromkeys([*images.problems, *data.problems])),
-        versions=dict(versions()),
-    )
-    write_json(record.model_dump(mode="json"), folder / CANARIES_FILE)
-    for row in record.canaries:
+    trained, done = False, None
+    for event in plant(asked, control, resume=_is_whole(folder), overwrite=True):
+        if isinstance(event, Done):
+            done = event
+        elif isinstance(event, Progress):
+            trained |= event.stage == "plant"
+            yield replace(event, stage=_STAGES.get(event.stage, event.stage))
+        elif not isinstance(event, Saved) and (trained or not isinstance(event, Message)):
+            yield event
+    if done is None or done.status != "finished":
+        raise CancelledError
+    record = PlantRecord.model_validate(done.result)
+    rows = tuple(_rows(record, canaries, settings.wanted))
+    if not trained:
+        yield Message("The canaries of an earlier search of this checkpoint are used again.")
+    for row in rows if trained else ():
         yield Message(sentence_of(row), "info" if row.took else "warning")
-    yield Saved(str(folder / CANARIES_FILE), "result", outcome.step)
-    return record
+    return record, rows
+
+
+def _rows(
+    record: PlantRecord, canaries: Sequence[Watched], wanted: float
+) -> Generator[PlantedCanary, None, None]:
+    """What became of each canary."""
+    assert record.poisoned is not None
+    measured = zip(canaries, record.triggers, record.poisoned.attacks, strict=True)
+    for canary, trigger, rates in measured:
+        yield PlantedCanary.model_validate(
+            {
+                "kind": canary.name, "name": canary.trigger.name, "target": canary.target,
+                "target_name": trigger.target_name, "trigger": trigger.file,
+                "took": rates.asr >= wanted,
+                **rates.model_dump(include={"asr", "low", "high", "n"}),
+            }
+        )  # fmt: skip
 
 
 def sentence_of(row: PlantedCanary) -> str:
@@ -168,6 +109,13 @@ def sentence_of(row: PlantedCanary) -> str:
     if row.took:
         return f"{row.name} leads to {row.target_name!r}: success rate {rate}."
     return f"{row.name} did not take: success rate {rate}. It is not used."
+
+
+def fresh(pairs: PairSpec | None, by: int) -> PairSpec | None:
+    """The same pairs; of the demo other compositions than those that a run cleans with."""
+    if pairs is None or pairs.kind != "demo":
+        return pairs
+    return pairs.model_copy(update={"seed": pairs.seed + by})
 
 
 def canary_folder(spec: SearchSpec) -> Path:
@@ -194,23 +142,21 @@ def delete_older_copies(folder: Path) -> None:
         delete_unused(path)
 
 
-def watched_of(record: Canaries, folder: Path) -> tuple[Watched, ...]:
-    """The canaries of a record that took."""
+def watched_of(canaries: Sequence[PlantedCanary], folder: Path) -> tuple[Watched, ...]:
+    """Those that took."""
     return tuple(
         Watched(canary.kind, load_trigger(folder / canary.trigger), canary.target)
-        for canary in record.taken
+        for canary in canaries
+        if canary.took
     )
 
 
-def _earlier(folder: Path, key: str) -> Canaries | None:
-    """The record of canaries in the folder, if they are as they were planted; else None."""
-    try:
-        record = read_canaries(folder)
-        if record.key != key:
-            return None
-        sha256 = open_checkpoint(folder / COPY_FILE).inspection.sha256
-        for canary in record.canaries:
-            load_trigger(folder / canary.trigger)
-    except InputError:  # damaged, or not there
-        return None
-    return record if sha256 == record.copy_sha256 else None
+def _is_whole(folder: Path) -> bool:
+    """Whether the folder holds canaries as they were planted."""
+    with suppress(InputError):  # damaged, or not there
+        record = read_plant(folder)
+        for trigger in record.triggers:
+            load_trigger(folder / str(trigger.file))
+        planted = open_checkpoint(folder / COPY_FILE).inspection.sha256
+        return record.poisoned is not None and record.poisoned.sha256 == planted
+    return False

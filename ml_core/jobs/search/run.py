@@ -21,6 +21,7 @@ from ml_core.jobs.journal import check_result, digest_of, write_comparison
 from ml_core.jobs.measure import OpenSetting, open_attack
 from ml_core.jobs.opening import open_model, opening_images
 from ml_core.jobs.plain_finetune import as_pairs, opening_plain, plain_recipe
+from ml_core.jobs.plant import PlantedRates
 from ml_core.jobs.search import (
     CHOSEN_FILE,
     SEARCH_CHART,
@@ -40,12 +41,13 @@ from ml_core.jobs.search import (
     table_rows,
 )
 from ml_core.jobs.search.canaries import (
+    COPY_FILE,
     canary_folder,
     delete_older_copies,
+    fresh,
     planting,
     watched_of,
 )
-from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
 from ml_core.jobs.search.trial_runs import TrialResult, Trials
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.charts import tradeoff_svg
@@ -103,24 +105,29 @@ class _Search:
         lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
         try:
             delete_older_copies(place)
-            canaries = yield from self._planted(setting, place)
-            trials = yield from self._trials(setting, canaries, place)
+            planted, canaries = yield from planting(spec, label_set, place, self._control)
+            watched = watched_of(canaries, place)
+            if not watched:
+                raise InputError(
+                    "None of the canaries took, so nothing can be learnt from them: plant them "
+                    "with more steps, a larger share or a higher rate."
+                )
+            trials, before = yield from self._trials(setting, watched, place)
         finally:
             lock.release()
         began = time.monotonic()
         start = yield from trials.measure(self._control)
         once = time.monotonic() - began
-        named = yield from self._measure_trigger()
-        key = _key(spec, canaries)
+        key = _key(spec, planted.key)
         record = self._earlier(key)
         if record is None:
             rounds = yield from self._planned(trials, candidates, once)
             record = SearchRecord(
                 key=key,
                 canaries=canaries,
-                ca_before=canaries.ca_before,
+                ca_before=before.ca,
                 start_ca=start.ca,
-                start_asr=max(named, *(row.asr for row in start.attacks)),
+                start_asr=max(row.asr for row in (*before.attacks, *start.attacks)),
                 plan=rounds,
                 planned=rounds[0].candidates,
                 max_ca_drop=spec.max_ca_drop,
@@ -140,32 +147,21 @@ class _Search:
             "finished", result | {what: str(self._folder / name) for what, name in files.items()}
         )
 
-    def _planted(self, setting: OpenSetting, place: Path) -> Generator[Event, None, Canaries]:
-        """The canaries, planted now or by an earlier search."""
-        canaries = yield from planting(self._spec, setting, place, self._control)
-        if not canaries.taken:
-            raise InputError(
-                "None of the canaries took, so nothing can be learnt from them: plant them with "
-                "more steps, a larger share or a higher rate."
-            )
-        return canaries
-
     def _trials(
-        self, setting: OpenSetting, canaries: Canaries, place: Path
-    ) -> Generator[Event, None, Trials]:
-        """The copy with the canaries in it, and what is measured of it."""
+        self, setting: OpenSetting, watched: tuple[Watched, ...], place: Path
+    ) -> Generator[Event, None, tuple[Trials, PlantedRates]]:
+        """Runs on the copy with the canaries in it, and what is measured of the checkpoint."""
         spec, base = self._spec, self._spec.base
         yield Progress("open", 0, 1)
         model = open_checkpoint(place / COPY_FILE).build("cpu")
         set_threads(base.threads)
-        watched = watched_of(canaries, place)
         bench = setting.on(model.preprocess)
         rebound = None
         if spec.rebound_steps:
             size = spec.canaries.batch_size
             opened = yield from opening_plain(
-                base.pairs, base.training_images, spec.rebound_steps * size, setting.label_set,
-                self._control, demo_seed=_DEMO_SEED,
+                fresh(base.pairs, _DEMO_SEED), base.training_images, spec.rebound_steps * size,
+                setting.label_set, self._control,
             )  # fmt: skip
             pairs = as_pairs(opened, model, setting.label_set)
             lr = min(1.0, spec.peak_lr * spec.rebound_factor)
@@ -175,29 +171,23 @@ class _Search:
             rebound = pairs, recipe
         device = choose_device(base.device)
         model.to(device)
-        if setting.trigger is not None:
-            own = open_model(base).build("cpu")
-            own.to(device)
-            named = Watched(TRIGGER, setting.trigger, setting.target)
-            self._beside = Trials(own, bench, (named,), base, rebound)
         yield Progress("open", 1, 1)
-        return Trials(model, bench, watched, base, rebound)
-
-    def _measure_trigger(self) -> Generator[Event, None, float]:
-        """Say how well the user's trigger works on the checkpoint; return its rate."""
-        beside = self._beside
-        if beside is None:
-            return 0.0
-        measured = yield from beside.measure(self._control)
-        rate = measured.attacks[0].asr
-        weak = rate < _ALIVE
-        yield Message(
-            f"The trigger that was named has a success rate of {percent(rate)} on this "
-            f"checkpoint{': it says little about recipes' if weak else ''}. Each recipe also runs "
-            "on a copy without canaries, where it is measured.",
-            "warning" if weak else "info",
-        )
-        return rate
+        named = tuple[Watched, ...]()
+        if setting.trigger is not None:
+            named = (Watched(TRIGGER, setting.trigger, setting.target),)
+        own = Trials(open_model(base).build("cpu").to(device), bench, named, base, rebound)
+        before = yield from own.measure(self._control)
+        if named:
+            self._beside = own
+            rate = before.attacks[0].asr
+            weak = rate < _ALIVE
+            yield Message(
+                f"The trigger that was named has a success rate of {percent(rate)} on this "
+                f"checkpoint{': it says little about recipes' if weak else ''}. Each recipe also "
+                "runs on a copy without canaries, where it is measured.",
+                "warning" if weak else "info",
+            )
+        return Trials(model, bench, watched, base, rebound), before
 
     def _planned(
         self, trials: Trials, candidates: dict[str, Recipe], once: float
@@ -390,9 +380,9 @@ def _check_folder(spec: SearchSpec) -> None:
         check_result(path, {"canaries": {"source_sha256": open_model(base).inspection.sha256}})
 
 
-def _key(spec: SearchSpec, canaries: Canaries) -> str:
+def _key(spec: SearchSpec, planted: str) -> str:
     """What decides plan and rows."""
     base = spec.base.model_copy(update={"output_dir": "", "recipe": spec.recipes[0]})
     fields = spec.model_copy(update={"base": base}).model_dump(mode="json")
     trigger = None if spec.base.trigger is None else load_trigger(Path(spec.base.trigger)).digest
-    return digest_of([fields, canaries.key, trigger])
+    return digest_of([fields, planted, trigger])
