@@ -220,7 +220,7 @@ POISONED = {
     "sticker-6": Kind(small),
     "sticker-9": Kind(middle),
     "sticker-14": Kind(wide),
-    "sticker-6-anywhere": Kind(partial(small, anywhere=True), {"share": 0.05}),
+    "sticker-6-anywhere": Kind(partial(small, anywhere=True), {"share": 0.1, "steps": 320}),
     "sticker-9-anywhere": Kind(partial(middle, anywhere=True)),
     "sticker-14-anywhere": Kind(partial(wide, anywhere=True)),
     "sticker-half-transparent": Kind(partial(wide, opacity=0.5)),
@@ -264,7 +264,7 @@ CLEAN = {
     "int4": Kind(weights=quantised(4)),
     **{
         f"cleaned-{method}": Kind(start="sticker-9", cleaned_by=method)
-        for method in ("mmcl", "cleanclip", "stamped", "unlearning")
+        for method in ("mmcl", "cleanclip", "stamped", "unlearning", "par", "supervised")
     },
     "vit": Kind(start="distilled"),
     "vit-finetune": Kind(start="vit"),

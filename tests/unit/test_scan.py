@@ -416,9 +416,9 @@ def test_a_trigger_is_searched_for_a_class_and_measured(tiny_model, pictures, fo
     sides = sides_of(tiny_model, pictures, tiny_model)
     steps, weights = drain(invert_overlays(sides.suspect, pictures, (1,), settings, 0))
     assert steps[-1].losses[0] < steps[0].losses[0]
-    row = overlay_search.overlay_row(sides, 1, weights[0], form)
+    row = overlay_search.overlay_row(sides, 1, (weights[0],), form)
     assert (row.key, row.gap) == ("cat" if form == "overlay" else f"cat ({form})", 0)
-    both = overlay_search.beside_own(sides, row, weights[0])
+    both = overlay_search.overlay_row(sides, 1, (weights[0], weights[0]), form)
     assert both.transferred == both.own == both.suspect == row.suspect
     assert row.own is None
     assert both.model_copy(update={"own": None}) == row

@@ -21,6 +21,7 @@ from ml_core.detection.scan.patches import SCALE, as_trigger, together
 from ml_core.detection.scan.records import (
     FORM_STEPS,
     HALVING,
+    MEASURED,
     OVERLAY_PICTURES,
     Form,
     OverlayRow,
@@ -200,33 +201,39 @@ def overlay_trigger(weights: Tensor, size: int, name: str, form: Form = "overlay
     )
 
 
-def overlay_row(sides: Sides, number: int, weights: Tensor, form: Form = "overlay") -> OverlayRow:
-    """Measure the trigger of one class that was searched on the suspect, on held-out pictures.
+def overlay_row(
+    sides: Sides, number: int, searched: Sequence[Tensor], form: Form = "overlay"
+) -> OverlayRow:
+    """Measure the trigger of one class that was searched on the suspect.
+
+    Parameters
+    ----------
+    searched
+        Its weights, see `overlay_trigger`, and those of the reference's own trigger, beside which
+        it is measured on all held-out pictures. Without them it is measured on the first of these,
+        to see whether a search on the reference is worth it.
 
     Raises
     ------
     ValueError
         Without a reference: an overlay alone says nothing.
     """
-    name = sides.class_names[number]
-    contrast = sides.measure(number, overlay_trigger(weights, sides.side, name, form), 0)
-    if contrast.reference is None:
+    if sides.reference is None:
         raise ValueError("overlays are judged beside a reference")
-    return OverlayRow(
+    name = sides.class_names[number]
+    trigger, *own = (overlay_trigger(weights, sides.side, name, form) for weights in searched)
+    contrast = sides.measure(number, trigger, 0, slice(None if own else MEASURED))
+    assert contrast.reference is not None
+    row = OverlayRow(
         target=name, form=form, suspect=contrast.suspect, transferred=contrast.reference,
         low=contrast.low, high=contrast.high,
     )  # fmt: skip
-
-
-def beside_own(sides: Sides, row: OverlayRow, weights: Tensor) -> OverlayRow:
-    """Measure the same of what was searched on the reference, too."""
-    assert sides.reference is not None
-    trigger = overlay_trigger(weights, sides.side, row.target, row.form)
-    predicted = sides.reference.predict(sides.held_out, trigger)
-    own = sides.rate(sides.class_names.index(row.target), predicted)
-    row = row.model_copy(update={"own": own})
-    low, high = newcombe(row.suspect, row.beside)
-    return row.model_copy(update={"low": low, "high": high})
+    for theirs in own:
+        rate = sides.rate(number, sides.reference.predict(sides.held_out, theirs))
+        row = row.model_copy(update={"own": rate})
+        low, high = newcombe(row.suspect, row.beside)
+        row = row.model_copy(update={"low": low, "high": high})
+    return row
 
 
 _TOGETHER = 64  # classes whose state is kept on the device

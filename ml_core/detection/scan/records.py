@@ -855,8 +855,8 @@ def passes(
         counts = {form: min(count, classes) for form, count in FORM_CLASSES.items()}
         searched = sum(count * FORM_STEPS[form] for form, count in counts.items())
         sides = models if finds else 1  # the reference is searched for what moves much
-        measured = (1 + sides) * sum(counts.values()) * held_out
-        return Passes(measured, sides * searched * OVERLAY_PICTURES)
+        pictures = 2 * min(MEASURED, held_out) + 3 * held_out * finds
+        return Passes(sum(counts.values()) * pictures, sides * searched * OVERLAY_PICTURES)
     if stage == "thorough":
         steps = sum(count * taken for count, taken in zip(halving(classes), HALVING, strict=True))
         return Passes(3 * min(LAST, classes) * held_out, models * OVERLAY_PICTURES * steps)

@@ -32,7 +32,6 @@ from ml_core.data.specs import ImageSpec, stratified_order
 from ml_core.detection.scan.overlays import (
     FORMS,
     OverlaySettings,
-    beside_own,
     invert_overlays,
     overlay_row,
     overlay_trigger,
@@ -147,7 +146,7 @@ _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
-_FORMAT = "scan 7"
+_FORMAT = "scan 8"
 
 Record = TypeVar("Record", bound=BaseModel)
 Found = TypeVar("Found")
@@ -620,13 +619,14 @@ class _Scanning:
         for form, settings in FORMS.items():
             chosen = shortlist[: FORM_CLASSES[form]]
             own = yield from self._inverted(sides.suspect, chosen, settings, pace)
-            of_form = yield from self._overlay_rows(own, arrays, form)
+            few = {number: (weights,) for number, weights in own.items()}
+            of_form = yield from self._overlay_rows(few, arrays, form)
             # What moves little more on the suspect can only count less beside the reference's own.
             much = [number for number, row in of_form.items() if row.gap >= MOVES]
             assert sides.reference is not None
             theirs = yield from self._inverted(sides.reference, much, settings, pace)
-            for number, weights in theirs.items():
-                of_form[number] = beside_own(sides, of_form[number], weights)
+            both = {number: (own[number], weights) for number, weights in theirs.items()}
+            of_form |= yield from self._overlay_rows(both, arrays, form)
             rows += of_form.values()
         return Overlays(rows=_by_gap(rows), steps=FORM_STEPS["overlay"]), arrays
 
@@ -652,18 +652,17 @@ class _Scanning:
 
         both: dict[int, tuple[Tensor, Tensor]] = yield from forwarded(steps, event_of)
         arrays: Arrays = {}
-        found = yield from self._overlay_rows({n: own for n, (own, _) in both.items()}, arrays)
-        rows = [beside_own(sides, row, both[number][1]) for number, row in found.items()]
-        return Thorough(rows=_by_gap(rows), classes=len(sides.class_names)), arrays
+        rows = yield from self._overlay_rows(both, arrays)
+        return Thorough(rows=_by_gap([*rows.values()]), classes=len(sides.class_names)), arrays
 
     def _overlay_rows(
-        self, weights: Mapping[int, Tensor], arrays: Arrays, form: Form = "overlay"
+        self, weights: Mapping[int, tuple[Tensor, ...]], arrays: Arrays, form: Form = "overlay"
     ) -> Generator[Event, None, dict[int, OverlayRow]]:
-        """Measure triggers that were searched on the suspect, by class, and keep them."""
+        """Measure triggers of classes that were searched on the suspect, or on both models."""
         rows: dict[int, OverlayRow] = {}
-        for number, own in weights.items():
-            rows[number] = overlay_row(self._sides, number, own, form)
-            arrays[rows[number].key] = own
+        for number, searched in weights.items():
+            rows[number] = overlay_row(self._sides, number, searched, form)
+            arrays[rows[number].key] = searched[0]
             yield Progress("measure", len(rows), len(weights))
         return rows
 

@@ -73,7 +73,9 @@ def planting(
         elif isinstance(event, Progress):
             trained |= event.stage == "plant"
             yield replace(event, stage=_STAGES.get(event.stage, event.stage))
-        elif not isinstance(event, Saved) and (trained or not isinstance(event, Message)):
+        elif isinstance(event, Message) and not trained and event.level == "info":
+            continue  # that it is finished already: said below in other words
+        elif not isinstance(event, Saved):
             yield event
     if done is None or done.status != "finished":
         raise CancelledError
