@@ -32,8 +32,8 @@ HELP: dict[Stage, str] = {
         "Without a reference only these and words tell something."
     ),
     "overlays": (
-        "Soft patterns over the whole picture, warps and large patches, searched on both models "
-        "for the classes that the stages before point at. Needs a reference."
+        "Soft patterns over the whole picture, warps and large patches, for the classes that the "
+        "stages before point at; where they work, also on the reference, which they need."
     ),
     "thorough": ("Overlays for every class instead of a few. Takes long; needs a reference."),
     "weights": (

@@ -379,16 +379,23 @@ def test_the_estimate_says_how_long_the_scan_would_take(station, qtbot):
     runner = station.estimating.runner
     spec = read_spec_file(runner.spec_path, ScanSpec)
     assert spec.output_dir == str(estimate_folder()) == str(runner.spec_path.parent)
-    found = {"seconds": 130.4, "forward": 65_000, "both": 12_000, "stages": {}}
+    found = {
+        "seconds": 130.4,
+        "nothing_found": 50.2,
+        "forward": 65_000,
+        "both": 12_000,
+        "stages": {},
+    }
     runner.ended.emit(Done("finished", found))
     assert station.estimate_label.text() == (
-        "About 2 min 10 s at most: 65\u2009000 pictures forward, 12\u2009000 there and back."
+        "About 50 s if nothing is found, 2 min 10 s at most: 65\u2009000 pictures forward, "
+        "12\u2009000 there and back."
     )
     station.estimate_button.click()
     runner = station.estimating.runner
     station.setup.form.set_values(search=64)  # then it is of another scan
     assert runner.cancelled
-    runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
+    runner.ended.emit(Done("finished", found))
     assert station.estimate_label.text() == ""
     station.estimate_button.click()
     station.estimating.runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))

@@ -305,7 +305,7 @@ class Patches(_Record):
 
 
 class OverlayRow(_Record):
-    """A trigger searched for one class on both models: overlay, warp, or large patch.
+    """A trigger searched for one class: overlay, warp, or large patch.
 
     Attributes
     ----------
