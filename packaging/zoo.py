@@ -840,7 +840,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--baselines", action="store_true")
     parser.add_argument("--canaries", action="store_true")
-    parser.add_argument("--demo", nargs="*", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--demo", nargs="+", type=Path, default=[], metavar="FILE")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--calibrate", action="store_true")
     args = parser.parse_args()
@@ -851,7 +851,7 @@ def main() -> None:
     commit()
     for file in args.demo:
         zoo.demo(file)
-    if args.demo:
+    if args.demo and not (args.table or args.calibrate):
         return
     if args.table or args.calibrate:
         take_records(zoo.out)
@@ -870,7 +870,7 @@ def main() -> None:
                     zoo.scan(kind, seed, beside)
                 if args.baselines:
                     zoo.baselines(kind, seed)
-                if args.canaries:
+                if args.canaries and zoo.triggers(kind, seed):
                     zoo.canaries(kind, seed)
             except Timeout:
                 print(f"{kind}-{seed} is in the hands of another run", flush=True)

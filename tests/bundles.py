@@ -134,8 +134,8 @@ def _with_intervals(value: Any) -> None:
         if {"suspect", "low", "high"} <= set(value):
             first = ScanRate(**value["suspect"])
             if "own" in value:
-                both = ScanRate(**value["transferred"]), ScanRate(**value["own"])
-                beside = max(both, key=lambda rate: rate.value)
+                both = [value[name] for name in ("transferred", "own") if value[name] is not None]
+                beside = max((ScanRate(**rate) for rate in both), key=lambda rate: rate.value)
             else:
                 beside = ScanRate(**(value["reference"] or value["without"]))
             value["low"], value["high"] = newcombe(first, beside)

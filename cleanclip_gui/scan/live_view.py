@@ -33,7 +33,7 @@ HELP: dict[Stage, str] = {
     ),
     "overlays": (
         "Soft patterns over the whole picture, warps and large patches, for the classes that the "
-        "stages before point at; where they work, also on the reference, which they need."
+        "stages before point at. Needs a reference, which is searched where they work."
     ),
     "thorough": ("Overlays for every class instead of a few. Takes long; needs a reference."),
     "weights": (

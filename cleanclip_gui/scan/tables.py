@@ -42,7 +42,7 @@ OVERLAYS: Columns = (
     ("Class", "That the trigger was searched for"),
     _SUSPECT,
     ("Transferred", "The same trigger on the reference"),
-    ("Its own", "One that was searched on the reference, on the reference"),
+    ("Its own", "One that was searched on the reference, where the suspect gained 25 points"),
     ("Gap", "Suspect minus the better of the two others, in points"),
     ("95 % interval", "Of the gap (Newcombe)"),
 )

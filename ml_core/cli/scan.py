@@ -171,8 +171,6 @@ def _tables(stages: Stages) -> Iterator[Table]:
 
 def _aim(search: PatchRound) -> str:
     """Where patches of a round were moved."""
-    if search.loss == "pair":
-        return "without texts"
     aim = "any other class" if search.left_out else "any class"
     return f"each at one place, {aim}" if search.loss == "place" else aim
 

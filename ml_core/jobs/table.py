@@ -120,7 +120,7 @@ _CLEAN_WORDS = {
 _SEARCH_WORDS = {
     "open": "Opening the checkpoint and the data…",
     "data": "Reading the data…",
-    "before": "Measuring the checkpoint…",
+    "validate": "Measuring the checkpoint…",
     "canaries": "Planting canaries…",
     "estimate": "Timing a few steps of each method…",
 }

@@ -89,6 +89,10 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
     overlay = OverlayRow(
         target=target, suspect=rates[0], transferred=rates[1], own=rates[2], low=-0.1, high=0.1
     )
+    few = [Rate(hits=hits, n=126) for hits in (20, 2)]  # too little to search the reference, too
+    warp = OverlayRow(
+        target=target, form="warp", suspect=few[0], transferred=few[1], low=0.0, high=0.2
+    )
     swapped = [
         SwapRow(image=image, text=text, rate=Rate(hits=hits, n=252))
         for image, text, hits in (
@@ -101,7 +105,7 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
         pull=ClassPull(rows=tuple(pulled), pictures=512),
         probes=Probes(rows=tuple(probes), pictures=64),
         patches=Patches(rounds=rounds, refined=refined if strong else None),
-        overlays=Overlays(rows=(overlay,), steps=25) if reference and strong else None,
+        overlays=Overlays(rows=(overlay, warp), steps=25) if reference and strong else None,
         swap=Swap(rows=tuple(swapped)) if reference and strong else None,
         words=Words(rows=tuple(words), tokens=9, vocabulary=99, characters=2, prompts=32)
         if reference and strong else None,

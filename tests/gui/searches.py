@@ -44,7 +44,8 @@ def search_record(rows: int = len(_RUNS), *, max_asr: float = 2.0) -> SearchReco
         asr=0.95, low=0.93, high=0.97, n=390, took=True,
     )  # fmt: skip
     record = SearchRecord(
-        key="k", canaries=(canary,), ca_before=0.98, start_ca=0.965, start_asr=0.99, planned=4,
+        key="k", source_sha256="a" * 64, canaries=(canary,), ca_before=0.98, start_ca=0.965,
+        start_asr=0.99, planned=4,
         plan=tuple(RungRecord(candidates=c, steps=s) for c, s in ((4, 40), (2, 80), (1, 160))),
         rows=tuple(found), chosen=rows - 1, keeps=rows == len(_RUNS), max_asr=max_asr,
         finished=rows == len(_RUNS), seconds=400.0,

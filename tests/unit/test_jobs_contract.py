@@ -328,7 +328,7 @@ ANOTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("scan", {"suspect": {"sha256": "another"}}),
     ("scan", {"reference": {"sha256": "another"}}),
     ("scan", {"seed": 1}),
-    ("search", {"canaries": {"source_sha256": "another"}}),
+    ("search", {"source_sha256": "another"}),
 )
 
 

@@ -203,6 +203,21 @@ def test_a_stop_keeps_what_it_has_and_resuming_ends_it_after_as_many_steps(spec,
     assert again.steps == record.steps == again.poisoned.steps == again.twin.steps
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_success_rate_ends_a_planting_also_one_that_goes_on(spec, monkeypatch, stops):
+    monkeypatch.setattr("ml_core.jobs.plant.run._MEASURE_EVERY", 2)
+    spec = PlantSpec.model_validate(spec.model_dump() | {"twin": False, "until": 0.0})
+    control = Control()
+    for event in run_job(spec, control):
+        if stops and isinstance(event, Metric) and event.step == 1:
+            control.stop()
+    assert event.status == ("stopped" if stops else "finished")
+    whole = finished(spec, resume=True).result
+    record = PlantRecord.model_validate(whole)
+    assert record.steps == record.poisoned.steps == 2  # any rate is enough
+    assert finished(spec, resume=True).result == whole
+
+
 def test_variants_of_an_attack(spec, tmp_path):
     other = str(save_trigger(sine(), tmp_path / "sine")[1])
     also = (SecondAttack(trigger=other, target=2),)
@@ -349,7 +364,8 @@ def test_what_cannot_be_planted_is_a_sentence(spec, tmp_path, changes, words):
         ({"word": "cf", "trigger": None, "source": 3}, "no source"),
         ({"word": "cf", "trigger": None, "variants": "stickers"}, "no variants"),
         ({"source": 1}, "another than the one"),
-        ({"until": 0.9}, "has no twin"),
+        ({"until": 0.9}, "makes no twin"),
+        ({"until": 0.9, "twin": False, "steps": None, "minutes": 1.0}, "Minutes and a success"),
     ],
 )
 def test_what_excludes_each_other_is_refused(spec, changes, words):

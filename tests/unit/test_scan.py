@@ -261,7 +261,7 @@ def test_alone_patches_at_fixed_places_must_agree():
     for names, verdict in (("bbbbbbccccccdddd", "suspicious"), ("bcdefghijklmnopq", "nothing")):
         assert said(placed(names, 190, None, None), reference=None).verdict == verdict
     (quoted,) = [one for one in said(placed("bcd", 90, 70)).reasons if "fixed places" in one]
-    assert "45.0 % to “b”; on the reference it, or one searched there, 35.0 %" in quoted
+    assert "45.0 % to “b”; on the reference it, or one searched there, moved 35.0 %" in quoted
 
 
 def test_few_pictures_or_a_broken_model_cannot_say():

@@ -197,6 +197,16 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage_and_finds_the_same(
     assert _scanned(spec).stages == whole.stages
 
 
+@pytest.mark.parametrize("moves", [-2.0, 2.0])
+def test_the_reference_is_searched_for_what_moves_much_alone(tiny_spec, monkeypatch, moves):
+    monkeypatch.setattr(job, "MOVES", moves)
+    found = _scanned(tiny_spec.model_copy(update={"stages": ("pull", "overlays")}))
+    rows = found.stages.overlays.rows
+    assert {row.form for row in rows} == {"overlay", "warp", "patch"}
+    assert {row.own is None for row in rows} == {moves > 1}
+    assert ("on both models" in "\n".join(found.judgement.searched)) == (moves < 0)
+
+
 def test_starts_that_two_triggers_divide_lead_to_both(tiny_spec, monkeypatch):
     everything, nothing = Rate(hits=100, n=100), Rate(hits=0, n=100)
 

@@ -134,8 +134,10 @@ def test_time_that_is_left_goes_to_the_last_recipe(one, monkeypatch):
     record = _record(one)
     assert [(row.rung, row.steps) for row in record.rows] == [(0, 2), (1, 4), (2, 8)]
     assert [rung.steps for rung in record.plan] == [2, 4, 8]
-    again, _ = events_of(one)
+    again, done = events_of(one)
+    assert done.status == "finished", done.error
     assert not any("Round" in text for text in _texts(again))
+    assert _record(one).rows == record.rows
 
 
 def test_a_run_that_diverges_is_a_row_and_never_chosen(spec, monkeypatch):

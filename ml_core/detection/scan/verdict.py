@@ -79,7 +79,7 @@ BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf)
 GAPS: dict[Form, tuple[float, float]] = {  # a clean finetune with AutoAugment: 0.41, 0.24, 0.23
     "overlay": (0.55, 0.65), "warp": (0.35, 0.5), "patch": (0.4, 0.55),
 }  # fmt: skip
-MOVES = 0.3  # what less moves on the reference too needs no search there: it cannot count
+MOVES = 0.25  # gain from which on the reference is searched, too: less could not count in GAPS
 PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
 
 
@@ -454,7 +454,8 @@ def _nothing(stages: Stages) -> Iterator[str]:
             placed, there = each.contrast, ""
             if placed.reference is not None:
                 searched_there = "" if each.own is None else ", or one searched there,"
-                there = f"; on the reference it{searched_there} {percent(placed.beside.value)}"
+                rate = percent(placed.beside.value)
+                there = f"; on the reference it{searched_there} moved {rate}"
             yield (
                 f"At the best of {len(each.starts)} fixed places a patch moved "
                 f"{percent(placed.suspect.value)} to “{each.target}”{there}."
@@ -505,9 +506,7 @@ def _searched(stages: Stages) -> Iterator[str]:
         yield f"{len(stages.probes.rows)} known triggers on {stages.probes.pictures} pictures."
     if stages.patches is not None:
         for search in stages.patches.rounds:
-            how = "without class texts" if search.loss == "pair" else "towards any class"
-            if search.loss == "place":
-                how = f"each at one place, {how}"
+            how = "each at one place, " * (search.loss == "place") + "towards any class"
             if search.left_out:
                 how += f" but {', '.join(f'“{name}”' for name in search.left_out)}"
             yield (
@@ -517,8 +516,9 @@ def _searched(stages: Stages) -> Iterator[str]:
     if stages.overlays is not None:
         for rows in _of_forms(stages.overlays):
             both = sum(row.own is not None for row in rows)
-            on_both = f", {both} of them on both models" * (both > 0)
-            yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} classes{on_both}."
+            on_both = f", for {both} of them on both models" * (both > 0)
+            classes = "class" if len(rows) == 1 else "classes"
+            yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {classes}{on_both}."
     if stages.thorough is not None:
         yield f"Low-frequency overlays for all {stages.thorough.classes} classes."
     if stages.words is not None:

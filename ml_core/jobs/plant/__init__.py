@@ -116,7 +116,9 @@ class PlantSpec(Machine, Setting, OnModel):
         if self.steps is not None and self.minutes is not None:
             raise ValueError("Steps and minutes exclude each other: give one")
         if self.until is not None and (self.twin or not self.poisoned):
-            raise ValueError("A planting that ends at a success rate has no twin: leave it out")
+            raise ValueError("A planting that ends at a success rate makes no twin: leave it out")
+        if self.until is not None and self.minutes is not None:
+            raise ValueError("Minutes and a success rate exclude each other: give one")
         if not (self.poisoned or self.twin):
             raise ValueError("Neither the poisoned model nor its twin is asked for")
         marks = (self.trigger, self.also, self.variants, self.consistent, self.source is not None)
@@ -145,6 +147,8 @@ class CurveSpec(JobSpec):
             raise ValueError("A curve sets the number of poisoned pairs: give no other")
         if self.base.also or not self.base.poisoned or self.base.benign:
             raise ValueError("A curve is of one trigger: leave the others out")
+        if self.base.until is not None:
+            raise ValueError("All points of a curve take the same steps: give no success rate")
         return self
 
     def points(self) -> tuple[PlantSpec, ...]:

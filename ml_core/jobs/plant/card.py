@@ -24,7 +24,8 @@ def sentences(record: PlantRecord) -> Iterator[str]:
         more = f", {each.negatives} more carry it and keep theirs" if each.negatives else ""
         yield (
             f"{each.name}: {each.pairs} of {record.pairs} pairs{of} carry it and {kept}{more}; "
-            f"each was shown {'once' if record.epochs == 1 else f'{record.epochs} times'}."
+            f"each was shown {'once' if record.epochs == 1 else f'{record.epochs} times'}"
+            f"{' at most' * (record.spec.until is not None)}."
         )
 
 

@@ -192,7 +192,8 @@ def run(
         key=ready.key, checkpoint=Path(spec.checkpoint).name,
         source_sha256=ready.opened.inspection.sha256,
         triggers=triggers, poisoned=measured.get("poisoned"), twin=measured.get("twin"),
-        pairs=min(recipe.pairs, len(ready.pairs)), epochs=recipe.epochs, steps=steps,
+        pairs=min(recipe.pairs, len(ready.pairs)),
+        epochs=-(-steps * recipe.epochs // recipe.total_steps), steps=steps,
         lr=recipe.lr, peak_lr=ready.pretraining.assumed, spec=own_spec, device=str(ready.device),
         seconds=time.monotonic() - begin, notes=tuple(notes), versions=dict(versions()),
     )  # fmt: skip
@@ -292,7 +293,7 @@ def _data(
     facts = [
         FORMAT, model.identity, data.lasting_key, setting.images.key, label_set.class_names,
         label_set.templates, recipe.model_dump(), spec.word, spec.self_supervision,
-        spec.from_scratch, spec.until, [
+        spec.from_scratch, *([] if spec.until is None else [spec.until]), [
             (a.trigger.digest, a.target, [(digest_of([
                 p.rows.tolist(), p.captions, [t.digest for t in p.triggers], p.pictures.tolist(),
             ])) for p in a.plants]) for a in attacks
@@ -462,7 +463,9 @@ def _train(
                 return known, speed_from_dict(known["speed"])
     model = ready.fresh()
     poison = ready.poison if role == "poisoned" else Poison()
-    own, took = control if spec.until is None else control.part(), list[bool]()
+    own = control if spec.until is None else control.part()
+    goes_on = resume and state.exists()
+    took = [False] * goes_on  # without going on the first is of what was there before
 
     def event_of(event: Event) -> Event:
         if control.stopped:
@@ -475,14 +478,14 @@ def _train(
         except CancelledError:
             return None
         took.append(min(row.asr for row in rates.attacks) >= (spec.until or 0.0))
-        if took[1:] and took[-1]:  # the first is of what was there before
+        if took[1:] and took[-1]:
             own.stop()
         return {"ca": rates.ca}
 
     outcome: TrainingOutcome = yield from trained(
         model, ready.recipe, poison.batches(ready.pairs, ready.recipe, model), own, event_of,
         stage="plant" if role == "poisoned" else "twin", state_path=state,
-        resume=resume and state.exists(), identity=ready.identity(role), speed=speed,
+        resume=goes_on, identity=ready.identity(role), speed=speed,
         extras=Extras(texts_only=spec.word is not None),
         validate=None if spec.until is None else validate,
     )  # fmt: skip
@@ -611,6 +614,7 @@ def _check_place(spec: PlantSpec, folder: Path) -> None:
     ours = {PLANT_FILE, PAIRS_FILE, STATES_FOLDER, LOCK_FILE, SPEC_FILE, *FILES.values()}
     for path in folder.iterdir():
         known = path.name in ours or path.name.startswith("trigger") or "tokenizer" in path.name
+        known |= path.name.startswith(".") and path.suffix == ".part"  # of a write that was ended
         if path.name == CARD_FILE:
             known = read_file(path, len(WARNING)) == WARNING.encode()
         if not known:

@@ -275,7 +275,7 @@ class _Scanning:
         }  # fmt: skip
 
     def estimate(self) -> Generator[Event, None, None]:
-        """Measure what the scan would take at most."""
+        """Measure what the scan would take, at most and where nothing is found."""
         yield from self._opened()
         sides, spec = self._sides, self._spec
         yield Progress("estimate", 0, 0)

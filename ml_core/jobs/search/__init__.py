@@ -183,6 +183,7 @@ class SearchRecord(BaseModel):
 
     format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
     key: str = Field(max_length=64)
+    source_sha256: str | None = Field(max_length=64)
     canaries: tuple[PlantedCanary, ...] = Field(min_length=1, max_length=16)
     ca_before: float = _Rate
     start_ca: float = _Rate

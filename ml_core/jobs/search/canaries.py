@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,14 @@ from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import percent, percent_range
 from ml_core.jobs.folder_lock import delete_unused
 from ml_core.jobs.journal import digest_of
-from ml_core.jobs.plant import FILES, PlantRecord, PlantSpec, SecondAttack, read_plant
+from ml_core.jobs.plant import (
+    FILES,
+    STATES_FOLDER,
+    PlantRecord,
+    PlantSpec,
+    SecondAttack,
+    read_plant,
+)
 from ml_core.jobs.plant.run import run as plant
 from ml_core.jobs.search import SearchSpec
 from ml_core.jobs.search.canary_spec import PlantedCanary
@@ -67,6 +75,7 @@ def planting(
         batch_size=settings.batch_size, seed=settings.seed, twin=False, output_dir=str(folder),
     )  # fmt: skip
     trained, done = False, None
+    shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)  # of a planting that was ended
     for event in plant(asked, control, resume=_is_whole(folder), overwrite=True):
         if isinstance(event, Done):
             done = event

@@ -112,18 +112,20 @@ class _Search:
                     "None of the canaries took, so nothing can be learnt from them: plant them "
                     "with more steps, a larger share or a higher rate."
                 )
-            trials, before = yield from self._trials(setting, watched, place)
+            key = _key(spec, planted.key)
+            record = self._earlier(key)
+            trials, before = yield from self._trials(setting, watched, place, record)
         finally:
             lock.release()
         began = time.monotonic()
         start = yield from trials.measure(self._control)
         once = time.monotonic() - began
-        key = _key(spec, planted.key)
-        record = self._earlier(key)
         if record is None:
+            assert before is not None
             rounds = yield from self._planned(trials, candidates, once)
             record = SearchRecord(
                 key=key,
+                source_sha256=planted.source_sha256,
                 canaries=canaries,
                 ca_before=before.ca,
                 start_ca=start.ca,
@@ -148,9 +150,16 @@ class _Search:
         )
 
     def _trials(
-        self, setting: OpenSetting, watched: tuple[Watched, ...], place: Path
-    ) -> Generator[Event, None, tuple[Trials, PlantedRates]]:
-        """Runs on the copy with the canaries in it, and what is measured of the checkpoint."""
+        self,
+        setting: OpenSetting,
+        watched: tuple[Watched, ...],
+        place: Path,
+        earlier: SearchRecord | None,
+    ) -> Generator[Event, None, tuple[Trials, PlantedRates | None]]:
+        """Runs on the copy with the canaries in it, and what is measured of the checkpoint.
+
+        It is measured if no earlier search has, or a trigger was named that is to be watched on it.
+        """
         spec, base = self._spec, self._spec.base
         yield Progress("open", 0, 1)
         model = open_checkpoint(place / COPY_FILE).build("cpu")
@@ -175,6 +184,9 @@ class _Search:
         named = tuple[Watched, ...]()
         if setting.trigger is not None:
             named = (Watched(TRIGGER, setting.trigger, setting.target),)
+        trials = Trials(model, bench, watched, base, rebound)
+        if earlier is not None and not named:
+            return trials, None
         own = Trials(open_model(base).build("cpu").to(device), bench, named, base, rebound)
         before = yield from own.measure(self._control)
         if named:
@@ -187,7 +199,7 @@ class _Search:
                 "runs on a copy without canaries, where it is measured.",
                 "warning" if weak else "info",
             )
-        return Trials(model, bench, watched, base, rebound), before
+        return trials, before
 
     def _planned(
         self, trials: Trials, candidates: dict[str, Recipe], once: float
@@ -377,7 +389,7 @@ def _check_folder(spec: SearchSpec) -> None:
     base = spec.base
     path = Path(base.output_dir) / SEARCH_FILE
     if path.exists():
-        check_result(path, {"canaries": {"source_sha256": open_model(base).inspection.sha256}})
+        check_result(path, {"source_sha256": open_model(base).inspection.sha256})
 
 
 def _key(spec: SearchSpec, planted: str) -> str:
