@@ -32,7 +32,6 @@ from ml_core.detection.scan.records import (
     PATCH_PICTURES,
     PATCH_STEPS,
     PLACE_PICTURES,
-    PLACES,
     REFINED,
     Loss,
     PatchRound,
@@ -40,6 +39,7 @@ from ml_core.detection.scan.records import (
     Refined,
     StartRow,
     corners,
+    fixed_places,
 )
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.evaluation.speed import AGREEMENT, Precision, speed_of, use_way
@@ -310,12 +310,9 @@ def read_off(
 
 
 def at_places(side: int, size: int, left_out: tuple[int, ...]) -> PatchSettings:
-    """The search with a start at each place of a grid, for patches of one side in pixels."""
-    lines = corners(size, side, PLACES)
-    places = tuple((row, column) for row in lines for column in lines)
-    return PatchSettings(
-        side, "place", len(places), PLACE_PICTURES, left_out=left_out, places=places
-    )
+    """The search with a start at each of the `fixed_places`, for patches of one side in pixels."""
+    where = fixed_places(size, side)
+    return PatchSettings(side, "place", len(where), PLACE_PICTURES, left_out=left_out, places=where)
 
 
 def own_of_reference(

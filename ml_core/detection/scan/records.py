@@ -169,6 +169,12 @@ def corners(size: int, side: int, count: int) -> list[int]:
     return [round(place) for place in np.linspace(0, size - side, count)]
 
 
+def fixed_places(size: int, side: int) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of the upper left corners of the fixed places: a grid, and the middle."""
+    lines, middle = corners(size, side, PLACES), (size - side) // 2
+    return (*((row, column) for row in lines for column in lines), (middle, middle))
+
+
 class PatchRound(_Record):
     """Patches of one size from several random starts.
 
@@ -182,7 +188,7 @@ class PatchRound(_Record):
         ``max``: towards whichever class; ``place``: the same, but each start keeps to one place of
         a grid; ``pair``, of rules 5 and older: pictures towards each other, without texts.
     starts
-        One row each, in order; of ``place``, row by row of the grid.
+        One row each, in order; of ``place``, those of `fixed_places`.
     steps
         Steps of the optimiser.
     left_out
@@ -205,8 +211,7 @@ class PatchRound(_Record):
         """Row and column of a start's upper left corner; None if each picture has its own."""
         if self.loss != "place":
             return None
-        lines = corners(size, self.side, PLACES)
-        return lines[number // PLACES], lines[number % PLACES]
+        return fixed_places(size, self.side)[number]
 
     @property
     def target(self) -> str:
@@ -734,7 +739,7 @@ def _faults(scan: Scan) -> Iterator[str]:
 
 
 def _is_placed(searched: PatchRound) -> bool:
-    return searched.loss != "place" or len(searched.starts) == PLACES**2
+    return searched.loss != "place" or len(searched.starts) in (PLACES**2, PLACES**2 + 1)
 
 
 def _is_map(refined: Refined) -> bool:
@@ -762,7 +767,7 @@ SMALL_AREA = 0.005  # that of the literature's 16 px at 224, where it is more th
 _SMALLEST_SIDE = 12
 GRID, CELL_PICTURES = 7, 24
 PATCH_PICTURES, PATCH_STEPS = 16, 20
-PLACES, PLACE_PICTURES = 4, 8  # a grid of fixed places, and pictures of each in a step
+PLACES, PLACE_PICTURES = 4, 8  # a side of the grid of places, and pictures of each in a step
 OWN_STARTS = 3  # of the same search on the reference
 CHOSEN_ON = 64  # pictures searched on, that each start's class is picked on
 MEASURED = 128  # held-out pictures that each start is measured on
@@ -842,7 +847,8 @@ def passes(
         return Passes(models * (PROBES * PROBE_PICTURES + again))
     if stage == "patches":
         further = (MOST_CLASSES - 1) * finds
-        anywhere, placed = (len(sides_of(size)) + further) * starts, (1 + further) * PLACES**2
+        placed = (1 + further) * len(fixed_places(size, 1))
+        anywhere = (len(sides_of(size)) + further) * starts
         own = MOST_CLASSES * OWN_STARTS * (models - 1) * finds
         measured = models * min(MEASURED, held_out) + CHOSEN_ON
         searched = anywhere * PATCH_PICTURES + (placed + own) * PLACE_PICTURES
