@@ -525,12 +525,12 @@ def test_the_cost_counts_passes():
     assert records.sides_of(64) == (9, 12)
     patches = records.passes("patches", 64, **asked)
     # two more classes; fixed places for each class, and the reference
-    assert patches.both == (4 * 6 * 16 + 3 * (17 + 3) * 8) * 20
-    assert patches.forward == (4 * 6 + 3 * (17 + 3)) * (2 * 128 + 64)
+    assert patches.both == (4 * 6 * 16 + 3 * (20 + 3) * 8) * 20
+    assert patches.forward == (4 * 6 + 3 * (20 + 3)) * (2 * 128 + 64)
     overlays = 10 * (9 * 25 + 4 * 25 + 4 * 12)
     assert records.passes("overlays", 64, **asked).both == 2 * overlays
     asked_of_clean = asked | {"finds": False}  # the reference is not searched
-    assert records.passes("patches", 64, **asked_of_clean).both == (2 * 6 * 16 + 17 * 8) * 20
+    assert records.passes("patches", 64, **asked_of_clean).both == (2 * 6 * 16 + 20 * 8) * 20
     assert records.passes("overlays", 64, **asked_of_clean).both == overlays
     assert records.passes("refine", 64, **asked_of_clean) == records.Passes()
     words = records.passes("words", 64, **asked)

@@ -295,7 +295,7 @@ def test_too_few_pictures_to_measure_on_are_refused_in_the_record():
 
 def test_the_estimate_counts_and_searches_nothing(tmp_path):
     result = finished(_spec(tmp_path), estimate=True).result
-    searched = 4 * 5 * 16 * 20 + 3 * (17 + 3) * 8 * 20  # three classes at most, and at places
+    searched = 4 * 5 * 16 * 20 + 3 * (20 + 3) * 8 * 20  # three classes at most, and at places
     assert result["both"] == searched + 3 * 2 * 16 * 40
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
     assert result["seconds"] == pytest.approx(wanted)

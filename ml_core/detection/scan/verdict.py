@@ -457,7 +457,7 @@ def _nothing(stages: Stages) -> Iterator[str]:
                 rate = percent(placed.beside.value)
                 there = f"; on the reference it{searched_there} moved {rate}"
             yield (
-                f"At the best of {len(each.starts)} fixed places a patch moved "
+                f"At the best of {len(each.starts)} starts at fixed places a patch moved "
                 f"{percent(placed.suspect.value)} to “{each.target}”{there}."
             )
     if stages.probes is not None and _has_reference(stages.probes.rows):
