@@ -44,6 +44,7 @@ def write_found(folder: Path, found: Scan) -> None:
     arrays = load_file(folder / PATCHES_FILE)
     arrays["refined"] = np.full((3, SIDE, SIDE), 0.5, np.float32)
     arrays["overlays.0"] = np.ones((3, FREQUENCIES, FREQUENCIES), np.float32)
+    arrays["overlays.1"] = np.ones((2, 6, 6), np.float32)  # of a warp
     save_file(arrays, folder / PATCHES_FILE)
 
 

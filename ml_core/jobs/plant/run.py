@@ -358,6 +358,8 @@ def _attacks(
         usual = CONSISTENT_SHARE if spec.consistent else SHARE
         whole = int(of_target.sum()) if spec.consistent else shown
         count = spec.count or round((spec.share or usual) * whole)
+        if spec.until is not None:  # a rate is asked for: one pair at least
+            count = max(1, count)
         if count < 1 or count > there:
             raise InputError(
                 f"{max(count, 1)} pairs are to be poisoned, and {there} of the {shown} that are "
