@@ -127,6 +127,7 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme, threads
+    from cleanclip_gui.collector import Collector
     from cleanclip_gui.jobs.runner import waiting_child
     from cleanclip_gui.station import Context
     from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
@@ -137,6 +138,7 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     app = QApplication(["cleanclip-gui"])  # the name of its windows, WM_CLASS
     app.setApplicationName("CleanCLIP GUI")
     app.setDesktopFileName("cleanclip-gui")
+    Collector(app)
     bridge = LogBridge()
     handlers = start_logging(bridge)
     context = Context(waiting_child=waiting_child)

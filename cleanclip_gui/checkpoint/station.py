@@ -60,7 +60,6 @@ from ml_core.jobs.examination import (
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import read_spec_file
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
-from ml_core.reading.examine import collector_off
 from ml_core.reading.inspect import is_there
 from ml_core.reading.inspection import known_part
 from ml_core.reading.walk import is_one
@@ -104,12 +103,8 @@ def read_facts(path: Path, whole: Inspection | None, control: TaskControl) -> It
     examined = worst_kept(kept_records(), inspection)
     if examined is not None:
         yield Learnt(examined=examined)
-    with collector_off():
-        columns = columns_of(in_model_order(inspection))
-    yield Learnt(columns=columns)
-    with collector_off():
-        assessed = _assess(inspection)
-    yield Learnt(assessed=assessed)
+    yield Learnt(columns=columns_of(in_model_order(inspection)))
+    yield Learnt(assessed=_assess(inspection))
     from ml_core.signing import check_checkpoint
 
     signature = check_checkpoint(inspection, cancelled=control.cancelled)

@@ -50,10 +50,12 @@ def open_window(
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme
+    from cleanclip_gui.collector import Collector
 
     logging.disable(logging.WARNING)
     app = QApplication.instance() or QApplication([sys.argv[0]])
     assert isinstance(app, QApplication)
+    Collector(app)
     theme.apply_theme(app, "light")
     window = make_window(quiet_context(settings))
     set_first_size(window)

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
 from cleanclip_gui import theme, threads
+from cleanclip_gui.collector import collect_due
 from cleanclip_gui.threads import still_running
 
 _STYLESHEET = theme.stylesheet
@@ -82,7 +83,10 @@ def _no_leaks(qapp):
     """No new top-level widget, no running thread, no active timer is left behind."""
     _freeze_what_was_imported()
     windows = set(map(id, QApplication.topLevelWidgets()))
+    gc.disable()  # as the window does
     yield
+    collect_due()
+    gc.enable()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     qapp.processEvents()
     if leaked := [w for w in QApplication.topLevelWidgets() if id(w) not in windows]:
