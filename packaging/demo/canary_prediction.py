@@ -35,7 +35,7 @@ from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.plant import FILES, PlantedRates, read_plant
 from ml_core.jobs.search import SearchSpec, candidate_name
-from ml_core.jobs.search.canaries import COPY_FILE, planting, watched_of
+from ml_core.jobs.search.canaries import COPY_FILE, planting
 from ml_core.jobs.search.trial_runs import Trials
 from ml_core.jobs.specs import CleanSpec
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
@@ -78,10 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     search = SearchSpec(base=base, recipes=(recipe,), peak_lr=args.peak, images=args.images)
     label_set = load_label_set("demo")
     setting = OpenSetting(images, open_images(images, label_set), label_set)
-    _, canaries = run_to_end(planting(search, label_set, place, control))
+    canaries = run_to_end(planting(search, label_set, place, control))
     sides = {}
     for name, path, watched in (
-        ("copy", place / COPY_FILE, (*watched_of(canaries, place), planted)),
+        ("copy", place / COPY_FILE, (*canaries.watched, planted)),
         ("model", file, (planted,)),
     ):
         model = open_checkpoint(path).build("cpu")
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             flush=True,
         )
         record = {"model": args.model.name, "rows": rows, "correlations": correlations(rows)}
-        record["canaries"] = [row.model_dump(mode="json") for row in canaries]
+        record["canaries"] = [row.model_dump(mode="json") for row in canaries.rows]
         replace_files({out: json.dumps(record, indent=1).encode()})
     print(json.dumps(correlations(rows)))
 

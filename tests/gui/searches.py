@@ -40,7 +40,7 @@ def search_record(rows: int = len(_RUNS), *, max_asr: float = 2.0) -> SearchReco
         )  # fmt: skip
         found.append(row)
     canary = PlantedCanary(
-        kind="patch", name="Canary, patch", target=3, target_name="cat", trigger="patch.json",
+        kind="patch", name="Canary, patch", target=3, target_name="cat",
         asr=0.95, low=0.93, high=0.97, n=390, took=True,
     )  # fmt: skip
     record = SearchRecord(

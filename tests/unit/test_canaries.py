@@ -21,16 +21,14 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Event, Message, Metric
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.measure import open_classes
-from ml_core.jobs.plant import PlantRecord
 from ml_core.jobs.search import SearchSpec
 from ml_core.jobs.search.canaries import (
     COPY_FILE,
+    PlantedCanaries,
     canary_folder,
     delete_older_copies,
     planting,
-    watched_of,
 )
-from ml_core.jobs.search.canary_spec import PlantedCanary
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger, prompt
 from tests.unit.draining import drain
@@ -87,10 +85,9 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> SearchSpec:
     return SMALL["search"](tiny_checkpoint, tmp_path).model_copy(update={"canaries": FEW})
 
 
-def _planted(spec: SearchSpec) -> tuple[list[Event], PlantRecord, tuple[PlantedCanary, ...]]:
+def _planted(spec: SearchSpec) -> tuple[list[Event], PlantedCanaries]:
     folder = Path(spec.base.output_dir)
-    events, (record, rows) = drain(planting(spec, open_classes(spec.base), folder, Control()))
-    return events, record, rows
+    return drain(planting(spec, open_classes(spec.base), folder, Control()))
 
 
 def _steps(events: list[Event]) -> int:
@@ -100,25 +97,25 @@ def _steps(events: list[Event]) -> int:
 def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spec, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.plant.run._MEASURE_EVERY", 2)
     before, copy = Path(spec.base.checkpoint).read_bytes(), Path(spec.base.output_dir) / COPY_FILE
-    events, record, rows = _planted(spec)
+    events, planted = _planted(spec)
+    record = planted.record
     assert Path(spec.base.checkpoint).read_bytes() == before
     assert record.steps == _steps(events) == 2  # any success is enough, and was measured at 2
     assert record.poisoned.sha256 == open_checkpoint(copy).inspection.sha256
-    watched = watched_of(rows, copy.parent)
     expected = draw_canaries(FEW.kinds, load_label_set("demo").class_names, (), 0)
-    assert [(one.target, one.trigger.digest) for one in watched] == [
+    assert [(one.target, one.trigger.digest) for one in planted.watched] == [
         (one.target, one.trigger.digest) for one in expected
     ]
-    events, *again = _planted(spec)
-    assert again == [record, rows]
+    events, again = _planted(spec)
+    assert (again.record, again.rows) == (record, planted.rows)
     assert not _steps(events)
     hard = FEW.model_copy(update={"seed": 1, "wanted": 1.0})
-    events, changed, rows = _planted(spec.model_copy(update={"canaries": hard}))
-    assert _steps(events) == changed.steps == 4
-    assert changed.key != record.key
-    left = [canary for canary in rows if not canary.took]
+    events, changed = _planted(spec.model_copy(update={"canaries": hard}))
+    assert _steps(events) == changed.record.steps == 4
+    assert changed.record.key != record.key
+    left = [canary for canary in changed.rows if not canary.took]
     assert left
-    assert len(watched_of(rows, copy.parent)) == len(rows) - len(left)
+    assert len(changed.watched) == len(changed.rows) - len(left)
     said = [event.text for event in events if isinstance(event, Message)]
     for canary in left:
         assert any(canary.name in text and "did not take" in text for text in said)

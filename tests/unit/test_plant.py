@@ -331,7 +331,6 @@ def test_the_command_measures_each_change(spec, answer_of):
 REFUSALS = (
     ({"target": 999}, "target class 999 does not exist"),
     ({"count": 1000}, "1000 pairs are to be poisoned, and 4"),
-    ({"count": None, "share": 1e-6}, "choose more pairs"),
     ({"pairs": PairSpec(n=3)}, "has 3 pairs"),
     ({"pairs": None}, "name some"),
     ({"trigger": None}, "Nothing is to be planted"),

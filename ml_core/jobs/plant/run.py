@@ -357,12 +357,10 @@ def _attacks(
         there = int(free.sum())
         usual = CONSISTENT_SHARE if spec.consistent else SHARE
         whole = int(of_target.sum()) if spec.consistent else shown
-        count = spec.count or round((spec.share or usual) * whole)
-        if spec.until is not None:  # a rate is asked for: one pair at least
-            count = max(1, count)
-        if count < 1 or count > there:
+        count = spec.count or max(1, round((spec.share or usual) * whole))
+        if count > there:
             raise InputError(
-                f"{max(count, 1)} pairs are to be poisoned, and {there} of the {shown} that are "
+                f"{count} pairs are to be poisoned, and {there} of the {shown} that are "
                 f"trained on {what}: choose more pairs, more steps or another share."
             )
         rows = draw_rows(np.flatnonzero(free), count, spec.seed, number)
@@ -430,6 +428,14 @@ def _finished(ready: _Ready, roles: list[Role]) -> PlantRecord | None:
     return None
 
 
+def _is_as_recorded(folder: Path, role: Role, opened: Checkpoint) -> bool:
+    """Whether a model is the one that the folder's record names, if there is a record of it."""
+    with suppress(InputError):
+        model = getattr(read_plant(folder), role)
+        return model is None or model.sha256 == opened.inspection.sha256
+    return True
+
+
 def _state(folder: Path, role: Role) -> Path:
     return folder / STATES_FOLDER / f"{role}.safetensors"
 
@@ -459,15 +465,19 @@ def _train(
     path, state = folder / FILES[role], _state(folder, role)
     if resume:
         with suppress(InputError):
-            known = open_checkpoint(path).provenance
+            opened = open_checkpoint(path)
+            known = opened.provenance
             ended = known.get("reached") or known.get("steps") == ready.recipe.total_steps
-            if known.get("key") == ready.key and ended:
+            if known.get("key") == ready.key and ended and _is_as_recorded(folder, role, opened):
                 return known, speed_from_dict(known["speed"])
     model = ready.fresh()
     poison = ready.poison if role == "poisoned" else Poison()
     own = control if spec.until is None else control.part()
     goes_on = resume and state.exists()
-    took = [False] * goes_on  # without going on the first is of what was there before
+    lowest = [0.0] * goes_on  # rates; without going on the first is of what was there before
+
+    def reached() -> bool:
+        return spec.until is not None and len(lowest) > 1 and lowest[-1] >= spec.until
 
     def event_of(event: Event) -> Event:
         if control.stopped:
@@ -479,8 +489,8 @@ def _train(
             rates = yield from _rates(ready, model, control, "validate")
         except CancelledError:
             return None
-        took.append(min(row.asr for row in rates.attacks) >= (spec.until or 0.0))
-        if took[1:] and took[-1]:
+        lowest.append(min(row.asr for row in rates.attacks))
+        if reached():
             own.stop()
         return {"ca": rates.ca}
 
@@ -499,7 +509,7 @@ def _train(
         "key": ready.key,
         "recipe": ready.recipe.model_dump(exclude={"lr"}) | {"peak": ready.recipe.lr},
         "steps": outcome.step,
-        "reached": bool(took[1:] and took[-1]),
+        "reached": reached(),
         "speed": replace(outcome.speed, step_seconds={}).to_dict(),  # equal runs, equal files
         "versions": dict(versions()),
     }

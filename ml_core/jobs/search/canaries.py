@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.canaries import Watched, draw_canaries
 from ml_core.data.labels import LabelSet
 from ml_core.data.specs import PairSpec
@@ -16,20 +14,13 @@ from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import percent, percent_range
 from ml_core.jobs.folder_lock import delete_unused
 from ml_core.jobs.journal import digest_of
-from ml_core.jobs.plant import (
-    FILES,
-    STATES_FOLDER,
-    PlantRecord,
-    PlantSpec,
-    SecondAttack,
-    read_plant,
-)
+from ml_core.jobs.plant import FILES, STATES_FOLDER, PlantRecord, PlantSpec, SecondAttack
 from ml_core.jobs.plant.run import run as plant
 from ml_core.jobs.search import SearchSpec
 from ml_core.jobs.search.canary_spec import PlantedCanary
 from ml_core.paths import cache_dir
-from ml_core.reading.errors import CancelledError, InputError
-from ml_core.triggers.files import load_trigger, save_trigger
+from ml_core.reading.errors import CancelledError
+from ml_core.triggers.files import save_trigger
 
 COPY_FILE = FILES["poisoned"]
 _FORMAT = "canaries 3"
@@ -41,9 +32,18 @@ _SHARED = ("checkpoint", "donor", "use_choice", "label_set", "templates", "devic
 _DECIDES = {*_SHARED[:5], "pairs", "training_images"}
 
 
+@dataclass(frozen=True, eq=False)
+class PlantedCanaries:
+    """A planting, what became of each canary, and those that took."""
+
+    record: PlantRecord
+    rows: tuple[PlantedCanary, ...]
+    watched: tuple[Watched, ...]
+
+
 def planting(
     spec: SearchSpec, label_set: LabelSet, folder: Path, control: Control
-) -> Generator[Event, None, tuple[PlantRecord, tuple[PlantedCanary, ...]]]:
+) -> Generator[Event, None, PlantedCanaries]:
     """Plant a search's canaries into a folder, or find those that were planted there before.
 
     It trains on the search's clean pairs, else on its labelled images, whose captions are then
@@ -76,7 +76,8 @@ def planting(
     )  # fmt: skip
     trained, done = False, None
     shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)  # of a planting that was ended
-    for event in plant(asked, control, resume=_is_whole(folder), overwrite=True):
+    there = (folder / COPY_FILE).exists()
+    for event in plant(asked, control, resume=there, overwrite=True):
         if isinstance(event, Done):
             done = event
         elif isinstance(event, Progress):
@@ -94,7 +95,8 @@ def planting(
         yield Message("The canaries of an earlier search of this checkpoint are used again.")
     for row in rows if trained else ():
         yield Message(sentence_of(row), "info" if row.took else "warning")
-    return record, rows
+    watched = tuple(each for each, row in zip(canaries, rows, strict=True) if row.took)
+    return PlantedCanaries(record, rows, watched)
 
 
 def _rows(
@@ -107,7 +109,7 @@ def _rows(
         yield PlantedCanary.model_validate(
             {
                 "kind": canary.name, "name": canary.trigger.name, "target": canary.target,
-                "target_name": trigger.target_name, "trigger": trigger.file,
+                "target_name": trigger.target_name,
                 "took": rates.asr >= wanted,
                 **rates.model_dump(include={"asr", "low", "high", "n"}),
             }
@@ -151,23 +153,3 @@ def delete_older_copies(folder: Path) -> None:
     ]
     for _, path in sorted(with_times, reverse=True)[_MOST_KEPT - 1 :]:
         delete_unused(path)
-
-
-def watched_of(canaries: Sequence[PlantedCanary], folder: Path) -> tuple[Watched, ...]:
-    """Those that took."""
-    return tuple(
-        Watched(canary.kind, load_trigger(folder / canary.trigger), canary.target)
-        for canary in canaries
-        if canary.took
-    )
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether the folder holds canaries as they were planted."""
-    with suppress(InputError):  # damaged, or not there
-        record = read_plant(folder)
-        for trigger in record.triggers:
-            load_trigger(folder / str(trigger.file))
-        planted = open_checkpoint(folder / COPY_FILE).inspection.sha256
-        return record.poisoned is not None and record.poisoned.sha256 == planted
-    return False

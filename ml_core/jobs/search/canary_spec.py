@@ -39,8 +39,7 @@ class CanarySettings(BaseModel):
 class PlantedCanary(BaseModel):
     """A canary, the class that it aims at, and what was measured of it.
 
-    ``trigger`` is its file. ``asr`` is the attack success rate on the copy, with its 95 % interval,
-    all fractions.
+    ``asr`` is the attack success rate on the copy, with its 95 % interval, all fractions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,7 +48,6 @@ class PlantedCanary(BaseModel):
     name: str = Field(max_length=200)
     target: int = Field(ge=0, lt=2**31)
     target_name: str = Field(max_length=1000)
-    trigger: str = Field(max_length=200, pattern=r"^[\w-]+\.json$")
     asr: float = _Rate
     low: float = _Rate
     high: float = _Rate

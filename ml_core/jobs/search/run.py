@@ -46,7 +46,6 @@ from ml_core.jobs.search.canaries import (
     delete_older_copies,
     fresh,
     planting,
-    watched_of,
 )
 from ml_core.jobs.search.trial_runs import TrialResult, Trials
 from ml_core.reading.errors import InputError
@@ -105,16 +104,15 @@ class _Search:
         lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
         try:
             delete_older_copies(place)
-            planted, canaries = yield from planting(spec, label_set, place, self._control)
-            watched = watched_of(canaries, place)
-            if not watched:
+            planted = yield from planting(spec, label_set, place, self._control)
+            if not planted.watched:
                 raise InputError(
                     "None of the canaries took, so nothing can be learnt from them: plant them "
                     "with more steps, a larger share or a higher rate."
                 )
-            key = _key(spec, planted.key)
+            key = _key(spec, planted.record.key)
             record = self._earlier(key)
-            trials, before = yield from self._trials(setting, watched, place, record)
+            trials, before = yield from self._trials(setting, planted.watched, place, record)
         finally:
             lock.release()
         began = time.monotonic()
@@ -125,8 +123,8 @@ class _Search:
             rounds = yield from self._planned(trials, candidates, once)
             record = SearchRecord(
                 key=key,
-                source_sha256=planted.source_sha256,
-                canaries=canaries,
+                source_sha256=planted.record.source_sha256,
+                canaries=planted.rows,
                 ca_before=before.ca,
                 start_ca=start.ca,
                 start_asr=max(row.asr for row in (*before.attacks, *start.attacks)),
