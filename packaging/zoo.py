@@ -390,8 +390,8 @@ class Zoo:
                 begin, out = _cpu_seconds(), self.out / "canaries" / f"{kind}-{seed}"
                 predict([str(self.folder(kind, seed)), str(out), f"--threads={self.threads}"])
                 facts = json.loads((out / "prediction.json").read_text(encoding="utf-8"))
-                kept = {key: facts[key] for key in ("rows", "correlations")}
-                self._keep(name, "canaries", kind, seed, kept, begin)
+                facts = {key: facts[key] for key in ("rows", "correlations")}
+                self._keep(name, "canaries", kind, seed, facts, begin)
 
     def demo(self, file: Path) -> None:
         """Keep what a run of the demo measured."""
@@ -719,10 +719,10 @@ class Results:
         names = ("patch", "noise", "sine", "mean", "worst")
         yield "model", "recipes", *names
         for record in self.of("canaries"):
-            found = record["correlations"]
+            by_name = record["correlations"]
             yield (
                 f"{record['kind']}, seed {record['seed']}", str(len(record["rows"])),
-                *(f"{found[name]:.2f}" if name in found else "" for name in names),
+                *(f"{by_name[name]:.2f}" if name in by_name else "" for name in names),
             )  # fmt: skip
 
     def demo(self) -> Iterator[Sequence[str]]:
@@ -764,23 +764,20 @@ class Results:
         } | {f"scans beside {name}": self.of("scan", beside=b) for b, name in BESIDE.items()}
         for name, rows in parts.items():
             if seconds := [row["cpu_seconds"] for row in rows if row["cpu_seconds"] is not None]:
-                yield (
-                    name,
-                    str(len(seconds)),
-                    f"{statistics.median(seconds):.0f}",
-                    str(sum(seconds)),
-                )
+                median = f"{statistics.median(seconds):.0f}"
+                yield name, str(len(seconds)), median, str(sum(seconds))
 
     def markdown(self, name: str) -> str:
         """A table by its name, and where it comes from."""
         head, *rows = getattr(self, name)()
-        if not rows:
-            return "Not measured yet.\n"
-        lines = [head, ["---"] * len(head), *rows]
         what, option = _SOURCES.get(name, ("", ""))
+        command = f"`python packaging/zoo.py OUT{option}`"
+        if not rows:
+            return f"The present program was not measured so: {command} does it.\n"
+        lines = [head, ["---"] * len(head), *rows]
         rows_of = self.of(what) if what else self.of("model") + self.of("scan")
         commits = ", ".join(sorted({row["commit"] for row in rows_of}))
-        source = f"`python packaging/zoo.py OUT{option}`, commit {commits}."
+        source = f"{command}, commit {commits}."
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{source}\n"
 
 

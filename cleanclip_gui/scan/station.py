@@ -158,8 +158,8 @@ class ScanStation(QWidget):
             ),
             Command(
                 "scan.estimate", "Esti&mate the scan", "&Scan", self.estimate,
-                "Time a few batches and say how long the scan would take; searches "
-                "nothing.", "", "", 0, self._can_start,
+                "Time a few batches and say how long the scan would take; searches nothing.", "",
+                "", 0, self._can_start,
                 needs="Go to Scan: it says what is missing.",
             ),
             Command(

@@ -40,6 +40,19 @@ def test_the_tables_of_the_docs_are_those_of_the_records(page):
     assert zoo.with_tables(text, zoo.Results(zoo.read_records())) == text
 
 
+def test_a_record_of_canaries_is_a_row_a_recipe_and_their_correlations():
+    row = {"recipe": "mmcl:1", "steps": 60, "copy CA": 97.0, "copy sine": 16.84, "model CA": 97.2,
+           "model planted": 50.3}  # fmt: skip
+    record = {"what": "canaries", "kind": "sticker-9", "seed": 0, "commit": "abc", "rows": [row],
+              "correlations": {"sine": 0.756, "mean": 0.8}}  # fmt: skip
+    results = zoo.Results([record])
+    text = results.markdown("canaries") + results.markdown("correlations")
+    assert "| sticker-9, seed 0 | mmcl:1 | 60 | 97.0 |  |  | 16.8 | 97.2 | 50.3 |" in text
+    assert "| sticker-9, seed 0 | 1 |  |  | 0.76 | 0.80 |  |" in text
+    assert text.count("`python packaging/zoo.py OUT --canaries`, commit abc.") == 2
+    assert "was not measured" in results.markdown("detectors")
+
+
 @pytest.mark.parametrize("kind", TRAINED)
 def test_each_kind_that_is_trained_can_be(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "PAIRS", 64)

@@ -34,6 +34,7 @@ from ml_core.detection.scan.records import (
     PLACE_PICTURES,
     REFINED,
     Loss,
+    Passes,
     PatchRound,
     Rate,
     Refined,
@@ -62,6 +63,10 @@ class Rates:
 
     forward: float
     both: float
+
+    def seconds(self, count: Passes) -> float:
+        """How long so many pictures take."""
+        return count.forward / self.forward + count.both / self.both
 
 
 def settle(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Precision:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -68,7 +69,6 @@ from ml_core.detection.scan.records import (
     ModelFacts,
     OverlayRow,
     Overlays,
-    Passes,
     Patches,
     PatchRound,
     ProbeRow,
@@ -280,27 +280,19 @@ class _Scanning:
         sides, spec = self._sides, self._spec
         yield Progress("estimate", 0, 0)
         measured = rates(sides.suspect, sides.search, self._cancelled)
-
-        def counts(finds: bool) -> dict[str, Passes]:
-            return {
-                stage: passes(
-                    stage, sides.side, models=len(sides.both), classes=len(sides.class_names),
-                    starts=spec.starts, search=len(sides.search), held_out=len(sides.held_out),
-                    finds=finds,
-                )
-                for stage in (*self._runs, *(("refine",) if "patches" in self._runs else ()))
-            }  # fmt: skip
-
-        def seconds_of(count: Passes) -> float:
-            return count.forward / measured.forward + count.both / measured.both
-
-        most = counts(True)
-        seconds = {stage: seconds_of(count) for stage, count in most.items()}
+        count = partial(
+            passes, size=sides.side, models=len(sides.both), classes=len(sides.class_names),
+            starts=spec.starts, search=len(sides.search), held_out=len(sides.held_out),
+        )  # fmt: skip
+        stages = (*self._runs, *(("refine",) if "patches" in self._runs else ()))
+        most = {stage: count(stage, finds=True) for stage in stages}
+        least = [count(stage, finds=False) for stage in stages]
+        seconds = {stage: measured.seconds(passed) for stage, passed in most.items()}
         result = {
-            "forward": sum(count.forward for count in most.values()),
-            "both": sum(count.both for count in most.values()),
+            "forward": sum(passed.forward for passed in most.values()),
+            "both": sum(passed.both for passed in most.values()),
             "seconds": sum(seconds.values()), "stages": seconds,
-            "nothing_found": sum(map(seconds_of, counts(False).values())),
+            "nothing_found": sum(measured.seconds(passed) for passed in least),
             "forward_rate": measured.forward, "both_rate": measured.both,
         }  # fmt: skip
         yield Done("finished", result)
