@@ -138,7 +138,6 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     app = QApplication(["cleanclip-gui"])  # the name of its windows, WM_CLASS
     app.setApplicationName("CleanCLIP GUI")
     app.setDesktopFileName("cleanclip-gui")
-    Collector(app)
     bridge = LogBridge()
     handlers = start_logging(bridge)
     context = Context(waiting_child=waiting_child)
@@ -147,6 +146,7 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     theme.set_motion(context.settings.value.motion)
     with CrashHandler(bridge):
         window = make_window(context, bridge)
+        Collector(window)
         window.show()
         if note := context.settings.trouble or nothing_is_kept():
             logging.getLogger(__name__).warning(note)

@@ -55,9 +55,9 @@ def open_window(
     logging.disable(logging.WARNING)
     app = QApplication.instance() or QApplication([sys.argv[0]])
     assert isinstance(app, QApplication)
-    Collector(app)
     theme.apply_theme(app, "light")
     window = make_window(quiet_context(settings))
+    Collector(window)
     set_first_size(window)
     window.show()
     return app, window

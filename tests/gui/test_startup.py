@@ -1,14 +1,12 @@
 """The window opens at once, torch is imported beside it, and what cannot start says why."""
 
-import gc
 import subprocess
 import sys
 
 import pytest
 
 from cleanclip_gui import app
-from cleanclip_gui.inference import inference
-from cleanclip_gui.inference.inference import imported_beside_the_window, load_unlocked
+from cleanclip_gui.inference.inference import load_unlocked
 from cleanclip_gui.window.system_libraries import pyside_problem
 
 
@@ -57,21 +55,6 @@ def test_without_a_display_the_command_line_is_named(monkeypatch, capsys):
     monkeypatch.delenv("DISPLAY")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert app.has_display()
-
-
-def test_the_collector_rests_meanwhile_and_goes_on_afterwards(monkeypatch):
-    monkeypatch.setattr(inference, "torch_library", lambda: None)
-    assert gc.isenabled()
-    try:
-        with imported_beside_the_window():
-            assert not gc.isenabled()
-        assert gc.isenabled()
-        assert gc.get_freeze_count() > 0
-        with pytest.raises(ImportError), imported_beside_the_window():
-            raise ImportError
-        assert gc.isenabled()
-    finally:
-        gc.enable()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
