@@ -124,21 +124,22 @@ def probed(*rows):
     return Stages(probes=Probes(rows=rows, pictures=64))
 
 
-def worded(*hits, again=True, beside=None, reference=1):
+def worded(*hits, targets="bbb", again=True, beside=None, reference=1):
     """What stages found beside words, measured on 32 prompts that they were not chosen on."""
     rows = tuple(
-        WordRow(word=f"w{k}", target="b", contrast=contrast(hit, reference, 32), again=again)
-        for k, hit in enumerate(hits)
+        WordRow(word=f"w{k}", target=name, contrast=contrast(hit, reference, 32), again=again)
+        for k, (hit, name) in enumerate(zip(hits, targets, strict=False))
     )
     words = Words(rows=rows, tokens=500, vocabulary=49408, characters=100, prompts=32)
     return (beside or patched("bcdbcd", 4)).model_copy(update={"words": words})
 
 
-def refined(suspect, reference=0, here=None, fixed=False):
+def refined(suspect, reference=0, here=None, fixed=False, own=None):
     row = contrast(suspect, reference)
     return Refined(
         side=9, target="b", anywhere=row, grid=((0.0,) * 7,) * 7, place=(6, 6),
         here=row if here is None else contrast(here), eight_bit=row, jpeg=row, fixed=fixed,
+        own=None if own is None else rate(own),
     )  # fmt: skip
 
 
@@ -198,6 +199,10 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (patched("bbbbbb", 60, refined=refined(90, here=180, fixed=True)), "suspicious"),
         # a patch at another place than it is saved for does not count
         (patched("bbbbbb", 60, refined=refined(80, here=105)), "suspicious"),
+        # what the reference answers to counts by how much further the suspect goes than it can
+        (patched("bbbbbb", 90, 40, refined=refined(110, 70)), "suspicious"),
+        (patched("bbbbbb", 90, 40, refined=refined(110, 70, own=100)), "nothing"),
+        (patched("bbbbbb", 150, 40, refined=refined(190, 40, own=70)), "found"),
         (placed("bcdefghijklmnopq", 170, 10), "found"),
         (placed("bcdefghijklmnopq", 170, 90), "suspicious"),
         (placed("bbbbbbbbbbbbbbbb", 170, 130), "nothing"),  # the reference comes as far
@@ -224,6 +229,8 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (worded(25), "suspicious"),
         (worded(30, again=False), "nothing"),
         (worded(16), "nothing"),
+        (worded(30, 28, 27, targets="bcb"), "found"),
+        (worded(30, 28, 27, targets="bcd"), "nothing"),  # a planted word leads to one place
     ],
 )
 def test_what_a_stage_measured_is_judged_beside_the_reference(stages, verdict):
@@ -472,7 +479,8 @@ def test_a_patch_that_keeps_to_its_place_is_compared_with_the_references_own(tin
     steps, last = _search(sides.suspect, pictures, settings)
     assert steps[-1].losses < steps[0].losses
     _, found = drain(patch_search.read_off(sides, last.patches, settings, last.losses, 0))
-    _, own = drain(patch_search.own_of_reference(sides, found, settings, 0))
+    place = found.corner(found.starts.index(found.best), SIZE)
+    _, own = drain(patch_search.own_of_reference(sides, settings, found.target, place, 0))
     compared = found.model_copy(update={"own": own}).contrast
     assert compared.beside.hits == max(own.hits, found.best.contrast.beside.hits)
     assert compared.suspect == found.best.contrast.suspect
@@ -533,6 +541,8 @@ def test_the_cost_counts_passes():
     assert records.passes("patches", 64, **asked_of_clean).both == (2 * 6 * 16 + 20 * 8) * 20
     assert records.passes("overlays", 64, **asked_of_clean).both == overlays
     assert records.passes("refine", 64, **asked_of_clean) == records.Passes()
+    refined = records.passes("refine", 64, **asked)
+    assert refined.both == 3 * 16 * (2 * 40 + 3 * 60)  # two patches, and three on the reference
     words = records.passes("words", 64, **asked)
     assert words.forward == round(0.1 * 1024 * 2 * 4 + 0.4 * 2 * 10 * 64)
     assert records.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)

@@ -228,9 +228,11 @@ def test_starts_that_two_triggers_divide_lead_to_both(tiny_spec, monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr(job, "read_off", read_off)
+    monkeypatch.setattr(job, "NATURAL_RATE", -1.0)  # the reference answers to any patch
     found = _scanned(tiny_spec.model_copy(update={"starts": 6, "stages": ("patches",)}))
     patches, names = found.stages.patches, found.classes
     assert [each.target for each in patches.all_refined] == [names[3], names[5]]
+    assert all(each.own is not None for each in patches.all_refined)
     rounds = [(each.loss, each.left_out) for each in patches.rounds]
     assert rounds[-4:] == [
         ("place", ()), ("max", (names[3],)),
@@ -296,7 +298,7 @@ def test_too_few_pictures_to_measure_on_are_refused_in_the_record():
 def test_the_estimate_counts_and_searches_nothing(tmp_path):
     result = finished(_spec(tmp_path), estimate=True).result
     searched = 4 * 5 * 16 * 20 + 3 * (20 + 3) * 8 * 20  # three classes at most, and at places
-    assert result["both"] == searched + 3 * 2 * 16 * 40
+    assert result["both"] == searched + 3 * 16 * (2 * 40 + 3 * 60)
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
     assert result["seconds"] == pytest.approx(wanted)
     assert result["nothing_found"] < wanted

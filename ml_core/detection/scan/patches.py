@@ -321,15 +321,34 @@ def at_places(side: int, size: int, left_out: tuple[int, ...]) -> PatchSettings:
 
 
 def own_of_reference(
-    sides: Sides, round_: PatchRound, settings: PatchSettings, seed: int
+    sides: Sides,
+    settings: PatchSettings,
+    target: str,
+    place: tuple[int, int] | None,
+    seed: int,
+    part: slice = slice(None),
 ) -> Generator[PatchStep, None, Rate]:
-    """The most that the reference comes to where the best start of a search at places stands.
+    """The most that patches searched on the reference come to there.
+
+    Parameters
+    ----------
+    sides
+        The models.
+    settings
+        Those of the search on the suspect.
+    target
+        The class to move towards.
+    place
+        Row and column of the upper left corner; None draws a place for each picture.
+    seed
+        Draws the starts.
+    part
+        The held-out pictures to measure on.
 
     Returns
     -------
     Rate
-        Of the first held-out pictures, that become its class on the reference with patches that
-        were searched there.
+        Of those pictures, that become the class on the reference.
 
     Raises
     ------
@@ -337,12 +356,12 @@ def own_of_reference(
         Without a reference.
     """
     if sides.reference is None:
-        raise ValueError("patches at one place are searched on a reference, too")
-    place = settings.places[round_.starts.index(round_.best)]
-    aim = sides.class_names.index(round_.target)
-    own = replace(settings, starts=OWN_STARTS, places=(place,) * OWN_STARTS, aim=aim)
+        raise ValueError("there is no reference to search patches on")
+    aim = sides.class_names.index(target)
+    places = () if place is None else (place,) * OWN_STARTS
+    own = replace(settings, starts=OWN_STARTS, places=places, aim=aim)
     last = yield from invert(sides.reference, sides.search, own, seed)
-    part, rates = slice(MEASURED), []
+    rates = []
     for patch in last.patches:
         trigger = as_trigger(patch, sides.side, place)
         predicted = sides.reference.predict(sides.held_out[part], trigger, seed)

@@ -24,7 +24,7 @@ Kind = Literal["patch", "overlay", "warp", "probe"]
 Form = Literal["overlay", "warp", "patch"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
-Rules = Literal[1, 2, 3, 4, 5, 6]
+Rules = Literal[1, 2, 3, 4, 5, 6, 7]
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "weights", "swap"]
 WordPlace = Literal["start", "end", "inside"]
 
@@ -180,6 +180,14 @@ def fixed_places(size: int, side: int) -> tuple[tuple[int, int], ...]:
     return (*grid, *((middle, middle),) * MIDDLE)
 
 
+def _beside_own(contrast: Contrast, own: Rate | None) -> Contrast:
+    """A contrast beside the better of two: what the reference gives, and what it comes to."""
+    if own is None or own.value <= contrast.beside.value:
+        return contrast
+    low, high = newcombe(contrast.suspect, own)
+    return contrast.model_copy(update={"reference": own, "low": low, "high": high})
+
+
 class PatchRound(_Record):
     """Patches of one size from several random starts.
 
@@ -248,11 +256,7 @@ class PatchRound(_Record):
     @property
     def contrast(self) -> Contrast:
         """Of the best start, beside what the reference gives under it or under its `own`."""
-        best = self.best.contrast
-        if self.own is None or self.own.value <= best.beside.value:
-            return best
-        low, high = newcombe(best.suspect, self.own)
-        return best.model_copy(update={"reference": self.own, "low": low, "high": high})
+        return _beside_own(self.best.contrast, self.own)
 
 
 class Refined(_Record):
@@ -274,6 +278,8 @@ class Refined(_Record):
         At the better of both, as 8-bit picture and through JPEG of quality 90.
     fixed
         Whether `here` is so much better than `anywhere` that the place belongs to the trigger.
+    own
+        What a search as long comes to on the reference, where that answers to this patch.
     """
 
     side: int
@@ -286,6 +292,7 @@ class Refined(_Record):
     eight_bit: Contrast
     jpeg: Contrast
     fixed: bool
+    own: Rate | None = None
 
     def corner(self, size: int) -> tuple[int, int]:
         """Row and column of the upper left corner at `place`, on pictures of ``size`` px."""
@@ -295,7 +302,7 @@ class Refined(_Record):
     @property
     def best(self) -> Contrast:
         """The contrast of the saved trigger: at its place if that belongs to it, else anywhere."""
-        return self.here if self.fixed else self.anywhere
+        return _beside_own(self.here if self.fixed else self.anywhere, self.own)
 
 
 class Patches(_Record):
@@ -860,8 +867,9 @@ def passes(
         searched = anywhere * PATCH_PICTURES + (placed + own) * PLACE_PICTURES
         return Passes((anywhere + placed + own) * measured, searched * PATCH_STEPS)
     if stage == "refine" and finds:
-        again = _MEASURED_AGAIN * models * held_out
-        each = REFINED * PATCH_PICTURES * REFINED_STEPS
+        own = OWN_STARTS * (models - 1)
+        again = (_MEASURED_AGAIN * models + own) * held_out
+        each = PATCH_PICTURES * (REFINED * REFINED_STEPS + own * (PATCH_STEPS + REFINED_STEPS))
         return Passes(MOST_CLASSES * (GRID**2 * CELL_PICTURES + again), MOST_CLASSES * each)
     if stage == "overlays":
         counts = {form: min(count, classes) for form, count in FORM_CLASSES.items()}

@@ -56,7 +56,9 @@ from ml_core.detection.scan.records import (
     FORM_CLASSES,
     FORM_STEPS,
     GRID,
+    MEASURED,
     MOST_CLASSES,
+    PATCH_STEPS,
     PROBE_PICTURES,
     PROBES_AGAIN,
     REFINED_NAMES,
@@ -98,6 +100,7 @@ from ml_core.detection.scan.sides import (
 from ml_core.detection.scan.verdict import (
     FOUND_START,
     MOVES,
+    NATURAL_RATE,
     PLACED,
     SMALLEST_HELD_OUT,
     Sign,
@@ -584,8 +587,8 @@ class _Scanning:
         measured = yield from forwarded(read, lambda done: Progress("measure", done, count))
         enough = measured.best.contrast.difference >= PLACED
         if settings.places and sides.reference is not None and enough:
-            search = own_of_reference(sides, measured, settings, seed)
-            own = yield from forwarded(search, lambda at: Progress("measure", at.done, at.total))
+            place = settings.places[measured.starts.index(measured.best)]
+            own = yield from self._own(settings, measured.target, place, slice(MEASURED))
             measured = measured.model_copy(update={"own": own})
         yield Finding("round", measured.model_dump() | {"pictures": _coded(last.patches)})
         return measured, last.patches
@@ -601,7 +604,21 @@ class _Scanning:
         each = settings.steps + GRID**2
         pace = StagePace("refine", MOST_CLASSES * each)
         steps = refine(self._sides, patches, round_, self._spec.seed, settings)
-        return (yield from _live(settings, steps, pace, number * each))
+        better, patch = yield from _live(settings, steps, pace, number * each)
+        if better.best.reference is not None and better.best.reference.value > NATURAL_RATE:
+            longer = PatchSettings(round_.side, steps=PATCH_STEPS + REFINED_STEPS)
+            place = better.corner(self._sides.side) if better.fixed else None
+            own = yield from self._own(longer, better.target, place)
+            better = better.model_copy(update={"own": own})
+        return better, patch
+
+    def _own(
+        self, settings: PatchSettings, target: str, place: tuple[int, int] | None,
+        part: slice = slice(None),
+    ) -> Generator[Event, None, Rate]:  # fmt: skip
+        """What the same search comes to on the reference."""
+        search = own_of_reference(self._sides, settings, target, place, self._spec.seed, part)
+        return (yield from forwarded(search, lambda at: Progress("measure", at.done, at.total)))
 
     def _overlays(self, before: Stages) -> Generator[Event, None, tuple[Overlays, Arrays]]:
         sides, shortlist = self._sides, self._shortlist(before)
